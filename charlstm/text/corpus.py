@@ -1,0 +1,211 @@
+"""A text as memory-mapped ids, split by position."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.errors import UserError
+from charlstm.text.cache import user_cache_folder, writable_folder, written_whole
+from charlstm.text.reading import Progress, Source, check_encoding, hash_sources, read_codes
+from charlstm.text.sources import resolve
+from charlstm.text.vocabulary import Kind, Vocabulary
+
+SPLITS = ("train", "validation", "test")
+FORMAT = 1
+"""Raised whenever the files in the cache change their meaning."""
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text, its vocabulary and its splits."""
+
+    vocabulary: Vocabulary
+    ids: npt.NDArray[np.unsignedinteger]
+    """``[N]``, a read-only memory map in the smallest unsigned dtype that holds V-1."""
+    splits: Mapping[str, slice]
+    """Where train, validation and test lie, in this order; a split may be empty."""
+    digest: str
+    """SHA-256 (hex) of the files' bytes, one file after the other."""
+    sources: tuple[str, ...]
+    encoding: str
+
+    def split(self, name: str) -> npt.NDArray[np.unsignedinteger]:
+        """The ids of one split, a view.
+
+        Raises:
+            UserError: no such split, or it is empty.
+        """
+        if name not in self.splits:
+            raise UserError(f"no split {name!r}: there are {', '.join(self.splits)}")
+        view = self.ids[self.splits[name]]
+        if view.size == 0:
+            remedy = (
+                "lower corpus.validation_fraction and corpus.test_fraction"
+                if name == "train"
+                else f"raise corpus.{name}_fraction"
+            )
+            raise UserError(f"the {name} split of {self.describe()} is empty: {remedy}, or give a longer text")
+        return view
+
+    def describe(self) -> str:
+        """One short line: what, how long, how many symbols, how it is split."""
+        name = self.sources[0] if len(self.sources) == 1 else f"{len(self.sources)} files"
+        noun = "bytes" if self.vocabulary.kind == "bytes" else "characters"
+        parts = [f"{part.stop - part.start:,} {key}" for key, part in self.splits.items() if part.stop > part.start]
+        return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct ({', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What lies beside the ids in the cache, and makes them valid."""
+
+    format: int
+    characters: int
+    dtype: str
+    vocabulary: str
+
+
+def load_corpus(
+    source: str | Sequence[str],
+    encoding: str = "utf-8",
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.0,
+    cache: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Corpus:
+    """The corpus of a catalogue name, a file, a glob, or several of these, concatenated in order.
+
+    Takes constant memory: the text is read in pieces (once to know it; if its ids are not in the cache, once
+    more to count its symbols and once to write them). The cache is keyed by the content and the encoding, so
+    a text that changed is read anew and one that moved is not.
+
+    Nothing is put between files. A byte-order mark at the start of a file is dropped, line ends stay as they
+    are; with ``encoding="bytes"`` every byte stays as it is.
+
+    Args:
+        validation_fraction, test_fraction: train is the first ``1 - validation - test`` of the text, rounded
+            down; validation follows it, test is the end.
+        cache: the cache folder; `user_cache_folder` by default. One that cannot be written is replaced by a
+            temporary folder.
+
+    Raises:
+        UserError: no such source, no regular file, an unknown encoding, a text that is not in it, an empty
+            text, one with a single distinct symbol, or fractions that leave no room.
+    """
+    kept = _boundaries(validation_fraction, test_fraction)
+    encoding = check_encoding(encoding)
+    cache = user_cache_folder() if cache is None else cache
+    files = resolve(source, cache, on_progress)
+    digest, sizes = hash_sources(files, on_progress)
+    names = tuple(file.name for file in files)
+    if sum(sizes) == 0:
+        raise UserError(f"the corpus is empty: {_listed(names)} has no content")
+
+    # The sizes belong to the key: a byte-order mark is dropped at the start of a file only.
+    key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding]).encode()).hexdigest()
+    ids_name, record_name = f"{key}.ids", f"{key}.json"
+    cached = cache / "ids"
+    record = _valid_record(cached / ids_name, cached / record_name)
+    if record is None:
+        cached = writable_folder(cached)
+        record = _valid_record(cached / ids_name, cached / record_name)
+    if record is None:
+        record = _write_ids(files, encoding, digest, cached / ids_name, sum(sizes), on_progress)
+        with written_whole(cached / record_name) as file:
+            file.write(json.dumps(asdict(record)).encode())
+
+    ids = np.memmap(cached / ids_name, dtype=record.dtype, mode="r", shape=(record.characters,))
+    train, validation = (int(record.characters * fraction) for fraction in kept)
+    splits = {
+        "train": slice(0, train),
+        "validation": slice(train, validation),
+        "test": slice(validation, record.characters),
+    }
+    return Corpus(
+        vocabulary=Vocabulary.from_json(record.vocabulary),
+        ids=ids,
+        splits=MappingProxyType(splits),
+        digest=digest,
+        sources=names,
+        encoding=encoding,
+    )
+
+
+def _boundaries(validation: float, test: float) -> tuple[Fraction, Fraction]:
+    # Decimal fractions, exactly: in floating point 1 - 0.9 of ten characters is none.
+    parts = Fraction(str(validation)), Fraction(str(test))
+    if min(parts) < 0 or sum(parts) >= 1:
+        raise UserError(
+            f"corpus.validation_fraction ({validation}) and corpus.test_fraction ({test}) must be at least 0 "
+            "and together less than 1"
+        )
+    return 1 - parts[0] - parts[1], 1 - parts[1]
+
+
+def _valid_record(ids: Path, record: Path) -> _Record | None:
+    try:
+        found = _Record(**json.loads(record.read_text(encoding="utf-8")))
+        Vocabulary.from_json(found.vocabulary)
+        whole = ids.stat().st_size == found.characters * np.dtype(found.dtype).itemsize
+        return found if found.format == FORMAT and whole else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_ids(
+    files: list[Source],
+    encoding: str,
+    digest: str,
+    target: Path,
+    total: int,
+    on_progress: Progress | None,
+) -> _Record:
+    kind: Kind = "bytes" if encoding == "bytes" else "characters"
+    seen = np.zeros(256 if kind == "bytes" else 0x110000, bool)
+    characters, done = 0, 0
+    for file in files:
+        for piece, codes in read_codes(file, encoding):
+            seen[codes] = True
+            characters += codes.size
+            done += len(piece)
+            if on_progress:
+                on_progress(f"counting {file.name}", done, total)
+    symbols = np.flatnonzero(seen)
+    names = tuple(file.name for file in files)
+    if characters == 0:
+        raise UserError(f"the corpus is empty: {_listed(names)} has no content but a byte-order mark")
+    vocabulary = Vocabulary.from_codes(symbols.tolist(), kind)
+    if vocabulary.size == 1:
+        raise UserError(
+            f"there is nothing to learn from {_listed(names)}: its {characters:,} characters are all "
+            f"the same, {vocabulary.symbols[0]!r}"
+        )
+
+    dtype = np.min_scalar_type(vocabulary.size - 1).newbyteorder("<")
+    content, written, done = hashlib.sha256(), 0, 0
+    with written_whole(target) as output:
+        for file in files:
+            for piece, codes in read_codes(file, encoding):
+                content.update(piece)
+                ids = vocabulary.ids_of_codes(codes)
+                output.write(ids.astype(dtype).tobytes())
+                written += ids.size
+                done += len(piece)
+                if on_progress:
+                    on_progress(f"encoding {file.name}", done, total)
+        if content.hexdigest() != digest or written != characters:
+            raise UserError(f"{_listed(names)} changed while it was being read: run this again when it is whole")
+    return _Record(FORMAT, characters, dtype.str, vocabulary.to_json())
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

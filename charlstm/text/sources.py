@@ -1,0 +1,74 @@
+"""From what a configuration names as its corpus to the files that hold it."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from charlstm.errors import UserError
+from charlstm.text.catalogue import catalogue_names, fetch
+from charlstm.text.reading import Progress, Source, check_file
+
+
+def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | None = None) -> list[Source]:
+    """The files of a corpus, in order.
+
+    Each name is a name of the catalogue, else an existing path, else a glob (sorted, ``**`` for any depth);
+    several are concatenated in the order given. To mean a file that is named as a catalogue entry is, write
+    ``./name``.
+
+    Args:
+        cache: the cache folder, for what the catalogue downloads.
+
+    Raises:
+        UserError: a name is nothing of these, or no regular file, or a download failed.
+    """
+    names = [source] if isinstance(source, str) else list(source)
+    if not names:
+        raise UserError("the corpus names no source: give a file, a glob, or a name of the catalogue")
+    return [found for name in names for found in _resolve_one(name, cache, on_progress)]
+
+
+def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[Source]:
+    if name in catalogue_names():
+        return [Source(name, fetch(name, cache, on_progress))]
+    if not name.strip() or "\0" in name:
+        raise UserError(f"a corpus source must be a name or a path, not {name!r}")
+    path = Path(name).expanduser()
+    if path.exists():
+        check_file(path)
+        return [Source(name, path)]
+    if glob.has_magic(name):
+        found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (absolute too)
+        files = [file for file in found if not file.is_dir()]
+        if not files:
+            raise UserError(f"no file matches {name!r} (looked in {Path.cwd()})")
+        for file in files:
+            check_file(file)
+        return [Source(str(file), file) for file in files]
+    raise UserError(_not_found(name, path))
+
+
+def _not_found(name: str, path: Path) -> str:
+    hints = []
+    known = difflib.get_close_matches(name.lower(), catalogue_names(), n=1)
+    if known:
+        hints.append(f"the catalogue has {known[0]!r}")
+    near = _nearest_file(path)
+    if near:
+        hints.append(f"there is a file {near!r}")
+    if hints:
+        return f"no corpus {name!r}: no file of that name, and no entry of the catalogue; {', and '.join(hints)}"
+    entries = ", ".join(catalogue_names())
+    return f"no corpus {name!r}: no file of that name, and no entry of the catalogue ({entries})"
+
+
+def _nearest_file(path: Path) -> str | None:
+    try:
+        beside = sorted(file.name for file in path.parent.iterdir() if file.is_file())
+    except OSError:
+        return None
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return str(path.parent / near[0]) if near else None

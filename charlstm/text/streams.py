@@ -1,0 +1,157 @@
+"""Batches of contiguous streams: every character of a split is a target exactly once an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from charlstm.errors import UserError
+
+IGNORE = -100
+"""The target that does not count."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One chunk of every stream, time-major. All tensors are int64 ``[T, B]`` on the CPU.
+
+    ``previous``, ``targets`` and ``following`` are the characters at t-1, t and t+1 in reading direction;
+    the id V where there is none (before the first, after the last character of the split). Targets that do
+    not count are `IGNORE`.
+    """
+
+    previous: torch.Tensor
+    targets: torch.Tensor
+    following: torch.Tensor
+    first_of_epoch: bool
+    """The chunk begins the text anew: carried state no longer fits."""
+    count: int
+    """Number of targets that count."""
+
+
+class Streams:
+    """A text of N characters as B contiguous streams, cut into chunks of T.
+
+    Stream b has the targets ``[N*b//B, N*(b+1)//B)``, so lengths differ by at most one. The last chunk may be
+    shorter than T; in its last row the streams that are shorter by one do not count. There is no random
+    state: the order of batches is fixed, and `epoch` and `position` say all.
+
+    A text too short for B streams of T is cut into fewer streams, at least one, each of them min(N, T) long
+    or longer; `batch_size` is the number used, and `notice` says so in a sentence.
+
+    Args:
+        ids: ``[N]``, any integer dtype, may be a memory map; it is never copied as a whole.
+        vocabulary_size: V.
+        batch_size: B wished for.
+        sequence_length: T.
+        reverse: read the text from right to left.
+
+    Raises:
+        UserError: the text is empty.
+        ValueError: B or T is below 1.
+    """
+
+    def __init__(
+        self,
+        ids: npt.NDArray[np.integer],
+        vocabulary_size: int,
+        batch_size: int,
+        sequence_length: int,
+        reverse: bool = False,
+    ) -> None:
+        if batch_size < 1 or sequence_length < 1:
+            raise ValueError("batch_size and sequence_length must be at least 1")
+        if len(ids) == 0:
+            raise UserError("there is no text to read: the split is empty. Give a longer text or change the fractions.")
+        self.ids = np.asarray(ids)
+        self.vocabulary_size = vocabulary_size
+        self.sequence_length = sequence_length
+        self.reverse = reverse
+        self.characters = len(ids)
+        self.batch_size = min(batch_size, max(1, self.characters // sequence_length))
+        self.notice: str | None = None
+        if self.batch_size < batch_size:
+            streams = "1 stream is" if self.batch_size == 1 else f"{self.batch_size} streams are"
+            self.notice = (
+                f"The text of {self.characters:,} characters is too short for {batch_size} streams of "
+                f"{sequence_length}: {streams} used instead."
+            )
+        self.epoch = 0
+        """Epochs completed."""
+        self.position = 0
+        """Index, within the epoch, of the chunk that comes next."""
+        bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
+        self._lengths = np.diff(bounds)
+        self._index = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        return -(-int(self._lengths.max()) // self.sequence_length)
+
+    @property
+    def progress(self) -> float:
+        """Epochs read so far, as a fraction."""
+        return (self.epoch * self.steps_per_epoch + self.position) / self.steps_per_epoch
+
+    def next_batch(self) -> Batch:
+        """The batch at `position`; moves on by one chunk, and after the last one to the next epoch."""
+        begin = self.position * self.sequence_length
+        rows = min(self.sequence_length, int(self._lengths.max()) - begin)
+        place = self._index[: rows + 2] + begin
+        outside = (place < 0) | (place >= self.characters)
+        source = self.characters - 1 - place if self.reverse else place
+        window = np.take(self.ids, source, mode="clip").astype(np.int64)
+        window[outside] = self.vocabulary_size
+        targets = window[1:-1].copy()
+        short = self._lengths < begin + rows
+        targets[-1, short] = IGNORE
+        batch = Batch(
+            previous=torch.from_numpy(window[:-2].copy()),
+            targets=torch.from_numpy(targets),
+            following=torch.from_numpy(window[2:].copy()),
+            first_of_epoch=self.position == 0,
+            count=targets.size - int(short.sum()),
+        )
+        self.position += 1
+        if self.position == self.steps_per_epoch:
+            self.epoch, self.position = self.epoch + 1, 0
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the reading stands, with the shape it holds for: plain integers."""
+        return {"epoch": self.epoch, "position": self.position, **self._shape()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            UserError: the state was taken with another text length, batch size, sequence length or
+                direction, or is damaged.
+        """
+        mine = self._shape()
+        other = {key: state.get(key) for key in mine}
+        if other != mine:
+            differing = ", ".join(
+                f"{key} {other[key]} then, {mine[key]} now" for key in mine if other[key] != mine[key]
+            )
+            raise UserError(
+                f"cannot resume: the batches are cut differently from the saved run ({differing}). "
+                "Resume with the same text, batch_size, sequence_length and direction, or begin a new run."
+            )
+        epoch, position = state.get("epoch", -1), state.get("position", -1)
+        if epoch < 0 or not 0 <= position < self.steps_per_epoch:
+            raise UserError("cannot resume: the saved place in the text is damaged. Begin a new run.")
+        self.epoch, self.position = epoch, position
+
+    def _shape(self) -> dict[str, int]:
+        return {
+            "characters": self.characters,
+            "batch_size": self.batch_size,
+            "sequence_length": self.sequence_length,
+            "reverse": int(self.reverse),
+        }

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charlstm.errors import UserError
+from charlstm.text.cache import user_cache_folder, writable_folder, written_whole
+
+
+def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CHARLSTM_CACHE", "~/own")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert user_cache_folder() == tmp_path / "own"
+    monkeypatch.delenv("CHARLSTM_CACHE")
+    assert user_cache_folder() == tmp_path / "xdg" / "charlstm"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert user_cache_folder() == tmp_path / ".cache" / "charlstm"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert user_cache_folder() == tmp_path / ".cache" / "charlstm"
+
+
+def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
+    assert writable_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    (tmp_path / "file").touch()
+    substitute = writable_folder(tmp_path / "file" / "ids")
+    assert substitute.name == "ids"
+    assert substitute.is_dir()
+    assert tmp_path not in substitute.parents
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.write_bytes(b"old")
+
+    def breaking_off() -> None:
+        with written_whole(target) as file:
+            file.write(b"new")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        breaking_off()
+    assert target.read_bytes() == b"old"
+    with written_whole(target) as file:
+        file.write(b"new")
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with (
+        pytest.raises(UserError, match=r"No space left on device\. Set CHARLSTM_CACHE"),
+        written_whole(tmp_path / "x"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

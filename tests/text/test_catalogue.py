@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+from charlstm.errors import UserError
+from charlstm.text import catalogue as module
+from charlstm.text.catalogue import Entry, catalogue, catalogue_names, fetch
+
+TEXT = b"a small corpus\n"
+ENTRY = Entry(
+    "small", "small.txt", "https://example.org/s.txt", hashlib.sha256(TEXT).hexdigest(), len(TEXT), 15, "", ""
+)
+
+
+class Network:
+    """Stands for urllib: what it answers, and how often it was asked."""
+
+    def __init__(self, answer: bytes | Exception) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    def __call__(self, request: object, timeout: float) -> io.BytesIO:
+        self.asked.append(request.full_url)  # type: ignore[attr-defined]
+        assert timeout > 0
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return io.BytesIO(self.answer)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "catalogue.json").write_text("{}")
+    monkeypatch.setattr(module, "CHECKOUT_DATA", folder)
+    monkeypatch.setattr(module, "catalogue", lambda: {"small": ENTRY})
+    return folder
+
+
+def network(monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception) -> Network:
+    made = Network(answer)
+    monkeypatch.setattr("urllib.request.urlopen", made)
+    return made
+
+
+def test_the_shipped_catalogue_is_complete() -> None:
+    assert {"tinyshakespeare", "warpeace", "names"} <= set(catalogue())
+    assert "python-stdlib" in catalogue_names()
+    for entry in catalogue().values():
+        assert entry.url.startswith("https://")
+        assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+        assert entry.bytes >= entry.characters > 0
+        assert entry.licence
+        assert entry.description
+        assert Path(entry.file).name == entry.file
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_download_happens_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = network(monkeypatch, TEXT)
+    seen: list[tuple[str, int, int]] = []
+    path = fetch("small", tmp_path / "cache", lambda *what: seen.append(what))
+    assert path.read_bytes() == TEXT
+    assert seen[-1] == ("downloading small", len(TEXT), len(TEXT))
+    assert fetch("small", tmp_path / "cache") == path
+    assert asked.asked == [ENTRY.url]
+    assert [file.name for file in path.parent.iterdir()] == ["small.txt"]
+
+
+def test_a_text_in_the_checkout_is_taken(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = network(monkeypatch, TEXT)
+    (checkout / "small.txt").write_bytes(TEXT)
+    assert fetch("small", tmp_path / "cache") == checkout / "small.txt"
+    assert not asked.asked
+    (checkout / "small.txt").write_bytes(TEXT.upper())
+    assert fetch("small", tmp_path / "cache") == tmp_path / "cache" / "corpora" / "small.txt"
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_spoilt_cache_is_downloaded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network(monkeypatch, TEXT)
+    path = fetch("small", tmp_path / "cache")
+    path.write_bytes(TEXT.upper())
+    assert fetch("small", tmp_path / "cache").read_bytes() == TEXT
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("answer", [TEXT.upper(), TEXT[:-1], TEXT * 1000])
+def test_another_text_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    network(monkeypatch, answer)
+    with pytest.raises(UserError, match="what came from its address is another text"):
+        fetch("small", tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "corpora").iterdir())
+
+
+def test_without_a_network_the_message_says_what_to_do(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network(monkeypatch, URLError("Name or service not known"))
+    with pytest.raises(UserError) as caught:
+        fetch("small", tmp_path / "cache")
+    message = str(caught.value)
+    by_hand = f"{checkout / 'small.txt'} or {tmp_path / 'cache' / 'corpora' / 'small.txt'}"
+    for part in (ENTRY.url, "Name or service not known", by_hand, ENTRY.sha256):
+        assert part in message
+    assert "is there, but" not in message
+    (checkout / "small.txt").write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"small\.txt is there, but it is not this text"):
+        fetch("small", tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_download_that_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.BytesIO):
+        def read(self, _size: int | None = -1, /) -> bytes:
+            raise ConnectionResetError("Connection reset by peer")
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Broken())
+    with pytest.raises(UserError, match=r"broke off \(Connection reset by peer\)"):
+        fetch("small", tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "corpora").iterdir())

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from charlstm.errors import UserError
+from charlstm.text.streams import IGNORE, Batch, Streams
+
+V = 2000
+
+
+def distinct(n: int) -> np.ndarray:
+    """A text in which every character tells its place."""
+    return np.arange(n, dtype=np.uint16)
+
+
+def epoch_of(streams: Streams) -> list[Batch]:
+    return [streams.next_batch() for _ in range(streams.steps_per_epoch)]
+
+
+def same(a: Batch, b: Batch) -> bool:
+    tensors = all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("previous", "targets", "following"))
+    return tensors and (a.first_of_epoch, a.count) == (b.first_of_epoch, b.count)
+
+
+shapes = st.tuples(st.integers(1, 300), st.integers(1, 12), st.integers(1, 20), st.booleans())
+
+
+@given(shapes)
+@example((1, 1, 1, False))
+@example((2, 64, 64, False))
+@example((3, 2, 1, True))
+@example((7, 5, 30, False))
+@example((64 * 3 + 1, 3, 64, False))
+def test_every_character_is_a_target_exactly_once_an_epoch(shape: tuple[int, int, int, bool]) -> None:
+    n, batch_size, length, reverse = shape
+    streams = Streams(distinct(n), V, batch_size, length, reverse)
+    for _ in range(2):
+        batches = epoch_of(streams)
+        targets = torch.cat([batch.targets.reshape(-1) for batch in batches])
+        counted = targets[targets != IGNORE]
+        assert sorted(counted.tolist()) == list(range(n))
+        for batch in batches:
+            assert batch.count == int((batch.targets != IGNORE).sum())
+            assert batch.previous.shape == batch.targets.shape == batch.following.shape
+            assert batch.targets.shape[1] == streams.batch_size
+            assert batch.targets.dtype == batch.previous.dtype == batch.following.dtype == torch.int64
+            assert all(tensor.is_contiguous() for tensor in (batch.previous, batch.targets, batch.following))
+        assert all(len(batch.targets) == length for batch in batches[:-1])
+
+
+@given(shapes)
+def test_previous_and_following_are_the_neighbours_in_reading_direction(
+    shape: tuple[int, int, int, bool],
+) -> None:
+    n, batch_size, length, reverse = shape
+    step = -1 if reverse else 1
+    first, last = (n - 1, 0) if reverse else (0, n - 1)
+    for batch in epoch_of(Streams(distinct(n), V, batch_size, length, reverse)):
+        counts = batch.targets != IGNORE
+        t = batch.targets[counts]
+        assert torch.equal(batch.previous[counts], torch.where(t == first, V, t - step))
+        assert torch.equal(batch.following[counts], torch.where(t == last, V, t + step))
+
+
+@given(shapes)
+def test_streams_are_contiguous_and_differ_by_at_most_one(shape: tuple[int, int, int, bool]) -> None:
+    n, batch_size, length, reverse = shape
+    streams = Streams(distinct(n), V, batch_size, length, reverse)
+    whole = torch.cat([batch.targets for batch in epoch_of(streams)])
+    used = streams.batch_size
+    text = distinct(n)[::-1] if reverse else distinct(n)
+    lengths = []
+    for b in range(used):
+        column = whole[:, b]
+        kept = column[column != IGNORE]
+        np.testing.assert_array_equal(kept, text[n * b // used : n * (b + 1) // used].astype(np.int64))
+        assert (column[len(kept) :] == IGNORE).all()
+        lengths.append(len(kept))
+    assert max(lengths) - min(lengths) <= 1
+    assert min(lengths) >= min(n, length) or used == 1
+
+
+@given(shapes, st.data())
+def test_resumed_mid_epoch_equals_never_stopped(shape: tuple[int, int, int, bool], data: st.DataObject) -> None:
+    n, batch_size, length, reverse = shape
+    never = Streams(distinct(n), V, batch_size, length, reverse)
+    steps = never.steps_per_epoch
+    stop = data.draw(st.integers(0, 2 * steps))
+    for _ in range(stop):
+        never.next_batch()
+    state = json.loads(json.dumps(never.state_dict()))
+    resumed = Streams(distinct(n), V, batch_size, length, reverse)
+    resumed.load_state_dict(state)
+    assert resumed.progress == never.progress == stop / steps
+    for _ in range(steps + 1):
+        assert same(never.next_batch(), resumed.next_batch())
+    assert resumed.state_dict() == never.state_dict()
+
+
+def test_a_small_batch_by_hand() -> None:
+    streams = Streams(np.frombuffer(b"\0\1\2\3\4", np.uint8), 5, batch_size=2, sequence_length=2)
+    first, second = epoch_of(streams)
+    assert first.previous.tolist() == [[5, 1], [0, 2]]
+    assert first.targets.tolist() == [[0, 2], [1, 3]]
+    assert first.following.tolist() == [[1, 3], [2, 4]]
+    assert (first.first_of_epoch, first.count) == (True, 4)
+    assert second.targets.tolist() == [[IGNORE, 4]]
+    assert second.previous.tolist()[0][1] == 3
+    assert second.following.tolist()[0][1] == 5
+    assert (second.first_of_epoch, second.count) == (False, 1)
+    assert (streams.epoch, streams.position) == (1, 0)
+    assert streams.next_batch().first_of_epoch
+
+
+def test_the_id_for_none_does_not_wrap_in_a_byte() -> None:
+    ids = np.arange(256, dtype=np.uint8)
+    batch = Streams(ids, 256, 1, 256).next_batch()
+    assert batch.previous[0, 0] == 256
+    assert batch.following[-1, 0] == 256
+
+
+def test_changing_a_batch_changes_neither_its_other_tensors_nor_the_text() -> None:
+    ids = distinct(100)
+    batch = Streams(ids, V, 2, 10).next_batch()
+    previous = batch.previous.clone()
+    batch.targets.zero_()
+    batch.following.zero_()
+    assert torch.equal(batch.previous, previous)
+    np.testing.assert_array_equal(ids, distinct(100))
+
+
+@pytest.mark.parametrize(
+    ("n", "used", "words"),
+    [
+        (2, 1, "1 stream is"),
+        (63, 1, "1 stream is"),
+        (200, 3, "3 streams are"),
+        (64 * 64 - 1, 63, "63 streams are"),
+    ],
+)
+def test_a_short_text_takes_fewer_streams_and_says_so(n: int, used: int, words: str) -> None:
+    streams = Streams(np.zeros(n, np.uint8), 2, 64, 64)
+    assert streams.batch_size == used
+    assert streams.notice is not None
+    assert f"{n:,} characters is too short for 64 streams of 64: {words} used instead." in streams.notice
+
+
+def test_a_text_that_suffices_needs_no_notice() -> None:
+    streams = Streams(np.zeros(64 * 64, np.uint8), 2, 64, 64)
+    assert (streams.batch_size, streams.notice, streams.steps_per_epoch) == (64, None, 1)
+
+
+def test_a_state_for_other_batches_is_refused() -> None:
+    state = Streams(distinct(500), V, 4, 10).state_dict()
+    for n, batch_size, length, reverse, words in [
+        (501, 4, 10, False, "characters 500 then, 501 now"),
+        (500, 5, 10, False, "batch_size 4 then, 5 now"),
+        (500, 4, 11, False, "sequence_length 10 then, 11 now"),
+        (500, 4, 10, True, "reverse 0 then, 1 now"),
+    ]:
+        with pytest.raises(UserError, match=f"cannot resume: .*{words}"):
+            Streams(distinct(n), V, batch_size, length, reverse).load_state_dict(state)
+
+
+@pytest.mark.parametrize("damage", [{"position": 13}, {"position": -1}, {"epoch": -1}])
+def test_a_damaged_place_is_refused(damage: dict[str, int]) -> None:
+    streams = Streams(distinct(500), V, 4, 10)
+    with pytest.raises(UserError, match="damaged"):
+        streams.load_state_dict({**streams.state_dict(), **damage})
+
+
+def test_an_empty_text_is_refused() -> None:
+    with pytest.raises(UserError, match="the split is empty"):
+        Streams(distinct(0), V, 4, 10)
+    with pytest.raises(ValueError, match="at least 1"):
+        Streams(distinct(9), V, 0, 10)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charlstm.errors import UserError
+from charlstm.text.vocabulary import Vocabulary
+
+texts = st.text(st.characters(), min_size=1)
+
+
+@given(texts)
+def test_decode_undoes_encode(text: str) -> None:
+    vocabulary = Vocabulary.from_text(text)
+    ids = vocabulary.encode(text)
+    assert ids.dtype == np.int64
+    assert ids.size == len(text)
+    assert vocabulary.decode(ids) == text
+    assert list(vocabulary.symbols) == sorted(set(text))
+    assert vocabulary.size == len(vocabulary) == len(set(text))
+
+
+@given(st.binary(min_size=1))
+def test_bytes_come_back_exactly(content: bytes) -> None:
+    vocabulary = Vocabulary.from_text(content)
+    assert vocabulary.kind == "bytes"
+    assert vocabulary.size == len(set(content))
+    assert vocabulary.decode_bytes(vocabulary.encode(content)) == content
+    assert vocabulary.decode(vocabulary.encode(content)) == content.decode("utf-8", "replace")
+
+
+@given(texts)
+def test_json_keeps_everything(text: str) -> None:
+    for vocabulary in (
+        Vocabulary.from_text(text),
+        Vocabulary.from_text(text.encode("utf-8", "surrogatepass")),
+    ):
+        written = vocabulary.to_json()
+        assert written.isascii()
+        assert Vocabulary.from_json(json.loads(json.dumps(written))) == vocabulary
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"kind": "words", "symbols": ["a"]}', "no", '{"kind":"bytes","symbols":1}']
+)
+def test_a_json_that_is_no_vocabulary_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Vocabulary.from_json(text)
+
+
+@pytest.mark.parametrize("symbols", [(), ("b", "a"), ("a", "a"), ("ab",), ("",)])
+def test_symbols_are_single_distinct_and_sorted(symbols: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="vocabulary"):
+        Vocabulary(symbols)
+
+
+def test_a_byte_is_at_most_255() -> None:
+    with pytest.raises(ValueError, match="byte vocabulary"):
+        Vocabulary(("a", "\u0100"), "bytes")
+
+
+def test_ids_follow_code_points() -> None:
+    vocabulary = Vocabulary.from_text("cab\U0001f600é")
+    assert vocabulary.symbols == ("a", "b", "c", "é", "\U0001f600")
+    np.testing.assert_array_equal(vocabulary.encode("é\U0001f600ab"), [3, 4, 0, 1])
+
+
+def test_text_is_utf8_for_a_byte_vocabulary_and_the_other_way_round() -> None:
+    content = "né".encode()
+    np.testing.assert_array_equal(Vocabulary.from_text(content).encode("né"), [0, 2, 1])
+    assert Vocabulary.from_text("né").decode(Vocabulary.from_text("né").encode(content)) == "né"
+    assert Vocabulary.from_text("né").decode_bytes([1, 0]) == "én".encode()
+    with pytest.raises(UserError, match=r"not UTF-8: byte 0xFF at 2:2"):
+        Vocabulary.from_text("né").encode(b"n\nn\xff")
+
+
+def test_bytes_that_the_command_line_could_not_decode_come_through() -> None:
+    argument = b"a\xff".decode("utf-8", "surrogateescape")
+    vocabulary = Vocabulary.from_text(b"a\xff")
+    assert vocabulary.decode_bytes(vocabulary.encode(argument)) == b"a\xff"
+
+
+def test_unknown_characters_are_each_named_once_with_their_first_place() -> None:
+    vocabulary = Vocabulary.from_text("ab\n")
+    with pytest.raises(UserError) as caught:
+        vocabulary.encode("ab\naé\nb\ud800é\x1b中")
+    message = str(caught.value)
+    assert message.startswith("4 distinct characters are not in the vocabulary of 3 (place as line:column): ")
+    assert "'é' (U+00E9) at 2:2; '\\ud800' (U+D800) at 3:2; '\\x1b' (U+001B) at 3:4; '中' (U+4E2D) at 3:5." in message
+    assert "`--unknown skip`" in message
+    assert "\x1b" not in message
+
+
+def test_many_unknown_characters_are_counted() -> None:
+    with pytest.raises(UserError, match=r"^20 distinct .* at 1:8; and 12 more\."):
+        Vocabulary.from_text("ab").encode("cdefghijklmnopqrstuv")
+    with pytest.raises(UserError, match=r"^1 character is not"):
+        Vocabulary.from_text("ab").encode("acca")
+
+
+def test_unknown_bytes_are_named_in_hexadecimal() -> None:
+    with pytest.raises(UserError, match=r"1 byte is not .*: 0xC3 at 2:1\."):
+        Vocabulary.from_text(b"a\n\xa9").encode("a\né")
+
+
+@given(texts, st.text(st.characters()))
+def test_skip_leaves_out_what_is_unknown(known: str, text: str) -> None:
+    vocabulary = Vocabulary.from_text(known)
+    kept = "".join(character for character in text if character in known)
+    assert vocabulary.decode(vocabulary.encode(text, unknown="skip")) == kept
+
+
+@pytest.mark.parametrize("ids", [[-1], [2], [0, 5]])
+def test_ids_outside_never_decode_to_some_other_character(ids: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"0 \.\. 1"):
+        Vocabulary.from_text("ab").decode(ids)
+
+
+def test_nothing_encodes_and_decodes_to_nothing() -> None:
+    for vocabulary in (Vocabulary.from_text("ab"), Vocabulary.from_text(b"ab")):
+        assert vocabulary.encode("").size == 0
+        assert vocabulary.decode([]) == ""
+        assert vocabulary.decode_bytes([]) == b""
+
+
+def test_a_large_vocabulary() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.choice(np.arange(0x4E00, 0x9FA5), 5387, replace=False)
+    text = "".join(map(chr, rng.choice(codes, 200_000)))
+    vocabulary = Vocabulary.from_text(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+def test_a_vocabulary_cannot_be_changed() -> None:
+    vocabulary = Vocabulary.from_text("ab")
+    with pytest.raises(AttributeError):
+        vocabulary.symbols = ("c",)  # type: ignore[misc]
+    assert hash(vocabulary) == hash(Vocabulary.from_text("ba"))
