@@ -1,0 +1,145 @@
+"""Looking at configuration models: finding a field, how its type reads, documentation, JSON Schema."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from charlstm.config.schema import Config
+from charlstm.config.sections import Reads
+
+_SIGNS = (
+    (annotated_types.Gt, "gt", ">"),
+    (annotated_types.Ge, "ge", ">="),
+    (annotated_types.Lt, "lt", "<"),
+    (annotated_types.Le, "le", "<="),
+)
+_PLAIN = {int: "whole number", float: "number", str: "text", bool: "true | false", type(None): "null"}
+
+
+@dataclass(frozen=True)
+class FieldDoc:
+    """One field as a user sees it.
+
+    `section` is dotted, and empty at the top level; `default` is as YAML shows it, or "required".
+    """
+
+    section: str
+    name: str
+    type: str
+    default: str
+    documentation: str
+
+    @property
+    def path(self) -> str:
+        """The dotted name that ``--set`` takes."""
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union; an annotation that is none is its own only member."""
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The words that a field allows, empty where it is not a choice of words."""
+    literals = [kind for kind in alternatives(field.annotation) if get_origin(kind) is Literal]
+    return [str(value) for kind in literals for value in get_args(kind)]
+
+
+def section_model(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a section."""
+    for kind in alternatives(field.annotation):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def find_section(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The model of the section at `path`, None where there is no such section."""
+    section: type[BaseModel] | None = model
+    for part in path:
+        field = section.model_fields.get(str(part)) if section else None
+        section = section_model(field) if field else None
+    return section
+
+
+def find_field(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | None:
+    """The field at `path`, None where there is no such field."""
+    section = find_section(model, path[:-1]) if path else None
+    return section.model_fields.get(str(path[-1])) if section else None
+
+
+def walk(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every field that is not itself a section, with its path, in declared order."""
+    for name, field in model.model_fields.items():
+        section = section_model(field)
+        if section is None:
+            yield (*path, name), field
+        else:
+            yield from walk(section, (*path, name))
+
+
+def type_text(field: FieldInfo) -> str:
+    """How a user reads the field's type and range: ``rnn | lstm | gru``, ``whole number >= 1``."""
+    kinds = [kind for kind in alternatives(field.annotation) if kind is not type(None)]
+    written = [item.text for item in _metadata(field) if isinstance(item, Reads)]
+    if written:
+        text = written[0]
+    elif section_model(field):
+        text = "section"
+    else:
+        text = " | ".join(_PLAIN.get(kind) or " | ".join(choices(field)) or "mapping" for kind in kinds)
+        bounds = [
+            f"{sign} {_number(getattr(item, attribute))}"
+            for item in _metadata(field)
+            for kind, attribute, sign in _SIGNS
+            if isinstance(item, kind)
+        ]
+        text = f"{text} {' and '.join(bounds)}" if bounds else text
+    return f"{text} | null" if len(kinds) < len(alternatives(field.annotation)) else text
+
+
+def describe_fields(model: type[BaseModel] = Config) -> list[FieldDoc]:
+    """Every field of a configuration file with its type, default and documentation, in declared order."""
+    return [
+        FieldDoc(".".join(path[:-1]), path[-1], type_text(field), _default(model, path), str(field.description))
+        for path, field in walk(model)
+    ]
+
+
+def json_schema(model: type[BaseModel] = Config) -> dict[str, Any]:
+    """JSON Schema (2020-12) of a configuration file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+
+
+def _metadata(field: FieldInfo) -> Iterator[Any]:
+    """A field's own metadata, then that of the members of its union (``Annotated[...] | None``)."""
+    yield from field.metadata
+    for kind in alternatives(field.annotation):
+        yield from getattr(kind, "__metadata__", ())
+
+
+def _default(model: type[BaseModel], path: tuple[str, ...]) -> str:
+    field = find_field(model, path[:1])
+    if field is None or (field.is_required() and len(path) == 1):
+        return "required"
+    section = section_model(field)
+    if section is not None and field.is_required():
+        return _default(section, path[1:])
+    value: Any = field.get_default()
+    for name in path[1:]:
+        value = getattr(value, name)
+    return _number(value) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)

@@ -1,0 +1,202 @@
+"""What is wrong with a configuration, in words: one clear line a problem, with the nearest spelling."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from charlstm.config.fields import alternatives, choices, find_field, find_section, type_text, walk
+
+Loc = tuple[str | int, ...]
+
+SYNONYMS = {
+    "lr": "learning_rate",
+    "hidden": "hidden_size",
+    "rnn_size": "hidden_size",
+    "layers": "num_layers",
+    "n_layers": "num_layers",
+    "rnn_type": "cell",
+    "bidirectional": "direction",
+    "embedding_dim": "embedding_size",
+    "seq_length": "sequence_length",
+    "seq_len": "sequence_length",
+    "bptt": "sequence_length",
+    "grad_clip": "clip_grad_norm",
+    "max_steps": "steps",
+    "num_epochs": "epochs",
+    "dtype": "precision",
+    "file": "source",
+    "path": "source",
+}
+"""What other tools call a field -> its name here."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: at which field, and what."""
+
+    loc: Loc
+    message: str
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Every problem that pydantic found while it validated `model`."""
+    found: list[Problem] = []
+    for item in error.errors(include_url=False):
+        loc: Loc = tuple(item["loc"])
+        if item["type"] == "charlstm_problems":
+            found.extend(item["ctx"]["problems"])
+        else:
+            found.append(Problem(loc, _message(item["type"], loc, item["input"], item["msg"], model)))
+    return found
+
+
+def as_one_error(problems: Sequence[Problem]) -> PydanticCustomError:
+    """Several problems as the single error that a validator may raise; `problems_of` unfolds it."""
+    text = "; ".join(f"{dotted(problem.loc)}: {problem.message}" for problem in problems)
+    return PydanticCustomError("charlstm_problems", "{text}", {"text": text, "problems": tuple(problems)})
+
+
+def dotted(loc: Sequence[str | int]) -> str:
+    """``("corpus", "source", 0)`` as ``corpus.source.0``, safe to print."""
+    return ".".join(printable(str(part)) for part in loc)
+
+
+def printable(text: str, limit: int = 60) -> str:
+    """`text` on one line without control characters, cut at `limit` characters."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[:limit] + "..."
+
+
+def show(value: object) -> str:
+    """A value as a user would write it."""
+    if isinstance(value, str):
+        return '"' + printable(value) + '"'
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinity"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, int) and abs(value) >= 10**50:
+        return "a number of over 50 digits"
+    return printable(repr(value))
+
+
+def near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The word spelt most like `word`, if any is near."""
+    lower = {candidate.lower(): candidate for candidate in words}
+    matches = difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=cutoff)
+    return lower[matches[0]] if matches else None
+
+
+def _message(kind: str, loc: Loc, value: object, message: str, model: type[BaseModel]) -> str:
+    if kind in ("extra_forbidden", "invalid_key"):
+        return _unknown(loc, model)
+    field = find_field(model, loc)
+    if kind == "missing":
+        return f"missing, and it has no default. {field.description if field else ''}".rstrip()
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    section = find_section(model, loc)
+    if section:
+        what = "a section" if loc else "sections"
+        return f"expected {what} with {', '.join(section.model_fields)}, found {show(value)}"
+    if field is None:
+        return f"{message[:1].lower()}{message[1:]}, found {show(value)}"
+    return f"expected {type_text(field)}, found {show(value)}{_hint(field, value)}"
+
+
+def _hint(field: FieldInfo, value: object) -> str:
+    kinds = alternatives(field.annotation)
+    numeric = int in kinds or float in kinds
+    if isinstance(value, str):
+        if choices(field):
+            match = near(value, choices(field))
+            return f". Did you mean {match}?" if match else ""
+        if numeric and re.fullmatch(r"[-+]?0[0-9]+(\.[0-9]*)?", value):
+            return f". Write {value.lstrip('+').lstrip('0') or '0'}, without zeros in front"
+        if numeric and re.fullmatch(r"[0-9]+(_[0-9]+)+(\.[0-9]*)?", value):
+            return f". Write {value.replace('_', '')}"
+        if numeric and re.fullmatch(r"[-+]?[0-9]+,[0-9]+", value):
+            return f". Write {value.replace(',', '.')}"
+    if isinstance(value, float) and float not in kinds and int in kinds and value.is_integer() and abs(value) < 1e15:
+        return f". Write {int(value)}"
+    if isinstance(value, bool | int | float) and not numeric and bool not in kinds and not choices(field):
+        return ". Put it in quotes to mean text"
+    if value is None:
+        return ". Leave the field out for its default"
+    return ""
+
+
+def _unknown(loc: Loc, model: type[BaseModel]) -> str:
+    section = find_section(model, loc[:-1])
+    allowed = list(section.model_fields) if section else []
+    return f"unknown field. {_suggestion(loc, allowed, model)}Allowed here: {', '.join(allowed)}"
+
+
+def _suggestion(loc: Loc, allowed: list[str], model: type[BaseModel]) -> str:
+    name = str(loc[-1])
+    paths = [path for path, _ in walk(model)]
+    by_leaf: dict[str, tuple[str, ...]] = {path[-1]: path for path in reversed(paths)}
+    known = SYNONYMS.get(name.lower().replace("-", "_"), name)
+    *sections, leaf = known.split(".")
+    if sections and tuple(known.split(".")) in paths:
+        return f"{leaf} belongs under {'.'.join(sections)}. "
+    if known in allowed:
+        return f"Did you mean {known}? "
+    if known in by_leaf:
+        home = ".".join(by_leaf[known][:-1])
+        return f"{known} belongs {f'under {home}' if home else 'at the top level'}. "
+    if match := near(name, allowed):
+        return f"Did you mean {match}? "
+    if match := near(name, by_leaf, cutoff=0.75):
+        return f"Did you mean {'.'.join(by_leaf[match])}? "
+    return ""
+
+
+def nearest_prefix(loc: Loc, places: dict[Loc, Any]) -> Loc | None:
+    """The longest beginning of `loc` that is in `places`."""
+    return next((loc[:end] for end in range(len(loc), -1, -1) if loc[:end] in places), None)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Plain data from a file or from Python, and where each part of it stands.
+
+    `lines` maps a path (``("model", "cell")``, list items by index) to its line, from 1. `problems` are what
+    reading already found wrong, with their lines (a key given twice, an anchor); `charlstm.config.validate`
+    reports them with its own.
+    """
+
+    name: str
+    data: Any
+    lines: dict[Loc, int] = field(default_factory=dict)
+    problems: tuple[tuple[int, Problem], ...] = ()
+
+
+def located(problem: Problem, document: Document, overridden: dict[Loc, str]) -> tuple[float, str]:
+    """The line to sort by, and the problem with its place in front: an override, else a line of the file."""
+    above = nearest_prefix(problem.loc, overridden)
+    within = [loc for loc in overridden if loc[: len(problem.loc)] == problem.loc]
+    if above is not None or (within and problem.loc):
+        place = overridden[within[0] if above is None else above]
+        return float("inf"), place_line(place, () if above == problem.loc else problem.loc, problem.message)
+    known = nearest_prefix(problem.loc, document.lines)
+    line = document.lines[known] if known else None
+    return line or 0, place_line(f"{document.name}:{line}" if line else document.name, problem.loc, problem.message)
+
+
+def place_line(place: str, loc: Loc, message: str) -> str:
+    return f"{place}: {dotted(loc)}: {message}" if loc else f"{place}: {message}"

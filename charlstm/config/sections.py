@@ -1,0 +1,224 @@
+"""The sections of a configuration about the text and the training, and what sections are made of.
+
+Every ``description`` is the field's documentation; ``charlstm config`` and the JSON Schema print it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+
+class Reads(NamedTuple):
+    """How a user reads a field's type, where the annotation cannot say it."""
+
+    text: str
+
+
+class Section(BaseModel):
+    """A frozen part of a configuration that refuses unknown fields and converts nothing but int to float."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+RunName = Annotated[str, Reads("name of a folder")]
+
+
+def check_name(value: str) -> str:
+    """Refuse what cannot be the name of one folder on every system. Raises ValueError."""
+    if not value or len(value) > 100 or value[0] in ".-" or value != value.strip():
+        raise ValueError("a name has 1 to 100 characters and no '.', '-' or space in front, no space at the end")
+    if bad := re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\:*?\"<>|]", value):
+        raise ValueError(f"{bad.group()!r} cannot be part of a name: it is the name of a folder")
+    return value
+
+
+class CorpusConfig(Section):
+    """The text, and how it is split. The splits are cut by position: training, then validation, then test."""
+
+    source: Annotated[str | list[str], Reads("text | list of texts")] = Field(
+        description="The text to learn: the name of a corpus in the catalogue (`python-stdlib`), the path "
+        "of a file, a glob in quotes (`'texts/*.txt'`), or a list of these, read in the order "
+        "given.",
+    )
+    encoding: Annotated[str, Reads("utf-8 | bytes | name of a Python codec")] = Field(
+        "utf-8",
+        description="How the files are decoded: the name of any text codec that Python has (`utf-8`, "
+        "`latin-1`, `cp1252`), or `bytes` to learn raw bytes, 256 symbols, from any file.",
+    )
+    validation_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the text, cut after the training part, that measures progress and picks the "
+        "best checkpoint. Never trained on.",
+    )
+    test_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the text, its very end, that nothing in training looks at: for a final "
+        "figure with `charlstm evaluate --split test`. Together with validation_fraction "
+        "below 1.",
+    )
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _texts(cls, value: object) -> object:
+        parts = value if isinstance(value, list) else [value]
+        if not parts:
+            raise ValueError("the list of texts is empty")
+        for number, part in enumerate(parts, start=1):
+            which = f"item {number} of the list" if isinstance(value, list) else "the value"
+            if not isinstance(part, str):
+                raise ValueError(f"expected text or a list of texts; {which} is {part!r:.60}. Put it in quotes?")
+            if not part.strip() or "\0" in part:
+                raise ValueError(f"{which} is empty or holds a NUL character")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_codec(cls, value: str) -> str:
+        if value != "bytes":
+            try:
+                "".encode(value)
+            except (LookupError, ValueError):
+                raise ValueError(
+                    f"{value!r:.60} is no text encoding that Python knows. Allowed: utf-8, latin-1, cp1252, "
+                    "shift_jis, ... or bytes"
+                ) from None
+        return value
+
+    @field_validator("test_fraction")
+    @classmethod
+    def _leaves_training_text(cls, value: float, info: ValidationInfo) -> float:
+        validation = info.data.get("validation_fraction", 0.0)
+        if validation + value >= 1:
+            raise ValueError(
+                f"nothing is left to train on: validation_fraction {validation} and test_fraction {value} "
+                "must sum to less than 1"
+            )
+        return value
+
+
+class BudgetConfig(Section):
+    """When training ends: at whichever of these limits comes first. At least one is needed."""
+
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="Passes over the training text; fractions are allowed. The only limit, at 10, where "
+        "no budget is given at all.",
+    )
+    steps: int | None = Field(None, ge=1, description="Updates of the weights.")
+    minutes: float | None = Field(
+        None, gt=0, description="Minutes of training time; evaluation and sampling do not count."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> BudgetConfig:
+        if self.epochs is None and self.steps is None and self.minutes is None:
+            raise ValueError("training would never end: give at least one of epochs, steps, minutes")
+        return self
+
+
+class TrainingConfig(Section):
+    """How the network learns: truncated back-propagation through time with carried state."""
+
+    batch_size: int = Field(
+        64,
+        ge=1,
+        le=2**20,
+        description="Streams of text read side by side; each update averages over all of them.",
+    )
+    sequence_length: int = Field(
+        64,
+        ge=1,
+        le=2**20,
+        description="Characters of a chunk, over which gradients flow back (truncated back-propagation "
+        "through time, Williams & Peng 1990). The state is carried on from chunk to chunk.",
+    )
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field(
+        "adamw",
+        description="adamw: Loshchilov & Hutter 2019, with torch's betas. sgd: with momentum. rmsprop: "
+        "Tieleman & Hinton 2012, with momentum. Each wants its own learning_rate; sgd a far "
+        "larger one than adamw.",
+    )
+    learning_rate: float = Field(
+        2e-3, gt=0, description="Step size of the optimiser at its highest, after the warm-up."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop; adamw does not use it.")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="Pull of the weights towards zero at each step: decoupled from the gradient in adamw, "
+        "an L2 penalty in sgd and rmsprop.",
+    )
+    schedule: Literal["constant", "cosine", "step", "plateau"] = Field(
+        "cosine",
+        description="How the learning rate goes on after the warm-up. constant: as it is. cosine: down "
+        "along a half cosine to the end of the budget (Loshchilov & Hutter 2017). step: times "
+        "gamma every step_size epochs. plateau: times gamma when patience evaluations bring "
+        "no improvement.",
+    )
+    warmup_steps: int = Field(
+        100,
+        ge=0,
+        description="Steps over which the learning rate climbs from near zero to learning_rate; 0: none.",
+    )
+    final_learning_rate_fraction: float = Field(
+        0.05, ge=0, le=1, description="Where schedule: cosine ends, as a fraction of learning_rate."
+    )
+    step_size: float = Field(1.0, gt=0, description="Epochs between two reductions with schedule: step.")
+    gamma: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Factor of each reduction of the learning rate with schedule: step and plateau.",
+    )
+    patience: int = Field(
+        2,
+        ge=0,
+        description="Evaluations without improvement before schedule: plateau reduces the learning rate.",
+    )
+    clip_grad_norm: float | None = Field(
+        1.0,
+        gt=0,
+        description="Longest gradient allowed, as the norm over all parameters together; a longer one is "
+        "scaled down (Pascanu et al. 2013). null: no clipping.",
+    )
+    budget: BudgetConfig = Field(
+        BudgetConfig(epochs=10.0),
+        description="When training ends: epochs, steps or minutes, whichever comes first. Default: 10 epochs.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="What matrix products are computed in. auto: bfloat16 where the machine multiplies it "
+        "faster, float32 elsewhere. Weights, cell state, loss and optimiser stay in float32.",
+    )
+    device: Annotated[str, Reads("auto | cpu | cuda | cuda:N | mps")] = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?|mps)$",
+        description="Where to train: cpu, cuda (an NVIDIA or AMD GPU), cuda:N (the GPU with number N, "
+        "from 0), mps (Apple's GPU). auto: a GPU where there is one.",
+    )
+    seed: int = Field(
+        1,
+        ge=0,
+        le=2**32 - 1,
+        description="Where the random numbers of weights, dropout and samples start. Same seed, same "
+        "machine, same thread count: same run.",
+    )
+    evaluate_every: int = Field(500, ge=1, description="Steps between two scores of the validation split.")
+    sample_length: int = Field(
+        200,
+        ge=0,
+        description="Characters of text that the model writes at each evaluation, to look at; 0: none.",
+    )
+    early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="Evaluations without improvement after which training stops before its budget ends. null: never.",
+    )

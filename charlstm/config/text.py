@@ -1,0 +1,58 @@
+"""Configuration files as text: reading one, and what an unquoted word in it means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from charlstm.config.problems import near, printable
+from charlstm.errors import UserError
+
+MAX_BYTES = 1 << 20
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+    **{sign + word: float(sign + "inf") for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")},
+}
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file. Raises UserError where it is missing, no UTF-8, or far too long."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        match = near(path.name, beside) or near(path.name + ".yaml", beside)
+        raise UserError(
+            f"{path}: there is no such file." + (f" Did you mean {path.parent / match}?" if match else "")
+        ) from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: this is a folder, not a configuration file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{printable(str(path), 200)}: cannot be read: {error}") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: longer than {MAX_BYTES} bytes: is this a configuration file?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: not UTF-8 text (byte {content[error.start]:#04x}): save it as UTF-8") from None
+
+
+def resolve(text: str) -> Any:
+    """What an unquoted scalar means in YAML 1.2's core schema; a leading zero, 0x and 0o stay text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if len(text) <= 400:
+        if _INT.fullmatch(text):
+            return int(text)
+        if _FLOAT.fullmatch(text):
+            return float(text)
+    return text

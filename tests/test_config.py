@@ -1,0 +1,693 @@
+"""Configuration files: what is accepted, and that everything else is one clear error with its place."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charlstm.config import (
+    CELL_OPTIONS,
+    CompareConfig,
+    Config,
+    Document,
+    ModelConfig,
+    describe_fields,
+    dump_yaml,
+    json_schema,
+    load_compare,
+    load_config,
+    parse_config,
+    validate,
+)
+from charlstm.config.fields import walk
+from charlstm.errors import UserError
+
+FULL = """\
+name: night train
+corpus:
+  source: [a.txt, "*.md"]
+  encoding: latin-1
+  validation_fraction: 0.2
+  test_fraction: 5e-2
+model:
+  cell: gru
+  hidden_size: 128
+  front_end: embedding
+  reset_after: false
+training:
+  learning_rate: 1e-3
+  clip_grad_norm: null
+  schedule: plateau
+  budget: {steps: 100, minutes: 2}
+  device: cuda:1
+"""
+
+COMPARE = """\
+corpus:
+  source: a.txt
+model:
+  hidden_size: 32
+  forget_bias: 2
+training:
+  seed: 7
+  budget: {steps: 5}
+seeds: 2
+arms:
+  lstm:
+  rnn:
+    model.cell: rnn
+  slow gru:
+    model:
+      cell: gru
+      reset_after: false
+    training.learning_rate: 1e-4
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def _write(text: str | bytes) -> Path:
+        path = tmp_path / "x.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return _write
+
+
+@pytest.fixture
+def errors(write: Any) -> Any:
+    """The lines of the error that a text gives, without the folder."""
+
+    def _errors(text: str | bytes, *overrides: str, load: Any = load_config) -> list[str]:
+        path = write(text)
+        with pytest.raises(UserError) as caught:
+            load(path, overrides)
+        return str(caught.value).replace(f"{path.parent}/", "").splitlines()
+
+    return _errors
+
+
+def minimal(**model: Any) -> dict[str, Any]:
+    return {"corpus": {"source": "a.txt"}, "model": model}
+
+
+def test_reading_a_configuration_does_not_load_torch() -> None:
+    check = "import sys, charlstm.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+# --- what is accepted
+
+
+def test_the_smallest_file_has_the_documented_defaults(write: Any) -> None:
+    config = load_config(write("corpus: {source: python-stdlib}"))
+    assert config.corpus.source == "python-stdlib"
+    assert (config.model.cell, config.model.hidden_size, config.model.forget_bias) == ("lstm", 256, 1.0)
+    assert config.model.embedding_size is None
+    assert (config.training.budget.epochs, config.training.budget.steps) == (10, None)
+    assert config.training.learning_rate == 2e-3
+
+
+def test_every_field_is_read(write: Any) -> None:
+    config = load_config(write(FULL))
+    assert config.name == "night train"
+    assert config.corpus.source == ["a.txt", "*.md"]
+    assert config.corpus.test_fraction == 0.05
+    assert config.model.embedding_size == 64
+    assert config.model.reset_after is False
+    assert config.training.clip_grad_norm is None
+    assert config.training.budget.model_dump() == {"epochs": None, "steps": 100, "minutes": 2.0}
+    assert config.training.device == "cuda:1"
+
+
+def test_a_section_with_every_line_commented_out_has_its_defaults(write: Any) -> None:
+    assert load_config(write("corpus: {source: a}\nmodel:\n  # cell: rnn\n")).model.cell == "lstm"
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(write: Any) -> None:
+    content = b"\xef\xbb\xbfcorpus:\r\n  source: a\r\n"
+    assert load_config(write(content)).corpus.source == "a"
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "+1e-4", "0.0001", ".0001", "100e-6"])
+def test_scientific_notation_is_a_number(write: Any, text: str) -> None:
+    config = load_config(write(f"corpus: {{source: a}}\ntraining: {{learning_rate: {text}}}"))
+    assert config.training.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("text", ["no", "yes", "on", "off", "n", "Y", "010", "0x10", "1:30", "2024-01-02", "1_000"])
+def test_what_yaml_1_1_would_convert_stays_text(write: Any, text: str) -> None:
+    config = load_config(write(f"name: {text.replace(':', '-')}\ncorpus: {{source: [{text}x, {text}]}}"))
+    assert config.name == text.replace(":", "-")
+    assert config.corpus.source == [f"{text}x", text]
+
+
+def test_overrides_are_applied_in_order_and_parsed_as_yaml(write: Any) -> None:
+    path = write(FULL)
+    config = load_config(
+        path,
+        [
+            "model.hidden_size=1",
+            "model.hidden_size=512",
+            "training.budget={epochs: 2}",
+            "training.budget.minutes=1e1",
+            "name=no",
+            "corpus.source=[x=y, z]",
+            "model.reset_after=true",
+            "training.clip_grad_norm=0.5",
+        ],
+    )
+    assert config.model.hidden_size == 512
+    assert config.training.budget.model_dump() == {"epochs": 2.0, "steps": None, "minutes": 10.0}
+    assert config.name == "no"
+    assert config.corpus.source == ["x=y", "z"]
+    assert config.model.reset_after is True
+    assert load_config(path).model.hidden_size == 128
+
+
+def test_a_config_is_frozen() -> None:
+    config = parse_config(minimal(), "here")
+    with pytest.raises(pydantic.ValidationError):
+        config.model.hidden_size = 3  # type: ignore[misc]
+
+
+# --- what is refused, with its place
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model:\n  hiden_size: 3", "x.yaml:3: model.hiden_size: unknown field. Did you mean hidden_size?"),
+        ("model:\n  learning_rate: 3", "x.yaml:3: model.learning_rate: unknown field. learning_rate belongs"),
+        ("training: {epochs: 3}", "unknown field. epochs belongs under training.budget"),
+        ("training: {lr: 3}", "x.yaml:2: training.lr: unknown field. Did you mean learning_rate?"),
+        ("lerning_rate: 3", "x.yaml:2: lerning_rate: unknown field. Did you mean training.learning_rate?"),
+        ("modle: {}", "unknown field. Did you mean model? Allowed here: name, corpus, model, training"),
+        ("model.cell: rnn", "x.yaml:2: model.cell: unknown field. cell belongs under model"),
+        ("qqqqqq: rnn", "x.yaml:2: qqqqqq: unknown field. Allowed here: name,"),
+        ("3: rnn", "x.yaml:2: 3: unknown field"),
+        ("<<: {}", "x.yaml:2: <<: unknown field"),
+        ("model: {cell: lsmt}", 'expected rnn | lstm | gru | peephole | coupled, found "lsmt". Did you mean'),
+        ("model: {cell: no}", 'found "no"'),
+        ("model:\n  hidden_size:\n    abc", "x.yaml:3: model.hidden_size: expected whole number >= 1 and"),
+        ("model: {hidden_size: 0}", "expected whole number >= 1 and <= 65536, found 0"),
+        ("model: {hidden_size: true}", "found true"),
+        ("model: {hidden_size: 3.5}", "found 3.5"),
+        ("model: {hidden_size: 1e2}", "found 100.0. Write 100"),
+        ("model: {hidden_size: 1_000}", 'found "1_000". Write 1000'),
+        ("model: {hidden_size: 010}", 'found "010". Write 10, without zeros'),
+        ("model: {hidden_size: 0x10}", 'found "0x10"'),
+        ("model: {hidden_size: 1:30}", 'found "1:30"'),
+        ("model: {hidden_size: ~}", "found null. Leave the field out"),
+        ("model: {hidden_size: [1]}", "found a list of 1"),
+        ("model: {hidden_size: {a: 1}}", "found a mapping"),
+        (f"model: {{hidden_size: {'9' * 99}}}", "found a number of over 50 digits"),
+        (f"model: {{hidden_size: {'9' * 5000}}}", 'found "9999'),
+        ("model: {dropout: 1}", "model.dropout: expected number >= 0 and < 1, found 1"),
+        ("model: {dropout: true}", "found true"),
+        ('model: {dropout: "0,5"}', 'found "0,5". Write 0.5'),
+        ('model: {dropout: "0.5"}', 'found "0.5"'),
+        ("model: {dropout: .nan}", "found not a number"),
+        ("model: {forget_bias: .inf}", "expected number, found infinity"),
+        ("model: {forget_bias: 1e999}", "expected number, found infinity"),
+        (f"model: {{forget_bias: 1{'0' * 399}}}", "expected number, found a number of over 50"),
+        ("model: {cell: gru, reset_after: no}", 'expected true | false, found "no"'),
+        ("model: {cell: gru, reset_after: 1}", "expected true | false, found 1"),
+        ("model: lstm", "model: expected a section with cell, hidden_size, num_layers"),
+        ("model: [1]", "found a list of 1"),
+        ("name: 2024", "name: expected name of a folder | null, found 2024. Put it in quotes"),
+        ("name: true", "found true. Put it in quotes"),
+        ("name: ../up", "'.', '-' or space in front"),
+        ("name: a/b", "'/' cannot be part of a name"),
+        ('name: "a\\eb"', "cannot be part of a name"),
+        ('name: ""', "a name has 1 to 100 characters"),
+        ("training: {clip_grad_norm: 0}", "expected number > 0 | null, found 0"),
+        ("training: {budget: {}}", "x.yaml:2: training.budget: training would never end"),
+        ("training: {budget: {steps: 0}}", "budget.steps: expected whole number >= 1 | null, found 0"),
+        ("training: {budget: 3}", "training.budget: expected a section with epochs, steps, minutes"),
+        ("training: {device: cuda:x}", 'expected auto | cpu | cuda | cuda:N | mps, found "cuda:x"'),
+        ('training: {device: "cpu\\n"}', "training.device: expected auto"),
+        ("training: {seed: -1}", "found -1"),
+        ("training: {betas: [1, 2]}", "training.betas: unknown field"),
+        ("model: {front_end: one_hot, embedding_size: 3}", "has no effect with front_end: one_hot"),
+        ("model: {cell: lstm, reset_after: true}", "has no effect with cell: lstm, only with gru"),
+    ],
+)
+def test_one_wrong_thing_gives_one_line(errors: Any, text: str, expected: str) -> None:
+    lines = errors(f"corpus: {{source: a}}\n{text}")
+    assert lines[0].startswith("x.yaml:")
+    assert expected in lines[0]
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("corpus", "expected"),
+    [
+        ("{}", "x.yaml:1: corpus.source: missing, and it has no default. The text to learn"),
+        ("{source: 3}", "corpus.source: expected text or a list of texts; the value is 3"),
+        ("{source: [a, no, 3]}", "item 3 of the list is 3"),
+        ("{source: []}", "the list of texts is empty"),
+        ('{source: " "}', "is empty"),
+        ('{source: "a\\0b"}', "NUL"),
+        ("{source: a, encoding: utf-9}", "'utf-9' is no text encoding that Python knows"),
+        ("{source: a, encoding: base64}", "no text encoding"),
+        ('{source: a, encoding: "a\\0"}', "no text encoding"),
+        ("{source: a, validation_fraction: 0}", "expected number > 0 and < 1, found 0"),
+        ("{source: a, validation_fraction: 0.5, test_fraction: 0.5}", "must sum to less than 1"),
+        ("{source: a, test_fraction: 0.9}", "corpus.test_fraction: nothing is left to train on"),
+    ],
+)
+def test_corpus_errors(errors: Any, corpus: str, expected: str) -> None:
+    (line,) = errors(f"corpus: {corpus}")
+    assert expected in line
+
+
+def test_a_missing_section_names_the_file(errors: Any) -> None:
+    assert errors("name: a")[0].startswith("x.yaml: corpus: missing")
+
+
+@pytest.mark.parametrize("cell", CELL_OPTIONS)
+def test_options_of_other_cells_are_refused_and_own_ones_accepted(cell: str) -> None:
+    values: dict[str, Any] = {"forget_bias": 2.0, "reset_after": False, "nonlinearity": "relu"}
+    assert frozenset(values) == frozenset().union(*CELL_OPTIONS.values())
+    for option, value in values.items():
+        given_options = minimal(cell=cell, **{option: value})
+        if option in CELL_OPTIONS[cell]:
+            assert getattr(parse_config(given_options, "here").model, option) == value
+        else:
+            with pytest.raises(UserError, match=f"here: model.{option}: has no effect with cell: {cell}"):
+                parse_config(given_options, "here")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "x.yaml: the file is empty"),
+        ("# only this\n", "the file is empty"),
+        ("---\n", "the file is empty"),
+        ("- a\n", "x.yaml:1: expected sections"),
+        ("just text", "x.yaml:1: expected sections"),
+        ("a: 1\nb:\n\tc: 1\n", "x.yaml:3: YAML does not allow a tab"),
+        ("a: 1\nb: [1\n", "x.yaml:3: not valid YAML: expected ',' or ']'"),
+        ("a: b: c\n", "x.yaml:1: not valid YAML: mapping values are not allowed here"),
+        ("a: 1\n b: 2\n", "x.yaml:2: not valid YAML"),
+        (
+            "a: 1\nb: *.txt\n",
+            "x.yaml:2: not valid YAML: expected alphabetic or numeric character, but found '.'",
+        ),
+        ("a: 'x\n", "not valid YAML: found unexpected end of stream"),
+        ('a: 1\nb: "\\UFFFFFFFF"\n', "x.yaml:2: not valid YAML: an escape or a number that is out of range"),
+        ("a: 1\nb: \x07\n", "x.yaml:2: the character U+0007 is not allowed"),
+        ("%YAML 2.0\n---\na: 1\n", "x.yaml:1: not valid YAML"),
+        (f"%YAML {'1' * 5000}.1\n---\na: 1\n", "x.yaml:1: not valid YAML"),
+        ("a: 1\n---\nb: 1\n", "x.yaml:2: a second document"),
+        ("? [a, b]\n: 1\n", "x.yaml:1: a key must be plain text"),
+        ("a: " + "[" * 100_000, "x.yaml:1: nested more than 20 deep"),
+        ("a: " + "{a: " * 100_000, "x.yaml:1: nested more than 20 deep"),
+        ("- " * 100_000, "x.yaml:1: nested more than 20 deep"),
+        (b"a: 1\nb: \xff\n", "x.yaml:2: not UTF-8 text (byte 0xff)"),
+        ("a: 1".encode("utf-16"), "x.yaml:1: not UTF-8 text"),
+        (b"a: 1\n" * 300_000, "longer than"),
+    ],
+)
+def test_a_file_that_is_no_configuration(errors: Any, content: str | bytes, expected: str) -> None:
+    (line,) = errors(content)
+    assert line.startswith("x.yaml")
+    assert expected in line
+
+
+def test_tags_anchors_and_aliases_are_refused_and_never_applied(errors: Any) -> None:
+    lines = errors(
+        "corpus: &c\n  source: a\nname: !!python/object/apply:os.getcwd []\n"
+        "model:\n  cell: !!str lstm\n  executor: *c\n  num_layers: !mine 3\n"
+    )
+    expected = [
+        (1, "corpus: &c is a YAML anchor"),
+        (3, "name: !!python/object/apply:os.getcwd is a YAML tag"),
+        (5, "model.cell: !!str is a YAML tag"),
+        (6, "model.executor: *c is a YAML alias"),
+        (7, "model.num_layers: !mine is a YAML tag"),
+    ]
+    assert [line.partition(",")[0] for line in lines] == [f"x.yaml:{n}: {text}" for n, text in expected]
+
+
+def test_a_billion_laughs_stay_small(errors: Any) -> None:
+    rows = ["a0: &a0 [ha]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    assert errors("\n".join(rows))[1].startswith("x.yaml:1: a0: &a0 is a YAML anchor")
+
+
+def test_a_key_given_twice_names_both_lines(errors: Any) -> None:
+    lines = errors("corpus:\n  source: a\nmodel:\n  dropout: 0.1\n  cell: rnn\n  dropout: 0.2\nmodel: {}\n")
+    assert lines == [
+        "x.yaml:6: model.dropout: given twice, first on line 4",
+        "x.yaml:7: model: given twice, first on line 3",
+    ]
+
+
+def test_all_errors_come_together_in_order_of_lines_then_overrides(errors: Any) -> None:
+    lines = errors(
+        "model:\n  cell: lsmt\n  dropout: 1\n  dropout: 1\n  num_layers: 1\ntraining:\n  gamma: x\n",
+        "model.num_layers=0",
+        "nonsense",
+    )
+    places = [re.match(r"x\.yaml(:\d+)?|--set \S+", line) for line in lines]
+    assert [place and place.group() for place in places] == [
+        "x.yaml",
+        "x.yaml:2",
+        "x.yaml:4",
+        "x.yaml:7",
+        "--set nonsense:",
+        "--set model.num_layers=0:",
+    ]
+    assert "corpus: missing" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.hidden_size=abc", "--set model.hidden_size=abc: expected whole number >= 1 and <= 65536"),
+        ("model.hiden_size=3", "--set model.hiden_size=3: unknown field. Did you mean hidden_size?"),
+        ("hidden_size=3", "--set hidden_size=3: unknown field. hidden_size belongs under model"),
+        ("model.cell.x=3", "--set model.cell.x=3: model.cell is no section: it has no field x"),
+        ("model.hidden_size", "--set model.hidden_size: write it as section.field=value"),
+        ("=3", "--set =3: write it as section.field=value"),
+        ("model..cell=3", "write it as section.field=value"),
+        (".".join("a" * 9999) + "=3", "write it as section.field=value"),
+        ("model=3", "--set model=3: expected a section with cell,"),
+        ("model={cell: rnm}", "--set model={cell: rnm}: model.cell: expected rnn | lstm"),
+        ("corpus.source=*.txt", "--set corpus.source=*.txt: not valid YAML"),
+        ("corpus.source=*txt", "--set corpus.source=*txt: *txt is a YAML alias"),
+        ("corpus.source=[a", "--set corpus.source=[a: not valid YAML"),
+        ("name=\udce4", "--set name=\\udce4: the character U+DCE4 is not allowed"),
+        ("na\udce4me=x", "write it as section.field=value"),
+        ("name=\x1b[31m", "--set name=\\x1b[31m: the character U+001B is not allowed"),
+        ("training.learning_rate=", "found null"),
+        ("training.budget.steps=null", "training.budget: training would never end"),
+    ],
+)
+def test_override_errors_show_the_override(errors: Any, override: str, expected: str) -> None:
+    (line,) = errors("corpus: {source: a}\nmodel: {cell: lstm}\ntraining: {budget: {steps: 3}}", override)
+    assert line.startswith("--set ")
+    assert expected in line
+
+
+def test_an_override_mends_a_wrong_line(write: Any) -> None:
+    assert load_config(write("corpus: {source: 3}"), ["corpus.source=a"]).corpus.source == "a"
+
+
+def test_missing_files_folders_and_near_names(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.yaml").write_text(FULL)
+    with pytest.raises(UserError, match=r"there is no such file\. Did you mean .*/quickstart\.yaml\?"):
+        load_config(tmp_path / "quikstart.yaml")
+    with pytest.raises(UserError, match=r"Did you mean .*/quickstart\.yaml\?"):
+        load_config(tmp_path / "quickstart")
+    with pytest.raises(UserError, match="there is no such file"):
+        load_config(tmp_path / "nowhere" / "x.yaml")
+    with pytest.raises(UserError, match="this is a folder"):
+        load_config(tmp_path)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_config(tmp_path / "quickstart.yaml" / "x")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_config(tmp_path / "a\0b")
+
+
+def test_plain_data_is_checked_alike_and_names_its_place() -> None:
+    with pytest.raises(UserError) as caught:
+        parse_config({"corpus": {"source": "a", 3: 4}, "model": {"hidden_size": "3"}}, "checkpoint last")
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("checkpoint last: corpus.3: unknown field")
+    assert second.startswith("checkpoint last: model.hidden_size: expected whole number")
+
+
+def test_nothing_printed_can_steer_a_terminal(errors: Any) -> None:
+    lines = errors('corpus: {source: a}\n"\\e[31mred\\n": 1\nmodel: {cell: "\\e[2J"}\n')
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) == 2
+
+
+# --- writing
+
+
+@pytest.mark.parametrize("cell", CELL_OPTIONS)
+@pytest.mark.parametrize("front_end", ["one_hot", "embedding"])
+def test_what_is_written_reads_back_equal(write: Any, cell: str, front_end: str) -> None:
+    config = parse_config(minimal(cell=cell, front_end=front_end), "here")
+    assert load_config(write(dump_yaml(config))) == config
+    assert parse_config(config.model_dump(), "here") == config
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_fields_are_written_in_declared_order(write: Any) -> None:
+    written = yaml.safe_load(dump_yaml(load_config(write(FULL))))
+    assert list(written) == ["name", "corpus", "model", "training"]
+    assert list(written["model"]) == [name for name in ModelConfig.model_fields if name in written["model"]]
+    assert not {"forget_bias", "nonlinearity"} & set(written["model"])
+
+
+TRAPS = "no 1e-4 010 0x1 1:30 ~ null true .inf *x # é/ü.txt"
+TEXTS = st.one_of(
+    st.sampled_from([*TRAPS.split(), "- a", "a: b"]),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    source=st.one_of(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)),
+    rate=st.floats(1e-300, 1e300),
+    data=st.data(),
+)
+def test_any_text_and_number_survive_the_round_trip(write: Any, source: Any, rate: float, data: Any) -> None:
+    config = parse_config(
+        {
+            "name": data.draw(st.sampled_from([None, "no", "1e-4", "null", "ü"])),
+            "corpus": {"source": source},
+            "training": {"learning_rate": rate, "seed": data.draw(st.integers(0, 2**32 - 1))},
+        },
+        "here",
+    )
+    text = dump_yaml(config)
+    assert load_config(write(text)) == config
+    assert yaml.safe_load(text)["corpus"]["source"] == source
+
+
+# --- never another exception
+
+TOKENS = ": - [ ] { } &a *a !!int !x | > ' \" # ? % ~ no 1e-4 1e999 .nan \\ \\x \\ud800 0 -1 é"
+PIECES = st.sampled_from([*TOKENS.split(), " ", "\n", "  ", "\t", "- ", "<<: ", "---\n", "...\n", "\u2028", "\ufeff"])
+
+
+def mutate(text: str, edits: list[tuple[int, int, str]]) -> str:
+    for at, length, piece in edits:
+        start = at % (len(text) + 1)
+        text = text[:start] + piece + text[start + length :]
+    return text
+
+
+def outcome(load: Any, *arguments: Any) -> Any:
+    """What was loaded, or the text of the UserError; any other exception goes through."""
+    try:
+        return load(*arguments)
+    except UserError as error:
+        return str(error)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    which=st.sampled_from([(FULL, load_config, Config), (COMPARE, load_compare, CompareConfig)]),
+    edits=st.lists(
+        st.tuples(st.integers(0, 999), st.integers(0, 12), st.one_of(PIECES, st.text(max_size=3))), max_size=6
+    ),
+    junk=st.binary(max_size=2),
+)
+def test_a_damaged_file_is_a_config_or_a_user_error(write: Any, which: Any, edits: Any, junk: bytes) -> None:
+    text, load, model = which
+    path = write(mutate(text, edits).encode("utf-8", "surrogatepass") + junk)
+    result = outcome(load, path)
+    if isinstance(result, CompareConfig):
+        assert all(result.arm_config(arm, result.seeds - 1) for arm in result.arms)
+    assert isinstance(result, model) or all(line.startswith(str(path)) for line in result.splitlines())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=st.sampled_from([".".join(path) for path, _ in walk(Config)] + ["model", "training.budget", "", "x.y"]),
+    value=st.one_of(PIECES, st.text(max_size=8), st.integers().map(str), st.floats().map(str)),
+)
+def test_any_override_is_a_config_or_a_user_error(write: Any, path: str, value: str) -> None:
+    result = outcome(load_config, write(FULL), [f"{path}={value}"])
+    assert isinstance(result, Config) or "--set" in result or "reset_after" in result
+
+
+# --- comparison files
+
+
+def test_arms_change_the_shared_settings(write: Any) -> None:
+    compare = load_compare(write(COMPARE))
+    assert (compare.match, compare.seeds, list(compare.arms)) == ("width", 2, ["lstm", "rnn", "slow gru"])
+    lstm, rnn, gru = (compare.arm_config(arm, 1) for arm in compare.arms)
+    assert {config.training.seed for config in (lstm, rnn, gru)} == {8}
+    assert {config.training.budget.steps for config in (lstm, rnn, gru)} == {5}
+    assert {config.model.hidden_size for config in (lstm, rnn, gru)} == {32}
+    assert (lstm.model.cell, lstm.model.forget_bias) == ("lstm", 2.0)
+    assert rnn.model.cell == "rnn"
+    assert (gru.model.reset_after, gru.training.learning_rate) == (False, 1e-4)
+    assert compare.arm_config("rnn", 0).training.seed == 7
+
+
+def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) -> None:
+    compare = load_compare(
+        write(
+            "corpus: {source: a}\nmodel: {front_end: embedding, embedding_size: 8}\n"
+            "training: {budget: {epochs: 3}}\narms:\n  a: {}\n"
+            "  b: {model.front_end: one_hot, training: {budget.steps: 9}, training.clip_grad_norm: null}\n"
+        )
+    )
+    b = compare.arm_config("b", 0)
+    assert compare.arm_config("a", 0).model.embedding_size == 8
+    assert b.model.embedding_size is None
+    assert b.training.clip_grad_norm is None
+    assert b.training.budget.model_dump() == {"epochs": 3.0, "steps": 9, "minutes": None}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("model.cell: rnn", "model.cel: rnn", "x.yaml:13: arms.rnn.model.cel: unknown field. Did you"),
+        ("model.cell: rnn", "cell: rnn", "x.yaml:13: arms.rnn.cell: unknown field. cell belongs under model"),
+        ("model.cell: rnn", "model.cell: rrn", "x.yaml:13: arms.rnn.model.cell: expected rnn | lstm"),
+        ("model.cell: rnn", "corpus.source: b", "x.yaml:13: arms.rnn.corpus.source: all arms share one text"),
+        ("model.cell: rnn", "training.seed: 3", "x.yaml:13: arms.rnn.training.seed: all arms share"),
+        ("model.cell: rnn", "name: b", "x.yaml:13: arms.rnn.name: an arm has no other name"),
+        ("model.cell: rnn", "model: 3", "x.yaml:13: arms.rnn.model: expected a section"),
+        ("model.cell: rnn", "model: {cell: rnn, reset_after: true}", "rnn.model.reset_after: has no effect"),
+        ("model.cell: rnn", "model.cell.x: rnn", "x.yaml:13: arms.rnn.model.cell.x: expected rnn"),
+        ("model.cell: rnn", "modle.cell: rnn", "x.yaml:13: arms.rnn.modle.cell: unknown field. Did"),
+        ("reset_after: false", "reset_after: 3", "x.yaml:17: arms.slow gru.model.reset_after: expected"),
+        ("reset_after: false", "forget_bias: 3", "x.yaml:17: arms.slow gru.model.forget_bias: has no"),
+        ("  rnn:\n    model.cell: rnn", "  rnn: 3", "x.yaml:12: arms.rnn: expected what the arm changes"),
+        ("  rnn:\n", "  a/b:\n", "x.yaml:12: arms.a/b: '/' cannot be part of a name"),
+        ("forget_bias: 2", "nonlinearity: relu\n  x: 2", "x.yaml:6: model.x: unknown field"),
+        ("forget_bias: 2", "embedding_size: 2", "x.yaml:5: model.embedding_size: has no effect in any arm"),
+        ("seed: 7", "seed: 4294967295", "x.yaml:7: training.seed: expected whole number"),
+        ("seeds: 2", "seeds: 0", "x.yaml:9: seeds: expected whole number >= 1"),
+        ("seeds: 2", "match: size", 'x.yaml:9: match: expected parameters | width, found "size"'),
+        ("seeds: 2", "sedes: 2", "x.yaml:9: sedes: unknown field. Did you mean seeds?"),
+        (COMPARE[COMPARE.index("arms") :], "arms: {a: {}}", "x.yaml:10: arms: a comparison needs a"),
+        (COMPARE[COMPARE.index("arms") :], "", "x.yaml: arms: missing"),
+    ],
+)
+def test_comparison_errors_name_the_arm_and_the_line(errors: Any, old: str, new: str, expected: str) -> None:
+    assert old in COMPARE
+    (line,) = errors(COMPARE.replace(old, new), load=load_compare)
+    assert expected in line
+
+
+def test_a_section_left_empty_in_an_arm_changes_nothing(write: Any) -> None:
+    compare = load_compare(write(COMPARE.replace("model.cell: rnn", "training:\n    model: {cell: rnn}")))
+    assert compare.arm_config("rnn", 0).training.budget.steps == 5
+
+
+def test_an_option_given_twice_in_an_arm(errors: Any) -> None:
+    text = COMPARE.replace("    training.learning_rate: 1e-4", "    model.cell: gru")
+    assert errors(text, load=load_compare) == ["x.yaml:18: arms.slow gru.model.cell: set twice in this arm"]
+
+
+def test_matched_parameters_leave_the_width_to_the_first_arm(errors: Any, write: Any) -> None:
+    text = COMPARE.replace("seeds: 2", "match: parameters").replace("lstm:", "lstm: {model.hidden_size: 64}")
+    assert load_compare(write(text)).arm_config("lstm", 0).model.hidden_size == 64
+    text = text.replace("model.cell: rnn", "model: {cell: rnn, hidden_size: 9}")
+    (line,) = errors(text, load=load_compare)
+    assert line.startswith("x.yaml:13: arms.rnn.model.hidden_size: match: parameters chooses it")
+
+
+def test_overrides_reach_a_comparison(errors: Any, write: Any) -> None:
+    assert load_compare(write(COMPARE), ["seeds=5", "arms.rnn={model.cell: coupled}"]).seeds == 5
+    (line,) = errors(COMPARE, "arms.rnn={model.cell: rrn}", load=load_compare)
+    assert line.startswith("--set arms.rnn={model.cell: rrn}: arms.rnn.model.cell: expected rnn")
+
+
+def test_unknown_arms_and_seeds(write: Any) -> None:
+    compare = load_compare(write(COMPARE))
+    with pytest.raises(UserError, match=r"there is no arm lsmt\. Did you mean lstm"):
+        compare.arm_config("lsmt", 0)
+    with pytest.raises(ValueError, match="seed index 2"):
+        compare.arm_config("lstm", 2)
+
+
+def test_a_comparison_survives_the_round_trip(write: Any) -> None:
+    compare = load_compare(write(COMPARE))
+    again = load_compare(write(dump_yaml(compare)))
+    assert again == compare
+    assert [again.arm_config(arm, 0) for arm in again.arms] == [compare.arm_config(arm, 0) for arm in compare.arms]
+
+
+def test_other_files_get_the_same_errors() -> None:
+    class Other(pydantic.BaseModel):
+        size: int = pydantic.Field(1, ge=1)
+
+    document = Document("other.yaml", {"size": 0}, {("size",): 4})
+    with pytest.raises(UserError, match=r"^other\.yaml:4: size: expected whole number >= 1, found 0$"):
+        validate(Other, document)
+    assert validate(Other, document, ["size=2"]).size == 2
+
+
+# --- documentation
+
+
+def test_every_field_is_documented() -> None:
+    docs = {doc.path: doc for doc in describe_fields()}
+    assert list(docs)[:3] == ["name", "corpus.source", "corpus.encoding"]
+    assert all(len(doc.documentation) > 15 and doc.type for doc in docs.values())
+    assert docs["corpus.source"].default == "required"
+    assert docs["training.budget.epochs"].default == "10"
+    assert docs["training.learning_rate"].default == "0.002"
+    assert docs["model.cell"].type == "rnn | lstm | gru | peephole | coupled"
+    assert docs["training.early_stopping"].type == "whole number >= 1 | null"
+    assert all(doc.documentation for doc in describe_fields(CompareConfig))
+
+
+def test_documented_defaults_are_the_defaults() -> None:
+    config = parse_config(minimal(), "here")
+    for doc in describe_fields():
+        value: Any = config
+        for part in doc.path.split("."):
+            value = getattr(value, part)
+        if doc.default != "required":
+            assert value == yaml.safe_load(doc.default), doc.path
+
+
+def resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+def test_the_schema_says_what_the_reader_checks() -> None:
+    schema = json_schema()
+    assert json.loads(json.dumps(schema)) == schema
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["required"] == ["corpus"]
+    for path, field in walk(Config):
+        node = schema
+        for part in path:
+            assert node["additionalProperties"] is False
+            node = resolved(schema, node["properties"][part])
+        assert node["description"] == field.description
+    parts = ("corpus", "model", "training")
+    sections = {name: resolved(schema, schema["properties"][name])["properties"] for name in parts}
+    assert sections["model"]["cell"]["enum"] == list(CELL_OPTIONS)
+    assert sections["model"]["hidden_size"]["minimum"] == 1
+    assert sections["model"]["dropout"]["exclusiveMaximum"] == 1
+    assert {kind["type"] for kind in sections["corpus"]["source"]["anyOf"]} == {"string", "array"}
+    pattern = sections["training"]["device"]["pattern"]
+    assert all(re.search(pattern, device) for device in ("auto", "cpu", "cuda", "cuda:12", "mps"))
+    assert not any(re.search(pattern, device) for device in ("gpu", "cuda:", "cuda:x", "cpu0"))
