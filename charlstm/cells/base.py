@@ -1,0 +1,137 @@
+"""What a cell is: its equations, its gates, its state and how it starts.
+
+A cell is declared once, as a function of one time step:
+
+    @cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f")
+    def lstm(x, r, h, c):
+        i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
+        c = f * c + i * tanh(x.g + r.g)
+        return o * tanh(c), c
+
+``x[k]`` is the input side of gate k, ``W_k x_t + b_k``; ``r[k]`` is the recurrent side, ``U_k h + b'_k``, and
+``r.of(v)[k]`` the same product with v in place of h. All entries have the shape [B, H]. Further arguments are
+the state, then the per-unit parameters of the cell, each [H] per entry. The function returns the new state, whose
+first part is the output. It may use ``+ - *``, numbers, ``sigmoid``, ``tanh`` and ``relu``; whatever offers these
+can run it: tensors (the reference executor) or symbols (all others, which derive the backward pass from it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CELLS: dict[str, Cell] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A recurrent cell, declared with :func:`cell`.
+
+    gates       one letter each, in the order of the rows of the weight matrices (torch's order where torch has it)
+    state       one letter each; the first is the output h, the one that the recurrent product reads
+    parameters  per-unit parameters: name -> the letters of their entries, each H long (``weight_peephole: "ifo"``)
+    torch       the class in torch.nn with the same equations, if there is one, and ``torch_options`` for it
+    forget_gate the gate whose bias starts at ``forget_bias``
+    recurrent_start  ``uniform``, as torch.nn starts, or ``identity`` (with biases at zero)
+    base, options    the name and the options by which a configuration asks for this cell
+    """
+
+    name: str
+    equations: Callable[..., Any]
+    gates: str
+    state: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    torch: str | None = None
+    torch_options: Mapping[str, Any] = field(default_factory=dict)
+    forget_gate: str | None = None
+    recurrent_start: str = "uniform"
+    base: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: Any) -> Cell:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _declared, (self.name,)
+
+    def step(self, x: Any, r: Any, *state_and_parameters: Any) -> tuple[Any, ...]:
+        """One time step: the new state, always as a tuple."""
+        new = self.equations(x, r, *state_and_parameters)
+        return new if isinstance(new, tuple) else (new,)
+
+    def parameter_shapes(self, input_size: int, hidden_size: int, bias: bool = True) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every parameter of one layer, in torch's order and layout."""
+        rows = len(self.gates) * hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, input_size),
+            "weight_hh": (rows, hidden_size),
+        }
+        if bias:
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        return shapes | {name: (len(entries) * hidden_size,) for name, entries in self.parameters.items()}
+
+
+def cell(
+    *,
+    gates: str,
+    state: str,
+    parameters: Mapping[str, str] | None = None,
+    torch: str | None = None,
+    torch_options: Mapping[str, Any] | None = None,
+    forget_gate: str | None = None,
+    recurrent_start: str = "uniform",
+    base: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Any]], Cell]:
+    """Declare the decorated equations as a cell and put it into ``CELLS`` under the function's name."""
+
+    def declare(equations: Callable[..., Any]) -> Cell:
+        name = equations.__name__
+        declared = Cell(
+            name=name,
+            equations=equations,
+            gates=gates,
+            state=state,
+            parameters=dict(parameters or {}),
+            torch=torch,
+            torch_options=dict(torch_options or {}),
+            forget_gate=forget_gate,
+            recurrent_start=recurrent_start,
+            base=base or name,
+            options=dict(options or {}),
+        )
+        CELLS[name] = declared
+        return declared
+
+    return declare
+
+
+def find(base: str, **options: Any) -> Cell:
+    """The cell that a configuration asks for; options that a cell does not declare are no concern of it.
+
+    Raises KeyError if there is none.
+    """
+    for candidate in CELLS.values():
+        if candidate.base == base and all(options.get(k, v) == v for k, v in candidate.options.items()):
+            return candidate
+    raise KeyError(f"no cell {base} with {options}; there are {', '.join(sorted(CELLS))}")
+
+
+def _declared(name: str) -> Cell:
+    return CELLS[name]
+
+
+def sigmoid(a: Any) -> Any:
+    """1 / (1 + exp(-a)), elementwise."""
+    return a.sigmoid()
+
+
+def tanh(a: Any) -> Any:
+    """Hyperbolic tangent, elementwise."""
+    return a.tanh()
+
+
+def relu(a: Any) -> Any:
+    """max(a, 0), elementwise."""
+    return a.relu()

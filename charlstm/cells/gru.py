@@ -1,0 +1,29 @@
+"""The gated recurrent unit (Cho et al. 2014), in both orders of the reset.
+
+    r = sigmoid(W_r x + b_r + U_r h + b'_r)    reset gate
+    z = sigmoid(W_z x + b_z + U_z h + b'_z)    update gate
+    n = tanh(W_n x + b_n + r * (U_n h + b'_n))   reset_after: true  (cuDNN, torch.nn.GRU)
+    n = tanh(W_n x + b_n + U_n (r * h) + b'_n)   reset_after: false (Cho et al. 2014; Chung et al. 2014)
+    h_t = (1 - z) * n + z * h_{t-1}
+
+Here, as in torch, z is the share of the old state that is kept. Chung et al. 2014 write h_t = (1 - z) * h_{t-1} + z
+* n: the same cell with z and 1 - z exchanged, so the sign of W_z, U_z and their biases turns when weights are moved.
+"""
+
+from typing import Any
+
+from charlstm.cells.base import cell, sigmoid, tanh
+
+
+@cell(gates="rzn", state="h", torch="GRU", options={"reset_after": True})
+def gru(x: Any, r: Any, h: Any) -> Any:
+    reset, z = sigmoid(x.r + r.r), sigmoid(x.z + r.z)
+    n = tanh(x.n + reset * r.n)
+    return (1 - z) * n + z * h
+
+
+@cell(gates="rzn", state="h", base="gru", options={"reset_after": False})
+def gru_reset_before(x: Any, r: Any, h: Any) -> Any:
+    reset, z = sigmoid(x.r + r.r), sigmoid(x.z + r.z)
+    n = tanh(x.n + r.of(reset * h).n)
+    return (1 - z) * n + z * h

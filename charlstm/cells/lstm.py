@@ -1,0 +1,20 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers, Schmidhuber & Cummins 2000.
+
+i = sigmoid(W_i x + b_i + U_i h + b'_i)    input gate
+f = sigmoid(W_f x + b_f + U_f h + b'_f)    forget gate
+g = tanh   (W_g x + b_g + U_g h + b'_g)    candidate
+o = sigmoid(W_o x + b_o + U_o h + b'_o)    output gate
+c_t = f * c_{t-1} + i * g
+h_t = o * tanh(c_t)
+"""
+
+from typing import Any
+
+from charlstm.cells.base import cell, sigmoid, tanh
+
+
+@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f")
+def lstm(x: Any, r: Any, h: Any, c: Any) -> Any:
+    i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
+    c = f * c + i * tanh(x.g + r.g)
+    return o * tanh(c), c

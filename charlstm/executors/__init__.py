@@ -1,0 +1,6 @@
+"""Ways to run a cell along a sequence, all with the same result."""
+
+from charlstm.executors.base import Executor, State, Weights
+from charlstm.executors.choose import Choice, choose, executors
+
+__all__ = ["Choice", "Executor", "State", "Weights", "choose", "executors"]

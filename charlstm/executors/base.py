@@ -1,0 +1,79 @@
+"""What every executor shares: the weights of a layer, the input side, and the form of an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charlstm.cells import Cell
+
+State = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The parameters of one layer in one direction, in torch's layout.
+
+    weight_ih [GH, I], weight_hh [GH, H], bias_ih and bias_hh [GH] or None; parameters: name -> [nH], as the cell declares.
+    """
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None = None
+    bias_hh: Tensor | None = None
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.weight_hh.shape[1]
+
+    @property
+    def input_size(self) -> int:
+        return self.weight_ih.shape[1]
+
+
+class Executor(Protocol):
+    """A way to run a cell along a sequence.
+
+    ``run`` is pure: (x, state) -> (y, new state), time-major. x is [T, B, I], or whole numbers [T, B]: ids of one-hot
+    vectors, where the id I stands for the zero vector. Each part of the state is [B, H]; y is [T, B, H].
+    Under ``torch.autocast`` the products are made in the autocast type; states stay in the type of the weights.
+    """
+
+    name: str
+
+    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:
+        """Why this executor cannot do it, in a few words; None if it can."""
+
+    def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]: ...
+
+
+def is_ids(x: Tensor) -> bool:
+    """Whether x holds ids of one-hot vectors."""
+    return not x.is_floating_point()
+
+
+def one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """The vectors that the ids stand for, [..., size]; zero for the id ``size``."""
+    return F.one_hot(ids, size + 1)[..., :size].to(dtype)
+
+
+def input_side(x: Tensor, weight_ih: Tensor, bias: Tensor | None) -> Tensor:
+    """``W x + b`` for all steps: [T, B, GH]; for ids by look-up in the table W^T."""
+    if not is_ids(x):
+        return F.linear(x, weight_ih, bias)
+    table = torch.cat([weight_ih.t(), weight_ih.new_zeros(1, weight_ih.shape[0])])
+    return F.embedding(x, table if bias is None else table + bias)
+
+
+def product_dtype(weights: Weights) -> torch.dtype:
+    """The type in which products are made: that of autocast where it is on, else that of the weights."""
+    device = weights.weight_hh.device.type
+    if torch.is_autocast_enabled(device) and weights.weight_hh.dtype == torch.float32:
+        return torch.get_autocast_dtype(device)
+    return weights.weight_hh.dtype

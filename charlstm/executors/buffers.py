@@ -1,0 +1,96 @@
+"""What the printed loops work on: the recurrent products of a layer, and tensors cut as the names in the code say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from charlstm.cells import Cell
+from charlstm.executors.schedule import summed_gates
+from charlstm.executors.torch_code import Code
+
+
+class Products:
+    """The recurrent products of one layer, made in ``dtype``, with the states in the type of the weights."""
+
+    def __init__(self, cell: Cell, dtype: torch.dtype, weight_hh: Tensor, bias_hh: Tensor | None) -> None:
+        units = weight_hh.shape[1]
+        weight = weight_hh.to(dtype)
+        self._dtype = dtype
+        self._same = dtype == weight_hh.dtype
+        all_runs = {cell.gates[a:b] for a in range(len(cell.gates)) for b in range(a + 1, len(cell.gates) + 1)}
+        parts = {run: columns(cell.gates, run, units) for run in all_runs}
+        self._weight = {run: weight[part] for run, part in parts.items()}
+        self._bias = {run: bias_hh[part] for run, part in parts.items()} if bias_hh is not None else {}
+
+    def accumulate(self, values: Tensor, operand: Tensor, run: str) -> None:
+        """values += U operand."""
+        weight = self._weight[run].t()
+        if self._same:
+            torch.addmm(values, operand, weight, out=values)
+        else:
+            values.add_(operand.to(self._dtype) @ weight)
+
+    def product(self, out: Tensor, operand: Tensor, run: str) -> None:
+        """out = U operand + b'."""
+        weight, bias = self._weight[run].t(), self._bias.get(run)
+        if not self._same:
+            low = operand.to(self._dtype) @ weight
+            out.copy_(low) if bias is None else torch.add(low, bias, out=out)
+        elif bias is None:
+            torch.mm(operand, weight, out=out)
+        else:
+            torch.addmm(bias, operand, weight, out=out)
+
+    def transposed(self, out: Tensor, base: Tensor | None, *terms: tuple[Tensor, str]) -> None:
+        """out = base + the sum of U_run^T d_run."""
+        for gradient, run in terms:
+            weight = self._weight[run]
+            if not self._same:
+                low = gradient.to(self._dtype) @ weight
+                out.copy_(low) if base is None else torch.add(base, low, out=out)
+            elif base is None:
+                torch.mm(gradient, weight, out=out)
+            else:
+                torch.addmm(base, gradient, weight, out=out)
+            base = out
+
+
+def named(code: Code, prefix: str) -> list[str]:
+    return [name for name in code.names if name.startswith(prefix)]
+
+
+def columns(letters: str, run: str, units: int) -> slice:
+    """Where the run of gates stands among all columns."""
+    start = letters.index(run)
+    return slice(start * units, (start + len(run)) * units)
+
+
+def cut(buffer: Tensor, letters: str, names: Iterable[str]) -> dict[str, tuple[Tensor, ...]]:
+    """Views of [T, B, nH], for each name (``a_rz``) a list over time of [B, len(run) H]."""
+    units = buffer.shape[-1] // max(len(letters), 1)
+    return {name: buffer[..., columns(letters, name[2:], units)].unbind(0) for name in names}
+
+
+def entries(cell: Cell, parameters: Iterable[Tensor], batch: int) -> dict[str, Tensor]:
+    """The per-unit parameters as ``p_NAME_k``, spread over the batch: [B, H], so that whatever is made of them is too."""
+    return {
+        f"p_{name}_{k}": part.expand(batch, -1)
+        for (name, letters), whole in zip(cell.parameters.items(), parameters, strict=True)
+        for k, part in zip(letters, whole.chunk(len(letters)), strict=True)
+    }
+
+
+def joined_bias(cell: Cell, bias_ih: Tensor | None, bias_hh: Tensor | None) -> Tensor | None:
+    """The bias of the input side, with that of the recurrent side where a gate uses nothing but their sum: [GH]."""
+    if bias_ih is None or bias_hh is None:
+        return None
+    bias, units = bias_ih + bias_hh, len(bias_ih) // len(cell.gates)
+    summed = summed_gates(cell)
+    for k in cell.gates:
+        if k not in summed:
+            part = columns(cell.gates, k, units)
+            bias[part] = bias_ih[part]
+    return bias

@@ -1,0 +1,66 @@
+"""The truth: the equations, step by step, with plain autograd, in any floating-point type."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charlstm.cells import Cell
+from charlstm.executors.base import State, Weights, input_side
+
+
+class _Entries:
+    """``x.g`` and ``x["g"]``: the part of gate g, [..., H]."""
+
+    def __init__(self, letters: str, whole: Tensor) -> None:
+        self._parts = dict(zip(letters, whole.chunk(len(letters), -1), strict=True))
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._parts[key]
+
+    def __getattr__(self, key: str) -> Tensor:
+        if key.startswith("_"):
+            raise AttributeError(key)
+        return self._parts[key]
+
+
+class _RecurrentSide:
+    """``r.g``: U_g h + b'_g; ``r.of(v).g`` the same with v for h."""
+
+    def __init__(self, cell: Cell, weights: Weights, operand: Tensor) -> None:
+        self._cell, self._weights, self._operand = cell, weights, operand
+
+    def __getitem__(self, key: str) -> Tensor:
+        units = self._weights.hidden_size
+        rows = slice(self._cell.gates.index(key) * units, (self._cell.gates.index(key) + 1) * units)
+        bias = None if self._weights.bias_hh is None else self._weights.bias_hh[rows]
+        return F.linear(self._operand, self._weights.weight_hh[rows], bias)
+
+    def __getattr__(self, key: str) -> Tensor:
+        if key.startswith("_"):
+            raise AttributeError(key)
+        return self[key]
+
+    def of(self, operand: Tensor) -> _RecurrentSide:
+        return _RecurrentSide(self._cell, self._weights, operand)
+
+
+class Reference:
+    """Runs the equations as they are written; every other executor is held to it."""
+
+    name = "reference"
+
+    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
+        return None
+
+    def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+        batch = x.shape[1]
+        own = ((letters, weights.parameters[name]) for name, letters in cell.parameters.items())
+        parameters = [_Entries(letters, value.expand(batch, -1)) for letters, value in own]
+        outputs = []
+        for x_t in input_side(x, weights.weight_ih, weights.bias_ih):
+            recurrent = _RecurrentSide(cell, weights, state[0])
+            state = cell.step(_Entries(cell.gates, x_t), recurrent, *state, *parameters)
+            outputs.append(state[0])
+        return torch.stack(outputs), state

@@ -1,0 +1,188 @@
+"""One autograd function for every cell, made from its equations: works on any device, without a compiler.
+
+The input sides of all steps are one product (or a table look-up), the loop makes one recurrent product and the pointwise
+operations of each step into buffers that are allocated once, and the weight gradients are one product after the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charlstm.cells import Cell
+from charlstm.executors.base import State, Weights, input_side, is_ids, one_hot, product_dtype
+from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named
+from charlstm.executors.derivative import differentiate
+from charlstm.executors.schedule import separate_gates
+from charlstm.executors.torch_code import backward_code, forward_code
+
+ONE_HOT_PRODUCT_LIMIT = 256  # symbols up to which summing gradients by symbol is faster as a product
+
+
+class Sequence:
+    """Runs the loops that :mod:`charlstm.executors.torch_code` prints from the cell."""
+
+    name = "sequence"
+
+    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
+        return None
+
+    def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+        dtype = product_dtype(weights)
+        fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
+        own = [weights.parameters[name] for name in cell.parameters]
+        with torch.autocast(weights.weight_hh.device.type, enabled=False):
+            y, *new = _Run.apply(cell, dtype, x, *fixed, *own, *state)
+        return y, tuple(new)
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cell: Cell,
+        dtype: torch.dtype,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        *parameters_and_state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        parameters = parameters_and_state[: len(cell.parameters)]
+        state = parameters_and_state[len(cell.parameters) :]
+        code = forward_code(cell)
+        values = _input_side(cell, dtype, x, weight_ih, bias_ih, bias_hh)
+        steps, batch, _ = values.shape
+        units = weight_hh.shape[1]
+        stacks = {f"s_{s}": values.new_empty(steps + 1, batch, units) for s in cell.state}
+        for stack, first in zip(stacks.values(), state, strict=True):
+            stack[0] = first
+        stacks |= {name: values.new_empty(steps, batch, units) for name in named(code, "v_")}
+        separate = values.new_empty(steps, batch, units * len(separate_gates(cell)))
+        products = Products(cell, dtype, weight_hh, bias_hh)
+        buffers: dict[str, Any] = {
+            **{name: stack.unbind(0) for name, stack in stacks.items()},
+            **cut(values, cell.gates, named(code, "a_")),
+            **cut(separate, separate_gates(cell), named(code, "q_")),
+            **{name: values.new_empty(batch, units) for name in named(code, "w_")},
+            **entries(cell, parameters, batch),
+            "accumulate": products.accumulate,
+            "product": products.product,
+        }
+        code.function(steps, buffers)
+        ctx.cell, ctx.dtype, ctx.stack_names = cell, dtype, tuple(stacks)
+        ctx.save_for_backward(x, weight_ih, weight_hh, values, separate, *parameters, *stacks.values())
+        last = (stacks[f"s_{s}"][-1].clone() for s in cell.state)
+        return (stacks[f"s_{cell.state[0]}"][1:], *last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(d_output.device.type, enabled=False):
+            return _backward(ctx, d_output, d_state)
+
+
+def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    cell: Cell = ctx.cell
+    x, weight_ih, weight_hh, values, separate, *rest = ctx.saved_tensors
+    parameters = rest[: len(cell.parameters)]
+    stacks = dict(zip(ctx.stack_names, rest[len(cell.parameters) :], strict=True))
+    code = backward_code(cell)
+    steps, batch, rows = values.shape
+    units = weight_hh.shape[1]
+    gradients, separate_gradients = torch.empty_like(values), torch.empty_like(separate)
+    labels = [(name, k) for name, letters in cell.parameters.items() for k in letters]
+    sums = {f"z_{name}_{k}": values.new_zeros(batch, units) for name, k in labels}
+    buffers: dict[str, Any] = {
+        **{name: stack.unbind(0) for name, stack in stacks.items()},
+        **cut(values, cell.gates, named(code, "a_")),
+        **cut(separate, separate_gates(cell), named(code, "q_")),
+        **cut(gradients, cell.gates, named(code, "d_")),
+        **cut(separate_gradients, separate_gates(cell), named(code, "e_")),
+        **{f"g_{s}": gradient.clone() for s, gradient in zip(cell.state, d_state, strict=True)},
+        **{name: values.new_empty(batch, units) for name in (*named(code, "w_"), *named(code, "n_"))},
+        **entries(cell, parameters, batch),
+        **sums,
+        "y": d_output.unbind(0),
+        "transposed": Products(cell, ctx.dtype, weight_hh, None).transposed,
+    }
+    for k in set(cell.gates) - differentiate(cell).inputs.keys():
+        gradients[..., columns(cell.gates, k, units)] = 0
+    d_first = code.function(steps, buffers)
+
+    flat, separate_flat = gradients.view(-1, rows), separate_gradients.view(steps * batch, -1)
+    low = flat.to(ctx.dtype)
+    d_weight_ih, d_bias = _input_gradients(x, flat, low, weight_ih)
+    d_weight_hh, d_bias_hh = torch.zeros_like(weight_hh), torch.zeros_like(d_bias)
+    for run, operand in forward_code(cell).products:
+        part = columns(cell.gates, run, units)
+        if run[0] in separate_gates(cell):
+            d_run = separate_flat[:, columns(separate_gates(cell), run, units)]
+            d_bias_hh[part] = d_run.sum(0)
+            d_run = d_run.to(ctx.dtype)
+        else:
+            d_run = low[:, part]
+            d_bias_hh[part] = d_bias[part]
+        v = _over_time(cell, operand, stacks, values, separate, buffers).reshape(-1, units)
+        d_weight_hh[part] = d_run.t() @ v.to(ctx.dtype)
+    d_x = (low @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if ctx.needs_input_grad[2] else None
+    d_parameters = (
+        torch.cat([sums[f"z_{name}_{k}"].sum(0) for k in letters]) for name, letters in cell.parameters.items()
+    )
+    biases = (d if needed else None for d, needed in zip((d_bias, d_bias_hh), ctx.needs_input_grad[5:7], strict=True))
+    return (None, None, d_x, d_weight_ih, d_weight_hh, *biases, *d_parameters, *d_first)
+
+
+def _over_time(
+    cell: Cell,
+    place: str,
+    stacks: Mapping[str, Tensor],
+    values: Tensor,
+    separate: Tensor,
+    buffers: Mapping[str, Any],
+) -> Tensor:
+    """The values of all steps, [T, B, H], of what the code calls ``place``, such as ``s_c[t + 1]``."""
+    name, _, index = place.partition("[")
+    units, steps = buffers["g_" + cell.state[0]].shape[-1], len(values)
+    if name in stacks:
+        return stacks[name][1:] if index == "t + 1]" else stacks[name][:steps]
+    if name[0] in "aq":
+        whole, letters = (values, cell.gates) if name[0] == "a" else (separate, separate_gates(cell))
+        return whole[..., columns(letters, name[2:], units)]
+    parameter: Tensor = buffers[name]
+    return parameter.expand(steps, *parameter.shape)
+
+
+def _input_side(
+    cell: Cell,
+    dtype: torch.dtype,
+    x: Tensor,
+    weight_ih: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+) -> Tensor:
+    """``W x`` with its bias, in the type of the weights: [T, B, GH]."""
+    bias = joined_bias(cell, bias_ih, bias_hh)
+    if is_ids(x) or dtype == weight_ih.dtype:
+        return input_side(x, weight_ih, bias)
+    product = input_side(x.to(dtype), weight_ih.to(dtype), None)
+    return product.to(weight_ih.dtype) if bias is None else product + bias
+
+
+def _input_gradients(x: Tensor, flat: Tensor, low: Tensor, weight_ih: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of W, [GH, I], and of its bias, [GH], from those of all input sides, [TB, GH]."""
+    size = weight_ih.shape[1]
+    if not is_ids(x):
+        inputs = x.reshape(-1, size).to(low.dtype)
+        return (low.t() @ inputs).to(weight_ih.dtype), flat.sum(0)
+    ids = x.reshape(-1)
+    if size <= ONE_HOT_PRODUCT_LIMIT:
+        table = (one_hot(ids, size + 1, low.dtype).t() @ low).to(flat.dtype)
+    else:
+        table = flat.new_zeros(size + 1, flat.shape[1]).index_add_(0, ids, flat)
+    return table[:size].t(), table.sum(0)

@@ -1,0 +1,132 @@
+"""The laws of every executor, for every cell: the outputs and all gradients of ``reference``."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from charlstm.cells import CELLS, Cell
+from charlstm.executors import State, Weights, executors
+
+FAST = [e for e in executors().values() if e.name != "reference"]
+CASES = [pytest.param(c, e, id=f"{c.name}-{e.name}") for c in CELLS.values() for e in FAST]
+SHAPES = [(5, 3, 7, 4), (1, 3, 7, 4), (5, 1, 7, 4), (6, 2, 1, 3), (1, 1, 1, 1), (3, 4, 33, 65)]
+
+
+def make(
+    cell: Cell,
+    shape: tuple[int, int, int, int],
+    *,
+    bias: bool = True,
+    ids: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Weights, Tensor, State]:
+    steps, batch, hidden, inputs = shape
+    generator = torch.Generator().manual_seed(sum(map(ord, cell.name)) + steps)
+
+    def leaf(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype).mul_(0.6).requires_grad_()
+
+    shapes = cell.parameter_shapes(inputs, hidden, bias)
+    values = {name: leaf(*size) for name, size in shapes.items()}
+    own = {name: values.pop(name) for name in cell.parameters}
+    weights = Weights(**values, parameters=own)
+    x = torch.randint(inputs + 1, (steps, batch), generator=generator) if ids else leaf(steps, batch, inputs)
+    return weights, x, tuple(leaf(batch, hidden) for _ in cell.state)
+
+
+def leaves(weights: Weights, x: Tensor, state: State) -> list[Tensor]:
+    fixed = [weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh]
+    candidates = [*fixed, *weights.parameters.values(), x, *state]
+    return [t for t in candidates if t is not None and t.is_floating_point()]
+
+
+def outputs_and_gradients(executor, cell: Cell, weights: Weights, x: Tensor, state: State) -> list[Tensor]:
+    y, new = executor.run(cell, weights, x, state)
+    generator = torch.Generator().manual_seed(1)
+    loss = sum(
+        (t * torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype)).sum() for t in (y, *new)
+    )
+    return [y, *new, *torch.autograd.grad(loss, leaves(weights, x, state))]
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("cell", "executor"), CASES)
+def test_same_outputs_and_gradients_as_reference(cell, executor, shape, ids, bias):
+    weights, x, state = make(cell, shape, bias=bias, ids=ids)
+    refusal = executor.refuses(cell, weights, x)
+    if refusal:
+        assert cell.torch is None
+        pytest.skip(refusal)
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    found = outputs_and_gradients(executor, cell, weights, x, state)
+    for e, f in zip(expected, found, strict=True):
+        torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("cell", "executor"), CASES)
+def test_only_the_final_state_has_a_gradient(cell, executor):
+    weights, x, state = make(cell, (4, 2, 5, 3))
+    if executor.refuses(cell, weights, x):
+        pytest.skip("refused")
+    found, expected = (
+        torch.autograd.grad(sum(s.sum() for s in e.run(cell, weights, x, state)[1]), leaves(weights, x, state))
+        for e in (executor, executors()["reference"])
+    )
+    for e, f in zip(expected, found, strict=True):
+        torch.testing.assert_close(f, e)
+
+
+@pytest.mark.parametrize(("cell", "executor"), CASES)
+def test_chunks_with_carried_state_equal_one_sequence(cell, executor):
+    weights, x, state = make(cell, (9, 3, 6, 4))
+    if executor.refuses(cell, weights, x):
+        pytest.skip("refused")
+    whole, last = executor.run(cell, weights, x, state)
+    parts, carried = [], state
+    for chunk in x.split([4, 1, 4]):
+        y, carried = executor.run(cell, weights, chunk, carried)
+        parts.append(y)
+    torch.testing.assert_close(torch.cat(parts), whole)
+    for a, b in zip(carried, last, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(("cell", "executor"), CASES)
+def test_running_changes_none_of_its_inputs(cell, executor):
+    weights, x, state = make(cell, (4, 2, 5, 3))
+    if executor.refuses(cell, weights, x):
+        pytest.skip("refused")
+    before = [t.detach().clone() for t in leaves(weights, x, state)]
+    outputs_and_gradients(executor, cell, weights, x, state)
+    for old, new in zip(before, leaves(weights, x, state), strict=True):
+        assert torch.equal(old, new)
+
+
+@pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+def test_bfloat16_products_stay_near_float32(cell, ids):
+    weights, x, state = make(cell, (12, 8, 32, 20), ids=ids, dtype=torch.float32)
+    with torch.no_grad():
+        weights.weight_hh.mul_(0.2)
+    executor = executors()["sequence"]
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = outputs_and_gradients(executor, cell, weights, x, state)
+    jumps = cell.name == "irnn"  # relu's derivative jumps, so rounding moves some gradients by a whole term
+    for e, f in zip(expected, found, strict=True):
+        assert f.dtype == torch.float32
+        assert torch.linalg.norm(f - e) <= (0.2 if jumps else 0.02) * torch.linalg.norm(e)
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+def test_autocast_is_used(cell):
+    weights, x, state = make(cell, (3, 2, 8, 4), dtype=torch.float32)
+    executor = executors()["sequence"]
+    exact, _ = executor.run(cell, weights, x, state)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, _ = executor.run(cell, weights, x, state)
+    assert not torch.equal(exact, rounded)
