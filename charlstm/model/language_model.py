@@ -1,0 +1,105 @@
+"""A character-level language model: front end, recurrent stack(s), a linear layer over the vocabulary."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from charlstm.cells import find
+from charlstm.config import ModelConfig
+from charlstm.executors import State
+from charlstm.model.dropout import dropout
+from charlstm.model.front_end import Embedding, OneHot
+from charlstm.model.stack import RecurrentStack
+
+
+class LanguageModel(nn.Module):
+    """p(character at t | what is before it), or both sides of it.
+
+    ``direction``:
+      forward        reads left to right.
+      backward       the same network over the text read from right to left; whoever feeds it turns the text round.
+      bidirectional  two separate stacks that meet only here: the character at t is predicted from the forward stack's
+                     output after t-1 and the backward stack's output before t+1, so that neither has seen it
+                     (Berglund et al. 2015). Its figure is a pseudo-likelihood, not a likelihood.
+
+    Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config, self.vocabulary_size = config, vocabulary_size
+        self.direction: Literal["forward", "backward", "bidirectional"] = config.direction
+        cell = find(config.cell, reset_after=config.reset_after, nonlinearity=config.nonlinearity)
+        if config.front_end == "embedding":
+            assert config.embedding_size is not None
+            self.front_end: Embedding | OneHot = Embedding(vocabulary_size, config.embedding_size)
+        else:
+            self.front_end = OneHot(vocabulary_size)
+
+        def stack() -> RecurrentStack:
+            return RecurrentStack(
+                cell,
+                self.front_end.output_size,
+                config.hidden_size,
+                config.num_layers,
+                dropout=config.dropout,
+                dropout_kind=config.dropout_kind,
+                forget_bias=config.forget_bias,
+                executor=config.executor,
+            )
+
+        self.recurrent = stack()
+        self.recurrent_backward = stack() if self.bidirectional else None
+        self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether the model sees both sides of the character that it predicts."""
+        return self.direction == "bidirectional"
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first character."""
+        return self.recurrent.initial_state(batch_size)
+
+    def read(self, previous: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Outputs of the forward stack, [T, B, H], after each of the characters ``previous``, and its last state."""
+        return self.recurrent(*self._front(previous, state))  # type: ignore[no-any-return]
+
+    def read_backward(self, following: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text."""
+        assert self.recurrent_backward is not None
+        y, last = self.recurrent_backward(*self._front(following.flip(0), state))
+        return y.flip(0), last
+
+    def _front(self, ids: Tensor, state: State | None) -> tuple[Tensor, State | None, object]:
+        x, project = self.front_end(ids)
+        return x, state, project
+
+    def forward(
+        self,
+        previous: Tensor,
+        state: State | None = None,
+        following: Tensor | None = None,
+        state_after: State | None = None,
+    ) -> tuple[Tensor, State]:
+        """Logits [T, B, V] and the forward stack's last state.
+
+        previous [T, B]: the character before each position. following [T, B]: the one after it, for a bidirectional
+        model; ``state_after``: the backward stack's state beyond the last position (zeros if not given).
+        """
+        y, last = self.read(previous, state)
+        if self.bidirectional:
+            if following is None:
+                raise ValueError("a bidirectional model needs the following characters too")
+            y = torch.cat([y, self.read_backward(following, state_after)[0]], -1)
+        y = dropout(y, self.config.dropout, self.config.dropout_kind, self.training)
+        return self.head(y), last
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of parameters of each part."""
+        counts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        return {name: count for name, count in counts.items() if count}

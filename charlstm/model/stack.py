@@ -1,0 +1,147 @@
+"""Recurrent layers on top of each other, with torch.nn's parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from charlstm.cells import Cell
+from charlstm.executors import Choice, State, Weights, choose
+from charlstm.model.dropout import dropout
+from charlstm.model.packed import run_packed
+
+Project = Callable[[Tensor], Tensor]
+
+
+class RecurrentStack(nn.Module):
+    """``num_layers`` layers of one cell.
+
+    Parameters are named and laid out as in torch.nn (``weight_ih_l0``, ``bias_hh_l1``, ``weight_ih_l0_reverse``), the
+    cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for the bias
+    of the forget gate, whose sum starts at ``forget_bias``, and a cell that asks for the identity.
+
+    ``dropout`` acts between layers, on the output of every layer but the last; ``dropout_kind`` is ``elementwise``
+    (torch.nn's) or ``locked`` (one mask for all time steps: Gal & Ghahramani 2016).
+    ``bidirectional`` means what it means in torch.nn: every layer sees both directions of the one below.
+
+    Shapes: x [T, B, I] or ids [T, B]; y [T, B, D H]; each part of the state [L D, B, H], with D = 2 if bidirectional.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        dropout_kind: str = "locked",
+        bidirectional: bool = False,
+        forget_bias: float = 1.0,
+        executor: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.cell, self.executor = cell, executor
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
+        self.bidirectional, self.forget_bias = bidirectional, forget_bias
+        directions = 2 if bidirectional else 1
+        for layer in range(num_layers):
+            size = input_size if layer == 0 else hidden_size * directions
+            for suffix in self._suffixes(layer):
+                for name, shape in cell.parameter_shapes(size, hidden_size, bias).items():
+                    self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape)))
+        self.reset_parameters()
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}", f"_l{layer}_reverse"] if self.bidirectional else [f"_l{layer}"]
+
+    def reset_parameters(self) -> None:
+        """Draw the first values."""
+        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size else 0.0
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+        for layer in range(self.num_layers):
+            for suffix in self._suffixes(layer):
+                self._start(self.weights(suffix))
+
+    @torch.no_grad()
+    def _start(self, weights: Weights) -> None:
+        units = self.hidden_size
+        if self.cell.recurrent_start == "identity":
+            weights.weight_hh.copy_(torch.eye(units).repeat(len(self.cell.gates), 1))
+            for bias in (weights.bias_ih, weights.bias_hh):
+                if bias is not None:
+                    bias.zero_()
+        if self.cell.forget_gate and weights.bias_ih is not None and weights.bias_hh is not None:
+            start = self.cell.gates.index(self.cell.forget_gate) * units
+            weights.bias_ih[start : start + units] = self.forget_bias
+            weights.bias_hh[start : start + units] = 0.0
+
+    def weights(self, suffix: str = "_l0") -> Weights:
+        """The parameters of one layer and direction; suffix as in torch.nn: ``_l0``, ``_l1_reverse``."""
+        biases = (self.get_parameter(n + suffix) if self.bias else None for n in ("bias_ih", "bias_hh"))
+        own = {name: self.get_parameter(name + suffix) for name in self.cell.parameters}
+        return Weights(
+            self.get_parameter("weight_ih" + suffix), self.get_parameter("weight_hh" + suffix), *biases, parameters=own
+        )
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros."""
+        first = next(self.parameters())
+        layers = self.num_layers * (2 if self.bidirectional else 1)
+        return tuple(first.new_zeros(layers, batch_size, self.hidden_size) for _ in self.cell.state)
+
+    def choices(self, x: Tensor) -> Iterator[Choice]:
+        """For each layer, the executor that would run it on an input such as x, and why."""
+        for layer in range(self.num_layers):
+            below = x if layer == 0 else torch.empty(1, 1, 1, device=x.device)
+            yield choose(self.executor, self.cell, self.weights(f"_l{layer}"), below)
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        project: Project | None = None,
+        batch_sizes: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """Run all layers; ``project`` turns the first layer's input weights into those that fit ids.
+
+        With ``batch_sizes``, x and y are packed sequences, [N, I] and [N, D H], as :mod:`charlstm.model.packed` has them.
+        """
+        if state is None:
+            state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))
+        last: list[State] = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for suffix in self._suffixes(layer):
+                first = tuple(part[len(last)] for part in state)
+                y, new = self._run(x, suffix, first, project if layer == 0 else None, batch_sizes)
+                outputs.append(y)
+                last.append(new)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+            if layer < self.num_layers - 1:
+                x = dropout(x, self.dropout, self.dropout_kind, self.training)
+        return x, tuple(torch.stack(part) for part in zip(*last, strict=True))
+
+    def _run(
+        self, x: Tensor, suffix: str, state: State, project: Project | None, batch_sizes: Tensor | None
+    ) -> tuple[Tensor, State]:
+        weights = self.weights(suffix)
+        if project is not None:
+            fixed = (weights.weight_hh, weights.bias_ih, weights.bias_hh, weights.parameters)
+            weights = Weights(project(weights.weight_ih), *fixed)
+        executor = choose(self.executor, self.cell, weights, x).executor
+        reverse = suffix.endswith("_reverse")
+        if batch_sizes is not None:
+            return run_packed(partial(executor.run, self.cell, weights), x, batch_sizes, state, reverse)
+        y, new = executor.run(self.cell, weights, x.flip(0) if reverse else x, state)
+        return (y.flip(0) if reverse else y), new
+
+    def extra_repr(self) -> str:
+        return f"{self.cell.name}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"

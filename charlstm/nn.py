@@ -1,0 +1,161 @@
+"""Recurrent layers with the interface of torch.nn: constructor arguments, inputs, outputs and state dictionaries.
+
+``RNN``, ``LSTM`` and ``GRU`` exchange their state dictionaries with torch.nn's and take packed sequences as they do. What
+differs: all cells run on every executor, ``GRU`` also takes ``reset_after``, the cells with a forget gate take
+``forget_bias`` (1 by default; torch starts at about 0), ``RNN`` with relu starts as the IRNN, and ``LSTM`` has no projections.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from charlstm.cells import Cell, find
+from charlstm.executors import State
+from charlstm.model.stack import RecurrentStack
+
+__all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "PeepholeLSTM"]
+
+
+class _Layers(RecurrentStack):
+    """The interface of torch.nn around a stack.
+
+    Shapes, as in torch.nn: input [T, B, I], [B, T, I] if ``batch_first``, or [T, I] without a batch; output the same with
+    D H for I; h_0 and h_n (and c_0, c_n) [L D, B, H], or [L D, H] without a batch. D is 2 if bidirectional.
+    A PackedSequence gives a PackedSequence; h_0 and h_n keep the order in which its sequences were given.
+
+    Raises ValueError for sizes below 1, a dropout outside [0, 1] and inputs of other shapes, TypeError for what is no
+    floating-point tensor.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, found {size}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is a probability, from 0 to 1, found {dropout}")
+        super().__init__(
+            cell,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            dropout=dropout,
+            dropout_kind="elementwise",
+            bidirectional=bidirectional,
+            **options,
+        )
+        self.batch_first = batch_first
+        self.to(device=device, dtype=dtype)
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do; torch.nn's layers have it, so programs call it."""
+
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+        """``output, h_n`` or, for cells with a cell state, ``output, (h_n, c_n)``."""
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx)
+        self._check(input, (2, 3), f"[T, B, {self.input_size}] or [T, {self.input_size}]")
+        batched = input.dim() == 3
+        batch_axis = 0 if self.batch_first else 1
+        x = input.transpose(0, 1) if batched and self.batch_first else input
+        state = None if hx is None else self._given(hx, batched, input.shape[batch_axis] if batched else 1)
+        y, last = super().forward(x if batched else x.unsqueeze(1), state)
+        if not batched:
+            y, last = y.squeeze(1), tuple(part.squeeze(1) for part in last)
+        elif self.batch_first:
+            y = y.transpose(0, 1)
+        return y, last if len(last) > 1 else last[0]
+
+    def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        x, sizes, order, back = input
+        self._check(x, (2,), f"packed sequences of [N, {self.input_size}]")
+        state = None if hx is None else self._given(hx, True, int(sizes[0]))
+        if state is not None and order is not None:
+            state = tuple(part.index_select(1, order) for part in state)
+        y, last = super().forward(x, state, batch_sizes=sizes)
+        if back is not None:
+            last = tuple(part.index_select(1, back) for part in last)
+        return PackedSequence(y, sizes, order, back), last if len(last) > 1 else last[0]
+
+    def _check(self, x: Any, dimensions: tuple[int, ...], expected: str) -> None:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"expected a floating-point tensor or a PackedSequence, found {found}")
+        if x.dim() not in dimensions or x.shape[-1] != self.input_size:
+            raise ValueError(f"expected {expected}, found {list(x.shape)}")
+
+    def _given(self, hx: Any, batched: bool, batch_size: int) -> State:
+        parts: State = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        expected = [tuple(part.shape) for part in self.initial_state(batch_size)]
+        if not batched:
+            expected = [(layers, units) for layers, _, units in expected]
+        if [tuple(part.shape) for part in parts] != expected:
+            raise ValueError(f"expected a first state of {expected}, found {[tuple(p.shape) for p in parts]}")
+        return parts if batched else tuple(part.unsqueeze(1) for part in parts)
+
+
+class RNN(_Layers):
+    """``torch.nn.RNN``: h = tanh(W x + b + U h + b'); ``nonlinearity="relu"`` starts U as the identity (IRNN).
+
+    As in torch.nn, ``nonlinearity`` is also the fourth argument by position. Raises ValueError for another one.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"nonlinearity is tanh or relu, found {nonlinearity!r}")
+        super().__init__(find("rnn", nonlinearity=nonlinearity), input_size, hidden_size, num_layers, *args, **options)
+        self.nonlinearity = nonlinearity
+
+
+class LSTM(_Layers):
+    """``torch.nn.LSTM``, without projections; equations in :mod:`charlstm.cells.lstm`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(find("lstm"), *args, **options)
+
+
+class GRU(_Layers):
+    """``torch.nn.GRU``; ``reset_after=False`` applies the reset gate before the product (:mod:`charlstm.cells.gru`)."""
+
+    def __init__(self, *args: Any, reset_after: bool = True, **options: Any) -> None:
+        super().__init__(find("gru", reset_after=reset_after), *args, **options)
+
+
+class PeepholeLSTM(_Layers):
+    """LSTM with peepholes, ``weight_peephole_l0`` of 3H in the order i f o; :mod:`charlstm.cells.peephole`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(find("peephole"), *args, **options)
+
+
+class CoupledLSTM(_Layers):
+    """LSTM with coupled input and forget gates; :mod:`charlstm.cells.coupled`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(find("coupled"), *args, **options)
