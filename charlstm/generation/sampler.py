@@ -1,0 +1,180 @@
+"""Text from a language model, one character at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from charlstm.errors import UserError
+from charlstm.model import LanguageModel
+from charlstm.model.stepper import Stepper
+from charlstm.text.vocabulary import Unknown, Vocabulary
+
+NOISE_BLOCK = 1 << 16  # random numbers drawn at a time
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next character is drawn from the model's distribution p.
+
+    temperature  the logits are divided by it; 0 takes the most probable character (greedy)
+    top_k        only the k most probable characters (Fan, Lewis & Dauphin 2018); 0: all
+    top_p        only the fewest most probable characters that together have at least this probability
+                 (nucleus sampling, Holtzman et al. 2020); 1: all
+    min_p        only characters with at least this share of the probability of the most probable one
+                 (Nguyen et al. 2024); 0: all
+
+    The cuts are made after the temperature, in this order. Raises UserError for values out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"temperature must be 0 (greedy) or more, found {self.temperature}")
+        if self.top_k < 0:
+            raise UserError(f"top-k must be 0 (off) or more, found {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top-p must be above 0 and at most 1 (off), found {self.top_p}")
+        if not 0 <= self.min_p <= 1:
+            raise UserError(f"min-p must be from 0 (off) to 1, found {self.min_p}")
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The distribution [B, V] that is drawn from; temperature must be above 0."""
+        p = torch.softmax(logits / self.temperature, -1)
+        if self.top_k and self.top_k < p.shape[-1]:
+            p = p.where(p >= p.topk(self.top_k, -1).values[:, -1:], 0)
+        if self.top_p < 1:
+            ranked, order = p.sort(-1, descending=True)
+            before = ranked.cumsum(-1) - ranked
+            keep = before < self.top_p * p.sum(-1, keepdim=True)
+            p = torch.zeros_like(p).scatter(-1, order, ranked.where(keep, 0))
+        if self.min_p > 0:
+            p = p.where(p >= self.min_p * p.amax(-1, keepdim=True), 0)
+        return p
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One text: what was given, what was written, and ln p of each written character under the model (temperature 1).
+
+    ``backward``: the text was written from right to left and stands before the prime.
+    """
+
+    prime: str
+    text: str
+    log_probabilities: list[float]
+    backward: bool = False
+
+    @property
+    def whole(self) -> str:
+        """Given and written text, in reading order."""
+        return self.text + self.prime if self.backward else self.prime + self.text
+
+
+def draw(
+    model: LanguageModel, prime: Sequence[int], sampling: Sampling, seed: int, num_samples: int = 1
+) -> Iterator[tuple[list[int], list[float]]]:
+    """Endlessly: the next character of each text, as ids, and its ln p under the model. ``prime`` is read first.
+
+    The state is carried, so a character costs the same however long the text is. The same seed gives the same text, and
+    no other random state is touched.
+    """
+    stepper = Stepper(model, num_samples)
+    device = model.head.weight.device
+    generator = torch.Generator(device).manual_seed(seed)
+    logits = stepper(torch.full((num_samples,), model.vocabulary_size, device=device))
+    for character in prime:
+        logits = stepper(torch.full((num_samples,), character, device=device))
+    noise = _noise(generator, logits)
+    while True:
+        if sampling.temperature == 0:
+            ids = logits.argmax(-1)
+        else:
+            # argmax(p / e), e exponential, draws from p: the Gumbel trick without logarithms
+            ids = (sampling.probabilities(logits) / next(noise)).argmax(-1)
+        chosen = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+        yield ids.tolist(), chosen.tolist()
+        logits = stepper(ids)
+
+
+def _noise(generator: torch.Generator, logits: Tensor) -> Iterator[Tensor]:
+    while True:
+        rows = max(1, NOISE_BLOCK // logits.numel())
+        block = torch.empty(rows, *logits.shape, device=logits.device).exponential_(generator=generator)
+        yield from block.clamp_(min=torch.finfo(block.dtype).tiny).unbind(0)
+
+
+def write(
+    model: LanguageModel,
+    prime: Sequence[int],
+    length: int,
+    sampling: Sampling,
+    seed: int,
+    num_samples: int = 1,
+    until: Sequence[int] = (),
+) -> Iterator[list[tuple[int, float] | None]]:
+    """Step by step, for each text the next character and its ln p, or None once it is complete.
+
+    A text is complete after ``length`` characters, or when it ends in the ids ``until``.
+    """
+    tails: list[list[int]] = [[] for _ in range(num_samples)]
+    complete = [False] * num_samples
+    for _, (ids, chances) in zip(range(length), draw(model, prime, sampling, seed, num_samples), strict=False):
+        yield [None if done else (i, p) for done, i, p in zip(complete, ids, chances, strict=True)]
+        if until:
+            for n, i in enumerate(ids):
+                tails[n] = [*tails[n], i][-len(until) :]
+                complete[n] = complete[n] or tails[n] == list(until)
+            if all(complete):
+                return
+
+
+def generate(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    prime: str = "",
+    length: int = 400,
+    sampling: Sampling | None = None,
+    seed: int = 1,
+    num_samples: int = 1,
+    until: str = "",
+    unknown: Unknown = "error",
+) -> list[Sample]:
+    """``num_samples`` texts of at most ``length`` characters after the prime, ending early after the text ``until``.
+
+    A backward model writes what comes before the prime, and ends early with what begins with ``until``.
+
+    Raises UserError for a prime with characters that the model has never seen (``unknown="skip"`` leaves them out),
+    for a bidirectional model, and for values out of range.
+    """
+    backward = model.direction == "backward"
+    given, end = prompt_ids(model, vocabulary, prime, until, unknown)
+    columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
+    for row in write(model, given, length, sampling or Sampling(), seed, num_samples, end):
+        for column, piece in zip(columns, row, strict=True):
+            if piece is not None:
+                column.append(piece)
+    samples = []
+    for column in columns:
+        ids = [i for i, _ in column]
+        text = vocabulary.decode(ids[::-1] if backward else ids)
+        samples.append(
+            Sample(vocabulary.decode(given[::-1] if backward else given), text, [p for _, p in column], backward)
+        )
+    return samples
+
+
+def prompt_ids(
+    model: LanguageModel, vocabulary: Vocabulary, prime: str, until: str, unknown: Unknown
+) -> tuple[list[int], list[int]]:
+    """The ids of prime and ``until`` in the order in which the model reads. Raises UserError for unknown characters."""
+    step = -1 if model.direction == "backward" else 1
+    given = vocabulary.encode(prime, unknown).tolist()[::step]
+    return given, vocabulary.encode(until).tolist()[::step]

@@ -1,0 +1,58 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import time
+from functools import cache
+
+import torch
+
+from charlstm.errors import UserError
+
+
+def resolve_device(asked: str) -> torch.device:
+    """``auto``: CUDA, then MPS, then the CPU. Raises UserError for a device that is not there."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if asked == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    device = torch.device(asked)
+    there = {"cuda": cuda, "mps": mps}.get(device.type, True)
+    if not there or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"there is no device {asked} here; use device: auto or cpu")
+    return device
+
+
+def resolve_precision(asked: str, device: torch.device) -> str:
+    """``auto``: bfloat16 where it multiplies at least 1.5 times as fast as float32, measured once a process."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if device.type == "cpu" and _bfloat16_gain() >= 1.5 else "float32"
+
+
+@cache
+def _bfloat16_gain() -> float:
+    def seconds(dtype: torch.dtype) -> float:
+        a = torch.ones(256, 512, dtype=dtype)
+        b = torch.ones(512, 1024, dtype=dtype)
+        times = []
+        for _ in range(6):
+            start = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.float32) / seconds(torch.bfloat16)
+
+
+def keep_memory() -> None:
+    """Tell the C library to keep freed memory: a training step then does not pay for fresh pages again (glibc only)."""
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TOP_PAD, 64 << 20)

@@ -1,0 +1,103 @@
+"""A trained run, for use from Python and by the commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charlstm.config import Config, parse_config
+from charlstm.errors import UserError
+from charlstm.evaluation import Score, score
+from charlstm.generation import Sample, Sampling, generate
+from charlstm.model import LanguageModel
+from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.text.vocabulary import Unknown, Vocabulary
+from charlstm.training.checkpoint import load_checkpoint, under
+from charlstm.training.hardware import resolve_device
+from charlstm.training.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A model with its vocabulary and configuration, as ``charlstm.load`` gives it.
+
+    ``header`` is the JSON of the checkpoint; ``directory`` the run that it is of, if it lies in one.
+    """
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    config: Config
+    header: dict[str, Any]
+    directory: RunDirectory | None
+
+    def generate(
+        self,
+        prime: str = "",
+        length: int = 400,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 1,
+        num_samples: int = 1,
+        until: str = "",
+        unknown: Unknown = "error",
+    ) -> list[Sample]:
+        """Texts that the model writes; see :func:`charlstm.generation.generate`."""
+        sampling = Sampling(temperature, top_k, top_p, min_p)
+        return generate(self.model, self.vocabulary, prime, length, sampling, seed, num_samples, until, unknown)
+
+    def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
+        """Mean nats per character of a text.
+
+        Raises UserError for characters that the model has never seen, or no text.
+        """
+        ids = self.vocabulary.encode(text, unknown)
+        if len(ids) == 0:
+            raise UserError("there is no text to score")
+        return score(self.model, ids)
+
+    def corpus(self) -> Corpus:
+        """The corpus that it was trained on. Raises UserError if it has changed since."""
+        c = self.config.corpus
+        corpus = load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
+        if corpus.digest != self.header["corpus_digest"]:
+            raise UserError("the corpus is not the one that this model was trained on: its content has changed")
+        return corpus
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl."""
+        return [] if self.directory is None else self.directory.metrics()
+
+
+def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> LoadedRun:
+    """Load a run directory (its ``best`` checkpoint, or ``last``) or a checkpoint file.
+
+    Raises UserError if there is none, or it is damaged.
+    """
+    path = Path(path)
+    directory = None
+    if path.is_dir():
+        directory = RunDirectory(path)
+        directory.config()
+        path = {"best": directory.best, "last": directory.last}[checkpoint]
+        if not path.exists():
+            path = directory.last
+    elif not path.exists():
+        raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}")
+    elif (path.parent.parent / "config.yaml").exists():
+        directory = RunDirectory(path.parent.parent)
+    tensors, header = load_checkpoint(path)
+    config = parse_config(header["config"], str(path))
+    vocabulary = Vocabulary.from_json(header["vocabulary"])
+    model = LanguageModel(config.model, vocabulary.size)
+    model.load_state_dict(under("model", tensors))
+    return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, header, directory)
+
+
+def _nearby(path: Path) -> str:
+    runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
+    return f". There are: {', '.join(map(str, runs[:8]))}" if runs else ". Train one: charlstm train CONFIG"

@@ -1,0 +1,335 @@
+"""Truncated back-propagation through time, with all that a run has to remember in one place."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charlstm import __version__
+from charlstm.config import Config, parse_config
+from charlstm.errors import UserError
+from charlstm.evaluation import Score, score
+from charlstm.executors import State
+from charlstm.generation import Sampling, generate
+from charlstm.model import LanguageModel
+from charlstm.text.corpus import Corpus
+from charlstm.text.streams import IGNORE, Batch, Streams
+from charlstm.training.checkpoint import load_checkpoint, save_checkpoint, under
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
+from charlstm.training.hardware import keep_memory, resolve_device, resolve_precision
+from charlstm.training.optimisation import Schedule, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from charlstm.training.run_directory import RunDirectory
+
+RECORDS_PER_EVALUATION = 20
+MAY_CHANGE_ON_RESUME = {"budget", "evaluate_every", "sample_length", "early_stopping", "device", "source"}
+
+
+@dataclass
+class Counters:
+    """Numbers that a run has to remember. ``sum_nats`` and ``sum_count`` cover the steps since the last record."""
+
+    step: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    sum_nats: float = 0.0
+    sum_count: int = 0
+    recorded_seconds: float = 0.0
+    recorded_characters: int = 0
+    best_nats: float | None = None
+    best_step: int | None = None
+    evaluations_without_improvement: int = 0
+
+
+class Trainer:
+    """Trains one model on one corpus and keeps its run directory.
+
+    What has to survive a stop is here: model, optimiser, schedule, streams (with their place in the text), the
+    carried state, the counters, and torch's random state. Evaluation and sampling touch none of it.
+    """
+
+    def __init__(self, config: Config, corpus: Corpus, directory: RunDirectory) -> None:
+        self.config, self.corpus, self.directory = config, corpus, directory
+        training = config.training
+        self.device = resolve_device(training.device)
+        self.precision = resolve_precision(training.precision, self.device)
+        keep_memory()
+        torch.manual_seed(training.seed)
+        size = corpus.vocabulary.size
+        self.model = LanguageModel(config.model, size).to(self.device)
+        self.optimizer = make_optimizer(training, self.model)
+        self.schedule = Schedule(training)
+        backward = self.model.direction == "backward"
+        self.streams = Streams(
+            corpus.split("train"), size, training.batch_size, training.sequence_length, reverse=backward
+        )
+        self.state: State = self.model.initial_state(self.streams.batch_size)
+        self.counters = Counters()
+        self._stop = False
+
+    def request_stop(self) -> None:
+        """Save and end after the step in hand. Safe to call from a signal handler."""
+        self._stop = True
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that is used, 0 to 1: the largest over its limits."""
+        budget = self.config.training.budget
+        shares = [
+            (self.counters.step, budget.steps),
+            (self.streams.progress, budget.epochs),
+            (self.counters.seconds, None if budget.minutes is None else 60 * budget.minutes),
+        ]
+        return min(1.0, max(used / limit for used, limit in shares if limit is not None))
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end of the budget, yielding an event after each step and evaluation; :class:`Ended` comes
+        last."""
+        if self.streams.notice:
+            yield Notice(self.streams.notice)
+        if self.counters.step == 0:
+            self.directory.append_metrics({"kind": "start", "step": 0, **self.facts()})
+            self.save(best=False)
+        evaluate_every = self.config.training.evaluate_every
+        while self.progress < 1 and not self._stop:
+            event = self._step()
+            yield event
+            if isinstance(event, Ended):
+                return
+            if self.counters.step % evaluate_every == 0 or self.progress >= 1:
+                evaluated = self._evaluate()
+                yield evaluated
+                if isinstance(evaluated, Ended):
+                    return
+                patience = self.config.training.early_stopping
+                if patience is not None and self.counters.evaluations_without_improvement >= patience:
+                    yield self._ended("early_stopping")
+                    return
+        if self._stop and self.progress < 1:
+            self.save(best=False)
+            yield self._ended("stopped")
+        else:
+            yield self._ended("budget")
+
+    def _step(self) -> Progress | Ended:
+        start = time.perf_counter()
+        training, counters = self.config.training, self.counters
+        rate = self.schedule.rate(counters.step, self.streams.progress, self.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self.streams.next_batch()
+        if batch.first_of_epoch:
+            self.state = tuple(torch.zeros_like(part) for part in self.state)
+        loss, state = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = training.clip_grad_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        nats = float(loss.detach())
+        if not math.isfinite(nats) or not math.isfinite(norm) or nats > 3 * math.log(self.corpus.vocabulary.size) + 1:
+            return self._ended("diverged", self._advice(nats, norm))
+        self.optimizer.step()
+        self.state = tuple(part.detach() for part in state)
+        counters.step += 1
+        counters.characters += batch.count
+        counters.sum_nats += nats * batch.count
+        counters.sum_count += batch.count
+        counters.seconds += time.perf_counter() - start
+        event = Progress(
+            step=counters.step,
+            epoch=self.streams.progress,
+            nats=counters.sum_nats / counters.sum_count,
+            learning_rate=rate,
+            gradient_norm=norm,
+            characters_per_second=(counters.characters - counters.recorded_characters)
+            / max(counters.seconds - counters.recorded_seconds, 1e-9),
+            fraction=self.progress,
+            seconds=counters.seconds,
+        )
+        if counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0 or self.progress >= 1:
+            self._record(event)
+        return event
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, State]:
+        """Mean -ln p of the targets that count, in nats."""
+        self.model.train()
+        previous, targets = batch.previous.to(self.device), batch.targets.to(self.device)
+        following = batch.following.to(self.device) if self.model.bidirectional else None
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits, state = self.model(previous, self.state, following)
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE), state
+
+    def _record(self, event: Progress) -> None:
+        counters = self.counters
+        names = (
+            "step",
+            "epoch",
+            "nats",
+            "learning_rate",
+            "gradient_norm",
+            "characters_per_second",
+            "seconds",
+        )
+        record = {name: getattr(event, name) for name in names}
+        self.directory.append_metrics({"kind": "train", **record, "characters": counters.characters})
+        counters.sum_nats, counters.sum_count = 0.0, 0
+        counters.recorded_seconds, counters.recorded_characters = counters.seconds, counters.characters
+
+    def score(self) -> Score:
+        """The held-out score of the model as it is."""
+        return score(self.model, self.corpus.split("validation"))
+
+    def _evaluate(self) -> Evaluated | Ended:
+        result, counters = self.score(), self.counters
+        if not math.isfinite(result.nats):
+            return self._ended("diverged", self._advice(result.nats, 0.0))
+        improved = counters.best_nats is None or result.nats < counters.best_nats
+        if improved:
+            counters.best_nats, counters.best_step = result.nats, counters.step
+        counters.evaluations_without_improvement = 0 if improved else counters.evaluations_without_improvement + 1
+        self.schedule.evaluated(improved)
+        sample = self._sample()
+        event = Evaluated(
+            step=counters.step,
+            epoch=self.streams.progress,
+            nats=result.nats,
+            characters_scored=result.characters,
+            pseudo=result.pseudo,
+            improved=improved,
+            best_nats=counters.best_nats or result.nats,
+            sample=sample,
+        )
+        self.directory.append_metrics(
+            {
+                "kind": "evaluation",
+                "split": "validation",
+                "step": event.step,
+                "epoch": event.epoch,
+                "characters": counters.characters,
+                "seconds": counters.seconds,
+                "nats": event.nats,
+                "bits_per_character": event.bits_per_character,
+                "characters_scored": event.characters_scored,
+                "pseudo_likelihood": event.pseudo,
+            }
+        )
+        if sample:
+            self.directory.append_sample(event.step, sample)
+        self.save(best=improved)
+        return event
+
+    def _sample(self) -> str:
+        length = self.config.training.sample_length
+        if length == 0 or self.model.bidirectional:
+            return ""
+        seed = self.config.training.seed + self.counters.step
+        sampling = Sampling(temperature=0.8)
+        return generate(self.model, self.corpus.vocabulary, "", length, sampling, seed)[0].whole
+
+    def _advice(self, nats: float, norm: float) -> str:
+        c = self.config.training
+        clip = "off" if c.clip_grad_norm is None else f"{c.clip_grad_norm:g}"
+        return (
+            f"the loss went bad at step {self.counters.step + 1} (loss {nats:.4g} nats, gradient norm {norm:.4g}); "
+            "that step was not applied. Most likely the learning rate is too high: "
+            f"try --set training.learning_rate={c.learning_rate / 3:.2g}, a longer warm-up "
+            f"(warmup_steps is {c.warmup_steps}) or clip_grad_norm 1 (now {clip})"
+        )
+
+    def _ended(self, why: Why, advice: str = "") -> Ended:
+        c = self.counters
+        self.directory.append_metrics({"kind": "end", "why": why, "step": c.step, "seconds": c.seconds})
+        return Ended(why, c.step, c.best_nats, c.best_step, c.seconds, c.characters, advice)
+
+    def facts(self) -> dict[str, Any]:
+        """What the run ran on: for the metrics and the checkpoint."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {
+            "device": name,
+            "precision": self.precision,
+            "threads": torch.get_num_threads(),
+            "versions": {"charlstm": __version__, "torch": torch.__version__},
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "executors": self.executors(),
+        }
+
+    def executors(self) -> list[str]:
+        """The executor of each layer."""
+        return [choice.executor.name for choice in self.choices()]
+
+    def choices(self) -> list[Any]:
+        """For each layer, which executor was chosen and why."""
+        training = self.config.training
+        x = torch.zeros(training.sequence_length, self.streams.batch_size, dtype=torch.int64, device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return list(self.model.recurrent.choices(self.model.front_end(x)[0]))
+
+    def save(self, best: bool) -> None:
+        """Write the checkpoint ``last``, and ``best`` too if it is."""
+        tensors = {
+            **{f"model.{name}": t for name, t in self.model.state_dict().items()},
+            **{f"optimizer.{name}": t for name, t in optimizer_tensors(self.optimizer, self.model).items()},
+            **{f"state.{index}": part for index, part in enumerate(self.state)},
+            "random.cpu": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        header = {
+            "config": self.config.model_dump(mode="json"),
+            "vocabulary": self.corpus.vocabulary.to_json(),
+            "corpus_digest": self.corpus.digest,
+            "counters": asdict(self.counters),
+            "schedule": self.schedule.state_dict(),
+            "streams": self.streams.state_dict(),
+            **self.facts(),
+        }
+        save_checkpoint(self.directory.last, tensors, header)
+        if best:
+            save_checkpoint(self.directory.best, tensors, header)
+
+    def resume(self) -> list[str]:
+        """Go on from the checkpoint ``last``. Returns what differs from where it was written.
+
+        Raises UserError if the corpus, the model or a setting that shapes the training is another.
+        """
+        tensors, header = load_checkpoint(self.directory.last)
+        saved = parse_config(header["config"], str(self.directory.last))
+        self._refuse_changes(saved)
+        if header["corpus_digest"] != self.corpus.digest:
+            raise UserError(f"{self.directory.path}: the corpus has changed since this run began; it cannot go on")
+        self.model.load_state_dict(under("model", tensors))
+        load_optimizer_tensors(self.optimizer, self.model, under("optimizer", tensors))
+        self.state = tuple(part.to(self.device) for _, part in sorted(under("state", tensors).items()))
+        self.counters = Counters(**header["counters"])
+        self.schedule.load_state_dict(header["schedule"])
+        self.streams.load_state_dict(header["streams"])
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        if self.config.training.precision == "auto":
+            self.precision = header["precision"]
+        self.directory.cut_metrics(self.counters.step)
+        now = self.facts()
+        return [
+            f"{name} was {header[name]}, is {now[name]}: results will differ in rounding"
+            for name in ("device", "threads", "versions")
+            if header[name] != now[name]
+        ]
+
+    def _refuse_changes(self, saved: Config) -> None:
+        old, new = saved.model_dump(), self.config.model_dump()
+        changed = [
+            f"{section}.{field} was {old[section].get(field)!r}, is {value!r}"
+            for section in ("corpus", "model", "training")
+            for field, value in new[section].items()
+            if old[section].get(field) != value and field not in MAY_CHANGE_ON_RESUME
+        ]
+        if changed:
+            lines = "\n  ".join(changed)
+            raise UserError(f"{self.directory.path}: a run goes on with the settings it began with:\n  {lines}")
