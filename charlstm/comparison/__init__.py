@@ -1,0 +1,1 @@
+"""Comparing networks: arms, seeds, statistics, report."""

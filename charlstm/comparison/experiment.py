@@ -1,0 +1,152 @@
+"""Arms that differ in what a file says, trained with several seeds on the same text in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from charlstm.comparison.collect import corpus_text, differing, read_run
+from charlstm.comparison.results import Arm, Comparison
+from charlstm.config import CompareConfig, Config, ModelConfig
+from charlstm.errors import UserError
+from charlstm.model import LanguageModel
+from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.trainer import Trainer
+
+WITHIN = 0.01
+WIDEST = 1 << 16
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One arm with one seed: an ordinary run."""
+
+    arm: str
+    config: Config
+    corpus: Corpus
+    directory: RunDirectory
+    overwrite: bool
+
+    @property
+    def label(self) -> str:
+        return f"{self.arm}, seed {self.config.training.seed}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been trained to its end already, with just these settings."""
+        return not self.overwrite and self.directory.exists and self._same() and self.directory.finished
+
+    def _same(self) -> bool:
+        if self.directory.config().model_copy(update={"name": None}) == self.config:
+            return True
+        raise UserError(
+            f"{self.directory.path} was trained with other settings. Take another name: --name NAME. "
+            "Train anew: --overwrite"
+        )
+
+    def trainer(self) -> Trainer:
+        """A trainer at the beginning, or where the run was stopped."""
+        begun = not self.overwrite and self.directory.exists and self.directory.last.exists() and self._same()
+        if not begun:
+            self.directory.create(self.config, overwrite=self.directory.exists)
+        trainer = Trainer(self.config, self.corpus, self.directory)
+        if begun:
+            trainer.resume()
+        return trainer
+
+
+class Experiment:
+    """A comparison from its file: the arms' configurations, their runs under ``folder``, and the result.
+
+    With ``match: parameters``, every arm but the first gets the hidden_size at which its number of parameters is
+    nearest to the first arm's. Raises UserError if that is not within 1%.
+    """
+
+    def __init__(self, config: CompareConfig, folder: Path, title: str, overwrite: bool = False) -> None:
+        self.config, self.folder, self.title, self._overwrite = (
+            config,
+            folder,
+            config.name or title,
+            overwrite,
+        )
+        c = config.corpus
+        self.corpus = load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
+        self.models = {arm: config.arm_config(arm, 0).model for arm in config.arms}
+        if config.match == "parameters":
+            first = next(iter(self.models.values()))
+            goal = parameter_count(first, self.corpus.vocabulary.size)
+            self.models = {arm: self._matched(arm, model, goal) for arm, model in self.models.items()}
+
+    def _matched(self, arm: str, model: ModelConfig, goal: int) -> ModelConfig:
+        size = self.corpus.vocabulary.size
+        matched = match_parameters(model, size, goal)
+        count = parameter_count(matched, size)
+        if abs(count - goal) > WITHIN * goal:
+            raise UserError(
+                f"arm {arm}: no hidden_size gives {goal:,} parameters within {WITHIN:.0%}; the nearest is "
+                f"{matched.hidden_size} with {count:,}. Give the first arm a larger hidden_size, or use match: width"
+            )
+        return matched
+
+    def describe(self) -> list[str]:
+        """One line for each arm."""
+        size = self.corpus.vocabulary.size
+        return [
+            f"{arm}: {model.cell}, {model.num_layers} x {model.hidden_size}, "
+            f"{parameter_count(model, size):,} parameters"
+            for arm, model in self.models.items()
+        ]
+
+    def arm_config(self, arm: str, seed: int) -> Config:
+        """What the arm is trained with, ``seed`` counted from 0."""
+        return self.config.arm_config(arm, seed).model_copy(update={"model": self.models[arm]})
+
+    def trials(self) -> Iterator[Trial]:
+        """All runs, seed by seed, so that a comparison that is stopped has something of every arm."""
+        for seed in range(self.config.seeds):
+            for arm in self.models:
+                config = self.arm_config(arm, seed)
+                directory = RunDirectory(self.folder / f"{arm}-seed{config.training.seed}")
+                yield Trial(arm, config, self.corpus, directory, self._overwrite)
+
+    def comparison(self) -> Comparison:
+        """The result, from the run directories."""
+        runs: dict[str, list[Path]] = {}
+        for trial in self.trials():
+            runs.setdefault(trial.arm, []).append(trial.directory.path)
+        matched = "parameters, within 1%" if self.config.match == "parameters" else "hidden_size as the file gives it"
+        configs = [(arm, self.arm_config(arm, 0)) for arm in self.models]
+        return Comparison(
+            title=self.title,
+            arms=[Arm(arm, [read_run(path, path.name)[0] for path in paths]) for arm, paths in runs.items()],
+            corpus=corpus_text(configs[0][1]),
+            difference=differing(configs),
+            match=matched,
+            notes=["Every arm read the same text in the same order."],
+            unit="byte" if self.corpus.vocabulary.kind == "bytes" else "character",
+        )
+
+
+def parameter_count(model: ModelConfig, vocabulary_size: int) -> int:
+    """Number of parameters of a language model; none is allocated."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in LanguageModel(model, vocabulary_size).parameters())
+
+
+def match_parameters(model: ModelConfig, vocabulary_size: int, goal: int) -> ModelConfig:
+    """The model with the hidden_size at which its parameter count is nearest to the goal."""
+
+    def sized(width: int) -> ModelConfig:
+        return model.model_copy(update={"hidden_size": width})
+
+    low, high = 1, 1
+    while parameter_count(sized(high), vocabulary_size) < goal and high < WIDEST:
+        low, high = high, 2 * high
+    while low < high - 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if parameter_count(sized(middle), vocabulary_size) < goal else (low, middle)
+    return min((sized(low), sized(high)), key=lambda m: abs(parameter_count(m, vocabulary_size) - goal))

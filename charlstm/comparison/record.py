@@ -1,0 +1,178 @@
+"""A comparison as JSON and back: report.json, with the unit in every key's name."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
+from charlstm.comparison.statistics import Difference, differences, final_training_nats, summarise
+from charlstm.units import bits
+
+FORMAT = 1
+
+
+def as_record(comparison: Comparison) -> dict[str, Any]:
+    """Everything measured and every statistic, in JSON types; a figure that is not finite becomes None."""
+    unit = comparison.unit
+    return {
+        "format": FORMAT,
+        "title": comparison.title,
+        "corpus": comparison.corpus,
+        "match": comparison.match,
+        "difference": list(comparison.difference),
+        "notes": list(comparison.notes),
+        "unit": unit,
+        "arms": [{"name": arm.name, "runs": [_run_record(run, unit) for run in arm.runs]} for arm in comparison.arms],
+        "statistics": {
+            "likelihood": _statistics(comparison.restrict(causal=True)),
+            "pseudo_likelihood": _statistics(comparison.restrict(causal=False)),
+        },
+    }
+
+
+def from_record(record: dict[str, Any]) -> Comparison:
+    """The comparison that `as_record` recorded; statistics are recomputed, not read."""
+    unit = record["unit"]
+    return Comparison(
+        title=record["title"],
+        arms=[Arm(arm["name"], [_run(run, unit) for run in arm["runs"]]) for arm in record["arms"]],
+        corpus=record["corpus"],
+        difference=record["difference"],
+        match=record["match"],
+        notes=record["notes"],
+        unit=unit,
+    )
+
+
+def read_report(path: Path) -> Comparison:
+    """The comparison behind a report.json."""
+    return from_record(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
+    best, last = run.best, final_training_nats(run)
+    return {
+        "name": run.name,
+        "seed": run.seed,
+        "parameters": run.parameters,
+        "settings": {key: _plain(value) for key, value in run.settings.items()},
+        "finished": run.finished,
+        "causal": run.causal,
+        f"best_held_out_nats_per_{unit}": None if best is None else best.nats,
+        f"best_held_out_bits_per_{unit}": None if best is None else best.bits,
+        f"best_after_{unit}s": None if best is None else best.characters,
+        f"last_tenth_training_bits_per_{unit}": None if last is None else bits(last),
+        f"{unit}s_per_second": _finite(run.characters_per_second),
+        "training_seconds": _finite(run.seconds),
+        "evaluations": [
+            {
+                "step": evaluation.step,
+                f"{unit}s": evaluation.characters,
+                "training_seconds": _finite(evaluation.seconds),
+                f"held_out_nats_per_{unit}": _finite(evaluation.nats),
+                f"held_out_bits_per_{unit}": _finite(evaluation.bits),
+            }
+            for evaluation in run.evaluations
+        ],
+        "training": [
+            {
+                f"{unit}s": characters,
+                "training_seconds": _finite(seconds),
+                f"training_nats_per_{unit}": _finite(nats),
+            }
+            for characters, seconds, nats in run.train
+        ],
+        "sample": run.sample,
+    }
+
+
+def _run(record: dict[str, Any], unit: str) -> RunResult:
+    return RunResult(
+        name=record["name"],
+        seed=record["seed"],
+        parameters=record["parameters"],
+        settings=record["settings"],
+        evaluations=[
+            Evaluation(
+                step=entry["step"],
+                characters=entry[f"{unit}s"],
+                seconds=_number(entry["training_seconds"]),
+                nats=_number(entry[f"held_out_nats_per_{unit}"]),
+            )
+            for entry in record["evaluations"]
+        ],
+        train=[
+            (
+                entry[f"{unit}s"],
+                _number(entry["training_seconds"]),
+                _number(entry[f"training_nats_per_{unit}"]),
+            )
+            for entry in record["training"]
+        ],
+        characters_per_second=_number(record[f"{unit}s_per_second"]),
+        seconds=_number(record["training_seconds"]),
+        sample=record["sample"],
+        finished=record["finished"],
+        causal=record["causal"],
+    )
+
+
+def _statistics(comparison: Comparison) -> dict[str, Any]:
+    unit = comparison.unit
+    arms = []
+    for arm in comparison.arms:
+        summary = summarise(arm)
+        arms.append(
+            {
+                "arm": summary.name,
+                "seeds": list(summary.seeds),
+                "runs_without_score": summary.unscored,
+                "runs_unfinished": summary.unfinished,
+                "parameters_fewest": summary.parameters[0],
+                "parameters_most": summary.parameters[1],
+                f"mean_held_out_bits_per_{unit}": summary.mean_bits,
+                f"lowest_held_out_bits_per_{unit}": summary.lowest_bits,
+                f"highest_held_out_bits_per_{unit}": summary.highest_bits,
+                f"standard_deviation_held_out_bits_per_{unit}": summary.deviation_bits,
+                f"median_{unit}s_per_second": summary.characters_per_second,
+                "median_training_seconds": summary.seconds,
+            }
+        )
+    return {"arms": arms, "differences": [_difference_record(d, unit) for d in differences(comparison)]}
+
+
+def _difference_record(difference: Difference, unit: str) -> dict[str, Any]:
+    return {
+        "arm": difference.arm,
+        "minus": difference.reference,
+        f"mean_difference_bits_per_{unit}": difference.mean_bits,
+        f"interval_95_percent_bits_per_{unit}": (
+            None if difference.interval_bits is None else list(difference.interval_bits)
+        ),
+        "no_interval_because": difference.reason or None,
+        "pairs": [{"seed": seed, f"difference_bits_per_{unit}": value} for seed, value in difference.pairs],
+    }
+
+
+def _plain(value: object) -> object:
+    """A setting in JSON types; whatever JSON has no type for becomes its text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

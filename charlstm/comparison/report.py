@@ -1,0 +1,244 @@
+"""The report of a comparison: a page, its plots as PNG, and report.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from charlstm.comparison.document import Document, Figure, Sample, Section, render
+from charlstm.comparison.plots import final_scores, learning_curves
+from charlstm.comparison.record import as_record
+from charlstm.comparison.results import Comparison, arm_colours
+from charlstm.comparison.statistics import FEWEST_SEEDS, ArmSummary, Difference, differences, summarise
+from charlstm.comparison.tables import (
+    PSEUDO,
+    between,
+    results_table,
+    runs_table,
+    settings_table,
+    summary_table,
+)
+from charlstm.text.visible import visible
+from charlstm.units import bits
+
+__all__ = ["build", "headline", "summary_table", "write_report"]
+
+MANY_ARMS = 3
+"""With more arms the headline gives the means, best first, and leaves the rest to the table."""
+
+
+def write_report(comparison: Comparison, folder: Path, further: Sequence[Section] = ()) -> list[Path]:
+    """Write index.html, report.json and the plots as PNG into `folder`, which is made if need be.
+
+    Args:
+        comparison: what was measured.
+        folder: where to write; files of an earlier report are overwritten.
+        further: sections of other measurements, shown before "How it was measured".
+
+    Returns:
+        The files written, index.html first.
+
+    Raises:
+        ValueError: two arms, two sections or two figures share a name.
+    """
+    document = build(comparison, further)
+    _check_names("arm", [arm.name for arm in comparison.arms])
+    _check_names("section", [section.anchor for section in document.sections])
+    _check_names("figure", [figure.name for figure in document.figures])
+    record = as_record(comparison)
+    record["headline"] = document.headline
+    record["sections"] = {section.anchor: section.data for section in document.sections if section.data}
+    folder.mkdir(parents=True, exist_ok=True)
+    page, figures_json = folder / "index.html", folder / "report.json"
+    page.write_text(render(document), encoding="utf-8")
+    figures_json.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    written = [page, figures_json]
+    for figure in document.figures:
+        written.append(folder / f"{figure.name}.png")
+        written[-1].write_bytes(figure.png)
+    return written
+
+
+def _check_names(kind: str, names: list[str]) -> None:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"more than one {kind} named {', '.join(sorted(twice))}")
+
+
+def build(comparison: Comparison, further: Sequence[Section] = ()) -> Document:
+    """The page, as a document."""
+    causal, pseudo = comparison.restrict(causal=True), comparison.restrict(causal=False)
+    colours = arm_colours(comparison.arms)
+    sections = [_results(causal, colours), _curves(causal, colours)] if causal.arms else []
+    if pseudo.arms:
+        sections.append(_pseudo(pseudo, colours))
+    sections += [_samples(comparison, colours), *further, _method(comparison)]
+    return Document(
+        title=comparison.title,
+        headline=headline(comparison),
+        sections=sections,
+        remarks=_warnings(comparison),
+    )
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """What was measured, in plain sentences: the scores first, then a sentence for each difference."""
+    causal, pseudo = comparison.restrict(causal=True), comparison.restrict(causal=False)
+    sentences = _headline(causal, "") if causal.arms else []
+    if pseudo.arms:
+        sentences += _headline(pseudo, f"a {PSEUDO} of ")
+        sentences.append(f"A {PSEUDO} uses the text on both sides: it does not compare with a likelihood.")
+    return sentences or ["Nothing was run."]
+
+
+def _headline(comparison: Comparison, kind: str) -> list[str]:
+    scored = [summary for arm in comparison.arms if (summary := summarise(arm)).bits]
+    if not scored:
+        names = ", ".join(visible(arm.name) for arm in comparison.arms)
+        return [f"No held-out score yet: {names}."]
+    compared = [d for d in differences(comparison) if d.mean_bits is not None]
+    digits = 3 if any(abs(d.mean_bits or 0.0) < 0.05 for d in compared) else 2
+    fewest = min(summary.parameters[0] for summary in scored)
+    most = max(summary.parameters[1] for summary in scored)
+    alike, many = most <= 1.01 * fewest, len(scored) > MANY_ARMS
+    if many:
+        scored = sorted(scored, key=lambda summary: summary.mean_bits or 0.0)
+    parts = []
+    for place, summary in enumerate(scored):
+        score = f"{summary.mean_bits:.{digits}f}"
+        if place == 0:
+            score = f"reaches {kind}{score} bits per {comparison.unit} of held-out text"
+        inside = [] if alike or many else [f"{between(*summary.parameters)} parameters"]
+        if not many:
+            inside.append(_seeds(summary, digits))
+        parts.append(f"{visible(summary.name)} {score}" + (f" ({'; '.join(inside)})" if inside else ""))
+    start = f"At {_about(fewest, most)} parameters, " if alike else ""
+    return [start + ", ".join(parts) + ".", *(_difference_sentence(d, digits) for d in compared if not many)]
+
+
+def _about(fewest: int, most: int) -> str:
+    """A count, rounded to three digits where the arms' counts differ a little."""
+    if fewest == most:
+        return f"{most:,}"
+    step = 10 ** max(len(str(most)) - 3, 0)
+    return f"about {round((fewest + most) / 2 / step) * step:,}"
+
+
+def _seeds(summary: ArmSummary, digits: int) -> str:
+    if len(summary.bits) < 2:
+        return "one seed"
+    return f"{len(summary.bits)} seeds, {summary.lowest_bits:.{digits}f} to {summary.highest_bits:.{digits}f}"
+
+
+def _difference_sentence(d: Difference, digits: int) -> str:
+    text = f"Difference {visible(d.arm)} minus {visible(d.reference)}: {d.mean_bits:+.{digits}f} bits"
+    if d.interval_bits is None:
+        return f"{text} ({d.reason})."
+    low, high = d.interval_bits
+    verdict = "" if d.excludes_zero else "; it includes zero, so the seeds do not tell them apart"
+    return f"{text} [95% interval {low:+.{digits}f} to {high:+.{digits}f}, {len(d.pairs)} seeds]{verdict}."
+
+
+def _warnings(comparison: Comparison) -> list[str]:
+    runs, lines = comparison.runs, []
+    unfinished = sum(not run.finished for run in runs)
+    if unfinished:
+        lines.append(f"{unfinished} of {len(runs)} runs unfinished: their scores are what they had reached.")
+    unscored = sum(run.best is None for run in runs)
+    if unscored:
+        lines.append(f"{unscored} of {len(runs)} runs without a held-out score: left out of every mean.")
+    return lines
+
+
+def _results(comparison: Comparison, colours: dict[str, int]) -> Section:
+    figure = final_scores(comparison, colours)
+    return Section(
+        title="Results",
+        paragraphs=[f"Each run counts with its best held-out score. Lower is better; 1 bit = {1 / bits(1):.3f} nats."],
+        tables=[results_table(comparison, colours), runs_table(comparison, colours)],
+        figures=[] if figure is None else [figure],
+    )
+
+
+def _curves(comparison: Comparison, colours: dict[str, int]) -> Section:
+    figures = [
+        learning_curves(comparison, "characters", colours),
+        learning_curves(comparison, "seconds", colours),
+    ]
+    drawn = [figure for figure in figures if figure is not None]
+    text = "What a model learns from the same text, and from the same time." if drawn else "No held-out scores yet."
+    return Section(title="Learning curves", paragraphs=[text], figures=drawn)
+
+
+def _pseudo(comparison: Comparison, colours: dict[str, int]) -> Section:
+    figures: list[Figure | None] = [
+        final_scores(comparison, colours),
+        learning_curves(comparison, "characters", colours),
+        learning_curves(comparison, "seconds", colours),
+    ]
+    return Section(
+        title="Pseudo-likelihood",
+        paragraphs=[
+            f"A bidirectional model predicts each {comparison.unit} from the text on both sides of it. "
+            "Its score is a pseudo-likelihood, not the probability of a text: it stands apart and does not "
+            "compare with the score of a model that reads one way."
+        ],
+        tables=[results_table(comparison, colours, causal=False), runs_table(comparison, colours)],
+        figures=[figure for figure in figures if figure is not None],
+    )
+
+
+def _samples(comparison: Comparison, colours: dict[str, int]) -> Section:
+    shared = (
+        set.intersection(*({run.seed for run in arm.runs} for arm in comparison.arms)) if comparison.arms else set()
+    )
+    samples = []
+    for arm in comparison.arms:
+        if arm.runs:
+            run = min(arm.runs, key=lambda run: (run.seed not in shared, run.seed))
+            note = f"seed {run.seed}" + ("" if run.finished else ", unfinished")
+            samples.append(Sample(arm.name, run.sample, colours[arm.name], note))
+    text = "One text from each arm, from the lowest seed they share. Control characters are made visible."
+    return Section(title="Samples", paragraphs=[text], samples=samples)
+
+
+def _method(comparison: Comparison) -> Section:
+    unit = comparison.unit
+    seeds = sorted({run.seed for run in comparison.runs})
+    facts = [
+        ("Text", comparison.corpus),
+        ("Matched by", comparison.match),
+        ("Seeds", ", ".join(map(str, seeds))),
+    ]
+    context = "before it" if all(run.causal for run in comparison.runs) else "before it (or on both sides)"
+    facts += [
+        ("What differs", "\n".join(comparison.difference)),
+        ("Score", f"Every held-out {unit} scored once, with the real text {context} as context."),
+        (
+            "Best",
+            "The lowest score of a run's evaluations, chosen on the same held-out text: slightly flattering.",
+        ),
+        (
+            "Time",
+            "Seconds and speed are of training alone, without evaluation and sampling. Medians over seeds.",
+        ),
+        (
+            "Training bits",
+            "Mean training loss over the last tenth of the run, with dropout where there is any.",
+        ),
+    ]
+    if len(comparison.arms) > 1:
+        facts.append(
+            (
+                "Interval",
+                f"95% paired t interval over shared seeds, if at least {FEWEST_SEEDS}. It covers the luck of "
+                "the seed, not the choice of text, and is not widened for the number of arms.",
+            )
+        )
+    return Section(
+        title="How it was measured",
+        facts=[(term, meaning) for term, meaning in facts if meaning],
+        remarks=list(comparison.notes),
+        tables=[settings_table(comparison)] if any(run.settings for run in comparison.runs) else [],
+    )

@@ -1,0 +1,132 @@
+"""The tables of a comparison, as rows of plain strings."""
+
+from __future__ import annotations
+
+from charlstm.comparison.document import Table
+from charlstm.comparison.results import Comparison, RunResult
+from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarise
+from charlstm.text.visible import visible
+from charlstm.units import bits
+
+PSEUDO = "pseudo-likelihood"
+
+
+def summary_table(comparison: Comparison, causal: bool = True) -> list[list[str]]:
+    """The results as rows of plain strings, a header first; empty if there is no such run.
+
+    Likelihoods and pseudo-likelihoods never share a table: call it with `causal=False` for the latter.
+    """
+    part = comparison.restrict(causal)
+    if not part.arms:
+        return []
+    unit, kind = part.unit, "" if causal else f"{PSEUDO}, "
+    header = [
+        "arm",
+        f"{kind}held-out bits/{unit}",
+        "over seeds",
+        "parameters",
+        f"{unit}s/s",
+        "seconds",
+        "seeds",
+    ]
+    compared = {d.arm: d for d in differences(part)}
+    if compared:
+        header.insert(3, f"minus {visible(part.arms[0].name)} [95%]")
+    rows = []
+    for arm in part.arms:
+        summary = summarise(arm)
+        row = [
+            visible(summary.name),
+            _figure(summary.mean_bits),
+            _spread(summary),
+            between(*summary.parameters),
+            _count(summary.characters_per_second),
+            _count(summary.seconds),
+            _seeds(summary),
+        ]
+        if compared:
+            row.insert(3, _difference(compared[arm.name]) if arm.name in compared else "–")
+        rows.append(row)
+    return [header, *rows]
+
+
+def results_table(comparison: Comparison, colours: dict[str, int], causal: bool = True) -> Table:
+    header, *rows = summary_table(comparison, causal)
+    return Table(header, rows, colours=[colours[arm.name] for arm in comparison.arms])
+
+
+def runs_table(comparison: Comparison, colours: dict[str, int]) -> Table:
+    unit = comparison.unit
+    header = ["run", "seed", f"best bits/{unit}", f"best nats/{unit}", f"after {unit}s", f"last bits/{unit}"]
+    header += [f"training bits/{unit}", f"{unit}s trained on", f"{unit}s/s", "seconds", "state"]
+    rows, shades = [], []
+    for arm in comparison.arms:
+        for run in arm.runs:
+            rows.append(_run_row(run))
+            shades.append(colours[arm.name])
+    return Table(header, rows, caption="Every run", colours=shades, folded=True)
+
+
+def _run_row(run: RunResult) -> list[str]:
+    best, training = run.best, final_training_nats(run)
+    return [
+        visible(run.name),
+        str(run.seed),
+        _figure(run.best_bits),
+        _figure(None if best is None else best.nats),
+        _count(None if best is None else best.characters),
+        _figure(run.scored[-1].bits if run.scored else None),
+        _figure(None if training is None else bits(training)),
+        _count(run.characters),
+        _count(run.characters_per_second),
+        _count(run.seconds),
+        "finished" if run.finished else "unfinished",
+    ]
+
+
+def settings_table(comparison: Comparison) -> Table:
+    """A row per setting, those that differ between the arms first."""
+    names = list(dict.fromkeys(name for run in comparison.runs for name in run.settings))
+    rows = []
+    for name in names:
+        cells = []
+        for arm in comparison.arms:
+            values = dict.fromkeys(str(run.settings[name]) for run in arm.runs if name in run.settings)
+            cells.append(visible(", ".join(values)) or "–")
+        rows.append([visible(name), *cells])
+    rows.sort(key=lambda row: len(set(row[1:])) == 1)
+    return Table(["setting", *(visible(arm.name) for arm in comparison.arms)], rows, caption="Settings", folded=True)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _count(value: float | None) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.1f}" if 0 < abs(value) < 10 and value != int(value) else f"{value:,.0f}"
+
+
+def between(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _spread(summary: ArmSummary) -> str:
+    if len(summary.bits) < 2:
+        return "one seed" if summary.bits else "no score"
+    return f"{summary.lowest_bits:.3f} to {summary.highest_bits:.3f}, sd {summary.deviation_bits:.3f}"
+
+
+def _difference(d: Difference) -> str:
+    if d.mean_bits is None:
+        return "no shared seed"
+    if d.interval_bits is None:
+        return f"{d.mean_bits:+.3f} (no interval)"
+    return f"{d.mean_bits:+.3f} [{d.interval_bits[0]:+.3f}, {d.interval_bits[1]:+.3f}]"
+
+
+def _seeds(summary: ArmSummary) -> str:
+    marks = [f"{summary.unfinished} unfinished"] if summary.unfinished else []
+    marks += [f"{summary.unscored} without score"] if summary.unscored else []
+    return str(len(summary.seeds)) + (f" ({', '.join(marks)})" if marks else "")
