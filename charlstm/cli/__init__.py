@@ -1,0 +1,49 @@
+"""The command line. Every command is a thin file of its own; torch is loaded only inside the commands that need it.
+
+Exit codes: 0 done; 1 a bug (with a traceback); 2 wrong input: usage, configuration, files; 3 training diverged;
+130, 143 or 129 stopped by a signal (Ctrl-C, TERM, HUP).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from charlstm.cli import compare, config, evaluate, sample, train
+from charlstm.errors import UserError
+
+app = typer.Typer(
+    name="charlstm",
+    help="Train, sample and compare character-level recurrent language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("config")(config.config)
+
+
+def main() -> None:
+    """Run the command line; errors of the user's making end in one clear message and exit code 2."""
+    try:
+        app()
+    except UserError as problem:
+        _leave(str(problem), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _leave(message: str, code: int) -> None:
+    from charlstm.console import error
+
+    error(message)
+    raise SystemExit(code)

@@ -1,0 +1,85 @@
+"""``charlstm compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    what: Annotated[
+        list[Path], typer.Argument(help="One comparison in YAML, or two and more folders of finished runs.")
+    ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Set a field of the comparison, such as seeds=5. May be repeated.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the comparison; else its own, or its file's name.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder in which the comparison's own folder is made.")] = Path("runs"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train all arms anew, even those that are done.")
+    ] = False,
+) -> None:
+    """Compare networks: train the arms of a comparison on the same text in the same order, or take runs that exist.
+
+    Prints a table and writes report/index.html, plots and report.json. Arms that are done are not trained again, so a
+    comparison that was stopped goes on where it was.
+    """
+    from charlstm import console
+    from charlstm.comparison.report import headline, summary_table, write_report
+
+    if len(what) == 1 and not what[0].is_dir():
+        folder, comparison = _train_arms(what[0], list(set_ or []), name, runs, overwrite)
+    else:
+        from charlstm.comparison.collect import compare_runs
+        from charlstm.errors import UserError
+
+        if len(what) < 2:
+            raise UserError(f"{what[0]} is one run: name two or more, or a comparison in YAML")
+        if set_:
+            raise UserError("--set belongs to a comparison in YAML; runs that exist are compared as they are")
+        comparison = compare_runs(what)
+        folder = runs / (name or "compare-" + "-".join(path.resolve().name for path in what)[:80])
+    files = write_report(comparison, folder / "report")
+    for causal in (True, False):
+        rows = summary_table(comparison, causal=causal)
+        if rows:
+            console.table(rows, comparison.title)
+    for line in headline(comparison):
+        console.out(line)
+    console.out(f"report: {files[0]}")
+
+
+def _train_arms(path: Path, overrides: list[str], name: str | None, runs: Path, overwrite: bool):  # type: ignore[no-untyped-def]
+    from charlstm import console
+    from charlstm.cli.progress import follow
+    from charlstm.cli.signals import stopping
+    from charlstm.comparison.experiment import Experiment
+    from charlstm.config import load_compare
+
+    config = load_compare(path, overrides)
+    folder = runs / (name or config.name or path.stem)
+    experiment = Experiment(config, folder, path.stem, overwrite)
+    console.out(experiment.corpus.describe())
+    for line in experiment.describe():
+        console.out(line)
+    for trial in experiment.trials():
+        prefix = f"[{trial.label}] "
+        if trial.finished:
+            console.out(f"{prefix}done already")
+            continue
+        trainer = trial.trainer()
+        with stopping(trainer.request_stop) as received:
+            ended = follow(trainer.run(), prefix, samples=False)
+        if ended.why == "stopped":
+            console.out(f"{prefix}saved; the same command goes on from here")
+            raise typer.Exit(received.exit_code)
+        if ended.why == "diverged":
+            console.note(f"{prefix}{ended.advice}")
+    return folder, experiment.comparison()

@@ -1,0 +1,32 @@
+"""``charlstm config``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def config(
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", help="Print the JSON Schema instead, for editors that check YAML as you type."),
+    ] = False,
+) -> None:
+    """Print every field of a configuration: type, default and what it does."""
+    import json
+    import textwrap
+
+    from charlstm import console
+    from charlstm.config import describe_fields, json_schema
+
+    if schema:
+        console.out(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        return
+    section = None
+    for field in describe_fields():
+        if field.section != section:
+            section = field.section
+            console.out(f"\n{section or 'top level'}")
+        console.out(f"  {field.name}: {field.type}  [{field.default}]")
+        console.out(textwrap.fill(field.documentation, 100, initial_indent="      ", subsequent_indent="      "))

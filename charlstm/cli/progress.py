@@ -1,0 +1,43 @@
+"""Shows the events of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from charlstm.console import LiveLine, duration, shown
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
+
+
+def follow(events: Iterable[Event], prefix: str = "", samples: bool = True) -> Ended:
+    """Print the events as they come; returns the last one."""
+    ended: Ended | None = None
+    with LiveLine(prefix) as line:
+        for event in events:
+            if isinstance(event, Progress):
+                line.update(event.fraction, lambda e=event: progress_text(e))  # type: ignore[misc]
+            elif isinstance(event, Evaluated):
+                line.line(prefix + evaluated_text(event))
+                if samples and event.sample:
+                    line.line("\n".join(f"    {part}" for part in shown(event.sample).splitlines()))
+            elif isinstance(event, Notice):
+                line.line(prefix + event.text)
+            else:
+                ended = event
+    assert ended is not None
+    return ended
+
+
+def progress_text(e: Progress) -> str:
+    return (
+        f"step {e.step:,} epoch {e.epoch:.2f}  loss {e.nats:.3f} nats, {e.bits_per_character:.3f} bits/char  "
+        f"{e.characters_per_second:,.0f} char/s  {duration(e.seconds_left)} left"
+    )
+
+
+def evaluated_text(e: Evaluated) -> str:
+    kind = "pseudo-likelihood" if e.pseudo else "held out"
+    mark = "  (best so far)" if e.improved else ""
+    return (
+        f"step {e.step:,} epoch {e.epoch:.2f}  {kind} {e.nats:.4f} nats, {e.bits_per_character:.4f} bits per character"
+        f"{mark}"
+    )

@@ -1,0 +1,139 @@
+"""``charlstm sample``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from charlstm.generation import Sampling
+    from charlstm.training.loaded import LoadedRun
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")],
+    prime: Annotated[
+        str, typer.Option(help="Text to go on from; @FILE reads it from a file, - from standard input.")
+    ] = "",
+    length: Annotated[int, typer.Option(min=0, help="Characters to write.")] = 400,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1: safer, above 1: wilder; 0: always the most probable.")
+    ] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Only the k most probable characters; 0: all.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Only the most probable characters that make up this share; 1: all.")
+    ] = 1.0,
+    min_p: Annotated[
+        float, typer.Option(help="Only characters at least this fraction as probable as the best; 0: all.")
+    ] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text; else a new one each time.")] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Number of texts, written side by side.")] = 1,
+    until: Annotated[str, typer.Option(help="End a text early, after it has written this.")] = "",
+    unknown: Annotated[
+        str, typer.Option(help="Characters of the prime that the model has never seen: error or skip.")
+    ] = "error",
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Show text as it is written; by default on a terminal."),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON: texts and the log-probability of each character.")
+    ] = False,
+    checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run: best or last.")] = "best",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "cpu",
+) -> None:
+    """Write text with a trained model.
+
+    The text goes to standard output, all else to standard error. A backward model writes what comes before --prime.
+    """
+    import json
+    import random
+
+    from charlstm import console
+    from charlstm.generation import Sampling
+    from charlstm.training.loaded import load
+
+    loaded = load(run, one_of("--checkpoint", checkpoint, "best", "last"), device)
+    mode: Literal["error", "skip"] = "skip" if one_of("--unknown", unknown, "error", "skip") == "skip" else "error"
+    sampling = Sampling(temperature, top_k, top_p, min_p)
+    text = _read(prime)
+    number = random.randrange(2**31) if seed is None else seed
+    if seed is None:
+        console.note(f"seed {number}")
+    live = console.is_terminal() if stream is None else stream
+    if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
+        _stream(loaded, text, length, sampling, number, until, mode)
+        return
+    samples = loaded.generate(
+        text,
+        length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=number,
+        num_samples=num_samples,
+        until=until,
+        unknown=mode,
+    )
+    if json_:
+        records = [
+            {
+                "text": s.whole,
+                "prime": s.prime,
+                "written": s.text,
+                "log_probabilities_nats": s.log_probabilities,
+            }
+            for s in samples
+        ]
+        console.out(json.dumps({"seed": number, "samples": records}, ensure_ascii=False))
+        return
+    for place, s in enumerate(samples):
+        if num_samples > 1:
+            console.note(f"--- {place + 1} of {num_samples}")
+        console.out(console.shown(s.whole))
+
+
+def one_of(option: str, value: str, *allowed: str) -> str:
+    """The value, if it is allowed; else a usage error."""
+    if value not in allowed:
+        raise typer.BadParameter(f"{value!r} is none of: {', '.join(allowed)}", param_hint=option)
+    return value
+
+
+def _read(prime: str) -> str:
+    """The prime itself, or what it points to."""
+    from charlstm.errors import UserError
+
+    if prime == "-":
+        return sys.stdin.read()
+    if not prime.startswith("@"):
+        return prime
+    try:
+        return Path(prime[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--prime {prime}: cannot read the file: {error}") from error
+
+
+def _stream(
+    loaded: LoadedRun,
+    prime: str,
+    length: int,
+    sampling: Sampling,
+    seed: int,
+    until: str,
+    unknown: Literal["error", "skip"],
+) -> None:
+    from charlstm import console
+    from charlstm.generation.sampler import prompt_ids, write
+
+    given, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until, unknown)
+    decode = loaded.vocabulary.incremental_decoder()
+    console.out(console.shown(decode(given)), end="")
+    for (piece,) in write(loaded.model, given, length, sampling, seed, 1, end):
+        if piece is not None:
+            console.out(console.shown(decode([piece[0]])), end="")
+    console.out("")

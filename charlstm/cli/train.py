@@ -1,0 +1,161 @@
+"""``charlstm train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from charlstm.config import Config
+    from charlstm.text.corpus import Corpus
+    from charlstm.training.events import Ended
+    from charlstm.training.run_directory import RunDirectory
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A configuration in YAML; with --resume also a run's folder.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Set a field, such as model.hidden_size=512. May be repeated.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run; else the configuration's own, or its file's name.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Short for --set training.device=...: auto, cpu, cuda, cuda:1, mps.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set training.seed=...")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder in which the run's own folder is made.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this run where it was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run of the same name first.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show configuration, size, memory and executor; train nothing.")
+    ] = False,
+) -> None:
+    """Train a model. Everything of the run is put into runs/NAME.
+
+    Ctrl-C saves and ends; --resume goes on as if nothing had happened.
+    """
+    from charlstm import console
+    from charlstm.config import dump_yaml, load_config
+    from charlstm.training.run_directory import RunDirectory
+
+    overrides = list(set_ or [])
+    overrides += [] if device is None else [f"training.device={device}"]
+    overrides += [] if seed is None else [f"training.seed={seed}"]
+    if resume and config.is_dir():
+        directory = RunDirectory(config)
+        directory.config()
+        settings = load_config(directory.config_file, overrides)
+    else:
+        settings = load_config(config, overrides)
+        settings = settings.model_copy(update={"name": name or settings.name or config.stem})
+        directory = RunDirectory(runs / str(settings.name))
+    if dry_run:
+        console.out(dump_yaml(settings))
+        _describe(settings, load(settings), directory)
+        return
+    if resume and not directory.exists:
+        from charlstm.errors import UserError
+
+        raise UserError(f"{directory.path} is no run: there is nothing to resume. Leave out --resume to begin it")
+    corpus = load(settings)
+    console.out(corpus.describe())
+    _run(settings, corpus, directory, resume, overwrite)
+
+
+def load(settings: Config) -> Corpus:
+    """The corpus of a configuration."""
+    from charlstm.text.corpus import load_corpus
+
+    c = settings.corpus
+    return load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
+
+
+def _run(settings: Config, corpus: Corpus, directory: RunDirectory, resume: bool, overwrite: bool) -> None:
+    from charlstm import console
+    from charlstm.cli.progress import follow
+    from charlstm.cli.signals import stopping
+    from charlstm.training.trainer import Trainer
+
+    if not resume:
+        directory.create(settings, overwrite)
+    trainer = Trainer(settings, corpus, directory)
+    if resume:
+        for difference in trainer.resume():
+            console.note(f"note: {difference}")
+        directory.write_config(settings)
+    count = sum(trainer.model.parameter_counts().values())
+    used = ", ".join(sorted(set(trainer.executors())))
+    console.out(f"{count:,} parameters, {trainer.device.type}, {trainer.precision}, executor {used}")
+    with stopping(trainer.request_stop) as received:
+        ended = follow(trainer.run())
+    _report(ended, directory)
+    if ended.why == "diverged":
+        console.error(ended.advice)
+        raise typer.Exit(3)
+    if ended.why == "stopped":
+        raise typer.Exit(received.exit_code)
+
+
+def _report(ended: Ended, directory: RunDirectory) -> None:
+    from charlstm import console
+
+    speed = ended.characters / ended.seconds if ended.seconds else 0
+    console.out(
+        f"{ended.step:,} steps, {ended.characters:,} characters in {console.duration(ended.seconds)} of training "
+        f"({speed:,.0f} characters per second)"
+    )
+    if ended.why == "early_stopping":
+        console.out("stopped early: the held-out score did not improve any more")
+    if ended.best_nats is not None:
+        console.out(
+            f"best held-out score: {ended.best_nats:.4f} nats, {ended.best_bits_per_character:.4f} bits per character, "
+            f"at step {ended.best_step:,}"
+        )
+    console.out(f"run: {directory.path}")
+    if ended.why in ("stopped", "diverged"):
+        console.out(f"saved at step {ended.step:,}" if ended.why == "stopped" else "the last good checkpoint is kept")
+        console.out(f"go on:  charlstm train {directory.path} --resume")
+    else:
+        console.out(f"next:   charlstm sample {directory.path} --length 400 --temperature 0.8")
+        console.out(f"        charlstm evaluate {directory.path}")
+
+
+def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None:
+    from charlstm import console
+    from charlstm.training.estimate import memory_estimate
+    from charlstm.training.trainer import Trainer
+
+    trainer = Trainer(settings, corpus, directory)
+    console.out(corpus.describe())
+    counts = trainer.model.parameter_counts()
+    console.table(
+        [
+            ["parameters", ""],
+            *([k, f"{v:,}"] for k, v in counts.items()),
+            ["all", f"{sum(counts.values()):,}"],
+        ]
+    )
+    parts = memory_estimate(trainer)
+    console.table(
+        [
+            ["memory (estimate)", "MB"],
+            *([k, f"{v / 1e6:,.1f}"] for k, v in parts.items()),
+            ["all", f"{sum(parts.values()) / 1e6:,.1f}"],
+        ]
+    )
+    console.out(f"device {trainer.device}, precision {trainer.precision}")
+    for layer, choice in enumerate(trainer.choices()):
+        console.out(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
+        for other, why in choice.others.items():
+            console.out(f"         not {other}: {why}")
+    if trainer.streams.notice:
+        console.out(trainer.streams.notice)
+    console.out(f"{trainer.streams.steps_per_epoch:,} steps an epoch; the run would be {directory.path}")

@@ -1,0 +1,125 @@
+"""The only module that talks to a terminal: texts, tables, and the live line of a training run.
+
+Text that a model wrote goes to standard output, and so do results; notes and errors go to standard error. Where
+standard output is no terminal there are no escape codes and no live line.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from charlstm.text.visible import visible
+
+PLAIN_INTERVAL = 5.0  # seconds between two plain lines
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def out(text: str, end: str = "\n") -> None:
+    """Print to standard output."""
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Print a remark to standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def error(text: str) -> None:
+    """Print what went wrong to standard error."""
+    note(f"error: {text}")
+
+
+def shown(text: str) -> str:
+    """Text of a model as it may be printed: on a terminal, control characters as escapes; elsewhere as it is."""
+    return visible(text) if is_terminal() else text
+
+
+def table(rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Print rows of plain text as a table; the first row is its header."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    header, *body = rows
+    grid = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(header):
+        grid.add_column(Text(name), justify="left" if number == 0 else "right", overflow="fold")
+    for row in body:
+        grid.add_row(*(Text(cell) for cell in row))
+    width = None if is_terminal() else 200
+    Console(file=sys.stdout, width=width, highlight=False, no_color=not is_terminal()).print(grid)
+
+
+def duration(seconds: float) -> str:
+    """``1:23:45`` or ``4:05``."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class LiveLine:
+    """One line that is kept up to date on a terminal; elsewhere a plain line every few seconds.
+
+    Use it as a context manager; ``update`` takes a share from 0 to 1 and a function that makes the text when it is
+    wanted.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._bar: Any = None
+        self._next = 0.0
+
+    def __enter__(self) -> LiveLine:
+        if is_terminal():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=1.0,
+                file=sys.stdout,
+                bar_format=self._prefix + "{percentage:3.0f}%|{bar:12}| {desc}",
+                dynamic_ncols=True,
+                leave=False,
+                mininterval=0.1,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, fraction: float, text: Callable[[], str]) -> None:
+        """Show how far it is."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        if self._bar is not None:
+            self._bar.n = min(fraction, 1.0)
+            self._bar.set_description_str(text())
+            self._next = now + 0.1
+        else:
+            out(f"{self._prefix}{text()}")
+            self._next = now + PLAIN_INTERVAL
+
+    def line(self, text: str) -> None:
+        """Print a whole line, above the live one."""
+        if self._bar is not None:
+            self._bar.clear()
+        out(text)
+        if self._bar is not None:
+            self._bar.refresh()
