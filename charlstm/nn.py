@@ -1,8 +1,9 @@
 """Recurrent layers with the interface of torch.nn: constructor arguments, inputs, outputs and state dictionaries.
 
-``RNN``, ``LSTM`` and ``GRU`` exchange their state dictionaries with torch.nn's and take packed sequences as they do. What
-differs: all cells run on every executor, ``GRU`` also takes ``reset_after``, the cells with a forget gate take
-``forget_bias`` (1 by default; torch starts at about 0), ``RNN`` with relu starts as the IRNN, and ``LSTM`` has no projections.
+``RNN``, ``LSTM`` and ``GRU`` exchange their state dictionaries with torch.nn's, and all take packed sequences. What
+differs: ``GRU`` also takes ``reset_after``, the cells with a forget gate take ``forget_bias`` (1 by default; torch
+starts at about 0), ``RNN`` with relu starts as the IRNN, all take the ``executor`` that runs them, and ``LSTM`` has
+no projections.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ __all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "PeepholeLSTM"]
 class _Layers(RecurrentStack):
     """The interface of torch.nn around a stack.
 
-    Shapes, as in torch.nn: input [T, B, I], [B, T, I] if ``batch_first``, or [T, I] without a batch; output the same with
-    D H for I; h_0 and h_n (and c_0, c_n) [L D, B, H], or [L D, H] without a batch. D is 2 if bidirectional.
+    Shapes, as in torch.nn: input [T, B, I], [B, T, I] if ``batch_first``, or [T, I] without a batch; output the same
+    with D H for I; h_0 and h_n (and c_0, c_n) [L D, B, H], or [L D, H] without a batch. D is 2 if bidirectional.
     A PackedSequence gives a PackedSequence; h_0 and h_n keep the order in which its sequences were given.
 
     Raises ValueError for sizes below 1, a dropout outside [0, 1] and inputs of other shapes, TypeError for what is no

@@ -19,7 +19,8 @@ State = tuple[Tensor, ...]
 class Weights:
     """The parameters of one layer in one direction, in torch's layout.
 
-    weight_ih [GH, I], weight_hh [GH, H], bias_ih and bias_hh [GH] or None; parameters: name -> [nH], as the cell declares.
+    weight_ih [GH, I], weight_hh [GH, H], bias_ih and bias_hh [GH] or None; parameters: name -> [nH], as the cell
+    declares.
     """
 
     weight_ih: Tensor

@@ -75,7 +75,7 @@ def cut(buffer: Tensor, letters: str, names: Iterable[str]) -> dict[str, tuple[T
 
 
 def entries(cell: Cell, parameters: Iterable[Tensor], batch: int) -> dict[str, Tensor]:
-    """The per-unit parameters as ``p_NAME_k``, spread over the batch: [B, H], so that whatever is made of them is too."""
+    """The per-unit parameters as ``p_NAME_k``, spread over the batch, [B, H], as is whatever is made of them."""
     return {
         f"p_{name}_{k}": part.expand(batch, -1)
         for (name, letters), whole in zip(cell.parameters.items(), parameters, strict=True)

@@ -33,9 +33,9 @@ class Choice:
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
     """The fastest executor that is willing, or the requested one.
 
-    On a GPU ``library`` (cuDNN) comes first. On the CPU it does for the LSTM in float32, where oneDNN was measured faster
-    than ``sequence`` up to 256 units and about equal at 512; elsewhere ``sequence`` was faster, and under bfloat16
-    oneDNN would keep the cell state in bfloat16 too.
+    On a GPU ``library`` (cuDNN) comes first. On the CPU it does for the LSTM in float32, where oneDNN was measured
+    faster than ``sequence`` up to 256 units and about equal at 512; elsewhere ``sequence`` was faster, and under
+    bfloat16 oneDNN would keep the cell state in bfloat16 too.
 
     Raises UserError if the requested one refuses or does not exist.
     """
@@ -55,7 +55,8 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
     for place, name in enumerate(order):
         refusal = known[name].refuses(cell, weights, x)
         if refusal is None:
-            others |= dict.fromkeys(order[place + 1 :], f"slower than {name} on {device}")
+            for slower in order[place + 1 :]:
+                others[slower] = known[slower].refuses(cell, weights, x) or f"slower than {name} on {device}"
             if device == "cpu" and low and "library" in others and cell.torch:
                 others["library"] = "keeps the cell state in bfloat16 on the CPU"
             return Choice(known[name], f"the fastest willing on {device}", others)

@@ -1,12 +1,13 @@
 """One autograd function for every cell, made from its equations: works on any device, without a compiler.
 
-The input sides of all steps are one product (or a table look-up), the loop makes one recurrent product and the pointwise
-operations of each step into buffers that are allocated once, and the weight gradients are one product after the loop.
+The input sides of all steps are one product (or a table look-up), the loop makes one recurrent product and the
+pointwise operations of each step into buffers that are allocated once, and the weight gradients are one product after
+the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -35,8 +36,9 @@ class Sequence:
         dtype = product_dtype(weights)
         fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
         own = [weights.parameters[name] for name in cell.parameters]
+        apply: Callable[..., Any] = _Run.apply
         with torch.autocast(weights.weight_hh.device.type, enabled=False):
-            y, *new = _Run.apply(cell, dtype, x, *fixed, *own, *state)
+            y, *new = apply(cell, dtype, x, *fixed, *own, *state)
         return y, tuple(new)
 
 

@@ -17,8 +17,8 @@ from charlstm.executors.torch_code import forward_code
 class Step:
     """One layer of a cell at a fixed batch size, in the type of its weights.
 
-    ``values`` [B, GH] takes the input side, :meth:`bias` included; calling the object runs the cell's equations on it, moves
-    the state on and returns h [B, H], which holds until the next call. ``values`` is overwritten.
+    ``values`` [B, GH] takes the input side, :meth:`bias` included; calling the object runs the cell's equations on it,
+    moves the state on and returns h [B, H], which holds until the next call. ``values`` is overwritten.
     """
 
     def __init__(self, cell: Cell, weights: Weights, batch_size: int) -> None:

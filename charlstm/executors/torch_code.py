@@ -81,8 +81,7 @@ class _Places:
         self._keep = keep
         self._last = {n: at for at, i in enumerate(instructions) for n in i.reads}
         self._last |= dict.fromkeys(lasting, len(instructions))
-        self._owned = {n for i in instructions for n in i.results}
-        self._owned |= {n for n in fixed if n.op == "input" and n not in keep}
+        self._owned = {n for i in instructions for n in i.results} | {n for n in fixed if n.op == "input"}
         self._values = self._scratch = 0
         self._free: list[str] = []
 

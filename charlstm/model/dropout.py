@@ -9,8 +9,8 @@ from torch.nn import functional as F
 def dropout(x: Tensor, probability: float, kind: str, training: bool) -> Tensor:
     """Zero a share of x [T, B, H] and scale up the rest, in training only.
 
-    ``elementwise`` draws every element by itself (Zaremba, Sutskever & Vinyals 2014); ``locked`` draws one mask [1, B, H]
-    for all time steps (Gal & Ghahramani 2016; Merity, Keskar & Socher 2018).
+    ``elementwise`` draws every element by itself (Zaremba, Sutskever & Vinyals 2014); ``locked`` draws one mask
+    [1, B, H] for all time steps (Gal & Ghahramani 2016; Merity, Keskar & Socher 2018).
     """
     if not training or probability == 0:
         return x

@@ -20,12 +20,13 @@ def run_packed(
 ) -> tuple[Tensor, State]:
     """One layer in one direction along packed sequences, longest first.
 
-    x [N, I] holds the steps one after the other, ``batch_sizes[t]`` rows for step t. Steps of equal size are run together.
-    Going forward, sequences leave the state as they end; in reverse each joins, with its first state, at its own end.
+    x [N, I] holds the steps one after the other, ``batch_sizes[t]`` rows for step t. Steps of equal size are run
+    together. Going forward, sequences leave the state as they end; in reverse each joins at its own end, with its
+    first state.
     Returns y [N, H] and the last states, each part [B, H].
     """
     pieces = [(size, len(list(steps))) for size, steps in groupby(batch_sizes.tolist())]
-    parts = list(x.split([size * steps for size, steps in pieces]))
+    parts = list(torch.split(x, [size * steps for size, steps in pieces]))
     if reverse:
         pieces.reverse()
         parts.reverse()

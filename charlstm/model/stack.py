@@ -21,8 +21,8 @@ class RecurrentStack(nn.Module):
     """``num_layers`` layers of one cell.
 
     Parameters are named and laid out as in torch.nn (``weight_ih_l0``, ``bias_hh_l1``, ``weight_ih_l0_reverse``), the
-    cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for the bias
-    of the forget gate, whose sum starts at ``forget_bias``, and a cell that asks for the identity.
+    cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for the
+    bias of the forget gate, whose sum starts at ``forget_bias``, and a cell that asks for the identity.
 
     ``dropout`` acts between layers, on the output of every layer but the last; ``dropout_kind`` is ``elementwise``
     (torch.nn's) or ``locked`` (one mask for all time steps: Gal & Ghahramani 2016).
@@ -85,11 +85,14 @@ class RecurrentStack(nn.Module):
 
     def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters of one layer and direction; suffix as in torch.nn: ``_l0``, ``_l1_reverse``."""
-        biases = (self.get_parameter(n + suffix) if self.bias else None for n in ("bias_ih", "bias_hh"))
-        own = {name: self.get_parameter(name + suffix) for name in self.cell.parameters}
-        return Weights(
-            self.get_parameter("weight_ih" + suffix), self.get_parameter("weight_hh" + suffix), *biases, parameters=own
-        )
+
+        def get(name: str) -> Tensor:
+            found: Tensor = getattr(self, name + suffix)
+            return found
+
+        bias_ih, bias_hh = (get("bias_ih"), get("bias_hh")) if self.bias else (None, None)
+        own = {name: get(name) for name in self.cell.parameters}
+        return Weights(get("weight_ih"), get("weight_hh"), bias_ih, bias_hh, own)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros."""
@@ -112,7 +115,7 @@ class RecurrentStack(nn.Module):
     ) -> tuple[Tensor, State]:
         """Run all layers; ``project`` turns the first layer's input weights into those that fit ids.
 
-        With ``batch_sizes``, x and y are packed sequences, [N, I] and [N, D H], as :mod:`charlstm.model.packed` has them.
+        With ``batch_sizes``, x and y are packed sequences, [N, I] and [N, D H]; see :mod:`charlstm.model.packed`.
         """
         if state is None:
             state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))

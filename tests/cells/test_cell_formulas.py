@@ -1,0 +1,133 @@
+"""One step of every cell against formulas written out here, gate by gate, with the weights cut by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from charlstm.cells import CELLS
+from charlstm.executors import State, Weights, executors
+
+I, H, B = 3, 4, 2  # noqa: E741
+
+
+class Drawn:
+    """Random weights; ``side(k, h)`` is W_k x + b_k + U_k h + b'_k for the k-th block of rows."""
+
+    def __init__(self, gates: int, states: int, peepholes: int = 0) -> None:
+        generator = torch.Generator().manual_seed(gates)
+
+        def draw(*size: int) -> Tensor:
+            return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+        self.W, self.U = draw(gates * H, I), draw(gates * H, H)
+        self.b, self.bb = draw(gates * H), draw(gates * H)
+        self.p = draw(peepholes * H)
+        self.x, self.state = draw(B, I), tuple(draw(B, H) for _ in range(states))
+
+    def input(self, k: int) -> Tensor:
+        rows = slice(k * H, k * H + H)
+        return torch.einsum("hi,bi->bh", self.W[rows], self.x) + self.b[rows]
+
+    def recurrent(self, k: int, h: Tensor) -> Tensor:
+        rows = slice(k * H, k * H + H)
+        return torch.einsum("hj,bj->bh", self.U[rows], h) + self.bb[rows]
+
+    def side(self, k: int, h: Tensor) -> Tensor:
+        return self.input(k) + self.recurrent(k, h)
+
+    def run(self, name: str, executor: str) -> State:
+        own = {"weight_peephole": self.p} if len(self.p) else {}
+        weights = Weights(self.W, self.U, self.b, self.bb, own)
+        y, new = executors()[executor].run(CELLS[name], weights, self.x[None], self.state)
+        assert torch.equal(y[0], new[0])
+        return new
+
+
+def sigma(a: Tensor) -> Tensor:
+    return 1 / (1 + (-a).exp())
+
+
+def tanh(a: Tensor) -> Tensor:
+    return (a.exp() - (-a).exp()) / (a.exp() + (-a).exp())
+
+
+def rnn() -> tuple[Drawn, State]:
+    d = Drawn(1, 1)
+    return d, (tanh(d.side(0, d.state[0])),)
+
+
+def irnn() -> tuple[Drawn, State]:
+    d = Drawn(1, 1)
+    a = d.side(0, d.state[0])
+    return d, (torch.where(a > 0, a, 0 * a),)
+
+
+def lstm() -> tuple[Drawn, State]:
+    d = Drawn(4, 2)
+    h, c = d.state
+    i, f, o = sigma(d.side(0, h)), sigma(d.side(1, h)), sigma(d.side(3, h))
+    c = f * c + i * tanh(d.side(2, h))
+    return d, (o * tanh(c), c)
+
+
+def gru() -> tuple[Drawn, State]:
+    d = Drawn(3, 1)
+    (h,) = d.state
+    r, z = sigma(d.side(0, h)), sigma(d.side(1, h))
+    n = tanh(d.input(2) + r * d.recurrent(2, h))
+    return d, ((1 - z) * n + z * h,)
+
+
+def gru_reset_before() -> tuple[Drawn, State]:
+    d = Drawn(3, 1)
+    (h,) = d.state
+    r, z = sigma(d.side(0, h)), sigma(d.side(1, h))
+    n = tanh(d.input(2) + d.recurrent(2, r * h))
+    return d, ((1 - z) * n + z * h,)
+
+
+def peephole() -> tuple[Drawn, State]:
+    d = Drawn(4, 2, peepholes=3)
+    h, old = d.state
+    p_i, p_f, p_o = d.p[:H], d.p[H : 2 * H], d.p[2 * H :]
+    i, f = sigma(d.side(0, h) + p_i * old), sigma(d.side(1, h) + p_f * old)
+    c = f * old + i * tanh(d.side(2, h))
+    o = sigma(d.side(3, h) + p_o * c)
+    return d, (o * tanh(c), c)
+
+
+def coupled() -> tuple[Drawn, State]:
+    d = Drawn(3, 2)
+    h, c = d.state
+    f, o = sigma(d.side(0, h)), sigma(d.side(2, h))
+    c = f * c + (1 - f) * tanh(d.side(1, h))
+    return d, (o * tanh(c), c)
+
+
+FORMULAS = {f.__name__: f for f in (rnn, irnn, lstm, gru, gru_reset_before, peephole, coupled)}
+
+
+def test_every_cell_has_its_formulas_here():
+    assert FORMULAS.keys() == CELLS.keys()
+
+
+@pytest.mark.parametrize("executor", ["reference", "sequence"])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_one_step(name, executor):
+    drawn, expected = FORMULAS[name]()
+    for found, part in zip(drawn.run(name, executor), expected, strict=True):
+        torch.testing.assert_close(found, part, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["gru", "gru_reset_before"])
+def test_z_is_the_share_of_the_old_state_that_is_kept(name):
+    drawn = Drawn(3, 1)
+    drawn.b[H : 2 * H] = 1000.0
+    assert torch.equal(drawn.run(name, "reference")[0], drawn.state[0])
+
+
+def test_both_orders_of_the_reset_differ():
+    drawn = Drawn(3, 1)
+    assert not torch.allclose(drawn.run("gru", "reference")[0], drawn.run("gru_reset_before", "reference")[0])

@@ -1,0 +1,78 @@
+"""Finding cells, and what a declaration holds."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import charlstm.cells
+from charlstm.cells import CELLS, Cell, cell, find
+
+
+@pytest.mark.parametrize(
+    ("base", "options", "name"),
+    [
+        ("rnn", {}, "rnn"),
+        ("rnn", {"nonlinearity": "tanh"}, "rnn"),
+        ("rnn", {"nonlinearity": "relu"}, "irnn"),
+        ("gru", {}, "gru"),
+        ("gru", {"reset_after": True, "nonlinearity": "relu"}, "gru"),
+        ("gru", {"reset_after": False}, "gru_reset_before"),
+        ("lstm", {"reset_after": False, "nonlinearity": "relu"}, "lstm"),
+        ("peephole", {}, "peephole"),
+        ("coupled", {}, "coupled"),
+    ],
+)
+def test_find(base, options, name):
+    assert find(base, **options) is CELLS[name]
+
+
+def test_an_unknown_cell_is_an_error_that_lists_the_known():
+    with pytest.raises(KeyError, match=r"no cell lsmt.*coupled, gru, .*lstm"):
+        find("lsmt")
+    with pytest.raises(KeyError, match="sine"):
+        find("rnn", nonlinearity="sine")
+
+
+def test_every_file_of_the_folder_declares_a_cell():
+    files = {p.stem for p in Path(charlstm.cells.__file__).parent.glob("*.py")} - {"__init__", "base"}
+    declared = {
+        name: [v for v in vars(import_module(f"charlstm.cells.{name}")).values() if isinstance(v, Cell)]
+        for name in files
+    }
+    assert all(declared.values())
+    assert {c.name for cells in declared.values() for c in cells} == set(CELLS)
+
+
+def test_a_declaration_registers_under_the_name_of_its_function():
+    @cell(gates="ab", state="hc", parameters={"weight_own": "uv"})
+    def invented_for_the_registry(x, r, h, c, p):
+        return x.a + r.b * p.u, c
+
+    try:
+        assert find("invented_for_the_registry") is invented_for_the_registry
+        assert invented_for_the_registry.parameter_shapes(3, 5) == {
+            "weight_ih": (10, 3),
+            "weight_hh": (10, 5),
+            "bias_ih": (10,),
+            "bias_hh": (10,),
+            "weight_own": (10,),
+        }
+        assert "bias_ih" not in invented_for_the_registry.parameter_shapes(3, 5, bias=False)
+    finally:
+        del CELLS["invented_for_the_registry"]
+
+
+def test_gate_orders_are_those_of_torch():
+    assert (CELLS["lstm"].gates, CELLS["gru"].gates, CELLS["gru_reset_before"].gates) == ("ifgo", "rzn", "rzn")
+    assert CELLS["peephole"].parameters == {"weight_peephole": "ifo"}
+
+
+@pytest.mark.parametrize("declared", CELLS.values(), ids=lambda c: c.name)
+def test_copies_of_a_cell_are_the_cell(declared):
+    assert copy.deepcopy(declared) is declared
+    assert pickle.loads(pickle.dumps(declared)) is declared

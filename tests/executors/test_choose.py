@@ -1,0 +1,76 @@
+"""Which executor runs a layer, and why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_laws import make
+
+from charlstm.cells import CELLS
+from charlstm.errors import UserError
+from charlstm.executors import choose, executors
+from charlstm.executors.library import ONE_HOT_LIMIT
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_choice_can_run_the_cell_and_accounts_for_all_others(name):
+    weights, x, state = make(CELLS[name], (2, 2, 3, 4), dtype=torch.float32)
+    choice = choose("auto", CELLS[name], weights, x)
+    assert choice.executor.refuses(CELLS[name], weights, x) is None
+    assert {choice.executor.name, *choice.others} == set(executors())
+    assert choice.reason == "the fastest willing on cpu"
+    assert all(choice.others.values())
+    choice.executor.run(CELLS[name], weights, x, state)
+
+
+def test_a_refusal_is_given_as_the_reason():
+    weights, x, _ = make(CELLS["peephole"], (2, 2, 3, 4))
+    choice = choose("auto", CELLS["peephole"], weights, x)
+    assert choice.executor.name == "sequence"
+    assert choice.others["library"] == "torch has no peephole"
+    assert choice.others["reference"] == "slower than sequence on cpu"
+
+
+def test_auto_is_never_the_reference():
+    for cell in CELLS.values():
+        weights, x, _ = make(cell, (2, 2, 3, 4))
+        assert choose("auto", cell, weights, x).executor.name != "reference"
+
+
+@pytest.mark.parametrize("name", ["reference", "sequence", "library"])
+def test_the_requested_one_is_taken(name):
+    weights, x, _ = make(CELLS["gru"], (2, 2, 3, 4))
+    choice = choose(name, CELLS["gru"], weights, x)
+    assert (choice.executor.name, choice.reason, choice.others) == (name, "asked for", {})
+
+
+@pytest.mark.parametrize("name", ["gru_reset_before", "peephole", "coupled"])
+def test_a_requested_one_that_refuses_is_an_error_and_no_fallback(name):
+    weights, x, _ = make(CELLS[name], (2, 2, 3, 4))
+    with pytest.raises(UserError, match=f"executor library cannot run cell {name} here: torch has no {name}"):
+        choose("library", CELLS[name], weights, x)
+
+
+def test_library_refuses_large_vocabularies_as_ids():
+    weights, ids, _ = make(CELLS["lstm"], (2, 2, 1, ONE_HOT_LIMIT + 1), ids=True)
+    with pytest.raises(UserError, match="one-hot vectors of 1025 symbols"):
+        choose("library", CELLS["lstm"], weights, ids)
+    assert choose("auto", CELLS["lstm"], weights, ids).executor.name == "sequence"
+    weights, ids, _ = make(CELLS["lstm"], (2, 2, 1, ONE_HOT_LIMIT), ids=True)
+    assert choose("library", CELLS["lstm"], weights, ids).executor.name == "library"
+
+
+def test_an_executor_that_does_not_exist_is_an_error_that_lists_them():
+    weights, x, _ = make(CELLS["lstm"], (2, 2, 3, 4))
+    with pytest.raises(UserError, match="no executor 'fastest'; there are auto, reference, sequence, library"):
+        choose("fastest", CELLS["lstm"], weights, x)
+
+
+def test_under_bfloat16_the_cell_state_stays_in_float32():
+    weights, x, state = make(CELLS["lstm"], (2, 2, 3, 4), dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        choice = choose("auto", CELLS["lstm"], weights, x)
+        y, new = choice.executor.run(CELLS["lstm"], weights, x, state)
+    assert choice.executor.name == "sequence"
+    assert "bfloat16" in choice.others["library"]
+    assert {t.dtype for t in (y, *new)} == {torch.float32}

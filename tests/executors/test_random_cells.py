@@ -1,0 +1,79 @@
+"""Cells drawn at random: whatever the equations may say, the derived code agrees with plain autograd."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from test_invented_cells import outputs_and_gradients
+from test_laws import make
+from torch import Tensor
+
+from charlstm.cells import Cell
+from charlstm.cells.base import relu, sigmoid, tanh
+from charlstm.executors import State, Weights, executors
+from charlstm.executors.base import input_side
+from charlstm.executors.step import Step
+
+
+def draw(seed: int) -> Cell:
+    """A cell whose equations follow a random plan: each step takes earlier values, so values are used again at will."""
+    chance = random.Random(seed)
+    gates = "abcde"[: chance.randint(1, 5)]
+    state = "hcm"[: chance.randint(1, 3)]
+    entries = "uvw"[: chance.randint(0, 3)]
+    parts = len(state)
+    plan = [(chance.choice("+-*n1strgggo"), chance.random(), chance.random()) for _ in range(chance.randint(3, 14))]
+    ends = [chance.random() ** 0.5 for _ in state]
+    order = chance.sample(gates, len(gates))
+
+    def equations(x: Any, r: Any, *rest: Any) -> Any:
+        values = [*rest[:parts], *(rest[parts][k] for k in entries)]
+        waiting = list(order)
+
+        def one(share: float) -> Any:
+            return values[int(share * len(values))]
+
+        for kind, first, second in plan:
+            a, b = one(first), one(second)
+            if kind in "go" and waiting:
+                k = waiting.pop()
+                side = r[k] if kind == "g" else r.of(sigmoid(a) * b if second < 0.3 else a)[k]
+                unary = (sigmoid, tanh, lambda v: v, lambda v: -v)[int(4 * second)]
+                values += [unary(x[k] + side if first < 0.7 else side)]
+                values += [x[k]] if second < 0.2 else []
+            elif kind in "+-*":
+                values.append(a + b if kind == "+" else a - b if kind == "-" else a * tanh(b))
+            elif kind in "n1":
+                values.append(-a if kind == "n" else 1 - 0.3 * a)
+            else:
+                values.append({"s": sigmoid, "t": tanh, "r": relu}.get(kind, tanh)(a))
+        return tuple(one(min(share, 0.999)) for share in ends)
+
+    return Cell(f"random{seed}", equations, gates, state, {"weight_own": entries} if entries else {})
+
+
+@pytest.mark.parametrize("start", range(0, 200, 20))
+def test_sequence_agrees_with_reference(start):
+    for seed in range(start, start + 20):
+        cell = draw(seed)
+        weights, x, state = make(cell, (3, 2, 3, 2), bias=seed % 3 > 0, ids=seed % 2 == 0)
+        expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+        found = outputs_and_gradients(executors()["sequence"], cell, weights, x, state)
+        for e, f in zip(expected, found, strict=True):
+            torch.testing.assert_close(f, e, rtol=1e-8, atol=1e-9, msg=lambda m, seed=seed: f"seed {seed}: {m}")
+        check_step(cell, weights, x, state)
+
+
+def check_step(cell: Cell, weights: Weights, x: Tensor, state: State) -> None:
+    """The single step of sampling moves the state as the reference does."""
+    with torch.no_grad():
+        _, expected = executors()["reference"].run(cell, weights, x[:1], state)
+        step = Step(cell, weights, x.shape[1])
+        step.state = state
+        step.values.copy_(input_side(x[0], weights.weight_ih, step.bias()))
+        step()
+        for part, e in zip(step.state, expected, strict=True):
+            torch.testing.assert_close(part, e, rtol=1e-8, atol=1e-9)

@@ -1,0 +1,210 @@
+"""The language model: what it may see, its front ends, its parts, and that it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charlstm.cells import CELLS
+from charlstm.config import ModelConfig
+from charlstm.model import LanguageModel
+
+V, T, B = 7, 9, 3
+FRONT_ENDS = [{"front_end": "one_hot"}, {"front_end": "embedding", "embedding_size": 5}]
+fronts = pytest.mark.parametrize("front", FRONT_ENDS, ids=["one_hot", "embedding"])
+CONFIGURATIONS = [{"cell": c.base, **c.options} for c in CELLS.values()]
+
+
+def model(vocabulary_size: int = V, **fields: Any) -> LanguageModel:
+    torch.manual_seed(11)
+    return LanguageModel(ModelConfig(**{"hidden_size": 6, **fields}), vocabulary_size).double()
+
+
+def text(steps: int = T, batch: int = B, vocabulary_size: int = V) -> Tensor:
+    return torch.randint(vocabulary_size, (steps, batch), generator=torch.Generator().manual_seed(2))
+
+
+def around(ids: Tensor, vocabulary_size: int = V) -> tuple[Tensor, Tensor]:
+    """The character before and after each position; V beyond the ends."""
+    none = ids.new_full((1, ids.shape[1]), vocabulary_size)
+    return torch.cat([none, ids[:-1]]), torch.cat([ids[1:], none])
+
+
+def predict(network: LanguageModel, ids: Tensor) -> Tensor:
+    previous, following = around(ids)
+    return network(previous, following=following if network.bidirectional else None)[0]
+
+
+def changed(ids: Tensor, t: int) -> Tensor:
+    other = ids.clone()
+    other[t] = (other[t] + 1) % V
+    return other
+
+
+@fronts
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_a_bidirectional_model_does_not_see_what_it_predicts(num_layers, front):
+    network = model(direction="bidirectional", num_layers=num_layers, **front).eval()
+    ids = text()
+    before = predict(network, ids)
+    for t in range(T):
+        after = predict(network, changed(ids, t))
+        assert torch.equal(after[t], before[t])
+        for other in {0, t - 1, t + 1, T - 1} & set(range(T)) - {t}:
+            assert (after[other] != before[other]).any(), f"position {other} does not see character {t}"
+
+
+@fronts
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_a_one_way_model_sees_only_what_was_read(num_layers, direction, front):
+    network = model(direction=direction, num_layers=num_layers, **front).eval()
+    ids = text()
+    before = predict(network, ids)
+    for t in range(T):
+        after = predict(network, changed(ids, t))
+        assert torch.equal(after[: t + 1], before[: t + 1])
+        for later in range(t + 1, T):
+            assert (after[later] != before[later]).any()
+
+
+@pytest.mark.parametrize("fields", CONFIGURATIONS, ids=str)
+def test_both_laws_hold_for_every_cell(fields):
+    ids = text()
+    for direction in ("forward", "bidirectional"):
+        network = model(direction=direction, num_layers=2, **fields).eval()
+        before, after = predict(network, ids), predict(network, changed(ids, 4))
+        assert torch.equal(after[4], before[4])
+        assert direction == "bidirectional" or torch.equal(after[:4], before[:4])
+        assert (after[5] != before[5]).any()
+
+
+def test_a_bidirectional_model_joins_two_separate_stacks_at_the_top():
+    network = model(direction="bidirectional", num_layers=2).eval()
+    ids = text()
+    previous, following = around(ids)
+    state = tuple(torch.randn(2, B, 6).double() for _ in range(2))
+    forward, _ = network.recurrent(previous)
+    backward, _ = network.recurrent_backward(following.flip(0), state)
+    logits, _ = network(previous, following=following, state_after=state)
+    torch.testing.assert_close(logits, network.head(torch.cat([forward, backward.flip(0)], -1)))
+
+
+def test_a_bidirectional_model_asks_for_the_following_characters():
+    with pytest.raises(ValueError, match="following"):
+        model(direction="bidirectional")(text())
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_the_embedding_is_looked_up_or_multiplied_with_the_same_result(direction):
+    """Enough characters at once: a look-up in W E. Few: vectors times W. Against a product with one-hot vectors."""
+    for vocabulary_size in (V, 30):
+        ids = text(4, 2)
+        ids[0, 0] = vocabulary_size
+        network = model(vocabulary_size, front_end="embedding", embedding_size=5, direction=direction)
+        _, project = network.front_end(ids)
+        assert (project is not None) == (vocabulary_size <= ids.numel())
+        following = ids.flip(0) if network.bidirectional else None
+        found = network(ids, following=following)[0]
+        vectors = F.one_hot(ids, vocabulary_size + 1)[..., :vocabulary_size].double()
+        dense = vectors @ network.front_end.weight
+        y = network.recurrent(dense)[0]
+        if network.bidirectional:
+            y = torch.cat([y, network.recurrent_backward(dense)[0].flip(0)], -1)
+        expected = network.head(y)
+        torch.testing.assert_close(found, expected)
+        gradients = [torch.autograd.grad(t.square().sum(), list(network.parameters())) for t in (found, expected)]
+        for a, b in zip(*gradients, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@fronts
+@pytest.mark.parametrize("many", [True, False], ids=["looked-up", "multiplied"])
+def test_no_character_is_the_zero_vector(front, many):
+    network = model(**front)
+    stack = network.recurrent
+    ids = torch.full((1, V if many else 1), V)
+    found, _ = network.read(ids)
+    expected, _ = stack(torch.zeros(*ids.shape, stack.input_size).double())
+    torch.testing.assert_close(found, expected)
+    seen, _ = network.read(ids * 0)
+    assert not torch.allclose(seen, found)
+
+
+@fronts
+def test_parameter_counts(front):
+    for direction, stacks in (("forward", 1), ("bidirectional", 2)):
+        network = model(direction=direction, num_layers=2, **front)
+        inputs = front.get("embedding_size", V)
+        stack = 4 * 6 * (inputs + 6 + 2) + 4 * 6 * (6 + 6 + 2)
+        expected = {"recurrent": stack, "head": (6 * stacks + 1) * V}
+        if stacks == 2:
+            expected["recurrent_backward"] = stack
+        if "embedding_size" in front:
+            expected["front_end"] = V * 5
+        assert network.parameter_counts() == expected
+        assert sum(expected.values()) == sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("kind", ["locked", "elementwise"])
+def test_dropout_is_off_in_evaluation_and_acts_below_the_readout_in_training(kind):
+    network = model(dropout=0.5, dropout_kind=kind)
+    ids = text()
+    assert not torch.equal(network(ids)[0], network(ids)[0])
+    network.eval()
+    plain = model()
+    plain.load_state_dict(network.state_dict())
+    assert torch.equal(network(ids)[0], plain(ids)[0])
+
+
+@pytest.mark.parametrize("fields", [f for f in CONFIGURATIONS if f["cell"] in ("lstm", "peephole", "coupled")], ids=str)
+def test_forget_bias_is_the_sum_of_both_biases_and_changes_no_layout(fields):
+    low, high = (model(num_layers=2, forget_bias=b, **fields) for b in (0.0, 3.5))
+    assert {n: p.shape for n, p in low.state_dict().items()} == {n: p.shape for n, p in high.state_dict().items()}
+    cell = high.recurrent.cell
+    rows = slice(cell.gates.index("f") * 6, cell.gates.index("f") * 6 + 6)
+    for network, value in ((low, 0.0), (high, 3.5)):
+        for layer in ("_l0", "_l1"):
+            weights = network.recurrent.weights(layer)
+            assert torch.equal((weights.bias_ih + weights.bias_hh)[rows], torch.full((6,), value).double())
+    for (name, a), b in zip(low.state_dict().items(), high.state_dict().values(), strict=True):
+        if "bias" not in name:
+            assert torch.equal(a, b)
+
+
+@fronts
+@pytest.mark.parametrize("fields", CONFIGURATIONS, ids=str)
+def test_chunks_with_carried_state_equal_the_whole_text(fields, front):
+    network = model(num_layers=2, **fields, **front)
+    ids = text(12)
+    whole, last = network(ids)
+    state, parts = network.initial_state(B), []
+    for chunk in ids.split([5, 1, 6]):
+        logits, state = network(chunk, state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts), whole)
+    for a, b in zip(state, last, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@fronts
+@pytest.mark.parametrize("fields", [*CONFIGURATIONS, {"direction": "bidirectional"}], ids=str)
+def test_a_few_steps_lower_the_loss(fields, front):
+    network = model(**{"hidden_size": 16, **fields}, **front).float()
+    ids = (torch.arange(24) % 4)[:, None].repeat(1, 2)
+    previous, following = around(ids)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    losses = []
+    for _ in range(40):
+        logits, _ = network(previous, following=following if network.bidirectional else None)
+        loss = F.cross_entropy(logits.flatten(0, 1), ids.flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] > 1.5
+    assert losses[-1] < 0.5

@@ -1,0 +1,114 @@
+"""Stacks, dropout and the single steps of sampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from charlstm.cells import CELLS, find
+from charlstm.config import ModelConfig
+from charlstm.errors import UserError
+from charlstm.model import LanguageModel, RecurrentStack
+from charlstm.model.dropout import dropout
+from charlstm.model.stepper import Stepper
+
+
+def test_locked_dropout_is_one_mask_for_all_steps():
+    x = torch.randn(50, 4, 30)
+    torch.manual_seed(0)
+    kept = dropout(x, 0.4, "locked", True) != 0
+    assert (kept == kept[0]).all()
+    assert not (kept[0] == kept[0, :1]).all(), "each text has a mask of its own"
+    assert 0.4 < kept.double().mean() < 0.8
+
+
+def test_elementwise_dropout_is_drawn_for_every_step():
+    torch.manual_seed(0)
+    kept = dropout(torch.ones(50, 4, 30), 0.4, "elementwise", True) != 0
+    assert (kept != kept[0]).any(0).all()
+    assert 0.55 < kept.double().mean() < 0.65
+
+
+@pytest.mark.parametrize("kind", ["locked", "elementwise"])
+def test_dropout_keeps_the_mean_and_does_nothing_in_evaluation(kind):
+    torch.manual_seed(0)
+    x = torch.ones(20, 40, 100)
+    dropped = dropout(x, 0.25, kind, True)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert abs(dropped.mean() - 1) < 0.02
+    assert dropout(x, 0.25, kind, False) is x
+    assert dropout(x, 0.0, kind, True) is x
+
+
+def test_dropout_acts_on_every_layer_but_the_last():
+    stack = RecurrentStack(find("lstm"), 3, 4, 3, dropout=0.5, dropout_kind="locked")
+    layers = []
+    for n in range(3):
+        layers.append(RecurrentStack(find("lstm"), 3 if n == 0 else 4, 4))
+        own = {name.replace(f"_l{n}", "_l0"): p for name, p in stack.state_dict().items() if name.endswith(f"_l{n}")}
+        layers[n].load_state_dict(own)
+    x = torch.randn(6, 2, 3)
+    torch.manual_seed(1)
+    found, _ = stack(x)
+    torch.manual_seed(1)
+    y, _ = layers[0](x)
+    for layer in layers[1:]:
+        y, _ = layer(y * F.dropout(torch.ones(1, 2, 4), 0.5))
+    torch.testing.assert_close(found, y)
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_parameters_and_states_of_every_cell(cell, bidirectional):
+    stack = RecurrentStack(cell, 3, 4, 2, bidirectional=bidirectional)
+    directions = 2 if bidirectional else 1
+    y, state = stack(torch.randn(5, 2, 3))
+    assert y.shape == (5, 2, 4 * directions)
+    assert [tuple(s.shape) for s in state] == [(2 * directions, 2, 4)] * len(cell.state)
+    top = state[0].view(2, directions, 2, 4)[1]
+    assert torch.equal(y[-1, :, :4], top[0])
+    if bidirectional:
+        assert torch.equal(y[0, :, 4:], top[1])
+    names = list(cell.parameter_shapes(3, 4))
+    suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"] if bidirectional else ["_l0", "_l1"]
+    assert list(stack.state_dict()) == [n + s for s in suffixes for n in names]
+
+
+def test_choices_name_an_executor_for_every_layer():
+    weights_only = RecurrentStack(find("lstm"), 2000, 4, 2)
+    bottom, top = weights_only.choices(torch.zeros(3, 2, dtype=torch.long))
+    assert "one-hot vectors of 2000" in bottom.others["library"]
+    assert bottom.executor.name == "sequence"
+    assert top.executor.refuses(find("lstm"), weights_only.weights("_l1"), torch.zeros(1, 1, 4)) is None
+
+
+def test_a_requested_executor_that_refuses_is_an_error():
+    stack = RecurrentStack(find("peephole"), 3, 4, executor="library")
+    with pytest.raises(UserError, match="executor library cannot run cell peephole"):
+        stack(torch.randn(5, 2, 3))
+
+
+@pytest.mark.parametrize("front", [{}, {"front_end": "embedding", "embedding_size": 5}], ids=["one_hot", "embedding"])
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+def test_single_steps_equal_the_whole_sequence(cell, num_layers, front):
+    torch.manual_seed(4)
+    config = ModelConfig(cell=cell.base, hidden_size=6, num_layers=num_layers, dropout=0.5, **cell.options, **front)
+    network = LanguageModel(config, 7).double()
+    ids = torch.randint(8, (10, 3))
+    expected, last = network.eval()(ids)
+    stepper = Stepper(network.train(), 3)
+    middle = None
+    for t, now in enumerate(ids):
+        torch.testing.assert_close(stepper(now), expected[t])
+        middle = stepper.state if t == 4 else middle
+    for a, b in zip(stepper.state, last, strict=True):
+        torch.testing.assert_close(a, b)
+    stepper.state = middle
+    torch.testing.assert_close(stepper(ids[5]), expected[5])
+
+
+def test_a_bidirectional_model_has_no_next_character():
+    with pytest.raises(UserError, match="cannot write on"):
+        Stepper(LanguageModel(ModelConfig(direction="bidirectional", hidden_size=4), 5))

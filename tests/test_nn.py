@@ -1,0 +1,297 @@
+"""charlstm.nn beside torch.nn: the same constructor, the same state dictionary, the same results."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
+
+import charlstm.nn as ours
+from charlstm.executors import executors
+
+TORCH = ["RNN", "LSTM", "GRU"]
+OWN = ["PeepholeLSTM", "CoupledLSTM"]
+FORMS = [
+    {},
+    {"num_layers": 2},
+    {"num_layers": 3, "bidirectional": True},
+    {"num_layers": 2, "bias": False},
+    {"bidirectional": True, "batch_first": True},
+    {"num_layers": 2, "batch_first": True, "bias": False, "bidirectional": True},
+]
+I, H, T, B = 3, 4, 5, 2  # noqa: E741
+
+
+def pair(name: str, executor: str = "auto", **form: Any) -> tuple[Any, Any]:
+    torch.manual_seed(5)
+    theirs = getattr(torch.nn, name)(I, H, **form).double()
+    mine = getattr(ours, name)(I, H, **form, executor=executor).double()
+    mine.load_state_dict(theirs.state_dict())
+    return mine, theirs
+
+
+def first_state(layer: Any, batch: int | None = B) -> Any:
+    size = (layer.num_layers * (2 if layer.bidirectional else 1), *(() if batch is None else (batch,)), H)
+    generator = torch.Generator().manual_seed(8)
+    parts = [torch.randn(size, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2)]
+    return tuple(parts) if "LSTM" in type(layer).__name__ else parts[0]
+
+
+def flat(*values: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    for v in values:
+        if isinstance(v, PackedSequence):
+            found.append(v.data)
+        elif isinstance(v, tuple):
+            found += flat(*v)
+        else:
+            found.append(v)
+    return found
+
+
+def assert_equal(mine: Any, theirs: Any, x: Any, hx: Any = None) -> None:
+    """Outputs, last states and all gradients."""
+    results = []
+    leaves = [*flat(x), *(() if hx is None else flat(hx))]
+    for layer in (mine, theirs):
+        outputs = flat(*layer(x, hx))
+        loss = sum(((n + 1) * (t * t.detach().cos()).sum() for n, t in enumerate(outputs)), torch.zeros(()))
+        results.append([*outputs, *torch.autograd.grad(loss, [*layer.parameters(), *leaves])])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def vectors(*size: int) -> Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(4), dtype=torch.float64).requires_grad_()
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["no-hx", "hx"])
+@pytest.mark.parametrize("batched", [True, False], ids=["batch", "no-batch"])
+@pytest.mark.parametrize("executor", executors())
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("name", TORCH)
+def test_equals_torch(name, form, executor, batched, given):
+    mine, theirs = pair(name, executor, **form)
+    x = vectors(*((B, T) if form.get("batch_first") else (T, B)), I) if batched else vectors(T, I)
+    hx = first_state(mine, B if batched else None) if given else None
+    assert_equal(mine, theirs, x, hx)
+
+
+@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_state_dicts_go_both_ways(name, form):
+    mine, theirs = getattr(ours, name)(I, H, **form), getattr(torch.nn, name)(I, H, **form)
+    assert list(mine.state_dict()) == list(theirs.state_dict())
+    assert [p.shape for p in mine.parameters()] == [p.shape for p in theirs.parameters()]
+    theirs.load_state_dict(mine.state_dict())
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_relu_equals_torch():
+    assert_equal(*pair("RNN", nonlinearity="relu", num_layers=2), vectors(T, B, I))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("LSTM", (I, H, 2, False, True, 0.25, True)),
+        ("GRU", (I, H, 2, False, True, 0.25, True)),
+        ("RNN", (I, H, 2, "relu", False, True, 0.25, True)),
+        ("RNN", (I, H, 1, "tanh")),
+    ],
+)
+def test_arguments_by_position(name, arguments):
+    mine, theirs = getattr(ours, name)(*arguments), getattr(torch.nn, name)(*arguments)
+    asked = ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional"]
+    for attribute in [*asked, *(["nonlinearity"] if name == "RNN" else [])]:
+        assert getattr(mine, attribute) == getattr(theirs, attribute), attribute
+    mine.load_state_dict(theirs.state_dict())
+    x = torch.randn(T, B, I)
+    torch.testing.assert_close(mine.eval()(x)[0], theirs.eval()(x)[0])
+
+
+@pytest.mark.parametrize("name", TORCH + OWN)
+def test_device_and_dtype(name):
+    layer = getattr(ours, name)(I, H, device="meta", dtype=torch.bfloat16)
+    assert {(p.device.type, p.dtype) for p in layer.parameters()} == {("meta", torch.bfloat16)}
+
+
+def test_reset_before_is_another_gru_with_the_same_parameters():
+    after, before = ours.GRU(I, H), ours.GRU(I, H, reset_after=False)
+    before.load_state_dict(after.state_dict())
+    x = torch.randn(T, B, I)
+    assert not torch.allclose(after(x, torch.ones(1, B, H))[0], before(x, torch.ones(1, B, H))[0])
+
+
+def test_parameters_of_the_peephole_lstm():
+    shapes = {name: tuple(p.shape) for name, p in ours.PeepholeLSTM(I, H, 2, bidirectional=True).named_parameters()}
+    assert list(shapes)[:5] == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_peephole_l0"]
+    for suffix in ("_l0", "_l0_reverse", "_l1", "_l1_reverse"):
+        assert shapes["weight_peephole" + suffix] == (3 * H,)
+        assert shapes["weight_ih" + suffix] == (4 * H, I if "l0" in suffix else 2 * H)
+    assert len(shapes) == 20
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_without_peepholes_it_is_the_lstm(form):
+    plain = torch.nn.LSTM(I, H, **form).double()
+    layer = ours.PeepholeLSTM(I, H, **form).double()
+    missing, unexpected = layer.load_state_dict(plain.state_dict(), strict=False)
+    assert unexpected == []
+    assert all(name.startswith("weight_peephole") for name in missing)
+    x = vectors(T, T, I)
+    before = layer(x)[0]
+    with torch.no_grad():
+        for name in missing:
+            layer.get_parameter(name).zero_()
+    found, expected = layer(x), plain(x)
+    for a, b in zip(flat(*found), flat(*expected), strict=True):
+        torch.testing.assert_close(a, b)
+    assert not torch.allclose(before, found[0])
+
+
+def test_coupled_lstm_is_an_lstm_whose_input_gate_is_one_minus_the_forget_gate():
+    layer, plain = ours.CoupledLSTM(I, H).double(), torch.nn.LSTM(I, H).double()
+    assert [tuple(p.shape) for p in layer.parameters()] == [(3 * H, I), (3 * H, H), (3 * H,), (3 * H,)]
+    for name, p in plain.named_parameters():  # sigmoid(-a) = 1 - sigmoid(a)
+        f, g, o = layer.get_parameter(name).detach().chunk(3)
+        p.data.copy_(torch.cat([-f, f, g, o]))
+    x, hx = vectors(T, B, I), first_state(layer)
+    for a, b in zip(flat(*layer(x, hx)), flat(*plain(x, hx)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["LSTM", *OWN])
+@pytest.mark.parametrize("value", [None, 0.0, 2.5])
+def test_forget_bias(name, value):
+    layer = getattr(ours, name)(I, H, 2, bidirectional=True, **({} if value is None else {"forget_bias": value}))
+    start = layer.cell.gates.index("f") * H
+    for suffix in ("_l0", "_l1", "_l0_reverse", "_l1_reverse"):
+        total = layer.get_parameter("bias_ih" + suffix) + layer.get_parameter("bias_hh" + suffix)
+        assert torch.equal(total[start : start + H], torch.full((H,), 1.0 if value is None else value))
+    getattr(ours, name)(I, H, 2, bias=False)
+
+
+def test_relu_starts_as_the_irnn_and_all_others_as_torch():
+    layer = ours.RNN(I, H, nonlinearity="relu")
+    assert torch.equal(layer.weight_hh_l0, torch.eye(H))
+    assert not layer.bias_ih_l0.any()
+    assert not layer.bias_hh_l0.any()
+    wide = ours.GRU(I, 100)
+    for p in wide.parameters():
+        assert 0.09 < p.abs().max() <= 0.1
+        assert abs(p.mean()) < 0.02
+
+
+@pytest.mark.parametrize("name", TORCH + OWN)
+@pytest.mark.parametrize("form", [{}, {"batch_first": True}], ids=str)
+def test_wrong_shapes_and_types_are_clear_errors(name, form):
+    layer = getattr(ours, name)(I, H, **form)
+    parts = 2 if "LSTM" in name else 1
+    with pytest.raises(ValueError, match=r"expected \[T, B, 3\] or \[T, 3\], found \[5, 2, 4\]"):
+        layer(torch.randn(T, B, I + 1))
+    with pytest.raises(ValueError, match=r"found \[1, 5, 2, 3\]"):
+        layer(torch.randn(1, T, B, I))
+    x = torch.randn(*((B, T) if form else (T, B)), I)
+    with pytest.raises(ValueError, match=r"expected a first state of \[\(1, 2, 4\).*found \[\(1, 3, 4\)"):
+        layer(x, (torch.zeros(1, B + 1, H),) * parts)
+    with pytest.raises(ValueError, match=r"expected a first state of \[\(1, 4\).*found \[\(1, 1, 4\)"):
+        layer(torch.randn(T, I), (torch.zeros(1, 1, H),) * parts)
+    with pytest.raises(ValueError, match="expected a first state of"):
+        layer(x, (torch.zeros(1, B, H),) * (parts + 1))
+    with pytest.raises(TypeError, match=r"floating-point tensor .*found torch\.int64"):
+        layer(torch.zeros(T, B, I, dtype=torch.int64))
+    with pytest.raises(TypeError, match="found list"):
+        layer([[1.0]])
+    with pytest.raises(ValueError, match=r"packed sequences of \[N, 3\], found \[5, 4\]"):
+        layer(pack_sequence([torch.randn(T, I + 1)]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hidden_size": 0}, "hidden_size must be at least 1, found 0"),
+        ({"num_layers": 0}, "num_layers must be at least 1"),
+        ({"input_size": -1}, "input_size must be at least 1"),
+        ({"dropout": 1.5}, "dropout is a probability"),
+        ({"dropout": -0.1}, "dropout is a probability"),
+        ({"nonlinearity": "sine"}, "nonlinearity is tanh or relu, found 'sine'"),
+    ],
+)
+def test_wrong_arguments_are_clear_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ours.RNN(**{"input_size": I, "hidden_size": H, **arguments})
+
+
+@pytest.mark.parametrize("name", TORCH + OWN)
+def test_dropout_acts_between_layers_and_only_in_training(name):
+    layer = getattr(ours, name)(I, H, 2, dropout=0.5)
+    x = torch.randn(T, B, I)
+    assert not torch.equal(layer(x)[0], layer(x)[0])
+    assert torch.equal(layer.eval()(x)[0], layer(x)[0])
+    top_only = getattr(ours, name)(I, H, 1, dropout=0.5)
+    assert torch.equal(top_only(x)[0], top_only(x)[0])
+    dropped = getattr(ours, name)(I, H, 2, dropout=1.0)
+    first, second = dropped(x)[0], dropped(torch.randn(T, B, I))[0]
+    assert torch.equal(first, second), "nothing of the first layer passes at dropout 1"
+
+
+def test_dropout_is_drawn_for_every_element_as_in_torch():
+    layer = ours.GRU(I, H, 2, dropout=0.5)
+    x = torch.randn(T, B, I)
+    bottom, top = ours.GRU(I, H), ours.GRU(H, H)
+    for n, one in enumerate((bottom, top)):
+        one.load_state_dict({k.replace(f"_l{n}", "_l0"): p for k, p in layer.state_dict().items() if f"_l{n}" in k})
+    torch.manual_seed(3)
+    found = layer(x)[0]
+    torch.manual_seed(3)
+    expected = top(torch.nn.functional.dropout(bottom(x)[0], 0.5))[0]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("sort", [True, False], ids=["sorted", "unsorted"])
+@pytest.mark.parametrize("given", [False, True], ids=["no-hx", "hx"])
+@pytest.mark.parametrize("lengths", [[6, 4, 4, 1], [3, 3, 3], [1], [5, 4, 3, 2, 1]], ids=str)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("name", TORCH)
+def test_packed_sequences_equal_torch(name, form, lengths, given, sort):
+    mine, theirs = pair(name, **form)
+    lengths = lengths if sort else [*lengths[1::2], *lengths[::2]]
+    packed = pack_padded_sequence(vectors(max(lengths), len(lengths), I), lengths, enforce_sorted=sort)
+    packed = packed._replace(data=packed.data.detach().requires_grad_())
+    assert_equal(mine, theirs, packed, first_state(mine, len(lengths)) if given else None)
+    (found, _), (expected, _) = mine(packed), theirs(packed)
+    assert isinstance(found, PackedSequence)
+    for a, b in zip(found[1:], expected[1:], strict=True):
+        assert a is b is None or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_packed_sequences_equal_the_sequences_alone(name):
+    layer = getattr(ours, name)(I, H, 2, bidirectional=True).double()
+    sequences = [vectors(n, I) for n in (2, 5, 3)]
+    packed, last = layer(pack_sequence(sequences, enforce_sorted=False))
+    padded, lengths = pad_packed_sequence(packed)
+    for n, x in enumerate(sequences):
+        y, alone = layer(x)
+        torch.testing.assert_close(padded[: lengths[n], n], y)
+        for a, b in zip(flat(last), flat(alone), strict=True):
+            torch.testing.assert_close(a[:, n], b)
+
+
+@pytest.mark.parametrize("name", TORCH + OWN)
+def test_layers_can_be_copied_and_flattened(name):
+    layer = getattr(ours, name)(I, H)
+    layer.flatten_parameters()
+    twin = copy.deepcopy(layer)
+    assert twin.cell is layer.cell
+    x = torch.randn(T, B, I)
+    assert torch.equal(layer(x)[0], twin(x)[0])
+    with torch.no_grad():
+        twin.weight_ih_l0.add_(1)
+    assert not torch.equal(layer(x)[0], twin(x)[0])
