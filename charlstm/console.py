@@ -7,11 +7,15 @@ standard output is no terminal there are no escape codes and no live line.
 from __future__ import annotations
 
 import math
+import os
+import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from charlstm.text.visible import visible
 
@@ -24,9 +28,13 @@ def is_terminal() -> bool:
 
 
 def out(text: str, end: str = "\n") -> None:
-    """Print to standard output."""
-    sys.stdout.write(text + end)
-    sys.stdout.flush()
+    """Print to standard output. Leaves the program if its reader has gone, as ``head`` does."""
+    try:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout)
+        raise SystemExit(128 + signal.SIGPIPE) from None
 
 
 def note(text: str) -> None:
@@ -38,6 +46,20 @@ def note(text: str) -> None:
 def error(text: str) -> None:
     """Print what went wrong to standard error."""
     note(f"error: {text}")
+
+
+def hang_up() -> None:
+    """Say nothing more to a terminal that is about to go; what goes into a file still does."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # no file behind it
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+                _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def shown(text: str) -> str:
@@ -58,8 +80,9 @@ def table(rows: Sequence[Sequence[str]], title: str = "") -> None:
         grid.add_column(Text(name), justify="left" if number == 0 else "right", overflow="fold")
     for row in body:
         grid.add_row(*(Text(cell) for cell in row))
-    width = None if is_terminal() else 200
-    Console(file=sys.stdout, width=width, highlight=False, no_color=not is_terminal()).print(grid)
+    terminal = is_terminal()  # said outright: rich would also believe FORCE_COLOR
+    width = None if terminal else 200
+    Console(file=sys.stdout, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(grid)
 
 
 def duration(seconds: float) -> str:
@@ -90,7 +113,7 @@ class LiveLine:
             self._bar = tqdm(
                 total=1.0,
                 file=sys.stdout,
-                bar_format=self._prefix + "{percentage:3.0f}%|{bar:12}| {desc}",
+                bar_format=self._prefix.replace("{", "{{").replace("}", "}}") + "{percentage:3.0f}%|{bar:12}| {desc}",
                 dynamic_ncols=True,
                 leave=False,
                 mininterval=0.1,

@@ -6,12 +6,13 @@ Exit codes: 0 done; 1 a bug (with a traceback); 2 wrong input: usage, configurat
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 import typer
 
-from charlstm.cli import compare, config, evaluate, sample, train
+from charlstm.cli import bench, compare, config, evaluate, sample, train
 from charlstm.errors import UserError
 
 app = typer.Typer(
@@ -27,10 +28,14 @@ app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("config")(config.config)
+app.command("bench")(bench.bench)
 
 
 def main() -> None:
     """Run the command line; errors of the user's making end in one clear message and exit code 2."""
+    # GNU OpenMP's threads spin for milliseconds by default where they wait; on a machine with other work to do that
+    # halts training. It reads this when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
         app()
     except UserError as problem:

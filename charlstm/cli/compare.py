@@ -9,9 +9,7 @@ import typer
 
 
 def compare(
-    what: Annotated[
-        list[Path], typer.Argument(help="One comparison in YAML, or two and more folders of finished runs.")
-    ],
+    what: Annotated[list[Path], typer.Argument(help="One comparison in YAML, or the folders of runs.")],
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,8 +26,8 @@ def compare(
 ) -> None:
     """Compare networks: train the arms of a comparison on the same text in the same order, or take runs that exist.
 
-    Prints a table and writes report/index.html, plots and report.json. Arms that are done are not trained again, so a
-    comparison that was stopped goes on where it was.
+    Prints a table and writes report/index.html, plots and report.json; of a single run, into its own folder. Arms that
+    are done are not trained again, so a comparison that was stopped goes on where it was.
     """
     from charlstm import console
     from charlstm.comparison.report import headline, summary_table, write_report
@@ -40,12 +38,11 @@ def compare(
         from charlstm.comparison.collect import compare_runs
         from charlstm.errors import UserError
 
-        if len(what) < 2:
-            raise UserError(f"{what[0]} is one run: name two or more, or a comparison in YAML")
         if set_:
             raise UserError("--set belongs to a comparison in YAML; runs that exist are compared as they are")
         comparison = compare_runs(what)
-        folder = runs / (name or "compare-" + "-".join(path.resolve().name for path in what)[:80])
+        joined = "-".join(path.resolve().name for path in what)[:80]
+        folder = what[0] if len(what) == 1 and name is None else runs / (name or f"compare-{joined}")
     files = write_report(comparison, folder / "report")
     for causal in (True, False):
         rows = summary_table(comparison, causal=causal)
@@ -60,11 +57,12 @@ def _train_arms(path: Path, overrides: list[str], name: str | None, runs: Path, 
     from charlstm import console
     from charlstm.cli.progress import follow
     from charlstm.cli.signals import stopping
+    from charlstm.cli.train import folder_name
     from charlstm.comparison.experiment import Experiment
     from charlstm.config import load_compare
 
     config = load_compare(path, overrides)
-    folder = runs / (name or config.name or path.stem)
+    folder = runs / folder_name(name or config.name or path.stem)
     experiment = Experiment(config, folder, path.stem, overwrite)
     console.out(experiment.corpus.describe())
     for line in experiment.describe():
@@ -77,7 +75,7 @@ def _train_arms(path: Path, overrides: list[str], name: str | None, runs: Path, 
         trainer = trial.trainer()
         with stopping(trainer.request_stop) as received:
             ended = follow(trainer.run(), prefix, samples=False)
-        if ended.why == "stopped":
+        if received.number is not None:  # also where it came too late for this run to be cut short
             console.out(f"{prefix}saved; the same command goes on from here")
             raise typer.Exit(received.exit_code)
         if ended.why == "diverged":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from charlstm.console import LiveLine, duration, shown
+from charlstm.console import LiveLine, duration
+from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
 
@@ -18,7 +19,7 @@ def follow(events: Iterable[Event], prefix: str = "", samples: bool = True) -> E
             elif isinstance(event, Evaluated):
                 line.line(prefix + evaluated_text(event))
                 if samples and event.sample:
-                    line.line("\n".join(f"    {part}" for part in shown(event.sample).splitlines()))
+                    line.line("\n".join(f"    {part}" for part in visible(event.sample).split("\n")))
             elif isinstance(event, Notice):
                 line.line(prefix + event.text)
             else:

@@ -29,7 +29,9 @@ def sample(
     min_p: Annotated[
         float, typer.Option(help="Only characters at least this fraction as probable as the best; 0: all.")
     ] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text; else a new one each time.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same text; else a new one each time.")
+    ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Number of texts, written side by side.")] = 1,
     until: Annotated[str, typer.Option(help="End a text early, after it has written this.")] = "",
     unknown: Annotated[
@@ -59,7 +61,7 @@ def sample(
     loaded = load(run, one_of("--checkpoint", checkpoint, "best", "last"), device)
     mode: Literal["error", "skip"] = "skip" if one_of("--unknown", unknown, "error", "skip") == "skip" else "error"
     sampling = Sampling(temperature, top_k, top_p, min_p)
-    text = _read(prime)
+    text = _read(prime, raw=loaded.vocabulary.kind == "bytes")
     number = random.randrange(2**31) if seed is None else seed
     if seed is None:
         console.note(f"seed {number}")
@@ -104,18 +106,17 @@ def one_of(option: str, value: str, *allowed: str) -> str:
     return value
 
 
-def _read(prime: str) -> str:
-    """The prime itself, or what it points to."""
+def _read(prime: str, raw: bool) -> str:
+    """The prime itself, or what it points to, line ends as they are; ``raw`` bytes that are no UTF-8 are kept."""
     from charlstm.errors import UserError
 
-    if prime == "-":
-        return sys.stdin.read()
-    if not prime.startswith("@"):
+    if prime != "-" and not prime.startswith("@"):
         return prime
     try:
-        return Path(prime[1:]).read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if prime == "-" else Path(prime[1:]).read_bytes()
+        return content.decode("utf-8", "surrogateescape" if raw else "strict")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--prime {prime}: cannot read the file: {error}") from error
+        raise UserError(f"--prime {prime}: cannot read it: {error}") from error
 
 
 def _stream(

@@ -24,17 +24,22 @@ class Received:
 
 @contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[Received]:
-    """Call ``stop`` at the first of INT, TERM, HUP; at the second, leave at once."""
+    """Call ``stop`` at the first of INT, TERM, HUP; at the second, leave at once.
+
+    A signal that is ignored, as HUP is under ``nohup``, stays ignored.
+    """
     received = Received()
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if received.number is not None:
             raise SystemExit(128 + number)
         received.number = number
-        console.note("\nstopping after this step; once more to leave at once")
         stop()
+        if signal.Signals(number).name == "SIGHUP":
+            console.hang_up()
+        console.note("\nstopping after this step; once more to leave at once")
 
-    before = {s: signal.signal(s, handle) for s in SIGNALS}
+    before = {s: signal.signal(s, handle) for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN}
     try:
         yield received
     finally:

@@ -55,7 +55,7 @@ def train(
         settings = load_config(directory.config_file, overrides)
     else:
         settings = load_config(config, overrides)
-        settings = settings.model_copy(update={"name": name or settings.name or config.stem})
+        settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
         directory = RunDirectory(runs / str(settings.name))
     if dry_run:
         console.out(dump_yaml(settings))
@@ -68,6 +68,17 @@ def train(
     corpus = load(settings)
     console.out(corpus.describe())
     _run(settings, corpus, directory, resume, overwrite)
+
+
+def folder_name(name: str) -> str:
+    """The name, if it may be one of a folder under runs/. Raises UserError."""
+    from charlstm.config.sections import check_name
+    from charlstm.errors import UserError
+
+    try:
+        return check_name(name)
+    except ValueError as error:
+        raise UserError(f"the name {name!r}: {error}. Give another one: --name NAME") from None
 
 
 def load(settings: Config) -> Corpus:
@@ -119,13 +130,24 @@ def _report(ended: Ended, directory: RunDirectory) -> None:
             f"best held-out score: {ended.best_nats:.4f} nats, {ended.best_bits_per_character:.4f} bits per character, "
             f"at step {ended.best_step:,}"
         )
+        console.out(f"report: {_write_report(directory)}")
     console.out(f"run: {directory.path}")
     if ended.why in ("stopped", "diverged"):
-        console.out(f"saved at step {ended.step:,}" if ended.why == "stopped" else "the last good checkpoint is kept")
-        console.out(f"go on:  charlstm train {directory.path} --resume")
+        stopped = ended.why == "stopped"
+        console.out(f"saved at step {ended.step:,}" if stopped else "the last good checkpoint is kept")
+        lower = "" if stopped else " --set training.learning_rate=LOWER"
+        console.out(f"go on:  charlstm train {directory.path} --resume{lower}")
     else:
         console.out(f"next:   charlstm sample {directory.path} --length 400 --temperature 0.8")
         console.out(f"        charlstm evaluate {directory.path}")
+
+
+def _write_report(directory: RunDirectory) -> Path:
+    """The run's own report page: learning curve, sample, settings."""
+    from charlstm.comparison.collect import compare_runs
+    from charlstm.comparison.report import write_report
+
+    return write_report(compare_runs([directory.path]), directory.path / "report")[0]
 
 
 def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None:

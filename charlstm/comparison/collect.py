@@ -53,7 +53,7 @@ def read_run(path: Path, name: str) -> tuple[RunResult, LoadedRun]:
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
-    """Runs that exist, each an arm of its own.
+    """Runs that exist, each an arm of its own; also a single one.
 
     Raises UserError if two were not trained on the same text with the same split: their scores would not compare.
     """
@@ -74,7 +74,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         arms=[Arm(label, [result]) for label, (result, _) in zip(labels, found, strict=True)],
         corpus=corpus_text(first.config),
         difference=differing([(label, run.config) for label, (_, run) in zip(labels, found, strict=True)]),
-        match="runs as they were trained: budgets and sizes may differ",
+        match="" if len(found) == 1 else "runs as they were trained: budgets and sizes may differ",
         unit="byte" if first.vocabulary.kind == "bytes" else "character",
     )
 
@@ -93,7 +93,9 @@ def corpus_text(config: Config) -> str:
 
 
 def differing(configs: Sequence[tuple[str, Config]]) -> list[str]:
-    """For each configuration one line with the fields in which not all agree."""
+    """For each configuration one line with the fields in which not all agree; nothing for a single one."""
+    if len(configs) == 1:
+        return []
     flat = [
         {
             f"{section}.{field}": value

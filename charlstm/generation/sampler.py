@@ -154,6 +154,8 @@ def generate(
     Raises UserError for a prime with characters that the model has never seen (``unknown="skip"`` leaves them out),
     for a bidirectional model, and for values out of range.
     """
+    if num_samples < 1 or length < 0:
+        raise UserError(f"at least one text of 0 or more characters: found {num_samples} of {length}")
     backward = model.direction == "backward"
     given, end = prompt_ids(model, vocabulary, prime, until, unknown)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]

@@ -38,8 +38,9 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], header: Mapping[s
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot write the checkpoint ({len(content):,} bytes): {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

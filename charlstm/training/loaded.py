@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
@@ -83,7 +85,9 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     if path.is_dir():
         directory = RunDirectory(path)
         directory.config()
-        path = {"best": directory.best, "last": directory.last}[checkpoint]
+        if checkpoint not in ("best", "last"):
+            raise UserError(f"no checkpoint {checkpoint!r}: there are best and last")
+        path = directory.best if checkpoint == "best" else directory.last
         if not path.exists():
             path = directory.last
     elif not path.exists():
@@ -93,7 +97,8 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     tensors, header = load_checkpoint(path)
     config = parse_config(header["config"], str(path))
     vocabulary = Vocabulary.from_json(header["vocabulary"])
-    model = LanguageModel(config.model, vocabulary.size)
+    with torch.random.fork_rng(devices=[]):  # first values are drawn, only to be replaced
+        model = LanguageModel(config.model, vocabulary.size)
     model.load_state_dict(under("model", tensors))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, header, directory)
 

@@ -45,7 +45,9 @@ class RunDirectory:
             raise UserError(f"{self.path}: cannot write the run: {error.strerror}") from error
 
     def write_config(self, config: Config) -> None:
-        self.config_file.write_text(dump_yaml(config), encoding="utf-8")
+        temporary = self.config_file.with_suffix(".tmp")
+        temporary.write_text(dump_yaml(config), encoding="utf-8")
+        temporary.replace(self.config_file)
 
     def config(self) -> Config:
         """The resolved configuration. Raises UserError if this is no run."""
@@ -54,8 +56,7 @@ class RunDirectory:
         return load_config(self.config_file)
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        self._append(self.metrics_file, json.dumps(record) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """All records, oldest first; a last line cut short by a crash is left out."""
@@ -83,5 +84,11 @@ class RunDirectory:
         temporary.replace(self.metrics_file)
 
     def append_sample(self, step: int, text: str) -> None:
-        with self.samples_file.open("a", encoding="utf-8") as file:
-            file.write(f"===== step {step}\n{text}\n\n")
+        self._append(self.samples_file, f"===== step {step}\n{text}\n\n")
+
+    def _append(self, path: Path, text: str) -> None:
+        try:
+            with path.open("a", encoding="utf-8", errors="surrogatepass", newline="") as file:
+                file.write(text)
+        except OSError as error:
+            raise UserError(f"{path}: cannot write the run: {error.strerror}") from error

@@ -28,7 +28,16 @@ from charlstm.training.optimisation import Schedule, load_optimizer_tensors, mak
 from charlstm.training.run_directory import RunDirectory
 
 RECORDS_PER_EVALUATION = 20
-MAY_CHANGE_ON_RESUME = {"budget", "evaluate_every", "sample_length", "early_stopping", "device", "source"}
+MAY_CHANGE_ON_RESUME = {
+    "source",
+    "budget",
+    "learning_rate",
+    "clip_grad_norm",
+    "evaluate_every",
+    "sample_length",
+    "early_stopping",
+    "device",
+}
 
 
 @dataclass
@@ -70,6 +79,7 @@ class Trainer:
             corpus.split("train"), size, training.batch_size, training.sequence_length, reverse=backward
         )
         self.state: State = self.model.initial_state(self.streams.batch_size)
+        self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
         self.counters = Counters()
         self._stop = False
 
@@ -132,7 +142,7 @@ class Trainer:
         limit = training.clip_grad_norm or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         nats = float(loss.detach())
-        if not math.isfinite(nats) or not math.isfinite(norm) or nats > 3 * math.log(self.corpus.vocabulary.size) + 1:
+        if self._bad(nats) or not math.isfinite(norm):
             return self._ended("diverged", self._advice(nats, norm))
         self.optimizer.step()
         self.state = tuple(part.detach() for part in state)
@@ -183,12 +193,12 @@ class Trainer:
 
     def score(self) -> Score:
         """The held-out score of the model as it is."""
-        return score(self.model, self.corpus.split("validation"))
+        return score(self.model, self._validation)
 
     def _evaluate(self) -> Evaluated | Ended:
         result, counters = self.score(), self.counters
-        if not math.isfinite(result.nats):
-            return self._ended("diverged", self._advice(result.nats, 0.0))
+        if self._bad(result.nats):
+            return self._ended("diverged", self._advice(result.nats))
         improved = counters.best_nats is None or result.nats < counters.best_nats
         if improved:
             counters.best_nats, counters.best_step = result.nats, counters.step
@@ -232,12 +242,22 @@ class Trainer:
         sampling = Sampling(temperature=0.8)
         return generate(self.model, self.corpus.vocabulary, "", length, sampling, seed)[0].whole
 
-    def _advice(self, nats: float, norm: float) -> str:
-        c = self.config.training
+    def _bad(self, nats: float) -> bool:
+        """Not a number, or so much worse than a guess (ln V) that the weights cannot be any good."""
+        return not math.isfinite(nats) or nats > 3 * math.log(self.corpus.vocabulary.size) + 1
+
+    def _advice(self, nats: float, norm: float | None = None) -> str:
+        """What to do about a bad loss: of a step that was not applied (with its gradient), or held out."""
+        c, step = self.config.training, self.counters.step
         clip = "off" if c.clip_grad_norm is None else f"{c.clip_grad_norm:g}"
+        what = (
+            f"the held-out loss went bad after step {step} ({nats:.4g} nats); that step was not saved"
+            if norm is None
+            else f"the loss went bad at step {step + 1} (loss {nats:.4g} nats, gradient norm {norm:.4g}); "
+            "that step was not applied"
+        )
         return (
-            f"the loss went bad at step {self.counters.step + 1} (loss {nats:.4g} nats, gradient norm {norm:.4g}); "
-            "that step was not applied. Most likely the learning rate is too high: "
+            f"{what}. Most likely the learning rate is too high: "
             f"try --set training.learning_rate={c.learning_rate / 3:.2g}, a longer warm-up "
             f"(warmup_steps is {c.warmup_steps}) or clip_grad_norm 1 (now {clip})"
         )
@@ -289,9 +309,9 @@ class Trainer:
             "streams": self.streams.state_dict(),
             **self.facts(),
         }
-        save_checkpoint(self.directory.last, tensors, header)
-        if best:
+        if best:  # first: whatever stops the second write is made up for by going on from the older ``last``
             save_checkpoint(self.directory.best, tensors, header)
+        save_checkpoint(self.directory.last, tensors, header)
 
     def resume(self) -> list[str]:
         """Go on from the checkpoint ``last``. Returns what differs from where it was written.
