@@ -197,7 +197,7 @@ def test_a_config_is_frozen() -> None:
         ("qqqqqq: rnn", "x.yaml:2: qqqqqq: unknown field. Allowed here: name,"),
         ("3: rnn", "x.yaml:2: 3: unknown field"),
         ("<<: {}", "x.yaml:2: <<: unknown field"),
-        ("model: {cell: lsmt}", 'expected rnn | lstm | gru | peephole | coupled, found "lsmt". Did you mean'),
+        ("model: {cell: lsmt}", 'expected coupled | gru | lstm | peephole | rnn, found "lsmt". Did you mean'),
         ("model: {cell: no}", 'found "no"'),
         ("model:\n  hidden_size:\n    abc", "x.yaml:3: model.hidden_size: expected whole number >= 1 and"),
         ("model: {hidden_size: 0}", "expected whole number >= 1 and <= 65536, found 0"),

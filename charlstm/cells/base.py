@@ -17,6 +17,7 @@ can run it: tensors (the reference executor) or symbols (all others, which deriv
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,12 @@ class Cell:
 
     def __reduce__(self) -> Any:
         return _declared, (self.name,)
+
+    @property
+    def summary(self) -> str:
+        """What the cell is, with its source: the first sentence of its file."""
+        text = sys.modules[self.equations.__module__].__doc__ or self.name
+        return " ".join(text.split("\n\n")[0].split())
 
     def step(self, x: Any, r: Any, *state_and_parameters: Any) -> tuple[Any, ...]:
         """One time step: the new state, always as a tuple."""

@@ -1,11 +1,13 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers, Schmidhuber & Cummins 2000.
 
-i = sigmoid(W_i x + b_i + U_i h + b'_i)    input gate
-f = sigmoid(W_f x + b_f + U_f h + b'_f)    forget gate
-g = tanh   (W_g x + b_g + U_g h + b'_g)    candidate
-o = sigmoid(W_o x + b_o + U_o h + b'_o)    output gate
-c_t = f * c_{t-1} + i * g
-h_t = o * tanh(c_t)
+    i = sigmoid(W_i x + b_i + U_i h + b'_i)    input gate
+    f = sigmoid(W_f x + b_f + U_f h + b'_f)    forget gate
+    g = tanh   (W_g x + b_g + U_g h + b'_g)    candidate
+    o = sigmoid(W_o x + b_o + U_o h + b'_o)    output gate
+    c_t = f * c_{t-1} + i * g
+    h_t = o * tanh(c_t)
+
+Each gate has two biases, as in torch; only their sum counts.
 """
 
 from typing import Any

@@ -95,15 +95,16 @@ def _run(settings: Config, corpus: Corpus, directory: RunDirectory, resume: bool
     from charlstm.cli.signals import stopping
     from charlstm.training.trainer import Trainer
 
-    if not resume:
-        directory.create(settings, overwrite)
     trainer = Trainer(settings, corpus, directory)
+    used = ", ".join(sorted(set(trainer.executors())))
+    # Only now: what cannot be trained leaves no folder behind, and deletes none.
     if resume:
         for difference in trainer.resume():
             console.note(f"note: {difference}")
         directory.write_config(settings)
+    else:
+        directory.create(settings, overwrite)
     count = sum(trainer.model.parameter_counts().values())
-    used = ", ".join(sorted(set(trainer.executors())))
     console.out(f"{count:,} parameters, {trainer.device.type}, {trainer.precision}, executor {used}")
     with stopping(trainer.request_stop) as received:
         ended = follow(trainer.run())

@@ -6,7 +6,7 @@ Reading and writing YAML is `charlstm.config`'s.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -16,18 +16,21 @@ from pydantic import (
     model_serializer,
 )
 
+from charlstm.cells import CELLS
 from charlstm.config.sections import CorpusConfig, RunName, Section, TrainingConfig, check_name
 
-CellName = Literal["rnn", "lstm", "gru", "peephole", "coupled"]
-
 CELL_OPTIONS: dict[str, frozenset[str]] = {
-    "rnn": frozenset({"nonlinearity"}),
-    "lstm": frozenset({"forget_bias"}),
-    "gru": frozenset({"reset_after"}),
-    "peephole": frozenset({"forget_bias"}),
-    "coupled": frozenset({"forget_bias"}),
+    base: frozenset().union(
+        *(({"forget_bias"} if c.forget_gate else set()) | c.options.keys() for c in CELLS.values() if c.base == base)
+    )
+    for base in sorted({c.base for c in CELLS.values()})
 }
 """Cell -> the options of the model section that belong to this cell. Every other cell refuses them."""
+
+if TYPE_CHECKING:
+    CellName = str
+else:
+    CellName = Literal[tuple(CELL_OPTIONS)]
 
 CONDITIONAL_OPTIONS = frozenset({"embedding_size"}).union(*CELL_OPTIONS.values())
 """The options of the model section that only some cells or front ends have."""
@@ -50,11 +53,7 @@ class ModelOptions(Section):
 
     cell: CellName = Field(
         "lstm",
-        description="The recurrent cell. rnn: h = tanh(W x + U h + b) (Elman 1990). lstm: gates i, f, o "
-        "round a cell state (Hochreiter & Schmidhuber 1997; Gers et al. 2000). gru: two "
-        "gates, no cell state (Cho et al. 2014). peephole: an lstm whose gates see the cell "
-        "state (Gers & Schmidhuber 2000). coupled: an lstm with i = 1 - f (CIFG; Greff et al. "
-        "2017).",
+        description=f"The recurrent cell. {' '.join(f'{base}: {CELLS[base].summary}' for base in CELL_OPTIONS)}",
     )
     hidden_size: int = Field(
         256,

@@ -195,8 +195,8 @@ class TrainingConfig(Section):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="What matrix products are computed in. auto: bfloat16 where the machine multiplies it "
-        "faster, float32 elsewhere. Weights, cell state, loss and optimiser stay in float32.",
+        description="What matrix products are computed in. auto: bfloat16 on a GPU that has it and on a CPU "
+        "with a matrix unit (AMX), float32 elsewhere. Weights, cell state, loss and optimiser stay in float32.",
     )
     device: Annotated[str, Reads("auto | cpu | cuda | cuda:N | mps")] = Field(
         "auto",

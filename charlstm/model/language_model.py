@@ -7,12 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from charlstm.cells import find
+from charlstm.cells import Cell, find
 from charlstm.config import ModelConfig
 from charlstm.executors import State
 from charlstm.model.dropout import dropout
 from charlstm.model.front_end import Embedding, OneHot
 from charlstm.model.stack import RecurrentStack
+
+
+def cell_of(config: ModelConfig) -> Cell:
+    """The cell that a configuration asks for, by its name and its options."""
+    return find(config.cell, **config.model_dump(exclude={"cell"}))
 
 
 class LanguageModel(nn.Module):
@@ -32,7 +37,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config, self.vocabulary_size = config, vocabulary_size
         self.direction: Literal["forward", "backward", "bidirectional"] = config.direction
-        cell = find(config.cell, reset_after=config.reset_after, nonlinearity=config.nonlinearity)
+        cell = cell_of(config)
         if config.front_end == "embedding":
             assert config.embedding_size is not None
             self.front_end: Embedding | OneHot = Embedding(vocabulary_size, config.embedding_size)

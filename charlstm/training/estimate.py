@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charlstm.cells import find
+from charlstm.model.language_model import cell_of
 from charlstm.training.trainer import Trainer
 
 OPTIMIZER_TENSORS = {"adamw": 2, "sgd": 1, "rmsprop": 2}
@@ -15,7 +15,7 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     each part of the state; logits as three arrays (logits, their logarithms, gradients).
     """
     model, training = trainer.config.model, trainer.config.training
-    cell = find(model.cell, reset_after=model.reset_after, nonlinearity=model.nonlinearity)
+    cell = cell_of(model)
     weights = 4 * sum(p.numel() for p in trainer.model.parameters())
     characters = trainer.streams.batch_size * training.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1

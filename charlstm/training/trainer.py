@@ -345,10 +345,11 @@ class Trainer:
     def _refuse_changes(self, saved: Config) -> None:
         old, new = saved.model_dump(), self.config.model_dump()
         changed = [
-            f"{section}.{field} was {old[section].get(field)!r}, is {value!r}"
+            f"{section}.{field} was {old[section][field]!r}, is {value!r}"
             for section in ("corpus", "model", "training")
             for field, value in new[section].items()
-            if old[section].get(field) != value and field not in MAY_CHANGE_ON_RESUME
+            if field not in MAY_CHANGE_ON_RESUME
+            and old[section].get(field, value) != value  # an option that the old cell did not have: the cell says it
         ]
         if changed:
             lines = "\n  ".join(changed)
