@@ -384,7 +384,7 @@ def test_all_errors_come_together_in_order_of_lines_then_overrides(errors: Any) 
         ("model..cell=3", "write it as section.field=value"),
         (".".join("a" * 9999) + "=3", "write it as section.field=value"),
         ("model=3", "--set model=3: expected a section with cell,"),
-        ("model={cell: rnm}", "--set model={cell: rnm}: model.cell: expected rnn | lstm"),
+        ("model={cell: rnm}", "--set model={cell: rnm}: model.cell: expected coupled | gru"),
         ("corpus.source=*.txt", "--set corpus.source=*.txt: not valid YAML"),
         ("corpus.source=*txt", "--set corpus.source=*txt: *txt is a YAML alias"),
         ("corpus.source=[a", "--set corpus.source=[a: not valid YAML"),
@@ -565,13 +565,13 @@ def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) ->
     [
         ("model.cell: rnn", "model.cel: rnn", "x.yaml:13: arms.rnn.model.cel: unknown field. Did you"),
         ("model.cell: rnn", "cell: rnn", "x.yaml:13: arms.rnn.cell: unknown field. cell belongs under model"),
-        ("model.cell: rnn", "model.cell: rrn", "x.yaml:13: arms.rnn.model.cell: expected rnn | lstm"),
+        ("model.cell: rnn", "model.cell: rrn", "x.yaml:13: arms.rnn.model.cell: expected coupled | gru"),
         ("model.cell: rnn", "corpus.source: b", "x.yaml:13: arms.rnn.corpus.source: all arms share one text"),
         ("model.cell: rnn", "training.seed: 3", "x.yaml:13: arms.rnn.training.seed: all arms share"),
         ("model.cell: rnn", "name: b", "x.yaml:13: arms.rnn.name: an arm has no other name"),
         ("model.cell: rnn", "model: 3", "x.yaml:13: arms.rnn.model: expected a section"),
         ("model.cell: rnn", "model: {cell: rnn, reset_after: true}", "rnn.model.reset_after: has no effect"),
-        ("model.cell: rnn", "model.cell.x: rnn", "x.yaml:13: arms.rnn.model.cell.x: expected rnn"),
+        ("model.cell: rnn", "model.cell.x: rnn", "x.yaml:13: arms.rnn.model.cell.x: expected coupled"),
         ("model.cell: rnn", "modle.cell: rnn", "x.yaml:13: arms.rnn.modle.cell: unknown field. Did"),
         ("reset_after: false", "reset_after: 3", "x.yaml:17: arms.slow gru.model.reset_after: expected"),
         ("reset_after: false", "forget_bias: 3", "x.yaml:17: arms.slow gru.model.forget_bias: has no"),
@@ -614,7 +614,7 @@ def test_matched_parameters_leave_the_width_to_the_first_arm(errors: Any, write:
 def test_overrides_reach_a_comparison(errors: Any, write: Any) -> None:
     assert load_compare(write(COMPARE), ["seeds=5", "arms.rnn={model.cell: coupled}"]).seeds == 5
     (line,) = errors(COMPARE, "arms.rnn={model.cell: rrn}", load=load_compare)
-    assert line.startswith("--set arms.rnn={model.cell: rrn}: arms.rnn.model.cell: expected rnn")
+    assert line.startswith("--set arms.rnn={model.cell: rrn}: arms.rnn.model.cell: expected coupled")
 
 
 def test_unknown_arms_and_seeds(write: Any) -> None:
@@ -652,7 +652,7 @@ def test_every_field_is_documented() -> None:
     assert docs["corpus.source"].default == "required"
     assert docs["training.budget.epochs"].default == "10"
     assert docs["training.learning_rate"].default == "0.002"
-    assert docs["model.cell"].type == "rnn | lstm | gru | peephole | coupled"
+    assert docs["model.cell"].type == "coupled | gru | lstm | peephole | rnn"
     assert docs["training.early_stopping"].type == "whole number >= 1 | null"
     assert all(doc.documentation for doc in describe_fields(CompareConfig))
 
