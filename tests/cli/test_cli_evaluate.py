@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import pytest
+
+import charlstm as package
+from charlstm.text.corpus import load_corpus
+
+
+def test_every_figure_has_its_label(charlstm, tiny_run):
+    found = charlstm("evaluate", tiny_run)
+    run = package.load(tiny_run)
+    nats = min(r["nats"] for r in run.metrics if r["kind"] == "evaluation")
+    assert (found.code, found.err) == (0, "")
+    assert found.out.splitlines() == [
+        "validation split: 150 characters scored",
+        f"nats per character  {nats:.4f}",
+        f"bits per character  {nats / math.log(2):.4f}",
+        f"perplexity per character  {math.exp(nats):.3f}",
+    ]
+
+
+def test_a_text_of_ones_own_as_json(charlstm, tiny_run, tmp_path):
+    (tmp_path / "own.txt").write_bytes(b"the cat\nsat")
+    found = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--json")
+    record = json.loads(found.out)
+    assert record["characters_scored"] == 11
+    assert record["nats_per_character"] == package.load(tiny_run).score("the cat\nsat").nats
+    assert record["bits_per_character"] == pytest.approx(record["nats_per_character"] / math.log(2))
+    assert record["perplexity"] == pytest.approx(math.exp(record["nats_per_character"]))
+    assert record["pseudo_likelihood"] is False
+
+
+def test_the_splits(charlstm, tiny_run):
+    assert "1,350 characters scored" in charlstm("evaluate", tiny_run, "--split", "train").out
+    found = charlstm("evaluate", tiny_run, "--split", "test")
+    assert (found.code, found.out) == (2, "")
+    assert "the test split" in found.err
+    assert "test_fraction" in found.err
+
+
+def test_the_last_checkpoint(charlstm, tiny_run):
+    best, last = (
+        json.loads(charlstm("evaluate", tiny_run, "--checkpoint", name, "--json").out)["nats_per_character"]
+        for name in ("best", "last")
+    )
+    assert best <= last
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"the \xe2\x82\xac", (), "U+20AC"),
+        (b"\xff\xfe", (), "cannot read it"),
+        (b"", (), "no text"),
+        (None, (), "cannot read it"),
+        (b"the", ("--split", "half"), "half"),
+        (b"the", ("--checkpoint", "half"), "half"),
+    ],
+    ids=str,
+)
+def test_mistakes(charlstm, tiny_run, tmp_path, content, options, message):
+    path = tmp_path / "own.txt"
+    if content is not None:
+        path.write_bytes(content)
+    found = charlstm("evaluate", tiny_run, "--text", path, *options)
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+    assert "Traceback" not in found.err
+
+
+def test_unknown_characters_may_be_skipped(charlstm, tiny_run, tmp_path):
+    (tmp_path / "own.txt").write_text("the €", encoding="utf-8")
+    found = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--unknown", "skip")
+    assert "4 characters scored" in found.out
+
+
+def test_bytes_and_pseudo_likelihood_are_labelled(charlstm, make_config, make_trainer, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(bytes([0xFF, 0xE9, 0x41, 0x0A]) * 100)
+    config = make_config(
+        {"direction": "bidirectional"}, {"source": str(source), "encoding": "bytes"}, budget={"steps": 1}
+    )
+    trainer = make_trainer(config, tmp_path / "run", load_corpus(str(source), "bytes"))
+    list(trainer.run())
+    found = charlstm("evaluate", tmp_path / "run")
+    assert found.out.startswith("pseudo-likelihood")
+    assert "40 bytes scored" in found.out
+    assert re.search(r"^bits per byte  \d", found.out, re.MULTILINE)
+    assert "per character" not in found.out
+    record = json.loads(charlstm("evaluate", tmp_path / "run", "--text", source, "--json").out)
+    assert record["bytes_scored"] == 400
+    assert record["pseudo_likelihood"] is True
+    assert "nats_per_byte" in record
+
+
+def test_a_corpus_that_changed(charlstm, make_config, make_trainer, tmp_path, text):
+    source = tmp_path / "source"
+    source.write_text(text)
+    trainer = make_trainer(make_config(corpus={"source": str(source)}, budget={"steps": 1}), tmp_path / "run")
+    list(trainer.run())
+    source.write_text(text + "more")
+    found = charlstm("evaluate", tmp_path / "run")
+    assert found.code == 2
+    assert "changed" in found.err

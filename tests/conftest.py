@@ -1,0 +1,108 @@
+"""A tiny text, tiny configurations, and one tiny trained run for all tests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from charlstm.config import Config, parse_config
+from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.training.events import Event
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.trainer import Trainer
+
+MakeConfig = Callable[..., Config]
+MakeTrainer = Callable[..., Trainer]
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of our own, and no styling forced upon the output."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARLSTM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NO_COLOR", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    """1,500 characters, 16 distinct, with words to learn."""
+    chance = random.Random(1)
+    words = ["the", "cat", "sat", "on", "a", "mat\nand", "saw", "two", "dogs", "run", "home\n"]
+    return " ".join(chance.choice(words) for _ in range(600))[:1500]
+
+
+@pytest.fixture(scope="session")
+def corpus_file(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "tiny.txt"
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(corpus_file: Path, _surroundings: None) -> Corpus:
+    return load_corpus(str(corpus_file))
+
+
+@pytest.fixture(scope="session")
+def make_config(corpus_file: Path) -> MakeConfig:
+    """A tiny configuration; ``model`` and ``training`` override its fields, ``corpus`` too."""
+
+    def make(model: dict[str, Any] | None = None, corpus: dict[str, Any] | None = None, **training: Any) -> Config:
+        settings = {
+            "corpus": {"source": str(corpus_file), **(corpus or {})},
+            "model": {"hidden_size": 8, **(model or {})},
+            "training": {
+                "batch_size": 4,
+                "sequence_length": 20,
+                "learning_rate": 1e-2,
+                "warmup_steps": 3,
+                "evaluate_every": 6,
+                "sample_length": 12,
+                "precision": "float32",
+                "device": "cpu",
+                "budget": {"steps": 20},
+                **training,
+            },
+        }
+        return parse_config(settings, "test")
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(corpus: Corpus, tmp_path: Path) -> MakeTrainer:
+    """A trainer with a fresh run directory, or one that is there already (``path``)."""
+
+    def make(config: Config, path: Path | None = None, text: Corpus = corpus) -> Trainer:
+        directory = RunDirectory(path or tmp_path / "run")
+        if not directory.exists:
+            directory.create(config)
+        return Trainer(config, text, directory)
+
+    return make
+
+
+def finish(trainer: Trainer) -> list[Event]:
+    return list(trainer.run())
+
+
+@pytest.fixture(scope="session")
+def tiny_run(corpus: Corpus, make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run (forward LSTM). Read only."""
+    path = tmp_path_factory.mktemp("runs") / "tiny"
+    config = make_config({"hidden_size": 16}, budget={"steps": 90}, evaluate_every=30, learning_rate=2e-2)
+    directory = RunDirectory(path)
+    directory.create(config)
+    finish(Trainer(config, corpus, directory))
+    return path

@@ -1,0 +1,239 @@
+"""Every character is scored exactly once, with real context, whatever the shape of the computation."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from charlstm.config import ModelConfig
+from charlstm.evaluation import Score, nats_per_character, score
+from charlstm.model import LanguageModel
+
+score_module = sys.modules[score.__module__]
+
+V = 11
+
+
+def make_model(vocabulary: int = V, **options) -> LanguageModel:
+    torch.manual_seed(5)
+    model = LanguageModel(ModelConfig(**{"hidden_size": 12, **options}), vocabulary)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2.5)  # so that what was read matters
+    return model
+
+
+def ids_of(n: int, vocabulary: int = V) -> np.ndarray:
+    return np.random.default_rng(n).integers(vocabulary, size=n).astype(np.uint16)
+
+
+@torch.no_grad()
+def naive(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
+    """One character after the other from the text's start, each scored before it is read."""
+    model.eval()
+    previous, state, nats = model.vocabulary_size, None, []
+    for character in ids.tolist():
+        logits, state = model(torch.tensor([[previous]]), state)
+        nats.append(-float(logits[0, 0].double().log_softmax(-1)[character]))
+        previous = character
+    return np.array(nats)
+
+
+@torch.no_grad()
+def naive_both_sides(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
+    """The forward stack from the start, the backward stack from the end, a character at a time."""
+    model.eval()
+    none, n = model.vocabulary_size, len(ids)
+    before, after = [], []
+    for stack, found, text in (
+        (model.recurrent, before, [none, *ids[:-1].tolist()]),
+        (model.recurrent_backward, after, [none, *ids[:0:-1].tolist()]),
+    ):
+        state = None
+        for character in text:
+            x, project = model.front_end(torch.tensor([[character]]))
+            y, state = stack(x, state, project)
+            found.append(y[0, 0])
+    logits = torch.stack([model.head(torch.cat([before[t], after[n - 1 - t]])) for t in range(n)])
+    return -logits.double().log_softmax(-1)[torch.arange(n), torch.from_numpy(ids.astype(np.int64))].numpy()
+
+
+CELLS = [
+    {"cell": "rnn"},
+    {"cell": "lstm", "num_layers": 2},
+    {"cell": "gru", "reset_after": False},
+    {"cell": "peephole", "front_end": "embedding", "embedding_size": 5},
+    {"cell": "coupled"},
+]
+
+
+@pytest.mark.parametrize("options", CELLS, ids=str)
+@pytest.mark.parametrize("n", [1, 2, 129, 700])
+def test_a_short_text_equals_the_naive_score(options, n):
+    model, ids = make_model(**options), ids_of(n)
+    found = nats_per_character(model, ids)
+    assert found.shape == (n,)
+    np.testing.assert_allclose(found, naive(model, ids), rtol=1e-4, atol=1e-5)
+
+
+def test_a_long_text_in_pieces_is_near_the_naive_score():
+    model, ids = make_model(), ids_of(3 * 1024 + 2)
+    found, expected = nats_per_character(model, ids), naive(model, ids)
+    assert len(score_module._Pieces(model, ids).starts) == 3
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    assert found.mean() == pytest.approx(expected.mean(), rel=1e-6)
+
+
+def test_the_warm_up_is_what_makes_it_near(monkeypatch):
+    model, ids = make_model(), ids_of(600)
+    expected, errors = naive(model, ids), []
+    for warm_up, pieces in ((2, 64), (60, 5)):
+        monkeypatch.setattr(score_module, "WARM_UP", warm_up)
+        assert len(score_module._Pieces(model, ids).starts) == pieces
+        errors.append(np.abs(nats_per_character(model, ids) - expected).max())
+    assert errors[0] > 50 * errors[1] > 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 129, 300])
+@pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}], ids=str)
+def test_bidirectional_equals_both_stacks_over_the_whole_text(options, n):
+    model, ids = make_model(direction="bidirectional", **options), ids_of(n)
+    np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [2 * 1024 + 1])
+def test_bidirectional_in_pieces(n):
+    model, ids = make_model(direction="bidirectional", cell="gru"), ids_of(n)
+    assert len(score_module._Pieces(model, ids).starts) == n // 1024
+    np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+@pytest.mark.parametrize(("chunk", "logits"), [(1, 1 << 24), (7, 1 << 24), (5000, 1 << 24), (128, 1), (128, 9 * V)])
+def test_the_shape_of_the_computation_does_not_matter(monkeypatch, direction, chunk, logits):
+    model, ids = make_model(direction=direction), ids_of(2050)
+    expected = nats_per_character(model, ids)
+    monkeypatch.setattr(score_module, "CHUNK", chunk)
+    monkeypatch.setattr(score_module, "LOGITS", logits)
+    np.testing.assert_allclose(nats_per_character(model, ids), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 50, 2500])
+def test_backward_is_forward_over_the_turned_text(n):
+    forward, backward = make_model(), make_model(direction="backward")
+    backward.load_state_dict(forward.state_dict())
+    ids = ids_of(n)
+    np.testing.assert_array_equal(nats_per_character(backward, ids), nats_per_character(forward, ids[::-1])[::-1])
+
+
+def test_it_is_a_probability():
+    """p(c | what is before) sums to one over c, and the score of a text is made of just these."""
+    model, ids = make_model(), ids_of(20)
+    last = [nats_per_character(model, np.append(ids, c))[-1] for c in range(V)]
+    assert sum(math.exp(-float(nats)) for nats in last) == pytest.approx(1, abs=1e-5)
+    both = make_model(direction="bidirectional")
+    middle = [nats_per_character(both, np.concatenate([ids[:9], [c], ids[10:]]))[9] for c in range(V)]
+    assert sum(math.exp(-float(nats)) for nats in middle) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_character_does_not_see_itself_nor_what_follows():
+    model, ids = make_model(), ids_of(300)
+    other = ids.copy()
+    other[200] = (ids[200] + 1) % V
+    a, b = nats_per_character(model, ids), nats_per_character(model, other)
+    np.testing.assert_array_equal(a[:200], b[:200])
+    assert (a[200:204] != b[200:204]).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_is_off_and_the_mode_comes_back(training):
+    model, ids = make_model(dropout=0.5, num_layers=2), ids_of(100)
+    model.train(training)
+    found = score(model, ids)
+    assert model.training is training
+    assert all(part.training is training for part in model.modules())
+    assert found == score(model.eval(), ids)
+
+
+def test_the_mode_comes_back_after_an_error(monkeypatch):
+    model = make_model()
+    model.train()
+    monkeypatch.setattr(LanguageModel, "forward", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        score(model, ids_of(10))
+    assert model.training
+
+
+def test_no_random_numbers_and_no_gradients():
+    model, before = make_model(), torch.get_rng_state()
+    score(model, ids_of(2050))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_autocast_around_it_does_not_matter():
+    model, ids = make_model(), ids_of(100)
+    expected = nats_per_character(model, ids)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(nats_per_character(model, ids), expected)
+
+
+def test_the_shape_of_the_training_batch_does_not_matter(make_trainer, make_config, tmp_path):
+    found = set()
+    for batch_size, sequence_length in ((1, 5), (4, 20), (64, 64)):
+        config = make_config(batch_size=batch_size, sequence_length=sequence_length)
+        found.add(make_trainer(config, tmp_path / str(batch_size)).score())
+    assert len(found) == 1
+    assert found.pop().characters == 150
+
+
+def test_score_is_the_mean_with_its_units():
+    model, ids = make_model(), ids_of(2050)
+    found = score(model, ids)
+    assert found.characters == 2050
+    assert found.nats == pytest.approx(float(nats_per_character(model, ids).astype(np.float64).mean()), rel=1e-12)
+    assert found.bits_per_character == pytest.approx(found.nats / math.log(2))
+    assert found.perplexity == pytest.approx(math.exp(found.nats))
+    assert not found.pseudo
+    assert score(make_model(direction="bidirectional"), ids).pseudo
+    assert Score(1e6, 1).perplexity == math.exp(700)
+
+
+def test_an_untrained_model_guesses():
+    torch.manual_seed(1)
+    model = LanguageModel(ModelConfig(hidden_size=8), 50)
+    assert score(model, ids_of(500, 50)).nats == pytest.approx(math.log(50), abs=0.05)
+
+
+@pytest.mark.parametrize("front_end", ["one_hot", "embedding"])
+def test_a_large_vocabulary(front_end):
+    size = {"embedding_size": 6} if front_end == "embedding" else {}
+    model, ids = make_model(5000, front_end=front_end, **size), ids_of(300, 5000)
+    np.testing.assert_allclose(nats_per_character(model, ids), naive(model, ids), rtol=1e-4, atol=1e-4)
+
+
+def test_the_logits_held_at_a_time_are_bounded(monkeypatch):
+    model, seen = make_model(), []
+    monkeypatch.setattr(score_module, "LOGITS", 100)
+    forward = LanguageModel.forward
+    monkeypatch.setattr(LanguageModel, "forward", lambda *a: (seen.append(a[1].numel() * V), forward(*a))[1])
+    score(model, ids_of(300))
+    assert max(seen) <= 100
+    assert sum(seen) == 300 * V
+
+
+def test_no_text():
+    with pytest.raises(ValueError, match="no character"):
+        score(make_model(), ids_of(0))
+
+
+def test_the_ids_are_not_changed():
+    ids = ids_of(1500)
+    ids.flags.writeable = False
+    for direction in ("forward", "backward", "bidirectional"):
+        score(make_model(direction=direction), ids)
+    np.testing.assert_array_equal(ids, ids_of(1500))

@@ -1,0 +1,382 @@
+"""Text from a model: what is drawn, from which distribution, and at what cost."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from charlstm.config import ModelConfig
+from charlstm.errors import UserError
+from charlstm.evaluation import nats_per_character
+from charlstm.generation import Sampling, generate, sampler
+from charlstm.model import LanguageModel
+from charlstm.model.stepper import Stepper
+from charlstm.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.from_text("abcdefgh \n")
+CELLS = {
+    "rnn": {"cell": "rnn"},
+    "irnn": {"cell": "rnn", "nonlinearity": "relu"},
+    "lstm": {"cell": "lstm"},
+    "gru": {"cell": "gru"},
+    "gru reset before": {"cell": "gru", "reset_after": False},
+    "peephole": {"cell": "peephole"},
+    "coupled": {"cell": "coupled"},
+}
+
+
+def make_model(vocabulary_size: int = VOCABULARY.size, **options) -> LanguageModel:
+    torch.manual_seed(7)
+    model = LanguageModel(ModelConfig(**{"hidden_size": 9, **options}), vocabulary_size)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.0 if options.get("nonlinearity") else 2.5)
+    return model.eval()
+
+
+# the stepper is the model
+
+
+@pytest.mark.parametrize("front_end", [{}, {"front_end": "embedding", "embedding_size": 4}], ids=["one-hot", "embed"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_the_stepper_equals_the_model(cell, layers, front_end):
+    model = make_model(num_layers=layers, **CELLS[cell], **front_end)
+    ids = torch.randint(model.vocabulary_size + 1, (12, 3), generator=torch.Generator().manual_seed(1))
+    expected, state = model(ids)
+    stepper = Stepper(model, 3)
+    found = torch.stack([stepper(row).clone() for row in ids])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    for a, b in zip(stepper.state, state, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_the_stepper_goes_on_from_a_given_state(cell):
+    model = make_model(num_layers=2, **CELLS[cell])
+    ids = torch.randint(model.vocabulary_size, (8, 2), generator=torch.Generator().manual_seed(2))
+    whole = Stepper(model, 2)
+    expected = [whole(row).clone() for row in ids]
+    _, state = model(ids[:5])
+    given = tuple(part.clone() for part in state)
+    stepper = Stepper(model, 2)
+    stepper.state = state
+    for row, wanted in zip(ids[5:], expected[5:], strict=True):
+        torch.testing.assert_close(stepper(row), wanted, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(given, state, strict=True))
+
+
+def test_the_stepper_reads_a_large_vocabulary_and_is_without_gradients():
+    model = make_model(5000, front_end="embedding", embedding_size=4)
+    logits = Stepper(model, 2)(torch.tensor([4999, 5000]))
+    assert logits.shape == (2, 5000)
+    assert not logits.requires_grad
+
+
+# the same seed
+
+
+def test_same_seed_same_text_whatever_the_random_state():
+    model = make_model()
+    torch.manual_seed(1)
+    a = generate(model, VOCABULARY, "abc", 80, seed=3)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    b = generate(model, VOCABULARY, "abc", 80, seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    assert a == b
+    assert a != generate(model, VOCABULARY, "abc", 80, seed=4)
+
+
+def test_a_longer_text_begins_like_the_shorter():
+    model = make_model()
+    (long,), (short,) = (generate(model, VOCABULARY, "", n, seed=3) for n in (300, 40))
+    assert long.text.startswith(short.text)
+    assert long.log_probabilities[:40] == short.log_probabilities
+
+
+def test_texts_side_by_side_differ_and_are_each_a_text_of_the_model():
+    model = make_model()
+    samples = generate(model, VOCABULARY, "ab", 30, seed=1, num_samples=5)
+    assert len({s.text for s in samples}) == 5
+    for s in samples:
+        expected = -nats_per_character(model, VOCABULARY.encode(s.whole))[2:]
+        np.testing.assert_allclose(s.log_probabilities, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_noise_goes_on_beyond_its_first_block(monkeypatch):
+    model = make_model()
+    monkeypatch.setattr(sampler, "NOISE_BLOCK", 3 * VOCABULARY.size)
+    (s,) = generate(model, VOCABULARY, "", 100, Sampling(temperature=10.0), seed=1)
+    assert len({s.text[k : k + 3] for k in range(0, 99, 3)}) > 20
+
+
+# greedy
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", CELLS)
+def test_greedy_is_the_argmax_of_the_whole_text(cell):
+    model = make_model(num_layers=2, **CELLS[cell])
+    (s,) = generate(model, VOCABULARY, "abc", 40, Sampling(temperature=0))
+    ids = torch.from_numpy(VOCABULARY.encode(s.whole))
+    logits, _ = model(torch.cat([torch.tensor([VOCABULARY.size]), ids[:-1]])[:, None])
+    assert logits[3:, 0].argmax(-1).tolist() == ids[3:].tolist()
+
+
+def test_greedy_takes_no_seed():
+    model = make_model()
+    a, b = (generate(model, VOCABULARY, "", 20, Sampling(temperature=0), seed=s) for s in (1, 2))
+    assert a == b
+
+
+# probabilities of what was written
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 3), Sampling(0)], ids=str)
+def test_log_probabilities_are_the_score_of_the_text(direction, sampling):
+    model = make_model(direction=direction)
+    (s,) = generate(model, VOCABULARY, "abc", 60, sampling, seed=2)
+    nats = nats_per_character(model, VOCABULARY.encode(s.whole))
+    written = nats[::-1][3:] if direction == "backward" else nats[3:]
+    np.testing.assert_allclose(s.log_probabilities, -written, rtol=1e-3, atol=1e-4)
+
+
+def test_a_backward_model_writes_before_the_prime():
+    model = make_model(direction="backward")
+    (s,) = generate(model, VOCABULARY, "abc", 30, seed=1)
+    assert s.backward
+    assert s.whole == s.text + "abc"
+    assert len(s.text) == 30
+    forward = make_model()
+    forward.load_state_dict(model.state_dict())
+    (turned,) = generate(forward, VOCABULARY, "cba", 30, seed=1)
+    assert s.whole == turned.whole[::-1]
+
+
+def test_a_bidirectional_model_cannot_write_on():
+    with pytest.raises(UserError, match="direction: forward"):
+        generate(make_model(direction="bidirectional"), VOCABULARY)
+
+
+# cost
+
+
+@pytest.mark.parametrize(("prime", "length"), [("", 0), ("", 50), ("abcd", 50), ("abcd" * 10, 1)])
+def test_every_character_is_read_once(monkeypatch, prime, length):
+    calls, step = [], Stepper.__call__
+    monkeypatch.setattr(Stepper, "__call__", lambda self, ids: (calls.append(len(ids)), step(self, ids))[1])
+    (s,) = generate(make_model(), VOCABULARY, prime, length)
+    assert len(s.text) == length
+    assert len(calls) <= len(prime) + length + 1
+
+
+# the distribution
+
+
+class Fixed:
+    """A stand-in for the stepper: the same logits whatever was read, and it notes what that was."""
+
+    logits = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0])
+
+    def __init__(self, model, batch_size=1):  # noqa: ARG002
+        self.batch_size = batch_size
+
+    def __call__(self, ids):  # noqa: ARG002
+        return self.logits.expand(self.batch_size, -1)
+
+
+def frequencies(monkeypatch, sampling, draws=400, width=100, seed=1):
+    monkeypatch.setattr(sampler, "Stepper", Fixed)
+    counts = torch.zeros(len(Fixed.logits))
+    texts = sampler.draw(make_model(), [], sampling, seed, width)
+    for _ in range(draws):
+        ids, _ = next(texts)
+        counts += torch.bincount(torch.tensor(ids), minlength=len(counts))
+    return counts
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling(0.6), Sampling(1.7), Sampling(1.0, top_k=4), Sampling(0.8, top_p=0.7), Sampling(min_p=0.2)],
+    ids=str,
+)
+def test_frequencies_match_the_distribution(monkeypatch, sampling):
+    counts = frequencies(monkeypatch, sampling)
+    p = sampling.probabilities(Fixed.logits[None])[0].double()
+    expected = p / p.sum() * counts.sum()
+    inside = expected > 0
+    assert counts[~inside].sum() == 0
+    chi_square = float(((counts - expected)[inside].square() / expected[inside]).sum())
+    assert chi_square < 40  # exceeded by chance once in 100,000 with nine degrees of freedom
+
+
+def test_neighbours_are_independent(monkeypatch):
+    """Of texts side by side and of characters one after the other."""
+    monkeypatch.setattr(sampler, "Stepper", Fixed)
+    texts = sampler.draw(make_model(), [], Sampling(), 1, 50)
+    ids = torch.tensor([next(texts)[0] for _ in range(400)], dtype=torch.float64)
+    for a, b in ((ids[1:], ids[:-1]), (ids[:, 1:], ids[:, :-1])):
+        correlation = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+        assert abs(float(correlation)) < 0.03
+
+
+def shares(**options):
+    p = Sampling(**options).probabilities(Fixed.logits[None])[0]
+    return (p / p.sum()).double()
+
+
+def test_temperature_by_hand():
+    torch.testing.assert_close(shares(temperature=0.5), (Fixed.logits.double() * 2).softmax(-1), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 10, 11, 1000])
+def test_top_k_keeps_the_k_most_probable_in_proportion(k):
+    found, whole = shares(top_k=k), Fixed.logits.double().softmax(-1)
+    kept = min(k, 10)
+    assert (found > 0).tolist() == [True] * kept + [False] * (10 - kept)
+    torch.testing.assert_close(found[:kept], whole[:kept] / whole[:kept].sum(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("p", [1e-9, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0])
+def test_top_p_keeps_the_fewest_that_reach_it(p):
+    found, whole = shares(top_p=p), Fixed.logits.double().softmax(-1)
+    kept = int((found > 0).sum())
+    assert (found[:kept] > 0).all()
+    if p == 1.0:
+        assert kept == 10
+    else:
+        assert whole[:kept].sum() >= p - 1e-6
+        assert whole[: kept - 1].sum() < p
+    torch.testing.assert_close(found[:kept], whole[:kept] / whole[:kept].sum(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 1.0])
+def test_min_p_keeps_what_is_near_the_best(share):
+    found, whole = shares(min_p=share), Fixed.logits.double().softmax(-1)
+    assert (found > 0).tolist() == (whole >= share * whole.max()).tolist()
+
+
+def test_top_p_counts_after_top_k():
+    """Of the two kept by top_k, the first alone has more than 0.6 of what they have together."""
+    assert (shares(top_k=2, top_p=0.6) > 0).sum() == 1
+    assert (shares(top_p=0.6) > 0).sum() > 1
+
+
+def test_the_cuts_are_made_row_by_row():
+    logits = torch.stack([Fixed.logits, Fixed.logits.flip(0)])
+    for options in ({"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}):
+        p = Sampling(**options).probabilities(logits)
+        torch.testing.assert_close(p[0], p[1].flip(0))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"top_p": math.nan},
+        {"min_p": -0.1},
+        {"min_p": 1.1},
+    ],
+    ids=str,
+)
+def test_values_out_of_range(options):
+    with pytest.raises(UserError, match=next(iter(options)).replace("_", "-")):
+        Sampling(**options)
+
+
+@pytest.mark.parametrize("options", [{"num_samples": 0}, {"length": -1}], ids=str)
+def test_numbers_out_of_range(options):
+    with pytest.raises(UserError, match="at least one text"):
+        generate(make_model(), VOCABULARY, **options)
+
+
+# until, prime
+
+
+class Script(Fixed):
+    """Writes the alphabet round and round, each text of a batch one character further on."""
+
+    def __init__(self, model, batch_size=1):
+        super().__init__(model, batch_size)
+        self.place = torch.arange(batch_size)
+
+    def __call__(self, ids):  # noqa: ARG002
+        logits = 50.0 * torch.nn.functional.one_hot(self.place % VOCABULARY.size, VOCABULARY.size)
+        self.place = self.place + 1
+        return logits.float()
+
+
+def test_until_ends_each_text_after_it_was_written(monkeypatch):
+    monkeypatch.setattr(sampler, "Stepper", Script)
+    order = "".join(VOCABULARY.symbols)
+    assert order == "\n abcdefgh"
+    samples = generate(make_model(), VOCABULARY, "", 100, num_samples=3, until="cd")
+    assert [s.text for s in samples] == ["\n abcd", " abcd", "abcd"]
+    assert [len(s.log_probabilities) for s in samples] == [6, 5, 4]
+
+
+def test_until_that_never_comes_ends_at_the_length(monkeypatch):
+    monkeypatch.setattr(sampler, "Stepper", Script)
+    (s,) = generate(make_model(), VOCABULARY, "", 25, until="dc")
+    assert len(s.text) == 25
+
+
+def test_until_does_not_count_the_prime(monkeypatch):
+    monkeypatch.setattr(sampler, "Stepper", Script)
+    (s,) = generate(make_model(), VOCABULARY, "\n a", 100, until="ab")
+    assert s.text == "bcdefgh\n ab"
+
+
+def test_until_of_a_backward_model_begins_the_text(monkeypatch):
+    monkeypatch.setattr(sampler, "Stepper", Script)
+    (s,) = generate(make_model(direction="backward"), VOCABULARY, "", 100, until="dc")
+    assert s.text == "dcba \n"
+
+
+def test_the_prime_is_read_in_order_after_no_character(monkeypatch):
+    seen = []
+
+    class Noting(Fixed):
+        def __call__(self, ids):
+            seen.append(ids.tolist())
+            return super().__call__(ids)
+
+    monkeypatch.setattr(sampler, "Stepper", Noting)
+    generate(make_model(), VOCABULARY, "bad", 1, num_samples=2)
+    expected = [VOCABULARY.size, *VOCABULARY.encode("bad").tolist()]
+    assert seen[:4] == [[i, i] for i in expected]
+
+
+def test_an_unknown_character_in_the_prime():
+    model = make_model()
+    with pytest.raises(UserError, match=r"'é' \(U\+00E9\) at 1:2"):
+        generate(model, VOCABULARY, "aéb")
+    (skipped,), (without,) = (
+        generate(model, VOCABULARY, prime, 20, unknown=unknown) for prime, unknown in (("aéb", "skip"), ("ab", "error"))
+    )
+    assert skipped == without
+    with pytest.raises(UserError, match="U\\+0021"):
+        generate(model, VOCABULARY, "ab", until="!")
+
+
+def test_bytes():
+    vocabulary = Vocabulary.from_text("na\u00efve \u2603!".encode())
+    model = make_model(vocabulary.size)
+    (s,) = generate(model, vocabulary, "\u00ef", 40, Sampling(temperature=3.0), seed=1)
+    assert s.prime == "\u00ef"
+    assert len(s.log_probabilities) == 40  # one a byte
+    assert len(s.text) <= 40
+    with pytest.raises(UserError, match="0x7A"):
+        generate(model, vocabulary, "z")

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import fcntl
+import io
+import math
+import os
+import pty
+import struct
+import sys
+import termios
+
+import pytest
+
+from charlstm import console
+from charlstm.cli.progress import follow
+from charlstm.training.events import Ended, Evaluated, Notice, Progress
+
+
+class Terminal:
+    """A pseudo-terminal for standard output, inside a ``with`` block."""
+
+    def __enter__(self) -> Terminal:
+        self._master, slave = pty.openpty()
+        os.set_blocking(self._master, False)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        self._file, self._before = os.fdopen(slave, "w"), sys.stdout
+        sys.stdout = self._file
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout = self._before
+        self._file.close()
+        os.close(self._master)
+
+    def read(self) -> str:
+        """What was written since the last time."""
+        try:
+            return os.read(self._master, 1 << 16).decode()
+        except OSError:  # nothing, or nobody is left who could write
+            return ""
+
+
+def progress(step: int, fraction: float = 0.5) -> Progress:
+    return Progress(step, 0.25, math.log(4), 1e-3, 0.5, 1234.0, fraction, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0:00"),
+        (59.4, "0:59"),
+        (59.6, "1:00"),
+        (3599.6, "1:00:00"),
+        (5025, "1:23:45"),
+        (math.inf, "?"),
+        (math.nan, "?"),
+    ],
+)
+def test_duration(seconds, text):
+    assert console.duration(seconds) == text
+
+
+def test_off_a_terminal_lines_come_every_few_seconds(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.LiveLine("[a] ") as line:
+        for step in range(21):
+            line.update(step / 20, lambda step=step: f"step {step}")
+            now[0] += 1.0
+        line.line("whole")
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [f"[a] step {k}" for k in (0, 5, 10, 15, 20)] + ["whole"]
+    assert captured.err == ""
+
+
+def test_the_text_is_made_only_when_it_is_shown(capsys):
+    made = []
+    with console.LiveLine() as line:
+        for step in range(100):
+            line.update(0.1, lambda step=step: made.append(step) or "x")
+    assert made == [0]
+
+
+@pytest.mark.parametrize("prefix", ["", "[{curly} %s arm] "])
+def test_on_a_terminal_one_line(prefix):
+    with Terminal() as terminal:
+        with console.LiveLine(prefix) as line:
+            line.update(0.5, lambda: "step 7")
+            line.line("whole")
+        found = terminal.read()
+    assert found.startswith(f"\r{prefix}  0%|")
+    assert f"\r{prefix} 50%|" in found
+    assert "\rwhole\r\n" in found
+
+
+def test_a_table_off_a_terminal_is_plain_even_if_colour_is_forced(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    console.table([["arm", "bits"], ["[bold]a[/bold]", "1.5"], [":smile:" * 20, "2.25"]], "a [red]title")
+    found = capsys.readouterr().out
+    assert "\x1b" not in found
+    for text in ("[bold]a[/bold]", ":smile:" * 20, "a [red]title", "2.25"):
+        assert text in found
+
+
+def test_text_of_a_model_on_a_terminal():
+    with Terminal():
+        shown = console.shown("a\x1b[2J\r\n\tb\u202e")
+    assert shown == "a\\x1b[2J\\r\n\tb\\u202e"
+
+
+def test_text_of_a_model_elsewhere(capsys):
+    assert console.shown("a\x1b[2J\r\n") == "a\x1b[2J\r\n"
+
+
+def test_errors_and_notes_go_to_standard_error(capsys):
+    console.note("n")
+    console.error("e")
+    console.out("o")
+    console.out("p", end="")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("o\np", "n\nerror: e\n")
+
+
+def test_a_reader_that_has_gone_ends_the_program_quietly(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        with pytest.raises(SystemExit) as left:
+            console.out("text")
+        assert left.value.code == 141
+        file.write("what is left is thrown away")
+
+
+def test_hang_up_silences_terminals_and_leaves_files_alone(monkeypatch, tmp_path):
+    with (tmp_path / "log").open("w") as log, Terminal() as terminal:
+        monkeypatch.setattr(sys, "stderr", log)
+        console.out("heard")
+        assert terminal.read() == "heard\r\n"
+        console.hang_up()
+        console.out("unheard")
+        console.note("logged")
+        assert terminal.read() == ""
+    assert (tmp_path / "log").read_text() == "logged\n"
+
+
+def test_hang_up_without_files(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    console.hang_up()
+    console.out("still there")
+    assert sys.stdout.getvalue() == "still there\n"
+
+
+def test_follow_shows_events_in_words(capsys):
+    events = [
+        Notice("too short"),
+        progress(1),
+        Evaluated(2, 0.5, math.log(4), 10, False, True, math.log(4), "a\x1bb\nc\rd"),
+        Evaluated(3, 0.5, math.log(8), 10, True, False, math.log(4), ""),
+        Ended("budget", 3, 1.0, 2, 1.0, 100),
+    ]
+    assert follow(events, "[x] ") is events[-1]
+    assert capsys.readouterr().out.splitlines() == [
+        "[x] too short",
+        "[x] step 1 epoch 0.25  loss 1.386 nats, 2.000 bits/char  1,234 char/s  1:00 left",
+        "[x] step 2 epoch 0.50  held out 1.3863 nats, 2.0000 bits per character  (best so far)",
+        "    a\\x1bb",
+        "    c\\rd",
+        "[x] step 3 epoch 0.50  pseudo-likelihood 2.0794 nats, 3.0000 bits per character",
+    ]
+
+
+def test_seconds_left():
+    assert progress(1, 0.25).seconds_left == pytest.approx(180)
+    assert progress(1, 1.0).seconds_left == 0
+    assert progress(1, 0.0).seconds_left == math.inf

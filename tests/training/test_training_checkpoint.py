@@ -1,0 +1,165 @@
+"""One file, whole or not at all, and no damage goes unseen."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import charlstm
+from charlstm.errors import UserError
+from charlstm.training import checkpoint
+from charlstm.training.checkpoint import load_checkpoint, save_checkpoint, under
+
+HEADER = {"step": 3, "text": "naïve ☃", "list": [1, 2.5, None], "third": 1 / 3}
+
+
+def content() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "model.weight": torch.randn(3, 4, generator=generator),
+        "model.turned": torch.randn(2, 3, generator=generator).t(),
+        "random.cpu": torch.arange(16, dtype=torch.uint8),
+        "count": torch.tensor(7, dtype=torch.int64),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "empty": torch.empty(0, 5),
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    target = tmp_path / "checkpoints" / "last.safetensors"
+    save_checkpoint(target, content(), HEADER)
+    return target
+
+
+def test_round_trip(path):
+    tensors, header = load_checkpoint(path)
+    assert tensors.keys() == content().keys()
+    for name, t in content().items():
+        assert tensors[name].dtype == t.dtype
+        assert torch.equal(tensors[name], t)
+    assert header == {"format": 1, **HEADER}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_it_is_plain_safetensors(path):
+    assert torch.equal(load_file(path)["model.weight"], content()["model.weight"])
+
+
+def test_it_does_not_alias_what_it_saved(tmp_path):
+    shared = torch.ones(4)
+    save_checkpoint(tmp_path / "c", {"a": shared, "b": shared, "c": shared[:2]}, {})
+    tensors, _ = load_checkpoint(tmp_path / "c")
+    assert torch.equal(tensors["a"], tensors["b"])
+    assert len(tensors["c"]) == 2
+
+
+def test_under_takes_whole_names_only():
+    tensors = {"state.0": torch.zeros(1), "state.1": torch.ones(1), "states.0": torch.ones(1)}
+    assert under("state", tensors).keys() == {"0", "1"}
+
+
+@pytest.mark.parametrize("mask", [0x01, 0x10, 0x80])
+def test_every_flipped_byte_is_noticed(path, mask):
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= mask
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"last\.safetensors"):
+            load_checkpoint(path)
+
+
+def test_every_truncation_is_noticed(path):
+    whole = path.read_bytes()
+    for length in [*range(0, 16), *range(16, len(whole), 7), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"last\.safetensors"):
+            load_checkpoint(path)
+
+
+def test_something_appended_is_noticed(path):
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(UserError):
+        load_checkpoint(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "missing")
+    with pytest.raises(UserError, match="damaged, or no checkpoint"):
+        load_checkpoint(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / "other")
+    with pytest.raises(UserError, match="not a checkpoint of charlstm"):
+        load_checkpoint(tmp_path / "other")
+
+
+def test_another_format_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    save_checkpoint(tmp_path / "c", content(), HEADER)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="format 2; this version reads format 1"):
+        load_checkpoint(tmp_path / "c")
+
+
+def refuse(*_args, **_keywords):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def interrupt(*_args, **_keywords):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("failure", [refuse, interrupt])
+@pytest.mark.parametrize("what", ["replace", "fsync"])
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(path, monkeypatch, what, failure):
+    before = path.read_bytes()
+    monkeypatch.setattr(*((Path, "replace") if what == "replace" else (os, "fsync")), failure)
+    expected = UserError if failure is refuse else KeyboardInterrupt
+    with pytest.raises(expected) as caught:
+        save_checkpoint(path, {"a": torch.zeros(100)}, {})
+    if failure is refuse:
+        assert "No space left" in str(caught.value)
+        assert "bytes" in str(caught.value)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_data_is_flushed_before_the_rename(path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda *a: (order.append("replace"), replace(*a))[1])
+    save_checkpoint(path, content(), HEADER)
+    assert order == ["fsync", "replace", "fsync"]
+
+
+def test_the_header_names_its_checksum(path):
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    metadata = json.loads(raw[8 : 8 + length])["__metadata__"]
+    assert len(metadata["checksum"]) == 64
+    assert json.loads(metadata["charlstm"])["step"] == 3
+
+
+def test_no_pickle_anywhere():
+    forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    for file in Path(charlstm.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not {name.split(".")[0] for name in names} & forbidden, file
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                call = f"{node.value.id}.{node.attr}"
+                assert call not in ("torch.save", "torch.load", "np.load", "numpy.load"), file

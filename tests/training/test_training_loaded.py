@@ -1,0 +1,157 @@
+"""``charlstm.load``: a run from Python."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+import charlstm
+from charlstm.config import Config
+from charlstm.errors import UserError
+from charlstm.evaluation import Score, score
+from charlstm.model import LanguageModel
+from charlstm.text.vocabulary import Vocabulary
+from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.estimate import memory_estimate
+from charlstm.training.hardware import resolve_device, resolve_precision
+
+
+def test_load_gives_what_it_says(tiny_run, corpus, make_config):
+    run = charlstm.load(str(tiny_run))
+    assert isinstance(run, charlstm.LoadedRun)
+    assert isinstance(run.model, LanguageModel)
+    assert not run.model.training
+    assert isinstance(run.vocabulary, Vocabulary)
+    assert run.vocabulary == corpus.vocabulary
+    assert isinstance(run.config, Config)
+    assert run.config.model.hidden_size == 16
+    assert {r["kind"] for r in run.metrics} == {"start", "train", "evaluation", "end"}
+    assert run.corpus().digest == corpus.digest
+    (sample,) = run.generate("the ", 30, seed=3)
+    assert sample.prime == "the "
+    assert len(sample.text) == 30
+    assert sample.whole == "the " + sample.text
+    assert len(run.generate(length=5, num_samples=3)) == 3
+
+
+def test_score_of_a_text_and_of_its_bytes(tiny_run):
+    run = charlstm.load(tiny_run)
+    found = run.score("the cat sat on a mat")
+    assert isinstance(found, Score)
+    assert found.characters == 20
+    assert found == run.score(b"the cat sat on a mat")
+    assert found.nats < run.score("tac eht tas no tam a").nats
+    with pytest.raises(UserError, match="'€'"):
+        run.score("the €")
+    assert run.score("the €", unknown="skip") == run.score("the ")
+    for empty in ("", b""):
+        with pytest.raises(UserError, match="no text"):
+            run.score(empty)
+
+
+def test_best_is_the_checkpoint_with_the_score_that_was_recorded(tiny_run):
+    run = charlstm.load(tiny_run)
+    best = min((r for r in run.metrics if r["kind"] == "evaluation"), key=lambda r: r["nats"])
+    assert run.header["counters"]["step"] == best["step"]
+    assert score(run.model, run.corpus().split("validation")).nats == best["nats"]
+    last = charlstm.load(tiny_run, "last")
+    assert last.header["counters"]["step"] == 90
+
+
+def test_load_a_checkpoint_file(tiny_run, tmp_path):
+    file = tiny_run / "checkpoints" / "last.safetensors"
+    inside = charlstm.load(file)
+    assert inside.directory is not None
+    assert inside.directory.path == tiny_run
+    alone = shutil.copy(file, tmp_path / "alone.safetensors")
+    run = charlstm.load(alone)
+    assert run.directory is None
+    assert run.metrics == []
+    assert run.generate("the ", 20) == inside.generate("the ", 20)
+
+
+def test_load_leaves_the_random_state_alone(tiny_run):
+    before = torch.get_rng_state()
+    run = charlstm.load(tiny_run)
+    run.generate("the", 20)
+    run.score("the cat")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_load_errors(tiny_run, tmp_path):
+    with pytest.raises(UserError, match=rf"no such run.*There are: .*{tiny_run.name}"):
+        charlstm.load(tiny_run.with_name("tinny"))
+    with pytest.raises(UserError, match="charlstm train"):
+        charlstm.load(tmp_path / "nothing" / "here")
+    with pytest.raises(UserError, match="is no run"):
+        charlstm.load(tmp_path)
+    with pytest.raises(UserError, match="there are best and last"):
+        charlstm.load(tiny_run, "newest")
+    with pytest.raises(UserError, match="damaged, or no checkpoint"):
+        charlstm.load(tiny_run / "config.yaml")
+    with pytest.raises(UserError, match="no device cuda:99"):
+        charlstm.load(tiny_run, device="cuda:99")
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_run, copy)
+    (copy / "checkpoints" / "best.safetensors").unlink()
+    assert charlstm.load(copy).header["counters"]["step"] == 90
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match="no such checkpoint"):
+        charlstm.load(copy)
+
+
+def test_a_changed_corpus_is_refused(make_config, make_trainer, tmp_path, text):
+    path = tmp_path / "text.txt"
+    path.write_text(text)
+    config = make_config(corpus={"source": str(path)}, budget={"steps": 1})
+    trainer = make_trainer(config)
+    list(trainer.run())
+    path.write_text(text[::-1])
+    with pytest.raises(UserError, match="its content has changed"):
+        charlstm.load(trainer.directory.path).corpus()
+
+
+def test_the_header_holds_what_one_needs_to_know(tiny_run):
+    _, header = load_checkpoint(tiny_run / "checkpoints" / "best.safetensors")
+    assert {"config", "vocabulary", "corpus_digest", "counters", "versions", "threads", "precision"} <= header.keys()
+    assert header["versions"] == {"charlstm": charlstm.__version__, "torch": torch.__version__}
+
+
+def test_unknown_attributes_of_the_package():
+    with pytest.raises(AttributeError):
+        charlstm.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "peephole"])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, num_layers):
+    config = make_config({"cell": cell, "hidden_size": 32, "num_layers": num_layers}, batch_size=8, sequence_length=50)
+    trainer = make_trainer(config)
+    parts = memory_estimate(trainer)
+    list(zip(range(1), (e for e in trainer.run() if hasattr(e, "gradient_norm")), strict=False))
+    weights = sum(p.numel() * p.element_size() for p in trainer.model.parameters())
+    assert parts["weights and gradients"] == 2 * weights
+    state = [t for s in trainer.optimizer.state.values() for t in s.values() if t.dim()]
+    assert parts["optimiser"] == sum(t.numel() * t.element_size() for t in state)
+    seen = {}
+
+    def keep(t):
+        seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    own = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        trainer._loss(trainer.streams.next_batch())
+    kept = sum(size for place, size in seen.items() if place not in own)
+    assert 0.5 < (parts["kept values"] + parts["logits"]) / kept < 4
+
+
+def test_devices_and_precisions():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_precision("bfloat16", torch.device("cpu")) == "bfloat16"
+    assert resolve_precision("auto", torch.device("cpu")) in ("float32", "bfloat16")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no device cuda"):
+            resolve_device("cuda")

@@ -1,0 +1,430 @@
+"""What one training run does: losses, carried state, budgets, the best checkpoint, divergence."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from charlstm.config import parse_config
+from charlstm.errors import UserError
+from charlstm.evaluation import Score
+from charlstm.text.corpus import load_corpus
+from charlstm.training import trainer as trainer_module
+from charlstm.training.checkpoint import load_checkpoint, under
+from charlstm.training.events import Ended, Evaluated, Notice, Progress
+
+OPTIMIZERS = {"adamw": 2e-2, "sgd": 2.0, "rmsprop": 1e-2}
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def copies(trainer):
+    return {name: t.clone() for name, t in trainer.model.state_dict().items()}
+
+
+def same_tensors(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "plateau"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_loss_falls(make_trainer, make_config, optimizer, schedule):
+    config = make_config(
+        optimizer=optimizer,
+        learning_rate=OPTIMIZERS[optimizer],
+        schedule=schedule,
+        budget={"steps": 60},
+        evaluate_every=20,
+        sample_length=0,
+    )
+    trainer = make_trainer(config)
+    before = trainer.score().nats
+    events = list(trainer.run())
+    assert before == pytest.approx(math.log(trainer.corpus.vocabulary.size), abs=0.15)
+    assert of(Evaluated, events)[-1].nats < before - 0.5
+    assert of(Progress, events)[-1].nats < of(Progress, events)[0].nats - 0.5
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize(("batch_size", "sequence_length"), [(1, 7), (4, 16), (7, 16), (4, 400)])
+def test_an_epoch_scores_every_character_once_with_the_state_carried(
+    make_trainer, make_config, batch_size, sequence_length, direction
+):
+    """With weights that stand still, an epoch's losses sum up to that of whole streams read from a zero state."""
+    config = make_config(
+        {"num_layers": 2, "direction": direction},
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        optimizer="sgd",
+        learning_rate=1e-30,
+        budget={"epochs": 2},
+        evaluate_every=39,  # a record each step
+        sample_length=0,
+    )
+    trainer = make_trainer(config)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.mul_(3)  # so that the state matters
+    events = of(Progress, trainer.run())
+    streams, ids = trainer.streams, np.asarray(trainer.corpus.split("train"), np.int64)
+    ids = torch.from_numpy(ids[::-1].copy() if direction == "backward" else ids)
+    previous = torch.cat([torch.tensor([trainer.model.vocabulary_size]), ids[:-1]])
+    expected, used = 0.0, streams.batch_size
+    with torch.no_grad():
+        for b in range(used):
+            part = slice(len(ids) * b // used, len(ids) * (b + 1) // used)
+            logits, _ = trainer.model(previous[part, None])
+            expected += float(F.cross_entropy(logits[:, 0], ids[part], reduction="sum"))
+    epoch = streams.steps_per_epoch
+    assert len(events) == 2 * epoch
+    for first in (0, epoch):
+        records = [r for r in trainer.directory.metrics() if r["kind"] == "train"][first : first + epoch]
+        counts = np.diff([len(ids) if first else 0, *(r["characters"] for r in records)])
+        assert counts.sum() == len(ids)
+        assert float(counts @ [r["nats"] for r in records]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_carried_state_matters_to_that_test(make_trainer, make_config, monkeypatch):
+    """The same epoch without carrying gives other losses."""
+    config = make_config(batch_size=1, optimizer="sgd", learning_rate=1e-30, budget={"epochs": 1}, evaluate_every=39)
+    trainer = make_trainer(config)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.mul_(3)
+    carried = [e.nats for e in of(Progress, trainer.run())]
+    again = make_trainer(config, trainer.directory.path)
+    again.model.load_state_dict(trainer.model.state_dict())
+    forgotten = []
+    for event in again.run():
+        if isinstance(event, Progress):
+            forgotten.append(event.nats)
+            again.state = tuple(torch.zeros_like(part) for part in again.state)
+    assert carried[0] == forgotten[0]
+    assert all(a != b for a, b in zip(carried[1:], forgotten[1:], strict=True))
+
+
+def test_the_clipped_gradient_is_the_one_applied(make_trainer, make_config):
+    config = make_config(
+        optimizer="sgd", momentum=0.0, learning_rate=1.0, clip_grad_norm=1e-3, schedule="constant", warmup_steps=0
+    )
+    trainer = make_trainer(config)
+    before = copies(trainer)
+    event = next(e for e in trainer.run() if isinstance(e, Progress))
+    moved = math.sqrt(sum(float((t - before[name]).square().sum()) for name, t in trainer.model.state_dict().items()))
+    assert event.gradient_norm > 0.01  # as it was before clipping
+    assert moved == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_weight_decay_spares_vectors(make_trainer, make_config):
+    config = make_config({"cell": "peephole", "front_end": "embedding", "embedding_size": 4}, weight_decay=0.1)
+    groups = make_trainer(config).optimizer.param_groups
+    decayed = {group["weight_decay"]: {p.dim() for p in group["params"]} for group in groups}
+    assert decayed == {0.1: {2}, 0.0: {1}}
+
+
+# budgets
+
+
+def steps_of(trainer):
+    events = list(trainer.run())
+    assert isinstance(events[-1], Ended)
+    assert [e for e in events[:-1] if isinstance(e, Ended)] == []
+    return of(Progress, events)[-1].step, events[-1]
+
+
+def test_budget_in_steps(make_trainer, make_config):
+    steps, ended = steps_of(make_trainer(make_config(budget={"steps": 7})))
+    assert (steps, ended.why, ended.step) == (7, "budget", 7)
+
+
+def test_budget_in_epochs(make_trainer, make_config):
+    trainer = make_trainer(make_config(budget={"epochs": 0.5}))
+    steps, ended = steps_of(trainer)
+    assert steps == math.ceil(trainer.streams.steps_per_epoch / 2)
+    assert ended.why == "budget"
+
+
+def test_budget_in_minutes_counts_training_alone(make_trainer, make_config, monkeypatch):
+    now = [0.0]
+
+    def perf_counter():
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=perf_counter))
+    trainer = make_trainer(make_config(budget={"minutes": 0.1}, evaluate_every=2))
+    score = trainer.score
+
+    def slow_score():
+        now[0] += 100.0
+        return score()
+
+    monkeypatch.setattr(trainer, "score", slow_score)
+    steps, ended = steps_of(trainer)
+    assert (steps, ended.seconds, ended.why) == (6, 6.0, "budget")
+
+
+@pytest.mark.parametrize("budget", [{"steps": 5, "epochs": 100.0}, {"steps": 1000, "epochs": 5 / 17}])
+def test_whichever_budget_comes_first(make_trainer, make_config, budget):
+    trainer = make_trainer(make_config(budget=budget))
+    assert trainer.streams.steps_per_epoch == 17
+    assert steps_of(trainer)[0] == 5
+
+
+def test_the_end_of_the_budget_is_evaluated(make_trainer, make_config):
+    events = list(make_trainer(make_config(budget={"steps": 8}, evaluate_every=6)).run())
+    assert [e.step for e in of(Evaluated, events)] == [6, 8]
+
+
+# the best checkpoint, early stopping, plateau: scripted scores
+
+
+def scripted(trainer, monkeypatch, scores):
+    left = iter(scores)
+    monkeypatch.setattr(trainer, "score", lambda: Score(next(left), 150))
+
+
+def test_best_is_never_overwritten_by_a_worse_one(make_trainer, make_config, monkeypatch):
+    trainer = make_trainer(make_config(budget={"steps": 5}, evaluate_every=1))
+    scripted(trainer, monkeypatch, [2.5, 2.0, 2.2, 2.0, 2.1])
+    events = of(Evaluated, trainer.run())
+    assert [e.improved for e in events] == [True, True, False, False, False]
+    assert [e.best_nats for e in events] == [2.5, 2.0, 2.0, 2.0, 2.0]
+    assert load_checkpoint(trainer.directory.best)[1]["counters"]["step"] == 2
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 5
+
+
+def test_best_stays_the_best_over_a_resume(make_trainer, make_config, monkeypatch):
+    config = make_config(budget={"steps": 6}, evaluate_every=1)
+    trainer = make_trainer(config)
+    scripted(trainer, monkeypatch, [2.5, 2.0, 2.2])
+    for event in trainer.run():
+        if isinstance(event, Evaluated) and event.step == 3:
+            trainer.request_stop()
+    again = make_trainer(config)
+    again.resume()
+    scripted(again, monkeypatch, [2.1, 2.05, 2.3])
+    assert [e.improved for e in of(Evaluated, again.run())] == [False, False, False]
+    assert load_checkpoint(again.directory.best)[1]["counters"]["step"] == 2
+
+
+def test_early_stopping(make_trainer, make_config, monkeypatch):
+    trainer = make_trainer(make_config(budget={"steps": 50}, evaluate_every=1, early_stopping=2))
+    scripted(trainer, monkeypatch, [2.5, 2.6, 2.4, 2.4, 2.45, 2.0])
+    events = list(trainer.run())
+    ended = events[-1]
+    assert (ended.why, ended.step, ended.best_step, ended.best_nats) == ("early_stopping", 5, 3, 2.4)
+    assert trainer.directory.finished
+
+
+def test_plateau_lowers_the_rate_and_resume_remembers(make_trainer, make_config, monkeypatch):
+    config = make_config(
+        schedule="plateau",
+        gamma=0.5,
+        patience=1,
+        warmup_steps=0,
+        learning_rate=0.01,
+        budget={"steps": 8},
+        evaluate_every=1,
+    )
+    scores = [2.5, 2.6, 2.6, 2.6, 2.6, 2.0, 2.1, 2.2]  # more than one in a row without improvement: after 3 and 5, 8
+    expected = [0.01] * 3 + [0.005] * 2 + [0.0025] * 3
+    trainer = make_trainer(config)
+    scripted(trainer, monkeypatch, scores)
+    rates = []
+    for event in trainer.run():
+        if isinstance(event, Progress):
+            rates.append(event.learning_rate)
+        if isinstance(event, Evaluated) and event.step == 4:
+            trainer.request_stop()
+    again = make_trainer(config)
+    again.resume()
+    scripted(again, monkeypatch, scores[4:])
+    rates += [e.learning_rate for e in of(Progress, again.run())]
+    assert rates == pytest.approx(expected)
+
+
+# divergence
+
+
+def bad_nan(trainer, loss):
+    return loss * math.nan
+
+
+def bad_explosion(trainer, loss):
+    return loss * 1e4
+
+
+def bad_gradient(trainer, loss):
+    trainer.model.head.bias.register_hook(lambda gradient: gradient * math.inf)
+    return loss
+
+
+@pytest.mark.parametrize("bad", [bad_nan, bad_explosion, bad_gradient])
+def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_trainer, make_config, monkeypatch, bad):
+    config = make_config(evaluate_every=4, budget={"steps": 12})
+    whole = make_trainer(config)
+    trainer = make_trainer(config, whole.directory.path.with_name("bad"))
+    list(whole.run())
+    make_loss, before = trainer._loss, {}
+
+    def loss(batch):
+        value, state = make_loss(batch)
+        if trainer.counters.step == 6:
+            before.update(copies(trainer))
+            before["optimizer"] = repr(trainer.optimizer.state_dict()["state"])
+            value = bad(trainer, value)
+        return value, state
+
+    monkeypatch.setattr(trainer, "_loss", loss)
+    events = list(trainer.run())
+    ended = events[-1]
+    assert (ended.why, ended.step) == ("diverged", 6)
+    assert "step 7" in ended.advice
+    assert "learning_rate" in ended.advice
+    assert before.pop("optimizer") == repr(trainer.optimizer.state_dict()["state"])
+    assert same_tensors(before, copies(trainer))
+    tensors, header = load_checkpoint(trainer.directory.last)
+    assert header["counters"]["step"] == 4
+    assert all(t.isfinite().all() for t in under("model", tensors).values())
+    assert trainer.directory.metrics()[-1] | {"seconds": 0} == {
+        "kind": "end",
+        "why": "diverged",
+        "step": 6,
+        "seconds": 0,
+    }
+    assert not trainer.directory.finished
+
+    again = make_trainer(config, trainer.directory.path)
+    again.resume()
+    assert list(again.run())[-1].why == "budget"
+    assert same_tensors(copies(whole), copies(again))
+
+
+def test_exploded_weights_are_never_saved(make_trainer, make_config):
+    """The first step wrecks the weights, and the evaluation comes before the next step could notice."""
+    trainer = make_trainer(make_config(learning_rate=100.0, warmup_steps=0, evaluate_every=1))
+    events = list(trainer.run())
+    assert [type(e) for e in events] == [Progress, Ended]
+    assert (events[-1].why, events[-1].step, events[-1].best_nats) == ("diverged", 1, None)
+    assert "held-out" in events[-1].advice
+    assert not trainer.directory.best.exists()
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0
+
+
+# what stands in the metrics
+
+
+def test_records_have_the_agreed_fields(make_trainer, make_config):
+    trainer = make_trainer(make_config(evaluate_every=6, budget={"steps": 12}))
+    list(trainer.run())
+    records = trainer.directory.metrics()
+    train = [r for r in records if r["kind"] == "train"]
+    assert {frozenset(r) for r in train} == {
+        frozenset(
+            [
+                "kind",
+                "step",
+                "epoch",
+                "characters",
+                "seconds",
+                "nats",
+                "learning_rate",
+                "gradient_norm",
+                "characters_per_second",
+            ]
+        )
+    }
+    assert [r["step"] for r in train] == list(range(1, 13))
+    assert [r["characters"] for r in train] == [80 * k for k in range(1, 13)]
+    assert all(a["seconds"] < b["seconds"] for a, b in pairwise(train))
+    evaluations = [r for r in records if r["kind"] == "evaluation"]
+    needed = [
+        "kind",
+        "split",
+        "step",
+        "epoch",
+        "characters",
+        "seconds",
+        "nats",
+        "bits_per_character",
+        "characters_scored",
+    ]
+    assert all(set(needed) <= set(r) for r in evaluations)
+    assert [r["step"] for r in evaluations] == [6, 12]
+    for record in evaluations:
+        assert record["split"] == "validation"
+        assert record["characters_scored"] == len(trainer.corpus.split("validation"))
+        assert record["bits_per_character"] == pytest.approx(record["nats"] / math.log(2))
+        assert record["characters"] == 80 * record["step"]
+        assert record["epoch"] == pytest.approx(record["step"] / 17)
+    assert (records[0]["kind"], records[-1]["kind"]) == ("start", "end")
+
+
+def test_records_average_over_the_steps_between_them(make_trainer, make_config):
+    config = make_config(evaluate_every=60, sequence_length=25, budget={"steps": 18})
+    trainer = make_trainer(config)
+    losses, make_loss = [], trainer._loss
+
+    def loss(batch):
+        value, state = make_loss(batch)
+        losses.append((float(value.detach()), batch.count))
+        return value, state
+
+    trainer._loss = loss
+    list(trainer.run())
+    assert len({count for _, count in losses}) > 1
+    train = [r for r in trainer.directory.metrics() if r["kind"] == "train"]
+    assert [r["step"] for r in train] == [3, 6, 9, 12, 15, 18]
+    for place, record in enumerate(train):
+        chunk = losses[3 * place : 3 * place + 3]
+        mean = sum(nats * count for nats, count in chunk) / sum(count for _, count in chunk)
+        assert record["nats"] == pytest.approx(mean)
+
+
+def test_a_short_text_is_trained_on_with_a_notice(make_config, make_trainer, tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_text("abcab" * 6)
+    config = make_config(corpus={"source": str(path)}, budget={"steps": 3})
+    trainer = make_trainer(config, tmp_path / "run", load_corpus(str(path)))
+    events = list(trainer.run())
+    assert isinstance(events[0], Notice)
+    assert "too short" in events[0].text
+    assert events[-1].why == "budget"
+
+
+def test_an_empty_validation_split_is_said_before_training(make_config, make_trainer, tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_text("abcab" * 20)
+    text = load_corpus(str(path), validation_fraction=0.001, test_fraction=0.105)
+    with pytest.raises(UserError, match="validation split"):
+        make_trainer(make_config(corpus={"source": str(path)}), tmp_path / "run", text)
+
+
+def test_a_large_vocabulary(make_config, make_trainer, tmp_path):
+    path = tmp_path / "chinese.txt"
+    path.write_text("".join(chr(0x4E00 + (k * 7) % 5000) for k in range(6000)), encoding="utf-8")
+    text = load_corpus(str(path))
+    assert text.vocabulary.size == 5000
+    config = make_config({"front_end": "embedding", "embedding_size": 8}, budget={"steps": 2}, evaluate_every=1)
+    trainer = make_trainer(config, tmp_path / "run", text)
+    assert list(trainer.run())[-1].why == "budget"
+
+
+def test_bidirectional_scores_are_marked(make_config, make_trainer):
+    trainer = make_trainer(make_config({"direction": "bidirectional"}, budget={"steps": 6}))
+    evaluated = of(Evaluated, trainer.run())
+    assert [(e.pseudo, e.sample) for e in evaluated] == [(True, "")]
+    assert [r["pseudo_likelihood"] for r in trainer.directory.metrics() if r["kind"] == "evaluation"] == [True]
+
+
+def test_the_default_budget_is_ten_epochs():
+    assert parse_config({"corpus": {"source": "x"}}, "test").training.budget.epochs == 10

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from charlstm.config import TrainingConfig
+from charlstm.training.optimisation import Schedule, load_optimizer_tensors, make_optimizer, optimizer_tensors
+
+
+def schedule(**settings) -> Schedule:
+    return Schedule(TrainingConfig(**{"learning_rate": 0.1, "warmup_steps": 0, **settings}))
+
+
+def test_warm_up_climbs_linearly_and_ends():
+    s = schedule(schedule="constant", warmup_steps=4)
+    assert [s.rate(step, 0, 0) for step in range(6)] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
+def test_cosine_by_hand():
+    s = schedule(schedule="cosine", final_learning_rate_fraction=0.2)
+    found = [s.rate(9, 0, progress) for progress in (0, 1 / 3, 0.5, 1, 1.5)]
+    assert found == pytest.approx([0.1, 0.1 * (0.2 + 0.8 * 0.75), 0.06, 0.02, 0.02])
+
+
+def test_cosine_is_multiplied_by_the_warm_up():
+    s = schedule(schedule="cosine", final_learning_rate_fraction=0.0, warmup_steps=10)
+    assert s.rate(4, 0, 0.5) == pytest.approx(0.1 * 0.5 * 0.5)
+
+
+def test_step_by_hand():
+    s = schedule(schedule="step", step_size=0.5, gamma=0.1)
+    found = [s.rate(9, epoch, 0) for epoch in (0, 0.49, 0.5, 0.99, 1.0, 1.5)]
+    assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.0001])
+
+
+def test_step_size_that_is_no_binary_fraction():
+    s = schedule(schedule="step", step_size=0.1, gamma=0.5)
+    assert s.rate(0, 0.1 + 0.2, 0) == pytest.approx(0.1 / 8)
+    assert s.rate(0, 0.7, 0) == pytest.approx(0.1 / 2**7)
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2])
+def test_plateau_agrees_with_torch(patience):
+    """ReduceLROnPlateau with a threshold of 0."""
+    losses = [3.0, 2.0, 2.5, 2.5, 1.9, 2.2, 2.1, 2.0, 2.0, 2.0, 1.8]
+    s = schedule(schedule="plateau", gamma=0.5, patience=patience)
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, threshold=0.0)
+    best = math.inf
+    for loss in losses:
+        s.evaluated(loss < best)
+        theirs.step(loss)
+        best = min(best, loss)
+        assert s.rate(0, 0, 0) == pytest.approx(optimizer.param_groups[0]["lr"])
+    copy = schedule(schedule="plateau", gamma=0.5, patience=patience)
+    copy.load_state_dict(s.state_dict())
+    assert copy.rate(0, 0, 0) == s.rate(0, 0, 0)
+    assert copy.state_dict() == s.state_dict()
+
+
+class Model(nn.Module):
+    def __init__(self, turned: bool = False) -> None:
+        super().__init__()
+        names = ["a", "ab", "b"]
+        for name in names[::-1] if turned else names:
+            self.register_parameter(name, nn.Parameter(torch.ones(2, 2) * ord(name[0])))
+
+
+@pytest.mark.parametrize(
+    ("settings", "tensors_each"),
+    [
+        ({"optimizer": "adamw"}, 3),
+        ({"optimizer": "sgd"}, 1),
+        ({"optimizer": "sgd", "momentum": 0.0}, 0),
+        ({"optimizer": "rmsprop"}, 3),
+        ({"optimizer": "rmsprop", "momentum": 0.0}, 2),
+    ],
+    ids=str,
+)
+def test_optimiser_state_moves_by_name_not_by_order(settings, tensors_each):
+    config = TrainingConfig(learning_rate=0.1, **settings)
+
+    def step(model, optimizer, times):
+        for _ in range(times):
+            optimizer.zero_grad()
+            for factor, name in enumerate(("a", "ab", "b"), 1):
+                getattr(model, name).grad = factor * getattr(model, name).detach().sin()
+            optimizer.step()
+
+    torch.manual_seed(0)
+    model = Model()
+    optimizer = make_optimizer(config, model)
+    step(model, optimizer, 3)
+    tensors = optimizer_tensors(optimizer, model)
+    assert len(tensors) == 3 * tensors_each
+    turned = Model(turned=True)
+    turned.load_state_dict(model.state_dict())
+    other = make_optimizer(config, turned)
+    load_optimizer_tensors(other, turned, {name: t.clone() for name, t in tensors.items()})
+    step(model, optimizer, 2)
+    step(turned, other, 2)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, turned.state_dict()[name])

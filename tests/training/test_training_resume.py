@@ -1,0 +1,287 @@
+"""Stopped and resumed equals never stopped, bit for bit; and nothing but training touches training's state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import charlstm
+from charlstm.errors import UserError
+from charlstm.text.corpus import load_corpus
+from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.events import Evaluated, Progress
+
+STEPS = 40
+STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # mid-chunk records, around evaluations (every 6), the epoch's end (17)
+CLOCK = {"seconds", "recorded_seconds", "characters_per_second"}
+
+CASES = {
+    **{cell: ({"cell": cell, "num_layers": 2}, {}) for cell in ("rnn", "lstm", "gru", "peephole", "coupled")},
+    "irnn": ({"cell": "rnn", "nonlinearity": "relu"}, {}),
+    "gru reset before": ({"cell": "gru", "reset_after": False}, {}),
+    "embedding": ({"front_end": "embedding", "embedding_size": 5}, {}),
+    "backward": ({"direction": "backward"}, {}),
+    "bidirectional": ({"direction": "bidirectional", "num_layers": 2}, {}),
+    "reference": ({"executor": "reference", "hidden_size": 3}, {}),
+    "sequence": ({"executor": "sequence"}, {}),
+    "locked dropout": ({"dropout": 0.3, "dropout_kind": "locked", "num_layers": 2}, {}),
+    "elementwise dropout": ({"dropout": 0.3, "dropout_kind": "elementwise", "num_layers": 2}, {}),
+    "sgd": ({}, {"optimizer": "sgd", "learning_rate": 0.5, "weight_decay": 1e-3}),
+    "sgd without momentum": ({}, {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5}),
+    "rmsprop": ({}, {"optimizer": "rmsprop"}),
+    "rmsprop without momentum": ({}, {"optimizer": "rmsprop", "momentum": 0.0}),
+    "constant": ({}, {"schedule": "constant"}),
+    "step": ({}, {"schedule": "step", "step_size": 0.5}),
+    "plateau": ({}, {"schedule": "plateau", "patience": 0, "learning_rate": 0.5}),
+    "without clipping": ({}, {"clip_grad_norm": None}),
+    "records apart": ({}, {"evaluate_every": 20 * 6}),
+    "bfloat16": ({"cell": "gru"}, {"precision": "bfloat16"}),
+    "automatic precision": ({}, {"precision": "auto"}),
+    "early stopping": ({}, {"early_stopping": 2, "optimizer": "sgd", "learning_rate": 1e-30}),
+}
+
+
+def train(make_trainer, config, path: Path, stops=(), corpus=None):
+    """Train to the end, stopping after each of the steps; every leg is a trainer of its own."""
+    events = []
+    for stop in (*stops, None):
+        begun = path.exists()
+        trainer = make_trainer(config, path) if corpus is None else make_trainer(config, path, corpus)
+        if begun:
+            assert trainer.resume() == []
+        for event in trainer.run():
+            events.append(event)
+            if isinstance(event, Progress) and event.step == stop:
+                trainer.request_stop()
+        torch.rand(7)  # whatever else happens to the random state between two legs
+    return events
+
+
+def timeless(value):
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in CLOCK}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def remains(path: Path) -> tuple[dict, object, list, str]:
+    """All that a run leaves behind, but for the clock."""
+    tensors, header = {}, []
+    for name in ("last", "best"):
+        file = path / "checkpoints" / f"{name}.safetensors"
+        if file.exists():
+            found, text = load_checkpoint(file)
+            tensors |= {f"{name} {key}": t for key, t in found.items()}
+            header.append(timeless(text))
+    metrics = [timeless(json.loads(line)) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    samples = path / "samples.txt"
+    return tensors, header, metrics, samples.read_text() if samples.exists() else ""
+
+
+def assert_same(a: Path, b: Path) -> None:
+    (tensors, *rest), (others, *others_rest) = remains(a), remains(b)
+    assert rest == others_rest
+    assert tensors.keys() == others.keys()
+    for name, t in tensors.items():
+        assert t.dtype == others[name].dtype
+        assert torch.equal(t, others[name]), name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_and_resumed_equals_never_stopped(make_trainer, make_config, tmp_path, case):
+    model, training = CASES[case]
+    config = make_config(model, **{"budget": {"steps": STEPS}, **training})
+    train(make_trainer, config, tmp_path / "whole")
+    ended = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert ended["why"] == ("early_stopping" if case == "early stopping" else "budget")
+    stops = [stop for stop in STOPS if stop < ended["step"]]
+    train(make_trainer, config, tmp_path / "stopped", stops)
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("stop", [1, 3, 6, 16, 17, 18, 24, 35, 39])
+def test_stopped_once_at_any_step(make_trainer, make_config, tmp_path, stop):
+    config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
+    train(make_trainer, config, tmp_path / "whole")
+    train(make_trainer, config, tmp_path / "stopped", [stop])
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_run_that_died_goes_on_from_its_last_checkpoint(make_trainer, make_config, tmp_path):
+    """No farewell: records and samples after the checkpoint are forgotten and made again."""
+    config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
+    train(make_trainer, config, tmp_path / "whole")
+    for event in make_trainer(config, tmp_path / "died").run():
+        if event.step == 11:
+            break
+    with (tmp_path / "died" / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 1')  # cut short
+    train(make_trainer, config, tmp_path / "died")
+    assert_same(tmp_path / "whole", tmp_path / "died")
+
+
+def test_a_run_that_died_between_its_two_checkpoints_goes_on(make_trainer, make_config, tmp_path, monkeypatch):
+    """``best`` may be newer than ``last``, never older than what the counters say."""
+    config = make_config(budget={"steps": 18}, sample_length=0)
+    train(make_trainer, config, tmp_path / "whole")
+    trainer = make_trainer(config, tmp_path / "died")
+    write, written = charlstm.training.trainer.save_checkpoint, []
+
+    def second_fails(path, tensors, header):
+        written.append(path.name)
+        if header["counters"]["step"] == 12 and len(written) == 1 + 2 + 2:
+            raise UserError("no space left")
+        write(path, tensors, header)
+
+    monkeypatch.setattr("charlstm.training.trainer.save_checkpoint", second_fails)
+    with pytest.raises(UserError, match="no space"):
+        list(trainer.run())
+    monkeypatch.undo()
+    counters = load_checkpoint(trainer.directory.last)[1]["counters"]
+    best = load_checkpoint(trainer.directory.best)[1]["counters"]
+    assert counters["step"] == 6
+    assert best["best_nats"] <= counters["best_nats"]
+    train(make_trainer, config, tmp_path / "died")
+    assert_same(tmp_path / "whole", tmp_path / "died")
+
+
+def test_a_longer_budget_goes_on_where_the_shorter_ended(make_trainer, make_config, tmp_path):
+    short, long = (make_config(budget={"steps": steps}, schedule="constant", sample_length=0) for steps in (18, STEPS))
+    train(make_trainer, long, tmp_path / "whole")
+    train(make_trainer, short, tmp_path / "longer")
+    steps = [e.step for e in train(make_trainer, long, tmp_path / "longer") if isinstance(e, Progress)]
+    assert steps == list(range(19, STEPS + 1))
+    ours, theirs = (
+        load_checkpoint(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "longer")
+    )
+    assert all(torch.equal(t, theirs[0][name]) for name, t in ours[0].items())
+
+
+def test_resuming_a_finished_run_changes_nothing(make_trainer, make_config, tmp_path):
+    config = make_config(budget={"steps": 12})
+    train(make_trainer, config, tmp_path / "run")
+    before = remains(tmp_path / "run")
+    events = train(make_trainer, config, tmp_path / "run")
+    assert [type(e).__name__ for e in events] == ["Ended"]
+    after = remains(tmp_path / "run")
+    assert before[1:] == after[1:]
+
+
+def test_two_runs_with_the_same_seed_are_identical_and_others_not(make_trainer, make_config, tmp_path):
+    model = {"dropout": 0.2, "num_layers": 2}
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        torch.manual_seed(len(name))
+        train(make_trainer, make_config(model, seed=seed), tmp_path / name)
+    assert_same(tmp_path / "a", tmp_path / "b")
+    a, c = remains(tmp_path / "a")[0], remains(tmp_path / "c")[0]
+    assert not any(torch.equal(a[name], c[name]) for name in a if name.startswith("last model"))
+
+
+@pytest.mark.parametrize("kind", ["locked", "elementwise"])
+def test_evaluating_and_sampling_change_nothing_of_the_training(make_trainer, make_config, tmp_path, kind):
+    model = {"dropout": 0.3, "dropout_kind": kind, "num_layers": 2}
+    budget = {"steps": 20}
+    often = make_config(model, evaluate_every=3, sample_length=30, budget=budget)
+    never = make_config(model, evaluate_every=1000, sample_length=0, budget=budget)
+    trainers = []
+    for name, config in (("often", often), ("never", never)):
+        trainer = make_trainer(config, tmp_path / name)
+        count = sum(isinstance(e, Evaluated) for e in trainer.run())
+        assert count == (7 if name == "often" else 1)
+        trainers.append(load_checkpoint(trainer.directory.last)[0])
+    assert trainers[0].keys() == trainers[1].keys()
+    for name, t in trainers[0].items():
+        assert torch.equal(t, trainers[1][name]), name
+
+
+def test_one_evaluation_and_sample_leave_every_tensor_alone(make_trainer, make_config):
+    trainer = make_trainer(make_config({"dropout": 0.3}))
+    next(e for e in trainer.run() if isinstance(e, Progress))
+    random, state = torch.get_rng_state(), [part.clone() for part in trainer.state]
+    weights = {name: t.clone() for name, t in trainer.model.state_dict().items()}
+    trainer._evaluate()
+    charlstm.load(trainer.directory.path)
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(state, trainer.state, strict=True))
+    assert any(part.any() for part in state)
+    assert all(torch.equal(t, weights[name]) for name, t in trainer.model.state_dict().items())
+    assert trainer.model.training
+
+
+# what may not change
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "split", "words"),
+    [
+        ({"hidden_size": 9}, {}, {}, ["model.hidden_size", "8", "9"]),
+        ({"cell": "gru"}, {}, {}, ["model.cell", "'lstm'", "'gru'"]),
+        ({"dropout": 0.5}, {}, {}, ["model.dropout", "0.0", "0.5"]),
+        ({}, {"seed": 2}, {}, ["training.seed", "1", "2"]),
+        ({}, {"batch_size": 3}, {}, ["training.batch_size", "4", "3"]),
+        ({}, {"sequence_length": 10}, {}, ["training.sequence_length", "20", "10"]),
+        ({}, {"optimizer": "sgd"}, {}, ["training.optimizer", "'adamw'", "'sgd'"]),
+        ({}, {"schedule": "constant"}, {}, ["training.schedule", "'cosine'", "'constant'"]),
+        ({}, {}, {"validation_fraction": 0.2}, ["corpus.validation_fraction", "0.1", "0.2"]),
+    ],
+    ids=str,
+)
+def test_resume_names_what_changed(make_trainer, make_config, tmp_path, model, training, split, words):
+    path = tmp_path / "run"
+    train(make_trainer, make_config(budget={"steps": 2}), path)
+    trainer = make_trainer(make_config(model, split, **training), path)
+    before = {name: t.clone() for name, t in trainer.model.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        trainer.resume()
+    field, old, new = words
+    assert f"{field} was {old}, is {new}" in str(caught.value)
+    assert str(caught.value).count(" was ") == 1
+    assert all(torch.equal(t, before[name]) for name, t in trainer.model.state_dict().items())
+
+
+def test_resume_refuses_another_text_and_takes_one_that_moved(make_trainer, make_config, tmp_path, text):
+    path = tmp_path / "run"
+    train(make_trainer, make_config(budget={"steps": 2}), path)
+    changed = tmp_path / "changed.txt"
+    changed.write_text(text[:-1] + "e", encoding="utf-8")
+    config = make_config(corpus={"source": str(changed)})
+    with pytest.raises(UserError, match="the corpus has changed"):
+        make_trainer(config, path, load_corpus(str(changed))).resume()
+    changed.write_text(text, encoding="utf-8")
+    assert make_trainer(config, path, load_corpus(str(changed))).resume() == []
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"budget": {"epochs": 3.0}},
+        {"evaluate_every": 2},
+        {"sample_length": 0},
+        {"early_stopping": 1},
+        {"learning_rate": 1e-4},
+        {"clip_grad_norm": None},
+    ],
+    ids=str,
+)
+def test_resume_takes_what_may_change(make_trainer, make_config, tmp_path, training):
+    train(make_trainer, make_config(budget={"steps": 2}), tmp_path / "run")
+    assert make_trainer(make_config(**training), tmp_path / "run").resume() == []
+
+
+def test_resume_says_what_differs(make_trainer, make_config, tmp_path, monkeypatch):
+    train(make_trainer, make_config(budget={"steps": 2}), tmp_path / "run")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    (difference,) = make_trainer(make_config(), tmp_path / "run").resume()
+    assert "threads was 1, is 3" in difference
+
+
+def test_resume_refuses_damage(make_trainer, make_config, tmp_path):
+    train(make_trainer, make_config(budget={"steps": 2}), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 4
+    last.write_bytes(content)
+    with pytest.raises(UserError, match="checksum"):
+        make_trainer(make_config(), tmp_path / "run").resume()

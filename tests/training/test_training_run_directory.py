@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from charlstm.config import load_config
+from charlstm.errors import UserError
+from charlstm.training.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_config) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "runs" / "x")
+    directory.create(make_config())
+    return directory
+
+
+def test_create_writes_the_resolved_configuration(run, make_config):
+    assert run.exists
+    assert load_config(run.config_file) == make_config() == run.config()
+
+
+def test_an_existing_run_is_not_touched(run, make_config):
+    run.append_sample(1, "text")
+    with pytest.raises(UserError, match=r"--resume.*--name NAME.*--overwrite"):
+        run.create(make_config())
+    assert run.samples_file.exists()
+    run.create(make_config(seed=2), overwrite=True)
+    assert not run.samples_file.exists()
+    assert run.config().training.seed == 2
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path, make_config, overwrite):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for name in ("photos", "file"):
+        with pytest.raises(UserError, match="is no run"):
+            RunDirectory(tmp_path / name).create(make_config(), overwrite)
+    assert (tmp_path / "photos" / "cat.jpg").exists()
+    (tmp_path / "empty").mkdir()
+    RunDirectory(tmp_path / "empty").create(make_config())
+
+
+def test_no_run(tmp_path):
+    assert not RunDirectory(tmp_path).exists
+    assert RunDirectory(tmp_path).metrics() == []
+    with pytest.raises(UserError, match=r"no config\.yaml"):
+        RunDirectory(tmp_path).config()
+
+
+def test_metrics_round_trip_without_a_torn_last_line(run):
+    records = [{"kind": "train", "step": k, "nats": 1 / 3} for k in range(1, 4)]
+    for record in records:
+        run.append_metrics(record)
+    assert run.metrics() == records
+    with run.metrics_file.open("a") as file:
+        file.write('{"kind": "train", "st')
+    assert run.metrics() == records
+    run.cut_metrics(2)
+    assert run.metrics() == records[:2]
+    run.append_metrics(records[2])
+    assert run.metrics() == records
+
+
+def test_finished_is_what_the_last_end_says(run):
+    assert not run.finished
+    for why, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
+        run.append_metrics({"kind": "end", "why": why, "step": 1})
+        assert run.finished is expected
+    run.cut_metrics(1)
+    assert not run.finished
+
+
+def test_samples_keep_every_character(run):
+    run.append_sample(3, "a\r\nb\x1b\u2028\udc80")
+    content = run.samples_file.read_bytes().decode("utf-8", "surrogatepass")
+    assert content == "===== step 3\na\r\nb\x1b\u2028\udc80\n\n"
+
+
+def test_a_full_disk_is_one_clear_message(run, monkeypatch, make_config):
+    def refuse(*_args, **_keywords):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for write in (lambda: run.append_metrics({}), lambda: run.append_sample(1, "x")):
+        with pytest.raises(UserError, match="No space left"):
+            write()
+    monkeypatch.undo()
+    before = run.config()
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        run.write_config(make_config(seed=9))
+    assert run.config() == before
+    with pytest.raises(UserError, match="No space left"):
+        RunDirectory(run.path.with_name("y")).create(make_config())
