@@ -131,7 +131,6 @@ def _report(ended: Ended, directory: RunDirectory) -> None:
             f"best held-out score: {ended.best_nats:.4f} nats, {ended.best_bits_per_character:.4f} bits per character, "
             f"at step {ended.best_step:,}"
         )
-        console.out(f"report: {_write_report(directory)}")
     console.out(f"run: {directory.path}")
     if ended.why in ("stopped", "diverged"):
         stopped = ended.why == "stopped"
@@ -139,6 +138,7 @@ def _report(ended: Ended, directory: RunDirectory) -> None:
         lower = "" if stopped else " --set training.learning_rate=LOWER"
         console.out(f"go on:  charlstm train {directory.path} --resume{lower}")
     else:
+        console.out(f"report: {_write_report(directory)}")
         console.out(f"next:   charlstm sample {directory.path} --length 400 --temperature 0.8")
         console.out(f"        charlstm evaluate {directory.path}")
 

@@ -160,8 +160,8 @@ class TrainingConfig(Section):
         "cosine",
         description="How the learning rate goes on after the warm-up. constant: as it is. cosine: down "
         "along a half cosine to the end of the budget (Loshchilov & Hutter 2017). step: times "
-        "gamma every step_size epochs. plateau: times gamma when patience evaluations bring "
-        "no improvement.",
+        "gamma every step_size epochs. plateau: times gamma when more than patience "
+        "evaluations in a row bring no improvement.",
     )
     warmup_steps: int = Field(
         100,
@@ -181,7 +181,8 @@ class TrainingConfig(Section):
     patience: int = Field(
         2,
         ge=0,
-        description="Evaluations without improvement before schedule: plateau reduces the learning rate.",
+        description="Evaluations in a row without improvement that schedule: plateau still bears; at the next one it "
+        "reduces the learning rate.",
     )
     clip_grad_norm: float | None = Field(
         1.0,

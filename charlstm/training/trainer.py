@@ -1,11 +1,10 @@
-"""Truncated back-propagation through time, with all that a run has to remember in one place."""
+"""Truncated back-propagation through time."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -21,46 +20,22 @@ from charlstm.generation import Sampling, generate
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus
 from charlstm.text.streams import IGNORE, Batch, Streams
-from charlstm.training.checkpoint import load_checkpoint, save_checkpoint, under
+from charlstm.training.advice import divergence_advice
+from charlstm.training.checkpoint import load_checkpoint, save_checkpoint
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
 from charlstm.training.hardware import keep_memory, resolve_device, resolve_precision
-from charlstm.training.optimisation import Schedule, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from charlstm.training.optimisation import Schedule, make_optimizer
+from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
+from charlstm.training.state import Counters, TrainingState
 
 RECORDS_PER_EVALUATION = 20
-MAY_CHANGE_ON_RESUME = {
-    "source",
-    "budget",
-    "learning_rate",
-    "clip_grad_norm",
-    "evaluate_every",
-    "sample_length",
-    "early_stopping",
-    "device",
-}
-
-
-@dataclass
-class Counters:
-    """Numbers that a run has to remember. ``sum_nats`` and ``sum_count`` cover the steps since the last record."""
-
-    step: int = 0
-    characters: int = 0
-    seconds: float = 0.0
-    sum_nats: float = 0.0
-    sum_count: int = 0
-    recorded_seconds: float = 0.0
-    recorded_characters: int = 0
-    best_nats: float | None = None
-    best_step: int | None = None
-    evaluations_without_improvement: int = 0
 
 
 class Trainer:
     """Trains one model on one corpus and keeps its run directory.
 
-    What has to survive a stop is here: model, optimiser, schedule, streams (with their place in the text), the
-    carried state, the counters, and torch's random state. Evaluation and sampling touch none of it.
+    What has to survive a stop is in ``state``; evaluation and sampling touch none of it.
     """
 
     def __init__(self, config: Config, corpus: Corpus, directory: RunDirectory) -> None:
@@ -72,16 +47,24 @@ class Trainer:
         torch.manual_seed(training.seed)
         size = corpus.vocabulary.size
         self.model = LanguageModel(config.model, size).to(self.device)
-        self.optimizer = make_optimizer(training, self.model)
-        self.schedule = Schedule(training)
         backward = self.model.direction == "backward"
         self.streams = Streams(
             corpus.split("train"), size, training.batch_size, training.sequence_length, reverse=backward
         )
-        self.state: State = self.model.initial_state(self.streams.batch_size)
         self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
-        self.counters = Counters()
+        self.state = TrainingState(
+            model=self.model,
+            optimizer=make_optimizer(training, self.model),
+            schedule=Schedule(training),
+            streams=self.streams,
+            carried=self.model.initial_state(self.streams.batch_size),
+        )
         self._stop = False
+
+    @property
+    def counters(self) -> Counters:
+        """The run's numbers so far."""
+        return self.state.counters
 
     def request_stop(self) -> None:
         """Save and end after the step in hand. Safe to call from a signal handler."""
@@ -130,22 +113,22 @@ class Trainer:
     def _step(self) -> Progress | Ended:
         start = time.perf_counter()
         training, counters = self.config.training, self.counters
-        rate = self.schedule.rate(counters.step, self.streams.progress, self.progress)
-        for group in self.optimizer.param_groups:
+        rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
+        for group in self.state.optimizer.param_groups:
             group["lr"] = rate
         batch = self.streams.next_batch()
         if batch.first_of_epoch:
-            self.state = tuple(torch.zeros_like(part) for part in self.state)
+            self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
         loss, state = self._loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         limit = training.clip_grad_norm or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         nats = float(loss.detach())
         if self._bad(nats) or not math.isfinite(norm):
-            return self._ended("diverged", self._advice(nats, norm))
-        self.optimizer.step()
-        self.state = tuple(part.detach() for part in state)
+            return self._ended("diverged", divergence_advice(training, counters.step, nats, norm))
+        self.state.optimizer.step()
+        self.state.carried = tuple(part.detach() for part in state)
         counters.step += 1
         counters.characters += batch.count
         counters.sum_nats += nats * batch.count
@@ -172,7 +155,7 @@ class Trainer:
         previous, targets = batch.previous.to(self.device), batch.targets.to(self.device)
         following = batch.following.to(self.device) if self.model.bidirectional else None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits, state = self.model(previous, self.state, following)
+            logits, state = self.model(previous, self.state.carried, following)
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE), state
 
     def _record(self, event: Progress) -> None:
@@ -198,12 +181,12 @@ class Trainer:
     def _evaluate(self) -> Evaluated | Ended:
         result, counters = self.score(), self.counters
         if self._bad(result.nats):
-            return self._ended("diverged", self._advice(result.nats))
+            return self._ended("diverged", divergence_advice(self.config.training, self.counters.step, result.nats))
         improved = counters.best_nats is None or result.nats < counters.best_nats
         if improved:
             counters.best_nats, counters.best_step = result.nats, counters.step
         counters.evaluations_without_improvement = 0 if improved else counters.evaluations_without_improvement + 1
-        self.schedule.evaluated(improved)
+        self.state.schedule.evaluated(improved)
         sample = self._sample()
         event = Evaluated(
             step=counters.step,
@@ -246,22 +229,6 @@ class Trainer:
         """Not a number, or so much worse than a guess (ln V) that the weights cannot be any good."""
         return not math.isfinite(nats) or nats > 3 * math.log(self.corpus.vocabulary.size) + 1
 
-    def _advice(self, nats: float, norm: float | None = None) -> str:
-        """What to do about a bad loss: of a step that was not applied (with its gradient), or held out."""
-        c, step = self.config.training, self.counters.step
-        clip = "off" if c.clip_grad_norm is None else f"{c.clip_grad_norm:g}"
-        what = (
-            f"the held-out loss went bad after step {step} ({nats:.4g} nats); that step was not saved"
-            if norm is None
-            else f"the loss went bad at step {step + 1} (loss {nats:.4g} nats, gradient norm {norm:.4g}); "
-            "that step was not applied"
-        )
-        return (
-            f"{what}. Most likely the learning rate is too high: "
-            f"try --set training.learning_rate={c.learning_rate / 3:.2g}, a longer warm-up "
-            f"(warmup_steps is {c.warmup_steps}) or clip_grad_norm 1 (now {clip})"
-        )
-
     def _ended(self, why: Why, advice: str = "") -> Ended:
         c = self.counters
         self.directory.append_metrics({"kind": "end", "why": why, "step": c.step, "seconds": c.seconds})
@@ -292,21 +259,12 @@ class Trainer:
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and ``best`` too if it is."""
-        tensors = {
-            **{f"model.{name}": t for name, t in self.model.state_dict().items()},
-            **{f"optimizer.{name}": t for name, t in optimizer_tensors(self.optimizer, self.model).items()},
-            **{f"state.{index}": part for index, part in enumerate(self.state)},
-            "random.cpu": torch.get_rng_state(),
-        }
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        tensors = self.state.tensors()
         header = {
             "config": self.config.model_dump(mode="json"),
             "vocabulary": self.corpus.vocabulary.to_json(),
             "corpus_digest": self.corpus.digest,
-            "counters": asdict(self.counters),
-            "schedule": self.schedule.state_dict(),
-            "streams": self.streams.state_dict(),
+            **self.state.numbers(),
             **self.facts(),
         }
         if best:  # first: whatever stops the second write is made up for by going on from the older ``last``
@@ -320,18 +278,12 @@ class Trainer:
         """
         tensors, header = load_checkpoint(self.directory.last)
         saved = parse_config(header["config"], str(self.directory.last))
-        self._refuse_changes(saved)
+        if changed := changed_settings(saved, self.config):
+            lines = "\n  ".join(changed)
+            raise UserError(f"{self.directory.path}: a run goes on with the settings it began with:\n  {lines}")
         if header["corpus_digest"] != self.corpus.digest:
             raise UserError(f"{self.directory.path}: the corpus has changed since this run began; it cannot go on")
-        self.model.load_state_dict(under("model", tensors))
-        load_optimizer_tensors(self.optimizer, self.model, under("optimizer", tensors))
-        self.state = tuple(part.to(self.device) for _, part in sorted(under("state", tensors).items()))
-        self.counters = Counters(**header["counters"])
-        self.schedule.load_state_dict(header["schedule"])
-        self.streams.load_state_dict(header["streams"])
-        torch.set_rng_state(tensors["random.cpu"])
-        if self.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.state.load(tensors, header)
         if self.config.training.precision == "auto":
             self.precision = header["precision"]
         self.directory.cut_metrics(self.counters.step)
@@ -341,16 +293,3 @@ class Trainer:
             for name in ("device", "threads", "versions")
             if header[name] != now[name]
         ]
-
-    def _refuse_changes(self, saved: Config) -> None:
-        old, new = saved.model_dump(), self.config.model_dump()
-        changed = [
-            f"{section}.{field} was {old[section][field]!r}, is {value!r}"
-            for section in ("corpus", "model", "training")
-            for field, value in new[section].items()
-            if field not in MAY_CHANGE_ON_RESUME
-            and old[section].get(field, value) != value  # an option that the old cell did not have: the cell says it
-        ]
-        if changed:
-            lines = "\n  ".join(changed)
-            raise UserError(f"{self.directory.path}: a run goes on with the settings it began with:\n  {lines}")

@@ -133,7 +133,7 @@ def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, n
     list(zip(range(1), (e for e in trainer.run() if hasattr(e, "gradient_norm")), strict=False))
     weights = sum(p.numel() * p.element_size() for p in trainer.model.parameters())
     assert parts["weights and gradients"] == 2 * weights
-    state = [t for s in trainer.optimizer.state.values() for t in s.values() if t.dim()]
+    state = [t for s in trainer.state.optimizer.state.values() for t in s.values() if t.dim()]
     assert parts["optimiser"] == sum(t.numel() * t.element_size() for t in state)
     seen = {}
 

@@ -106,7 +106,7 @@ def test_the_carried_state_matters_to_that_test(make_trainer, make_config, monke
     for event in again.run():
         if isinstance(event, Progress):
             forgotten.append(event.nats)
-            again.state = tuple(torch.zeros_like(part) for part in again.state)
+            again.state.carried = tuple(torch.zeros_like(part) for part in again.state.carried)
     assert carried[0] == forgotten[0]
     assert all(a != b for a, b in zip(carried[1:], forgotten[1:], strict=True))
 
@@ -125,7 +125,7 @@ def test_the_clipped_gradient_is_the_one_applied(make_trainer, make_config):
 
 def test_weight_decay_spares_vectors(make_trainer, make_config):
     config = make_config({"cell": "peephole", "front_end": "embedding", "embedding_size": 4}, weight_decay=0.1)
-    groups = make_trainer(config).optimizer.param_groups
+    groups = make_trainer(config).state.optimizer.param_groups
     decayed = {group["weight_decay"]: {p.dim() for p in group["params"]} for group in groups}
     assert decayed == {0.1: {2}, 0.0: {1}}
 
@@ -280,7 +280,7 @@ def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_train
         value, state = make_loss(batch)
         if trainer.counters.step == 6:
             before.update(copies(trainer))
-            before["optimizer"] = repr(trainer.optimizer.state_dict()["state"])
+            before["optimizer"] = repr(trainer.state.optimizer.state_dict()["state"])
             value = bad(trainer, value)
         return value, state
 
@@ -290,7 +290,7 @@ def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_train
     assert (ended.why, ended.step) == ("diverged", 6)
     assert "step 7" in ended.advice
     assert "learning_rate" in ended.advice
-    assert before.pop("optimizer") == repr(trainer.optimizer.state_dict()["state"])
+    assert before.pop("optimizer") == repr(trainer.state.optimizer.state_dict()["state"])
     assert same_tensors(before, copies(trainer))
     tensors, header = load_checkpoint(trainer.directory.last)
     assert header["counters"]["step"] == 4

@@ -199,12 +199,12 @@ def test_evaluating_and_sampling_change_nothing_of_the_training(make_trainer, ma
 def test_one_evaluation_and_sample_leave_every_tensor_alone(make_trainer, make_config):
     trainer = make_trainer(make_config({"dropout": 0.3}))
     next(e for e in trainer.run() if isinstance(e, Progress))
-    random, state = torch.get_rng_state(), [part.clone() for part in trainer.state]
+    random, state = torch.get_rng_state(), [part.clone() for part in trainer.state.carried]
     weights = {name: t.clone() for name, t in trainer.model.state_dict().items()}
     trainer._evaluate()
     charlstm.load(trainer.directory.path)
     assert torch.equal(random, torch.get_rng_state())
-    assert all(torch.equal(a, b) for a, b in zip(state, trainer.state, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(state, trainer.state.carried, strict=True))
     assert any(part.any() for part in state)
     assert all(torch.equal(t, weights[name]) for name, t in trainer.model.state_dict().items())
     assert trainer.model.training

@@ -1,0 +1,28 @@
+"""What may change between a run's beginning and its going on."""
+
+from __future__ import annotations
+
+from charlstm.config import Config
+
+MAY_CHANGE_ON_RESUME = {
+    "source",
+    "budget",
+    "learning_rate",
+    "clip_grad_norm",
+    "evaluate_every",
+    "sample_length",
+    "early_stopping",
+    "device",
+}
+
+
+def changed_settings(old: Config, new: Config) -> list[str]:
+    """One line for each setting that has changed and may not: corpus, model, and what shapes the training."""
+    before, now = old.model_dump(), new.model_dump()
+    return [
+        f"{section}.{field} was {before[section][field]!r}, is {value!r}"
+        for section in ("corpus", "model", "training")
+        for field, value in now[section].items()
+        if field not in MAY_CHANGE_ON_RESUME
+        and before[section].get(field, value) != value  # an option that the old cell did not have: the cell says it
+    ]
