@@ -61,7 +61,7 @@ def make_config(corpus_file: Path) -> MakeConfig:
     def make(model: dict[str, Any] | None = None, corpus: dict[str, Any] | None = None, **training: Any) -> Config:
         settings = {
             "corpus": {"source": str(corpus_file), **(corpus or {})},
-            "model": {"hidden_size": 8, **(model or {})},
+            "model": {"hidden_size": 8, "front_end": "one_hot", **(model or {})},
             "training": {
                 "batch_size": 4,
                 "sequence_length": 20,

@@ -113,7 +113,7 @@ def test_the_smallest_file_has_the_documented_defaults(write: Any) -> None:
     config = load_config(write("corpus: {source: python-stdlib}"))
     assert config.corpus.source == "python-stdlib"
     assert (config.model.cell, config.model.hidden_size, config.model.forget_bias) == ("lstm", 256, 1.0)
-    assert config.model.embedding_size is None
+    assert (config.model.front_end, config.model.embedding_size) == ("embedding", 64)
     assert (config.training.budget.epochs, config.training.budget.steps) == (10, None)
     assert config.training.learning_rate == 2e-3
 
@@ -578,7 +578,7 @@ def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) ->
         ("  rnn:\n    model.cell: rnn", "  rnn: 3", "x.yaml:12: arms.rnn: expected what the arm changes"),
         ("  rnn:\n", "  a/b:\n", "x.yaml:12: arms.a/b: '/' cannot be part of a name"),
         ("forget_bias: 2", "nonlinearity: relu\n  x: 2", "x.yaml:6: model.x: unknown field"),
-        ("forget_bias: 2", "embedding_size: 2", "x.yaml:5: model.embedding_size: has no effect in any arm"),
+        ("forget_bias: 2", "front_end: one_hot\n  embedding_size: 2", "x.yaml:6: model.embedding_size: has no"),
         ("seed: 7", "seed: 4294967295", "x.yaml:7: training.seed: expected whole number"),
         ("seeds: 2", "seeds: 0", "x.yaml:9: seeds: expected whole number >= 1"),
         ("seeds: 2", "match: size", 'x.yaml:9: match: expected parameters | width, found "size"'),

@@ -71,10 +71,10 @@ class ModelOptions(Section):
         "not compare with a one-way score.",
     )
     front_end: Literal["one_hot", "embedding"] = Field(
-        "one_hot",
-        description="How characters enter the first layer: one_hot, each has its own column of input "
-        "weights; embedding, a learnt vector of embedding_size numbers comes first (fewer "
-        "parameters for large vocabularies).",
+        "embedding",
+        description="How characters enter the first layer: embedding, as a learnt vector of embedding_size "
+        "numbers; one_hot, each has its own column of input weights. embedding learns faster and has fewer "
+        "parameters for large vocabularies.",
     )
     embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
         None,

@@ -30,7 +30,9 @@ class LanguageModel(nn.Module):
                      output after t-1 and the backward stack's output before t+1, so that neither has seen it
                      (Berglund et al. 2015). Its figure is a pseudo-likelihood, not a likelihood.
 
-    Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer.
+    Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. With one-hot input
+    the first layer's input weights start uniform in +-1, not +-1/sqrt(H): a one-hot vector has a single one, and so moves
+    the gates as much as H numbers of unit variance would.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
@@ -60,6 +62,10 @@ class LanguageModel(nn.Module):
         self.recurrent_backward = stack() if self.bidirectional else None
         self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
         nn.init.zeros_(self.head.bias)
+        if isinstance(self.front_end, OneHot):
+            for recurrent in (self.recurrent, self.recurrent_backward):
+                if recurrent is not None:
+                    nn.init.uniform_(recurrent.get_parameter("weight_ih_l0"), -1, 1)
 
     @property
     def bidirectional(self) -> bool:

@@ -148,7 +148,8 @@ def test_a_diverged_run(charlstm, config_file):
 
 
 def test_dry_run_trains_and_writes_nothing(charlstm, config_file, corpus):
-    found = charlstm("train", config_file, "--dry-run", "--set", "model.num_layers=2")
+    one_hot = ("--set", "model.front_end=one_hot")
+    found = charlstm("train", config_file, "--dry-run", *one_hot, "--set", "model.num_layers=2")
     assert found.code == 0
     assert [p.name for p in Path().iterdir()] == ["tiny.yaml"]
     assert "\x1b" not in found.out

@@ -84,7 +84,7 @@ def test_both_laws_hold_for_every_cell(fields):
 
 
 def test_a_bidirectional_model_joins_two_separate_stacks_at_the_top():
-    network = model(direction="bidirectional", num_layers=2).eval()
+    network = model(direction="bidirectional", num_layers=2, front_end="one_hot").eval()
     ids = text()
     previous, following = around(ids)
     state = tuple(torch.randn(2, B, 6).double() for _ in range(2))
