@@ -31,8 +31,8 @@ class LanguageModel(nn.Module):
                      (Berglund et al. 2015). Its figure is a pseudo-likelihood, not a likelihood.
 
     Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. With one-hot input
-    the first layer's input weights start uniform in +-1, not +-1/sqrt(H): a one-hot vector has a single one, and so moves
-    the gates as much as H numbers of unit variance would.
+    the first layer's input weights start uniform in +-1, not +-1/sqrt(H): a one-hot vector has a single one, and so
+    moves the gates as much as H numbers of unit variance would.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
