@@ -74,7 +74,7 @@ def _train_arms(path: Path, overrides: list[str], name: str | None, runs: Path, 
             continue
         trainer = trial.trainer()
         with stopping(trainer.request_stop) as received:
-            ended = follow(trainer.run(), prefix, samples=False)
+            ended = follow(trainer.run(), prefix, samples=False, unit=experiment.corpus.vocabulary.unit)
         if received.number is not None:  # also where it came too late for this run to be cut short
             console.out(f"{prefix}saved; the same command goes on from here")
             raise typer.Exit(received.exit_code)

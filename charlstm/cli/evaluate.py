@@ -43,7 +43,7 @@ def evaluate(
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{text}: cannot read it: {error}") from error
         result, what = loaded.score(content, "skip" if unknown == "skip" else "error"), str(text)
-    unit = "byte" if loaded.vocabulary.kind == "bytes" else "character"
+    unit = loaded.vocabulary.unit
     if json_:
         record = {
             "text": what,

@@ -9,15 +9,15 @@ from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
 
-def follow(events: Iterable[Event], prefix: str = "", samples: bool = True) -> Ended:
-    """Print the events as they come; returns the last one."""
+def follow(events: Iterable[Event], prefix: str = "", samples: bool = True, unit: str = "character") -> Ended:
+    """Print the events as they come; returns the last one. ``unit`` is what the model predicts one at a time."""
     ended: Ended | None = None
     with LiveLine(prefix) as line:
         for event in events:
             if isinstance(event, Progress):
-                line.update(event.fraction, lambda e=event: progress_text(e))  # type: ignore[misc]
+                line.update(event.fraction, lambda e=event: progress_text(e, unit))  # type: ignore[misc]
             elif isinstance(event, Evaluated):
-                line.line(prefix + evaluated_text(event))
+                line.line(prefix + evaluated_text(event, unit))
                 if samples and event.sample:
                     line.line("\n".join(f"    {part}" for part in visible(event.sample).split("\n")))
             elif isinstance(event, Notice):
@@ -28,17 +28,18 @@ def follow(events: Iterable[Event], prefix: str = "", samples: bool = True) -> E
     return ended
 
 
-def progress_text(e: Progress) -> str:
+def progress_text(e: Progress, unit: str) -> str:
+    short = unit.removesuffix("acter")
     return (
-        f"step {e.step:,} epoch {e.epoch:.2f}  loss {e.nats:.3f} nats, {e.bits_per_character:.3f} bits/char  "
-        f"{e.characters_per_second:,.0f} char/s  {duration(e.seconds_left)} left"
+        f"step {e.step:,} epoch {e.epoch:.2f}  loss {e.nats:.3f} nats, {e.bits_per_character:.3f} bits/{short}  "
+        f"{e.characters_per_second:,.0f} {short}/s  {duration(e.seconds_left)} left"
     )
 
 
-def evaluated_text(e: Evaluated) -> str:
+def evaluated_text(e: Evaluated, unit: str) -> str:
     kind = "pseudo-likelihood" if e.pseudo else "held out"
     mark = "  (best so far)" if e.improved else ""
     return (
-        f"step {e.step:,} epoch {e.epoch:.2f}  {kind} {e.nats:.4f} nats, {e.bits_per_character:.4f} bits per character"
+        f"step {e.step:,} epoch {e.epoch:.2f}  {kind} {e.nats:.4f} nats, {e.bits_per_character:.4f} bits per {unit}"
         f"{mark}"
     )

@@ -107,8 +107,8 @@ def _run(settings: Config, corpus: Corpus, directory: RunDirectory, resume: bool
     count = sum(trainer.model.parameter_counts().values())
     console.out(f"{count:,} parameters, {trainer.device.type}, {trainer.precision}, executor {used}")
     with stopping(trainer.request_stop) as received:
-        ended = follow(trainer.run())
-    _report(ended, directory)
+        ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
+    _report(ended, directory, trainer.model.bidirectional, corpus.vocabulary.unit)
     if ended.why == "diverged":
         console.error(ended.advice)
         raise typer.Exit(3)
@@ -116,20 +116,21 @@ def _run(settings: Config, corpus: Corpus, directory: RunDirectory, resume: bool
         raise typer.Exit(received.exit_code)
 
 
-def _report(ended: Ended, directory: RunDirectory) -> None:
+def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str) -> None:
     from charlstm import console
 
     speed = ended.characters / ended.seconds if ended.seconds else 0
     console.out(
-        f"{ended.step:,} steps, {ended.characters:,} characters in {console.duration(ended.seconds)} of training "
-        f"({speed:,.0f} characters per second)"
+        f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
+        f"({speed:,.0f} {unit}s per second)"
     )
     if ended.why == "early_stopping":
         console.out("stopped early: the held-out score did not improve any more")
+    kind = "pseudo-likelihood (each character given both sides)" if pseudo else "score"
     if ended.best_nats is not None:
         console.out(
-            f"best held-out score: {ended.best_nats:.4f} nats, {ended.best_bits_per_character:.4f} bits per character, "
-            f"at step {ended.best_step:,}"
+            f"best held-out {kind}: {ended.best_nats:.4f} nats, "
+            f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
     console.out(f"run: {directory.path}")
     if ended.why in ("stopped", "diverged"):
@@ -139,8 +140,10 @@ def _report(ended: Ended, directory: RunDirectory) -> None:
         console.out(f"go on:  charlstm train {directory.path} --resume{lower}")
     else:
         console.out(f"report: {_write_report(directory)}")
-        console.out(f"next:   charlstm sample {directory.path} --length 400 --temperature 0.8")
-        console.out(f"        charlstm evaluate {directory.path}")
+        following = ["evaluate"] if pseudo else ["sample", "evaluate"]
+        options = {"sample": " --length 400 --temperature 0.8"}
+        for command, start in zip(following, ("next:  ", "       "), strict=False):
+            console.out(f"{start} charlstm {command} {directory.path}{options.get(command, '')}")
 
 
 def _write_report(directory: RunDirectory) -> Path:

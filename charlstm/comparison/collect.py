@@ -75,7 +75,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         corpus=corpus_text(first.config),
         difference=differing([(label, run.config) for label, (_, run) in zip(labels, found, strict=True)]),
         match="" if len(found) == 1 else "runs as they were trained: budgets and sizes may differ",
-        unit="byte" if first.vocabulary.kind == "bytes" else "character",
+        unit=first.vocabulary.unit,
     )
 
 

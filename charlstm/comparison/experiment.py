@@ -127,7 +127,7 @@ class Experiment:
             difference=differing(configs),
             match=matched,
             notes=["Every arm read the same text in the same order."],
-            unit="byte" if self.corpus.vocabulary.kind == "bytes" else "character",
+            unit=self.corpus.vocabulary.unit,
         )
 
 

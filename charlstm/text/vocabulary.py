@@ -61,6 +61,11 @@ class Vocabulary:
         """V, the number of symbols."""
         return len(self.symbols)
 
+    @property
+    def unit(self) -> Literal["character", "byte"]:
+        """What one symbol is, for labels such as bits per character."""
+        return "byte" if self.kind == "bytes" else "character"
+
     def __len__(self) -> int:
         return len(self.symbols)
 
@@ -170,7 +175,7 @@ class Vocabulary:
             for code, place in list(firsts.items())[:SHOWN_UNKNOWN]
         ]
         more = f"; and {len(firsts) - len(shown)} more" if len(firsts) > len(shown) else ""
-        noun = "byte" if self.kind == "bytes" else "character"
+        noun = self.unit
         subject = f"1 {noun} is" if len(firsts) == 1 else f"{len(firsts)} distinct {noun}s are"
         return (
             f"{subject} not in the vocabulary of {self.size} (place as line:column): "

@@ -207,7 +207,7 @@ class Trainer:
                 "characters": counters.characters,
                 "seconds": counters.seconds,
                 "nats": event.nats,
-                "bits_per_character": event.bits_per_character,
+                f"bits_per_{self.corpus.vocabulary.unit}": event.bits_per_character,
                 "characters_scored": event.characters_scored,
                 "pseudo_likelihood": event.pseudo,
             }
