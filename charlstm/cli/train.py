@@ -44,6 +44,8 @@ def train(
     """
     from charlstm import console
     from charlstm.config import dump_yaml, load_config
+    from charlstm.errors import UserError
+    from charlstm.text.sources import absolute
     from charlstm.training.run_directory import RunDirectory
 
     overrides = list(set_ or [])
@@ -57,13 +59,15 @@ def train(
         settings = load_config(config, overrides)
         settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
         directory = RunDirectory(runs / str(settings.name))
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run and --overwrite deletes it: choose one")
+    place = settings.corpus.model_copy(update={"source": absolute(settings.corpus.source)})
+    settings = settings.model_copy(update={"corpus": place})
     if dry_run:
         console.out(dump_yaml(settings))
         _describe(settings, load(settings), directory)
         return
     if resume and not directory.exists:
-        from charlstm.errors import UserError
-
         raise UserError(f"{directory.path} is no run: there is nothing to resume. Leave out --resume to begin it")
     corpus = load(settings)
     console.out(corpus.describe())

@@ -87,7 +87,7 @@ def _text_of(run: LoadedRun) -> tuple[object, ...]:
 def corpus_text(config: Config) -> str:
     """The corpus and its split in words."""
     c = config.corpus
-    source = c.source if isinstance(c.source, str) else ", ".join(c.source)
+    source = ", ".join(Path(part).name for part in ([c.source] if isinstance(c.source, str) else c.source))
     test = f", test on the last {c.test_fraction:.0%}" if c.test_fraction else ""
     return f"{source}; held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
 

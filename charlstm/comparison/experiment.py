@@ -14,6 +14,7 @@ from charlstm.config import CompareConfig, Config, ModelConfig
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.text.sources import absolute
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
@@ -74,6 +75,7 @@ class Experiment:
             overwrite,
         )
         c = config.corpus
+        self._corpus_config = c.model_copy(update={"source": absolute(c.source)})
         self.corpus = load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
         self.models = {arm: config.arm_config(arm, 0).model for arm in config.arms}
         if config.match == "parameters":
@@ -103,7 +105,9 @@ class Experiment:
 
     def arm_config(self, arm: str, seed: int) -> Config:
         """What the arm is trained with, ``seed`` counted from 0."""
-        return self.config.arm_config(arm, seed).model_copy(update={"model": self.models[arm]})
+        return self.config.arm_config(arm, seed).model_copy(
+            update={"model": self.models[arm], "corpus": self._corpus_config}
+        )
 
     def trials(self) -> Iterator[Trial]:
         """All runs, seed by seed, so that a comparison that is stopped has something of every arm."""

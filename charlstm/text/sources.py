@@ -31,6 +31,13 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
     return [found for name in names for found in _resolve_one(name, cache, on_progress)]
 
 
+def absolute(source: str | Sequence[str]) -> str | list[str]:
+    """The same texts by absolute path, so that they are found from any folder; names of the catalogue stay names."""
+    if isinstance(source, str):
+        return source if source in catalogue_names() else str(Path(source).absolute())
+    return [str(absolute(part)) for part in source]
+
+
 def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[Source]:
     if name in catalogue_names():
         return [Source(name, fetch(name, cache, on_progress))]

@@ -106,3 +106,14 @@ def test_a_corpus_that_changed(charlstm, make_config, make_trainer, tmp_path, te
     found = charlstm("evaluate", tmp_path / "run")
     assert found.code == 2
     assert "changed" in found.err
+
+
+def test_a_run_finds_its_text_from_another_folder(charlstm, corpus_file, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (here / "own.txt").write_bytes(corpus_file.read_bytes())
+    (here / "c.yaml").write_text("corpus: {source: own.txt}\nmodel: {hidden_size: 4}\ntraining: {budget: {steps: 1}}\n")
+    assert charlstm("train", "c.yaml").code == 0
+    monkeypatch.chdir(tmp_path)
+    assert charlstm("evaluate", "here/runs/c").code == 0
