@@ -1,0 +1,29 @@
+"""What a short real training reaches: slow, and red when learning gets worse anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charlstm.config import load_config
+from charlstm.text.corpus import load_corpus
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.trainer import Trainer
+
+QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["lstm", "gru", "peephole", "coupled"])
+def test_quickstart_learns_python_in_600_steps(tmp_path, cell):
+    settings = [f"model.cell={cell}", "training.budget={steps: 600}", "training.evaluate_every=600"]
+    config = load_config(QUICKSTART, settings)
+    c = config.corpus
+    corpus = load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction, tmp_path / "cache")
+    directory = RunDirectory(tmp_path / "run")
+    directory.create(config)
+    trainer = Trainer(config, corpus, directory)
+    *_, ended = trainer.run()
+    assert ended.best_nats is not None
+    assert ended.best_nats < 1.70
