@@ -7,8 +7,6 @@ Exit codes: 0 done; 1 a bug (with a traceback); 2 wrong input: usage, configurat
 from __future__ import annotations
 
 import os
-import signal
-import sys
 
 import typer
 
@@ -39,16 +37,7 @@ def main() -> None:
     try:
         app()
     except UserError as problem:
-        _leave(str(problem), 2)
-    except KeyboardInterrupt:
-        _leave("interrupted", 128 + signal.SIGINT)
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        from charlstm.console import error
 
-
-def _leave(message: str, code: int) -> None:
-    from charlstm.console import error
-
-    error(message)
-    raise SystemExit(code)
+        error(str(problem))
+        raise SystemExit(2) from None

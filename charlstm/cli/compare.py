@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from charlstm.comparison.results import Comparison
 
 
 def compare(
@@ -53,7 +56,10 @@ def compare(
     console.out(f"report: {files[0]}")
 
 
-def _train_arms(path: Path, overrides: list[str], name: str | None, runs: Path, overwrite: bool):  # type: ignore[no-untyped-def]
+def _train_arms(
+    path: Path, overrides: list[str], name: str | None, runs: Path, overwrite: bool
+) -> tuple[Path, Comparison]:
+    """Train what is not trained yet; the comparison's folder and its result."""
     from charlstm import console
     from charlstm.cli.progress import follow
     from charlstm.cli.signals import stopping

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_serializer, f
 from charlstm.config.fields import find_section
 from charlstm.config.problems import Loc, Problem, as_one_error, near, nearest_prefix, problems_of
 from charlstm.config.schema import CONDITIONAL_OPTIONS, Config, ModelOptions, why_no_effect
-from charlstm.config.sections import CorpusConfig, Reads, RunName, Section, TrainingConfig, check_name
+from charlstm.config.sections import CorpusConfig, Reads, RunName, TrainingConfig, WholeFile, check_name
 from charlstm.errors import UserError
 
 _SHARED = {
@@ -22,7 +22,7 @@ _SHARED = {
 }
 
 
-class CompareConfig(Section):
+class CompareConfig(WholeFile):
     """Arms trained on the same text in the same order, each with the same seeds."""
 
     name: RunName | None = Field(
@@ -48,16 +48,6 @@ class CompareConfig(Section):
         description="The arms: a name, and what this arm changes, as dotted names (`model.cell: rnn`) or "
         "nested sections. An arm left empty is the shared settings as they are.",
     )
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_folder_name(cls, value: str | None) -> str | None:
-        return None if value is None else check_name(value)
-
-    @field_validator("corpus", "model", "training", mode="before")
-    @classmethod
-    def _empty_section(cls, value: object) -> object:
-        return {} if value is None else value
 
     @field_validator("arms", mode="before")
     @classmethod

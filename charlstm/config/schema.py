@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from charlstm.cells import CELLS
-from charlstm.config.sections import CorpusConfig, RunName, Section, TrainingConfig, check_name
+from charlstm.config.sections import CorpusConfig, RunName, Section, TrainingConfig, WholeFile
 
 CELL_OPTIONS: dict[str, frozenset[str]] = {
     base: frozenset().union(
@@ -149,7 +149,7 @@ class ModelConfig(ModelOptions):
         return {k: v for k, v in fields.items() if why_no_effect(k, self.cell, self.front_end) is None}
 
 
-class Config(Section):
+class Config(WholeFile):
     """One training run."""
 
     name: RunName | None = Field(
@@ -159,13 +159,3 @@ class Config(Section):
     corpus: CorpusConfig = Field(description="The text, and how it is split.")
     model: ModelConfig = Field(ModelConfig(), description="The network.")
     training: TrainingConfig = Field(TrainingConfig(), description="How the network learns.")
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_folder_name(cls, value: str | None) -> str | None:
-        return None if value is None else check_name(value)
-
-    @field_validator("corpus", "model", "training", mode="before")
-    @classmethod
-    def _empty_section(cls, value: object) -> object:
-        return {} if value is None else value

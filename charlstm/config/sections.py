@@ -35,6 +35,20 @@ def check_name(value: str) -> str:
     return value
 
 
+class WholeFile(Section):
+    """What the files of a run and of a comparison share: a name that a folder takes, and sections that may be empty."""
+
+    @field_validator("name", check_fields=False)
+    @classmethod
+    def _is_a_folder_name(cls, value: str | None) -> str | None:
+        return None if value is None else check_name(value)
+
+    @field_validator("corpus", "model", "training", mode="before", check_fields=False)
+    @classmethod
+    def _empty_section(cls, value: object) -> object:
+        return {} if value is None else value
+
+
 class CorpusConfig(Section):
     """The text, and how it is split. The splits are cut by position: training, then validation, then test."""
 

@@ -78,17 +78,18 @@ class LanguageModel(nn.Module):
 
     def read(self, previous: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Outputs of the forward stack, [T, B, H], after each of the characters ``previous``, and its last state."""
-        return self.recurrent(*self._front(previous, state))  # type: ignore[no-any-return]
+        return self._run(self.recurrent, previous, state)
 
     def read_backward(self, following: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text."""
         assert self.recurrent_backward is not None
-        y, last = self.recurrent_backward(*self._front(following.flip(0), state))
+        y, last = self._run(self.recurrent_backward, following.flip(0), state)
         return y.flip(0), last
 
-    def _front(self, ids: Tensor, state: State | None) -> tuple[Tensor, State | None, object]:
+    def _run(self, stack: RecurrentStack, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
         x, project = self.front_end(ids)
-        return x, state, project
+        y, last = stack(x, state, project)
+        return y, last
 
     def forward(
         self,
