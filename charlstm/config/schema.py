@@ -113,11 +113,12 @@ class ModelOptions(Section):
         description="The rnn's activation. relu starts the recurrent weights as the identity: the IRNN of "
         "Le et al. 2015. Only for rnn.",
     )
-    executor: Literal["auto", "reference", "sequence", "library"] = Field(
+    executor: Literal["auto", "reference", "sequence", "library", "native"] = Field(
         "auto",
         description="What runs the cell: auto, the fastest that can; reference, step by step with "
         "autograd, slow; sequence, charlstm's own for every cell; library, cuDNN or oneDNN "
-        "through torch. One that is asked for and cannot run the cell is an error.",
+        "through torch; native, C++ made from the cell's equations and compiled at first use, "
+        "for the CPU. One that is asked for and cannot run the cell is an error.",
     )
 
 

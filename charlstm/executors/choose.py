@@ -11,6 +11,7 @@ from charlstm.cells import Cell
 from charlstm.errors import UserError
 from charlstm.executors.base import Executor, Weights, product_dtype
 from charlstm.executors.library import Library
+from charlstm.executors.native import Native
 from charlstm.executors.reference import Reference
 from charlstm.executors.sequence import Sequence
 
@@ -18,7 +19,7 @@ from charlstm.executors.sequence import Sequence
 @cache
 def executors() -> dict[str, Executor]:
     """All executors by name."""
-    return {e.name: e for e in (Reference(), Sequence(), Library())}
+    return {e.name: e for e in (Reference(), Sequence(), Library(), Native())}
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,8 @@ class Choice:
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
     """The fastest executor that is willing, or the requested one.
 
-    On a GPU ``library`` (cuDNN) comes first. On the CPU it does for the LSTM in float32, where ``charlstm bench`` found
-    oneDNN 1.3 times as fast as ``sequence`` (1x512,64,64); elsewhere ``sequence`` was faster, and under bfloat16 oneDNN
-    would keep the cell state in bfloat16 too.
+    On a GPU ``library`` (cuDNN) comes first, on the CPU ``native``. Without a compiler the LSTM in float32 is faster on
+    ``library`` (oneDNN), the others on ``sequence``; under bfloat16 oneDNN would keep the cell state in bfloat16 too.
 
     Raises UserError if the requested one refuses or does not exist.
     """
@@ -50,7 +50,8 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
     device = weights.weight_hh.device.type
     low = product_dtype(weights) != weights.weight_hh.dtype
     library_first = device != "cpu" or (cell.torch == "LSTM" and not low)
-    order = ["library", "sequence", "reference"] if library_first else ["sequence", "library", "reference"]
+    order = ["library", "sequence"] if library_first else ["sequence", "library"]
+    order = [*order, "native", "reference"] if device != "cpu" else ["native", *order, "reference"]
     others: dict[str, str] = {}
     for place, name in enumerate(order):
         refusal = known[name].refuses(cell, weights, x)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
-from charlstm.model.stepper import Stepper
+from charlstm.model.stepper import Stepper, native_writer
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
-NOISE_BLOCK = 1 << 16  # random numbers drawn at a time
+CHANCES_BLOCK = 4096  # random numbers drawn at a time
+FIRST_BLOCK = 16  # characters written natively at a time at first
+BLOCK_SECONDS = 0.02  # written at a time: short enough for a reader who watches
 
 
 @dataclass(frozen=True)
@@ -86,29 +89,59 @@ def draw(
     The state is carried, so a character costs the same however long the text is. The same seed gives the same text, and
     no other random state is touched.
     """
-    stepper = Stepper(model, num_samples)
-    device = model.head.weight.device
-    generator = torch.Generator(device).manual_seed(seed)
-    logits = stepper(torch.full((num_samples,), model.vocabulary_size, device=device))
-    for character in prime:
-        logits = stepper(torch.full((num_samples,), character, device=device))
-    noise = _noise(generator, logits)
+    chances = Chances(seed, num_samples)
+    read = torch.tensor([model.vocabulary_size, *prime])[:, None].expand(-1, num_samples)
+    writer = native_writer(model, num_samples)
+    if writer is None:
+        yield from _draw_by_steps(Stepper(model, num_samples), read, sampling, chances)
+        return
+    count, unread = FIRST_BLOCK, iter((read,))
     while True:
-        if sampling.temperature == 0:
-            ids = logits.argmax(-1)
-        else:
-            # argmax(p / e), e exponential, draws from p: the Gumbel trick without logarithms
-            ids = (sampling.probabilities(logits) / next(noise)).argmax(-1)
+        start = time.perf_counter()
+        ids, chosen = writer.write(chances.take(count), next(unread, None), **asdict(sampling))
+        seconds = time.perf_counter() - start
+        yield from zip(ids.tolist(), chosen.tolist(), strict=True)
+        if seconds < BLOCK_SECONDS / 2:
+            count *= 2
+
+
+class Chances:
+    """Random numbers, uniform in [0, 1), one for each character of each text: how many are taken at once changes
+    none of them."""
+
+    def __init__(self, seed: int, num_samples: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._rows = max(1, CHANCES_BLOCK // num_samples)
+        self._left = torch.empty(0, num_samples, dtype=torch.float64)
+
+    def take(self, count: int) -> Tensor:
+        """The next ones: [count, B]."""
+        while len(self._left) < count:
+            size = (self._rows, self._left.shape[1])
+            more = torch.rand(size, dtype=torch.float64, generator=self._generator)
+            self._left = torch.cat([self._left, more])
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+
+def _draw_by_steps(
+    stepper: Stepper, read: Tensor, sampling: Sampling, chances: Chances
+) -> Iterator[tuple[list[int], list[float]]]:
+    for row in read:
+        logits = stepper(row.to(stepper.device))
+    while True:
+        ids = choose(logits, sampling, chances.take(1)[0])
         chosen = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
         yield ids.tolist(), chosen.tolist()
         logits = stepper(ids)
 
 
-def _noise(generator: torch.Generator, logits: Tensor) -> Iterator[Tensor]:
-    while True:
-        rows = max(1, NOISE_BLOCK // logits.numel())
-        block = torch.empty(rows, *logits.shape, device=logits.device).exponential_(generator=generator)
-        yield from block.clamp_(min=torch.finfo(block.dtype).tiny).unbind(0)
+def choose(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
+    """For each row of logits [B, V] the first id at which the sum of the probabilities exceeds its chance [B]."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    sums = sampling.probabilities(logits).double().cumsum(-1)
+    return (sums > chances.to(sums.device)[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)
 
 
 def write(

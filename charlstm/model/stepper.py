@@ -1,14 +1,48 @@
-"""A language model one character at a time: what sampling runs."""
+"""A language model one character at a time: what sampling runs, natively where it can."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.executors import State
+from charlstm.executors import State, Weights, executors
+from charlstm.executors.base import product_dtype
+from charlstm.executors.native import Writer
 from charlstm.executors.step import Step
 from charlstm.model.language_model import LanguageModel
+
+
+def native_writer(model: LanguageModel, batch_size: int = 1) -> Writer | None:
+    """The model as it is now, as a native writer of text; None where the executor asked for is another, or refuses.
+
+    Under ``torch.autocast`` its products are made in the autocast type.
+
+    Raises UserError for a bidirectional model, which has no next character.
+    """
+    stack, first = model.recurrent, _first_weights(model)
+    weights = [first, *(stack.weights(f"_l{layer}") for layer in range(1, stack.num_layers))]
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    if stack.executor not in ("auto", "native") or executors()["native"].refuses(stack.cell, first, ids):
+        return None
+    with torch.no_grad():
+        return Writer(stack.cell, weights, model.head.weight, model.head.bias, batch_size, product_dtype(first))
+
+
+@torch.no_grad()
+def _first_weights(model: LanguageModel) -> Weights:
+    """The weights of the first layer for one-hot vectors."""
+    if model.bidirectional:
+        raise UserError(
+            "a bidirectional model sees both sides of a character and cannot write on; "
+            "train with direction: forward (or backward) to sample"
+        )
+    weights = model.recurrent.weights()
+    everything = torch.arange(model.vocabulary_size, device=weights.weight_hh.device)
+    _, project = model.front_end(everything)
+    return weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
 
 
 class Stepper:
@@ -21,18 +55,12 @@ class Stepper:
 
     @torch.no_grad()
     def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
-        if model.bidirectional:
-            raise UserError(
-                "a bidirectional model sees both sides of a character and cannot write on; "
-                "train with direction: forward (or backward) to sample"
-            )
         stack = model.recurrent
-        weights = [stack.weights(f"_l{layer}") for layer in range(stack.num_layers)]
+        weights = [_first_weights(model), *(stack.weights(f"_l{layer}") for layer in range(1, stack.num_layers))]
         self._layers = [Step(stack.cell, w, batch_size) for w in weights]
-        everything = torch.arange(model.vocabulary_size, device=model.head.weight.device)
-        _, project = model.front_end(everything)
         first = weights[0].weight_ih
-        self._table = self._layers[0].table(first if project is None else project(first)).contiguous()
+        self.device = first.device
+        self._table = self._layers[0].table(first).contiguous()
         self._inputs = [(layer.bias(), w.weight_ih.t()) for layer, w in zip(self._layers[1:], weights[1:], strict=True)]
         self._head = (model.head.bias, model.head.weight.t())
         self._logits = first.new_empty(batch_size, model.vocabulary_size)

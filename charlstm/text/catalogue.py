@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from charlstm.cache import writable_folder, written_whole
 from charlstm.errors import UserError
 from charlstm.text import standard_library
-from charlstm.text.cache import writable_folder, written_whole
 from charlstm.text.reading import PIECE, Progress
 
 TIMEOUT_SECONDS = 30

@@ -13,8 +13,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.errors import UserError
-from charlstm.text.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.text.reading import Progress, Source, check_encoding, hash_sources, read_codes
 from charlstm.text.sources import resolve
 from charlstm.text.vocabulary import Kind, Vocabulary

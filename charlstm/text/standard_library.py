@@ -21,8 +21,8 @@ import platform
 import sysconfig
 from pathlib import Path
 
+from charlstm.cache import writable_folder, written_whole
 from charlstm.errors import UserError
-from charlstm.text.cache import writable_folder, written_whole
 
 NAME = "python-stdlib"
 LEFT_OUT_FOLDERS = frozenset(

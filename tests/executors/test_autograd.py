@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_laws import leaves, make, outputs_and_gradients
+from test_laws import kind, leaves, make, outputs_and_gradients
 
 from charlstm.cells import CELLS
 from charlstm.executors import executors
@@ -15,12 +15,13 @@ CASES = [
     for e in executors().values()
     if e.name != "library" or c.torch
 ]
-sequence = pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+OWN = [case for case in CASES if case.values[1].name in ("sequence", "native")]
+own = pytest.mark.parametrize(("cell", "executor"), OWN)
 
 
 @pytest.mark.parametrize(("cell", "executor"), CASES)
 def test_two_backward_passes_give_equal_gradients(cell, executor):
-    weights, x, state = make(cell, (5, 3, 7, 4))
+    weights, x, state = make(cell, (5, 3, 7, 4), dtype=kind(executor))
     y, new = executor.run(cell, weights, x, state)
     loss = (y * y).sum() + sum(s.exp().sum() for s in new)
     first = torch.autograd.grad(loss, leaves(weights, x, state), retain_graph=True)
@@ -36,13 +37,13 @@ def test_repeated_runs_are_equal_bit_by_bit(cell, executor, ids):
     assert all(map(torch.equal, first, second))
 
 
-@sequence
+@own
 @pytest.mark.parametrize("hide", [False, True], ids=["seen", "unseen"])
-def test_changing_the_output_in_place_is_an_error_not_a_wrong_gradient(cell, hide):
-    weights, x, state = make(cell, (4, 2, 5, 3))
+def test_changing_the_output_in_place_is_an_error_not_a_wrong_gradient(cell, executor, hide):
+    weights, x, state = make(cell, (4, 2, 5, 3), dtype=kind(executor))
 
     def double_and_differentiate() -> None:
-        y, new = executors()["sequence"].run(cell, weights, x, state)
+        y, new = executor.run(cell, weights, x, state)
         (y.detach() if hide else y).mul_(2)
         torch.autograd.grad(y.sum() + new[0].sum(), leaves(weights, x, state))
 
@@ -50,10 +51,10 @@ def test_changing_the_output_in_place_is_an_error_not_a_wrong_gradient(cell, hid
         double_and_differentiate()
 
 
-@sequence
-def test_changing_the_last_state_in_place_leaves_outputs_and_gradients_right(cell):
-    weights, x, state = make(cell, (4, 2, 5, 3))
-    y, new = executors()["sequence"].run(cell, weights, x, state)
+@own
+def test_changing_the_last_state_in_place_leaves_outputs_and_gradients_right(cell, executor):
+    weights, x, state = make(cell, (4, 2, 5, 3), dtype=kind(executor))
+    y, new = executor.run(cell, weights, x, state)
     before = y.detach().clone()
     for part in new:
         part.mul_(3)
@@ -65,27 +66,27 @@ def test_changing_the_last_state_in_place_leaves_outputs_and_gradients_right(cel
         torch.testing.assert_close(f, e)
 
 
-@sequence
-def test_changing_a_weight_before_backward_is_an_error(cell):
-    weights, x, state = make(cell, (4, 2, 5, 3))
-    y, _ = executors()["sequence"].run(cell, weights, x, state)
+@own
+def test_changing_a_weight_before_backward_is_an_error(cell, executor):
+    weights, x, state = make(cell, (4, 2, 5, 3), dtype=kind(executor))
+    y, _ = executor.run(cell, weights, x, state)
     with torch.no_grad():
         weights.weight_hh.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
 
 
-@sequence
+@own
 @pytest.mark.parametrize("frozen", ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "x", "state"])
-def test_a_frozen_leaf_gets_no_gradient_and_all_others_theirs(cell, frozen):
-    weights, x, state = make(cell, (4, 2, 5, 3))
-    y, _ = executors()["sequence"].run(cell, weights, x, state)
+def test_a_frozen_leaf_gets_no_gradient_and_all_others_theirs(cell, executor, frozen):
+    weights, x, state = make(cell, (4, 2, 5, 3), dtype=kind(executor))
+    y, _ = executor.run(cell, weights, x, state)
     all_leaves = leaves(weights, x, state)
     expected = dict(zip(map(id, all_leaves), torch.autograd.grad(y.sum(), all_leaves), strict=True))
     still = {"x": [x], "state": list(state)}.get(frozen) or [getattr(weights, frozen)]
     for t in still:
         t.requires_grad_(False)
-    executors()["sequence"].run(cell, weights, x, state)[0].sum().backward()
+    executor.run(cell, weights, x, state)[0].sum().backward()
     for t in all_leaves:
         if any(t is s for s in still):
             assert t.grad is None
@@ -93,9 +94,10 @@ def test_a_frozen_leaf_gets_no_gradient_and_all_others_theirs(cell, frozen):
             torch.testing.assert_close(t.grad, expected[id(t)])
 
 
-def test_no_second_derivative_is_an_error_not_a_wrong_one():
-    weights, x, state = make(CELLS["lstm"], (3, 2, 4, 3))
-    y, _ = executors()["sequence"].run(CELLS["lstm"], weights, x, state)
+@own
+def test_no_second_derivative_is_an_error_not_a_wrong_one(cell, executor):
+    weights, x, state = make(cell, (3, 2, 4, 3), dtype=kind(executor))
+    y, _ = executor.run(cell, weights, x, state)
     (gradient,) = torch.autograd.grad((y * y).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()

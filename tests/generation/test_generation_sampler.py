@@ -109,9 +109,9 @@ def test_texts_side_by_side_differ_and_are_each_a_text_of_the_model():
         np.testing.assert_allclose(s.log_probabilities, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_noise_goes_on_beyond_its_first_block(monkeypatch):
+def test_chances_go_on_beyond_their_first_block(monkeypatch):
     model = make_model()
-    monkeypatch.setattr(sampler, "NOISE_BLOCK", 3 * VOCABULARY.size)
+    monkeypatch.setattr(sampler, "CHANCES_BLOCK", 3)
     (s,) = generate(model, VOCABULARY, "", 100, Sampling(temperature=10.0), seed=1)
     assert len({s.text[k : k + 3] for k in range(0, 99, 3)}) > 20
 
@@ -172,7 +172,7 @@ def test_a_bidirectional_model_cannot_write_on():
 def test_every_character_is_read_once(monkeypatch, prime, length):
     calls, step = [], Stepper.__call__
     monkeypatch.setattr(Stepper, "__call__", lambda self, ids: (calls.append(len(ids)), step(self, ids))[1])
-    (s,) = generate(make_model(), VOCABULARY, prime, length)
+    (s,) = generate(make_model(executor="sequence"), VOCABULARY, prime, length)
     assert len(s.text) == length
     assert len(calls) <= len(prime) + length + 1
 
@@ -183,6 +183,7 @@ def test_every_character_is_read_once(monkeypatch, prime, length):
 class Fixed:
     """A stand-in for the stepper: the same logits whatever was read, and it notes what that was."""
 
+    device = torch.device("cpu")
     logits = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0])
 
     def __init__(self, model, batch_size=1):  # noqa: ARG002
@@ -194,6 +195,7 @@ class Fixed:
 
 def frequencies(monkeypatch, sampling, draws=400, width=100, seed=1):
     monkeypatch.setattr(sampler, "Stepper", Fixed)
+    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
     counts = torch.zeros(len(Fixed.logits))
     texts = sampler.draw(make_model(), [], sampling, seed, width)
     for _ in range(draws):
@@ -220,6 +222,7 @@ def test_frequencies_match_the_distribution(monkeypatch, sampling):
 def test_neighbours_are_independent(monkeypatch):
     """Of texts side by side and of characters one after the other."""
     monkeypatch.setattr(sampler, "Stepper", Fixed)
+    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
     texts = sampler.draw(make_model(), [], Sampling(), 1, 50)
     ids = torch.tensor([next(texts)[0] for _ in range(400)], dtype=torch.float64)
     for a, b in ((ids[1:], ids[:-1]), (ids[:, 1:], ids[:, :-1])):
@@ -320,6 +323,7 @@ class Script(Fixed):
 
 def test_until_ends_each_text_after_it_was_written(monkeypatch):
     monkeypatch.setattr(sampler, "Stepper", Script)
+    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
     order = "".join(VOCABULARY.symbols)
     assert order == "\n abcdefgh"
     samples = generate(make_model(), VOCABULARY, "", 100, num_samples=3, until="cd")
@@ -329,18 +333,21 @@ def test_until_ends_each_text_after_it_was_written(monkeypatch):
 
 def test_until_that_never_comes_ends_at_the_length(monkeypatch):
     monkeypatch.setattr(sampler, "Stepper", Script)
+    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
     (s,) = generate(make_model(), VOCABULARY, "", 25, until="dc")
     assert len(s.text) == 25
 
 
 def test_until_does_not_count_the_prime(monkeypatch):
     monkeypatch.setattr(sampler, "Stepper", Script)
+    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
     (s,) = generate(make_model(), VOCABULARY, "\n a", 100, until="ab")
     assert s.text == "bcdefgh\n ab"
 
 
 def test_until_of_a_backward_model_begins_the_text(monkeypatch):
     monkeypatch.setattr(sampler, "Stepper", Script)
+    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
     (s,) = generate(make_model(direction="backward"), VOCABULARY, "", 100, until="dc")
     assert s.text == "dcba \n"
 
@@ -354,6 +361,7 @@ def test_the_prime_is_read_in_order_after_no_character(monkeypatch):
             return super().__call__(ids)
 
     monkeypatch.setattr(sampler, "Stepper", Noting)
+    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
     generate(make_model(), VOCABULARY, "bad", 1, num_samples=2)
     expected = [VOCABULARY.size, *VOCABULARY.encode("bad").tolist()]
     assert seen[:4] == [[i, i] for i in expected]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import UserError
-from charlstm.text.cache import user_cache_folder, writable_folder, written_whole
+from charlstm.cache import user_cache_folder, writable_folder, written_whole
 
 
 def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

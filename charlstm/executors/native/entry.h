@@ -1,0 +1,44 @@
+// What Python calls. Follows the generated structures in the same file.
+
+extern "C" {
+
+void forward(const ForwardBuffers* b) { walk<Forward>(*b, false); }
+void backward(const BackwardBuffers* b) { walk<Backward>(*b, true); }
+
+// Weights [G N, K] as panels for W v or, the way back, for W^T v.
+void pack(const float* W, P* out, int64_t back, int64_t G, int64_t N, int64_t K, int64_t threads) {
+  if (back) pack_rows(W, out, G, N, K, threads);
+  else pack_columns(W, out, G, N, K, threads);
+}
+
+void sum_by_id(const P* D, const int64_t* ids, float* sums, int64_t N, int64_t C, int64_t threads) {
+  sum_rows(D, ids, sums, N, C, threads);
+}
+
+void write_text(const Writing* w) { write_along(*w); }
+
+// Whether torch makes these products here: a small one, against plain sums.
+int products_work() {
+  constexpr int64_t M = 3, K = 32;
+  alignas(64) P A[M * K], B[K * PANEL];
+  alignas(64) float C[M * PANEL];
+  for (int64_t i = 0; i < M * K; ++i) A[i] = narrow(static_cast<float>(i % 7 - 3), A);
+  for (int64_t k = 0; k < K; ++k)
+    for (int64_t n = 0; n < PANEL; ++n) B[packed(k, n, B)] = narrow(static_cast<float>((3 * k + n) % 5 - 2), B);
+  try {
+    product(M, K, A, K, B, false, C);
+    release(A);
+  } catch (...) {
+    return 0;
+  }
+  for (int64_t m = 0; m < M; ++m)
+    for (int64_t n = 0; n < PANEL; ++n) {
+      float sum = 0;
+      for (int64_t k = 0; k < K; ++k)
+        sum += static_cast<float>((m * K + k) % 7 - 3) * static_cast<float>((3 * k + n) % 5 - 2);
+      if (C[m * PANEL + n] != sum) return 0;
+    }
+  return 1;
+}
+
+}

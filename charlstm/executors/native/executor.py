@@ -1,0 +1,224 @@
+"""Whole sequences in one C++ call on the CPU, generated from a cell's equations and built at first use.
+
+The loop along time is C++; the input sides of all steps and the weight gradients are one product each, by torch. With
+products in bfloat16, states and sums stay in float32; y and what is kept for the way back are bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charlstm.cells import Cell
+from charlstm.executors.base import State, Weights, is_ids, product_dtype
+from charlstm.executors.buffers import joined_bias
+from charlstm.executors.cpp_code import backward_loop, forward_loop, operand_states, read_states
+from charlstm.executors.graph import trace
+from charlstm.executors.native.build import PRODUCT_TYPES, kernels
+from charlstm.executors.native.memory import PANEL, call, fit, gather, pack, padded_units, spread, sum_by_id
+from charlstm.executors.native.sharing import shared
+from charlstm.executors.schedule import runs, separate_gates
+
+
+class Native:
+    """Runs the kernels that :mod:`charlstm.executors.cpp_code` prints from the cell."""
+
+    name = "native"
+
+    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
+        if weights.weight_hh.device.type != "cpu":
+            return "it runs on the CPU"
+        for dtype, wanted in ((weights.weight_hh.dtype, (torch.float32,)), (product_dtype(weights), PRODUCT_TYPES)):
+            if dtype not in wanted:
+                return f"it has no {str(dtype).removeprefix('torch.')}"
+        found = kernels(cell, product_dtype(weights))
+        return found if isinstance(found, str) else None
+
+    def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+        dtype = product_dtype(weights)
+        fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
+        own = [weights.parameters[name] for name in cell.parameters]
+        leaves = (t for t in (x, *fixed, *own, *state) if t is not None)
+        training = torch.is_grad_enabled() and any(t.requires_grad for t in leaves)
+        apply: Callable[..., Any] = _Run.apply
+        with torch.autocast("cpu", enabled=False):
+            y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
+        return y, tuple(new)
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cell: Cell,
+        dtype: torch.dtype,
+        training: bool,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        *parameters_and_state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        own = dict(zip(cell.parameters, parameters_and_state, strict=False))
+        first = dict(zip(cell.state, parameters_and_state[len(own) :], strict=True))
+        loop, gates = forward_loop(cell), len(cell.gates)
+        steps, batch = x.shape[:2]
+        units = weight_hh.shape[1]
+        padded = padded_units(units)
+        parameters = {name: spread(p, len(cell.parameters[name])) for name, p in own.items()}
+        exact = {
+            s: weight_hh.new_empty(steps + 1 if training and s in read_states(cell) else 2, batch, padded)
+            for s in cell.state
+        }
+        low = {s: weight_hh.new_empty(steps + 1, batch, padded, dtype=dtype) for s in operand_states(cell)}
+        for s, part in first.items():
+            exact[s][0] = fit(part, padded)
+            if s in low:
+                low[s][0] = exact[s][0]
+        kept_steps = steps if training else 1
+        values = {name: weight_hh.new_empty(kept_steps, batch, padded, dtype=dtype) for name in loop.values.values()}
+        bias = joined_bias(cell, bias_ih, bias_hh)
+        none = weight_hh.new_zeros(gates * padded) if bias is None else weight_hh
+        buffers: dict[str, Tensor | int | None] = {
+            "T": steps,
+            "B": batch,
+            "H": padded,
+            "x": _input_rows(x, weight_ih, gates, dtype),
+            "ids": x.contiguous() if is_ids(x) else None,
+            "weights": pack(cell, weight_hh, gates, dtype),
+            "bias_x": none if bias is None else spread(bias, gates),
+            "bias_h": none if bias_hh is None else spread(bias_hh, gates),
+            "keep": -1 if training else 0,
+            "all_x": -1,
+            "all_l": -1,
+            **{f"s_{s}": stack for s, stack in exact.items()},
+            **{f"all_{s}": -1 if training and s in read_states(cell) else 1 for s in exact},
+            **{f"l_{s}": stack for s, stack in low.items()},
+            **values,
+            **{f"p_{name}": p for name, p in parameters.items()},
+        }
+        with shared((cell, dtype, "forward", batch, padded), batch, padded // PANEL, steps) as way:
+            call(cell, dtype, "forward", loop, {**buffers, **way._asdict()})
+        ctx.cell, ctx.dtype, ctx.names = cell, dtype, (tuple(exact), tuple(low), tuple(values))
+        ctx.save_for_backward(
+            x, weight_ih, weight_hh, *parameters.values(), *exact.values(), *low.values(), *values.values()
+        )
+        last = (
+            stack[steps if training and s in read_states(cell) else steps & 1, :, :units].clone()
+            for s, stack in exact.items()
+        )
+        return (low[cell.state[0]][1:, :, :units], *last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast("cpu", enabled=False):
+            return _backward(ctx, d_output, d_state)
+
+
+def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    cell: Cell = ctx.cell
+    dtype: torch.dtype = ctx.dtype
+    saved = iter(ctx.saved_tensors)
+    x, weight_ih, weight_hh = next(saved), next(saved), next(saved)
+    parameters, exact, low, values = (
+        {name: next(saved) for name in names} for names in (tuple(cell.parameters), *ctx.names)
+    )
+    gates, separate = len(cell.gates), separate_gates(cell)
+    steps, batch, units = d_output.shape
+    padded = padded_units(units)
+    d_output = fit(d_output, padded)
+    if d_output.stride(2) != 1:
+        d_output = d_output.contiguous()
+    d = weight_hh.new_empty(steps * batch, gates * padded, dtype=dtype)
+    e = weight_hh.new_empty(steps * batch, len(separate) * padded, dtype=dtype)
+    z = {name: weight_hh.new_zeros(len(letters), batch, padded) for name, letters in cell.parameters.items()}
+    g = {s: weight_hh.new_empty(2, batch, padded) for s in cell.state}
+    for s, part in zip(cell.state, d_state, strict=True):
+        g[s][steps & 1] = fit(part, padded)
+    buffers: dict[str, Tensor | int | None] = {
+        "T": steps,
+        "B": batch,
+        "H": padded,
+        "weights": pack(cell, weight_hh, gates, dtype, back=True),
+        "y": d_output,
+        "y_t": d_output.stride(0),
+        "y_b": d_output.stride(1),
+        **{f"s_{s}": stack for s, stack in exact.items()},
+        **{f"l_{s}": stack for s, stack in low.items()},
+        **values,
+        **{f"p_{name}": p for name, p in parameters.items()},
+        **{f"z_{name}": p for name, p in z.items()},
+        **{f"g_{s}": pair for s, pair in g.items()},
+        "d": d,
+        "e": e,
+    }
+    with shared((cell, dtype, "backward", batch, padded), batch, padded // PANEL, steps) as way:
+        call(cell, dtype, "backward", backward_loop(cell), {**buffers, **way._asdict()})
+
+    d_weight_ih, d_bias = _input_gradients(cell, x, d, weight_ih)
+    d_bias_hh = d_bias.clone()
+    if separate:
+        sums = gather(sum_by_id(cell, e, None, 1)[0], len(separate), units)
+        for k, part in zip(separate, sums.chunk(len(separate)), strict=True):
+            d_bias_hh[_rows(cell, k, units)] = part
+    d_weight_hh = torch.zeros_like(weight_hh)
+    for run, operand in _operands(cell):
+        letters, whole = (separate, e) if run[0] in separate else (cell.gates, d)
+        start = letters.index(run[0]) * padded
+        stack = low[operand][:steps] if operand in low else values[operand]
+        product = whole[:, start : start + len(run) * padded].t() @ stack.reshape(-1, padded)
+        d_weight_hh[_rows(cell, run, units)] = gather(product, len(run), units)[:, :units]
+    d_x = None
+    if ctx.needs_input_grad[3]:
+        d_x = (d @ spread(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype)
+    d_parameters = (part.sum(1)[:, :units].reshape(-1) for part in z.values())
+    d_first = (pair[0, :, :units] for pair in g.values())
+    biases = (b if needed else None for b, needed in zip((d_bias, d_bias_hh), ctx.needs_input_grad[6:8], strict=True))
+    return (None, None, None, d_x, d_weight_ih, d_weight_hh, *biases, *d_parameters, *d_first)
+
+
+def _rows(cell: Cell, run: str, units: int) -> slice:
+    start = cell.gates.index(run[0]) * units
+    return slice(start, start + len(run) * units)
+
+
+@cache
+def _operands(cell: Cell) -> list[tuple[str, str]]:
+    """For each run of neighbouring gates with the same operand: the run and where the operand's values are."""
+    values = forward_loop(cell).values
+    groups: dict[tuple[str, str], str] = {}
+    for n in trace(cell).products():
+        operand = n.args[0]
+        key = n.op, str(operand.label) if operand.op == "state" else values[operand]
+        groups[key] = groups.get(key, "") + n.label
+    return [(run, name) for (_, name), letters in groups.items() for run in runs(cell.gates, letters)]
+
+
+def _input_rows(x: Tensor, weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
+    """``W x`` of all steps, [T, B, G Hp], or for ids that of every symbol and of the zero vector, [I + 1, G Hp]."""
+    if is_ids(x):
+        columns = spread(weight_ih, gates).t()
+        table = weight_ih.new_zeros(columns.shape[0] + 1, columns.shape[1], dtype=dtype)
+        table[:-1] = columns
+        return table
+    weight = spread(weight_ih.to(dtype), gates)
+    return (x.to(dtype).flatten(0, 1) @ weight.t()).view(*x.shape[:2], -1)
+
+
+def _input_gradients(cell: Cell, x: Tensor, d: Tensor, weight_ih: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of W, [GH, I], and of its bias, [GH], from those of all input sides, d [TB, G Hp]."""
+    gates, size = len(cell.gates), weight_ih.shape[1]
+    units = weight_ih.shape[0] // gates
+    if is_ids(x):
+        table = sum_by_id(cell, d, x.contiguous(), size + 1)
+        return gather(table[:size].t(), gates, units), gather(table.sum(0), gates, units)
+    product = d.t() @ x.reshape(-1, size).to(d.dtype)
+    bias = sum_by_id(cell, d, None, 1)[0]
+    return gather(product, gates, units).to(weight_ih.dtype), gather(bias, gates, units)

@@ -1,0 +1,247 @@
+// What every generated kernel stands on: vectors of 16 floats, products, threads, and the walk along time.
+// Product operands are of type P: float, or bfloat16 held in a uint16_t. Units are padded to whole panels of PANEL.
+
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <atomic>
+#include <memory>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace c10 { struct BFloat16; }
+namespace at::native::cpublas {  // torch's own: C (+)= A B, with B packed; picks AMX, AVX-512 or AVX2 by itself
+void brgemm(int64_t M, int64_t N, int64_t K, int64_t lda, int64_t ldb, int64_t ldc, bool add,
+            const c10::BFloat16* A, const c10::BFloat16* B, float* C, bool is_vnni);
+void brgemm(int64_t M, int64_t N, int64_t K, int64_t lda, int64_t ldb, int64_t ldc, bool add,
+            const float* A, const float* B, float* C, bool is_vnni);
+void brgemm_release(bool is_vnni);
+}
+extern "C" {  // of the OpenMP runtime that torch uses
+void GOMP_parallel(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+int omp_get_thread_num(void);
+int omp_get_num_threads(void);
+}
+
+using bf16 = uint16_t;
+constexpr int64_t PANEL = 32;  // units of one tile
+constexpr int64_t ROWS = 64;   // rows of one tile, at most
+constexpr int64_t LANES = 16;
+
+typedef float V __attribute__((vector_size(64)));
+typedef uint32_t U __attribute__((vector_size(64)));
+typedef int32_t I __attribute__((vector_size(64)));
+typedef bf16 Half __attribute__((vector_size(32)));
+typedef float LooseV __attribute__((vector_size(64), aligned(4), may_alias));
+typedef bf16 LooseHalf __attribute__((vector_size(32), aligned(2), may_alias));
+
+static inline V load(const float* p) { return *reinterpret_cast<const LooseV*>(p); }
+static inline void store(float* p, V v) { *reinterpret_cast<LooseV*>(p) = v; }
+static inline V load(const bf16* p) {
+  const Half half = *reinterpret_cast<const LooseHalf*>(p);
+  return (V)(__builtin_convertvector(half, U) << 16);
+}
+static inline void store(bf16* p, V v) {
+#if defined(__AVX512BF16__)
+  const __m256bh half = _mm512_cvtneps_pbh((__m512)v);
+  std::memcpy(p, &half, sizeof half);
+#else
+  const U bits = (U)v;
+  const U even = bits + 0x7fff + ((bits >> 16) & 1);  // round to nearest, ties to even
+  const U quiet = (bits >> 16 | 0x40) << 16;
+  const U kept = (I)(v == v) ? even : quiet;
+  *reinterpret_cast<LooseHalf*>(p) = __builtin_convertvector(kept >> 16, Half);
+#endif
+}
+static inline V splat(float value) { return V{} + value; }
+
+static inline V reciprocal(V x) {  // for 1 <= x <= e^80
+#if defined(__AVX512F__)
+  const V y = (V)_mm512_rcp14_ps((__m512)x);
+  return y * (2.0f - x * y);
+#else
+  return 1.0f / x;
+#endif
+}
+
+// e^x for -80 <= x <= 80, to about 1e-7; further out, its value there; not a number stays so.
+static inline V exponential(V x) {
+  x = x < -80.0f ? splat(-80.0f) : x;
+  x = x > 80.0f ? splat(80.0f) : x;
+  const V shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+  const V shifted = x * 1.44269504f + shift;
+  const V n = shifted - shift;
+  const V r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+  V p = splat(1.0f / 720);
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const V power = (V)(((U)shifted - (U)shift + 127) << 23);
+  return p * power;
+}
+static inline V sigmoid(V x) { return reciprocal(1.0f + exponential(-x)); }
+static inline V hyperbolic_tangent(V x) {
+  // near zero the quotient would lose digits: x - x^3/3 + 2 x^5/15 - 17 x^7/315
+  const V e = exponential(-2.0f * x);
+  const V far = (1.0f - e) * reciprocal(1.0f + e);
+  const V s = x * x;
+  const V near = x * (1.0f + s * (-1.0f / 3 + s * (2.0f / 15 + s * (-17.0f / 315))));
+  return s < 0.01f ? near : far;
+}
+static inline V rectified(V x) { return x < 0.0f ? V{} : x; }
+static inline V sigmoid_backward(V g, V y) { return g * (1.0f - y) * y; }
+static inline V rectified_backward(V g, V y) { return y <= 0.0f ? V{} : g; }
+
+// C [M, PANEL] (+)= A [M, K] B, with B packed by pack_columns or pack_rows.
+static inline void product(int64_t M, int64_t K, const float* A, int64_t lda, const float* B, bool add, float* C) {
+  at::native::cpublas::brgemm(M, PANEL, K, lda, PANEL, PANEL, add, A, B, C, false);
+}
+static inline void product(int64_t M, int64_t K, const bf16* A, int64_t lda, const bf16* B, bool add, float* C) {
+  using T = c10::BFloat16;
+  at::native::cpublas::brgemm(M, PANEL, K, lda, PANEL, PANEL, add, reinterpret_cast<const T*>(A),
+                              reinterpret_cast<const T*>(B), C, true);
+}
+static inline void release(const float*) { at::native::cpublas::brgemm_release(false); }
+static inline void release(const bf16*) { at::native::cpublas::brgemm_release(true); }
+
+static inline float narrow(float v, const float*) { return v; }
+static inline bf16 narrow(float v, const bf16*) {
+  uint32_t bits;
+  std::memcpy(&bits, &v, sizeof bits);
+  if (v != v) return static_cast<bf16>(bits >> 16 | 0x40);
+  return static_cast<bf16>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+// Where element (k, n) of a packed [K, PANEL] stands: pairs of rows side by side for bfloat16.
+static inline int64_t packed(int64_t k, int64_t n, const float*) { return k * PANEL + n; }
+static inline int64_t packed(int64_t k, int64_t n, const bf16*) { return (k / 2 * PANEL + n) * 2 + k % 2; }
+
+class Barrier {
+ public:
+  void wait(int threads) {
+    if (threads == 1) return;
+    const unsigned now = turn_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
+      arrived_.store(0, std::memory_order_relaxed);
+      turn_.store(now + 1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; turn_.load(std::memory_order_acquire) == now;) {
+#if defined(__x86_64__)
+      _mm_pause();
+#endif
+      if (++spins > 20000) give_way();
+    }
+  }
+
+ private:
+  static void give_way();
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<unsigned> turn_{0};
+};
+extern "C" int sched_yield(void);
+inline void Barrier::give_way() { sched_yield(); }
+
+template <class Function>
+static void parallel(int64_t threads, Function function) {
+  GOMP_parallel([](void* data) { (*static_cast<Function*>(data))(omp_get_thread_num(), omp_get_num_threads()); },
+                &function, static_cast<unsigned>(threads), 0);
+}
+
+static inline int64_t padded(int64_t units) { return (units + PANEL - 1) / PANEL * PANEL; }
+static inline int64_t share(int64_t whole, int part, int parts) { return whole * part / parts; }
+
+// W [G N, K] as panels that make W v: [N/PANEL][G] packed [K, PANEL] with (k, n) = W[gate, unit n, k].
+template <class P>
+static void pack_columns(const float* W, P* out, int64_t G, int64_t N, int64_t K, int64_t threads) {
+  const int64_t wide = padded(N), deep = padded(K), blocks = wide / PANEL * G;
+  parallel(threads, [=](int id, int all) {
+    for (int64_t block = share(blocks, id, all); block < share(blocks, id + 1, all); ++block) {
+      const int64_t panel = block / G, gate = block % G;
+      P* to = out + block * deep * PANEL;
+      for (int64_t k0 = 0; k0 < deep; k0 += LANES)
+        for (int64_t n = 0; n < PANEL; ++n) {
+          const int64_t unit = panel * PANEL + n;
+          const float* row = W + (gate * N + unit) * K;
+          for (int64_t k = k0; k < k0 + LANES; ++k)
+            to[packed(k, n, to)] = narrow(unit < N && k < K ? row[k] : 0.0f, to);
+        }
+    }
+  });
+}
+
+// W [G N, K] as panels that make W^T v: [K/PANEL][G] packed [N, PANEL] with (k, n) = W[gate, unit k, n].
+template <class P>
+static void pack_rows(const float* W, P* out, int64_t G, int64_t N, int64_t K, int64_t threads) {
+  const int64_t deep = padded(N), blocks = padded(K) / PANEL * G;
+  parallel(threads, [=](int id, int all) {
+    for (int64_t block = share(blocks, id, all); block < share(blocks, id + 1, all); ++block) {
+      const int64_t panel = block / G, gate = block % G;
+      P* to = out + block * deep * PANEL;
+      for (int64_t k = 0; k < deep; ++k)
+        for (int64_t n = 0; n < PANEL; ++n) {
+          const int64_t column = panel * PANEL + n;
+          to[packed(k, n, to)] = narrow(k < N && column < K ? W[(gate * N + k) * K + column] : 0.0f, to);
+        }
+    }
+  });
+}
+
+// Sums of the rows of D [N, C] by id: sums [S, C] += D[n] at ids[n]; without ids, all into one row.
+template <class P>
+static void sum_rows(const P* D, const int64_t* ids, float* sums, int64_t N, int64_t C, int64_t threads) {
+  const int64_t strips = C / LANES;
+  parallel(threads, [=](int id, int all) {
+    const int64_t first = share(strips, id, all) * LANES, last = share(strips, id + 1, all) * LANES;
+    for (int64_t n = 0; n < N; ++n) {
+      float* to = sums + (ids ? ids[n] : 0) * C;
+      for (int64_t c = first; c < last; c += LANES) store(to + c, load(to + c) + load(D + n * C + c));
+    }
+  });
+}
+
+// Runs the stages of Loop along time. Work is shared by batch rows (no waiting) or by panels of units (the threads wait
+// for each other before every stage with a product). Both ways make the same numbers.
+template <class Loop, class Buffers>
+static void walk(const Buffers& b, bool back) {
+  auto barrier = std::make_unique<Barrier>();
+  Barrier* together = barrier.get();
+  parallel(b.threads, [&b, back, together](int id, int all) {
+    const int64_t panels = b.H / PANEL;
+    const bool by_rows = b.by_rows;
+    const int64_t row0 = by_rows ? share(b.B, id, all) : 0, row1 = by_rows ? share(b.B, id + 1, all) : b.B;
+    const int64_t panel0 = by_rows ? 0 : share(panels, id, all), panel1 = by_rows ? panels : share(panels, id + 1, all);
+    alignas(64) float sums[Loop::products * ROWS * PANEL + 1];
+    const auto tiles = [&](auto&& run) {
+      for (int64_t panel = panel0; panel < panel1; ++panel)
+        for (int64_t row = row0; row < row1; row += ROWS) run(panel, row, row1 - row < ROWS ? row1 - row : ROWS);
+    };
+    const auto gather = [&](int stage) {
+      if (!by_rows && Loop::waits(stage)) together->wait(all);
+    };
+    if (!back) {
+      for (int64_t t = 0; t < b.T; ++t)
+        for (int stage = 0; stage < Loop::stages; ++stage) {
+          gather(stage);
+          tiles([&](int64_t panel, int64_t row, int64_t rows) { Loop::run(stage, b, t, panel, row, rows, sums); });
+        }
+    } else {
+      // the last stage of a step and the first of the step before it share a tile while it is in the cache
+      constexpr int last = Loop::stages - 1;
+      tiles([&](int64_t panel, int64_t row, int64_t rows) { Loop::run(0, b, b.T - 1, panel, row, rows, sums); });
+      for (int64_t t = b.T - 1; t >= 0; --t)
+        for (int stage = last ? 1 : 0; stage <= last; ++stage) {
+          gather(stage);
+          tiles([&](int64_t panel, int64_t row, int64_t rows) {
+            if (stage) Loop::run(stage, b, t, panel, row, rows, sums);
+            if (stage == last && t > 0) Loop::run(0, b, t - 1, panel, row, rows, sums);
+          });
+        }
+    }
+    release(b.weights);
+  });
+}
