@@ -6,6 +6,7 @@ standard output is no terminal there are no escape codes and no live line.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Any, TextIO
 from charlstm.text.visible import visible
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines
+_live: list[Any] = []  # the bars of the live lines on the terminal
 
 
 def is_terminal() -> bool:
@@ -38,9 +40,26 @@ def out(text: str, end: str = "\n") -> None:
 
 
 def note(text: str) -> None:
-    """Print a remark to standard error."""
+    """Print a remark to standard error, above the live line if there is one."""
+    bar = _live[-1] if _live else None
+    if bar is not None:
+        bar.clear()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+    if bar is not None:
+        bar.refresh()
+
+
+def show_log() -> None:
+    """Print what charlstm's modules have to say meanwhile (``logging``, from level INFO) as notes."""
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    log = logging.getLogger("charlstm")
+    log.handlers = [Notes()]
+    log.setLevel(logging.INFO)
 
 
 def error(text: str) -> None:
@@ -118,12 +137,14 @@ class LiveLine:
                 leave=False,
                 mininterval=0.1,
             )
+            _live.append(self._bar)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            _live.remove(self._bar)
             self._bar.close()
 
     def update(self, fraction: float, text: Callable[[], str]) -> None:

@@ -10,6 +10,7 @@ import os
 
 import typer
 
+from charlstm import console
 from charlstm.cli import bench, compare, config, evaluate, sample, train
 from charlstm.errors import UserError
 
@@ -34,10 +35,9 @@ def main() -> None:
     # GNU OpenMP's threads spin for milliseconds by default where they wait; on a machine with other work to do that
     # halts training. It reads this when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    console.show_log()
     try:
         app()
     except UserError as problem:
-        from charlstm.console import error
-
-        error(str(problem))
+        console.error(str(problem))
         raise SystemExit(2) from None

@@ -17,14 +17,16 @@ from pathlib import Path
 
 import torch
 
-from charlstm.cache import user_cache_folder
+from charlstm.cache import user_cache_folder, written_whole
 from charlstm.cells import Cell
+from charlstm.errors import UserError
 from charlstm.executors.cpp_code import backward_loop, forward_loop
 
 LOG = logging.getLogger("charlstm")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 PRODUCT_TYPES = {torch.float32: "float", torch.bfloat16: "bf16"}
 TIME_LIMIT = 120.0  # seconds
+DIGEST = 32  # bytes of a SHA-256
 
 
 class BuildError(Exception):
@@ -35,9 +37,17 @@ class BuildError(Exception):
 def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     """The kernels of a cell with products in ``dtype``, built if need be; or why there are none."""
     try:
-        return _load(_built(cell, dtype), dtype)
+        path = _path(cell, dtype)
+        if not _whole(path):
+            _compile(cell, dtype, path)
+        library = ctypes.CDLL(str(path))
     except BuildError as reason:
         return str(reason)
+    except OSError as error:
+        return f"the kernels do not load: {error}"
+    if not library.products_work():
+        return f"torch makes no packed {_spelled(dtype)} products on this CPU"
+    return library
 
 
 def source(cell: Cell, dtype: torch.dtype) -> str:
@@ -55,20 +65,29 @@ def source(cell: Cell, dtype: torch.dtype) -> str:
     return "\n".join(parts)
 
 
-def _built(cell: Cell, dtype: torch.dtype) -> Path:
+def _path(cell: Cell, dtype: torch.dtype) -> Path:
+    """Where the kernels of this cell, machine, compiler and torch are kept."""
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
         raise BuildError(f"it is made for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
     if "avx2" not in _processor():
         raise BuildError("the CPU has no AVX2")
     compiler = _compiler()
-    text = source(cell, dtype)
-    identity = [text, *OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, _processor(), *_libraries()]
-    digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:20]
-    folder = user_cache_folder() / "kernels"
-    target = folder / f"{cell.name}-{PRODUCT_TYPES[dtype]}-{digest}.so"
-    if not target.exists():
-        _compile(compiler, text, target, f"{cell.name} ({str(dtype).removeprefix('torch.')})")
-    return target
+    facts = [*OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, _processor(), *_libraries()]
+    digest = hashlib.sha256("\0".join([source(cell, dtype), *facts]).encode()).hexdigest()[:20]
+    return user_cache_folder() / "kernels" / f"{cell.name}-{_spelled(dtype)}-{digest}.so"
+
+
+def _spelled(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _whole(path: Path) -> bool:
+    """Whether the library is there and ends in the digest of all before it."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return content[-DIGEST:] == hashlib.sha256(content[:-DIGEST]).digest()
 
 
 def _compiler() -> list[str]:
@@ -106,34 +125,26 @@ def _libraries() -> tuple[str, ...]:
     return (str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), openmp[0])
 
 
-def _compile(compiler: list[str], text: str, target: Path, what: str) -> None:
-    LOG.info("compiling native kernels for %s, once for this machine", what)
+def _compile(cell: Cell, dtype: torch.dtype, target: Path) -> None:
+    LOG.info("compiling native kernels for %s (%s), once for this machine", cell.name, _spelled(dtype))
     start = time.perf_counter()
+    compiler = _compiler()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
             made = Path(folder, "kernels.so")
-            Path(folder, "kernels.cpp").write_text(text, encoding="utf-8")
-            command = [*compiler, *OPTIONS, "kernels.cpp", "-o", made.name, *_libraries()]
+            Path(folder, "kernels.cpp").write_text(source(cell, dtype), encoding="utf-8")
+            command = [compiler[0], *OPTIONS, *compiler[1:], "kernels.cpp", "-o", made.name, *_libraries()]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
             if done.returncode != 0:
                 lines = done.stderr.splitlines()
                 first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
                 raise BuildError(f"the C++ compiler failed: {first.strip()[:200]}")
-            made.replace(target)
+            content = made.read_bytes()
+        with written_whole(target) as file:
+            file.write(content + hashlib.sha256(content).digest())
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"the C++ compiler took more than {TIME_LIMIT:.0f} s") from error
-    except OSError as error:
-        where = error.filename or target.parent
-        raise BuildError(f"the kernels could not be kept: {where}: {error.strerror or error}") from error
-    LOG.info("compiled in %.1f s", time.perf_counter() - start)
-
-
-def _load(path: Path, dtype: torch.dtype) -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise BuildError(f"the kernels do not load: {error}") from error
-    if not library.products_work():
-        raise BuildError(f"torch makes no packed {str(dtype).removeprefix('torch.')} products on this CPU")
-    return library
+    except (OSError, UserError) as error:
+        raise BuildError(f"the kernels could not be kept: {error}") from error
+    LOG.debug("compiled in %.1f s", time.perf_counter() - start)

@@ -134,7 +134,7 @@ class Barrier {
 #if defined(__x86_64__)
       _mm_pause();
 #endif
-      if (++spins > 20000) give_way();
+      if (++spins > 1000) give_way();
     }
   }
 

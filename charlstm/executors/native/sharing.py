@@ -55,7 +55,8 @@ def ways(rows: int, panels: int, threads: int) -> list[Way]:
 def shared(key: Hashable, rows: int, panels: int, steps: int = 1) -> Iterator[Way]:
     """How the loop of so many steps that runs in the block is to be shared.
 
-    The first calls with a key try all ways, later ones now and then another. All ways make the same numbers, so what is measured here decides nothing but speed.
+    The first calls with a key try all ways, later ones now and then another. All ways make the same numbers, so what
+    is measured here decides nothing but speed.
     """
     threads = torch.get_num_threads()
     record = _records.get((key, threads))

@@ -1,0 +1,377 @@
+"""What only the native executor has: compiled kernels, threads that share a loop, and whole texts in one call."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from test_laws import make, outputs_and_gradients
+
+from charlstm.cells import CELLS, Cell
+from charlstm.config import ModelConfig
+from charlstm.executors import choose, executors
+from charlstm.executors.native import build, sharing
+from charlstm.executors.native.sharing import Way, ways
+from charlstm.model import LanguageModel
+from charlstm.model.stepper import Stepper, native_writer
+
+NATIVE = executors()["native"]
+cells = pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+# rows, hidden units: one tile, several, tiles that are not full
+SHAPES = [(4, 70, 64, 5), (3, 5, 100, 4), (2, 1, 33, 3), (5, 129, 32, 2)]
+
+
+def forced(monkeypatch, way: Way) -> None:
+    @contextmanager
+    def shared(key, rows, panels, steps=1):
+        yield way
+
+    for module in ("executor", "writing"):
+        monkeypatch.setattr(f"charlstm.executors.native.{module}.shared", shared)
+
+
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@cells
+def test_however_the_work_is_shared_the_numbers_are_the_same(monkeypatch, cell, shape, low):
+    weights, x, state = make(cell, shape, dtype=torch.float32)
+    results = []
+    for way in (Way(1, True), Way(1, False), Way(2, True), Way(2, False), Way(5, True), Way(5, False)):
+        forced(monkeypatch, way)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            results.append(outputs_and_gradients(NATIVE, cell, weights, x, state))
+    for other in results[1:]:
+        assert all(map(torch.equal, other, results[0]))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@cells
+def test_large_and_odd_sizes_agree_with_reference(cell, shape):
+    weights, x, state = make(cell, shape, dtype=torch.float32)
+    with torch.no_grad():
+        weights.weight_hh.mul_(0.3)
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    for e, f in zip(expected, outputs_and_gradients(NATIVE, cell, weights, x, state), strict=True):
+        assert torch.linalg.norm(f - e) <= 3e-6 * torch.linalg.norm(e) + 1e-6
+
+
+@cells
+def test_without_gradients_outputs_are_the_same_and_little_is_kept(cell):
+    weights, x, state = make(cell, (50, 4, 32, 3), dtype=torch.float32)
+    expected, last = NATIVE.run(cell, weights, x, state)
+    sizes: list[int] = []
+
+    class Sizes(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                sizes.append(result.numel())
+            return result
+
+    with torch.no_grad(), Sizes():
+        found, end = NATIVE.run(cell, weights, x, state)
+    assert torch.equal(found, expected)
+    assert all(map(torch.equal, end, last))
+    assert sum(size >= 50 * 4 * 32 for size in sizes) <= 5  # the output, input sides and views of them
+
+
+@cells
+def test_what_is_not_a_number_stays_so(cell):
+    weights, x, state = make(cell, (3, 2, 32, 4), dtype=torch.float32)
+    state[0].data[0, 0] = math.nan
+    expected, _ = executors()["reference"].run(cell, weights, x, state)
+    found, _ = NATIVE.run(cell, weights, x, state)
+    assert expected.isnan().any()
+    assert torch.equal(found.isnan(), expected.isnan())
+
+
+@pytest.mark.parametrize("values", [(-1000.0, 1000.0), (-88.0, 88.0), (-1e-6, 1e-6)])
+@cells
+def test_extreme_inputs_agree_with_reference(cell, values):
+    weights, x, state = make(cell, (2, 2, 32, 4), dtype=torch.float32)
+    with torch.no_grad():
+        weights.bias_ih.copy_(torch.linspace(*values, len(weights.bias_ih)))
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    for e, f in zip(expected, outputs_and_gradients(NATIVE, cell, weights, x, state), strict=True):
+        torch.testing.assert_close(f, e, rtol=1e-4, atol=1e-5)
+
+
+# how the work is shared
+
+
+def test_ways_worth_trying():
+    assert ways(1, 1, 8) == [Way(1, True)]
+    assert ways(64, 8, 1) == [Way(1, True)]
+    assert ways(1, 8, 2) == [Way(1, True), Way(2, False)]
+    assert ways(64, 8, 2) == [Way(1, True), Way(2, True), Way(2, False)]
+
+
+def test_the_fastest_way_is_taken_and_another_one_when_the_load_changes(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    now, cost = [0.0], {Way(1, True): 3.0, Way(2, True): 2.0, Way(2, False): 1.0}
+    monkeypatch.setattr(sharing.time, "perf_counter", lambda: now[0])
+
+    def taken(calls: int) -> list[Way]:
+        found = []
+        for _ in range(calls):
+            with sharing.shared("test", 64, 8, 10) as way:
+                now[0] += 10 * cost[way]
+            found.append(way)
+        return found
+
+    first = taken(1 + 3 * sharing.TRIALS)
+    assert {first.count(way) for way in cost} <= {sharing.TRIALS, sharing.TRIALS + 1}
+    assert set(taken(80)) == {Way(2, False)}
+    cost[Way(2, False)] = 9.0
+    later = taken(30 * sharing.AGAIN)
+    assert later[-1] == Way(2, True)
+    assert later.count(Way(2, False)) < 50
+
+
+# kernels are built
+
+
+def fresh(monkeypatch, folder: Path) -> None:
+    monkeypatch.setenv("CHARLSTM_CACHE", str(folder))
+    build.kernels.cache_clear()
+
+
+@pytest.fixture
+def _forget():
+    yield
+    build.kernels.cache_clear()
+
+
+def refusal(name: str = "rnn") -> str | None:
+    weights, x, _ = make(CELLS[name], (2, 2, 3, 4), dtype=torch.float32)
+    found = choose("auto", CELLS[name], weights, x)
+    assert (found.executor.name == "native") == ("native" not in found.others)
+    if found.executor.name != "native":
+        assert found.executor.name == "sequence"
+    return found.others.get("native")
+
+
+@pytest.mark.usefixtures("_forget")
+def test_kernels_are_built_once_and_a_line_says_so(monkeypatch, tmp_path, caplog):
+    fresh(monkeypatch, tmp_path)
+    with caplog.at_level("INFO", "charlstm"):
+        assert refusal() is None
+        fresh(monkeypatch, tmp_path)
+        assert refusal() is None
+    assert [r.getMessage() for r in caplog.records] == [
+        "compiling native kernels for rnn (float32), once for this machine"
+    ]
+    assert [p.suffix for p in (tmp_path / "kernels").iterdir()] == [".so"]
+
+
+@pytest.mark.usefixtures("_forget")
+def test_without_a_compiler_sequence_takes_over_and_says_why(monkeypatch, tmp_path):
+    fresh(monkeypatch, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert "no C++ compiler" in (refusal() or "")
+
+
+@pytest.mark.usefixtures("_forget")
+def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
+    fresh(monkeypatch, tmp_path)
+    program = tmp_path / "broken"
+    program.write_text("#!/bin/sh\necho 'kernels.cpp:1: error: out of ideas' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CXX", str(program))
+    assert refusal() == "the C++ compiler failed: kernels.cpp:1: error: out of ideas"
+    assert list((tmp_path / "kernels").iterdir()) == []
+
+
+@pytest.mark.usefixtures("_forget")
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    fresh(monkeypatch, blocked)
+    assert str(blocked) in (refusal() or "")
+
+
+@pytest.mark.usefixtures("_forget")
+def test_a_damaged_library_is_built_again(monkeypatch, tmp_path):
+    fresh(monkeypatch, tmp_path / "one")
+    assert refusal() is None
+    (made,) = (tmp_path / "one" / "kernels").iterdir()
+    damaged = tmp_path / "two" / "kernels" / made.name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(made.read_bytes()[:1000])
+    fresh(monkeypatch, tmp_path / "two")
+    assert refusal() is None
+    assert damaged.stat().st_size == made.stat().st_size
+
+
+def test_another_system_or_processor_is_refused(monkeypatch, tmp_path):
+    weights, x, _ = make(CELLS["rnn"], (2, 2, 3, 4), dtype=torch.float32)
+    for name, value, reason in (("machine", "aarch64", "x86-64"), ("system", "Windows", "Linux")):
+        with monkeypatch.context() as patch:
+            fresh(patch, tmp_path)
+            patch.setattr(build.platform, name, lambda value=value: value)
+            assert reason in (NATIVE.refuses(CELLS["rnn"], weights, x) or "")
+    build.kernels.cache_clear()
+
+
+def test_what_it_cannot_compute_is_refused_without_a_compiler_run():
+    weights, x, _ = make(CELLS["rnn"], (2, 2, 3, 4))
+    assert NATIVE.refuses(CELLS["rnn"], weights, x) == "it has no float64"
+    weights, x, _ = make(CELLS["rnn"], (2, 2, 3, 4), dtype=torch.float32)
+    with torch.autocast("cpu", torch.float16):
+        assert NATIVE.refuses(CELLS["rnn"], weights, x) == "it has no float16"
+
+
+def test_two_processes_may_build_at_once(tmp_path):
+    code = (
+        "import torch; from charlstm.cells import CELLS; from charlstm.executors.native.build import kernels;"
+        "found = kernels(CELLS['coupled'], torch.float32); assert not isinstance(found, str), found"
+    )
+    environment = {**os.environ, "CHARLSTM_CACHE": str(tmp_path)}
+    running = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    assert [p.wait() for p in running] == [0, 0]
+    assert len(list((tmp_path / "kernels").iterdir())) == 1
+
+
+def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp_path):
+    """bfloat16 rounding in plain integer arithmetic, for compilers or processors without the instruction."""
+    program = tmp_path / "rounding.cpp"
+    header = Path(build.__file__).parent / "runtime.h"
+    program.write_text(
+        f'#include "{header}"\n'
+        'extern "C" void round_all(const float* from, bf16* to, long n) {\n'
+        "  for (long i = 0; i < n; i += LANES) store(to + i, load(from + i)); }\n"
+        'extern "C" void round_each(const float* from, bf16* to, long n) {\n'
+        "  for (long i = 0; i < n; ++i) to[i] = narrow(from[i], to); }\n"
+    )
+    compiler = shutil.which("c++")
+    made = tmp_path / "rounding.so"
+    subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", made], check=True)
+    import ctypes
+
+    library = ctypes.CDLL(str(made), mode=os.RTLD_LAZY)
+    bits = torch.randint(-(2**31), 2**31, (1 << 16,), generator=torch.Generator().manual_seed(1)).to(torch.int32)
+    special = torch.tensor([0.0, -0.0, 1.0, math.inf, -math.inf, math.nan, 1.00390625, 1.01171875] * 2)
+    values = torch.cat([bits.view(torch.float32), special])
+    for function in (library.round_all, library.round_each):
+        out = torch.empty(len(values), dtype=torch.bfloat16)
+        function(ctypes.c_void_p(values.data_ptr()), ctypes.c_void_p(out.data_ptr()), ctypes.c_long(len(values)))
+        expected = values.to(torch.bfloat16)
+        finite = ~expected.isnan()
+        assert torch.equal(out[finite], expected[finite])
+        assert out[~finite].isnan().all()
+
+
+# texts
+
+
+def model_of(cell: Cell, layers: int, hidden: int, vocabulary: int = 11, **options) -> LanguageModel:
+    torch.manual_seed(3)
+    form = {"cell": cell.base, **cell.options, "hidden_size": hidden, "num_layers": layers, **options}
+    model = LanguageModel(ModelConfig.model_validate(form), vocabulary)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.5)
+    return model.eval()
+
+
+@pytest.mark.parametrize(("layers", "hidden", "batch"), [(1, 40, 1), (2, 7, 3), (3, 64, 70)])
+@cells
+@torch.no_grad()
+def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, layers, hidden, batch):
+    model = model_of(cell, layers, hidden, front_end="embedding", embedding_size=5)
+    generator = torch.Generator().manual_seed(1)
+    read = torch.randint(12, (4, batch), generator=generator)
+    chances = torch.rand(15, batch, dtype=torch.float64, generator=generator)
+    texts = []
+    for way in (Way(1, True), Way(2, True), Way(2, False)):
+        forced(monkeypatch, way)
+        writer = native_writer(model, batch)
+        first, p = writer.write(chances[:10], read)
+        more, q = writer.write(chances[10:])
+        texts.append((torch.cat([first, more]), torch.cat([p, q])))
+    assert all(torch.equal(a, b) for t in texts[1:] for a, b in zip(t, texts[0], strict=True))
+    written, log_p = texts[0]
+    logits, state = model(torch.cat([read, written])[:-1])
+    expected = logits[3:].log_softmax(-1)
+    torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(writer.logits, logits[-1], rtol=1e-4, atol=1e-5)
+    for found, part in zip(writer.state, state, strict=True):
+        torch.testing.assert_close(found, part, rtol=1e-4, atol=1e-5)
+    sums = expected.double().exp().cumsum(-1)
+    chance = chances[..., None]
+    first_above = (sums > chance).int().argmax(-1)
+    near = (sums - chance).abs().amin(-1) < 1e-5
+    assert torch.equal(written[~near], first_above[~near])
+
+
+@torch.no_grad()
+def test_a_text_goes_on_from_a_given_state():
+    model = model_of(CELLS["lstm"], 2, 20)
+    chances = torch.rand(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    whole = native_writer(model, 2)
+    start = torch.tensor([[1, 2], [3, 4]])
+    expected, _ = whole.write(chances, start)
+    _, state = model(start[:1])
+    part = native_writer(model, 2)
+    part.state = state
+    found, _ = part.write(chances, start[1:])
+    assert torch.equal(found, expected)
+
+
+def test_the_native_writer_writes_what_single_steps_write():
+    from charlstm.generation.sampler import Sampling, draw
+
+    for options in ({}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"temperature": 0.0}):
+        texts = []
+        for executor in ("native", "sequence"):
+            model = model_of(CELLS["gru"], 2, 33, 40, executor=executor)
+            assert (native_writer(model) is None) == (executor == "sequence")
+            drawn = draw(model, [5, 6], Sampling(**options), 1, 3)
+            texts.append([next(drawn) for _ in range(60)])
+        assert [ids for ids, _ in texts[0]] == [ids for ids, _ in texts[1]]
+        for (_, a), (_, b) in zip(*texts, strict=True):
+            torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=1e-4, atol=1e-4)
+
+
+def test_under_autocast_products_are_rounded_and_probabilities_stay_near():
+    model = model_of(CELLS["lstm"], 1, 64)
+    chances = torch.rand(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    read = torch.zeros(1, 4, dtype=torch.int64)
+    exact = native_writer(model, 4)
+    exact.write(chances[:1], read)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = native_writer(model, 4)
+    low.write(chances[:1], read)
+    assert not torch.equal(exact.logits, low.logits)
+    torch.testing.assert_close(exact.logits, low.logits, rtol=0.05, atol=0.05)
+
+
+def test_two_writers_in_two_threads_do_not_meet():
+    model = model_of(CELLS["lstm"], 1, 64)
+    chances = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    read = torch.zeros(1, 2, dtype=torch.int64)
+    expected, _ = native_writer(model, 2).write(chances, read)
+    found: list[torch.Tensor] = []
+    running = [
+        threading.Thread(target=lambda: found.append(native_writer(model, 2).write(chances, read)[0])) for _ in range(3)
+    ]
+    for t in running:
+        t.start()
+    for t in running:
+        t.join()
+    assert all(torch.equal(f, expected) for f in found)
+
+
+def test_a_model_that_is_not_for_the_writer_gets_none():
+    assert native_writer(model_of(CELLS["lstm"], 1, 8, executor="library")) is None
+    assert native_writer(model_of(CELLS["lstm"], 1, 8).double()) is None
+    assert Stepper(model_of(CELLS["lstm"], 1, 8).double()).device.type == "cpu"
