@@ -2,62 +2,229 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from charlstm.benchmark import Result
+    from charlstm.benchmark import Measurement, Progress
+
+LEAST_BAR, LONGEST_BAR = 8, 24
+EIGHTHS = " ▏▎▍▌▋▊▉"
+NONE = "–"
+RATIO = "to\nnn.LSTM\n"
+WORK, PEAK, SPREAD, BARS = "per\nmulti-\nply-add", "of\npeak", "spread", ""
+FIRST_TO_GO = (WORK, PEAK, RATIO + "bfloat16", SPREAD)
+LEGEND = """\
+Ratios are the result; char/s are this machine's. Bars: the ratio to nn.LSTM float32.
+spread: highest less lowest round, over the median.
+of peak: multiply-adds that a character asks of its cell, per second, over those
+of torch.mm in the same precision, measured in the same rounds.
+per multiply-add: the same over our LSTM's, its fastest executor in this precision."""
 
 
 def bench(
     size: Annotated[
-        list[str] | None, typer.Option(help="LAYERSxUNITS,BATCH,STEPS; may be repeated.", show_default="1x512,64,64")
+        list[str] | None,
+        typer.Option(
+            help="LAYERSxUNITS,BATCH,STEPS; may be repeated.", show_default="1x256,32,64 2x512,64,100 1x1024,32,128"
+        ),
     ] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Only this cell; may be repeated.", show_default="all")] = None,
+    executor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train only with this executor, or torch.nn; may be repeated.", show_default="all but reference"
+        ),
+    ] = None,
     precision: Annotated[
         list[str] | None, typer.Option(help="float32 or bfloat16; may be repeated.", show_default="both")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of every contender; the median counts.")] = 5,
+    training: Annotated[bool, typer.Option("--training", help="Measure training only.")] = False,
     sampling: Annotated[
-        bool, typer.Option("--sampling", help="Measure sampling, one character at a time, instead of training.")
+        bool,
+        typer.Option("--sampling", help="Measure sampling only, one character at a time."),
     ] = False,
+    texts: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Texts that are sampled side by side; may be repeated.", show_default="1 and 64"),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One small size, three cells, as many rounds as fit: less than a minute.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the ratios as a bar chart.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure speed on the CPU: every cell and executor against torch.nn, by turns in one process.
 
-    Ratios are to torch.nn.LSTM in float32 of the same size. Let nothing else run meanwhile.
+    Ratios are to torch.nn.LSTM of the same size in a plain loop. All sizes together take many minutes, --quick less
+    than one. Let nothing else run meanwhile. Columns for which a narrow terminal has no room are in the JSON.
     """
     import json
-    from dataclasses import asdict
 
-    from charlstm import benchmark, console
+    from charlstm import console
+    from charlstm.benchmark import BASELINE, PRECISIONS, TEXTS, Measurement, Plan, Size, machine, measure
     from charlstm.cells import CELLS
     from charlstm.cli.sample import one_of
+    from charlstm.errors import UserError
+    from charlstm.executors import executors
 
-    cells = [one_of("--cell", name, *CELLS) for name in cell or CELLS]
-    precisions = [one_of("--precision", name, *benchmark.PRECISIONS) for name in precision or benchmark.PRECISIONS]
-    for text in size or ["1x512,64,64"]:
-        measured = benchmark.Size.parse(text)
-        if sampling:
-            results = list(benchmark.sampling(measured, cells, rounds))
+    plan = Plan(
+        cells=[one_of("--cell", name, *CELLS) for name in cell] if cell else None,
+        executors=[one_of("--executor", name, BASELINE, *executors()) for name in executor] if executor else None,
+        precisions=[one_of("--precision", name, *PRECISIONS) for name in precision or PRECISIONS],
+        sizes=[Size.parse(text) for text in size] if size else None,
+        texts=texts or TEXTS,
+        rounds=rounds,
+        training=training or not sampling,
+        sampling=sampling or not training,
+        quick=quick,
+    )
+    if plot is not None:
+        _check_plot(plot)
+    if not quick and len(plan.parts()) > 1:
+        console.note(f"{len(plan.parts())} measurements; large nets take minutes each; --quick takes under a minute")
+    measured: list[Measurement] = []
+    facts = machine()
+    if not json_:
+        console.out(f"{facts['cpu'] or 'unknown processor'}, {facts['threads']} threads, torch {facts['torch']}")
+    with _Live() as live:
+        for event in measure(plan):
+            if not isinstance(event, Measurement):
+                live.show(event)
+                continue
+            measured.append(event)
+            live.clear()
+            if not json_:
+                _show(event)
+    if json_:
+        console.out(json.dumps({"machine": facts, "measurements": [m.to_json() for m in measured]}, indent=2))
+    else:
+        console.out(LEGEND)
+    if plot is not None:
+        from charlstm.benchmark.chart import draw
+
+        try:
+            plot.write_bytes(draw(measured, facts))
+        except OSError as problem:
+            raise UserError(f"--plot {plot}: cannot write it: {problem.strerror}") from problem
+        console.note(f"bar chart: {plot}")
+
+
+class _Live:
+    """One line on standard error, kept up to date where that is a terminal; elsewhere a line for each part.
+
+    The cursor stays in front of it, so that a note of what is made once (compiled kernels) takes its place.
+    """
+
+    def __init__(self) -> None:
+        self._terminal, self._width, self._announced = sys.stderr.isatty(), 0, 0
+
+    def __enter__(self) -> _Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def show(self, progress: Progress) -> None:
+        from charlstm import console
+
+        part = f"[{progress.number} of {progress.parts}] {progress.title}: "
+        left = "" if progress.seconds_left is None else f"about {console.duration(progress.seconds_left)}"
+        if self._terminal:
+            course = f"{progress.fraction:.0%}, {left} left, {progress.contender}" if left else "warming up"
+            self._write(part + course)
+        elif left and self._announced < progress.number:
+            self._announced = progress.number
+            console.note(part + left)
+
+    def clear(self) -> None:
+        if self._terminal:
+            self._write("")
+
+    def _write(self, text: str) -> None:
+        text = text[: shutil.get_terminal_size().columns - 1]
+        sys.stderr.write(f"\r{text.ljust(self._width)}\r")
+        sys.stderr.flush()
+        self._width = len(text)
+
+
+def _check_plot(path: Path) -> None:
+    """Before anything is measured: a mistake is better heard of now. Raises UserError."""
+    from charlstm.errors import UserError
+
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--plot {path}: the chart is a PNG file; give it a name that ends in .png")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"--plot {path}: " + ("that is a folder" if path.is_dir() else f"no folder {path.parent}"))
+
+
+def _show(measured: Measurement) -> None:
+    from charlstm import console
+
+    console.out("")
+    width = shutil.get_terminal_size().columns if console.is_terminal() else 200
+    console.table(table(measured, width), f"{measured.title}, rounds: {measured.rounds}")
+    reached = (f"{speed.median / 1e9:,.0f} in {precision}" for precision, speed in measured.peaks.items())
+    console.out(f"peak (torch.mm), thousand million multiply-adds per second: {', '.join(reached)}")
+    for line in left_out(measured):
+        console.out(line)
+
+
+def left_out(measured: Measurement) -> list[str]:
+    """Who was not measured: which executors refused which cells, and for whom there was no time."""
+    from charlstm.benchmark import NO_TIME
+
+    ran = {(r.key.cell, r.key.executor) for r in measured.results}
+    groups: dict[str, dict[str, None]] = {}
+    for key, reason in measured.left_out.items():
+        in_part = (key.cell, key.executor) in ran
+        if reason == NO_TIME:
+            groups.setdefault("no time left for", {})[str(key)] = None
         else:
-            results = list(benchmark.training(measured, cells, precisions, rounds))
-        if json_:
-            console.out(json.dumps({"size": str(measured), "characters_per_second": [asdict(r) for r in results]}))
-        else:
-            what = "sampling" if sampling else "training"
-            console.table(_rows(results), f"{what} {measured}: characters per second on this machine")
+            who = f"{key.cell} in {key.precision}" if in_part else key.cell
+            groups.setdefault(f"{key.executor} refuses", {})[who] = None
+    return [f"{what}: {', '.join(who)}" for what, who in groups.items()]
 
 
-def _rows(results: list[Result]) -> list[list[str]]:
-    from charlstm.benchmark import BASELINE
+def table(measured: Measurement, width: int) -> list[list[str]]:
+    """Header and rows, without the columns that hold no figure and those for which the width has no room."""
+    float32 = [measured.ratio(r, "float32") for r in measured.results]
+    columns = {
+        "cell": [r.key.cell for r in measured.results],
+        "executor": [r.key.executor for r in measured.results],
+        "precision": [r.key.precision for r in measured.results],
+        "char/s": [f"{r.speed.median:,.0f}" for r in measured.results],
+        SPREAD: [f"{r.speed.spread:.0%}" if measured.rounds > 1 else NONE for r in measured.results],
+        RATIO + "float32": [_ratio(ratio) for ratio in float32],
+        RATIO + "bfloat16": [_ratio(measured.ratio(r, "bfloat16")) for r in measured.results],
+        PEAK: [NONE if (share := measured.share_of_peak(r)) is None else f"{share:.0%}" for r in measured.results],
+        WORK: [_ratio(measured.work_to_own_lstm(r)) for r in measured.results],
+    }
+    columns = {name: cells for name, cells in columns.items() if set(cells) != {NONE}}
 
-    key = ("lstm", BASELINE, "float32")
-    reference = next((r.median for r in results if (r.cell, r.executor, r.precision) == key), None)
-    rows = [["cell", "executor", "precision", "median", "lowest to highest", "to nn.LSTM float32"]]
-    for r in results:
-        ratio = "–" if reference is None else f"{r.median / reference:.2f}"
-        spread = f"{r.lowest:,.0f} to {r.highest:,.0f}"
-        rows.append([r.cell, r.executor, r.precision, f"{r.median:,.0f}", spread, ratio])
-    return rows
+    def room() -> int:
+        """For the bars: what the other columns leave, less the bars' own frame."""
+        return width - 4 - sum(3 + max(map(len, (*name.split("\n"), *cells))) for name, cells in columns.items())
+
+    for name in FIRST_TO_GO:
+        if room() < LEAST_BAR:
+            columns.pop(name, None)
+    longest = max((ratio for ratio in float32 if ratio is not None), default=1.0)
+    length = max(LEAST_BAR, min(LONGEST_BAR, room()))
+    columns[BARS] = [bar((ratio or 0.0) / longest, length) for ratio in float32]
+    return [list(columns), *(list(row) for row in zip(*columns.values(), strict=True))]
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of this share of the width, in eighths of a character, filled up to the width."""
+    whole, eighths = divmod(round(share * width * 8), 8)
+    return ("█" * whole + EIGHTHS[eighths] * (eighths > 0)).ljust(width) + "▏"  # rich would take bare spaces away
+
+
+def _ratio(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"

@@ -1,0 +1,25 @@
+"""Speed, side by side: every cell on every willing executor against torch.nn layers, in one process, by turns.
+
+Machines are shared and noisy, so contenders take turns, the median of the rounds counts, and ratios are the result;
+absolute figures are this machine's.
+"""
+
+from charlstm.benchmark.contenders import BASELINE, PRECISIONS, Key, Size
+from charlstm.benchmark.plan import TEXTS, Plan, Progress, machine, measure
+from charlstm.benchmark.results import Measurement, Result
+from charlstm.benchmark.turns import NO_TIME
+
+__all__ = [
+    "BASELINE",
+    "NO_TIME",
+    "PRECISIONS",
+    "TEXTS",
+    "Key",
+    "Measurement",
+    "Plan",
+    "Progress",
+    "Result",
+    "Size",
+    "machine",
+    "measure",
+]

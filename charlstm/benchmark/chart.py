@@ -1,0 +1,123 @@
+"""The bar chart: each contender's speed as a ratio to torch.nn.LSTM in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from charlstm.benchmark.contenders import BASELINE
+from charlstm.benchmark.results import Measurement, Result
+from charlstm.comparison.drawing import GRID, INK, MUTED, PALETTE, finish, style
+
+WIDTH = 10.5  # inches
+BAR, GAP = 0.165, 0.13  # inches: from bar to bar, and from cell to cell
+HEAD = 0.8  # inches of title and legend
+FRAME = 0.95  # inches of a panel above and below its bars
+BASELINE_COLOUR = "#8b929c"
+
+Panel = tuple[str, list[Result], Measurement]
+"""What is special about it, its bars, and where they come from."""
+
+
+def draw(measurements: Sequence[Measurement], machine: dict[str, Any]) -> bytes:
+    """The chart as a PNG: a row for each size, with a panel for each precision or each number of texts.
+
+    A size at which torch.nn.LSTM was not measured is left out.
+    """
+    rows = _rows(measurements)
+    runners = dict.fromkeys(r.key.executor for m in measurements for r in m.results)
+    own = [name for name in runners if name != BASELINE]
+    colours = {BASELINE: BASELINE_COLOUR, **{name: PALETTE[n % len(PALETTE)] for n, name in enumerate(own)}}
+    heights = [max(_height(results) for _, results, _ in panels) + FRAME for _, panels in rows]
+    with style():
+        layout = ConstrainedLayoutEngine(h_pad=0.06, hspace=0.0, w_pad=0.08)
+        figure = Canvas(figsize=(WIDTH, sum(heights) + HEAD), layout=layout)
+        where = f"{machine['cpu'] or 'unknown processor'}, {machine['threads']} threads, torch {machine['torch']}"
+        head, *strips = figure.subfigures(len(rows) + 1, 1, squeeze=False, height_ratios=[HEAD, *heights])[:, 0]
+        look: dict[str, Any] = {"x": 0.012, "ha": "left", "fontweight": "bold", "color": INK}
+        head.suptitle("Speed as a ratio to torch.nn.LSTM in float32", fontsize=15, **look)
+        handles = [Patch(color=colour, label=name) for name, colour in colours.items() if name in runners]
+        head.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.004, 0.0), ncols=len(handles), frameon=False)
+        head.text(0.988, 0.2, where, ha="right", fontsize=9, color=MUTED)
+        for strip, (title, panels) in zip(strips, rows, strict=True):
+            strip.suptitle(title, fontsize=12, **look)
+            axes = strip.subplots(1, 2, squeeze=False)[0]
+            for each in axes[len(panels) :]:
+                each.set_visible(False)
+            same = panels[0][2] is panels[-1][2]
+            longest = [
+                max(_ratio(m, r) * (r.speed.highest / r.speed.median) for r in results) for _, results, m in panels
+            ]
+            for each, panel, own_longest in zip(axes, panels, longest, strict=False):
+                _panel(each, panel, max(longest) if same else own_longest, colours)
+        return finish(figure, "bench", "").png
+
+
+def _rows(measurements: Sequence[Measurement]) -> list[tuple[str, list[Panel]]]:
+    rows: list[tuple[str, list[Panel]]] = []
+    drawn = (m for m in measurements if m.base("float32"))
+    for _, group in groupby(drawn, key=lambda m: (m.what, m.size if m.what == "training" else m.size.net)):
+        panels: list[Panel] = []
+        for m in group:
+            for precision in dict.fromkeys(r.key.precision for r in m.results):
+                results = [r for r in m.results if r.key.precision == precision]
+                panels.append((precision if m.what == "training" else m.title.partition(", ")[2], results, m))
+        first = panels[0][2]
+        title = first.title if first.what == "training" else f"sampling {first.size.net}"
+        rows += [(title, panels[n : n + 2]) for n in range(0, len(panels), 2)]
+    return rows
+
+
+def _height(results: Sequence[Result]) -> float:
+    return BAR * len(results) + GAP * len({r.key.cell for r in results})
+
+
+def _ratio(measurement: Measurement, result: Result) -> float:
+    return measurement.ratio(result, "float32") or 0.0
+
+
+def _panel(axes: Axes, panel: Panel, longest: float, colours: dict[str, str]) -> None:
+    name, results, measured = panel
+    base = measured.base("float32")
+    assert base is not None
+    y, ticks = 0.0, {}
+    for cell, group in groupby(results, key=lambda r: r.key.cell):
+        top = y
+        for r in group:
+            ratio = _ratio(measured, r)
+            low, high = r.speed.lowest / base.speed.median, r.speed.highest / base.speed.median
+            axes.barh(y, ratio, height=BAR * 0.86, color=colours[r.key.executor], linewidth=0)
+            axes.plot([low, high], [y, y], color=INK, linewidth=0.9, alpha=0.7, solid_capstyle="butt")
+            axes.annotate(
+                f"{ratio:.2f}",
+                (max(ratio, high), y),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
+            y += BAR
+        ticks[cell] = (top + y - BAR) / 2
+        y += GAP
+    axes.axvline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)), zorder=0.5)
+    axes.set_yticks(list(ticks.values()), list(ticks), color=INK, fontsize=10)
+    axes.set_ylim(y - GAP - BAR / 2 + 0.04, -BAR / 2 - 0.04)
+    axes.set_xlim(0, 1.14 * max(longest, 1.0))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.tick_params(axis="both", length=0, labelsize=9)
+    axes.tick_params(axis="y", labelsize=10)
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.grid(axis="x")
+    axes.set_title(name, fontsize=10.5)
+    axes.set_title(
+        f"1.00: {base.speed.median:,.0f} characters/s here", loc="right", fontsize=8.5, color=MUTED, fontweight="normal"
+    )

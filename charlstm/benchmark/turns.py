@@ -1,0 +1,116 @@
+"""Contenders by turns: what else the machine does meanwhile falls upon all of them alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Generic, TypeVar
+
+from charlstm.errors import UserError
+
+NO_TIME = "no time was left for it"
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """``run`` does ``amount`` of work: characters, multiply-adds."""
+
+    run: Callable[[], object]
+    amount: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Amount of work per second: median, lowest and highest of the rounds."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @property
+    def spread(self) -> float:
+        """How far the rounds lie apart, as a share of their median."""
+        return (self.highest - self.lowest) / self.median
+
+
+@dataclass(frozen=True)
+class Turn(Generic[K]):
+    """Whose turn it is, the share of the time that has passed, and the seconds left (None while warming up)."""
+
+    key: K
+    fraction: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[K]):
+    """Speeds of those that took part in all rounds, why the others did not, and the number of rounds."""
+
+    speeds: dict[K, Speed]
+    left_out: dict[K, str]
+    rounds: int
+
+
+def by_turns(
+    contenders: Mapping[K, Contender],
+    rounds: int,
+    turn_seconds: float,
+    limit: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Turn[K] | Outcome[K]]:
+    """Let all contenders run in every round, every other round in reverse order.
+
+    Yields whose turn it is before each turn, and the outcome last.
+
+    Each first runs twice outside the rounds, so that nothing it makes only once (compiled code, optimiser state) is
+    ever timed. A contender that raises UserError then is left out. In its turn it runs until ``turn_seconds`` have
+    passed, at least once.
+
+    ``limit`` in seconds: a further contender is warmed up only while two rounds of the others would still fit, and a
+    further round begins only if it will end in time. The first contender and the first round are never left out.
+    """
+    start = clock()
+    expected: dict[K, float] = {}
+    left_out: dict[K, str] = {}
+    for key, contender in contenders.items():
+        if expected and clock() - start + 2 * sum(expected.values()) > limit:
+            left_out[key] = NO_TIME
+            continue
+        yield Turn(key, 0.0, None)
+        try:
+            contender.run()
+        except UserError as refusal:
+            left_out[key] = str(refusal)
+            continue
+        before = clock()
+        contender.run()
+        seconds = max(clock() - before, 1e-9)
+        expected[key] = seconds * max(1, math.ceil(turn_seconds / seconds))
+    one_round = sum(expected.values())
+    speeds: dict[K, list[float]] = {key: [] for key in expected}
+    total = min(rounds * one_round, max(one_round, limit - (clock() - start)))
+    done, passed = 0, 0.0
+    while expected and done < rounds and (done == 0 or clock() - start + one_round <= limit):
+        for key in expected if done % 2 == 0 else reversed(expected):
+            yield Turn(key, min(passed / total, 1.0), max(total - passed, 0.0))
+            speeds[key].append(_turn(contenders[key], turn_seconds, clock))
+            passed += expected[key]
+        done += 1
+    found = {key: Speed(median(measured), min(measured), max(measured)) for key, measured in speeds.items()}
+    yield Outcome(found, left_out, done)
+
+
+def _turn(contender: Contender, seconds: float, clock: Callable[[], float]) -> float:
+    """Amount per second."""
+    runs, start = 0, clock()
+    while True:
+        contender.run()
+        runs += 1
+        elapsed = clock() - start
+        if elapsed >= seconds:
+            return runs * contender.amount / elapsed

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import re
+from statistics import median
+
+import pytest
+import torch
+
+from charlstm.benchmark import BASELINE, Key, Measurement, Plan, Progress, Result, Size, contenders, machine, measure
+from charlstm.benchmark.turns import Speed
+from charlstm.benchmark.work import training_multiply_adds
+from charlstm.cells import CELLS
+from charlstm.errors import UserError
+from charlstm.model import LanguageModel
+
+TINY = Size(1, 4, 2, 3)
+
+
+def test_size_is_read_and_written():
+    assert Size.parse("2x512,64,100") == Size(2, 512, 64, 100)
+    assert str(Size(2, 512, 64, 100)) == "2x512,64,100"
+    assert Size(2, 512, 64, 100).net == "2x512"
+
+
+@pytest.mark.parametrize("text", ["", "512", "1x512", "1x512,64", "1x512,64,64,1", "1,512,64", "axb,1,1", "1x5.5,1,1"])
+def test_no_size(text):
+    with pytest.raises(UserError, match=re.escape(f"{text!r} is no size: write LAYERSxUNITS,BATCH,STEPS")):
+        Size.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0x1,1,1", "1x0,1,1", "1x1,-1,1", "1x1,1,0"])
+def test_size_of_nothing(text):
+    with pytest.raises(UserError, match="at least 1"):
+        Size.parse(text)
+
+
+def test_the_default_plan():
+    parts = Plan().parts()
+    trained = [str(size) for what, size in parts if what == "training"]
+    sampled = [(size.net, size.batch) for what, size in parts if what == "sampling"]
+    assert trained == ["1x256,32,64", "2x512,64,100", "1x1024,32,128"]
+    assert sampled == [(net, texts) for net in ("1x256", "1x512", "2x512", "1x1024") for texts in (1, 64)]
+
+
+def test_plans_of_the_users_making():
+    plan = Plan(sizes=[TINY, Size(1, 4, 9, 9)], texts=[7])
+    assert [what for what, _ in plan.parts()] == ["training", "training", "sampling"]
+    assert plan.parts()[2][1].batch == 7
+    assert [what for what, _ in Plan(training=False).parts()] == ["sampling"] * 8
+    assert len(Plan(quick=True).parts()) == 3
+    assert len(Plan(quick=True, sizes=[TINY], sampling=False).parts()) == 1
+
+
+def test_ratios(made_up):
+    ratios = [made_up.ratio(r, "float32") for r in made_up.results]
+    assert ratios == [1.0, 4.0, 1.5, 2.0, 3.0]
+    assert [made_up.ratio(r, "bfloat16") for r in made_up.results] == [0.25, 1.0, 0.375, 0.5, 0.75]
+    assert [made_up.share_of_peak(r) for r in made_up.results] == [0.25, 0.5, 0.375, 0.5, 0.375]
+    # of our fastest LSTM in float32; there is none in bfloat16
+    assert [made_up.work_to_own_lstm(r) for r in made_up.results] == [0.5, None, 0.75, 1.0, 0.75]
+
+
+def test_json_has_every_figure_under_a_name_that_stays(made_up):
+    found = json.loads(json.dumps(made_up.to_json(), allow_nan=False))
+    assert found["what"] == "training"
+    assert [found[name] for name in ("layers", "units", "batch", "steps", "rounds")] == [1, 256, 32, 64, 5]
+    assert found["peak_multiply_adds_per_second"]["float32"] == {"median": 8000, "lowest": 7200, "highest": 8800}
+    assert found["results"][4] == {
+        "cell": "gru",
+        "executor": "native",
+        "precision": "float32",
+        "characters_per_second": {"median": 300.0, "lowest": 270.0, "highest": pytest.approx(330.0)},
+        "to_nn_lstm_float32": 3.0,
+        "to_nn_lstm_bfloat16": 0.75,
+        "multiply_adds_per_character": 10.0,
+        "share_of_peak": 0.375,
+        "multiply_adds_per_second_to_own_lstm": 0.75,
+    }
+    assert found["left_out"] == [{"cell": "gru", "executor": "library", "precision": "float32", "reason": "no"}]
+
+
+def run(plan: Plan) -> list[Measurement]:
+    return [event for event in measure(plan) if isinstance(event, Measurement)]
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_training_of_every_cell():
+    names = [BASELINE, "sequence", "library"]
+    (found,) = run(Plan(sizes=[TINY], executors=names, rounds=2, sampling=False))
+    keys = [r.key for r in found.results]
+    assert keys == [
+        Key(cell, name, precision)
+        for cell, declared in CELLS.items()
+        for name in names
+        if name == "sequence" or declared.torch
+        for precision in ("float32", "bfloat16")
+    ]
+    assert {key.cell for key in found.left_out} == {cell for cell, declared in CELLS.items() if not declared.torch}
+    assert {key.executor for key in found.left_out} == {"library"}
+    assert all(0 < r.speed.lowest <= r.speed.median <= r.speed.highest for r in found.results)
+    assert found.peaks.keys() == {"float32", "bfloat16"}
+    assert found.rounds == 2
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_the_lstm_of_torch_always_takes_part():
+    (found,) = run(Plan(["gru"], ["sequence"], ["float32"], [TINY], rounds=1, sampling=False))
+    assert [r.key for r in found.results] == [Key("gru", "sequence", "float32"), Key("lstm", BASELINE, "float32")]
+    (found,) = run(Plan(["gru"], ["sequence"], ["bfloat16"], [TINY], rounds=1, sampling=False))
+    base = [Key("lstm", BASELINE, precision) for precision in ("float32", "bfloat16")]
+    assert [r.key for r in found.results] == [Key("gru", "sequence", "bfloat16"), *base]
+    assert all(r.key.precision in found.peaks for r in found.results)
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_sampling(monkeypatch):
+    monkeypatch.setattr("charlstm.benchmark.plan.CHARACTERS", 5)
+    events = list(measure(Plan(["peephole"], sizes=[TINY], texts=[1, 3], rounds=1, training=False)))
+    one, three = (event for event in events if isinstance(event, Measurement))
+    assert [r.key[:2] for r in one.results] == [("lstm", BASELINE), ("peephole", "charlstm")]
+    assert (one.size.batch, three.size.batch) == (1, 3)
+    assert one.title == "sampling 1x4, one text"
+    assert three.title == "sampling 1x4, 3 texts side by side"
+    assert three.to_json()["characters"] == 5
+    places = {(e.number, e.parts, e.title) for e in events if isinstance(e, Progress)}
+    assert places == {(1, 2, one.title), (2, 2, three.title)}
+
+
+def test_a_training_step_is_one_of_the_whole_network_and_counts_all_its_characters():
+    torch.manual_seed(1)
+    found, multiply_adds = contenders.training(TINY, ["gru"], [BASELINE, "sequence"], ["float32"])
+    assert all(contender.amount == TINY.batch * TINY.steps for contender in found.values())
+    model = LanguageModel(contenders._model_config(CELLS["gru"], TINY), contenders.VOCABULARY)
+    assert multiply_adds["gru"] * 6 == pytest.approx(training_multiply_adds(model, TINY.batch, TINY.steps))
+
+
+def test_training_steps_change_every_weight_of_ours_and_of_torchs(monkeypatch):
+    made = []
+
+    def remember(original):
+        def make(*arguments):
+            made.append(original(*arguments))
+            return made[-1]
+
+        return make
+
+    monkeypatch.setattr(contenders, "LanguageModel", remember(contenders.LanguageModel))
+    monkeypatch.setattr(contenders, "_torch_model", remember(contenders._torch_model))
+    found, _ = contenders.training(TINY, ["gru"], [BASELINE, "sequence"], ["float32"])
+    before = [{name: p.clone() for name, p in model.state_dict().items()} for model in made]
+    assert len(made) == 2
+    for contender in found.values():
+        contender.run()
+    for model, old in zip(made, before, strict=True):
+        assert all(not torch.equal(p, old[name]) for name, p in model.state_dict().items())
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_quick_keeps_to_its_time(monkeypatch):
+    limits = []
+
+    def by_turns(field, rounds, turn_seconds, limit):
+        limits.append(limit)
+        yield from ()
+
+    monkeypatch.setattr("charlstm.benchmark.plan.by_turns", by_turns)
+    list(measure(Plan(quick=True)))
+    assert len(limits) == 3
+    assert sum(limits) < 40
+    limits.clear()
+    list(measure(Plan(["lstm"], sizes=[TINY], training=True, sampling=False)))
+    assert limits == [float("inf")]
+
+
+def test_median_is_what_is_compared():
+    speed = Speed(median([1.0, 2.0, 9.0]), 1.0, 9.0)
+    measured = Measurement("training", TINY, [Result(Key("lstm", BASELINE, "float32"), speed, 1.0)], {}, {}, 3)
+    assert measured.ratio(measured.results[0], "float32") == 1.0
+    assert measured.ratio(measured.results[0], "bfloat16") is None
+    assert measured.share_of_peak(measured.results[0]) is None
+    assert measured.work_to_own_lstm(measured.results[0]) is None
+
+
+def test_machine_facts_name_no_place_and_no_host():
+    facts = machine()
+    assert {"cpu", "threads", "torch", "charlstm"} <= facts.keys()
+    assert facts["threads"] == torch.get_num_threads()
+    assert "/" not in json.dumps(facts)

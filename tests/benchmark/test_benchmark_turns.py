@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from charlstm.benchmark.turns import NO_TIME, Contender, Outcome, Turn, by_turns
+from charlstm.errors import UserError
+
+
+class Course:
+    """Contenders on a clock that only their work moves; the first run of each takes ``first`` seconds longer."""
+
+    def __init__(self, seconds: dict[str, float], first: float = 0.0) -> None:
+        self.now, self.log = 0.0, ""
+        self.contenders = {name: Contender(self._runner(name, cost, first), 10.0) for name, cost in seconds.items()}
+
+    def _runner(self, name, cost, first):
+        def run():
+            self.now += cost + (first if name not in self.log else 0.0)
+            self.log += name
+
+        return run
+
+    def clock(self) -> float:
+        return self.now
+
+    def hold(self, rounds, turn_seconds=0.0, limit=math.inf):
+        *turns, outcome = by_turns(self.contenders, rounds, turn_seconds, limit, self.clock)
+        assert isinstance(outcome, Outcome)
+        assert all(isinstance(turn, Turn) for turn in turns)
+        return turns, outcome
+
+
+def test_rounds_take_turns_in_alternating_order_after_the_warm_up():
+    course = Course({"a": 1.0, "b": 1.0, "c": 1.0})
+    course.hold(3)
+    assert course.log == "aabbcc" + "abc" + "cba" + "abc"
+
+
+def test_what_happens_once_is_never_timed():
+    _, outcome = Course({"a": 1.0, "b": 4.0}, first=1000.0).hold(3)
+    assert {name: speed.median for name, speed in outcome.speeds.items()} == {"a": 10.0, "b": 2.5}
+    assert outcome.rounds == 3
+
+
+def test_a_fast_contender_runs_until_its_turn_is_long_enough_and_a_slow_one_once():
+    course = Course({"a": 0.25, "b": 3.0})
+    _, outcome = course.hold(1, turn_seconds=1.0)
+    assert course.log == "aabb" + "aaaa" + "b"
+    assert outcome.speeds["a"].median == pytest.approx(40.0)
+
+
+def test_median_and_spread():
+    costs = iter([1.0, 1.0, 2.0, 1.0, 5.0])
+    now = [0.0]
+
+    def run():
+        now[0] += next(costs)
+
+    *_, outcome = by_turns({"a": Contender(run, 10.0)}, 3, 0.0, clock=lambda: now[0])
+    assert isinstance(outcome, Outcome)
+    speed = outcome.speeds["a"]
+    assert (speed.median, speed.lowest, speed.highest) == (5.0, 2.0, 10.0)
+    assert speed.spread == pytest.approx(1.6)
+
+
+def test_one_that_refuses_is_left_out_with_its_reason():
+    course = Course({"a": 1.0, "b": 1.0})
+
+    def refuse():
+        raise UserError("not willing")
+
+    course.contenders = {"x": Contender(refuse, 1.0), **course.contenders}
+    _, outcome = course.hold(2)
+    assert outcome.left_out == {"x": "not willing"}
+    assert list(outcome.speeds) == ["a", "b"]
+
+
+def test_nobody_left_is_no_error():
+    def refuse():
+        raise UserError("not willing")
+
+    *_, outcome = by_turns({"x": Contender(refuse, 1.0)}, 2, 0.0)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.speeds, outcome.rounds) == ({}, 0)
+
+
+def test_rounds_end_within_the_limit():
+    course = Course({"a": 1.0, "b": 1.0})
+    _, outcome = course.hold(100, limit=15.0)
+    assert outcome.rounds == 5  # four seconds of warming up, then two a round
+    assert course.now <= 15.0
+
+
+def test_whoever_would_leave_no_time_for_two_rounds_is_left_out_and_the_first_never():
+    _, outcome = Course({"a": 2.0, "b": 2.0, "c": 2.0}, first=3.0).hold(100, limit=20.0)
+    assert outcome.left_out == {"c": NO_TIME}  # fourteen seconds used, two rounds of four to come
+    course = Course({"a": 50.0, "b": 1.0})
+    _, outcome = course.hold(5, limit=10.0)
+    assert (list(outcome.speeds), outcome.rounds) == (["a"], 1)
+    assert outcome.left_out == {"b": NO_TIME}
+
+
+def test_progress_goes_from_nothing_to_the_end():
+    turns, _ = Course({"a": 1.0, "b": 3.0}).hold(2)
+    warming, measuring = turns[:2], turns[2:]
+    assert [turn.seconds_left for turn in warming] == [None, None]
+    assert [turn.seconds_left for turn in measuring] == pytest.approx([8.0, 7.0, 4.0, 1.0])
+    assert [turn.fraction for turn in measuring] == pytest.approx([0.0, 1 / 8, 4 / 8, 7 / 8])
