@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.errors import UserError
 from charlstm.cache import user_cache_folder, writable_folder, written_whole
+from charlstm.errors import UserError
 
 
 def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,9 @@ class Size:
         return f"{self.net},{self.batch},{self.steps}"
 
 
+OWN_LENGTH = 10  # how many times as many characters our sampler writes in one go
+
+
 class Key(NamedTuple):
     """Who: a cell, what runs it, and the type of its products."""
 
@@ -108,11 +111,14 @@ def training(
     return contenders, multiply_adds
 
 
-def sampling(size: Size, cells: Iterable[str], executors: Iterable[str]) -> tuple[Contenders, MultiplyAdds]:
-    """``size.batch`` texts of ``size.steps`` characters, one character at a time at temperature 1, in float32.
+def sampling(
+    size: Size, cells: Iterable[str], executors: Iterable[str], precisions: Iterable[str]
+) -> tuple[Contenders, MultiplyAdds]:
+    """``size.batch`` texts of ``size.steps`` characters, one character at a time at temperature 1.
 
-    Ours is the sampler as ``charlstm sample`` uses it, whatever ``executors`` says; torch.nn stands for a loop over
-    nn.Embedding, one time step of nn.RNN / GRU / LSTM, nn.Linear, softmax and multinomial.
+    Ours is the sampler as ``charlstm sample`` uses it, whatever ``executors`` says, in texts of ``OWN_LENGTH`` times as
+    many characters, since it is that much faster; torch.nn stands for a loop over nn.Embedding, one time step of
+    nn.RNN / GRU / LSTM, nn.Linear, softmax and multinomial, in float32.
     """
     contenders: Contenders = {}
     multiply_adds: MultiplyAdds = {}
@@ -124,7 +130,9 @@ def sampling(size: Size, cells: Iterable[str], executors: Iterable[str]) -> tupl
         if BASELINE in executors and cell.torch:
             contenders[Key(name, BASELINE, "float32")] = Contender(_torch_sampling(cell, size), amount)
         if any(executor != BASELINE for executor in executors):
-            contenders[Key(name, OWN_SAMPLER, "float32")] = Contender(_own_sampling(model, size), amount)
+            for precision in precisions:
+                run = partial(_sample, model, size.batch, size.steps * OWN_LENGTH, precision)
+                contenders[Key(name, OWN_SAMPLER, precision)] = Contender(run, amount * OWN_LENGTH)
     return contenders, multiply_adds
 
 
@@ -187,12 +195,10 @@ def _torch_step(cell: Cell, size: Size) -> Callable[[str], None]:
     return _step(model, lambda ids: head(layer(embedding(ids))[0]), optimizer, size)
 
 
-def _own_sampling(model: LanguageModel, size: Size) -> Callable[[], None]:
-    def run() -> None:
-        for _ in islice(draw(model, [], Sampling(), 1, size.batch), size.steps):
+def _sample(model: LanguageModel, texts: int, characters: int, precision: str) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        for _ in islice(draw(model, [], Sampling(), 1, texts), characters):
             pass
-
-    return run
 
 
 def _torch_sampling(cell: Cell, size: Size) -> Callable[[], None]:

@@ -112,8 +112,8 @@ def _field(plan: Plan, what: What, size: Size) -> tuple[Contenders, MultiplyAdds
     names = known if plan.executors is None else plan.executors
     cells = plan.cells or (QUICK_CELLS if plan.quick else CELLS)
     if what == "sampling":
-        base, work = sampling(size, ["lstm"], [BASELINE])
-        others, more = sampling(size, cells, names)
+        base, work = sampling(size, ["lstm"], [BASELINE], ["float32"])
+        others, more = sampling(size, cells, names, plan.precisions)
     else:
         base, work = training(size, ["lstm"], [BASELINE], dict.fromkeys(["float32", *plan.precisions]))
         others, more = training(size, cells, names, plan.precisions)

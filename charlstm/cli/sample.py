@@ -46,6 +46,9 @@ def sample(
     ] = False,
     checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run: best or last.")] = "best",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Of the products: float32, or bfloat16, faster and nearly the same.")
+    ] = "float32",
 ) -> None:
     """Write text with a trained model.
 
@@ -53,6 +56,8 @@ def sample(
     """
     import json
     import random
+
+    import torch
 
     from charlstm import console
     from charlstm.generation import Sampling
@@ -66,21 +71,23 @@ def sample(
     if seed is None:
         console.note(f"seed {number}")
     live = console.is_terminal() if stream is None else stream
-    if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
-        _stream(loaded, text, length, sampling, number, until, mode)
-        return
-    samples = loaded.generate(
-        text,
-        length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        seed=number,
-        num_samples=num_samples,
-        until=until,
-        unknown=mode,
-    )
+    low = one_of("--precision", precision, "float32", "bfloat16") == "bfloat16"
+    with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=low):
+        if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
+            _stream(loaded, text, length, sampling, number, until, mode)
+            return
+        samples = loaded.generate(
+            text,
+            length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=number,
+            num_samples=num_samples,
+            until=until,
+            unknown=mode,
+        )
     if json_:
         records = [
             {

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from charlstm.executors import State
 from charlstm.model import LanguageModel
+from charlstm.model.head_loss import target_nats
 from charlstm.units import bits
 
 STREAMS = 64  # pieces of a text that are read side by side
 WARM_UP = 512  # characters that a piece reads before its first scored one
 CHUNK = 128  # characters a pass
-LOGITS = 1 << 24  # most logits held at a time
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,9 @@ def nats_per_character(model: LanguageModel, ids: npt.NDArray[np.integer]) -> np
         state = pieces.warm_up()
         for begin, end in pieces.chunks():
             previous, target, following = (pieces.at(begin + k, end + k) for k in (-1, 0, 1))
-            logits, state = model(previous, state, following, after.get(end))
-            flat = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), target.clamp(max=model.vocabulary_size - 1).flatten(), reduction="none"
-            )
-            pieces.put(nats, begin, flat.view_as(target))
+            y, state = model.hidden(previous, state, following, after.get(end))
+            found = target_nats(y, model.head.weight, model.head.bias, target.clamp(max=model.vocabulary_size - 1))
+            pieces.put(nats, begin, found)
     return nats[::-1].copy() if reverse else nats
 
 
@@ -90,10 +88,9 @@ class _Pieces:
         bounds = [len(ids) * b // count for b in range(count + 1)]
         self.starts, self.lengths = np.array(bounds[:-1]), np.diff(bounds)
         self.longest = int(self.lengths.max())
-        self._rows = max(1, min(CHUNK, LOGITS // (count * model.vocabulary_size)))
 
     def chunks(self) -> Iterator[tuple[int, int]]:
-        return ((a, min(a + self._rows, self.longest)) for a in range(0, self.longest, self._rows))
+        return ((a, min(a + CHUNK, self.longest)) for a in range(0, self.longest, CHUNK))
 
     def at(self, begin: int, end: int) -> Tensor:
         """Ids at the offsets, [end - begin, S]; V outside of the text."""

@@ -5,12 +5,12 @@ their own. The products of a stage are made for one tile, into ``sums``, and use
 
 Names in the printed code; shapes are [T, B, H] with H padded to whole panels, P is the type of product operands:
 
-    x, bias_x, bias_h   input sides [T, B, GH] (``all_x`` = 0: of one step) or, with ids, rows of a table [I + 1, GH];
-                        biases [GH], float
+    x, bias_x, bias_h   input sides [T, B, GH], or of one step (``input_mask`` = 0), or with ids rows of a table
+                        [I + 1, GH]; biases [GH], float
     weights             packed recurrent weights
     s_c                 states, float: before each step and after the last, or the two latest (``all_c`` = 1)
-    l_h                 states that products read and the output, P: T + 1 entries or two (``all_l`` = 1); the way back
-                        reads them too
+    l_h                 states that products read and the output, P: T + 1 entries or two (``low_mask`` = 1); the way
+                        back reads them too
     v_0 ...             further values that products or the way back read, P: all steps or one (``keep`` = 0)
     p_NAME, z_NAME      per-unit parameters [n, H] and, summed over time, their gradients [n, B, H], float
     y                   gradient of the output, P, with its strides ``y_t`` and ``y_b``
@@ -175,12 +175,13 @@ class _Printer:
         ]
         for number, stage in enumerate(self.stages):
             lines += [
-                f"  static void stage_{number}({arguments}) {{",
+                f"  static void stage_{number}({arguments.replace('& b', '& buffers')}) {{",
+                f"    const {name}Buffers b = buffers;  // a copy, which no store can change",
                 *(f"    {line}" for line in stage.products),
                 "    for (int64_t r = 0; r < rows; ++r) {",
             ]
             if any("load(x + " in line for line in stage.body):
-                at = "b.ids ? b.ids[(t & b.all_x) * b.B + row + r] : (t & b.all_x) * b.B + row + r"
+                at = "b.ids ? b.ids[(t & b.input_mask) * b.B + row + r] : (t & b.input_mask) * b.B + row + r"
                 lines.append(f"      const P* x = b.x + ({at}) * {len(self._cell.gates)} * b.H;")
             lines += [
                 "      for (int64_t j = 0; j < PANEL; j += LANES) {",
@@ -238,10 +239,10 @@ def forward_loop(cell: Cell) -> Loop:
         exact = f"b.s_{s} + ((t + 1) & b.all_{s}) * b.B * b.H + at"
         lines = [f"store({exact}, {{}});"]
         if s in operand_states(cell):
-            lines.append(f"store(b.l_{s} + ((t + 1) & b.all_l) * b.B * b.H + at, {{}});")
+            lines.append(f"store(b.l_{s} + ((t + 1) & b.low_mask) * b.B * b.H + at, {{}});")
         stores.setdefault(n, []).extend(lines)
         reloads[n] = f"load({exact})"
-    operands = {n: f"b.l_{n.label} + (t & b.all_l) * b.B * b.H" for n in read if n.op == "state"} | places
+    operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in read if n.op == "state"} | places
     printer = _Printer(cell, list(step.new_state), leaves, reloads, stores, operands)
     fields: Fields = [
         ("const P*", "x"),
@@ -250,8 +251,8 @@ def forward_loop(cell: Cell) -> Loop:
         ("const float*", "bias_x"),
         ("const float*", "bias_h"),
         ("int64_t", "keep"),
-        ("int64_t", "all_x"),
-        ("int64_t", "all_l"),
+        ("int64_t", "input_mask"),
+        ("int64_t", "low_mask"),
         *((kind, letter + s) for s in cell.state for kind, letter in (("float*", "s_"), ("int64_t", "all_"))),
         *(("P*", f"l_{s}") for s in operand_states(cell)),
         *(("P*", name) for name in values.values()),

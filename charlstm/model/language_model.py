@@ -91,14 +91,14 @@ class LanguageModel(nn.Module):
         y, last = stack(x, state, project)
         return y, last
 
-    def forward(
+    def hidden(
         self,
         previous: Tensor,
         state: State | None = None,
         following: Tensor | None = None,
         state_after: State | None = None,
     ) -> tuple[Tensor, State]:
-        """Logits [T, B, V] and the forward stack's last state.
+        """What the head reads, [T, B, H], or 2H if bidirectional, and the forward stack's last state.
 
         previous [T, B]: the character before each position. following [T, B]: the one after it, for a bidirectional
         model; ``state_after``: the backward stack's state beyond the last position (zeros if not given).
@@ -108,7 +108,17 @@ class LanguageModel(nn.Module):
             if following is None:
                 raise ValueError("a bidirectional model needs the following characters too")
             y = torch.cat([y, self.read_backward(following, state_after)[0]], -1)
-        y = dropout(y, self.config.dropout, self.config.dropout_kind, self.training)
+        return dropout(y, self.config.dropout, self.config.dropout_kind, self.training), last
+
+    def forward(
+        self,
+        previous: Tensor,
+        state: State | None = None,
+        following: Tensor | None = None,
+        state_after: State | None = None,
+    ) -> tuple[Tensor, State]:
+        """Logits [T, B, V] and the forward stack's last state; arguments as for :meth:`hidden`."""
+        y, last = self.hidden(previous, state, following, state_after)
         return self.head(y), last
 
     def parameter_counts(self) -> dict[str, int]:

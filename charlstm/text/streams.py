@@ -21,7 +21,7 @@ class Batch:
 
     ``previous``, ``targets`` and ``following`` are the characters at t-1, t and t+1 in reading direction;
     the id V where there is none (before the first, after the last character of the split). Targets that do
-    not count are `IGNORE`.
+    not count are `IGNORE`. The three may share memory: they are for reading.
     """
 
     previous: torch.Tensor
@@ -85,13 +85,15 @@ class Streams:
         self.position = 0
         """Index, within the epoch, of the chunk that comes next."""
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
-        self._lengths = np.diff(bounds)
-        self._index = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
+        lengths = np.diff(bounds)
+        self._longest = int(lengths.max())
+        self._short = np.flatnonzero(lengths < self._longest)
+        self._places = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch."""
-        return -(-int(self._lengths.max()) // self.sequence_length)
+        return -(-self._longest // self.sequence_length)
 
     @property
     def progress(self) -> float:
@@ -101,21 +103,23 @@ class Streams:
     def next_batch(self) -> Batch:
         """The batch at `position`; moves on by one chunk, and after the last one to the next epoch."""
         begin = self.position * self.sequence_length
-        rows = min(self.sequence_length, int(self._lengths.max()) - begin)
-        place = self._index[: rows + 2] + begin
-        outside = (place < 0) | (place >= self.characters)
+        rows = min(self.sequence_length, self._longest - begin)
+        place = self._places[: rows + 2] + begin
         source = self.characters - 1 - place if self.reverse else place
         window = np.take(self.ids, source, mode="clip").astype(np.int64)
-        window[outside] = self.vocabulary_size
-        targets = window[1:-1].copy()
-        short = self._lengths < begin + rows
-        targets[-1, short] = IGNORE
+        last = self.position == self.steps_per_epoch - 1
+        if self.position == 0 or last:
+            window[(place < 0) | (place >= self.characters)] = self.vocabulary_size
+        targets = window[1:-1]
+        if last:
+            targets = targets.copy()
+            targets[-1, self._short] = IGNORE
         batch = Batch(
-            previous=torch.from_numpy(window[:-2].copy()),
+            previous=torch.from_numpy(window[:-2]),
             targets=torch.from_numpy(targets),
-            following=torch.from_numpy(window[2:].copy()),
+            following=torch.from_numpy(window[2:]),
             first_of_epoch=self.position == 0,
-            count=targets.size - int(short.sum()),
+            count=targets.size - (len(self._short) if last else 0),
         )
         self.position += 1
         if self.position == self.steps_per_epoch:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
+from charlstm.executors.native import kept_bytes, padded_units
+from charlstm.model.head_loss import logits_held
 from charlstm.model.language_model import cell_of
 from charlstm.training.trainer import Trainer
 
@@ -9,20 +13,25 @@ OPTIMIZER_TENSORS = {"adamw": 2, "sgd": 1, "rmsprop": 2}
 
 
 def memory_estimate(trainer: Trainer) -> dict[str, int]:
-    """Bytes by purpose, in float32: weights with gradients, optimiser, values kept for the backward pass, logits.
+    """Bytes by purpose: weights with gradients, optimiser, values kept for the backward pass, logits.
 
-    Kept values are counted per layer and character as the gates and their gradients, and three vectors of H for
-    each part of the state; logits as three arrays (logits, their logarithms, gradients).
+    Kept values are counted per layer and character: for the native executor what it keeps and the gradients of the
+    gates, for others the gates and their gradients, and three vectors of H for each part of the state; logits, as many as are held at a time, as three arrays (logits, probabilities, gradients).
     """
     model, training = trainer.config.model, trainer.config.training
     cell = cell_of(model)
     weights = 4 * sum(p.numel() for p in trainer.model.parameters())
     characters = trainer.streams.batch_size * training.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
-    values = model.hidden_size * (2 * len(cell.gates) + 3 * len(cell.state))
+    symbols, units = trainer.model.head.weight.shape
+    if set(trainer.executors()) == {"native"}:
+        low = torch.bfloat16 if trainer.precision == "bfloat16" else torch.float32
+        kept = padded_units(model.hidden_size) * kept_bytes(cell, low)
+    else:
+        kept = model.hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
     return {
         "weights and gradients": 2 * weights,
         "optimiser": OPTIMIZER_TENSORS[training.optimizer] * weights,
-        "kept values": 4 * characters * values * model.num_layers * stacks,
-        "logits": 3 * 4 * characters * trainer.model.vocabulary_size,
+        "kept values": characters * kept * model.num_layers * stacks,
+        "logits": 3 * 4 * logits_held(characters, symbols, units, trainer.device),
     }

@@ -7,7 +7,11 @@ import platform
 
 import torch
 
+from charlstm.cells import Cell
 from charlstm.errors import UserError
+from charlstm.executors.native import bfloat16_gain, kernels
+
+WORTHWHILE = 1.5
 
 
 def resolve_device(asked: str) -> torch.device:
@@ -22,18 +26,23 @@ def resolve_device(asked: str) -> torch.device:
     return device
 
 
-def resolve_precision(asked: str, device: torch.device) -> str:
-    """``auto``: bfloat16 on a GPU that has it and on a CPU with a matrix unit (AMX), float32 elsewhere.
+def resolve_precision(asked: str, device: torch.device, cell: Cell, executor: str = "auto") -> str:
+    """``auto``: bfloat16 on a GPU that has it and on a CPU that multiplies faster with it, float32 elsewhere.
 
-    A CPU that has only bfloat16 instructions (AVX-512) multiplies about 2.5 times as fast with them, but up to 256
-    units a training step was no faster: rounding to and fro takes what the products save.
+    A CPU with a matrix unit (AMX) does. One that has only bfloat16 instructions does where the native executor runs the
+    cell, if large products were measured to be at least ``WORTHWHILE`` times as fast: other executors lose in rounding
+    to and fro what the products save.
     """
     if asked != "auto":
         return asked
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    matrix_unit = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "bfloat16" if device.type == "cpu" and matrix_unit() else "float32"
+    if device.type != "cpu":
+        return "float32"
+    if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
+        return "bfloat16"
+    native = executor in ("auto", "native") and not isinstance(kernels(cell, torch.bfloat16), str)
+    return "bfloat16" if native and bfloat16_gain() >= WORTHWHILE else "float32"
 
 
 def keep_memory() -> None:

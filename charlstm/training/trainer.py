@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from charlstm import __version__
 from charlstm.config import Config, parse_config
@@ -18,6 +18,8 @@ from charlstm.evaluation import Score, score
 from charlstm.executors import State
 from charlstm.generation import Sampling, generate
 from charlstm.model import LanguageModel
+from charlstm.model.head_loss import mean_nats
+from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
 from charlstm.text.streams import IGNORE, Batch, Streams
 from charlstm.training.advice import divergence_advice
@@ -42,7 +44,9 @@ class Trainer:
         self.config, self.corpus, self.directory = config, corpus, directory
         training = config.training
         self.device = resolve_device(training.device)
-        self.precision = resolve_precision(training.precision, self.device)
+        self.precision = resolve_precision(
+            training.precision, self.device, cell_of(config.model), config.model.executor
+        )
         keep_memory()
         torch.manual_seed(training.seed)
         size = corpus.vocabulary.size
@@ -119,14 +123,15 @@ class Trainer:
         batch = self.streams.next_batch()
         if batch.first_of_epoch:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
+        self.model.zero_grad()
         loss, state = self._loss(batch)
-        self.state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        limit = training.clip_grad_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
-        nats = float(loss.detach())
+        total_norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        nats, norm = torch.stack([loss.detach(), total_norm]).tolist()  # a GPU is waited for once a step, here
         if self._bad(nats) or not math.isfinite(norm):
             return self._ended("diverged", divergence_advice(training, counters.step, nats, norm))
+        if training.clip_grad_norm and norm > training.clip_grad_norm:
+            clip_grads_with_norm_(self.model.parameters(), training.clip_grad_norm, total_norm)
         self.state.optimizer.step()
         self.state.carried = tuple(part.detach() for part in state)
         counters.step += 1
@@ -155,8 +160,9 @@ class Trainer:
         previous, targets = batch.previous.to(self.device), batch.targets.to(self.device)
         following = batch.following.to(self.device) if self.model.bidirectional else None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits, state = self.model(previous, self.state.carried, following)
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE), state
+            y, state = self.model.hidden(previous, self.state.carried, following)
+            head = self.model.head
+            return mean_nats(y, head.weight, head.bias, targets, IGNORE), state
 
     def _record(self, event: Progress) -> None:
         counters = self.counters
@@ -290,6 +296,6 @@ class Trainer:
         now = self.facts()
         return [
             f"{name} was {header[name]}, is {now[name]}: results will differ in rounding"
-            for name in ("device", "threads", "versions")
+            for name in ("device", "threads", "versions", "executors")
             if header[name] != now[name]
         ]

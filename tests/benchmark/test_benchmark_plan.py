@@ -118,7 +118,8 @@ def test_sampling(monkeypatch):
     monkeypatch.setattr("charlstm.benchmark.plan.CHARACTERS", 5)
     events = list(measure(Plan(["peephole"], sizes=[TINY], texts=[1, 3], rounds=1, training=False)))
     one, three = (event for event in events if isinstance(event, Measurement))
-    assert [r.key[:2] for r in one.results] == [("lstm", BASELINE), ("peephole", "charlstm")]
+    own = [Key("peephole", "charlstm", precision) for precision in ("float32", "bfloat16")]
+    assert [r.key for r in one.results] == [Key("lstm", BASELINE, "float32"), *own]
     assert (one.size.batch, three.size.batch) == (1, 3)
     assert one.title == "sampling 1x4, one text"
     assert three.title == "sampling 1x4, 3 texts side by side"

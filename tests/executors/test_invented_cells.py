@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from charlstm.cells import CELLS, Cell, cell
 from charlstm.cells.base import relu, sigmoid, tanh
 from charlstm.executors import Executor, State, Weights, executors
+from charlstm.executors.native.build import kernels
 from charlstm.executors.step import Step
 
 INVENTED: list[Cell] = []
@@ -240,6 +242,33 @@ def test_sequence_agrees_with_reference(cell, shape, ids, bias):
     found = outputs_and_gradients(executors()["sequence"], cell, weights, x, state)
     for e, f in zip(expected, found, strict=True):
         torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
+
+
+@pytest.fixture(scope="module")
+def quick_compiler(request):
+    """Kernels that are compiled in less time, all at once; the optimised ones of the real cells have their own laws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", "c++ -O1")
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda cell: kernels(cell, torch.float32), request.param))
+        assert not any(isinstance(f, str) for f in found), found
+        yield
+
+
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize("quick_compiler", [INVENTED], ids=["cells"], indirect=True)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
+@pytest.mark.parametrize("shape", [(4, 3, 37, 2), (1, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
+def test_native_agrees_with_reference(cell, shape, ids, bias):
+    weights, x, state = make(cell, shape, bias=bias, ids=ids, dtype=torch.float32)
+    with torch.no_grad():
+        weights.weight_hh.mul_(0.3)
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    found = outputs_and_gradients(executors()["native"], cell, weights, x, state)
+    for e, f in zip(expected, found, strict=True):
+        assert torch.linalg.norm(f - e) <= 1e-5 * torch.linalg.norm(e) + 1e-5
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])

@@ -246,7 +246,7 @@ def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp
     program = tmp_path / "rounding.cpp"
     header = Path(build.__file__).parent / "runtime.h"
     program.write_text(
-        f'#include "{header}"\n'
+        f'#include <cstdint>\nusing P = uint16_t;\n#include "{header}"\n'
         'extern "C" void round_all(const float* from, bf16* to, long n) {\n'
         "  for (long i = 0; i < n; i += LANES) store(to + i, load(from + i)); }\n"
         'extern "C" void round_each(const float* from, bf16* to, long n) {\n'

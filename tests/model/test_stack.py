@@ -41,6 +41,13 @@ def test_dropout_keeps_the_mean_and_does_nothing_in_evaluation(kind):
     assert dropout(x, 0.0, kind, True) is x
 
 
+@pytest.mark.parametrize("kind", ["locked", "elementwise"])
+def test_dropout_keeps_the_type_and_can_take_everything(kind):
+    x = torch.ones(5, 3, 4, dtype=torch.bfloat16)
+    assert dropout(x, 0.25, kind, True).dtype == torch.bfloat16
+    assert not dropout(x, 1.0, kind, True).any()
+
+
 def test_dropout_acts_on_every_layer_but_the_last():
     stack = RecurrentStack(find("lstm"), 3, 4, 3, dropout=0.5, dropout_kind="locked")
     layers = []

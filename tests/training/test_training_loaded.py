@@ -8,11 +8,14 @@ import pytest
 import torch
 
 import charlstm
+from charlstm.cells import CELLS
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
+from charlstm.executors.native import speed
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
+from charlstm.training import hardware
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.estimate import memory_estimate
 from charlstm.training.hardware import resolve_device, resolve_precision
@@ -148,10 +151,45 @@ def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, n
     assert 0.5 < (parts["kept values"] + parts["logits"]) / kept < 4
 
 
-def test_devices_and_precisions():
+def test_devices():
     assert resolve_device("cpu") == torch.device("cpu")
-    assert resolve_precision("bfloat16", torch.device("cpu")) == "bfloat16"
-    assert resolve_precision("auto", torch.device("cpu")) in ("float32", "bfloat16")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no device cuda"):
             resolve_device("cuda")
+
+
+def test_precision_is_what_is_asked_for_or_what_this_cpu_is_faster_with(monkeypatch):
+    cpu, lstm = torch.device("cpu"), CELLS["lstm"]
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for gain, expected in ((1.2, "float32"), (2.0, "bfloat16")):
+        monkeypatch.setattr(hardware, "bfloat16_gain", lambda gain=gain: gain)
+        assert resolve_precision("float32", cpu, lstm) == "float32"
+        assert resolve_precision("bfloat16", cpu, lstm) == "bfloat16"
+        assert resolve_precision("auto", cpu, lstm) == expected
+        assert resolve_precision("auto", cpu, lstm, "native") == expected
+        assert resolve_precision("auto", cpu, lstm, "sequence") == "float32"
+    monkeypatch.setattr(hardware, "kernels", lambda *_: "there is no compiler")
+    assert resolve_precision("auto", cpu, lstm) == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert resolve_precision("auto", cpu, lstm, "sequence") == "bfloat16"
+    assert resolve_precision("auto", torch.device("mps"), lstm) == "float32"
+
+
+def test_the_gain_of_bfloat16_is_measured_once_and_remembered(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
+    measured = []
+    monkeypatch.setattr(speed, "_measure", lambda: measured.append(1) or 3.25)
+    for _ in range(2):
+        speed.bfloat16_gain.cache_clear()
+        assert speed.bfloat16_gain() == 3.25
+    assert len(measured) == 1
+    (remembered,) = (tmp_path / "kernels").iterdir()
+    remembered.write_text("{broken")
+    speed.bfloat16_gain.cache_clear()
+    assert speed.bfloat16_gain() == 3.25
+    assert len(measured) == 2
+    speed.bfloat16_gain.cache_clear()
+
+
+def test_the_gain_is_a_ratio_of_speeds():
+    assert 0.01 < speed._measure() < 100

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from charlstm.config import parse_config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score
+from charlstm.model import head_loss
 from charlstm.text.corpus import load_corpus
+from charlstm.text.streams import IGNORE
 from charlstm.training import trainer as trainer_module
 from charlstm.training.checkpoint import load_checkpoint, under
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
@@ -121,6 +123,26 @@ def test_the_clipped_gradient_is_the_one_applied(make_trainer, make_config):
     moved = math.sqrt(sum(float((t - before[name]).square().sum()) for name, t in trainer.model.state_dict().items()))
     assert event.gradient_norm > 0.01  # as it was before clipping
     assert moved == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_steps_are_those_of_the_plain_loop(make_trainer, make_config):
+    """Clipped and unclipped ones, bit for bit."""
+    config = make_config(clip_grad_norm=0.27, budget={"steps": 12}, evaluate_every=12, schedule="constant")
+    trainer, plain = make_trainer(config), make_trainer(config)
+    optimizer, streams, state, norms = plain.state.optimizer, plain.streams, plain.state.carried, []
+    events = of(Progress, trainer.run())
+    for event in events:
+        batch = streams.next_batch()
+        logits, state = plain.model(batch.previous, tuple(part.detach() for part in state))
+        optimizer.zero_grad()
+        F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(plain.model.parameters(), 0.27)))
+        for group in optimizer.param_groups:
+            group["lr"] = event.learning_rate
+        optimizer.step()
+    assert [e.gradient_norm for e in events] == norms
+    assert min(norms) < 0.27 < max(norms)
+    assert same_tensors(copies(trainer), copies(plain))
 
 
 def test_weight_decay_spares_vectors(make_trainer, make_config):
@@ -417,6 +439,17 @@ def test_a_large_vocabulary(make_config, make_trainer, tmp_path):
     config = make_config({"front_end": "embedding", "embedding_size": 8}, budget={"steps": 2}, evaluate_every=1)
     trainer = make_trainer(config, tmp_path / "run", text)
     assert list(trainer.run())[-1].why == "budget"
+
+
+def test_a_large_vocabulary_in_chunks_learns_the_same(make_config, make_trainer, monkeypatch):
+    """With as few logits held at a time as there are symbols, about."""
+    config = make_config(budget={"steps": 20}, evaluate_every=20)
+    whole = of(Progress, make_trainer(config).run())
+    monkeypatch.setattr(head_loss, "logits_held", lambda *_: 40)
+    chunks = of(Progress, make_trainer(config).run())
+    assert [e.nats for e in chunks] != [e.nats for e in whole]
+    for name in ("nats", "gradient_norm"):
+        assert [getattr(e, name) for e in chunks] == pytest.approx([getattr(e, name) for e in whole], rel=1e-3)
 
 
 def test_bidirectional_scores_are_marked(make_config, make_trainer):

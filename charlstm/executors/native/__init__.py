@@ -1,6 +1,9 @@
 """Generated C++ kernels for the CPU."""
 
-from charlstm.executors.native.executor import Native
+from charlstm.executors.native.build import kernels
+from charlstm.executors.native.executor import Native, kept_bytes
+from charlstm.executors.native.memory import padded_units
+from charlstm.executors.native.speed import bfloat16_gain
 from charlstm.executors.native.writing import Writer
 
-__all__ = ["Native", "Writer"]
+__all__ = ["Native", "Writer", "bfloat16_gain", "kept_bytes", "kernels", "padded_units"]

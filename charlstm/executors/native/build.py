@@ -24,7 +24,7 @@ from charlstm.executors.cpp_code import backward_loop, forward_loop
 
 LOG = logging.getLogger("charlstm")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
-PRODUCT_TYPES = {torch.float32: "float", torch.bfloat16: "bf16"}
+PRODUCT_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 TIME_LIMIT = 120.0  # seconds
 DIGEST = 32  # bytes of a SHA-256
 
@@ -54,8 +54,8 @@ def source(cell: Cell, dtype: torch.dtype) -> str:
     """The whole C++ source of a cell's kernels."""
     folder = Path(__file__).parent
     parts = [
+        f"#include <cstdint>\nusing P = {PRODUCT_TYPES[dtype]};\nconstexpr int64_t GATES = {len(cell.gates)};",
         (folder / "runtime.h").read_text(encoding="utf-8"),
-        f"using P = {PRODUCT_TYPES[dtype]};\nconstexpr int64_t GATES = {len(cell.gates)};\n",
         forward_loop(cell).source,
         backward_loop(cell).source,
         f"static inline const P* output(const ForwardBuffers& b) {{ return b.l_{cell.state[0]}; }}\n",
@@ -69,10 +69,10 @@ def _path(cell: Cell, dtype: torch.dtype) -> Path:
     """Where the kernels of this cell, machine, compiler and torch are kept."""
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
         raise BuildError(f"it is made for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
-    if "avx2" not in _processor():
+    if "avx2" not in processor():
         raise BuildError("the CPU has no AVX2")
     compiler = _compiler()
-    facts = [*OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, _processor(), *_libraries()]
+    facts = [*OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, processor(), *_libraries()]
     digest = hashlib.sha256("\0".join([source(cell, dtype), *facts]).encode()).hexdigest()[:20]
     return user_cache_folder() / "kernels" / f"{cell.name}-{_spelled(dtype)}-{digest}.so"
 
@@ -105,7 +105,7 @@ def _stamp(program: str) -> str:
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
     """What the CPU is and can do."""
     wanted = ("model name", "flags")
     try:

@@ -16,11 +16,21 @@ from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights, is_ids, product_dtype
-from charlstm.executors.buffers import joined_bias
+from charlstm.executors.buffers import columns, joined_bias
 from charlstm.executors.cpp_code import backward_loop, forward_loop, operand_states, read_states
 from charlstm.executors.graph import trace
 from charlstm.executors.native.build import PRODUCT_TYPES, kernels
-from charlstm.executors.native.memory import PANEL, call, fit, gather, pack, padded_units, spread, sum_by_id
+from charlstm.executors.native.memory import (
+    PANEL,
+    call,
+    fit,
+    gather,
+    input_table,
+    pack,
+    padded_units,
+    spread,
+    sum_by_id,
+)
 from charlstm.executors.native.sharing import shared
 from charlstm.executors.schedule import runs, separate_gates
 
@@ -95,8 +105,8 @@ class _Run(torch.autograd.Function):
             "bias_x": none if bias is None else spread(bias, gates),
             "bias_h": none if bias_hh is None else spread(bias_hh, gates),
             "keep": -1 if training else 0,
-            "all_x": -1,
-            "all_l": -1,
+            "input_mask": -1,
+            "low_mask": -1,
             **{f"s_{s}": stack for s, stack in exact.items()},
             **{f"all_{s}": -1 if training and s in read_states(cell) else 1 for s in exact},
             **{f"l_{s}": stack for s, stack in low.items()},
@@ -120,6 +130,12 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
             return _backward(ctx, d_output, d_state)
+
+
+def kept_bytes(cell: Cell, dtype: torch.dtype) -> int:
+    """Bytes that a training step holds for each unit of each character, with products in ``dtype``."""
+    low = len(operand_states(cell)) + len(forward_loop(cell).values) + len(cell.gates) + len(separate_gates(cell))
+    return low * dtype.itemsize + 4 * len(read_states(cell))
 
 
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
@@ -163,18 +179,18 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         call(cell, dtype, "backward", backward_loop(cell), {**buffers, **way._asdict()})
 
     d_weight_ih, d_bias = _input_gradients(cell, x, d, weight_ih)
-    d_bias_hh = d_bias.clone()
-    if separate:
-        sums = gather(sum_by_id(cell, e, None, 1)[0], len(separate), units)
-        for k, part in zip(separate, sums.chunk(len(separate)), strict=True):
-            d_bias_hh[_rows(cell, k, units)] = part
-    d_weight_hh = torch.zeros_like(weight_hh)
+    separate_sums = gather(sum_by_id(cell, e, None, 1)[0], len(separate), units) if separate else d_bias
+    everywhere = sum(len(run) for run, _ in _operands(cell)) == gates
+    d_weight_hh = torch.empty_like(weight_hh) if everywhere else torch.zeros_like(weight_hh)
+    d_bias_hh = torch.zeros_like(d_bias)
     for run, operand in _operands(cell):
-        letters, whole = (separate, e) if run[0] in separate else (cell.gates, d)
-        start = letters.index(run[0]) * padded
+        letters, whole, sums = (separate, e, separate_sums) if run[0] in separate else (cell.gates, d, d_bias)
+        start = letters.index(run)
+        rows = columns(cell.gates, run, units)
         stack = low[operand][:steps] if operand in low else values[operand]
-        product = whole[:, start : start + len(run) * padded].t() @ stack.reshape(-1, padded)
-        d_weight_hh[_rows(cell, run, units)] = gather(product, len(run), units)[:, :units]
+        product = whole[:, start * padded : (start + len(run)) * padded].t() @ stack.reshape(-1, padded)
+        d_weight_hh[rows] = gather(product, len(run), units)[:, :units]
+        d_bias_hh[rows] = sums[columns(letters, run, units)]
     d_x = None
     if ctx.needs_input_grad[3]:
         d_x = (d @ spread(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype)
@@ -182,11 +198,6 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     d_first = (pair[0, :, :units] for pair in g.values())
     biases = (b if needed else None for b, needed in zip((d_bias, d_bias_hh), ctx.needs_input_grad[6:8], strict=True))
     return (None, None, None, d_x, d_weight_ih, d_weight_hh, *biases, *d_parameters, *d_first)
-
-
-def _rows(cell: Cell, run: str, units: int) -> slice:
-    start = cell.gates.index(run[0]) * units
-    return slice(start, start + len(run) * units)
 
 
 @cache
@@ -204,10 +215,7 @@ def _operands(cell: Cell) -> list[tuple[str, str]]:
 def _input_rows(x: Tensor, weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
     """``W x`` of all steps, [T, B, G Hp], or for ids that of every symbol and of the zero vector, [I + 1, G Hp]."""
     if is_ids(x):
-        columns = spread(weight_ih, gates).t()
-        table = weight_ih.new_zeros(columns.shape[0] + 1, columns.shape[1], dtype=dtype)
-        table[:-1] = columns
-        return table
+        return input_table(weight_ih, gates, dtype)
     weight = spread(weight_ih.to(dtype), gates)
     return (x.to(dtype).flatten(0, 1) @ weight.t()).view(*x.shape[:2], -1)
 

@@ -46,6 +46,14 @@ def gather(whole: Tensor, parts: int, units: int) -> Tensor:
     return whole.reshape(parts, padded, -1)[:, :units].reshape(parts * units, *whole.shape[1:])
 
 
+def input_table(weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
+    """The input sides of all symbols and, last, of the zero vector, from W [GH, I]: [I + 1, G Hp]."""
+    size, units = weight_ih.shape[1], weight_ih.shape[0] // gates
+    table = weight_ih.new_zeros(size + 1, gates, padded_units(units), dtype=dtype)
+    table[:-1, :, :units] = weight_ih.t().reshape(size, gates, units)
+    return table.flatten(1)
+
+
 def pack(cell: Cell, weight: Tensor, parts: int, dtype: torch.dtype, back: bool = False) -> Tensor:
     """A matrix [n N, K] of n parts as panels in which products read it: for W v or, the way back, for W^T v."""
     rows, columns = weight.shape[0] // parts, weight.shape[1]

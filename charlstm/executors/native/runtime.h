@@ -1,7 +1,6 @@
 // What every generated kernel stands on: vectors of 16 floats, products, threads, and the walk along time.
-// Product operands are of type P: float, or bfloat16 held in a uint16_t. Units are padded to whole panels of PANEL.
+// Product operands are of type P, which is declared before: float, or bfloat16 held in a uint16_t. Units are padded to whole panels of PANEL.
 
-#pragma once
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -57,39 +56,65 @@ static inline void store(bf16* p, V v) {
 }
 static inline V splat(float value) { return V{} + value; }
 
-static inline V reciprocal(V x) {  // for 1 <= x <= e^80
 #if defined(__AVX512F__)
-  const V y = (V)_mm512_rcp14_ps((__m512)x);
+static inline V nearest(V x) { return (V)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT); }
+static inline V times_power(V p, V n) { return (V)_mm512_scalef_ps((__m512)p, (__m512)n); }
+static inline V roughly_inverse(V x) { return (V)_mm512_rcp14_ps((__m512)x); }
+static inline V inverse(V x) {
+  const V y = roughly_inverse(x);
   return y * (2.0f - x * y);
+}
 #else
-  return 1.0f / x;
+static inline V nearest(V x) {
+  const V shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+  return x + shift - shift;
+}
+static inline V times_power(V p, V n) { return p * (V)((__builtin_convertvector(n, I) + 127) << 23); }
+static inline V inverse(V x) { return 1.0f / x; }
+static inline V roughly_inverse(V x) { return inverse(x); }
 #endif
+static inline V clamped(V x, float limit) {  // not a number stays so
+  x = x < -limit ? splat(-limit) : x;
+  return x > limit ? splat(limit) : x;
 }
 
-// e^x for -80 <= x <= 80, to about 1e-7; further out, its value there; not a number stays so.
+// e^x for |x| <= 80, beyond that its value there; to about 1e-7 relative.
 static inline V exponential(V x) {
-  x = x < -80.0f ? splat(-80.0f) : x;
-  x = x > 80.0f ? splat(80.0f) : x;
-  const V shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-  const V shifted = x * 1.44269504f + shift;
-  const V n = shifted - shift;
+  x = clamped(x, 80.0f);
+  const V n = nearest(x * 1.44269504f);
   const V r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
-  V p = splat(1.0f / 720);
-  p = p * r + 1.0f / 120;
+  V p = r * (1.0f / 720) + 1.0f / 120;
   p = p * r + 1.0f / 24;
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const V power = (V)(((U)shifted - (U)shift + 127) << 23);
-  return p * power;
+  return times_power(p, n);
 }
-static inline V sigmoid(V x) { return reciprocal(1.0f + exponential(-x)); }
+// 2^t for |t| <= 115, to about 3e-6 relative: enough beside operands in bfloat16.
+static inline V rough_power_of_two(V t) {
+  t = clamped(t, 115.0f);
+  const V n = nearest(t);
+  const V f = t - n;
+  V p = f * 0.0095701013f + 0.055917859f;
+  p = p * f + 0.24024744f;
+  p = p * f + 0.69312179f;
+  p = p * f + 0.99999928f;
+  return times_power(p, n);
+}
+constexpr bool LOW = sizeof(P) == 2;
+static inline V sigmoid(V x) {
+  if (LOW) return roughly_inverse(1.0f + rough_power_of_two(x * -1.44269504f));
+  return inverse(1.0f + exponential(-x));
+}
 static inline V hyperbolic_tangent(V x) {
-  // near zero the quotient would lose digits: x - x^3/3 + 2 x^5/15 - 17 x^7/315
+  if (LOW) {
+    const V e = rough_power_of_two(x * -2.88539008f);
+    return (1.0f - e) * inverse(1.0f + e);
+  }
   const V e = exponential(-2.0f * x);
-  const V far = (1.0f - e) * reciprocal(1.0f + e);
-  const V s = x * x;
+  const V far = (1.0f - e) * inverse(1.0f + e);
+  const V s = x * x;  // near zero the quotient would lose digits: the first terms of the series
   const V near = x * (1.0f + s * (-1.0f / 3 + s * (2.0f / 15 + s * (-17.0f / 315))));
   return s < 0.01f ? near : far;
 }
@@ -179,14 +204,19 @@ template <class P>
 static void pack_rows(const float* W, P* out, int64_t G, int64_t N, int64_t K, int64_t threads) {
   const int64_t deep = padded(N), blocks = padded(K) / PANEL * G;
   parallel(threads, [=](int id, int all) {
+    alignas(64) float two[2][PANEL];
     for (int64_t block = share(blocks, id, all); block < share(blocks, id + 1, all); ++block) {
-      const int64_t panel = block / G, gate = block % G;
+      const int64_t first = block / G * PANEL, gate = block % G;
+      const int64_t columns = K - first < PANEL ? K - first : PANEL;
       P* to = out + block * deep * PANEL;
-      for (int64_t k = 0; k < deep; ++k)
-        for (int64_t n = 0; n < PANEL; ++n) {
-          const int64_t column = panel * PANEL + n;
-          to[packed(k, n, to)] = narrow(k < N && column < K ? W[(gate * N + k) * K + column] : 0.0f, to);
+      for (int64_t k = 0; k < deep; k += 2) {
+        for (int64_t i = 0; i < 2; ++i) {
+          std::memset(two[i], 0, sizeof two[i]);
+          if (k + i < N) std::memcpy(two[i], W + (gate * N + k + i) * K + first, columns * sizeof(float));
         }
+        for (int64_t n = 0; n < PANEL; ++n)
+          for (int64_t i = 0; i < 2; ++i) to[packed(k + i, n, to)] = narrow(two[i][n], to);
+      }
     }
   });
 }

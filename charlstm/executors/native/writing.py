@@ -12,7 +12,17 @@ from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import joined_bias
 from charlstm.executors.cpp_code import forward_loop, operand_states
-from charlstm.executors.native.memory import PANEL, fit, library, pack, padded_units, spread, structure, words
+from charlstm.executors.native.memory import (
+    PANEL,
+    fit,
+    input_table,
+    library,
+    pack,
+    padded_units,
+    spread,
+    structure,
+    words,
+)
 from charlstm.executors.native.sharing import shared
 
 
@@ -51,8 +61,7 @@ class Writer:
             bias = joined_bias(cell, weights.bias_ih, weights.bias_hh)
             none = room(gates * self._padded)
             if number == 0:
-                x = room(vocabulary + 1, gates * self._padded, low=True)
-                x[:-1] = spread(weights.weight_ih, gates).t()
+                x = input_table(weights.weight_ih, gates, dtype)
             else:
                 x = room(batch_size, gates * self._padded, low=True)
                 input_weights.append(pack(cell, weights.weight_ih, gates, dtype))
@@ -68,8 +77,8 @@ class Writer:
                 "bias_x": none if bias is None else spread(bias, gates),
                 "bias_h": none if weights.bias_hh is None else spread(weights.bias_hh, gates),
                 "keep": 0,
-                "all_x": 0,
-                "all_l": 1,
+                "input_mask": 0,
+                "low_mask": 1,
                 **{f"s_{s}": stack for s, stack in exact.items()},
                 **{f"all_{s}": 1 for s in cell.state},
                 **{f"l_{s}": stack for s, stack in low.items()},

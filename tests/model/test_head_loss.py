@@ -1,0 +1,211 @@
+"""The head's loss in one pass against F.cross_entropy of F.linear: values, gradients, and how much it holds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from charlstm.config import ModelConfig
+from charlstm.model import LanguageModel, head_loss
+from charlstm.model.head_loss import logits_held, mean_nats, target_nats
+
+IGNORE = -100
+SHAPES = [(1, 1, 1, 1), (3, 2, 4, 1), (5, 3, 4, 2), (7, 3, 5, 16), (7, 1, 3, 17), (4, 5, 6, 65), (9, 2, 7, 130)]
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+chunks = pytest.mark.parametrize("logits", [2, 40, 300, 1 << 22])
+
+
+def tensors(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], Tensor]:
+    """y, weight, bias, and the targets, some of which do not count."""
+    steps, batch, units, symbols = shape
+    g = torch.Generator().manual_seed(sum(shape))
+    sizes = ((steps, batch, units), (symbols, units), (symbols,))
+    leaves = [torch.randn(s, generator=g, dtype=torch.float64).to(dtype).requires_grad_() for s in sizes]
+    targets = torch.randint(symbols, (steps, batch), generator=g)
+    if steps > 1:
+        targets[-1, batch // 2 :] = IGNORE
+    return leaves, targets
+
+
+def plain(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    logits = F.linear(y, weight, bias).to(weight.dtype)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+
+
+def results(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """The loss and the gradients of thrice the loss."""
+    return [loss.detach(), *torch.autograd.grad(3 * loss, leaves)]
+
+
+def always_in_chunks(monkeypatch: pytest.MonkeyPatch, logits: int = 2) -> None:
+    """Also where there are fewer logits than numbers that they are made of."""
+    monkeypatch.setattr(head_loss, "logits_held", lambda *_: logits)
+
+
+class Watched(TorchDispatchMode):
+    """Notes what is called and the most numbers of any tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+        self.functions: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.functions.add(str(function))
+        made = function(*args, **(kwargs or {}))
+        for t in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(t, Tensor):
+                self.numbers = max(self.numbers, t.untyped_storage().nbytes() // t.element_size())
+        return made
+
+
+@chunks
+@shapes
+def test_equals_cross_entropy(monkeypatch, shape, logits):
+    always_in_chunks(monkeypatch, logits)
+    leaves, targets = tensors(shape)
+    for found, expected in zip(
+        results(mean_nats(*leaves, targets, IGNORE), leaves), results(plain(*leaves, targets), leaves), strict=True
+    ):
+        assert found.is_contiguous()
+        torch.testing.assert_close(found, expected)
+
+
+@shapes
+def test_numeric_gradients(monkeypatch, shape):
+    always_in_chunks(monkeypatch, 60)
+    leaves, targets = tensors(shape)
+    assert torch.autograd.gradcheck(lambda *parts: mean_nats(*parts, targets, IGNORE), leaves)
+
+
+@pytest.mark.parametrize("counting", [[], [0], [6], [2, 3]], ids=str)
+def test_chunks_in_which_nothing_counts(monkeypatch, counting):
+    always_in_chunks(monkeypatch, 32)
+    leaves, targets = tensors((7, 2, 3, 16))
+    targets[[t for t in range(7) if t not in counting]] = IGNORE
+    found = results(mean_nats(*leaves, targets, IGNORE), leaves)
+    assert bool(found[0].isfinite()) == bool(counting)
+    for a, b in zip(found, results(plain(*leaves, targets), leaves), strict=True):
+        if counting:
+            torch.testing.assert_close(a, b)
+
+
+def test_float32_is_as_exact_as_torch(monkeypatch):
+    always_in_chunks(monkeypatch, 1 << 12)
+    leaves, targets = tensors((40, 8, 32, 501))
+    low = [leaf.detach().float().requires_grad_() for leaf in leaves]
+    truth = results(plain(*leaves, targets), leaves)
+    found, theirs = results(mean_nats(*low, targets, IGNORE), low), results(plain(*low, targets), low)
+    for exact, a, b in zip(truth, found, theirs, strict=True):
+        scale = float(exact.abs().max())
+        assert float((a - exact).abs().max()) <= max(2 * float((b - exact).abs().max()), 3e-7 * scale)
+
+
+@pytest.mark.parametrize("y_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("in_chunks", [True, False])
+def test_bfloat16_products_under_autocast(monkeypatch, y_dtype, in_chunks):
+    if in_chunks:
+        always_in_chunks(monkeypatch, 1 << 12)
+    leaves, targets = tensors((40, 8, 32, 501), torch.float32)
+    leaves[0] = leaves[0].detach().to(y_dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = [loss(*leaves, targets) for loss in (mean_nats, plain)]
+    found, theirs = (results(loss, leaves) for loss in losses)
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    assert [t.dtype for t in found] == [torch.float32, y_dtype, torch.float32, torch.float32]
+    for a, b, truth in zip(found, theirs, results(plain(*exact, targets), exact), strict=True):
+        error, scale = float((a - truth).abs().max()), float(truth.abs().max())
+        assert 1e-6 * scale < error < 1.5 * float((b - truth).abs().max()) + 1e-3 * scale
+
+
+def test_what_is_next_to_impossible_has_its_price(monkeypatch):
+    """-ln p of a target whose p is zero in float32."""
+    always_in_chunks(monkeypatch)
+    y, weight = torch.ones(2, 1, 1).requires_grad_(), torch.tensor([[0.0], [1000.0], [-50.0]]).requires_grad_()
+    targets = torch.tensor([[0], [2]])
+    loss = mean_nats(y, weight, torch.zeros(3), targets)
+    loss.backward()
+    assert loss.item() == pytest.approx((1000 + 1050) / 2)
+    assert weight.grad.tolist() == [[-0.5], [1.0], [-0.5]]
+    assert y.grad.flatten().tolist() == [500.0, 525.0]
+    assert target_nats(y, weight, torch.zeros(3), targets).tolist() == [[1000.0], [1050.0]]
+
+
+def test_nothing_hides_a_value_that_is_not_a_number(monkeypatch):
+    always_in_chunks(monkeypatch, 16)
+    leaves, targets = tensors((7, 2, 3, 17))
+    with torch.no_grad():
+        leaves[0][3, 1] = math.nan
+    loss, *gradients = results(mean_nats(*leaves, targets, IGNORE), leaves)
+    assert loss.isnan()
+    assert all(g.isnan().any() for g in gradients)
+
+
+def test_a_fixed_network_below_gets_no_gradient(monkeypatch):
+    always_in_chunks(monkeypatch, 16)
+    (y, *head), targets = tensors((7, 2, 3, 17))
+    expected = results(plain(y, *head, targets), head)
+    with Watched() as below:
+        found = results(mean_nats(y.detach(), *head, targets, IGNORE), head)
+    with Watched() as whole:
+        mean_nats(y, *head, targets, IGNORE)
+    assert "aten.mm.out" in whole.functions - below.functions
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@chunks
+@shapes
+def test_nats_of_each_target(monkeypatch, shape, logits):
+    monkeypatch.setattr(head_loss, "LOGITS", logits)
+    (y, weight, bias), targets = tensors(shape)
+    targets = targets.clamp(min=0)
+    expected = F.cross_entropy(F.linear(y, weight, bias).flatten(0, 1), targets.flatten(), reduction="none")
+    found = target_nats(y, weight, bias, targets)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected.view(targets.shape))
+
+
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+def test_the_logits_are_never_all_held(monkeypatch, low):
+    monkeypatch.setattr(head_loss, "LOGITS", 1 << 13)
+    leaves, targets = tensors((50, 8, 4, 1000), torch.float32)
+    all_logits, head = targets.numel() * 1000, 1008 * 4
+    with Watched() as seen, torch.autocast("cpu", torch.bfloat16, enabled=low):
+        mean_nats(*leaves, targets, IGNORE).backward()
+        target_nats(*leaves, targets.clamp(min=0))
+    assert max(head, 8 * 1008) == seen.numbers < all_logits / 40
+    with Watched() as seen:
+        plain(*leaves, targets).backward()
+    assert seen.numbers >= all_logits, "that would be noticed"
+
+
+def test_how_many_logits_are_held():
+    cpu = torch.device("cpu")
+    assert head_loss.LOGITS == 1 << 22
+    assert logits_held(2048, 65, 256, cpu) == 2048 * 65
+    assert logits_held(2048, 2048, 256, cpu) == 2048 * 2048
+    assert logits_held(2048, 5387, 256, cpu) == 1 << 22
+    assert logits_held(65536, 65, 256, cpu) == 65536 * 65, "fewer than the numbers they are made of"
+    assert logits_held(65536, 65, 64, cpu) == 1 << 22
+
+
+def test_the_model_gives_its_head_what_forward_reads():
+    torch.manual_seed(3)
+    for direction in ("forward", "bidirectional"):
+        config = ModelConfig(hidden_size=6, num_layers=2, direction=direction, dropout=0.5)
+        model = LanguageModel(config, 11)
+        ids, following = torch.randint(11, (2, 5, 3)).unbind(0)
+        torch.manual_seed(4)
+        logits, last = model(ids, following=following)
+        torch.manual_seed(4)
+        y, state = model.hidden(ids, following=following)
+        assert y.shape == (5, 3, 6 if direction == "forward" else 12)
+        assert torch.equal(model.head(y), logits)
+        assert all(torch.equal(a, b) for a, b in zip(state, last, strict=True))
