@@ -43,7 +43,8 @@ class Executor(Protocol):
 
     ``run`` is pure: (x, state) -> (y, new state), time-major. x is [T, B, I], or whole numbers [T, B]: ids of one-hot
     vectors, where the id I stands for the zero vector. Each part of the state is [B, H]; y is [T, B, H].
-    Under ``torch.autocast`` the products are made in the autocast type; states stay in the type of the weights.
+    Under ``torch.autocast`` the products are made in the autocast type; states stay in the type of the weights, and y
+    comes in either of the two.
     """
 
     name: str

@@ -375,3 +375,19 @@ def test_a_model_that_is_not_for_the_writer_gets_none():
     assert native_writer(model_of(CELLS["lstm"], 1, 8, executor="library")) is None
     assert native_writer(model_of(CELLS["lstm"], 1, 8).double()) is None
     assert Stepper(model_of(CELLS["lstm"], 1, 8).double()).device.type == "cpu"
+
+
+def test_ids_outside_of_the_vocabulary_are_an_error_not_a_look_outside_of_memory():
+    weights, _, state = make(CELLS["lstm"], (3, 2, 4, 5), dtype=torch.float32)
+    for bad in (-1, 6):
+        with pytest.raises(IndexError, match=r"ids must be from 0 to 5"):
+            NATIVE.run(CELLS["lstm"], weights, torch.tensor([[0, bad]]), state)
+    writer = native_writer(model_of(CELLS["lstm"], 1, 8))
+    with pytest.raises(IndexError, match=r"ids must be from 0 to 11"):
+        writer.write(torch.rand(3, 1, dtype=torch.float64), torch.tensor([[12]]))
+
+
+def test_weights_of_another_shape_are_an_error():
+    weights, x, state = make(CELLS["gru"], (3, 2, 4, 5), dtype=torch.float32)
+    with pytest.raises(ValueError, match="cell lstm with 4 units needs weights of 16 rows"):
+        NATIVE.run(CELLS["lstm"], weights, x, (*state, *state))

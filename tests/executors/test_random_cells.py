@@ -77,3 +77,16 @@ def check_step(cell: Cell, weights: Weights, x: Tensor, state: State) -> None:
         step()
         for part, e in zip(step.state, expected, strict=True):
             torch.testing.assert_close(part, e, rtol=1e-8, atol=1e-9)
+
+
+def test_native_agrees_with_reference(monkeypatch):
+    monkeypatch.setenv("CXX", "c++ -O1")
+    for seed in range(0, 200, 20):
+        cell = draw(seed)
+        weights, x, state = make(cell, (3, 2, 3, 2), bias=seed % 3 > 0, ids=seed % 40 == 0, dtype=torch.float32)
+        expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+        assert executors()["native"].refuses(cell, weights, x) is None
+        found = outputs_and_gradients(executors()["native"], cell, weights, x, state)
+        for e, f in zip(expected, found, strict=True):
+            near = 1e-4 * torch.linalg.norm(e) + 1e-5
+            assert not torch.linalg.norm(f - e) > near, f"seed {seed}"

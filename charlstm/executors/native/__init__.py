@@ -1,7 +1,8 @@
 """Generated C++ kernels for the CPU."""
 
 from charlstm.executors.native.build import kernels
-from charlstm.executors.native.executor import Native, kept_bytes
+from charlstm.executors.native.executor import Native
+from charlstm.executors.native.loops import kept_bytes
 from charlstm.executors.native.memory import padded_units
 from charlstm.executors.native.speed import bfloat16_gain
 from charlstm.executors.native.writing import Writer

@@ -20,7 +20,7 @@ import torch
 from charlstm.cache import user_cache_folder, written_whole
 from charlstm.cells import Cell
 from charlstm.errors import UserError
-from charlstm.executors.cpp_code import backward_loop, forward_loop
+from charlstm.executors.native.loops import backward_loop, forward_loop
 
 LOG = logging.getLogger("charlstm")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")

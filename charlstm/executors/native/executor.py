@@ -6,7 +6,7 @@ products in bfloat16, states and sums stay in float32; y and what is kept for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,12 +17,13 @@ from torch.autograd.function import once_differentiable
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights, is_ids, product_dtype
 from charlstm.executors.buffers import columns, joined_bias
-from charlstm.executors.cpp_code import backward_loop, forward_loop, operand_states, read_states
 from charlstm.executors.graph import trace
 from charlstm.executors.native.build import PRODUCT_TYPES, kernels
+from charlstm.executors.native.loops import backward_loop, forward_loop, operand_states, read_states
 from charlstm.executors.native.memory import (
     PANEL,
     call,
+    checked,
     fit,
     gather,
     input_table,
@@ -36,7 +37,7 @@ from charlstm.executors.schedule import runs, separate_gates
 
 
 class Native:
-    """Runs the kernels that :mod:`charlstm.executors.cpp_code` prints from the cell."""
+    """Runs the kernels that :mod:`charlstm.executors.native.loops` prints from the cell."""
 
     name = "native"
 
@@ -50,6 +51,9 @@ class Native:
         return found if isinstance(found, str) else None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+        rows, units = len(cell.gates) * weights.hidden_size, weights.hidden_size
+        if weights.weight_hh.shape != (rows, units) or len(weights.weight_ih) != rows:
+            raise ValueError(f"cell {cell.name} with {units} units needs weights of {rows} rows")
         dtype = product_dtype(weights)
         fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
         own = [weights.parameters[name] for name in cell.parameters]
@@ -100,7 +104,7 @@ class _Run(torch.autograd.Function):
             "B": batch,
             "H": padded,
             "x": _input_rows(x, weight_ih, gates, dtype),
-            "ids": x.contiguous() if is_ids(x) else None,
+            "ids": checked(x, weight_ih.shape[1]) if is_ids(x) else None,
             "weights": pack(cell, weight_hh, gates, dtype),
             "bias_x": none if bias is None else spread(bias, gates),
             "bias_h": none if bias_hh is None else spread(bias_hh, gates),
@@ -130,12 +134,6 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
             return _backward(ctx, d_output, d_state)
-
-
-def kept_bytes(cell: Cell, dtype: torch.dtype) -> int:
-    """Bytes that a training step holds for each unit of each character, with products in ``dtype``."""
-    low = len(operand_states(cell)) + len(forward_loop(cell).values) + len(cell.gates) + len(separate_gates(cell))
-    return low * dtype.itemsize + 4 * len(read_states(cell))
 
 
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
@@ -179,6 +177,25 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         call(cell, dtype, "backward", backward_loop(cell), {**buffers, **way._asdict()})
 
     d_weight_ih, d_bias = _input_gradients(cell, x, d, weight_ih)
+    d_weight_hh, d_bias_hh = _recurrent_gradients(cell, weight_hh, low | values, d, e, d_bias)
+    d_x = None
+    if ctx.needs_input_grad[3]:
+        d_x = (d @ spread(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype)
+    d_parameters = (part.sum(1)[:, :units].reshape(-1) for part in z.values())
+    d_first = (pair[0, :, :units] for pair in g.values())
+    biases = (b if needed else None for b, needed in zip((d_bias, d_bias_hh), ctx.needs_input_grad[6:8], strict=True))
+    return (None, None, None, d_x, d_weight_ih, d_weight_hh, *biases, *d_parameters, *d_first)
+
+
+def _recurrent_gradients(
+    cell: Cell, weight_hh: Tensor, operands: Mapping[str, Tensor], d: Tensor, e: Tensor, d_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of U, [GH, H], and of its bias, from those of the gates, d [TB, G Hp] and e [TB, n Hp].
+
+    operands: what products read, [T or more, B, Hp] each. d_bias: sums of d, [GH].
+    """
+    gates, separate, units = len(cell.gates), separate_gates(cell), weight_hh.shape[1]
+    padded = padded_units(units)
     separate_sums = gather(sum_by_id(cell, e, None, 1)[0], len(separate), units) if separate else d_bias
     everywhere = sum(len(run) for run, _ in _operands(cell)) == gates
     d_weight_hh = torch.empty_like(weight_hh) if everywhere else torch.zeros_like(weight_hh)
@@ -187,17 +204,11 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         letters, whole, sums = (separate, e, separate_sums) if run[0] in separate else (cell.gates, d, d_bias)
         start = letters.index(run)
         rows = columns(cell.gates, run, units)
-        stack = low[operand][:steps] if operand in low else values[operand]
-        product = whole[:, start * padded : (start + len(run)) * padded].t() @ stack.reshape(-1, padded)
+        read = operands[operand].view(-1, padded)[: len(d)]
+        product = whole[:, start * padded : (start + len(run)) * padded].t() @ read
         d_weight_hh[rows] = gather(product, len(run), units)[:, :units]
         d_bias_hh[rows] = sums[columns(letters, run, units)]
-    d_x = None
-    if ctx.needs_input_grad[3]:
-        d_x = (d @ spread(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype)
-    d_parameters = (part.sum(1)[:, :units].reshape(-1) for part in z.values())
-    d_first = (pair[0, :, :units] for pair in g.values())
-    biases = (b if needed else None for b, needed in zip((d_bias, d_bias_hh), ctx.needs_input_grad[6:8], strict=True))
-    return (None, None, None, d_x, d_weight_ih, d_weight_hh, *biases, *d_parameters, *d_first)
+    return d_weight_hh, d_bias_hh
 
 
 @cache
@@ -225,7 +236,7 @@ def _input_gradients(cell: Cell, x: Tensor, d: Tensor, weight_ih: Tensor) -> tup
     gates, size = len(cell.gates), weight_ih.shape[1]
     units = weight_ih.shape[0] // gates
     if is_ids(x):
-        table = sum_by_id(cell, d, x.contiguous(), size + 1)
+        table = sum_by_id(cell, d, checked(x, size), size + 1)
         return gather(table[:size].t(), gates, units), gather(table.sum(0), gates, units)
     product = d.t() @ x.reshape(-1, size).to(d.dtype)
     bias = sum_by_id(cell, d, None, 1)[0]

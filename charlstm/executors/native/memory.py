@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
-from charlstm.executors.cpp_code import Loop
 from charlstm.executors.native.build import kernels
+from charlstm.executors.native.loops import Loop
 
 PANEL = 32  # units of a tile, as in runtime.h
 Words = ctypes.Array[ctypes.c_int64]
@@ -44,6 +44,14 @@ def gather(whole: Tensor, parts: int, units: int) -> Tensor:
     if padded == units:
         return whole
     return whole.reshape(parts, padded, -1)[:, :units].reshape(parts * units, *whole.shape[1:])
+
+
+def checked(ids: Tensor, size: int) -> Tensor:
+    """Ids from 0 to ``size``, contiguous. Raises IndexError for others: the kernels look rows up without a check."""
+    lowest, highest = torch.aminmax(ids)
+    if lowest < 0 or highest > size:
+        raise IndexError(f"ids must be from 0 to {size}, found {int(lowest)} to {int(highest)}")
+    return ids.to(torch.int64).contiguous()
 
 
 def input_table(weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:

@@ -100,7 +100,7 @@ static void write_along(const Writing& w) {
     const int64_t row0 = by_rows ? share(w.B, id, all) : 0, row1 = by_rows ? share(w.B, id + 1, all) : w.B;
     const int64_t own0 = share(w.B, id, all), own1 = share(w.B, id + 1, all);
     const int64_t wide = padded(w.V);
-    alignas(64) float sums[Forward::products * ROWS * PANEL];
+    alignas(64) float sums[(Forward::products + 1) * ROWS * PANEL];
     std::vector<float> p;
     std::vector<int64_t> order;
     const auto gather = [&] {

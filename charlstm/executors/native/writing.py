@@ -11,9 +11,10 @@ from torch import Tensor
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import joined_bias
-from charlstm.executors.cpp_code import forward_loop, operand_states
+from charlstm.executors.native.loops import forward_loop, operand_states
 from charlstm.executors.native.memory import (
     PANEL,
+    checked,
     fit,
     input_table,
     library,
@@ -145,7 +146,7 @@ class Writer:
         assert count > 0
         assert chances.dtype == torch.float64
         given = 0 if read is None else read.shape[0]
-        read = None if read is None else read.contiguous()
+        read = None if read is None else checked(read, self._vocabulary)
         settings = torch.tensor([temperature, top_p, min_p], dtype=torch.float64)
         written = torch.empty(count, self._batch, dtype=torch.int64)
         log_probabilities = torch.empty(count, self._batch)
