@@ -73,9 +73,9 @@ def input_side(x: Tensor, weight_ih: Tensor, bias: Tensor | None) -> Tensor:
     return F.embedding(x, table if bias is None else table + bias)
 
 
-def product_dtype(weights: Weights) -> torch.dtype:
-    """The type in which products are made: that of autocast where it is on, else that of the weights."""
-    device = weights.weight_hh.device.type
-    if torch.is_autocast_enabled(device) and weights.weight_hh.dtype == torch.float32:
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """The type in which products with a weight are made: that of autocast where it is on, else the weight's own."""
+    device = weight.device.type
+    if torch.is_autocast_enabled(device) and weight.dtype == torch.float32:
         return torch.get_autocast_dtype(device)
-    return weights.weight_hh.dtype
+    return weight.dtype

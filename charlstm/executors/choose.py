@@ -48,7 +48,7 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
             raise UserError(f"executor {requested} cannot run cell {cell.name} here: {refusal}. Use executor: auto")
         return Choice(known[requested], "asked for", {})
     device = weights.weight_hh.device.type
-    low = product_dtype(weights) != weights.weight_hh.dtype
+    low = product_dtype(weights.weight_hh) != weights.weight_hh.dtype
     library_first = device != "cpu" or (cell.torch == "LSTM" and not low)
     order = ["library", "sequence"] if library_first else ["sequence", "library"]
     order = [*order, "native", "reference"] if device != "cpu" else ["native", *order, "reference"]

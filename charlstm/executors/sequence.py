@@ -33,7 +33,7 @@ class Sequence:
         return None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
-        dtype = product_dtype(weights)
+        dtype = product_dtype(weights.weight_hh)
         fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
         own = [weights.parameters[name] for name in cell.parameters]
         apply: Callable[..., Any] = _Run.apply

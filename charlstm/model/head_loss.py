@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from charlstm.executors.base import product_dtype
+
 LOGITS = 1 << 22  # logits held at a time on the CPU, 16 MB: smaller products were slower, larger ones hardly faster
 LOGITS_ON_GPU = 1 << 26  # 256 MB: there each chunk costs a dozen launches
 ALIGNMENT = 16  # symbols: where rows of logits begin on cache lines, float32 products were up to 1.7 times as fast
@@ -38,7 +40,7 @@ def mean_nats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignore_i
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index)
     counted = targets != ignore_index
     apply: Callable[..., Tensor] = _MeanNats.apply
-    dtype = _product_dtype(weight)
+    dtype = product_dtype(weight)
     with torch.autocast(y.device.type, enabled=False):
         return apply(y, weight, bias, targets.where(counted, 0), counted.to(weight.dtype) / counted.sum(), dtype, held)
 
@@ -126,9 +128,3 @@ def _parts(y: Tensor, weight: Tensor, held: int) -> Iterator[slice]:
 
 def _most_logits(device: torch.device) -> int:
     return LOGITS if device.type == "cpu" else LOGITS_ON_GPU
-
-
-def _product_dtype(weight: Tensor) -> torch.dtype:
-    device = weight.device.type
-    low = torch.is_autocast_enabled(device) and weight.dtype == torch.float32
-    return torch.get_autocast_dtype(device) if low else weight.dtype

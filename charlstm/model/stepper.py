@@ -28,7 +28,9 @@ def native_writer(model: LanguageModel, batch_size: int = 1) -> Writer | None:
     if stack.executor not in ("auto", "native") or executors()["native"].refuses(stack.cell, first, ids):
         return None
     with torch.no_grad():
-        return Writer(stack.cell, weights, model.head.weight, model.head.bias, batch_size, product_dtype(first))
+        return Writer(
+            stack.cell, weights, model.head.weight, model.head.bias, batch_size, product_dtype(first.weight_hh)
+        )
 
 
 @torch.no_grad()

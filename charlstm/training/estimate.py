@@ -16,7 +16,8 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     """Bytes by purpose: weights with gradients, optimiser, values kept for the backward pass, logits.
 
     Kept values are counted per layer and character: for the native executor what it keeps and the gradients of the
-    gates, for others the gates and their gradients, and three vectors of H for each part of the state; logits, as many as are held at a time, as three arrays (logits, probabilities, gradients).
+    gates, for others the gates and their gradients, and three vectors of H for each part of the state; logits, as many
+    as are held at a time, as three arrays (logits, probabilities, gradients).
     """
     model, training = trainer.config.model, trainer.config.training
     cell = cell_of(model)

@@ -212,6 +212,26 @@ def test_a_damaged_library_is_built_again(monkeypatch, tmp_path):
     assert damaged.stat().st_size == made.stat().st_size
 
 
+@pytest.mark.usefixtures("_forget")
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
+def test_code_for_an_older_processor_agrees_too(monkeypatch, tmp_path, name, low):
+    """Without AVX-512 other lines of runtime.h are compiled."""
+    fresh(monkeypatch, tmp_path)
+    monkeypatch.setenv("CXX", "c++ -march=haswell")
+    cell = CELLS[name]
+    weights, x, state = make(cell, (6, 5, 64, 4), dtype=torch.float32)
+    with torch.no_grad():
+        weights.weight_hh.mul_(0.3)
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        if reason := NATIVE.refuses(cell, weights, x):
+            pytest.skip(reason)
+        found = outputs_and_gradients(NATIVE, cell, weights, x, state)
+    for e, f in zip(expected, found, strict=True):
+        assert torch.linalg.norm(f.float() - e) <= (0.02 if low else 3e-6) * torch.linalg.norm(e) + 1e-6
+
+
 def test_another_system_or_processor_is_refused(monkeypatch, tmp_path):
     weights, x, _ = make(CELLS["rnn"], (2, 2, 3, 4), dtype=torch.float32)
     for name, value, reason in (("machine", "aarch64", "x86-64"), ("system", "Windows", "Linux")):

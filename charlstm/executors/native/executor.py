@@ -44,17 +44,20 @@ class Native:
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         if weights.weight_hh.device.type != "cpu":
             return "it runs on the CPU"
-        for dtype, wanted in ((weights.weight_hh.dtype, (torch.float32,)), (product_dtype(weights), PRODUCT_TYPES)):
+        for dtype, wanted in (
+            (weights.weight_hh.dtype, (torch.float32,)),
+            (product_dtype(weights.weight_hh), PRODUCT_TYPES),
+        ):
             if dtype not in wanted:
                 return f"it has no {str(dtype).removeprefix('torch.')}"
-        found = kernels(cell, product_dtype(weights))
+        found = kernels(cell, product_dtype(weights.weight_hh))
         return found if isinstance(found, str) else None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         rows, units = len(cell.gates) * weights.hidden_size, weights.hidden_size
         if weights.weight_hh.shape != (rows, units) or len(weights.weight_ih) != rows:
             raise ValueError(f"cell {cell.name} with {units} units needs weights of {rows} rows")
-        dtype = product_dtype(weights)
+        dtype = product_dtype(weights.weight_hh)
         fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
         own = [weights.parameters[name] for name in cell.parameters]
         leaves = (t for t in (x, *fixed, *own, *state) if t is not None)
