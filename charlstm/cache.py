@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from charlstm.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PART = ".part"
 
 
 def user_cache_folder() -> Path:
@@ -40,31 +48,68 @@ def writable_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def written_whole(path: Path, size: int = 0) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` in one move when the block ends well, and else vanishes.
+
+    What a process that was killed had begun is deleted by the next one that writes into the folder. Several may
+    write the same path at once: each writes a file of its own, and the last one stays.
+
+    Args:
+        size: bytes that will be written, if known: a disk without that room is told before any work is done.
 
     Raises:
         UserError: it cannot be written (no space left, for example).
     """
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        _delete_abandoned(path.parent)
+        if size and shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        descriptor, part = _begun(path)
     except OSError as error:
-        raise _not_written(path, error) from error
-    part = Path(name)
+        raise _not_written(path, error, size) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+            if fcntl is not None:
+                part.replace(path)  # while it is locked
+        if fcntl is None:
+            part.replace(path)  # Windows moves no open file
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise _not_written(path, error, size) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def _not_written(path: Path, error: OSError) -> UserError:
+def _begun(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, locked for as long as it is open, so that it is seen to be in use."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+        if fcntl is None:
+            return descriptor, Path(name)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # else it was taken for an abandoned one before it was locked
+            return descriptor, Path(name)
+        os.close(descriptor)
+
+
+def _delete_abandoned(folder: Path) -> None:
+    """Delete the unfinished files that no process holds locked any more."""
+    if fcntl is None:
+        return
+    for part in folder.glob(f".*{PART}"):
+        with suppress(OSError), part.open("rb") as file:  # locked by another, or gone meanwhile
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+
+
+def _not_written(path: Path, error: OSError, size: int) -> UserError:
     reason = error.strerror or str(error)
+    if size:
+        free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
+        reason += f" ({size:,} bytes are needed, {free:,} are free)"
     return UserError(
         f"cannot write to the cache: {path.parent}: {reason}. Set CHARLSTM_CACHE to a folder on a disk with room."
     )

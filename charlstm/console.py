@@ -1,7 +1,8 @@
 """The only module that talks to a terminal: texts, tables, and the live line of a training run.
 
 Text that a model wrote goes to standard output, and so do results; notes and errors go to standard error. Where
-standard output is no terminal there are no escape codes and no live line.
+standard output is no terminal there are no escape codes and no live line. Whatever is printed, a model's text or the
+name of a file, no control character in it reaches a terminal or a log: it is shown as an escape.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from charlstm.text.visible import visible
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines
 _live: list[Any] = []  # the bars of the live lines on the terminal
+_surviving = False
 
 
 def is_terminal() -> bool:
@@ -30,22 +32,40 @@ def is_terminal() -> bool:
 
 
 def out(text: str, end: str = "\n") -> None:
-    """Print to standard output. Leaves the program if its reader has gone, as ``head`` does."""
+    """Print to standard output. Leaves the program if its reader has gone, as ``head`` does.
+
+    What the output's encoding does not have, such as the odd bytes of a file's name, is written as an escape.
+    """
+    whole = shown(text) + end
     try:
-        sys.stdout.write(text + end)
+        try:
+            sys.stdout.write(whole)
+        except UnicodeEncodeError as error:
+            sys.stdout.write(whole.encode(error.encoding, "backslashreplace").decode(error.encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        if not _surviving:
+            raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def survive(on: bool = True) -> None:
+    """From now on a reader that has gone, as ``tee`` does at the same Ctrl-C, is no reason to leave: something is to be
+    saved."""
+    global _surviving
+    _surviving = on
 
 
 def note(text: str) -> None:
-    """Print a remark to standard error, above the live line if there is one."""
+    """Print a remark to standard error, if anybody reads it, above the live line if there is one."""
     bar = _live[-1] if _live else None
     if bar is not None:
         bar.clear()
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(visible(text) + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _discard(sys.stderr)
     if bar is not None:
         bar.refresh()
 
@@ -82,23 +102,25 @@ def _discard(stream: TextIO) -> None:
 
 
 def shown(text: str) -> str:
-    """Text of a model as it may be printed: on a terminal, control characters as escapes; elsewhere as it is."""
+    """A text as it may be printed: on a terminal, control characters as escapes; elsewhere as it is."""
     return visible(text) if is_terminal() else text
 
 
 def table(rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print rows of plain text as a table; the first row is its header."""
+    """Print rows of plain text as a table; the first row is its header. Control characters become escapes."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     header, *body = rows
-    grid = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(
+        title=Text(visible(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for number, name in enumerate(header):
-        grid.add_column(Text(name), justify="left" if number == 0 else "right", overflow="fold")
+        grid.add_column(Text(visible(name)), justify="left" if number == 0 else "right", overflow="fold")
     for row in body:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(visible(cell)) for cell in row))
     terminal = is_terminal()  # said outright: rich would also believe FORCE_COLOR
     width = None if terminal else 200
     Console(file=sys.stdout, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(grid)
@@ -121,7 +143,7 @@ class LiveLine:
     """
 
     def __init__(self, prefix: str = "") -> None:
-        self._prefix = prefix
+        self._prefix = visible(prefix)
         self._bar: Any = None
         self._next = 0.0
 
@@ -154,7 +176,7 @@ class LiveLine:
             return
         if self._bar is not None:
             self._bar.n = min(fraction, 1.0)
-            self._bar.set_description_str(text())
+            self._bar.set_description_str(visible(text()))
             self._next = now + 0.1
         else:
             out(f"{self._prefix}{text()}")

@@ -11,7 +11,7 @@ import os
 import typer
 
 from charlstm import console
-from charlstm.cli import bench, compare, config, evaluate, sample, train
+from charlstm.cli import bench, compare, config, evaluate, sample, signals, train
 from charlstm.errors import UserError
 
 app = typer.Typer(
@@ -37,7 +37,8 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     console.show_log()
     try:
-        app()
+        with signals.handled() as received:
+            app(obj=received)
     except UserError as problem:
         console.error(str(problem))
         raise SystemExit(2) from None

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from charlstm.cli.signals import Signals
     from charlstm.comparison.results import Comparison
 
 
 def compare(
+    context: typer.Context,
     what: Annotated[list[Path], typer.Argument(help="One comparison in YAML, or the folders of runs.")],
     set_: Annotated[
         list[str] | None,
@@ -36,7 +38,7 @@ def compare(
     from charlstm.comparison.report import headline, summary_table, write_report
 
     if len(what) == 1 and not what[0].is_dir():
-        folder, comparison = _train_arms(what[0], list(set_ or []), name, runs, overwrite)
+        folder, comparison = _train_arms(context.obj, what[0], list(set_ or []), name, runs, overwrite)
     else:
         from charlstm.comparison.collect import compare_runs
         from charlstm.errors import UserError
@@ -57,12 +59,11 @@ def compare(
 
 
 def _train_arms(
-    path: Path, overrides: list[str], name: str | None, runs: Path, overwrite: bool
+    signals: Signals, path: Path, overrides: list[str], name: str | None, runs: Path, overwrite: bool
 ) -> tuple[Path, Comparison]:
     """Train what is not trained yet; the comparison's folder and its result."""
     from charlstm import console
     from charlstm.cli.progress import follow
-    from charlstm.cli.signals import stopping
     from charlstm.cli.train import folder_name
     from charlstm.comparison.experiment import Experiment
     from charlstm.config import load_compare
@@ -78,12 +79,13 @@ def _train_arms(
         if trial.finished:
             console.out(f"{prefix}done already")
             continue
-        trainer = trial.trainer()
-        with stopping(trainer.request_stop) as received:
-            ended = follow(trainer.run(), prefix, samples=False, unit=experiment.corpus.vocabulary.unit)
-        if received.number is not None:  # also where it came too late for this run to be cut short
+        with trial.directory.writing():
+            trainer = trial.trainer()
+            with signals.saving(trainer):
+                ended = follow(trainer.run(), prefix, samples=False, unit=experiment.corpus.vocabulary.unit)
+        if signals.number is not None:  # also where it came too late for this run to be cut short
             console.out(f"{prefix}saved; the same command goes on from here")
-            raise typer.Exit(received.exit_code)
+            raise typer.Exit(signals.exit_code)
         if ended.why == "diverged":
             console.note(f"{prefix}{ended.advice}")
     return folder, experiment.comparison()

@@ -29,6 +29,7 @@ def evaluate(
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.evaluation import score
+    from charlstm.files import open_regular
     from charlstm.training.loaded import load
 
     one_of("--split", split, "train", "validation", "test")
@@ -38,7 +39,8 @@ def evaluate(
         result, what = score(loaded.model, loaded.corpus().split(split)), f"{split} split"
     else:
         try:
-            raw = text.read_bytes()
+            with open_regular(text) as file:
+                raw = file.readall()
             content = raw.decode(loaded.config.corpus.encoding) if loaded.vocabulary.kind == "characters" else raw
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{text}: cannot read it: {error}") from error

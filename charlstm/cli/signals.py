@@ -1,47 +1,80 @@
-"""Stopping a training run from outside: the first signal saves and ends it, the second ends it at once."""
+"""Signals. INT, TERM and HUP end a command; what is being trained is saved first. USR1 saves, and goes on."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Protocol
 
 from charlstm import console
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+SAVING = ("SIGUSR1",)
 
 
-class Received:
-    """The signal that came, if one came."""
+class Stoppable(Protocol):
+    """What can be told to save: a trainer."""
+
+    def request_stop(self) -> None: ...
+    def request_save(self) -> None: ...
+
+
+class Signals:
+    """The signals of one command. While nothing runs that would have to be saved, the first ending one leaves at once,
+    with 128 + its number."""
 
     number: int | None = None
+    """The ending signal that came, if one came."""
+
+    def __init__(self) -> None:
+        self._running: Stoppable | None = None
 
     @property
     def exit_code(self) -> int:
         return 128 + (self.number or signal.SIGINT)
 
+    @contextmanager
+    def saving(self, running: Stoppable) -> Iterator[None]:
+        """What runs meanwhile is told to save: and stop at the first ending signal. The second one leaves at once."""
+        self._running = running
+        try:
+            yield
+        finally:
+            self._running = None
+
+    def leave(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Handle an ending signal."""
+        first, self.number = self.number is None, number
+        if first:
+            console.survive()
+            if signal.Signals(number).name == "SIGHUP":
+                console.hang_up()
+        if not first or self._running is None:
+            raise SystemExit(self.exit_code)
+        self._running.request_stop()
+        with suppress(RuntimeError):  # it came amid another line that is being written
+            console.note("\nstopping after this step; once more to leave at once")
+
+    def save(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Handle a signal that asks for a checkpoint."""
+        if self._running is None:
+            console.note(f"{signal.Signals(number).name}: there is nothing to save now")
+        else:
+            self._running.request_save()
+
 
 @contextmanager
-def stopping(stop: Callable[[], None]) -> Iterator[Received]:
-    """Call ``stop`` at the first of INT, TERM, HUP; at the second, leave at once.
-
-    A signal that is ignored, as HUP is under ``nohup``, stays ignored.
-    """
-    received = Received()
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if received.number is not None:
-            raise SystemExit(128 + number)
-        received.number = number
-        stop()
-        if signal.Signals(number).name == "SIGHUP":
-            console.hang_up()
-        console.note("\nstopping after this step; once more to leave at once")
-
-    before = {s: signal.signal(s, handle) for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN}
+def handled() -> Iterator[Signals]:
+    """Handle the signals of a command. One that is ignored, as HUP is under ``nohup``, stays ignored."""
+    signals = Signals()
+    handlers = dict.fromkeys(ENDING, signals.leave) | dict.fromkeys(SAVING, signals.save)
+    known = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
+    before = {s: signal.signal(s, h) for s, h in known.items() if signal.getsignal(s) is not signal.SIG_IGN}
     try:
-        yield received
+        yield signals
     finally:
+        console.survive(False)
         for s, old in before.items():
             signal.signal(s, old)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from charlstm.cli.signals import Signals
     from charlstm.config import Config
     from charlstm.text.corpus import Corpus
     from charlstm.training.events import Ended
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def train(
+    context: typer.Context,
     config: Annotated[Path, typer.Argument(help="A configuration in YAML; with --resume also a run's folder.")],
     set_: Annotated[
         list[str] | None,
@@ -40,7 +42,7 @@ def train(
 ) -> None:
     """Train a model. Everything of the run is put into runs/NAME.
 
-    Ctrl-C saves and ends; --resume goes on as if nothing had happened.
+    Ctrl-C saves and ends; --resume goes on as if nothing had happened. So do TERM and HUP; USR1 saves and goes on.
     """
     from charlstm import console
     from charlstm.config import dump_yaml, load_config
@@ -71,7 +73,7 @@ def train(
         raise UserError(f"{directory.path} is no run: there is nothing to resume. Leave out --resume to begin it")
     corpus = load(settings)
     console.out(corpus.describe())
-    _run(settings, corpus, directory, resume, overwrite)
+    _run(context.obj, settings, corpus, directory, resume, overwrite)
 
 
 def folder_name(name: str) -> str:
@@ -93,34 +95,40 @@ def load(settings: Config) -> Corpus:
     return load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
 
 
-def _run(settings: Config, corpus: Corpus, directory: RunDirectory, resume: bool, overwrite: bool) -> None:
+def _run(
+    signals: Signals, settings: Config, corpus: Corpus, directory: RunDirectory, resume: bool, overwrite: bool
+) -> None:
     from charlstm import console
     from charlstm.cli.progress import follow
-    from charlstm.cli.signals import stopping
     from charlstm.training.trainer import Trainer
 
     trainer = Trainer(settings, corpus, directory)
-    used = ", ".join(sorted(set(trainer.executors())))
+    choices = trainer.choices()
+    used = ", ".join(sorted({choice.executor.name for choice in choices}))
     # Only now: what cannot be trained leaves no folder behind, and deletes none.
-    if resume:
-        for difference in trainer.resume():
-            console.note(f"note: {difference}")
-        directory.write_config(settings)
-    else:
-        directory.create(settings, overwrite)
-    count = sum(trainer.model.parameter_counts().values())
-    console.out(f"{count:,} parameters, {trainer.device.type}, {trainer.precision}, executor {used}")
-    with stopping(trainer.request_stop) as received:
-        ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
-    _report(ended, directory, trainer.model.bidirectional, corpus.vocabulary.unit)
+    with directory.writing():
+        if resume:
+            for difference in trainer.resume():
+                console.note(f"note: {difference}")
+            directory.write_config(settings)
+        else:
+            directory.create(settings, overwrite)
+        count = sum(trainer.model.parameter_counts().values())
+        console.out(f"{count:,} parameters, {trainer.device.type}, {trainer.precision}, executor {used}")
+        refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.others)
+        for reason in refusals if trainer.device.type == "cpu" else ():
+            console.note(f"note: not the faster executor native: {reason}")
+        with signals.saving(trainer):
+            ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
+    _report(ended, directory, trainer.model.bidirectional, corpus.vocabulary.unit, leaving=signals.number is not None)
     if ended.why == "diverged":
         console.error(ended.advice)
         raise typer.Exit(3)
-    if ended.why == "stopped":
-        raise typer.Exit(received.exit_code)
+    if signals.number is not None:  # also where it came too late for this run to be cut short
+        raise typer.Exit(signals.exit_code)
 
 
-def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str) -> None:
+def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str, leaving: bool) -> None:
     from charlstm import console
 
     speed = ended.characters / ended.seconds if ended.seconds else 0
@@ -142,6 +150,8 @@ def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str) -> N
         console.out(f"saved at step {ended.step:,}" if stopped else "the last good checkpoint is kept")
         lower = "" if stopped else " --set training.learning_rate=LOWER"
         console.out(f"go on:  charlstm train {directory.path} --resume{lower}")
+    elif leaving:
+        console.out(f"trained to its end and saved; its report:  charlstm compare {directory.path}")
     else:
         console.out(f"report: {_write_report(directory)}")
         following = ["evaluate"] if pseudo else ["sample", "evaluate"]

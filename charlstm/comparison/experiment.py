@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.sources import absolute
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 WITHIN = 0.01
 WIDEST = 1 << 16
@@ -51,12 +54,13 @@ class Trial:
 
     def trainer(self) -> Trainer:
         """A trainer at the beginning, or where the run was stopped."""
-        begun = not self.overwrite and self.directory.exists and self.directory.last.exists() and self._same()
+        begun = not self.overwrite and self.directory.exists and self.directory.checkpoints.any() and self._same()
         if not begun:
             self.directory.create(self.config, overwrite=self.directory.exists)
         trainer = Trainer(self.config, self.corpus, self.directory)
         if begun:
-            trainer.resume()
+            for line in trainer.resume():
+                log.info("%s: %s", self.label, line)
         return trainer
 
 

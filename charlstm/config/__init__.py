@@ -53,6 +53,8 @@ __all__ = [
 ]
 
 MAX_DEPTH = 20
+MAX_TOLD = 40
+"""Problems that are listed at once."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -132,7 +134,9 @@ def validate(model: type[Model], document: Document, overrides: Sequence[str] = 
             if problem.loc not in unread:
                 lines.append(located(problem, document, overridden))
     if lines:
-        raise UserError("\n".join(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0]))))
+        told = list(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0])))
+        more = ["and more of the kind: mend these first"] if len(told) > MAX_TOLD else []
+        raise UserError("\n".join(told[:MAX_TOLD] + more))
     return checked
 
 

@@ -18,6 +18,8 @@ from charlstm.config.fields import alternatives, choices, find_field, find_secti
 
 Loc = tuple[str | int, ...]
 
+MAX_PROBLEMS = 100
+
 SYNONYMS = {
     "lr": "learning_rate",
     "hidden": "hidden_size",
@@ -49,9 +51,9 @@ class Problem:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Every problem that pydantic found while it validated `model`."""
+    """The problems that pydantic found while it validated `model`, the first hundred of them."""
     found: list[Problem] = []
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[:MAX_PROBLEMS]:
         loc: Loc = tuple(item["loc"])
         if item["type"] == "charlstm_problems":
             found.extend(item["ctx"]["problems"])

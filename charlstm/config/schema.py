@@ -99,6 +99,8 @@ class ModelOptions(Section):
     )
     forget_bias: float = Field(
         1.0,
+        ge=-1000,
+        le=1000,
         description="Where the forget gate's bias starts; above 0 lets the cell remember from the "
         "beginning (Gers et al. 2000; Jozefowicz et al. 2015). Only for cells with a forget "
         "gate: lstm, peephole, coupled.",

@@ -206,7 +206,9 @@ class TrainingConfig(Section):
     )
     budget: BudgetConfig = Field(
         BudgetConfig(epochs=10.0),
-        description="When training ends: epochs, steps or minutes, whichever comes first. Default: 10 epochs.",
+        description="When training ends: epochs, steps or minutes, whichever comes first. Default: 10 epochs. Another "
+        "budget on resume lays schedule: cosine anew over all of it, so the learning rate moves to where it would "
+        "stand had the run had this budget from the beginning; the other schedules do not depend on it.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

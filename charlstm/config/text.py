@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from charlstm.config.problems import near, printable
+from charlstm.config.problems import near
 from charlstm.errors import UserError
+from charlstm.files import open_regular, unreadable
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 19
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -25,18 +26,20 @@ _WORDS: dict[str, Any] = {
 def read_text(path: Path) -> str:
     """The text of a configuration file. Raises UserError where it is missing, no UTF-8, or far too long."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        path.lstat()
     except FileNotFoundError:
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         match = near(path.name, beside) or near(path.name + ".yaml", beside)
         raise UserError(
             f"{path}: there is no such file." + (f" Did you mean {path.parent / match}?" if match else "")
         ) from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: this is a folder, not a configuration file") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{printable(str(path), 200)}: cannot be read: {error}") from None
+        raise unreadable(path, error) from None
+    with open_regular(path) as file:
+        try:
+            content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise unreadable(path, error) from None
     if len(content) > MAX_BYTES:
         raise UserError(f"{path}: longer than {MAX_BYTES} bytes: is this a configuration file?")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,29 +46,33 @@ class Score:
         return math.exp(min(self.nats, 700.0))
 
 
-def score(model: LanguageModel, ids: npt.NDArray[np.integer]) -> Score:
+def score(model: LanguageModel, ids: npt.NDArray[np.integer], between: Callable[[], None] = lambda: None) -> Score:
     """Mean -ln p of the characters ids [N] under the model. The first one is predicted from nothing."""
-    nats = nats_per_character(model, ids)
+    nats = nats_per_character(model, ids, between)
     return Score(float(nats.astype(np.float64).mean()), len(nats), model.bidirectional)
 
 
 @torch.no_grad()
-def nats_per_character(model: LanguageModel, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+def nats_per_character(
+    model: LanguageModel, ids: npt.NDArray[np.integer], between: Callable[[], None] = lambda: None
+) -> npt.NDArray[np.float32]:
     """-ln p of each character of the text ids [N], in float32 arithmetic: [N].
 
     A long text is read as up to 64 pieces side by side, each after a warm-up of the 512 characters before it (and,
     for a bidirectional model, after it). The result does not depend on how the model was trained, and the model's
-    mode, the random state and any carried state are left alone.
+    mode, the random state and any carried state are left alone. ``between`` is called before each chunk; what it raises
+    breaks the reading off.
     """
     if len(ids) == 0:
         raise ValueError("there is no character to score")
     reverse = model.direction == "backward"
     pieces = _Pieces(model, ids[::-1] if reverse else ids)
     with _evaluating(model), torch.autocast(pieces.device.type, enabled=False):
-        after = pieces.states_after() if model.bidirectional else {}
+        after = pieces.states_after(between) if model.bidirectional else {}
         nats = np.empty(len(ids), np.float32)
         state = pieces.warm_up()
         for begin, end in pieces.chunks():
+            between()
             previous, target, following = (pieces.at(begin + k, end + k) for k in (-1, 0, 1))
             y, state = model.hidden(previous, state, following, after.get(end))
             found = target_nats(y, model.head.weight, model.head.bias, target.clamp(max=model.vocabulary_size - 1))
@@ -112,7 +116,7 @@ class _Pieces:
                 part[:, 0] = 0
         return state
 
-    def states_after(self) -> dict[int, State]:
+    def states_after(self, between: Callable[[], None]) -> dict[int, State]:
         """The backward stack's state before each chunk, read from the right; the text's own end has nothing after
         it."""
         assert self.model.recurrent_backward is not None
@@ -123,6 +127,7 @@ class _Pieces:
                 part[:, -1] = 0
         found: dict[int, State] = {}
         for begin, end in reversed(list(self.chunks())):
+            between()
             found[end] = state
             state = self.model.read_backward(self.at(begin + 1, end + 1), state)[1]
         return found

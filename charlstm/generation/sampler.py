@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -179,10 +179,12 @@ def generate(
     num_samples: int = 1,
     until: str = "",
     unknown: Unknown = "error",
+    between: Callable[[], None] = lambda: None,
 ) -> list[Sample]:
     """``num_samples`` texts of at most ``length`` characters after the prime, ending early after the text ``until``.
 
-    A backward model writes what comes before the prime, and ends early with what begins with ``until``.
+    A backward model writes what comes before the prime, and ends early with what begins with ``until``. ``between`` is
+    called after each character; what it raises breaks the writing off.
 
     Raises UserError for a prime with characters that the model has never seen (``unknown="skip"`` leaves them out),
     for a bidirectional model, and for values out of range.
@@ -193,6 +195,7 @@ def generate(
     given, end = prompt_ids(model, vocabulary, prime, until, unknown)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
     for row in write(model, given, length, sampling or Sampling(), seed, num_samples, end):
+        between()
         for column, piece in zip(columns, row, strict=True):
             if piece is not None:
                 column.append(piece)

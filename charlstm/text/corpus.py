@@ -17,7 +17,7 @@ from charlstm.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.errors import UserError
 from charlstm.text.reading import Progress, Source, check_encoding, hash_sources, read_codes
 from charlstm.text.sources import resolve
-from charlstm.text.vocabulary import Kind, Vocabulary
+from charlstm.text.vocabulary import Codes, Vocabulary
 
 SPLITS = ("train", "validation", "test")
 FORMAT = 1
@@ -108,7 +108,7 @@ def load_corpus(
     digest, sizes = hash_sources(files, on_progress)
     names = tuple(file.name for file in files)
     if sum(sizes) == 0:
-        raise UserError(f"the corpus is empty: {_listed(names)} has no content")
+        raise UserError(f"the corpus is empty: {_listed(names)} has no content. Give corpus.source another text")
 
     # The sizes belong to the key: a byte-order mark is dropped at the start of a file only.
     key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding]).encode()).hexdigest()
@@ -161,6 +161,24 @@ def _valid_record(ids: Path, record: Path) -> _Record | None:
         return None
 
 
+class _Seen:
+    """Which code points or byte values have occurred."""
+
+    def __init__(self) -> None:
+        self._small = b""
+        self._all = np.zeros(0x110000, bool)
+
+    def add(self, codes: Codes) -> None:
+        if codes.dtype == np.uint8:
+            self._small += bytes(set(codes.tobytes().translate(None, self._small)))
+        else:
+            self._all[codes] = True
+
+    def codes(self) -> list[int]:
+        self._all[list(self._small)] = True
+        return [int(code) for code in np.flatnonzero(self._all)]
+
+
 def _write_ids(
     files: list[Source],
     encoding: str,
@@ -169,36 +187,38 @@ def _write_ids(
     total: int,
     on_progress: Progress | None,
 ) -> _Record:
-    kind: Kind = "bytes" if encoding == "bytes" else "characters"
-    seen = np.zeros(256 if kind == "bytes" else 0x110000, bool)
+    seen = _Seen()
     characters, done = 0, 0
     for file in files:
         for piece, codes in read_codes(file, encoding):
-            seen[codes] = True
+            seen.add(codes)
             characters += codes.size
             done += len(piece)
             if on_progress:
                 on_progress(f"counting {file.name}", done, total)
-    symbols = np.flatnonzero(seen)
     names = tuple(file.name for file in files)
     if characters == 0:
-        raise UserError(f"the corpus is empty: {_listed(names)} has no content but a byte-order mark")
-    vocabulary = Vocabulary.from_codes(symbols.tolist(), kind)
+        empty = f"the corpus is empty: {_listed(names)} has no content but a byte-order mark"
+        raise UserError(f"{empty}. Give corpus.source another text")
+    vocabulary = Vocabulary.from_codes(seen.codes(), "bytes" if encoding == "bytes" else "characters")
     if vocabulary.size == 1:
         raise UserError(
             f"there is nothing to learn from {_listed(names)}: its {characters:,} characters are all "
-            f"the same, {vocabulary.symbols[0]!r}"
+            f"the same, {vocabulary.symbols[0]!r}. Give corpus.source a text with at least two different ones"
+            if characters > 1
+            else f"there is nothing to learn from {_listed(names)}: it is a single character, "
+            f"{vocabulary.symbols[0]!r}. Give corpus.source a longer text"
         )
 
     dtype = np.min_scalar_type(vocabulary.size - 1).newbyteorder("<")
+    pack = vocabulary.packer(dtype)
     content, written, done = hashlib.sha256(), 0, 0
-    with written_whole(target) as output:
+    with written_whole(target, characters * dtype.itemsize) as output:
         for file in files:
             for piece, codes in read_codes(file, encoding):
                 content.update(piece)
-                ids = vocabulary.ids_of_codes(codes)
-                output.write(ids.astype(dtype).tobytes())
-                written += ids.size
+                output.write(pack(codes))
+                written += codes.size
                 done += len(piece)
                 if on_progress:
                     on_progress(f"encoding {file.name}", done, total)

@@ -6,22 +6,20 @@ import codecs
 import difflib
 import encodings.aliases
 import hashlib
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from charlstm.errors import UserError
-from charlstm.text.vocabulary import codes_of_text
+from charlstm.files import open_regular, regular_size, unreadable
+from charlstm.text.vocabulary import Codes, codes_of_text
 
-PIECE = 1 << 20
-BYTE_ORDER_MARK = 0xFEFF
+PIECE = 1 << 18
+BYTE_ORDER_MARK = "\ufeff"
 
-Codes: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how far it is, and how far it will go (0: unknown)."""
 
@@ -65,25 +63,21 @@ def check_encoding(encoding: str) -> str:
 
 
 def check_file(path: Path) -> int:
-    """Size in bytes of a regular file that can be read.
+    """Size in bytes of a regular file.
 
     Raises:
-        UserError: it is missing, a folder, a FIFO or device, or not readable.
+        UserError: it is missing, a folder, a pipe or a device, or cannot be reached.
     """
+    if _is_folder(path):
+        raise UserError(f"{path}: this is a folder, not a text: name its files, for example {str(path / '*.txt')!r}")
+    return regular_size(path)
+
+
+def _is_folder(path: Path) -> bool:
     try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{path} is a folder, not a text: name its files, for example {str(path / '*.txt')!r}")
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(
-            f"{path} is not a regular file (a pipe or a device), and a corpus is read more than once: "
-            "write the text to a file first"
-        )
-    return status.st_size
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long, say: opening it tells
+        return False
 
 
 def read_pieces(path: Path) -> Iterator[bytes]:
@@ -92,12 +86,12 @@ def read_pieces(path: Path) -> Iterator[bytes]:
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
+    with open_regular(path) as file:
+        try:
             while piece := file.read(PIECE):
                 yield piece
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        except OSError as error:
+            raise unreadable(path, error) from error
 
 
 def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> tuple[str, list[int]]:
@@ -119,37 +113,40 @@ def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> 
 def read_codes(source: Source, encoding: str) -> Iterator[tuple[bytes, Codes]]:
     """The bytes of a file, piece by piece, each with the code points that become complete in it.
 
+    The code points are uint8 where the piece is bytes or all ASCII, else uint32.
+
     A byte-order mark at the start of a file is dropped (not with ``bytes``); line ends stay as they are.
     The last piece may be ``b""``.
 
     Raises:
-        UserError: the file is not text in this encoding (with byte offset and line), or cannot be read.
+        UserError: the file is not text in this encoding (with byte offset, line and column), or cannot be read.
     """
     if encoding == "bytes":
         for piece in read_pieces(source.path):
             yield piece, np.frombuffer(piece, np.uint8)
         return
     decoder = codecs.getincrementaldecoder(encoding)()
-    begin, lines, started = 0, 0, False
+    begin, started = 0, False
     for piece in _with_end(read_pieces(source.path)):
         try:
             text = decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             # The decoder's input is what it had kept from before, and this piece.
             offset = begin + len(piece) - len(error.object) + error.start
-            line = lines + error.object[: error.start].decode(encoding, "ignore").count("\n") + 1
-            where = f"byte 0x{error.object[error.start]:02X} at offset {offset:,} (line {line:,})"
-            raise _undecodable(source, encoding, where) from error
+            byte = f"byte 0x{error.object[error.start]:02X}"
+            raise _undecodable(source, encoding, f"{byte} at {_place(source.path, encoding, offset)}") from error
         except UnicodeError as error:
-            raise _undecodable(source, encoding, f"{error} (line {lines + 1:,})") from error
-        codes = codes_of_text(text)
-        begin += len(piece)
-        lines += text.count("\n")
-        if not started and codes.size:
+            raise _undecodable(source, encoding, f"{error}, at {_place(source.path, encoding, begin)}") from error
+        if not started and text:
             started = True
-            if codes[0] == BYTE_ORDER_MARK:
-                codes = codes[1:]
-        yield piece, codes
+            text = text.removeprefix(BYTE_ORDER_MARK)
+        begin += len(piece)
+        yield piece, _codes(text)
+
+
+def _codes(text: str) -> Codes:
+    """The code points of a text: in one byte each where it is all ASCII, which is many times faster."""
+    return np.frombuffer(text.encode("ascii"), np.uint8) if text.isascii() else codes_of_text(text)
 
 
 def _with_end(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -157,13 +154,29 @@ def _with_end(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield b""
 
 
+def _place(path: Path, encoding: str, offset: int) -> str:
+    """Where a byte is, in words; what comes before it is read again and can be decoded."""
+    decoder = codecs.getincrementaldecoder(encoding)("ignore")
+    line, column, left = 1, 1, offset
+    for piece in read_pieces(path):
+        try:
+            text = decoder.decode(piece[:left])
+        except UnicodeError:  # a codec that knows no "ignore"
+            break
+        newlines = text.count("\n")
+        line += newlines
+        column = len(text) - text.rfind("\n") if newlines else column + len(text.removeprefix(BYTE_ORDER_MARK))
+        left -= len(piece)
+        if left <= 0:
+            break
+    return f"offset {offset:,} (line {line:,}, column {column:,})"
+
+
 def _undecodable(source: Source, encoding: str, where: str) -> UserError:
-    others = [f"`encoding: {other}`" for other in ("utf-8", "latin-1", "bytes") if other != encoding]
+    start = next(read_pieces(source.path), b"")
+    marked = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    other = next(name for name in (marked, "latin-1") if name != encoding)
     return UserError(
         f"{source.name} is not text in {encoding}: {where}. Name its true encoding, such as "
-        f"{' or '.join(others[:-1])}, or take the file byte by byte with {others[-1]}."
+        f"--set corpus.encoding={other}, or learn its raw bytes: --set corpus.encoding=bytes"
     )
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} cannot be read: {error.strerror or error}")

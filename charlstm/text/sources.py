@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charlstm.errors import UserError
+from charlstm.files import unreadable
 from charlstm.text.catalogue import catalogue_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
+
+LONGEST_NAME = 1000
 
 
 def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | None = None) -> list[Source]:
@@ -34,7 +37,7 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
 def absolute(source: str | Sequence[str]) -> str | list[str]:
     """The same texts by absolute path, so that they are found from any folder; names of the catalogue stay names."""
     if isinstance(source, str):
-        return source if source in catalogue_names() else str(Path(source).absolute())
+        return source if source in catalogue_names() else str(_path(source).absolute())
     return [str(absolute(part)) for part in source]
 
 
@@ -43,8 +46,10 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
         return [Source(name, fetch(name, cache, on_progress))]
     if not name.strip() or "\0" in name:
         raise UserError(f"a corpus source must be a name or a path, not {name!r}")
-    path = Path(name).expanduser()
-    if path.exists():
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"a corpus source must be a name or a path, not a text of {len(name):,} characters")
+    path = _path(name)
+    if _is_there(path):
         check_file(path)
         return [Source(name, path)]
     if glob.has_magic(name):
@@ -56,6 +61,23 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
             check_file(file)
         return [Source(str(file), file) for file in files]
     raise UserError(_not_found(name, path))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return True
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~ of no user
+        return Path(name)
 
 
 def _not_found(name: str, path: Path) -> str:

@@ -10,9 +10,13 @@ import numpy.typing as npt
 import torch
 
 from charlstm.errors import UserError
+from charlstm.text.mapped import release
 
 IGNORE = -100
 """The target that does not count."""
+
+RELEASE_AFTER = 1 << 26
+"""Characters read before the pages of a memory map that hold them are given back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,7 @@ class Streams:
         """Epochs completed."""
         self.position = 0
         """Index, within the epoch, of the chunk that comes next."""
+        self._unreleased = 0
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         lengths = np.diff(bounds)
         self._longest = int(lengths.max())
@@ -121,6 +126,10 @@ class Streams:
             first_of_epoch=self.position == 0,
             count=targets.size - (len(self._short) if last else 0),
         )
+        self._unreleased += window.size
+        if self._unreleased >= RELEASE_AFTER:
+            release(self.ids)
+            self._unreleased = 0
         self.position += 1
         if self.position == self.steps_per_epoch:
             self.epoch, self.position = self.epoch + 1, 0

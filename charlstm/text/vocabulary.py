@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from charlstm.errors import UserError
 
 Kind = Literal["characters", "bytes"]
 Unknown = Literal["error", "skip"]
+Codes: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
 SHOWN_UNKNOWN = 8
 
@@ -93,9 +94,23 @@ class Vocabulary:
             ids = ids[ids >= 0]
         return ids.astype(np.int64)
 
-    def ids_of_codes(self, codes: npt.NDArray[np.uint8] | npt.NDArray[np.uint32]) -> npt.NDArray[np.int32]:
+    def ids_of_codes(self, codes: Codes) -> npt.NDArray[np.int32]:
         """Ids ``[N]`` of code points or byte values ``[N]``; -1 where the vocabulary has none."""
         return np.take(self._table, codes, mode="clip")
+
+    def packer(self, dtype: np.dtype[np.unsignedinteger]) -> Callable[[Codes], bytes]:
+        """A fast function from code points or byte values, all of them known, to their ids as bytes of `dtype`."""
+        table = self._table.astype(dtype)
+        # Symbols are sorted: the id of a byte or an ASCII character fits in a byte whatever else there is.
+        of_byte = self._table[:256].astype(np.uint8).tobytes().ljust(256, b"\0")
+
+        def pack(codes: Codes) -> bytes:
+            if codes.dtype != np.uint8:
+                return np.take(table, codes, mode="clip").tobytes()
+            ids = codes.tobytes().translate(of_byte)
+            return ids if dtype.itemsize == 1 else np.frombuffer(ids, np.uint8).astype(dtype).tobytes()
+
+        return pack
 
     def decode(self, ids: npt.ArrayLike) -> str:
         """The text of ids ``[N]``. Of bytes: read as UTF-8, with U+FFFD where they are not.

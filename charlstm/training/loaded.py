@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from charlstm.config import Config, parse_config
+from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import Sample, Sampling, generate
@@ -17,7 +18,11 @@ from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.training.checkpoint import load_checkpoint, under
 from charlstm.training.hardware import resolve_device
+from charlstm.training.kept import Found
 from charlstm.training.run_directory import RunDirectory
+from charlstm.training.saved import check_model, checked
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class LoadedRun:
 def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> LoadedRun:
     """Load a run directory (its ``best`` checkpoint, or ``last``) or a checkpoint file.
 
-    Raises UserError if there is none, or it is damaged.
+    In place of a damaged checkpoint of a run, the newest good one is taken, with a warning (``logging``). Raises
+    UserError if there is none, or the file is damaged.
     """
     path = Path(path)
     directory = None
@@ -87,20 +93,22 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
         directory.config()
         if checkpoint not in ("best", "last"):
             raise UserError(f"no checkpoint {checkpoint!r}: there are best and last")
-        path = directory.best if checkpoint == "best" else directory.last
-        if not path.exists():
-            path = directory.last
+        kept = directory.checkpoints
+        found = kept.best_or_newest() if checkpoint == "best" else kept.newest()
+        for line in found.damaged:
+            log.warning("%s; took %s", line, found.path.name)
     elif not path.exists():
         raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}")
-    elif (path.parent.parent / "config.yaml").exists():
-        directory = RunDirectory(path.parent.parent)
-    tensors, header = load_checkpoint(path)
-    config = parse_config(header["config"], str(path))
-    vocabulary = Vocabulary.from_json(header["vocabulary"])
+    else:
+        found = Found(path, *load_checkpoint(path), [])
+        if (path.parent.parent / "config.yaml").exists():
+            directory = RunDirectory(path.parent.parent)
+    config, vocabulary = checked(found.path, found.header)
+    check_model(found.path, found.tensors, config, vocabulary)
     with torch.random.fork_rng(devices=[]):  # first values are drawn, only to be replaced
         model = LanguageModel(config.model, vocabulary.size)
-    model.load_state_dict(under("model", tensors))
-    return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, header, directory)
+    model.load_state_dict(under("model", found.tensors))
+    return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, found.header, directory)
 
 
 def _nearby(path: Path) -> str:

@@ -37,6 +37,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     }
 
 
+def optimizer_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> set[str]:
+    """The names that :func:`optimizer_tensors` has after a step."""
+    kept = {torch.optim.AdamW: ["step", "exp_avg", "exp_avg_sq"], torch.optim.RMSprop: ["step", "square_avg"]}
+    kinds = list(kept.get(type(optimizer), []))
+    if optimizer.defaults.get("momentum"):
+        kinds.append("momentum_buffer")
+    return {f"{name}.{kind}" for name, p in model.named_parameters() for kind in kinds if p.requires_grad}
+
+
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put back what :func:`optimizer_tensors` gave, matched by parameter name."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -55,7 +64,8 @@ class Schedule:
 
     ``rate = learning_rate * warm-up * course``: the warm-up climbs linearly over ``warmup_steps``; the course is 1
     (constant), a half cosine over the budget (cosine), ``gamma ** (epochs // step_size)`` (step), or ``gamma **
-    reductions`` (plateau).
+    reductions`` (plateau). The cosine runs over the present budget, from the run's first step: a run that is resumed
+    with another budget in steps or epochs goes on along the curve of a run that had it from the beginning.
     """
 
     def __init__(self, config: TrainingConfig) -> None:

@@ -9,16 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.model import LanguageModel
 from charlstm.text.streams import Streams
 from charlstm.training.checkpoint import under
-from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_tensors
+from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_names, optimizer_tensors
 
 
 @dataclass
 class Counters:
-    """Numbers that a run has to remember. ``sum_nats`` and ``sum_count`` cover the steps since the last record."""
+    """Numbers that a run has to remember. ``sum_nats`` and ``sum_count`` cover the steps since the last record.
+
+    ``evaluation_due``: the steps have come to an evaluation that is not made yet, or was broken off.
+    """
 
     step: int = 0
     characters: int = 0
@@ -30,6 +34,7 @@ class Counters:
     best_nats: float | None = None
     best_step: int | None = None
     evaluations_without_improvement: int = 0
+    evaluation_due: bool = False
 
 
 @dataclass
@@ -49,6 +54,12 @@ class TrainingState:
     @property
     def device(self) -> torch.device:
         return self.model.head.weight.device
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number of weights, optimiser and carried state is finite; what is not is never saved."""
+        kept = [t for name, t in self.tensors().items() if not name.startswith("random.")]
+        return bool(torch.stack([t.isfinite().all().to(self.device) for t in kept]).all())
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name: ``model.``, ``optimizer.``, ``state.``, ``random.``."""
@@ -71,13 +82,27 @@ class TrainingState:
         }
 
     def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Put back what :meth:`tensors` and :meth:`numbers` gave."""
+        """Put back what :meth:`tensors` and :meth:`numbers` gave.
+
+        Raises UserError, and nothing has changed, if something is missing or too much.
+        """
+        self._check(tensors, numbers)
+        self.streams.load_state_dict(numbers["streams"])
         self.model.load_state_dict(under("model", tensors))
         load_optimizer_tensors(self.optimizer, self.model, under("optimizer", tensors))
         self.carried = tuple(part.to(self.device) for _, part in sorted(under("state", tensors).items()))
         self.counters = Counters(**numbers["counters"])
         self.schedule.load_state_dict(numbers["schedule"])
-        self.streams.load_state_dict(numbers["streams"])
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+
+    def _check(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        names = {name for name in self.tensors() if not name.startswith("optimizer.")}
+        if numbers["counters"]["step"] > 0:
+            names |= {f"optimizer.{name}" for name in optimizer_names(self.optimizer, self.model)}
+        odd = sorted((names ^ tensors.keys()) - {"random.cuda"})  # a run may go on on another device
+        for part, mine in self.numbers().items():
+            odd += sorted(f"{part}.{name}" for name in mine.keys() ^ numbers[part].keys())
+        if odd:
+            raise UserError(f"the checkpoint does not fit this run: {', '.join(odd[:5])} missing or too much")

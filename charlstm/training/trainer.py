@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from charlstm import __version__
-from charlstm.config import Config, parse_config
+from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.executors import State
@@ -23,15 +23,20 @@ from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
 from charlstm.text.streams import IGNORE, Batch, Streams
 from charlstm.training.advice import divergence_advice
-from charlstm.training.checkpoint import load_checkpoint, save_checkpoint
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
 from charlstm.training.hardware import keep_memory, resolve_device, resolve_precision
 from charlstm.training.optimisation import Schedule, make_optimizer
 from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
+from charlstm.training.saved import checked, load_state
 from charlstm.training.state import Counters, TrainingState
 
 RECORDS_PER_EVALUATION = 20
+UNSURE = 25.0  # nats: Adam's epsilon keeps a model that learns soundly from being surer than about 18
+
+
+class _BreakOffError(Exception):
+    """A stop was asked for in the middle of an evaluation."""
 
 
 class Trainer:
@@ -64,6 +69,8 @@ class Trainer:
             carried=self.model.initial_state(self.streams.batch_size),
         )
         self._stop = False
+        self._save_asked = False
+        self._notices: list[Notice] = []
 
     @property
     def counters(self) -> Counters:
@@ -71,8 +78,15 @@ class Trainer:
         return self.state.counters
 
     def request_stop(self) -> None:
-        """Save and end after the step in hand. Safe to call from a signal handler."""
+        """Save and end after the step in hand, or amid an evaluation, which is then made again on resume.
+
+        Safe to call from a signal handler.
+        """
         self._stop = True
+
+    def request_save(self) -> None:
+        """Save after the step in hand, or amid an evaluation, and go on. Safe to call from a signal handler."""
+        self._save_asked = True
 
     @property
     def progress(self) -> float:
@@ -91,28 +105,48 @@ class Trainer:
         if self.streams.notice:
             yield Notice(self.streams.notice)
         if self.counters.step == 0:
-            self.directory.append_metrics({"kind": "start", "step": 0, **self.facts()})
+            if not self.directory.metrics():
+                self.directory.append_metrics({"kind": "start", "step": 0, **self.facts()})
             self.save(best=False)
-        evaluate_every = self.config.training.evaluate_every
-        while self.progress < 1 and not self._stop:
-            event = self._step()
-            yield event
+        while (why := self._over()) is None:
+            event = self._evaluate() if self.counters.evaluation_due else self._step()
+            if self._save_asked and not isinstance(event, Ended):
+                self._save_as_asked()
+            yield from self._notices
+            self._notices.clear()
+            if event is not None:
+                yield event
             if isinstance(event, Ended):
                 return
-            if self.counters.step % evaluate_every == 0 or self.progress >= 1:
-                evaluated = self._evaluate()
-                yield evaluated
-                if isinstance(evaluated, Ended):
-                    return
-                patience = self.config.training.early_stopping
-                if patience is not None and self.counters.evaluations_without_improvement >= patience:
-                    yield self._ended("early_stopping")
-                    return
-        if self._stop and self.progress < 1:
+        if why == "stopped":
+            if not self.state.finite:
+                yield self._ended("diverged", self._advice())
+                return
             self.save(best=False)
-            yield self._ended("stopped")
-        else:
-            yield self._ended("budget")
+        yield self._ended(why)
+
+    def _over(self) -> Why | None:
+        """Why the run ends here, if it does."""
+        counters, patience = self.counters, self.config.training.early_stopping
+        if not counters.evaluation_due:
+            if patience is not None and counters.evaluations_without_improvement >= patience:
+                return "early_stopping"
+            if self.progress >= 1:
+                return "budget"
+        return "stopped" if self._stop else None
+
+    def _save_as_asked(self) -> None:
+        self._save_asked = False
+        if self.state.finite:
+            self.save(best=False)
+            self._notices.append(Notice(f"saved at step {self.counters.step:,}, as asked for"))
+
+    def _between(self) -> None:
+        """Called every moment of an evaluation, which touches nothing of what is saved."""
+        if self._save_asked:
+            self._save_as_asked()
+        if self._stop:
+            raise _BreakOffError
 
     def _step(self) -> Progress | Ended:
         start = time.perf_counter()
@@ -129,11 +163,12 @@ class Trainer:
         total_norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         nats, norm = torch.stack([loss.detach(), total_norm]).tolist()  # a GPU is waited for once a step, here
         if self._bad(nats) or not math.isfinite(norm):
-            return self._ended("diverged", divergence_advice(training, counters.step, nats, norm))
+            return self._ended("diverged", self._advice(nats, norm))
         if training.clip_grad_norm and norm > training.clip_grad_norm:
             clip_grads_with_norm_(self.model.parameters(), training.clip_grad_norm, total_norm)
         self.state.optimizer.step()
-        self.state.carried = tuple(part.detach() for part in state)
+        # oneDNN under bfloat16 gives a state in bfloat16
+        self.state.carried = tuple(part.detach().to(torch.float32) for part in state)
         counters.step += 1
         counters.characters += batch.count
         counters.sum_nats += nats * batch.count
@@ -150,6 +185,7 @@ class Trainer:
             fraction=self.progress,
             seconds=counters.seconds,
         )
+        counters.evaluation_due = counters.step % training.evaluate_every == 0 or self.progress >= 1
         if counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0 or self.progress >= 1:
             self._record(event)
         return event
@@ -182,18 +218,26 @@ class Trainer:
 
     def score(self) -> Score:
         """The held-out score of the model as it is."""
-        return score(self.model, self._validation)
+        return score(self.model, self._validation, self._between)
 
-    def _evaluate(self) -> Evaluated | Ended:
-        result, counters = self.score(), self.counters
-        if self._bad(result.nats):
-            return self._ended("diverged", divergence_advice(self.config.training, self.counters.step, result.nats))
+    def _evaluate(self) -> Evaluated | Ended | None:
+        """Score, write a sample, save. None, and nothing has changed, if a stop was asked for meanwhile."""
+        counters = self.counters
+        try:
+            result = self.score()
+            if self._bad(result.nats):
+                return self._ended("diverged", self._advice(result.nats))
+            if not self.state.finite:
+                return self._ended("diverged", self._advice())
+            sample = self._sample()
+        except _BreakOffError:
+            return None
         improved = counters.best_nats is None or result.nats < counters.best_nats
         if improved:
             counters.best_nats, counters.best_step = result.nats, counters.step
         counters.evaluations_without_improvement = 0 if improved else counters.evaluations_without_improvement + 1
+        counters.evaluation_due = False
         self.state.schedule.evaluated(improved)
-        sample = self._sample()
         event = Evaluated(
             step=counters.step,
             epoch=self.streams.progress,
@@ -229,11 +273,19 @@ class Trainer:
             return ""
         seed = self.config.training.seed + self.counters.step
         sampling = Sampling(temperature=0.8)
-        return generate(self.model, self.corpus.vocabulary, "", length, sampling, seed)[0].whole
+        found = generate(self.model, self.corpus.vocabulary, "", length, sampling, seed, between=self._between)
+        return found[0].whole
 
     def _bad(self, nats: float) -> bool:
-        """Not a number, or so much worse than a guess (ln V) that the weights cannot be any good."""
-        return not math.isfinite(nats) or nats > 3 * math.log(self.corpus.vocabulary.size) + 1
+        """Not finite, or so much worse than a guess (ln V) that the weights cannot be any good.
+
+        A text that suddenly turns to other symbols costs a sound model up to about 18 nats each, however small V is.
+        The loss is computed in float32 in either precision, and bfloat16 has float32's range: the bound is the same.
+        """
+        return not math.isfinite(nats) or nats > max(UNSURE, 3 * math.log(self.corpus.vocabulary.size) + 1)
+
+    def _advice(self, nats: float | None = None, norm: float | None = None) -> str:
+        return divergence_advice(self.config.training, self.precision, self.counters.step, nats, norm)
 
     def _ended(self, why: Why, advice: str = "") -> Ended:
         c = self.counters
@@ -264,37 +316,45 @@ class Trainer:
             return list(self.model.recurrent.choices(self.model.front_end(x)[0]))
 
     def save(self, best: bool) -> None:
-        """Write the checkpoint ``last``, and ``best`` too if it is."""
+        """Write the checkpoint ``last``, and ``best`` too if it is. Raises UserError if it cannot be written."""
+        written = self.directory.flush()
         tensors = self.state.tensors()
         header = {
             "config": self.config.model_dump(mode="json"),
             "vocabulary": self.corpus.vocabulary.to_json(),
             "corpus_digest": self.corpus.digest,
+            "written": written,
             **self.state.numbers(),
             **self.facts(),
         }
-        if best:  # first: whatever stops the second write is made up for by going on from the older ``last``
-            save_checkpoint(self.directory.best, tensors, header)
-        save_checkpoint(self.directory.last, tensors, header)
+        self.directory.checkpoints.save(tensors, header, best)
 
     def resume(self) -> list[str]:
-        """Go on from the checkpoint ``last``. Returns what differs from where it was written.
+        """Go on from the newest checkpoint that is good; from the beginning, if the run did not live to save one.
 
-        Raises UserError if the corpus, the model or a setting that shapes the training is another.
+        Returns what to tell: what was damaged, and what differs from where it was written. Raises UserError if there
+        is no good one, or the corpus, the model or a setting that shapes the training is another.
         """
-        tensors, header = load_checkpoint(self.directory.last)
-        saved = parse_config(header["config"], str(self.directory.last))
+        kept = self.directory.checkpoints
+        if not kept.any() and all(record["step"] == 0 for record in self.directory.metrics()):
+            self.directory.cut_back({"metrics": 0, "samples": 0})
+            return ["nothing of this run was saved yet: it begins anew"]
+        found = kept.newest()
+        path, tensors, header = found.path, found.tensors, found.header
+        saved, vocabulary = checked(path, header)
         if changed := changed_settings(saved, self.config):
             lines = "\n  ".join(changed)
             raise UserError(f"{self.directory.path}: a run goes on with the settings it began with:\n  {lines}")
-        if header["corpus_digest"] != self.corpus.digest:
+        if header["corpus_digest"] != self.corpus.digest or vocabulary != self.corpus.vocabulary:
             raise UserError(f"{self.directory.path}: the corpus has changed since this run began; it cannot go on")
-        self.state.load(tensors, header)
+        load_state(self.state, path, tensors, header)
         if self.config.training.precision == "auto":
             self.precision = header["precision"]
-        self.directory.cut_metrics(self.counters.step)
+        kept.set_aside(found)
+        self.directory.cut_back(header["written"])
+        damaged = [f"{line}; went on from {path.name}, step {self.counters.step:,}" for line in found.damaged]
         now = self.facts()
-        return [
+        return damaged + [
             f"{name} was {header[name]}, is {now[name]}: results will differ in rounding"
             for name in ("device", "threads", "versions", "executors")
             if header[name] != now[name]

@@ -56,7 +56,7 @@ def test_the_last_checkpoint(charlstm, tiny_run):
         (b"the \xe2\x82\xac", (), "U+20AC"),
         (b"\xff\xfe", (), "cannot read it"),
         (b"", (), "no text"),
-        (None, (), "cannot read it"),
+        (None, (), "there is no such file"),
         (b"the", ("--split", "half"), "half"),
         (b"the", ("--checkpoint", "half"), "half"),
     ],

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import charlstm as package
-from charlstm.cli.signals import stopping
 from charlstm.config import load_config
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.trainer import Trainer
@@ -256,32 +255,3 @@ def test_a_terminal_that_vanishes_does_not_lose_the_run(config_file):
     assert found.returncode == 129
     assert steps(Path("runs/tiny")) > 0
     assert json.loads(Path("runs/tiny/metrics.jsonl").read_text().splitlines()[-1])["why"] == "stopped"
-
-
-def test_the_first_signal_stops_and_the_second_leaves(capsys):
-    calls = []
-    with stopping(lambda: calls.append("stop")) as received:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert (calls, received.number, received.exit_code) == (["stop"], signal.SIGTERM, 143)
-        with pytest.raises(SystemExit) as left:
-            signal.raise_signal(signal.SIGINT)
-        assert left.value.code == 130
-    assert calls == ["stop"]
-
-
-def test_handlers_are_put_back():
-    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with stopping(lambda: None):
-        assert signal.getsignal(signal.SIGTERM) not in before
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
-
-
-def test_nohup_is_respected():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stopping(lambda: pytest.fail("stopped")) as received:
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert received.number is None
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)

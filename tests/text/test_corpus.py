@@ -226,8 +226,11 @@ def test_texts_with_nothing_in_them(here: Path) -> None:
     (here / "empty.txt").touch()
     (here / "mark.txt").write_bytes(b"\xef\xbb\xbf")
     (here / "same.txt").write_text("aaaa")
-    assert refused("empty.txt") == "the corpus is empty: empty.txt has no content"
-    assert refused(["empty.txt", "empty.txt"]) == "the corpus is empty: empty.txt and 1 more has no content"
+    assert refused("empty.txt") == "the corpus is empty: empty.txt has no content. Give corpus.source another text"
+    assert (
+        refused(["empty.txt", "empty.txt"])
+        == "the corpus is empty: empty.txt and 1 more has no content. Give corpus.source another text"
+    )
     assert "no content but a byte-order mark" in refused("mark.txt")
     assert "its 4 characters are all the same, 'a'" in refused("same.txt")
     assert "names no source" in refused([])
@@ -238,22 +241,22 @@ def test_a_text_in_another_encoding(here: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(reading, "PIECE", piece)
     (here / "a.txt").write_bytes("één\nzwei\nmüde\n".encode() + b"caf\xe9\n")
     message = refused("a.txt")
-    assert message.startswith("a.txt is not text in utf-8: byte 0xE9 at offset 20 (line 4).")
-    assert "`encoding: latin-1`" in message
-    assert "`encoding: bytes`" in message
+    assert message.startswith("a.txt is not text in utf-8: byte 0xE9 at offset 20 (line 4, column 4).")
+    assert "--set corpus.encoding=latin-1" in message
+    assert "--set corpus.encoding=bytes" in message
     assert load_corpus("a.txt", "latin-1").ids.size == 22
     (here / "a.txt").write_bytes(CHINESE.encode("gb18030") + b"\xff")
-    assert "at offset 50 (line 3)" in refused("a.txt", "gb18030")
+    assert "at offset 50 (line 3, column 1)" in refused("a.txt", "gb18030")
     (here / "a.txt").write_bytes("ab\ncd".encode("utf-16") + b"\0")
-    assert "at offset 12 (line 2)" in refused("a.txt", "utf-16")
+    assert "at offset 12 (line 2, column 3)" in refused("a.txt", "utf-16")
     (here / "a.txt").write_bytes("ab\n中".encode()[:-1])
-    assert "byte 0xE4 at offset 3 (line 2)" in refused("a.txt")
+    assert "byte 0xE4 at offset 3 (line 2, column 1)" in refused("a.txt")
 
 
 def test_things_that_are_no_regular_files(here: Path) -> None:
     (here / "folder").mkdir()
     os.mkfifo(here / "pipe")
-    assert "folder is a folder, not a text: name its files, for example 'folder/*.txt'" in refused("folder")
+    assert "folder: this is a folder, not a text: name its files, for example 'folder/*.txt'" in refused("folder")
     for name in ("pipe", "/dev/null", "pip*"):
         assert "not a regular file" in refused(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import charlstm
 from charlstm.errors import UserError
 from charlstm.text.corpus import load_corpus
+from charlstm.training import durable
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Evaluated, Progress
 
@@ -127,15 +129,14 @@ def test_a_run_that_died_between_its_two_checkpoints_goes_on(make_trainer, make_
     config = make_config(budget={"steps": 18}, sample_length=0)
     train(make_trainer, config, tmp_path / "whole")
     trainer = make_trainer(config, tmp_path / "died")
-    write, written = charlstm.training.trainer.save_checkpoint, []
+    write = durable.staged
 
-    def second_fails(path, tensors, header):
-        written.append(path.name)
-        if header["counters"]["step"] == 12 and len(written) == 1 + 2 + 2:
-            raise UserError("no space left")
-        write(path, tensors, header)
+    def last_fails(path, *pieces):
+        if path.name == "last.safetensors" and trainer.counters.step == 12:
+            raise OSError(errno.ENOSPC, "no space left")
+        return write(path, *pieces)
 
-    monkeypatch.setattr("charlstm.training.trainer.save_checkpoint", second_fails)
+    monkeypatch.setattr(durable, "staged", last_fails)
     with pytest.raises(UserError, match="no space"):
         list(trainer.run())
     monkeypatch.undo()
@@ -277,11 +278,12 @@ def test_resume_says_what_differs(make_trainer, make_config, tmp_path, monkeypat
     assert "threads was 1, is 3" in difference
 
 
-def test_resume_refuses_damage(make_trainer, make_config, tmp_path):
+def test_resume_refuses_a_run_of_damaged_checkpoints(make_trainer, make_config, tmp_path):
     train(make_trainer, make_config(budget={"steps": 2}), tmp_path / "run")
-    last = tmp_path / "run" / "checkpoints" / "last.safetensors"
-    content = bytearray(last.read_bytes())
-    content[-1] ^= 4
-    last.write_bytes(content)
-    with pytest.raises(UserError, match="checksum"):
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 4
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="no checkpoint of this run can be used") as caught:
         make_trainer(make_config(), tmp_path / "run").resume()
+    assert all(f"{name}.safetensors: damaged" in str(caught.value) for name in ("last", "previous", "best"))

@@ -1,0 +1,121 @@
+"""Which checkpoints a run keeps: the last two and the best, and how the newest good one is found.
+
+``last`` and ``previous`` follow each other; ``best`` has the best held-out score. Each save: the new file is on the
+disk before any name changes; then last -> moving, new -> last, the folder is flushed, moving -> previous takes the
+place of the oldest, and the folder is flushed. So at every moment two different saves are whole, and the newest that
+was acknowledged is one of them, whichever of the renames a crash lets stand. ``best`` is written before ``last``:
+after a crash between the two it is the newest, and the run goes on from it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from charlstm.errors import UserError
+from charlstm.training import durable
+from charlstm.training.checkpoint import DamagedError, claimed_step, load_checkpoint, packed
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that is as it was written; ``damaged`` tells, a line each, which had to be passed over."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    header: dict[str, Any]
+    damaged: list[str]
+
+
+class Kept:
+    """The checkpoints in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = folder / "last.safetensors"
+        self.previous = folder / "previous.safetensors"
+        self.moving = folder / "moving.safetensors"
+        self.best = folder / "best.safetensors"
+
+    def any(self) -> bool:
+        """Whether there is one at all, good or bad."""
+        return any(path.exists() for path in (self.last, self.previous, self.moving, self.best))
+
+    def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None:
+        """Write the newest, as ``last`` and, if it is, as ``best``.
+
+        Raises UserError, with the bytes that are needed, if it cannot be written; what was there before is kept.
+        """
+        pieces = packed(tensors, header)
+        if not self.folder.is_dir():
+            with _told(self.folder, pieces):
+                self.folder.mkdir()
+                durable.flush_folder(self.folder.parent)
+        if best:
+            with _told(self.best, pieces):
+                durable.write_whole(self.best, *pieces)
+        with _told(self.last, pieces), durable.staged(self.last, *pieces) as temporary:
+            if self.last.exists():
+                durable.move(self.last, self.moving)
+            durable.move(temporary, self.last)
+            durable.flush_folder(self.folder)
+            if self.moving.exists():
+                durable.move(self.moving, self.previous)
+                durable.flush_folder(self.folder)
+
+    def newest(self) -> Found:
+        """The newest that is good, by what the files hold: not by their names or times.
+
+        Raises UserError if there is none.
+        """
+        paths = [path for path in (self.last, self.best, self.previous, self.moving) if path.exists()]
+        if not paths:
+            raise UserError(f"{self.last}: there is no such checkpoint")
+        damaged: list[str] = []
+        # A good file claims what is true, so the first good one in this order is the newest good one.
+        for path in sorted(paths, key=claimed_step, reverse=True):
+            try:
+                return Found(path, *load_checkpoint(path), damaged)
+            except DamagedError as problem:
+                damaged.append(str(problem))
+        raise UserError("no checkpoint of this run can be used:\n  " + "\n  ".join(damaged))
+
+    def best_or_newest(self) -> Found:
+        """``best``; before there is one, or if it is damaged, the newest that is good. Raises UserError."""
+        if not self.best.exists():
+            return self.newest()
+        try:
+            return Found(self.best, *load_checkpoint(self.best), [])
+        except DamagedError as problem:
+            found = self.newest()
+            return Found(found.path, found.tensors, found.header, [*dict.fromkeys([str(problem), *found.damaged])])
+
+    def set_aside(self, found: Found) -> None:
+        """Give ``last`` another name if it is not good, so that saving does not put it in a good one's place."""
+        if any(line.startswith(f"{self.last}:") for line in found.damaged):
+            with _told(self.last, ()):
+                durable.move(self.last, self.last.with_suffix(".damaged"))
+                durable.flush_folder(self.folder)
+
+
+@contextmanager
+def _told(path: Path, pieces: tuple[durable.Piece, ...]) -> Iterator[None]:
+    """An OSError as one line: which file, how many bytes, how many there is room for."""
+    try:
+        yield
+    except OSError as error:
+        needed = sum(len(piece) for piece in pieces)
+        try:
+            room = f", {shutil.disk_usage(path.parent).free:,} free"
+        except OSError:
+            room = ""
+        raise UserError(
+            f"{path}: cannot write the checkpoint ({needed:,} bytes needed{room}): {error.strerror or error}. "
+            "The checkpoints before it are kept"
+        ) from error

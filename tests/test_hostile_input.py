@@ -1,0 +1,324 @@
+"""Files that somebody else made: nothing in them runs, hangs, or reaches a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from charlstm import cli, console
+from charlstm.config import load_compare
+from charlstm.errors import UserError
+from charlstm.files import open_regular
+from charlstm.text.corpus import load_corpus
+
+CONFIG = """\
+corpus: {source: tiny.txt}
+model: {hidden_size: 4, executor: sequence}
+training: {budget: {steps: 1}, device: cpu}
+"""
+LOUD = "a\x1b[2Jb\x9b31mc\u202ed\x07e\u2028f"
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028]")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "tiny.txt").write_text(text)
+    (folder / "run.yaml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture
+def charlstm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Exit code and everything that was said."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["charlstm", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out + said.err
+
+    return run
+
+
+KINDS = {
+    "pipe": "this is a pipe",
+    "socket": "this is a socket",
+    "folder": "this is a folder",
+    "broken": "this is a link to nowhere, which is not there",
+    "loop": "cannot be read: Too many levels of symbolic links",
+    "/dev/zero": "this is a device",
+    "/dev/random": "this is a device",
+    "/dev/null": "this is a device",
+    "n" * 300: "cannot be read: File name too long",
+}
+
+
+@pytest.fixture
+def kinds(here: Path) -> Iterator[None]:
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind("socket")
+        Path("folder").mkdir()
+        Path("broken").symlink_to("nowhere")
+        Path("loop").symlink_to("loop")
+        yield
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("use", ["corpus", "config", "evaluate", "override"])
+def test_what_is_no_regular_file_is_told_at_once(name, use, kinds, charlstm, tiny_run):
+    begin = time.monotonic()
+    arguments = {
+        "config": ("train", name),
+        "override": ("train", "run.yaml", "--set", f"corpus.source={name}"),
+        "evaluate": ("evaluate", tiny_run, "--text", name),
+    }
+    if use == "corpus":
+        Path("run.yaml").write_text(CONFIG.replace("tiny.txt", f"[tiny.txt, {name}]"))
+    if (use, name) == ("config", "folder"):
+        return  # a run's folder without --resume: another message
+    code, said = charlstm(*arguments.get(use, ("train", "run.yaml")))
+    assert time.monotonic() - begin < 5
+    assert code == 2
+    assert KINDS[name] in said
+    assert len(said.splitlines()) == 1
+    assert not Path("runs").exists()
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(monkeypatch):
+    os.mkfifo("pipe")
+    monkeypatch.setattr("charlstm.files.regular_size", lambda _path: 1)
+    with pytest.raises(UserError, match="pipe: this is a pipe"):
+        open_regular(Path("pipe"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(charlstm):
+    for name in ("tiny.txt", "run.yaml"):
+        Path(name).chmod(0)
+        code, said = charlstm("train", "run.yaml")
+        assert (code, len(said.splitlines())) == (2, 1)
+        assert "Permission denied" in said
+        Path(name).chmod(0o600)
+
+
+def test_a_file_that_may_not_be_opened(charlstm, monkeypatch):
+    """As above, for root too."""
+    genuine = os.open
+
+    def refuse(path: object, *rest: int, **more: int) -> int:
+        if str(path).endswith("tiny.txt"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return genuine(path, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    code, said = charlstm("train", "run.yaml")
+    assert (code, len(said.splitlines())) == (2, 1)
+    assert re.search(r"tiny\.txt' cannot be read: Permission denied", said)
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+HOSTILE = {
+    "tag": ("corpus: {source: !!python/object/apply:os.system ['touch pwned']}", "is a YAML tag"),
+    "new": ("!!python/object/new:os.system ['touch pwned']", "1: expected sections"),
+    "module": ("corpus: !!python/module:antigravity ''", "is a YAML tag"),
+    "laughs": (LAUGHS, "YAML alias"),
+    "quadratic": ("a: &a " + "x" * 9999 + "\nb: [" + "*a, " * 20000 + "]", "YAML alias"),
+    "self": ("a: &a [*a]", "YAML anchor"),
+    "merge": ("base: &b {x: 1}\ncorpus: {<<: *b, source: tiny.txt}", "YAML alias"),
+    "plain merge": ("corpus: {<<: {source: tiny.txt}}", "1: corpus.<<: unknown field"),
+    "deep list": ("corpus: " + "[" * 100_000, "nested more than 20 deep"),
+    "deep mapping": ("corpus: " + "{a: " * 60_000, "nested more than 20 deep"),
+    "deep block": ("\n".join(" " * k + "a:" for k in range(900)), "nested more than 20 deep"),
+    "huge scalar": ("corpus: {source: " + "x" * 200_000 + "}", "not a text of 200,0"),
+    "huge number": (
+        "corpus: {source: tiny.txt}\ntraining: {seed: " + "9" * 100_000 + "}",
+        "2: training.seed: expected",
+    ),
+    "huge float": ("corpus: {source: tiny.txt}\ntraining: {learning_rate: 1e999999999}", "2: training.learning_rate"),
+    "huge key": ("x" * 200_000 + ": 1", "1: not valid YAML"),
+    "many keys": ("\n".join(f"k{i}: 1" for i in range(12_000)), "unknown field"),
+    "huge file": ("#" * (1 << 19) + "\n", "longer than 524288 bytes"),
+    "twice": ("corpus: {source: a}\ncorpus: {source: b}", "2: corpus: given twice, first on line 1"),
+    "binary": ("corpus: {source: !!binary aGVsbG8=}", "is a YAML tag"),
+    "directive": ("%TAG ! tag:yaml.org,2002:python/\n---\ncorpus: {source: !name:os.system x}", "is a YAML tag"),
+    "NUL": ("corpus: {source: a\0b}", "U+0000 is not allowed"),
+    "number as key": ("? [1, 2]\n: 3", "a key must be plain text"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_yaml(case, charlstm):
+    content, expected = HOSTILE[case]
+    Path("run.yaml").write_text(content)
+    begin = time.monotonic()
+    code, said = charlstm("train", "run.yaml")
+    assert code == 2
+    assert expected in said
+    assert len(said.splitlines()) <= 41
+    assert all(len(line) < 1000 for line in said.splitlines())
+    assert time.monotonic() - begin < 5
+    assert not Path("pwned").exists()
+    with pytest.raises(UserError):
+        load_compare(Path("run.yaml"))
+
+
+def test_no_message_carries_control_characters(charlstm, tiny_run):
+    name = LOUD.replace("\x07", "")
+    loud = Path(f"{name}.yaml")
+    loud.write_text(CONFIG)
+    Path(f"{name}.txt").write_text("abba" * 50)
+    Path(f"{name}.bad").write_bytes(b"\xff\xfe")
+    Path("same.txt").write_text("\x1b" * 50)
+    Path("odd.txt").write_text("the \x1b\x9b\u202e cat")
+    said = [
+        charlstm("train", loud),
+        charlstm("train", "run.yaml", "--set", f'corpus.source="{name}.bad"'),
+        charlstm("train", f"{name}.nothing"),
+        charlstm("train", "run.yaml", "--set", "corpus.source=same.txt"),
+        charlstm("train", "run.yaml", "--set", f"{LOUD}=1"),
+        charlstm("train", "run.yaml", "--set", f"corpus.source={LOUD}"),
+        charlstm("train", "run.yaml", "--name", LOUD),
+        charlstm("sample", LOUD),
+        charlstm("sample", tiny_run, "--prime", LOUD),
+        charlstm("evaluate", tiny_run, "--text", "odd.txt"),
+        charlstm("evaluate", tiny_run, "--text", f"{name}.bad"),
+        charlstm("compare", LOUD),
+    ]
+    for code, text in said:
+        assert code == 2, text
+        assert not UNSAFE.search(text), repr(text)
+    assert "\\x1b[2J" in said[0][1]
+
+
+def test_names_of_files_as_escapes_in_tables_and_on_lines(capsys):
+    console.table([["name", LOUD], [LOUD, "1"]], LOUD)
+    console.note(LOUD)
+    console.error(LOUD)
+    with console.LiveLine(LOUD) as line:
+        line.update(0.1, lambda: "x")
+    said = capsys.readouterr()
+    assert not UNSAFE.search(said.err)
+    assert said.err.count("a\\x1b[2Jb\\x9b31mc\\u202ed\\x07e\\u2028f") == 2
+    assert not UNSAFE.search(said.out)
+    assert "a\\x1b[2J" in said.out
+
+
+def test_what_the_output_cannot_hold_is_an_escape(monkeypatch, tmp_path):
+    """Bytes in a file's name that are no UTF-8, and a terminal that knows ASCII alone."""
+    with (tmp_path / "out").open("w", encoding="ascii") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        console.out("\udcff é 名")
+    assert (tmp_path / "out").read_text() == "\\udcff \\xe9 \\u540d\n"
+
+
+def test_a_report_shows_hostile_text_as_text(make_config, make_trainer, tmp_path):
+    from charlstm.comparison.collect import compare_runs
+    from charlstm.comparison.report import write_report
+
+    path = tmp_path / "<script>alert(1)</script>"
+    Path("evil.txt").write_text("<script>alert('x')</script>&\x1b[2J" * 40)
+    config = make_config(corpus={"source": str(Path("evil.txt").absolute())}, budget={"steps": 6}, sample_length=300)
+    trainer = make_trainer(config, path, load_corpus("evil.txt"))
+    list(trainer.run())
+    (path / "samples.txt").write_text("<script>alert(2)</script>\x1b[2J")
+    pages = [file.read_text() for file in write_report(compare_runs([path]), path / "report") if file.suffix == ".html"]
+    assert pages
+    for page in pages:
+        assert "<script>alert" not in page
+        assert "\x1b" not in page
+
+
+AUDIT = """
+import json, os, sys
+from pathlib import Path
+
+folders, commands = json.loads(sys.argv[1])
+found, codes = [], []
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+MOVES = {f"os.{name}" for name in "rename remove mkdir rmdir link symlink truncate chmod utime".split()}
+STARTS = {"subprocess.Popen", "pty.spawn", *(f"os.{name}" for name in "system exec posix_spawn spawn forkpty".split())}
+
+def inside(path, folder=-1):
+    if folder >= 0:  # as shutil.rmtree goes
+        path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
+    if isinstance(path, int) or path == "/dev/null":
+        return True
+    return any(Path(os.path.abspath(os.fsdecode(path))).is_relative_to(folder) for folder in folders)
+
+def watch(event, details):
+    if event == "open":
+        path, mode, flags = details
+        bad = (flags or 0) & WRITES and not inside(path)
+    elif event in MOVES:
+        paths = [part for part in details if isinstance(part, (str, bytes, os.PathLike))]
+        folder = details[-1] if isinstance(details[-1], int) else -1
+        bad = not all(inside(path, folder) for path in paths)
+    elif event in STARTS:
+        program = os.path.basename(os.fsdecode(details[0])) if isinstance(details[0], (str, bytes)) else ""
+        bad = program not in ("c++", "g++", "clang++")
+    else:
+        bad = event.startswith(("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib."))
+    if bad:
+        found.append([len(codes), event, repr(details)[:300]])
+
+sys.addaudithook(watch)
+from charlstm import cli
+for command in commands:
+    sys.argv = ["charlstm", *command]
+    try:
+        cli.main()
+    except SystemExit as left:
+        codes.append(left.code or 0)
+sys.stdout.flush()
+print("\\n" + json.dumps([codes, found]))
+"""
+
+
+def audited(folders: list[Path], commands: list[list[str]]) -> tuple[list[int], list[tuple[int, str, str]]]:
+    """Exit codes, and what was done outside of the folders."""
+    told = json.dumps([[str(folder) for folder in folders], commands])
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", AUDIT, told],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CHARLSTM_CACHE": str(folders[0])},
+    )
+    codes, found = json.loads(done.stdout.splitlines()[-1])
+    return codes, found
+
+
+def test_under_an_audit_hook_nothing_but_the_work_is_done(tmp_path, tiny_run):
+    cache, runs = Path(os.environ["CHARLSTM_CACHE"]), tmp_path / "runs"
+    Path("native.yaml").write_text(CONFIG.replace("sequence", "auto"))
+    commands = [
+        ["train", "run.yaml", "--dry-run"],
+        ["sample", str(tiny_run), "--length", "20", "--seed", "1"],
+        ["sample", str(tiny_run), "--length", "20", "--seed", "1", "--stream"],
+        ["evaluate", str(tiny_run)],
+        ["evaluate", str(tiny_run), "--text", "tiny.txt"],
+        ["train", "native.yaml", "--runs", str(runs)],
+        ["train", "run.yaml", "--runs", "elsewhere"],
+    ]
+    codes, found = audited([cache, runs], commands)
+    assert codes == [0] * len(commands)
+    libraries = ("torchinductor_", "matplotlib")  # the folders that torch and matplotlib make for themselves
+    assert [act for act in found if act[0] < 6 and not any(name in act[2] for name in libraries)] == []
+    assert {number for number, *_ in found} <= {0, 5, 6}, "nothing at all while a run is sampled or scored"
+    assert {"open", "os.mkdir", "os.rename"} <= {event for number, event, _ in found if number == 6}, "the hook is deaf"

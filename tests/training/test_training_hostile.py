@@ -1,0 +1,234 @@
+"""Damaged and forged checkpoints: none is taken, none crashes, none takes memory.
+
+``CHARLSTM_FLIPS`` sets the number of flipped bits (2,000).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import struct
+
+import pytest
+import torch
+
+import charlstm
+from charlstm.errors import UserError
+from charlstm.training.checkpoint import HEADER_LIMIT, KEY, load_checkpoint
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_run):
+    return (tiny_run / "checkpoints" / "last.safetensors").read_bytes()
+
+
+def parts(content):
+    (length,) = struct.unpack("<Q", content[:8])
+    outer = json.loads(content[8 : 8 + length])
+    return outer, json.loads(outer["__metadata__"][KEY]), content[8 + length :]
+
+
+def sealed(outer, inner, data):
+    """A checkpoint with this header and a checksum that fits; ``inner`` a table or a text."""
+    text = inner if isinstance(inner, str) else json.dumps(inner)
+    outer = {**outer, "__metadata__": {"charlstm": text, "checksum": "0" * 64}}
+    raw = json.dumps(outer, separators=(",", ":")).encode()
+    head = struct.pack("<Q", len(raw)) + raw
+    digest = hashlib.sha256(head + data).hexdigest()
+    return head.replace(b'"checksum":"' + b"0" * 64, b'"checksum":"' + digest.encode()) + data
+
+
+@pytest.fixture
+def forged(tmp_path, tiny_run):
+    """Writes a copy of the run whose only checkpoint is this; gives the run."""
+
+    def write(content):
+        folder = tmp_path / "run"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tiny_run, folder)
+        for path in (folder / "checkpoints").iterdir():
+            path.unlink()
+        (folder / "checkpoints" / "last.safetensors").write_bytes(content)
+        return folder
+
+    return write
+
+
+def refused(folder, corpus):
+    """The messages with which loading and going on refuse it."""
+    file = folder / "checkpoints" / "last.safetensors"
+    with pytest.raises(UserError) as loading:
+        charlstm.load(file)
+    directory = RunDirectory(folder)
+    with pytest.raises(UserError) as resuming:
+        Trainer(directory.config(), corpus, directory).resume()
+    assert str(file) in str(loading.value)
+    return str(loading.value), str(resuming.value)
+
+
+def test_what_the_forger_seals_unchanged_is_taken(whole, forged, corpus):
+    folder = forged(sealed(*parts(whole)))
+    assert charlstm.load(folder).header["counters"]["step"] == 90
+    directory = RunDirectory(folder)
+    assert Trainer(directory.config(), corpus, directory).resume() == []
+
+
+def test_every_flipped_bit_and_every_truncation_is_noticed(whole, tmp_path):
+    chance, path = random.Random(5), tmp_path / "c.safetensors"
+    flips = int(os.environ.get("CHARLSTM_FLIPS", "2000"))
+    head = 8 + struct.unpack("<Q", whole[:8])[0]
+    for number in range(flips):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(head if number % 2 else len(whole))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"c\.safetensors: "):
+            load_checkpoint(path)
+    for number in range(256):
+        path.write_bytes(whole[: number * len(whole) // 256])
+        with pytest.raises(UserError, match=r"c\.safetensors: "):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [1 << 47]},
+        {"shape": [-1]},
+        {"shape": [True]},
+        {"shape": ["16"]},
+        {"shape": [1.0]},
+        {"shape": 16},
+        {"shape": [1] * 9},
+        {"shape": [1 << 40, 1 << 40, 0]},
+        {"dtype": "F99"},
+        {"dtype": ["F32"]},
+        {"dtype": "F64"},
+        {"data_offsets": [0, 1 << 60]},
+        {"data_offsets": [-8, 8]},
+        {"data_offsets": [8]},
+        {"data_offsets": ["0", "8"]},
+        {"data_offsets": [0, 0]},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_forged_places_and_shapes_are_refused(whole, forged, corpus, change):
+    outer, inner, data = parts(whole)
+    outer["model.head.bias"] = {**outer["model.head.bias"], **change}
+    assert all("damaged, or no checkpoint" in text for text in refused(forged(sealed(outer, inner, data)), corpus))
+
+
+def test_overlaps_gaps_and_bytes_behind_are_refused(whole, forged, corpus):
+    outer, inner, data = parts(whole)
+    names = sorted((name for name in outer if name != "__metadata__"), key=lambda n: outer[n]["data_offsets"])
+    twin = {**outer, "twin": outer[names[0]]}
+    gap = {name: entry for name, entry in outer.items() if name != names[3]}
+    for content in (sealed(twin, inner, data), sealed(gap, inner, data)):
+        assert all("a gap or an overlap" in text for text in refused(forged(content), corpus))
+    assert all("its header speaks of" in text for text in refused(forged(sealed(outer, inner, data + b"\0")), corpus))
+
+
+PATHS = [
+    ("counters", None), ("counters", {"step": "1"}), ("counters", {"step": -5}), ("counters.step", 1.5),
+    ("counters.step", 10**30), ("counters.unknown", 1), ("schedule", []), ("streams", {"epoch": -1}),
+    ("streams.position", 10**9), ("config", "x"), ("config", {}), ("config.name", "../../escaped"),
+    ("config.model.hidden_size", 10**7), ("config.model.num_layers", 10**9), ("config.model.cell", "os.system"),
+    ("config.model.hidden_size", 17), ("vocabulary", 5), ("vocabulary", "[" * 5000), ("vocabulary", "{}"),
+    ("vocabulary", '{"kind": "characters", "symbols": ["a", "b"]}'), ("written", {"metrics": -1, "samples": 0}),
+    ("written", {}), ("precision", "float8"), ("threads", "2"), ("versions", [1]), ("executors", [[]]),
+    ("format", 3), ("format", [2]), ("corpus_digest", 7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value"), PATHS, ids=lambda v: str(v)[:40])
+def test_wrong_parts_of_the_header_are_refused(whole, forged, corpus, tmp_path, place, value):
+    outer, inner, data = parts(whole)
+    *above, last = place.split(".")
+    table = inner
+    for name in above:
+        table = table[name]
+    table[last] = value
+    folder = forged(sealed(outer, inner, data))
+    before = sorted(tmp_path.rglob("*"))
+    if place in ("streams", "streams.position", "counters.unknown"):  # only going on uses them
+        directory = RunDirectory(folder)
+        with pytest.raises(UserError):
+            Trainer(directory.config(), corpus, directory).resume()
+    else:
+        refused(folder, corpus)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("missing", ["model.head.bias", "state.0", "random.cpu"])
+def test_missing_tensors_are_refused(whole, forged, corpus, missing):
+    outer, inner, data = parts(whole)
+    outer[f"{missing}x"] = outer.pop(missing)
+    directory = RunDirectory(forged(sealed(outer, inner, data)))
+    with pytest.raises(UserError, match=missing.removeprefix("model.").removeprefix("state.")):
+        Trainer(directory.config(), corpus, directory).resume()
+
+
+def test_a_forged_random_state_is_refused(whole, forged, corpus):
+    outer, inner, data = parts(whole)
+    begin, end = outer["random.cpu"]["data_offsets"]
+    before = torch.get_rng_state()
+    directory = RunDirectory(forged(sealed(outer, inner, data[:begin] + b"\xff" * (end - begin) + data[end:])))
+    with pytest.raises(UserError, match="does not fit this run"):
+        Trainer(directory.config(), corpus, directory).resume()
+    torch.set_rng_state(before)
+
+
+@pytest.mark.parametrize("depth", [25, 500, 100_000])
+def test_deep_headers_are_refused(whole, forged, corpus, depth):
+    outer, _, data = parts(whole)
+    deep = '{"a":' * depth + "1" + "}" * depth
+    assert all("nested too deeply" in text for text in refused(forged(sealed(outer, deep, data)), corpus))
+    raw = b"[" * depth + b"]" * depth
+    refused(forged(struct.pack("<Q", len(raw)) + raw), corpus)
+
+
+def test_names_given_twice_are_refused(whole, forged, corpus):
+    outer, inner, data = parts(whole)
+    twice = json.dumps(inner)[:-1] + ', "format": 2}'
+    assert all("a name twice" in text for text in refused(forged(sealed(outer, twice, data)), corpus))
+
+
+def test_huge_headers_take_no_memory(tmp_path):
+    path = tmp_path / "huge.safetensors"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for start in (HEADER_LIMIT + 1, 1 << 62):
+        with path.open("wb") as file:
+            file.write(struct.pack("<Q", start))
+            file.truncate(1 << 40)
+        with pytest.raises(UserError, match="header"):
+            load_checkpoint(path)
+    raw = b'{"a":[' + b"[]," * (4 << 20) + b"[]]}"
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw)
+    with pytest.raises(UserError, match="too many parts"):
+        load_checkpoint(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 << 10
+
+
+def test_reading_takes_no_more_than_the_file(tmp_path, whole):
+    outer, inner, _ = parts(whole)
+    size = 64 << 20
+    table = {"__metadata__": outer["__metadata__"], "a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(sealed(table, inner, bytes(size)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    load_checkpoint(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1.2 * size / 1024
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "loop", "/dev/zero"):
+        with pytest.raises(UserError):
+            charlstm.load(path)

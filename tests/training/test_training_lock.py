@@ -1,0 +1,99 @@
+"""One writer at a time; readers always; nothing to delete by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from charlstm.errors import UserError
+from charlstm.training.run_directory import RunDirectory
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from charlstm.training.lock import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def run(tmp_path, make_config):
+    directory = RunDirectory(tmp_path / "runs" / "x")
+    directory.create(make_config())
+    return directory
+
+
+@pytest.fixture
+def other(run):
+    """Another process that writes the run."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.lock_file)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_writer_is_refused_until_the_first_is_killed(run, other):
+    with pytest.raises(UserError) as caught, run.writing():
+        pass
+    assert f"{run.path} is being written by process {other.pid} on " in str(caught.value)
+    assert " since 20" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert run.metrics() == []
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    with run.writing():
+        assert json.loads(run.lock_file.read_text())["pid"] == os.getpid()
+
+
+def test_only_the_one_writer_sweeps(run, other):
+    temporary = run.path / ".config.yaml.12.tmp"
+    temporary.touch()
+    with pytest.raises(UserError), run.writing():
+        pass
+    assert temporary.exists()
+    other.kill()
+    other.wait()
+    with run.writing():
+        assert not temporary.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[" * 900, '{"pid": "x"}', "{}"])
+def test_a_spoilt_lock_file_is_no_traceback(run, other, content):
+    run.lock_file.write_text(content)
+    with pytest.raises(UserError, match="written by another process"), run.writing():
+        pass
+
+
+def test_beginning_anew_keeps_the_lock(run, make_config):
+    with run.writing():
+        number = run.lock_file.stat().st_ino
+        run.append_sample(1, "x")
+        run.checkpoints.folder.mkdir()
+        run.create(make_config(seed=3), overwrite=True)
+        assert run.lock_file.stat().st_ino == number
+    assert {path.name for path in run.path.iterdir()} == {".lock", "config.yaml"}
+
+
+def test_what_a_killed_beginning_leaves_is_no_hindrance(tmp_path, make_config):
+    directory = RunDirectory(tmp_path / "x")
+    directory.path.mkdir()
+    (directory.path / ".config.yaml.77.tmp").write_text("half")
+    with directory.writing():
+        directory.create(make_config())
+    assert {path.name for path in directory.path.iterdir()} == {".lock", "config.yaml"}
+
+
+def test_no_lock_is_put_where_something_else_is(tmp_path):
+    (tmp_path / "cat.jpg").touch()
+    with pytest.raises(UserError, match="is no run"), RunDirectory(tmp_path).writing():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.jpg"]
