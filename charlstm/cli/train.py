@@ -103,8 +103,7 @@ def _run(
     from charlstm.training.trainer import Trainer
 
     trainer = Trainer(settings, corpus, directory)
-    choices = trainer.choices()
-    used = ", ".join(sorted({choice.executor.name for choice in choices}))
+    trainer.choices()  # fails if an executor that was asked for refuses
     # Only now: what cannot be trained leaves no folder behind, and deletes none.
     with directory.writing():
         if resume:
@@ -113,6 +112,8 @@ def _run(
             directory.write_config(settings)
         else:
             directory.create(settings, overwrite)
+        choices = trainer.choices()  # a resumed run has the precision that it began with
+        used = ", ".join(sorted({choice.executor.name for choice in choices}))
         count = sum(trainer.model.parameter_counts().values())
         console.out(f"{count:,} parameters, {trainer.device.type}, {trainer.precision}, executor {used}")
         refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.others)
