@@ -9,6 +9,7 @@ after a crash between the two it is the newest, and the run goes on from it.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,8 +79,10 @@ class Kept:
         if not paths:
             raise UserError(f"{self.last}: there is no such checkpoint")
         damaged: list[str] = []
-        # A good file claims what is true, so the first good one in this order is the newest good one.
-        for path in sorted(paths, key=claimed_step, reverse=True):
+        # A good file claims what is true, so the first good one in this order is the newest good one. What claims no
+        # step comes first: it is damaged, and to be named.
+        claims = {path: claimed_step(path) for path in paths}
+        for path in sorted(paths, key=lambda path: claims[path] if claims[path] >= 0 else math.inf, reverse=True):
             try:
                 return Found(path, *load_checkpoint(path), damaged)
             except DamagedError as problem:

@@ -356,9 +356,9 @@ def test_whatever_fails_leaves_the_newest_and_no_litter(three, monkeypatch, call
 # which one is taken
 
 
-def spoil(path):
+def spoil(path, place=-3):
     content = bytearray(path.read_bytes())
-    content[-3] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
 
 
@@ -378,8 +378,12 @@ def test_the_newest_is_found_by_content_not_by_name_or_time(three):
     assert three.newest().header["counters"]["step"] == 3
 
 
-def test_a_damaged_one_is_named_and_the_one_before_is_taken(three):
-    spoil(three.last)
+@pytest.mark.parametrize("place", [-3, 0, 9, 60, None], ids=["tensors", "length", "brace", "header", "empty"])
+def test_a_damaged_one_is_named_and_the_one_before_is_taken(three, place):
+    if place is None:
+        three.last.write_bytes(b"")
+    else:
+        spoil(three.last, place)
     found = three.newest()
     assert found.header["counters"]["step"] == 2
     (line,) = found.damaged
