@@ -146,8 +146,9 @@ class _Arm:
         if isinstance(chosen, dict):
             cell = str(chosen.get("cell", model.cell))
             front_end = str(chosen.get("front_end", model.front_end))
+            num_layers = chosen.get("num_layers", model.num_layers)
             for option in list(chosen):
-                if ("model", option) not in self.origin and why_no_effect(option, cell, front_end):
+                if ("model", option) not in self.origin and why_no_effect(option, cell, front_end, num_layers):
                     del chosen[option]
 
     def _lay(self, changes: dict[str, Any], path: Loc, key_path: Loc) -> None:

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -122,6 +122,8 @@ def _message(kind: str, loc: Loc, value: object, message: str, model: type[BaseM
 
 def _hint(field: FieldInfo, value: object) -> str:
     kinds = alternatives(field.annotation)
+    if get_origin(field.annotation) is list and not isinstance(value, list | dict | None):
+        return f". Write [{show(value)}]"
     numeric = int in kinds or float in kinds
     if isinstance(value, str):
         if choices(field):

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from charlstm.cells import CELLS
-from charlstm.config.sections import CorpusConfig, RunName, Section, TrainingConfig, WholeFile
+from charlstm.config.sections import CorpusConfig, Reads, RunName, Section, TrainingConfig, WholeFile
 
 CELL_OPTIONS: dict[str, frozenset[str]] = {
     base: frozenset().union(
@@ -32,16 +32,27 @@ if TYPE_CHECKING:
 else:
     CellName = Literal[tuple(CELL_OPTIONS)]
 
-CONDITIONAL_OPTIONS = frozenset({"embedding_size"}).union(*CELL_OPTIONS.values())
-"""The options of the model section that only some cells or front ends have."""
+FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
+    "embedding_size": ("embedding", "convolution"),
+    "kernel_sizes": ("convolution",),
+    "filters": ("convolution",),
+    "highway": ("convolution",),
+}
+"""Option of the model section -> the front ends that have it. Every other front end refuses it."""
+
+CONDITIONAL_OPTIONS = frozenset({"residual", *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
+"""The options of the model section that only some cells, front ends or depths have."""
 
 DEFAULT_EMBEDDING_SIZE = 64
+MAX_KERNEL_SIZE = 64
 
 
-def why_no_effect(option: str, cell: str, front_end: str) -> str | None:
-    """Why a model option changes nothing with this cell and front end; None where it does."""
-    if option == "embedding_size" and front_end != "embedding":
-        return f"has no effect with front_end: {front_end}, only with embedding"
+def why_no_effect(option: str, cell: str, front_end: str, num_layers: int) -> str | None:
+    """Why a model option changes nothing with this cell, front end and depth; None where it does."""
+    if option == "residual" and num_layers == 1:
+        return "has no effect with num_layers: 1, only with 2 or more"
+    if option in FRONT_END_OPTIONS and front_end not in FRONT_END_OPTIONS[option]:
+        return f"has no effect with front_end: {front_end}, only with {', '.join(FRONT_END_OPTIONS[option])}"
     owners = [name for name, options in CELL_OPTIONS.items() if option in options]
     if owners and cell not in owners:
         return f"has no effect with cell: {cell}, only with {', '.join(owners)}"
@@ -70,18 +81,45 @@ class ModelOptions(Section):
         "meet only at the top: it fills gaps, and its score is a pseudo-likelihood that does "
         "not compare with a one-way score.",
     )
-    front_end: Literal["one_hot", "embedding"] = Field(
+    front_end: Literal["one_hot", "embedding", "convolution"] = Field(
         "embedding",
         description="How characters enter the first layer: embedding, as a learnt vector of embedding_size "
-        "numbers; one_hot, each has its own column of input weights. embedding learns faster and has fewer "
-        "parameters for large vocabularies.",
+        "numbers; one_hot, each has its own column of input weights; convolution, as what learnt filters find in "
+        "the embedded character and the few before it (CNN-LSTM; Kim et al. 2016). embedding learns faster than "
+        "one_hot and has fewer parameters for large vocabularies.",
     )
     embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
         None,
         ge=1,
         le=65536,
-        description="Numbers in each character's vector. Only with front_end: embedding, where leaving it "
-        f"out means {DEFAULT_EMBEDDING_SIZE}.",
+        description="Numbers in each character's vector. Only with front_end: embedding or convolution, where "
+        f"leaving it out means {DEFAULT_EMBEDDING_SIZE}.",
+    )
+    kernel_sizes: Annotated[
+        list[Annotated[int, Field(ge=1, le=MAX_KERNEL_SIZE)]],
+        Reads(f"list of whole numbers from 1 to {MAX_KERNEL_SIZE}"),
+    ] = Field(
+        [1, 2, 3, 4],
+        min_length=1,
+        description="How many characters the filters of the convolution see, the present one and those just before "
+        "it: one set of filters for each number in the list. Only with front_end: convolution.",
+    )
+    filters: int = Field(
+        32,
+        ge=1,
+        le=65536,
+        description="Filters of each of the kernel_sizes: the first layer reads this many numbers for each size. "
+        "Only with front_end: convolution.",
+    )
+    highway: bool = Field(
+        False,
+        description="Whether a highway layer (Srivastava et al. 2015) follows the convolution, which combines what "
+        "the filters found. Only with front_end: convolution.",
+    )
+    residual: bool = Field(
+        False,
+        description="Whether each layer above the first adds its input to its output (He et al. 2016; Wu et al. "
+        "2016), which lets the gradient pass by it: for deep networks. Only with num_layers of 2 or more.",
     )
     dropout: float = Field(
         0.0,
@@ -125,31 +163,37 @@ class ModelOptions(Section):
 
 
 class ModelConfig(ModelOptions):
-    """The network. An option without effect for the chosen cell or front end is refused if it is set."""
+    """The network. An option without effect for the chosen cell, front end or depth is refused if it is set."""
 
-    @field_validator(*sorted(CONDITIONAL_OPTIONS - {"embedding_size"}))
+    @field_validator(*sorted(CONDITIONAL_OPTIONS))
     @classmethod
-    def _belongs_to_the_cell(cls, value: object, info: ValidationInfo) -> object:
-        reason = why_no_effect(str(info.field_name), info.data["cell"], "") if "cell" in info.data else None
-        if reason:
+    def _has_an_effect(cls, value: object, info: ValidationInfo) -> object:
+        chosen: list[Any] = [info.data.get(name) for name in ("cell", "front_end", "num_layers")]
+        if value is None or None in chosen:  # left out, or what it depends on is wrong itself
+            return value
+        if reason := why_no_effect(str(info.field_name), *chosen):
             raise ValueError(f"{reason}. Take it out")
         return value
 
     @field_validator("embedding_size")
     @classmethod
-    def _only_with_embedding(cls, value: int | None, info: ValidationInfo) -> int | None:
-        front_end = info.data.get("front_end")
-        if front_end == "embedding":
-            return DEFAULT_EMBEDDING_SIZE if value is None else value
-        if value is not None and front_end is not None:
-            raise ValueError(f"{why_no_effect('embedding_size', '', front_end)}. Take it out")
-        return value
+    def _default_embedding_size(cls, value: int | None, info: ValidationInfo) -> int | None:
+        has_one = info.data.get("front_end") in FRONT_END_OPTIONS["embedding_size"]
+        return DEFAULT_EMBEDDING_SIZE if value is None and has_one else value
+
+    @field_validator("kernel_sizes")
+    @classmethod
+    def _distinct(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected each size once, found {', '.join(map(str, value))}")
+        return sorted(value)
 
     @model_serializer(mode="wrap")
     def _without_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # An option that would be refused when set must not be written, or nothing written could be read back.
         fields: dict[str, Any] = handler(self)
-        return {k: v for k, v in fields.items() if why_no_effect(k, self.cell, self.front_end) is None}
+        chosen = (self.cell, self.front_end, self.num_layers)
+        return {k: v for k, v in fields.items() if why_no_effect(k, *chosen) is None}
 
 
 class Config(WholeFile):

@@ -119,8 +119,7 @@ class _Pieces:
     def states_after(self, between: Callable[[], None]) -> dict[int, State]:
         """The backward stack's state before each chunk, read from the right; the text's own end has nothing after
         it."""
-        assert self.model.recurrent_backward is not None
-        state = self.model.recurrent_backward.initial_state(len(self.starts))
+        state = self.model.initial_state(len(self.starts))
         if len(self.starts) > 1:
             state = self.model.read_backward(self.at(self.longest + 1, self.longest + 1 + WARM_UP), state)[1]
             for part in state:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from charlstm.config import ModelConfig
+from charlstm.model.convolution import Convolution
 from charlstm.model.stack import Project
 
 
@@ -13,7 +15,7 @@ class OneHot(nn.Module):
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
-        self.output_size = vocabulary_size
+        self.output_size, self.window = vocabulary_size, 0
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
         """The input of a RecurrentStack and what it has to do with its input weights."""
@@ -29,7 +31,7 @@ class Embedding(nn.Module):
 
     def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
         super().__init__()
-        self.output_size = embedding_size
+        self.output_size, self.window = embedding_size, 0
         self.weight = nn.Parameter(torch.randn(vocabulary_size, embedding_size))
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
@@ -42,3 +44,19 @@ class Embedding(nn.Module):
     def _project(self, weight_ih: Tensor) -> Tensor:
         """W E^T: [GH, V]."""
         return (self.weight @ weight_ih.t()).t()
+
+
+FrontEnd = OneHot | Embedding | Convolution
+"""All take ids [window + T, B], where ``window`` characters come before the first one that has an output."""
+
+
+def make_front_end(config: ModelConfig, vocabulary_size: int) -> FrontEnd:
+    """The front end that a configuration asks for."""
+    if config.front_end == "one_hot":
+        return OneHot(vocabulary_size)
+    assert config.embedding_size is not None
+    if config.front_end == "embedding":
+        return Embedding(vocabulary_size, config.embedding_size)
+    return Convolution(
+        vocabulary_size, config.embedding_size, config.kernel_sizes, config.filters, highway=config.highway
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from charlstm.cells import Cell, find
 from charlstm.config import ModelConfig
-from charlstm.executors import State
+from charlstm.executors import Choice, State
+from charlstm.model.convolution import Convolution
 from charlstm.model.dropout import dropout
-from charlstm.model.front_end import Embedding, OneHot
+from charlstm.model.front_end import FrontEnd, OneHot, make_front_end
 from charlstm.model.stack import RecurrentStack
 
 
@@ -28,7 +30,11 @@ class LanguageModel(nn.Module):
       backward       the same network over the text read from right to left; whoever feeds it turns the text round.
       bidirectional  two separate stacks that meet only here: the character at t is predicted from the forward stack's
                      output after t-1 and the backward stack's output before t+1, so that neither has seen it
-                     (Berglund et al. 2015). Its figure is a pseudo-likelihood, not a likelihood.
+                     (Berglund et al. 2015). Its figure is a pseudo-likelihood, not a likelihood. They share an
+                     embedding; a convolution is causal, so that each has one of its own.
+
+    The state is that of the stack, and for a convolution one more part, the characters in its window; zeros are the
+    beginning of a text.
 
     Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. With one-hot input
     the first layer's input weights start uniform in +-1, not +-1/sqrt(H): a one-hot vector has a single one, and so
@@ -40,11 +46,7 @@ class LanguageModel(nn.Module):
         self.config, self.vocabulary_size = config, vocabulary_size
         self.direction: Literal["forward", "backward", "bidirectional"] = config.direction
         cell = cell_of(config)
-        if config.front_end == "embedding":
-            assert config.embedding_size is not None
-            self.front_end: Embedding | OneHot = Embedding(vocabulary_size, config.embedding_size)
-        else:
-            self.front_end = OneHot(vocabulary_size)
+        self.front_end = make_front_end(config, vocabulary_size)
 
         def stack() -> RecurrentStack:
             return RecurrentStack(
@@ -56,10 +58,13 @@ class LanguageModel(nn.Module):
                 dropout_kind=config.dropout_kind,
                 forget_bias=config.forget_bias,
                 executor=config.executor,
+                residual=config.residual,
             )
 
         self.recurrent = stack()
         self.recurrent_backward = stack() if self.bidirectional else None
+        two_windows = self.bidirectional and isinstance(self.front_end, Convolution)
+        self.front_end_backward = make_front_end(config, vocabulary_size) if two_windows else None
         self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
         nn.init.zeros_(self.head.bias)
         if isinstance(self.front_end, OneHot):
@@ -73,23 +78,40 @@ class LanguageModel(nn.Module):
         return self.direction == "bidirectional"
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first character."""
-        return self.recurrent.initial_state(batch_size)
+        """The state of either direction before its first character: zeros."""
+        state = self.recurrent.initial_state(batch_size)
+        if isinstance(self.front_end, Convolution):
+            return (*state, state[0].new_zeros(self.front_end.window, batch_size, 1))
+        return state
 
     def read(self, previous: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Outputs of the forward stack, [T, B, H], after each of the characters ``previous``, and its last state."""
-        return self._run(self.recurrent, previous, state)
+        return self._run(self.front_end, self.recurrent, previous, state)
 
     def read_backward(self, following: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text."""
         assert self.recurrent_backward is not None
-        y, last = self._run(self.recurrent_backward, following.flip(0), state)
+        front_end = self.front_end if self.front_end_backward is None else self.front_end_backward
+        y, last = self._run(front_end, self.recurrent_backward, following.flip(0), state)
         return y.flip(0), last
 
-    def _run(self, stack: RecurrentStack, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
-        x, project = self.front_end(ids)
-        y, last = stack(x, state, project)
-        return y, last
+    def _run(
+        self, front_end: FrontEnd, stack: RecurrentStack, ids: Tensor, state: State | None
+    ) -> tuple[Tensor, State]:
+        own: State = self.initial_state(ids.shape[1]) if state is None else state
+        window: State = ()
+        if isinstance(front_end, Convolution):
+            *first, part = own
+            own, ids = tuple(first), torch.cat([front_end.recall(part), ids])
+            window = (front_end.remember(ids),)
+        x, project = front_end(ids)
+        y, last = stack(x, own, project)
+        return y, (*last, *window)
+
+    def choices(self, ids: Tensor) -> Iterator[Choice]:
+        """For each layer, the executor that would run it on characters such as ids [T, B], and why."""
+        none = ids.new_full((self.front_end.window, ids.shape[1]), self.vocabulary_size)
+        return self.recurrent.choices(self.front_end(torch.cat([none, ids]))[0])
 
     def hidden(
         self,

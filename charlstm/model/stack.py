@@ -26,6 +26,8 @@ class RecurrentStack(nn.Module):
 
     ``dropout`` acts between layers, on the output of every layer but the last; ``dropout_kind`` is ``elementwise``
     (torch.nn's) or ``locked`` (one mask for all time steps: Gal & Ghahramani 2016).
+    ``residual`` adds its input to the output of every layer above the first (He et al. 2016; Wu et al. 2016, section
+    3.1); dropout acts on the sum.
     ``bidirectional`` means what it means in torch.nn: every layer sees both directions of the one below.
 
     Shapes: x [T, B, I] or ids [T, B]; y [T, B, D H]; each part of the state [L D, B, H], with D = 2 if bidirectional.
@@ -44,12 +46,13 @@ class RecurrentStack(nn.Module):
         bidirectional: bool = False,
         forget_bias: float = 1.0,
         executor: str = "auto",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.cell, self.executor = cell, executor
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
-        self.bidirectional, self.forget_bias = bidirectional, forget_bias
+        self.bidirectional, self.forget_bias, self.residual = bidirectional, forget_bias, residual
         directions = 2 if bidirectional else 1
         for layer in range(num_layers):
             size = input_size if layer == 0 else hidden_size * directions
@@ -127,7 +130,8 @@ class RecurrentStack(nn.Module):
                 y, new = self._run(x, suffix, first, project if layer == 0 else None, batch_sizes)
                 outputs.append(y)
                 last.append(new)
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+            y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+            x = x + y if self.residual and layer else y
             if layer < self.num_layers - 1:
                 x = dropout(x, self.dropout, self.dropout_kind, self.training)
         return x, tuple(torch.stack(part) for part in zip(*last, strict=True))

@@ -12,6 +12,7 @@ from charlstm.executors import State, Weights, executors
 from charlstm.executors.base import product_dtype
 from charlstm.executors.native import Writer
 from charlstm.executors.step import Step
+from charlstm.model.convolution import Convolution
 from charlstm.model.language_model import LanguageModel
 
 
@@ -22,29 +23,38 @@ def native_writer(model: LanguageModel, batch_size: int = 1) -> Writer | None:
 
     Raises UserError for a bidirectional model, which has no next character.
     """
-    stack, first = model.recurrent, _first_weights(model)
-    weights = [first, *(stack.weights(f"_l{layer}") for layer in range(1, stack.num_layers))]
-    ids = torch.zeros(1, 1, dtype=torch.int64)
+    stack, weights = model.recurrent, _weights(model)
+    first, ids = weights[0], torch.zeros(1, 1, dtype=torch.int64)
     if stack.executor not in ("auto", "native") or executors()["native"].refuses(stack.cell, first, ids):
+        return None
+    if isinstance(model.front_end, Convolution):  # its first layer reads no ids
         return None
     with torch.no_grad():
         return Writer(
-            stack.cell, weights, model.head.weight, model.head.bias, batch_size, product_dtype(first.weight_hh)
+            stack.cell,
+            weights,
+            model.head.weight,
+            model.head.bias,
+            batch_size,
+            product_dtype(first.weight_hh),
+            residual=stack.residual,
         )
 
 
 @torch.no_grad()
-def _first_weights(model: LanguageModel) -> Weights:
-    """The weights of the first layer for one-hot vectors."""
+def _weights(model: LanguageModel) -> list[Weights]:
+    """The weights of all layers; those of the first are for one-hot vectors, unless it reads a convolution."""
     if model.bidirectional:
         raise UserError(
             "a bidirectional model sees both sides of a character and cannot write on; "
             "train with direction: forward (or backward) to sample"
         )
-    weights = model.recurrent.weights()
-    everything = torch.arange(model.vocabulary_size, device=weights.weight_hh.device)
-    _, project = model.front_end(everything)
-    return weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
+    first, *above = (model.recurrent.weights(f"_l{layer}") for layer in range(model.recurrent.num_layers))
+    if not isinstance(model.front_end, Convolution):
+        everything = torch.arange(model.vocabulary_size, device=first.weight_hh.device)
+        _, project = model.front_end(everything)
+        first = first if project is None else replace(first, weight_ih=project(first.weight_ih))
+    return [first, *above]
 
 
 class Stepper:
@@ -57,36 +67,56 @@ class Stepper:
 
     @torch.no_grad()
     def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
-        stack = model.recurrent
-        weights = [_first_weights(model), *(stack.weights(f"_l{layer}") for layer in range(1, stack.num_layers))]
-        self._layers = [Step(stack.cell, w, batch_size) for w in weights]
+        weights = _weights(model)
+        self._layers = [Step(model.recurrent.cell, w, batch_size) for w in weights]
+        self._residual = model.recurrent.residual
         first = weights[0].weight_ih
         self.device = first.device
-        self._table = self._layers[0].table(first).contiguous()
-        self._inputs = [(layer.bias(), w.weight_ih.t()) for layer, w in zip(self._layers[1:], weights[1:], strict=True)]
+        self._convolution = model.front_end if isinstance(model.front_end, Convolution) else None
+        if self._convolution is None:
+            self._table = self._layers[0].table(first).contiguous()
+        else:
+            self._read = torch.full(
+                (self._convolution.window + 1, batch_size), model.vocabulary_size, device=self.device
+            )
+        self._inputs = [(layer.bias(), w.weight_ih.t()) for layer, w in zip(self._layers, weights, strict=True)]
         self._head = (model.head.bias, model.head.weight.t())
         self._logits = first.new_empty(batch_size, model.vocabulary_size)
 
     @property
     def state(self) -> State:
-        """The state of all layers, each part [L, B, H], as RecurrentStack has it."""
-        return tuple(torch.stack(part) for part in zip(*(layer.state for layer in self._layers), strict=True))
+        """The state of all layers, each part [L, B, H], and of a convolution, as LanguageModel has it."""
+        layers = tuple(torch.stack(part) for part in zip(*(layer.state for layer in self._layers), strict=True))
+        return layers if self._convolution is None else (*layers, self._convolution.remember(self._read))
 
     @state.setter
     def state(self, state: State) -> None:
+        if self._convolution is not None:
+            *layers, window = state
+            state, self._read[1:] = tuple(layers), self._convolution.recall(window)
         for number, layer in enumerate(self._layers):
             layer.state = tuple(part[number] for part in state)
 
     @torch.no_grad()
     def __call__(self, ids: Tensor) -> Tensor:
         """Logits [B, V] of what follows the characters ids [B]; they hold until the next call."""
-        bottom = self._layers[0]
-        torch.index_select(self._table, 0, ids, out=bottom.values)
-        h = bottom()
-        for layer, (bias, weight) in zip(self._layers[1:], self._inputs, strict=True):
-            if bias is None:
-                torch.mm(h, weight, out=layer.values)
-            else:
-                torch.addmm(bias, h, weight, out=layer.values)
-            h = layer()
+        if self._convolution is None:
+            torch.index_select(self._table, 0, ids, out=self._layers[0].values)
+        else:
+            self._read = torch.cat([self._read[1:], ids[None]])
+            self._fill(0, self._convolution(self._read)[0][0])
+        h = self._layers[0]()
+        for number in range(1, len(self._layers)):
+            self._fill(number, h)
+            y = self._layers[number]()
+            h = h + y if self._residual else y
         return torch.addmm(self._head[0], h, self._head[1], out=self._logits)
+
+    def _fill(self, number: int, x: Tensor) -> None:
+        """The input side of a layer from its input."""
+        bias, weight = self._inputs[number]
+        values = self._layers[number].values
+        if bias is None:
+            torch.mm(x, weight, out=values)
+        else:
+            torch.addmm(bias, x, weight, out=values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from charlstm.executors.native import kept_bytes, padded_units
+from charlstm.model.convolution import Convolution
 from charlstm.model.head_loss import logits_held
 from charlstm.model.language_model import cell_of
 from charlstm.training.trainer import Trainer
@@ -17,13 +18,18 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
 
     Kept values are counted per layer and character: for the native executor what it keeps and the gradients of the
     gates, for others the gates and their gradients, and three vectors of H for each part of the state; logits, as many
-    as are held at a time, as three arrays (logits, probabilities, gradients).
+    as are held at a time, as three arrays (logits, probabilities, gradients). A convolution keeps its output, and that
+    of a highway's two products, each with its gradient.
     """
     model, training = trainer.config.model, trainer.config.training
     cell = cell_of(model)
     weights = 4 * sum(p.numel() for p in trainer.model.parameters())
     characters = trainer.streams.batch_size * training.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
+    front_end = trainer.model.front_end
+    below = 0
+    if isinstance(front_end, Convolution):
+        below = 2 * 4 * front_end.output_size * (3 if model.highway else 1)
     symbols, units = trainer.model.head.weight.shape
     if set(trainer.executors()) == {"native"}:
         low = torch.bfloat16 if trainer.precision == "bfloat16" else torch.float32
@@ -33,6 +39,6 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     return {
         "weights and gradients": 2 * weights,
         "optimiser": OPTIMIZER_TENSORS[training.optimizer] * weights,
-        "kept values": characters * kept * model.num_layers * stacks,
+        "kept values": characters * (kept * model.num_layers + below) * stacks,
         "logits": 3 * 4 * logits_held(characters, symbols, units, trainer.device),
     }

@@ -313,7 +313,7 @@ class Trainer:
         training = self.config.training
         x = torch.zeros(training.sequence_length, self.streams.batch_size, dtype=torch.int64, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return list(self.model.recurrent.choices(self.model.front_end(x)[0]))
+            return list(self.model.choices(x))
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and ``best`` too if it is. Raises UserError if it cannot be written."""

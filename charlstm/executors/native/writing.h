@@ -13,6 +13,7 @@ struct Writing {
   const double* settings;  // temperature, top_p, min_p
   const ForwardBuffers* const* layer;
   const P* const* input_weights;  // of the layers above the first: panels of [G H, H]
+  P* with_inputs;                 // [layers, B, H], outputs with their inputs added to them; null: nothing is added
   const P* head;                  // panels of [V, H]
   const float* head_bias;         // [V padded]
   float* logits;                  // [B, V padded]
@@ -138,7 +139,19 @@ static void write_along(const Writing& w) {
             Forward::run(stage, b, t, panel, row, rows, sums);
           });
         }
-        below = output(b) + ((t + 1) & 1) * b.B * b.H;
+        const P* h = output(b) + ((t + 1) & 1) * b.B * b.H;
+        if (number && w.with_inputs) {  // a buffer for each layer: other threads may still read what is below
+          P* y = w.with_inputs + number * b.B * b.H;
+          tiles(b.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
+            for (int64_t r = row; r < row + rows; ++r)
+              for (int64_t j = 0; j < PANEL; j += LANES) {
+                const int64_t at = r * b.H + panel * PANEL + j;
+                store(y + at, load(below + at) + load(h + at));
+              }
+          });
+          h = y;
+        }
+        below = h;
         gather();
       }
       if (step < first) continue;

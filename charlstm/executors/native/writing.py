@@ -31,7 +31,8 @@ class Writer:
     """B texts that go on from a state of their own, in the weights as they are now.
 
     layers: the stack's weights from the bottom; the input weights of the first are those of one-hot vectors,
-    [GH, V]. head [V, H] and head_bias [V] give the logits of the next character. ``dtype`` is that of the products.
+    [GH, V]. head [V, H] and head_bias [V] give the logits of the next character. ``dtype`` is that of the products;
+    with ``residual`` every layer above the first adds its input to its output.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Writer:
         head_bias: Tensor,
         batch_size: int,
         dtype: torch.dtype = torch.float32,
+        *,
+        residual: bool = False,
     ) -> None:
         self._cell, self._dtype, self._batch, self._turn = cell, dtype, batch_size, 0
         gates, units, vocabulary = len(cell.gates), layers[0].hidden_size, head.shape[0]
@@ -97,11 +100,13 @@ class Writer:
         self._vocabulary = vocabulary
         layer_addresses = (ctypes.c_int64 * len(layers))(*map(ctypes.addressof, structures))
         weight_addresses = words(0, *input_weights)
+        with_inputs = room(len(layers), batch_size, self._padded, low=True) if residual else None
         head_panels, bias = pack(cell, head, 1, dtype), spread(head_bias, 1)
         self._kept += [structures, layer_addresses, input_weights, weight_addresses, head_panels, bias]
         self._network = (
             ctypes.addressof(layer_addresses),
             ctypes.addressof(weight_addresses),
+            with_inputs,
             head_panels,
             bias,
             self._logits,

@@ -1,0 +1,74 @@
+"""Causal convolutions over characters: what a character is, as seen with the characters just before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from charlstm.model.highway import Highway
+
+
+class Convolution(nn.Module):
+    """Convolutions of several widths over the embedded characters (Kim, Jernite, Sontag & Rush 2016), made causal.
+
+    With e_t the vector of E numbers of the character at t, zero for the id V (no character), the filters of width w
+    give
+
+        x_t = tanh(b + sum over k = 0 .. w-1 of K_k e_(t-k)),
+
+    those of all widths stand side by side: F numbers for each width, the narrowest first. With ``highway``, a
+    :class:`~charlstm.model.highway.Highway` layer follows. (Kim et al. pool over the characters of a word; here every
+    character has an output, and it depends on no later one.)
+
+    ``kernel`` holds K_0 of all widths, [n F, E], then K_1 of the widths above 1, and so on; ``embedding`` is [V, E],
+    ``bias`` [n F]. A filter of width w starts uniform in +-1/sqrt(E w), as in torch.nn.Conv1d.
+
+    A convolution over an embedding is a sum of rows of tables K_k E^T, one for each k: they are made once for all
+    symbols where a batch holds at least as many characters, else once for each character.
+    """
+
+    def __init__(
+        self, vocabulary_size: int, embedding_size: int, kernel_sizes: Sequence[int], filters: int, highway: bool
+    ) -> None:
+        super().__init__()
+        widths = sorted(kernel_sizes)
+        self.vocabulary_size, self.output_size = vocabulary_size, filters * len(widths)
+        self.window = widths[-1] - 1
+        self._rows = [filters * sum(w > k for w in widths) for k in range(widths[-1])]
+        bounds = [1 / math.sqrt(embedding_size * w) for k in range(widths[-1]) for w in widths if w > k]
+        self.embedding = nn.Parameter(torch.randn(vocabulary_size, embedding_size))
+        scale = torch.tensor(bounds).repeat_interleave(filters)[:, None]
+        self.kernel = nn.Parameter(torch.empty(sum(self._rows), embedding_size).uniform_(-1, 1) * scale)
+        self.bias = nn.Parameter(torch.zeros(self.output_size))
+        self.highway = Highway(self.output_size) if highway else None
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, None]:
+        """x [T, B, n F] of the characters ids [window + T, B] but the first ``window``, and no projection.
+
+        Under ``torch.autocast`` the products are made in its type; x has the type of the parameters.
+        """
+        vectors = torch.cat([self.embedding, self.embedding.new_zeros(1, self.embedding.shape[1])])
+        if ids.numel() < len(self.embedding):
+            vectors = F.embedding(ids.flatten(), vectors)
+            ids = torch.arange(ids.numel(), device=ids.device).view(ids.shape)
+        total: Tensor = self.bias
+        steps = len(ids) - self.window
+        for offset, kernel in enumerate(torch.split(self.kernel, self._rows)):
+            table = F.linear(vectors, kernel).to(self.bias.dtype)
+            first = self.window - offset
+            total = total + F.embedding(ids[first : first + steps], F.pad(table, (self.output_size - len(kernel), 0)))
+        x = total.tanh()
+        return (x if self.highway is None else self.highway(x)), None
+
+    def remember(self, ids: Tensor) -> Tensor:
+        """The last characters of ids [window or more, B] as a part of a state, float [window, B, 1]: V - id, so that
+        zeros are no characters. Whole numbers up to 2^24 are exact in float32."""
+        return (self.vocabulary_size - ids[len(ids) - self.window :]).to(self.bias.dtype)[..., None]
+
+    def recall(self, part: Tensor) -> Tensor:
+        """The characters that :meth:`remember` made the part of: [window, B]."""
+        return self.vocabulary_size - part[..., 0].to(torch.int64)
