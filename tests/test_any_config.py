@@ -43,6 +43,8 @@ SMALL: dict[str, st.SearchStrategy[Any]] = {
     "model.hidden_size": st.integers(1, 6),
     "model.num_layers": st.integers(1, 3),
     "model.embedding_size": st.integers(1, 6),
+    "model.kernel_sizes": st.lists(st.integers(1, 5), max_size=3),
+    "model.filters": st.integers(1, 6),
     "training.batch_size": st.integers(1, 6) | st.just(2**20),
     "training.sequence_length": st.integers(1, 12) | st.just(2**20),
     "training.sample_length": st.integers(0, 4),

@@ -240,6 +240,14 @@ def test_a_config_is_frozen() -> None:
         ("training: {seed: -1}", "found -1"),
         ("training: {betas: [1, 2]}", "training.betas: unknown field"),
         ("model: {front_end: one_hot, embedding_size: 3}", "has no effect with front_end: one_hot"),
+        ("model: {kernel_sizes: [2]}", "model.kernel_sizes: has no effect with front_end: embedding, only with conv"),
+        ("model: {filters: 32}", "model.filters: has no effect with front_end: embedding, only with convolution"),
+        ("model: {highway: false}", "model.highway: has no effect with front_end: embedding, only with convolution"),
+        ("model: {residual: true}", "model.residual: has no effect with num_layers: 1, only with 2 or more"),
+        ("model: {front_end: convolution, kernel_sizes: [2, 2]}", "expected each size once, found 2, 2"),
+        ("model: {front_end: convolution, kernel_sizes: []}", "expected list of whole numbers from 1 to 64, found a l"),
+        ("model: {front_end: convolution, kernel_sizes: 3}", "from 1 to 64, found 3. Write [3]"),
+        ("model: {front_end: convolution, kernel_sizes: [65]}", "model.kernel_sizes.0: input should be less than or e"),
         ("model: {cell: lstm, reset_after: true}", "has no effect with cell: lstm, only with gru"),
     ],
 )
@@ -439,9 +447,10 @@ def test_nothing_printed_can_steer_a_terminal(errors: Any) -> None:
 
 
 @pytest.mark.parametrize("cell", CELL_OPTIONS)
-@pytest.mark.parametrize("front_end", ["one_hot", "embedding"])
-def test_what_is_written_reads_back_equal(write: Any, cell: str, front_end: str) -> None:
-    config = parse_config(minimal(cell=cell, front_end=front_end), "here")
+@pytest.mark.parametrize("front_end", ["one_hot", "embedding", "convolution"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_what_is_written_reads_back_equal(write: Any, cell: str, front_end: str, num_layers: int) -> None:
+    config = parse_config(minimal(cell=cell, front_end=front_end, num_layers=num_layers), "here")
     assert load_config(write(dump_yaml(config))) == config
     assert parse_config(config.model_dump(), "here") == config
     assert Config.model_validate_json(config.model_dump_json()) == config

@@ -49,25 +49,27 @@ def naive_both_sides(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
     model.eval()
     none, n = model.vocabulary_size, len(ids)
     before, after = [], []
-    for stack, found, text in (
-        (model.recurrent, before, [none, *ids[:-1].tolist()]),
-        (model.recurrent_backward, after, [none, *ids[:0:-1].tolist()]),
+    for read, found, text in (
+        (model.read, before, [none, *ids[:-1].tolist()]),
+        (model.read_backward, after, [none, *ids[:0:-1].tolist()]),
     ):
         state = None
         for character in text:
-            x, project = model.front_end(torch.tensor([[character]]))
-            y, state = stack(x, state, project)
+            y, state = read(torch.tensor([[character]]), state)
             found.append(y[0, 0])
     logits = torch.stack([model.head(torch.cat([before[t], after[n - 1 - t]])) for t in range(n)])
     return -logits.double().log_softmax(-1)[torch.arange(n), torch.from_numpy(ids.astype(np.int64))].numpy()
 
 
+CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 2, 5], "filters": 4}
 CELLS = [
     {"cell": "rnn"},
     {"cell": "lstm", "num_layers": 2},
     {"cell": "gru", "reset_after": False},
     {"cell": "peephole", "front_end": "embedding", "embedding_size": 5},
     {"cell": "coupled"},
+    CONVOLUTION,
+    {"num_layers": 3, "residual": True},
 ]
 
 
@@ -80,8 +82,9 @@ def test_a_short_text_equals_the_naive_score(options, n):
     np.testing.assert_allclose(found, naive(model, ids), rtol=1e-4, atol=1e-5)
 
 
-def test_a_long_text_in_pieces_is_near_the_naive_score():
-    model, ids = make_model(), ids_of(3 * 1024 + 2)
+@pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+def test_a_long_text_in_pieces_is_near_the_naive_score(options):
+    model, ids = make_model(**options), ids_of(3 * 1024 + 2)
     found, expected = nats_per_character(model, ids), naive(model, ids)
     assert len(score_module._Pieces(model, ids).starts) == 3
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
@@ -99,23 +102,25 @@ def test_the_warm_up_is_what_makes_it_near(monkeypatch):
 
 
 @pytest.mark.parametrize("n", [1, 2, 129, 300])
-@pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}, CONVOLUTION], ids=str)
 def test_bidirectional_equals_both_stacks_over_the_whole_text(options, n):
     model, ids = make_model(direction="bidirectional", **options), ids_of(n)
     np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("n", [2 * 1024 + 1])
-def test_bidirectional_in_pieces(n):
-    model, ids = make_model(direction="bidirectional", cell="gru"), ids_of(n)
+@pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+def test_bidirectional_in_pieces(options, n):
+    model, ids = make_model(direction="bidirectional", cell="gru", **options), ids_of(n)
     assert len(score_module._Pieces(model, ids).starts) == n // 1024
     np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
 @pytest.mark.parametrize(("chunk", "logits"), [(1, 1 << 22), (7, 1 << 22), (5000, 1 << 22), (128, 1), (128, 9 * V)])
-def test_the_shape_of_the_computation_does_not_matter(monkeypatch, direction, chunk, logits):
-    model, ids = make_model(direction=direction), ids_of(2050)
+@pytest.mark.parametrize("front", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+def test_the_shape_of_the_computation_does_not_matter(monkeypatch, direction, chunk, logits, front):
+    model, ids = make_model(direction=direction, **front), ids_of(2050)
     expected = nats_per_character(model, ids)
     monkeypatch.setattr(score_module, "CHUNK", chunk)
     monkeypatch.setattr(head_loss, "LOGITS", logits)
@@ -123,8 +128,9 @@ def test_the_shape_of_the_computation_does_not_matter(monkeypatch, direction, ch
 
 
 @pytest.mark.parametrize("n", [1, 50, 2500])
-def test_backward_is_forward_over_the_turned_text(n):
-    forward, backward = make_model(), make_model(direction="backward")
+@pytest.mark.parametrize("front", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+def test_backward_is_forward_over_the_turned_text(n, front):
+    forward, backward = make_model(**front), make_model(direction="backward", **front)
     backward.load_state_dict(forward.state_dict())
     ids = ids_of(n)
     np.testing.assert_array_equal(nats_per_character(backward, ids), nats_per_character(forward, ids[::-1])[::-1])
@@ -209,9 +215,9 @@ def test_an_untrained_model_guesses():
     assert score(model, ids_of(500, 50)).nats == pytest.approx(math.log(50), abs=0.05)
 
 
-@pytest.mark.parametrize("front_end", ["one_hot", "embedding"])
+@pytest.mark.parametrize("front_end", ["one_hot", "embedding", "convolution"])
 def test_a_large_vocabulary(front_end):
-    size = {"embedding_size": 6} if front_end == "embedding" else {}
+    size = {} if front_end == "one_hot" else {"embedding_size": 6}
     model, ids = make_model(5000, front_end=front_end, **size), ids_of(300, 5000)
     np.testing.assert_allclose(nats_per_character(model, ids), naive(model, ids), rtol=1e-4, atol=1e-4)
 

@@ -40,7 +40,12 @@ def make_model(vocabulary_size: int = VOCABULARY.size, **options) -> LanguageMod
 # the stepper is the model
 
 
-@pytest.mark.parametrize("front_end", [{}, {"front_end": "embedding", "embedding_size": 4}], ids=["one-hot", "embed"])
+CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [2, 5], "filters": 6}
+
+
+@pytest.mark.parametrize(
+    "front_end", [{}, {"front_end": "embedding", "embedding_size": 4}, CONVOLUTION], ids=["one-hot", "embed", "conv"]
+)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
@@ -55,10 +60,11 @@ def test_the_stepper_equals_the_model(cell, layers, front_end):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("front_end", [{}, CONVOLUTION], ids=["embedding", "convolution"])
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def test_the_stepper_goes_on_from_a_given_state(cell):
-    model = make_model(num_layers=2, **CELLS[cell])
+def test_the_stepper_goes_on_from_a_given_state(cell, front_end):
+    model = make_model(num_layers=2, **CELLS[cell], **front_end)
     ids = torch.randint(model.vocabulary_size, (8, 2), generator=torch.Generator().manual_seed(2))
     whole = Stepper(model, 2)
     expected = [whole(row).clone() for row in ids]
@@ -100,8 +106,9 @@ def test_a_longer_text_begins_like_the_shorter():
     assert long.log_probabilities[:40] == short.log_probabilities
 
 
-def test_texts_side_by_side_differ_and_are_each_a_text_of_the_model():
-    model = make_model()
+@pytest.mark.parametrize("options", [{}, CONVOLUTION, {"num_layers": 3, "residual": True}], ids=str)
+def test_texts_side_by_side_differ_and_are_each_a_text_of_the_model(options):
+    model = make_model(**options)
     samples = generate(model, VOCABULARY, "ab", 30, seed=1, num_samples=5)
     assert len({s.text for s in samples}) == 5
     for s in samples:

@@ -14,8 +14,12 @@ from charlstm.config import ModelConfig
 from charlstm.model import LanguageModel
 
 V, T, B = 7, 9, 3
-FRONT_ENDS = [{"front_end": "one_hot"}, {"front_end": "embedding", "embedding_size": 5}]
-fronts = pytest.mark.parametrize("front", FRONT_ENDS, ids=["one_hot", "embedding"])
+FRONT_ENDS = [
+    {"front_end": "one_hot"},
+    {"front_end": "embedding", "embedding_size": 5},
+    {"front_end": "convolution", "embedding_size": 5, "kernel_sizes": [1, 3], "filters": 4, "highway": True},
+]
+fronts = pytest.mark.parametrize("front", FRONT_ENDS, ids=lambda front: front["front_end"])
 CONFIGURATIONS = [{"cell": c.base, **c.options} for c in CELLS.values()]
 
 
@@ -122,7 +126,7 @@ def test_the_embedding_is_looked_up_or_multiplied_with_the_same_result(direction
             torch.testing.assert_close(a, b)
 
 
-@fronts
+@pytest.mark.parametrize("front", FRONT_ENDS[:2], ids=["one_hot", "embedding"])
 @pytest.mark.parametrize("many", [True, False], ids=["looked-up", "multiplied"])
 def test_no_character_is_the_zero_vector(front, many):
     network = model(**front)
@@ -139,13 +143,17 @@ def test_no_character_is_the_zero_vector(front, many):
 def test_parameter_counts(front):
     for direction, stacks in (("forward", 1), ("bidirectional", 2)):
         network = model(direction=direction, num_layers=2, **front)
-        inputs = front.get("embedding_size", V)
+        inputs = {"one_hot": V, "embedding": 5, "convolution": 8}[front["front_end"]]
         stack = 4 * 6 * (inputs + 6 + 2) + 4 * 6 * (6 + 6 + 2)
         expected = {"recurrent": stack, "head": (6 * stacks + 1) * V}
         if stacks == 2:
             expected["recurrent_backward"] = stack
-        if "embedding_size" in front:
+        if front["front_end"] == "embedding":
             expected["front_end"] = V * 5
+        elif front["front_end"] == "convolution":
+            expected["front_end"] = V * 5 + 4 * (1 + 3) * 5 + 8 + 2 * 8 * (8 + 1)
+            if stacks == 2:
+                expected["front_end_backward"] = expected["front_end"]
         assert network.parameter_counts() == expected
         assert sum(expected.values()) == sum(p.numel() for p in network.parameters())
 
@@ -189,6 +197,35 @@ def test_chunks_with_carried_state_equal_the_whole_text(fields, front):
     torch.testing.assert_close(torch.cat(parts), whole)
     for a, b in zip(state, last, strict=True):
         torch.testing.assert_close(a, b)
+    sums = (torch.cat(parts).square().sum(), whole.square().sum())
+    gradients = [torch.autograd.grad(s, list(network.parameters())) for s in sums]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_backward_stack_goes_on_from_the_characters_after_it():
+    network = model(direction="bidirectional", **FRONT_ENDS[2])
+    following = text(12)
+    whole, _ = network.read_backward(following)
+    right, state = network.read_backward(following[7:])
+    left, _ = network.read_backward(following[:7], state)
+    torch.testing.assert_close(torch.cat([left, right]), whole)
+    alone, _ = network.read_backward(following[:7])
+    assert not torch.allclose(alone[-1], left[-1])
+
+
+@pytest.mark.parametrize("kernel_sizes", [[1], [2], [1, 20]], ids=str)
+def test_zeros_are_the_state_before_the_first_character(kernel_sizes):
+    network = model(front_end="convolution", kernel_sizes=kernel_sizes, filters=3)
+    ids = text(4)
+    state = network.initial_state(B)
+    assert [part.shape for part in state] == [(1, B, 6), (1, B, 6), (max(kernel_sizes) - 1, B, 1)]
+    assert not any(part.any() for part in state)
+    none = torch.full((max(kernel_sizes) - 1, B), V)
+    x, _ = network.front_end(torch.cat([none, ids]))
+    expected = network.head(network.recurrent(x)[0])
+    for found in (network(ids)[0], network(ids, state)[0]):
+        assert torch.equal(found, expected)
 
 
 @fronts

@@ -65,6 +65,34 @@ def test_dropout_acts_on_every_layer_but_the_last():
     torch.testing.assert_close(found, y)
 
 
+@pytest.mark.parametrize("executor", ["sequence", "native"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_residual_layers_add_their_input_and_dropout_acts_on_the_sum(cell, bidirectional, executor):
+    units = 8 if bidirectional else 4
+    options = {"bidirectional": bidirectional, "executor": executor}
+    stack = RecurrentStack(cell, 3, 4, 3, dropout=0.5, residual=True, **options)
+    layers = []
+    for n in range(3):
+        layers.append(RecurrentStack(cell, 3 if n == 0 else units, 4, **options))
+        own = {name.replace(f"_l{n}", "_l0"): p for name, p in stack.state_dict().items() if f"_l{n}" in name}
+        layers[n].load_state_dict(own)
+    x = torch.randn(6, 2, 3)
+    torch.manual_seed(1)
+    found, last = stack(x)
+    torch.manual_seed(1)
+    h, first = layers[0](x)
+    states = [first]
+    for layer in layers[1:]:
+        h = h * F.dropout(torch.ones(1, 2, units), 0.5)
+        y, state = layer(h)
+        states.append(state)
+        h = h + y
+    torch.testing.assert_close(found, h)
+    for part, expected in zip(last, zip(*states, strict=True), strict=True):
+        torch.testing.assert_close(part, torch.cat(expected))
+
+
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_parameters_and_states_of_every_cell(cell, bidirectional):
@@ -96,12 +124,21 @@ def test_a_requested_executor_that_refuses_is_an_error():
         stack(torch.randn(5, 2, 3))
 
 
-@pytest.mark.parametrize("front", [{}, {"front_end": "embedding", "embedding_size": 5}], ids=["one_hot", "embedding"])
-@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize(
+    "front",
+    [
+        {"front_end": "one_hot"},
+        {"front_end": "embedding", "embedding_size": 5},
+        {"front_end": "convolution", "kernel_sizes": [1, 3], "filters": 2, "highway": True},
+        {"front_end": "convolution", "kernel_sizes": [1], "filters": 2},
+    ],
+    ids=["one_hot", "embedding", "convolution", "convolution of one"],
+)
+@pytest.mark.parametrize("depth", [{}, {"num_layers": 3}, {"num_layers": 3, "residual": True}], ids=str)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
-def test_single_steps_equal_the_whole_sequence(cell, num_layers, front):
+def test_single_steps_equal_the_whole_sequence(cell, depth, front):
     torch.manual_seed(4)
-    config = ModelConfig(cell=cell.base, hidden_size=6, num_layers=num_layers, dropout=0.5, **cell.options, **front)
+    config = ModelConfig(cell=cell.base, hidden_size=6, dropout=0.5, **depth, **cell.options, **front)
     network = LanguageModel(config, 7).double()
     ids = torch.randint(8, (10, 3))
     expected, last = network.eval()(ids)

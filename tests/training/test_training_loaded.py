@@ -128,9 +128,18 @@ def test_unknown_attributes_of_the_package():
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "peephole"])
-@pytest.mark.parametrize("num_layers", [1, 3])
-def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, num_layers):
-    config = make_config({"cell": cell, "hidden_size": 32, "num_layers": num_layers}, batch_size=8, sequence_length=50)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_layers": 3},
+        {"front_end": "convolution", "filters": 200},
+        {"front_end": "convolution", "filters": 200, "highway": True},
+    ],
+    ids=str,
+)
+def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, options):
+    config = make_config({"cell": cell, "hidden_size": 32, **options}, batch_size=8, sequence_length=50)
     trainer = make_trainer(config)
     parts = memory_estimate(trainer)
     list(zip(range(1), (e for e in trainer.run() if hasattr(e, "gradient_norm")), strict=False))

@@ -164,7 +164,8 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
         "executor": case["executor"],
         "direction": case["direction"],
         "num_layers": 2,
-        "front_end": chance.choice(["one_hot", "embedding"]),
+        "front_end": chance.choice(["one_hot", "embedding", "convolution"]),
+        "residual": chance.choice([False, True]),
     }
     if case["dropout"] != "none":
         model |= {"dropout": 0.3, "dropout_kind": case["dropout"]}
@@ -278,7 +279,7 @@ NEEDED = {
         {"dropout": 0.2},
         {"schedule": "plateau", "patience": 1, "learning_rate": 1.0, "warmup_steps": 0, "evaluate_every": 5},
     ),
-    "rmsprop": ({}, {"optimizer": "rmsprop"}),  # two steps a record, stopped between them
+    "rmsprop": ({"front_end": "convolution"}, {"optimizer": "rmsprop"}),  # two steps a record, stopped between them
     "sgd": ({}, {"optimizer": "sgd", "learning_rate": 0.5}),
 }
 # Where there was no evaluation yet, the first one sets these anew.
