@@ -27,8 +27,9 @@ class Convolution(nn.Module):
     ``kernel`` holds K_0 of all widths, [n F, E], then K_1 of the widths above 1, and so on; ``embedding`` is [V, E],
     ``bias`` [n F]. A filter of width w starts uniform in +-1/sqrt(E w), as in torch.nn.Conv1d.
 
-    A convolution over an embedding is a sum of rows of tables K_k E^T, one for each k: they are made once for all
-    symbols where a batch holds at least as many characters, else once for each character.
+    A convolution over an embedding is a sum of rows of tables, K_k times every vector, one for each k. Where a batch
+    holds at least as many characters as the vocabulary, the tables are made and looked up; else the vectors of every
+    window are multiplied by all K_k at once.
     """
 
     def __init__(
@@ -51,18 +52,31 @@ class Convolution(nn.Module):
 
         Under ``torch.autocast`` the products are made in its type; x has the type of the parameters.
         """
-        vectors = torch.cat([self.embedding, self.embedding.new_zeros(1, self.embedding.shape[1])])
         if ids.numel() < len(self.embedding):
-            vectors = F.embedding(ids.flatten(), vectors)
-            ids = torch.arange(ids.numel(), device=ids.device).view(ids.shape)
+            windows = F.embedding(ids.unfold(0, self.window + 1, 1), self.vectors()).flatten(-2)
+            return self.finish(F.linear(windows, self.whole_kernel(), self.bias).to(self.bias.dtype)), None
         total: Tensor = self.bias
-        steps = len(ids) - self.window
+        steps, vectors = len(ids) - self.window, self.vectors()
         for offset, kernel in enumerate(torch.split(self.kernel, self._rows)):
             table = F.linear(vectors, kernel).to(self.bias.dtype)
             first = self.window - offset
             total = total + F.embedding(ids[first : first + steps], F.pad(table, (self.output_size - len(kernel), 0)))
+        return self.finish(total), None
+
+    def vectors(self) -> Tensor:
+        """The vector of every symbol and, last, of no character: [V + 1, E]."""
+        return F.pad(self.embedding, (0, 0, 0, 1))
+
+    def whole_kernel(self) -> Tensor:
+        """All K_k, filled up with zeros, side by side, for the vectors of a window from the oldest character on:
+        [n F, (window + 1) E]."""
+        parts = reversed(torch.split(self.kernel, self._rows))
+        return torch.cat([F.pad(part, (0, 0, self.output_size - len(part), 0)) for part in parts], 1)
+
+    def finish(self, total: Tensor) -> Tensor:
+        """x from what the filters add up to, their bias included."""
         x = total.tanh()
-        return (x if self.highway is None else self.highway(x)), None
+        return x if self.highway is None else self.highway(x)
 
     def remember(self, ids: Tensor) -> Tensor:
         """The last characters of ids [window or more, B] as a part of a state, float [window, B, 1]: V - id, so that

@@ -10,7 +10,7 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.executors import State, Weights, executors
 from charlstm.executors.base import product_dtype
-from charlstm.executors.native import Writer
+from charlstm.executors.native import Convolved, Writer
 from charlstm.executors.step import Step
 from charlstm.model.convolution import Convolution
 from charlstm.model.language_model import LanguageModel
@@ -27,8 +27,6 @@ def native_writer(model: LanguageModel, batch_size: int = 1) -> Writer | None:
     first, ids = weights[0], torch.zeros(1, 1, dtype=torch.int64)
     if stack.executor not in ("auto", "native") or executors()["native"].refuses(stack.cell, first, ids):
         return None
-    if isinstance(model.front_end, Convolution):  # its first layer reads no ids
-        return None
     with torch.no_grad():
         return Writer(
             stack.cell,
@@ -38,7 +36,18 @@ def native_writer(model: LanguageModel, batch_size: int = 1) -> Writer | None:
             batch_size,
             product_dtype(first.weight_hh),
             residual=stack.residual,
+            convolved=_convolved(model.front_end) if isinstance(model.front_end, Convolution) else None,
         )
+
+
+def _convolved(convolution: Convolution) -> Convolved:
+    highway = convolution.highway
+    return Convolved(
+        convolution.vectors(),
+        convolution.whole_kernel(),
+        convolution.bias,
+        None if highway is None else (highway.weight, highway.bias),
+    )
 
 
 @torch.no_grad()
@@ -76,6 +85,7 @@ class Stepper:
         if self._convolution is None:
             self._table = self._layers[0].table(first).contiguous()
         else:
+            self._vectors, self._kernel = self._convolution.vectors(), self._convolution.whole_kernel().t()
             self._read = torch.full(
                 (self._convolution.window + 1, batch_size), model.vocabulary_size, device=self.device
             )
@@ -104,7 +114,8 @@ class Stepper:
             torch.index_select(self._table, 0, ids, out=self._layers[0].values)
         else:
             self._read = torch.cat([self._read[1:], ids[None]])
-            self._fill(0, self._convolution(self._read)[0][0])
+            windows = self._vectors[self._read.t()].flatten(1)
+            self._fill(0, self._convolution.finish(torch.addmm(self._convolution.bias, windows, self._kernel)))
         h = self._layers[0]()
         for number in range(1, len(self._layers)):
             self._fill(number, h)

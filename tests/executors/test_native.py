@@ -303,15 +303,26 @@ def model_of(cell: Cell, layers: int, hidden: int, vocabulary: int = 11, **optio
     return model.eval()
 
 
+CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35}
+
+
 @pytest.mark.parametrize(
     ("layers", "hidden", "batch", "options"),
-    [(1, 40, 1, {}), (2, 7, 3, {}), (3, 64, 70, {}), (2, 70, 1, {"residual": True}), (4, 33, 5, {"residual": True})],
+    [
+        (1, 40, 1, {}),
+        (2, 7, 3, {}),
+        (3, 64, 70, {}),
+        (2, 70, 1, {"residual": True}),
+        (4, 33, 5, {"residual": True}),
+        (1, 40, 1, CONVOLUTION),
+        (2, 33, 70, {**CONVOLUTION, "highway": True}),
+    ],
     ids=str,
 )
 @cells
 @torch.no_grad()
 def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, layers, hidden, batch, options):
-    model = model_of(cell, layers, hidden, front_end="embedding", embedding_size=5, **options)
+    model = model_of(cell, layers, hidden, embedding_size=5, **options)
     generator = torch.Generator().manual_seed(1)
     read = torch.randint(12, (4, batch), generator=generator)
     chances = torch.rand(15, batch, dtype=torch.float64, generator=generator)
@@ -337,9 +348,10 @@ def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, la
     assert torch.equal(written[~near], first_above[~near])
 
 
+@pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
 @torch.no_grad()
-def test_a_text_goes_on_from_a_given_state():
-    model = model_of(CELLS["lstm"], 2, 20)
+def test_a_text_goes_on_from_a_given_state(options):
+    model = model_of(CELLS["lstm"], 2, 20, **options)
     chances = torch.rand(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     whole = native_writer(model, 2)
     start = torch.tensor([[1, 2], [3, 4]])
@@ -351,14 +363,18 @@ def test_a_text_goes_on_from_a_given_state():
     assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("residual", [False, True])
-def test_the_native_writer_writes_what_single_steps_write(residual):
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"residual": True}, CONVOLUTION, {**CONVOLUTION, "kernel_sizes": [1], "highway": True}],
+    ids=["plain", "residual", "convolution", "highway"],
+)
+def test_the_native_writer_writes_what_single_steps_write(more):
     from charlstm.generation.sampler import Sampling, draw
 
     for options in ({}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"temperature": 0.0}):
         texts = []
         for executor in ("native", "sequence"):
-            model = model_of(CELLS["gru"], 2, 33, 40, executor=executor, residual=residual)
+            model = model_of(CELLS["gru"], 2, 33, 40, executor=executor, **more)
             assert (native_writer(model) is None) == (executor == "sequence")
             drawn = draw(model, [5, 6], Sampling(**options), 1, 3)
             texts.append([next(drawn) for _ in range(60)])
@@ -367,7 +383,9 @@ def test_the_native_writer_writes_what_single_steps_write(residual):
             torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [(1, 64, 11, {}), (3, 64, 11, {"residual": True})], ids=str)
+@pytest.mark.parametrize(
+    "options", [(1, 64, 11, {}), (3, 64, 11, {"residual": True}), (1, 64, 11, CONVOLUTION)], ids=str
+)
 def test_under_autocast_products_are_rounded_and_probabilities_stay_near(options):
     *sizes, more = options
     model = model_of(CELLS["lstm"], *sizes, **more)
@@ -401,7 +419,6 @@ def test_two_writers_in_two_threads_do_not_meet():
 def test_a_model_that_is_not_for_the_writer_gets_none():
     assert native_writer(model_of(CELLS["lstm"], 1, 8, executor="library")) is None
     assert native_writer(model_of(CELLS["lstm"], 1, 8).double()) is None
-    assert native_writer(model_of(CELLS["lstm"], 1, 8, front_end="convolution")) is None
     assert Stepper(model_of(CELLS["lstm"], 1, 8).double()).device.type == "cpu"
 
 

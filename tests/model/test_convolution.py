@@ -57,7 +57,7 @@ def some_ids(steps: int) -> Tensor:
     return ids
 
 
-@pytest.mark.parametrize("steps", [1, 9], ids=["a table for each character", "a table for each symbol"])
+@pytest.mark.parametrize("steps", [1, 9], ids=["multiplied", "looked up"])
 @pytest.mark.parametrize("highway", [False, True], ids=["plain", "highway"])
 @pytest.mark.parametrize("sizes", [[1], [1, 2], [4, 2], [3]], ids=str)
 def test_outputs_and_gradients_equal_the_definition(sizes, highway, steps):

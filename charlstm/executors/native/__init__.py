@@ -5,6 +5,7 @@ from charlstm.executors.native.executor import Native
 from charlstm.executors.native.loops import kept_bytes
 from charlstm.executors.native.memory import padded_units
 from charlstm.executors.native.speed import bfloat16_gain
+from charlstm.executors.native.windows import Convolved
 from charlstm.executors.native.writing import Writer
 
-__all__ = ["Native", "Writer", "bfloat16_gain", "kept_bytes", "kernels", "padded_units"]
+__all__ = ["Convolved", "Native", "Writer", "bfloat16_gain", "kept_bytes", "kernels", "padded_units"]

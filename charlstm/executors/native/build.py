@@ -59,6 +59,7 @@ def source(cell: Cell, dtype: torch.dtype) -> str:
         forward_loop(cell).source,
         backward_loop(cell).source,
         f"static inline const P* output(const ForwardBuffers& b) {{ return b.l_{cell.state[0]}; }}\n",
+        (folder / "window.h").read_text(encoding="utf-8"),
         (folder / "writing.h").read_text(encoding="utf-8"),
         (folder / "entry.h").read_text(encoding="utf-8"),
     ]

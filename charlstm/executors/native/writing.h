@@ -12,7 +12,8 @@ struct Writing {
   int64_t greedy, top_k;
   const double* settings;  // temperature, top_p, min_p
   const ForwardBuffers* const* layer;
-  const P* const* input_weights;  // of the layers above the first: panels of [G H, H]
+  const Window* window;           // what the first layer reads; null: the characters themselves
+  const P* const* input_weights;  // of the layers that read no ids: panels of [G H, H], or of [G H, width]
   P* with_inputs;                 // [layers, B, H], outputs with their inputs added to them; null: nothing is added
   const P* head;                  // panels of [V, H]
   const float* head_bias;         // [V padded]
@@ -117,16 +118,30 @@ static void write_along(const Writing& w) {
       const int64_t t = w.turn + step;
       if (step < w.given)
         for (int64_t row = own0; row < own1; ++row) w.ids[row] = w.read[step * w.B + row];
+      if (w.window)
+        for (int64_t row = own0; row < own1; ++row) move_on(*w.window, row, w.ids[row]);
       gather();
       const P* below = nullptr;
+      if (w.window) {
+        const Window& window = *w.window;
+        const auto run = [&](auto&& stage) {
+          tiles(window.width / PANEL,
+                [&](int64_t panel, int64_t row, int64_t rows) { stage(window, panel, row, rows, sums); });
+          gather();
+        };
+        run(convolve);
+        if (window.highway) run(carry);
+        below = window.highway ? window.carried : window.found;
+      }
       for (int64_t number = 0; number < w.layers; ++number) {
         const ForwardBuffers& b = *w.layer[number];
-        if (number) {
+        if (below) {
+          const int64_t deep = number ? b.H : w.window->width;
           P* x = const_cast<P*>(b.x);
           tiles(b.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
             for (int64_t gate = 0; gate < GATES; ++gate) {
-              const P* panels = w.input_weights[number] + (panel * GATES + gate) * b.H * PANEL;
-              product(rows, b.H, below + row * b.H, b.H, panels, false, sums);
+              const P* panels = w.input_weights[number] + (panel * GATES + gate) * deep * PANEL;
+              product(rows, deep, below + row * deep, deep, panels, false, sums);
               for (int64_t r = 0; r < rows; ++r)
                 for (int64_t j = 0; j < PANEL; j += LANES)
                   store(x + ((row + r) * GATES + gate) * b.H + panel * PANEL + j, load(sums + r * PANEL + j));

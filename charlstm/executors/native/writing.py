@@ -25,14 +25,16 @@ from charlstm.executors.native.memory import (
     words,
 )
 from charlstm.executors.native.sharing import shared
+from charlstm.executors.native.windows import Convolved, Windows
 
 
 class Writer:
     """B texts that go on from a state of their own, in the weights as they are now.
 
     layers: the stack's weights from the bottom; the input weights of the first are those of one-hot vectors,
-    [GH, V]. head [V, H] and head_bias [V] give the logits of the next character. ``dtype`` is that of the products;
-    with ``residual`` every layer above the first adds its input to its output.
+    [GH, V], or where it reads what is ``convolved``, [GH, N]. head [V, H] and head_bias [V] give the logits of the next
+    character. ``dtype`` is that of the products; with ``residual`` every layer above the first adds its input to its
+    output.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Writer:
         dtype: torch.dtype = torch.float32,
         *,
         residual: bool = False,
+        convolved: Convolved | None = None,
     ) -> None:
         self._cell, self._dtype, self._batch, self._turn = cell, dtype, batch_size, 0
         gates, units, vocabulary = len(cell.gates), layers[0].hidden_size, head.shape[0]
@@ -55,17 +58,21 @@ class Writer:
             return torch.zeros(shape, dtype=dtype if low else torch.float32)
 
         self._ids = torch.full((batch_size,), vocabulary)
+        self._windows = None if convolved is None else Windows(cell, convolved, batch_size, dtype)
         self._states: list[dict[str, list[Tensor]]] = []
         self._kept: list[object] = []
-        structures, input_weights = [], []
+        structures = []
+        input_weights: list[Tensor | None] = []
         for number, weights in enumerate(layers):
             exact = {s: room(2, batch_size, self._padded) for s in cell.state}
             low = {s: room(2, batch_size, self._padded, low=True) for s in operand_states(cell)}
             self._states.append({s: [exact[s], low[s]] if s in low else [exact[s]] for s in cell.state})
             bias = joined_bias(cell, weights.bias_ih, weights.bias_hh)
             none = room(gates * self._padded)
-            if number == 0:
+            reads_ids = number == 0 and convolved is None
+            if reads_ids:
                 x = input_table(weights.weight_ih, gates, dtype)
+                input_weights.append(None)
             else:
                 x = room(batch_size, gates * self._padded, low=True)
                 input_weights.append(pack(cell, weights.weight_ih, gates, dtype))
@@ -76,7 +83,7 @@ class Writer:
                 "threads": 1,
                 "by_rows": 0,
                 "x": x,
-                "ids": self._ids if number == 0 else None,
+                "ids": self._ids if reads_ids else None,
                 "weights": pack(cell, weights.weight_hh, gates, dtype),
                 "bias_x": none if bias is None else spread(bias, gates),
                 "bias_h": none if weights.bias_hh is None else spread(weights.bias_hh, gates),
@@ -99,12 +106,13 @@ class Writer:
         self._logits = room(batch_size, wide)
         self._vocabulary = vocabulary
         layer_addresses = (ctypes.c_int64 * len(layers))(*map(ctypes.addressof, structures))
-        weight_addresses = words(0, *input_weights)
+        weight_addresses = words(*input_weights)
         with_inputs = room(len(layers), batch_size, self._padded, low=True) if residual else None
         head_panels, bias = pack(cell, head, 1, dtype), spread(head_bias, 1)
         self._kept += [structures, layer_addresses, input_weights, weight_addresses, head_panels, bias]
         self._network = (
             ctypes.addressof(layer_addresses),
+            None if self._windows is None else ctypes.addressof(self._windows.structure),
             ctypes.addressof(weight_addresses),
             with_inputs,
             head_panels,
@@ -120,12 +128,17 @@ class Writer:
 
     @property
     def state(self) -> State:
-        """The state of all layers, each part [L, B, H], before the latest character that was written is read."""
+        """The state of all layers, each part [L, B, H], and of the windows, before the latest character that was
+        written is read."""
         turn, units = self._turn & 1, self._units
-        return tuple(torch.stack([layer[s][0][turn, :, :units] for layer in self._states]) for s in self._cell.state)
+        layers = (torch.stack([layer[s][0][turn, :, :units] for layer in self._states]) for s in self._cell.state)
+        return (*layers,) if self._windows is None else (*layers, self._windows.state)
 
     @state.setter
     def state(self, state: State) -> None:
+        if self._windows is not None:
+            *layers, self._windows.state = state
+            state = tuple(layers)
         for s, part in zip(self._cell.state, state, strict=True):
             for layer, own in zip(self._states, part, strict=True):
                 for stack in layer[s]:
