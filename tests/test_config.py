@@ -554,6 +554,17 @@ def test_arms_change_the_shared_settings(write: Any) -> None:
     assert compare.arm_config("rnn", 0).training.seed == 7
 
 
+def test_shared_options_are_for_the_arms_with_the_depth_or_the_front_end_for_them(write: Any) -> None:
+    compare = load_compare(
+        write(
+            "corpus: {source: a}\nmodel: {num_layers: 2, residual: true, front_end: convolution, filters: 9}\n"
+            "arms:\n  a: {}\n  b: {model.num_layers: 1}\n  c: {model.front_end: embedding}\n"
+        )
+    )
+    assert [compare.arm_config(arm, 0).model.residual for arm in "abc"] == [True, False, True]
+    assert [compare.arm_config(arm, 0).model.filters for arm in "abc"] == [9, 9, 32]
+
+
 def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) -> None:
     compare = load_compare(
         write(

@@ -315,7 +315,7 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35
         (2, 70, 1, {"residual": True}),
         (4, 33, 5, {"residual": True}),
         (1, 40, 1, CONVOLUTION),
-        (2, 33, 70, {**CONVOLUTION, "highway": True}),
+        (1, 33, 70, {**CONVOLUTION, "highway": True}),
     ],
     ids=str,
 )
