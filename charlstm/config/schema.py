@@ -67,7 +67,7 @@ class ModelOptions(Section):
         "embedding",
         description="How characters enter the first layer: embedding, as a learnt vector of embedding_size "
         "numbers; one_hot, each has its own column of input weights. embedding learns faster and has fewer "
-        "parameters for large vocabularies.",
+        "parameters for large vocabularies. Left out with cell: esn, which takes no other: one_hot.",
     )
     embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
         None,
