@@ -31,6 +31,8 @@ class Start:
     spectral_radius  largest absolute eigenvalue of each gate's recurrent weights
     input_scaling    input weights are uniform in plus or minus this
     density          share of the units that each unit reads from, at least one
+
+    Raises ValueError for another word as ``forget_bias`` and for a ``chrono_length`` below 3.
     """
 
     forget_bias: float | str | None = None
@@ -39,6 +41,12 @@ class Start:
     spectral_radius: float | None = None
     input_scaling: float | None = None
     density: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.forget_bias, str) and self.forget_bias != CHRONO:
+            raise ValueError(f"forget_bias is a number or {CHRONO!r}, found {self.forget_bias!r}")
+        if self.chrono_length is not None and self.chrono_length < 3:
+            raise ValueError(f"chrono_length must be at least 3, found {self.chrono_length}")
 
     @torch.no_grad()
     def apply(self, cell: Cell, weights: Weights) -> None:
