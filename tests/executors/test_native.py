@@ -299,7 +299,8 @@ def model_of(cell: Cell, layers: int, hidden: int, vocabulary: int = 11, **optio
     model = LanguageModel(ModelConfig.model_validate(form), vocabulary)
     with torch.no_grad():
         for p in model.parameters():
-            p.mul_(1.5)
+            if p.requires_grad:  # a reservoir of a larger radius is chaotic: rounding grows along the text
+                p.mul_(1.5)
     return model.eval()
 
 
