@@ -1,9 +1,10 @@
 """Recurrent layers with the interface of torch.nn: constructor arguments, inputs, outputs and state dictionaries.
 
 ``RNN``, ``LSTM`` and ``GRU`` exchange their state dictionaries with torch.nn's, and all take packed sequences. What
-differs: ``GRU`` also takes ``reset_after``, the cells with a forget gate take ``forget_bias`` (1 by default; torch
-starts at about 0), ``RNN`` with relu starts as the IRNN, all take the ``executor`` that runs them, and ``LSTM`` has
-no projections.
+differs: ``GRU`` also takes ``reset_after``, the cells with a forget gate take ``forget_bias`` (a number or ``chrono``
+with ``chrono_length``; 1 by default, while torch starts at about 0, as does ``GRU``), ``RNN`` with relu starts as the
+IRNN, all take the ``executor`` that runs them, and ``LSTM`` has no projections. What starts mean is said in
+:mod:`charlstm.model.start`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch.nn.utils.rnn import PackedSequence
 from charlstm.cells import Cell, find
 from charlstm.executors import State
 from charlstm.model.stack import RecurrentStack
+from charlstm.model.start import Start
 
-__all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "PeepholeLSTM"]
+__all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "Leaky", "PeepholeLSTM"]
 
 
 class _Layers(RecurrentStack):
@@ -44,7 +46,8 @@ class _Layers(RecurrentStack):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **options: Any,
+        executor: str = "auto",
+        **start: Any,
     ) -> None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
@@ -61,7 +64,8 @@ class _Layers(RecurrentStack):
             dropout=dropout,
             dropout_kind="elementwise",
             bidirectional=bidirectional,
-            **options,
+            start=Start(**start),
+            executor=executor,
         )
         self.batch_first = batch_first
         self.to(device=device, dtype=dtype)
@@ -160,3 +164,10 @@ class CoupledLSTM(_Layers):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(find("coupled"), *args, **options)
+
+
+class Leaky(_Layers):
+    """Leaky units; ``leak_rate`` is a number, or the smallest and the largest: :mod:`charlstm.cells.leaky`."""
+
+    def __init__(self, *args: Any, learn_leak: bool = True, **options: Any) -> None:
+        super().__init__(find("leaky", learn_leak=learn_leak), *args, **options)

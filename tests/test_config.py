@@ -197,7 +197,10 @@ def test_a_config_is_frozen() -> None:
         ("qqqqqq: rnn", "x.yaml:2: qqqqqq: unknown field. Allowed here: name,"),
         ("3: rnn", "x.yaml:2: 3: unknown field"),
         ("<<: {}", "x.yaml:2: <<: unknown field"),
-        ("model: {cell: lsmt}", 'expected coupled | gru | lstm | peephole | rnn, found "lsmt". Did you mean'),
+        (
+            "model: {cell: lsmt}",
+            'gru | leaky | lstm | peephole | rnn, found "lsmt". Did you mean',
+        ),
         ("model: {cell: no}", 'found "no"'),
         ("model:\n  hidden_size:\n    abc", "x.yaml:3: model.hidden_size: expected whole number >= 1 and"),
         ("model: {hidden_size: 0}", "expected whole number >= 1 and <= 65536, found 0"),
@@ -218,9 +221,9 @@ def test_a_config_is_frozen() -> None:
         ('model: {dropout: "0,5"}', 'found "0,5". Write 0.5'),
         ('model: {dropout: "0.5"}', 'found "0.5"'),
         ("model: {dropout: .nan}", "found not a number"),
-        ("model: {forget_bias: .inf}", "expected number >= -1000 and <= 1000, found infinity"),
-        ("model: {forget_bias: 1e999}", "expected number >= -1000 and <= 1000, found infinity"),
-        (f"model: {{forget_bias: 1{'0' * 399}}}", "expected number >= -1000 and <= 1000, found a number of over 50"),
+        ("model: {forget_bias: .inf}", "expected number >= -1000 and <= 1000 | chrono | null, found infinity"),
+        ("model: {forget_bias: 1e999}", "expected number >= -1000 and <= 1000 | chrono | null, found infinity"),
+        (f"model: {{forget_bias: 1{'0' * 399}}}", "1000 and <= 1000 | chrono | null, found a number of over 50"),
         ("model: {cell: gru, reset_after: no}", 'expected true | false, found "no"'),
         ("model: {cell: gru, reset_after: 1}", "expected true | false, found 1"),
         ("model: lstm", "model: expected a section with cell, hidden_size, num_layers"),
@@ -286,15 +289,81 @@ def test_a_missing_section_names_the_file(errors: Any) -> None:
 
 @pytest.mark.parametrize("cell", CELL_OPTIONS)
 def test_options_of_other_cells_are_refused_and_own_ones_accepted(cell: str) -> None:
-    values: dict[str, Any] = {"forget_bias": 2.0, "reset_after": False, "nonlinearity": "relu"}
+    values: dict[str, Any] = {
+        "forget_bias": 2.0,
+        "chrono_length": 7,
+        "reset_after": False,
+        "nonlinearity": "relu",
+        "without": "output_gate",
+        "learn_leak": False,
+        "leak_rate": 0.5,
+        "spectral_radius": 0.8,
+        "input_scaling": 0.2,
+        "density": 0.5,
+        "washout": 3,
+    }
     assert frozenset(values) == frozenset().union(*CELL_OPTIONS.values())
     for option, value in values.items():
-        given_options = minimal(cell=cell, **{option: value})
+        with_it = {"forget_bias": "chrono"} if option == "chrono_length" and option in CELL_OPTIONS[cell] else {}
+        given_options = minimal(cell=cell, **with_it, **{option: value})
         if option in CELL_OPTIONS[cell]:
             assert getattr(parse_config(given_options, "here").model, option) == value
         else:
             with pytest.raises(UserError, match=f"here: model.{option}: has no effect with cell: {cell}"):
                 parse_config(given_options, "here")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({}, {"forget_bias": 1.0, "without": None}),
+        ({"cell": "lstm", "without": "input_gate"}, {"forget_bias": 1.0}),
+        ({"cell": "lstm", "forget_bias": "chrono"}, {"forget_bias": "chrono", "chrono_length": 100}),
+        ({"cell": "gru", "forget_bias": "chrono", "chrono_length": 20}, {"chrono_length": 20}),
+        ({"cell": "gru"}, {"forget_bias": None}),
+        ({"cell": "gru", "forget_bias": -1}, {"forget_bias": -1.0}),
+        ({"cell": "leaky"}, {"leak_rate": [0.05, 1.0], "learn_leak": True, "front_end": "embedding"}),
+        ({"cell": "leaky", "learn_leak": False, "leak_rate": 1}, {"leak_rate": 1.0}),
+        ({"cell": "esn"}, {"front_end": "one_hot", "embedding_size": None, "leak_rate": 1.0, "spectral_radius": 0.95}),
+        ({"cell": "esn", "front_end": "one_hot", "density": 1}, {"density": 1.0, "input_scaling": 1.0, "washout": 0}),
+        ({"cell": "esn", "leak_rate": [0.1, 0.1], "washout": 63}, {"leak_rate": [0.1, 0.1], "washout": 63}),
+    ],
+    ids=str,
+)
+def test_what_is_left_out_means_what_the_cell_says(write: Any, model: dict[str, Any], expected: dict[str, Any]) -> None:
+    config = parse_config(minimal(**model), "here")
+    assert {name: getattr(config.model, name) for name in expected} == expected
+    assert load_config(write(dump_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            "{without: forget_gate, forget_bias: 2}",
+            "model.forget_bias: has no effect with cell: lstm and without: forget",
+        ),
+        ("{chrono_length: 9}", "model.chrono_length: has no effect without forget_bias: chrono. Take it out"),
+        ("{forget_bias: chrono, chrono_length: 2}", "model.chrono_length: expected whole number >= 3"),
+        (
+            "{forget_bias: crono}",
+            'model.forget_bias: expected number >= -1000 and <= 1000 | chrono | null, found "crono"',
+        ),
+        ("{without: gate}", "model.without: expected forget_gate | input_gate | output_gate | input_activation |"),
+        ("{cell: leaky, leak_rate: 0}", "model.leak_rate: expected number from 1e-6 to 1 | [smallest, largest]"),
+        ("{cell: leaky, leak_rate: [0.5]}", "model.leak_rate: expected number from 1e-6 to 1 | [smallest, largest]"),
+        ("{cell: leaky, leak_rate: [0.5, 0.1]}", "model.leak_rate: expected [smallest, largest], found [0.5, 0.1]"),
+        ("{cell: esn, front_end: embedding}", "model.front_end: cell: esn learns nothing but its readout"),
+        ("{cell: esn, embedding_size: 3}", "model.embedding_size: has no effect with front_end: one_hot"),
+        ("{cell: esn, washout: 64}", "model.washout: expected a whole number below training.sequence_length, 64"),
+        ("{cell: esn, density: 0}", "model.density: expected number > 0 and <= 1"),
+        ("{cell: esn, spectral_radius: -1}", "model.spectral_radius: expected number > 0"),
+    ],
+)
+def test_errors_of_the_cells_options(errors: Any, model: str, expected: str) -> None:
+    (line,) = errors(f"corpus: {{source: a}}\nmodel: {model}\n")
+    assert line.startswith("x.yaml:2: ")
+    assert expected in line
 
 
 @pytest.mark.parametrize(
@@ -392,7 +461,7 @@ def test_all_errors_come_together_in_order_of_lines_then_overrides(errors: Any) 
         ("model..cell=3", "write it as section.field=value"),
         (".".join("a" * 9999) + "=3", "write it as section.field=value"),
         ("model=3", "--set model=3: expected a section with cell,"),
-        ("model={cell: rnm}", "--set model={cell: rnm}: model.cell: expected coupled | gru"),
+        ("model={cell: rnm}", "--set model={cell: rnm}: model.cell: expected coupled | esn"),
         ("corpus.source=*.txt", "--set corpus.source=*.txt: not valid YAML"),
         ("corpus.source=*txt", "--set corpus.source=*txt: *txt is a YAML alias"),
         ("corpus.source=[a", "--set corpus.source=[a: not valid YAML"),
@@ -446,8 +515,10 @@ def test_nothing_printed_can_steer_a_terminal(errors: Any) -> None:
 # --- writing
 
 
-@pytest.mark.parametrize("cell", CELL_OPTIONS)
-@pytest.mark.parametrize("front_end", ["one_hot", "embedding", "convolution"])
+@pytest.mark.parametrize(
+    ("cell", "front_end"),
+    [(c, end) for c in CELL_OPTIONS for end in ("one_hot", "embedding", "convolution")[: 1 if c == "esn" else 3]],
+)
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_what_is_written_reads_back_equal(write: Any, cell: str, front_end: str, num_layers: int) -> None:
     config = parse_config(minimal(cell=cell, front_end=front_end, num_layers=num_layers), "here")
@@ -460,7 +531,7 @@ def test_fields_are_written_in_declared_order(write: Any) -> None:
     written = yaml.safe_load(dump_yaml(load_config(write(FULL))))
     assert list(written) == ["name", "corpus", "model", "training"]
     assert list(written["model"]) == [name for name in ModelConfig.model_fields if name in written["model"]]
-    assert not {"forget_bias", "nonlinearity"} & set(written["model"])
+    assert not {"leak_rate", "nonlinearity"} & set(written["model"])
 
 
 TRAPS = "no 1e-4 010 0x1 1:30 ~ null true .inf *x # é/ü.txt"
@@ -585,7 +656,7 @@ def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) ->
     [
         ("model.cell: rnn", "model.cel: rnn", "x.yaml:13: arms.rnn.model.cel: unknown field. Did you"),
         ("model.cell: rnn", "cell: rnn", "x.yaml:13: arms.rnn.cell: unknown field. cell belongs under model"),
-        ("model.cell: rnn", "model.cell: rrn", "x.yaml:13: arms.rnn.model.cell: expected coupled | gru"),
+        ("model.cell: rnn", "model.cell: rrn", "x.yaml:13: arms.rnn.model.cell: expected coupled | esn"),
         ("model.cell: rnn", "corpus.source: b", "x.yaml:13: arms.rnn.corpus.source: all arms share one text"),
         ("model.cell: rnn", "training.seed: 3", "x.yaml:13: arms.rnn.training.seed: all arms share"),
         ("model.cell: rnn", "name: b", "x.yaml:13: arms.rnn.name: an arm has no other name"),
@@ -594,7 +665,7 @@ def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) ->
         ("model.cell: rnn", "model.cell.x: rnn", "x.yaml:13: arms.rnn.model.cell.x: expected coupled"),
         ("model.cell: rnn", "modle.cell: rnn", "x.yaml:13: arms.rnn.modle.cell: unknown field. Did"),
         ("reset_after: false", "reset_after: 3", "x.yaml:17: arms.slow gru.model.reset_after: expected"),
-        ("reset_after: false", "forget_bias: 3", "x.yaml:17: arms.slow gru.model.forget_bias: has no"),
+        ("reset_after: false", "nonlinearity: relu", "x.yaml:17: arms.slow gru.model.nonlinearity: has no"),
         ("  rnn:\n    model.cell: rnn", "  rnn: 3", "x.yaml:12: arms.rnn: expected what the arm changes"),
         ("  rnn:\n", "  a/b:\n", "x.yaml:12: arms.a/b: '/' cannot be part of a name"),
         ("forget_bias: 2", "nonlinearity: relu\n  x: 2", "x.yaml:6: model.x: unknown field"),
@@ -611,6 +682,47 @@ def test_comparison_errors_name_the_arm_and_the_line(errors: Any, old: str, new:
     assert old in COMPARE
     (line,) = errors(COMPARE.replace(old, new), load=load_compare)
     assert expected in line
+
+
+RESERVOIR = """\
+corpus: {source: a}
+model: {hidden_size: 9, spectral_radius: 0.8, forget_bias: chrono, chrono_length: 9, embedding_size: 5}
+training: {sequence_length: 20}
+arms:
+  echo: {model.cell: esn, model.washout: 19}
+  memory: {}
+  plain: {model.forget_bias: 2}
+  open: {model.without: forget_gate}
+  leaky: {model.cell: leaky, model.leak_rate: [0.1, 0.5]}
+"""
+
+
+def test_arms_take_from_the_shared_options_what_their_cell_has(write: Any) -> None:
+    compare = load_compare(write(RESERVOIR))
+    for again in (compare, load_compare(write(dump_yaml(compare)))):
+        echo, memory, plain, opened, leaky = (again.arm_config(arm, 0).model for arm in again.arms)
+        assert (echo.front_end, echo.embedding_size, echo.spectral_radius, echo.washout) == ("one_hot", None, 0.8, 19)
+        assert (memory.front_end, memory.embedding_size) == ("embedding", 5)
+        assert (memory.forget_bias, memory.chrono_length) == ("chrono", 9)
+        assert (plain.forget_bias, plain.chrono_length) == (2.0, None)
+        assert (opened.without, opened.forget_bias, leaky.leak_rate) == ("forget_gate", None, [0.1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("washout: 19", "washout: 20", "x.yaml:5: arms.echo.model.washout: expected a whole number below training"),
+        ("washout: 19", "front_end: embedding", "x.yaml:5: arms.echo.model.front_end: cell: esn learns nothing"),
+        ("hidden_size: 9", "front_end: embedding", "x.yaml:2: model.front_end: cell: esn learns nothing"),
+        (
+            "model.leak_rate: [0.1, 0.5]",
+            "model.density: 0.5",
+            "x.yaml:9: arms.leaky.model.density: has no effect with cell: leaky",
+        ),
+    ],
+)
+def test_errors_of_a_reservoir_in_an_arm(errors: Any, old: str, new: str, expected: str) -> None:
+    assert any(line.startswith(expected) for line in errors(RESERVOIR.replace(old, new), load=load_compare))
 
 
 def test_a_section_left_empty_in_an_arm_changes_nothing(write: Any) -> None:
@@ -672,7 +784,9 @@ def test_every_field_is_documented() -> None:
     assert docs["corpus.source"].default == "required"
     assert docs["training.budget.epochs"].default == "10"
     assert docs["training.learning_rate"].default == "0.002"
-    assert docs["model.cell"].type == "coupled | gru | lstm | peephole | rnn"
+    assert docs["model.cell"].type == "coupled | esn | gru | leaky | lstm | peephole | rnn"
+    assert docs["model.forget_bias"].type == "number >= -1000 and <= 1000 | chrono | null"
+    assert (docs["model.forget_bias"].default, docs["model.leak_rate"].default) == ("1", "null")
     assert docs["training.early_stopping"].type == "whole number >= 1 | null"
     assert all(doc.documentation for doc in describe_fields(CompareConfig))
 

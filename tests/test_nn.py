@@ -183,6 +183,32 @@ def test_forget_bias(name, value):
     getattr(ours, name)(I, H, 2, bias=False)
 
 
+@pytest.mark.parametrize("learn", [True, False])
+def test_leaky_units_are_an_rnn_whose_state_leaks(learn):
+    torch.manual_seed(6)
+    layer, plain = ours.Leaky(I, H, learn_leak=learn, leak_rate=[0.2, 0.8]).double(), torch.nn.RNN(I, H).double()
+    plain.load_state_dict({name: p for name, p in layer.state_dict().items() if "leak" not in name})
+    rates = torch.tensor([0.2, 0.2 * 4 ** (1 / 3), 0.2 * 4 ** (2 / 3), 0.8]).double()
+    x, h = vectors(T, B, I), vectors(1, B, H)
+    found, last = layer(x, h)
+    for t in range(T):
+        h = (1 - rates) * h + rates * plain(x[t : t + 1], h)[1]
+        torch.testing.assert_close(found[t], h[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(last, h, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["GRU", "LSTM"])
+def test_chrono_is_a_start_of_every_layer(name):
+    layer = getattr(ours, name)(I, 50, 2, forget_bias="chrono", chrono_length=1000)
+    rows = slice(layer.cell.gates.index(layer.cell.forget_gate) * 50, None)
+    for suffix in ("_l0", "_l1"):
+        total = (layer.get_parameter("bias_ih" + suffix) + layer.get_parameter("bias_hh" + suffix))[rows][:50]
+        assert 4 < total.max() <= 7
+        assert (total >= 0).all()
+    with pytest.raises(TypeError, match="forget_baes"):
+        getattr(ours, name)(I, H, forget_baes=2.0)
+
+
 def test_relu_starts_as_the_irnn_and_all_others_as_torch():
     layer = ours.RNN(I, H, nonlinearity="relu")
     assert torch.equal(layer.weight_hh_l0, torch.eye(H))

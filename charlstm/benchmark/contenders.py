@@ -85,7 +85,8 @@ MultiplyAdds = dict[str, float]
 def training(
     size: Size, cells: Iterable[str], executors: Iterable[str], precisions: Iterable[str]
 ) -> tuple[Contenders, MultiplyAdds]:
-    """One training step (embedding of ``units``, layers, linear, cross-entropy, clipping, AdamW) of the same network.
+    """One training step of the same network: an embedding of ``units`` (one-hot vectors for a reservoir), layers,
+    linear, cross-entropy, clipping, AdamW.
 
     ``torch.nn`` stands for the plainest good loop: nn.Embedding, nn.RNN / GRU / LSTM, nn.Linear, fused AdamW.
     A cell has one model for all executors and one for torch.nn: large networks need not fit into memory many times.
@@ -148,14 +149,14 @@ def products(precisions: Iterable[str], sides: Iterable[int]) -> Contenders:
 
 
 def _model_config(cell: Cell, size: Size) -> ModelConfig:
+    front_end = {} if cell.reservoir else {"front_end": "embedding", "embedding_size": size.units}
     return ModelConfig.model_validate(
         {
             "cell": cell.base,
             **cell.options,
             "hidden_size": size.units,
             "num_layers": size.layers,
-            "front_end": "embedding",
-            "embedding_size": size.units,
+            **front_end,
         }
     )
 

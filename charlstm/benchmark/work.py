@@ -25,10 +25,11 @@ from charlstm.model.front_end import Embedding
 
 def training_multiply_adds(model: LanguageModel, batch: int, steps: int) -> int:
     """Of one training step on ``batch`` streams of ``steps`` characters, forward and backward."""
-    stack, embedding = model.recurrent, model.front_end
-    assert isinstance(embedding, Embedding)
+    stack, front_end = model.recurrent, model.front_end
     characters = batch * steps
-    rows, learns_below, total = min(characters, len(embedding.weight)), embedding.weight.requires_grad, 0
+    rows, learns_below, total = 0, False, 0  # one-hot vectors are looked up
+    if isinstance(front_end, Embedding):
+        rows, learns_below = min(characters, len(front_end.weight)), front_end.weight.requires_grad
     for layer in range(stack.num_layers):
         w = stack.weights(f"_l{layer}")
         total += rows * w.weight_ih.numel() * (1 + w.weight_ih.requires_grad + learns_below)

@@ -2,7 +2,7 @@
 
 A cell is declared once, as a function of one time step:
 
-    @cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f")
+    @cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i")
     def lstm(x, r, h, c):
         i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
         c = f * c + i * tanh(x.g + r.g)
@@ -18,11 +18,20 @@ can run it: tensors (the reference executor) or symbols (all others, which deriv
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 CELLS: dict[str, Cell] = {}
+
+STARTS = ("zero", "identity", "reservoir", "input_scaling", "leak_rate", "leak_logit")
+"""How a parameter may start, other than uniform in +-1/sqrt(H); :mod:`charlstm.model.start` says what each means."""
+
+LEARNT_LEAK_LIMIT = 0.99
+"""Where a learnt leaking rate starts at most: it is a sigmoid, which never reaches 1."""
+
+CHRONO_LENGTH = 100
+"""``chrono_length`` where it is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +42,13 @@ class Cell:
     state       one letter each; the first is the output h, the one that the recurrent product reads
     parameters  per-unit parameters: name -> the letters of their entries, each H long (``weight_peephole: "ifo"``)
     torch       the class in torch.nn with the same equations, if there is one, and ``torch_options`` for it
-    forget_gate the gate whose bias starts at ``forget_bias``
-    recurrent_start  ``uniform``, as torch.nn starts, or ``identity`` (with biases at zero)
-    base, options    the name and the options by which a configuration asks for this cell
+    forget_gate the gate that is the share of the old state which is kept; its bias starts at ``forget_bias``
+    input_gate  the gate, apart from it, that is the share of the candidate which is written
+    starts      parameter -> how it starts, one of ``STARTS``; the others start as in torch.nn
+    start_options    option of the start -> its value where it is left out
+    fixed       the parameters that never learn, by name: ``weight_hh``, ``bias_ih``, or the cell's own
+    base, options    the name and the options by which a configuration asks for this cell; every cell of a base has
+                the same options, and those of the cell whose name is the base are their defaults
     """
 
     name: str
@@ -46,7 +59,10 @@ class Cell:
     torch: str | None = None
     torch_options: Mapping[str, Any] = field(default_factory=dict)
     forget_gate: str | None = None
-    recurrent_start: str = "uniform"
+    input_gate: str | None = None
+    starts: Mapping[str, str] = field(default_factory=dict)
+    start_options: Mapping[str, Any] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
     base: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,6 +77,11 @@ class Cell:
         """What the cell is, with its source: the first sentence of its file."""
         text = sys.modules[self.equations.__module__].__doc__ or self.name
         return " ".join(text.split("\n\n")[0].split())
+
+    @property
+    def reservoir(self) -> bool:
+        """Whether nothing of the cell learns."""
+        return self.fixed >= self.parameter_shapes(1, 1).keys()
 
     def step(self, x: Any, r: Any, *state_and_parameters: Any) -> tuple[Any, ...]:
         """One time step: the new state, always as a tuple."""
@@ -87,11 +108,21 @@ def cell(
     torch: str | None = None,
     torch_options: Mapping[str, Any] | None = None,
     forget_gate: str | None = None,
-    recurrent_start: str = "uniform",
+    input_gate: str | None = None,
+    starts: Mapping[str, str] | None = None,
+    start_options: Mapping[str, Any] | None = None,
+    fixed: Iterable[str] = (),
     base: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Cell]:
-    """Declare the decorated equations as a cell and put it into ``CELLS`` under the function's name."""
+    """Declare the decorated equations as a cell and put it into ``CELLS`` under the function's name.
+
+    With a forget gate and no ``start_options``, ``forget_bias`` is 1 where it is left out.
+    """
+    if odd := set((starts or {}).values()) - set(STARTS):
+        raise ValueError(f"no way to start: {', '.join(sorted(odd))}; there are {', '.join(STARTS)}")
+    if start_options is None and forget_gate:
+        start_options = {"forget_bias": 1.0}
 
     def declare(equations: Callable[..., Any]) -> Cell:
         name = equations.__name__
@@ -104,7 +135,10 @@ def cell(
             torch=torch,
             torch_options=dict(torch_options or {}),
             forget_gate=forget_gate,
-            recurrent_start=recurrent_start,
+            input_gate=input_gate,
+            starts=dict(starts or {}),
+            start_options=dict(start_options or {}),
+            fixed=frozenset(fixed),
             base=base or name,
             options=dict(options or {}),
         )
@@ -115,13 +149,16 @@ def cell(
 
 
 def find(base: str, **options: Any) -> Cell:
-    """The cell that a configuration asks for; options that a cell does not declare are no concern of it.
+    """The cell that a configuration asks for; options that are left out mean their defaults, and options that the
+    cells of this base do not declare are no concern of it.
 
     Raises KeyError if there is none.
     """
-    for candidate in CELLS.values():
-        if candidate.base == base and all(options.get(k, v) == v for k, v in candidate.options.items()):
-            return candidate
+    if base in CELLS:
+        wanted = {name: options.get(name, default) for name, default in CELLS[base].options.items()}
+        for candidate in CELLS.values():
+            if candidate.base == base and candidate.options == wanted:
+                return candidate
     raise KeyError(f"no cell {base} with {options}; there are {', '.join(sorted(CELLS))}")
 
 

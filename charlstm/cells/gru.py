@@ -6,8 +6,13 @@
     n = tanh(W_n x + b_n + U_n (r * h) + b'_n)   reset_after: false (Cho et al. 2014; Chung et al. 2014)
     h_t = (1 - z) * n + z * h_{t-1}
 
-Here, as in torch, z is the share of the old state that is kept. Chung et al. 2014 write h_t = (1 - z) * h_{t-1} + z
-* n: the same cell with z and 1 - z exchanged, so the sign of W_z, U_z and their biases turns when weights are moved.
+Reset after, r scales what the product gives, b'_n included; before, r picks what the product reads, and only the sum of
+b_n and b'_n counts. The two are different networks with the same weights.
+
+Here, as in Cho et al. and torch, z is the share of the old state that is kept. Chung et al. 2014 write h_t =
+(1 - z) * h_{t-1} + z * n: the same cell with z and 1 - z exchanged. As 1 - sigmoid(a) = sigmoid(-a), its weights are
+moved here by turning the sign of W_z, U_z, b_z and b'_z. ``forget_bias`` is the start of b_z + b'_z as written here;
+left out, they start as torch starts them.
 """
 
 from typing import Any
@@ -15,14 +20,28 @@ from typing import Any
 from charlstm.cells.base import cell, sigmoid, tanh
 
 
-@cell(gates="rzn", state="h", torch="GRU", options={"reset_after": True})
+@cell(
+    gates="rzn",
+    state="h",
+    torch="GRU",
+    forget_gate="z",
+    start_options={"forget_bias": None},
+    options={"reset_after": True},
+)
 def gru(x: Any, r: Any, h: Any) -> Any:
     reset, z = sigmoid(x.r + r.r), sigmoid(x.z + r.z)
     n = tanh(x.n + reset * r.n)
     return (1 - z) * n + z * h
 
 
-@cell(gates="rzn", state="h", base="gru", options={"reset_after": False})
+@cell(
+    gates="rzn",
+    state="h",
+    forget_gate="z",
+    start_options={"forget_bias": None},
+    base="gru",
+    options={"reset_after": False},
+)
 def gru_reset_before(x: Any, r: Any, h: Any) -> Any:
     reset, z = sigmoid(x.r + r.r), sigmoid(x.z + r.z)
     n = tanh(x.n + r.of(reset * h).n)

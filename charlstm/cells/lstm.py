@@ -7,7 +7,8 @@
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t)
 
-Each gate has two biases, as in torch; only their sum counts.
+Each gate has two biases, as in torch; only their sum counts. ``without`` takes one part away; see
+:mod:`charlstm.cells.ablations`.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from charlstm.cells.base import cell, sigmoid, tanh
 
 
-@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f")
+@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i", options={"without": None})
 def lstm(x: Any, r: Any, h: Any, c: Any) -> Any:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * tanh(x.g + r.g)

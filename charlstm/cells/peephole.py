@@ -16,7 +16,7 @@ from typing import Any
 from charlstm.cells.base import cell, sigmoid, tanh
 
 
-@cell(gates="ifgo", state="hc", parameters={"weight_peephole": "ifo"}, forget_gate="f")
+@cell(gates="ifgo", state="hc", parameters={"weight_peephole": "ifo"}, forget_gate="f", input_gate="i")
 def peephole(x: Any, r: Any, h: Any, c: Any, p: Any) -> Any:
     i, f = (sigmoid(x[k] + r[k] + p[k] * c) for k in "if")
     c = f * c + i * tanh(x.g + r.g)

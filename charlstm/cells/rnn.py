@@ -21,7 +21,7 @@ def rnn(x: Any, r: Any, h: Any) -> Any:
     state="h",
     torch="RNN",
     torch_options={"nonlinearity": "relu"},
-    recurrent_start="identity",
+    starts={"weight_hh": "identity", "bias_ih": "zero", "bias_hh": "zero"},
     base="rnn",
     options={"nonlinearity": "relu"},
 )

@@ -115,7 +115,8 @@ def _run(
         choices = trainer.choices()  # a resumed run has the precision that it began with
         used = ", ".join(sorted({choice.executor.name for choice in choices}))
         count = sum(trainer.model.parameter_counts().values())
-        console.out(f"{count:,} parameters, {trainer.device.type}, {trainer.precision}, executor {used}")
+        fixed = f" that learn, {held:,} fixed" if (held := trainer.model.fixed_count()) else ""
+        console.out(f"{count:,} parameters{fixed}, {trainer.device.type}, {trainer.precision}, executor {used}")
         refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.others)
         for reason in refusals if trainer.device.type == "cpu" else ():
             console.note(f"note: not the faster executor native: {reason}")
@@ -182,6 +183,7 @@ def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None
             ["parameters", ""],
             *([k, f"{v:,}"] for k, v in counts.items()),
             ["all", f"{sum(counts.values()):,}"],
+            *([["fixed, beside them", f"{held:,}"]] if (held := trainer.model.fixed_count()) else []),
         ]
     )
     parts = memory_estimate(trainer)

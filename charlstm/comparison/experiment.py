@@ -67,8 +67,8 @@ class Trial:
 class Experiment:
     """A comparison from its file: the arms' configurations, their runs under ``folder``, and the result.
 
-    With ``match: parameters``, every arm but the first gets the hidden_size at which its number of parameters is
-    nearest to the first arm's. Raises UserError if that is not within 1%.
+    With ``match: parameters``, every arm but the first gets the hidden_size at which its number of parameters that
+    learn is nearest to the first arm's. Raises UserError if that is not within 1%.
     """
 
     def __init__(self, config: CompareConfig, folder: Path, title: str, overwrite: bool = False) -> None:
@@ -140,9 +140,9 @@ class Experiment:
 
 
 def parameter_count(model: ModelConfig, vocabulary_size: int) -> int:
-    """Number of parameters of a language model; none is allocated."""
+    """Number of parameters of a language model that learn; none is allocated."""
     with torch.device("meta"):
-        return sum(p.numel() for p in LanguageModel(model, vocabulary_size).parameters())
+        return sum(LanguageModel(model, vocabulary_size).parameter_counts().values())
 
 
 def match_parameters(model: ModelConfig, vocabulary_size: int, goal: int) -> ModelConfig:

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
 from charlstm.config.fields import find_section
-from charlstm.config.problems import Loc, Problem, as_one_error, near, nearest_prefix, problems_of
-from charlstm.config.schema import CONDITIONAL_OPTIONS, Config, ModelOptions, why_no_effect
+from charlstm.config.options import CONDITIONAL_OPTIONS, default_front_end, why_no_effect
+from charlstm.config.problems import near, nearest_prefix, problems_of
+from charlstm.config.schema import Config, ModelOptions
 from charlstm.config.sections import CorpusConfig, Reads, RunName, TrainingConfig, WholeFile, check_name
+from charlstm.config.wording import Loc, Problem, as_one_error
 from charlstm.errors import UserError
 
 _SHARED = {
@@ -100,7 +102,7 @@ class CompareConfig(WholeFile):
     @field_serializer("model")
     def _without_idle_options(self, model: ModelOptions) -> dict[str, Any]:
         # A default written out would count as set, and be refused where no arm has the option.
-        idle = CONDITIONAL_OPTIONS - model.model_fields_set
+        idle = (CONDITIONAL_OPTIONS | {"front_end"}) - model.model_fields_set
         return {name: value for name, value in model.model_dump().items() if name not in idle}
 
     def arm_config(self, arm: str, seed: int) -> Config:
@@ -145,10 +147,14 @@ class _Arm:
         chosen = self.settings["model"]
         if isinstance(chosen, dict):
             cell = str(chosen.get("cell", model.cell))
-            front_end = str(chosen.get("front_end", model.front_end))
-            num_layers = chosen.get("num_layers", model.num_layers)
+            as_chosen = {
+                "front_end": default_front_end(cell),
+                "num_layers": model.num_layers,
+                **chosen,
+                "cell": cell,
+            }
             for option in list(chosen):
-                if ("model", option) not in self.origin and why_no_effect(option, cell, front_end, num_layers):
+                if ("model", option) not in self.origin and why_no_effect(option, as_chosen):
                     del chosen[option]
 
     def _lay(self, changes: dict[str, Any], path: Loc, key_path: Loc) -> None:

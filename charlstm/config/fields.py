@@ -7,7 +7,7 @@ import math
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -45,7 +45,11 @@ class FieldDoc:
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union; an annotation that is none is its own only member."""
+    """The members of a union, without metadata; an annotation that is none is its own only member."""
+    return tuple(get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in _members(annotation))
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
@@ -124,7 +128,7 @@ def json_schema(model: type[BaseModel] = Config) -> dict[str, Any]:
 def _metadata(field: FieldInfo) -> Iterator[Any]:
     """A field's own metadata, then that of the members of its union (``Annotated[...] | None``)."""
     yield from field.metadata
-    for kind in alternatives(field.annotation):
+    for kind in _members(field.annotation):
         yield from getattr(kind, "__metadata__", ())
 
 

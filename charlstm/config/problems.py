@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import json
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
 from charlstm.config.fields import alternatives, choices, find_field, find_section, type_text, walk
-
-Loc = tuple[str | int, ...]
+from charlstm.config.wording import Loc, Problem, dotted, show
 
 MAX_PROBLEMS = 100
 
@@ -42,19 +38,15 @@ SYNONYMS = {
 """What other tools call a field -> its name here."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: at which field, and what."""
-
-    loc: Loc
-    message: str
-
-
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """The problems that pydantic found while it validated `model`, the first hundred of them."""
     found: list[Problem] = []
+    seen: set[Loc] = set()
     for item in error.errors(include_url=False)[:MAX_PROBLEMS]:
-        loc: Loc = tuple(item["loc"])
+        loc = _field_of(tuple(item["loc"]), model)
+        if loc != item["loc"] and loc in seen:
+            continue
+        seen.add(loc)
         if item["type"] == "charlstm_problems":
             found.extend(item["ctx"]["problems"])
         else:
@@ -62,38 +54,13 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
     return found
 
 
-def as_one_error(problems: Sequence[Problem]) -> PydanticCustomError:
-    """Several problems as the single error that a validator may raise; `problems_of` unfolds it."""
-    text = "; ".join(f"{dotted(problem.loc)}: {problem.message}" for problem in problems)
-    return PydanticCustomError("charlstm_problems", "{text}", {"text": text, "problems": tuple(problems)})
-
-
-def dotted(loc: Sequence[str | int]) -> str:
-    """``("corpus", "source", 0)`` as ``corpus.source.0``, safe to print."""
-    return ".".join(printable(str(part)) for part in loc)
-
-
-def printable(text: str, limit: int = 60) -> str:
-    """`text` on one line without control characters, cut at `limit` characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
-    return shown if len(shown) <= limit else shown[:limit] + "..."
-
-
-def show(value: object) -> str:
-    """A value as a user would write it."""
-    if isinstance(value, str):
-        return '"' + printable(value) + '"'
-    if isinstance(value, float) and not math.isfinite(value):
-        return "not a number" if math.isnan(value) else "infinity"
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, dict):
-        return "a mapping" if value else "an empty mapping"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
-    if isinstance(value, int) and abs(value) >= 10**50:
-        return "a number of over 50 digits"
-    return printable(repr(value))
+def _field_of(loc: Loc, model: type[BaseModel]) -> Loc:
+    """The place without the members of a union, each of which pydantic tries and tells of."""
+    for end in range(1, len(loc)):
+        field = find_field(model, loc[:end])
+        if field and not find_section(model, loc[:end]) and len(set(alternatives(field.annotation)) - {type(None)}) > 1:
+            return loc[:end]
+    return loc
 
 
 def near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -14,49 +14,33 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from charlstm.cells import CELLS
+from charlstm.cells.base import CHRONO_LENGTH, LEARNT_LEAK_LIMIT
+from charlstm.config.options import (
+    CELL_OPTIONS,
+    CONDITIONAL_OPTIONS,
+    DEFAULT_EMBEDDING_SIZE,
+    NULLS,
+    RESERVOIRS,
+    default_front_end,
+    default_value,
+    why_no_effect,
+)
 from charlstm.config.sections import CorpusConfig, Reads, RunName, Section, TrainingConfig, WholeFile
-
-CELL_OPTIONS: dict[str, frozenset[str]] = {
-    base: frozenset().union(
-        *(({"forget_bias"} if c.forget_gate else set()) | c.options.keys() for c in CELLS.values() if c.base == base)
-    )
-    for base in sorted({c.base for c in CELLS.values()})
-}
-"""Cell -> the options of the model section that belong to this cell. Every other cell refuses them."""
+from charlstm.config.wording import Problem, as_one_error
 
 if TYPE_CHECKING:
     CellName = str
 else:
     CellName = Literal[tuple(CELL_OPTIONS)]
 
-FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
-    "embedding_size": ("embedding", "convolution"),
-    "kernel_sizes": ("convolution",),
-    "filters": ("convolution",),
-    "highway": ("convolution",),
-}
-"""Option of the model section -> the front ends that have it. Every other front end refuses it."""
-
-CONDITIONAL_OPTIONS = frozenset({"residual", *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
-"""The options of the model section that only some cells, front ends or depths have."""
-
-DEFAULT_EMBEDDING_SIZE = 64
 MAX_KERNEL_SIZE = 64
 
-
-def why_no_effect(option: str, cell: str, front_end: str, num_layers: int) -> str | None:
-    """Why a model option changes nothing with this cell, front end and depth; None where it does."""
-    if option == "residual" and num_layers == 1:
-        return "has no effect with num_layers: 1, only with 2 or more"
-    if option in FRONT_END_OPTIONS and front_end not in FRONT_END_OPTIONS[option]:
-        return f"has no effect with front_end: {front_end}, only with {', '.join(FRONT_END_OPTIONS[option])}"
-    owners = [name for name, options in CELL_OPTIONS.items() if option in options]
-    if owners and cell not in owners:
-        return f"has no effect with cell: {cell}, only with {', '.join(owners)}"
-    return None
+Ablation = Literal["forget_gate", "input_gate", "output_gate", "input_activation", "output_activation"]
+Rate = Annotated[float, Field(ge=1e-6, le=1)]
 
 
 class ModelOptions(Section):
@@ -86,7 +70,8 @@ class ModelOptions(Section):
         description="How characters enter the first layer: embedding, as a learnt vector of embedding_size "
         "numbers; one_hot, each has its own column of input weights; convolution, as what learnt filters find in "
         "the embedded character and the few before it (CNN-LSTM; Kim et al. 2016). embedding learns faster than "
-        "one_hot and has fewer parameters for large vocabularies.",
+        "one_hot and has fewer parameters for large vocabularies. Left out with cell: esn, which takes no other: "
+        "one_hot.",
     )
     embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
         None,
@@ -135,13 +120,11 @@ class ModelOptions(Section):
         "2016; Merity et al. 2018). elementwise: a fresh mask each step, as in torch (Zaremba "
         "et al. 2014). Matters only where dropout is above 0.",
     )
-    forget_bias: float = Field(
-        1.0,
-        ge=-1000,
-        le=1000,
-        description="Where the forget gate's bias starts; above 0 lets the cell remember from the "
-        "beginning (Gers et al. 2000; Jozefowicz et al. 2015). Only for cells with a forget "
-        "gate: lstm, peephole, coupled.",
+    without: Ablation | None = Field(
+        None,
+        description="What the lstm has to do without (Greff et al. 2017). forget_gate: the cell of 1997, whose state "
+        "can only be added to. input_activation: a linear candidate. output_activation: the cell state comes out as "
+        "it is. null: the whole lstm. Only for lstm.",
     )
     reset_after: bool = Field(
         True,
@@ -152,6 +135,69 @@ class ModelOptions(Section):
         "tanh",
         description="The rnn's activation. relu starts the recurrent weights as the identity: the IRNN of "
         "Le et al. 2015. Only for rnn.",
+    )
+    learn_leak: bool = Field(
+        True,
+        description="Whether the leaky cell learns its leaking rates, one for each unit; false leaves them as "
+        "leak_rate says. Only for leaky.",
+    )
+    forget_bias: Annotated[
+        Annotated[float, Field(ge=-1000, le=1000)] | Literal["chrono"] | None,
+        Field(validate_default=True),
+        Reads("number >= -1000 and <= 1000 | chrono"),
+    ] = Field(
+        None,
+        description="Where the bias of the forget gate starts, for the gru that of the update gate; above 0 lets the "
+        "cell remember from the beginning (Gers et al. 2000; Jozefowicz et al. 2015). chrono: log u, with u drawn for "
+        "each unit between 1 and chrono_length - 1 characters, and the input gate's at -log u (Tallec & Ollivier "
+        "2018). Left out: 1, for the gru as torch starts. Only for cells with a forget gate: lstm, gru, peephole, "
+        "coupled.",
+    )
+    chrono_length: Annotated[int | None, Field(validate_default=True)] = Field(
+        None,
+        ge=3,
+        le=2**31,
+        description="The longest memory in characters that forget_bias: chrono gives a unit to start with. Only with "
+        f"it, where leaving it out means {CHRONO_LENGTH}.",
+    )
+    leak_rate: Annotated[
+        Rate | Annotated[list[Rate], Field(min_length=2, max_length=2)] | None,
+        Field(validate_default=True),
+        Reads("number from 1e-6 to 1 | [smallest, largest]"),
+    ] = Field(
+        None,
+        description="Share of a unit's state that is new at each character, so a unit remembers about 1 / leak_rate "
+        "characters: one number for all units, or the smallest and the largest, spread over the units by equal "
+        f"factors. Learnt rates start there, at most at {LEARNT_LEAK_LIMIT}. Left out: [0.05, 1] for leaky, 1 for "
+        "esn. Only for leaky and esn.",
+    )
+    spectral_radius: Annotated[float | None, Field(validate_default=True)] = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Largest absolute eigenvalue of the esn's recurrent weights; what it echoes dies away the slower "
+        "the nearer this is to 1, and in practice lasts for ever above 1 (Jaeger 2001). Left out: 0.95. Only for esn.",
+    )
+    input_scaling: Annotated[float | None, Field(validate_default=True)] = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="The esn's input weights are drawn uniform in plus or minus this: small, its units stay nearly "
+        "linear and remember more; large, they work harder on what they read. Left out: 1. Only for esn.",
+    )
+    density: Annotated[float | None, Field(validate_default=True)] = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the esn's units that each unit reads from, at least one. Left out: 0.1. Only for esn.",
+    )
+    washout: int = Field(
+        0,
+        ge=0,
+        le=2**20,
+        description="Characters at the start of each stream, where every epoch begins from a zero state, that the esn "
+        "reads but that its training loss leaves out; below training.sequence_length. Held-out scores count every "
+        "character. Only for esn.",
     )
     executor: Literal["auto", "reference", "sequence", "library", "native"] = Field(
         "auto",
@@ -165,21 +211,33 @@ class ModelOptions(Section):
 class ModelConfig(ModelOptions):
     """The network. An option without effect for the chosen cell, front end or depth is refused if it is set."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _where_the_cell_decides(cls, fields: object) -> object:
+        if isinstance(fields, dict) and "front_end" not in fields and "cell" in fields:
+            return {**fields, "front_end": default_front_end(fields["cell"])}
+        return fields
+
+    @field_validator("front_end")
+    @classmethod
+    def _fits_the_cell(cls, value: str, info: ValidationInfo) -> str:
+        cell = info.data.get("cell")
+        if cell in RESERVOIRS and value != "one_hot":
+            raise ValueError(
+                f"cell: {cell} learns nothing but its readout, so characters enter as one_hot. Take it out"
+            )
+        return value
+
     @field_validator(*sorted(CONDITIONAL_OPTIONS))
     @classmethod
     def _has_an_effect(cls, value: object, info: ValidationInfo) -> object:
-        chosen: list[Any] = [info.data.get(name) for name in ("cell", "front_end", "num_layers")]
-        if value is None or None in chosen:  # left out, or what it depends on is wrong itself
-            return value
-        if reason := why_no_effect(str(info.field_name), *chosen):
+        option = str(info.field_name)
+        reason = why_no_effect(option, info.data)
+        if value is None and option in NULLS:
+            return None if reason or "cell" not in info.data else default_value(option, info.data)
+        if reason:
             raise ValueError(f"{reason}. Take it out")
         return value
-
-    @field_validator("embedding_size")
-    @classmethod
-    def _default_embedding_size(cls, value: int | None, info: ValidationInfo) -> int | None:
-        has_one = info.data.get("front_end") in FRONT_END_OPTIONS["embedding_size"]
-        return DEFAULT_EMBEDDING_SIZE if value is None and has_one else value
 
     @field_validator("kernel_sizes")
     @classmethod
@@ -188,12 +246,18 @@ class ModelConfig(ModelOptions):
             raise ValueError(f"expected each size once, found {', '.join(map(str, value))}")
         return sorted(value)
 
+    @field_validator("leak_rate")
+    @classmethod
+    def _smallest_first(cls, value: float | list[float] | None) -> float | list[float] | None:
+        if isinstance(value, list) and value[0] > value[1]:
+            raise ValueError(f"expected [smallest, largest], found {value}. Turn them round")
+        return value
+
     @model_serializer(mode="wrap")
     def _without_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # An option that would be refused when set must not be written, or nothing written could be read back.
         fields: dict[str, Any] = handler(self)
-        chosen = (self.cell, self.front_end, self.num_layers)
-        return {k: v for k, v in fields.items() if why_no_effect(k, *chosen) is None}
+        return {k: v for k, v in fields.items() if why_no_effect(k, fields) is None}
 
 
 class Config(WholeFile):
@@ -206,3 +270,11 @@ class Config(WholeFile):
     corpus: CorpusConfig = Field(description="The text, and how it is split.")
     model: ModelConfig = Field(ModelConfig(), description="The network.")
     training: TrainingConfig = Field(TrainingConfig(), description="How the network learns.")
+
+    @model_validator(mode="after")
+    def _washout_ends_within_a_chunk(self) -> Config:
+        length = self.training.sequence_length
+        if self.model.washout >= length:
+            message = f"expected a whole number below training.sequence_length, {length}, found {self.model.washout}"
+            raise as_one_error([Problem(("model", "washout"), message)])
+        return self

@@ -43,6 +43,7 @@ class Executor(Protocol):
 
     ``run`` is pure: (x, state) -> (y, new state), time-major. x is [T, B, I], or whole numbers [T, B]: ids of one-hot
     vectors, where the id I stands for the zero vector. Each part of the state is [B, H]; y is [T, B, H].
+    What requires no gradient costs no work on the way back, and where nothing does, nothing is kept for it.
     Under ``torch.autocast`` the products are made in the autocast type; states stay in the type of the weights, and y
     comes in either of the two.
     """
@@ -53,6 +54,13 @@ class Executor(Protocol):
         """Why this executor cannot do it, in a few words; None if it can."""
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]: ...
+
+
+def learning(weights: Weights, x: Tensor, state: State) -> bool:
+    """Whether anything that goes into a layer asks for a gradient."""
+    fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
+    leaves = (x, *fixed, *weights.parameters.values(), *state)
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in leaves)
 
 
 def is_ids(x: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -72,6 +72,11 @@ def cut(buffer: Tensor, letters: str, names: Iterable[str]) -> dict[str, tuple[T
     """Views of [T, B, nH], for each name (``a_rz``) a list over time of [B, len(run) H]."""
     units = buffer.shape[-1] // max(len(letters), 1)
     return {name: buffer[..., columns(letters, name[2:], units)].unbind(0) for name in names}
+
+
+def over_steps(buffers: Sequence[Tensor], steps: int) -> Sequence[Tensor]:
+    """A buffer for each step: those given, or where they are fewer, by turns."""
+    return buffers if len(buffers) >= steps else [buffers[t % len(buffers)] for t in range(steps)]
 
 
 def entries(cell: Cell, parameters: Iterable[Tensor], batch: int) -> dict[str, Tensor]:

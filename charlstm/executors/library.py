@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, is_ids, one_hot
+from charlstm.executors.base import State, Weights, is_ids, learning, one_hot
 
 ONE_HOT_LIMIT = 1024  # symbols up to which one-hot vectors are made; beyond, they would take more memory than the layer
 
@@ -24,13 +24,13 @@ class Library:
         return None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+        training = learning(weights, x, state)
         if is_ids(x):
             x = one_hot(x, weights.input_size, weights.weight_ih.dtype)
         flat = [weights.weight_ih, weights.weight_hh]
         if weights.bias_ih is not None and weights.bias_hh is not None:
             flat += [weights.bias_ih, weights.bias_hh]
         first = [s.unsqueeze(0).contiguous() for s in state]
-        training = torch.is_grad_enabled()
         options = (len(flat) == 4, 1, 0.0, training, False, False)
         if cell.torch == "LSTM":
             y, *new = torch.lstm(x, first, flat, *options)

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, input_side, is_ids, one_hot, product_dtype
-from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named
+from charlstm.executors.base import State, Weights, input_side, is_ids, learning, one_hot, product_dtype
+from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
 from charlstm.executors.derivative import differentiate
 from charlstm.executors.schedule import separate_gates
 from charlstm.executors.torch_code import backward_code, forward_code
@@ -36,9 +36,10 @@ class Sequence:
         dtype = product_dtype(weights.weight_hh)
         fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
         own = [weights.parameters[name] for name in cell.parameters]
+        training = learning(weights, x, state)
         apply: Callable[..., Any] = _Run.apply
         with torch.autocast(weights.weight_hh.device.type, enabled=False):
-            y, *new = apply(cell, dtype, x, *fixed, *own, *state)
+            y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
         return y, tuple(new)
 
 
@@ -48,6 +49,7 @@ class _Run(torch.autograd.Function):
         ctx: Any,
         cell: Cell,
         dtype: torch.dtype,
+        training: bool,
         x: Tensor,
         weight_ih: Tensor,
         weight_hh: Tensor,
@@ -61,16 +63,22 @@ class _Run(torch.autograd.Function):
         values = _input_side(cell, dtype, x, weight_ih, bias_ih, bias_hh)
         steps, batch, _ = values.shape
         units = weight_hh.shape[1]
-        stacks = {f"s_{s}": values.new_empty(steps + 1, batch, units) for s in cell.state}
+        output, kept = cell.state[0], steps if training else 1
+        stacks = {
+            f"s_{s}": values.new_empty(steps + 1 if training or s == output else 2, batch, units) for s in cell.state
+        }
         for stack, first in zip(stacks.values(), state, strict=True):
             stack[0] = first
-        stacks |= {name: values.new_empty(steps, batch, units) for name in named(code, "v_")}
-        separate = values.new_empty(steps, batch, units * len(separate_gates(cell)))
+        stacks |= {name: values.new_empty(kept, batch, units) for name in named(code, "v_")}
+        separate = values.new_empty(kept, batch, units * len(separate_gates(cell)))
         products = Products(cell, dtype, weight_hh, bias_hh)
         buffers: dict[str, Any] = {
-            **{name: stack.unbind(0) for name, stack in stacks.items()},
+            **{name: over_steps(stack.unbind(0), steps + (name[0] == "s")) for name, stack in stacks.items()},
             **cut(values, cell.gates, named(code, "a_")),
-            **cut(separate, separate_gates(cell), named(code, "q_")),
+            **{
+                name: over_steps(parts, steps)
+                for name, parts in cut(separate, separate_gates(cell), named(code, "q_")).items()
+            },
             **{name: values.new_empty(batch, units) for name in named(code, "w_")},
             **entries(cell, parameters, batch),
             "accumulate": products.accumulate,
@@ -78,9 +86,10 @@ class _Run(torch.autograd.Function):
         }
         code.function(steps, buffers)
         ctx.cell, ctx.dtype, ctx.stack_names = cell, dtype, tuple(stacks)
-        ctx.save_for_backward(x, weight_ih, weight_hh, values, separate, *parameters, *stacks.values())
-        last = (stacks[f"s_{s}"][-1].clone() for s in cell.state)
-        return (stacks[f"s_{cell.state[0]}"][1:], *last)
+        if training:
+            ctx.save_for_backward(x, weight_ih, weight_hh, values, separate, *parameters, *stacks.values())
+        last = (buffers[f"s_{s}"][steps].clone() for s in cell.state)
+        return (stacks[f"s_{output}"][1:], *last)
 
     @staticmethod
     @once_differentiable
@@ -117,27 +126,27 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         gradients[..., columns(cell.gates, k, units)] = 0
     d_first = code.function(steps, buffers)
 
+    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = ctx.needs_input_grad[3:]
     flat, separate_flat = gradients.view(-1, rows), separate_gradients.view(steps * batch, -1)
     low = flat.to(ctx.dtype)
-    d_weight_ih, d_bias = _input_gradients(x, flat, low, weight_ih)
-    d_weight_hh, d_bias_hh = torch.zeros_like(weight_hh), torch.zeros_like(d_bias)
+    d_weight_ih, d_bias = _input_gradients(x, flat, low, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
+    d_weight_hh = torch.zeros_like(weight_hh) if needs_hh else None
+    d_bias_hh = torch.zeros_like(d_bias) if d_bias is not None and needs_bias_hh else None
     for run, operand in forward_code(cell).products:
-        part = columns(cell.gates, run, units)
-        if run[0] in separate_gates(cell):
-            d_run = separate_flat[:, columns(separate_gates(cell), run, units)]
-            d_bias_hh[part] = d_run.sum(0)
-            d_run = d_run.to(ctx.dtype)
-        else:
-            d_run = low[:, part]
-            d_bias_hh[part] = d_bias[part]
-        v = _over_time(cell, operand, stacks, values, separate, buffers).reshape(-1, units)
-        d_weight_hh[part] = d_run.t() @ v.to(ctx.dtype)
-    d_x = (low @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if ctx.needs_input_grad[2] else None
+        part, apart = columns(cell.gates, run, units), run[0] in separate_gates(cell)
+        d_run = separate_flat[:, columns(separate_gates(cell), run, units)] if apart else low[:, part]
+        if d_bias_hh is not None and d_bias is not None:
+            d_bias_hh[part] = d_run.sum(0) if apart else d_bias[part]
+        if d_weight_hh is not None:
+            v = _over_time(cell, operand, stacks, values, separate, buffers).reshape(-1, units)
+            d_weight_hh[part] = d_run.to(ctx.dtype).t() @ v.to(ctx.dtype)
+    d_x = (low @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
-        torch.cat([sums[f"z_{name}_{k}"].sum(0) for k in letters]) for name, letters in cell.parameters.items()
+        torch.cat([sums[f"z_{name}_{k}"].sum(0) for k in letters]) if needed else None
+        for (name, letters), needed in zip(cell.parameters.items(), needs_own, strict=False)
     )
-    biases = (d if needed else None for d, needed in zip((d_bias, d_bias_hh), ctx.needs_input_grad[5:7], strict=True))
-    return (None, None, d_x, d_weight_ih, d_weight_hh, *biases, *d_parameters, *d_first)
+    d_bias_ih = d_bias if needs_bias_ih else None
+    return (None, None, None, d_x, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_parameters, *d_first)
 
 
 def _over_time(
@@ -176,12 +185,15 @@ def _input_side(
     return product.to(weight_ih.dtype) if bias is None else product + bias
 
 
-def _input_gradients(x: Tensor, flat: Tensor, low: Tensor, weight_ih: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of W, [GH, I], and of its bias, [GH], from those of all input sides, [TB, GH]."""
+def _input_gradients(
+    x: Tensor, flat: Tensor, low: Tensor, weight_ih: Tensor, weight: bool, bias: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of W, [GH, I], and of its bias, [GH], if wanted, from those of all input sides, [TB, GH]."""
     size = weight_ih.shape[1]
-    if not is_ids(x):
-        inputs = x.reshape(-1, size).to(low.dtype)
-        return (low.t() @ inputs).to(weight_ih.dtype), flat.sum(0)
+    if not weight or not is_ids(x):
+        inputs = x.reshape(-1, size).to(low.dtype) if weight else None
+        d_weight = None if inputs is None else (low.t() @ inputs).to(weight_ih.dtype)
+        return d_weight, flat.sum(0) if bias else None
     ids = x.reshape(-1)
     if size <= ONE_HOT_PRODUCT_LIMIT:
         table = (one_hot(ids, size + 1, low.dtype).t() @ low).to(flat.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from charlstm.model.convolution import Convolution
 from charlstm.model.dropout import dropout
 from charlstm.model.front_end import FrontEnd, OneHot, make_front_end
 from charlstm.model.stack import RecurrentStack
+from charlstm.model.start import Start
 
 
 def cell_of(config: ModelConfig) -> Cell:
@@ -38,7 +40,7 @@ class LanguageModel(nn.Module):
 
     Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. With one-hot input
     the first layer's input weights start uniform in +-1, not +-1/sqrt(H): a one-hot vector has a single one, and so
-    moves the gates as much as H numbers of unit variance would.
+    moves the gates as much as H numbers of unit variance would. A cell that declares how they start is left to it.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
@@ -56,7 +58,7 @@ class LanguageModel(nn.Module):
                 config.num_layers,
                 dropout=config.dropout,
                 dropout_kind=config.dropout_kind,
-                forget_bias=config.forget_bias,
+                start=Start(**{option.name: getattr(config, option.name) for option in fields(Start)}),
                 executor=config.executor,
                 residual=config.residual,
             )
@@ -67,7 +69,7 @@ class LanguageModel(nn.Module):
         self.front_end_backward = make_front_end(config, vocabulary_size) if two_windows else None
         self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
         nn.init.zeros_(self.head.bias)
-        if isinstance(self.front_end, OneHot):
+        if isinstance(self.front_end, OneHot) and "weight_ih" not in cell.starts:
             for recurrent in (self.recurrent, self.recurrent_backward):
                 if recurrent is not None:
                     nn.init.uniform_(recurrent.get_parameter("weight_ih_l0"), -1, 1)
@@ -144,6 +146,14 @@ class LanguageModel(nn.Module):
         return self.head(y), last
 
     def parameter_counts(self) -> dict[str, int]:
-        """Number of parameters of each part."""
-        counts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        """Number of parameters of each part that learn."""
+        counts = {name: sum(_sizes(part, True)) for name, part in self.named_children()}
         return {name: count for name, count in counts.items() if count}
+
+    def fixed_count(self) -> int:
+        """Number of parameters that stay as they started."""
+        return sum(_sizes(self, False))
+
+
+def _sizes(module: nn.Module, learns: bool) -> Iterator[int]:
+    return (p.numel() for p in module.parameters() if p.requires_grad == learns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -13,16 +12,19 @@ from charlstm.cells import Cell
 from charlstm.executors import Choice, State, Weights, choose
 from charlstm.model.dropout import dropout
 from charlstm.model.packed import run_packed
+from charlstm.model.start import Start
 
 Project = Callable[[Tensor], Tensor]
+DEFAULT_START = Start()
 
 
 class RecurrentStack(nn.Module):
     """``num_layers`` layers of one cell.
 
     Parameters are named and laid out as in torch.nn (``weight_ih_l0``, ``bias_hh_l1``, ``weight_ih_l0_reverse``), the
-    cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for the
-    bias of the forget gate, whose sum starts at ``forget_bias``, and a cell that asks for the identity.
+    cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for what
+    the cell declares and ``start`` says (:mod:`charlstm.model.start`). What the cell declares fixed asks for no
+    gradient.
 
     ``dropout`` acts between layers, on the output of every layer but the last; ``dropout_kind`` is ``elementwise``
     (torch.nn's) or ``locked`` (one mask for all time steps: Gal & Ghahramani 2016).
@@ -44,7 +46,7 @@ class RecurrentStack(nn.Module):
         dropout: float = 0.0,
         dropout_kind: str = "locked",
         bidirectional: bool = False,
-        forget_bias: float = 1.0,
+        start: Start = DEFAULT_START,
         executor: str = "auto",
         residual: bool = False,
     ) -> None:
@@ -52,13 +54,14 @@ class RecurrentStack(nn.Module):
         self.cell, self.executor = cell, executor
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
-        self.bidirectional, self.forget_bias, self.residual = bidirectional, forget_bias, residual
+        self.bidirectional, self.start, self.residual = bidirectional, start, residual
         directions = 2 if bidirectional else 1
         for layer in range(num_layers):
             size = input_size if layer == 0 else hidden_size * directions
             for suffix in self._suffixes(layer):
                 for name, shape in cell.parameter_shapes(size, hidden_size, bias).items():
-                    self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape)))
+                    learns = name not in cell.fixed
+                    self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape), requires_grad=learns))
         self.reset_parameters()
 
     def _suffixes(self, layer: int) -> list[str]:
@@ -66,25 +69,9 @@ class RecurrentStack(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the first values."""
-        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size else 0.0
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
         for layer in range(self.num_layers):
             for suffix in self._suffixes(layer):
-                self._start(self.weights(suffix))
-
-    @torch.no_grad()
-    def _start(self, weights: Weights) -> None:
-        units = self.hidden_size
-        if self.cell.recurrent_start == "identity":
-            weights.weight_hh.copy_(torch.eye(units).repeat(len(self.cell.gates), 1))
-            for bias in (weights.bias_ih, weights.bias_hh):
-                if bias is not None:
-                    bias.zero_()
-        if self.cell.forget_gate and weights.bias_ih is not None and weights.bias_hh is not None:
-            start = self.cell.gates.index(self.cell.forget_gate) * units
-            weights.bias_ih[start : start + units] = self.forget_bias
-            weights.bias_hh[start : start + units] = 0.0
+                self.start.apply(self.cell, self.weights(suffix))
 
     def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters of one layer and direction; suffix as in torch.nn: ``_l0``, ``_l1_reverse``."""

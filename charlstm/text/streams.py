@@ -47,12 +47,16 @@ class Streams:
     A text too short for B streams of T is cut into fewer streams, at least one, each of them min(N, T) long
     or longer; `batch_size` is the number used, and `notice` says so in a sentence.
 
+    With a washout, the first so many targets of every stream do not count: a network that starts from zero has not
+    read enough yet. At least one row of the first chunk counts, whatever the washout.
+
     Args:
         ids: ``[N]``, any integer dtype, may be a memory map; it is never copied as a whole.
         vocabulary_size: V.
         batch_size: B wished for.
         sequence_length: T.
         reverse: read the text from right to left.
+        washout: targets at the start of each stream that do not count, from 0.
 
     Raises:
         UserError: the text is empty.
@@ -66,6 +70,7 @@ class Streams:
         batch_size: int,
         sequence_length: int,
         reverse: bool = False,
+        washout: int = 0,
     ) -> None:
         if batch_size < 1 or sequence_length < 1:
             raise ValueError("batch_size and sequence_length must be at least 1")
@@ -92,6 +97,7 @@ class Streams:
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         lengths = np.diff(bounds)
         self._longest = int(lengths.max())
+        self._washout = min(washout, self._longest - 1, sequence_length - 1)
         self._short = np.flatnonzero(lengths < self._longest)
         self._places = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
 
@@ -116,15 +122,18 @@ class Streams:
         if self.position == 0 or last:
             window[(place < 0) | (place >= self.characters)] = self.vocabulary_size
         targets = window[1:-1]
-        if last:
+        unread = self._washout if self.position == 0 else 0
+        if last or unread:
             targets = targets.copy()
+            targets[:unread] = IGNORE
+        if last:
             targets[-1, self._short] = IGNORE
         batch = Batch(
             previous=torch.from_numpy(window[:-2]),
             targets=torch.from_numpy(targets),
             following=torch.from_numpy(window[2:]),
             first_of_epoch=self.position == 0,
-            count=targets.size - (len(self._short) if last else 0),
+            count=targets.size - unread * self.batch_size - (len(self._short) if last else 0),
         )
         self._unreleased += window.size
         if self._unreleased >= RELEASE_AFTER:

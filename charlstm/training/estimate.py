@@ -23,7 +23,7 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     """
     model, training = trainer.config.model, trainer.config.training
     cell = cell_of(model)
-    weights = 4 * sum(p.numel() for p in trainer.model.parameters())
+    weights, fixed = 4 * sum(trainer.model.parameter_counts().values()), 4 * trainer.model.fixed_count()
     characters = trainer.streams.batch_size * training.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
     front_end = trainer.model.front_end
@@ -31,13 +31,15 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     if isinstance(front_end, Convolution):
         below = 2 * 4 * front_end.output_size * (3 if model.highway else 1)
     symbols, units = trainer.model.head.weight.shape
-    if set(trainer.executors()) == {"native"}:
+    if cell.reservoir:
+        kept = 0
+    elif set(trainer.executors()) == {"native"}:
         low = torch.bfloat16 if trainer.precision == "bfloat16" else torch.float32
         kept = padded_units(model.hidden_size) * kept_bytes(cell, low)
     else:
         kept = model.hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
     return {
-        "weights and gradients": 2 * weights,
+        "weights and gradients": 2 * weights + fixed,
         "optimiser": OPTIMIZER_TENSORS[training.optimizer] * weights,
         "kept values": characters * (kept * model.num_layers + below) * stacks,
         "logits": 3 * 4 * logits_held(characters, symbols, units, trainer.device),

@@ -105,8 +105,9 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
             directory = RunDirectory(path.parent.parent)
     config, vocabulary = checked(found.path, found.header)
     check_model(found.path, found.tensors, config, vocabulary)
-    with torch.random.fork_rng(devices=[]):  # first values are drawn, only to be replaced
+    with torch.device("meta"):  # no first values are drawn, only to be replaced
         model = LanguageModel(config.model, vocabulary.size)
+    model.to_empty(device="cpu")
     model.load_state_dict(under("model", found.tensors))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, found.header, directory)
 

@@ -58,7 +58,12 @@ class Trainer:
         self.model = LanguageModel(config.model, size).to(self.device)
         backward = self.model.direction == "backward"
         self.streams = Streams(
-            corpus.split("train"), size, training.batch_size, training.sequence_length, reverse=backward
+            corpus.split("train"),
+            size,
+            training.batch_size,
+            training.sequence_length,
+            reverse=backward,
+            washout=config.model.washout,
         )
         self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
         self.state = TrainingState(
@@ -300,7 +305,7 @@ class Trainer:
             "precision": self.precision,
             "threads": torch.get_num_threads(),
             "versions": {"charlstm": __version__, "torch": torch.__version__},
-            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "parameters": sum(self.model.parameter_counts().values()),
             "executors": self.executors(),
         }
 

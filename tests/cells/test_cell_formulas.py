@@ -15,7 +15,7 @@ I, H, B = 3, 4, 2  # noqa: E741
 class Drawn:
     """Random weights; ``side(k, h)`` is W_k x + b_k + U_k h + b'_k for the k-th block of rows."""
 
-    def __init__(self, gates: int, states: int, peepholes: int = 0) -> None:
+    def __init__(self, gates: int, states: int, own: str | None = None, entries: int = 1) -> None:
         generator = torch.Generator().manual_seed(gates)
 
         def draw(*size: int) -> Tensor:
@@ -23,7 +23,7 @@ class Drawn:
 
         self.W, self.U = draw(gates * H, I), draw(gates * H, H)
         self.b, self.bb = draw(gates * H), draw(gates * H)
-        self.p = draw(peepholes * H)
+        self.own = {own: draw(entries * H)} if own else {}
         self.x, self.state = draw(B, I), tuple(draw(B, H) for _ in range(states))
 
     def input(self, k: int) -> Tensor:
@@ -38,8 +38,7 @@ class Drawn:
         return self.input(k) + self.recurrent(k, h)
 
     def run(self, name: str, executor: str) -> State:
-        own = {"weight_peephole": self.p} if len(self.p) else {}
-        weights = Weights(self.W, self.U, self.b, self.bb, own)
+        weights = Weights(self.W, self.U, self.b, self.bb, self.own)
         y, new = executors()[executor].run(CELLS[name], weights, self.x[None], self.state)
         assert torch.equal(y[0], new[0])
         return new
@@ -89,9 +88,9 @@ def gru_reset_before() -> tuple[Drawn, State]:
 
 
 def peephole() -> tuple[Drawn, State]:
-    d = Drawn(4, 2, peepholes=3)
+    d = Drawn(4, 2, "weight_peephole", 3)
     h, old = d.state
-    p_i, p_f, p_o = d.p[:H], d.p[H : 2 * H], d.p[2 * H :]
+    p_i, p_f, p_o = d.own["weight_peephole"].split(H)
     i, f = sigma(d.side(0, h) + p_i * old), sigma(d.side(1, h) + p_f * old)
     c = f * old + i * tanh(d.side(2, h))
     o = sigma(d.side(3, h) + p_o * c)
@@ -106,7 +105,66 @@ def coupled() -> tuple[Drawn, State]:
     return d, (o * tanh(c), c)
 
 
-FORMULAS = {f.__name__: f for f in (rnn, irnn, lstm, gru, gru_reset_before, peephole, coupled)}
+def leaky() -> tuple[Drawn, State]:
+    d = Drawn(1, 1, "leak_logit")
+    (h,), a = d.state, sigma(d.own["leak_logit"])
+    return d, (h - a * h + a * tanh(d.side(0, h)),)
+
+
+def leaky_fixed() -> tuple[Drawn, State]:
+    d = Drawn(1, 1, "leak_rate")
+    (h,), a = d.state, d.own["leak_rate"]
+    return d, (h - a * h + a * tanh(d.side(0, h)),)
+
+
+def esn() -> tuple[Drawn, State]:
+    return leaky_fixed()
+
+
+def lstm_no_forget_gate() -> tuple[Drawn, State]:
+    d = Drawn(3, 2)
+    h, c = d.state
+    c = c + sigma(d.side(0, h)) * tanh(d.side(1, h))
+    return d, (sigma(d.side(2, h)) * tanh(c), c)
+
+
+def lstm_no_input_gate() -> tuple[Drawn, State]:
+    d = Drawn(3, 2)
+    h, c = d.state
+    c = sigma(d.side(0, h)) * c + tanh(d.side(1, h))
+    return d, (sigma(d.side(2, h)) * tanh(c), c)
+
+
+def lstm_no_output_gate() -> tuple[Drawn, State]:
+    d = Drawn(3, 2)
+    h, c = d.state
+    c = sigma(d.side(1, h)) * c + sigma(d.side(0, h)) * tanh(d.side(2, h))
+    return d, (tanh(c), c)
+
+
+def lstm_no_input_activation() -> tuple[Drawn, State]:
+    d = Drawn(4, 2)
+    h, c = d.state
+    c = sigma(d.side(1, h)) * c + sigma(d.side(0, h)) * d.side(2, h)
+    return d, (sigma(d.side(3, h)) * tanh(c), c)
+
+
+def lstm_no_output_activation() -> tuple[Drawn, State]:
+    d = Drawn(4, 2)
+    h, c = d.state
+    c = sigma(d.side(1, h)) * c + sigma(d.side(0, h)) * tanh(d.side(2, h))
+    return d, (sigma(d.side(3, h)) * c, c)
+
+
+ABLATIONS = (
+    lstm_no_forget_gate,
+    lstm_no_input_gate,
+    lstm_no_output_gate,
+    lstm_no_input_activation,
+    lstm_no_output_activation,
+)
+OTHERS = (rnn, irnn, lstm, gru, gru_reset_before, peephole, coupled, leaky, leaky_fixed, esn)
+FORMULAS = {f.__name__: f for f in (*OTHERS, *ABLATIONS)}
 
 
 def test_every_cell_has_its_formulas_here():
@@ -131,3 +189,40 @@ def test_z_is_the_share_of_the_old_state_that_is_kept(name):
 def test_both_orders_of_the_reset_differ():
     drawn = Drawn(3, 1)
     assert not torch.allclose(drawn.run("gru", "reference")[0], drawn.run("gru_reset_before", "reference")[0])
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_gru_written_with_the_other_z_is_ours_with_the_sign_of_its_weights_turned(reset_after):
+    """Chung et al. 2014: h = (1 - z) h + z n."""
+    drawn = Drawn(3, 1)
+    (h,) = drawn.state
+    r, z = sigma(drawn.side(0, h)), sigma(drawn.side(1, h))
+    n = tanh(drawn.input(2) + (r * drawn.recurrent(2, h) if reset_after else drawn.recurrent(2, r * h)))
+    expected = (1 - z) * h + z * n
+    name = "gru" if reset_after else "gru_reset_before"
+    assert not torch.allclose(drawn.run(name, "reference")[0], expected)
+    for whole in (drawn.W, drawn.U, drawn.b, drawn.bb):
+        whole[H : 2 * H] *= -1
+    torch.testing.assert_close(drawn.run(name, "reference")[0], expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_a_leaking_rate_is_the_share_that_is_new(rate):
+    drawn = Drawn(1, 1, "leak_rate")
+    drawn.own["leak_rate"].fill_(rate)
+    (found,) = drawn.run("leaky_fixed", "reference")
+    expected = drawn.state[0] if rate == 0 else tanh(drawn.side(0, drawn.state[0]))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("ablated", "gate"), [("forget_gate", "f"), ("input_gate", "i"), ("output_gate", "o")])
+def test_an_lstm_without_a_gate_is_one_whose_gate_stands_open(ablated, gate):
+    whole = Drawn(4, 2)
+    block = slice("ifgo".index(gate) * H, "ifgo".index(gate) * H + H)
+    whole.b[block] = 1000.0
+    part = Drawn(3, 2)
+    rest = [k for k in range(4 * H) if not block.start <= k < block.stop]
+    part.W, part.U, part.b, part.bb = (t[rest] for t in (whole.W, whole.U, whole.b, whole.bb))
+    part.x, part.state = whole.x, whole.state
+    for a, b in zip(part.run(f"lstm_no_{ablated}", "reference"), whole.run("lstm", "reference"), strict=True):
+        torch.testing.assert_close(a, b)

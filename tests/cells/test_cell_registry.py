@@ -25,6 +25,12 @@ from charlstm.cells import CELLS, Cell, cell, find
         ("lstm", {"reset_after": False, "nonlinearity": "relu"}, "lstm"),
         ("peephole", {}, "peephole"),
         ("coupled", {}, "coupled"),
+        ("lstm", {}, "lstm"),
+        ("lstm", {"without": None}, "lstm"),
+        ("lstm", {"without": "forget_gate"}, "lstm_no_forget_gate"),
+        ("leaky", {}, "leaky"),
+        ("leaky", {"learn_leak": False}, "leaky_fixed"),
+        ("esn", {"learn_leak": False}, "esn"),
     ],
 )
 def test_find(base, options, name):
@@ -32,10 +38,12 @@ def test_find(base, options, name):
 
 
 def test_an_unknown_cell_is_an_error_that_lists_the_known():
-    with pytest.raises(KeyError, match=r"no cell lsmt.*coupled, gru, .*lstm"):
+    with pytest.raises(KeyError, match=r"no cell lsmt.*coupled, esn, gru, .*lstm"):
         find("lsmt")
     with pytest.raises(KeyError, match="sine"):
         find("rnn", nonlinearity="sine")
+    with pytest.raises(KeyError, match="forget"):
+        find("lstm", without="forget")
 
 
 def test_every_file_of_the_folder_declares_a_cell():
@@ -76,3 +84,26 @@ def test_gate_orders_are_those_of_torch():
 def test_copies_of_a_cell_are_the_cell(declared):
     assert copy.deepcopy(declared) is declared
     assert pickle.loads(pickle.dumps(declared)) is declared
+
+
+def test_all_cells_of_a_base_have_the_same_options_and_each_its_own_values():
+    for base in {c.base for c in CELLS.values()}:
+        family = [c for c in CELLS.values() if c.base == base]
+        assert {tuple(c.options) for c in family} == {tuple(CELLS[base].options)}
+        assert len({tuple(c.options.values()) for c in family}) == len(family)
+
+
+@pytest.mark.parametrize("declared", CELLS.values(), ids=lambda c: c.name)
+def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
+    shapes = declared.parameter_shapes(3, 4)
+    assert {declared.forget_gate, declared.input_gate} - {None} <= set(declared.gates)
+    assert declared.starts.keys() <= shapes.keys()
+    assert declared.fixed <= shapes.keys()
+    assert ("forget_bias" in declared.start_options) == (declared.forget_gate is not None)
+    assert declared.reservoir == (declared.name == "esn")
+
+
+def test_an_unknown_start_is_an_error():
+    with pytest.raises(ValueError, match="no way to start: nowhere; there are zero"):
+        cell(gates="a", state="h", starts={"weight_hh": "nowhere"})
+    assert not any("nowhere" in c.starts.values() for c in CELLS.values())

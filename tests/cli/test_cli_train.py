@@ -164,6 +164,17 @@ def test_dry_run_trains_and_writes_nothing(charlstm, config_file, corpus):
     assert "17 steps an epoch" in found.out
 
 
+def test_what_is_fixed_is_told_beside_what_learns(charlstm, config_file, corpus):
+    settings = ("--set", "model={cell: esn, hidden_size: 8}", "--set", "training.budget={steps: 1}")
+    vocabulary, hidden = corpus.vocabulary.size, 8
+    head, fixed = hidden * vocabulary + vocabulary, hidden * (vocabulary + hidden + 3)
+    found = charlstm("train", config_file, "--dry-run", *settings)
+    assert re.search(rf"all +{head:,}\b", found.out)
+    assert re.search(rf"fixed, beside them +{fixed:,}\b", found.out)
+    assert not re.search(r"recurrent +\d", found.out)
+    assert f"{head:,} parameters that learn, {fixed:,} fixed, cpu" in charlstm("train", config_file, *settings).out
+
+
 def test_control_characters_in_a_sample_do_not_reach_the_log(charlstm, on_terminal, config_file):
     source = Path("control.txt")
     source.write_bytes(b"\x1b[31m\rred\x07\x9b" * 80)

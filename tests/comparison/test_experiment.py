@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from charlstm.cells import CELLS
 from charlstm.comparison.experiment import Experiment, match_parameters, parameter_count
 from charlstm.config import CompareConfig, ModelConfig
 from charlstm.errors import UserError
@@ -31,12 +32,21 @@ def make(corpus_file, tmp_path):
     return experiment
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "peephole", "coupled"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 @pytest.mark.parametrize("options", [{}, {"num_layers": 3}, {"front_end": "embedding", "embedding_size": 7}], ids=str)
 def test_parameter_count_is_that_of_a_real_model(cell, options):
-    config = ModelConfig(cell=cell, hidden_size=13, **options)
-    real = sum(p.numel() for p in LanguageModel(config, 29).parameters())
+    options = {} if cell.reservoir and "front_end" in options else options
+    config = ModelConfig(cell=cell.base, hidden_size=13, **cell.options, **options)
+    real = sum(p.numel() for p in LanguageModel(config, 29).parameters() if p.requires_grad)
     assert parameter_count(config, 29) == real
+
+
+def test_only_the_readout_of_a_reservoir_counts_and_it_is_matched_by_that():
+    reservoir = ModelConfig(cell="esn", hidden_size=50, num_layers=2)
+    assert parameter_count(reservoir, 29) == 29 * 50 + 29
+    goal = parameter_count(ModelConfig(cell="rnn", hidden_size=40), 29)
+    width = match_parameters(reservoir, 29, goal).hidden_size
+    assert abs(29 * (width + 1) - goal) <= 29 / 2
 
 
 @pytest.mark.parametrize("goal", [1, 500, 12_345, 1_000_000])

@@ -299,7 +299,8 @@ def model_of(cell: Cell, layers: int, hidden: int, vocabulary: int = 11, **optio
     model = LanguageModel(ModelConfig.model_validate(form), vocabulary)
     with torch.no_grad():
         for p in model.parameters():
-            p.mul_(1.5)
+            if p.requires_grad:  # a reservoir of a larger radius is chaotic: rounding grows along the text
+                p.mul_(1.5)
     return model.eval()
 
 
@@ -322,7 +323,10 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35
 @cells
 @torch.no_grad()
 def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, layers, hidden, batch, options):
-    model = model_of(cell, layers, hidden, embedding_size=5, **options)
+    if cell.reservoir and "front_end" in options:
+        pytest.skip("a reservoir reads one-hot characters")
+    embedded = {} if cell.reservoir else {"embedding_size": 5}
+    model = model_of(cell, layers, hidden, **embedded, **options)
     generator = torch.Generator().manual_seed(1)
     read = torch.randint(12, (4, batch), generator=generator)
     chances = torch.rand(15, batch, dtype=torch.float64, generator=generator)

@@ -180,3 +180,22 @@ def test_an_empty_text_is_refused() -> None:
         Streams(distinct(0), V, 4, 10)
     with pytest.raises(ValueError, match="at least 1"):
         Streams(distinct(9), V, 0, 10)
+
+
+@given(shapes, st.integers(0, 15))
+@example((64 * 3 + 1, 3, 64, False), 63)
+@example((2, 1, 12, True), 11)
+def test_a_washout_takes_the_first_targets_of_every_stream_and_never_a_whole_batch(
+    shape: tuple[int, int, int, bool], washout: int
+) -> None:
+    n, batch_size, length, reverse = shape
+    plain = Streams(distinct(n), V, batch_size, length, reverse)
+    washed = Streams(distinct(n), V, batch_size, length, reverse, washout)
+    for _ in range(2):
+        for place, (all_, some) in enumerate(zip(epoch_of(plain), epoch_of(washed), strict=True)):
+            assert torch.equal(some.previous, all_.previous)
+            assert torch.equal(some.following, all_.following)
+            left_out = min(washout, len(all_.targets) - 1, length - 1) if place == 0 else 0
+            assert (some.targets[:left_out] == IGNORE).all()
+            assert torch.equal(some.targets[left_out:], all_.targets[left_out:])
+            assert some.count == int((some.targets != IGNORE).sum()) > 0

@@ -7,6 +7,7 @@ import itertools
 import random
 import shutil
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from test_training_resume import assert_same, remains
 
 from charlstm.cells import CELLS
 from charlstm.config import ModelConfig
+from charlstm.config.schema import Ablation
 from charlstm.errors import UserError
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import load_corpus
@@ -27,9 +29,12 @@ STEPS = 2 * EPOCH
 EVALUATE_EVERY = 6
 
 CELL_OPTIONS = {
-    **{name: {"cell": name} for name in ("rnn", "lstm", "gru", "peephole", "coupled")},
+    **{name: {"cell": name} for name in ("rnn", "lstm", "gru", "peephole", "coupled", "leaky")},
     "irnn": {"cell": "rnn", "nonlinearity": "relu"},
-    "gru reset before": {"cell": "gru", "reset_after": False},
+    "gru reset before": {"cell": "gru", "reset_after": False, "forget_bias": "chrono"},
+    "leaky fixed": {"cell": "leaky", "learn_leak": False},
+    "esn": {"cell": "esn", "front_end": "one_hot", "washout": 5},
+    **{f"lstm no {part}": {"cell": "lstm", "without": part} for part in get_args(Ablation)},
 }
 OPTIMIZERS = {
     "adamw": {"optimizer": "adamw", "weight_decay": 1e-2},
@@ -90,7 +95,7 @@ def test_every_cell_and_executor_is_among_the_cases():
     found = {cell_of(ModelConfig(**options)).name for options in CELL_OPTIONS.values()}
     assert found == {cell.name for cell in CELLS.values()}
     met = {(case["cell"], case["executor"]) for case in CASES}
-    assert len(met) == 7 * 4 - 3
+    assert len(met) == 15 * 4 - 11
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +165,12 @@ def stops_for(chance: random.Random) -> list[tuple[str, int]]:
 def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch, number):
     case, chance = CASES[number], random.Random(number)
     model = {
-        **CELL_OPTIONS[case["cell"]],
         "executor": case["executor"],
         "direction": case["direction"],
         "num_layers": 2,
         "front_end": chance.choice(["one_hot", "embedding", "convolution"]),
         "residual": chance.choice([False, True]),
+        **CELL_OPTIONS[case["cell"]],
     }
     if case["dropout"] != "none":
         model |= {"dropout": 0.3, "dropout_kind": case["dropout"]}

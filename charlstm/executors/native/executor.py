@@ -6,8 +6,7 @@ products in bfloat16, states and sums stay in float32; y and what is kept for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,25 +14,23 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, is_ids, product_dtype
-from charlstm.executors.buffers import columns, joined_bias
-from charlstm.executors.graph import trace
+from charlstm.executors.base import State, Weights, is_ids, learning, product_dtype
+from charlstm.executors.buffers import joined_bias
 from charlstm.executors.native.build import PRODUCT_TYPES, kernels
+from charlstm.executors.native.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
 from charlstm.executors.native.loops import backward_loop, forward_loop, operand_states, read_states
 from charlstm.executors.native.memory import (
     PANEL,
     call,
     checked,
     fit,
-    gather,
     input_table,
     pack,
     padded_units,
     spread,
-    sum_by_id,
 )
 from charlstm.executors.native.sharing import shared
-from charlstm.executors.schedule import runs, separate_gates
+from charlstm.executors.schedule import separate_gates
 
 
 class Native:
@@ -60,8 +57,7 @@ class Native:
         dtype = product_dtype(weights.weight_hh)
         fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
         own = [weights.parameters[name] for name in cell.parameters]
-        leaves = (t for t in (x, *fixed, *own, *state) if t is not None)
-        training = torch.is_grad_enabled() and any(t.requires_grad for t in leaves)
+        training = learning(weights, x, state)
         apply: Callable[..., Any] = _Run.apply
         with torch.autocast("cpu", enabled=False):
             y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
@@ -123,9 +119,10 @@ class _Run(torch.autograd.Function):
         with shared((cell, dtype, "forward", batch, padded), batch, padded // PANEL, steps) as way:
             call(cell, dtype, "forward", loop, {**buffers, **way._asdict()})
         ctx.cell, ctx.dtype, ctx.names = cell, dtype, (tuple(exact), tuple(low), tuple(values))
-        ctx.save_for_backward(
-            x, weight_ih, weight_hh, *parameters.values(), *exact.values(), *low.values(), *values.values()
-        )
+        if training:
+            ctx.save_for_backward(
+                x, weight_ih, weight_hh, *parameters.values(), *exact.values(), *low.values(), *values.values()
+            )
         last = (
             stack[steps if training and s in read_states(cell) else steps & 1, :, :units].clone()
             for s, stack in exact.items()
@@ -179,51 +176,18 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     with shared((cell, dtype, "backward", batch, padded), batch, padded // PANEL, steps) as way:
         call(cell, dtype, "backward", backward_loop(cell), {**buffers, **way._asdict()})
 
-    d_weight_ih, d_bias = _input_gradients(cell, x, d, weight_ih)
-    d_weight_hh, d_bias_hh = _recurrent_gradients(cell, weight_hh, low | values, d, e, d_bias)
-    d_x = None
-    if ctx.needs_input_grad[3]:
-        d_x = (d @ spread(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype)
-    d_parameters = (part.sum(1)[:, :units].reshape(-1) for part in z.values())
+    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = ctx.needs_input_grad[3:]
+    d_weight_ih, d_bias = input_gradients(cell, x, d, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
+    d_weight_hh = recurrent_gradient(cell, weight_hh, low | values, d, e) if needs_hh else None
+    d_bias_hh = recurrent_bias_gradient(cell, e, d_bias) if d_bias is not None and needs_bias_hh else None
+    d_x = (d @ spread(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype) if needs_x else None
+    d_parameters = (
+        part.sum(1)[:, :units].reshape(-1) if needed else None
+        for part, needed in zip(z.values(), needs_own, strict=False)
+    )
     d_first = (pair[0, :, :units] for pair in g.values())
-    biases = (b if needed else None for b, needed in zip((d_bias, d_bias_hh), ctx.needs_input_grad[6:8], strict=True))
-    return (None, None, None, d_x, d_weight_ih, d_weight_hh, *biases, *d_parameters, *d_first)
-
-
-def _recurrent_gradients(
-    cell: Cell, weight_hh: Tensor, operands: Mapping[str, Tensor], d: Tensor, e: Tensor, d_bias: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients of U, [GH, H], and of its bias, from those of the gates, d [TB, G Hp] and e [TB, n Hp].
-
-    operands: what products read, [T or more, B, Hp] each. d_bias: sums of d, [GH].
-    """
-    gates, separate, units = len(cell.gates), separate_gates(cell), weight_hh.shape[1]
-    padded = padded_units(units)
-    separate_sums = gather(sum_by_id(cell, e, None, 1)[0], len(separate), units) if separate else d_bias
-    everywhere = sum(len(run) for run, _ in _operands(cell)) == gates
-    d_weight_hh = torch.empty_like(weight_hh) if everywhere else torch.zeros_like(weight_hh)
-    d_bias_hh = torch.zeros_like(d_bias)
-    for run, operand in _operands(cell):
-        letters, whole, sums = (separate, e, separate_sums) if run[0] in separate else (cell.gates, d, d_bias)
-        start = letters.index(run)
-        rows = columns(cell.gates, run, units)
-        read = operands[operand].view(-1, padded)[: len(d)]
-        product = whole[:, start * padded : (start + len(run)) * padded].t() @ read
-        d_weight_hh[rows] = gather(product, len(run), units)[:, :units]
-        d_bias_hh[rows] = sums[columns(letters, run, units)]
-    return d_weight_hh, d_bias_hh
-
-
-@cache
-def _operands(cell: Cell) -> list[tuple[str, str]]:
-    """For each run of neighbouring gates with the same operand: the run and where the operand's values are."""
-    values = forward_loop(cell).values
-    groups: dict[tuple[str, str], str] = {}
-    for n in trace(cell).products():
-        operand = n.args[0]
-        key = n.op, str(operand.label) if operand.op == "state" else values[operand]
-        groups[key] = groups.get(key, "") + n.label
-    return [(run, name) for (_, name), letters in groups.items() for run in runs(cell.gates, letters)]
+    d_bias_ih = d_bias if needs_bias_ih else None
+    return (None, None, None, d_x, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_parameters, *d_first)
 
 
 def _input_rows(x: Tensor, weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
@@ -232,15 +196,3 @@ def _input_rows(x: Tensor, weight_ih: Tensor, gates: int, dtype: torch.dtype) ->
         return input_table(weight_ih, gates, dtype)
     weight = spread(weight_ih.to(dtype), gates)
     return (x.to(dtype).flatten(0, 1) @ weight.t()).view(*x.shape[:2], -1)
-
-
-def _input_gradients(cell: Cell, x: Tensor, d: Tensor, weight_ih: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of W, [GH, I], and of its bias, [GH], from those of all input sides, d [TB, G Hp]."""
-    gates, size = len(cell.gates), weight_ih.shape[1]
-    units = weight_ih.shape[0] // gates
-    if is_ids(x):
-        table = sum_by_id(cell, d, checked(x, size), size + 1)
-        return gather(table[:size].t(), gates, units), gather(table.sum(0), gates, units)
-    product = d.t() @ x.reshape(-1, size).to(d.dtype)
-    bias = sum_by_id(cell, d, None, 1)[0]
-    return gather(product, gates, units).to(weight_ih.dtype), gather(bias, gates, units)

@@ -1,0 +1,50 @@
+"""Training moves what learns and not a bit of what is fixed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+OPTIMIZERS = [
+    {"optimizer": "adamw", "weight_decay": 0.3},
+    {"optimizer": "sgd", "weight_decay": 0.1, "learning_rate": 0.1},
+    {"optimizer": "rmsprop", "weight_decay": 0.1, "momentum": 0.0},
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o["optimizer"])
+@pytest.mark.parametrize("executor", ["auto", "sequence", "reference"])
+@pytest.mark.parametrize("model", [{"cell": "esn", "num_layers": 2}, {"cell": "leaky", "learn_leak": False}], ids=str)
+def test_what_is_fixed_is_the_same_after_training_and_the_rest_has_moved(
+    make_config, make_trainer, model, executor, optimizer
+):
+    trainer = make_trainer(make_config({**model, "executor": executor, "direction": "bidirectional"}, **optimizer))
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    assert list(trainer.run())[-1].why == "budget"
+    fixed = {name for name, p in trainer.model.named_parameters() if not p.requires_grad}
+    assert {name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])} == fixed
+    assert all(name.startswith("recurrent") for name in fixed)
+    count = sum(p.numel() for name, p in before.items() if name not in fixed)
+    assert trainer.facts()["parameters"] == count
+    assert trainer.model.fixed_count() == sum(before[name].numel() for name in fixed) > 0
+
+
+def test_a_reservoir_learns_something(make_config, make_trainer):
+    model = {"cell": "esn", "hidden_size": 60, "washout": 10}
+    events = list(make_trainer(make_config(model, budget={"steps": 60}, evaluate_every=20, learning_rate=3e-2)).run())
+    nats = [event.nats for event in events if hasattr(event, "improved")]
+    assert nats[-1] < 0.9 * nats[0]
+    assert nats[-1] < 2.2
+
+
+def test_a_leaking_rate_is_learnt(make_config, make_trainer):
+    trainer = make_trainer(make_config({"cell": "leaky"}))
+    before = trainer.model.recurrent.leak_logit_l0.detach().clone()
+    list(trainer.run())
+    assert (trainer.model.recurrent.leak_logit_l0 != before).all()
+
+
+def test_the_washout_leaves_the_first_losses_out(make_config, make_trainer):
+    trainer = make_trainer(make_config({"cell": "esn", "washout": 15}, batch_size=4, sequence_length=20))
+    first, second = (trainer.streams.next_batch() for _ in range(2))
+    assert (first.count, second.count) == (4 * 5, 4 * 20)
