@@ -38,8 +38,8 @@ def _first_weights(model: LanguageModel) -> Weights:
     """The weights of the first layer for one-hot vectors."""
     if model.bidirectional:
         raise UserError(
-            "a bidirectional model sees both sides of a character and cannot write on; "
-            "train with direction: forward (or backward) to sample"
+            "a bidirectional model sees both sides of a character and cannot write on, but fills gaps: --infill; "
+            "train with direction: forward (or backward) to go on from a text"
         )
     weights = model.recurrent.weights()
     everything = torch.arange(model.vocabulary_size, device=weights.weight_hh.device)
