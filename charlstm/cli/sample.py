@@ -35,7 +35,7 @@ def sample(
     ] = "_",
     sweeps: Annotated[
         int | None,
-        typer.Option(min=1, help="How often every open place is drawn anew; more: slower, better.", show_default="20"),
+        typer.Option(min=1, help="How often every open place is drawn anew; more: slower, better.", show_default="40"),
     ] = None,
     length: Annotated[int, typer.Option(min=0, help="Characters to write.")] = 400,
     temperature: Annotated[

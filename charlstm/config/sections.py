@@ -233,7 +233,7 @@ class TrainingConfig(Section):
         200,
         ge=0,
         description="Characters of text that the model writes at each evaluation, to look at; 0: none. A bidirectional "
-        "model shows so much of the validation split instead, with 8 characters in its middle filled anew, in brackets.",
+        "model shows as much of the validation split instead, 8 characters in its middle filled anew in brackets.",
     )
     early_stopping: int | None = Field(
         None,

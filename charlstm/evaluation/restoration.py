@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.generation.infilling import cooling
 from charlstm.generation.sampler import Chances, Sampling, choose
 from charlstm.model import LanguageModel
 from charlstm.model.evaluating import evaluating
@@ -62,10 +60,11 @@ def restore(
 
     A bidirectional model reads 256 characters on either side of a gap, a forward one those before it, a backward one
     those behind it. The guess at a place is the mode of its distribution given that context, which is estimated as the
-    mean of p(x_k | the rest of the gap, context) over what the model itself draws for the rest (Rao-Blackwell):
-    by Gibbs sampling, as in :func:`charlstm.generation.infill`, over the second half of 30 sweeps a character of the gap
-    (240 at most) of 16 chains, or over 128 continuations. The gaps are spread over the text, at places that depend on its length, the length of the gaps,
-    their number and the seed only: two models with the same text have the same gaps. No other random state is touched.
+    mean of p(x_k | the rest of the gap, context) over what the model itself draws for the rest (Rao-Blackwell): by
+    Gibbs sampling, as in :func:`charlstm.generation.infill`, over the second half of 30 sweeps a character of the gap
+    (240 at most) of 16 chains, or over 128 continuations. The gaps are spread over the text, at places that depend on
+    its length, the length of the gaps, their number and the seed only: two models with the same text have the same
+    gaps. No other random state is touched.
 
     ``between`` is called now and then; what it raises breaks the measurement off. Raises UserError if the text is too
     short for so many gaps, and for values out of range.
@@ -140,17 +139,18 @@ def _by_gibbs(model: LanguageModel, text: Tensor, length: int, chances: Chances,
     chains = OpenPlaces(model, text, range(CONTEXT, CONTEXT + length), CHAINS)
     sums = text.new_zeros(length, text.shape[1], model.vocabulary_size, dtype=torch.float32)
 
-    def draw(at: Sampling, counts: bool, k: int, logits: Tensor) -> Tensor:
+    def draw(k: int, logits: Tensor) -> Tensor:
         if counts:
             sums[k] += _over_copies(logits, CHAINS)
-        return choose(logits, at, chances.take(1)[0])
+        return choose(logits, Sampling(), chances.take(1)[0])
 
     if length == 1:
         return chains.logits(0).softmax(-1)[None, ::CHAINS]
     sweeps = min(SWEEPS * length, MOST_SWEEPS)
-    for number, temperature in enumerate(cooling(1.0, sweeps)):
+    for number in range(sweeps):
         between()
-        chains.sweep(partial(draw, Sampling(temperature), number >= sweeps // 2))
+        counts = number >= sweeps // 2
+        chains.sweep(draw)
     return sums
 
 
