@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.sample import one_of
+from charlstm.cli.sample import given_of, one_of
+
+if TYPE_CHECKING:
+    from charlstm.evaluation.restoration import Ids
+    from charlstm.training.loaded import LoadedRun
 
 
 def evaluate(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")],
     text: Annotated[Path | None, typer.Option(help="Score this file instead of a split of the corpus.")] = None,
     split: Annotated[
@@ -21,30 +26,38 @@ def evaluate(
     ] = "error",
     checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run: best or last.")] = "best",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    restore: Annotated[
+        str,
+        typer.Option(
+            help="Instead of scoring: delete gaps of these lengths, such as 1,3,8, and print the share of the deleted "
+            "characters that the model restores.",
+            show_default=False,
+        ),
+    ] = "",
+    gaps: Annotated[int, typer.Option(min=1, help="With --restore: gaps of each length.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="With --restore: same seed and text, same gaps.")] = 1,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score a text or a split: every character once, with real context before it."""
+    """Score a text or a split: every character once, with real context before it. Or delete some and restore them."""
     import json
 
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.evaluation import score
-    from charlstm.files import open_regular
     from charlstm.training.loaded import load
 
     one_of("--split", split, "train", "validation", "test")
     one_of("--unknown", unknown, "error", "skip")
     loaded = load(run, one_of("--checkpoint", checkpoint, "best", "last"), device)
-    if text is None:
-        result, what = score(loaded.model, loaded.corpus().split(split)), f"{split} split"
-    else:
-        try:
-            with open_regular(text) as file:
-                raw = file.readall()
-            content = raw.decode(loaded.config.corpus.encoding) if loaded.vocabulary.kind == "characters" else raw
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{text}: cannot read it: {error}") from error
-        result, what = loaded.score(content, "skip" if unknown == "skip" else "error"), str(text)
+    lengths = _lengths(restore)
+    if not lengths and (without := given_of(context, "gaps", "seed")):
+        raise UserError(f"{without[0]} has no effect without --restore")
+    ids = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
+    what = f"{split} split" if text is None else str(text)
+    if lengths:
+        _restore(loaded, ids, what, lengths, gaps, seed, json_)
+        return
+    result = score(loaded.model, ids)
     unit = loaded.vocabulary.unit
     if json_:
         record = {
@@ -63,3 +76,54 @@ def evaluate(
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")
     console.out(f"perplexity per {unit}  {result.perplexity:.3f}")
+
+
+def _lengths(listed: str) -> list[int]:
+    """The lengths of gaps, ascending: 1, 3 and 8 of ``1,3,8``."""
+    parts = [part.strip() for part in listed.split(",")] if listed else []
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"{listed!r} is no list of lengths such as 1,3,8", param_hint="--restore")
+    return sorted({int(part) for part in parts})
+
+
+def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids:
+    """The ids of a file. Raises UserError if it cannot be read, or holds no text."""
+    from charlstm.errors import UserError
+    from charlstm.files import open_regular
+
+    try:
+        with open_regular(path) as file:
+            raw = file.readall()
+        content = raw.decode(loaded.config.corpus.encoding) if loaded.vocabulary.kind == "characters" else raw
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read it: {error}") from error
+    return loaded.ids(content, "skip" if unknown == "skip" else "error")
+
+
+def _restore(loaded: LoadedRun, ids: Ids, what: str, lengths: list[int], gaps: int, seed: int, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from charlstm import console
+    from charlstm.evaluation import restore
+
+    sides = {"bidirectional": "both sides", "forward": "what stands before", "backward": "what stands behind"}
+    seen, found = sides[loaded.model.direction], list(restore(loaded.model, ids, lengths, gaps, seed))
+    if as_json:
+        record = {"text": what, "seed": seed, "seen": seen, "restoration": [asdict(r) for r in found]}
+        console.out(json.dumps(record))
+        return
+    greedy = not loaded.model.bidirectional
+    console.out(f"{what}: {loaded.vocabulary.unit}s restored from {seen}, {gaps:,} gaps of each length, seed {seed}")
+    header = ["gap", "restored", "95% interval", *(["one by one"] if greedy else []), "most frequent"]
+    rows = [
+        [
+            str(r.length),
+            f"{r.restored:.1%}",
+            f"{r.low:.1%} to {r.high:.1%}",
+            *([] if r.greedy is None else [f"{r.greedy:.1%}"]),
+            f"{r.most_frequent:.1%}",
+        ]
+        for r in found
+    ]
+    console.table([header, *rows])

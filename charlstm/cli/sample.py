@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from charlstm.generation import Sampling
+    from charlstm.generation import Infilled, Sample, Sampling
     from charlstm.training.loaded import LoadedRun
 
 
 def sample(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")],
     prime: Annotated[
         str, typer.Option(help="Text to go on from; @FILE reads it from a file, - from standard input.")
     ] = "",
+    suffix: Annotated[
+        str, typer.Option(help="For a backward model: text to write the beginning of; @FILE and - as for --prime.")
+    ] = "",
+    infill: Annotated[
+        str | None,
+        typer.Option(
+            help="For a bidirectional model: text with gaps to fill from both sides, such as 'To be, ___ not to be'; "
+            "@FILE and - as for --prime."
+        ),
+    ] = None,
+    gap: Annotated[
+        str, typer.Option(help="Stands for one character to fill in, even if the model knows it as a character.")
+    ] = "_",
+    sweeps: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often every open place is drawn anew; more: slower, better.", show_default="40"),
+    ] = None,
     length: Annotated[int, typer.Option(min=0, help="Characters to write.")] = 400,
     temperature: Annotated[
         float, typer.Option(help="Below 1: safer, above 1: wilder; 0: always the most probable.")
@@ -35,7 +54,7 @@ def sample(
     num_samples: Annotated[int, typer.Option(min=1, help="Number of texts, written side by side.")] = 1,
     until: Annotated[str, typer.Option(help="End a text early, after it has written this.")] = "",
     unknown: Annotated[
-        str, typer.Option(help="Characters of the prime that the model has never seen: error or skip.")
+        str, typer.Option(help="Characters of the given text that the model has never seen: error or skip.")
     ] = "error",
     stream: Annotated[
         bool | None,
@@ -52,24 +71,33 @@ def sample(
 ) -> None:
     """Write text with a trained model.
 
-    The text goes to standard output, all else to standard error. A backward model writes what comes before --prime.
+    The text goes to standard output, all else to standard error. A forward model goes on from --prime, a backward one
+    writes what comes before --suffix, a bidirectional one fills the gaps of --infill.
     """
-    import json
     import random
 
     import torch
 
     from charlstm import console
     from charlstm.generation import Sampling
+    from charlstm.generation import infill as fill
+    from charlstm.generation.infilling import SWEEPS
     from charlstm.training.loaded import load
 
     loaded = load(run, one_of("--checkpoint", checkpoint, "best", "last"), device)
+    _check(context, loaded.model.direction)
     mode: Literal["error", "skip"] = "skip" if one_of("--unknown", unknown, "error", "skip") == "skip" else "error"
     sampling = Sampling(temperature, top_k, top_p, min_p)
-    text = _read(prime, raw=loaded.vocabulary.kind == "bytes")
+    raw = loaded.vocabulary.kind == "bytes"
     number = random.randrange(2**31) if seed is None else seed
     if seed is None:
         console.note(f"seed {number}")
+    if infill is not None:
+        text, often = _read("--infill", infill, raw), SWEEPS if sweeps is None else sweeps
+        filled = fill(loaded.model, loaded.vocabulary, text, gap, sampling, number, num_samples, often, mode)
+        _print(number, [(f.text, _filled(f)) for f in filled], json_)
+        return
+    text = _read("--suffix", suffix, raw) if suffix else _read("--prime", prime, raw)
     live = console.is_terminal() if stream is None else stream
     low = one_of("--precision", precision, "float32", "bfloat16") == "bfloat16"
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=low):
@@ -88,22 +116,7 @@ def sample(
             until=until,
             unknown=mode,
         )
-    if json_:
-        records = [
-            {
-                "text": s.whole,
-                "prime": s.prime,
-                "written": s.text,
-                "log_probabilities_nats": s.log_probabilities,
-            }
-            for s in samples
-        ]
-        console.out(json.dumps({"seed": number, "samples": records}, ensure_ascii=False))
-        return
-    for place, s in enumerate(samples):
-        if num_samples > 1:
-            console.note(f"--- {place + 1} of {num_samples}")
-        console.out(console.shown(s.whole))
+    _print(number, [(s.whole, _written(s)) for s in samples], json_)
 
 
 def one_of(option: str, value: str, *allowed: str) -> str:
@@ -113,17 +126,74 @@ def one_of(option: str, value: str, *allowed: str) -> str:
     return value
 
 
-def _read(prime: str, raw: bool) -> str:
-    """The prime itself, or what it points to, line ends as they are; ``raw`` bytes that are no UTF-8 are kept."""
+def given_of(context: typer.Context, *names: str) -> list[str]:
+    """Those of the parameters that were given on the command line, as options."""
+    found = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    return ["--" + name.replace("_", "-") for name in found]
+
+
+def _check(context: typer.Context, direction: str) -> None:
+    """Raises UserError for an option that has no effect with this model, or with the others."""
     from charlstm.errors import UserError
 
-    if prime != "-" and not prime.startswith("@"):
-        return prime
+    if given_of(context, "infill"):
+        if without := given_of(context, "prime", "suffix", "length", "until", "stream", "precision"):
+            raise UserError(f"{without[0]} has no effect with --infill, which fills gaps and writes nothing else")
+        return
+    if without := given_of(context, "gap", "sweeps"):
+        raise UserError(f"{without[0]} has no effect without --infill")
+    if direction == "forward" and given_of(context, "suffix"):
+        raise UserError("--suffix is for a model with direction: backward; this one reads forward: give it a --prime")
+    if direction == "backward" and given_of(context, "prime"):
+        raise UserError("this model has direction: backward and writes what comes before a text: give it as --suffix")
+
+
+def _read(option: str, given: str, raw: bool) -> str:
+    """The text itself, or what it points to, line ends as they are; ``raw`` bytes that are no UTF-8 are kept."""
+    from charlstm.errors import UserError
+
+    if given != "-" and not given.startswith("@"):
+        return given
     try:
-        content = sys.stdin.buffer.read() if prime == "-" else Path(prime[1:]).read_bytes()
+        content = sys.stdin.buffer.read() if given == "-" else Path(given[1:]).read_bytes()
         return content.decode("utf-8", "surrogateescape" if raw else "strict")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--prime {prime}: cannot read it: {error}") from error
+        raise UserError(f"{option} {given}: cannot read it: {error}") from error
+
+
+def _written(sample: Sample) -> dict[str, Any]:
+    return {
+        "suffix" if sample.backward else "prime": sample.prime,
+        "written": sample.text,
+        "log_probabilities_nats": sample.log_probabilities,
+    }
+
+
+def _filled(infilled: Infilled) -> dict[str, Any]:
+    return {
+        "gaps": [
+            {"place": gap.place, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
+            for gap in infilled.gaps
+        ],
+        "pseudo_nats_per_filled_character": infilled.pseudo_nats,
+        "pseudo_bits_per_filled_character": infilled.pseudo_bits,
+    }
+
+
+def _print(seed: int, texts: Sequence[tuple[str, dict[str, Any]]], as_json: bool) -> None:
+    """The texts, each with its record for JSON."""
+    import json
+
+    from charlstm import console
+
+    if as_json:
+        records = [{"text": text, **record} for text, record in texts]
+        console.out(json.dumps({"seed": seed, "samples": records}, ensure_ascii=False))
+        return
+    for place, (text, _) in enumerate(texts):
+        if len(texts) > 1:
+            console.note(f"--- {place + 1} of {len(texts)}")
+        console.out(console.shown(text))
 
 
 def _stream(

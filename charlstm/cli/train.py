@@ -156,9 +156,8 @@ def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str, leav
         console.out(f"trained to its end and saved; its report:  charlstm compare {directory.path}")
     else:
         console.out(f"report: {_write_report(directory)}")
-        following = ["evaluate"] if pseudo else ["sample", "evaluate"]
-        options = {"sample": " --length 400 --temperature 0.8"}
-        for command, start in zip(following, ("next:  ", "       "), strict=False):
+        options = {"sample": ' --infill "TEXT WITH ___"' if pseudo else " --length 400 --temperature 0.8"}
+        for command, start in (("sample", "next:  "), ("evaluate", "       ")):
             console.out(f"{start} charlstm {command} {directory.path}{options.get(command, '')}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
 from charlstm.config import Config
 from charlstm.errors import UserError
+from charlstm.generation.infilling import shown_infilling
 from charlstm.training.loaded import LoadedRun, load
 
 SAMPLE_LENGTH = 400
@@ -30,7 +31,6 @@ def read_run(path: Path, name: str) -> tuple[RunResult, LoadedRun]:
         "torch": run.header["versions"]["torch"],
     }
     causal = model.direction != "bidirectional"
-    sample = run.generate(length=SAMPLE_LENGTH, temperature=0.8)[0].whole if causal else ""
     seconds = trained[-1]["seconds"] if trained else 0.0
     result = RunResult(
         name=name,
@@ -45,11 +45,22 @@ def read_run(path: Path, name: str) -> tuple[RunResult, LoadedRun]:
         train=[(r["characters"], r["seconds"], r["nats"]) for r in trained],
         characters_per_second=trained[-1]["characters"] / seconds if seconds else 0.0,
         seconds=seconds,
-        sample=sample,
+        sample=_sample(run),
         finished=run.directory.finished,
         causal=causal,
     )
     return result, run
+
+
+def _sample(run: LoadedRun) -> str:
+    """Text that the model writes; of a bidirectional one, a piece of its held-out text with a gap filled."""
+    if not run.model.bidirectional:
+        return run.generate(length=SAMPLE_LENGTH, temperature=0.8)[0].whole
+    try:
+        text = run.corpus().split("validation")
+    except UserError:  # a report can do without, and its text may be gone
+        return ""
+    return shown_infilling(run.model, run.vocabulary, text[:SAMPLE_LENGTH], seed=1)
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:

@@ -200,6 +200,8 @@ def _samples(comparison: Comparison, colours: dict[str, int]) -> Section:
             note = f"seed {run.seed}" + ("" if run.finished else ", unfinished")
             samples.append(Sample(arm.name, run.sample, colours[arm.name], note))
     text = "One text from each arm, from the lowest seed they share. Control characters are made visible."
+    if not all(run.causal for arm in comparison.arms for run in arm.runs):
+        text += " A bidirectional model shows held-out text with the characters that it filled in, in brackets."
     return Section(title="Samples", paragraphs=[text], samples=samples)
 
 

@@ -232,7 +232,8 @@ class TrainingConfig(Section):
     sample_length: int = Field(
         200,
         ge=0,
-        description="Characters of text that the model writes at each evaluation, to look at; 0: none.",
+        description="Characters of text that the model writes at each evaluation, to look at; 0: none. A bidirectional "
+        "model shows as much of the validation split instead, 8 characters in its middle filled anew in brackets.",
     )
     early_stopping: int | None = Field(
         None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from charlstm.executors import State
 from charlstm.model import LanguageModel
+from charlstm.model.evaluating import evaluating
 from charlstm.model.head_loss import target_nats
 from charlstm.units import bits
 
@@ -67,7 +67,7 @@ def nats_per_character(
         raise ValueError("there is no character to score")
     reverse = model.direction == "backward"
     pieces = _Pieces(model, ids[::-1] if reverse else ids)
-    with _evaluating(model), torch.autocast(pieces.device.type, enabled=False):
+    with evaluating(model), torch.autocast(pieces.device.type, enabled=False):
         after = pieces.states_after(between) if model.bidirectional else {}
         nats = np.empty(len(ids), np.float32)
         state = pieces.warm_up()
@@ -130,13 +130,3 @@ class _Pieces:
             found[end] = state
             state = self.model.read_backward(self.at(begin + 1, end + 1), state)[1]
         return found
-
-
-@contextmanager
-def _evaluating(model: LanguageModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

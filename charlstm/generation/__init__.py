@@ -1,5 +1,6 @@
 """Writing text with a trained model."""
 
+from charlstm.generation.infilling import Infilled, infill
 from charlstm.generation.sampler import Sample, Sampling, generate
 
-__all__ = ["Sample", "Sampling", "generate"]
+__all__ = ["Infilled", "Sample", "Sampling", "generate", "infill"]

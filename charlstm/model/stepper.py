@@ -55,8 +55,8 @@ def _weights(model: LanguageModel) -> list[Weights]:
     """The weights of all layers; those of the first are for one-hot vectors, unless it reads a convolution."""
     if model.bidirectional:
         raise UserError(
-            "a bidirectional model sees both sides of a character and cannot write on; "
-            "train with direction: forward (or backward) to sample"
+            "a bidirectional model sees both sides of a character and cannot write on, but fills gaps: --infill; "
+            "train with direction: forward (or backward) to go on from a text"
         )
     first, *above = (model.recurrent.weights(f"_l{layer}") for layer in range(model.recurrent.num_layers))
     if not isinstance(model.front_end, Convolution):

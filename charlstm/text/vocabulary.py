@@ -70,23 +70,29 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def encode(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64]:
+    def encode(self, text: str | bytes, unknown: Unknown = "error", gap: str = "") -> npt.NDArray[np.int64]:
         """Ids ``[N]`` of a text.
 
         A byte vocabulary takes a ``str`` as its UTF-8 bytes; a vocabulary of characters takes ``bytes`` as
-        UTF-8. ``unknown="skip"`` leaves out what the vocabulary does not have.
+        UTF-8. ``unknown="skip"`` leaves out what the vocabulary does not have. The symbol ``gap`` becomes the id V, "no
+        character", whether the vocabulary has it or not.
 
         Raises:
-            UserError: a symbol is not in the vocabulary (each distinct one listed with its first place), or
-                bytes given to a vocabulary of characters are not UTF-8.
+            UserError: a symbol is not in the vocabulary (each distinct one listed with its first place),
+                bytes given to a vocabulary of characters are not UTF-8, or ``gap`` is not a single symbol.
         """
         content: str | bytes
         if self.kind == "bytes":
             content = _bytes_of(text) if isinstance(text, str) else text
-            ids = self.ids_of_codes(np.frombuffer(content, np.uint8))
+            codes: Codes = np.frombuffer(content, np.uint8)
         else:
             content = characters = _text_of(text) if isinstance(text, bytes) else text
-            ids = self.ids_of_codes(codes_of_text(characters))
+            codes = codes_of_text(characters)
+        ids = self.ids_of_codes(codes)
+        if gap:
+            if len(gap) != 1 or (self.kind == "bytes" and not gap.isascii()):
+                raise UserError(f"the sign of a gap must be a single {self.unit}, found {gap!r}")
+            ids[codes == ord(gap)] = self.size
         missing = np.flatnonzero(ids < 0)
         if missing.size and unknown == "error":
             raise UserError(self._unknown_message(content, missing))

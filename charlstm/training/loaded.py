@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
-from charlstm.generation import Sample, Sampling, generate
+from charlstm.generation import Infilled, Sample, Sampling, generate, infill
+from charlstm.generation.infilling import SWEEPS
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.vocabulary import Unknown, Vocabulary
@@ -56,15 +59,37 @@ class LoadedRun:
         sampling = Sampling(temperature, top_k, top_p, min_p)
         return generate(self.model, self.vocabulary, prime, length, sampling, seed, num_samples, until, unknown)
 
+    def infill(
+        self,
+        text: str,
+        *,
+        gap: str = "_",
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 1,
+        num_samples: int = 1,
+        sweeps: int = SWEEPS,
+        unknown: Unknown = "error",
+    ) -> list[Infilled]:
+        """The text with its gaps filled by a bidirectional model; see :func:`charlstm.generation.infill`."""
+        sampling = Sampling(temperature, top_k, top_p, min_p)
+        return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
+
     def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
         """Mean nats per character of a text.
 
         Raises UserError for characters that the model has never seen, or no text.
         """
+        return score(self.model, self.ids(text, unknown))
+
+    def ids(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64]:
+        """The ids of a text to score, [N]; raises as :meth:`score` does."""
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) == 0:
             raise UserError("there is no text to score")
-        return score(self.model, ids)
+        return ids
 
     def corpus(self) -> Corpus:
         """The corpus that it was trained on. Raises UserError if it has changed since."""

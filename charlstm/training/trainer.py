@@ -17,6 +17,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.executors import State
 from charlstm.generation import Sampling, generate
+from charlstm.generation.infilling import shown_infilling
 from charlstm.model import LanguageModel
 from charlstm.model.head_loss import mean_nats
 from charlstm.model.language_model import cell_of
@@ -274,12 +275,13 @@ class Trainer:
 
     def _sample(self) -> str:
         length = self.config.training.sample_length
-        if length == 0 or self.model.bidirectional:
+        if length == 0:
             return ""
-        seed = self.config.training.seed + self.counters.step
+        seed, vocabulary = self.config.training.seed + self.counters.step, self.corpus.vocabulary
+        if self.model.bidirectional:
+            return shown_infilling(self.model, vocabulary, self._validation[:length], seed, self._between)
         sampling = Sampling(temperature=0.8)
-        found = generate(self.model, self.corpus.vocabulary, "", length, sampling, seed, between=self._between)
-        return found[0].whole
+        return generate(self.model, vocabulary, "", length, sampling, seed, between=self._between)[0].whole
 
     def _bad(self, nats: float) -> bool:
         """Not finite, or so much worse than a guess (ln V) that the weights cannot be any good.

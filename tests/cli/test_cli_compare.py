@@ -174,3 +174,20 @@ def test_overwrite_trains_all_arms_anew(charlstm, compare_file, trained):
     assert charlstm("compare", compare_file, *quick, "--overwrite").code == 0
     assert trained == ["rnn-seed1", "lstm-seed1"]
     assert experiment_module.WITHIN == 0.01
+
+
+def test_the_sample_of_a_bidirectional_run_is_a_filled_gap(charlstm, make_config, make_trainer, tmp_path, text):
+    source = tmp_path / "source"
+    source.write_text(text)
+    config = make_config({"direction": "bidirectional"}, {"source": str(source)}, budget={"steps": 1})
+    list(make_trainer(config, tmp_path / "both").run())
+    report = tmp_path / "both" / "report" / "report.json"
+    assert charlstm("compare", tmp_path / "both").code == 0
+    (run,) = json.loads(report.read_text())["arms"][0]["runs"]
+    before, behind = run["sample"].split("[")[0], run["sample"].split("]")[1]
+    assert text[-150:].startswith(before)
+    assert text[-150:].endswith(behind)
+    assert len(before) + len(behind) == 142
+    source.unlink()
+    assert charlstm("compare", tmp_path / "both").code == 0
+    assert json.loads(report.read_text())["arms"][0]["runs"][0]["sample"] == ""

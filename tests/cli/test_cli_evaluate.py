@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 import charlstm as package
+from charlstm.evaluation import restore
 from charlstm.text.corpus import load_corpus
 
 
@@ -117,3 +120,68 @@ def test_a_run_finds_its_text_from_another_folder(charlstm, corpus_file, tmp_pat
     assert charlstm("train", "c.yaml").code == 0
     monkeypatch.chdir(tmp_path)
     assert charlstm("evaluate", "here/runs/c").code == 0
+
+
+@pytest.fixture
+def longer_run(make_config, make_trainer, tmp_path, text):
+    """By direction, a run with a validation split of 1,200 characters."""
+
+    def train(direction: str) -> Path:
+        source = tmp_path / "source"
+        source.write_text(text * 2)
+        corpus = {"source": str(source), "validation_fraction": 0.4}
+        config = make_config({"direction": direction}, corpus, budget={"steps": 2}, sample_length=0)
+        trainer = make_trainer(config, tmp_path / direction, load_corpus(str(source), validation_fraction=0.4))
+        list(trainer.run())
+        return trainer.directory.path
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("direction", "seen"),
+    [("forward", "what stands before"), ("backward", "what stands behind"), ("bidirectional", "both sides")],
+)
+def test_what_is_restored(charlstm, longer_run, direction, seen):
+    path = longer_run(direction)
+    options = ("--restore", "2,1", "--gaps", 12, "--seed", 5)
+    found = charlstm("evaluate", path, *options)
+    run = package.load(path)
+    expected = list(restore(run.model, run.corpus().split("validation"), [1, 2], 12, 5))
+    assert (found.code, found.err) == (0, "")
+    first, *table = found.out.splitlines()
+    assert first == f"validation split: characters restored from {seen}, 12 gaps of each length, seed 5"
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table if line.strip()[:1].isdigit()]
+    for row, r in zip(rows, expected, strict=True):
+        greedy = [] if r.greedy is None else [f"{r.greedy:.1%}"]
+        interval = f"{r.low:.1%} to {r.high:.1%}"
+        assert row == [str(r.length), f"{r.restored:.1%}", interval, *greedy, f"{r.most_frequent:.1%}"]
+    assert ("one by one" in found.out) == (direction != "bidirectional")
+    record = json.loads(charlstm("evaluate", path, *options, "--json").out)
+    assert (record["text"], record["seed"], record["seen"]) == ("validation split", 5, seen)
+    assert record["restoration"] == [asdict(r) for r in expected]
+
+
+def test_restoring_a_text_of_ones_own(charlstm, tiny_run, corpus_file):
+    found = charlstm("evaluate", tiny_run, "--text", corpus_file, "--restore", "1", "--gaps", 5)
+    assert found.out.startswith(f"{corpus_file}: characters restored")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--restore", "1,x"), "no list of lengths"),
+        (("--restore", "0"), "no list of lengths"),
+        (("--restore", "1,"), "no list of lengths"),
+        (("--restore", "3"), "1,112 characters, found 150"),
+        (("--restore", "3", "--gaps", "0"), "--gaps"),
+        (("--gaps", "5"), "--gaps has no effect without --restore"),
+        (("--seed", "5"), "--seed has no effect without --restore"),
+    ],
+    ids=str,
+)
+def test_mistakes_of_restoring(charlstm, tiny_run, options, message):
+    found = charlstm("evaluate", tiny_run, *options)
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+    assert "Traceback" not in found.err

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import charlstm as package
+from charlstm.generation.infilling import SWEEPS
 from charlstm.text.corpus import load_corpus
 
 
@@ -148,9 +150,115 @@ def test_a_bidirectional_model_is_refused(charlstm, trained):
 def test_a_backward_model_writes_before_the_prime(charlstm, trained):
     run = trained(b"the cat sat on a mat " * 40, direction="backward")
     for stream in ("--stream", "--no-stream"):
-        found = charlstm("sample", run, "--prime", "mat", "--length", 20, "--seed", 1, stream)
+        found = charlstm("sample", run, "--suffix", "mat", "--length", 20, "--seed", 1, stream)
         assert found.out.endswith("mat\n")
         assert len(found.out) == 24
+    (sample,) = json.loads(charlstm("sample", run, "--suffix", "mat", "--length", 5, "--json").out)["samples"]
+    assert sample["text"] == sample["written"] + sample["suffix"]
+    assert sample["suffix"] == "mat"
+
+
+def test_a_suffix_from_a_file(charlstm, trained, tmp_path):
+    run = trained(b"the cat sat on a mat " * 40, direction="backward")
+    (tmp_path / "end.txt").write_text("a mat")
+    direct = charlstm("sample", run, "--suffix", "a mat", "--length", 9, "--seed", 1)
+    assert charlstm("sample", run, "--suffix", f"@{tmp_path}/end.txt", "--length", 9, "--seed", 1) == direct
+    missing = charlstm("sample", run, "--suffix", "@nothing")
+    assert (missing.code, missing.out) == (2, "")
+    assert "--suffix @nothing" in missing.err
+
+
+def test_until_of_a_backward_model_begins_the_text(charlstm, trained):
+    run = trained(b"the cat sat on a mat " * 40, direction="backward")
+    found = charlstm("sample", run, "--until", "a", "--length", 400, "--seed", 1)
+    assert found.out.startswith("a")
+    assert len(found.out) < 400
+    assert "a" not in found.out[1:]
+
+
+@pytest.fixture
+def filler(trained) -> Path:
+    return trained(b"the cat sat on a_mat " * 40, direction="bidirectional")
+
+
+def test_gaps_are_filled(charlstm, filler):
+    found = charlstm("sample", filler, "--infill", "the _a_ sat", "--seed", 3, "--num-samples", 2)
+    texts = [f.text for f in package.load(filler).infill("the _a_ sat", seed=3, num_samples=2)]
+    assert (found.code, found.out) == (0, "".join(text + "\n" for text in texts))
+    assert found.err == "--- 1 of 2\n--- 2 of 2\n"
+
+
+def test_every_option_of_filling_arrives(charlstm, filler):
+    options = {"temperature": 1.3, "top_k": 9, "top_p": 0.8, "min_p": 0.05, "sweeps": 7, "gap": "?"}
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    (expected,) = package.load(filler).infill("the ca????? sat", seed=1, **options)
+    found = charlstm("sample", filler, "--infill", "the ca€????? sat", "--seed", 1, "--unknown", "skip", *flags)
+    assert found.out == expected.text + "\n"
+
+
+def test_filled_gaps_as_json(charlstm, filler):
+    found = charlstm("sample", filler, "--infill", "_he c__ sat", "--seed", 3, "--json")
+    record = json.loads(found.out)
+    (sample,) = record["samples"]
+    (expected,) = package.load(filler).infill("_he c__ sat", seed=3)
+    assert (record["seed"], sample["text"]) == (3, expected.text)
+    assert [(gap["place"], len(gap["text"])) for gap in sample["gaps"]] == [(0, 1), (5, 2)]
+    nats = [p for gap in sample["gaps"] for p in gap["pseudo_log_probabilities_nats"]]
+    assert sample["pseudo_nats_per_filled_character"] == pytest.approx(-sum(nats) / 3)
+    assert sample["pseudo_bits_per_filled_character"] == pytest.approx(-sum(nats) / 3 / math.log(2))
+
+
+def test_gaps_of_a_file_and_of_standard_input(charlstm, filler, tmp_path, monkeypatch):
+    (tmp_path / "gaps.txt").write_text("the ___ sat")
+    direct = charlstm("sample", filler, "--infill", "the ___ sat", "--seed", 1)
+    assert charlstm("sample", filler, "--infill", f"@{tmp_path}/gaps.txt", "--seed", 1) == direct
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the ___ sat")))
+    assert charlstm("sample", filler, "--infill", "-", "--seed", 1) == direct
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--infill", "the cat"), "no gap"),
+        (("--infill", ""), "no gap"),
+        (("--infill", "the €_"), "'€' (U+20AC) at 1:5"),
+        (("--infill", "@missing.txt"), "--infill @missing.txt"),
+        (("--infill", "a__", "--gap", "__"), "single character"),
+        (("--infill", "a_", "--sweeps", "0"), "--sweeps"),
+        (("--infill", "a_", "--prime", "the"), "--prime has no effect with --infill"),
+        (("--infill", "a_", "--suffix", "the"), "--suffix has no effect with --infill"),
+        (("--infill", "a_", "--length", "400"), "--length has no effect with --infill"),
+        (("--infill", "a_", "--until", "a"), "--until has no effect with --infill"),
+        (("--infill", "a_", "--no-stream"), "--stream has no effect with --infill"),
+        (("--infill", "a_", "--precision", "float32"), "--precision has no effect with --infill"),
+        (("--sweeps", "3"), "--sweeps has no effect without --infill"),
+        (("--gap", "_"), "--gap has no effect without --infill"),
+        ((), "--infill"),
+    ],
+    ids=str,
+)
+def test_mistakes_of_filling(charlstm, filler, arguments, message):
+    found = charlstm("sample", filler, *arguments)
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+    assert "Traceback" not in found.err
+
+
+def test_what_fits_the_direction(charlstm, tiny_run, trained):
+    backward = trained(b"the cat sat on a mat " * 40, direction="backward")
+    for run, option, message in (
+        (tiny_run, "--suffix", "--prime"),
+        (backward, "--prime", "--suffix"),
+        (tiny_run, "--infill", "direction: bidirectional"),
+        (backward, "--infill", "direction: bidirectional"),
+    ):
+        found = charlstm("sample", run, option, "the _at")
+        assert (found.code, found.out) == (2, "")
+        assert message in found.err
+
+
+def test_help_tells_the_true_number_of_sweeps(charlstm):
+    assert re.search(rf"--sweeps.*?default: \({SWEEPS}\)", charlstm("sample", "--help").out, re.DOTALL)
 
 
 def test_bytes_that_are_no_utf_8(charlstm, trained, tmp_path):

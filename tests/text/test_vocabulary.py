@@ -140,3 +140,15 @@ def test_a_vocabulary_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         vocabulary.symbols = ("c",)  # type: ignore[misc]
     assert hash(vocabulary) == hash(Vocabulary.from_text("ba"))
+
+
+def test_a_gap_is_no_character_whether_it_is_known_or_not():
+    vocabulary = Vocabulary.from_text("ab_")
+    assert vocabulary.encode("a_b", gap="_").tolist() == [vocabulary.encode("a")[0], 3, vocabulary.encode("b")[0]]
+    assert vocabulary.encode("?a?", gap="?").tolist() == [3, vocabulary.encode("a")[0], 3]
+    assert vocabulary.encode("?é", "skip", "?").tolist() == [3]
+    raw = Vocabulary.from_text(b"ab")
+    assert raw.encode("?ab", gap="?").tolist() == [2, 0, 1]
+    for known, gap in ((vocabulary, "??"), (raw, "é")):
+        with pytest.raises(UserError, match=f"single {known.unit}"):
+            known.encode("ab", gap=gap)

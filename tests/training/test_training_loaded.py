@@ -13,6 +13,7 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.executors.native import speed
+from charlstm.generation import Sampling, infill
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 from charlstm.training import hardware
@@ -37,6 +38,16 @@ def test_load_gives_what_it_says(tiny_run, corpus, make_config):
     assert len(sample.text) == 30
     assert sample.whole == "the " + sample.text
     assert len(run.generate(length=5, num_samples=3)) == 3
+
+
+def test_gaps_are_filled(make_config, make_trainer):
+    trainer = make_trainer(make_config({"direction": "bidirectional"}, budget={"steps": 2}, sample_length=0))
+    list(trainer.run())
+    run = charlstm.load(trainer.directory.path)
+    options = {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "min_p": 0.1}
+    found = run.infill("the ?a? sat", gap="?", seed=3, num_samples=2, sweeps=5, **options)
+    assert found == infill(run.model, run.vocabulary, "the ?a? sat", "?", Sampling(**options), 3, 2, 5)
+    assert run.infill("t€e c__", unknown="skip") == run.infill("te c__")
 
 
 def test_score_of_a_text_and_of_its_bytes(tiny_run):

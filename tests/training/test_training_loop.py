@@ -455,7 +455,12 @@ def test_a_large_vocabulary_in_chunks_learns_the_same(make_config, make_trainer,
 def test_bidirectional_scores_are_marked(make_config, make_trainer):
     trainer = make_trainer(make_config({"direction": "bidirectional"}, budget={"steps": 6}))
     evaluated = of(Evaluated, trainer.run())
-    assert [(e.pseudo, e.sample) for e in evaluated] == [(True, "")]
+    (event,) = evaluated
+    assert event.pseudo
+    before, after = event.sample.split("[")[0], event.sample.split("]")[1]
+    assert (len(before), len(after), len(event.sample)) == (2, 2, 12 + 2)
+    shown = trainer.corpus.vocabulary.decode(trainer.corpus.split("validation")[:12])
+    assert (shown[:2], shown[-2:]) == (before, after)
     assert [r["pseudo_likelihood"] for r in trainer.directory.metrics() if r["kind"] == "evaluation"] == [True]
 
 

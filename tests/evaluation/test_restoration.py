@@ -1,0 +1,157 @@
+"""What is restored: by models that know, by models that know nothing, and by enumeration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from charlstm.config import ModelConfig
+from charlstm.errors import UserError
+from charlstm.evaluation import restoration, restore
+from charlstm.evaluation.restoration import CONTEXT, _guesses, _places
+from charlstm.generation.infilling import stationary
+from charlstm.model import LanguageModel
+from charlstm.model.open_places import OpenPlaces
+
+V = 7
+DIRECTIONS = ["forward", "backward", "bidirectional"]
+
+
+def make_model(direction: str, vocabulary: int = V, **options) -> LanguageModel:
+    torch.manual_seed(2)
+    return LanguageModel(ModelConfig(**{"hidden_size": vocabulary, "direction": direction, **options}), vocabulary)
+
+
+@torch.no_grad()
+def knowing(direction: str, sides: str = "fb") -> LanguageModel:
+    """A model that knows that each character is its neighbour's plus one: h is the character that was read last."""
+    model = make_model(direction, cell="rnn", front_end="one_hot")
+    for parameter in model.parameters():
+        parameter.zero_()
+    for stack in (model.recurrent, model.recurrent_backward):
+        if stack is not None:
+            stack.get_parameter("weight_ih_l0").copy_(9 * torch.eye(V))
+    after, before = (30 * torch.eye(V).roll(shift, 0) for shift in (1, -1))
+    if direction == "bidirectional":
+        model.head.weight.copy_(torch.cat([after * ("f" in sides), before * ("b" in sides)], 1))
+    else:
+        model.head.weight.copy_(after if direction == "forward" else before)
+    return model
+
+
+COUNTING = (np.arange(4000) % V).astype(np.uint8)
+RANDOM = np.random.default_rng(1).choice(V, 4000, p=[0.1, 0.1, 0.3, 0.1, 0.2, 0.1, 0.1]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_model_that_knows_restores_everything(direction):
+    for r in restore(knowing(direction), COUNTING, [1, 3, 8], gaps=20):
+        assert (r.restored, r.low, r.high) == (1, 1, 1)
+        assert r.greedy == (None if direction == "bidirectional" else 1)
+
+
+@pytest.mark.parametrize("side", ["f", "b"])
+def test_one_side_is_enough_for_both(side):
+    assert [r.restored for r in restore(knowing("bidirectional", side), COUNTING, [1, 8], gaps=20)] == [1, 1]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_model_that_always_says_the_same(direction):
+    model = make_model(direction)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.arange(V) == 2)  # which is the most frequent one
+    (r,) = restore(model, RANDOM, [3], gaps=100)
+    assert r.restored == pytest.approx(r.most_frequent)
+    assert r.low < r.restored < r.high
+    deviation = np.sqrt(0.3 * 0.7 / 300)
+    assert abs(r.restored - 0.3) < 4 * deviation
+    assert r.high - r.low == pytest.approx(2 * 1.96 * deviation, rel=0.25)
+
+
+def conditionals(model: LanguageModel, text: np.ndarray, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """p(a | b) and p(b | a) for the two places from ``place``, or of a one-way model p(a) and p(b | a)."""
+    column = torch.from_numpy(text.astype(np.int64))[:, None]
+    if model.bidirectional:
+        symbols = OpenPlaces(model, column, [place, place + 1], V)
+        symbols.ids.copy_(torch.arange(V))
+        return tuple(symbols.conditionals().exp().double())
+    before = torch.cat([torch.tensor([[V]]), column[:place]])
+    y, state = model.read(before)
+    first = model.head(y[-1]).softmax(-1)[0]
+    y, _ = model.read(torch.arange(V)[None], tuple(part.expand(-1, V, -1) for part in state))
+    return first.double(), model.head(y[0]).softmax(-1).double()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@torch.no_grad()
+def test_the_guess_is_the_mode_of_the_enumerated_marginals(monkeypatch, direction):
+    monkeypatch.setattr(restoration, "SWEEPS", 200)
+    model = make_model(direction, hidden_size=16)
+    for parameter in model.parameters():
+        parameter.mul_(5)
+    begins = _places(len(RANDOM), 2, 30, 1)
+    found, greedy = _guesses(model, RANDOM, begins, 2, 1, lambda: None)
+    sure = np.zeros(2, int)
+    for n, begin in enumerate(begins):
+        window = RANDOM[begin - CONTEXT : begin + 2 + CONTEXT]
+        if direction == "backward":
+            window = window[::-1]
+        a, b = conditionals(model, window, CONTEXT)
+        joint = stationary(a, b) if model.bidirectional else a[:, None] * b
+        marginals = [joint.sum(1), joint.sum(0)]
+        one_by_one = [0, 0] if model.bidirectional else [int(a.argmax()), int(b[a.argmax()].argmax())]
+        order = (1, 0) if direction == "backward" else (0, 1)
+        for place, (p, best) in enumerate(zip(marginals, one_by_one, strict=True)):
+            assert greedy is None or greedy[order[place], n] == best
+            best_two = p.topk(2).values
+            if best_two[0] - best_two[1] > 0.08:
+                assert found[order[place], n] == p.argmax()
+                sure[place] += 1
+    assert (sure >= 8).all()
+
+
+def test_gaps_are_spread_and_the_same_for_every_model():
+    for length in (1, 8):
+        found = _places(10_000, length, 50, 3)
+        assert (found == _places(10_000, length, 50, 3)).all()
+        assert (found != _places(10_000, length, 50, 4)).any()
+        assert (np.diff(found) >= length).all()
+        assert found.min() >= CONTEXT
+        assert found.max() + length <= 10_000 - CONTEXT
+        share = (10_000 - 2 * CONTEXT) // 50
+        assert ((found - CONTEXT) // share).tolist() == list(range(50))
+    assert _places(2 * CONTEXT + 6, 3, 2, 1).tolist() == [CONTEXT, CONTEXT + 3]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_it_is_repeatable_and_touches_nothing(direction, monkeypatch):
+    model = make_model(direction, dropout=0.5, num_layers=2).train()
+    before = torch.get_rng_state()
+    a = list(restore(model, RANDOM, [2], gaps=10))
+    assert model.training
+    assert torch.equal(before, torch.get_rng_state())
+    assert a == list(restore(model.eval(), RANDOM, [2], gaps=10))
+    monkeypatch.setattr(restoration, "ROWS", 16)
+    (whole,), (parts,) = a, list(restore(model, RANDOM, [2], gaps=10))
+    assert whole.most_frequent == parts.most_frequent
+
+
+@pytest.mark.parametrize(
+    ("lengths", "gaps", "message"),
+    [([], 5, "at least one"), ([0], 5, "at least one"), ([3], 0, "at least one"), ([3], 2000, "6,512 characters")],
+    ids=str,
+)
+def test_mistakes(lengths, gaps, message):
+    with pytest.raises(UserError, match=message):
+        list(restore(make_model("forward"), RANDOM, lengths, gaps))
+
+
+def test_it_can_be_broken_off():
+    def stop():
+        raise KeyboardInterrupt
+
+    for direction in DIRECTIONS:
+        with pytest.raises(KeyboardInterrupt):
+            list(restore(make_model(direction), RANDOM, [3], between=stop))
