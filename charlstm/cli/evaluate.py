@@ -59,7 +59,8 @@ def evaluate(
         return
     if result.pseudo:
         console.out("pseudo-likelihood: each character given both sides of it; not comparable with a causal score")
-    console.out(f"{what}: {result.characters:,} {unit}s scored")
+    marks = "" if loaded.document_end == "" or result.pseudo else ", the end of each document among them"
+    console.out(f"{what}: {result.characters:,} {unit}s scored{marks}")
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")
     console.out(f"perplexity per {unit}  {result.perplexity:.3f}")

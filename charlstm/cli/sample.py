@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from charlstm.generation import Sampling
+    from charlstm.generation import Sample, Sampling
     from charlstm.training.loaded import LoadedRun
 
 
@@ -33,7 +33,10 @@ def sample(
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same text; else a new one each time.")
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Number of texts, written side by side.")] = 1,
-    until: Annotated[str, typer.Option(help="End a text early, after it has written this.")] = "",
+    until: Annotated[
+        str | None,
+        typer.Option(help="End a text early, after it has written this; a model of documents ends each by itself."),
+    ] = None,
     unknown: Annotated[
         str, typer.Option(help="Characters of the prime that the model has never seen: error or skip.")
     ] = "error",
@@ -88,6 +91,8 @@ def sample(
             until=until,
             unknown=mode,
         )
+    documents = until is None and loaded.document_end != ""
+    novel = novelty(loaded, samples) if documents and (json_ or num_samples > 1) else None
     if json_:
         records = [
             {
@@ -95,15 +100,47 @@ def sample(
                 "prime": s.prime,
                 "written": s.text,
                 "log_probabilities_nats": s.log_probabilities,
+                **({"hex": loaded.vocabulary.decode_bytes(s.ids).hex()} if loaded.vocabulary.kind == "bytes" else {}),
+                **({"complete": s.ended, "novel": None if novel is None else novel[place]} if documents else {}),
             }
-            for s in samples
+            for place, s in enumerate(samples)
         ]
         console.out(json.dumps({"seed": number, "samples": records}, ensure_ascii=False))
         return
+    apart = loaded.document_end if documents and not loaded.document_end.strip("\n") else "\n"
     for place, s in enumerate(samples):
-        if num_samples > 1:
+        if num_samples > 1 and not (documents and apart == loaded.document_end):
             console.note(f"--- {place + 1} of {num_samples}")
-        console.out(console.shown(s.whole))
+        if _as_bytes(loaded):
+            console.out_bytes(loaded.vocabulary.decode_bytes(s.ids) + (apart.encode() if num_samples > 1 else b""))
+        else:
+            console.out(console.shown(s.whole), end=apart if num_samples > 1 else "\n")
+
+
+def novelty(loaded: LoadedRun, samples: list[Sample]) -> list[bool] | None:
+    """For each document, whether it is none that the model was trained on, with a note that counts them; None if the
+    corpus is gone."""
+    from charlstm import console
+    from charlstm.errors import UserError
+
+    cut_off = sum(not s.ended for s in samples)
+    if cut_off:
+        console.note(f"{cut_off} of {len(samples)} came to no end within --length and are cut off")
+    try:
+        novel = loaded.novel(samples)
+    except UserError as error:
+        console.note(f"how many are new is not known: {error}")
+        return None
+    share = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
+    console.note(f"{share} are not in the text that the model was trained on")
+    return novel
+
+
+def _as_bytes(loaded: LoadedRun) -> bool:
+    """Whether standard output gets the very bytes that the model wrote."""
+    from charlstm import console
+
+    return loaded.vocabulary.kind == "bytes" and not console.is_terminal()
 
 
 def one_of(option: str, value: str, *allowed: str) -> str:
@@ -132,16 +169,33 @@ def _stream(
     length: int,
     sampling: Sampling,
     seed: int,
-    until: str,
+    until: str | None,
     unknown: Literal["error", "skip"],
 ) -> None:
     from charlstm import console
     from charlstm.generation.sampler import prompt_ids, write
 
-    given, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until, unknown)
-    decode = loaded.vocabulary.incremental_decoder()
-    console.out(console.shown(decode(given)), end="")
+    document_end = loaded.document_end if until is None else ""
+    given, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until or document_end, unknown)
+    raw = _as_bytes(loaded)
+    decode, exact = loaded.vocabulary.incremental_decoder(), loaded.vocabulary.decode_bytes
+
+    def show(ids: list[int]) -> None:
+        if raw:
+            console.out_bytes(exact(ids))
+        else:
+            console.out(console.shown(decode(ids)), end="")
+
+    show(given)
+    held: list[int] = []  # what may be the end of a document, which is not shown
+    keep = len(end) if document_end else 0
     for (piece,) in write(loaded.model, given, length, sampling, seed, 1, end):
         if piece is not None:
-            console.out(console.shown(decode([piece[0]])), end="")
-    console.out("")
+            held.append(piece[0])
+            done = max(0, len(held) - keep)
+            show(held[:done])
+            del held[:done]
+    if held != end:
+        show(held)
+    if not raw:
+        console.out("")

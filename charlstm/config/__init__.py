@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from charlstm.config.compare import CompareConfig
+from charlstm.config.corpus import CorpusConfig
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.problems import (
     Document,
@@ -27,7 +28,7 @@ from charlstm.config.problems import (
     problems_of,
 )
 from charlstm.config.schema import CELL_OPTIONS, Config, ModelConfig, ModelOptions
-from charlstm.config.sections import BudgetConfig, CorpusConfig, TrainingConfig
+from charlstm.config.sections import BudgetConfig, TrainingConfig
 from charlstm.config.text import read_text, resolve
 from charlstm.errors import UserError
 

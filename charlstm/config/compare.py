@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
+from charlstm.config.corpus import CorpusConfig
 from charlstm.config.fields import find_section
 from charlstm.config.problems import Loc, Problem, as_one_error, near, nearest_prefix, problems_of
 from charlstm.config.schema import CONDITIONAL_OPTIONS, Config, ModelOptions, why_no_effect
-from charlstm.config.sections import CorpusConfig, Reads, RunName, TrainingConfig, WholeFile, check_name
+from charlstm.config.sections import Reads, RunName, TrainingConfig, WholeFile, check_name
 from charlstm.errors import UserError
 
 _SHARED = {

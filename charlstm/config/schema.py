@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from charlstm.cells import CELLS
-from charlstm.config.sections import CorpusConfig, RunName, Section, TrainingConfig, WholeFile
+from charlstm.config.corpus import CorpusConfig
+from charlstm.config.sections import RunName, Section, TrainingConfig, WholeFile
 
 CELL_OPTIONS: dict[str, frozenset[str]] = {
     base: frozenset().union(

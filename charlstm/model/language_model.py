@@ -80,11 +80,16 @@ class LanguageModel(nn.Module):
         """Outputs of the forward stack, [T, B, H], after each of the characters ``previous``, and its last state."""
         return self._run(self.recurrent, previous, state)
 
-    def read_backward(self, following: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text."""
+    def read_backward(
+        self, following: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text.
+
+        With ``lengths`` [B] it begins each text at its own end, and the rows beyond are read last.
+        """
         assert self.recurrent_backward is not None
-        y, last = self._run(self.recurrent_backward, following.flip(0), state)
-        return y.flip(0), last
+        y, last = self._run(self.recurrent_backward, _turned(following, lengths), state)
+        return _turned(y, lengths), last
 
     def _run(self, stack: RecurrentStack, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
         x, project = self.front_end(ids)
@@ -97,17 +102,19 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         following: Tensor | None = None,
         state_after: State | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """What the head reads, [T, B, H], or 2H if bidirectional, and the forward stack's last state.
 
         previous [T, B]: the character before each position. following [T, B]: the one after it, for a bidirectional
-        model; ``state_after``: the backward stack's state beyond the last position (zeros if not given).
+        model; ``state_after``: the backward stack's state beyond the last position (zeros if not given); ``lengths``
+        [B]: how much of each text there is, if not all T; what stands beyond is not read before it.
         """
         y, last = self.read(previous, state)
         if self.bidirectional:
             if following is None:
                 raise ValueError("a bidirectional model needs the following characters too")
-            y = torch.cat([y, self.read_backward(following, state_after)[0]], -1)
+            y = torch.cat([y, self.read_backward(following, state_after, lengths)[0]], -1)
         return dropout(y, self.config.dropout, self.config.dropout_kind, self.training), last
 
     def forward(
@@ -125,3 +132,12 @@ class LanguageModel(nn.Module):
         """Number of parameters of each part."""
         counts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
         return {name: count for name, count in counts.items() if count}
+
+
+def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x [T, B, ...] back to front: all of it, or of each column b the first ``lengths[b]`` rows."""
+    if lengths is None:
+        return x.flip(0)
+    t = torch.arange(len(x), device=x.device)[:, None]
+    rows = torch.where(t < lengths, lengths - 1 - t, t)
+    return x.take_along_dim(rows.view(*rows.shape, *[1] * (x.dim() - 2)), 0)

@@ -22,7 +22,7 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     model, training = trainer.config.model, trainer.config.training
     cell = cell_of(model)
     weights = 4 * sum(p.numel() for p in trainer.model.parameters())
-    characters = trainer.streams.batch_size * training.sequence_length
+    characters = trainer.streams.batch_size * trainer.streams.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
     symbols, units = trainer.model.head.weight.shape
     if set(trainer.executors()) == {"native"}:
