@@ -123,9 +123,10 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         following: Tensor | None = None,
         state_after: State | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Logits [T, B, V] and the forward stack's last state; arguments as for :meth:`hidden`."""
-        y, last = self.hidden(previous, state, following, state_after)
+        y, last = self.hidden(previous, state, following, state_after, lengths)
         return self.head(y), last
 
     def parameter_counts(self) -> dict[str, int]:
