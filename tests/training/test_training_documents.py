@@ -13,8 +13,8 @@ from charlstm.errors import UserError
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents
 from charlstm.text.streams import IGNORE
-from charlstm.training.events import Evaluated, Notice
 from charlstm.training.estimate import memory_estimate
+from charlstm.training.events import Evaluated, Notice
 from charlstm.training.loaded import load
 
 WORDS = ["ann", "bo", "cyd", "the cat sat on a mat", "two dogs", "home", "run home"]
