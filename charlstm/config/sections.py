@@ -94,12 +94,13 @@ class TrainingConfig(Section):
         "larger one than adamw.",
     )
     learning_rate: float = Field(
-        2e-3, gt=0, description="Step size of the optimiser at its highest, after the warm-up."
+        2e-3, gt=0, le=1e6, description="Step size of the optimiser at its highest, after the warm-up."
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop; adamw does not use it.")
     weight_decay: float = Field(
         0.0,
         ge=0,
+        le=1e6,
         description="Pull of the weights towards zero at each step: decoupled from the gradient in adamw, "
         "an L2 penalty in sgd and rmsprop.",
     )
