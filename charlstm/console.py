@@ -37,11 +37,24 @@ def out(text: str, end: str = "\n") -> None:
     What the output's encoding does not have, such as the odd bytes of a file's name, is written as an escape.
     """
     whole = shown(text) + end
-    try:
+
+    def write() -> None:
         try:
             sys.stdout.write(whole)
         except UnicodeEncodeError as error:
             sys.stdout.write(whole.encode(error.encoding, "backslashreplace").decode(error.encoding))
+
+    _put_out(write)
+
+
+def out_bytes(content: bytes) -> None:
+    """Write bytes to standard output as they are: not for a terminal. Leaves the program as :func:`out` does."""
+    _put_out(lambda: sys.stdout.buffer.write(content))
+
+
+def _put_out(write: Callable[[], object]) -> None:
+    try:
+        write()
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)

@@ -40,6 +40,7 @@ CODECS = (
 SMALL: dict[str, st.SearchStrategy[Any]] = {
     "corpus.source": st.sampled_from(sorted(TEXTS)) | st.lists(st.sampled_from(sorted(TEXTS)), max_size=3),
     "corpus.encoding": st.sampled_from(CODECS.split()),
+    "corpus.documents": st.sampled_from(["newline", "blank_line", " ", "at", "z"]),
     "model.hidden_size": st.integers(1, 6),
     "model.num_layers": st.integers(1, 3),
     "model.embedding_size": st.integers(1, 6),

@@ -19,8 +19,7 @@ QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 def test_quickstart_learns_python_in_600_steps(tmp_path, cell):
     settings = [f"model.cell={cell}", "training.budget={steps: 600}", "training.evaluate_every=600"]
     config = load_config(QUICKSTART, settings)
-    c = config.corpus
-    corpus = load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction, tmp_path / "cache")
+    corpus = load_corpus(**config.corpus.model_dump(), cache=tmp_path / "cache")
     directory = RunDirectory(tmp_path / "run")
     directory.create(config)
     trainer = Trainer(config, corpus, directory)

@@ -11,6 +11,7 @@ from charlstm.cli.sample import given_of, one_of
 
 if TYPE_CHECKING:
     from charlstm.evaluation.restoration import Ids
+    from charlstm.text.documents import Documents
     from charlstm.training.loaded import LoadedRun
 
 
@@ -44,6 +45,7 @@ def evaluate(
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.evaluation import score
+    from charlstm.text.documents import Documents
     from charlstm.training.loaded import load
 
     one_of("--split", split, "train", "validation", "test")
@@ -52,12 +54,14 @@ def evaluate(
     lengths = _lengths(restore)
     if not lengths and (without := given_of(context, "gaps", "seed")):
         raise UserError(f"{without[0]} has no effect without --restore")
-    ids = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
+    content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
     what = f"{split} split" if text is None else str(text)
     if lengths:
-        _restore(loaded, ids, what, lengths, gaps, seed, json_)
+        if isinstance(content, Documents):
+            raise UserError("--restore needs a running text around each gap; this model learnt independent documents")
+        _restore(loaded, content, what, lengths, gaps, seed, json_)
         return
-    result = score(loaded.model, ids)
+    result = score(loaded.model, content)
     unit = loaded.vocabulary.unit
     if json_:
         record = {
@@ -72,7 +76,8 @@ def evaluate(
         return
     if result.pseudo:
         console.out("pseudo-likelihood: each character given both sides of it; not comparable with a causal score")
-    console.out(f"{what}: {result.characters:,} {unit}s scored")
+    marks = "" if loaded.document_end == "" or result.pseudo else ", the end of each document among them"
+    console.out(f"{what}: {result.characters:,} {unit}s scored{marks}")
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")
     console.out(f"perplexity per {unit}  {result.perplexity:.3f}")
@@ -86,8 +91,8 @@ def _lengths(listed: str) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids:
-    """The ids of a file. Raises UserError if it cannot be read, or holds no text."""
+def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids | Documents:
+    """The text in a file. Raises UserError if it cannot be read, or holds no text."""
     from charlstm.errors import UserError
     from charlstm.files import open_regular
 
@@ -97,7 +102,7 @@ def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids:
         content = raw.decode(loaded.config.corpus.encoding) if loaded.vocabulary.kind == "characters" else raw
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read it: {error}") from error
-    return loaded.ids(content, "skip" if unknown == "skip" else "error")
+    return loaded.read(content, "skip" if unknown == "skip" else "error")
 
 
 def _restore(loaded: LoadedRun, ids: Ids, what: str, lengths: list[int], gaps: int, seed: int, as_json: bool) -> None:

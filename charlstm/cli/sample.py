@@ -52,7 +52,10 @@ def sample(
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same text; else a new one each time.")
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Number of texts, written side by side.")] = 1,
-    until: Annotated[str, typer.Option(help="End a text early, after it has written this.")] = "",
+    until: Annotated[
+        str | None,
+        typer.Option(help="End a text early, after it has written this; a model of documents ends each by itself."),
+    ] = None,
     unknown: Annotated[
         str, typer.Option(help="Characters of the given text that the model has never seen: error or skip.")
     ] = "error",
@@ -95,7 +98,7 @@ def sample(
     if infill is not None:
         text, often = _read("--infill", infill, raw), SWEEPS if sweeps is None else sweeps
         filled = fill(loaded.model, loaded.vocabulary, text, gap, sampling, number, num_samples, often, mode)
-        _print(number, [(f.text, _filled(f)) for f in filled], json_)
+        _print(loaded, number, filled, [_filled(f) for f in filled], json_)
         return
     text = _read("--suffix", suffix, raw) if suffix else _read("--prime", prime, raw)
     live = console.is_terminal() if stream is None else stream
@@ -116,7 +119,43 @@ def sample(
             until=until,
             unknown=mode,
         )
-    _print(number, [(s.whole, _written(s)) for s in samples], json_)
+    documents = until is None and loaded.document_end != ""
+    novel = novelty(loaded, samples) if documents and (json_ or num_samples > 1) else None
+    records = [
+        {
+            **_written(s),
+            **({"complete": s.ended, "novel": None if novel is None else novel[place]} if documents else {}),
+        }
+        for place, s in enumerate(samples)
+    ]
+    apart = loaded.document_end if documents and not loaded.document_end.strip("\n") else ""
+    _print(loaded, number, samples, records, json_, apart)
+
+
+def novelty(loaded: LoadedRun, samples: list[Sample]) -> list[bool] | None:
+    """For each document, whether it is none that the model was trained on, with a note that counts them; None if the
+    corpus is gone."""
+    from charlstm import console
+    from charlstm.errors import UserError
+
+    cut_off = sum(not s.ended for s in samples)
+    if cut_off:
+        console.note(f"{cut_off} of {len(samples)} came to no end within --length and are cut off")
+    try:
+        novel = loaded.novel(samples)
+    except UserError as error:
+        console.note(f"how many are new is not known: {error}")
+        return None
+    share = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
+    console.note(f"{share} are not in the text that the model was trained on")
+    return novel
+
+
+def _as_bytes(loaded: LoadedRun) -> bool:
+    """Whether standard output gets the very bytes that the model wrote."""
+    from charlstm import console
+
+    return loaded.vocabulary.kind == "bytes" and not console.is_terminal()
 
 
 def one_of(option: str, value: str, *allowed: str) -> str:
@@ -180,20 +219,36 @@ def _filled(infilled: Infilled) -> dict[str, Any]:
     }
 
 
-def _print(seed: int, texts: Sequence[tuple[str, dict[str, Any]]], as_json: bool) -> None:
-    """The texts, each with its record for JSON."""
+def _print(
+    loaded: LoadedRun,
+    seed: int,
+    texts: Sequence[Sample | Infilled],
+    records: Sequence[dict[str, Any]],
+    as_json: bool,
+    apart: str = "",
+) -> None:
+    """The texts, each with its record for JSON. Several are told apart by notes, or by the text ``apart``."""
     import json
 
     from charlstm import console
 
+    exact = loaded.vocabulary.decode_bytes
     if as_json:
-        records = [{"text": text, **record} for text, record in texts]
-        console.out(json.dumps({"seed": seed, "samples": records}, ensure_ascii=False))
+        raw = loaded.vocabulary.kind == "bytes"
+        whole = [
+            {"text": text.whole, **record, **({"hex": exact(text.ids).hex()} if raw else {})}
+            for text, record in zip(texts, records, strict=True)
+        ]
+        console.out(json.dumps({"seed": seed, "samples": whole}, ensure_ascii=False))
         return
-    for place, (text, _) in enumerate(texts):
-        if len(texts) > 1:
+    end = (apart or "\n") if len(texts) > 1 else ""
+    for place, text in enumerate(texts):
+        if len(texts) > 1 and not apart:
             console.note(f"--- {place + 1} of {len(texts)}")
-        console.out(console.shown(text))
+        if _as_bytes(loaded):
+            console.out_bytes(exact(text.ids) + end.encode())
+        else:
+            console.out(console.shown(text.whole), end=end or "\n")
 
 
 def _stream(
@@ -202,16 +257,33 @@ def _stream(
     length: int,
     sampling: Sampling,
     seed: int,
-    until: str,
+    until: str | None,
     unknown: Literal["error", "skip"],
 ) -> None:
     from charlstm import console
     from charlstm.generation.sampler import prompt_ids, write
 
-    given, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until, unknown)
-    decode = loaded.vocabulary.incremental_decoder()
-    console.out(console.shown(decode(given)), end="")
+    document_end = loaded.document_end if until is None else ""
+    given, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until or document_end, unknown)
+    raw = _as_bytes(loaded)
+    decode, exact = loaded.vocabulary.incremental_decoder(), loaded.vocabulary.decode_bytes
+
+    def show(ids: list[int]) -> None:
+        if raw:
+            console.out_bytes(exact(ids))
+        else:
+            console.out(console.shown(decode(ids)), end="")
+
+    show(given)
+    held: list[int] = []  # what may be the end of a document, which is not shown
+    keep = len(end) if document_end else 0
     for (piece,) in write(loaded.model, given, length, sampling, seed, 1, end):
         if piece is not None:
-            console.out(console.shown(decode([piece[0]])), end="")
-    console.out("")
+            held.append(piece[0])
+            done = max(0, len(held) - keep)
+            show(held[:done])
+            del held[:done]
+    if held != end:
+        show(held)
+    if not raw:
+        console.out("")

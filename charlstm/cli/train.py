@@ -91,8 +91,7 @@ def load(settings: Config) -> Corpus:
     """The corpus of a configuration."""
     from charlstm.text.corpus import load_corpus
 
-    c = settings.corpus
-    return load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
+    return load_corpus(**settings.corpus.model_dump())
 
 
 def _run(

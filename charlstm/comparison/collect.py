@@ -8,7 +8,9 @@ from pathlib import Path
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
 from charlstm.config import Config
 from charlstm.errors import UserError
+from charlstm.generation import Sampling, specimen
 from charlstm.generation.infilling import shown_infilling
+from charlstm.text.documents import beginning
 from charlstm.training.loaded import LoadedRun, load
 
 SAMPLE_LENGTH = 400
@@ -55,12 +57,13 @@ def read_run(path: Path, name: str) -> tuple[RunResult, LoadedRun]:
 def _sample(run: LoadedRun) -> str:
     """Text that the model writes; of a bidirectional one, a piece of its held-out text with a gap filled."""
     if not run.model.bidirectional:
-        return run.generate(length=SAMPLE_LENGTH, temperature=0.8)[0].whole
+        writing = (SAMPLE_LENGTH, Sampling(temperature=0.8), 1, run.document_end)
+        return specimen(run.model, run.vocabulary, *writing)
     try:
         text = run.corpus().split("validation")
     except UserError:  # a report can do without, and its text may be gone
         return ""
-    return shown_infilling(run.model, run.vocabulary, text[:SAMPLE_LENGTH], seed=1)
+    return shown_infilling(run.model, run.vocabulary, beginning(text, SAMPLE_LENGTH), seed=1)
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
@@ -91,8 +94,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
 
 
 def _text_of(run: LoadedRun) -> tuple[object, ...]:
-    c = run.config.corpus
-    return (run.header["corpus_digest"], c.encoding, c.validation_fraction, c.test_fraction)
+    return (run.header["corpus_digest"], run.config.corpus.model_dump(exclude={"source"}))
 
 
 def corpus_text(config: Config) -> str:
@@ -100,7 +102,13 @@ def corpus_text(config: Config) -> str:
     c = config.corpus
     source = ", ".join(Path(part).name for part in ([c.source] if isinstance(c.source, str) else c.source))
     test = f", test on the last {c.test_fraction:.0%}" if c.test_fraction else ""
-    return f"{source}; held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
+    if c.documents is None:
+        return f"{source}; held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
+    order = "in an order shuffled once" if c.shuffle_documents else "in their order"
+    return (
+        f"{source}, cut at {c.documents!r} into documents {order}; held out: {c.validation_fraction:.0%} of the text, "
+        f"after the training part{test}"
+    )
 
 
 def differing(configs: Sequence[tuple[str, Config]]) -> list[str]:

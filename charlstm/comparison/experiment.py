@@ -80,7 +80,7 @@ class Experiment:
         )
         c = config.corpus
         self._corpus_config = c.model_copy(update={"source": absolute(c.source)})
-        self.corpus = load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
+        self.corpus = load_corpus(**c.model_dump())
         self.models = {arm: config.arm_config(arm, 0).model for arm in config.arms}
         if config.match == "parameters":
             first = next(iter(self.models.values()))

@@ -15,11 +15,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from charlstm.config.compare import CompareConfig
+from charlstm.config.corpus import CorpusConfig
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.problems import Document, located, place_line, problems_of
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
-from charlstm.config.sections import BudgetConfig, CorpusConfig, TrainingConfig
+from charlstm.config.sections import BudgetConfig, TrainingConfig
 from charlstm.config.text import read_text, resolve
 from charlstm.config.wording import Loc, Problem, dotted, printable
 from charlstm.errors import UserError

@@ -19,6 +19,7 @@ from pydantic import (
 
 from charlstm.cells import CELLS
 from charlstm.cells.base import CHRONO_LENGTH, LEARNT_LEAK_LIMIT
+from charlstm.config.corpus import CorpusConfig
 from charlstm.config.options import (
     CELL_OPTIONS,
     CONDITIONAL_OPTIONS,
@@ -29,7 +30,7 @@ from charlstm.config.options import (
     default_value,
     why_no_effect,
 )
-from charlstm.config.sections import CorpusConfig, Reads, RunName, Section, TrainingConfig, WholeFile
+from charlstm.config.sections import Reads, RunName, Section, TrainingConfig, WholeFile
 from charlstm.config.wording import Problem, as_one_error
 
 if TYPE_CHECKING:
@@ -273,6 +274,9 @@ class Config(WholeFile):
 
     @model_validator(mode="after")
     def _washout_ends_within_a_chunk(self) -> Config:
+        if self.model.washout and self.corpus.documents is not None:
+            message = "has no effect on documents, each of which is scored from its beginning. Take it out"
+            raise as_one_error([Problem(("model", "washout"), message)])
         length = self.training.sequence_length
         if self.model.washout >= length:
             message = f"expected a whole number below training.sequence_length, {length}, found {self.model.washout}"

@@ -1,4 +1,4 @@
-"""The sections of a configuration about the text and the training, and what sections are made of.
+"""The section of a configuration about the training, and what sections are made of.
 
 Every ``description`` is the field's documentation; ``charlstm config`` and the JSON Schema print it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Reads(NamedTuple):
@@ -49,74 +49,6 @@ class WholeFile(Section):
         return {} if value is None else value
 
 
-class CorpusConfig(Section):
-    """The text, and how it is split. The splits are cut by position: training, then validation, then test."""
-
-    source: Annotated[str | list[str], Reads("text | list of texts")] = Field(
-        description="The text to learn: the name of a corpus in the catalogue (`python-stdlib`), the path "
-        "of a file, a glob in quotes (`'texts/*.txt'`), or a list of these, read in the order "
-        "given.",
-    )
-    encoding: Annotated[str, Reads("utf-8 | bytes | name of a Python codec")] = Field(
-        "utf-8",
-        description="How the files are decoded: the name of any text codec that Python has (`utf-8`, "
-        "`latin-1`, `cp1252`), or `bytes` to learn raw bytes, 256 symbols, from any file.",
-    )
-    validation_fraction: float = Field(
-        0.1,
-        gt=0,
-        lt=1,
-        description="Share of the text, cut after the training part, that measures progress and picks the "
-        "best checkpoint. Never trained on.",
-    )
-    test_fraction: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Share of the text, its very end, that nothing in training looks at: for a final "
-        "figure with `charlstm evaluate --split test`. Together with validation_fraction "
-        "below 1.",
-    )
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _texts(cls, value: object) -> object:
-        parts = value if isinstance(value, list) else [value]
-        if not parts:
-            raise ValueError("the list of texts is empty")
-        for number, part in enumerate(parts, start=1):
-            which = f"item {number} of the list" if isinstance(value, list) else "the value"
-            if not isinstance(part, str):
-                raise ValueError(f"expected text or a list of texts; {which} is {part!r:.60}. Put it in quotes?")
-            if not part.strip() or "\0" in part:
-                raise ValueError(f"{which} is empty or holds a NUL character")
-        return value
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_codec(cls, value: str) -> str:
-        if value != "bytes":
-            try:
-                "".encode(value)
-            except (LookupError, ValueError):
-                raise ValueError(
-                    f"{value!r:.60} is no text encoding that Python knows. Allowed: utf-8, latin-1, cp1252, "
-                    "shift_jis, ... or bytes"
-                ) from None
-        return value
-
-    @field_validator("test_fraction")
-    @classmethod
-    def _leaves_training_text(cls, value: float, info: ValidationInfo) -> float:
-        validation = info.data.get("validation_fraction", 0.0)
-        if validation + value >= 1:
-            raise ValueError(
-                f"nothing is left to train on: validation_fraction {validation} and test_fraction {value} "
-                "must sum to less than 1"
-            )
-        return value
-
-
 class BudgetConfig(Section):
     """When training ends: at whichever of these limits comes first. At least one is needed."""
 
@@ -145,14 +77,15 @@ class TrainingConfig(Section):
         64,
         ge=1,
         le=2**20,
-        description="Streams of text read side by side; each update averages over all of them.",
+        description="Streams of text, or documents, read side by side; each update averages over all of them.",
     )
     sequence_length: int = Field(
         64,
         ge=1,
         le=2**20,
         description="Characters of a chunk, over which gradients flow back (truncated back-propagation "
-        "through time, Williams & Peng 1990). The state is carried on from chunk to chunk.",
+        "through time, Williams & Peng 1990). The state is carried on from chunk to chunk, within a document if there "
+        "are documents; short documents make short chunks.",
     )
     optimizer: Literal["adamw", "sgd", "rmsprop"] = Field(
         "adamw",
@@ -161,12 +94,13 @@ class TrainingConfig(Section):
         "larger one than adamw.",
     )
     learning_rate: float = Field(
-        2e-3, gt=0, description="Step size of the optimiser at its highest, after the warm-up."
+        2e-3, gt=0, le=1e6, description="Step size of the optimiser at its highest, after the warm-up."
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop; adamw does not use it.")
     weight_decay: float = Field(
         0.0,
         ge=0,
+        le=1e6,
         description="Pull of the weights towards zero at each step: decoupled from the gradient in adamw, "
         "an L2 penalty in sgd and rmsprop.",
     )

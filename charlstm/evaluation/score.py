@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charlstm.evaluation.documents import document_pieces
 from charlstm.executors import State
 from charlstm.model import LanguageModel
 from charlstm.model.evaluating import evaluating
 from charlstm.model.head_loss import target_nats
+from charlstm.text.documents import Documents, Sequences
 from charlstm.units import bits
+
+Text: TypeAlias = npt.NDArray[np.integer] | Documents
 
 STREAMS = 64  # pieces of a text that are read side by side
 WARM_UP = 512  # characters that a piece reads before its first scored one
@@ -46,38 +51,80 @@ class Score:
         return math.exp(min(self.nats, 700.0))
 
 
-def score(model: LanguageModel, ids: npt.NDArray[np.integer], between: Callable[[], None] = lambda: None) -> Score:
-    """Mean -ln p of the characters ids [N] under the model. The first one is predicted from nothing."""
-    nats = nats_per_character(model, ids, between)
+def score(model: LanguageModel, text: Text, between: Callable[[], None] = lambda: None) -> Score:
+    """Mean -ln p of the characters of a text under the model: ids [N], of which the first is predicted from nothing,
+    or documents, each of which begins from nothing, and whose end marks count too unless the model is bidirectional."""
+    nats = nats_per_character(model, text, between)
     return Score(float(nats.astype(np.float64).mean()), len(nats), model.bidirectional)
 
 
 @torch.no_grad()
 def nats_per_character(
-    model: LanguageModel, ids: npt.NDArray[np.integer], between: Callable[[], None] = lambda: None
+    model: LanguageModel, text: Text, between: Callable[[], None] = lambda: None
 ) -> npt.NDArray[np.float32]:
-    """-ln p of each character of the text ids [N], in float32 arithmetic: [N].
+    """-ln p of each character of a text, in float32 arithmetic: [N] in the order of the text; of documents, one after
+    the other, each in the order in which it is read.
 
     A long text is read as up to 64 pieces side by side, each after a warm-up of the 512 characters before it (and,
-    for a bidirectional model, after it). The result does not depend on how the model was trained, and the model's
-    mode, the random state and any carried state are left alone. ``between`` is called before each chunk; what it raises
-    breaks the reading off.
+    for a bidirectional model, after it). Documents of similar length are read side by side, each whole. The result does
+    not depend on how the model was trained, and the model's mode, the random state and any carried state are left
+    alone. ``between`` is called before each chunk; what it raises breaks the reading off.
     """
-    if len(ids) == 0:
+    if len(text) == 0:
         raise ValueError("there is no character to score")
-    reverse = model.direction == "backward"
-    pieces = _Pieces(model, ids[::-1] if reverse else ids)
-    with evaluating(model), torch.autocast(pieces.device.type, enabled=False):
-        after = pieces.states_after(between) if model.bidirectional else {}
-        nats = np.empty(len(ids), np.float32)
-        state = pieces.warm_up()
-        for begin, end in pieces.chunks():
-            between()
-            previous, target, following = (pieces.at(begin + k, end + k) for k in (-1, 0, 1))
-            y, state = model.hidden(previous, state, following, after.get(end))
-            found = target_nats(y, model.head.weight, model.head.bias, target.clamp(max=model.vocabulary_size - 1))
-            pieces.put(nats, begin, found)
-    return nats[::-1].copy() if reverse else nats
+    with evaluating(model), torch.autocast(model.head.weight.device.type, enabled=False):
+        if isinstance(text, Documents):
+            sequences = Sequences(text, model.vocabulary_size, model.direction)
+            nats = np.empty(sequences.characters, np.float32)
+            for pieces in document_pieces(model, sequences):
+                _fill(nats, model, pieces, between)
+            return nats
+        nats, reverse = np.empty(len(text), np.float32), model.direction == "backward"
+        _fill(nats, model, _Pieces(model, text[::-1] if reverse else text), between)
+        return nats[::-1].copy() if reverse else nats
+
+
+class Pieces(Protocol):
+    """Texts side by side, S of them; offsets count from the first scored character of each.
+
+    longest          the largest number of scored characters
+    at(a, b)         ids at the offsets a to b, [b - a, S]; V outside of the text
+    put(out, a, x)   what was found, x [T, S], at the offsets from a on, into ``out``
+    warm_up()        the state before the first scored characters
+    warm_up_after()  the backward stack's state beyond the offset ``longest``
+    """
+
+    longest: int
+
+    def at(self, begin: int, end: int) -> Tensor: ...
+    def put(self, out: npt.NDArray[np.float32], begin: int, values: Tensor) -> None: ...
+    def warm_up(self) -> State: ...
+    def warm_up_after(self) -> State: ...
+
+
+def _fill(nats: npt.NDArray[np.float32], model: LanguageModel, pieces: Pieces, between: Callable[[], None]) -> None:
+    after = _states_after(model, pieces, between) if model.bidirectional else {}
+    state = pieces.warm_up()
+    for begin, end in _chunks(pieces):
+        between()
+        previous, target, following = (pieces.at(begin + k, end + k) for k in (-1, 0, 1))
+        y, state = model.hidden(previous, state, following, after.get(end))
+        found = target_nats(y, model.head.weight, model.head.bias, target.clamp(max=model.vocabulary_size - 1))
+        pieces.put(nats, begin, found)
+
+
+def _chunks(pieces: Pieces) -> Iterator[tuple[int, int]]:
+    return ((a, min(a + CHUNK, pieces.longest)) for a in range(0, pieces.longest, CHUNK))
+
+
+def _states_after(model: LanguageModel, pieces: Pieces, between: Callable[[], None]) -> dict[int, State]:
+    """The backward stack's state before each chunk, read from the right."""
+    state, found = pieces.warm_up_after(), dict[int, State]()
+    for begin, end in reversed(list(_chunks(pieces))):
+        between()
+        found[end] = state
+        state = model.read_backward(pieces.at(begin + 1, end + 1), state)[1]
+    return found
 
 
 class _Pieces:
@@ -92,9 +139,6 @@ class _Pieces:
         bounds = [len(ids) * b // count for b in range(count + 1)]
         self.starts, self.lengths = np.array(bounds[:-1]), np.diff(bounds)
         self.longest = int(self.lengths.max())
-
-    def chunks(self) -> Iterator[tuple[int, int]]:
-        return ((a, min(a + CHUNK, self.longest)) for a in range(0, self.longest, CHUNK))
 
     def at(self, begin: int, end: int) -> Tensor:
         """Ids at the offsets, [end - begin, S]; V outside of the text."""
@@ -116,17 +160,11 @@ class _Pieces:
                 part[:, 0] = 0
         return state
 
-    def states_after(self, between: Callable[[], None]) -> dict[int, State]:
-        """The backward stack's state before each chunk, read from the right; the text's own end has nothing after
-        it."""
+    def warm_up_after(self) -> State:
+        """The backward stack's state beyond the last scored character; the text's own end has nothing after it."""
         state = self.model.initial_state(len(self.starts))
         if len(self.starts) > 1:
             state = self.model.read_backward(self.at(self.longest + 1, self.longest + 1 + WARM_UP), state)[1]
             for part in state:
                 part[:, -1] = 0
-        found: dict[int, State] = {}
-        for begin, end in reversed(list(self.chunks())):
-            between()
-            found[end] = state
-            state = self.model.read_backward(self.at(begin + 1, end + 1), state)[1]
-        return found
+        return state

@@ -39,9 +39,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class Infilled:
-    """A text whose gaps are filled."""
+    """A text whose gaps are filled, as text and as ids."""
 
-    text: str
+    whole: str
+    ids: list[int]
     gaps: list[Gap]
 
     @property
@@ -109,8 +110,8 @@ def shown_infilling(
     seed: int,
     between: Callable[[], None] = lambda: None,
 ) -> str:
-    """A text ids [N] with up to 8 characters in its middle filled anew at temperature 0.8, in brackets."""
-    size = min(SHOWN_GAP, len(ids))
+    """A text ids [N] with 8 characters in its middle, or a third of it, filled anew at temperature 0.8, in brackets."""
+    size = min(SHOWN_GAP, -(-len(ids) // 3))
     places = range((len(ids) - size) // 2, (len(ids) + size) // 2)
     column = torch.from_numpy(ids.astype(np.int64))[:, None].to(model.head.weight.device)
     with evaluating(model):
@@ -202,4 +203,4 @@ def _told(
     whole[places] = filled
     bounds = [0, *(np.flatnonzero(np.diff(places) > 1) + 1).tolist(), len(places)]
     gaps = [Gap(int(places[a]), vocabulary.decode(filled[a:b]), nats[a:b]) for a, b in pairwise(bounds)]
-    return Infilled(vocabulary.decode(whole), gaps)
+    return Infilled(vocabulary.decode(whole), whole.tolist(), gaps)

@@ -67,13 +67,17 @@ class Sampling:
 class Sample:
     """One text: what was given, what was written, and ln p of each written character under the model (temperature 1).
 
-    ``backward``: the text was written from right to left and stands before the prime.
+    ``backward``: the text was written from right to left and stands before the prime. ``ids``: the whole text's ids,
+    exact where bytes are no UTF-8. ``ended``: it came to ``until``; where that was left out of the text,
+    ``log_probabilities`` has it all the same, at its end.
     """
 
     prime: str
     text: str
     log_probabilities: list[float]
     backward: bool = False
+    ids: Sequence[int] = ()
+    ended: bool = False
 
     @property
     def whole(self) -> str:
@@ -180,8 +184,10 @@ def generate(
     until: str = "",
     unknown: Unknown = "error",
     between: Callable[[], None] = lambda: None,
+    leave_out_until: bool = False,
 ) -> list[Sample]:
-    """``num_samples`` texts of at most ``length`` characters after the prime, ending early after the text ``until``.
+    """``num_samples`` texts of at most ``length`` characters after the prime, ending early after the text ``until``,
+    which may be left out.
 
     A backward model writes what comes before the prime, and ends early with what begins with ``until``. ``between`` is
     called after each character; what it raises breaks the writing off.
@@ -200,12 +206,14 @@ def generate(
             if piece is not None:
                 column.append(piece)
     samples = []
+    step = -1 if backward else 1
     for column in columns:
         ids = [i for i, _ in column]
-        text = vocabulary.decode(ids[::-1] if backward else ids)
-        samples.append(
-            Sample(vocabulary.decode(given[::-1] if backward else given), text, [p for _, p in column], backward)
-        )
+        ended = bool(end) and ids[-len(end) :] == end
+        if ended and leave_out_until:
+            ids = ids[: -len(end)]
+        prime, text = vocabulary.decode(given[::step]), vocabulary.decode(ids[::step])
+        samples.append(Sample(prime, text, [p for _, p in column], backward, (given + ids)[::step], ended))
     return samples
 
 

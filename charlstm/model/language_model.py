@@ -90,12 +90,17 @@ class LanguageModel(nn.Module):
         """Outputs of the forward stack, [T, B, H], after each of the characters ``previous``, and its last state."""
         return self._run(self.front_end, self.recurrent, previous, state)
 
-    def read_backward(self, following: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text."""
+    def read_backward(
+        self, following: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text.
+
+        With ``lengths`` [B] it begins each text at its own end, and the rows beyond are read last.
+        """
         assert self.recurrent_backward is not None
         front_end = self.front_end if self.front_end_backward is None else self.front_end_backward
-        y, last = self._run(front_end, self.recurrent_backward, following.flip(0), state)
-        return y.flip(0), last
+        y, last = self._run(front_end, self.recurrent_backward, _turned(following, lengths), state)
+        return _turned(y, lengths), last
 
     def _run(
         self, front_end: FrontEnd, stack: RecurrentStack, ids: Tensor, state: State | None
@@ -121,17 +126,19 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         following: Tensor | None = None,
         state_after: State | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """What the head reads, [T, B, H], or 2H if bidirectional, and the forward stack's last state.
 
         previous [T, B]: the character before each position. following [T, B]: the one after it, for a bidirectional
-        model; ``state_after``: the backward stack's state beyond the last position (zeros if not given).
+        model; ``state_after``: the backward stack's state beyond the last position (zeros if not given); ``lengths``
+        [B]: how much of each text there is, if not all T; what stands beyond is not read before it.
         """
         y, last = self.read(previous, state)
         if self.bidirectional:
             if following is None:
                 raise ValueError("a bidirectional model needs the following characters too")
-            y = torch.cat([y, self.read_backward(following, state_after)[0]], -1)
+            y = torch.cat([y, self.read_backward(following, state_after, lengths)[0]], -1)
         return dropout(y, self.config.dropout, self.config.dropout_kind, self.training), last
 
     def forward(
@@ -140,9 +147,10 @@ class LanguageModel(nn.Module):
         state: State | None = None,
         following: Tensor | None = None,
         state_after: State | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Logits [T, B, V] and the forward stack's last state; arguments as for :meth:`hidden`."""
-        y, last = self.hidden(previous, state, following, state_after)
+        y, last = self.hidden(previous, state, following, state_after, lengths)
         return self.head(y), last
 
     def parameter_counts(self) -> dict[str, int]:
@@ -157,3 +165,12 @@ class LanguageModel(nn.Module):
 
 def _sizes(module: nn.Module, learns: bool) -> Iterator[int]:
     return (p.numel() for p in module.parameters() if p.requires_grad == learns)
+
+
+def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x [T, B, ...] back to front: all of it, or of each column b the first ``lengths[b]`` rows."""
+    if lengths is None:
+        return x.flip(0)
+    t = torch.arange(len(x), device=x.device)[:, None]
+    rows = torch.where(t < lengths, lengths - 1 - t, t)
+    return x.take_along_dim(rows.view(*rows.shape, *[1] * (x.dim() - 2)), 0)

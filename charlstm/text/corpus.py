@@ -1,4 +1,4 @@
-"""A text as memory-mapped ids, split by position."""
+"""A text as memory-mapped ids, split by position, or by its documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,11 +14,15 @@ import numpy.typing as npt
 
 from charlstm.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.errors import UserError
+from charlstm.text.documents import Documents, cut, permutation
 from charlstm.text.reading import Progress, Source, check_encoding, hash_sources, read_codes
 from charlstm.text.sources import resolve
+from charlstm.text.splits import document_boundaries, kept_shares
 from charlstm.text.vocabulary import Codes, Vocabulary
 
 SPLITS = ("train", "validation", "test")
+SHUFFLED_BY = 1
+"""The seed of the order in which documents are split: the same for all, so that what is held out stays held out."""
 FORMAT = 1
 """Raised whenever the files in the cache change their meaning."""
 
@@ -32,36 +35,40 @@ class Corpus:
     ids: npt.NDArray[np.unsignedinteger]
     """``[N]``, a read-only memory map in the smallest unsigned dtype that holds V-1."""
     splits: Mapping[str, slice]
-    """Where train, validation and test lie, in this order; a split may be empty."""
+    """Where train, validation and test lie, in this order, among the ids, or among the documents; a split may be
+    empty."""
     digest: str
     """SHA-256 (hex) of the files' bytes, one file after the other."""
     sources: tuple[str, ...]
     encoding: str
+    documents: Documents | None = None
+    """The text's documents in the order in which they are split; None: it is one running text."""
 
-    def split(self, name: str) -> npt.NDArray[np.unsignedinteger]:
-        """The ids of one split, a view.
+    def split(self, name: str) -> npt.NDArray[np.unsignedinteger] | Documents:
+        """The ids of one split, a view; or its documents.
 
         Raises:
             UserError: no such split, or it is empty.
         """
         if name not in self.splits:
             raise UserError(f"no split {name!r}: there are {', '.join(self.splits)}")
-        view = self.ids[self.splits[name]]
-        if view.size == 0:
+        part = self.splits[name]
+        if part.start == part.stop:
             remedy = (
                 "lower corpus.validation_fraction and corpus.test_fraction"
                 if name == "train"
                 else f"raise corpus.{name}_fraction"
             )
             raise UserError(f"the {name} split of {self.describe()} is empty: {remedy}, or give a longer text")
-        return view
+        return self.ids[part] if self.documents is None else self.documents.chosen(part)
 
     def describe(self) -> str:
         """One short line: what, how long, how many symbols, how it is split."""
         name = self.sources[0] if len(self.sources) == 1 else f"{len(self.sources)} files"
         noun = "bytes" if self.vocabulary.kind == "bytes" else "characters"
         parts = [f"{part.stop - part.start:,} {key}" for key, part in self.splits.items() if part.stop > part.start]
-        return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct ({', '.join(parts)})"
+        documents = "" if self.documents is None else f", {len(self.documents):,} documents"
+        return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct{documents} ({', '.join(parts)})"
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ def load_corpus(
     test_fraction: float = 0.0,
     cache: Path | None = None,
     on_progress: Progress | None = None,
+    documents: str | None = None,
+    shuffle_documents: bool = True,
 ) -> Corpus:
     """The corpus of a catalogue name, a file, a glob, or several of these, concatenated in order.
 
@@ -94,14 +103,18 @@ def load_corpus(
     Args:
         validation_fraction, test_fraction: train is the first ``1 - validation - test`` of the text, rounded
             down; validation follows it, test is the end.
+        documents: the separator of independent documents, for `charlstm.text.documents.cut`; None: one running text.
+            The shares are then those of the documents' characters, as closely as whole documents allow, but each
+            split that is asked for gets one document at least.
+        shuffle_documents: put the documents into a random order, always the same, before they are split.
         cache: the cache folder; `user_cache_folder` by default. One that cannot be written is replaced by a
             temporary folder.
 
     Raises:
         UserError: no such source, no regular file, an unknown encoding, a text that is not in it, an empty
-            text, one with a single distinct symbol, or fractions that leave no room.
+            text, one with a single distinct symbol, fractions that leave no room, or too few documents.
     """
-    kept = _boundaries(validation_fraction, test_fraction)
+    kept = kept_shares(validation_fraction, test_fraction)
     encoding = check_encoding(encoding)
     cache = user_cache_folder() if cache is None else cache
     files = resolve(source, cache, on_progress)
@@ -124,31 +137,19 @@ def load_corpus(
             file.write(json.dumps(asdict(record)).encode())
 
     ids = np.memmap(cached / ids_name, dtype=record.dtype, mode="r", shape=(record.characters,))
-    train, validation = (int(record.characters * fraction) for fraction in kept)
-    splits = {
-        "train": slice(0, train),
-        "validation": slice(train, validation),
-        "test": slice(validation, record.characters),
-    }
-    return Corpus(
-        vocabulary=Vocabulary.from_json(record.vocabulary),
-        ids=ids,
-        splits=MappingProxyType(splits),
-        digest=digest,
-        sources=names,
-        encoding=encoding,
-    )
-
-
-def _boundaries(validation: float, test: float) -> tuple[Fraction, Fraction]:
-    # Decimal fractions, exactly: in floating point 1 - 0.9 of ten characters is none.
-    parts = Fraction(str(validation)), Fraction(str(test))
-    if min(parts) < 0 or sum(parts) >= 1:
-        raise UserError(
-            f"corpus.validation_fraction ({validation}) and corpus.test_fraction ({test}) must be at least 0 "
-            "and together less than 1"
-        )
-    return 1 - parts[0] - parts[1], 1 - parts[1]
+    vocabulary = Vocabulary.from_json(record.vocabulary)
+    separate = None
+    if documents is None:
+        whole = record.characters
+        train, validation = (int(whole * fraction) for fraction in kept)
+    else:
+        separate = cut(ids, vocabulary, documents)
+        whole = len(separate)
+        if shuffle_documents:
+            separate = separate.chosen(permutation(whole, SHUFFLED_BY))
+        train, validation = document_boundaries(separate, kept, _listed(names))
+    splits = {"train": slice(0, train), "validation": slice(train, validation), "test": slice(validation, whole)}
+    return Corpus(vocabulary, ids, MappingProxyType(splits), digest, names, encoding, separate)
 
 
 def _valid_record(ids: Path, record: Path) -> _Record | None:

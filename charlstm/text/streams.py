@@ -15,6 +15,8 @@ from charlstm.text.mapped import release
 IGNORE = -100
 """The target that does not count."""
 
+DAMAGED = "cannot resume: the saved place in the text is damaged. Begin a new run."
+
 RELEASE_AFTER = 1 << 26
 """Characters read before the pages of a memory map that hold them are given back."""
 
@@ -31,10 +33,12 @@ class Batch:
     previous: torch.Tensor
     targets: torch.Tensor
     following: torch.Tensor
-    first_of_epoch: bool
-    """The chunk begins the text anew: carried state no longer fits."""
+    fresh: bool
+    """The chunk begins something new in every row: carried state no longer fits."""
     count: int
     """Number of targets that count."""
+    lengths: torch.Tensor | None = None
+    """How much of each row is text, int64 ``[B]``, where what follows is only filled up; None: all of it."""
 
 
 class Streams:
@@ -132,7 +136,7 @@ class Streams:
             previous=torch.from_numpy(window[:-2]),
             targets=torch.from_numpy(targets),
             following=torch.from_numpy(window[2:]),
-            first_of_epoch=self.position == 0,
+            fresh=self.position == 0,
             count=targets.size - unread * self.batch_size - (len(self._short) if last else 0),
         )
         self._unreleased += window.size
@@ -155,19 +159,9 @@ class Streams:
             UserError: the state was taken with another text length, batch size, sequence length or
                 direction, or is damaged.
         """
-        mine = self._shape()
-        other = {key: state.get(key) for key in mine}
-        if other != mine:
-            differing = ", ".join(
-                f"{key} {other[key]} then, {mine[key]} now" for key in mine if other[key] != mine[key]
-            )
-            raise UserError(
-                f"cannot resume: the batches are cut differently from the saved run ({differing}). "
-                "Resume with the same text, batch_size, sequence_length and direction, or begin a new run."
-            )
-        epoch, position = state.get("epoch", -1), state.get("position", -1)
-        if epoch < 0 or not 0 <= position < self.steps_per_epoch:
-            raise UserError("cannot resume: the saved place in the text is damaged. Begin a new run.")
+        epoch, position = saved_place(state, self._shape())
+        if position >= self.steps_per_epoch:
+            raise UserError(DAMAGED)
         self.epoch, self.position = epoch, position
 
     def _shape(self) -> dict[str, int]:
@@ -177,3 +171,22 @@ class Streams:
             "sequence_length": self.sequence_length,
             "reverse": int(self.reverse),
         }
+
+
+def saved_place(state: Mapping[str, int], mine: Mapping[str, int]) -> tuple[int, int]:
+    """Epoch and position of a saved state, if the shape that it holds for is ``mine``.
+
+    Raises:
+        UserError: it was saved with another one, or is damaged.
+    """
+    other = {key: state.get(key) for key in mine}
+    if other != mine:
+        differing = ", ".join(f"{key} {other[key]} then, {mine[key]} now" for key in mine if other[key] != mine[key])
+        raise UserError(
+            f"cannot resume: the batches are cut differently from the saved run ({differing}). "
+            "Resume with the same text, batch_size, sequence_length and direction, or begin a new run."
+        )
+    epoch, position = state.get("epoch", -1), state.get("position", -1)
+    if epoch < 0 or position < 0:
+        raise UserError(DAMAGED)
+    return epoch, position

@@ -24,7 +24,7 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     model, training = trainer.config.model, trainer.config.training
     cell = cell_of(model)
     weights, fixed = 4 * sum(trainer.model.parameter_counts().values()), 4 * trainer.model.fixed_count()
-    characters = trainer.streams.batch_size * training.sequence_length
+    characters = trainer.streams.batch_size * trainer.streams.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
     front_end = trainer.model.front_end
     below = 0

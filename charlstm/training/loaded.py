@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.text.documents import Documents, cut, end_text
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.training.checkpoint import load_checkpoint, under
 from charlstm.training.hardware import resolve_device
@@ -52,12 +54,31 @@ class LoadedRun:
         min_p: float = 0.0,
         seed: int = 1,
         num_samples: int = 1,
-        until: str = "",
+        until: str | None = None,
         unknown: Unknown = "error",
     ) -> list[Sample]:
-        """Texts that the model writes; see :func:`charlstm.generation.generate`."""
+        """Texts that the model writes; see :func:`charlstm.generation.generate`. A model of documents writes one each,
+        without the separator at its end, unless ``until`` is given (``""``: on and on)."""
         sampling = Sampling(temperature, top_k, top_p, min_p)
-        return generate(self.model, self.vocabulary, prime, length, sampling, seed, num_samples, until, unknown)
+        end = self.document_end if until is None else until
+        arguments = (prime, length, sampling, seed, num_samples, end, unknown)
+        return generate(self.model, self.vocabulary, *arguments, leave_out_until=until is None)
+
+    @property
+    def document_end(self) -> str:
+        """The text that ends a document, "" if the corpus is one running text."""
+        separator = self.config.corpus.documents
+        return "" if separator is None else end_text(separator)
+
+    def novel(self, samples: Sequence[Sample]) -> list[bool]:
+        """For each text, whether it is none of the documents that the model was trained on.
+
+        Raises UserError if the corpus is not documents, or :meth:`corpus` does.
+        """
+        text = self.corpus().split("train")
+        if not isinstance(text, Documents):
+            raise UserError("the corpus is one running text: set corpus.documents to train on documents")
+        return [not known for known in text.contain([sample.ids for sample in samples])]
 
     def infill(
         self,
@@ -78,23 +99,26 @@ class LoadedRun:
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 
     def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
-        """Mean nats per character of a text.
+        """Mean nats per character of a text; of documents, cut at the separator of those that it was trained on.
 
         Raises UserError for characters that the model has never seen, or no text.
         """
-        return score(self.model, self.ids(text, unknown))
+        return score(self.model, self.read(text, unknown))
 
-    def ids(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64]:
-        """The ids of a text to score, [N]; raises as :meth:`score` does."""
+    def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
+        """A text to score, as ids [N] or documents; raises as :meth:`score` does."""
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) == 0:
             raise UserError("there is no text to score")
-        return ids
+        separator = self.config.corpus.documents
+        content = ids if separator is None else cut(ids, self.vocabulary, separator)
+        if len(content) == 0:
+            raise UserError("there is no document to score: the text has nothing but separators")
+        return content
 
     def corpus(self) -> Corpus:
         """The corpus that it was trained on. Raises UserError if it has changed since."""
-        c = self.config.corpus
-        corpus = load_corpus(c.source, c.encoding, c.validation_fraction, c.test_fraction)
+        corpus = load_corpus(**self.config.corpus.model_dump())
         if corpus.digest != self.header["corpus_digest"]:
             raise UserError("the corpus is not the one that this model was trained on: its content has changed")
         return corpus

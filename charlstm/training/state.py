@@ -12,6 +12,7 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.model import LanguageModel
+from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.streams import Streams
 from charlstm.training.checkpoint import under
 from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_names, optimizer_tensors
@@ -47,7 +48,7 @@ class TrainingState:
     model: LanguageModel
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    streams: Streams
+    streams: Streams | DocumentBatches
     carried: State
     counters: Counters = field(default_factory=Counters)
 

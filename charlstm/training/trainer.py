@@ -16,12 +16,14 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.executors import State
-from charlstm.generation import Sampling, generate
+from charlstm.generation import Sampling, specimen
 from charlstm.generation.infilling import shown_infilling
 from charlstm.model import LanguageModel
 from charlstm.model.head_loss import mean_nats
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
+from charlstm.text.document_batches import DocumentBatches
+from charlstm.text.documents import Documents, beginning
 from charlstm.text.streams import IGNORE, Batch, Streams
 from charlstm.training.advice import divergence_advice
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
@@ -55,17 +57,8 @@ class Trainer:
         )
         keep_memory()
         torch.manual_seed(training.seed)
-        size = corpus.vocabulary.size
-        self.model = LanguageModel(config.model, size).to(self.device)
-        backward = self.model.direction == "backward"
-        self.streams = Streams(
-            corpus.split("train"),
-            size,
-            training.batch_size,
-            training.sequence_length,
-            reverse=backward,
-            washout=config.model.washout,
-        )
+        self.model = LanguageModel(config.model, corpus.vocabulary.size).to(self.device)
+        self.streams = self._streams()
         self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
         self.state = TrainingState(
             model=self.model,
@@ -77,6 +70,14 @@ class Trainer:
         self._stop = False
         self._save_asked = False
         self._notices: list[Notice] = []
+
+    def _streams(self) -> Streams | DocumentBatches:
+        training, text = self.config.training, self.corpus.split("train")
+        size, direction = self.corpus.vocabulary.size, self.model.direction
+        shape = (size, training.batch_size, training.sequence_length)
+        if isinstance(text, Documents):
+            return DocumentBatches(text, *shape, direction, training.seed)
+        return Streams(text, *shape, reverse=direction == "backward", washout=self.config.model.washout)
 
     @property
     def counters(self) -> Counters:
@@ -161,7 +162,7 @@ class Trainer:
         for group in self.state.optimizer.param_groups:
             group["lr"] = rate
         batch = self.streams.next_batch()
-        if batch.first_of_epoch:
+        if batch.fresh:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
         self.model.zero_grad()
         loss, state = self._loss(batch)
@@ -201,8 +202,9 @@ class Trainer:
         self.model.train()
         previous, targets = batch.previous.to(self.device), batch.targets.to(self.device)
         following = batch.following.to(self.device) if self.model.bidirectional else None
+        lengths = None if batch.lengths is None else batch.lengths.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            y, state = self.model.hidden(previous, self.state.carried, following)
+            y, state = self.model.hidden(previous, self.state.carried, following, lengths=lengths)
             head = self.model.head
             return mean_nats(y, head.weight, head.bias, targets, IGNORE), state
 
@@ -279,9 +281,11 @@ class Trainer:
             return ""
         seed, vocabulary = self.config.training.seed + self.counters.step, self.corpus.vocabulary
         if self.model.bidirectional:
-            return shown_infilling(self.model, vocabulary, self._validation[:length], seed, self._between)
+            return shown_infilling(self.model, vocabulary, beginning(self._validation, length), seed, self._between)
         sampling = Sampling(temperature=0.8)
-        return generate(self.model, vocabulary, "", length, sampling, seed, between=self._between)[0].whole
+        documents = self.corpus.documents
+        end = "" if documents is None else vocabulary.decode(documents.end_mark)
+        return specimen(self.model, vocabulary, length, sampling, seed, end, self._between)
 
     def _bad(self, nats: float) -> bool:
         """Not finite, or so much worse than a guess (ln V) that the weights cannot be any good.

@@ -25,7 +25,7 @@ def epoch_of(streams: Streams) -> list[Batch]:
 
 def same(a: Batch, b: Batch) -> bool:
     tensors = all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("previous", "targets", "following"))
-    return tensors and (a.first_of_epoch, a.count) == (b.first_of_epoch, b.count)
+    return tensors and (a.fresh, a.count) == (b.fresh, b.count)
 
 
 shapes = st.tuples(st.integers(1, 300), st.integers(1, 12), st.integers(1, 20), st.booleans())
@@ -109,13 +109,13 @@ def test_a_small_batch_by_hand() -> None:
     assert first.previous.tolist() == [[5, 1], [0, 2]]
     assert first.targets.tolist() == [[0, 2], [1, 3]]
     assert first.following.tolist() == [[1, 3], [2, 4]]
-    assert (first.first_of_epoch, first.count) == (True, 4)
+    assert (first.fresh, first.count) == (True, 4)
     assert second.targets.tolist() == [[IGNORE, 4]]
     assert second.previous.tolist()[0][1] == 3
     assert second.following.tolist()[0][1] == 5
-    assert (second.first_of_epoch, second.count) == (False, 1)
+    assert (second.fresh, second.count) == (False, 1)
     assert (streams.epoch, streams.position) == (1, 0)
-    assert streams.next_batch().first_of_epoch
+    assert streams.next_batch().fresh
 
 
 def test_the_id_for_none_does_not_wrap_in_a_byte() -> None:

@@ -1,0 +1,174 @@
+"""A text as independent documents: where each begins and ends, in which order, and how a network reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.errors import UserError
+from charlstm.text.mapped import release
+from charlstm.text.vocabulary import Vocabulary
+
+BLOCK = 1 << 24
+"""Characters that are looked through at a time."""
+
+END_MARKS = {"newline": "\n", "blank_line": "\n\n"}
+"""The separators that have a name, and the text that ends each of their documents."""
+
+Direction = Literal["forward", "backward", "bidirectional"]
+Places = npt.NDArray[np.int64]
+
+
+def end_text(separator: str) -> str:
+    """The text that ends a document: that of a separator with a name, else the separator itself."""
+    return END_MARKS.get(separator, separator)
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """D documents: document d is ``ids[starts[d]:ends[d]]``, at least one character, and then the end mark.
+
+    ``ids`` may be a memory map; nothing of it is copied. The order of the documents is that of ``starts``, not that of
+    the text. The end mark (one id or more) is the same for all, whatever stands in the text.
+    """
+
+    ids: npt.NDArray[np.integer]
+    starts: Places
+    ends: Places
+    end_mark: Places
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def chosen(self, which: slice | Places) -> Documents:
+        """Some of the documents, in the order given."""
+        return replace(self, starts=self.starts[which], ends=self.ends[which])
+
+    def contain(self, texts: Sequence[Sequence[int]]) -> list[bool]:
+        """For each text (ids, without the end mark), whether it is one of the documents."""
+        wanted = [np.array(text, self.ids.dtype).tobytes() for text in texts]
+        lengths, found = self.ends - self.starts, set[bytes]()
+        for length in {len(text) for text in texts} - {0}:
+            starts = self.starts[lengths == length]
+            rows = max(1, BLOCK // length)
+            for block in (starts[first : first + rows] for first in range(0, len(starts), rows)):
+                content = np.ascontiguousarray(self.ids[block[:, None] + np.arange(length)])
+                found |= set(content.view(f"V{length * content.itemsize}").ravel().tolist()) & set(wanted)
+        return [text in found for text in wanted]
+
+
+def beginning(text: npt.NDArray[np.integer] | Documents, length: int) -> npt.NDArray[np.integer]:
+    """The first ``length`` characters of a text, or of the first of some documents."""
+    if isinstance(text, Documents):
+        text = text.ids[text.starts[0] : text.ends[0]]
+    return text[:length]
+
+
+def cut(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str) -> Documents:
+    """The documents of a text [N], in its order.
+
+    ``newline``: its lines, whether they end in LF or CR LF. ``blank_line``: its paragraphs, lines that follow each
+    other without an empty one between them. Any other separator: what stands between its occurrences. Empty documents
+    do not count, and the last one may lack its end.
+
+    Raises:
+        UserError: the vocabulary does not have the separator's characters.
+    """
+    try:
+        end_mark = vocabulary.encode(end_text(separator))
+    except UserError:
+        named = separator if separator in END_MARKS else repr(separator)
+        words = f" ({' and '.join(END_MARKS)} have a meaning of their own)" if separator not in END_MARKS else ""
+        raise UserError(f"corpus.documents: {named}: there is no such separator in the text{words}") from None
+    if separator not in END_MARKS:
+        ends = _occurrences(ids, end_mark)
+        starts = np.concatenate([[0], ends + len(end_mark)])
+        ends = np.append(ends, len(ids) - _cut_off(ids, end_mark))
+    else:
+        feeds = _occurrences(ids, end_mark[:1])
+        starts, ends = np.concatenate([[0], feeds + 1]), np.append(feeds, len(ids))
+        (carriage_return,) = vocabulary.ids_of_codes(np.array([13], np.uint32))
+        if carriage_return >= 0:
+            ends -= (ends > starts) & (np.take(ids, np.maximum(ends, 1) - 1) == carriage_return)
+        if separator == "blank_line":
+            filled = np.concatenate([[False], ends > starts, [False]])
+            first, last = filled[1:-1] & ~filled[:-2], filled[1:-1] & ~filled[2:]
+            starts, ends = starts[first], ends[last]
+    release(ids)
+    there = ends > starts
+    return Documents(ids, starts[there], ends[there], end_mark)
+
+
+def _occurrences(ids: npt.NDArray[np.integer], pattern: Places) -> Places:
+    """Where the pattern begins, at every place, overlapping or not: ascending."""
+    size = len(pattern)
+    found = [np.empty(0, np.int64)]
+    for begin in range(0, len(ids) - size + 1, BLOCK):
+        block = np.asarray(ids[begin : begin + BLOCK + size - 1])
+        rows = len(block) - size + 1
+        here = block[:rows] == pattern[0]
+        for offset in range(1, size):
+            here &= block[offset : offset + rows] == pattern[offset]
+        found.append(begin + np.flatnonzero(here))
+    return np.concatenate(found)
+
+
+def _cut_off(ids: npt.NDArray[np.integer], pattern: Places) -> int:
+    """How much of the pattern's beginning the text ends with, short of all of it."""
+    sizes = range(min(len(pattern) - 1, len(ids)), 0, -1)
+    return next((size for size in sizes if (ids[-size:] == pattern[:size]).all()), 0)
+
+
+def permutation(count: int, *seeds: int) -> Places:
+    """The numbers below ``count`` in an order that depends on the seeds alone: on no library's version, no machine.
+
+    Sorted by SplitMix64 (Steele, Lea & Flood 2014), which gives each number another key.
+    """
+    with np.errstate(over="ignore"):
+        key = np.zeros(1, np.uint64)
+        for seed in seeds:
+            key = _mixed(key + np.uint64(seed))
+        return np.argsort(_mixed(np.arange(count, dtype=np.uint64) + key), kind="stable")
+
+
+def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    z: npt.NDArray[np.uint64] = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
+
+
+class Sequences:
+    """The documents as a network reads them.
+
+    forward: the characters, then the end mark. backward: both from right to left, the characters first: the end mark
+    stands before the document. bidirectional: the characters alone; given both sides, the end mark would say nothing.
+    """
+
+    def __init__(self, documents: Documents, vocabulary_size: int, direction: Direction) -> None:
+        self.documents, self.vocabulary_size, self._reverse = documents, vocabulary_size, direction == "backward"
+        mark = documents.end_mark[:: -1 if self._reverse else 1]
+        self._mark = mark[:0] if direction == "bidirectional" else mark
+        self._none_and_mark = np.append(self._mark, vocabulary_size)
+        self.lengths: Places = documents.ends - documents.starts + len(self._mark)
+        """Of each document, in characters that count."""
+        self.characters = int(self.lengths.sum())
+        self.places: Places = np.cumsum(self.lengths) - self.lengths
+        """Where each would begin if they stood one after the other."""
+
+    def window(self, which: Places, begin: int, end: int) -> Places:
+        """The ids at the offsets ``begin`` to ``end`` of the documents ``which`` [B], [end - begin, B]; V before a
+        document, after it, and where ``which`` is -1."""
+        offsets = np.arange(begin, end)[:, None]
+        starts, ends = self.documents.starts[which], self.documents.ends[which]
+        content = np.where(which < 0, 0, ends - starts)
+        places = ends - 1 - offsets if self._reverse else starts + offsets
+        found = np.take(self.documents.ids, places, mode="clip").astype(np.int64)
+        outside = (offsets < 0) | (offsets >= content)
+        after = np.where((offsets < 0) | (which < 0), len(self._mark), np.clip(offsets - content, 0, len(self._mark)))
+        return np.where(outside, self._none_and_mark[after], found)

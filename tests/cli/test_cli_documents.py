@@ -1,0 +1,238 @@
+"""Commands on runs of documents."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+import charlstm as package
+from charlstm.text.documents import Documents
+
+WORDS = ["ann", "bo", "cyd", "dee"]
+SETTINGS = {
+    "corpus": {"documents": "newline"},
+    "model": {"hidden_size": 8, "front_end": "one_hot"},
+    "training": {
+        "batch_size": 8,
+        "sequence_length": 8,
+        "learning_rate": 0.05,
+        "warmup_steps": 0,
+        "evaluate_every": 60,
+        "sample_length": 12,
+        "precision": "float32",
+        "device": "cpu",
+        "budget": {"steps": 60},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    path = tmp_path_factory.mktemp("names") / "names.txt"
+    chance = random.Random(1)
+    path.write_text("\n".join(chance.choice(WORDS) + chance.choice(WORDS) for _ in range(90)) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(names, tmp_path_factory):
+    """A trained run on names. Read only."""
+    return make_run(names, tmp_path_factory.mktemp("runs") / "names")
+
+
+def make_run(source, path, steps: int = 60, corpus=(), **model):
+    from charlstm.config import parse_config
+    from charlstm.text.corpus import load_corpus
+    from charlstm.training.run_directory import RunDirectory
+    from charlstm.training.trainer import Trainer
+
+    settings = {
+        "corpus": {**SETTINGS["corpus"], "source": str(source), **dict(corpus)},
+        "model": {**SETTINGS["model"], **model},
+        "training": {**SETTINGS["training"], "budget": {"steps": steps}},
+    }
+    config = parse_config(settings, "test")
+    directory = RunDirectory(path)
+    directory.create(config)
+    for _ in Trainer(config, load_corpus(**config.corpus.model_dump()), directory).run():
+        pass
+    return path
+
+
+def test_training_says_how_many_documents_there_are(charlstm, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {**SETTINGS, "corpus": {"source": str(names), "documents": "newline"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
+    assert re.search(r"90 documents \(8\d train, \d+ validation\)", charlstm("train", "c.yaml", "--dry-run").out)
+    found = charlstm("train", "c.yaml")
+    assert found.code == 0, found.err
+    assert "90 documents" in found.out
+    assert "shuffle_documents: true" in (tmp_path / "runs/c/config.yaml").read_text()
+    found = charlstm("train", "c.yaml", "--resume", "--set", "training.budget.steps=70")
+    assert (found.code, "70 steps" in found.out) == (0, True)
+    found = charlstm("compare", "runs/c")
+    assert found.code == 0, found.err
+
+
+def test_samples_are_lines_and_counted_as_new_or_known(charlstm, run, names):
+    found = charlstm("sample", run, "--num-samples", 20, "--seed", 1)
+    samples = package.load(run).generate(num_samples=20, seed=1)
+    assert found.out == "".join(sample.text + "\n" for sample in samples)
+    train = package.load(run).corpus().split("train")
+    assert isinstance(train, Documents)
+    vocabulary = package.load(run).vocabulary
+    known = {vocabulary.decode(train.ids[a:b]) for a, b in zip(train.starts, train.ends, strict=True)}
+    novel = sum(sample.text not in known for sample in samples)
+    assert 0 < novel < 20
+    assert found.err == f"{novel} of 20 ({novel / 20:.0%}) are not in the text that the model was trained on\n"
+
+
+def test_json_says_of_each_whether_it_is_new(charlstm, run):
+    found = charlstm("sample", run, "--num-samples", 20, "--seed", 1, "--json")
+    samples = json.loads(found.out)["samples"]
+    lines = charlstm("sample", run, "--num-samples", 20, "--seed", 1)
+    assert [sample["text"] for sample in samples] == lines.out.splitlines()
+    assert f"{sum(sample['novel'] for sample in samples)} of 20" in lines.err
+    assert all(sample["complete"] for sample in samples)
+    assert all(len(s["log_probabilities_nats"]) == len(s["written"]) + 1 for s in samples)
+
+
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+def test_one_sample_is_one_document(charlstm, run, stream):
+    (sample,) = package.load(run).generate("b", seed=4)
+    found = charlstm("sample", run, "--prime", "b", "--seed", 4, stream)
+    assert (found.code, found.out) == (0, sample.whole + "\n")
+    assert "\n" not in sample.whole
+    cut_off = charlstm("sample", run, "--length", 2, "--seed", 4, stream)
+    assert len(cut_off.out) == 3
+
+
+def test_until_is_what_the_user_says(charlstm, run):
+    found = charlstm("sample", run, "--until", "", "--length", 100, "--seed", 1)
+    assert found.out.count("\n") > 5
+    found = charlstm("sample", run, "--until", "n", "--length", 100, "--seed", 1, "--num-samples", 2)
+    assert found.err == "--- 1 of 2\n--- 2 of 2\n"
+    assert found.out.endswith("n\n")
+
+
+def test_what_is_cut_off_and_a_corpus_that_is_gone_are_told(charlstm, names, tmp_path):
+    source = tmp_path / "gone.txt"
+    source.write_bytes(names.read_bytes())
+    path = make_run(source, tmp_path / "run", 1)
+    found = charlstm("sample", path, "--num-samples", 3, "--length", 1, "--seed", 1)
+    assert re.search(r"[123] of 3 came to no end within --length and are cut off\n", found.err)
+    source.unlink()
+    found = charlstm("sample", path, "--num-samples", 3, "--seed", 1)
+    assert (found.code, len(found.out.splitlines())) == (0, 3)
+    assert "how many are new is not known: no corpus" in found.err
+    record = json.loads(charlstm("sample", path, "--json", "--seed", 1).out)
+    assert record["samples"][0]["novel"] is None
+
+
+def test_paragraphs_are_written_apart_by_a_blank_line(charlstm, tmp_path):
+    (tmp_path / "p.txt").write_text("ann\nbo\n\nbo\nann\n\n" * 20)
+    path = make_run(tmp_path / "p.txt", tmp_path / "run", corpus={"documents": "blank_line"})
+    samples = package.load(path).generate(num_samples=3, seed=1, length=60)
+    found = charlstm("sample", path, "--num-samples", 3, "--seed", 1, "--length", 60)
+    assert found.out == "".join(sample.text + "\n\n" for sample in samples)
+    assert "---" not in found.err
+    for stream in ("--stream", "--no-stream"):
+        (one,) = package.load(path).generate(seed=1, length=60)
+        assert charlstm("sample", path, "--seed", 1, "--length", 60, stream).out == one.text + "\n"
+
+
+def test_another_separator_is_not_printed(charlstm, names, tmp_path):
+    (tmp_path / "p.txt").write_text("<>".join(names.read_text().split()))
+    path = make_run(tmp_path / "p.txt", tmp_path / "run", corpus={"documents": "<>"})
+    found = charlstm("sample", path, "--num-samples", 3, "--seed", 1)
+    assert (len(found.out.splitlines()), "<>" in found.out) == (3, False)
+    assert "--- 3 of 3" in found.err
+
+
+def test_backward_documents_are_written_to_their_beginning(charlstm, names, tmp_path):
+    path = make_run(names, tmp_path / "run", direction="backward")
+    found = charlstm("sample", path, "--num-samples", 9, "--seed", 1)
+    assert len(found.out.splitlines()) == 9
+    assert re.search(r"\d of 9 \(\d+%\) are not in the text", found.err)
+
+
+def test_a_text_of_ones_own_is_cut_into_documents_too(charlstm, run, tmp_path):
+    (tmp_path / "two.txt").write_text("annbo\ncyddee\n")
+    (tmp_path / "one.txt").write_text("annbo")
+    (tmp_path / "other.txt").write_text("cyddee\n\n")
+    nats = {
+        name: json.loads(charlstm("evaluate", run, "--text", tmp_path / f"{name}.txt", "--json").out)
+        for name in ("two", "one", "other")
+    }
+    assert [record["characters_scored"] for record in nats.values()] == [13, 6, 7]
+    whole = 6 * nats["one"]["nats_per_character"] + 7 * nats["other"]["nats_per_character"]
+    assert 13 * nats["two"]["nats_per_character"] == pytest.approx(whole, rel=1e-5)
+    (sample,) = package.load(run).generate(seed=1)
+    score = package.load(run).score(sample.text)
+    assert score.nats * score.characters == pytest.approx(-math.fsum(sample.log_probabilities), rel=1e-4)
+    (tmp_path / "empty.txt").write_text("\n\n")
+    found = charlstm("evaluate", run, "--text", tmp_path / "empty.txt")
+    assert (found.code, "nothing but separators" in found.err) == (2, True)
+    assert "the end of each document among them" in charlstm("evaluate", run).out
+
+
+def test_a_comparison_of_arms_on_documents(charlstm, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        **SETTINGS,
+        "corpus": {"source": str(names), "documents": "newline", "shuffle_documents": False},
+        "training": {**SETTINGS["training"], "budget": {"steps": 4}},
+        "seeds": 1,
+        "arms": {"lstm": None, "rnn": {"model.cell": "rnn"}},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
+    found = charlstm("compare", "c.yaml")
+    assert found.code == 0, found.err
+    (page,) = (tmp_path / "runs").rglob("index.html")
+    assert "cut at &#39;newline&#39; into documents in their order" in page.read_text()
+
+
+def test_a_run_is_not_compared_with_one_on_other_documents(charlstm, names, tmp_path):
+    first = make_run(names, tmp_path / "a", 1)
+    second = make_run(names, tmp_path / "b", 1, corpus={"shuffle_documents": False})
+    found = charlstm("compare", first, second)
+    assert (found.code, "not trained on the same text" in found.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("corpus.documents=newlines", "'newlines': there is no such separator"),
+        ("corpus.documents=blank_line", "finds 1 document in it: too few"),
+        ('corpus.documents=""', "corpus.documents"),
+        ("corpus.documents=3", "corpus.documents"),
+        ("corpus.shuffle_documents=true", "has no effect on one running text, only with documents"),
+    ],
+)
+def test_mistakes(charlstm, names, tmp_path, monkeypatch, override, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"corpus": {"source": str(names)}}))
+    found = charlstm("train", "c.yaml", "--set", override)
+    assert found.code == 2
+    assert message in found.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bytes_of_documents(charlstm, tmp_path):
+    chance = np.random.default_rng(1)
+    lines = [bytes(chance.integers(200, 256, chance.integers(1, 4)).astype(np.uint8)) for _ in range(60)]
+    (tmp_path / "b").write_bytes(b"\n".join(lines) + b"\n")
+    path = make_run(tmp_path / "b", tmp_path / "run", corpus={"encoding": "bytes"})
+    record = json.loads(charlstm("sample", path, "--num-samples", 20, "--seed", 1, "--json").out)
+    train = package.load(path).corpus().split("train")
+    known = {train.ids[a:b].tobytes() for a, b in zip(train.starts, train.ends, strict=True)}
+    vocabulary = package.load(path).vocabulary
+    for sample in record["samples"]:
+        ids = vocabulary.encode(bytes.fromhex(sample["hex"])).astype(train.ids.dtype)
+        assert sample["novel"] == (ids.tobytes() not in known)

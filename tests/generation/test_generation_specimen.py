@@ -1,0 +1,46 @@
+"""A little of what a model writes, and documents without the mark that ends them."""
+
+from __future__ import annotations
+
+import pytest
+from test_generation_sampler import VOCABULARY, make_model
+
+from charlstm.generation import Sampling, generate, specimen
+
+PLAIN = Sampling(temperature=2.0)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("until", ["a", "\n", "bc"])
+def test_until_may_be_left_out_and_nothing_else_changes(direction, until):
+    model = make_model(direction=direction)
+    settings = (model, VOCABULARY, "cab", 60, PLAIN, 3, 8, until)
+    within, without = generate(*settings), generate(*settings, leave_out_until=True)
+    assert any(sample.ended for sample in within)
+    for one, other in zip(within, without, strict=True):
+        assert (one.ended, one.log_probabilities) == (other.ended, other.log_probabilities)
+        assert VOCABULARY.decode(one.ids) == one.whole
+        assert VOCABULARY.decode(other.ids) == other.whole
+        if not one.ended:
+            assert one == other
+        elif direction == "forward":
+            assert one.text == other.text + until
+        else:
+            assert one.text == until + other.text
+        assert until not in other.text or not one.ended
+
+
+def test_of_a_running_text_it_is_just_its_beginning():
+    model = make_model()
+    assert specimen(model, VOCABULARY, 50, PLAIN, 4) == generate(model, VOCABULARY, "", 50, PLAIN, 4)[0].whole
+
+
+@pytest.mark.parametrize("length", [1, 20, 60, 2000])
+@pytest.mark.parametrize("end", ["a", "\n\n"])
+def test_of_documents_it_is_as_many_whole_ones_as_fit(length, end):
+    model = make_model()
+    texts = [s.whole for s in generate(model, VOCABULARY, "", length, PLAIN, 4, 20, end, leave_out_until=True)]
+    shown = specimen(model, VOCABULARY, length, PLAIN, 4, end)
+    assert len(shown) <= length
+    count = next(n for n in range(1, 21) if end.join(texts[:n]) == shown)
+    assert count == 20 or len(end.join(texts[: count + 1])) > length

@@ -1,0 +1,194 @@
+"""Every character of every document is a target exactly once an epoch, read from the document's beginning."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlstm.errors import UserError
+from charlstm.text.document_batches import DocumentBatches
+from charlstm.text.documents import Documents, cut
+from charlstm.text.streams import IGNORE, Batch
+from charlstm.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.from_text("abcdefgh\n")
+V = VOCABULARY.size
+
+
+def documents_of(contents: list[str], separator: str = "newline") -> Documents:
+    end = "\n\n" if separator == "blank_line" else "\n"
+    return cut(VOCABULARY.encode(end.join(contents)).astype(np.uint8), VOCABULARY, separator)
+
+
+def random_documents(seed: int, count: int, longest: int) -> list[str]:
+    chance = np.random.default_rng(seed)
+    return ["".join(chance.choice(list("abcdefgh"), chance.integers(1, longest + 1))) for _ in range(count)]
+
+
+def epoch_of(batches: DocumentBatches) -> list[Batch]:
+    epoch, found = batches.epoch, []
+    while batches.epoch == epoch:
+        found.append(batches.next_batch())
+    return found
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    tensors = (a.previous, a.targets, a.following, a.lengths), (b.previous, b.targets, b.following, b.lengths)
+    return all(torch.equal(x, y) for x, y in zip(*tensors, strict=True)) and (a.fresh, a.count) == (b.fresh, b.count)
+
+
+def read_documents(chunks: list[Batch]) -> list[list[int]]:
+    """The targets of each document, put together from the chunks, in no order."""
+    found: list[list[int]] = []
+    rows: list[list[int]] = []
+    for chunk in chunks:
+        if chunk.fresh:
+            found += rows
+            rows = [[] for _ in range(chunk.targets.shape[1])]
+        for row, column in zip(rows, chunk.targets.T, strict=True):
+            row += column[column != IGNORE].tolist()
+    return [row for row in found + rows if row]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=13), min_size=1, max_size=40),
+    st.integers(1, 9),
+    st.integers(1, 15),
+    st.sampled_from(["forward", "backward", "bidirectional"]),
+    st.sampled_from(["newline", "blank_line"]),
+    st.integers(0, 99),
+)
+def test_every_character_is_a_target_once_an_epoch(contents, batch_size, length, direction, separator, seed) -> None:
+    batches = DocumentBatches(documents_of(contents, separator), V, batch_size, length, direction, seed)
+    end = "\n\n" if separator == "blank_line" else "\n"
+    wanted = {"forward": lambda c: c + end, "backward": lambda c: c[::-1] + end, "bidirectional": lambda c: c}
+    expected = Counter(tuple(VOCABULARY.encode(wanted[direction](content))) for content in contents)
+    for epoch in (0, 1):
+        steps = batches.steps_per_epoch
+        chunks = epoch_of(batches)
+        assert len(chunks) == steps
+        assert Counter(map(tuple, read_documents(chunks))) == expected
+        assert batches.progress == epoch + 1
+        for chunk in chunks:
+            counts = chunk.targets != IGNORE
+            assert chunk.count == counts.sum() > 0
+            assert chunk.lengths is not None
+            assert (counts == (torch.arange(len(counts))[:, None] < chunk.lengths)).all()
+            assert chunk.lengths.max() == len(counts) <= length
+            assert chunk.targets.shape[1] == min(batch_size, len(contents))
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_targets_follow_what_was_read_and_nothing_of_another_document_is_seen(direction: str) -> None:
+    batches = DocumentBatches(documents_of(random_documents(1, 50, 20)), V, 4, 6, direction)
+    before = after = torch.full((4,), V)
+    for chunk in epoch_of(batches):
+        counts = chunk.targets != IGNORE
+        previous = torch.cat([torch.full((1, 4), V) if chunk.fresh else before[None], chunk.targets[:-1]])
+        assert torch.equal(chunk.previous[counts], previous[counts])
+        if not chunk.fresh:
+            going_on = chunk.lengths > 0
+            assert torch.equal(after[going_on], chunk.targets[0][going_on])
+        assert torch.equal(chunk.following[:-1][counts[1:]], chunk.targets[1:][counts[1:]])
+        ends = (~counts[1:] & counts[:-1]).nonzero()
+        assert all(chunk.following[t, b] == V for t, b in ends)
+        beyond = torch.arange(len(counts))[:, None] > chunk.lengths
+        assert (chunk.previous[beyond] == V).all()
+        assert (chunk.following[beyond] == V).all()
+        before, after = chunk.targets[-1], chunk.following[-1]
+
+
+def test_an_example() -> None:
+    batches = DocumentBatches(documents_of(["a", "bcd"]), V, 2, 3)
+    first, second = epoch_of(batches)
+    column = int(first.targets[0, 0] != VOCABULARY.encode("a")[0])  # which of the rows has the short one
+    a, b, c, d, n = (int(VOCABULARY.encode(symbol)[0]) for symbol in "abcd\n")
+    assert first.previous[:, column].tolist() == [V, a, n]
+    assert first.targets[:, column].tolist() == [a, n, IGNORE]
+    assert first.following[:, column].tolist() == [n, V, V]
+    assert first.targets[:, 1 - column].tolist() == [b, c, d]
+    assert first.following[:, 1 - column].tolist() == [c, d, n]
+    assert (first.fresh, first.count) == (True, 5)
+    assert second.previous[:, 1 - column].tolist() == [d]
+    assert second.targets.T.tolist()[1 - column] == [n]
+    assert second.targets[:, column].tolist() == [IGNORE]
+    assert (second.fresh, second.count) == (False, 1)
+
+
+def test_each_epoch_has_its_own_order_and_each_seed_too() -> None:
+    contents = documents_of(random_documents(2, 60, 5))
+    orders = []
+    for seed in (1, 1, 2):
+        batches = DocumentBatches(contents, V, 4, 8, seed=seed)
+        orders.append([[tuple(row) for row in read_documents(epoch_of(batches))] for _ in range(2)])
+    assert orders[0] == orders[1]
+    assert len({str(order) for epochs in orders[1:] for order in epochs}) == 4
+
+
+def test_documents_of_similar_length_are_read_together() -> None:
+    chunks = epoch_of(DocumentBatches(documents_of(random_documents(3, 2000, 30)), V, 8, 64))
+    filled = sum(chunk.count for chunk in chunks) / sum(chunk.targets.numel() for chunk in chunks)
+    assert filled > 0.95
+    longest = [len(chunk.targets) for chunk in chunks]
+    assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.2, "short and long batches are mixed"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 9), st.integers(0, 60))
+def test_a_resumed_reading_equals_one_that_never_stopped(count: int, batch_size: int, length: int, steps: int) -> None:
+    contents = documents_of(random_documents(count, count, 12))
+    never = DocumentBatches(contents, V, batch_size, length, seed=7)
+    for _ in range(steps):
+        never.next_batch()
+    state = never.state_dict()
+    assert all(type(value) is int for value in state.values())
+    resumed = DocumentBatches(contents, V, batch_size, length, seed=7)
+    resumed.next_batch()
+    resumed.load_state_dict(state)
+    assert resumed.progress == never.progress
+    for _ in range(25):
+        assert equal(never.next_batch(), resumed.next_batch())
+        assert (resumed.state_dict(), resumed.progress) == (never.state_dict(), never.progress)
+
+
+def test_fewer_documents_than_a_batch_are_a_smaller_one() -> None:
+    batches = DocumentBatches(documents_of(["a", "bc", "def"]), V, 64, 10)
+    assert (batches.batch_size, batches.sequence_length, batches.steps_per_epoch) == (3, 4, 1)
+    assert batches.notice is not None
+    assert "only 3 documents" in batches.notice
+    assert DocumentBatches(documents_of(["a", "bc", "def"]), V, 3, 10).notice is None
+
+
+def test_a_state_for_other_documents_is_refused() -> None:
+    contents = documents_of(random_documents(1, 20, 9))
+    state = DocumentBatches(contents, V, 4, 10, seed=3).state_dict()
+    for changes, words in [
+        ({"batch_size": 5}, "batch_size 4 then, 5 now"),
+        ({"sequence_length": 11}, "sequence_length 10 then, 11 now"),
+        ({"seed": 4}, "seed 3 then, 4 now"),
+        ({"direction": "backward"}, "backward 0 then, 1 now"),
+        ({"documents": documents_of(["a"] * 20)}, "characters"),
+    ]:
+        options = {"documents": contents, "batch_size": 4, "sequence_length": 10, "seed": 3, **changes}
+        with pytest.raises(UserError, match=f"cannot resume: .*{words}"):
+            DocumentBatches(vocabulary_size=V, **options).load_state_dict(state)
+
+
+@pytest.mark.parametrize("damage", [{"position": 10**6}, {"position": -1}, {"epoch": -1}])
+def test_a_damaged_place_is_refused(damage: dict[str, int]) -> None:
+    batches = DocumentBatches(documents_of(["a", "bc"]), V, 1, 10)
+    with pytest.raises(UserError, match="damaged"):
+        batches.load_state_dict({**batches.state_dict(), **damage})
+
+
+def test_no_documents() -> None:
+    with pytest.raises(UserError, match="no document to read"):
+        DocumentBatches(documents_of(["a"]).chosen(slice(0, 0)), V, 4, 10)
+    with pytest.raises(ValueError, match="at least 1"):
+        DocumentBatches(documents_of(["a"]), V, 0, 10)

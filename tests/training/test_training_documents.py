@@ -1,0 +1,121 @@
+"""Training on documents: from a zero state each, resumable at any chunk, with samples that are documents."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_training_resume import assert_same
+
+from charlstm.errors import UserError
+from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.text.documents import Documents
+from charlstm.text.streams import IGNORE
+from charlstm.training.estimate import memory_estimate
+from charlstm.training.events import Evaluated, Notice
+from charlstm.training.loaded import load
+
+WORDS = ["ann", "bo", "cyd", "the cat sat on a mat", "two dogs", "home", "run home"]
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory) -> Corpus:
+    path = tmp_path_factory.mktemp("texts") / "lines.txt"
+    chance = random.Random(3)
+    path.write_text("".join(f"{chance.choice(WORDS)} {chance.choice(WORDS)}\n" for _ in range(60)))
+    return load_corpus(str(path), documents="newline")
+
+
+@pytest.fixture
+def make(make_config, make_trainer, lines, tmp_path):
+    def trainer(name="run", model=None, documents="newline", **training):
+        settings = {"batch_size": 5, "sequence_length": 8, "budget": {"steps": 30}, "evaluate_every": 7, **training}
+        config = make_config(model, {"source": lines.sources[0], "documents": documents}, **settings)
+        return make_trainer(config, tmp_path / name, lines)
+
+    return trainer
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+@pytest.mark.parametrize("stops", [(1, 13, 25), tuple(range(1, 30))], ids=["three", "every step"])
+def test_stopped_and_resumed_equals_never_stopped(make, tmp_path, direction, stops):
+    model = {"direction": direction, "dropout": 0.3, "cell": "gru"}
+    list(make("whole", model).run())
+    for place in (*stops, None):
+        trainer = make("stopped", model)
+        if trainer.directory.checkpoints.any():
+            assert trainer.resume() == []
+        for event in trainer.run():
+            if getattr(event, "step", None) == place:
+                trainer.request_stop()
+        torch.rand(3)
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_the_loss_of_a_chunk_is_that_of_its_documents_alone(make):
+    """Each row from its document's beginning, read alone and as a whole, however it was cut and filled up."""
+    trainer = make()
+    rows: dict[int, tuple[list[int], list[int]]] = {}
+    for _ in range(40):
+        batch = trainer.streams.next_batch()
+        if batch.fresh:
+            rows = {b: ([], []) for b in range(5)}
+            trainer.state.carried = tuple(torch.zeros_like(part) for part in trainer.state.carried)
+        loss, state = trainer._loss(batch)
+        trainer.state.carried = tuple(part.detach() for part in state)
+        nats = []
+        for b, (read, targets) in rows.items():
+            n = int(batch.lengths[b])
+            read += batch.previous[:n, b].tolist()
+            targets += batch.targets[:n, b].tolist()
+            if n:
+                logits = trainer.model(torch.tensor(read)[:, None])[0][-n:, 0]
+                nats.append(F.cross_entropy(logits, torch.tensor(targets[-n:]), reduction="none"))
+        assert sum(map(len, nats)) == batch.count == int((batch.targets != IGNORE).sum())
+        torch.testing.assert_close(loss, torch.cat(nats).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_it_learns_where_documents_end_and_writes_whole_ones(make, lines):
+    trainer = make(model={"hidden_size": 32}, budget={"steps": 150}, evaluate_every=150, sample_length=60)
+    events = list(trainer.run())
+    (evaluated,) = [event for event in events if isinstance(event, Evaluated)]
+    assert evaluated.nats < 1.5
+    shown = evaluated.sample.split("\n")
+    assert len(evaluated.sample) <= 60
+    assert len(shown) > 1
+    held_out = lines.split("validation")
+    assert isinstance(held_out, Documents)
+    assert evaluated.characters_scored == int((held_out.ends - held_out.starts + 1).sum())
+    run = load(trainer.directory.path)
+    samples = run.generate(num_samples=10, length=80)
+    assert all(sample.ended and "\n" not in sample.text for sample in samples)
+    assert all(len(sample.log_probabilities) == len(sample.text) + 1 for sample in samples)
+    assert "\n" in run.generate(length=200, until="")[0].text
+
+
+def test_a_sample_that_finds_no_end_is_cut_off(make):
+    trainer = make(sample_length=1)
+    assert all(len(e.sample) <= 1 for e in trainer.run() if isinstance(e, Evaluated))
+
+
+def test_epochs_are_counted_in_characters(make, lines):
+    trainer = make(budget={"epochs": 2.0}, evaluate_every=1000)
+    (*_, last) = [event for event in trainer.run() if isinstance(event, Evaluated)]
+    assert last.epoch == 2
+    assert trainer.counters.characters == 2 * trainer.streams.characters
+
+
+def test_fewer_documents_than_a_batch_are_told(make):
+    trainer = make(batch_size=500, budget={"steps": 1})
+    assert any(isinstance(event, Notice) and "only" in event.text for event in trainer.run())
+    same = make("other", batch_size=trainer.streams.batch_size)
+    assert memory_estimate(trainer) == memory_estimate(same)
+
+
+def test_a_run_goes_on_with_the_documents_it_began_with(make):
+    trainer = make(budget={"steps": 1})
+    list(trainer.run())
+    with pytest.raises(UserError, match=r"corpus\.documents was 'newline', is 'blank_line'"):
+        make(documents="blank_line").resume()
