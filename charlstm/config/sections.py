@@ -138,6 +138,14 @@ class TrainingConfig(Section):
         description="Longest gradient allowed, as the norm over all parameters together; a longer one is "
         "scaled down (Pascanu et al. 2013). null: no clipping.",
     )
+    hidden_input: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="About what share of the characters that the network reads in training is hidden from it, in runs "
+        "of 1 to 8, each read as no character at all; what is to be predicted stays. A bidirectional model so learns "
+        "to fill gaps of several characters, and predicts single ones a little worse.",
+    )
     budget: BudgetConfig = Field(
         BudgetConfig(epochs=10.0),
         description="When training ends: epochs, steps or minutes, whichever comes first. Default: 10 epochs. Another "

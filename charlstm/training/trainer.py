@@ -28,6 +28,7 @@ from charlstm.text.streams import IGNORE, Batch, Streams
 from charlstm.training.advice import divergence_advice
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
 from charlstm.training.hardware import keep_memory, resolve_device, resolve_precision
+from charlstm.training.hiding import hide
 from charlstm.training.optimisation import Schedule, make_optimizer
 from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
@@ -200,8 +201,10 @@ class Trainer:
     def _loss(self, batch: Batch) -> tuple[Tensor, State]:
         """Mean -ln p of the targets that count, in nats."""
         self.model.train()
-        previous, targets = batch.previous.to(self.device), batch.targets.to(self.device)
-        following = batch.following.to(self.device) if self.model.bidirectional else None
+        size, hidden_share = self.model.vocabulary_size, self.config.training.hidden_input
+        before, after = hide(batch.previous, batch.following, hidden_share, size)
+        previous, targets = before.to(self.device), batch.targets.to(self.device)
+        following = after.to(self.device) if self.model.bidirectional else None
         lengths = None if batch.lengths is None else batch.lengths.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             y, state = self.model.hidden(previous, self.state.carried, following, lengths=lengths)

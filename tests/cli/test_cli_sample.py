@@ -183,7 +183,7 @@ def filler(trained) -> Path:
 
 def test_gaps_are_filled(charlstm, filler):
     found = charlstm("sample", filler, "--infill", "the _a_ sat", "--seed", 3, "--num-samples", 2)
-    texts = [f.text for f in package.load(filler).infill("the _a_ sat", seed=3, num_samples=2)]
+    texts = [f.whole for f in package.load(filler).infill("the _a_ sat", seed=3, num_samples=2)]
     assert (found.code, found.out) == (0, "".join(text + "\n" for text in texts))
     assert found.err == "--- 1 of 2\n--- 2 of 2\n"
 
@@ -193,7 +193,7 @@ def test_every_option_of_filling_arrives(charlstm, filler):
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     (expected,) = package.load(filler).infill("the ca????? sat", seed=1, **options)
     found = charlstm("sample", filler, "--infill", "the ca€????? sat", "--seed", 1, "--unknown", "skip", *flags)
-    assert found.out == expected.text + "\n"
+    assert found.out == expected.whole + "\n"
 
 
 def test_filled_gaps_as_json(charlstm, filler):
@@ -201,7 +201,7 @@ def test_filled_gaps_as_json(charlstm, filler):
     record = json.loads(found.out)
     (sample,) = record["samples"]
     (expected,) = package.load(filler).infill("_he c__ sat", seed=3)
-    assert (record["seed"], sample["text"]) == (3, expected.text)
+    assert (record["seed"], sample["text"]) == (3, expected.whole)
     assert [(gap["place"], len(gap["text"])) for gap in sample["gaps"]] == [(0, 1), (5, 2)]
     nats = [p for gap in sample["gaps"] for p in gap["pseudo_log_probabilities_nats"]]
     assert sample["pseudo_nats_per_filled_character"] == pytest.approx(-sum(nats) / 3)

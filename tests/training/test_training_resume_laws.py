@@ -174,7 +174,13 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
     }
     if case["dropout"] != "none":
         model |= {"dropout": 0.3, "dropout_kind": case["dropout"]}
-    training = {"precision": case["precision"], **OPTIMIZERS[case["optimizer"]], **SCHEDULES[case["schedule"]]}
+    hidden = {"hidden_input": chance.choice([0.0, 0.2])}
+    training = {
+        "precision": case["precision"],
+        **hidden,
+        **OPTIMIZERS[case["optimizer"]],
+        **SCHEDULES[case["schedule"]],
+    }
     monkeypatch.setattr(trainer_module, "UNSURE", 1e9)  # the state of an IRNN grows without bound
     whole = trained("whole", model, training)
     assert whole[-1].why == "budget", whole[-1]
