@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from charlstm.config import Config
+from charlstm.config.options import CONDITIONAL_OPTIONS
 
 MAY_CHANGE_ON_RESUME = {
     "source",
@@ -19,10 +20,12 @@ MAY_CHANGE_ON_RESUME = {
 def changed_settings(old: Config, new: Config) -> list[str]:
     """One line for each setting that has changed and may not: corpus, model, and what shapes the training."""
     before, now = old.model_dump(), new.model_dump()
+    follows = CONDITIONAL_OPTIONS if old.model.cell != new.model.cell else frozenset()
     return [
         f"{section}.{field} was {before[section][field]!r}, is {value!r}"
         for section in ("corpus", "model", "training")
         for field, value in now[section].items()
         if field not in MAY_CHANGE_ON_RESUME
-        and before[section].get(field, value) != value  # an option that the old cell did not have: the cell says it
+        and field not in follows  # what an option of a cell means, the cell says
+        and before[section].get(field, value) != value
     ]

@@ -460,7 +460,7 @@ def test_bidirectional_scores_are_marked(make_config, make_trainer):
     before, after = event.sample.split("[")[0], event.sample.split("]")[1]
     assert (len(before), len(after), len(event.sample)) == (4, 4, 12 + 2)
     shown = trainer.corpus.vocabulary.decode(trainer.corpus.split("validation")[:12])
-    assert (shown[:2], shown[-2:]) == (before, after)
+    assert (shown[:4], shown[-4:]) == (before, after)
     assert [r["pseudo_likelihood"] for r in trainer.directory.metrics() if r["kind"] == "evaluation"] == [True]
 
 

@@ -20,31 +20,12 @@ STEPS = 40
 STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # mid-chunk records, around evaluations (every 6), the epoch's end (17)
 CLOCK = {"seconds", "recorded_seconds", "characters_per_second"}
 
-CASES = {
-    **{cell: ({"cell": cell, "num_layers": 2}, {}) for cell in ("rnn", "lstm", "gru", "peephole", "coupled")},
-    "irnn": ({"cell": "rnn", "nonlinearity": "relu"}, {}),
-    "gru reset before": ({"cell": "gru", "reset_after": False}, {}),
-    "embedding": ({"front_end": "embedding", "embedding_size": 5}, {}),
-    "convolution": ({"front_end": "convolution", "kernel_sizes": [1, 3], "filters": 4}, {}),
+CASES = {  # what the covering array of the resume laws leaves out
+    "lstm": ({}, {}),
     "convolution of one": ({"front_end": "convolution", "kernel_sizes": [1], "filters": 4, "highway": True}, {}),
     "convolution bfloat16": ({"front_end": "convolution", "highway": True}, {"precision": "bfloat16"}),
     "residual": ({"num_layers": 3, "residual": True}, {}),
-    "backward": ({"direction": "backward"}, {}),
-    "bidirectional": ({"direction": "bidirectional", "num_layers": 2}, {}),
-    "reference": ({"executor": "reference", "hidden_size": 3}, {}),
-    "sequence": ({"executor": "sequence"}, {}),
-    "locked dropout": ({"dropout": 0.3, "dropout_kind": "locked", "num_layers": 2}, {}),
-    "elementwise dropout": ({"dropout": 0.3, "dropout_kind": "elementwise", "num_layers": 2}, {}),
-    "sgd": ({}, {"optimizer": "sgd", "learning_rate": 0.5, "weight_decay": 1e-3}),
-    "sgd without momentum": ({}, {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5}),
-    "rmsprop": ({}, {"optimizer": "rmsprop"}),
-    "rmsprop without momentum": ({}, {"optimizer": "rmsprop", "momentum": 0.0}),
-    "constant": ({}, {"schedule": "constant"}),
-    "step": ({}, {"schedule": "step", "step_size": 0.5}),
-    "plateau": ({}, {"schedule": "plateau", "patience": 0, "learning_rate": 0.5}),
-    "without clipping": ({}, {"clip_grad_norm": None}),
     "records apart": ({}, {"evaluate_every": 20 * 6}),
-    "bfloat16": ({"cell": "gru"}, {"precision": "bfloat16"}),
     "automatic precision": ({}, {"precision": "auto"}),
     "early stopping": ({}, {"early_stopping": 2, "optimizer": "sgd", "learning_rate": 1e-30}),
 }

@@ -169,7 +169,7 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
         "direction": case["direction"],
         "num_layers": 2,
         "front_end": chance.choice(["one_hot", "embedding", "convolution"]),
-        "residual": chance.choice([False, True]),
+        "residual": chance.choice([False, case["cell"] != "irnn"]),  # its sums explode
         **CELL_OPTIONS[case["cell"]],
     }
     if case["dropout"] != "none":
@@ -181,6 +181,8 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
         **OPTIMIZERS[case["optimizer"]],
         **SCHEDULES[case["schedule"]],
     }
+    if case["cell"] == "irnn":
+        training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
     monkeypatch.setattr(trainer_module, "UNSURE", 1e9)  # the state of an IRNN grows without bound
     whole = trained("whole", model, training)
     assert whole[-1].why == "budget", whole[-1]
