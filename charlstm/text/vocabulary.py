@@ -70,7 +70,7 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def encode(self, text: str | bytes, unknown: Unknown = "error", gap: str = "") -> npt.NDArray[np.int64]:
+    def encode(self, text: str | bytes, unknown: Unknown = "error", gap: str | None = None) -> npt.NDArray[np.int64]:
         """Ids ``[N]`` of a text.
 
         A byte vocabulary takes a ``str`` as its UTF-8 bytes; a vocabulary of characters takes ``bytes`` as
@@ -89,7 +89,7 @@ class Vocabulary:
             content = characters = _text_of(text) if isinstance(text, bytes) else text
             codes = codes_of_text(characters)
         ids = self.ids_of_codes(codes)
-        if gap:
+        if gap is not None:
             if len(gap) != 1 or (self.kind == "bytes" and not gap.isascii()):
                 raise UserError(f"the sign of a gap must be a single {self.unit}, found {gap!r}")
             ids[codes == ord(gap)] = self.size

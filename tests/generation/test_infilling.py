@@ -214,6 +214,7 @@ def test_unknown_characters():
         ("abc", {}, "no gap"),
         ("", {}, "no gap"),
         ("a_c", {"gap": "__"}, "single character"),
+        ("a_c", {"gap": ""}, "single character, found ''"),
         ("a_c", {"num_samples": 0}, "at least one"),
         ("a_c", {"sweeps": 0}, "at least one"),
     ],
