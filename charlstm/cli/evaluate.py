@@ -54,6 +54,10 @@ def evaluate(
     lengths = _lengths(restore)
     if not lengths and (without := given_of(context, "gaps", "seed")):
         raise UserError(f"{without[0]} has no effect without --restore")
+    if text is None and given_of(context, "unknown"):
+        raise UserError("--unknown has no effect without --text")
+    if text is not None and given_of(context, "split"):
+        raise UserError("--split has no effect with --text, which is scored whole")
     content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
     what = f"{split} split" if text is None else str(text)
     if lengths:

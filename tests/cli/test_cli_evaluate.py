@@ -177,10 +177,12 @@ def test_restoring_a_text_of_ones_own(charlstm, tiny_run, corpus_file):
         (("--restore", "3", "--gaps", "0"), "--gaps"),
         (("--gaps", "5"), "--gaps has no effect without --restore"),
         (("--seed", "5"), "--seed has no effect without --restore"),
+        (("--unknown", "skip"), "--unknown has no effect without --text"),
+        (("--text", "any.txt", "--split", "test"), "--split has no effect with --text"),
     ],
     ids=str,
 )
-def test_mistakes_of_restoring(charlstm, tiny_run, options, message):
+def test_options_that_cannot_be(charlstm, tiny_run, options, message):
     found = charlstm("evaluate", tiny_run, *options)
     assert (found.code, found.out) == (2, "")
     assert message in found.err
