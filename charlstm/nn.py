@@ -31,7 +31,7 @@ class _Layers(RecurrentStack):
     A PackedSequence gives a PackedSequence; h_0 and h_n keep the order in which its sequences were given.
 
     Raises ValueError for sizes below 1, a dropout outside [0, 1] and inputs of other shapes, TypeError for what is no
-    floating-point tensor.
+    floating-point tensor and for an option of the start that the cell does not have.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class _Layers(RecurrentStack):
                 raise ValueError(f"{name} must be at least 1, found {size}")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is a probability, from 0 to 1, found {dropout}")
+        if idle := start.keys() - cell.options_of_start:
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(idle))}")
         super().__init__(
             cell,
             input_size,

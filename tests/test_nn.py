@@ -209,6 +209,15 @@ def test_chrono_is_a_start_of_every_layer(name):
         getattr(ours, name)(I, H, forget_baes=2.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("RNN", "forget_bias"), ("RNN", "chrono_length"), ("LSTM", "leak_rate"), ("Leaky", "spectral_radius")],
+)
+def test_a_start_that_the_cell_does_not_have_is_refused(name, option):
+    with pytest.raises(TypeError, match=f"{name} has no option {option}"):
+        getattr(ours, name)(I, H, **{option: 3})
+
+
 def test_relu_starts_as_the_irnn_and_all_others_as_torch():
     layer = ours.RNN(I, H, nonlinearity="relu")
     assert torch.equal(layer.weight_hh_l0, torch.eye(H))

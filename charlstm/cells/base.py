@@ -83,6 +83,11 @@ class Cell:
         """Whether nothing of the cell learns."""
         return self.fixed >= self.parameter_shapes(1, 1).keys()
 
+    @property
+    def options_of_start(self) -> frozenset[str]:
+        """The options that say how it starts."""
+        return frozenset(self.start_options) | ({"chrono_length"} if self.forget_gate else frozenset())
+
     def step(self, x: Any, r: Any, *state_and_parameters: Any) -> tuple[Any, ...]:
         """One time step: the new state, always as a tuple."""
         new = self.equations(x, r, *state_and_parameters)

@@ -14,9 +14,7 @@ RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.reservoir)
 
 
 def _options(cell: Cell) -> frozenset[str]:
-    found = frozenset(cell.options) | cell.start_options.keys()
-    if cell.forget_gate:
-        found |= {"chrono_length"}
+    found = frozenset(cell.options) | cell.options_of_start
     return found | {"washout"} if cell.reservoir else found
 
 

@@ -32,7 +32,8 @@ class Start:
     input_scaling    input weights are uniform in plus or minus this
     density          share of the units that each unit reads from, at least one
 
-    Raises ValueError for another word as ``forget_bias`` and for a ``chrono_length`` below 3.
+    Raises ValueError for another word as ``forget_bias``, for a ``chrono_length`` below 3 and for a ``leak_rate`` that
+    is not above 0 and at most 1.
     """
 
     forget_bias: float | str | None = None
@@ -47,6 +48,9 @@ class Start:
             raise ValueError(f"forget_bias is a number or {CHRONO!r}, found {self.forget_bias!r}")
         if self.chrono_length is not None and self.chrono_length < 3:
             raise ValueError(f"chrono_length must be at least 3, found {self.chrono_length}")
+        rates = [self.leak_rate] if isinstance(self.leak_rate, float | int) else self.leak_rate or []
+        if not all(0 < rate <= 1 for rate in rates):
+            raise ValueError(f"leak_rate must be above 0 and at most 1, found {self.leak_rate}")
 
     @torch.no_grad()
     def apply(self, cell: Cell, weights: Weights) -> None:

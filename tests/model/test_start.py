@@ -67,6 +67,9 @@ def test_a_start_that_is_none_is_an_error():
         Start(forget_bias="crono")
     with pytest.raises(ValueError, match="chrono_length must be at least 3, found 2"):
         Start(forget_bias="chrono", chrono_length=2)
+    for rate in (0.0, -0.1, 1.5, [0.5, 2.0], float("nan")):
+        with pytest.raises(ValueError, match="leak_rate must be above 0 and at most 1, found"):
+            Start(leak_rate=rate)
 
 
 def test_the_length_left_out_is_a_hundred():
