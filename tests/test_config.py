@@ -305,10 +305,12 @@ def test_options_of_other_cells_are_refused_and_own_ones_accepted(cell: str) -> 
         "input_scaling": 0.2,
         "density": 0.5,
         "washout": 3,
+        "identity_scale": 0.1,
     }
+    beside = {"chrono_length": {"forget_bias": "chrono"}, "identity_scale": {"nonlinearity": "relu"}}
     assert frozenset(values) == frozenset().union(*CELL_OPTIONS.values())
     for option, value in values.items():
-        with_it = {"forget_bias": "chrono"} if option == "chrono_length" and option in CELL_OPTIONS[cell] else {}
+        with_it = beside.get(option, {}) if option in CELL_OPTIONS[cell] else {}
         given_options = minimal(cell=cell, **with_it, **{option: value})
         if option in CELL_OPTIONS[cell]:
             assert getattr(parse_config(given_options, "here").model, option) == value
@@ -325,6 +327,8 @@ def test_options_of_other_cells_are_refused_and_own_ones_accepted(cell: str) -> 
         ({"cell": "lstm", "forget_bias": "chrono"}, {"forget_bias": "chrono", "chrono_length": 100}),
         ({"cell": "gru", "forget_bias": "chrono", "chrono_length": 20}, {"chrono_length": 20}),
         ({"cell": "gru"}, {"forget_bias": None}),
+        ({"cell": "rnn"}, {"identity_scale": None}),
+        ({"cell": "rnn", "nonlinearity": "relu"}, {"identity_scale": 1.0}),
         ({"cell": "gru", "forget_bias": -1}, {"forget_bias": -1.0}),
         ({"cell": "leaky"}, {"leak_rate": [0.05, 1.0], "learn_leak": True, "front_end": "embedding"}),
         ({"cell": "leaky", "learn_leak": False, "leak_rate": 1}, {"leak_rate": 1.0}),

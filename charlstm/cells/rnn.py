@@ -2,8 +2,10 @@
 
     h_t = tanh(W x_t + b + U h_{t-1} + b')
 
-With ``nonlinearity: relu`` and the identity as first recurrent matrix, biases at zero, it is the IRNN
-(Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units").
+With ``nonlinearity: relu`` and ``identity_scale`` times the identity as first recurrent matrix, biases at zero, it is
+the IRNN (Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units"). At scale
+1 it adds up all that it reads, and its state grows with the length of the text; below, as the paper has it for tasks
+without long dependencies, it forgets.
 """
 
 from typing import Any
@@ -22,6 +24,7 @@ def rnn(x: Any, r: Any, h: Any) -> Any:
     torch="RNN",
     torch_options={"nonlinearity": "relu"},
     starts={"weight_hh": "identity", "bias_ih": "zero", "bias_hh": "zero"},
+    start_options={"identity_scale": 1.0},
     base="rnn",
     options={"nonlinearity": "relu"},
 )

@@ -97,10 +97,12 @@ def sample(
         console.note(f"seed {number}")
     if infill is not None:
         text, often = _read("--infill", infill, raw), SWEEPS if sweeps is None else sweeps
+        _note_separator(loaded, text)
         filled = fill(loaded.model, loaded.vocabulary, text, gap, sampling, number, num_samples, often, mode)
         _print(loaded, number, filled, [_filled(f) for f in filled], json_)
         return
     text = _read("--suffix", suffix, raw) if suffix else _read("--prime", prime, raw)
+    _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
     low = one_of("--precision", precision, "float32", "bfloat16") == "bfloat16"
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=low):
@@ -198,6 +200,15 @@ def _read(option: str, given: str, raw: bool) -> str:
         return content.decode("utf-8", "surrogateescape" if raw else "strict")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{option} {given}: cannot read it: {error}") from error
+
+
+def _note_separator(loaded: LoadedRun, text: str) -> None:
+    """Tell of the end of a document in a given text, such as the line end that a file or echo puts behind a name."""
+    from charlstm import console
+
+    end = loaded.document_end
+    if end and end in text:
+        console.note(f"note: the given text holds {end!r}, which ends a document: this model never met it within one")
 
 
 def _written(sample: Sample) -> dict[str, Any]:

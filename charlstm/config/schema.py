@@ -172,6 +172,14 @@ class ModelOptions(Section):
         f"factors. Learnt rates start there, at most at {LEARNT_LEAK_LIMIT}. Left out: [0.05, 1] for leaky, 1 for "
         "esn. Only for leaky and esn.",
     )
+    identity_scale: Annotated[float | None, Field(validate_default=True)] = Field(
+        None,
+        gt=0,
+        le=1,
+        description="What the identity is multiplied by with which the relu's recurrent weights start. 1 remembers from "
+        "the beginning, and on a running text grows without bound; less forgets, such as 0.01 (Le et al. 2015). Left "
+        "out: 1. Only for rnn with nonlinearity: relu.",
+    )
     spectral_radius: Annotated[float | None, Field(validate_default=True)] = Field(
         None,
         gt=0,

@@ -31,6 +31,7 @@ class Start:
     spectral_radius  largest absolute eigenvalue of each gate's recurrent weights
     input_scaling    input weights are uniform in plus or minus this
     density          share of the units that each unit reads from, at least one
+    identity_scale   what the identity is multiplied by where the recurrent weights start as it
 
     Raises ValueError for another word as ``forget_bias``, for a ``chrono_length`` below 3 and for a ``leak_rate`` that
     is not above 0 and at most 1.
@@ -42,6 +43,7 @@ class Start:
     spectral_radius: float | None = None
     input_scaling: float | None = None
     density: float | None = None
+    identity_scale: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.forget_bias, str) and self.forget_bias != CHRONO:
@@ -76,7 +78,8 @@ class Start:
         if start == "zero":
             parameter.zero_()
         elif start == "identity":
-            parameter.copy_(torch.eye(parameter.shape[1]).repeat(len(cell.gates), 1))
+            scale = self._value(cell, "identity_scale")
+            parameter.copy_(scale * torch.eye(parameter.shape[1]).repeat(len(cell.gates), 1))
         elif start == "input_scaling":
             scale = self._value(cell, "input_scaling")
             parameter.uniform_(-scale, scale)

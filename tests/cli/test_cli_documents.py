@@ -93,6 +93,14 @@ def test_samples_are_lines_and_counted_as_new_or_known(charlstm, run, names):
     assert found.err == f"{novel} of 20 ({novel / 20:.0%}) are not in the text that the model was trained on\n"
 
 
+def test_a_prime_that_ends_a_document_is_told_of(charlstm, run, tmp_path):
+    (tmp_path / "prime.txt").write_bytes(b"ann\n")
+    found = charlstm("sample", run, "--prime", f"@{tmp_path / 'prime.txt'}", "--length", 5, "--seed", 1)
+    assert found.code == 0
+    assert "the given text holds '\\n', which ends a document" in found.err
+    assert "ends a document" not in charlstm("sample", run, "--prime", "ann", "--length", 5, "--seed", 1).err
+
+
 def test_json_says_of_each_whether_it_is_new(charlstm, run):
     found = charlstm("sample", run, "--num-samples", 20, "--seed", 1, "--json")
     samples = json.loads(found.out)["samples"]

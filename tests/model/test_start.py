@@ -62,6 +62,14 @@ def test_a_unit_with_chrono_biases_keeps_its_state_for_about_the_drawn_time(cell
     assert ((left > 0.32) & (left < 0.51)).all(), left
 
 
+@pytest.mark.parametrize("scale", [None, 0.01])
+def test_an_irnn_starts_as_the_identity_times_its_scale(scale):
+    stack = RecurrentStack(find("rnn", nonlinearity="relu"), 3, 5, start=Start(identity_scale=scale))
+    torch.testing.assert_close(stack.weight_hh_l0.detach(), torch.eye(5) * (scale or 1))
+    assert not stack.bias_ih_l0.any()
+    assert not stack.bias_hh_l0.any()
+
+
 def test_a_start_that_is_none_is_an_error():
     with pytest.raises(ValueError, match="forget_bias is a number or 'chrono', found 'crono'"):
         Start(forget_bias="crono")
