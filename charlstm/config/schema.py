@@ -176,9 +176,9 @@ class ModelOptions(Section):
         None,
         gt=0,
         le=1,
-        description="What the identity is multiplied by with which the relu's recurrent weights start. 1 remembers from "
-        "the beginning, and on a running text grows without bound; less forgets, such as 0.01 (Le et al. 2015). Left "
-        "out: 1. Only for rnn with nonlinearity: relu.",
+        description="With nonlinearity: relu the recurrent weights start as this times the identity. 1 remembers from "
+        "the beginning, and on a running text the state grows without bound; less forgets, such as 0.01 (Le et al. "
+        "2015). Left out: 1. Only for rnn.",
     )
     spectral_radius: Annotated[float | None, Field(validate_default=True)] = Field(
         None,
