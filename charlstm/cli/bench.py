@@ -69,7 +69,7 @@ def bench(
     from charlstm import console
     from charlstm.benchmark import BASELINE, PRECISIONS, TEXTS, Measurement, Plan, Size, machine, measure
     from charlstm.cells import CELLS
-    from charlstm.cli.sample import one_of
+    from charlstm.cli.options import one_of
     from charlstm.errors import UserError
     from charlstm.executors import executors
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.sample import given_of, one_of
+from charlstm.cli.options import given_of, one_of
 
 if TYPE_CHECKING:
     from charlstm.evaluation.restoration import Ids

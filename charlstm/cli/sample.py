@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from charlstm.cli.options import given_of, one_of
+
 if TYPE_CHECKING:
     from charlstm.generation import Infilled, Sample, Sampling
     from charlstm.training.loaded import LoadedRun
@@ -158,19 +160,6 @@ def _as_bytes(loaded: LoadedRun) -> bool:
     from charlstm import console
 
     return loaded.vocabulary.kind == "bytes" and not console.is_terminal()
-
-
-def one_of(option: str, value: str, *allowed: str) -> str:
-    """The value, if it is allowed; else a usage error."""
-    if value not in allowed:
-        raise typer.BadParameter(f"{value!r} is none of: {', '.join(allowed)}", param_hint=option)
-    return value
-
-
-def given_of(context: typer.Context, *names: str) -> list[str]:
-    """Those of the parameters that were given on the command line, as options."""
-    found = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
-    return ["--" + name.replace("_", "-") for name in found]
 
 
 def _check(context: typer.Context, direction: str) -> None:

@@ -71,14 +71,15 @@ class LoadedRun:
         return "" if separator is None else end_text(separator)
 
     def novel(self, samples: Sequence[Sample]) -> list[bool]:
-        """For each text, whether it is none of the documents that the model was trained on.
+        """For each text, whether it is none of the documents that the model was trained on; an empty one is not new.
 
         Raises UserError if the corpus is not documents, or :meth:`corpus` does.
         """
         text = self.corpus().split("train")
         if not isinstance(text, Documents):
             raise UserError("the corpus is one running text: set corpus.documents to train on documents")
-        return [not known for known in text.contain([sample.ids for sample in samples])]
+        known = text.contain([sample.ids for sample in samples])
+        return [bool(sample.ids) and not old for sample, old in zip(samples, known, strict=True)]
 
     def infill(
         self,
