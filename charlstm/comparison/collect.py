@@ -8,9 +8,7 @@ from pathlib import Path
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
 from charlstm.config import Config
 from charlstm.errors import UserError
-from charlstm.generation import Sampling, specimen
-from charlstm.generation.infilling import shown_infilling
-from charlstm.text.documents import beginning
+from charlstm.generation import specimen
 from charlstm.training.loaded import LoadedRun, load
 
 SAMPLE_LENGTH = 400
@@ -56,14 +54,13 @@ def read_run(path: Path, name: str) -> tuple[RunResult, LoadedRun]:
 
 def _sample(run: LoadedRun) -> str:
     """Text that the model writes; of a bidirectional one, a piece of its held-out text with a gap filled."""
-    if not run.model.bidirectional:
-        writing = (SAMPLE_LENGTH, Sampling(temperature=0.8), 1, run.document_end)
-        return specimen(run.model, run.vocabulary, *writing)
-    try:
-        text = run.corpus().split("validation")
-    except UserError:  # a report can do without, and its text may be gone
-        return ""
-    return shown_infilling(run.model, run.vocabulary, beginning(text, SAMPLE_LENGTH), seed=1)
+    held_out = None
+    if run.model.bidirectional:
+        try:
+            held_out = run.corpus().split("validation")
+        except UserError:  # a report can do without, and its text may be gone
+            return ""
+    return specimen(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out)
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure as Canvas
 from charlstm.comparison.document import Figure
 from charlstm.text.visible import visible
 
+HEIGHT = 3.6  # inches
 INK, MUTED, GRID = "#1f2430", "#59616e", "#dde1e7"
 # Okabe and Ito's colours, the lighter ones darkened until a label in them can be read on white.
 PALETTE = ("#0068a8", "#cf4a00", "#00805c", "#a8498a", "#8a6500", "#454a52", "#0093a8")
@@ -66,7 +67,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(height: float = 3.6, width: float = 5.3) -> tuple[Canvas, Axes]:
+def canvas(height: float = HEIGHT, width: float = 5.3) -> tuple[Canvas, Axes]:
     """An empty figure of the house's size, in inches, with one set of axes."""
     figure = Canvas(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()

@@ -11,10 +11,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import INK, canvas, colour, compact, dashes, finish, short, spread, style
+from charlstm.comparison.drawing import HEIGHT, INK, canvas, colour, compact, dashes, finish, short, spread, style
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import summarise
 from charlstm.text.visible import visible
+
+LABEL_GAP = 0.075  # of the usual height, from one curve's name to the next; more curves need a higher plot
 
 Curve = NDArray[np.float64]
 """[2, points]: how far the training was, and the score in bits."""
@@ -33,7 +35,8 @@ def learning_curves(
     if not curves:
         return None
     with style():
-        figure, axes = canvas()
+        gap = min(LABEL_GAP, 1 / len(curves))
+        figure, axes = canvas(height=HEIGHT * LABEL_GAP / gap)
         everything = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
         ends: list[tuple[str, float, float]] = []
         for name, drawn in curves.items():
@@ -48,7 +51,7 @@ def learning_curves(
             ends.append((name, float(end[0]), float(end[1])))
         _distance_axis(axes, everything[0], unit, along)
         _score_axis(axes, everything[1])
-        _label_ends(axes, ends, colours)
+        _label_ends(axes, ends, colours, gap)
         kind = _kind(comparison)
         axes.set_title(f"{kind or 'Held-out'} bits per {unit}")
         several = any(len(drawn) > 1 for drawn in curves.values())
@@ -177,12 +180,12 @@ def _score_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
     axes.grid(axis="y")
 
 
-def _label_ends(axes: Axes, ends: list[tuple[str, float, float]], colours: dict[str, int]) -> None:
-    """Each arm's name beside the end of its line, moved apart where two would touch."""
+def _label_ends(axes: Axes, ends: list[tuple[str, float, float]], colours: dict[str, int], gap: float) -> None:
+    """Each arm's name beside the end of its line, moved apart to be ``gap`` of the height from the next."""
     bottom, top = axes.get_ylim()
     ends = sorted(ends, key=lambda end: end[2])
     wanted = [min(max((score - bottom) / (top - bottom), 0.0), 1.0) for _, _, score in ends]
-    for (name, place, score), height in zip(ends, spread(wanted, gap=0.075), strict=True):
+    for (name, place, score), height in zip(ends, spread(wanted, gap), strict=True):
         shade = colour(colours[name])
         axes.annotate(
             f"{short(name)} {score:.2f}",

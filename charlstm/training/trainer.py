@@ -16,14 +16,13 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.executors import State
-from charlstm.generation import Sampling, specimen
-from charlstm.generation.infilling import shown_infilling
+from charlstm.generation import specimen
 from charlstm.model import LanguageModel
 from charlstm.model.head_loss import mean_nats
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
 from charlstm.text.document_batches import DocumentBatches
-from charlstm.text.documents import Documents, beginning
+from charlstm.text.documents import Documents
 from charlstm.text.streams import IGNORE, Batch, Streams
 from charlstm.training.advice import divergence_advice
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
@@ -282,13 +281,10 @@ class Trainer:
         length = self.config.training.sample_length
         if length == 0:
             return ""
-        seed, vocabulary = self.config.training.seed + self.counters.step, self.corpus.vocabulary
-        if self.model.bidirectional:
-            return shown_infilling(self.model, vocabulary, beginning(self._validation, length), seed, self._between)
-        sampling = Sampling(temperature=0.8)
-        documents = self.corpus.documents
+        documents, vocabulary = self.corpus.documents, self.corpus.vocabulary
         end = "" if documents is None else vocabulary.decode(documents.end_mark)
-        return specimen(self.model, vocabulary, length, sampling, seed, end, self._between)
+        seed = self.config.training.seed + self.counters.step
+        return specimen(self.model, vocabulary, length, seed, end, self._validation, self._between)
 
     def _bad(self, nats: float) -> bool:
         """Not finite, or so much worse than a guess (ln V) that the weights cannot be any good.
