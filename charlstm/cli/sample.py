@@ -32,6 +32,9 @@ def sample(
             "@FILE and - as for --prime."
         ),
     ] = None,
+    infill_file: Annotated[
+        Path | None, typer.Option(help="The same with the text in this file: --infill @FILE by another name.")
+    ] = None,
     gap: Annotated[
         str, typer.Option(help="Stands for one character to fill in, even if the model knows it as a character.")
     ] = "_",
@@ -97,6 +100,8 @@ def sample(
     number = random.randrange(2**31) if seed is None else seed
     if seed is None:
         console.note(f"seed {number}")
+    if infill_file is not None:
+        infill = f"@{infill_file}"
     if infill is not None:
         text, often = _read("--infill", infill, raw), SWEEPS if sweeps is None else sweeps
         _note_separator(loaded, text)
@@ -166,9 +171,11 @@ def _check(context: typer.Context, direction: str) -> None:
     """Raises UserError for an option that has no effect with this model, or with the others."""
     from charlstm.errors import UserError
 
-    if given_of(context, "infill"):
+    if filling := given_of(context, "infill", "infill_file"):
+        if len(filling) > 1:
+            raise UserError("--infill and --infill-file both give the text: leave one out")
         if without := given_of(context, "prime", "suffix", "length", "until", "stream", "precision"):
-            raise UserError(f"{without[0]} has no effect with --infill, which fills gaps and writes nothing else")
+            raise UserError(f"{without[0]} has no effect with {filling[0]}, which fills gaps and writes nothing else")
         return
     if without := given_of(context, "gap", "sweeps"):
         raise UserError(f"{without[0]} has no effect without --infill")

@@ -212,6 +212,7 @@ def test_gaps_of_a_file_and_of_standard_input(charlstm, filler, tmp_path, monkey
     (tmp_path / "gaps.txt").write_text("the ___ sat")
     direct = charlstm("sample", filler, "--infill", "the ___ sat", "--seed", 1)
     assert charlstm("sample", filler, "--infill", f"@{tmp_path}/gaps.txt", "--seed", 1) == direct
+    assert charlstm("sample", filler, "--infill-file", f"{tmp_path}/gaps.txt", "--seed", 1) == direct
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the ___ sat")))
     assert charlstm("sample", filler, "--infill", "-", "--seed", 1) == direct
 
@@ -226,6 +227,9 @@ def test_gaps_of_a_file_and_of_standard_input(charlstm, filler, tmp_path, monkey
         (("--infill", "a__", "--gap", "__"), "single character"),
         (("--infill", "a_", "--sweeps", "0"), "--sweeps"),
         (("--infill", "a_", "--prime", "the"), "--prime has no effect with --infill"),
+        (("--infill-file", "missing.txt"), "missing.txt"),
+        (("--infill-file", "a", "--length", "4"), "--length has no effect with --infill-file"),
+        (("--infill-file", "a", "--infill", "a_"), "--infill and --infill-file both give the text"),
         (("--infill", "a_", "--suffix", "the"), "--suffix has no effect with --infill"),
         (("--infill", "a_", "--length", "400"), "--length has no effect with --infill"),
         (("--infill", "a_", "--until", "a"), "--until has no effect with --infill"),
