@@ -18,6 +18,10 @@ from charlstm.cells.base import cell, sigmoid, tanh
 SPREAD = {"leak_rate": (0.05, 1.0)}
 
 
+def _integrated(x: Any, r: Any, h: Any, a: Any) -> Any:
+    return (1 - a) * h + a * tanh(x.h + r.h)
+
+
 @cell(
     gates="h",
     state="h",
@@ -27,8 +31,7 @@ SPREAD = {"leak_rate": (0.05, 1.0)}
     options={"learn_leak": True},
 )
 def leaky(x: Any, r: Any, h: Any, leak_logit: Any) -> Any:
-    a = sigmoid(leak_logit.a)
-    return (1 - a) * h + a * tanh(x.h + r.h)
+    return _integrated(x, r, h, sigmoid(leak_logit.a))
 
 
 @cell(
@@ -42,5 +45,4 @@ def leaky(x: Any, r: Any, h: Any, leak_logit: Any) -> Any:
     options={"learn_leak": False},
 )
 def leaky_fixed(x: Any, r: Any, h: Any, leak_rate: Any) -> Any:
-    a = leak_rate.a
-    return (1 - a) * h + a * tanh(x.h + r.h)
+    return _integrated(x, r, h, leak_rate.a)
