@@ -139,6 +139,8 @@ def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str, leav
     )
     if ended.why == "early_stopping":
         console.out("stopped early: the held-out score did not improve any more")
+    if ended.why == "good_enough":
+        console.out("ended: the held-out score has reached training.budget.nats")
     kind = "pseudo-likelihood (each character given both sides)" if pseudo else "score"
     if ended.best_nats is not None:
         console.out(

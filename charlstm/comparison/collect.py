@@ -104,7 +104,7 @@ def corpus_text(config: Config) -> str:
     order = "in an order shuffled once" if c.shuffle_documents else "in their order"
     return (
         f"{source}, cut at {c.documents!r} into documents {order}; held out: {c.validation_fraction:.0%} of the text, "
-        f"after the training part{test}"
+        f"after the training part{test}" + (f"; only what follows {c.scored_after!r} counts" if c.scored_after else "")
     )
 
 

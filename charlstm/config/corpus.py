@@ -56,6 +56,15 @@ class CorpusConfig(Section):
         "file sorted by author or frequency is not held out at its end. Only with documents.",
     )
 
+    scored_after: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Of each document, only what follows this text counts, in training and in every score, and its end "
+        "does not: for questions and answers, `=` or `?`, say. Each document has to fit training.sequence_length. "
+        "null: every character counts. Only with documents.",
+    )
+
     @field_validator("source", mode="before")
     @classmethod
     def _texts(cls, value: object) -> object:
@@ -94,10 +103,10 @@ class CorpusConfig(Section):
             )
         return value
 
-    @field_validator("shuffle_documents")
+    @field_validator("shuffle_documents", "scored_after")
     @classmethod
-    def _only_with_documents(cls, value: bool, info: ValidationInfo) -> bool:
-        if "documents" in info.data and info.data["documents"] is None:
+    def _only_with_documents(cls, value: bool | str | None, info: ValidationInfo) -> bool | str | None:
+        if value is not None and "documents" in info.data and info.data["documents"] is None:
             raise ValueError("has no effect on one running text, only with documents. Take it out")
         return value
 
@@ -105,4 +114,5 @@ class CorpusConfig(Section):
     def _without_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # An option that would be refused when set must not be written, or nothing written could be read back.
         fields: dict[str, Any] = handler(self)
-        return {k: v for k, v in fields.items() if k != "shuffle_documents" or self.documents is not None}
+        idle = () if self.documents is not None else ("shuffle_documents", "scored_after")
+        return {k: v for k, v in fields.items() if k not in idle}

@@ -63,6 +63,13 @@ class BudgetConfig(Section):
         None, gt=0, description="Minutes of training time; evaluation and sampling do not count."
     )
 
+    nats: float | None = Field(
+        None,
+        gt=0,
+        description="Held-out score, in nats per character, that is good enough: training ends at the first evaluation "
+        "that reaches it. It may never come, so it is no limit by itself.",
+    )
+
     @model_validator(mode="after")
     def _has_a_limit(self) -> BudgetConfig:
         if self.epochs is None and self.steps is None and self.minutes is None:

@@ -37,16 +37,15 @@ class DocumentPieces:
 
     def __init__(self, model: LanguageModel, sequences: Sequences, which: Places) -> None:
         self._model, self._sequences, self._which = model, sequences, which
-        self._lengths = sequences.lengths[which]
-        self.longest = int(self._lengths.max())
+        self.longest = int(sequences.lengths[which].max())
 
     def at(self, begin: int, end: int) -> Tensor:
         window = self._sequences.window(self._which, begin, end)
         return torch.from_numpy(window).to(self._model.head.weight.device)
 
     def put(self, out: npt.NDArray[np.float32], begin: int, values: Tensor) -> None:
-        offsets = np.arange(begin, begin + len(values))[:, None]
-        there = offsets < self._lengths
+        there = self._sequences.counted(self._which, begin, begin + len(values))
+        offsets = np.arange(begin, begin + len(values))[:, None] - self._sequences.first[self._which]
         out[(self._sequences.places[self._which] + offsets)[there]] = values.cpu().numpy()[there]
 
     def warm_up(self) -> State:

@@ -90,6 +90,7 @@ def load_corpus(
     on_progress: Progress | None = None,
     documents: str | None = None,
     shuffle_documents: bool = True,
+    scored_after: str | None = None,
 ) -> Corpus:
     """The corpus of a catalogue name, a file, a glob, or several of these, concatenated in order.
 
@@ -107,12 +108,14 @@ def load_corpus(
             The shares are then those of the documents' characters, as closely as whole documents allow, but each
             split that is asked for gets one document at least.
         shuffle_documents: put the documents into a random order, always the same, before they are split.
+        scored_after: what only the rest of each document after it counts; see `charlstm.text.documents.cut`.
         cache: the cache folder; `user_cache_folder` by default. One that cannot be written is replaced by a
             temporary folder.
 
     Raises:
         UserError: no such source, no regular file, an unknown encoding, a text that is not in it, an empty
-            text, one with a single distinct symbol, fractions that leave no room, or too few documents.
+            text, one with a single distinct symbol, fractions that leave no room, too few documents, or one without
+            ``scored_after``.
     """
     kept = kept_shares(validation_fraction, test_fraction)
     encoding = check_encoding(encoding)
@@ -143,7 +146,7 @@ def load_corpus(
         whole = record.characters
         train, validation = (int(whole * fraction) for fraction in kept)
     else:
-        separate = cut(ids, vocabulary, documents)
+        separate = cut(ids, vocabulary, documents, scored_after)
         whole = len(separate)
         if shuffle_documents:
             separate = separate.chosen(permutation(whole, SHUFFLED_BY))

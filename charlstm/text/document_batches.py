@@ -35,7 +35,7 @@ class DocumentBatches:
         seed: of the order.
 
     Raises:
-        UserError: there are no documents.
+        UserError: there are no documents, or only a part of each counts and one is longer than T.
         ValueError: B or T is below 1.
     """
 
@@ -61,6 +61,11 @@ class DocumentBatches:
             self.notice = (
                 f"There are only {len(documents):,} documents to train on: "
                 f"batches of {self.batch_size} are used instead of {batch_size}."
+            )
+        if documents.scored is not None and (longest := int(self._sequences.lengths.max())) > sequence_length:
+            raise UserError(
+                f"training.sequence_length is {sequence_length}; with corpus.scored_after a document must fit in one "
+                f"chunk: the longest has {longest} characters with its end. Set training.sequence_length to {longest}"
             )
         self._settings = {
             "documents": len(documents),
@@ -127,13 +132,14 @@ class DocumentBatches:
         left = np.clip(self._lengths(which) - begin, 0, self.sequence_length)
         rows = int(left.max())
         window = self._sequences.window(which, begin - 1, begin + rows + 1)
-        targets = np.where(np.arange(rows)[:, None] < left, window[1:-1], IGNORE)
+        counted = self._sequences.counted(which, begin, begin + rows)
+        targets = np.where(counted, window[1:-1], IGNORE)
         batch = Batch(
             previous=torch.from_numpy(window[:-2]),
             targets=torch.from_numpy(targets),
             following=torch.from_numpy(window[2:]),
             fresh=begin == 0,
-            count=int(left.sum()),
+            count=int(counted.sum()),
             lengths=torch.from_numpy(left),
         )
         self._unreleased += window.size
@@ -161,5 +167,6 @@ class DocumentBatches:
         if position >= self.steps_per_epoch:
             raise UserError(DAMAGED)
         self.position = position
-        before, current = self._lengths(self._batches[: self._number]), self._lengths(self._current)
-        self._read = int(before.sum() + np.minimum(current, self._offset).sum())
+        before = self._batches[: self._number]
+        counted = np.where(before < 0, 0, self._sequences.counts[before]).sum()
+        self._read = int(counted + self._sequences.counted(self._current, 0, self._offset).sum())

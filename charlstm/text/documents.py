@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from charlstm.errors import UserError
 from charlstm.text.mapped import release
+from charlstm.text.visible import visible
 from charlstm.text.vocabulary import Vocabulary
 
 BLOCK = 1 << 24
@@ -40,13 +41,17 @@ class Documents:
     starts: Places
     ends: Places
     end_mark: Places
+    scored: Places | None = None
+    """Where in the text each document's first character stands that counts; the end mark then does not. None: all
+    count."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def chosen(self, which: slice | Places) -> Documents:
         """Some of the documents, in the order given."""
-        return replace(self, starts=self.starts[which], ends=self.ends[which])
+        scored = None if self.scored is None else self.scored[which]
+        return replace(self, starts=self.starts[which], ends=self.ends[which], scored=scored)
 
     def contain(self, texts: Sequence[Sequence[int]]) -> list[bool]:
         """For each text (ids, without the end mark), whether it is one of the documents."""
@@ -68,15 +73,20 @@ def beginning(text: npt.NDArray[np.integer] | Documents, length: int) -> npt.NDA
     return text[:length]
 
 
-def cut(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str) -> Documents:
+def cut(
+    ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, scored_after: str | None = None
+) -> Documents:
     """The documents of a text [N], in its order.
 
     ``newline``: its lines, whether they end in LF or CR LF. ``blank_line``: its paragraphs, lines that follow each
     other without an empty one between them. Any other separator: what stands between its occurrences. Empty documents
     do not count, and the last one may lack its end.
 
+    With ``scored_after``, only what follows the first occurrence of this text in each document is to be predicted.
+
     Raises:
-        UserError: the vocabulary does not have the separator's characters.
+        UserError: the vocabulary does not have the separator's characters, or a document has nothing after
+            ``scored_after``.
     """
     try:
         end_mark = vocabulary.encode(end_text(separator))
@@ -100,7 +110,29 @@ def cut(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str) ->
             starts, ends = starts[first], ends[last]
     release(ids)
     there = ends > starts
-    return Documents(ids, starts[there], ends[there], end_mark)
+    starts, ends = starts[there], ends[there]
+    scored = None if scored_after is None else _scored(ids, vocabulary, starts, ends, scored_after)
+    return Documents(ids, starts, ends, end_mark, scored)
+
+
+def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places, ends: Places, mark: str) -> Places:
+    """The place after the first occurrence of the mark in each document."""
+    try:
+        pattern = vocabulary.encode(mark)
+    except UserError:
+        raise UserError(f"corpus.scored_after: {mark!r}: there is no such text in the corpus") from None
+    after = _occurrences(ids, pattern) + len(pattern)
+    release(ids)
+    number = np.searchsorted(after, starts + len(pattern))
+    scored: Places = np.append(after, len(ids))[number]
+    if (without := np.flatnonzero(scored >= ends)).size:
+        first = int(without[0])
+        text = visible(vocabulary.decode(ids[starts[first] : min(ends[first], starts[first] + 40)]))
+        raise UserError(
+            f"corpus.scored_after: {mark!r}: nothing follows it in {without.size:,} of {len(starts):,} documents; the "
+            f"first is number {first + 1:,}, {text!r}"
+        )
+    return scored
 
 
 def _occurrences(ids: npt.NDArray[np.integer], pattern: Places) -> Places:
@@ -156,10 +188,25 @@ class Sequences:
         self._mark = mark[:0] if direction == "bidirectional" else mark
         self._none_and_mark = np.append(self._mark, vocabulary_size)
         self.lengths: Places = documents.ends - documents.starts + len(self._mark)
-        """Of each document, in characters that count."""
-        self.characters = int(self.lengths.sum())
-        self.places: Places = np.cumsum(self.lengths) - self.lengths
-        """Where each would begin if they stood one after the other."""
+        """Of each document, in characters that are read."""
+        self.counts, self.first = self.lengths, np.zeros_like(self.lengths)
+        """Of each document, how many characters count, and the offset of the first of them."""
+        if documents.scored is not None:
+            self.counts = documents.ends - documents.scored
+            self.first = self.first if self._reverse else documents.scored - documents.starts
+        self.characters = int(self.counts.sum())
+        """How many count in all."""
+        self.places: Places = np.cumsum(self.counts) - self.counts
+        """Where those of each would begin if they stood one after the other."""
+
+    def counted(self, which: Places, begin: int, end: int) -> npt.NDArray[np.bool_]:
+        """Whether the characters at the offsets ``begin`` to ``end`` of the documents ``which`` [B] count,
+        [end - begin, B]."""
+        first = self.first[which]
+        after = np.where(which < 0, first, first + self.counts[which])
+        offsets = np.arange(begin, end)[:, None]
+        found: npt.NDArray[np.bool_] = (offsets >= first) & (offsets < after)
+        return found
 
     def window(self, which: Places, begin: int, end: int) -> Places:
         """The ids at the offsets ``begin`` to ``end`` of the documents ``which`` [B], [end - begin, B]; V before a

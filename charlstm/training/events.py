@@ -8,7 +8,7 @@ from typing import Literal
 
 from charlstm.units import bits
 
-Why = Literal["budget", "early_stopping", "stopped", "diverged"]
+Why = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Notice:
 
 @dataclass(frozen=True)
 class Ended:
-    """The last event. ``why``: the budget is used, no more improvement, stopped from outside, or the loss went bad."""
+    """The last event. ``why``: the budget is used, its score reached, no more improvement, stopped from
+    outside, or the loss went bad."""
 
     why: Why
     step: int

@@ -112,7 +112,7 @@ class LoadedRun:
         if len(ids) == 0:
             raise UserError("there is no text to score")
         separator = self.config.corpus.documents
-        content = ids if separator is None else cut(ids, self.vocabulary, separator)
+        content = ids if separator is None else cut(ids, self.vocabulary, separator, self.config.corpus.scored_after)
         if len(content) == 0:
             raise UserError("there is no document to score: the text has nothing but separators")
         return content

@@ -105,9 +105,9 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its own end: its budget used, or stopped early for want of improvement."""
+        """Whether the run came to its own end: its budget used, its score reached, or no more improvement."""
         ends = [record["why"] for record in self.metrics() if record["kind"] == "end"]
-        return bool(ends) and ends[-1] in ("budget", "early_stopping")
+        return bool(ends) and ends[-1] in ("budget", "good_enough", "early_stopping")
 
     def flush(self) -> dict[str, int]:
         """Have metrics and samples on the disk; how long they are, for :meth:`cut_back`.

@@ -136,6 +136,9 @@ class Trainer:
         """Why the run ends here, if it does."""
         counters, patience = self.counters, self.config.training.early_stopping
         if not counters.evaluation_due:
+            enough = self.config.training.budget.nats
+            if enough is not None and counters.best_nats is not None and counters.best_nats <= enough:
+                return "good_enough"
             if patience is not None and counters.evaluations_without_improvement >= patience:
                 return "early_stopping"
             if self.progress >= 1:
