@@ -126,7 +126,7 @@ def test_every_field_is_read(write: Any) -> None:
     assert config.model.embedding_size == 64
     assert config.model.reset_after is False
     assert config.training.clip_grad_norm is None
-    assert config.training.budget.model_dump() == {"epochs": None, "steps": 100, "minutes": 2.0}
+    assert config.training.budget.model_dump() == {"epochs": None, "steps": 100, "minutes": 2.0, "nats": None}
     assert config.training.device == "cuda:1"
 
 
@@ -168,7 +168,7 @@ def test_overrides_are_applied_in_order_and_parsed_as_yaml(write: Any) -> None:
         ],
     )
     assert config.model.hidden_size == 512
-    assert config.training.budget.model_dump() == {"epochs": 2.0, "steps": None, "minutes": 10.0}
+    assert config.training.budget.model_dump() == {"epochs": 2.0, "steps": None, "minutes": 10.0, "nats": None}
     assert config.name == "no"
     assert config.corpus.source == ["x=y", "z"]
     assert config.model.reset_after is True
@@ -664,7 +664,7 @@ def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) ->
     assert compare.arm_config("a", 0).model.embedding_size == 8
     assert b.model.embedding_size is None
     assert b.training.clip_grad_norm is None
-    assert b.training.budget.model_dump() == {"epochs": 3.0, "steps": 9, "minutes": None}
+    assert b.training.budget.model_dump() == {"epochs": 3.0, "steps": 9, "minutes": None, "nats": None}
 
 
 @pytest.mark.parametrize(

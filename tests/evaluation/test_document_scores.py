@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,8 +74,9 @@ def test_similar_documents_are_read_together_and_each_once():
     assert len(groups) < 8
     assert groups[0].longest == 301
     both = make_model(direction="bidirectional")
-    for group in module.document_pieces(both, Sequences(documents, V, "bidirectional")):
-        assert len({LENGTHS[number % len(LENGTHS)] for number in group._which}) == 1
+    sequences = Sequences(documents, V, "bidirectional")
+    for group in module.document_pieces(both, sequences):
+        assert len(set(sequences.lengths[group._which].tolist())) == 1
 
 
 def test_a_long_document_is_read_in_chunks(monkeypatch):
@@ -118,3 +120,17 @@ def test_gradients_of_texts_of_several_lengths_are_those_of_each_alone():
     model(previous[:3, 1:], following=following[:3, 1:])[0].sum().backward()
     for parameter, grad in zip(model.parameters(), together, strict=True):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_only_the_answers_are_scored(direction):
+    model, documents = make_model(direction=direction), make_documents([7, 3, 300, 12])
+    begins = (documents.starts + documents.ends) // 2
+    whole, answers = (nats_per_character(model, d) for d in (documents, replace(documents, scored=begins)))
+    sequences = Sequences(documents, V, direction)
+    expected = []
+    for d, (start, length) in enumerate(zip(sequences.places, sequences.lengths, strict=True)):
+        own, content = whole[start : start + length], int(documents.ends[d] - documents.starts[d])
+        skipped = int(begins[d] - documents.starts[d])
+        expected.append(own[: content - skipped] if direction == "backward" else own[skipped:content])
+    np.testing.assert_allclose(answers, np.concatenate(expected), rtol=1e-5)

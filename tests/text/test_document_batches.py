@@ -192,3 +192,49 @@ def test_no_documents() -> None:
         DocumentBatches(documents_of(["a"]).chosen(slice(0, 0)), V, 4, 10)
     with pytest.raises(ValueError, match="at least 1"):
         DocumentBatches(documents_of(["a"]), V, 0, 10)
+
+
+def answers_of(contents: list[str]) -> Documents:
+    return cut(VOCABULARY.encode("\n".join(contents)).astype(np.uint8), VOCABULARY, "newline", scored_after="h")
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_only_what_follows_the_mark_is_a_target(direction):
+    contents = ["abchde", "hg", "aaaaahbhc", "bha"]
+    batches = DocumentBatches(answers_of(contents), V, 2, 16, direction)
+    assert batches.characters == sum(len(text) - text.index("h") - 1 for text in contents)
+    chunks = epoch_of(batches)
+    assert sum(chunk.count for chunk in chunks) == batches.characters
+    found = sorted(VOCABULARY.decode(row) for row in read_documents(chunks))
+    turn = -1 if direction == "backward" else 1
+    assert found == sorted(text[text.index("h") + 1 :][::turn] for text in contents)
+    for chunk in chunks:  # they stand where they stand, after what stands before them
+        before = chunk.previous[1:][chunk.targets[:-1] != IGNORE]
+        assert torch.equal(before, chunk.targets[:-1][chunk.targets[:-1] != IGNORE])
+
+
+def test_a_document_with_little_to_score_has_to_fit_a_chunk():
+    documents = answers_of(["abchde", "bha"])
+    with pytest.raises(UserError, match=r"the longest has 7 characters.*Set training.sequence_length to 7"):
+        DocumentBatches(documents, V, 2, 6)
+    DocumentBatches(documents, V, 2, 7)
+
+
+def test_resuming_amid_an_epoch_knows_how_much_was_read():
+    batches = DocumentBatches(answers_of(["abhde", "bha", "hhh", "gfhedcb"]), V, 1, 16)
+    again = DocumentBatches(answers_of(["abhde", "bha", "hhh", "gfhedcb"]), V, 1, 16)
+    for _ in range(6):
+        again.load_state_dict(batches.state_dict())
+        assert again.progress == batches.progress
+        assert equal(again.next_batch(), batches.next_batch())
+
+
+@pytest.mark.parametrize(("text", "number"), [("ab", 1), ("abh", 1), ("bha\nb\nc", 2)])
+def test_a_document_without_an_answer_is_named(text, number):
+    with pytest.raises(UserError, match=rf"corpus.scored_after: 'h': nothing follows it in .* number {number}, "):
+        answers_of([*text.split("\n"), "ch"] if "h" not in text else text.split("\n"))
+
+
+def test_a_mark_that_the_text_does_not_have():
+    with pytest.raises(UserError, match=r"corpus.scored_after: '\?': there is no such text"):
+        cut(VOCABULARY.encode("ab\n").astype(np.uint8), VOCABULARY, "newline", "?")

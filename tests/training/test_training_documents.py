@@ -119,3 +119,25 @@ def test_a_run_goes_on_with_the_documents_it_began_with(make):
     list(trainer.run())
     with pytest.raises(UserError, match=r"corpus\.documents was 'newline', is 'blank_line'"):
         make(documents="blank_line").resume()
+
+
+def test_the_loss_is_that_of_the_answers_and_training_ends_when_they_are_good_enough(
+    make_config, make_trainer, tmp_path
+):
+    chance = random.Random(5)
+    pairs = [(chance.choice("ab"), "".join(chance.choices("xyz", k=3))) for _ in range(400)]
+    path = tmp_path / "questions.txt"
+    path.write_text("".join(f"{key}{noise}={key}\n" for key, noise in pairs))
+    corpus = load_corpus(str(path), documents="newline", scored_after="=")
+    settings = {"batch_size": 20, "sequence_length": 8, "learning_rate": 0.02, "evaluate_every": 20}
+    settings |= {"schedule": "constant", "budget": {"steps": 1000, "nats": 0.05}, "sample_length": 0}
+    config = make_config(None, {"source": str(path), "documents": "newline", "scored_after": "="}, **settings)
+    trainer = make_trainer(config, tmp_path / "run", corpus)
+    *events, ended = trainer.run()
+    assert ended.why == "good_enough"
+    assert ended.best_nats <= 0.05
+    assert ended.step < 1000
+    scored = [event for event in events if isinstance(event, Evaluated)]
+    assert scored[-1].characters_scored == len(corpus.split("validation"))
+    assert all(event.nats > 0.05 for event in scored[:-1])
+    assert trainer.directory.finished
