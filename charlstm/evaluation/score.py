@@ -21,6 +21,7 @@ from charlstm.text.documents import Documents, Sequences
 from charlstm.units import bits
 
 Text: TypeAlias = npt.NDArray[np.integer] | Documents
+Find: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 STREAMS = 64  # pieces of a text that are read side by side
 WARM_UP = 512  # characters that a piece reads before its first scored one
@@ -58,7 +59,6 @@ def score(model: LanguageModel, text: Text, between: Callable[[], None] = lambda
     return Score(float(nats.astype(np.float64).mean()), len(nats), model.bidirectional)
 
 
-@torch.no_grad()
 def nats_per_character(
     model: LanguageModel, text: Text, between: Callable[[], None] = lambda: None
 ) -> npt.NDArray[np.float32]:
@@ -70,18 +70,28 @@ def nats_per_character(
     not depend on how the model was trained, and the model's mode, the random state and any carried state are left
     alone. ``between`` is called before each chunk; what it raises breaks the reading off.
     """
+    head = model.head
+    return per_character(model, text, lambda y, targets: target_nats(y, head.weight, head.bias, targets), (), between)
+
+
+@torch.no_grad()
+def per_character(
+    model: LanguageModel, text: Text, find: Find, shape: tuple[int, ...], between: Callable[[], None]
+) -> npt.NDArray[np.float32]:
+    """Whatever ``find`` makes of the head's input [T, S, H] and the targets [T, S], namely [T, S, *shape], for each
+    character of a text: [N, *shape]. The text is read as for :func:`nats_per_character`."""
     if len(text) == 0:
         raise ValueError("there is no character to score")
     with evaluating(model), torch.autocast(model.head.weight.device.type, enabled=False):
         if isinstance(text, Documents):
             sequences = Sequences(text, model.vocabulary_size, model.direction)
-            nats = np.empty(sequences.characters, np.float32)
+            found = np.empty((sequences.characters, *shape), np.float32)
             for pieces in document_pieces(model, sequences):
-                _fill(nats, model, pieces, between)
-            return nats
-        nats, reverse = np.empty(len(text), np.float32), model.direction == "backward"
-        _fill(nats, model, _Pieces(model, text[::-1] if reverse else text), between)
-        return nats[::-1].copy() if reverse else nats
+                _fill(found, model, pieces, find, between)
+            return found
+        found, reverse = np.empty((len(text), *shape), np.float32), model.direction == "backward"
+        _fill(found, model, _Pieces(model, text[::-1] if reverse else text), find, between)
+        return found[::-1].copy() if reverse else found
 
 
 class Pieces(Protocol):
@@ -89,7 +99,7 @@ class Pieces(Protocol):
 
     longest          the largest number of scored characters
     at(a, b)         ids at the offsets a to b, [b - a, S]; V outside of the text
-    put(out, a, x)   what was found, x [T, S], at the offsets from a on, into ``out``
+    put(out, a, x)   what was found, x [T, S, ...], at the offsets from a on, into ``out`` [N, ...]
     warm_up()        the state before the first scored characters
     warm_up_after()  the backward stack's state beyond the offset ``longest``
     """
@@ -102,15 +112,16 @@ class Pieces(Protocol):
     def warm_up_after(self) -> State: ...
 
 
-def _fill(nats: npt.NDArray[np.float32], model: LanguageModel, pieces: Pieces, between: Callable[[], None]) -> None:
+def _fill(
+    out: npt.NDArray[np.float32], model: LanguageModel, pieces: Pieces, find: Find, between: Callable[[], None]
+) -> None:
     after = _states_after(model, pieces, between) if model.bidirectional else {}
     state = pieces.warm_up()
     for begin, end in _chunks(pieces):
         between()
         previous, target, following = (pieces.at(begin + k, end + k) for k in (-1, 0, 1))
         y, state = model.hidden(previous, state, following, after.get(end))
-        found = target_nats(y, model.head.weight, model.head.bias, target.clamp(max=model.vocabulary_size - 1))
-        pieces.put(nats, begin, found)
+        pieces.put(out, begin, find(y, target.clamp(max=model.vocabulary_size - 1)))
 
 
 def _chunks(pieces: Pieces) -> Iterator[tuple[int, int]]:

@@ -63,6 +63,20 @@ def target_nats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Ten
     return found.view(targets.shape)
 
 
+@torch.no_grad()
+def foreseen(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, symbols: Tensor) -> Tensor:
+    """-ln p of each target, 1 or 0 for whether it is the most probable symbol, and -ln p of each of the symbols [K],
+    all in one: [T, B, 2 + K]; no gradients. Other arguments as for :func:`target_nats`."""
+    flat, flat_targets = y.flatten(0, 1), targets.reshape(-1, 1)
+    found = flat.new_empty(len(flat), 2 + len(symbols))
+    weight, bias = _aligned(weight, bias)
+    for part in _parts(flat, weight, _most_logits(y.device)):
+        log_p, target = _logits(flat[part], weight, bias).log_softmax(1), flat_targets[part]
+        right = log_p.argmax(1, keepdim=True) == target
+        found[part] = torch.cat([-log_p.gather(1, target), right, -log_p[:, symbols]], 1)
+    return found.view(*targets.shape, -1)
+
+
 class _MeanNats(torch.autograd.Function):
     """The sum of ``share`` -ln p, for targets that are all symbols."""
 

@@ -1,0 +1,113 @@
+"""Intervals and p against published values, and their coverage on simulated data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from charlstm.comparison import resampling
+from charlstm.comparison.resampling import bootstrap_mean, fisher, paired_bootstrap, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "expected"),
+    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
+)
+def test_wilson_as_published(successes, trials, expected):
+    """Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3."""
+    assert wilson(successes, trials) == pytest.approx(expected, abs=5e-5)
+    low, high = wilson(trials - successes, trials)
+    assert (1 - high, 1 - low) == pytest.approx(expected, abs=5e-5)
+
+
+def test_wilson_is_exact_at_its_ends():
+    assert wilson(0, 7)[0] == 0.0
+    assert wilson(2000, 2000)[1] == 1.0
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 3), (4, 3)])
+def test_no_proportion(successes, trials):
+    with pytest.raises(ValueError, match="make no proportion"):
+        wilson(successes, trials)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ((5, 0, 0, 5), 2 / 252),
+        ((0, 5, 5, 0), 2 / 252),
+        ((4, 1, 0, 5), 12 / 252),
+        ((3, 1, 1, 3), 34 / 70),  # Fisher 1935, the lady tasting tea
+        ((8, 2, 1, 5), 0.034965),
+        ((1, 9, 11, 3), 0.0027595),
+        ((2, 2, 2, 2), 1.0),
+        ((0, 0, 3, 2), 1.0),
+    ],
+)
+def test_fisher(table, expected):
+    a, b, c, d = table
+    assert fisher(a, b, c, d) == pytest.approx(expected, rel=1e-4)
+    assert fisher(a, c, b, d) == fisher(a, b, c, d) == fisher(d, c, b, a)
+
+
+def test_fisher_of_thousands():
+    assert fisher(1000, 0, 0, 1000) == pytest.approx(2 / math.comb(2000, 1000))
+
+
+def test_fisher_of_less_than_nothing():
+    with pytest.raises(ValueError, match="negative"):
+        fisher(1, -1, 2, 3)
+
+
+def test_the_interval_of_independent_values_is_the_normal_one():
+    values = np.random.default_rng(1).normal(3, 2, 500)
+    half = 1.96 * values.std() / math.sqrt(500)
+    assert bootstrap_mean(values, 1) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+    assert bootstrap_mean(values, 1) == bootstrap_mean(values.tolist(), 1) != bootstrap_mean(values, 2)
+
+
+def test_every_value_counts_alike_where_blocks_differ_in_length():
+    """Seven values in two blocks of three and four: a resample is one, the other, or both."""
+    assert paired_bootstrap([0, 0, 0, 1, 1, 1, 1], 2, 1) == (0.0, 1.0)
+    values = np.arange(7.0)
+    low, high = paired_bootstrap(values, 2, 1)
+    means = {values[:3].mean(), values[3:].mean(), values.mean()}
+    assert {low, high} <= means
+
+
+def test_one_block_and_one_value():
+    assert paired_bootstrap([1.0, 2.0, 6.0], 1, 1) == (3.0, 3.0)
+    assert bootstrap_mean([4.5], 1) == (4.5, 4.5)
+
+
+def test_what_is_drawn_together_does_not_matter(monkeypatch):
+    values = np.random.default_rng(1).normal(size=300)
+    expected = paired_bootstrap(values, 30, 1)
+    monkeypatch.setattr(resampling, "DRAWN_TOGETHER", 700)
+    assert paired_bootstrap(values, 30, 1) == expected
+
+
+def test_coverage_where_neighbours_are_alike():
+    """Of an autoregression x_t = 0.8 x_(t-1) + e_t, whose mean varies three times as much as that of independent
+    values, blocks cover the mean nearly always; single values far less often."""
+    chance, covered = np.random.default_rng(1), {10: 0, 200: 0}
+    for _ in range(60):
+        noise, values, x = chance.normal(size=250), np.empty(250), 0.0
+        for t in range(250):
+            x = values[t] = 0.8 * x + noise[t]
+        for blocks in covered:
+            low, high = paired_bootstrap(values[50:], blocks, 1)
+            covered[blocks] += low <= 0 <= high
+    assert covered[10] >= 48
+    assert covered[200] <= 39
+
+
+@pytest.mark.parametrize(
+    ("values", "blocks", "words"),
+    [([], 1, "0 values"), ([1.0], 2, "1 values"), ([1.0], 0, "0 blocks"), ([1.0, math.nan], 1, "finite")],
+)
+def test_what_has_no_interval(values, blocks, words):
+    with pytest.raises(ValueError, match=words):
+        paired_bootstrap(values, blocks, 1)

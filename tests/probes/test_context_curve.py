@@ -1,0 +1,164 @@
+"""Loss against the context kept: models whose sight is known, and the same read one text at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from charlstm.config import ModelConfig
+from charlstm.errors import UserError
+from charlstm.evaluation import nats_per_character
+from charlstm.model import LanguageModel
+from charlstm.probes import context
+from charlstm.probes.context import ContextCurve, context_curve
+
+V = 7
+
+
+def make_model(**options) -> LanguageModel:
+    torch.manual_seed(3)
+    model = LanguageModel(ModelConfig(**{"hidden_size": 10, **options}), V)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+        model.head.bias.normal_()
+    return model
+
+
+def without_memory(**options) -> LanguageModel:
+    """An LSTM whose forget gate is shut and that does not read its own output."""
+    model = make_model(**options)
+    with torch.no_grad():
+        model.recurrent.get_parameter("weight_hh_l0").zero_()
+        model.recurrent.get_parameter("weight_ih_l0").chunk(4)[1].zero_()
+        model.recurrent.get_parameter("bias_ih_l0").chunk(4)[1].fill_(-100)
+    return model
+
+
+def ids_of(n: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(V, size=n).astype(np.uint8)
+
+
+@torch.no_grad()
+def naive(model: LanguageModel, ids: np.ndarray, target: int, length: int) -> float:
+    logits = model.head.bias
+    if length:
+        read = torch.from_numpy(ids[target - length : target].astype(np.int64))[:, None]
+        logits = model(read, model.initial_state(1))[0][-1, 0]
+    return -float(logits.double().log_softmax(-1)[int(ids[target])])
+
+
+@pytest.mark.parametrize("together", [3, 256])
+@pytest.mark.parametrize("chunk", [1, 7, 128])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"cell": "gru", "num_layers": 2}, {"cell": "rnn", "num_layers": 2, "residual": True}],
+    ids=str,
+)
+def test_every_figure_is_that_of_just_so_many_characters(monkeypatch, options, chunk, together):
+    monkeypatch.setattr(context, "CHUNK", chunk)
+    monkeypatch.setattr(context, "TOGETHER", together)
+    model, ids = make_model(**options), ids_of(200)
+    curve = context_curve(model, ids, [20, 0, 1, 2, 20], targets=10)
+    assert curve.lengths.tolist() == [0, 1, 2, 20]
+    expected = [[naive(model, ids, t, n) for t in curve.targets.tolist()] for n in curve.lengths.tolist()]
+    np.testing.assert_allclose(curve.nats, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(curve.mean, np.mean(expected, 1), rtol=1e-4)
+
+
+def test_a_network_without_memory_sees_one_character():
+    curve = context_curve(without_memory(), ids_of(400), [0, 1, 2, 10, 100], targets=50)
+    assert (curve.nats[0] != curve.nats[1]).all()
+    np.testing.assert_allclose(curve.nats[2:], curve.nats[[1, 1, 1]], atol=1e-5)
+    assert curve.effective_length(1e-3) == 1
+
+
+def test_a_window_of_three_characters_is_seen_and_no_more():
+    model = without_memory(front_end="convolution", kernel_sizes=[1, 3], filters=6)
+    curve = context_curve(model, ids_of(400), [1, 2, 3, 4, 50], targets=50)
+    assert (np.abs(curve.nats[:2] - curve.nats[2]) > 1e-3).mean() > 0.9
+    np.testing.assert_allclose(curve.nats[3:], curve.nats[[2, 2]], atol=1e-5)
+    assert curve.effective_length(1e-3) == 3
+
+
+def test_an_adding_cell_sees_all_of_it():
+    """A cell that adds up every reading of one symbol (its gates open) tells 40 characters back from 50."""
+    model, ids = make_model(hidden_size=1, front_end="one_hot"), np.zeros(300, np.uint8)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        i, f, _, o = model.recurrent.get_parameter("bias_ih_l0").chunk(4)
+        for gate in (i, f, o):
+            gate.fill_(20)
+        model.recurrent.get_parameter("weight_ih_l0").chunk(4)[2][0, 0] = 0.01
+        model.head.weight[0, 0] = 1
+    curve = context_curve(model, ids, [0, 1, 10, 40, 50], targets=5)
+    logits = np.tanh(0.01 * curve.lengths)
+    np.testing.assert_allclose(curve.mean, np.log(np.exp(logits) + V - 1) - logits, atol=1e-4)
+
+
+def test_all_of_the_context_gives_the_ordinary_score():
+    model, ids = make_model(), ids_of(900)
+    curve = context_curve(model, ids, [1, 400], targets=100)
+    expected = nats_per_character(model, ids)[curve.targets]
+    np.testing.assert_allclose(curve.nats[1], expected, atol=1e-4)
+    assert np.abs(curve.nats[0] - expected).max() > 0.1
+
+
+def test_targets_are_spread_and_have_the_longest_context():
+    model, ids = make_model(), ids_of(500)
+    curve = context_curve(model, ids, [0, 100], targets=40, seed=2)
+    shares = (curve.targets - 100) // 10
+    np.testing.assert_array_equal(shares, np.arange(40))
+    assert len(set((curve.targets % 10).tolist())) > 3
+    again, other = (context_curve(model, ids, [5, 100], targets=40, seed=seed).targets for seed in (2, 3))
+    np.testing.assert_array_equal(again, curve.targets)
+    assert (other != curve.targets).any()
+
+
+def test_every_place_can_be_a_target():
+    assert context_curve(make_model(), ids_of(30), [10], targets=20).targets.tolist() == list(range(10, 30))
+
+
+def test_the_model_and_the_random_state_are_left_alone():
+    model, before = make_model(dropout=0.5, num_layers=2).train(), torch.get_rng_state()
+    found = context_curve(model, ids_of(60), [5], targets=10)
+    assert model.training
+    assert torch.equal(before, torch.get_rng_state())
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(context_curve(model.eval(), ids_of(60), [5], targets=10).nats, found.nats)
+
+
+def test_it_can_be_broken_off():
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        context_curve(make_model(), ids_of(60), [5], targets=10, between=stop)
+
+
+def test_the_effective_length_is_that_from_which_on_nothing_changes():
+    nats = np.array([[3.0], [2.0], [1.05], [1.3], [1.01], [1.0]], np.float32)
+    curve = ContextCurve(np.array([1, 2, 5, 10, 20, 50]), np.array([99]), nats)
+    assert [curve.effective_length(t) for t in (9, 0.5, 0.1, 0.02, 0.001)] == [1, 5, 20, 20, 50]
+
+
+@pytest.mark.parametrize("direction", ["backward", "bidirectional"])
+def test_only_a_forward_model_has_a_curve(direction):
+    with pytest.raises(UserError, match=f"direction: forward, found {direction}"):
+        context_curve(make_model(direction=direction), ids_of(60), [5], targets=10)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "targets", "words"),
+    [
+        ([], 3, "lengths"),
+        ([-1], 3, "lengths"),
+        ([3], 0, "targets"),
+        ([41], 20, "need a text of 61 characters, found 60"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(lengths, targets, words):
+    with pytest.raises(UserError, match=words):
+        context_curve(make_model(), ids_of(60), lengths, targets)
