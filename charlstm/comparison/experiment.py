@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -31,7 +33,6 @@ class Trial:
 
     arm: str
     config: Config
-    corpus: Corpus
     directory: RunDirectory
     overwrite: bool
 
@@ -42,7 +43,13 @@ class Trial:
     @property
     def finished(self) -> bool:
         """Whether it has been trained to its end already, with just these settings."""
-        return not self.overwrite and self.directory.exists and self._same() and self.directory.finished
+        return self.done and self.directory.finished
+
+    @property
+    def done(self) -> bool:
+        """Whether it has come to an end by itself already, that of a loss gone bad included."""
+        known = not self.overwrite and self.directory.exists and self._same()
+        return known and (self.directory.finished or self.directory.ended == "diverged")
 
     def _same(self) -> bool:
         if self.directory.config().model_copy(update={"name": None}) == self.config:
@@ -57,7 +64,7 @@ class Trial:
         begun = not self.overwrite and self.directory.exists and self.directory.checkpoints.any() and self._same()
         if not begun:
             self.directory.create(self.config, overwrite=self.directory.exists)
-        trainer = Trainer(self.config, self.corpus, self.directory)
+        trainer = Trainer(self.config, corpus_of(self.config), self.directory)
         if begun:
             for line in trainer.resume():
                 log.info("%s: %s", self.label, line)
@@ -119,7 +126,7 @@ class Experiment:
             for arm in self.models:
                 config = self.arm_config(arm, seed)
                 directory = RunDirectory(self.folder / f"{arm}-seed{config.training.seed}")
-                yield Trial(arm, config, self.corpus, directory, self._overwrite)
+                yield Trial(arm, config, directory, self._overwrite)
 
     def comparison(self) -> Comparison:
         """The result, from the run directories."""
@@ -137,6 +144,16 @@ class Experiment:
             notes=["Every arm read the same text in the same order."],
             unit=self.corpus.vocabulary.unit,
         )
+
+
+def corpus_of(config: Config) -> Corpus:
+    """The text of a run; runs of the same text share it."""
+    return _loaded(config.corpus.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _loaded(settings: str) -> Corpus:
+    return load_corpus(**json.loads(settings))
 
 
 def parameter_count(model: ModelConfig, vocabulary_size: int) -> int:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from charlstm.config.compare import CompareConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
+from charlstm.config.memory import MemoryConfig
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.problems import Document, located, place_line, problems_of
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
@@ -33,6 +34,7 @@ __all__ = [
     "CorpusConfig",
     "Document",
     "FieldDoc",
+    "MemoryConfig",
     "ModelConfig",
     "ModelOptions",
     "TrainingConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "dump_yaml",
     "json_schema",
     "load_compare",
+    "load_comparison",
     "load_config",
     "parse_config",
     "read_yaml",
@@ -65,6 +68,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 def load_compare(path: Path, overrides: Sequence[str] = ()) -> CompareConfig:
     """Read a comparison file; errors as in `load_config`, those of an arm at the line of the arm."""
     return validate(CompareConfig, read_yaml(path), overrides)
+
+
+def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> CompareConfig | MemoryConfig:
+    """Read a file of either kind: one with ``experiments`` compares memories. ``quick``: with what its `quick` changes,
+    before the overrides.
+
+    Raises UserError as `load_compare` does, and for a file that has no quick form.
+    """
+    document = read_yaml(path)
+    shorter = document.data.get("quick") or []
+    if quick and not (isinstance(shorter, list) and shorter and all(isinstance(change, str) for change in shorter)):
+        raise UserError(f"{path} has no quick form: quick is to be a list of changes, such as seeds=2")
+    if "experiments" not in document.data:
+        return validate(CompareConfig, document, overrides)
+    return validate(MemoryConfig, document, [*shorter, *overrides] if quick else overrides)
 
 
 def parse_config(mapping: Mapping[str, Any], place: str) -> Config:

@@ -13,6 +13,7 @@ from typing import Any
 from charlstm.config import Config, dump_yaml, load_config
 from charlstm.errors import UserError
 from charlstm.training import durable
+from charlstm.training.events import Why
 from charlstm.training.kept import Kept
 from charlstm.training.lock import held
 
@@ -106,8 +107,13 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run came to its own end: its budget used, its score reached, or no more improvement."""
-        ends = [record["why"] for record in self.metrics() if record["kind"] == "end"]
-        return bool(ends) and ends[-1] in ("budget", "good_enough", "early_stopping")
+        return self.ended in ("budget", "good_enough", "early_stopping")
+
+    @property
+    def ended(self) -> Why | None:
+        """Why it ended when it was last trained; None if it never came to an end."""
+        ends: list[Why] = [record["why"] for record in self.metrics() if record["kind"] == "end"]
+        return ends[-1] if ends else None
 
     def flush(self) -> dict[str, int]:
         """Have metrics and samples on the disk; how long they are, for :meth:`cut_back`.

@@ -1,0 +1,86 @@
+"""The work of a memory comparison in pieces that any process can do: to train one run, or to measure one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charlstm.comparison.experiment import Trial
+from charlstm.comparison.memory.measures import MEASURES
+from charlstm.training import durable
+from charlstm.training.loaded import load
+
+MEASURED = "measured"
+"""The folder within a run that keeps what was measured of it."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of the grid."""
+
+    trial: Trial
+
+    @property
+    def label(self) -> str:
+        return self.trial.directory.path.name
+
+    def done(self) -> bool:
+        """Whether it has come to an end already, with just these settings.
+
+        Raises UserError if it was trained with others.
+        """
+        return self.trial.done
+
+    def work(self, stopping: Callable[[], bool]) -> bool:
+        """Train it, or go on with it; False if it was stopped before its end."""
+        with self.trial.directory.writing():
+            trainer = self.trial.trainer()
+            for _ in trainer.run():
+                if stopping():
+                    trainer.request_stop()
+        return self.trial.directory.ended != "stopped"
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """One measurement of one run; what it gave is kept in the run's folder.
+
+    arguments: what the measure is called with, in JSON types.
+    """
+
+    path: Path
+    measure: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return f"{self.path.name}, {self.measure}"
+
+    @property
+    def file(self) -> Path:
+        text = json.dumps(self.arguments, sort_keys=True)
+        return self.path / MEASURED / f"{self.measure}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+
+    def done(self) -> bool:
+        """Whether it was measured already."""
+        return self.file.exists()
+
+    def work(self, stopping: Callable[[], bool]) -> bool:
+        """Measure and keep it. True: seconds are not worth breaking off."""
+        del stopping
+        result = MEASURES[self.measure](load(self.path), **self.arguments)
+        self.file.parent.mkdir(exist_ok=True)
+        durable.write_whole(self.file, json.dumps(result, allow_nan=False).encode())
+        return True
+
+    def result(self) -> dict[str, Any]:
+        """What was measured."""
+        found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
+        return found
+
+
+Job = Training | Measuring
