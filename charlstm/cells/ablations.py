@@ -1,4 +1,5 @@
-"""The LSTM with one part taken away: the ablations of Greff et al. 2017, "LSTM: a search space odyssey".
+"""The LSTM with one part taken away: the ablations of Greff et al. 2017, "LSTM: a search space odyssey", and two that
+take from its gradient only.
 
     without:                                                       in the paper
     forget_gate         c_t = c_{t-1} + i * g                      NFG
@@ -14,11 +15,23 @@ The paper's baseline has peepholes, which these cells have not: hold each agains
 cells of their own: ``lstm`` against ``peephole`` is "no peepholes" (NP), ``coupled`` is the coupled input and forget
 gate (CIFG). Its full gate recurrence (FGR), nine more recurrent matrices from the gates of the step before, is left
 out: it does not fit a cell with one recurrent matrix.
+
+Two more compute what the ``lstm`` computes, with the same weights, and learn by another gradient. From each step to the
+one before, it is stopped along one part of the state, which the step sees as if it were given:
+
+    without:            no gradient along   what is still learnt
+    cell_gradient       c_{t-1}             f gets (dL/dc_t) * c_{t-1}; what lies further back is reached through h only
+    hidden_gradient     h_{t-1}             U gets d_t h_{t-1}^T, but U^T d_t goes nowhere; the way back is c's alone
+
+Without the hidden gradient, dc_t / dc_{t-1} is f and nothing else: the constant error carousel by itself. So Hochreiter
+& Schmidhuber 1997 truncate the gradient: errors that reach the inputs of a memory cell and of its gates change the
+weights there, and are not followed further back in time.
 """
 
 from typing import Any
 
 from charlstm.cells.base import cell, sigmoid, tanh
+from charlstm.cells.lstm import lstm
 
 
 @cell(gates="igo", state="hc", base="lstm", options={"without": "forget_gate"})
@@ -54,3 +67,29 @@ def lstm_no_output_activation(x: Any, r: Any, h: Any, c: Any) -> Any:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * tanh(x.g + r.g)
     return o * c, c
+
+
+@cell(
+    gates="ifgo",
+    state="hc",
+    forget_gate="f",
+    input_gate="i",
+    stopped="c",
+    base="lstm",
+    options={"without": "cell_gradient"},
+)
+def lstm_no_cell_gradient(x: Any, r: Any, h: Any, c: Any) -> Any:
+    return lstm.equations(x, r, h, c)
+
+
+@cell(
+    gates="ifgo",
+    state="hc",
+    forget_gate="f",
+    input_gate="i",
+    stopped="h",
+    base="lstm",
+    options={"without": "hidden_gradient"},
+)
+def lstm_no_hidden_gradient(x: Any, r: Any, h: Any, c: Any) -> Any:
+    return lstm.equations(x, r, h, c)

@@ -47,6 +47,9 @@ class Cell:
     starts      parameter -> how it starts, one of ``STARTS``; the others start as in torch.nn
     start_options    option of the start -> its value where it is left out
     fixed       the parameters that never learn, by name: ``weight_hh``, ``bias_ih``, or the cell's own
+    stopped     letters of the state along which no gradient goes from a step to the one before: each step sees this
+                part of the old state as if it were given. What reads it still learns: with h stopped, U gets its
+                gradient d h^T, and only U^T d is not handed on
     base, options    the name and the options by which a configuration asks for this cell; every cell of a base has
                 the same options, and those of the cell whose name is the base are their defaults
     """
@@ -63,6 +66,7 @@ class Cell:
     starts: Mapping[str, str] = field(default_factory=dict)
     start_options: Mapping[str, Any] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
+    stopped: str = ""
     base: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -117,6 +121,7 @@ def cell(
     starts: Mapping[str, str] | None = None,
     start_options: Mapping[str, Any] | None = None,
     fixed: Iterable[str] = (),
+    stopped: str = "",
     base: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Cell]:
@@ -126,6 +131,10 @@ def cell(
     """
     if odd := set((starts or {}).values()) - set(STARTS):
         raise ValueError(f"no way to start: {', '.join(sorted(odd))}; there are {', '.join(STARTS)}")
+    if strange := set(stopped) - set(state):
+        raise ValueError(f"stopped names no part of the state {state}: {', '.join(sorted(strange))}")
+    if stopped and torch:
+        raise ValueError(f"torch.nn.{torch} stops no gradient: a cell has either torch or stopped")
     if start_options is None and forget_gate:
         start_options = {"forget_bias": 1.0}
 
@@ -144,6 +153,7 @@ def cell(
             starts=dict(starts or {}),
             start_options=dict(start_options or {}),
             fixed=frozenset(fixed),
+            stopped=stopped,
             base=base or name,
             options=dict(options or {}),
         )

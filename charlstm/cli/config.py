@@ -28,5 +28,6 @@ def config(
         if field.section != section:
             section = field.section
             console.out(f"\n{section or 'top level'}")
-        console.out(f"  {field.name}: {field.type}  [{field.default}]")
+        head = f"{field.name}: {field.type}  [{field.default}]"
+        console.out(textwrap.fill(head, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
         console.out(textwrap.fill(field.documentation, 100, initial_indent="      ", subsequent_indent="      "))

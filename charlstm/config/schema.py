@@ -40,7 +40,15 @@ else:
 
 MAX_KERNEL_SIZE = 64
 
-Ablation = Literal["forget_gate", "input_gate", "output_gate", "input_activation", "output_activation"]
+Ablation = Literal[
+    "forget_gate",
+    "input_gate",
+    "output_gate",
+    "input_activation",
+    "output_activation",
+    "cell_gradient",
+    "hidden_gradient",
+]
 Rate = Annotated[float, Field(ge=1e-6, le=1)]
 
 
@@ -125,7 +133,9 @@ class ModelOptions(Section):
         None,
         description="What the lstm has to do without (Greff et al. 2017). forget_gate: the cell of 1997, whose state "
         "can only be added to. input_activation: a linear candidate. output_activation: the cell state comes out as "
-        "it is. null: the whole lstm. Only for lstm.",
+        "it is. cell_gradient, hidden_gradient: the whole lstm, trained with the gradient stopped, from each character "
+        "to the one before, along the cell state or, as in 1997, along the output h. null: the whole lstm. Only for "
+        "lstm.",
     )
     reset_after: bool = Field(
         True,

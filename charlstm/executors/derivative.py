@@ -16,7 +16,7 @@ class Derivative:
     inputs      gate -> gradient of its input side
     recurrent   gate -> gradient of its recurrent side (the same node where the gate uses only the sum); a node of
                 its own for each gate, so that neighbours can be written side by side for one product
-    state       gradient of each part of the old state
+    state       gradient of each part of the old state; zero for those that the cell stops
     parameters  (name, entry) -> gradient of a per-unit parameter in this step, still [B, H]
     """
 
@@ -77,7 +77,7 @@ def differentiate(cell: Cell) -> Derivative:
                 inputs[n.label] = g
         elif n.op == "input":
             inputs[n.label] = g
-        elif n.op == "state":
+        elif n.op == "state" and n.label not in cell.stopped:
             state[n.label] = g
         elif n.op == "parameter":
             parameters[n.label] = g

@@ -60,7 +60,16 @@ class Reference:
         parameters = [_Entries(letters, value.expand(batch, -1)) for letters, value in own]
         outputs = []
         for x_t in input_side(x, weights.weight_ih, weights.bias_ih):
-            recurrent = _RecurrentSide(cell, weights, state[0])
-            state = cell.step(_Entries(cell.gates, x_t), recurrent, *state, *parameters)
+            seen = [_stopped(part) if s in cell.stopped else part for s, part in zip(cell.state, state, strict=True)]
+            recurrent = _RecurrentSide(cell, weights, seen[0])
+            state = cell.step(_Entries(cell.gates, x_t), recurrent, *seen, *parameters)
             outputs.append(state[0])
         return torch.stack(outputs), state
+
+
+def _stopped(part: Tensor) -> Tensor:
+    """As ``part.detach()``, but ``part`` gets zeros for its gradient, as from every other executor, not None."""
+    seen = part.clone()
+    if seen.requires_grad:
+        seen.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
+    return seen

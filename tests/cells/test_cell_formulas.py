@@ -156,12 +156,22 @@ def lstm_no_output_activation() -> tuple[Drawn, State]:
     return d, (sigma(d.side(3, h)) * c, c)
 
 
+def lstm_no_cell_gradient() -> tuple[Drawn, State]:
+    return lstm()
+
+
+def lstm_no_hidden_gradient() -> tuple[Drawn, State]:
+    return lstm()
+
+
 ABLATIONS = (
     lstm_no_forget_gate,
     lstm_no_input_gate,
     lstm_no_output_gate,
     lstm_no_input_activation,
     lstm_no_output_activation,
+    lstm_no_cell_gradient,
+    lstm_no_hidden_gradient,
 )
 OTHERS = (rnn, irnn, lstm, gru, gru_reset_before, peephole, coupled, leaky, leaky_fixed, esn)
 FORMULAS = {f.__name__: f for f in (*OTHERS, *ABLATIONS)}

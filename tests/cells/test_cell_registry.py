@@ -28,6 +28,8 @@ from charlstm.cells import CELLS, Cell, cell, find
         ("lstm", {}, "lstm"),
         ("lstm", {"without": None}, "lstm"),
         ("lstm", {"without": "forget_gate"}, "lstm_no_forget_gate"),
+        ("lstm", {"without": "cell_gradient"}, "lstm_no_cell_gradient"),
+        ("lstm", {"without": "hidden_gradient"}, "lstm_no_hidden_gradient"),
         ("leaky", {}, "leaky"),
         ("leaky", {"learn_leak": False}, "leaky_fixed"),
         ("esn", {"learn_leak": False}, "esn"),
@@ -101,6 +103,17 @@ def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
     assert declared.fixed <= shapes.keys()
     assert ("forget_bias" in declared.start_options) == (declared.forget_gate is not None)
     assert declared.reservoir == (declared.name == "esn")
+
+
+def test_a_gradient_is_stopped_along_a_part_of_the_state_and_in_no_class_of_torch():
+    assert {name: CELLS[f"lstm_no_{name}_gradient"].stopped for name in ("cell", "hidden")} == {
+        "cell": "c",
+        "hidden": "h",
+    }
+    with pytest.raises(ValueError, match="stopped names no part of the state hc: m, x"):
+        cell(gates="a", state="hc", stopped="cxm")
+    with pytest.raises(ValueError, match=r"torch.nn.LSTM stops no gradient"):
+        cell(gates="ifgo", state="hc", torch="LSTM", stopped="c")
 
 
 def test_an_unknown_start_is_an_error():

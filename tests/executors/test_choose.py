@@ -44,7 +44,7 @@ def test_the_requested_one_is_taken(name):
     assert (choice.executor.name, choice.reason, choice.others) == (name, "asked for", {})
 
 
-@pytest.mark.parametrize("name", ["gru_reset_before", "peephole", "coupled"])
+@pytest.mark.parametrize("name", ["gru_reset_before", "peephole", "coupled", "lstm_no_cell_gradient"])
 def test_a_requested_one_that_refuses_is_an_error_and_no_fallback(name):
     weights, x, _ = make(CELLS[name], (2, 2, 3, 4))
     with pytest.raises(UserError, match=f"executor library cannot run cell {name} here: torch has no {name}"):

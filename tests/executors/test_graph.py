@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from charlstm.cells import CELLS, Cell
 from charlstm.cells.base import sigmoid, tanh
 from charlstm.executors.graph import Graph, trace
+from charlstm.executors.native.loops import backward_loop
 from charlstm.executors.schedule import runs, separate_gates, summed_gates
 from charlstm.executors.torch_code import backward_code, forward_code
 
@@ -73,6 +75,15 @@ def test_neighbouring_gates_with_one_operand_are_one_product():
     assert forward_code(CELLS["lstm"]).products == (("ifgo", "s_h[t]"),)
     assert [run for run, _ in forward_code(CELLS["gru"]).products] == ["rz", "n"]
     assert backward_code(CELLS["lstm"]).source.count("transposed(") == 1
+
+
+def test_no_product_is_made_for_a_gradient_that_is_stopped():
+    for name, count in (("lstm", 1), ("lstm_no_cell_gradient", 1), ("lstm_no_hidden_gradient", 0)):
+        assert backward_code(CELLS[name]).source.count("transposed(") == count
+        assert backward_loop(CELLS[name]).source.count("product(") == count
+    second_stage = replace(CELLS["gru_reset_before"], stopped="h")  # r learns from what the product reads
+    source = backward_code(second_stage).source
+    assert source.count("transposed(") == source.count("(d_n[t], 'n')") == 1
 
 
 def test_two_products_of_one_gate_are_refused():

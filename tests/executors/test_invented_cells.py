@@ -210,6 +210,21 @@ def letters_of_all_kinds(x, r, h, y, v):
     return tanh(x.A + r.A) * v.V - y, sigmoid(x.B + r.B) * v.W - h
 
 
+@invent(gates="fh", state="h", stopped="h")
+def stopped_output(x, r, h):
+    return minimal_gated.equations(x, r, h)
+
+
+@invent(gates="abc", state="hmn", stopped="mh")
+def stopped_parts(x, r, h, m, n):
+    return three_parts.equations(x, r, h, m, n)
+
+
+@invent(gates="h", state="hpq", stopped="p")
+def stopped_delay_line(x, r, h, p, q):
+    return delay_line.equations(x, r, h, p, q)
+
+
 @invent(gates="ab", state="h")
 def shared_gradient(x, r, h):
     return tanh(x.a + (x.b + r.b)) + sigmoid(x.a * 2)

@@ -28,6 +28,7 @@ def draw(seed: int) -> Cell:
     plan = [(chance.choice("+-*n1strgggo"), chance.random(), chance.random()) for _ in range(chance.randint(3, 14))]
     ends = [chance.random() ** 0.5 for _ in state]
     order = chance.sample(gates, len(gates))
+    stopped = "".join(s for s in state if chance.random() < 0.25)
 
     def equations(x: Any, r: Any, *rest: Any) -> Any:
         values = [*rest[:parts], *(rest[parts][k] for k in entries)]
@@ -52,7 +53,8 @@ def draw(seed: int) -> Cell:
                 values.append({"s": sigmoid, "t": tanh, "r": relu}.get(kind, tanh)(a))
         return tuple(one(min(share, 0.999)) for share in ends)
 
-    return Cell(f"random{seed}", equations, gates, state, {"weight_own": entries} if entries else {})
+    own = {"weight_own": entries} if entries else {}
+    return Cell(f"random{seed}", equations, gates, state, own, stopped=stopped)
 
 
 @pytest.mark.parametrize("start", range(0, 200, 20))
