@@ -1,0 +1,97 @@
+"""Copying after a wait, and how far the bias of the forget gate lets a cell see."""
+
+from __future__ import annotations
+
+from charlstm.comparison.document import Section, Table
+from charlstm.comparison.estimate_plots import bars_plot
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.measures import Figures as Values
+from charlstm.comparison.memory.measures import make_task
+from charlstm.comparison.memory.studies.study import (
+    Chapter,
+    Measured,
+    colours,
+    estimate,
+    measured_number,
+    percent,
+    runs_table,
+)
+from charlstm.config import MemoryConfig
+from charlstm.text.visible import visible
+
+WHAT = (
+    "Some symbols, a wait of blanks, a query, and the same symbols once more (Hochreiter & Schmidhuber 1997; Arjovsky "
+    "et al. 2016). A network without memory can do no better than guess each symbol: the dotted line. A forget gate "
+    "whose bias is b keeps half of its state for ln 2 / -ln sigmoid(b) steps: 1 step for a bias of 0, 2 for 1, 103 for "
+    "5; chrono draws the biases so that the units together span the wait (Tallec & Ollivier 2018)."
+)
+
+
+class CopyingStudy:
+    def __init__(self, config: MemoryConfig, grid: Grid) -> None:
+        section = config.experiments.copying
+        assert section is not None
+        self._config, self._grid, self._section, self._lags = config, grid, section, sorted(section.lags)
+        self._series = {}
+        for lag in self._lags:
+            lesson = grid.task_lesson(f"copying-{lag}", self._task(lag), section.strings)
+            self._series[lag] = grid.series("copying", lesson, section.arms)
+
+    def _task(self, lag: int) -> Values:
+        return {"task": "Copying", "lag": lag, "length": self._section.length, "symbols": self._section.symbols}
+
+    def names(self) -> list[str]:
+        return [f"{what} at lag {lag}" for lag in self._lags for what in ("nats", "gain")]
+
+    def series(self) -> list[Series]:
+        return [one for arms in self._series.values() for one in arms.values()]
+
+    def _measures(self, lag: int, arm: str) -> list[Measuring]:
+        arguments = {"task": self._task(lag), "strings": self._config.test_strings}
+        return [Measuring(path, "answers", arguments) for path in self._grid.trained(self._series[lag][arm]).paths]
+
+    def measures(self) -> list[Measuring]:
+        return [one for lag in self._lags for arm in self._section.arms for one in self._measures(lag, arm)]
+
+    def chapter(self) -> Chapter:
+        config, arms, seeds = self._config, self._section.arms, self._config.seeds
+        baseline = make_task(self._task(self._lags[0])).baseline_nats
+        nats = {arm: [[m.result()["nats"] for m in self._measures(lag, arm)] for lag in self._lags] for arm in arms}
+        estimates = {arm: [estimate(values, 0.0) for values in own] for arm, own in nats.items()}
+        figures: dict[tuple[str, str], Measured] = {}
+        for arm in arms:
+            for lag, found, own in zip(self._lags, estimates[arm], nats[arm], strict=True):
+                gains = [None if value is None else baseline - value for value in own]
+                figures[f"nats at lag {lag}", arm] = measured_number(found, seeds, "nats")
+                figures[f"gain at lag {lag}", arm] = measured_number(estimate(gains), seeds, "nats")
+        plot = bars_plot(
+            [f"lag {lag}" for lag in self._lags],
+            estimates,
+            colours(config),
+            name="copying",
+            title="Loss of each copied symbol",
+            thresholds={"without memory": baseline},
+            unit="nats",
+        )
+        rows = [[visible(arm), *(self._cell(lag, arm) for lag in self._lags)] for arm in arms]
+        table = Table(
+            ["arm", *(f"lag {lag}" for lag in self._lags)],
+            rows,
+            caption=f"Nats of a copied symbol, mean over seeds (symbols right); without memory {baseline:.3f} nats, "
+            f"{percent(1 / self._section.symbols)}",
+            colours=[colours(config)[arm] for arm in arms],
+        )
+        section = Section(
+            title="Copying, and the forget bias as a horizon",
+            paragraphs=[WHAT],
+            figures=[plot] if plot else [],
+            tables=[table, runs_table(self._grid, self.series())],
+            data={"lags": self._lags, "nats": nats, "baseline_nats": baseline},
+        )
+        return Chapter(section, figures)
+
+    def _cell(self, lag: int, arm: str) -> str:
+        found = [one.result() for one in self._measures(lag, arm)]
+        right = sum(one["characters_right"] for one in found) / len(found)
+        return f"{estimate([one['nats'] for one in found])[0]:.3f} ({percent(right)})"

@@ -1,0 +1,93 @@
+"""Counting beyond what was seen in training."""
+
+from __future__ import annotations
+
+import statistics
+
+from charlstm.comparison.count_plot import count_plot
+from charlstm.comparison.document import Section, Table
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_reach, reach, runs_table
+from charlstm.config import MemoryConfig
+from charlstm.text.visible import visible
+
+SHOWN = 100
+"""The n of the string along which the counting unit is drawn."""
+
+WHAT = (
+    "Strings of n times a and then n times b, and of n times c after them. After the first b everything is certain to "
+    "who has counted: a string is accepted if every character from there on, its end included, is the most probable "
+    "one. In training n goes up to {longest}; the test goes beyond. An LSTM can count in its cell state, which adds "
+    "without bound; the state of a GRU and of a plain RNN is bounded (Gers & Schmidhuber 2001; Weiss, Goldberg & Yahav "
+    "2018). The unit whose value follows the count most closely is drawn below, for the best seed of each arm."
+)
+
+
+class CountingStudy:
+    def __init__(self, config: MemoryConfig, grid: Grid) -> None:
+        section = config.experiments.counting
+        assert section is not None
+        self._config, self._grid, self._section, self._tested = config, grid, section, sorted(section.tested)
+        self._series = {}
+        for letters in section.letters:
+            task = {"task": "Counting", "letters": letters, "longest": section.longest}
+            lesson = grid.task_lesson(f"counting-{letters}", task, section.strings)
+            self._series[letters] = grid.series("counting", lesson, section.arms)
+
+    def names(self) -> list[str]:
+        return [f"longest {letters}" for letters in self._section.letters]
+
+    def series(self) -> list[Series]:
+        return [one for arms in self._series.values() for one in arms.values()]
+
+    def _measures(self, letters: str, arm: str) -> list[Measuring]:
+        arguments = {"letters": letters, "tested": self._tested, "shown": SHOWN}
+        return [Measuring(path, "counted", arguments) for path in self._grid.trained(self._series[letters][arm]).paths]
+
+    def measures(self) -> list[Measuring]:
+        return [one for letters in self._series for arm in self._section.arms for one in self._measures(letters, arm)]
+
+    def chapter(self) -> Chapter:
+        config, arms = self._config, self._section.arms
+        figures: dict[tuple[str, str], Measured] = {}
+        rows, data, plots = [], {}, []
+        for letters in self._series:
+            for arm in arms:
+                found = [one.result() for one in self._measures(letters, arm)]
+                own = [one["longest"] for one in found]
+                solved = [[n <= longest for n in self._tested] for longest in own]
+                figures[f"longest {letters}", arm] = measured_reach(
+                    *reach(self._tested, solved, config.most_seeds), unit="of each"
+                )
+                best = max(found, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))
+                rows.append(
+                    [
+                        visible(arm),
+                        letters,
+                        figures[f"longest {letters}", arm].text,
+                        f"{statistics.median(own):g}",
+                        ", ".join(map(str, own)),
+                        f"{best['unit']}, r = {best['correlation']:.3f}" if best["correlation"] is not None else "–",
+                    ]
+                )
+                data[f"{letters}, {arm}"] = {"longest": own, "unit": best["unit"], "correlation": best["correlation"]}
+                if letters == self._section.letters[0] and best["longest"]:
+                    name = f"counting-unit-{len(plots)}"
+                    unit = f"{arm}: unit {best['unit']}"
+                    plots.append(count_plot(best["values"], best["counts"], SHOWN, unit, name=name))
+        table = Table(
+            ["arm", "string", "longest n", "median of seeds", "each seed", "counting unit of the best seed"],
+            rows,
+            caption=f"Longest n up to which all tested n are accepted ({', '.join(map(str, self._tested))}); the first "
+            f"figure is what {config.most_seeds:.0%} of the seeds reach; trained up to {self._section.longest}",
+            colours=[colours(config)[row[0]] if row[0] in colours(config) else 0 for row in rows],
+        )
+        section = Section(
+            title="Counting",
+            paragraphs=[WHAT.format(longest=self._section.longest)],
+            figures=[plot for plot in plots if plot is not None],
+            tables=[table, runs_table(self._grid, self.series())],
+            data=data,
+        )
+        return Chapter(section, figures)

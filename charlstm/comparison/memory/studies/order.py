@@ -1,0 +1,98 @@
+"""Temporal order and adding, with a plain RNN that is helped."""
+
+from __future__ import annotations
+
+from charlstm.comparison.document import Section, Table
+from charlstm.comparison.estimate_plots import bars_plot
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.measures import make_task
+from charlstm.comparison.memory.studies.study import Chapter, colours, measured_share, percent, runs_table, share
+from charlstm.config import MemoryConfig
+from charlstm.text.visible import visible
+
+TASKS = {"temporal order": "TemporalOrder", "adding": "Adding"}
+
+WHAT = (
+    "Temporal order (Hochreiter & Schmidhuber 1997, experiment 6): two marks, each X or Y, stand among random letters, "
+    "and the answer says which came first and which second. Adding (experiment 4, with digits): of many digits, the two "
+    "after a star are to be added. A plain RNN is not helpless by nature: Pascanu, Mikolov & Bengio 2013 solved temporal "
+    "order with one by clipping the gradient and penalising a gradient that shrinks or grows on its way back. That RNN "
+    "is an arm here, and its figure stands as it came out."
+)
+
+
+class OrderStudy:
+    def __init__(self, config: MemoryConfig, grid: Grid) -> None:
+        section = config.experiments.order
+        assert section is not None
+        self._config, self._grid, self._section = config, grid, section
+        self._tasks = {
+            f"{words} {length}": {"task": task, "length": length}
+            for words, task in TASKS.items()
+            for length in sorted(section.lengths)
+        }
+        self._series = {}
+        for name, task in self._tasks.items():
+            lesson = grid.task_lesson(name.replace(" ", "-"), task, section.strings)
+            self._series[name] = grid.series("order", lesson, section.arms)
+
+    def names(self) -> list[str]:
+        return list(self._tasks)
+
+    def series(self) -> list[Series]:
+        return [one for arms in self._series.values() for one in arms.values()]
+
+    def _measures(self, name: str, arm: str) -> list[Measuring]:
+        arguments = {"task": self._tasks[name], "strings": self._config.test_strings}
+        return [Measuring(path, "answers", arguments) for path in self._grid.trained(self._series[name][arm]).paths]
+
+    def measures(self) -> list[Measuring]:
+        return [one for name in self._tasks for arm in self._section.arms for one in self._measures(name, arm)]
+
+    def chapter(self) -> Chapter:
+        config, arms = self._config, self._section.arms
+        shares = {
+            arm: {name: [one.result()["share"] for one in self._measures(name, arm)] for name in self._tasks}
+            for arm in arms
+        }
+        estimates = {arm: [share(own, config.test_strings) for own in each.values()] for arm, each in shares.items()}
+        figures = {
+            (name, arm): measured_share(found, config.seeds)
+            for arm, each in estimates.items()
+            for name, found in zip(self._tasks, each, strict=True)
+        }
+        chances = {words: make_task({"task": task, "length": 50}).chance for words, task in TASKS.items()}
+        plot = bars_plot(
+            list(self._tasks),
+            estimates,
+            colours(config),
+            name="order-and-adding",
+            title="Right answers by task and length",
+            thresholds={"solved": config.solved},
+        )
+        rows = [
+            [
+                visible(arm),
+                *(
+                    f"{percent(sum(own) / len(own))} ({sum(one >= config.solved for one in own)}/{len(own)})"
+                    for own in each.values()
+                ),
+            ]
+            for arm, each in shares.items()
+        ]
+        guesses = ", ".join(f"{words} {percent(chance)}" for words, chance in chances.items())
+        table = Table(
+            ["arm", *self._tasks],
+            rows,
+            caption=f"Right answers to fresh strings, mean over seeds (seeds that solve it); by guessing: {guesses}",
+            colours=[colours(config)[arm] for arm in arms],
+        )
+        section = Section(
+            title="Temporal order and adding",
+            paragraphs=[WHAT],
+            figures=[plot] if plot else [],
+            tables=[table, runs_table(self._grid, self.series())],
+            data={"shares": shares, "chance": chances},
+        )
+        return Chapter(section, figures)

@@ -1,0 +1,139 @@
+"""Recall over a lag: which cells still know a key after so many letters."""
+
+from __future__ import annotations
+
+from charlstm.comparison.document import Section, Table
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.measures import Figures as Values
+from charlstm.comparison.memory.studies.study import (
+    Chapter,
+    Measured,
+    colours,
+    measured_reach,
+    measured_share,
+    percent,
+    reach,
+    runs_table,
+    share,
+)
+from charlstm.comparison.memory_plots import recall_plot
+from charlstm.comparison.resampling import fisher
+from charlstm.config import MemoryConfig
+from charlstm.text.visible import visible
+
+WHAT = (
+    "Each string is a key, so many random letters, a query, and the key again: only the answer is scored, in training "
+    "and in the test (Hochreiter & Schmidhuber 1997, experiment 2). To answer, a network has to carry the key over the "
+    "letters, and to learn that, the error has to reach back over them. Every arm has the same grid of learning rates, "
+    "of which the best by validation counts, gradients clipped, and strings in the test that it has never seen."
+)
+
+
+def recall_task(config: MemoryConfig, lag: int) -> Values:
+    """The task at a lag."""
+    section = config.experiments.recall
+    return {"task": "Recall", "lag": lag, "keys": section.keys, "letters": section.letters}
+
+
+def recall_series(config: MemoryConfig, grid: Grid, lag: int, arms: list[str]) -> dict[str, Series]:
+    """Arms that are trained at a lag. The first of recall's own arms says how many parameters they have."""
+    section = config.experiments.recall
+    lesson = grid.task_lesson(f"recall-{lag}", recall_task(config, lag), section.strings)
+    found = grid.series("recall", lesson, [section.arms[0], *arms])
+    return {arm: found[arm] for arm in arms}
+
+
+class RecallRuns:
+    """Arms trained on recall at several lags, and how many fresh strings each answers."""
+
+    def __init__(self, config: MemoryConfig, grid: Grid, arms: list[str], lags: list[int]) -> None:
+        self._config, self._grid, self.arms, self.lags = config, grid, arms, sorted(lags)
+        self._series = {lag: recall_series(config, grid, lag, arms) for lag in self.lags}
+
+    def series(self) -> list[Series]:
+        return [one for arms in self._series.values() for one in arms.values()]
+
+    def _measures(self, lag: int, arm: str) -> list[Measuring]:
+        arguments = {"task": recall_task(self._config, lag), "strings": self._config.test_strings}
+        return [Measuring(path, "answers", arguments) for path in self._grid.trained(self._series[lag][arm]).paths]
+
+    def measures(self) -> list[Measuring]:
+        return [one for lag in self.lags for arm in self.arms for one in self._measures(lag, arm)]
+
+    def shares(self, arm: str) -> list[list[float]]:
+        """For each seed, the share of right answers at each lag."""
+        found = [[one.result()["share"] for one in self._measures(lag, arm)] for lag in self.lags]
+        return [list(seed) for seed in zip(*found, strict=True)]
+
+    def solved(self, arm: str) -> list[list[bool]]:
+        """For each seed, whether it solves each lag."""
+        return [[value >= self._config.solved for value in seed] for seed in self.shares(arm)]
+
+    def longest(self, arm: str) -> Measured:
+        """The longest lag that enough seeds solve."""
+        return measured_reach(*reach(self.lags, self.solved(arm), self._config.most_seeds))
+
+    def table(self) -> Table:
+        """Accuracies over seeds, and how many seeds solve each lag."""
+        rows = []
+        for arm in self.arms:
+            shares, solved = self.shares(arm), self.solved(arm)
+            row = [visible(arm), self.longest(arm).text, f"{self._series[self.lags[0]][arm].parameters:,}"]
+            for place in range(len(self.lags)):
+                mean = sum(seed[place] for seed in shares) / len(shares)
+                row.append(f"{percent(mean)} ({sum(seed[place] for seed in solved)}/{len(solved)})")
+            rows.append(row)
+        shades = [colours(self._config)[arm] for arm in self.arms]
+        header = ["arm", "longest lag", "parameters", *(f"lag {lag}" for lag in self.lags)]
+        caption = f"Right answers to fresh strings, mean over seeds (seeds that reach {percent(self._config.solved)})"
+        return Table(header, rows, caption=caption, colours=shades)
+
+
+class RecallStudy:
+    def __init__(self, config: MemoryConfig, grid: Grid) -> None:
+        section = config.experiments.recall
+        self._config, self._grid = config, grid
+        self._runs = RecallRuns(config, grid, section.arms, section.lags)
+
+    def names(self) -> list[str]:
+        return ["longest lag", *(f"accuracy at lag {lag}" for lag in self._runs.lags)]
+
+    def series(self) -> list[Series]:
+        return self._runs.series()
+
+    def measures(self) -> list[Measuring]:
+        return self._runs.measures()
+
+    def chapter(self) -> Chapter:
+        config, runs = self._config, self._runs
+        keys, seeds = config.experiments.recall.keys, config.seeds
+        figures = {("longest lag", arm): runs.longest(arm) for arm in runs.arms}
+        shares = {arm: runs.shares(arm) for arm in runs.arms}
+        for place, lag in enumerate(runs.lags):
+            for arm, own in shares.items():
+                found = share([seed[place] for seed in own], config.test_strings)
+                figures[f"accuracy at lag {lag}", arm] = measured_share(found, seeds)
+        plot = recall_plot(runs.lags, shares, colours(config), 1 / keys, config.solved)
+        section = Section(
+            title="Recall over a lag",
+            paragraphs=[WHAT, self._odds()],
+            figures=[plot] if plot else [],
+            tables=[runs.table(), runs_table(self._grid, self.series())],
+            data={"lags": runs.lags, "shares": shares, "longest": {arm: runs.longest(arm).value for arm in runs.arms}},
+        )
+        return Chapter(section, figures)
+
+    def _odds(self) -> str:
+        """How likely the luck of the seeds alone would have parted the first arm from the others at each lag."""
+        runs, first, parts = self._runs, self._runs.arms[0], []
+        for place, lag in enumerate(runs.lags):
+            ours = [seed[place] for seed in runs.solved(first)]
+            for arm in runs.arms[1:]:
+                theirs = [seed[place] for seed in runs.solved(arm)]
+                p = fisher(sum(ours), len(ours) - sum(ours), sum(theirs), len(theirs) - sum(theirs))
+                if p < 0.05:
+                    parts.append(f"lag {lag}: {sum(ours)} of {len(ours)} against {sum(theirs)} of {arm}, p = {p:.3f}")
+        if not parts:
+            return f"At no lag do the seeds part {first} from another arm (Fisher's exact test, p < 0.05)."
+        return f"Seeds of {first} that solve it, against another arm's (Fisher's exact test): {'; '.join(parts)}."

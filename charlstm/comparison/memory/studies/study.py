@@ -1,0 +1,129 @@
+"""What all experiments share: their form, and how figures over seeds are told."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from charlstm.comparison.document import Section, Table
+from charlstm.comparison.estimate_plots import Estimate
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.resampling import wilson
+from charlstm.comparison.statistics import paired_interval
+from charlstm.config import MemoryConfig
+from charlstm.text.visible import visible
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure that a claim may be about: its value, and it and its interval in words."""
+
+    value: float
+    text: str
+    interval: str = ""
+
+
+Figures = Mapping[tuple[str, str], Measured]
+"""(name of the figure, arm) -> what was measured."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What an experiment has found: its section of the report, and the figures that claims are about."""
+
+    section: Section
+    figures: Figures
+
+
+class Study(Protocol):
+    """An experiment.
+
+    series    what is to be trained
+    measures  what is to be measured, once that is trained
+    chapter   what was found, once that is measured
+    names     of the figures that it will have, for every arm that it trains
+    """
+
+    def series(self) -> list[Series]: ...
+    def measures(self) -> list[Measuring]: ...
+    def chapter(self) -> Chapter: ...
+    def names(self) -> list[str]: ...
+
+
+def colours(config: MemoryConfig) -> dict[str, int]:
+    """Each arm's colour, by its place in the file."""
+    return {arm: place for place, arm in enumerate(config.arms)}
+
+
+def estimate(values: Sequence[float | None], low: float = -math.inf, high: float = math.inf) -> Estimate:
+    """The mean over seeds with its 95% t interval, which ends at the bounds; NaN for what cannot be had."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return math.nan, math.nan, math.nan
+    mean, interval = statistics.fmean(there), paired_interval(there)
+    ends = (math.nan, math.nan) if interval is None else (max(interval[0], low), min(interval[1], high))
+    return mean, *ends
+
+
+def share(values: Sequence[float], strings: int) -> Estimate:
+    """The mean over seeds of shares of so many strings; where all seeds agree, with Wilson's interval of all strings."""
+    mean, low, high = estimate(values, 0.0, 1.0)
+    if not math.isnan(low) and low == high:
+        low, high = wilson(round(mean * strings * len(values)), strings * len(values))
+    return mean, low, high
+
+
+def percent(value: float) -> str:
+    """99.8%, 50%."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}%".replace(".0%", "%")
+
+
+def measured_share(found: Estimate, seeds: int) -> Measured:
+    """A share in words."""
+    mean, low, high = found
+    interval = "" if math.isnan(low) else f"95%: {percent(low)} to {percent(high)}, {seeds} seeds"
+    return Measured(mean, percent(mean), interval)
+
+
+def measured_number(found: Estimate, seeds: int, unit: str, digits: int = 3) -> Measured:
+    """A mean in words."""
+    mean, low, high = found
+    interval = "" if math.isnan(low) else f"95%: {low:.{digits}f} to {high:.{digits}f}, {seeds} seeds"
+    return Measured(mean, f"{mean:.{digits}f} {unit}".rstrip(), interval)
+
+
+def reach(lengths: Sequence[int], solved: Sequence[Sequence[bool]], most_seeds: float) -> tuple[int, list[int]]:
+    """The longest of the lengths that enough seeds solve, and each seed's own longest; 0 for none.
+
+    solved: for each seed, whether it solves each length.
+    """
+    needed = math.ceil(most_seeds * len(solved) - 1e-9)
+    common = [n for place, n in enumerate(lengths) if sum(seed[place] for seed in solved) >= needed]
+    own = [max((n for n, right in zip(lengths, seed, strict=True) if right), default=0) for seed in solved]
+    return max(common, default=0), own
+
+
+def measured_reach(longest: int, own: Sequence[int], unit: str = "") -> Measured:
+    """A longest length in words."""
+    low, high = min(own), max(own)
+    spread = f"every seed: {low:,}" if low == high else f"single seeds: {low:,} to {high:,}"
+    return Measured(longest, f"{longest:,} {unit}".rstrip(), spread)
+
+
+def runs_table(grid: Grid, series: Iterable[Series], caption: str = "The runs") -> Table:
+    """A row for each series: parameters, and the validation score of each learning rate that was tried."""
+    rows = []
+    for one in series:
+        trained = grid.trained(one)
+        scores = "; ".join(
+            f"{rate:g}: {', '.join('–' if nats is None else f'{nats:.3f}' for nats in tried)}"
+            for rate, tried in trained.tried.items()
+        )
+        row = [one.arm, one.lesson.name, str(one.model.hidden_size), f"{one.parameters:,}"]
+        rows.append([visible(cell) for cell in (*row, f"{trained.learning_rate:g}", scores)])
+    header = ["arm", "lesson", "units", "parameters", "best rate", "validation nats of each rate"]
+    return Table(header, rows, caption=caption, folded=True)
