@@ -1,0 +1,135 @@
+"""Whether a model counts, and with which unit: a^n b^n and a^n b^n c^n.
+
+Gers & Schmidhuber 2001, "LSTM recurrent networks learn simple context-free and context-sensitive languages"; Weiss,
+Goldberg & Yahav 2018, "On the practical computational power of finite precision RNNs for language recognition".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from charlstm.errors import UserError
+from charlstm.model import LanguageModel
+from charlstm.probes import reading
+from charlstm.text.vocabulary import Vocabulary
+
+END_MARK = "\n"
+SIDE_BY_SIDE = 32  # strings that are read at a time
+
+Values: TypeAlias = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class CountingUnit:
+    """The unit whose value follows a count most closely.
+
+    letter, layer, unit   which one: of which part of the state, from 0
+    correlation           Pearson's, with its sign; 0 where no unit changes at all
+    rise, fall            how much its value changes per character while the count rises, and while it falls: the mean;
+                          NaN where it never does
+    """
+
+    letter: str
+    layer: int
+    unit: int
+    correlation: float
+    rise: float
+    fall: float
+
+
+def trajectory(model: LanguageModel, vocabulary: Vocabulary, text: str) -> dict[str, Values]:
+    """The state after each character of a text that is read from its beginning, by the equations.
+
+    Each part by its letter: [T, L, H].
+
+    Raises UserError for a symbol that is not in the vocabulary, and for a model that does not read forward.
+    """
+    ids = torch.from_numpy(vocabulary.encode(text))[:, None].to(model.head.weight.device)
+    network = reading.exact(_forward(model))
+    along = reading.trajectory(network, _begun(ids, model.vocabulary_size), network.initial_state(1))
+    return {letter: part[2:, :, 0].cpu().numpy() for letter, part in along.items()}
+
+
+def counting_unit(along: Mapping[str, Values], counts: npt.ArrayLike) -> CountingUnit:
+    """The unit with the highest absolute correlation with ``counts`` [T], such as the number of a less that of b so
+    far, along a text's :func:`trajectory`.
+
+    Raises ValueError if there is not one count for each step, or they are all the same.
+    """
+    count = np.asarray(counts, np.float64)
+    letters, steps = list(along), len(next(iter(along.values())))
+    if len(count) != steps or not count.std():
+        raise ValueError(f"there must be {steps} counts, one for each step, and not all the same")
+    values = np.stack([along[letter] for letter in letters]).astype(np.float64)
+    centred, count_centred = values - values.mean(1, keepdims=True), count - count.mean()
+    spread = np.sqrt((centred**2).sum(1) * (count_centred**2).sum())
+    correlations = np.einsum("stlh,t->slh", centred, count_centred) / np.where(spread > 0, spread, np.inf)
+    part, layer, unit = np.unravel_index(np.abs(correlations).argmax(), correlations.shape)
+    changes, turns = np.diff(values[part, :, layer, unit]), np.diff(count)
+    rise, fall = (float(changes[way].mean()) if way.any() else float("nan") for way in (turns > 0, turns < 0))
+    return CountingUnit(letters[part], int(layer), int(unit), float(correlations[part, layer, unit]), rise, fall)
+
+
+def accepts(model: LanguageModel, vocabulary: Vocabulary, n: int, letters: str = "ab") -> bool:
+    """Whether the model knows from the second letter on how a^n b^n (``letters`` "abc": a^n b^n c^n) goes on.
+
+    The string and its end mark, a line feed, are read from the beginning; each character after the first b must be the
+    most probable one: b until the n-th and no longer, then c or the end mark.
+
+    Raises:
+        ValueError: n is below 1.
+        UserError: a symbol is not in the vocabulary, or the model does not read forward.
+    """
+    return bool(_accepted(model, vocabulary, [n], letters)[0])
+
+
+def longest_accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: Iterable[int], letters: str = "ab") -> int:
+    """The largest of the lengths n such that it and all smaller ones of them are accepted; 0 if the smallest is not.
+
+    Raises what :func:`accepts` raises.
+    """
+    longest, ascending = 0, sorted(set(lengths))
+    for first in range(0, len(ascending), SIDE_BY_SIDE):
+        group = ascending[first : first + SIDE_BY_SIDE]
+        for n, right in zip(group, _accepted(model, vocabulary, group, letters), strict=True):
+            if not right:
+                return longest
+            longest = n
+    return longest
+
+
+@torch.no_grad()
+def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], letters: str) -> npt.NDArray[np.bool_]:
+    """Of each length, side by side; what is read beyond a string's end does not count."""
+    if min(lengths) < 1:
+        raise ValueError(f"a string has at least one of each letter, not {min(lengths)}")
+    strings = [vocabulary.encode("".join(letter * n for letter in letters) + END_MARK) for n in lengths]
+    ids = torch.full((max(map(len, strings)), len(strings)), int(strings[0][-1]))
+    for column, string in enumerate(strings):
+        ids[: len(string), column] = torch.from_numpy(string)
+    ids = ids.to(model.head.weight.device)
+    with reading.undisturbed(_forward(model)):
+        y, _ = model.read(_begun(ids, model.vocabulary_size)[:-1])
+        given = model.head(y).argmax(-1)
+    place, first = torch.arange(len(ids))[:, None], torch.tensor(lengths) + 1
+    counted = (place >= first) & (place < torch.tensor([len(string) for string in strings]))
+    right: npt.NDArray[np.bool_] = ((given == ids).cpu() | ~counted).all(0).numpy()
+    return right
+
+
+def _forward(model: LanguageModel) -> LanguageModel:
+    if model.direction != "forward":
+        raise UserError(f"counting is measured from left to right; this model has direction: {model.direction}")
+    return model
+
+
+def _begun(ids: Tensor, none: int) -> Tensor:
+    """Ids [T, B] with "no character" before them, [T + 1, B]."""
+    return torch.cat([ids.new_full((1, ids.shape[1]), none), ids])

@@ -1,0 +1,175 @@
+"""What the gates of a model do along a text.
+
+Which value of a cell's equations is a gate is read from their graph: the sigmoid of a sum in which one gate letter
+stands. Nothing here knows a cell by name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charlstm.cells import Cell
+from charlstm.executors import State, Weights
+from charlstm.executors.base import input_side
+from charlstm.executors.graph import Node, ordered, trace
+from charlstm.model import LanguageModel
+from charlstm.model.convolution import Convolution
+from charlstm.probes.reading import begin, exact, handed_on, trajectory
+from charlstm.text.vocabulary import Vocabulary
+
+LEFT, RIGHT = 0.1, 0.9
+"""Below and above which a gate is saturated (Karpathy, Johnson & Fei-Fei 2015)."""
+
+Values: TypeAlias = npt.NDArray[np.floating]
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "neg": operator.neg,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+}
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Of one gate, over all steps of all texts, each [L, H]: its mean, the share of steps at which it is
+    left-saturated, below 0.1, and the share at which it is right-saturated, above 0.9."""
+
+    mean: Values
+    left: Values
+    right: Values
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Every gate by its letter in the cell, [T, L, B, H], in 0 .. 1.
+
+    ``half_lives`` [L, H] is ln 2 / -mean(ln f) for the gate f that the cell declares as the share of the state which
+    is kept (gru's z, coupled's f): the number of characters after which half of a unit's state is left at the mean rate
+    of this text. None for a cell without such a gate.
+    """
+
+    values: Mapping[str, Values]
+    half_lives: Values | None
+
+    def saturation(self, letter: str) -> Saturation:
+        """Of each unit of one gate (Karpathy, Johnson & Fei-Fei 2015, "Visualizing and understanding recurrent
+        networks", section 4.2)."""
+        values = self.values[letter]
+        return Saturation(*(x.mean((0, 2), dtype=np.float64) for x in (values, values < LEFT, values > RIGHT)))
+
+    def series(self, letter: str, layer: int = 0, text: int = 0) -> Values:
+        """One gate of one layer along one text, [T, H]: the rows of a heat map."""
+        return self.values[letter][:, layer, text]
+
+
+@torch.no_grad()
+def gates(model: LanguageModel, previous: Tensor, state: State | None = None) -> Gates:
+    """The gates at each step of reading ``previous`` [T, B] from ``state`` (zeros if not given), by the equations.
+
+    Raises UserError for a bidirectional model.
+    """
+    network = exact(model)
+    cell, first = network.recurrent.cell, begin(network, previous.shape[1], state)
+    along, arguments = trajectory(network, previous, first), gate_arguments(cell)
+    found: dict[str, list[Tensor]] = {letter: [] for letter in arguments}
+    for layer in range(network.recurrent.num_layers):
+        x, weights = _input(network, previous, first, along[cell.state[0]], layer)
+        before = {letter: part[:-1, layer] for letter, part in along.items()}
+        values = _evaluated(cell, list(arguments.values()), weights, x, before)
+        for letter, node in arguments.items():
+            found[letter].append(values[node])
+    together = {letter: torch.stack(each, 1) for letter, each in found.items()}
+    half_lives = _half_lives(together[cell.forget_gate]) if cell.forget_gate in together else None
+    return Gates({letter: each.sigmoid().cpu().numpy() for letter, each in together.items()}, half_lives)
+
+
+def characters(vocabulary: Vocabulary, ids: Tensor) -> list[str]:
+    """What stands beside each step of a series: the character that was read, by its id [T]; "" for no character."""
+    return ["" if i == vocabulary.size else vocabulary.symbols[i] for i in ids.tolist()]
+
+
+@cache
+def gate_arguments(cell: Cell) -> dict[str, Node]:
+    """Gate letter -> what its sigmoid is taken of, in the graph of the cell's equations.
+
+    A letter without a sigmoid of its own, such as a candidate's, is left out.
+    """
+    found: dict[str, Node] = {}
+    for n in ordered(trace(cell).new_state):
+        letters = _letters(n.args[0]) if n.op == "sigmoid" else set()
+        if len(letters) == 1:
+            found[letters.pop()] = n.args[0]
+    return {letter: found[letter] for letter in cell.gates if letter in found}
+
+
+def _letters(n: Node) -> set[str]:
+    """The gates whose sides a sum contains, short of what stands inside of another function."""
+    if n.op in ("input", "product", "gate"):
+        return {n.label}
+    inner = n.args if n.op in ("add", "sub", "mul", "neg") else ()
+    return {letter for a in inner for letter in _letters(a)}
+
+
+def _input(model: LanguageModel, previous: Tensor, state: State, h: Tensor, layer: int) -> tuple[Tensor, Weights]:
+    """What a layer reads and its weights, given the outputs h [T + 1, L, B, H] of all layers."""
+    weights = model.recurrent.weights(f"_l{layer}")
+    if layer:
+        return handed_on(model, h[1:], layer - 1), weights
+    if isinstance(model.front_end, Convolution):
+        previous = torch.cat([model.front_end.recall(state[-1]), previous])
+    x, project = model.front_end(previous)
+    return x, weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
+
+
+def _evaluated(
+    cell: Cell, roots: list[Node], weights: Weights, x: Tensor, before: Mapping[str, Tensor]
+) -> dict[Node, Tensor]:
+    """The roots for all steps at once, [T, B, H], given the state before each step, [T, B, H]."""
+
+    def split(letters: str, whole: Tensor) -> dict[str, Tensor]:
+        return dict(zip(letters, whole.chunk(len(letters), -1), strict=True))
+
+    inputs = split(cell.gates, input_side(x, weights.weight_ih, weights.bias_ih))
+    own = {name: split(letters, weights.parameters[name]) for name, letters in cell.parameters.items()}
+    rows = {k: slice(n * weights.hidden_size, (n + 1) * weights.hidden_size) for n, k in enumerate(cell.gates)}
+    values: dict[Node, Any] = {}
+    for n in ordered(roots):
+        arguments = [values[a] for a in n.args]
+        if n.op == "constant":
+            values[n] = n.label
+        elif n.op == "input":
+            values[n] = inputs[n.label]
+        elif n.op == "state":
+            values[n] = before[n.label]
+        elif n.op == "parameter":
+            name, entry = n.label
+            values[n] = own[name][entry]
+        elif n.op in ("product", "gate"):
+            bias = None if weights.bias_hh is None else weights.bias_hh[rows[n.label]]
+            product = F.linear(arguments[0], weights.weight_hh[rows[n.label]], bias)
+            values[n] = product + inputs[n.label] if n.op == "gate" else product
+        else:
+            values[n] = OPERATORS[n.op](*arguments)
+    return values
+
+
+def _half_lives(argument: Tensor) -> Values:
+    """ln 2 / -mean(ln sigmoid(a)) over the steps and the texts, a [T, L, B, H]: exact where sigmoid(a) rounds to 1."""
+    rate = F.softplus(-argument).mean((0, 2)).cpu().numpy()
+    with np.errstate(divide="ignore"):
+        found: Values = np.log(2) / rate
+    return found

@@ -1,0 +1,40 @@
+"""An LSTM set by hand that remembers one key for ever."""
+
+from __future__ import annotations
+
+import torch
+
+from charlstm.config import ModelConfig
+from charlstm.model import LanguageModel
+from charlstm.text.vocabulary import Vocabulary
+
+SHUT, WIDE = -200.0, 200.0  # the sigmoid of these is 0 and 1 to the last digit
+
+
+def latch(vocabulary: Vocabulary, keys: str, query: str = "?") -> LanguageModel:
+    """Strings ``key, anything but keys, query, key``: p of the key is highest after the query, at any distance, and
+    before it p of what is no key.
+
+    One unit for each key. The forget gate is always open, the input gate only on keys, the output gate only on the
+    query: c is 1 (tanh of a large number) in the unit of the key that was read and 0 in the others, and stays; h is 0
+    until the query. The state before does not matter to any gate.
+    """
+    model = LanguageModel(ModelConfig(cell="lstm", hidden_size=len(keys), front_end="one_hot"), len(vocabulary))
+    ids = torch.from_numpy(vocabulary.encode(keys))
+    (asked,) = vocabulary.encode(query)
+    units = torch.arange(len(keys))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        i, _, g, o = model.recurrent.get_parameter("weight_ih_l0").chunk(4)
+        bias_i, bias_f, _, bias_o = model.recurrent.get_parameter("bias_ih_l0").chunk(4)
+        bias_i.fill_(SHUT)
+        bias_f.fill_(WIDE)
+        bias_o.fill_(SHUT)
+        i[:, ids] = WIDE - SHUT
+        g[units, ids] = WIDE
+        o[:, asked] = WIDE - SHUT
+        model.head.weight[ids, units] = 10.0
+        model.head.bias.fill_(1.0)
+        model.head.bias[ids] = 0.0
+    return model.eval()
