@@ -143,8 +143,8 @@ class TrainingConfig(Section):
         ge=0,
         le=1e6,
         description="Weight of a penalty on gradients that vanish or grow on their way back through time (Pascanu et "
-        "al. 2013), which rescues some plain networks on tasks that need a memory; about 10 is what the authors' code "
-        "has. 0: none. Only for one layer of cell: rnn with nonlinearity: tanh, forward or backward.",
+        "al. 2013), which rescues some plain networks on tasks that need a memory; 8 is about what 2 is in the "
+        "authors' code. 0: none. Only for one layer of cell: rnn with nonlinearity: tanh, forward or backward.",
     )
     hidden_input: float = Field(
         0.0,
