@@ -741,6 +741,38 @@ def test_errors_of_a_reservoir_in_an_arm(errors: Any, old: str, new: str, expect
     assert any(line.startswith(expected) for line in errors(RESERVOIR.replace(old, new), load=load_compare))
 
 
+@pytest.mark.parametrize(
+    ("model", "culprit"),
+    [
+        ("{}", "cell: lstm"),
+        ("{cell: rnn, nonlinearity: relu}", "nonlinearity: relu"),
+        ("{cell: rnn, num_layers: 2}", "num_layers: 2"),
+        ("{cell: rnn, direction: bidirectional}", "direction: bidirectional"),
+    ],
+)
+def test_the_penalty_on_vanishing_gradients_is_for_one_layer_of_the_rnn(
+    errors: Any, write: Any, model: str, culprit: str
+) -> None:
+    text = f"corpus: {{source: a}}\nmodel: {model}\ntraining:\n  vanishing_penalty: 2\n"
+    (line,) = errors(text)
+    assert line.startswith(f"x.yaml:4: training.vanishing_penalty: does not go with model.{culprit}, only with one")
+    assert load_config(write(text.replace("penalty: 2", "penalty: 0"))).training.vanishing_penalty == 0
+    fitting = text.replace(model, "{cell: rnn, direction: backward}")
+    assert load_config(write(fitting)).training.vanishing_penalty == 2
+
+
+def test_the_penalty_is_set_in_the_arms_that_can_have_it(errors: Any, write: Any) -> None:
+    text = "corpus: {source: a}\narms:\n  lstm: {}\n  rnn: {model.cell: rnn}\n  rescued:\n    model.cell: rnn\n"
+    text += "    training.vanishing_penalty: 2\n"
+    arms = load_compare(write(text))
+    assert [arms.arm_config(arm, 0).training.vanishing_penalty for arm in arms.arms] == [0, 0, 2]
+    assert errors(text.replace("lstm: {}", "lstm: {training.vanishing_penalty: 2}"), load=load_compare)[0].startswith(
+        "x.yaml:3: arms.lstm.training.vanishing_penalty: does not go with model.cell: lstm"
+    )
+    shared = text.replace("arms:", "training: {vanishing_penalty: 2}\narms:")
+    assert errors(shared, load=load_compare)[0].startswith("x.yaml:2: training.vanishing_penalty: does not go with")
+
+
 def test_a_section_left_empty_in_an_arm_changes_nothing(write: Any) -> None:
     compare = load_compare(write(COMPARE.replace("model.cell: rnn", "training:\n    model: {cell: rnn}")))
     assert compare.arm_config("rnn", 0).training.budget.steps == 5

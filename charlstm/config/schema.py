@@ -291,6 +291,23 @@ class Config(WholeFile):
     training: TrainingConfig = Field(TrainingConfig(), description="How the network learns.")
 
     @model_validator(mode="after")
+    def _penalty_fits_the_network(self) -> Config:
+        fits: dict[str, list[object]] = {
+            "cell": ["rnn"],
+            "nonlinearity": ["tanh"],
+            "num_layers": [1],
+            "direction": ["forward", "backward"],
+        }
+        for name, values in fits.items() if self.training.vanishing_penalty else ():
+            if (found := getattr(self.model, name)) not in values:
+                message = (
+                    f"does not go with model.{name}: {found}, only with one layer of cell: rnn with nonlinearity: "
+                    "tanh, forward or backward. Take it out"
+                )
+                raise as_one_error([Problem(("training", "vanishing_penalty"), message)])
+        return self
+
+    @model_validator(mode="after")
     def _washout_ends_within_a_chunk(self) -> Config:
         if self.model.washout and self.corpus.documents is not None:
             message = "has no effect on documents, each of which is scored from its beginning. Take it out"

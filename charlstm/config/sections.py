@@ -145,6 +145,14 @@ class TrainingConfig(Section):
         description="Longest gradient allowed, as the norm over all parameters together; a longer one is "
         "scaled down (Pascanu et al. 2013). null: no clipping.",
     )
+    vanishing_penalty: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="Weight of a penalty on gradients that vanish or grow on their way back through time (Pascanu et "
+        "al. 2013), which rescues some plain networks on tasks that need a memory; 8 is about what 2 is in the "
+        "authors' code. 0: none. Only for one layer of cell: rnn with nonlinearity: tanh, forward or backward.",
+    )
     hidden_input: float = Field(
         0.0,
         ge=0,

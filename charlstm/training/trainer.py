@@ -33,6 +33,7 @@ from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.saved import checked, load_state
 from charlstm.training.state import Counters, TrainingState
+from charlstm.training.vanishing import VanishingPenalty
 
 RECORDS_PER_EVALUATION = 20
 UNSURE = 25.0  # nats: Adam's epsilon keeps a model that learns soundly from being surer than about 18
@@ -67,6 +68,7 @@ class Trainer:
             streams=self.streams,
             carried=self.model.initial_state(self.streams.batch_size),
         )
+        self._penalty = VanishingPenalty(self.model.recurrent, training.vanishing_penalty)
         self._stop = False
         self._save_asked = False
         self._notices: list[Notice] = []
@@ -170,6 +172,7 @@ class Trainer:
         self.model.zero_grad()
         loss, state = self._loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._penalty.add_gradient()
         total_norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         nats, norm = torch.stack([loss.detach(), total_norm]).tolist()  # a GPU is waited for once a step, here
         if self._bad(nats) or not math.isfinite(norm):
