@@ -119,8 +119,11 @@ def shown(text: str) -> str:
     return visible(text) if is_terminal() else text
 
 
-def table(rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print rows of plain text as a table; the first row is its header. Control characters become escapes."""
+def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False) -> None:
+    """Print rows of plain text as a table; the first row is its header. Control characters become escapes.
+
+    Columns after the first are figures, which end at the same place; with `prose` they begin there.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -131,7 +134,7 @@ def table(rows: Sequence[Sequence[str]], title: str = "") -> None:
         title=Text(visible(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for number, name in enumerate(header):
-        grid.add_column(Text(visible(name)), justify="left" if number == 0 else "right", overflow="fold")
+        grid.add_column(Text(visible(name)), justify="left" if prose or number == 0 else "right", overflow="fold")
     for row in body:
         grid.add_row(*(Text(visible(cell)) for cell in row))
     terminal = is_terminal()  # said outright: rich would also believe FORCE_COLOR

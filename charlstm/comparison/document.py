@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -16,13 +17,17 @@ from charlstm.text.visible import escape, invisible, visible
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot: `name` names its PNG file, `svg` is trusted inline markup, `alt` says what it shows."""
+    """A plot: `name` names its PNG file, `svg` is trusted inline markup, `alt` says what it shows.
+
+    A wide one takes the page's whole width; on a small screen it keeps its size and is scrolled.
+    """
 
     name: str
     svg: str
     png: bytes
     alt: str
     caption: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,48 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """A claim, and whether the measurement bears it out. Every text is plain and gets escaped.
+
+    Attributes:
+        claim: what is expected, as a sentence without a full stop.
+        criterion: what must be measured for it to hold, fixed before the run.
+        figure: what was measured, with its unit; empty if nothing was.
+        interval: the figure's interval and what it covers, such as `95%: 0.91 to 0.97`; empty if there is none.
+        held: whether the criterion was met; None if this run did not measure it.
+        section: anchor of the section that shows the measurement; empty if there is none.
+    """
+
+    claim: str
+    criterion: str
+    figure: str = ""
+    interval: str = ""
+    held: bool | None = None
+    section: str = ""
+
+    @property
+    def word(self) -> str:
+        """`held`, `not held` or `not measured`."""
+        return {True: "held", False: "not held", None: "not measured"}[self.held]
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """`Of 8 claims, 5 held, 2 not held and 1 not measured.`"""
+    counts = Counter(verdict.word for verdict in verdicts)
+    parts = [f"{counts[word]} {word}" for word in ("held", "not held", "not measured") if counts[word]]
+    listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return f"Of {len(verdicts)} claim{'s' if len(verdicts) > 1 else ''}, {listed}."
+
+
+@dataclass(frozen=True)
 class Document:
-    """A whole page: the headline's first sentence in large type, the others under it, remarks, sections."""
+    """A whole page: the headline's first sentence in large type, the others under it, remarks, verdicts, sections."""
 
     title: str
     headline: list[str]
     sections: list[Section]
     remarks: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
     @property
     def figures(self) -> Iterator[Figure]:
@@ -95,7 +135,14 @@ class Document:
 
 
 def render(document: Document) -> str:
-    """The page as HTML that refers to nothing outside itself and runs no script."""
+    """The page as HTML that refers to nothing outside itself and runs no script.
+
+    Raises:
+        ValueError: a verdict points to a section that the document does not have.
+    """
+    missing = {v.section for v in document.verdicts if v.section} - {s.anchor for s in document.sections}
+    if missing:
+        raise ValueError(f"a verdict points to a section that is not there: {', '.join(sorted(missing))}")
     return _template().render(document=document)
 
 
@@ -117,6 +164,6 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"visible": visible, "marked": marked}
+    environment.filters |= {"visible": visible, "marked": marked, "tally": tally}
     source = resources.files("charlstm.comparison").joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(source)

@@ -18,6 +18,8 @@ from charlstm.comparison.document import Figure
 from charlstm.text.visible import visible
 
 HEIGHT = 3.6  # inches
+WIDTH = 5.3
+FULL_WIDTH = 10.6  # of a figure that takes the page's whole width
 INK, MUTED, GRID = "#1f2430", "#59616e", "#dde1e7"
 # Okabe and Ito's colours, the lighter ones darkened until a label in them can be read on white.
 PALETTE = ("#0068a8", "#cf4a00", "#00805c", "#a8498a", "#8a6500", "#454a52", "#0093a8")
@@ -58,6 +60,11 @@ def dashes(number: int) -> object:
     return _DASHES[number // len(PALETTE) % len(_DASHES)]
 
 
+def stroke(number: int) -> dict[str, Any]:
+    """How the lines of arm `number` look, as matplotlib's arguments."""
+    return {"color": colour(number), "linestyle": dashes(number)}
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """The house style; draw and `finish` inside it."""
@@ -67,19 +74,23 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(height: float = HEIGHT, width: float = 5.3) -> tuple[Canvas, Axes]:
+def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[Canvas, Axes]:
     """An empty figure of the house's size, in inches, with one set of axes."""
     figure = Canvas(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
 def finish(figure: Canvas, name: str, alt: str, caption: str = "") -> Figure:
-    """Render a drawn figure as SVG for the page and PNG for a file. `name` must be unlike every other's."""
+    """Render a drawn figure as SVG for the page and PNG for a file. `name` must be unlike every other's.
+
+    One that is much wider than the house's width takes the whole width of the page.
+    """
+    wide = bool(figure.get_figwidth() > (WIDTH + FULL_WIDTH) / 2)
     png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(png, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(svg, format="svg", transparent=True, metadata=nothing)
-    return Figure(name=name, svg=_inline(svg.getvalue(), name), png=png.getvalue(), alt=alt, caption=caption)
+    return Figure(name, _inline(svg.getvalue(), name), png.getvalue(), alt, caption, wide)
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
@@ -104,6 +115,11 @@ def compact(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
+
+
+def percent(share: float) -> str:
+    """A share, to three digits: 95%, 12.5%, 0.25%."""
+    return f"{100 * share:.3g}%"
 
 
 def short(name: str, longest: int = 16) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from charlstm.comparison.axes import End, label_ends, label_room, ruled
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import HEIGHT, INK, canvas, colour, compact, dashes, finish, short, spread, style
+from charlstm.comparison.drawing import INK, canvas, colour, compact, finish, short, stroke, style
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import summarise
 from charlstm.text.visible import visible
-
-LABEL_GAP = 0.075  # of the usual height, from one curve's name to the next; more curves need a higher plot
 
 Curve = NDArray[np.float64]
 """[2, points]: how far the training was, and the score in bits."""
@@ -35,12 +34,12 @@ def learning_curves(
     if not curves:
         return None
     with style():
-        gap = min(LABEL_GAP, 1 / len(curves))
-        figure, axes = canvas(height=HEIGHT * LABEL_GAP / gap)
+        gap, height = label_room(len(curves))
+        figure, axes = canvas(height)
         everything = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
-        ends: list[tuple[str, float, float]] = []
+        ends: list[End] = []
         for name, drawn in curves.items():
-            look: dict[str, Any] = {"color": colour(colours[name]), "linestyle": dashes(colours[name])}
+            look = stroke(colours[name])
             mean = mean_curve(drawn)
             if len(drawn) > 1:
                 for curve in drawn:
@@ -48,17 +47,17 @@ def learning_curves(
             if mean.size:
                 axes.plot(*mean, linewidth=2.2, marker=_dot(mean), markersize=5, **look)
             end = mean[:, -1] if mean.size else drawn[0][:, -1]
-            ends.append((name, float(end[0]), float(end[1])))
+            ends.append(End(f"{short(name)} {end[1]:.2f}", look["color"], float(end[0]), float(end[1])))
         _distance_axis(axes, everything[0], unit, along)
         _score_axis(axes, everything[1])
-        _label_ends(axes, ends, colours, gap)
+        label_ends(axes, ends, gap)
         kind = _kind(comparison)
         axes.set_title(f"{kind or 'Held-out'} bits per {unit}")
         several = any(len(drawn) > 1 for drawn in curves.values())
         where = f"{unit}s trained on" if along == "characters" else "seconds of training"
         alt = f"Line plot of {kind or 'held-out'} bits per {unit} over {where}. " + " ".join(
-            f"{visible(name)} goes from {drawn[0][1, 0]:.2f} to {score:.2f} bits."
-            for (name, drawn), (_, _, score) in zip(curves.items(), ends, strict=True)
+            f"{visible(name)} goes from {drawn[0][1, 0]:.2f} to {end.y:.2f} bits."
+            for (name, drawn), end in zip(curves.items(), ends, strict=True)
         )
         caption = f"Over {where}; lower is better." + (
             " Bold: mean over seeds, as far as all of them go. Thin: each seed." if several else ""
@@ -175,35 +174,4 @@ def _score_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
     margin = max(0.05 * (highest - lowest), 0.01)
     axes.set_ylim(lowest - margin, highest + margin)
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="y")
-
-
-def _label_ends(axes: Axes, ends: list[tuple[str, float, float]], colours: dict[str, int], gap: float) -> None:
-    """Each arm's name beside the end of its line, moved apart to be ``gap`` of the height from the next."""
-    bottom, top = axes.get_ylim()
-    ends = sorted(ends, key=lambda end: end[2])
-    wanted = [min(max((score - bottom) / (top - bottom), 0.0), 1.0) for _, _, score in ends]
-    for (name, place, score), height in zip(ends, spread(wanted, gap), strict=True):
-        shade = colour(colours[name])
-        axes.annotate(
-            f"{short(name)} {score:.2f}",
-            (place, min(max(score, bottom), top)),
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            color=shade,
-            fontweight="bold",
-            fontsize=10,
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "relpos": (0.0, 0.5),
-                "color": shade,
-                "alpha": 0.5,
-                "linewidth": 0.8,
-                "shrinkA": 1,
-                "shrinkB": 2,
-            },
-        )
+    ruled(axes)

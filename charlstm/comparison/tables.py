@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from charlstm.comparison.document import Table
+from collections.abc import Sequence
+
+from charlstm.comparison.document import Table, Verdict
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarise
 from charlstm.text.visible import visible
@@ -96,6 +98,14 @@ def settings_table(comparison: Comparison) -> Table:
         rows.append([visible(name), *cells])
     rows.sort(key=lambda row: len(set(row[1:])) == 1)
     return Table(["setting", *(visible(arm.name) for arm in comparison.arms)], rows, caption="Settings", folded=True)
+
+
+def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    """Claims and whether they held, as rows of plain strings, a header first; empty if there is none."""
+    if not verdicts:
+        return []
+    rows = [[v.claim, v.criterion, v.figure or "–", v.interval or "–", v.word] for v in verdicts]
+    return [["claim", "criterion", "measured", "interval", "verdict"], *(list(map(visible, row)) for row in rows)]
 
 
 def _figure(value: float | None) -> str:

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from charlstm import console
+from charlstm.comparison.document import Document, Figure, Section, Verdict, render, tally
+from charlstm.comparison.tables import verdict_rows
+
+HELD = Verdict("An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", True, "recall-over-a-lag")
+BROKEN = Verdict("An RNN does not", "at most 20", "30", "", False, "recall-over-a-lag")
+OPEN = Verdict("An LSTM counts", "n = 1,000")
+
+
+class Items(HTMLParser):
+    """The page's list items: the class, the text, and the links of each."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.items: list[tuple[str | None, list[str], list[str | None]]] = []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "li":
+            self.inside = True
+            self.items.append((dict(attrs).get("class"), [], []))
+        if tag == "a" and self.inside:
+            self.items[-1][2].append(dict(attrs)["href"])
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "li"
+
+    def handle_data(self, data):
+        if self.inside and data.strip():
+            self.items[-1][1].append(data.strip())
+
+
+def document(*verdicts: Verdict, figures: list[Figure] | None = None) -> Document:
+    return Document(
+        "t", ["A headline."], [Section("Recall over a lag", figures=figures or [])], verdicts=list(verdicts)
+    )
+
+
+def test_every_verdict_says_in_words_whether_it_held():
+    text = render(document(HELD, BROKEN, OPEN))
+    items = Items(text).items
+    assert items == [
+        (
+            "held",
+            ["held", "An LSTM recalls", "criterion", "4 of 5 seeds", "measured", "5 of 5 seeds", "(95%: 0.57 to 1)"],
+            ["#recall-over-a-lag"],
+        ),
+        (
+            "not-held",
+            ["not held", "An RNN does not", "criterion", "at most 20", "measured", "30"],
+            ["#recall-over-a-lag"],
+        ),
+        ("not-measured", ["not measured", "An LSTM counts", "criterion", "n = 1,000", "measured", "–"], []),
+    ]
+    # And by a mark, of another shape for each.
+    marks = re.findall(r'<p class="word"><svg [^>]*aria-hidden="true"><path d="([^"]+)"', text)
+    assert len(set(marks)) == 3
+    assert "<h2>Of 3 claims, 1 held, 1 not held and 1 not measured.</h2>" in text
+    assert text.index("A headline.") < text.index('class="verdicts"') < text.index("<nav")
+
+
+def test_a_page_without_verdicts_has_nothing_of_them():
+    body = render(document()).split("</head>")[1]
+    assert "verdict" not in body
+    assert "claim" not in body
+
+
+def test_hostile_verdicts_do_nothing():
+    text = render(document(Verdict("<script>a", "<b>\x1b", "<i>", "<u>", False)))
+    assert not re.search(r"<(script|b|i|u)>|\x1b", text)
+    assert "&lt;script&gt;a" in text
+
+
+def test_a_link_to_nowhere_is_refused():
+    with pytest.raises(ValueError, match="section that is not there: gates"):
+        render(document(Verdict("a", "b", section="gates")))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        ([HELD], "Of 1 claim, 1 held."),
+        ([HELD, HELD, OPEN], "Of 3 claims, 2 held and 1 not measured."),
+        ([BROKEN, OPEN, HELD, BROKEN], "Of 4 claims, 1 held, 2 not held and 1 not measured."),
+    ],
+)
+def test_tally(verdicts, text):
+    assert tally(verdicts) == text
+
+
+def test_verdict_rows():
+    assert verdict_rows([]) == []
+    assert verdict_rows([HELD, BROKEN, OPEN]) == [
+        ["claim", "criterion", "measured", "interval", "verdict"],
+        ["An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held"],
+        ["An RNN does not", "at most 20", "30", "–", "not held"],
+        ["An LSTM counts", "n = 1,000", "–", "–", "not measured"],
+    ]
+
+
+def test_verdicts_on_a_terminal_begin_at_one_place(capsys):
+    console.table(verdict_rows([HELD, BROKEN]), prose=True)
+    header, _, held, broken = (line for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert header.index("criterion") == held.index("4 of 5") == broken.index("at most 20")
+
+
+def test_a_wide_figure_has_the_page_and_can_be_scrolled():
+    def figures(wide: bool) -> str:
+        return render(document(figures=[Figure("f", "<svg></svg>", b"", "alt", wide=wide)])).split("</head>")[1]
+
+    assert '<figure class="wide-figure">' in figures(True)
+    assert 'aria-label="alt" tabindex="0"' in figures(True)
+    assert '<figure>\n<div role="img" aria-label="alt"><svg>' in figures(False)
