@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli.memory import compare_memories
+
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.comparison.results import Comparison
+    from charlstm.config import CompareConfig
 
 
 def compare(
@@ -28,23 +31,53 @@ def compare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Train all arms anew, even those that are done.")
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A shorter form of a comparison of memories, as its file has it.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPERIMENT", help="One experiment of a comparison of memories. May be repeated."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Runs at a time in a comparison of memories; else one for each core of the CPU."
+        ),
+    ] = None,
 ) -> None:
     """Compare networks: train the arms of a comparison on the same text in the same order, or take runs that exist.
 
     Prints a table and writes report/index.html, plots and report.json; of a single run, into its own folder. Arms that
     are done are not trained again, so a comparison that was stopped goes on where it was.
+
+    A file with experiments compares memories: it gives its arms things to remember, and prints and writes whether each
+    claim about them was held.
     """
     from charlstm import console
     from charlstm.comparison.report import headline, summary_table, write_report
+    from charlstm.config import MemoryConfig, load_comparison
+    from charlstm.errors import UserError
 
+    given = {"--quick": quick, "--only": only, "--jobs": jobs}
+    for_memory = next((option for option, value in given.items() if value), None)
     if len(what) == 1 and not what[0].is_dir():
-        folder, comparison = _train_arms(context.obj, what[0], list(set_ or []), name, runs, overwrite)
+        config = load_comparison(what[0], list(set_ or []), quick)
+        if isinstance(config, MemoryConfig):
+            place = _folder(runs, name or config.name or what[0].stem + ("-quick" if quick else ""))
+            command = ["charlstm", "compare", str(what[0]), *(["--quick"] if quick else [])]
+            command += [word for change in set_ or [] for word in ("--set", change)]
+            compare_memories(context.obj, config, place, command, list(only or []), jobs, overwrite)
+            return
+        if for_memory:
+            raise UserError(f"{for_memory} belongs to a comparison of memories: {what[0]} has no experiments")
+        folder = _folder(runs, name or config.name or what[0].stem)
+        comparison = _train_arms(context.obj, config, folder, what[0].stem, overwrite)
     else:
         from charlstm.comparison.collect import compare_runs
-        from charlstm.errors import UserError
 
-        if set_:
-            raise UserError("--set belongs to a comparison in YAML; runs that exist are compared as they are")
+        if set_ or for_memory:
+            option = "--set" if set_ else for_memory
+            raise UserError(f"{option} belongs to a comparison in YAML; runs that exist are compared as they are")
         comparison = compare_runs(what)
         joined = "-".join(path.resolve().name for path in what)[:80]
         folder = what[0] if len(what) == 1 and name is None else runs / (name or f"compare-{joined}")
@@ -58,19 +91,19 @@ def compare(
     console.out(f"report: {files[0]}")
 
 
-def _train_arms(
-    signals: Signals, path: Path, overrides: list[str], name: str | None, runs: Path, overwrite: bool
-) -> tuple[Path, Comparison]:
-    """Train what is not trained yet; the comparison's folder and its result."""
+def _folder(runs: Path, name: str) -> Path:
+    from charlstm.cli.train import folder_name
+
+    return runs / folder_name(name)
+
+
+def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: str, overwrite: bool) -> Comparison:
+    """Train what is not trained yet; the result."""
     from charlstm import console
     from charlstm.cli.progress import follow
-    from charlstm.cli.train import folder_name
     from charlstm.comparison.experiment import Experiment
-    from charlstm.config import load_compare
 
-    config = load_compare(path, overrides)
-    folder = runs / folder_name(name or config.name or path.stem)
-    experiment = Experiment(config, folder, path.stem, overwrite)
+    experiment = Experiment(config, folder, title, overwrite)
     console.out(experiment.corpus.describe())
     for line in experiment.describe():
         console.out(line)
@@ -88,4 +121,4 @@ def _train_arms(
             raise typer.Exit(signals.exit_code)
         if ended.why == "diverged":
             console.note(f"{prefix}{ended.advice}")
-    return folder, experiment.comparison()
+    return experiment.comparison()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -75,7 +75,7 @@ class Section:
     facts: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     command: str = ""
-    data: dict[str, object] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def anchor(self) -> str:

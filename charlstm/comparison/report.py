@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from charlstm.comparison.document import Document, Figure, Sample, Section, render
+from charlstm.comparison.document import Document, Figure, Sample, Section
 from charlstm.comparison.plots import final_scores, learning_curves
 from charlstm.comparison.record import as_record
 from charlstm.comparison.results import Comparison, arm_colours
@@ -19,6 +18,7 @@ from charlstm.comparison.tables import (
     settings_table,
     summary_table,
 )
+from charlstm.comparison.writing import check_names, write_document
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
@@ -43,27 +43,8 @@ def write_report(comparison: Comparison, folder: Path, further: Sequence[Section
         ValueError: two arms, two sections or two figures share a name.
     """
     document = build(comparison, further)
-    _check_names("arm", [arm.name for arm in comparison.arms])
-    _check_names("section", [section.anchor for section in document.sections])
-    _check_names("figure", [figure.name for figure in document.figures])
-    record = as_record(comparison)
-    record["headline"] = document.headline
-    record["sections"] = {section.anchor: section.data for section in document.sections if section.data}
-    folder.mkdir(parents=True, exist_ok=True)
-    page, figures_json = folder / "index.html", folder / "report.json"
-    page.write_text(render(document), encoding="utf-8")
-    figures_json.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    written = [page, figures_json]
-    for figure in document.figures:
-        written.append(folder / f"{figure.name}.png")
-        written[-1].write_bytes(figure.png)
-    return written
-
-
-def _check_names(kind: str, names: list[str]) -> None:
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"more than one {kind} named {', '.join(sorted(twice))}")
+    check_names("arm", [arm.name for arm in comparison.arms])
+    return write_document(document, as_record(comparison), folder)
 
 
 def build(comparison: Comparison, further: Sequence[Section] = ()) -> Document:

@@ -96,9 +96,7 @@ class GatesConfig(Experiment):
     reber_arms: list[str] = Field([], description="Arms trained on single strings of the embedded Reber grammar.")
     recall_arms: list[str] = Field([], description="Arms trained on recall at recall_lag.")
     recall_lag: Length = Field(100, description="The lag of recall for the recall_arms.")
-    characters: int = Field(
-        1_000_000, ge=1000, le=10**9, description="Characters of continual Reber text to train on."
-    )
+    characters: int = Field(1_000_000, ge=1000, le=10**9, description="Characters of continual Reber text to train on.")
     test_characters: int = Field(
         100_000, ge=100, le=10**8, description="Characters of fresh continual Reber text that are read at one go."
     )

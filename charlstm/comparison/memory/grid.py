@@ -1,4 +1,4 @@
-"""What has to be trained: for each arm and lesson, a grid of learning rates, then the other seeds at the best of them."""
+"""What has to be trained: for each arm and lesson a grid of learning rates, then the other seeds at the best one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.experiment import Trial, match_parameters, parameter_count
-from charlstm.comparison.memory.jobs import Job, Training
+from charlstm.comparison.memory.jobs import Training
 from charlstm.comparison.memory.measures import make_task
-from charlstm.comparison.memory.workers import Workers
 from charlstm.config import Config, MemoryConfig, ModelConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.text.corpus import load_corpus
@@ -90,7 +89,9 @@ class Grid:
             durable.make_folder(file.parent)
             durable.write_whole(file, content)
         source = {"source": str(file), "validation_fraction": VALIDATION}
-        return Lesson(name, CorpusConfig.model_validate({**source, **{k: v for k, v in settings.items() if v is not None}}))
+        return Lesson(
+            name, CorpusConfig.model_validate({**source, **{k: v for k, v in settings.items() if v is not None}})
+        )
 
     def series(self, experiment: str, lesson: Lesson, arms: Iterable[str]) -> dict[str, Series]:
         """The series of some arms on a lesson. The first arm says how many parameters those have that leave it open."""
@@ -117,28 +118,28 @@ class Grid:
         """One cell of the grid."""
         config = self._config(series.experiment, series.lesson, series.arm, rate, seed)
         path = self.folder / "cells" / f"{series.lesson.name}-{series.arm}-{rate:g}-seed{seed}"
-        return Trial(
-            series.arm, config.model_copy(update={"model": series.model}), RunDirectory(path), self._overwrite
-        )
+        return Trial(series.arm, config.model_copy(update={"model": series.model}), RunDirectory(path), self._overwrite)
 
-    def train(self, series: Iterable[Series], workers: Workers) -> Iterator[tuple[Job, int]]:
-        """Train all runs; yields each that is done, with how many there are in this round. Raises Stopped."""
-        wanted = list(series)
-        tries = [
-            Training(self.trial(one, rate, seed))
-            for seed in range(1, self.config.rate_seeds + 1)
-            for one in wanted
-            for rate in self.config.rates(one.experiment)
-        ]
-        for job in workers.do(tries):
-            yield job, len(tries)
-        rest = [
-            Training(self.trial(one, self.trained(one).learning_rate, seed))
-            for seed in range(self.config.rate_seeds + 1, self.config.seeds + 1)
-            for one in wanted
-        ]
-        for job in workers.do(rest):
-            yield job, len(rest)
+    def rounds(self, series: Iterable[Series]) -> Iterator[tuple[str, list[Training]]]:
+        """What is to be trained, by name and in this order: the second is known only when the first is done."""
+        wanted, config = list(series), self.config
+        yield (
+            "learning rates",
+            [
+                Training(self.trial(one, rate, seed))
+                for seed in range(1, config.rate_seeds + 1)
+                for one in wanted
+                for rate in config.rates(one.experiment)
+            ],
+        )
+        yield (
+            "seeds",
+            [
+                Training(self.trial(one, self.trained(one).learning_rate, seed))
+                for seed in range(config.rate_seeds + 1, config.seeds + 1)
+                for one in wanted
+            ],
+        )
 
     def trained(self, series: Series) -> Trained:
         """The runs at the learning rate that scored best on the validation split, over the seeds that tried all.

@@ -28,6 +28,11 @@ class Training:
     def label(self) -> str:
         return self.trial.directory.path.name
 
+    @property
+    def key(self) -> Path:
+        """What no other job has."""
+        return self.trial.directory.path
+
     def done(self) -> bool:
         """Whether it has come to an end already, with just these settings.
 
@@ -61,25 +66,26 @@ class Measuring:
         return f"{self.path.name}, {self.measure}"
 
     @property
-    def file(self) -> Path:
+    def key(self) -> Path:
+        """What no other job has: the file that keeps the result."""
         text = json.dumps(self.arguments, sort_keys=True)
         return self.path / MEASURED / f"{self.measure}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
     def done(self) -> bool:
         """Whether it was measured already."""
-        return self.file.exists()
+        return self.key.exists()
 
     def work(self, stopping: Callable[[], bool]) -> bool:
         """Measure and keep it. True: seconds are not worth breaking off."""
         del stopping
         result = MEASURES[self.measure](load(self.path), **self.arguments)
-        self.file.parent.mkdir(exist_ok=True)
-        durable.write_whole(self.file, json.dumps(result, allow_nan=False).encode())
+        self.key.parent.mkdir(exist_ok=True)
+        durable.write_whole(self.key, json.dumps(result, allow_nan=False).encode())
         return True
 
     def result(self) -> dict[str, Any]:
         """What was measured."""
-        found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(self.key.read_text(encoding="utf-8"))
         return found
 
 

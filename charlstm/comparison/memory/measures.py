@@ -203,8 +203,7 @@ def held_out(corpus: Corpus) -> npt.NDArray[np.unsignedinteger]:
 def closings(found: tuple[Closing, ...]) -> Figures:
     return {
         one.kind: [
-            {"low": b.low, "high": b.high, "count": b.count, "right": b.right, "nats": _plain(b.nats)}
-            for b in one.bins
+            {"low": b.low, "high": b.high, "count": b.count, "right": b.right, "nats": _plain(b.nats)} for b in one.bins
         ]
         for one in found
     }

@@ -51,7 +51,7 @@ class Workers:
     def do(self, jobs: Sequence[Job]) -> Iterator[Job]:
         """Do what is not done yet, and yield each job when it is. Raises Stopped, and what a job raises."""
         waiting = []
-        for job in dict.fromkeys(jobs):
+        for job in {job.key: job for job in jobs}.values():
             if job.done():
                 yield job
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from charlstm.comparison.memory.grid import Grid
 from charlstm.comparison.memory.studies.copying import CopyingStudy
 from charlstm.comparison.memory.studies.counting import CountingStudy
@@ -14,7 +16,7 @@ from charlstm.comparison.memory.studies.surgery import SurgeryStudy
 from charlstm.comparison.memory.studies.text import TextStudy
 from charlstm.config import MemoryConfig
 
-STUDIES = {
+STUDIES: dict[str, Callable[[MemoryConfig, Grid], Study]] = {
     "recall": RecallStudy,
     "gradient": GradientStudy,
     "surgery": SurgeryStudy,
@@ -28,8 +30,4 @@ STUDIES = {
 
 def make_studies(config: MemoryConfig, grid: Grid, only: list[str]) -> dict[str, Study]:
     """The experiments that the file asks for, or those of them that are named."""
-    return {
-        name: STUDIES[name](config, grid)
-        for name in config.experiments.present()
-        if not only or name in only
-    }
+    return {name: STUDIES[name](config, grid) for name in config.experiments.present() if not only or name in only}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from charlstm.comparison.count_plot import count_plot
-from charlstm.comparison.document import Section, Table
+from charlstm.comparison.document import Figure, Section, Table
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_reach, reach, runs_table
@@ -51,7 +51,10 @@ class CountingStudy:
     def chapter(self) -> Chapter:
         config, arms = self._config, self._section.arms
         figures: dict[tuple[str, str], Measured] = {}
-        rows, data, plots = [], {}, []
+        rows: list[list[str]] = []
+        shades: list[int] = []
+        data: dict[str, object] = {}
+        plots: list[Figure | None] = []
         for letters in self._series:
             for arm in arms:
                 found = [one.result() for one in self._measures(letters, arm)]
@@ -61,6 +64,7 @@ class CountingStudy:
                     *reach(self._tested, solved, config.most_seeds), unit="of each"
                 )
                 best = max(found, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))
+                shades.append(colours(config)[arm])
                 rows.append(
                     [
                         visible(arm),
@@ -73,15 +77,17 @@ class CountingStudy:
                 )
                 data[f"{letters}, {arm}"] = {"longest": own, "unit": best["unit"], "correlation": best["correlation"]}
                 if letters == self._section.letters[0] and best["longest"]:
-                    name = f"counting-unit-{len(plots)}"
-                    unit = f"{arm}: unit {best['unit']}"
-                    plots.append(count_plot(best["values"], best["counts"], SHOWN, unit, name=name))
+                    name, unit = f"counting-unit-{len(plots)}", f"{best['unit']} of {arm}"
+                    places = {letters[number]: float(SHOWN * number) for number in range(1, len(letters))}
+                    title = f"A unit that counts: {arm}"
+                    number = colours(config)[arm]
+                    plots.append(count_plot(best["values"], best["counts"], name, unit, places, number, title))
         table = Table(
             ["arm", "string", "longest n", "median of seeds", "each seed", "counting unit of the best seed"],
             rows,
             caption=f"Longest n up to which all tested n are accepted ({', '.join(map(str, self._tested))}); the first "
             f"figure is what {config.most_seeds:.0%} of the seeds reach; trained up to {self._section.longest}",
-            colours=[colours(config)[row[0]] if row[0] in colours(config) else 0 for row in rows],
+            colours=shades,
         )
         section = Section(
             title="Counting",

@@ -15,10 +15,10 @@ TASKS = {"temporal order": "TemporalOrder", "adding": "Adding"}
 
 WHAT = (
     "Temporal order (Hochreiter & Schmidhuber 1997, experiment 6): two marks, each X or Y, stand among random letters, "
-    "and the answer says which came first and which second. Adding (experiment 4, with digits): of many digits, the two "
-    "after a star are to be added. A plain RNN is not helpless by nature: Pascanu, Mikolov & Bengio 2013 solved temporal "
-    "order with one by clipping the gradient and penalising a gradient that shrinks or grows on its way back. That RNN "
-    "is an arm here, and its figure stands as it came out."
+    "and the answer says which came first and which second. Adding (experiment 4, with digits): of many digits, the "
+    "two after a star are to be added. A plain RNN is not helpless by nature: Pascanu, Mikolov & Bengio 2013 solved "
+    "temporal order with one by clipping the gradient and penalising a gradient that shrinks or grows on its way back. "
+    "That RNN is an arm here, and its figure stands as it came out."
 )
 
 

@@ -70,7 +70,7 @@ def estimate(values: Sequence[float | None], low: float = -math.inf, high: float
 
 
 def share(values: Sequence[float], strings: int) -> Estimate:
-    """The mean over seeds of shares of so many strings; where all seeds agree, with Wilson's interval of all strings."""
+    """The mean over seeds of shares of so many strings; where all agree, with Wilson's interval of all strings."""
     mean, low, high = estimate(values, 0.0, 1.0)
     if not math.isnan(low) and low == high:
         low, high = wilson(round(mean * strings * len(values)), strings * len(values))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from charlstm.cells import CELLS
 from charlstm.comparison.document import Section, Table
-from charlstm.comparison.estimate_plots import bars_plot
+from charlstm.comparison.estimate_plots import Estimate, bars_plot
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.studies.recall import recall_series, recall_task
-from charlstm.comparison.memory.studies.study import Chapter, colours, measured_share, percent, share
-from charlstm.cells import CELLS
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_share, percent, share
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
 WHAT = (
     "Trained networks read two strings with different keys. In the middle of the lag of {lag} letters the two exchange "
-    "a part of their states, and each reads on to its query. If the key is kept in the cell state c, the answers change "
-    "places with c and not with h: the output h is made anew at every step, the cell state is carried. Nothing "
+    "a part of their states, and each reads on to its query. If the key is kept in the cell state c, the answers "
+    "change places with c and not with h: the output h is made anew at every step, the cell state is carried. Nothing "
     "exchanged is the control."
 )
 SAID = {"": "nothing exchanged", "c": "c exchanged", "h": "h exchanged", "hc": "both exchanged"}
@@ -46,7 +46,10 @@ class SurgeryStudy:
 
     def chapter(self) -> Chapter:
         config, arms = self._config, self._section.arms
-        figures, rows, data, bars = {}, [], {}, {}
+        figures: dict[tuple[str, str], Measured] = {}
+        rows: list[list[str]] = []
+        data: dict[str, object] = {}
+        bars: dict[str, list[Estimate]] = {}
         groups = list(dict.fromkeys(part for arm in arms for part in self._parts[arm]))
         for arm in arms:
             found = [one.result() for one in self._measures(arm)]
@@ -63,7 +66,9 @@ class SurgeryStudy:
                 bars[arm].append(partner)
                 name, value = (f"follows {part}", partner) if part else ("own answer", own)
                 figures[name, arm] = measured_share(value, config.seeds)
-                rows.append([visible(arm), SAID.get(part, f"{part} exchanged"), *map(percent, (own[0], partner[0], neither[0]))])
+                rows.append(
+                    [visible(arm), SAID.get(part, f"{part} exchanged"), *map(percent, (own[0], partner[0], neither[0]))]
+                )
         plot = bars_plot(
             [SAID.get(part, f"{part} exchanged") for part in groups],
             bars,

@@ -1,0 +1,187 @@
+"""A comparison of memories from its file: trained, measured, judged, and told."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from charlstm import __version__
+from charlstm.comparison.document import Document, Section, Table, Verdict
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Job
+from charlstm.comparison.memory.studies import make_studies
+from charlstm.comparison.memory.studies.study import Chapter, Figures
+from charlstm.comparison.memory.workers import Workers
+from charlstm.comparison.writing import finite, write_document
+from charlstm.config import MemoryConfig
+from charlstm.config.memory import Claim, Experiment
+from charlstm.errors import UserError
+from charlstm.text.visible import visible
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A piece of work that is done: which, of what, and how many of how many."""
+
+    phase: str
+    label: str
+    done: int
+    total: int
+
+
+class MemoryComparison:
+    """The experiments of a file, or some of them, in a folder that keeps every run and every measurement.
+
+    Args:
+        command: the command line that makes it, to be shown beside each experiment; without ``--only``.
+        only: names of experiments; none is all.
+
+    Raises:
+        UserError: an experiment is not in the file, or a claim is about a figure that its experiment does not have.
+    """
+
+    def __init__(
+        self,
+        config: MemoryConfig,
+        folder: Path,
+        title: str,
+        command: Sequence[str],
+        only: Sequence[str] = (),
+        overwrite: bool = False,
+    ) -> None:
+        self.config, self.folder, self.title = config, folder, config.name or title
+        self._command, self._only = list(command), list(only)
+        present = config.experiments.present()
+        if odd := [name for name in only if name not in present]:
+            raise UserError(f"--only {odd[0]}: there is no such experiment in the file; it has {', '.join(present)}")
+        self._grid = Grid(config, folder, overwrite)
+        self._studies = make_studies(config, self._grid, self._only)
+        for name, study in self._studies.items():
+            for claim in present[name].claims:
+                if claim.figure not in study.names():
+                    known = ", ".join(study.names())
+                    raise UserError(f"experiments.{name}.claims: there is no figure {claim.figure!r}. Figures: {known}")
+
+    def describe(self) -> list[str]:
+        """What there is to do, in a few lines."""
+        series, config = self._series(), self.config
+        runs = sum(
+            len(config.rates(one.experiment)) * config.rate_seeds + config.seeds - config.rate_seeds for one in series
+        )
+        return [
+            f"{', '.join(self._studies)}: {len(series)} pairs of a text and a network, {runs:,} runs",
+            f"kept in {self.folder}: what is done is not done again",
+        ]
+
+    def run(self, workers: Workers) -> Iterator[Step]:
+        """Train and measure what is not done yet. Raises Stopped, with all that was done kept."""
+        for phase, jobs in self._grid.rounds(self._series()):
+            yield from _counted(phase, workers, jobs)
+        measures = {one.key: one for study in self._studies.values() for one in study.measures()}
+        yield from _counted("measuring", workers, list(measures.values()))
+
+    def _series(self) -> list[Series]:
+        """Each once: experiments share what they can."""
+        found = {(one.lesson.name, one.arm): one for study in self._studies.values() for one in study.series()}
+        return list(found.values())
+
+    def write(self, folder: Path) -> tuple[list[Path], Document]:
+        """Judge and tell: index.html, report.json and the plots; the files, index.html first, and the document."""
+        chapters = {name: study.chapter() for name, study in self._studies.items()}
+        command = shlex.join(self._command)
+        sections = [replace(chapter.section, command=f"{command} --only {name}") for name, chapter in chapters.items()]
+        verdicts = [
+            verdict
+            for name, section in self.config.experiments.present().items()
+            for verdict in _verdicts(section, chapters.get(name))
+        ]
+        document = Document(self.title, _headline(chapters), [*sections, self._method()], verdicts=verdicts)
+        record = {
+            "format": FORMAT,
+            "title": self.title,
+            "command": command,
+            "verdicts": [
+                {
+                    "claim": one.claim,
+                    "criterion": one.criterion,
+                    "figure": one.figure,
+                    "interval": one.interval,
+                    "held": one.held,
+                }
+                for one in verdicts
+            ],
+            "config": finite(self.config.model_dump(mode="json")),
+        }
+        return write_document(document, record, folder), document
+
+    def _method(self) -> Section:
+        config = self.config
+        facts = [
+            ("Made by", shlex.join([*self._command, *(word for name in self._only for word in ("--only", name))])),
+            (
+                "Seeds",
+                f"{config.seeds} for each arm at its best learning rate; that is chosen by the validation score of "
+                f"{config.rate_seeds} of them at every rate of the grid, "
+                f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment has its own",
+            ),
+            (
+                "Fair",
+                "All arms of an experiment have the same budget, grid, batches and clipping, and as many parameters as "
+                "its first arm, unless the file gives an arm its hidden_size",
+            ),
+            (
+                "Solved",
+                f"{config.solved:.0%} of {config.test_strings:,} fresh strings answered right; the longest lag is the "
+                f"longest that {config.most_seeds:.0%} of the seeds solve",
+            ),
+            ("Claims", "Their thresholds stand in the file, and stood there before anything was run"),
+            ("Made with", f"charlstm {__version__}, torch {torch.__version__}; {time.strftime('%Y-%m-%d')}"),
+        ]
+        rows = [
+            [visible(arm), visible("; ".join(f"{key}: {value}" for key, value in changes.items()) or "as shared")]
+            for arm, changes in config.arms.items()
+        ]
+        shared = "; ".join(f"{key}: {value}" for key, value in config.shared.items())
+        return Section(
+            title="How it was measured",
+            facts=[*facts, ("Shared", visible(shared))],
+            tables=[Table(["arm", "its network"], rows, caption="The arms", folded=True)],
+        )
+
+
+def _counted(phase: str, workers: Workers, jobs: Sequence[Job]) -> Iterator[Step]:
+    for number, job in enumerate(workers.do(jobs), start=1):
+        yield Step(phase, job.label, number, len(jobs))
+
+
+def _verdicts(experiment: Experiment, chapter: Chapter | None) -> Iterator[Verdict]:
+    figures: Figures = {} if chapter is None else chapter.figures
+    for claim in experiment.claims:
+        found = figures.get((claim.figure, claim.arm))
+        if found is None or chapter is None:
+            yield Verdict(claim.say, criterion(claim))
+        else:
+            held = claim.held(found.value)
+            yield Verdict(claim.say, criterion(claim), found.text, found.interval, held, chapter.section.anchor)
+
+
+def criterion(claim: Claim) -> str:
+    """``lstm: longest lag at least 100``."""
+    at, threshold = ("at least", claim.at_least) if claim.at_least is not None else ("at most", claim.at_most)
+    return f"{claim.arm}: {claim.figure} {at} {threshold:g}"
+
+
+def _headline(chapters: dict[str, Chapter]) -> list[str]:
+    """The longest lags, longest first."""
+    if "recall" not in chapters:
+        return []
+    lags = {arm: found.value for (figure, arm), found in chapters["recall"].figures.items() if figure == "longest lag"}
+    parts = [f"{visible(arm)} {lag:g}" for arm, lag in sorted(lags.items(), key=lambda one: -one[1])]
+    return [f"Characters over which a key is recalled: {', '.join(parts)}."]

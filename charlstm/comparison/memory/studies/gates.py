@@ -1,0 +1,165 @@
+"""What each gate is for: networks without it, and what the gates of a trained one do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charlstm.comparison.document import Figure, Section, Table
+from charlstm.comparison.estimate_plots import Estimate, bars_plot
+from charlstm.comparison.gate_plots import gate_map, half_life_plot, saturation_plot
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.measures import Figures as Values
+from charlstm.comparison.memory.studies.recall import recall_series, recall_task
+from charlstm.comparison.memory.studies.study import (
+    Chapter,
+    Measured,
+    colours,
+    estimate,
+    measured_share,
+    percent,
+    runs_table,
+    share,
+)
+from charlstm.comparison.memory.studies.text import text_series
+from charlstm.config import MemoryConfig
+from charlstm.probes.tasks import ContinualReber
+from charlstm.text.visible import visible
+
+ROWS, COLUMNS = 16, 160
+LONGEST_HALF_LIFE = 1e9
+
+WHAT = (
+    "Networks with one gate taken away (Greff et al. 2017) on the tasks that were made to need it. Continual Reber: "
+    "strings of the embedded Reber grammar one after another, without a reset or a sign between them, of which one "
+    "symbol has to be known again at the end of each; without a forget gate the cell state of 1997 can only be added "
+    "to (Gers, Schmidhuber & Cummins 2000), and the test is one long stream. Reber: the same strings singly. Recall: a "
+    "key over a lag of letters, which an input gate is to keep out. Coupled and peephole cells stand beside."
+)
+INSIDE = (
+    "Inside a trained network, over held-out text: how often each unit's gates are shut (below 0.1) and open (above "
+    "0.9; Karpathy, Johnson & Fei-Fei 2015), and each unit's half-life, the characters after which half of its state "
+    "is left at the mean rate of its forget gate. The heat map shows the forget gate of the {rows} units that move "
+    "most, along the beginning of the held-out text."
+)
+
+
+class GatesStudy:
+    def __init__(self, config: MemoryConfig, grid: Grid) -> None:
+        section = config.experiments.gates
+        assert section is not None
+        self._config, self._grid, self._section = config, grid, section
+        self._series: dict[str, dict[str, Series]] = {}
+        if section.continual_arms:
+            lesson = grid.text_lesson("continual-reber", ContinualReber().text(section.characters, 1))
+            self._series["continual Reber"] = grid.series("gates", lesson, section.continual_arms)
+        if section.reber_arms:
+            lesson = grid.task_lesson("reber", {"task": "Reber"}, section.strings)
+            self._series["Reber"] = grid.series("gates", lesson, section.reber_arms)
+        if section.recall_arms:
+            self._series[f"recall at {section.recall_lag}"] = recall_series(
+                config, grid, section.recall_lag, section.recall_arms
+            )
+        self._recalled: Values = {"task": recall_task(config, section.recall_lag)}
+        text = text_series(config, grid) if section.shown_arms else {}
+        self._shown = {arm: text[arm] for arm in section.shown_arms}
+
+    def names(self) -> list[str]:
+        return list(self._series)
+
+    def series(self) -> list[Series]:
+        return [one for arms in (*self._series.values(), self._shown) for one in arms.values()]
+
+    def _measures(self, name: str, arm: str) -> list[Measuring]:
+        section, strings = self._section, self._config.test_strings
+        measure, arguments = "answers", self._recalled | {"strings": strings}
+        if name == "continual Reber":
+            measure, arguments = "critical", {"characters": section.test_characters}
+        elif name == "Reber":
+            measure, arguments = "closing_symbol", {"strings": strings}
+        return [Measuring(path, measure, arguments) for path in self._grid.trained(self._series[name][arm]).paths]
+
+    def _inside(self, arm: str) -> Measuring:
+        """Of the first seed."""
+        return Measuring(
+            self._grid.trained(self._shown[arm]).paths[0], "gate_values", {"length": 200, "shown": COLUMNS}
+        )
+
+    def measures(self) -> list[Measuring]:
+        each = [one for name, arms in self._series.items() for arm in arms for one in self._measures(name, arm)]
+        return each + [self._inside(arm) for arm in self._shown]
+
+    def chapter(self) -> Chapter:
+        arms = list(dict.fromkeys(arm for own in self._series.values() for arm in own))
+        figures: dict[tuple[str, str], Measured] = {}
+        estimates: dict[str, list[Estimate]] = {arm: [] for arm in arms}
+        rows = {arm: [visible(arm)] for arm in arms}
+        for name, own in self._series.items():
+            for arm in arms:
+                if arm not in own:
+                    estimates[arm].append((float("nan"),) * 3)
+                    rows[arm].append("–")
+                    continue
+                found = [one.result() for one in self._measures(name, arm)]
+                shares = [one["share"] for one in found]
+                value = share(shares, found[0].get("places", self._config.test_strings))
+                estimates[arm].append(value)
+                figures[name, arm] = measured_share(value, self._config.seeds)
+                state = [one["largest"] for one in found if "largest" in one]
+                words = f", largest state {estimate(state)[0]:,.0f}" if state else ""
+                rows[arm].append(f"{percent(value[0])} ({percent(min(shares))} to {percent(max(shares))}{words})")
+        shades = colours(self._config)
+        plot = bars_plot(
+            list(self._series), estimates, shades, "ablations", "Right at the symbol that has to be remembered"
+        )
+        table = Table(
+            ["arm", *self._series],
+            list(rows.values()),
+            caption="Right, mean over seeds (lowest to highest seed); a guess gets 50% of the two Reber tasks",
+            colours=[shades[arm] for arm in arms],
+        )
+        inside = [figure for arm in self._shown for figure in self._look(arm)]
+        if self._shown:
+            inside.append(self._half_lives())
+        section = Section(
+            title="Gates",
+            paragraphs=[WHAT, *([INSIDE.format(rows=ROWS)] if self._shown else [])],
+            figures=[figure for figure in (plot, *inside) if figure is not None],
+            tables=[table, runs_table(self._grid, [one for own in self._series.values() for one in own.values()])],
+            data={
+                "shares": {
+                    f"{name}, {arm}": [one.result() for one in self._measures(name, arm)]
+                    for name, own in self._series.items()
+                    for arm in own
+                },
+                "half_lives": {arm: self._inside(arm).result()["half_lives"] for arm in self._shown},
+            },
+        )
+        return Chapter(section, figures)
+
+    def _look(self, arm: str) -> list[Figure | None]:
+        """The saturation of an arm's gates, and the forget gate over text."""
+        found, slug = self._inside(arm).result(), "-".join("".join(c if c.isalnum() else " " for c in arm).split())
+        gates = {f"gate {letter}": (own["left"], own["right"]) for letter, own in found["saturation"].items()}
+        series = np.array(found["series"])
+        liveliest = np.sort(np.argsort(-series.std(0))[:ROWS])
+        text = "".join(character or " " for character in found["characters"])
+        return [
+            saturation_plot(gates, f"saturation-{slug}", f"Saturated gates: {arm}", colours(self._config)[arm]),
+            gate_map(
+                series[:, liveliest],
+                text,
+                f"gate-map-{slug}",
+                f"Gate {found['letter']} over text: {arm}",
+                liveliest.tolist(),
+            ),
+        ]
+
+    def _half_lives(self) -> Figure | None:
+        lives = {arm: self._inside(arm).result()["half_lives"] for arm in self._shown}
+        drawn = {
+            arm: [LONGEST_HALF_LIFE if one is None else one for one in own]
+            for arm, own in lives.items()
+            if own is not None
+        }
+        return half_life_plot(drawn, colours(self._config))

@@ -1,0 +1,178 @@
+"""What networks use of real text: loss against the context that is kept, and signs that close what is open."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.comparison.document import Figure, Section, Table
+from charlstm.comparison.estimate_plots import Estimate, distance_plot
+from charlstm.comparison.memory.grid import Grid, Series
+from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, runs_table
+from charlstm.comparison.memory_plots import context_plot
+from charlstm.comparison.resampling import paired_bootstrap, wilson
+from charlstm.config import MemoryConfig
+from charlstm.text.visible import visible
+from charlstm.units import bits
+
+BLOCKS = 50
+"""Stretches of the held-out text that are drawn with replacement: neighbouring characters are alike."""
+
+WHAT = (
+    "The same held-out characters are predicted with so many characters of context: the state is zero that many "
+    "characters before the target, and what stands between is read (Khandelwal et al. 2018). Where a curve is flat, "
+    "its network makes nothing of what lies further back. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) "
+    "was counted on the same training text. Differences between two arms are paired: same targets, mean over seeds, "
+    "with an interval over stretches of the text. On so small a text they may well be small: they stand as they came "
+    "out."
+)
+SIGNS = (
+    "Closing brackets, quotes and line ends are what a text owes to something further back (Karpathy, Johnson & "
+    "Fei-Fei 2015). For each of them in the held-out text, read with all its context: is it the most probable "
+    "character at its place, by the distance to what it closes? The bands are Wilson's intervals over places of all "
+    "seeds together."
+)
+
+
+def text_series(config: MemoryConfig, grid: Grid) -> dict[str, Series]:
+    """The arms on the real text."""
+    section = config.experiments.text
+    assert section is not None
+    return grid.series("text", grid.corpus_lesson("text", section.corpus), section.arms)
+
+
+class TextStudy:
+    def __init__(self, config: MemoryConfig, grid: Grid) -> None:
+        section = config.experiments.text
+        assert section is not None
+        self._config, self._grid, self._section, self._kept = config, grid, section, sorted(section.kept)
+        self._text = text_series(config, grid)
+        signs = section.signs
+        self._signs = (
+            grid.series("text", grid.corpus_lesson("signs", signs), section.arms) if signs is not None else self._text
+        )
+
+    def names(self) -> list[str]:
+        return ["bits per character", *(f"bits less {arm}" for arm in self._section.arms)]
+
+    def series(self) -> list[Series]:
+        return [*self._text.values(), *self._signs.values()]
+
+    def _contexts(self, arm: str) -> list[Measuring]:
+        arguments = {"kept": self._kept, "targets": self._section.targets}
+        return [Measuring(path, "kept_context", arguments) for path in self._grid.trained(self._text[arm]).paths]
+
+    def _closings(self, arm: str) -> list[Measuring]:
+        return [Measuring(path, "signs") for path in self._grid.trained(self._signs[arm]).paths]
+
+    def _ngram(self, series: dict[str, Series]) -> Measuring:
+        """Any run names the text."""
+        path = self._grid.trained(series[self._section.arms[0]]).paths[0]
+        return Measuring(path, "ngram", {"order": self._section.ngram})
+
+    def measures(self) -> list[Measuring]:
+        each = [one for arm in self._section.arms for one in (*self._contexts(arm), *self._closings(arm))]
+        return [*each, self._ngram(self._text), self._ngram(self._signs)]
+
+    def _nats(self, arm: str) -> npt.NDArray[np.float64]:
+        """-ln p of each target at each length of context, mean over seeds, [kept, targets]."""
+        found: npt.NDArray[np.float64] = np.mean([one.result()["nats"] for one in self._contexts(arm)], axis=0)
+        return found
+
+    def chapter(self) -> Chapter:
+        arms, shades = self._section.arms, colours(self._config)
+        nats = {arm: self._nats(arm) for arm in arms}
+        curves = {arm: [_mean(row) for row in own] for arm, own in nats.items()}
+        figures: dict[tuple[str, str], Measured] = {}
+        rows, differences = [], []
+        for arm in arms:
+            mean, low, high = curves[arm][-1]
+            figures["bits per character", arm] = Measured(mean, f"{mean:.3f} bits", f"95%: {low:.3f} to {high:.3f}")
+            whole = [bits(one.result()["all"]) for one in self._contexts(arm)]
+            row = [visible(arm), f"{statistics.fmean(whole):.3f}"]
+            rows.append([*row, *(f"{value:.3f}" for value, _, _ in curves[arm])])
+            for other in arms:
+                if other != arm:
+                    less = _less(nats[arm][-1], nats[other][-1])
+                    figures[f"bits less {other}", arm] = less
+                    if arm == arms[0]:
+                        differences.append(f"{arm} minus {other}: {less.text} ({less.interval}).")
+        ngram = self._ngram(self._text).result()
+        plot = context_plot(self._kept, curves, shades, (self._section.ngram, bits(ngram["nats"])))
+        table = Table(
+            ["arm", "all held-out text", *(f"{n} kept" for n in self._kept)],
+            rows,
+            caption=f"Bits per character, mean over seeds, by characters of context kept; {self._section.targets} "
+            f"targets. {self._section.ngram}-gram model, all held-out text: {bits(ngram['nats']):.3f}",
+            colours=[shades[arm] for arm in arms],
+        )
+        drawn, tables = self._by_distance()
+        section = Section(
+            title="Real text",
+            paragraphs=[WHAT, f"With {self._kept[-1]:,} characters kept: {' '.join(differences)}", SIGNS],
+            figures=[figure for figure in (plot, *drawn) if figure is not None],
+            tables=[table, *tables, runs_table(self._grid, self.series())],
+            data={
+                "kept": self._kept,
+                "bits": {arm: [list(each) for each in own] for arm, own in curves.items()},
+                "ngram": ngram,
+                "signs": {arm: [one.result() for one in self._closings(arm)] for arm in arms},
+            },
+        )
+        return Chapter(section, figures)
+
+    def _by_distance(self) -> tuple[list[Figure | None], list[Table]]:
+        """A plot and a table for each kind of sign."""
+        found = {arm: [one.result() for one in self._closings(arm)] for arm in self._section.arms}
+        found[f"{self._section.ngram}-gram"] = [self._ngram(self._signs).result()["signs"]]
+        shades = {**colours(self._config), f"{self._section.ngram}-gram": len(self._config.arms)}
+        figures, tables = [], []
+        kinds = next(iter(found.values()))[0]
+        for kind in kinds:
+            bins = [one for one in kinds[kind] if one["count"]]
+            if not bins:
+                continue
+            names = [f"{one['low']}–{one['high']}" if one["high"] else f"{one['low']}+" for one in bins]
+            counts = [one["count"] for one in bins]
+            curves = {arm: [_right(runs, kind, one["low"]) for one in bins] for arm, runs in found.items()}
+            name = f"closing-{'-'.join(kind.split())}"
+            figures.append(distance_plot(names, counts, curves, shades, name, f"Right predictions: {kind}"))
+            tables.append(
+                Table(
+                    ["distance", "places", *map(visible, curves)],
+                    [
+                        [each, f"{count:,}", *(f"{own[place][0]:.1%}" for own in curves.values())]
+                        for place, (each, count) in enumerate(zip(names, counts, strict=True))
+                    ],
+                    caption=f"Share of {kind} that are the most probable character, by distance",
+                    folded=True,
+                )
+            )
+        return figures, tables
+
+
+def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
+    """Bits per character, with their interval over stretches of the text."""
+    low, high = paired_bootstrap(nats, BLOCKS, 1)
+    return bits(float(nats.mean())), bits(low), bits(high)
+
+
+def _less(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> Measured:
+    """Bits per character by which ours differ from theirs, target by target: below zero, ours are better."""
+    difference = ours - theirs
+    low, high = map(bits, paired_bootstrap(difference, BLOCKS, 1))
+    mean = bits(float(difference.mean()))
+    return Measured(
+        mean, f"{mean:+.3f} bits", f"95%: {low:+.3f} to {high:+.3f}, paired bootstrap over {BLOCKS} stretches"
+    )
+
+
+def _right(runs: list[dict[str, Any]], kind: str, low: int) -> tuple[float, float, float]:
+    """The share of all runs' places in a bin that are right."""
+    bins = [one for run in runs for one in run[kind] if one["low"] == low]
+    right, count = sum(one["right"] for one in bins), sum(one["count"] for one in bins)
+    return right / count, *wilson(right, count)
