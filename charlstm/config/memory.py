@@ -137,6 +137,7 @@ class TextConfig(Experiment):
     signs: CorpusConfig | None = Field(
         None, description="Another text for closing brackets and quotes, with networks of its own; null: the same text."
     )
+    signs_arms: list[str] = Field([], description="The arms that are trained on the text for signs; none: all.")
 
 
 class CopyingConfig(Experiment):

@@ -122,6 +122,25 @@ def _previous(model: LanguageModel, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def critical_share(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str]) -> float:
+    """Share of embedded Reber strings, each read from a zero state, whose critical symbol is the more probable of T and
+    P. Raises as :func:`answered` does."""
+    _reads_forward(model)
+    t, p = vocabulary.encode(KEYS).tolist()
+    device, right = model.head.weight.device, 0
+    with evaluating(model), torch.autocast(device.type, enabled=False):
+        for which in _batches(np.array([len(string) for string in strings])):
+            ids = [torch.from_numpy(vocabulary.encode(strings[number])) for number in which]
+            targets = torch.nn.utils.rnn.pad_sequence(ids, padding_value=model.vocabulary_size)
+            places = torch.tensor([len(string) - 2 for string in ids])
+            y, _ = model.hidden(_previous(model, targets).to(device))
+            logits = model.head(y[places.to(device), torch.arange(len(ids), device=device)])
+            wanted = targets[places, torch.arange(len(ids))]
+            right += int(((logits[:, t] > logits[:, p]).cpu() == (wanted == t)).sum())
+    return right / len(strings)
+
+
+@torch.no_grad()
 def critical_accuracy(model: LanguageModel, vocabulary: Vocabulary, text: str) -> Critical:
     """Read a continual Reber text as one stream, the state carried all the way, and look at its critical places.
 

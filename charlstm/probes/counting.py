@@ -18,9 +18,9 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.probes import reading
+from charlstm.probes.tasks.counting import counting_string
 from charlstm.text.vocabulary import Vocabulary
 
-END_MARK = "\n"
 SIDE_BY_SIDE = 32  # strings that are read at a time
 
 Values: TypeAlias = npt.NDArray[np.floating]
@@ -80,8 +80,8 @@ def counting_unit(along: Mapping[str, Values], counts: npt.ArrayLike) -> Countin
 def accepts(model: LanguageModel, vocabulary: Vocabulary, n: int, letters: str = "ab") -> bool:
     """Whether the model knows from the second letter on how a^n b^n (``letters`` "abc": a^n b^n c^n) goes on.
 
-    The string and its end mark, a line feed, are read from the beginning; each character after the first b must be the
-    most probable one: b until the n-th and no longer, then c or the end mark.
+    The string and its end are read from the beginning; each character after the first b must be the
+    most probable one: b until the n-th and no longer, then c or the end.
 
     Raises:
         ValueError: n is below 1.
@@ -110,7 +110,7 @@ def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], 
     """Of each length, side by side; what is read beyond a string's end does not count."""
     if min(lengths) < 1:
         raise ValueError(f"a string has at least one of each letter, not {min(lengths)}")
-    strings = [vocabulary.encode("".join(letter * n for letter in letters) + END_MARK) for n in lengths]
+    strings = [vocabulary.encode(counting_string(letters, n)) for n in lengths]
     ids = torch.full((max(map(len, strings)), len(strings)), int(strings[0][-1]))
     for column, string in enumerate(strings):
         ids[: len(string), column] = torch.from_numpy(string)

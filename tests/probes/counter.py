@@ -8,6 +8,7 @@ import torch
 
 from charlstm.config import ModelConfig
 from charlstm.model import LanguageModel
+from charlstm.probes.tasks.counting import END
 from charlstm.text.vocabulary import Vocabulary
 
 SHUT, WIDE = -200.0, 200.0  # the sigmoid of these is 0 and 1 to the last digit
@@ -25,7 +26,7 @@ def counter(vocabulary: Vocabulary, letters: str = "ab", kept: float = WIDE) -> 
     pairs = len(letters) - 1
     model = LanguageModel(ModelConfig(cell="lstm", hidden_size=FIRST + pairs, front_end="one_hot"), len(vocabulary))
     ids = torch.from_numpy(vocabulary.encode(letters))
-    (end,) = vocabulary.encode("\n")
+    (end,) = vocabulary.encode(END)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()

@@ -80,9 +80,9 @@ def naive(model: LanguageModel, vocabulary: Vocabulary, string: str, first: int)
 @pytest.mark.parametrize("characters", [1, 60, 10_000])
 def test_strings_of_any_lengths_are_answered_as_each_alone(monkeypatch, mark, options, characters):
     monkeypatch.setattr(module, "CHARACTERS", characters)
-    vocabulary = Vocabulary.from_text("abc\n")
+    vocabulary = Vocabulary.from_text("abc.")
     model = make(vocabulary, dropout=0.5, **options).eval()
-    strings = [string + "\n" for string in Counting("abc", longest=12).strings(25, 1)]
+    strings = Counting("abc", longest=12).strings(25, 1)
     expected = [naive(model, vocabulary, s, 0 if mark is None else s.index(mark) + 1) for s in strings]
     found = answered(model.train(), vocabulary, strings, mark)
     assert found.right.tolist() == [all(right) for right, _ in expected]

@@ -17,7 +17,7 @@ from charlstm.model import LanguageModel
 from charlstm.probes.counting import accepts, counting_unit, longest_accepted, trajectory
 from charlstm.text.vocabulary import Vocabulary
 
-AB, ABC = Vocabulary(tuple("\nab")), Vocabulary(tuple("\nabc"))
+AB, ABC = Vocabulary(tuple(".ab")), Vocabulary(tuple(".abc"))
 
 
 def running(text: str) -> list[int]:

@@ -41,7 +41,7 @@ def test_a_seed_makes_these_strings_on_every_machine():
     assert Recall(5).strings(4, 1) == ["Eegngi?E", "Hamifm?H", "Behcgd?B", "Hemehp?H"]
     bits = np.random.PCG64(9).random_raw(3) >> np.uint64(32)
     expected = [1 + int(bit) * 50 // 2**32 for bit in bits.tolist()]
-    assert [len(string) / 2 for string in Counting().strings(3, 9)] == expected
+    assert [(len(string) - 1) / 2 for string in Counting().strings(3, 9)] == expected
 
 
 @pytest.mark.parametrize("task", MARKED, ids=str)
@@ -120,20 +120,21 @@ def test_adding_adds_the_starred_digits_one_in_each_half(length):
 
 def test_counting_counts():
     strings = Counting("xyz", 3, 6).strings(2000, 1)
-    assert Counter(strings).keys() == {"x" * n + "y" * n + "z" * n for n in range(3, 7)}
-    assert Counting("ab", 1000, 1000).strings(1, 0) == ["a" * 1000 + "b" * 1000]
+    assert Counter(strings).keys() == {"x" * n + "y" * n + "z" * n + "." for n in range(3, 7)}
+    assert Counting("ab", 1000, 1000).strings(1, 0) == ["a" * 1000 + "b" * 1000 + "."]
 
 
-def test_a_perfect_counter_pays_for_the_length_alone():
-    """p(b | k letters a) = p(n = k | n >= k) along every string, then certainty to the end."""
+def test_who_has_not_counted_pays_for_the_length():
+    """p(c | k letters b) = p(n = k | n >= k) along the second letter, and certainty from there on."""
     task = Counting("abc", 2, 9)
     nats, characters = 0.0, 0
     for n in range(2, 10):
         for k in range(2, n + 1):
             stops = 1 / (10 - k)
             nats -= math.log(stops if k == n else 1 - stops)
-        characters += 3 * n + 1
+        characters += len("b" * (n - 1) + "c" * n + ".")
     assert task.baseline_nats == pytest.approx(nats / characters)
+    assert task.scored_after == "b"
     assert task.chance == 1 / 8
     assert Counting(shortest=4, longest=4).baseline_nats == 0
 

@@ -72,7 +72,7 @@ class Grid:
         """The lesson of a task: its strings, written to a file of their own."""
         made = make_task(task)
         text = "".join(f"{string}\n" for string in made.strings(strings, TRAINING_SEED))
-        return self._lesson(name, text, documents="newline", scored_after=made.mark, shuffle_documents=False)
+        return self._lesson(name, text, documents="newline", scored_after=made.scored_after, shuffle_documents=False)
 
     def text_lesson(self, name: str, text: str) -> Lesson:
         """The lesson of one running text."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from charlstm.evaluation import foresee, nats_per_character
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
-from charlstm.probes.answers import answered, critical_accuracy
+from charlstm.probes.answers import answered, critical_accuracy, critical_share
 from charlstm.probes.closing import Closing, closing_accuracy, closing_signs
 from charlstm.probes.context import context_curve
 from charlstm.probes.counting import accepts, counting_unit, longest_accepted, trajectory
@@ -26,6 +26,7 @@ from charlstm.probes.gates import characters, gates
 from charlstm.probes.gradients import WHOLE, gradient_over_lag
 from charlstm.probes.ngram import NGram
 from charlstm.probes.surgery import surgery
+from charlstm.probes.tasks.counting import counting_string
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
 from charlstm.text.vocabulary import Vocabulary
@@ -82,7 +83,7 @@ def exchange(run: LoadedRun, task: Figures, pairs: int, parts: list[str]) -> Fig
 def counted(run: LoadedRun, letters: str, tested: list[int], shown: int) -> Figures:
     """Up to which n of those tested all are counted right, which of them are, and the unit that counts at n = shown."""
     model, vocabulary = run.model, run.vocabulary
-    text = "".join(letter * shown for letter in letters)
+    text = counting_string(letters, shown)[:-1]
     counts = np.cumsum([1 if letter == letters[0] else -1 if letter == letters[1] else 0 for letter in text])
     along = trajectory(model, vocabulary, text)
     unit = counting_unit(along, counts)
@@ -108,9 +109,7 @@ def critical(run: LoadedRun, characters: int) -> Figures:
 
 def closing_symbol(run: LoadedRun, strings: int) -> Figures:
     """The critical symbol of fresh single Reber strings: the share in which T is told from P."""
-    made = tasks.Reber().strings(strings, FRESH)
-    right = [critical_accuracy(run.model, run.vocabulary, text).accuracy for text in made]
-    return {"share": float(np.mean(right))}
+    return {"share": critical_share(run.model, run.vocabulary, tasks.Reber().strings(strings, FRESH))}
 
 
 def kept_context(run: LoadedRun, kept: list[int], targets: int) -> Figures:

@@ -36,6 +36,11 @@ class Task(Protocol):
     def strings(self, count: int, seed: int) -> list[str]:
         """So many strings, without line ends: the same for a seed on every machine, others for every other seed."""
 
+    @property
+    def scored_after(self) -> str | None:
+        """What only the rest of a string after its first occurrence counts in training: the mark."""
+        return self.mark
+
     def answer(self, string: str) -> str:
         """What of a string has to be remembered."""
         return string if self.mark is None else string.partition(self.mark)[2]

@@ -8,19 +8,20 @@ from typing import ClassVar
 
 from charlstm.probes.tasks.base import Draws, Task, check
 
+END = "."
+"""What ends a string: it has to be known when."""
+
 
 @dataclass(frozen=True)
 class Counting(Task):
-    """``aa..abb..b``: each of the letters n times, with n uniform from ``shortest`` to ``longest``.
+    """``aa..abb..b.``: each of the letters n times, with n uniform from ``shortest`` to ``longest``, and an end.
 
-    When the first b is there, all that follows, the end of the line included, is certain to who has counted: to see
-    whether a network has, ask for the answers after ``letters[1]`` in strings that end with their line end.
+    When the first b is there, all that follows, the end included, is certain to who has counted, and only that counts
+    in training: n itself nobody can know. So a perfect counter pays nothing; ``baseline_nats`` is what is paid by one
+    that knows the letters in order but has not counted: ln of the number of lengths for each string, spread over the
+    characters that count in a mean one. ``chance`` is the share of the strings that agree with one fixed n.
 
-    Everything counts in training. What a perfect counter cannot know is n itself: ``baseline_nats`` is ln of the number
-    of lengths, spread over the characters and the end of a mean string, and nothing does better. ``chance`` is the
-    share of the strings that agree with one fixed n.
-
-    Raises ValueError for letters that are not two or more different ones, and lengths out of range.
+    Raises ValueError for letters that are not two or more different ones or hold the end, and lengths out of range.
     """
 
     name: ClassVar[str] = "counting"
@@ -31,7 +32,7 @@ class Counting(Task):
     longest: int = 50
 
     def __post_init__(self) -> None:
-        if len(self.letters) < 2 or len(set(self.letters)) < len(self.letters):
+        if len(self.letters) < 2 or len(set(self.letters + END)) <= len(self.letters):
             raise ValueError(f"letters: expected two or more different ones, found {self.letters!r}")
         check("shortest", self.shortest, 1)
         check("longest", self.longest, self.shortest)
@@ -47,8 +48,17 @@ class Counting(Task):
 
     @property
     def baseline_nats(self) -> float:
-        return math.log(self.lengths) / (len(self.letters) * (self.shortest + self.longest) / 2 + 1)
+        return math.log(self.lengths) / ((len(self.letters) - 1) * (self.shortest + self.longest) / 2)
+
+    @property
+    def scored_after(self) -> str:
+        return self.letters[1]
 
     def strings(self, count: int, seed: int) -> list[str]:
         numbers = self.shortest + Draws(seed).below(self.lengths, count)
-        return ["".join(letter * n for letter in self.letters) for n in numbers.tolist()]
+        return [counting_string(self.letters, n) for n in numbers.tolist()]
+
+
+def counting_string(letters: str, n: int) -> str:
+    """The string with n of each of the letters."""
+    return "".join(letter * n for letter in letters) + END

@@ -51,10 +51,10 @@ class TextStudy:
         assert section is not None
         self._config, self._grid, self._section, self._kept = config, grid, section, sorted(section.kept)
         self._text = text_series(config, grid)
-        signs = section.signs
-        self._signs = (
-            grid.series("text", grid.corpus_lesson("signs", signs), section.arms) if signs is not None else self._text
-        )
+        self._signs = self._text
+        if section.signs is not None:
+            arms = section.signs_arms or section.arms
+            self._signs = grid.series("text", grid.corpus_lesson("signs", section.signs), arms)
 
     def names(self) -> list[str]:
         return ["bits per character", *(f"bits less {arm}" for arm in self._section.arms)]
@@ -71,12 +71,13 @@ class TextStudy:
 
     def _ngram(self, series: dict[str, Series]) -> Measuring:
         """Any run names the text."""
-        path = self._grid.trained(series[self._section.arms[0]]).paths[0]
+        path = self._grid.trained(next(iter(series.values()))).paths[0]
         return Measuring(path, "ngram", {"order": self._section.ngram})
 
     def measures(self) -> list[Measuring]:
-        each = [one for arm in self._section.arms for one in (*self._contexts(arm), *self._closings(arm))]
-        return [*each, self._ngram(self._text), self._ngram(self._signs)]
+        contexts = [one for arm in self._text for one in self._contexts(arm)]
+        closings = [one for arm in self._signs for one in self._closings(arm)]
+        return [*contexts, *closings, self._ngram(self._text), self._ngram(self._signs)]
 
     def _nats(self, arm: str) -> npt.NDArray[np.float64]:
         """-ln p of each target at each length of context, mean over seeds, [kept, targets]."""
@@ -120,14 +121,14 @@ class TextStudy:
                 "kept": self._kept,
                 "bits": {arm: [list(each) for each in own] for arm, own in curves.items()},
                 "ngram": ngram,
-                "signs": {arm: [one.result() for one in self._closings(arm)] for arm in arms},
+                "signs": {arm: [one.result() for one in self._closings(arm)] for arm in self._signs},
             },
         )
         return Chapter(section, figures)
 
     def _by_distance(self) -> tuple[list[Figure | None], list[Table]]:
         """A plot and a table for each kind of sign."""
-        found = {arm: [one.result() for one in self._closings(arm)] for arm in self._section.arms}
+        found = {arm: [one.result() for one in self._closings(arm)] for arm in self._signs}
         found[f"{self._section.ngram}-gram"] = [self._ngram(self._signs).result()["signs"]]
         shades = {**colours(self._config), f"{self._section.ngram}-gram": len(self._config.arms)}
         figures, tables = [], []
