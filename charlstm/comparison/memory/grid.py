@@ -20,7 +20,7 @@ from charlstm.training import durable
 from charlstm.training.run_directory import RunDirectory
 
 TRAINING_SEED = 1
-VALIDATION = 0.05
+VALIDATION = 0.03
 """Share of a task's strings that choose the learning rate and end a run that is good enough."""
 
 
