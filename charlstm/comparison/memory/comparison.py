@@ -183,5 +183,5 @@ def _headline(chapters: dict[str, Chapter]) -> list[str]:
     if "recall" not in chapters:
         return []
     lags = {arm: found.value for (figure, arm), found in chapters["recall"].figures.items() if figure == "longest lag"}
-    parts = [f"{visible(arm)} {lag:g}" for arm, lag in sorted(lags.items(), key=lambda one: -one[1])]
-    return [f"Characters over which a key is recalled: {', '.join(parts)}."]
+    parts = [f"{visible(arm)}: {lag:g}" for arm, lag in sorted(lags.items(), key=lambda one: -one[1])]
+    return [f"Over how many characters a key is recalled: {'; '.join(parts)}."]

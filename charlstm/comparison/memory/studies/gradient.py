@@ -153,8 +153,6 @@ class GradientStudy:
 
 
 def _depth(depths: list[int]) -> Measured:
-    return Measured(
-        statistics.median(depths),
-        f"{statistics.median(depths):g} characters",
-        f"single seeds: {min(depths)} to {max(depths)}" if len(depths) > 1 else "one seed",
-    )
+    low, high = min(depths), max(depths)
+    spread = f"every seed: {low}" if low == high else f"single seeds: {low} to {high}"
+    return Measured(statistics.median(depths), f"{statistics.median(depths):g} characters", spread)

@@ -57,7 +57,7 @@ class TextStudy:
             self._signs = grid.series("text", grid.corpus_lesson("signs", section.signs), arms)
 
     def names(self) -> list[str]:
-        return ["bits per character", *(f"bits less {arm}" for arm in self._section.arms)]
+        return ["bits per character", *(f"bits minus {arm}" for arm in self._section.arms)]
 
     def series(self) -> list[Series]:
         return [*self._text.values(), *self._signs.values()]
@@ -98,10 +98,10 @@ class TextStudy:
             rows.append([*row, *(f"{value:.3f}" for value, _, _ in curves[arm])])
             for other in arms:
                 if other != arm:
-                    less = _less(nats[arm][-1], nats[other][-1])
-                    figures[f"bits less {other}", arm] = less
+                    minus = _minus(nats[arm][-1], nats[other][-1])
+                    figures[f"bits minus {other}", arm] = minus
                     if arm == arms[0]:
-                        differences.append(f"{arm} minus {other}: {less.text} ({less.interval}).")
+                        differences.append(f"{arm} minus {other}: {minus.text} ({minus.interval}).")
         ngram = self._ngram(self._text).result()
         plot = context_plot(self._kept, curves, shades, (self._section.ngram, bits(ngram["nats"])))
         table = Table(
@@ -162,14 +162,12 @@ def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
     return bits(float(nats.mean())), bits(low), bits(high)
 
 
-def _less(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> Measured:
+def _minus(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> Measured:
     """Bits per character by which ours differ from theirs, target by target: below zero, ours are better."""
     difference = ours - theirs
     low, high = map(bits, paired_bootstrap(difference, BLOCKS, 1))
     mean = bits(float(difference.mean()))
-    return Measured(
-        mean, f"{mean:+.3f} bits", f"95%: {low:+.3f} to {high:+.3f}, paired bootstrap over {BLOCKS} stretches"
-    )
+    return Measured(mean, f"{mean:+.3f} bits", f"95%: {low:+.3f} to {high:+.3f}, paired over {BLOCKS} stretches")
 
 
 def _right(runs: list[dict[str, Any]], kind: str, low: int) -> tuple[float, float, float]:
