@@ -11,7 +11,7 @@ import typer.main
 
 from charlstm.cells import CELLS
 from charlstm.cli import app
-from charlstm.config import load_compare, load_config
+from charlstm.config import load_comparison, load_config
 from charlstm.executors import Weights, executors
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +35,7 @@ def test_readme_commands_have_the_options_that_they_use(line):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_configuration_loads_and_says_what_it_shows(path):
-    load = load_compare if path.parent.name == "compare" else load_config
+    load = load_comparison if path.parent.name == "compare" else load_config
     assert load(path)
     assert path.read_text(encoding="utf-8").startswith("# ")
 

@@ -65,6 +65,7 @@ class Section:
         remarks: short lines, as a list.
         command: the command line that reproduces the section.
         data: what the section adds to report.json, JSON types only, units in the key names.
+        plots_first: show the plots above the tables that are not folded.
     """
 
     title: str
@@ -76,6 +77,7 @@ class Section:
     remarks: list[str] = field(default_factory=list)
     command: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
+    plots_first: bool = False
 
     @property
     def anchor(self) -> str:

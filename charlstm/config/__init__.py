@@ -81,7 +81,7 @@ def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = Fal
     if quick and not (isinstance(shorter, list) and shorter and all(isinstance(change, str) for change in shorter)):
         raise UserError(f"{path} has no quick form: quick is to be a list of changes, such as seeds=2")
     if "experiments" not in document.data:
-        return validate(CompareConfig, document, overrides)
+        return load_compare(path, overrides)
     return validate(MemoryConfig, document, [*shorter, *overrides] if quick else overrides)
 
 

@@ -213,13 +213,15 @@ class MemoryConfig(WholeFile):
     @model_validator(mode="after")
     def _every_run_is_valid(self) -> MemoryConfig:
         problems: list[Problem] = []
-        present, recall = self.experiments.present(), self.experiments.recall
+        present, recall, wrong = self.experiments.present(), self.experiments.recall, set[str]()
         if self.rate_seeds > self.seeds:
             problems.append(Problem(("rate_seeds",), f"expected at most seeds, {self.seeds}, found {self.rate_seeds}"))
         for name, experiment in present.items():
             place = ("experiments", name)
             for arm in dict.fromkeys(experiment.trained()):
-                problems += self._problems_of(name, arm)
+                if arm not in wrong and (found := self._problems_of(name, arm)):
+                    wrong.add(arm)
+                    problems += found
             for claim in experiment.claims:
                 if claim.arm not in self.arms:
                     problems.append(Problem((*place, "claims"), self._no_arm(claim.arm)))

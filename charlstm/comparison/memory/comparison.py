@@ -96,7 +96,10 @@ class MemoryComparison:
         """Judge and tell: index.html, report.json and the plots; the files, index.html first, and the document."""
         chapters = {name: study.chapter() for name, study in self._studies.items()}
         command = shlex.join(self._command)
-        sections = [replace(chapter.section, command=f"{command} --only {name}") for name, chapter in chapters.items()]
+        sections = [
+            replace(chapter.section, command=f"{command} --only {name}", plots_first=True)
+            for name, chapter in chapters.items()
+        ]
         verdicts = [
             verdict
             for name, section in self.config.experiments.present().items()

@@ -1,0 +1,371 @@
+"""Comparisons of memories: every experiment, tiny, from its file to its report."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from charlstm.comparison.memory.comparison import MemoryComparison, criterion
+from charlstm.comparison.memory.grid import Grid, Outcome
+from charlstm.comparison.memory.jobs import Training
+from charlstm.comparison.memory.measures import FRESH, held_out, make_task, untrained
+from charlstm.comparison.memory.studies.study import estimate, reach, share
+from charlstm.comparison.memory.workers import Stopped, Workers
+from charlstm.config import MemoryConfig, load_comparison
+from charlstm.config.memory import Claim
+from charlstm.errors import UserError
+from charlstm.training.loaded import load
+from charlstm.training.trainer import Trainer
+
+TINY = """\
+# all experiments, tiny
+seeds: 3
+rate_seeds: 1
+learning_rates: [1.0e-2, 2.0e-2]
+test_strings: 30
+shared:
+  model: {{hidden_size: 6, embedding_size: 4}}
+  training:
+    batch_size: 8
+    sequence_length: 64
+    schedule: constant
+    warmup_steps: 0
+    precision: float32
+    device: cpu
+    evaluate_every: 3
+    sample_length: 0
+    budget: {{steps: 6}}
+arms:
+  lstm: {{model: {{cell: lstm, forget_bias: chrono, chrono_length: 10}}}}
+  rnn: {{model.cell: rnn}}
+  wide: {{model: {{cell: rnn, hidden_size: 6}}}}
+  cut: {{model: {{cell: lstm, without: cell_gradient}}}}
+  rescued: {{model.cell: rnn, training.vanishing_penalty: 2}}
+experiments:
+  recall:
+    arms: [lstm, rnn, wide]
+    lags: [2, 5]
+    keys: 3
+    letters: 4
+    strings: 60
+    claims:
+      - {{say: It recalls, figure: longest lag, arm: lstm, at_least: 5}}
+      - {{say: It is no oracle, figure: accuracy at lag 5, arm: rnn, at_most: 0.999}}
+  gradient:
+    arms: [lstm, rnn]
+    lag: 5
+    depth: 6
+    texts: 5
+    cut_arms: [lstm, cut]
+    cut_lags: [2]
+    claims:
+      - {{say: It reaches back, figure: depth on recall, arm: lstm, at_least: 0}}
+  surgery:
+    lag: 5
+    pairs: 10
+  gates:
+    continual_arms: [lstm, rnn]
+    reber_arms: [lstm]
+    recall_arms: [rnn]
+    recall_lag: 2
+    characters: 1000
+    test_characters: 300
+    strings: 50
+    shown_arms: [lstm]
+  counting:
+    arms: [lstm]
+    letters: [ab, abc]
+    longest: 5
+    tested: [1, 2, 5]
+    strings: 50
+  order:
+    arms: [lstm, rescued]
+    lengths: [12]
+    strings: 60
+  text:
+    arms: [lstm, rnn]
+    corpus: {{source: {corpus}}}
+    kept: [0, 1, 5]
+    targets: 100
+    ngram: 2
+    signs: {{source: {signs}}}
+    signs_arms: [rnn]
+  copying:
+    arms: [lstm]
+    lags: [3]
+    length: 2
+    symbols: 3
+    strings: 60
+quick:
+  - seeds=1
+  - experiments.counting=null
+"""
+
+EXPERIMENTS = ["recall", "gradient", "surgery", "gates", "counting", "order", "text", "copying"]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    chance = np.random.default_rng(1)
+    words = ["the cat", "a dog", "(so it is)", "[one (or two)]", '"yes"', "end."]
+    lines = [" ".join(chance.choice(words, 6)) for _ in range(120)]
+    (folder / "prose.txt").write_text("\n".join(lines))
+    (folder / "signs.txt").write_text("\n".join(reversed(lines)))
+    (folder / "memory.yaml").write_text(TINY.format(corpus=folder / "prose.txt", signs=folder / "signs.txt"))
+    return folder
+
+
+def make(texts: Path, folder: Path, *overrides: str, only=(), quick=False, overwrite=False) -> MemoryComparison:
+    config = load_comparison(texts / "memory.yaml", overrides, quick)
+    assert isinstance(config, MemoryConfig)
+    return MemoryComparison(config, folder, "memory", ["charlstm", "compare", "memory.yaml"], only, overwrite)
+
+
+@pytest.fixture(scope="module")
+def done(texts, tmp_path_factory) -> Path:
+    """The folder of the whole comparison, run to its end."""
+    folder = tmp_path_factory.mktemp("runs") / "memory"
+    comparison = make(texts, folder)
+    with Workers(1) as workers:
+        steps = list(comparison.run(workers))
+    assert {step.phase for step in steps} == {"learning rates", "seeds", "measuring"}
+    for phase in ("learning rates", "seeds", "measuring"):
+        own = [step for step in steps if step.phase == phase]
+        assert [step.done for step in own] == list(range(1, len(own) + 1))
+        assert {step.total for step in own} == {len(own)}
+    comparison.write(folder / "report")
+    return folder
+
+
+def test_every_experiment_has_its_section_plots_and_command(done):
+    page = (done / "report" / "index.html").read_text()
+    record = json.loads((done / "report" / "report.json").read_text())
+    for name in EXPERIMENTS:
+        assert f"charlstm compare memory.yaml --only {name}" in page
+    assert len(record["sections"]) == len(EXPERIMENTS)
+    names = {path.stem for path in (done / "report").glob("*.png")}
+    assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "cut-gradient", "state-surgery"} <= names
+    assert {"ablations", "half-lives", "gate-map-lstm", "saturation-lstm", "order-and-adding"} <= names
+    assert {"loss-over-context", "copying"} <= names
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+    assert "<script" not in page
+    assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
+
+
+def test_verdicts_follow_from_the_figures(done, texts):
+    record = json.loads((done / "report" / "report.json").read_text())
+    claims = {one["claim"]: one for one in record["verdicts"]}
+    shares = record["sections"]["recall-over-a-lag"]["shares"]
+    solved = [seed[1] >= 0.95 for seed in shares["lstm"]]
+    assert claims["It recalls"]["held"] is (sum(solved) >= 3)
+    mean = np.mean([seed[1] for seed in shares["rnn"]])
+    assert claims["It is no oracle"]["held"] is bool(mean <= 0.999)
+    assert claims["It is no oracle"]["figure"] == f"{100 * mean:.1f}%".replace(".0%", "%")
+    assert claims["It reaches back"]["held"] is True
+    assert claims["It recalls"]["criterion"] == "lstm: longest lag at least 5"
+
+
+def test_what_was_not_run_is_not_measured_and_stays_in(texts, done):
+    comparison = make(texts, done, only=["recall"])
+    files, document = comparison.write(done / "only")
+    assert [one.word for one in document.verdicts][2] == "not measured"
+    assert [section.title for section in document.sections] == ["Recall over a lag", "How it was measured"]
+    assert files[0] == done / "only" / "index.html"
+
+
+def test_nothing_that_is_done_is_done_again(texts, done, monkeypatch):
+    monkeypatch.setattr(Trainer, "__init__", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("charlstm.comparison.memory.jobs.load", lambda *_: pytest.fail("measured again"))
+    with Workers(1) as workers:
+        assert list(make(texts, done).run(workers))
+
+
+def test_arms_have_equal_parameters_unless_they_say_otherwise(texts, tmp_path):
+    comparison = make(texts, tmp_path, only=["recall"])
+    sizes = {
+        one.arm: (one.model.hidden_size, one.parameters) for one in comparison._series() if "-5" in one.lesson.name
+    }
+    assert sizes["lstm"][0] == sizes["wide"][0] == 6
+    assert sizes["rnn"][0] > 6
+    assert abs(sizes["rnn"][1] - sizes["lstm"][1]) <= sizes["lstm"][1] / 10
+
+
+def test_the_strings_of_the_test_are_not_those_of_the_training(done):
+    lines = set((done / "texts" / "recall-5.txt").read_text().split())
+    run = load(next(path for path in (done / "cells").iterdir() if path.name.startswith("recall-5-")))
+    task = {"task": "Recall", "lag": 5, "keys": 3, "letters": 4}
+    fresh = make_task(task).strings(1000, FRESH)
+    assert len(lines & set(fresh)) < 0.2 * len(fresh)
+    assert run.config.corpus.scored_after == "?"
+
+
+def test_an_interrupted_comparison_goes_on_to_the_same_figures(texts, done, tmp_path, monkeypatch):
+    """Stopped amid a run, and again between two."""
+    only = ["recall", "surgery"]
+    for stop_at in (20, 90):
+        comparison, seen = make(texts, tmp_path / "memory", only=only), []
+        with Workers(1) as workers:
+            run = Trainer._step
+
+            def step(self, run=run, seen=seen, stop_at=stop_at, workers=workers):
+                seen.append(self)
+                if len(seen) == stop_at:
+                    workers.request_stop()
+                return run(self)
+
+            monkeypatch.setattr(Trainer, "_step", step)
+            with pytest.raises(Stopped):
+                list(comparison.run(workers))
+            monkeypatch.setattr(Trainer, "_step", run)
+    with Workers(1) as workers:
+        list(comparison.run(workers))
+    comparison.write(tmp_path / "report")
+    found, expected = (
+        json.loads((folder / "report.json").read_text())["sections"]["recall-over-a-lag"]
+        for folder in (tmp_path / "report", done / "report")
+    )
+    assert found == expected
+
+
+def test_two_processes_find_what_one_finds(texts, done, tmp_path):
+    comparison = make(texts, tmp_path / "memory", only=["copying"])
+    with Workers(2) as workers:
+        steps = list(comparison.run(workers))
+    assert len(steps) == 2 + 2 + 3
+    comparison.write(tmp_path / "report")
+    found, expected = (
+        json.loads((folder / "report.json").read_text())["sections"]["copying-and-the-forget-bias-as-a-horizon"]
+        for folder in (tmp_path / "report", done / "report")
+    )
+    assert np.allclose(found["nats"]["lstm"], expected["nats"]["lstm"], rtol=1e-4)
+
+
+def test_other_settings_under_the_same_name_are_refused(texts, done):
+    comparison = make(texts, done, "shared.training.budget.steps=7", only=["recall"])
+    with Workers(1) as workers, pytest.raises(UserError, match="was trained with other settings"):
+        list(comparison.run(workers))
+
+
+def test_overwrite_trains_and_measures_anew(texts, done, tmp_path):
+    comparison = make(texts, tmp_path / "memory", only=["copying"])
+    with Workers(1) as workers:
+        list(comparison.run(workers))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
+    again = make(texts, tmp_path / "memory", only=["copying"], overwrite=True)
+    with Workers(1) as workers:
+        list(again.run(workers))
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
+    assert before.keys() == after.keys()
+    assert all(after[path] > before[path] for path in before)
+
+
+def test_the_best_rate_is_that_of_the_lowest_score_and_among_good_enough_ones_the_fewest_steps(
+    texts, tmp_path, monkeypatch
+):
+    comparison = make(texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "rate_seeds=2", only=["copying"])
+    (series,) = comparison._series()
+    outcomes = {
+        1e-3: [Outcome(0.04, 0.05, 900), Outcome(0.01, 0.05, 300)],
+        1e-2: [Outcome(0.05, 0.05, 400), Outcome(0.04, 0.05, 700)],
+        2e-2: [Outcome(0.001, 0.05, 100), Outcome(None, 0.05, 0)],
+    }
+    monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - 1])
+    assert comparison._grid.trained(series).learning_rate == 1e-2
+    outcomes[1e-3][0] = Outcome(0.03, 0.0, 900)
+    assert comparison._grid.trained(series).learning_rate == 1e-3
+    assert comparison._grid.trained(series).paths[2].name == "copying-3-lstm-0.001-seed3"
+
+
+def test_a_run_that_diverged_is_done(texts, tmp_path):
+    comparison = make(texts, tmp_path, "shared.training.clip_grad_norm=null", only=["copying"])
+    (series,) = comparison._series()
+    trial = comparison._grid.trial(series, 1e6, 1)
+    job = Training(trial)
+    assert job.work(lambda: False)
+    assert trial.directory.ended == "diverged"
+    assert job.done()
+
+
+def test_untrained_is_the_model_at_the_first_step(done):
+    path = next(path for path in sorted((done / "cells").iterdir()) if path.name.startswith("recall-5-lstm"))
+    run = load(path)
+    torch.manual_seed(run.config.training.seed)
+    before = torch.get_rng_state()
+    fresh = untrained(run)
+    assert torch.equal(torch.get_rng_state(), before)
+    again = type(run.model)(run.config.model, run.vocabulary.size)  # seeded above, as a trainer seeds itself
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), again.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(fresh.parameters(), run.model.parameters(), strict=True))
+
+
+def test_figures_over_seeds():
+    assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.6) == (20, [10, 20, 20])
+    assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.8) == (5, [10, 20, 20])
+    assert reach([5], [[False]], 0.8) == (0, [0])
+    mean, low, high = share([1.0, 1.0, 1.0], 100)
+    assert mean == high == 1.0
+    assert 0.98 < low < 1.0
+    mean, low, high = share([0.9, 1.0, 1.0], 100)
+    assert low < 0.9
+    assert high == 1.0
+    assert np.isnan(estimate([None])[0])
+    assert np.isnan(estimate([0.5])[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("experiments.recall.arms=[lstm, rmn]", "experiments.recall: there is no arm rmn. Did you mean rnn?"),
+        ("experiments.surgery.lag=7", "7 is not one of recall.lags"),
+        ("experiments.gradient.arms=[cut]", "cut is not one of recall.arms"),
+        ("experiments.gates.shown_arms=[wide]", "wide is not one of text.arms"),
+        ("rate_seeds=9", "expected at most seeds, 3, found 9"),
+        ("arms.lstm={model.cel: lstm}", "in recall: model.cel: unknown field"),
+        ("shared={training.budget.steps: 0}", "training.budget.steps: expected"),
+        ("experiments.recall.claims=[{say: x, figure: longest lag, arm: lstm}]", "give either at_least or at_most"),
+        ("experiments.recal={}", "experiments.recal"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_at_once(texts, change, complaint):
+    with pytest.raises(UserError, match=re.escape(complaint)):
+        load_comparison(texts / "memory.yaml", [change])
+
+
+def test_a_claim_about_a_figure_that_there_is_not(texts, tmp_path):
+    claim = "experiments.copying.claims=[{say: x, figure: gain at lag 4, arm: lstm, at_least: 1}]"
+    with pytest.raises(UserError, match=r"no figure 'gain at lag 4'. Figures: nats at lag 3, gain at lag 3"):
+        make(texts, tmp_path, claim)
+    with pytest.raises(UserError, match="--only memory: there is no such experiment"):
+        make(texts, tmp_path, only=["memory"])
+
+
+def test_claims_hold_at_their_threshold_and_not_without_a_figure():
+    least, most = (Claim(say="x", figure="y", arm="z", **{way: 0.5}) for way in ("at_least", "at_most"))
+    assert least.held(0.5)
+    assert most.held(0.5)
+    assert not least.held(0.49)
+    assert not most.held(0.51)
+    assert not least.held(float("nan"))
+    assert not most.held(float("nan"))
+    assert criterion(most) == "z: y at most 0.5"
+
+
+def test_quick_changes_what_the_file_says(texts):
+    config = load_comparison(texts / "memory.yaml", ["rate_seeds=1"], quick=True)
+    assert config.seeds == 1
+    assert "counting" not in config.experiments.present()
+    slow = texts / "slow.yaml"
+    slow.write_text((texts / "memory.yaml").read_text().partition("quick:")[0])
+    with pytest.raises(UserError, match="has no quick form"):
+        load_comparison(slow, quick=True)
+
+
+def test_held_out_text_is_the_validation_split(done):
+    run = load(next(path for path in (done / "cells").iterdir() if path.name.startswith("text-lstm")))
+    assert len(held_out(run.corpus())) == len(run.corpus().split("validation"))
