@@ -1,0 +1,168 @@
+"""``charlstm compare`` of a file with experiments: what it prints, and what a signal leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import charlstm as package
+from charlstm.training.trainer import Trainer
+
+ROOT = Path(package.__file__).parents[1]
+MEMORY = """\
+# recall, tiny
+seeds: 2
+rate_seeds: 1
+learning_rates: [1.0e-2]
+test_strings: 20
+shared:
+  model: {hidden_size: 5, embedding_size: 4}
+  training:
+    {batch_size: 8, sequence_length: 32, evaluate_every: 4, sample_length: 0, device: cpu, budget: {steps: 8}}
+arms:
+  lstm: {model.cell: lstm}
+  rnn: {model.cell: rnn}
+experiments:
+  recall:
+    arms: [lstm, rnn]
+    lags: [2, 4]
+    keys: 3
+    strings: 60
+    claims:
+      - {say: It knows nothing yet, figure: longest lag, arm: rnn, at_most: 4}
+quick: [seeds=1]
+"""
+
+
+@pytest.fixture
+def memory_file(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    path = folder / "memory.yaml"
+    path.write_text(MEMORY)
+    return path
+
+
+def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
+    found = charlstm("compare", memory_file.name, "--jobs", 1)
+    assert found.code == 0
+    assert "recall: 4 pairs of a text and a network, 8 runs" in found.out
+    assert "learning rates: 1 of 4, recall-2-lstm-0.01-seed1" in found.out
+    assert re.search(r"It knows nothing yet +rnn: longest lag at most 4 .* held", found.out)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found.out)
+    report = Path("runs/memory/report")
+    assert f"report: {report / 'index.html'}" in found.out
+    assert "charlstm compare memory.yaml --only recall" in (report / "index.html").read_text()
+    (verdict,) = json.loads((report / "report.json").read_text())["verdicts"]
+    assert verdict["held"] is True
+    monkeypatch.setattr(Trainer, "run", lambda _: pytest.fail("trained again"))
+    again = charlstm("compare", memory_file.name, "--jobs", 1)
+    assert again.out.splitlines()[-3:] == found.out.splitlines()[-3:]
+
+
+def test_the_quick_form_has_a_folder_of_its_own(charlstm, memory_file):
+    found = charlstm("compare", memory_file.name, "--quick", "--jobs", 1)
+    assert (found.code, "4 runs" in found.out) == (0, True)
+    assert "memory.yaml --quick --only recall" in Path("runs/memory-quick/report/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("memory.yaml", "--only", "recal"), "--only recal: there is no such experiment in the file; it has recall"),
+        (("memory.yaml", "--set", "arms.rnn={model.cell: rmn}"), "Did you mean rnn?"),
+        (("memory.yaml", "--set", "experiments.recall.claims=[]", "--set", "seeds=0"), "seeds"),
+        (("plain.yaml", "--quick"), "has no quick form"),
+        (("plain.yaml", "--only", "recall"), "--only belongs to a comparison of memories"),
+        (("plain.yaml", "--jobs", "2"), "--jobs belongs to a comparison of memories"),
+        ((".", "--jobs", "2"), "--jobs belongs to a comparison in YAML"),
+    ],
+    ids=str,
+)
+def test_mistakes(charlstm, memory_file, arguments, message):
+    Path("plain.yaml").write_text("corpus: {source: memory.yaml}\narms: {a: {}, b: {model.cell: rnn}}\n")
+    found = charlstm("compare", *arguments)
+    assert found.code == 2
+    assert message in found.err
+    assert "Traceback" not in found.err
+    assert not Path("runs").exists()
+
+
+def test_an_interrupted_comparison_goes_on(charlstm, memory_file, monkeypatch):
+    step, begun, sent = Trainer._step, [], []
+
+    def stepping(self):
+        begun.append(self.directory.path.name)
+        if len(begun) == 12 and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "_step", stepping)
+    found = charlstm("compare", memory_file.name, "--jobs", 1)
+    assert found.code == 130
+    assert "saved; the same command goes on from here" in found.out
+    assert not Path("runs/memory/report").exists()
+    done = begun[0]
+    begun.clear()
+    assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
+    assert done not in begun
+
+
+def running(*arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "charlstm", "compare", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    )
+
+
+def until(condition, seconds=60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(group: int) -> bool:
+    """Whether a process of the group still runs; a zombie does not."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            return True
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
+def test_workers_stop_with_their_parent_and_lose_nothing(memory_file, number):
+    """SIGINT comes to the whole group, as Ctrl-C does; SIGKILL to the parent alone."""
+    long = ("--jobs", "2", "--set", "shared.training.budget={steps: 1000000}")
+    process = running("memory.yaml", *long)
+    until(lambda: len(list(Path("runs/memory/cells").glob("*/checkpoints/best*"))) >= 2)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.kill()
+    out, _ = process.communicate(timeout=60)
+    until(lambda: not alive(process.pid))
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on" in out
+        ends = [
+            json.loads(path.read_text().splitlines()[-1]) for path in Path("runs/memory/cells").glob("*/metrics.jsonl")
+        ]
+        assert [end["why"] for end in ends] == ["stopped", "stopped"]
+    assert "Traceback" not in out
