@@ -63,8 +63,10 @@ def compare(
     if len(what) == 1 and not what[0].is_dir():
         config = load_comparison(what[0], list(set_ or []), quick)
         if isinstance(config, MemoryConfig):
-            place = _folder(runs, name or config.name or what[0].stem + ("-quick" if quick else ""))
+            place = _folder(runs, name or (config.name or what[0].stem) + ("-quick" if quick else ""))
             command = ["charlstm", "compare", str(what[0]), *(["--quick"] if quick else [])]
+            command += ["--name", name] if name else []
+            command += [] if runs == Path("runs") else ["--runs", str(runs)]
             command += [word for change in set_ or [] for word in ("--set", change)]
             compare_memories(context.obj, config, place, command, list(only or []), jobs, overwrite)
             return

@@ -36,7 +36,8 @@ def compare_memories(
                 text = f"{step.phase}: {step.done:,} of {step.total:,}, {step.label}"
                 line.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]
     except Stopped:
-        console.out("saved; the same command goes on from here")
+        anew = " without --overwrite" if overwrite else ""
+        console.out(f"saved; the same command{anew} goes on from here")
         raise typer.Exit(signals.exit_code) from None
     files, document = comparison.write(folder / "report")
     if rows := verdict_rows(document.verdicts):

@@ -43,21 +43,31 @@ class Claim(Section):
 class Experiment(Section):
     """What all experiments share."""
 
+    claims: list[Claim] = Field([], description="What is expected of its figures.")
+
+    def arms_of(self) -> list[str]:
+        """The arms that it trains or measures, each once."""
+        return list(dict.fromkeys(arm for name, value in self if name.endswith("arms") for arm in value or []))
+
+
+class Trained(Experiment):
+    """What those share that train networks of their own."""
+
     settings: Changes = Field(
         {}, description="What this experiment changes in the shared settings, for all its arms, as dotted names."
     )
     learning_rates: Rates | None = Field(
         None, description="The grid of learning rates, if not the one that all experiments share."
     )
-    strings: int = Field(10_000, ge=20, le=10_000_000, description="Strings to train on, where there are strings.")
-    claims: list[Claim] = Field([], description="What is expected of its figures.")
-
-    def trained(self) -> list[str]:
-        """The arms that it trains or measures."""
-        return [arm for name, value in self if name.endswith("arms") for arm in value or []]
 
 
-class RecallConfig(Experiment):
+class Tasks(Trained):
+    """What those share that train on the strings of a task."""
+
+    strings: int = Field(10_000, ge=20, le=10_000_000, description="Strings to train on.")
+
+
+class RecallConfig(Tasks):
     """A key, random letters, a query: which key was it? (Hochreiter & Schmidhuber 1997, experiment 2.)"""
 
     arms: Names = Field(description="The arms that are trained on it.")
@@ -71,7 +81,9 @@ class GradientConfig(Experiment):
 
     arms: Names = Field(description="Arms of recall whose gradient is measured; those of text too, on text.")
     lag: Length = Field(100, description="The lag of recall on which it is measured: one of recall.lags.")
-    depth: Length = Field(100, description="Characters back from the loss, k = 0 ... depth.")
+    depth: Length = Field(
+        102, description="Characters back from the loss, k = 0 ... depth. Recall's key stands lag + 1 back."
+    )
     texts: int = Field(200, ge=1, le=100_000, description="Places of the text, or strings, that are averaged.")
     cut_arms: list[str] = Field(
         [], description="Arms that are trained on recall once more, with cuts and without, at cut_lags."
@@ -87,14 +99,14 @@ class SurgeryConfig(Experiment):
     pairs: int = Field(500, ge=1, le=1_000_000, description="Pairs of strings.")
 
 
-class GatesConfig(Experiment):
+class GatesConfig(Tasks):
     """What each gate is for: networks without it, on tasks that need it."""
 
     continual_arms: list[str] = Field(
         [], description="Arms trained on the continual embedded Reber grammar: one running text without resets."
     )
     reber_arms: list[str] = Field([], description="Arms trained on single strings of the embedded Reber grammar.")
-    recall_arms: list[str] = Field([], description="Arms trained on recall at recall_lag.")
+    recall_arms: list[str] = Field([], description="Arms trained on recall at recall_lag, as recall trains its own.")
     recall_lag: Length = Field(100, description="The lag of recall for the recall_arms.")
     characters: int = Field(1_000_000, ge=1000, le=10**9, description="Characters of continual Reber text to train on.")
     test_characters: int = Field(
@@ -105,29 +117,31 @@ class GatesConfig(Experiment):
     )
 
 
-class CountingConfig(Experiment):
+class CountingConfig(Tasks):
     """Strings of n times a and n times b, with larger n than any in training (Weiss et al. 2018)."""
 
     arms: Names = Field(description="The arms that are trained on it.")
-    letters: Annotated[list[str], Field(min_length=1)] = Field(
+    letters: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2,26}$")]], Field(min_length=1)] = Field(
         ["ab", "abc"], description="One task for each: ab is a^n b^n, abc is a^n b^n c^n."
     )
     longest: Length = Field(50, description="The largest n in training.")
-    tested: Lengths = Field([50, 75, 100, 150, 200, 300, 500, 1000], description="The n that are tested.")
+    tested: Lengths = Field([5, 10, 25, 50, 75, 100, 150, 200, 300, 500, 1000], description="The n that are tested.")
 
 
-class OrderConfig(Experiment):
+class OrderConfig(Tasks):
     """Temporal order and adding (Hochreiter & Schmidhuber 1997, experiments 4 and 6)."""
 
     arms: Names = Field(description="The arms that are trained on both.")
     lengths: Lengths = Field([50, 100], description="Lengths of the strings.")
 
 
-class TextConfig(Experiment):
+class TextConfig(Trained):
     """What networks use of real text: loss against the context that is kept, and signs that close what is open."""
 
     arms: Names = Field(description="The arms that are trained on the text.")
-    corpus: CorpusConfig = Field(description="The text.")
+    corpus: CorpusConfig = Field(
+        description="The text, with a test_fraction: everything is measured on the test split, which chooses nothing."
+    )
     kept: Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1)] = Field(
         [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000],
         description="Characters of context that are kept before the target.",
@@ -140,7 +154,7 @@ class TextConfig(Experiment):
     signs_arms: list[str] = Field([], description="The arms that are trained on the text for signs; none: all.")
 
 
-class CopyingConfig(Experiment):
+class CopyingConfig(Tasks):
     """Some symbols, a long wait, the same symbols again (Tallec & Ollivier 2018)."""
 
     arms: Names = Field(description="The arms that are trained on it.")
@@ -206,6 +220,8 @@ class MemoryConfig(WholeFile):
                 check_name(arm)
             except ValueError as error:
                 problems.append(Problem(("arms", arm), str(error)))
+        if len({arm.casefold() for arm in arms}) < len(arms):
+            problems.append(Problem(("arms",), "two arms have the same name but for capitals, and so the same folders"))
         if problems:
             raise as_one_error(problems)
         return arms
@@ -218,13 +234,16 @@ class MemoryConfig(WholeFile):
             problems.append(Problem(("rate_seeds",), f"expected at most seeds, {self.seeds}, found {self.rate_seeds}"))
         for name, experiment in present.items():
             place = ("experiments", name)
-            for arm in dict.fromkeys(experiment.trained()):
+            arms = experiment.arms_of()
+            for arm in arms:
                 if arm not in wrong and (found := self._problems_of(name, arm)):
                     wrong.add(arm)
                     problems += found
             for claim in experiment.claims:
                 if claim.arm not in self.arms:
                     problems.append(Problem((*place, "claims"), self._no_arm(claim.arm)))
+            if isinstance(experiment, TextConfig):
+                problems += _unfit_texts(experiment, place)
             if isinstance(experiment, SurgeryConfig | GradientConfig):
                 if experiment.lag not in recall.lags:
                     problems.append(Problem((*place, "lag"), f"{experiment.lag} is not one of recall.lags"))
@@ -257,8 +276,7 @@ class MemoryConfig(WholeFile):
 
     def run_config(self, experiment: str, arm: str, corpus: CorpusConfig, rate: float, seed: int) -> Config:
         """The configuration of one run: the arm's changes over the experiment's over the shared ones."""
-        section: Experiment = getattr(self.experiments, experiment)
-        settings: dict[str, Any] = {"model": {}, "training": {}}
+        section, settings = self._trained(experiment), dict[str, Any](model={}, training={})
         for changes in (self.shared, section.settings, self.arms[arm]):
             _lay(changes, settings)
         settings["training"] |= {"learning_rate": rate, "seed": seed}
@@ -272,8 +290,23 @@ class MemoryConfig(WholeFile):
 
     def rates(self, experiment: str) -> list[float]:
         """The grid of learning rates."""
-        section: Experiment = getattr(self.experiments, experiment)
-        return section.learning_rates or self.learning_rates
+        return list(dict.fromkeys(self._trained(experiment).learning_rates or self.learning_rates))
+
+    def _trained(self, experiment: str) -> Trained:
+        """The experiment, or recall, whose networks those take that train none."""
+        section = getattr(self.experiments, experiment)
+        return section if isinstance(section, Trained) else self.experiments.recall
+
+
+def _unfit_texts(experiment: TextConfig, place: tuple[str, ...]) -> list[Problem]:
+    problems = []
+    for name, corpus in (("corpus", experiment.corpus), ("signs", experiment.signs)):
+        if corpus is not None and not corpus.test_fraction:
+            message = "it is to be measured on text that chose nothing: give it a test_fraction, such as 0.05"
+            problems.append(Problem((*place, name), message))
+        if corpus is not None and corpus.documents is not None:
+            problems.append(Problem((*place, name, "documents"), "one running text is wanted here. Take it out"))
+    return problems
 
 
 def _lay(changes: dict[str, Any], settings: dict[str, Any]) -> None:

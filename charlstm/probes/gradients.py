@@ -58,6 +58,7 @@ def gradient_over_lag(
         ValueError: depth is not 0 .. T, or there is nothing to read.
         UserError: the model is bidirectional.
     """
+    texts = texts.to(model.head.weight.device)
     previous, targets = texts[:-1], texts[-1]
     depth = len(previous) if depth is None else depth
     if not len(previous) or not 0 <= depth <= len(previous):

@@ -51,7 +51,7 @@ def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchan
         raise UserError(
             f"cell {model.config.cell} has no state {missing!r} to exchange; its parts are {', '.join(letters)}"
         )
-    texts, pairs = torch.cat([first, second], 1), first.shape[1]
+    texts, pairs = torch.cat([first, second], 1).to(model.head.weight.device), first.shape[1]
     with undisturbed(model):
         _, state = model.read(texts[:at])
         own = parts(model, state)

@@ -13,7 +13,7 @@ import torch
 from charlstm.comparison.memory.comparison import MemoryComparison, criterion
 from charlstm.comparison.memory.grid import Grid, Outcome
 from charlstm.comparison.memory.jobs import Training
-from charlstm.comparison.memory.measures import FRESH, held_out, make_task, untrained
+from charlstm.comparison.memory.measures import FRESH, make_task, untrained
 from charlstm.comparison.memory.studies.study import estimate, reach, share
 from charlstm.comparison.memory.workers import Stopped, Workers
 from charlstm.config import MemoryConfig, load_comparison
@@ -89,11 +89,11 @@ experiments:
     strings: 60
   text:
     arms: [lstm, rnn]
-    corpus: {{source: {corpus}}}
+    corpus: {{source: {corpus}, test_fraction: 0.2}}
     kept: [0, 1, 5]
     targets: 100
     ngram: 2
-    signs: {{source: {signs}}}
+    signs: {{source: {signs}, test_fraction: 0.2}}
     signs_arms: [rnn]
   copying:
     arms: [lstm]
@@ -151,7 +151,14 @@ def test_every_experiment_has_its_section_plots_and_command(done):
     assert len(record["sections"]) == len(EXPERIMENTS)
     names = {path.stem for path in (done / "report").glob("*.png")}
     assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "cut-gradient", "state-surgery"} <= names
-    assert {"ablations", "half-lives", "gate-map-lstm", "saturation-lstm", "order-and-adding"} <= names
+    assert {
+        "ablations-continual-reber",
+        "ablations-recall-at-2",
+        "half-lives",
+        "gate-map-lstm",
+        "saturation-lstm",
+        "order-and-adding",
+    } <= names
     assert {"loss-over-context", "copying"} <= names
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     assert "<script" not in page
@@ -171,12 +178,32 @@ def test_verdicts_follow_from_the_figures(done, texts):
     assert claims["It recalls"]["criterion"] == "lstm: longest lag at least 5"
 
 
-def test_what_was_not_run_is_not_measured_and_stays_in(texts, done):
-    comparison = make(texts, done, only=["recall"])
-    files, document = comparison.write(done / "only")
-    assert [one.word for one in document.verdicts][2] == "not measured"
-    assert [section.title for section in document.sections] == ["Recall over a lag", "How it was measured"]
-    assert files[0] == done / "only" / "index.html"
+def test_what_was_not_run_is_not_measured_and_stays_in(texts, tmp_path):
+    comparison = make(texts, tmp_path / "memory", only=["surgery"])
+    with Workers(1) as workers:
+        list(comparison.run(workers))
+    files, document = comparison.write(tmp_path / "report")
+    assert [one.word for one in document.verdicts] == ["not measured"] * 3
+    assert [section.title for section in document.sections] == ["State surgery", "How it was measured"]
+    assert files[0] == tmp_path / "report" / "index.html"
+
+
+def test_one_experiment_made_again_leaves_the_others_in_the_report(texts, done):
+    _, document = make(texts, done, only=["recall"]).write(done / "again")
+    assert len(document.sections) == len(EXPERIMENTS) + 1
+    assert document.remarks == []
+    assert "not measured" not in [one.word for one in document.verdicts]
+
+
+def test_a_claim_that_was_changed_after_the_first_run_is_told(texts, done):
+    _, document = make(texts, done, "solved=0.5").write(done / "changed")
+    (remark,) = document.remarks
+    assert remark.startswith("Claims or thresholds were changed after the first run")
+
+
+def test_another_text_under_the_same_name_is_refused(texts, done):
+    with pytest.raises(UserError, match=r"recall-2.txt was another text.*--overwrite"):
+        make(texts, done, "experiments.recall.strings=61")
 
 
 def test_nothing_that_is_done_is_done_again(texts, done, monkeypatch):
@@ -278,8 +305,9 @@ def test_the_best_rate_is_that_of_the_lowest_score_and_among_good_enough_ones_th
     monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - 1])
     assert comparison._grid.trained(series).learning_rate == 1e-2
     outcomes[1e-3][0] = Outcome(0.03, 0.0, 900)
-    assert comparison._grid.trained(series).learning_rate == 1e-3
-    assert comparison._grid.trained(series).paths[2].name == "copying-3-lstm-0.001-seed3"
+    assert comparison._grid.trained(series).learning_rate == 1e-2  # it is asked for once all are tried, and kept
+    assert comparison._grid._best(series).learning_rate == 1e-3
+    assert comparison._grid._best(series).paths[2].name == "copying-3-lstm-0.001-seed3"
 
 
 def test_a_run_that_diverged_is_done(texts, tmp_path):
@@ -308,10 +336,12 @@ def test_figures_over_seeds():
     assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.6) == (20, [10, 20, 20])
     assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.8) == (5, [10, 20, 20])
     assert reach([5], [[False]], 0.8) == (0, [0])
-    mean, low, high = share([1.0, 1.0, 1.0], 100)
+    (mean, low, high), words = share([1.0, 1.0, 1.0], 100)
     assert mean == high == 1.0
-    assert 0.98 < low < 1.0
-    mean, low, high = share([0.9, 1.0, 1.0], 100)
+    assert 0.96 < low < 0.97  # Wilson's, 100 of 100: the seeds had the same strings
+    assert words.interval == "95% over 100 strings; every seed the same: 96.3% to 100%"
+    (mean, low, high), words = share([0.9, 1.0, 1.0], 100)
+    assert words.interval.startswith("95% over 3 seeds: ")
     assert low < 0.9
     assert high == 1.0
     assert np.isnan(estimate([None])[0])
@@ -338,8 +368,8 @@ def test_what_is_wrong_with_a_file_is_said_at_once(texts, change, complaint):
 
 
 def test_a_claim_about_a_figure_that_there_is_not(texts, tmp_path):
-    claim = "experiments.copying.claims=[{say: x, figure: gain at lag 4, arm: lstm, at_least: 1}]"
-    with pytest.raises(UserError, match=r"no figure 'gain at lag 4'. Figures: nats at lag 3, gain at lag 3"):
+    claim = "experiments.copying.claims=[{say: x, figure: gain over lag 3, arm: lstm, at_least: 1}]"
+    with pytest.raises(UserError, match=r"no figure 'gain over lag 3'. Figures: nats at lag 3, gain at lag 3"):
         make(texts, tmp_path, claim)
     with pytest.raises(UserError, match="--only memory: there is no such experiment"):
         make(texts, tmp_path, only=["memory"])
@@ -364,8 +394,3 @@ def test_quick_changes_what_the_file_says(texts):
     slow.write_text((texts / "memory.yaml").read_text().partition("quick:")[0])
     with pytest.raises(UserError, match="has no quick form"):
         load_comparison(slow, quick=True)
-
-
-def test_held_out_text_is_the_validation_split(done):
-    run = load(next(path for path in (done / "cells").iterdir() if path.name.startswith("text-lstm")))
-    assert len(held_out(run.corpus())) == len(run.corpus().split("validation"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from charlstm.comparison import resampling
-from charlstm.comparison.resampling import bootstrap_mean, fisher, paired_bootstrap, wilson
+from charlstm.comparison.resampling import crossed_bootstrap, fisher, paired_bootstrap, wilson
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,12 @@ def test_fisher_of_less_than_nothing():
 def test_the_interval_of_independent_values_is_the_normal_one():
     values = np.random.default_rng(1).normal(3, 2, 500)
     half = 1.96 * values.std() / math.sqrt(500)
-    assert bootstrap_mean(values, 1) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert bootstrap_mean(values, 1) == bootstrap_mean(values.tolist(), 1) != bootstrap_mean(values, 2)
+    assert paired_bootstrap(values, 500, 1) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+    assert (
+        paired_bootstrap(values, 500, 1)
+        == paired_bootstrap(values.tolist(), 500, 1)
+        != paired_bootstrap(values, 500, 2)
+    )
 
 
 def test_every_value_counts_alike_where_blocks_differ_in_length():
@@ -79,7 +83,7 @@ def test_every_value_counts_alike_where_blocks_differ_in_length():
 
 def test_one_block_and_one_value():
     assert paired_bootstrap([1.0, 2.0, 6.0], 1, 1) == (3.0, 3.0)
-    assert bootstrap_mean([4.5], 1) == (4.5, 4.5)
+    assert paired_bootstrap([4.5], 1, 1) == (4.5, 4.5)
 
 
 def test_what_is_drawn_together_does_not_matter(monkeypatch):
@@ -111,3 +115,19 @@ def test_coverage_where_neighbours_are_alike():
 def test_what_has_no_interval(values, blocks, words):
     with pytest.raises(ValueError, match=words):
         paired_bootstrap(values, blocks, 1)
+
+
+def test_the_crossed_interval_is_that_of_runs_where_blocks_agree_and_of_blocks_where_runs_do():
+    chance = np.random.default_rng(3)
+    runs, blocks = chance.normal(size=(40, 1)) + np.zeros((40, 60)), np.zeros((40, 60)) + chance.normal(size=60)
+    for table, along in ((runs, runs[:, 0]), (blocks, blocks[0])):
+        low, high = crossed_bootstrap(table, 1)
+        half = 1.96 * along.std() / math.sqrt(len(along))
+        assert (low, high) == pytest.approx((along.mean() - half, along.mean() + half), abs=0.04)
+    low, high = crossed_bootstrap(runs + blocks, 1)
+    half = 1.96 * math.hypot(runs[:, 0].std() / math.sqrt(40), blocks[0].std() / math.sqrt(60))
+    assert high - low == pytest.approx(2 * half, rel=0.1)
+    assert crossed_bootstrap([[2.0]], 1) == (2.0, 2.0)
+    for bad in ([1.0], [[]], [[math.nan]]):
+        with pytest.raises(ValueError, match="values of runs over blocks"):
+            crossed_bootstrap(bad, 1)

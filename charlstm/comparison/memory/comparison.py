@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -15,15 +17,18 @@ from charlstm.comparison.document import Document, Section, Table, Verdict
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Job
 from charlstm.comparison.memory.studies import make_studies
-from charlstm.comparison.memory.studies.study import Chapter, Figures
+from charlstm.comparison.memory.studies.study import Chapter, Figures, Study
 from charlstm.comparison.memory.workers import Workers
 from charlstm.comparison.writing import finite, write_document
 from charlstm.config import MemoryConfig
 from charlstm.config.memory import Claim, Experiment
 from charlstm.errors import UserError
 from charlstm.text.visible import visible
+from charlstm.training import durable
 
 FORMAT = 1
+CLAIMS = "claims.json"
+"""In the comparison's folder: what was claimed before the first run."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,16 @@ class MemoryComparison:
         present = config.experiments.present()
         if odd := [name for name in only if name not in present]:
             raise UserError(f"--only {odd[0]}: there is no such experiment in the file; it has {', '.join(present)}")
-        self._grid = Grid(config, folder, overwrite)
+        self._overwrite, self._grid = overwrite, Grid(config, folder, overwrite)
         self._studies = make_studies(config, self._grid, self._only)
         for name, study in self._studies.items():
+            known = {_kind(figure) for figure in study.names()}
             for claim in present[name].claims:
-                if claim.figure not in study.names():
-                    known = ", ".join(study.names())
-                    raise UserError(f"experiments.{name}.claims: there is no figure {claim.figure!r}. Figures: {known}")
+                if _kind(claim.figure) not in known:
+                    raise UserError(
+                        f"experiments.{name}.claims: there is no figure {claim.figure!r}. "
+                        f"Figures: {', '.join(study.names())}"
+                    )
 
     def describe(self) -> list[str]:
         """What there is to do, in a few lines."""
@@ -77,11 +85,13 @@ class MemoryComparison:
         )
         return [
             f"{', '.join(self._studies)}: {len(series)} pairs of a text and a network, {runs:,} runs",
-            f"kept in {self.folder}: what is done is not done again",
+            f"kept in {self.folder}: "
+            + ("everything is done anew" if self._overwrite else "what is done is not done again"),
         ]
 
     def run(self, workers: Workers) -> Iterator[Step]:
         """Train and measure what is not done yet. Raises Stopped, with all that was done kept."""
+        self._note_claims()
         for phase, jobs in self._grid.rounds(self._series()):
             yield from _counted(phase, workers, jobs)
         measures = {one.key: one for study in self._studies.values() for one in study.measures()}
@@ -93,9 +103,16 @@ class MemoryComparison:
         return list(found.values())
 
     def write(self, folder: Path) -> tuple[list[Path], Document]:
-        """Judge and tell: index.html, report.json and the plots; the files, index.html first, and the document."""
-        chapters = {name: study.chapter() for name, study in self._studies.items()}
+        """Judge and tell: index.html, report.json and the plots; the files, index.html first, and the document.
+
+        With some experiments only, the others are told of too where all of them is done.
+        """
         command = shlex.join(self._command)
+        chapters = {
+            name: study.chapter()
+            for name in self.config.experiments.present()
+            if (study := self._studies.get(name) or self._complete(name)) is not None
+        }
         sections = [
             replace(chapter.section, command=f"{command} --only {name}", plots_first=True)
             for name, chapter in chapters.items()
@@ -105,7 +122,9 @@ class MemoryComparison:
             for name, section in self.config.experiments.present().items()
             for verdict in _verdicts(section, chapters.get(name))
         ]
-        document = Document(self.title, _headline(chapters), [*sections, self._method()], verdicts=verdicts)
+        document = Document(
+            self.title, _headline(chapters), [*sections, self._method()], self._changed_claims(), verdicts
+        )
         record = {
             "format": FORMAT,
             "title": self.title,
@@ -124,6 +143,38 @@ class MemoryComparison:
         }
         return write_document(document, record, folder), document
 
+    def _complete(self, name: str) -> Study | None:
+        """An experiment, if all of it is trained and measured already, with just these settings."""
+        try:
+            study = make_studies(self.config, self._grid, [name])[name]
+            trained = all(job.done() for _, jobs in self._grid.rounds(study.series()) for job in jobs)
+        except UserError:
+            return None
+        return study if trained and all(job.done() for job in study.measures()) else None
+
+    @property
+    def _judged(self) -> dict[str, object]:
+        """What the verdicts depend on beside the figures."""
+        config = self.config
+        claims = {
+            name: [claim.model_dump() for claim in each.claims] for name, each in config.experiments.present().items()
+        }
+        return {"solved": config.solved, "most_seeds": config.most_seeds, "claims": claims}
+
+    def _note_claims(self) -> None:
+        """Write down what is claimed before anything is run."""
+        durable.make_folder(self.folder)
+        file = self.folder / CLAIMS
+        if self._overwrite or not file.exists():
+            durable.write_whole(file, json.dumps(self._judged, indent=1).encode())
+
+    def _changed_claims(self) -> list[str]:
+        """What to say where the claims are no longer those that were written down then."""
+        file = self.folder / CLAIMS
+        if not file.exists() or json.loads(file.read_text(encoding="utf-8")) == self._judged:
+            return []
+        return [f"Claims or thresholds were changed after the first run: those that it began with are in {file}."]
+
     def _method(self) -> Section:
         config = self.config
         facts = [
@@ -137,14 +188,18 @@ class MemoryComparison:
             (
                 "Fair",
                 "All arms of an experiment have the same budget, grid, batches and clipping, and as many parameters as "
-                "its first arm, unless the file gives an arm its hidden_size",
+                "its first arm, as nearly as a whole number of units allows, unless the file gives an arm its "
+                "hidden_size. Every claim is about this budget",
             ),
             (
                 "Solved",
                 f"{config.solved:.0%} of {config.test_strings:,} fresh strings answered right; the longest lag is the "
                 f"longest that {config.most_seeds:.0%} of the seeds solve",
             ),
-            ("Claims", "Their thresholds stand in the file, and stood there before anything was run"),
+            (
+                "Claims",
+                f"Written to {CLAIMS} before the first run; a change after that is said at the top of this page",
+            ),
             ("Made with", f"charlstm {__version__}, torch {torch.__version__}; {time.strftime('%Y-%m-%d')}"),
         ]
         rows = [
@@ -173,6 +228,11 @@ def _verdicts(experiment: Experiment, chapter: Chapter | None) -> Iterator[Verdi
         else:
             held = claim.held(found.value)
             yield Verdict(claim.say, criterion(claim), found.text, found.interval, held, chapter.section.anchor)
+
+
+def _kind(figure: str) -> str:
+    """The figure's name, whatever lag or length it is about."""
+    return re.sub(r"\d+", "N", figure)
 
 
 def criterion(claim: Claim) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.experiment import Trial, match_parameters, parameter_count
-from charlstm.comparison.memory.jobs import Training
+from charlstm.comparison.memory.jobs import Measuring, Training
 from charlstm.comparison.memory.measures import make_task
 from charlstm.config import Config, MemoryConfig, ModelConfig
 from charlstm.config.corpus import CorpusConfig
+from charlstm.errors import UserError
 from charlstm.text.corpus import load_corpus
 from charlstm.text.sources import absolute
 from charlstm.training import durable
@@ -34,20 +35,13 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Series:
-    """One arm on one lesson: all its runs.
-
-    learning_rate, seeds and paths of the runs at the best rate are known once all rates were tried.
-    """
+    """One arm on one lesson: all its runs, which an experiment's settings shape."""
 
     experiment: str
     lesson: Lesson
     arm: str
     model: ModelConfig
     parameters: int
-
-    @property
-    def label(self) -> str:
-        return f"{self.lesson.name}, {self.arm}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Grid:
     def __init__(self, config: MemoryConfig, folder: Path, overwrite: bool) -> None:
         self.config, self.folder, self._overwrite = config, folder, overwrite
         self._sizes: dict[str, int] = {}
-        self._series: dict[tuple[str, str], Series] = {}
+        self._trained: dict[tuple[str, str], Trained] = {}
 
     def task_lesson(self, name: str, task: Mapping[str, Any], strings: int) -> Lesson:
         """The lesson of a task: its strings, written to a file of their own."""
@@ -85,7 +79,10 @@ class Grid:
     def _lesson(self, name: str, text: str, **settings: Any) -> Lesson:
         file = self.folder.absolute() / "texts" / f"{name}.txt"
         content = text.encode()
-        if not file.exists() or file.read_bytes() != content:
+        there = file.exists()
+        if there and file.read_bytes() != content and not self._overwrite:
+            raise UserError(f"{file} was another text. Take another name: --name NAME. Train anew: --overwrite")
+        if not there or self._overwrite:
             durable.make_folder(file.parent)
             durable.write_whole(file, content)
         source = {"source": str(file), "validation_fraction": VALIDATION}
@@ -144,8 +141,15 @@ class Grid:
     def trained(self, series: Series) -> Trained:
         """The runs at the learning rate that scored best on the validation split, over the seeds that tried all.
 
-        Runs that were good enough and so ended are ranked by the steps that they took.
+        Runs that were good enough and so ended are ranked by the steps that they took. To be asked for when all rates
+        were tried: the answer is kept.
         """
+        key = (series.lesson.name, series.arm)
+        if key not in self._trained:
+            self._trained[key] = self._best(series)
+        return self._trained[key]
+
+    def _best(self, series: Series) -> Trained:
         tried = {
             rate: [self.outcome(series, rate, seed) for seed in range(1, self.config.rate_seeds + 1)]
             for rate in self.config.rates(series.experiment)
@@ -158,6 +162,10 @@ class Grid:
         best = min(tried, key=rank)
         paths = [self.trial(series, best, seed).directory.path for seed in range(1, self.config.seeds + 1)]
         return Trained(series, best, paths, {rate: [one.nats for one in each] for rate, each in tried.items()})
+
+    def measurings(self, series: Series, measure: str, arguments: dict[str, Any]) -> list[Measuring]:
+        """One measurement of each of the series' runs at its best learning rate."""
+        return [Measuring(path, measure, arguments) for path in self.trained(series).paths]
 
     def outcome(self, series: Series, rate: float, seed: int) -> Outcome:
         """How a run that is done did."""

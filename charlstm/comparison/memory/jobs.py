@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.experiment import Trial
-from charlstm.comparison.memory.measures import MEASURES
+from charlstm.comparison.memory.measures import MEASURES, VERSION
 from charlstm.training import durable
 from charlstm.training.loaded import load
 
@@ -68,7 +68,7 @@ class Measuring:
     @property
     def key(self) -> Path:
         """What no other job has: the file that keeps the result."""
-        text = json.dumps(self.arguments, sort_keys=True)
+        text = json.dumps([VERSION, self.arguments], sort_keys=True)
         return self.path / MEASURED / f"{self.measure}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
     def done(self) -> bool:

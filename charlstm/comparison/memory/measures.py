@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charlstm.errors import UserError
 from charlstm.evaluation import foresee, nats_per_character
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
@@ -35,6 +36,15 @@ from charlstm.training.loaded import LoadedRun
 FRESH = 1_000_003
 """The seed of fresh strings: none that is trained on is drawn with it."""
 
+VERSION = 1
+"""Raised whenever a measure changes its meaning: what was measured before is measured again."""
+
+STREAMS = 32
+"""Places of a text from which gates are watched."""
+
+BLOCKS = 100
+"""Stretches of equal length into which a text's score is divided."""
+
 Figures = dict[str, Any]
 
 
@@ -53,7 +63,8 @@ def answers(run: LoadedRun, task: Figures, strings: int) -> Figures:
 def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: Figures | None = None) -> Figures:
     """Norms of the gradient over lag, as it starts or as it is trained: of each part of the state, [depth + 1].
 
-    On fresh strings of a task; without one, at places of the held-out text, with real context behind them.
+    Each text's are relative to that of its whole state at lag 0; their mean over texts. On fresh strings of a task;
+    without one, at places of the test split, with real context behind them.
     """
     model = run.model if trained else untrained(run)
     if task is not None:
@@ -62,10 +73,13 @@ def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: Figure
         begun = torch.cat([torch.full_like(strings[:1], model.vocabulary_size), strings])
         found = gradient_over_lag(model, begun, min(depth, len(strings) - 1))
     else:
-        ids = held_out(run.corpus())
-        ends = np.linspace(2 * depth + 1, len(ids) - 1, texts).astype(np.int64)
-        found = gradient_over_lag(model, _before(ids, ends, 2 * depth + 1), depth)
-    return {part: found.curve(part).tolist() for part in found.norms}
+        found = gradient_over_lag(model, _places(test_split(run.corpus()), 2 * depth + 1, texts), depth)
+    first = found.norms[WHOLE][0]
+    there = first > 0
+    if not there.any():
+        return {part: np.zeros(len(norms)).tolist() for part, norms in found.norms.items()}
+    relative = {part: (norms[:, there] / first[there]).mean(1) for part, norms in found.norms.items()}
+    return {part: np.nan_to_num(curve, posinf=np.finfo(float).max).tolist() for part, curve in relative.items()}
 
 
 def exchange(run: LoadedRun, task: Figures, pairs: int, parts: list[str]) -> Figures:
@@ -113,24 +127,26 @@ def closing_symbol(run: LoadedRun, strings: int) -> Figures:
 
 
 def kept_context(run: LoadedRun, kept: list[int], targets: int) -> Figures:
-    """-ln p of the same held-out characters with so many characters of context, [kept, targets]; and with all."""
-    ids = held_out(run.corpus())
+    """-ln p of the same characters of the test split with so many characters of context, [kept, targets]; and with
+    all of it before each: the mean over the split, and over each of so many stretches of it."""
+    ids = test_split(run.corpus())
     found = context_curve(run.model, ids, kept, targets)
-    whole = nats_per_character(run.model, ids)
-    return {"nats": found.nats.astype(float).round(5).tolist(), "all": float(whole.astype(np.float64).mean())}
+    whole = nats_per_character(run.model, ids).astype(np.float64)
+    blocks = [float(block.mean()) for block in np.array_split(whole, min(BLOCKS, len(whole)))]
+    return {"nats": found.nats.astype(float).round(5).tolist(), "all": float(whole.mean()), "blocks": blocks}
 
 
 def signs(run: LoadedRun) -> Figures:
-    """Closing signs and line ends of the held-out text by distance: kind -> bins."""
-    ids = held_out(run.corpus())
+    """Closing signs and line ends of the test split by distance: kind -> bins."""
+    ids = test_split(run.corpus())
     found = closing_signs(ids, run.vocabulary)
     return closings(closing_accuracy(found, foresee(run.model, ids, [sign.id for sign in found])))
 
 
 def ngram(run: LoadedRun, order: int) -> Figures:
-    """An n-gram model on the same text: its held-out score, and what it makes of the signs."""
+    """An n-gram model on the same text: its score on the test split, and what it makes of the signs."""
     corpus = run.corpus()
-    train, ids = corpus.split("train"), held_out(corpus)
+    train, ids = corpus.split("train"), test_split(corpus)
     assert not isinstance(train, Documents)
     found = closing_signs(ids, run.vocabulary)
     foresight = NGram(train, run.vocabulary.size, order).foresee(ids, [sign.id for sign in found])
@@ -141,11 +157,9 @@ def ngram(run: LoadedRun, order: int) -> Figures:
 
 
 def gate_values(run: LoadedRun, length: int, shown: int) -> Figures:
-    """Every gate over held-out text: saturation of each unit, half-lives, and the forget gate along a piece of it."""
-    ids, model = held_out(run.corpus()), run.model
-    streams = 32
-    ends = np.linspace(length, len(ids) - 1, streams).astype(np.int64)
-    found = gates(model, _before(ids, ends, length)[:-1])
+    """Every gate over the test split: saturation of each unit, half-lives, and the forget gate along a piece of it."""
+    ids, model = test_split(run.corpus()), run.model
+    found = gates(model, _places(ids, length, STREAMS)[:-1])
     saturations = {letter: found.saturation(letter) for letter in found.values}
     piece = torch.from_numpy(np.asarray(ids[:shown]).astype(np.int64))[:, None]
     along = gates(model, piece)
@@ -179,9 +193,6 @@ MEASURES: dict[str, Callable[..., Figures]] = {
 }
 """By name, so that a measurement is a line of text to any process."""
 
-WHOLE_STATE = WHOLE
-"""What the gradient by the whole state is called."""
-
 
 def untrained(run: LoadedRun) -> LanguageModel:
     """The model of a run as its training began."""
@@ -192,9 +203,9 @@ def untrained(run: LoadedRun) -> LanguageModel:
     return model.to(run.model.head.weight.device)
 
 
-def held_out(corpus: Corpus) -> npt.NDArray[np.unsignedinteger]:
-    """The validation split of a running text."""
-    ids = corpus.split("validation")
+def test_split(corpus: Corpus) -> npt.NDArray[np.unsignedinteger]:
+    """The end of a running text, which chose neither a checkpoint nor a learning rate."""
+    ids = corpus.split("test")
     assert not isinstance(ids, Documents)
     return ids
 
@@ -218,8 +229,16 @@ def _begun(run: LoadedRun, strings: list[str]) -> Tensor:
     return torch.cat([torch.full_like(ids[:1], run.model.vocabulary_size), ids])
 
 
-def _before(ids: npt.NDArray[np.unsignedinteger], ends: npt.NDArray[np.int64], length: int) -> Tensor:
-    """The characters up to each of the places, the place included: [length + 1, N]."""
+def _places(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> Tensor:
+    """The characters up to each of so many places, evenly spread, the place included: [length + 1, count].
+
+    Raises UserError for a text that is shorter.
+    """
+    if len(ids) <= length:
+        raise UserError(
+            f"the test split has {len(ids):,} characters, and {length + 1:,} are needed: give a longer text"
+        )
+    ends = np.linspace(length, len(ids) - 1, count).astype(np.int64)
     return torch.from_numpy(ids[ends + np.arange(-length, 1)[:, None]].astype(np.int64))
 
 

@@ -15,6 +15,7 @@ from charlstm.comparison.memory.studies.study import Study
 from charlstm.comparison.memory.studies.surgery import SurgeryStudy
 from charlstm.comparison.memory.studies.text import TextStudy
 from charlstm.config import MemoryConfig
+from charlstm.errors import UserError
 
 STUDIES: dict[str, Callable[[MemoryConfig, Grid], Study]] = {
     "recall": RecallStudy,
@@ -29,5 +30,15 @@ STUDIES: dict[str, Callable[[MemoryConfig, Grid], Study]] = {
 
 
 def make_studies(config: MemoryConfig, grid: Grid, only: list[str]) -> dict[str, Study]:
-    """The experiments that the file asks for, or those of them that are named."""
-    return {name: STUDIES[name](config, grid) for name in config.experiments.present() if not only or name in only}
+    """The experiments that the file asks for, or those of them that are named.
+
+    Raises UserError for a task that there is not, such as one that is too short.
+    """
+    found: dict[str, Study] = {}
+    for name in config.experiments.present():
+        if not only or name in only:
+            try:
+                found[name] = STUDIES[name](config, grid)
+            except ValueError as error:
+                raise UserError(f"experiments.{name}: {error}") from None
+    return found

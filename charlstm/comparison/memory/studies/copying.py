@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from charlstm.comparison.document import Section, Table
 from charlstm.comparison.estimate_plots import bars_plot
 from charlstm.comparison.memory.grid import Grid, Series
@@ -32,7 +34,7 @@ class CopyingStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.copying
         assert section is not None
-        self._config, self._grid, self._section, self._lags = config, grid, section, sorted(section.lags)
+        self._config, self._grid, self._section, self._lags = config, grid, section, sorted(set(section.lags))
         self._series = {}
         for lag in self._lags:
             lesson = grid.task_lesson(f"copying-{lag}", self._task(lag), section.strings)
@@ -42,29 +44,33 @@ class CopyingStudy:
         return {"task": "Copying", "lag": lag, "length": self._section.length, "symbols": self._section.symbols}
 
     def names(self) -> list[str]:
-        return [f"{what} at lag {lag}" for lag in self._lags for what in ("nats", "gain")]
+        return [f"{what} at lag {lag}" for lag in self._lags for what in ("nats", "gain")] + [
+            f"gain at lag {lag} of any seed" for lag in self._lags
+        ]
 
     def series(self) -> list[Series]:
         return [one for arms in self._series.values() for one in arms.values()]
 
     def _measures(self, lag: int, arm: str) -> list[Measuring]:
         arguments = {"task": self._task(lag), "strings": self._config.test_strings}
-        return [Measuring(path, "answers", arguments) for path in self._grid.trained(self._series[lag][arm]).paths]
+        return self._grid.measurings(self._series[lag][arm], "answers", arguments)
 
     def measures(self) -> list[Measuring]:
         return [one for lag in self._lags for arm in self._section.arms for one in self._measures(lag, arm)]
 
     def chapter(self) -> Chapter:
-        config, arms, seeds = self._config, self._section.arms, self._config.seeds
+        config, arms = self._config, self._section.arms
         baseline = make_task(self._task(self._lags[0])).baseline_nats
         nats = {arm: [[m.result()["nats"] for m in self._measures(lag, arm)] for lag in self._lags] for arm in arms}
         estimates = {arm: [estimate(values, 0.0) for values in own] for arm, own in nats.items()}
         figures: dict[tuple[str, str], Measured] = {}
         for arm in arms:
-            for lag, found, own in zip(self._lags, estimates[arm], nats[arm], strict=True):
+            for lag, own in zip(self._lags, nats[arm], strict=True):
                 gains = [None if value is None else baseline - value for value in own]
-                figures[f"nats at lag {lag}", arm] = measured_number(found, seeds, "nats")
-                figures[f"gain at lag {lag}", arm] = measured_number(estimate(gains), seeds, "nats")
+                figures[f"nats at lag {lag}", arm] = measured_number(own, "nats")
+                figures[f"gain at lag {lag}", arm] = measured_number(gains, "nats")
+                best = max((gain for gain in gains if gain is not None), default=math.nan)
+                figures[f"gain at lag {lag} of any seed", arm] = Measured(best, f"{best:.3f} nats")
         plot = bars_plot(
             [f"lag {lag}" for lag in self._lags],
             estimates,

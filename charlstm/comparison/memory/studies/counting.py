@@ -28,22 +28,22 @@ class CountingStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.counting
         assert section is not None
-        self._config, self._grid, self._section, self._tested = config, grid, section, sorted(section.tested)
+        self._config, self._grid, self._section, self._tested = config, grid, section, sorted(set(section.tested))
         self._series = {}
-        for letters in section.letters:
+        for letters in dict.fromkeys(section.letters):
             task = {"task": "Counting", "letters": letters, "longest": section.longest}
             lesson = grid.task_lesson(f"counting-{letters}", task, section.strings)
             self._series[letters] = grid.series("counting", lesson, section.arms)
 
     def names(self) -> list[str]:
-        return [f"longest {letters}" for letters in self._section.letters]
+        return [f"longest {letters}{whose}" for letters in self._series for whose in ("", " of any seed")]
 
     def series(self) -> list[Series]:
         return [one for arms in self._series.values() for one in arms.values()]
 
     def _measures(self, letters: str, arm: str) -> list[Measuring]:
         arguments = {"letters": letters, "tested": self._tested, "shown": SHOWN}
-        return [Measuring(path, "counted", arguments) for path in self._grid.trained(self._series[letters][arm]).paths]
+        return self._grid.measurings(self._series[letters][arm], "counted", arguments)
 
     def measures(self) -> list[Measuring]:
         return [one for letters in self._series for arm in self._section.arms for one in self._measures(letters, arm)]
@@ -63,6 +63,7 @@ class CountingStudy:
                 figures[f"longest {letters}", arm] = measured_reach(
                     *reach(self._tested, solved, config.most_seeds), unit="of each"
                 )
+                figures[f"longest {letters} of any seed", arm] = measured_reach(max(own), own, unit="of each")
                 best = max(found, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))
                 shades.append(colours(config)[arm])
                 rows.append(

@@ -16,7 +16,7 @@ from charlstm.comparison.memory.studies.study import (
     Measured,
     colours,
     estimate,
-    measured_share,
+    highest,
     percent,
     runs_table,
     share,
@@ -37,10 +37,10 @@ WHAT = (
     "key over a lag of letters, which an input gate is to keep out. Coupled and peephole cells stand beside."
 )
 INSIDE = (
-    "Inside a trained network, over held-out text: how often each unit's gates are shut (below 0.1) and open (above "
-    "0.9; Karpathy, Johnson & Fei-Fei 2015), and each unit's half-life, the characters after which half of its state "
-    "is left at the mean rate of its forget gate. The heat map shows the forget gate of the {rows} units that move "
-    "most, along the beginning of the held-out text."
+    "Inside a trained network, over text of the test split: how often each unit's gates are shut (below 0.1) and open "
+    "(above 0.9; Karpathy, Johnson & Fei-Fei 2015), and each unit's half-life, the characters after which half of its "
+    "state is left at the mean rate of its forget gate. The heat map shows the forget gate of the {rows} units that "
+    "move most, along its beginning."
 )
 
 
@@ -65,7 +65,7 @@ class GatesStudy:
         self._shown = {arm: text[arm] for arm in section.shown_arms}
 
     def names(self) -> list[str]:
-        return list(self._series)
+        return [f"{name}{whose}" for name in self._series for whose in ("", " of any seed")]
 
     def series(self) -> list[Series]:
         return [one for arms in (*self._series.values(), self._shown) for one in arms.values()]
@@ -77,13 +77,11 @@ class GatesStudy:
             measure, arguments = "critical", {"characters": section.test_characters}
         elif name == "Reber":
             measure, arguments = "closing_symbol", {"strings": strings}
-        return [Measuring(path, measure, arguments) for path in self._grid.trained(self._series[name][arm]).paths]
+        return self._grid.measurings(self._series[name][arm], measure, arguments)
 
     def _inside(self, arm: str) -> Measuring:
         """Of the first seed."""
-        return Measuring(
-            self._grid.trained(self._shown[arm]).paths[0], "gate_values", {"length": 200, "shown": COLUMNS}
-        )
+        return self._grid.measurings(self._shown[arm], "gate_values", {"length": 200, "shown": COLUMNS})[0]
 
     def measures(self) -> list[Measuring]:
         each = [one for name, arms in self._series.items() for arm in arms for one in self._measures(name, arm)]
@@ -92,26 +90,26 @@ class GatesStudy:
     def chapter(self) -> Chapter:
         arms = list(dict.fromkeys(arm for own in self._series.values() for arm in own))
         figures: dict[tuple[str, str], Measured] = {}
-        estimates: dict[str, list[Estimate]] = {arm: [] for arm in arms}
+        estimates: dict[str, dict[str, list[Estimate]]] = {name: {} for name in self._series}
         rows = {arm: [visible(arm)] for arm in arms}
         for name, own in self._series.items():
             for arm in arms:
                 if arm not in own:
-                    estimates[arm].append((float("nan"),) * 3)
                     rows[arm].append("–")
                     continue
                 found = [one.result() for one in self._measures(name, arm)]
                 shares = [one["share"] for one in found]
-                value = share(shares, found[0].get("places", self._config.test_strings))
-                estimates[arm].append(value)
-                figures[name, arm] = measured_share(value, self._config.seeds)
+                value, figures[name, arm] = share(shares, found[0].get("places", self._config.test_strings))
+                figures[f"{name} of any seed", arm] = highest(shares)
+                estimates[name][arm] = [value]
                 state = [one["largest"] for one in found if "largest" in one]
                 words = f", largest state {estimate(state)[0]:,.0f}" if state else ""
                 rows[arm].append(f"{percent(value[0])} ({percent(min(shares))} to {percent(max(shares))}{words})")
         shades = colours(self._config)
-        plot = bars_plot(
-            list(self._series), estimates, shades, "ablations", "Right at the symbol that has to be remembered"
-        )
+        plots = [
+            bars_plot([""], own, shades, f"ablations-{name.lower().replace(' ', '-')}", f"Right: {name}")
+            for name, own in estimates.items()
+        ]
         table = Table(
             ["arm", *self._series],
             list(rows.values()),
@@ -124,7 +122,7 @@ class GatesStudy:
         section = Section(
             title="Gates",
             paragraphs=[WHAT, *([INSIDE.format(rows=ROWS)] if self._shown else [])],
-            figures=[figure for figure in (plot, *inside) if figure is not None],
+            figures=[figure for figure in (*plots, *inside) if figure is not None],
             tables=[table, runs_table(self._grid, [one for own in self._series.values() for one in own.values()])],
             data={
                 "shares": {

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import statistics
+from itertools import product
 
 import numpy as np
 
 from charlstm.comparison.document import Section, Table
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
-from charlstm.comparison.memory.measures import WHOLE_STATE
 from charlstm.comparison.memory.studies.recall import RecallRuns, recall_series, recall_task
-from charlstm.comparison.memory.studies.study import Chapter, Measured, colours
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_reach
 from charlstm.comparison.memory.studies.text import text_series
 from charlstm.comparison.memory_plots import lag_plot, recall_plot
 from charlstm.config import MemoryConfig
-from charlstm.probes.gradients import effective_depth
+from charlstm.probes.gradients import WHOLE, effective_depth
 from charlstm.text.visible import visible
 
 SHARE = 0.01
@@ -35,6 +35,7 @@ CUT = (
 )
 WHERE = ("on recall", "on text")
 WHEN = (" at the start", "")
+TITLES = {" at the start": "at the start", "": "trained"}
 
 
 class GradientStudy:
@@ -48,7 +49,7 @@ class GradientStudy:
         self._cut = RecallRuns(config, grid, section.cut_arms, section.cut_lags) if section.cut_arms else None
 
     def names(self) -> list[str]:
-        return [*(f"depth {where}{when}" for where in WHERE for when in WHEN), "longest lag"]
+        return [*(f"depth {where}{when}" for where in WHERE for when in WHEN), "longest lag", "longest lag of any seed"]
 
     def series(self) -> list[Series]:
         cut = self._cut.series() if self._cut else []
@@ -59,9 +60,7 @@ class GradientStudy:
         task = {"task": recall_task(self._config, section.lag)} if where == "on recall" else {}
         series = self._recall if where == "on recall" else self._text
         trained = {"trained": not when}
-        return [
-            Measuring(path, "gradient", arguments | task | trained) for path in self._grid.trained(series[arm]).paths
-        ]
+        return self._grid.measurings(series[arm], "gradient", arguments | task | trained)
 
     def _arms(self, where: str) -> list[str]:
         return list(self._recall if where == "on recall" else self._text)
@@ -77,37 +76,33 @@ class GradientStudy:
         return curves + (self._cut.measures() if self._cut else [])
 
     def chapter(self) -> Chapter:
-        shades = colours(self._config)
-        figures: dict[tuple[str, str], Measured] = {}
-        panels: dict[str, dict[str, tuple[list[float], int]]] = {}
-        table: dict[str, list[str]] = {arm: [visible(arm)] for arm in self._section.arms}
-        header = ["arm"]
-        data: dict[str, object] = {}
-        for where in WHERE:
-            for when in WHEN:
-                panel = f"{where}, {'at the start' if when else 'trained'}"
-                if not self._arms(where):
-                    continue
-                panels[panel] = {}
-                header.append(panel)
-                for arm in self._section.arms:
-                    if arm not in self._arms(where):
-                        table[arm].append("–")
-                        continue
-                    curves = [one.result()[WHOLE_STATE] for one in self._measures(where, when, arm)]
-                    depths = [effective_depth(curve, SHARE) for curve in curves]
-                    mean = np.mean([np.array(curve) / (curve[0] or np.nan) for curve in curves], axis=0)
-                    panels[panel][arm] = (np.where(np.isfinite(mean), mean, 0).tolist(), int(statistics.median(depths)))
-                    figures[f"depth {where}{when}", arm] = _depth(depths)
-                    table[arm].append(f"{statistics.median(depths):g} ({min(depths)} to {max(depths)})")
-                    data[f"{panel}, {arm}"] = {"depths": depths, "mean": panels[panel][arm][0]}
+        parts = [self._curves(), *([self._cuts()] if self._cut else [])]
+        section = Section(
+            title="Gradient over lag",
+            paragraphs=[text for one in parts for text in one.section.paragraphs],
+            figures=[figure for one in parts for figure in one.section.figures],
+            tables=[table for one in parts for table in one.section.tables],
+            data={key: value for one in parts for key, value in one.section.data.items()},
+        )
+        return Chapter(section, {key: value for one in parts for key, value in one.figures.items()})
+
+    def _curves(self) -> Chapter:
+        """Norms over lag, and effective depths."""
+        shades, figures = colours(self._config), dict[tuple[str, str], Measured]()
+        panels: dict[tuple[str, str], dict[str, tuple[list[float], int]]] = {}
+        rows = {arm: [visible(arm)] for arm in self._section.arms}
+        for where, when in product(WHERE, WHEN):
+            panels[where, when] = {}
+            for arm in self._arms(where):
+                curves = [one.result()[WHOLE] for one in self._measures(where, when, arm)]
+                depths = [effective_depth(curve, SHARE) for curve in curves]
+                panels[where, when][arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
+                figures[f"depth {where}{when}", arm] = measured_reach(statistics.median(depths), depths, "characters")
+            for arm, row in rows.items():
+                row.append(figures[f"depth {where}{when}", arm].text if arm in panels[where, when] else "–")
         drawn = [
             lag_plot(
-                {
-                    panel.removeprefix(f"{where}, "): curves
-                    for panel, curves in panels.items()
-                    if panel.startswith(where)
-                },
+                {TITLES[when]: panels[where, when] for when in WHEN},
                 shades,
                 SHARE,
                 name=f"gradient-{where.replace(' ', '-')}",
@@ -115,44 +110,44 @@ class GradientStudy:
             )
             for where in WHERE
         ]
-        tables = [
-            Table(
-                header,
-                list(table.values()),
-                caption=f"Effective depth in characters: median of the seeds (lowest to highest), at most "
-                f"{self._section.depth}, as far as it was measured",
-                colours=[shades[arm] for arm in table],
-            )
-        ]
-        paragraphs = [WHAT]
-        if self._cut:
-            paragraphs.append(CUT)
-            shares = {arm: self._cut.shares(arm) for arm in self._cut.arms}
-            drawn.append(
-                recall_plot(
-                    self._cut.lags,
-                    shares,
-                    shades,
-                    1 / self._config.experiments.recall.keys,
-                    self._config.solved,
-                    name="cut-gradient",
-                    title="Recall with the gradient cut",
-                )
-            )
-            tables.append(self._cut.table())
-            figures |= {("longest lag", arm): self._cut.longest(arm) for arm in self._cut.arms}
-            data["cut"] = {"lags": self._cut.lags, "shares": shares}
+        caption = f"Effective depth, median of the seeds; measured up to {self._section.depth} characters back"
+        header = ["arm", *(f"{where}, {TITLES[when]}" for where, when in product(WHERE, WHEN))]
         section = Section(
-            title="Gradient over lag",
-            paragraphs=paragraphs,
+            title="",
+            paragraphs=[WHAT],
             figures=[plot for plot in drawn if plot is not None],
-            tables=tables,
-            data=data,
+            tables=[Table(header, list(rows.values()), caption=caption, colours=[shades[arm] for arm in rows])],
+            data={
+                f"{where}, {TITLES[when]}, {arm}": {"depth": depth, "mean": mean}
+                for (where, when), own in panels.items()
+                for arm, (mean, depth) in own.items()
+            },
         )
         return Chapter(section, figures)
 
-
-def _depth(depths: list[int]) -> Measured:
-    low, high = min(depths), max(depths)
-    spread = f"every seed: {low}" if low == high else f"single seeds: {low} to {high}"
-    return Measured(statistics.median(depths), f"{statistics.median(depths):g} characters", spread)
+    def _cuts(self) -> Chapter:
+        """Recall with the gradient cut."""
+        assert self._cut is not None
+        cut = self._cut
+        shares = {arm: cut.shares(arm) for arm in cut.arms}
+        chance = 1 / self._config.experiments.recall.keys
+        plot = recall_plot(
+            cut.lags,
+            shares,
+            colours(self._config),
+            chance,
+            self._config.solved,
+            name="cut-gradient",
+            title="Recall with the gradient cut",
+        )
+        section = Section(
+            title="",
+            paragraphs=[CUT],
+            figures=[plot] if plot else [],
+            tables=[cut.table()],
+            data={"cut": {"lags": cut.lags, "shares": shares}},
+        )
+        figures = {("longest lag", arm): cut.longest(arm) for arm in cut.arms}
+        return Chapter(
+            section, figures | {("longest lag of any seed", arm): cut.longest_of_any(arm) for arm in cut.arms}
+        )

@@ -11,16 +11,18 @@ from charlstm.comparison.memory.studies.study import (
     Measured,
     colours,
     measured_reach,
-    measured_share,
     percent,
     reach,
     runs_table,
     share,
+    solved_share,
 )
 from charlstm.comparison.memory_plots import recall_plot
 from charlstm.comparison.resampling import fisher
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
+
+UNLIKELY = 0.05
 
 WHAT = (
     "Each string is a key, so many random letters, a query, and the key again: only the answer is scored, in training "
@@ -48,7 +50,7 @@ class RecallRuns:
     """Arms trained on recall at several lags, and how many fresh strings each answers."""
 
     def __init__(self, config: MemoryConfig, grid: Grid, arms: list[str], lags: list[int]) -> None:
-        self._config, self._grid, self.arms, self.lags = config, grid, arms, sorted(lags)
+        self._config, self._grid, self.arms, self.lags = config, grid, arms, sorted(set(lags))
         self._series = {lag: recall_series(config, grid, lag, arms) for lag in self.lags}
 
     def series(self) -> list[Series]:
@@ -56,7 +58,7 @@ class RecallRuns:
 
     def _measures(self, lag: int, arm: str) -> list[Measuring]:
         arguments = {"task": recall_task(self._config, lag), "strings": self._config.test_strings}
-        return [Measuring(path, "answers", arguments) for path in self._grid.trained(self._series[lag][arm]).paths]
+        return self._grid.measurings(self._series[lag][arm], "answers", arguments)
 
     def measures(self) -> list[Measuring]:
         return [one for lag in self.lags for arm in self.arms for one in self._measures(lag, arm)]
@@ -74,15 +76,20 @@ class RecallRuns:
         """The longest lag that enough seeds solve."""
         return measured_reach(*reach(self.lags, self.solved(arm), self._config.most_seeds))
 
+    def longest_of_any(self, arm: str) -> Measured:
+        """The longest lag that any seed solves."""
+        _, own = reach(self.lags, self.solved(arm), self._config.most_seeds)
+        return measured_reach(max(own), own)
+
     def table(self) -> Table:
         """Accuracies over seeds, and how many seeds solve each lag."""
         rows = []
         for arm in self.arms:
-            shares, solved = self.shares(arm), self.solved(arm)
+            shares = self.shares(arm)
             row = [visible(arm), self.longest(arm).text, f"{self._series[self.lags[0]][arm].parameters:,}"]
-            for place in range(len(self.lags)):
-                mean = sum(seed[place] for seed in shares) / len(shares)
-                row.append(f"{percent(mean)} ({sum(seed[place] for seed in solved)}/{len(solved)})")
+            row += [
+                solved_share([seed[place] for seed in shares], self._config.solved) for place in range(len(self.lags))
+            ]
             rows.append(row)
         shades = [colours(self._config)[arm] for arm in self.arms]
         header = ["arm", "longest lag", "parameters", *(f"lag {lag}" for lag in self.lags)]
@@ -97,7 +104,7 @@ class RecallStudy:
         self._runs = RecallRuns(config, grid, section.arms, section.lags)
 
     def names(self) -> list[str]:
-        return ["longest lag", *(f"accuracy at lag {lag}" for lag in self._runs.lags)]
+        return ["longest lag", "longest lag of any seed", *(f"accuracy at lag {lag}" for lag in self._runs.lags)]
 
     def series(self) -> list[Series]:
         return self._runs.series()
@@ -107,13 +114,13 @@ class RecallStudy:
 
     def chapter(self) -> Chapter:
         config, runs = self._config, self._runs
-        keys, seeds = config.experiments.recall.keys, config.seeds
+        keys = config.experiments.recall.keys
         figures = {("longest lag", arm): runs.longest(arm) for arm in runs.arms}
+        figures |= {("longest lag of any seed", arm): runs.longest_of_any(arm) for arm in runs.arms}
         shares = {arm: runs.shares(arm) for arm in runs.arms}
         for place, lag in enumerate(runs.lags):
             for arm, own in shares.items():
-                found = share([seed[place] for seed in own], config.test_strings)
-                figures[f"accuracy at lag {lag}", arm] = measured_share(found, seeds)
+                figures[f"accuracy at lag {lag}", arm] = share([seed[place] for seed in own], config.test_strings)[1]
         plot = recall_plot(runs.lags, shares, colours(config), 1 / keys, config.solved)
         section = Section(
             title="Recall over a lag",
@@ -126,14 +133,20 @@ class RecallStudy:
 
     def _odds(self) -> str:
         """How likely the luck of the seeds alone would have parted the first arm from the others at each lag."""
-        runs, first, parts = self._runs, self._runs.arms[0], []
+        runs, first, seeds, parts = self._runs, self._runs.arms[0], self._config.seeds, []
+        if fisher(seeds, 0, 0, seeds) >= UNLIKELY:
+            return f"{seeds} seeds are too few for a test to tell arms apart, whatever they do."
+        solved = {arm: runs.solved(arm) for arm in runs.arms}
         for place, lag in enumerate(runs.lags):
-            ours = [seed[place] for seed in runs.solved(first)]
+            ours = sum(seed[place] for seed in solved[first])
             for arm in runs.arms[1:]:
-                theirs = [seed[place] for seed in runs.solved(arm)]
-                p = fisher(sum(ours), len(ours) - sum(ours), sum(theirs), len(theirs) - sum(theirs))
-                if p < 0.05:
-                    parts.append(f"lag {lag}: {sum(ours)} of {len(ours)} against {sum(theirs)} of {arm}, p = {p:.3f}")
+                theirs = sum(seed[place] for seed in solved[arm])
+                p = fisher(ours, seeds - ours, theirs, seeds - theirs)
+                if p < UNLIKELY:
+                    parts.append(f"lag {lag}: {ours} of {seeds} against {theirs} of {arm}, p = {p:.3f}")
         if not parts:
-            return f"At no lag do the seeds part {first} from another arm (Fisher's exact test, p < 0.05)."
-        return f"Seeds of {first} that solve it, against another arm's (Fisher's exact test): {'; '.join(parts)}."
+            return f"At no lag do the seeds part {first} from another arm (Fisher's exact test, p < {UNLIKELY:g})."
+        return (
+            f"Seeds of {first} that solve it, against another arm's (Fisher's exact test, each by itself): "
+            f"{'; '.join(parts)}."
+        )

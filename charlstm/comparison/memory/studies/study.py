@@ -69,12 +69,28 @@ def estimate(values: Sequence[float | None], low: float = -math.inf, high: float
     return mean, *ends
 
 
-def share(values: Sequence[float], strings: int) -> Estimate:
-    """The mean over seeds of shares of so many strings; where all agree, with Wilson's interval of all strings."""
+def share(values: Sequence[float], strings: int) -> tuple[Estimate, Measured]:
+    """The mean over seeds of shares of so many strings, which all seeds were given alike.
+
+    The interval is a t interval over seeds; where all seeds agree to the last string there is none, and Wilson's over
+    the strings stands in its place and says so.
+    """
     mean, low, high = estimate(values, 0.0, 1.0)
-    if not math.isnan(low) and low == high:
-        low, high = wilson(round(mean * strings * len(values)), strings * len(values))
-    return mean, low, high
+    words = f"95% over {len(values)} seeds"
+    if math.isnan(low) or low == high:
+        low, high = wilson(round(mean * strings), strings)
+        words = f"95% over {strings:,} strings; " + ("every seed the same" if len(set(values)) == 1 else "of the mean")
+    return (mean, low, high), Measured(mean, percent(mean), f"{words}: {percent(low)} to {percent(high)}")
+
+
+def highest(values: Sequence[float]) -> Measured:
+    """The largest share of any seed: what a claim that none succeeds is about."""
+    return Measured(max(values), percent(max(values)), f"mean of {len(values)}: {percent(statistics.fmean(values))}")
+
+
+def solved_share(values: Sequence[float], solved: float) -> str:
+    """``99.8% (5/5)``: the mean over seeds, and how many seeds have solved it."""
+    return f"{percent(statistics.fmean(values))} ({sum(value >= solved for value in values)}/{len(values)})"
 
 
 def percent(value: float) -> str:
@@ -82,18 +98,12 @@ def percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}%".replace(".0%", "%")
 
 
-def measured_share(found: Estimate, seeds: int) -> Measured:
-    """A share in words."""
-    mean, low, high = found
-    interval = "" if math.isnan(low) else f"95%: {percent(low)} to {percent(high)}, {seeds} seeds"
-    return Measured(mean, percent(mean), interval)
-
-
-def measured_number(found: Estimate, seeds: int, unit: str, digits: int = 3) -> Measured:
-    """A mean in words."""
-    mean, low, high = found
-    interval = "" if math.isnan(low) else f"95%: {low:.{digits}f} to {high:.{digits}f}, {seeds} seeds"
-    return Measured(mean, f"{mean:.{digits}f} {unit}".rstrip(), interval)
+def measured_number(values: Sequence[float | None], unit: str) -> Measured:
+    """A mean over seeds in words."""
+    there = [value for value in values if value is not None]
+    mean, low, high = estimate(there)
+    interval = "" if math.isnan(low) else f"95% over {len(there)} seeds: {low:.3f} to {high:.3f}"
+    return Measured(mean, f"{mean:.3f} {unit}", interval)
 
 
 def reach(lengths: Sequence[int], solved: Sequence[Sequence[bool]], most_seeds: float) -> tuple[int, list[int]]:
@@ -107,11 +117,11 @@ def reach(lengths: Sequence[int], solved: Sequence[Sequence[bool]], most_seeds: 
     return max(common, default=0), own
 
 
-def measured_reach(longest: int, own: Sequence[int], unit: str = "") -> Measured:
-    """A longest length in words."""
+def measured_reach(value: float, own: Sequence[int], unit: str = "") -> Measured:
+    """A length in words, with each seed's own."""
     low, high = min(own), max(own)
     spread = f"every seed: {low:,}" if low == high else f"single seeds: {low:,} to {high:,}"
-    return Measured(longest, f"{longest:,} {unit}".rstrip(), spread)
+    return Measured(value, f"{value:,g} {unit}".rstrip(), spread)
 
 
 def runs_table(grid: Grid, series: Iterable[Series], caption: str = "The runs") -> Table:
@@ -124,6 +134,8 @@ def runs_table(grid: Grid, series: Iterable[Series], caption: str = "The runs") 
             for rate, tried in trained.tried.items()
         )
         row = [one.arm, one.lesson.name, str(one.model.hidden_size), f"{one.parameters:,}"]
-        rows.append([visible(cell) for cell in (*row, f"{trained.learning_rate:g}", scores)])
+        rates = trained.tried.keys()
+        edge = ", at the grid's edge" if len(rates) > 2 and trained.learning_rate in (min(rates), max(rates)) else ""
+        rows.append([visible(cell) for cell in (*row, f"{trained.learning_rate:g}{edge}", scores)])
     header = ["arm", "lesson", "units", "parameters", "best rate", "validation nats of each rate"]
     return Table(header, rows, caption=caption, folded=True)

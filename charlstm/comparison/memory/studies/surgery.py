@@ -8,7 +8,7 @@ from charlstm.comparison.estimate_plots import Estimate, bars_plot
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.studies.recall import recall_series, recall_task
-from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_share, percent, share
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, percent, share
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -18,7 +18,6 @@ WHAT = (
     "change places with c and not with h: the output h is made anew at every step, the cell state is carried. Nothing "
     "exchanged is the control."
 )
-SAID = {"": "nothing exchanged", "c": "c exchanged", "h": "h exchanged", "hc": "both exchanged"}
 
 
 class SurgeryStudy:
@@ -39,7 +38,7 @@ class SurgeryStudy:
     def _measures(self, arm: str) -> list[Measuring]:
         task = recall_task(self._config, self._section.lag)
         arguments = {"task": task, "pairs": self._section.pairs, "parts": self._parts[arm]}
-        return [Measuring(path, "exchange", arguments) for path in self._grid.trained(self._series[arm]).paths]
+        return self._grid.measurings(self._series[arm], "exchange", arguments)
 
     def measures(self) -> list[Measuring]:
         return [one for arm in self._section.arms for one in self._measures(arm)]
@@ -59,18 +58,15 @@ class SurgeryStudy:
                 if part not in found[0]:
                     bars[arm].append((float("nan"),) * 3)
                     continue
-                count = found[0][part]["count"]
-                own, partner, neither = (
-                    share([one[part][whose] for one in found], count) for whose in ("own", "partner", "neither")
-                )
-                bars[arm].append(partner)
-                name, value = (f"follows {part}", partner) if part else ("own answer", own)
-                figures[name, arm] = measured_share(value, config.seeds)
-                rows.append(
-                    [visible(arm), SAID.get(part, f"{part} exchanged"), *map(percent, (own[0], partner[0], neither[0]))]
-                )
+                pairs = found[0][part]["count"] // 2
+                shares = {whose: [one[part][whose] for one in found] for whose in ("own", "partner", "neither")}
+                name, whose = (f"follows {part}", "partner") if part else ("own answer", "own")
+                figures[name, arm] = share(shares[whose], pairs)[1]
+                bars[arm].append(share(shares["partner"], pairs)[0])
+                means = (percent(sum(own) / len(own)) for own in shares.values())
+                rows.append([visible(arm), _said(part), *means])
         plot = bars_plot(
-            [SAID.get(part, f"{part} exchanged") for part in groups],
+            [_said(part) for part in groups],
             bars,
             colours(config),
             name="state-surgery",
@@ -79,7 +75,7 @@ class SurgeryStudy:
         table = Table(
             ["arm", "in the middle of the lag", "own answer", "the other's", "neither"],
             rows,
-            caption=f"Answers, mean over seeds; {self._section.pairs} pairs for each seed",
+            caption=f"Answers, mean over seeds; the same {pairs:,} pairs for each seed",
             colours=[colours(config)[arm] for arm in arms for part in groups if part in self._parts[arm]],
         )
         section = Section(
@@ -90,3 +86,7 @@ class SurgeryStudy:
             data=data,
         )
         return Chapter(section, figures)
+
+
+def _said(part: str) -> str:
+    return f"{part or 'nothing'} exchanged"

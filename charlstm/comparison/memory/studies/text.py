@@ -14,27 +14,26 @@ from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, runs_table
 from charlstm.comparison.memory_plots import context_plot
-from charlstm.comparison.resampling import paired_bootstrap, wilson
+from charlstm.comparison.resampling import crossed_bootstrap, paired_bootstrap, wilson
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
 BLOCKS = 50
-"""Stretches of the held-out text that are drawn with replacement: neighbouring characters are alike."""
+"""Stretches of the text that are drawn with replacement: neighbouring characters are alike."""
 
 WHAT = (
-    "The same held-out characters are predicted with so many characters of context: the state is zero that many "
-    "characters before the target, and what stands between is read (Khandelwal et al. 2018). Where a curve is flat, "
-    "its network makes nothing of what lies further back. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) "
-    "was counted on the same training text. Differences between two arms are paired: same targets, mean over seeds, "
-    "with an interval over stretches of the text. On so small a text they may well be small: they stand as they came "
-    "out."
+    "Everything here is measured on the end of the text, which chose neither a checkpoint nor a learning rate. The "
+    "same characters are predicted with so many characters of context: the state is zero that many characters before "
+    "the target, and what stands between is read (Khandelwal et al. 2018). Where a curve is flat, its network makes "
+    "nothing of what lies further back. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) was counted on the "
+    "same training text. Differences between two arms are paired, by seed and by place. On so small a text they may "
+    "well be small: they stand as they came out."
 )
 SIGNS = (
     "Closing brackets, quotes and line ends are what a text owes to something further back (Karpathy, Johnson & "
-    "Fei-Fei 2015). For each of them in the held-out text, read with all its context: is it the most probable "
-    "character at its place, by the distance to what it closes? The bands are Wilson's intervals over places of all "
-    "seeds together."
+    "Fei-Fei 2015). For each of them, read with all its context: is it the most probable character at its place, by "
+    "the distance to what it closes? The upright lines are Wilson's intervals over the places, of the mean over seeds."
 )
 
 
@@ -49,7 +48,7 @@ class TextStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.text
         assert section is not None
-        self._config, self._grid, self._section, self._kept = config, grid, section, sorted(section.kept)
+        self._config, self._grid, self._section, self._kept = config, grid, section, sorted(set(section.kept))
         self._text = text_series(config, grid)
         self._signs = self._text
         if section.signs is not None:
@@ -64,15 +63,14 @@ class TextStudy:
 
     def _contexts(self, arm: str) -> list[Measuring]:
         arguments = {"kept": self._kept, "targets": self._section.targets}
-        return [Measuring(path, "kept_context", arguments) for path in self._grid.trained(self._text[arm]).paths]
+        return self._grid.measurings(self._text[arm], "kept_context", arguments)
 
     def _closings(self, arm: str) -> list[Measuring]:
-        return [Measuring(path, "signs") for path in self._grid.trained(self._signs[arm]).paths]
+        return self._grid.measurings(self._signs[arm], "signs", {})
 
     def _ngram(self, series: dict[str, Series]) -> Measuring:
         """Any run names the text."""
-        path = self._grid.trained(next(iter(series.values()))).paths[0]
-        return Measuring(path, "ngram", {"order": self._section.ngram})
+        return self._grid.measurings(next(iter(series.values())), "ngram", {"order": self._section.ngram})[0]
 
     def measures(self) -> list[Measuring]:
         contexts = [one for arm in self._text for one in self._contexts(arm)]
@@ -89,32 +87,33 @@ class TextStudy:
         nats = {arm: self._nats(arm) for arm in arms}
         curves = {arm: [_mean(row) for row in own] for arm, own in nats.items()}
         figures: dict[tuple[str, str], Measured] = {}
-        rows, differences = [], []
+        rows = []
+        blocks = {arm: np.array([one.result()["blocks"] for one in self._contexts(arm)]) for arm in arms}
         for arm in arms:
-            mean, low, high = curves[arm][-1]
-            figures["bits per character", arm] = Measured(mean, f"{mean:.3f} bits", f"95%: {low:.3f} to {high:.3f}")
-            whole = [bits(one.result()["all"]) for one in self._contexts(arm)]
-            row = [visible(arm), f"{statistics.fmean(whole):.3f}"]
-            rows.append([*row, *(f"{value:.3f}" for value, _, _ in curves[arm])])
+            figures["bits per character", arm] = _bits(blocks[arm])
             for other in arms:
                 if other != arm:
-                    minus = _minus(nats[arm][-1], nats[other][-1])
-                    figures[f"bits minus {other}", arm] = minus
-                    if arm == arms[0]:
-                        differences.append(f"{arm} minus {other}: {minus.text} ({minus.interval}).")
+                    figures[f"bits minus {other}", arm] = _bits(blocks[arm] - blocks[other], "+")
+            whole = figures["bits per character", arm].text.removesuffix(" bits")
+            rows.append([visible(arm), whole, *(f"{value:.3f}" for value, _, _ in curves[arm])])
+        differences = [
+            f"{arms[0]} minus {other}: {found.text} ({found.interval})."
+            for other in arms[1:]
+            for found in [figures[f"bits minus {other}", arms[0]]]
+        ]
         ngram = self._ngram(self._text).result()
         plot = context_plot(self._kept, curves, shades, (self._section.ngram, bits(ngram["nats"])))
         table = Table(
-            ["arm", "all held-out text", *(f"{n} kept" for n in self._kept)],
+            ["arm", "all of it", *(f"{n} kept" for n in self._kept)],
             rows,
             caption=f"Bits per character, mean over seeds, by characters of context kept; {self._section.targets} "
-            f"targets. {self._section.ngram}-gram model, all held-out text: {bits(ngram['nats']):.3f}",
+            f"targets. {self._section.ngram}-gram model, all of it: {bits(ngram['nats']):.3f}",
             colours=[shades[arm] for arm in arms],
         )
         drawn, tables = self._by_distance()
         section = Section(
             title="Real text",
-            paragraphs=[WHAT, f"With {self._kept[-1]:,} characters kept: {' '.join(differences)}", SIGNS],
+            paragraphs=[WHAT, f"Over all of it: {' '.join(differences)}", SIGNS],
             figures=[figure for figure in (plot, *drawn) if figure is not None],
             tables=[table, *tables, runs_table(self._grid, self.series())],
             data={
@@ -162,16 +161,15 @@ def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
     return bits(float(nats.mean())), bits(low), bits(high)
 
 
-def _minus(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> Measured:
-    """Bits per character by which ours differ from theirs, target by target: below zero, ours are better."""
-    difference = ours - theirs
-    low, high = map(bits, paired_bootstrap(difference, BLOCKS, 1))
-    mean = bits(float(difference.mean()))
-    return Measured(mean, f"{mean:+.3f} bits", f"95%: {low:+.3f} to {high:+.3f}, paired over {BLOCKS} stretches")
+def _bits(nats: npt.NDArray[np.float64], sign: str = "") -> Measured:
+    """Mean nats of each seed over each stretch of the text, or their differences, [seeds, stretches], as bits."""
+    mean, (low, high) = bits(float(nats.mean())), map(bits, crossed_bootstrap(nats, 1))
+    interval = f"95% over {len(nats)} seeds and {nats.shape[1]} stretches: {low:{sign}.3f} to {high:{sign}.3f}"
+    return Measured(mean, f"{mean:{sign}.3f} bits", interval)
 
 
-def _right(runs: list[dict[str, Any]], kind: str, low: int) -> tuple[float, float, float]:
-    """The share of all runs' places in a bin that are right."""
+def _right(runs: list[dict[str, Any]], kind: str, low: int) -> Estimate:
+    """The share of a bin's places that are right, mean over runs, with Wilson's interval over the places."""
     bins = [one for run in runs for one in run[kind] if one["low"] == low]
-    right, count = sum(one["right"] for one in bins), sum(one["count"] for one in bins)
-    return right / count, *wilson(right, count)
+    count, share = bins[0]["count"], statistics.fmean(one["right"] / one["count"] for one in bins)
+    return share, *wilson(round(share * count), count)
