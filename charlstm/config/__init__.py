@@ -20,6 +20,7 @@ from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.problems import Document, located, place_line, problems_of
+from charlstm.config.reader import MAX_DEPTH, has_surrogate, parse
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
 from charlstm.config.sections import BudgetConfig, TrainingConfig
 from charlstm.config.text import read_text, resolve
@@ -49,7 +50,6 @@ __all__ = [
     "validate",
 ]
 
-MAX_DEPTH = 20
 MAX_TOLD = 40
 """Problems that are listed at once."""
 
@@ -100,7 +100,7 @@ def read_yaml(path: Path) -> Document:
     Raises:
         UserError: there is no such file, it is no UTF-8 text, no YAML, empty, or no mapping.
     """
-    document = _parse(read_text(path), str(path))
+    document = parse(read_text(path), str(path))
     if document.data is None:
         raise UserError(f"{path}: the file is empty: it needs at least a corpus section")
     if not isinstance(document.data, dict):
@@ -170,9 +170,9 @@ def dump_yaml(config: BaseModel) -> str:
 def _read_override(override: str, place: str) -> tuple[Loc, Any]:
     name, sign, text = override.partition("=")
     loc = tuple(name.strip().split("."))
-    if not sign or not all(loc) or len(loc) > MAX_DEPTH or _has_surrogate(name):
+    if not sign or not all(loc) or len(loc) > MAX_DEPTH or has_surrogate(name):
         raise UserError(f"{place}: write it as section.field=value, for example --set model.hidden_size=512")
-    document = _parse(text, place, lined=False)
+    document = parse(text, place, lined=False)
     if document.problems:
         raise UserError("\n".join(f"{place}: {problem.message}" for _, problem in document.problems))
     return loc, document.data
@@ -186,117 +186,6 @@ def _replaced(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
         raise LookupError(f"{dotted(loc[:depth])} is no section: it has no field {dotted(loc[depth:])}")
     section = data or {}
     return {**section, loc[depth]: _replaced(section.get(loc[depth]), loc, value, depth + 1)}
-
-
-def _parse(text: str, name: str, lined: bool = True) -> Document:
-    """One YAML document as plain data. Raises UserError where the text is no YAML."""
-    reader = _Reader()
-    try:
-        data = reader.read(yaml.parse(text, Loader=yaml.SafeLoader))
-    except _UnreadableError as unreadable:
-        line, message = unreadable.line, str(unreadable)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        message = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        tab = "found character '\\t'" in str(error.problem)
-        message = "YAML does not allow a tab here: use spaces" if tab else f"not valid YAML: {error.problem}"
-        message += f" (column {mark.column + 1})" if mark else ""
-        message += ". A text that starts with * needs quotes" if "scanning an alias" in str(error.context) else ""
-    except (ValueError, OverflowError):
-        # PyYAML lets through what chr() and int() say of an escape or a version out of range.
-        escape = re.search(r"\\U(?!000|0010)[0-9a-fA-F]{8}", text)
-        line = text.count("\n", 0, escape.start()) + 1 if escape else 1
-        message = "not valid YAML: an escape or a number that is out of range"
-    else:
-        return Document(name, data, reader.lines, tuple(reader.problems))
-    raise UserError(f"{name}:{line}: {message}" if lined else f"{name}: {message}")
-
-
-class _UnreadableError(Exception):
-    """Valid YAML that is not read any further."""
-
-    def __init__(self, event: yaml.Event, message: str) -> None:
-        super().__init__(message)
-        self.line = _line_of(event)
-
-
-class _Reader:
-    """Builds plain data from YAML events: no tag is ever applied, nothing is shared, depth is bounded."""
-
-    def __init__(self) -> None:
-        self.lines: dict[Loc, int] = {}
-        self.problems: list[tuple[int, Problem]] = []
-
-    def read(self, events: Iterator[yaml.Event]) -> Any:
-        data: Any = None
-        documents = 0
-        for event in events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise _UnreadableError(event, "a second document begins ('---'): a file holds one")
-            elif isinstance(event, yaml.NodeEvent):
-                data = self._node(event, events, ())
-        return data
-
-    def _problem(self, event: yaml.Event, loc: Loc, message: str) -> None:
-        self.problems.append((_line_of(event), Problem(loc, message)))
-
-    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], loc: Loc) -> Any:
-        self.lines.setdefault(loc, _line_of(event))
-        self._refuse_decoration(event, loc)
-        if isinstance(event, yaml.ScalarEvent):
-            text: str = event.value
-            if _has_surrogate(text):
-                self._problem(event, loc, "half a surrogate pair is no character: write the character itself")
-                return None
-            return resolve(text) if event.style is None else text
-        if len(loc) >= MAX_DEPTH:
-            raise _UnreadableError(event, f"nested more than {MAX_DEPTH} deep")
-        if isinstance(event, yaml.SequenceStartEvent):
-            items: list[Any] = []
-            while not isinstance(event := next(events), yaml.SequenceEndEvent):
-                items.append(self._node(event, events, (*loc, len(items))))
-            return items
-        return self._mapping(events, loc) if isinstance(event, yaml.MappingStartEvent) else None
-
-    def _mapping(self, events: Iterator[yaml.Event], loc: Loc) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        while not isinstance(event := next(events), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent) or _has_surrogate(event.value):
-                raise _UnreadableError(event, "a key must be plain text")
-            key: str = event.value
-            place = (*loc, key)
-            self._refuse_decoration(event, place)
-            if key in found:
-                self._problem(event, place, f"given twice, first on line {self.lines[place]}")
-            self.lines.setdefault(place, _line_of(event))
-            # Of a key given twice the first value stays, as its line does.
-            found.setdefault(key, self._node(next(events), events, place))
-        return found
-
-    def _refuse_decoration(self, event: yaml.Event, loc: Loc) -> None:
-        advice = "which is not used here: "
-        if isinstance(event, yaml.AliasEvent):
-            advice += "write the value out, or put a text that starts with * in quotes"
-            self._problem(event, loc, f"*{event.anchor} is a YAML alias, {advice}")
-        elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
-            if event.anchor is not None:
-                self._problem(event, loc, f"&{event.anchor} is a YAML anchor, {advice}take it out")
-            if event.tag is not None:
-                tag = printable(event.tag.replace("tag:yaml.org,2002:", "!!"))
-                self._problem(event, loc, f"{tag} is a YAML tag, {advice}take it out")
-
-
-def _line_of(event: yaml.Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark else 1
-
-
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class _Dumper(yaml.SafeDumper):

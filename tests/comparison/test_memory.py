@@ -17,7 +17,7 @@ from charlstm.comparison.memory.measures import FRESH, make_task, untrained
 from charlstm.comparison.memory.studies.study import estimate, reach, share
 from charlstm.comparison.memory.workers import Stopped, Workers
 from charlstm.config import MemoryConfig, load_comparison
-from charlstm.config.memory import Claim
+from charlstm.config.experiments import Claim
 from charlstm.errors import UserError
 from charlstm.training.loaded import load
 from charlstm.training.trainer import Trainer

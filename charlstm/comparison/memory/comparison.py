@@ -21,7 +21,7 @@ from charlstm.comparison.memory.studies.study import Chapter, Figures, Study
 from charlstm.comparison.memory.workers import Workers
 from charlstm.comparison.writing import finite, write_document
 from charlstm.config import MemoryConfig
-from charlstm.config.memory import Claim, Experiment
+from charlstm.config.experiments import Claim, Experiment
 from charlstm.errors import UserError
 from charlstm.text.visible import visible
 from charlstm.training import durable
