@@ -195,10 +195,13 @@ def test_one_experiment_made_again_leaves_the_others_in_the_report(texts, done):
     assert "not measured" not in [one.word for one in document.verdicts]
 
 
-def test_a_claim_that_was_changed_after_the_first_run_is_told(texts, done):
-    _, document = make(texts, done, "solved=0.5").write(done / "changed")
-    (remark,) = document.remarks
-    assert remark.startswith("Claims or thresholds were changed after the first run")
+def test_a_claim_that_was_changed_after_the_first_run_is_told(texts, tmp_path):
+    with Workers(1) as workers:
+        list(make(texts, tmp_path / "memory", only=["copying"]).run(workers))
+    for solved, remarks in (("0.95", 0), ("0.5", 1)):
+        _, document = make(texts, tmp_path / "memory", f"solved={solved}", only=["copying"]).write(tmp_path / "report")
+        assert len(document.remarks) == remarks
+    assert document.remarks[0].startswith("Claims or thresholds were changed after the first run")
 
 
 def test_another_text_under_the_same_name_is_refused(texts, done):
