@@ -78,7 +78,7 @@ class CountingStudy:
                 )
                 data[f"{letters}, {arm}"] = {"longest": own, "unit": best["unit"], "correlation": best["correlation"]}
                 if letters == self._section.letters[0] and best["longest"]:
-                    name, unit = f"counting-unit-{len(plots)}", f"{best['unit']} of {arm}"
+                    name, unit = f"counting-unit-{len(plots)}", f"unit {best['unit']}"
                     places = {letters[number]: float(SHOWN * number) for number in range(1, len(letters))}
                     title = f"A unit that counts: {arm}"
                     number = colours(config)[arm]
