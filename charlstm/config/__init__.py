@@ -6,8 +6,7 @@ What is read is YAML 1.2's core schema without anchors and tags: only ``true`` a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +23,7 @@ from charlstm.config.reader import MAX_DEPTH, has_surrogate, parse
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
 from charlstm.config.sections import BudgetConfig, TrainingConfig
 from charlstm.config.text import read_text, resolve
-from charlstm.config.wording import Loc, Problem, dotted, printable
+from charlstm.config.wording import Loc, dotted, printable
 from charlstm.errors import UserError
 
 __all__ = [
