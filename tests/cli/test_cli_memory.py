@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,13 @@ def running(*arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "charlstm", "compare", *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit it ignored
     )
 
 
@@ -151,13 +158,17 @@ def test_workers_stop_with_their_parent_and_lose_nothing(memory_file, number):
     """SIGINT comes to the whole group, as Ctrl-C does; SIGKILL to the parent alone."""
     long = ("--jobs", "2", "--set", "shared.training.budget={steps: 1000000}")
     process = running("memory.yaml", *long)
-    until(lambda: len(list(Path("runs/memory/cells").glob("*/checkpoints/best*"))) >= 2)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.kill()
-    out, _ = process.communicate(timeout=60)
-    until(lambda: not alive(process.pid))
+    try:
+        until(lambda: len(list(Path("runs/memory/cells").glob("*/checkpoints/best*"))) >= 2)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.kill()
+        out, _ = process.communicate(timeout=60)
+        until(lambda: not alive(process.pid))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert "the same command goes on" in out

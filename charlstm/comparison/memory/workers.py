@@ -31,7 +31,6 @@ class Workers:
     """
 
     def __init__(self, processes: int) -> None:
-        self._processes = processes
         context = multiprocessing.get_context("spawn")  # a process that has threads is not to be forked
         self._stop = context.RawValue("b", 0)  # without a lock, which a signal could find taken by what it breaks into
         self._pool = ProcessPoolExecutor(processes, context, _begin, (self._stop,)) if processes > 1 else None
