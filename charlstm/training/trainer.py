@@ -8,32 +8,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from charlstm import __version__
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
-from charlstm.executors import State
 from charlstm.generation import specimen
 from charlstm.model import LanguageModel
-from charlstm.model.head_loss import mean_nats
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
-from charlstm.text.streams import IGNORE, Batch, Streams
+from charlstm.text.streams import Streams
 from charlstm.training.advice import divergence_advice
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
 from charlstm.training.hardware import keep_memory, resolve_device, resolve_precision
-from charlstm.training.hiding import hide
 from charlstm.training.optimisation import Schedule, make_optimizer
 from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.saved import checked, load_state
 from charlstm.training.state import Counters, TrainingState
-from charlstm.training.vanishing import VanishingPenalty
+from charlstm.training.step import TrainingStep
 
 RECORDS_PER_EVALUATION = 20
 UNSURE = 25.0  # nats: Adam's epsilon keeps a model that learns soundly from being surer than about 18
@@ -68,7 +63,7 @@ class Trainer:
             streams=self.streams,
             carried=self.model.initial_state(self.streams.batch_size),
         )
-        self._penalty = VanishingPenalty(self.model.recurrent, training.vanishing_penalty)
+        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision)
         self._stop = False
         self._save_asked = False
         self._notices: list[Notice] = []
@@ -164,24 +159,15 @@ class Trainer:
         start = time.perf_counter()
         training, counters = self.config.training, self.counters
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
-        for group in self.state.optimizer.param_groups:
-            group["lr"] = rate
         batch = self.streams.next_batch()
         if batch.fresh:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
-        self.model.zero_grad()
-        loss, state = self._loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._penalty.add_gradient()
-        total_norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        nats, norm = torch.stack([loss.detach(), total_norm]).tolist()  # a GPU is waited for once a step, here
+        figures, carried = self.step.gradients(batch, self.state.carried)
+        nats, norm = figures.tolist()  # a GPU is waited for once a step, here
         if self._bad(nats) or not math.isfinite(norm):
             return self._ended("diverged", self._advice(nats, norm))
-        if training.clip_grad_norm and norm > training.clip_grad_norm:
-            clip_grads_with_norm_(self.model.parameters(), training.clip_grad_norm, total_norm)
-        self.state.optimizer.step()
-        # oneDNN under bfloat16 gives a state in bfloat16
-        self.state.carried = tuple(part.detach().to(torch.float32) for part in state)
+        self.step.update(rate, figures[1])
+        self.state.carried = carried
         counters.step += 1
         counters.characters += batch.count
         counters.sum_nats += nats * batch.count
@@ -202,19 +188,6 @@ class Trainer:
         if counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0 or self.progress >= 1:
             self._record(event)
         return event
-
-    def _loss(self, batch: Batch) -> tuple[Tensor, State]:
-        """Mean -ln p of the targets that count, in nats."""
-        self.model.train()
-        size, hidden_share = self.model.vocabulary_size, self.config.training.hidden_input
-        before, after = hide(batch.previous, batch.following, hidden_share, size)
-        previous, targets = before.to(self.device), batch.targets.to(self.device)
-        following = after.to(self.device) if self.model.bidirectional else None
-        lengths = None if batch.lengths is None else batch.lengths.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            y, state = self.model.hidden(previous, self.state.carried, following, lengths=lengths)
-            head = self.model.head
-            return mean_nats(y, head.weight, head.bias, targets, IGNORE), state
 
     def _record(self, event: Progress) -> None:
         counters = self.counters
@@ -365,7 +338,7 @@ class Trainer:
             raise UserError(f"{self.directory.path}: the corpus has changed since this run began; it cannot go on")
         load_state(self.state, path, tensors, header)
         if self.config.training.precision == "auto":
-            self.precision = header["precision"]
+            self.precision = self.step.precision = header["precision"]
         kept.set_aside(found)
         self.directory.cut_back(header["written"])
         damaged = [f"{line}; went on from {path.name}, step {self.counters.step:,}" for line in found.damaged]

@@ -63,7 +63,7 @@ def test_the_loss_of_a_chunk_is_that_of_its_documents_alone(make):
         if batch.fresh:
             rows = {b: ([], []) for b in range(5)}
             trainer.state.carried = tuple(torch.zeros_like(part) for part in trainer.state.carried)
-        loss, state = trainer._loss(batch)
+        loss, state = trainer.step.loss(batch, trainer.state.carried)
         trainer.state.carried = tuple(part.detach() for part in state)
         nats = []
         for b, (read, targets) in rows.items():

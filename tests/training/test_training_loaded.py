@@ -181,7 +181,7 @@ def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, o
 
     own = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        trainer._loss(trainer.streams.next_batch())
+        trainer.step.loss(trainer.streams.next_batch(), trainer.state.carried)
     kept = sum(size for place, size in seen.items() if place not in own)
     assert 0.5 < (parts["kept values"] + parts["logits"]) / kept < 4
 

@@ -296,17 +296,17 @@ def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_train
     whole = make_trainer(config)
     trainer = make_trainer(config, whole.directory.path.with_name("bad"))
     list(whole.run())
-    make_loss, before = trainer._loss, {}
+    make_loss, before = trainer.step.loss, {}
 
-    def loss(batch):
-        value, state = make_loss(batch)
+    def loss(batch, carried):
+        value, state = make_loss(batch, carried)
         if trainer.counters.step == 6:
             before.update(copies(trainer))
             before["optimizer"] = repr(trainer.state.optimizer.state_dict()["state"])
             value = bad(trainer, value)
         return value, state
 
-    monkeypatch.setattr(trainer, "_loss", loss)
+    monkeypatch.setattr(trainer.step, "loss", loss)
     events = list(trainer.run())
     ended = events[-1]
     assert (ended.why, ended.step) == ("diverged", 6)
@@ -394,14 +394,14 @@ def test_records_have_the_agreed_fields(make_trainer, make_config):
 def test_records_average_over_the_steps_between_them(make_trainer, make_config):
     config = make_config(evaluate_every=60, sequence_length=25, budget={"steps": 18})
     trainer = make_trainer(config)
-    losses, make_loss = [], trainer._loss
+    losses, make_loss = [], trainer.step.loss
 
-    def loss(batch):
-        value, state = make_loss(batch)
+    def loss(batch, carried):
+        value, state = make_loss(batch, carried)
         losses.append((float(value.detach()), batch.count))
         return value, state
 
-    trainer._loss = loss
+    trainer.step.loss = loss
     list(trainer.run())
     assert len({count for _, count in losses}) > 1
     train = [r for r in trainer.directory.metrics() if r["kind"] == "train"]

@@ -85,9 +85,9 @@ def test_a_step_adds_it_to_the_gradient(make_config, make_trainer, corpus, lines
         trainer.state.carried = model.initial_state(len(batch.previous[0]))
     model.zero_grad()
     torch.manual_seed(4)
-    trainer._loss(batch)[0].backward()
+    trainer.step.loss(batch, trainer.state.carried)[0].backward()
     before = {name: p.grad.clone() for name, p in model.named_parameters()}
-    trainer._penalty.add_gradient()
+    trainer.step._penalty.add_gradient()
     added = {name: p.grad - before[name] for name, p in model.named_parameters()}
     matrix = added.pop("recurrent.weight_hh_l0")
     assert all((rest == 0).all() for rest in added.values())
@@ -127,18 +127,18 @@ def test_none_is_nothing(make_config, make_trainer):
     """Not a hook, not a bit of the gradient."""
     trainer = make_trainer(make_config(RNN, vanishing_penalty=0))
     assert not trainer.model.recurrent._forward_hooks
-    trainer._loss(trainer.streams.next_batch())[0].backward()
+    trainer.step.loss(trainer.streams.next_batch(), trainer.state.carried)[0].backward()
     before = [p.grad.clone() for p in trainer.model.parameters()]
-    trainer._penalty.add_gradient()
+    trainer.step._penalty.add_gradient()
     assert all(torch.equal(p.grad, b) for p, b in zip(trainer.model.parameters(), before, strict=True))
 
 
 def test_what_is_read_without_a_loss_is_not_kept(make_config, make_trainer):
     trainer = make_trainer(make_config(RNN, vanishing_penalty=1.0))
     trainer.score()
-    assert trainer._penalty._outputs is None
+    assert trainer.step._penalty._outputs is None
     trainer._step()
-    assert trainer._penalty._outputs is None
+    assert trainer.step._penalty._outputs is None
 
 
 def test_it_brings_the_gradient_further_back(make_config, make_trainer, tmp_path):

@@ -1,0 +1,42 @@
+"""Work of many small kernels, launched by one call: a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+WARM_UP = 2  # times that work is done before it is recorded, so that kernels are compiled and workspaces made
+
+
+class Recording:
+    """Work on buffers that stay where they are, recorded once and done again by calling the object.
+
+    On an NVIDIA GPU the launches become a CUDA graph, which is replayed on the current stream; elsewhere the work is
+    simply called. Recording does the work a few times: whatever it moves on has to be set again afterwards. The work
+    must wait for nothing, draw no random numbers, and read and write no tensor that is made anew for each call.
+    """
+
+    def __init__(self, work: Callable[[], None], device: torch.device) -> None:
+        self._do = work if device.type != "cuda" else _recorded(work, device)
+
+    def __call__(self) -> None:
+        self._do()
+
+
+def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    stream, outside = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    stream.wait_stream(outside)
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            work()
+    outside.wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Other threads, such as one that copies batches ahead, may go on with what a capture forbids.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        work()
+
+    def replay() -> None:
+        graph.replay()
+
+    return replay
