@@ -25,7 +25,8 @@ class Recording:
 
 
 def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    stream, outside = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    outside = torch.cuda.current_stream(device)
     stream.wait_stream(outside)
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP):
