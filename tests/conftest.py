@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +25,11 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of our own, and no styling forced upon the output."""
+    """A cache of our own, which the processes of one test run share, and no styling forced upon the output."""
+    folder = tmp_path_factory.getbasetemp()
+    together = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHARLSTM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CHARLSTM_CACHE", str(together / "cache"))
         patch.setenv("NO_COLOR", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
