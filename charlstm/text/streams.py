@@ -106,7 +106,8 @@ class Streams:
         lengths = np.diff(bounds)
         self._longest = int(lengths.max())
         self._washout = min(washout, self._longest - 1, sequence_length - 1)
-        self._short = torch.from_numpy(np.flatnonzero(lengths < self._longest))
+        self._short = torch.from_numpy(lengths < self._longest)
+        self._short_count = int(self._short.sum())
         self._places = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
         self._laid: torch.Tensor | None = None
 
@@ -121,9 +122,14 @@ class Streams:
         return (self.epoch * self.steps_per_epoch + self.position) / self.steps_per_epoch
 
     @property
-    def bytes_laid(self) -> int:
+    def bytes_to_lay(self) -> int:
         """The memory that :meth:`put_on` takes."""
         return (self._longest + 2) * self.batch_size * self._laid_dtype.itemsize
+
+    @property
+    def bytes_laid(self) -> int:
+        """The memory that :meth:`put_on` took; 0 where the text is read from where it lies."""
+        return 0 if self._laid is None else self._laid.nbytes
 
     def put_on(self, device: torch.device) -> None:
         """Lay the whole text out on a device, the streams side by side, in a small type: batches are then cut out
@@ -169,13 +175,13 @@ class Streams:
             targets = targets.clone()
             targets[:unread] = IGNORE
         if last:
-            targets[-1].index_fill_(0, self._short, IGNORE)
+            targets[-1].masked_fill_(self._short, IGNORE)
         batch = Batch(
             previous=window[:-2],
             targets=targets,
             following=window[2:],
             fresh=self.position == 0,
-            count=targets.numel() - unread * self.batch_size - (len(self._short) if last else 0),
+            count=targets.numel() - unread * self.batch_size - (self._short_count if last else 0),
         )
         if self._unreleased >= RELEASE_AFTER:
             release(self.ids)

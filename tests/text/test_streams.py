@@ -222,8 +222,9 @@ def test_put_on_a_device_a_byte_a_character_is_enough(monkeypatch: pytest.Monkey
     for symbols, size in ((255, 1), (256, 2), (32_767, 2), (32_768, 4)):
         text = np.arange(100, dtype=np.uint32) * 327 % symbols
         streams = Streams(text, symbols, 3, 8)
-        assert streams.bytes_laid == size * 3 * (34 + 2)
+        assert (streams.bytes_to_lay, streams.bytes_laid) == (size * 3 * (34 + 2), 0)
         streams.put_on(torch.device("cpu"))
+        assert streams.bytes_laid == streams.bytes_to_lay
         batch = streams.next_batch()
         assert batch.previous[0, 0] == symbols
         assert batch.targets[:, 1].tolist() == text[33:41].tolist()
