@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -19,14 +20,11 @@ def float32_products(device: torch.device, rounded: bool) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    matmul: Any = torch.backends.cuda.matmul
+    recurrent: Any = torch.backends.cudnn.rnn
+    before = matmul.fp32_precision, recurrent.fp32_precision
     try:
-        _set("high" if rounded else "highest", rounded)
+        matmul.fp32_precision = recurrent.fp32_precision = "tf32" if rounded else "ieee"
         yield
     finally:
-        _set(*before)
-
-
-def _set(matmul: str, cudnn: bool) -> None:
-    torch.set_float32_matmul_precision(matmul)
-    torch.backends.cudnn.allow_tf32 = cudnn
+        matmul.fp32_precision, recurrent.fp32_precision = before

@@ -14,15 +14,10 @@ CUDA = torch.device("cuda")
 
 
 def switches():
-    return (
-        torch.get_float32_matmul_precision(),
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
-        torch.backends.cudnn.rnn.fp32_precision,
-    )
+    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.rnn.fp32_precision
 
 
-ROUNDED, WHOLE = ("high", True, True, "tf32"), ("highest", False, False)
+ROUNDED, WHOLE = ("tf32", "tf32"), ("ieee", "ieee")
 
 
 def test_they_hold_for_the_block_and_are_then_as_they_were():
@@ -30,10 +25,10 @@ def test_they_hold_for_the_block_and_are_then_as_they_were():
     with float32_products(CUDA, rounded=True):
         assert switches() == ROUNDED
         with float32_products(CUDA, rounded=False):
-            assert switches()[:3] == WHOLE
-            assert switches()[3] != "tf32"
+            assert switches() == WHOLE
         assert switches() == ROUNDED
     assert switches() == before
+    assert torch.get_float32_matmul_precision() == "highest"  # raises where old and new switches disagree
     with pytest.raises(KeyError), float32_products(CUDA, rounded=False):
         raise KeyError
     assert switches() == before
@@ -49,4 +44,4 @@ def test_an_evaluation_is_whole_within_a_training_that_rounds(monkeypatch):
     model = LanguageModel(ModelConfig(hidden_size=3), 5)
     monkeypatch.setattr(type(model.head.weight), "device", property(lambda _: CUDA))
     with float32_products(CUDA, rounded=True), evaluating(model):
-        assert switches()[:3] == WHOLE
+        assert switches() == WHOLE

@@ -6,6 +6,8 @@ import pytest
 import torch
 from test_training_resume import train
 
+from charlstm.errors import UserError
+from charlstm.text.corpus import load_corpus
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Ended, Evaluated
 
@@ -24,19 +26,18 @@ MODELS = [
 @pytest.mark.parametrize("hidden_input", [0.0, 0.2])
 def test_no_step_waits(make_trainer, make_config, model, precision, hidden_input):
     """After a few steps, in which kernels are made and graphs recorded, torch raises where the CPU waits."""
-    trainer = make_trainer(make_config(model, precision=precision, device="cuda", hidden_input=hidden_input))
-    trainer.figures.set_pace = lambda *_: None
+    settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "hidden_input": hidden_input}
+    trainer = make_trainer(make_config(model, precision=precision, device="cuda", **settings))
     trainer.figures._together = 1000
-    for _ in range(5):
+    for _ in range(20):
         trainer._step()
-    trainer.figures._together = 1000
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer.config.training.__dict__["evaluate_every"] = 10_000  # no record, no evaluation
-        for _ in range(20):
+        for _ in range(20):  # over the end of an epoch, which has 17 steps
             assert trainer._step() is None
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert trainer._catch_up() is None
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
@@ -66,8 +67,6 @@ def test_a_run_moves_between_the_devices(make_trainer, make_config, tmp_path, op
 
 
 def test_documents_are_copied_ahead(make_trainer, make_config, corpus_file, tmp_path):
-    from charlstm.text.corpus import load_corpus
-
     corpus = load_corpus(str(corpus_file), documents="newline")
     source = {"source": str(corpus_file), "documents": "newline"}
     scores = []
@@ -79,8 +78,6 @@ def test_documents_are_copied_ahead(make_trainer, make_config, corpus_file, tmp_
 
 
 def test_too_little_memory_is_told_by_what_to_lower(make_trainer, make_config, tmp_path):
-    from charlstm.errors import UserError
-
     torch.cuda.set_per_process_memory_fraction(0.02)
     try:
         config = make_config({"hidden_size": 2048, "num_layers": 4}, device="cuda", batch_size=70, sequence_length=20)
