@@ -10,6 +10,7 @@ from test_training_resume import assert_same
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
 from charlstm.text.streams import Streams
+from charlstm.training import feed as feed_module
 from charlstm.training import trainer as trainer_module
 from charlstm.training.feed import SHARE, CopiedAhead, feed, read
 
@@ -54,6 +55,38 @@ def test_copied_ahead_are_the_same_batches_and_the_place_is_that_of_those_given(
         for _ in range(3):
             assert stand(ahead) == stand(plain)
             assert same(ahead.next_batch(), plain.next_batch())
+
+
+def test_on_cuda_a_copy_has_a_stream_of_its_own_and_is_waited_for_by_the_gpu_alone(monkeypatch):
+    """With the calls written down in place of a GPU: nothing but these stands between a batch and its copy."""
+    done = []
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            done.append("beside: on")
+
+        def __exit__(self, *_):
+            done.append("beside: off")
+
+        def wait_stream(self, other):
+            done.append(f"{self.name} waits for {other.name}")
+
+    current = Stream("main")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: Stream("side"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda _, stream: done.append(f"used by {stream.name}"))
+    monkeypatch.setattr(feed_module, "moved", lambda t, device: (done.append(f"to {device}"), t)[1])
+    copy = ["beside: on", *["to cuda"] * 3, "beside: off"]
+    ahead, plain = CopiedAhead(running(), torch.device("cuda")), running()
+    assert same(ahead.next_batch(), plain.next_batch())
+    assert done == [*copy, "main waits for side", *["used by main"] * 3, *copy]
+    done.clear()
+    assert same(ahead.next_batch(), plain.next_batch())
+    assert done == ["main waits for side", *["used by main"] * 3, *copy]
 
 
 def test_a_batch_that_is_copied_is_wholly_on_the_device():
