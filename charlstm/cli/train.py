@@ -173,6 +173,7 @@ def _write_report(directory: RunDirectory) -> Path:
 def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None:
     from charlstm import console
     from charlstm.training.estimate import memory_estimate
+    from charlstm.training.hardware import memory
     from charlstm.training.trainer import Trainer
 
     trainer = Trainer(settings, corpus, directory)
@@ -194,6 +195,9 @@ def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None
             ["all", f"{sum(parts.values()) / 1e6:,.1f}"],
         ]
     )
+    if (found := memory(trainer.device)) is not None:
+        free, total = (f"{size / 1e6:,.1f}" for size in (found.free + found.held, found.total))
+        console.out(f"free on {trainer.device}: {free} MB of {total} MB")
     console.out(f"device {trainer.device}, precision {trainer.precision}")
     for layer, choice in enumerate(trainer.choices()):
         console.out(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")

@@ -170,7 +170,9 @@ class TrainingConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="What matrix products are computed in. auto: bfloat16 on a GPU that has it and on a CPU "
-        "with a matrix unit (AMX), float32 elsewhere. Weights, cell state, loss and optimiser stay in float32.",
+        "with a matrix unit (AMX), float32 elsewhere. Weights, cell state, loss and optimiser stay in float32. With "
+        "float32, training on an NVIDIA GPU multiplies numbers rounded to TF32 (10 bits of the mantissa) where the GPU "
+        "can; held-out scores are made in float32 with all its bits, on any device and with either setting.",
     )
     device: Annotated[str, Reads("auto | cpu | cuda | cuda:N | mps")] = Field(
         "auto",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from charlstm.executors import State
+from charlstm.executors.moving import moved
 from charlstm.model import LanguageModel
 from charlstm.text.documents import Places, Sequences
 
@@ -41,12 +42,12 @@ class DocumentPieces:
 
     def at(self, begin: int, end: int) -> Tensor:
         window = self._sequences.window(self._which, begin, end)
-        return torch.from_numpy(window).to(self._model.head.weight.device)
+        return moved(torch.from_numpy(window), self._model.head.weight.device)
 
-    def put(self, out: npt.NDArray[np.float32], begin: int, values: Tensor) -> None:
+    def put(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None:
         there = self._sequences.counted(self._which, begin, begin + len(values))
         offsets = np.arange(begin, begin + len(values))[:, None] - self._sequences.first[self._which]
-        out[(self._sequences.places[self._which] + offsets)[there]] = values.cpu().numpy()[there]
+        out[(self._sequences.places[self._which] + offsets)[there]] = values[there]
 
     def warm_up(self) -> State:
         return self._model.initial_state(len(self._which))

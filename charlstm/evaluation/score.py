@@ -14,6 +14,7 @@ from torch import Tensor
 
 from charlstm.evaluation.documents import document_pieces
 from charlstm.executors import State
+from charlstm.executors.moving import moved
 from charlstm.model import LanguageModel
 from charlstm.model.evaluating import evaluating
 from charlstm.model.head_loss import target_nats
@@ -26,6 +27,7 @@ Find: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 STREAMS = 64  # pieces of a text that are read side by side
 WARM_UP = 512  # characters that a piece reads before its first scored one
 CHUNK = 128  # characters a pass
+READ_TOGETHER = 32  # passes whose results a GPU gives at once: who reads them waits for it
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Pieces(Protocol):
     longest: int
 
     def at(self, begin: int, end: int) -> Tensor: ...
-    def put(self, out: npt.NDArray[np.float32], begin: int, values: Tensor) -> None: ...
+    def put(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None: ...
     def warm_up(self) -> State: ...
     def warm_up_after(self) -> State: ...
 
@@ -117,11 +119,16 @@ def _fill(
 ) -> None:
     after = _states_after(model, pieces, between) if model.bidirectional else {}
     state = pieces.warm_up()
+    together = 1 if model.head.weight.device.type == "cpu" else READ_TOGETHER
+    first, found = 0, list[Tensor]()
     for begin, end in _chunks(pieces):
         between()
-        previous, target, following = (pieces.at(begin + k, end + k) for k in (-1, 0, 1))
-        y, state = model.hidden(previous, state, following, after.get(end))
-        pieces.put(out, begin, find(y, target.clamp(max=model.vocabulary_size - 1)))
+        window = pieces.at(begin - 1, end + 1)
+        y, state = model.hidden(window[:-2], state, window[2:], after.get(end))
+        found.append(find(y, window[1:-1].clamp(max=model.vocabulary_size - 1)))
+        if len(found) == together or end == pieces.longest:
+            pieces.put(out, first, torch.cat(found).cpu().numpy())
+            first, found = end, []
 
 
 def _chunks(pieces: Pieces) -> Iterator[tuple[int, int]]:
@@ -156,11 +163,11 @@ class _Pieces:
         places = self.starts + np.arange(begin, end)[:, None]
         found = np.take(self.ids, places, mode="clip").astype(np.int64)
         found[(places < 0) | (places >= len(self.ids))] = self.model.vocabulary_size
-        return torch.from_numpy(found).to(self.device)
+        return moved(torch.from_numpy(found), self.device)
 
-    def put(self, out: npt.NDArray[np.float32], begin: int, values: Tensor) -> None:
+    def put(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None:
         offsets = np.arange(begin, begin + len(values))[:, None]
-        out[(self.starts + offsets)[offsets < self.lengths]] = values.cpu().numpy()[offsets < self.lengths]
+        out[(self.starts + offsets)[offsets < self.lengths]] = values[offsets < self.lengths]
 
     def warm_up(self) -> State:
         """The state before the first scored character; the text's own beginning has nothing before it."""

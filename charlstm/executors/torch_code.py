@@ -221,7 +221,14 @@ def _compile(
             "",
         ]
     )
-    constants = {n.label: torch.tensor(n.label, dtype=torch.float64) for n in places if n.op == "constant"}
+    constants = {n.label: _constant(n.label) for n in places if n.op == "constant"}
     namespace: dict[str, Any] = {**OPERATIONS, "constant": constants}
     exec(compile(source, f"<{name}>", "exec"), namespace)
     return Code(source, namespace[name], frozenset(names), places, tuple(products))
+
+
+def _constant(value: float) -> torch.Tensor:
+    """A number that may stand beside tensors of any type and device: in float32, which every device has, if exact."""
+    exact = torch.tensor(value, dtype=torch.float64)
+    low = exact.to(torch.float32)
+    return low if low == exact else exact

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from charlstm.executors.precision import float32_products
 from charlstm.model.language_model import LanguageModel
 
 
 @contextmanager
 def evaluating(model: LanguageModel) -> Iterator[None]:
-    """Without dropout while the block lasts; then in the mode that it was in."""
+    """Without dropout, and in float32 with all its bits, while the block lasts; then in the mode that it was in."""
     training = model.training
     model.eval()
     try:
-        yield
+        with float32_products(model.head.weight.device, rounded=False):
+            yield
     finally:
         model.train(training)

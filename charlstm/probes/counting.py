@@ -51,8 +51,8 @@ def trajectory(model: LanguageModel, vocabulary: Vocabulary, text: str) -> dict[
 
     Raises UserError for a symbol that is not in the vocabulary, and for a model that does not read forward.
     """
-    ids = torch.from_numpy(vocabulary.encode(text))[:, None].to(model.head.weight.device)
     network = reading.exact(_forward(model))
+    ids = torch.from_numpy(vocabulary.encode(text))[:, None].to(network.head.weight.device)
     along = reading.trajectory(network, _begun(ids, model.vocabulary_size), network.initial_state(1))
     return {letter: part[2:, :, 0].cpu().numpy() for letter, part in along.items()}
 

@@ -82,7 +82,8 @@ def gates(model: LanguageModel, previous: Tensor, state: State | None = None) ->
 
     Raises UserError for a bidirectional model.
     """
-    network, previous = exact(model), previous.to(model.head.weight.device)
+    network = exact(model)
+    previous = previous.to(network.head.weight.device)
     cell, first = network.recurrent.cell, begin(network, previous.shape[1], state)
     along, arguments = trajectory(network, previous, first), gate_arguments(cell)
     found: dict[str, list[Tensor]] = {letter: [] for letter in arguments}

@@ -58,13 +58,13 @@ def gradient_over_lag(
         ValueError: depth is not 0 .. T, or there is nothing to read.
         UserError: the model is bidirectional.
     """
-    texts = texts.to(model.head.weight.device)
+    network = exact(model)
+    texts = texts.to(network.head.weight.device)
     previous, targets = texts[:-1], texts[-1]
     depth = len(previous) if depth is None else depth
     if not len(previous) or not 0 <= depth <= len(previous):
         raise ValueError(f"depth must be 0 .. {len(previous)}, the characters that are read, not {depth}")
     warm_up = len(previous) - depth
-    network = exact(model)
     first = begin(network, texts.shape[1], state)
     if warm_up:
         first = network.read(previous[:warm_up], first)[1]

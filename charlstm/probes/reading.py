@@ -29,10 +29,13 @@ def exact(model: LanguageModel) -> LanguageModel:
     """A copy that reads by the equations as they are written, whatever the model's executor, in float64.
 
     It has no dropout and no weight of it asks for a gradient. Far from their loss, gradients are too small for float32.
+    Of a model on one of Apple's GPUs, which have no float64, it is on the CPU.
 
     Raises UserError for a bidirectional model.
     """
-    copy = deepcopy(_one_way(model)).double().eval().requires_grad_(False)
+    copy = deepcopy(_one_way(model))
+    copy = copy.to("cpu" if model.head.weight.device.type == "mps" else None, torch.float64)
+    copy.eval().requires_grad_(False)
     copy.recurrent.executor = "reference"
     return copy
 

@@ -20,10 +20,14 @@ DAMAGED = "cannot resume: the saved place in the text is damaged. Begin a new ru
 RELEASE_AFTER = 1 << 26
 """Characters read before the pages of a memory map that hold them are given back."""
 
+LAID_AT_A_TIME = 1 << 22
+"""Characters that are read at a time where the whole text is put on a device."""
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One chunk of every stream, time-major. All tensors are int64 ``[T, B]`` on the CPU.
+    """One chunk of every stream, time-major. All tensors are int64 ``[T, B]``, on the CPU unless the streams are put
+    elsewhere.
 
     ``previous``, ``targets`` and ``following`` are the characters at t-1, t and t+1 in reading direction;
     the id V where there is none (before the first, after the last character of the split). Targets that do
@@ -102,8 +106,10 @@ class Streams:
         lengths = np.diff(bounds)
         self._longest = int(lengths.max())
         self._washout = min(washout, self._longest - 1, sequence_length - 1)
-        self._short = np.flatnonzero(lengths < self._longest)
+        self._short = torch.from_numpy(lengths < self._longest)
+        self._short_count = int(self._short.sum())
         self._places = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
+        self._laid: torch.Tensor | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -115,31 +121,68 @@ class Streams:
         """Epochs read so far, as a fraction."""
         return (self.epoch * self.steps_per_epoch + self.position) / self.steps_per_epoch
 
+    @property
+    def bytes_to_lay(self) -> int:
+        """The memory that :meth:`put_on` takes."""
+        return (self._longest + 2) * self.batch_size * self._laid_dtype.itemsize
+
+    @property
+    def bytes_laid(self) -> int:
+        """The memory that :meth:`put_on` took; 0 where the text is read from where it lies."""
+        return 0 if self._laid is None else self._laid.nbytes
+
+    def put_on(self, device: torch.device) -> None:
+        """Lay the whole text out on a device, the streams side by side, in a small type: batches are then cut out
+        there, and nothing is copied any more. They are the same."""
+        laid = torch.empty(self._longest + 2, self.batch_size, dtype=self._laid_dtype, device=device)
+        rows = max(1, LAID_AT_A_TIME // self.batch_size)
+        for begin in range(0, len(laid), rows):
+            part = laid[begin : begin + rows]
+            part.copy_(torch.from_numpy(self._read(begin, len(part))))
+            release(self.ids)
+        self._laid, self._short = laid, self._short.to(device)
+
+    @property
+    def _laid_dtype(self) -> torch.dtype:
+        """The smallest type that holds the ids, V too."""
+        return next(d for d in (torch.uint8, torch.int16, torch.int32) if self.vocabulary_size <= torch.iinfo(d).max)
+
+    def _read(self, begin: int, rows: int) -> npt.NDArray[np.int64]:
+        """The characters at the offsets ``begin - 1`` to ``begin - 1 + rows`` of every stream, [rows, B]."""
+        if rows <= len(self._places):
+            place = self._places[:rows] + begin
+        else:
+            place = self._places[0] + np.arange(begin, begin + rows)[:, None]
+        source = self.characters - 1 - place if self.reverse else place
+        window = np.take(self.ids, source, mode="clip").astype(np.int64)
+        if begin == 0 or begin + rows == self._longest + 2:
+            window[(place < 0) | (place >= self.characters)] = self.vocabulary_size
+        return window
+
     def next_batch(self) -> Batch:
         """The batch at `position`; moves on by one chunk, and after the last one to the next epoch."""
         begin = self.position * self.sequence_length
         rows = min(self.sequence_length, self._longest - begin)
-        place = self._places[: rows + 2] + begin
-        source = self.characters - 1 - place if self.reverse else place
-        window = np.take(self.ids, source, mode="clip").astype(np.int64)
+        if self._laid is None:
+            window = torch.from_numpy(self._read(begin, rows + 2))
+            self._unreleased += window.numel()
+        else:
+            window = self._laid[begin : begin + rows + 2].to(torch.int64)
         last = self.position == self.steps_per_epoch - 1
-        if self.position == 0 or last:
-            window[(place < 0) | (place >= self.characters)] = self.vocabulary_size
         targets = window[1:-1]
         unread = self._washout if self.position == 0 else 0
         if last or unread:
-            targets = targets.copy()
+            targets = targets.clone()
             targets[:unread] = IGNORE
         if last:
-            targets[-1, self._short] = IGNORE
+            targets[-1].masked_fill_(self._short, IGNORE)
         batch = Batch(
-            previous=torch.from_numpy(window[:-2]),
-            targets=torch.from_numpy(targets),
-            following=torch.from_numpy(window[2:]),
+            previous=window[:-2],
+            targets=targets,
+            following=window[2:],
             fresh=self.position == 0,
-            count=targets.size - unread * self.batch_size - (len(self._short) if last else 0),
+            count=targets.numel() - unread * self.batch_size - (self._short_count if last else 0),
         )
-        self._unreleased += window.size
         if self._unreleased >= RELEASE_AFTER:
             release(self.ids)
             self._unreleased = 0

@@ -8,12 +8,18 @@ from charlstm.config import TrainingConfig
 
 
 def divergence_advice(
-    c: TrainingConfig, precision: str, step: int, nats: float | None = None, norm: float | None = None
+    c: TrainingConfig,
+    precision: str,
+    step: int,
+    nats: float | None = None,
+    norm: float | None = None,
+    applied: bool = False,
 ) -> str:
     """What happened, the likely cause, and what to try.
 
-    With a gradient's norm: of a step that was not applied. With nats alone: of the held-out loss. With neither: of
-    weights or an optimiser that hold a number that is not finite.
+    With a gradient's norm: of a step that was not applied, or, where it was seen only later (``applied``), not saved.
+    With nats alone: of the held-out loss. With neither: of weights or an optimiser that hold a number that is not
+    finite.
     """
     if nats is None:
         what = f"weights or optimiser hold a number that is not finite after step {step}; they were not saved"
@@ -23,7 +29,7 @@ def divergence_advice(
         part = "gradient" if math.isfinite(nats) and not math.isfinite(norm) else "loss"
         what = (
             f"the {part} went bad at step {step + 1} (loss {nats:.4g} nats, gradient norm {norm:.4g}); "
-            "that step was not applied"
+            f"that step was not {'saved' if applied else 'applied'}"
         )
     steadier = ", or training.precision=float32 in a new run" if precision == "bfloat16" else ""
     if step == 0:

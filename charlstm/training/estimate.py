@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
+from charlstm.cells import Cell
+from charlstm.config import Config
 from charlstm.executors.native import kept_bytes, padded_units
+from charlstm.model import LanguageModel
 from charlstm.model.convolution import Convolution
 from charlstm.model.head_loss import logits_held
 from charlstm.model.language_model import cell_of
-from charlstm.training.trainer import Trainer
+from charlstm.text.streams import Streams
+from charlstm.training.shortage import Demand
+
+if TYPE_CHECKING:
+    from charlstm.training.trainer import Trainer
 
 OPTIMIZER_TENSORS = {"adamw": 2, "sgd": 1, "rmsprop": 2}
 
@@ -16,14 +25,15 @@ OPTIMIZER_TENSORS = {"adamw": 2, "sgd": 1, "rmsprop": 2}
 def memory_estimate(trainer: Trainer) -> dict[str, int]:
     """Bytes by purpose: weights with gradients, optimiser, values kept for the backward pass, logits.
 
-    Kept values are counted per layer and character: for the native executor what it keeps and the gradients of the
-    gates, for others the gates and their gradients, and three vectors of H for each part of the state; logits, as many
+    Kept values are counted per layer and character: for the executors native and triton what they keep and the
+    gradients of the gates; for library the gates and two vectors of H for each part of the state, as cuDNN does, and
+    the one-hot vectors that it reads; for others the gates and their gradients, and three vectors of H for each part of
+    the state; logits, as many
     as are held at a time, as three arrays (logits, probabilities, gradients). A convolution keeps its output, and that
     of a highway's two products, each with its gradient.
     """
-    model, training = trainer.config.model, trainer.config.training
+    model = trainer.config.model
     cell = cell_of(model)
-    weights, fixed = 4 * sum(trainer.model.parameter_counts().values()), 4 * trainer.model.fixed_count()
     characters = trainer.streams.batch_size * trainer.streams.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
     front_end = trainer.model.front_end
@@ -31,16 +41,47 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     if isinstance(front_end, Convolution):
         below = 2 * 4 * front_end.output_size * (3 if model.highway else 1)
     symbols, units = trainer.model.head.weight.shape
-    if cell.reservoir:
-        kept = 0
-    elif set(trainer.executors()) == {"native"}:
-        low = torch.bfloat16 if trainer.precision == "bfloat16" else torch.float32
-        kept = padded_units(model.hidden_size) * kept_bytes(cell, low)
-    else:
-        kept = model.hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
+    executors = trainer.executors()
+    if executors[0] == "library" and model.front_end != "convolution":
+        below += 4 * symbols
+    low = torch.bfloat16 if trainer.precision == "bfloat16" else torch.float32
+    kept = 0 if cell.reservoir else sum(_kept(name, cell, model.hidden_size, low) for name in executors)
+    text = trainer.streams.bytes_laid if isinstance(trainer.streams, Streams) else 0
     return {
-        "weights and gradients": 2 * weights + fixed,
-        "optimiser": OPTIMIZER_TENSORS[training.optimizer] * weights,
-        "kept values": characters * (kept * model.num_layers + below) * stacks,
+        **_weights(trainer.config, trainer.model),
+        "kept values": characters * (kept + below) * stacks,
         "logits": 3 * 4 * logits_held(characters, symbols, units, trainer.device),
+        **({"text": text} if text else {}),
     }
+
+
+def demand(trainer: Trainer) -> Demand:
+    """The same, by what it depends on."""
+    parts = memory_estimate(trainer)
+    growing = parts["kept values"] + parts["logits"]
+    shape = (trainer.streams.batch_size, trainer.streams.sequence_length, trainer.config.model.hidden_size)
+    return Demand(sum(parts.values()) - growing, growing, *shape)
+
+
+def demand_of_weights(config: Config, model: LanguageModel) -> Demand:
+    """What a model takes before it is trained on anything."""
+    training = config.training
+    shape = (training.batch_size, training.sequence_length, config.model.hidden_size)
+    return Demand(sum(_weights(config, model).values()), 0, *shape)
+
+
+def _weights(config: Config, model: LanguageModel) -> dict[str, int]:
+    weights, fixed = 4 * sum(model.parameter_counts().values()), 4 * model.fixed_count()
+    optimiser = OPTIMIZER_TENSORS[config.training.optimizer] * weights
+    return {"weights and gradients": 2 * weights + fixed, "optimiser": optimiser}
+
+
+def _kept(executor: str, cell: Cell, units: int, low: torch.dtype) -> int:
+    """Bytes that a layer keeps of a character, with products in the type ``low``."""
+    if executor == "native":
+        return padded_units(units) * kept_bytes(cell, low)
+    if executor == "triton":
+        return units * (kept_bytes(cell, low) + low.itemsize)
+    if executor == "library":
+        return units * low.itemsize * (len(cell.gates) + 2 * len(cell.state))
+    return units * 4 * (2 * len(cell.gates) + 3 * len(cell.state))

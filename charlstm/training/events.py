@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from charlstm.units import bits
 
@@ -27,6 +27,10 @@ class Progress:
     @property
     def bits_per_character(self) -> float:
         return bits(self.nats)
+
+    def record(self) -> dict[str, Any]:
+        """What of it stands in the metrics."""
+        return {name: value for name, value in vars(self).items() if name != "fraction"}
 
     @property
     def seconds_left(self) -> float:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.errors import UserError
@@ -43,6 +46,51 @@ def resolve_precision(asked: str, device: torch.device, cell: Cell, executor: st
         return "bfloat16"
     native = executor in ("auto", "native") and not isinstance(kernels(cell, torch.bfloat16), str)
     return "bfloat16" if native and bfloat16_gain() >= WORTHWHILE else "float32"
+
+
+class Memory(NamedTuple):
+    """Bytes of a device: all of them, those that this process could still take, and those its tensors hold."""
+
+    total: int
+    free: int
+    held: int
+
+
+def memory(device: torch.device) -> Memory | None:
+    """The memory of a GPU; None for a device that does not tell. What torch keeps in store for itself is free."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_allocated(device)
+        return Memory(total, free + torch.cuda.memory_reserved(device) - held, held)
+    if device.type == "mps":
+        total, held = torch.mps.recommended_max_memory(), torch.mps.current_allocated_memory()
+        return Memory(total, total - held, held)
+    return None
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process could still take of a GPU's memory."""
+    found = memory(device)
+    return None if found is None else found.free
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's random generators, by kind of device: that of the CPU, and that of the GPU in use."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        found["mps"] = torch.mps.get_rng_state()
+    return found
+
+
+def set_random_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`random_states` gave, as far as it is of this kind of device."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
 
 
 def keep_memory() -> None:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from charlstm.executors.moving import moved
+
 LONGEST = 8
 
 
@@ -15,7 +17,8 @@ def hide(previous: Tensor, following: Tensor, share: float, nothing: int) -> tup
     ``nothing``: runs of 1 to 8 characters, all lengths equally often, hidden from both sides alike.
 
     As masked spans are (Joshi et al. 2020, "SpanBERT"), but for a model that gives p of one character at a time: every
-    position stays a target. Draws from torch's random state on the CPU, and nothing at all for the share 0.
+    position stays a target. Draws from torch's random state on the CPU, wherever the text is, and nothing at all for
+    the share 0.
     """
     if share == 0:
         return previous, following
@@ -27,5 +30,5 @@ def hide(previous: Tensor, following: Tensor, share: float, nothing: int) -> tup
     for offset in range(LONGEST):
         first = LONGEST - 1 - offset
         hidden |= (begins & (lengths > offset))[first : first + steps + 2]
-    hidden = hidden.to(previous.device)
+    hidden = moved(hidden, previous.device)
     return previous.masked_fill(hidden[:-2], nothing), following.masked_fill(hidden[2:], nothing)

@@ -12,9 +12,9 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.model import LanguageModel
-from charlstm.text.document_batches import DocumentBatches
-from charlstm.text.streams import Streams
 from charlstm.training.checkpoint import under
+from charlstm.training.feed import Feed
+from charlstm.training.hardware import random_states, set_random_states
 from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_names, optimizer_tensors
 
 
@@ -37,6 +37,11 @@ class Counters:
     evaluations_without_improvement: int = 0
     evaluation_due: bool = False
 
+    def recorded(self) -> None:
+        """What comes now belongs to the next record."""
+        self.sum_nats, self.sum_count = 0.0, 0
+        self.recorded_seconds, self.recorded_characters = self.seconds, self.characters
+
 
 @dataclass
 class TrainingState:
@@ -48,7 +53,7 @@ class TrainingState:
     model: LanguageModel
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    streams: Streams | DocumentBatches
+    streams: Feed
     carried: State
     counters: Counters = field(default_factory=Counters)
 
@@ -64,15 +69,12 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name: ``model.``, ``optimizer.``, ``state.``, ``random.``."""
-        found = {
+        return {
             **{f"model.{name}": t for name, t in self.model.state_dict().items()},
             **{f"optimizer.{name}": t for name, t in optimizer_tensors(self.optimizer, self.model).items()},
             **{f"state.{index}": part for index, part in enumerate(self.carried)},
-            "random.cpu": torch.get_rng_state(),
+            **{f"random.{kind}": state for kind, state in random_states(self.device).items()},
         }
-        if self.device.type == "cuda":
-            found["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        return found
 
     def numbers(self) -> dict[str, Any]:
         """The rest, fit for JSON."""
@@ -94,15 +96,14 @@ class TrainingState:
         self.carried = tuple(part.to(self.device) for _, part in sorted(under("state", tensors).items()))
         self.counters = Counters(**numbers["counters"])
         self.schedule.load_state_dict(numbers["schedule"])
-        torch.set_rng_state(tensors["random.cpu"])
-        if self.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        set_random_states(self.device, under("random", tensors))
 
     def _check(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         names = {name for name in self.tensors() if not name.startswith("optimizer.")}
         if numbers["counters"]["step"] > 0:
             names |= {f"optimizer.{name}" for name in optimizer_names(self.optimizer, self.model)}
-        odd = sorted((names ^ tensors.keys()) - {"random.cuda"})  # a run may go on on another device
+        elsewhere = {"random.cuda", "random.mps"}  # a run may go on on another device
+        odd = sorted((names ^ tensors.keys()) - elsewhere)
         for part, mine in self.numbers().items():
             odd += sorted(f"{part}.{name}" for name in mine.keys() ^ numbers[part].keys())
         if odd:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,21 +18,21 @@ from charlstm.generation import specimen
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
-from charlstm.text.document_batches import DocumentBatches
-from charlstm.text.documents import Documents
-from charlstm.text.streams import Streams
 from charlstm.training.advice import divergence_advice
+from charlstm.training.estimate import demand, demand_of_weights
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
-from charlstm.training.hardware import keep_memory, resolve_device, resolve_precision
+from charlstm.training.feed import feed, read
+from charlstm.training.figures import Begun, Figures, gone_bad
+from charlstm.training.hardware import free_memory, keep_memory, resolve_device, resolve_precision
 from charlstm.training.optimisation import Schedule, make_optimizer
 from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.saved import checked, load_state
+from charlstm.training.shortage import Demand, enough_memory
 from charlstm.training.state import Counters, TrainingState
 from charlstm.training.step import TrainingStep
 
 RECORDS_PER_EVALUATION = 20
-UNSURE = 25.0  # nats: Adam's epsilon keeps a model that learns soundly from being surer than about 18
 
 
 class _BreakOffError(Exception):
@@ -53,28 +54,25 @@ class Trainer:
         )
         keep_memory()
         torch.manual_seed(training.seed)
-        self.model = LanguageModel(config.model, corpus.vocabulary.size).to(self.device)
-        self.streams = self._streams()
+        self.model = LanguageModel(config.model, corpus.vocabulary.size)
+        with enough_memory(self.device, lambda: ("for the weights", demand_of_weights(config, self.model))):
+            self.model.to(self.device)
+            self.streams = feed(read(config, corpus), self.device, free_memory(self.device))
+            carried = self.model.initial_state(self.streams.batch_size)
         self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
         self.state = TrainingState(
             model=self.model,
             optimizer=make_optimizer(training, self.model),
             schedule=Schedule(training),
             streams=self.streams,
-            carried=self.model.initial_state(self.streams.batch_size),
+            carried=carried,
         )
         self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision)
+        self.figures = Figures(self.device)
+        self._norm = 0.0
         self._stop = False
         self._save_asked = False
         self._notices: list[Notice] = []
-
-    def _streams(self) -> Streams | DocumentBatches:
-        training, text = self.config.training, self.corpus.split("train")
-        size, direction = self.corpus.vocabulary.size, self.model.direction
-        shape = (size, training.batch_size, training.sequence_length)
-        if isinstance(text, Documents):
-            return DocumentBatches(text, *shape, direction, training.seed)
-        return Streams(text, *shape, reverse=direction == "backward", washout=self.config.model.washout)
 
     @property
     def counters(self) -> Counters:
@@ -104,8 +102,19 @@ class Trainer:
         return min(1.0, max(used / limit for used, limit in shares if limit is not None))
 
     def run(self) -> Iterator[Event]:
-        """Train to the end of the budget, yielding an event after each step and evaluation; :class:`Ended` comes
-        last."""
+        """Train to the end of the budget, yielding an event after each step, or some steps of a GPU, and evaluation;
+        :class:`Ended` comes last. Raises UserError if the memory does not suffice: what was saved stays."""
+        whole = demand(self)  # now: without memory nothing can be found out any more
+
+        def wanted() -> tuple[str, Demand]:
+            if self.counters.evaluation_due:
+                return f"in the evaluation after step {self.counters.step:,}", replace(whole, growing=0)
+            return f"in step {self.counters.step + 1:,}", whole
+
+        with enough_memory(self.device, wanted):
+            yield from self._events()
+
+    def _events(self) -> Iterator[Event]:
         if self.streams.notice:
             yield Notice(self.streams.notice)
         if self.counters.step == 0:
@@ -123,8 +132,11 @@ class Trainer:
             if isinstance(event, Ended):
                 return
         if why == "stopped":
-            if not self.state.finite:
-                yield self._ended("diverged", self._advice())
+            ended = self._catch_up()
+            if ended is None and not self.state.finite:
+                ended = self._ended("diverged", self._advice())
+            if ended is not None:
+                yield ended
                 return
             self.save(best=False)
         yield self._ended(why)
@@ -143,6 +155,8 @@ class Trainer:
         return "stopped" if self._stop else None
 
     def _save_as_asked(self) -> None:
+        if len(self.figures):  # asked for just now: the next step is read
+            return
         self._save_asked = False
         if self.state.finite:
             self.save(best=False)
@@ -155,55 +169,69 @@ class Trainer:
         if self._stop:
             raise _BreakOffError
 
-    def _step(self) -> Progress | Ended:
+    def _step(self) -> Progress | Ended | None:
+        """None where the step's figures are not read yet."""
         start = time.perf_counter()
-        training, counters = self.config.training, self.counters
+        training, counters, ahead = self.config.training, self.counters, self.figures.ahead
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
         batch = self.streams.next_batch()
         if batch.fresh:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
         figures, carried = self.step.gradients(batch, self.state.carried)
-        nats, norm = figures.tolist()  # a GPU is waited for once a step, here
-        if self._bad(nats) or not math.isfinite(norm):
-            return self._ended("diverged", self._advice(nats, norm))
+        self.figures.keep(Begun(counters.step, counters.characters, batch.count, figures))
+        if not ahead and (ended := self._read()) is not None:
+            return ended
         self.step.update(rate, figures[1])
         self.state.carried = carried
         counters.step += 1
         counters.characters += batch.count
-        counters.sum_nats += nats * batch.count
-        counters.sum_count += batch.count
         counters.seconds += time.perf_counter() - start
+        recorded = counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0
+        counters.evaluation_due = counters.step % training.evaluate_every == 0 or self.progress >= 1
+        if ahead:
+            wanted = recorded or counters.evaluation_due or self._stop or self._save_asked
+            if not (wanted or self.figures.due):
+                return None
+            if (ended := self._catch_up()) is not None:
+                return ended
+            counters.evaluation_due |= self.progress >= 1
         event = Progress(
             step=counters.step,
             epoch=self.streams.progress,
             nats=counters.sum_nats / counters.sum_count,
             learning_rate=rate,
-            gradient_norm=norm,
+            gradient_norm=self._norm,
             characters_per_second=(counters.characters - counters.recorded_characters)
             / max(counters.seconds - counters.recorded_seconds, 1e-9),
             fraction=self.progress,
             seconds=counters.seconds,
         )
-        counters.evaluation_due = counters.step % training.evaluate_every == 0 or self.progress >= 1
-        if counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0 or self.progress >= 1:
-            self._record(event)
+        if recorded or self.progress >= 1:
+            self.directory.append_metrics({"kind": "train", **event.record(), "characters": counters.characters})
+            counters.recorded()
         return event
 
-    def _record(self, event: Progress) -> None:
+    def _catch_up(self) -> Ended | None:
+        """Wait for the steps under way, if any, and read their figures."""
+        if not (steps := len(self.figures)):
+            return None
+        start = time.perf_counter()
+        ended = self._read()
+        self.counters.seconds += time.perf_counter() - start
+        self.figures.set_pace(steps, self.counters.seconds)
+        return ended
+
+    def _read(self) -> Ended | None:
+        """Read the figures of all steps so far. At the first that is bad the run ends, with the step before it."""
         counters = self.counters
-        names = (
-            "step",
-            "epoch",
-            "nats",
-            "learning_rate",
-            "gradient_norm",
-            "characters_per_second",
-            "seconds",
-        )
-        record = {name: getattr(event, name) for name in names}
-        self.directory.append_metrics({"kind": "train", **record, "characters": counters.characters})
-        counters.sum_nats, counters.sum_count = 0.0, 0
-        counters.recorded_seconds, counters.recorded_characters = counters.seconds, counters.characters
+        for begun, nats, norm in self.figures.read():
+            if self._bad(nats) or not math.isfinite(norm):
+                counters.step, counters.characters = begun.steps_before, begun.characters_before
+                return self._ended("diverged", self._advice(nats, norm))
+            counters.sum_nats += nats * begun.counted
+            counters.sum_count += begun.counted
+            self._norm = norm
+        return None
 
     def score(self) -> Score:
         """The held-out score of the model as it is."""
@@ -266,15 +294,11 @@ class Trainer:
         return specimen(self.model, vocabulary, length, seed, end, self._validation, self._between)
 
     def _bad(self, nats: float) -> bool:
-        """Not finite, or so much worse than a guess (ln V) that the weights cannot be any good.
-
-        A text that suddenly turns to other symbols costs a sound model up to about 18 nats each, however small V is.
-        The loss is computed in float32 in either precision, and bfloat16 has float32's range: the bound is the same.
-        """
-        return not math.isfinite(nats) or nats > max(UNSURE, 3 * math.log(self.corpus.vocabulary.size) + 1)
+        return gone_bad(nats, self.corpus.vocabulary.size)
 
     def _advice(self, nats: float | None = None, norm: float | None = None) -> str:
-        return divergence_advice(self.config.training, self.precision, self.counters.step, nats, norm)
+        step, applied = self.counters.step, self.figures.ahead
+        return divergence_advice(self.config.training, self.precision, step, nats, norm, applied)
 
     def _ended(self, why: Why, advice: str = "") -> Ended:
         c = self.counters

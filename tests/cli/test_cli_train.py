@@ -13,6 +13,7 @@ import torch
 
 import charlstm as package
 from charlstm.config import load_config
+from charlstm.training import hardware
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.trainer import Trainer
 
@@ -162,6 +163,13 @@ def test_dry_run_trains_and_writes_nothing(charlstm, config_file, corpus):
     assert re.search(r"layer 1: executor \w+: ", found.out)
     assert "not reference: " in found.out
     assert "17 steps an epoch" in found.out
+
+
+def test_dry_run_on_a_gpu_says_what_is_free(charlstm, config_file, monkeypatch):
+    assert "free on" not in charlstm("train", config_file, "--dry-run").out
+    memory = hardware.Memory(24_000_000_000, 20_000_000_000, 1_500_000_000)
+    monkeypatch.setattr(hardware, "memory", lambda _: memory)
+    assert "free on cpu: 21,500.0 MB of 24,000.0 MB" in charlstm("train", config_file, "--dry-run").out
 
 
 def test_what_is_fixed_is_told_beside_what_learns(charlstm, config_file, corpus):

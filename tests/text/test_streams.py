@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlstm.errors import UserError
+from charlstm.text import streams as streams_module
 from charlstm.text.streams import IGNORE, Batch, Streams
 
 V = 2000
@@ -199,3 +200,40 @@ def test_a_washout_takes_the_first_targets_of_every_stream_and_never_a_whole_bat
             assert (some.targets[:left_out] == IGNORE).all()
             assert torch.equal(some.targets[left_out:], all_.targets[left_out:])
             assert some.count == int((some.targets != IGNORE).sum()) > 0
+
+
+@given(shapes, st.integers(0, 30), st.sampled_from([200, V, 70_000]))
+@example((64 * 3 + 1, 3, 64, False), 5, 200)
+def test_put_on_a_device_they_give_the_same_batches(
+    shape: tuple[int, int, int, bool], washout: int, symbols: int
+) -> None:
+    n, batch_size, length, reverse = shape
+    text = distinct(n).astype(np.uint32) % symbols
+    there, here = (Streams(text, symbols, batch_size, length, reverse, washout) for _ in range(2))
+    there.put_on(torch.device("cpu"))
+    for _ in range(2):
+        assert all(same(a, b) for a, b in zip(epoch_of(there), epoch_of(here), strict=True))
+    assert there.state_dict() == here.state_dict()
+
+
+def test_put_on_a_device_a_byte_a_character_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laid out some rows at a time; V takes a place of its own."""
+    monkeypatch.setattr(streams_module, "LAID_AT_A_TIME", 7)
+    for symbols, size in ((255, 1), (256, 2), (32_767, 2), (32_768, 4)):
+        text = np.arange(100, dtype=np.uint32) * 327 % symbols
+        streams = Streams(text, symbols, 3, 8)
+        assert (streams.bytes_to_lay, streams.bytes_laid) == (size * 3 * (34 + 2), 0)
+        streams.put_on(torch.device("cpu"))
+        assert streams.bytes_laid == streams.bytes_to_lay
+        batch = streams.next_batch()
+        assert batch.previous[0, 0] == symbols
+        assert batch.targets[:, 1].tolist() == text[33:41].tolist()
+        assert streams.next_batch().targets[:, 2].tolist() == text[74:82].tolist()
+
+
+def test_cut_out_on_a_device_without_a_wait() -> None:
+    """The meta device has no values that could be waited for."""
+    streams = Streams(distinct(100), V, 3, 8, washout=5)
+    streams.put_on(torch.device("meta"))
+    for batch in epoch_of(streams):
+        assert {batch.previous.device.type, batch.targets.device.type, batch.following.device.type} == {"meta"}

@@ -19,6 +19,7 @@ from charlstm.config.schema import Ablation
 from charlstm.errors import UserError
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import load_corpus
+from charlstm.training import figures
 from charlstm.training import trainer as trainer_module
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
@@ -183,7 +184,7 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
     }
     if case["cell"] == "irnn":
         training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
-    monkeypatch.setattr(trainer_module, "UNSURE", 1e9)  # the state of an IRNN grows without bound
+    monkeypatch.setattr(figures, "UNSURE", 1e9)  # the state of an IRNN grows without bound
     whole = trained("whole", model, training)
     assert whole[-1].why == "budget", whole[-1]
     stopped = trained("stopped", model, training, stops_for(chance))

@@ -1,0 +1,103 @@
+"""A device that has too little memory: what was asked for, what there is, and what to lower by how much."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from charlstm.errors import UserError
+from charlstm.training.hardware import Memory, memory
+
+USABLE = 0.9  # of a device's memory: the rest goes in pieces that are too small
+UNKNOWN = 0.5  # what to lower to where a device does not tell its memory
+LESS = 0.75  # what to lower to at most: as it was, it did not fit
+
+_SIGNS = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+_ASKED = re.compile(r"tried to allocate ([0-9.]+) ?(bytes|[KMGT]i?B)", re.IGNORECASE)
+_UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The memory that training takes, in bytes, and what it depends on.
+
+    ``fixed``: weights, gradients, optimiser, the text if it lies there: grows with the square of ``hidden_size``.
+    ``growing``: what is kept for the way back: grows with ``batch_size``, ``sequence_length`` and ``hidden_size``.
+    """
+
+    fixed: int
+    growing: int
+    batch_size: int
+    sequence_length: int
+    hidden_size: int
+
+
+@contextmanager
+def enough_memory(device: torch.device, demand: Callable[[], tuple[str, Demand]]) -> Iterator[None]:
+    """Raises UserError in place of a lack of memory in the block; ``demand`` tells what was done (``in step 3``) and
+    what it takes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not _SIGNS.search(str(error)):
+            raise
+        raise UserError(shortage(str(error), device, *demand())) from None
+
+
+def shortage(message: str, device: torch.device, when: str, demand: Demand) -> str:
+    """What the user is told; ``message`` is torch's own."""
+    found, asked = memory(device), _asked(message)
+    facts = [f"{_size(asked)} more were asked for"] if asked else []
+    if found is not None:
+        facts.append(f"{_size(found.free)} of {_size(found.total)} are free")
+        others = found.total - found.free - found.held
+        if others > found.total / 10:
+            facts.append(f"{_size(others)} are held by other programs")
+    told = f": {', '.join(facts)}" if facts else ""
+    lower = " or ".join(what_to_lower(demand, found, asked))
+    return (
+        f"out of memory on {device} {when}{told}. Begin a new run with {lower}. These cannot change on --resume; what "
+        "this run has saved stays, and goes on where there is more memory"
+    )
+
+
+def what_to_lower(demand: Demand, found: Memory | None, asked: int) -> list[str]:
+    """Settings, each of which alone should make it fit.
+
+    What is kept is taken to be what was estimated, or what was found to be held and asked for, if that is more.
+    """
+    fixed, batch, length, units = demand.fixed, demand.batch_size, demand.sequence_length, demand.hidden_size
+    room = math.inf if found is None else USABLE * (found.free + found.held)
+    held = 0 if found is None else found.held
+    growing = max(demand.growing, held + asked - fixed) if demand.growing else 0
+    if not growing or fixed >= room:
+        share = math.sqrt(min(room / 2 / fixed, LESS) if found else UNKNOWN)
+        return [_lower("model.hidden_size", units, share)]
+    share = UNKNOWN if found is None else min((room - fixed) / growing, LESS)
+    settings = {"training.batch_size": batch, "training.sequence_length": length, "model.hidden_size": units}
+    return [_lower(name, now, share) for name, now in settings.items() if now * share >= 1]
+
+
+def _lower(name: str, now: int, share: float) -> str:
+    return f"{name}={_round(now * share)} (now {now})"
+
+
+def _round(number: float) -> int:
+    """Down to a power of two, or one and a half times one."""
+    power = 1 << (max(1, int(number)).bit_length() - 1)
+    return power + power // 2 if power + power // 2 <= number else power
+
+
+def _asked(message: str) -> int:
+    """The bytes that could not be had; 0 where it is not said."""
+    found = _ASKED.search(message)
+    return int(float(found[1]) * _UNITS[found[2][0].lower()]) if found else 0
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

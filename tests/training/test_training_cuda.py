@@ -1,0 +1,89 @@
+"""What only an NVIDIA GPU can show; skipped where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_training_resume import train
+
+from charlstm.errors import UserError
+from charlstm.text.corpus import load_corpus
+from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.events import Ended, Evaluated
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+MODELS = [
+    {"cell": "lstm", "dropout": 0.2, "num_layers": 2},
+    {"cell": "gru", "reset_after": False, "front_end": "embedding"},
+    {"cell": "peephole", "direction": "bidirectional"},
+    {"cell": "leaky", "front_end": "convolution", "highway": True},
+]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m["cell"])
+@pytest.mark.parametrize("hidden_input", [0.0, 0.2])
+def test_no_step_waits(make_trainer, make_config, model, precision, hidden_input):
+    """After a few steps, in which kernels are made and graphs recorded, torch raises where the CPU waits."""
+    settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "hidden_input": hidden_input}
+    trainer = make_trainer(make_config(model, precision=precision, device="cuda", **settings))
+    trainer.figures._together = 1000
+    for _ in range(20):
+        trainer._step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(20):  # over the end of an epoch, which has 17 steps
+            assert trainer._step() is None
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert trainer._catch_up() is None
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+def test_a_run_moves_between_the_devices(make_trainer, make_config, tmp_path, optimizer):
+    """Stopped on one, gone on with on the other, and back: the losses are those of the CPU to rounding."""
+    settings = {"optimizer": optimizer, "learning_rate": 1e-3, "budget": {"steps": 18}}
+    events = train(make_trainer, make_config(**settings), tmp_path / "whole")
+    moved = []
+    for device, stop in (("cpu", 5), ("cuda", 11), ("cpu", None)):
+        config = make_config(**settings, device=device)
+        trainer = make_trainer(config, tmp_path / "moved")
+        if trainer.directory.checkpoints.any():
+            trainer.resume()
+        update = trainer.step.update
+
+        def stopping(*arguments, trainer=trainer, stop=stop, update=update):
+            if trainer.counters.step + 1 == stop:
+                trainer.request_stop()
+            update(*arguments)
+
+        trainer.step.update = stopping
+        moved += list(trainer.run())
+    scores = [[e.nats for e in of if isinstance(e, Evaluated)] for of in (events, moved)]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-3)
+    assert isinstance(moved[-1], Ended)
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 18
+
+
+def test_documents_are_copied_ahead(make_trainer, make_config, corpus_file, tmp_path):
+    corpus = load_corpus(str(corpus_file), documents="newline")
+    source = {"source": str(corpus_file), "documents": "newline"}
+    scores = []
+    for device in ("cpu", "cuda"):
+        config = make_config({"direction": "bidirectional"}, source, device=device)
+        events = list(make_trainer(config, tmp_path / device, corpus).run())
+        scores.append([e.nats for e in events if isinstance(e, Evaluated)])
+    assert scores[1] == pytest.approx(scores[0], rel=1e-3)
+
+
+def test_too_little_memory_is_told_by_what_to_lower(make_trainer, make_config, tmp_path):
+    torch.cuda.set_per_process_memory_fraction(0.02)
+    try:
+        config = make_config({"hidden_size": 2048, "num_layers": 4}, device="cuda", batch_size=70, sequence_length=20)
+        trainer = make_trainer(config, tmp_path / "run")
+        trainer.step.gradients = lambda *_: torch.empty(1 << 42, dtype=torch.uint8, device="cuda")
+        with pytest.raises(UserError, match=r"out of memory on cuda in step 1: .* more were asked for, .* are free"):
+            list(trainer.run())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

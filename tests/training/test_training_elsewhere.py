@@ -1,0 +1,170 @@
+"""Training on another device than the CPU. In place of a GPU stands torch's meta device: its tensors have no values, so
+whatever would wait for one (``item``, ``tolist``, ``bool``, a copy back, boolean indexing) raises, and most of what
+mixes it with the CPU does too."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from test_training_resume_laws import CELL_OPTIONS
+
+from charlstm.cells import CELLS
+from charlstm.config import parse_config
+from charlstm.evaluation import foresee, score
+from charlstm.executors.torch_code import backward_code, forward_code
+from charlstm.model import LanguageModel
+from charlstm.model.stepper import Stepper
+from charlstm.text.document_batches import DocumentBatches
+from charlstm.text.documents import Documents
+from charlstm.text.streams import Streams
+from charlstm.training.feed import feed
+from charlstm.training.optimisation import make_optimizer
+from charlstm.training.step import TrainingStep
+
+META = torch.device("meta")
+V = 11
+
+
+@pytest.fixture(autouse=True)
+def _what_meta_lacks(monkeypatch):
+    """It has no autocast; and it forgets, with ``out=``, that a number on the CPU may stand beside any tensor."""
+    autocast, enabled = torch.autocast, torch.is_autocast_enabled
+    monkeypatch.setattr(
+        torch, "autocast", lambda kind, *a, **k: nullcontext() if kind == "meta" else autocast(kind, *a, **k)
+    )
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind != "meta" and enabled(kind))
+    for code in (make(cell) for cell in CELLS.values() for make in (forward_code, backward_code)):
+        constants = code.function.__globals__["constant"]
+        for value in constants:
+            monkeypatch.setitem(constants, value, torch.tensor(value, device=META))
+
+
+def documents() -> Documents:
+    ids = np.arange(300) % (V - 1)
+    starts = np.arange(0, 300, 15)
+    return Documents(ids, starts, starts + 3 + np.arange(20) % 11, np.array([V - 1]))
+
+
+def batches_of(config, text="running"):
+    t = config.training
+    shape = (V, t.batch_size, t.sequence_length)
+    if text == "documents":
+        streams = DocumentBatches(documents(), *shape, config.model.direction)
+    else:
+        reverse = config.model.direction == "backward"
+        streams = Streams(np.arange(300, dtype=np.uint8) % V, *shape, reverse, config.model.washout)
+    return feed(streams, META, 1 << 30)
+
+
+def steps(model=None, text="running", count=2, **training):
+    config = parse_config(
+        {
+            "corpus": {"source": "x"},
+            "model": {"hidden_size": 5, "executor": "sequence", **(model or {})},
+            "training": {"batch_size": 4, "sequence_length": 6, "precision": "float32", **training},
+        },
+        "test",
+    )
+    network = LanguageModel(config.model, V).to(META)
+    streams = batches_of(config, text)
+    optimizer = make_optimizer(config.training, network)
+    step = TrainingStep(config.training, network, optimizer, "float32")
+    carried = network.initial_state(streams.batch_size)
+    for _ in range(count):
+        batch = streams.next_batch()
+        assert {t.device.type for t in vars(batch).values() if isinstance(t, torch.Tensor)} == {"meta"}
+        if batch.fresh:
+            carried = tuple(torch.zeros_like(part) for part in carried)
+        figures, carried = step.gradients(batch, carried)
+        step.update(1e-3, figures[1])
+        assert {t.device.type for t in (figures, *carried)} == {"meta"}
+    learning = [p for p in network.parameters() if p.requires_grad and count]
+    assert all(p.grad is not None and p.grad.device.type == "meta" for p in learning)
+    for state in optimizer.state.values():
+        assert {t.device.type for name, t in state.items() if name != "step" and isinstance(t, torch.Tensor)} <= {
+            "meta"
+        }
+    return network
+
+
+MODELS = [
+    {"front_end": "one_hot"},
+    {"front_end": "convolution", "highway": True},
+    {"num_layers": 3, "residual": True, "dropout": 0.3},
+    {"num_layers": 2, "dropout": 0.3, "dropout_kind": "elementwise"},
+    {"direction": "backward"},
+    {"direction": "bidirectional"},
+    {"direction": "bidirectional", "front_end": "convolution", "num_layers": 2},
+    {"executor": "reference"},
+]
+
+
+def test_no_cell_waits_for_anything_and_all_of_its_step_is_on_the_device():
+    for options in CELL_OPTIONS.values():
+        steps(options)
+
+
+@pytest.mark.parametrize("text", ["running", "documents"])
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: " ".join(map(str, m.values())))
+def test_nor_does_any_other_part_of_a_model(model, text):
+    steps(model, text)
+
+
+@pytest.fixture
+def read_back(monkeypatch):
+    """What an evaluation reads back, in the shapes that it should have, in place of values."""
+    read = []
+
+    def cpu(t):
+        read.append(t)
+        return torch.zeros(t.shape, dtype=t.dtype)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    return read
+
+
+@pytest.mark.parametrize("text", ["running", "documents"])
+@pytest.mark.parametrize(
+    "model",
+    [{}, {"direction": "backward"}, {"direction": "bidirectional"}, {"front_end": "convolution"}, {"num_layers": 2}],
+    ids=str,
+)
+def test_an_evaluation_waits_only_where_it_reads_many_results_together(model, text, read_back, monkeypatch):
+    network = steps(model, text, count=0)
+    content = documents() if text == "documents" else np.arange(64 * 30) % V
+    for name, value in {"WARM_UP": 10, "CHUNK": 8, "READ_TOGETHER": 3}.items():
+        monkeypatch.setattr(import_module("charlstm.evaluation.score"), name, value)
+    score(network, content)
+    assert {t.device.type for t in read_back} == {"meta"}
+    if text == "running":  # 64 pieces of 30 characters: four passes
+        assert [t.shape for t in read_back] == [(24, 64), (6, 64)]
+
+
+def test_a_foresight_is_found_on_the_device(read_back):
+    found = foresee(steps(count=0), np.arange(300) % V, [2, 5])
+    assert found.symbol_nats.shape == (300, 2)
+    assert [t.shape for t in read_back] == [(300, 1, 4)]
+
+
+def test_a_stepper_steps_on_the_device():
+    for model in ({}, {"front_end": "convolution"}, {"num_layers": 2, "residual": True}, {"cell": "gru"}):
+        stepper = Stepper(steps(model, count=0), 3)
+        logits = stepper(torch.zeros(3, dtype=torch.int64, device=META))
+        stepper.state = stepper.state
+        assert (logits.shape, logits.device) == ((3, V), META)
+
+
+@pytest.mark.parametrize("limit", [None, 0.1])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+def test_neither_does_an_update(optimizer, limit):
+    steps(optimizer=optimizer, clip_grad_norm=limit, weight_decay=0.1)
+
+
+def test_nor_does_anything_that_is_added_to_training():
+    steps({"cell": "rnn"}, vanishing_penalty=2.0)
+    for text in ("running", "documents"):
+        steps({"direction": "bidirectional"}, text, hidden_input=0.3)

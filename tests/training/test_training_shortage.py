@@ -1,0 +1,174 @@
+"""Too little memory: what the user is told, and what is kept."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from charlstm.errors import UserError
+from charlstm.training import shortage
+from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.estimate import demand, memory_estimate
+from charlstm.training.hardware import Memory
+from charlstm.training.shortage import Demand, what_to_lower
+
+GB = 10**9
+
+
+def cuda_error(asked="2.00 GiB"):
+    return torch.OutOfMemoryError(
+        f"CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 23.64 GiB of which 1.10 GiB is "
+        "free. Including non-PyTorch memory, this process has 22.53 GiB memory in use."
+    )
+
+
+def settings(found):
+    return {name: int(value) for name, value in (re.match(r"([\w.]+)=(\d+) ", one).groups() for one in found)}
+
+
+NAMES = ("training.batch_size", "training.sequence_length", "model.hidden_size")
+
+
+def test_what_is_advised_fits():
+    """30 GB are needed where 22 are, of which 20 % may grow: two thirds of what does."""
+    need = Demand(2 * GB, 28 * GB, 64, 128, 2048)
+    found = settings(what_to_lower(need, Memory(24 * GB, 2 * GB, 20 * GB), 3 * GB))
+    assert found == dict(zip(NAMES, (32, 64, 1024), strict=True))  # times 0.636
+    found = settings(what_to_lower(need, Memory(32 * GB, 2 * GB, 28 * GB), 3 * GB))
+    assert found == dict(zip(NAMES, (48, 96, 1536), strict=True))  # 25 of 29 GB are too near: times 0.75
+    for name, value in found.items():
+        part = value / {"batch": 64, "sequence": 128, "hidden": 2048}[name.split(".")[1].split("_")[0]]
+        assert 2 * GB + 28 * GB * part <= 27 * GB
+
+
+def test_what_is_really_held_counts_where_it_is_more_than_was_estimated():
+    need = Demand(1 * GB, 4 * GB, 64, 128, 2048)
+    found = settings(what_to_lower(need, Memory(24 * GB, 1 * GB, 21 * GB), 20 * GB))
+    assert found["training.batch_size"] == 24  # 40 GB grow, 18.8 may: times 0.47
+
+
+def test_weights_that_do_not_fit_want_fewer_units():
+    need = Demand(40 * GB, 0, 64, 128, 8192)
+    found = settings(what_to_lower(need, Memory(24 * GB, 22 * GB, 0), 8 * GB))
+    assert list(found) == ["model.hidden_size"]
+    assert found["model.hidden_size"] == 3072  # 9.9 of 40 GB: 0.4975 of the units
+    found = settings(what_to_lower(Demand(40 * GB, 9 * GB, 64, 128, 8192), Memory(24 * GB, 0, 22 * GB), GB))
+    assert list(found) == ["model.hidden_size"]
+
+
+def test_what_is_one_already_is_not_lowered():
+    found = settings(what_to_lower(Demand(GB, 90 * GB, 1, 256, 512), Memory(24 * GB, 0, 22 * GB), GB))
+    assert "training.batch_size" not in found
+    assert found["training.sequence_length"] == 48  # times 0.209
+
+
+def test_a_device_that_tells_nothing_gets_half():
+    assert settings(what_to_lower(Demand(GB, GB, 64, 100, 512), None, 0)) == dict(
+        zip(NAMES, (32, 48, 256), strict=True)
+    )
+
+
+MPS = "MPS backend out of memory (MPS allocated: 17.71 GB). Tried to allocate 1.00 GB on private pool."
+CPU = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 2000000000 bytes."
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (cuda_error(), "2.1 GB"),
+        (cuda_error("20.00 MiB"), "21 MB"),
+        (RuntimeError(MPS), "1.1 GB"),
+        (RuntimeError(CPU), "2.0 GB"),
+        (RuntimeError(CUBLAS), None),
+    ],
+    ids=["cuda", "cuda small", "mps", "cpu", "cublas"],
+)
+def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, asked):
+    monkeypatch.setattr(shortage, "memory", lambda _: Memory(24 * GB, 1 * GB, 10 * GB))
+    need = Demand(GB, GB, 64, 128, 512)
+    with (
+        pytest.raises(UserError) as caught,
+        shortage.enough_memory(torch.device("cuda:1"), lambda: ("in step 3", need)),
+    ):
+        raise error
+    told = str(caught.value)
+    assert told.startswith("out of memory on cuda:1 in step 3: ")
+    assert (f"{asked} more were asked for" in told) == (asked is not None)
+    assert "1.0 GB of 24.0 GB are free, 13.0 GB are held by other programs" in told
+    assert re.search(r"Begin a new run with training\.batch_size=(48|32) \(now 64\) or training", told)
+    assert "--resume" in told
+    assert "\n" not in told
+
+
+def test_other_errors_are_none_of_this():
+    def never():
+        pytest.fail("nothing is asked")
+
+    with pytest.raises(RuntimeError, match="sizes differ"), shortage.enough_memory(torch.device("cpu"), never):
+        raise RuntimeError("sizes differ")
+
+
+def run_out(trainer, place, monkeypatch):
+    method = getattr(*place)
+
+    def failing(*arguments):
+        if trainer.counters.step == 8:
+            raise cuda_error()
+        return method(*arguments)
+
+    monkeypatch.setattr(*place, failing)
+    with pytest.raises(UserError) as caught:
+        list(trainer.run())
+    return str(caught.value)
+
+
+def test_a_step_that_finds_no_memory_loses_nothing(make_trainer, make_config, monkeypatch):
+    config = make_config(evaluate_every=4, budget={"steps": 12})
+    trainer = make_trainer(config)
+    told = run_out(trainer, (trainer.step, "gradients"), monkeypatch)
+    assert "in step 9: 2.1 GB" in told
+    assert "batch_size=2 (now 4)" in told
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 8
+    again = make_trainer(config)
+    again.resume()
+    assert list(again.run())[-1].why == "budget"
+
+
+def test_an_evaluation_that_finds_none_is_not_helped_by_a_smaller_batch(make_trainer, make_config, monkeypatch):
+    trainer = make_trainer(make_config(evaluate_every=8, budget={"steps": 12}))
+    told = run_out(trainer, (trainer, "score"), monkeypatch)
+    assert "in the evaluation after step 8" in told
+    assert "Begin a new run with model.hidden_size=4 (now 8)." in told
+
+
+def test_a_model_that_does_not_fit_is_told_before_anything_is_written(make_trainer, make_config, monkeypatch):
+    def to(*_):
+        raise cuda_error()
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    with pytest.raises(UserError, match=r"for the weights: .*model\.hidden_size=4 \(now 8\)"):
+        make_trainer(make_config())
+
+
+@pytest.mark.parametrize("executor", ["sequence", "library", "native"])
+def test_a_demand_is_all_of_the_estimate(make_trainer, make_config, executor):
+    sizes = []
+    for batch_size in (2, 4):
+        trainer = make_trainer(make_config({"executor": executor}, batch_size=batch_size))
+        need, parts = demand(trainer), memory_estimate(trainer)
+        assert need.fixed + need.growing == sum(parts.values())
+        sizes.append(need)
+    assert sizes[0].fixed == sizes[1].fixed
+    assert 2 * sizes[0].growing == sizes[1].growing
+    assert (need.batch_size, need.sequence_length, need.hidden_size) == (4, 20, 8)
+
+
+def test_a_text_on_the_device_is_part_of_it(make_trainer, make_config):
+    trainer = make_trainer(make_config())
+    before = demand(trainer)
+    trainer.streams.put_on(torch.device("cpu"))
+    assert demand(trainer).fixed == before.fixed + trainer.streams.bytes_to_lay
+    assert demand(trainer).growing == before.growing
