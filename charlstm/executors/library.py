@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
@@ -17,11 +18,13 @@ ONE_HOT_LIMIT = 1024  # symbols up to which one-hot vectors are made; beyond, th
 CUDNN_BFLOAT16 = 91300  # the version of cuDNN from which on it has recurrent layers in bfloat16
 WHOLE_STACKS = ("cuda",)
 """Devices on which all layers of a stack are one call: cuDNN lets one layer begin while another still runs."""
+TORCH_CASTS = ("cpu",)
+"""Devices on which torch's own autocast is good for these layers; on CUDA it makes them float16, whatever its type."""
 
 
 class Library:
-    """Layers through ``torch.lstm``, ``torch.gru`` or ``torch.rnn_*``, all in the type of the products: under
-    ``torch.autocast`` in bfloat16 the state is rounded to bfloat16 at every step, and given back as float32."""
+    """Layers through ``torch.lstm``, ``torch.gru`` or ``torch.rnn_*``. Under ``torch.autocast`` in bfloat16 most have
+    their state in bfloat16 too, rounded at every step; it is given back in the type of the weights."""
 
     name = "library"
 
@@ -46,13 +49,15 @@ class Library:
 
         ``flat`` says that the weights lie as :func:`flatten` put them; else a copy that lies so is made.
         """
-        dtype, exact = product_dtype(layers[0].weight_hh), layers[0].weight_hh.dtype
+        device, exact = x.device, layers[0].weight_hh.dtype
+        as_torch = device.type in TORCH_CASTS
+        dtype = exact if as_torch else product_dtype(layers[0].weight_hh)
         training = any(learning(weights, x, state) for weights in layers)
-        with torch.autocast(x.device.type, enabled=False):
+        with nullcontext() if as_torch else torch.autocast(device.type, enabled=False):
             x = one_hot(x, layers[0].input_size, dtype) if is_ids(x) else x.to(dtype)
             given = tensors(layers)
             weights = [w.to(dtype) for w in given]
-            if _cudnn_runs(dtype, x.device) and not (flat and dtype == exact):
+            if _cudnn_runs(dtype, device) and not (flat and dtype == exact):
                 weights = _flat_copy(cell, len(layers), weights)
             first = [s.to(dtype).contiguous() for s in state]
             options = (len(weights) == 4 * len(layers), len(layers), 0.0, training, False, False)
