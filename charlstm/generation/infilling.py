@@ -162,11 +162,9 @@ def cooling(temperature: float, sweeps: int) -> list[float]:
 def _pair(symbols: OpenPlaces, sampling: Sampling, chances: Chances) -> Tensor:
     """Two ids for each chance, [2, B]; ``symbols`` holds as many copies of the text as there are symbols."""
     symbols.ids.copy_(torch.arange(symbols.ids.shape[1]))
-    first, second = symbols.conditionals().cpu()  # few numbers, in float64, which MPS has not
+    first, second = symbols.conditionals().cpu().double()  # Apple's GPUs have no float64
     greedy = sampling.temperature == 0
-    given_second, given_first = (
-        p.exp() if greedy else sampling.probabilities(p).double() for p in (first.double(), second.double())
-    )
+    given_second, given_first = (p.exp() if greedy else sampling.probabilities(p) for p in (first, second))
     joint = stationary(given_second, given_first).flatten()
     drawn = chances.take(1)[0]
     if greedy:
