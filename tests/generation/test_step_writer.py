@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import torch
 from replaying import Replayed
 from test_generation_sampler import CELLS, CONVOLUTION, VOCABULARY, make_model
 
+from charlstm import cells
+from charlstm.executors.torch_code import forward_code
 from charlstm.generation import Sampling, generate, sampler, step_writer
 from charlstm.model.stepper import Stepper
 
@@ -54,6 +57,33 @@ def test_every_way_to_draw_can_be_recorded(sampling, monkeypatch):
     plain = texts(model, sampling)
     monkeypatch.setattr(step_writer, "Recording", Replayed)
     assert texts(model, sampling) == plain
+
+
+@pytest.fixture
+def meta(monkeypatch):
+    """A device whose tensors have no values, so that nothing can wait for one. It has no autocast, and with ``out=`` it
+    forgets that a number may stand beside any tensor."""
+    autocast, enabled = torch.autocast, torch.is_autocast_enabled
+    monkeypatch.setattr(
+        torch, "autocast", lambda kind, *a, **k: nullcontext() if kind == "meta" else autocast(kind, *a, **k)
+    )
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind != "meta" and enabled(kind))
+    device = torch.device("meta")
+    for cell in cells.CELLS.values():
+        constants = forward_code(cell).function.__globals__["constant"]
+        for value in constants:
+            monkeypatch.setitem(constants, value, torch.tensor(value, device=device))
+    return device
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_character_needs_nothing_but_the_device(name, dtype, meta, monkeypatch):
+    monkeypatch.setattr("charlstm.model.stepper.product_dtype", lambda _: dtype)
+    stepper = Stepper(make_model(**MODELS[name]).to(meta), 3)
+    writer = step_writer.StepWriter(stepper, 3, lambda logits, chances: sampler.choose(logits, CUTS, chances))
+    writer._character()
+    assert {t.device for t in (stepper.logits, *stepper.state)} == {meta}
 
 
 @pytest.mark.usefixtures("by_steps")
