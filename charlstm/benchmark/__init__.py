@@ -5,12 +5,14 @@ absolute figures are this machine's.
 """
 
 from charlstm.benchmark.contenders import BASELINE, PRECISIONS, Key, Size
-from charlstm.benchmark.plan import TEXTS, Plan, Progress, machine, measure
+from charlstm.benchmark.place import described, machine
+from charlstm.benchmark.plan import TEXTS, Plan, Progress, measure
 from charlstm.benchmark.results import Measurement, Result
-from charlstm.benchmark.turns import NO_TIME
+from charlstm.benchmark.turns import NO_MEMORY, NO_TIME
 
 __all__ = [
     "BASELINE",
+    "NO_MEMORY",
     "NO_TIME",
     "PRECISIONS",
     "TEXTS",
@@ -20,6 +22,7 @@ __all__ = [
     "Progress",
     "Result",
     "Size",
+    "described",
     "machine",
     "measure",
 ]

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from charlstm.benchmark.contenders import BASELINE
+from charlstm.benchmark.place import described
 from charlstm.benchmark.results import Measurement, Result
 from charlstm.comparison.drawing import GRID, INK, MUTED, PALETTE, finish, style
 
@@ -39,13 +40,12 @@ def draw(measurements: Sequence[Measurement], machine: dict[str, Any]) -> bytes:
     with style():
         layout = ConstrainedLayoutEngine(h_pad=0.06, hspace=0.0, w_pad=0.08)
         figure = Canvas(figsize=(WIDTH, sum(heights) + HEAD), layout=layout)
-        where = f"{machine['cpu'] or 'unknown processor'}, {machine['threads']} threads, torch {machine['torch']}"
         head, *strips = figure.subfigures(len(rows) + 1, 1, squeeze=False, height_ratios=[HEAD, *heights])[:, 0]
         look: dict[str, Any] = {"x": 0.012, "ha": "left", "fontweight": "bold", "color": INK}
         head.suptitle("Speed as a ratio to torch.nn.LSTM in float32", fontsize=15, **look)
         handles = [Patch(color=colour, label=name) for name, colour in colours.items() if name in runners]
         head.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.004, 0.0), ncols=len(handles), frameon=False)
-        head.text(0.988, 0.2, where, ha="right", fontsize=9, color=MUTED)
+        head.text(0.988, 0.2, described(machine), ha="right", fontsize=9, color=MUTED)
         for strip, (title, panels) in zip(strips, rows, strict=True):
             strip.suptitle(title, fontsize=12, **look)
             axes = strip.subplots(1, 2, squeeze=False)[0]

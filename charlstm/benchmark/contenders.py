@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from charlstm.benchmark.place import fitting
 from charlstm.benchmark.turns import Contender
 from charlstm.benchmark.work import sampling_multiply_adds, training_multiply_adds
 from charlstm.cells import CELLS, Cell
@@ -77,43 +77,49 @@ class Key(NamedTuple):
         return " ".join(part for part in self if part)
 
 
+CPU = torch.device("cpu")
 Contenders = dict[Key, Contender]
 MultiplyAdds = dict[str, float]
 """By cell, for one character."""
 
 
 def training(
-    size: Size, cells: Iterable[str], executors: Iterable[str], precisions: Iterable[str]
+    size: Size,
+    cells: Iterable[str],
+    executors: Iterable[str],
+    precisions: Iterable[str],
+    device: torch.device = CPU,
 ) -> tuple[Contenders, MultiplyAdds]:
     """One training step of the same network: an embedding of ``units`` (one-hot vectors for a reservoir), layers,
     linear, cross-entropy, clipping, AdamW.
 
     ``torch.nn`` stands for the plainest good loop: nn.Embedding, nn.RNN / GRU / LSTM, nn.Linear, fused AdamW.
     A cell has one model for all executors and one for torch.nn: large networks need not fit into memory many times.
+    They are made at the first step.
     """
     contenders: Contenders = {}
     multiply_adds: MultiplyAdds = {}
+    characters = size.batch * size.steps
     for name in cells:
         cell = CELLS[name]
-        model = LanguageModel(_model_config(cell, size), VOCABULARY)
-        multiply_adds[name] = training_multiply_adds(model, size.batch, size.steps) / (size.batch * size.steps)
-        optimizer = make_optimizer(TrainingConfig(learning_rate=LEARNING_RATE), model)
+        multiply_adds[name] = training_multiply_adds(_shapes(cell, size), size.batch, size.steps) / characters
+        own, torchs = (cache(partial(make, cell, size, device)) for make in (_own_network, _torch_network))
         for executor in executors:
-            if executor != BASELINE:
-                step = _step(model, partial(_own_logits, model, executor), optimizer, size)
-            elif cell.torch:
-                step = _torch_step(cell, size)
-            else:
+            if executor == BASELINE and not cell.torch:
                 continue
+            network = torchs if executor == BASELINE else own
             for precision in precisions:
-                contenders[Key(name, executor, precision)] = Contender(
-                    partial(step, precision), size.batch * size.steps
-                )
+                run = partial(fitting, partial(_step, network, executor, precision, size, device))
+                contenders[Key(name, executor, precision)] = Contender(run, characters)
     return contenders, multiply_adds
 
 
 def sampling(
-    size: Size, cells: Iterable[str], executors: Iterable[str], precisions: Iterable[str]
+    size: Size,
+    cells: Iterable[str],
+    executors: Iterable[str],
+    precisions: Iterable[str],
+    device: torch.device = CPU,
 ) -> tuple[Contenders, MultiplyAdds]:
     """``size.batch`` texts of ``size.steps`` characters, one character at a time at temperature 1.
 
@@ -126,26 +132,35 @@ def sampling(
     amount = size.batch * size.steps
     for name in cells:
         cell = CELLS[name]
-        model = LanguageModel(_model_config(cell, size), VOCABULARY).eval()
-        multiply_adds[name] = sampling_multiply_adds(model)
+        multiply_adds[name] = sampling_multiply_adds(_shapes(cell, size))
         if BASELINE in executors and cell.torch:
-            contenders[Key(name, BASELINE, "float32")] = Contender(_torch_sampling(cell, size), amount)
+            run = partial(_torch_sampling, cache(partial(_torch_model, cell, size, device)), size, device)
+            contenders[Key(name, BASELINE, "float32")] = Contender(partial(fitting, run), amount)
         if any(executor != BASELINE for executor in executors):
+            model = cache(partial(_own_model, cell, size, device))
             for precision in precisions:
                 run = partial(_sample, model, size.batch, size.steps * OWN_LENGTH, precision)
-                contenders[Key(name, OWN_SAMPLER, precision)] = Contender(run, amount * OWN_LENGTH)
+                contenders[Key(name, OWN_SAMPLER, precision)] = Contender(partial(fitting, run), amount * OWN_LENGTH)
     return contenders, multiply_adds
 
 
-def products(precisions: Iterable[str], sides: Iterable[int]) -> Contenders:
+def products(precisions: Iterable[str], sides: Iterable[int], device: torch.device = CPU) -> Contenders:
     """torch.mm of two square matrices, counted in multiply-adds: the rate that a step might reach."""
     contenders = {}
     for precision in precisions:
         for side in sides:
-            a, b = (torch.rand(side, side).to(PRECISIONS[precision]) for _ in range(2))
+            a, b = (torch.rand(side, side, device=device).to(PRECISIONS[precision]) for _ in range(2))
             run = partial(torch.mm, a, b, out=torch.empty_like(a))
             contenders[Key(f"{side}x{side}", PRODUCT, precision)] = Contender(run, side**3)
     return contenders
+
+
+class Network(NamedTuple):
+    """What a training step works on; ``logits`` takes the ids and the name of the executor."""
+
+    model: nn.Module
+    logits: Callable[[Tensor, str], Tensor]
+    optimizer: torch.optim.Optimizer
 
 
 def _model_config(cell: Cell, size: Size) -> ModelConfig:
@@ -161,57 +176,72 @@ def _model_config(cell: Cell, size: Size) -> ModelConfig:
     )
 
 
-def _step(
-    model: nn.Module, logits: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, size: Size
-) -> Callable[[str], None]:
-    ids = torch.randint(VOCABULARY, (size.steps + 1, size.batch), generator=torch.Generator().manual_seed(1))
+def _shapes(cell: Cell, size: Size) -> LanguageModel:
+    """Our network without its numbers."""
+    with torch.device("meta"):
+        return LanguageModel(_model_config(cell, size), VOCABULARY)
 
-    def step(precision: str) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            out = logits(ids[:-1])
+
+def _own_model(cell: Cell, size: Size, device: torch.device) -> LanguageModel:
+    return LanguageModel(_model_config(cell, size), VOCABULARY).to(device)
+
+
+def _own_network(cell: Cell, size: Size, device: torch.device) -> Network:
+    model = _own_model(cell, size, device)
+
+    def logits(ids: Tensor, executor: str) -> Tensor:
+        model.recurrent.executor = executor
+        found: Tensor = model(ids)[0]
+        return found
+
+    return Network(model, logits, make_optimizer(TrainingConfig(learning_rate=LEARNING_RATE), model))
+
+
+def _torch_model(cell: Cell, size: Size, device: torch.device) -> nn.ModuleList:
+    layer = getattr(nn, cell.torch or "")(size.units, size.units, size.layers, **cell.torch_options)
+    return nn.ModuleList([nn.Embedding(VOCABULARY, size.units), layer, nn.Linear(size.units, VOCABULARY)]).to(device)
+
+
+def _torch_network(cell: Cell, size: Size, device: torch.device) -> Network:
+    model = _torch_model(cell, size, device)
+    embedding, layer, head = model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=device.type in ("cpu", "cuda"))
+    return Network(model, lambda ids, _: head(layer(embedding(ids))[0]), optimizer)
+
+
+@cache
+def _ids(size: Size, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(VOCABULARY, (size.steps + 1, size.batch), generator=generator).to(device)
+
+
+def _step(network: Callable[[], Network], executor: str, precision: str, size: Size, device: torch.device) -> None:
+    model, logits, optimizer = network()
+    ids = _ids(size, device)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            out = logits(ids[:-1], executor)
         loss = F.cross_entropy(out.float().flatten(0, 1), ids[1:].flatten())
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+    finally:
         optimizer.zero_grad(set_to_none=True)
 
-    return step
 
-
-def _own_logits(model: LanguageModel, executor: str, ids: Tensor) -> Tensor:
-    model.recurrent.executor = executor
-    logits: Tensor = model(ids)[0]
-    return logits
-
-
-def _torch_model(cell: Cell, size: Size) -> nn.ModuleList:
-    layer = getattr(nn, cell.torch or "")(size.units, size.units, size.layers, **cell.torch_options)
-    return nn.ModuleList([nn.Embedding(VOCABULARY, size.units), layer, nn.Linear(size.units, VOCABULARY)])
-
-
-def _torch_step(cell: Cell, size: Size) -> Callable[[str], None]:
-    model = _torch_model(cell, size)
-    embedding, layer, head = model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-    return _step(model, lambda ids: head(layer(embedding(ids))[0]), optimizer, size)
-
-
-def _sample(model: LanguageModel, texts: int, characters: int, precision: str) -> None:
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        for _ in islice(draw(model, [], Sampling(), 1, texts), characters):
+def _sample(model: Callable[[], LanguageModel], texts: int, characters: int, precision: str) -> None:
+    network = model().eval()
+    with torch.autocast(network.head.weight.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        for _ in draw(network, [], Sampling(), 1, texts, characters):
             pass
 
 
-def _torch_sampling(cell: Cell, size: Size) -> Callable[[], None]:
-    embedding, layer, head = _torch_model(cell, size).eval()
-
-    @torch.inference_mode()
-    def run() -> None:
-        ids, state = torch.zeros(1, size.batch, dtype=torch.int64), None
-        for _ in range(size.steps):
-            y, state = layer(embedding(ids), state)
-            probabilities = torch.softmax(head(y[0]), -1)
-            ids = torch.multinomial(probabilities, 1).t()
-            ids.tolist()
-
-    return run
+@torch.inference_mode()
+def _torch_sampling(model: Callable[[], nn.ModuleList], size: Size, device: torch.device) -> None:
+    embedding, layer, head = model().eval()
+    ids, state = torch.zeros(1, size.batch, dtype=torch.int64, device=device), None
+    for _ in range(size.steps):
+        y, state = layer(embedding(ids), state)
+        probabilities = torch.softmax(head(y[0]), -1)
+        ids = torch.multinomial(probabilities, 1).t()
+        ids.tolist()

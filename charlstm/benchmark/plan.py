@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from charlstm import __version__
 from charlstm.benchmark.contenders import (
     BASELINE,
     CHARACTERS,
+    CPU,
     OWN_SAMPLER,
     PRECISIONS,
     PRODUCT,
@@ -26,17 +23,21 @@ from charlstm.benchmark.contenders import (
     sampling,
     training,
 )
+from charlstm.benchmark.place import notes, waiting, warm_up
 from charlstm.benchmark.results import Measurement, Result, What, title
 from charlstm.benchmark.turns import Outcome, Speed, Turn, by_turns
 from charlstm.cells import CELLS
 from charlstm.executors import executors
+from charlstm.executors.precision import float32_products
 from charlstm.training.hardware import keep_memory
 
 SIZES = (Size(1, 256, 32, 64), Size(2, 512, 64, 100), Size(1, 1024, 32, 128))
 NETS = ((1, 256), (1, 512), (2, 512), (1, 1024))
+CUDA_SIZES = (Size(1, 512, 64, 128), Size(2, 1024, 128, 128), Size(3, 2048, 128, 128))
 TEXTS = (1, 64)
 TURN_SECONDS = 0.2
 PRODUCT_SIDES = (1024, 2048)
+CUDA_PRODUCT_SIDES = (8192,)
 
 QUICK_CELLS = ("lstm", "gru", "peephole")
 QUICK_SECONDS = 36.0
@@ -48,7 +49,7 @@ class Plan:
     """What to measure; None means the default.
 
     executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all but ``reference``
-    sizes       of training; sampling takes their nets, and by default one layer of 512 too
+    sizes       of training; sampling takes their nets, and by default on the CPU one layer of 512 too
     texts       how many texts are sampled side by side
     quick       by default one small size and three cells; as many of the rounds as fit into QUICK_SECONDS
 
@@ -64,11 +65,15 @@ class Plan:
     training: bool = True
     sampling: bool = True
     quick: bool = False
+    device: torch.device = CPU
 
     def parts(self) -> list[tuple[What, Size]]:
         """What is measured, in order."""
-        sizes = self.sizes or (SIZES[:1] if self.quick else SIZES)
-        nets = NETS if not self.sizes and not self.quick else dict.fromkeys((s.layers, s.units) for s in sizes)
+        cuda = self.device.type == "cuda"
+        usual = CUDA_SIZES if cuda else SIZES
+        sizes = self.sizes or (usual[:1] if self.quick else usual)
+        own_nets = self.sizes or self.quick or cuda
+        nets = dict.fromkeys((s.layers, s.units) for s in sizes) if own_nets else NETS
         found: list[tuple[What, Size]] = [("training", size) for size in sizes] if self.training else []
         if self.sampling:
             found += [("sampling", Size(*net, texts, CHARACTERS)) for net in nets for texts in self.texts]
@@ -89,21 +94,29 @@ class Progress:
 
 
 def measure(plan: Plan) -> Iterator[Progress | Measurement]:
-    """Carry out the plan; a Measurement ends each part."""
+    """Carry out the plan; a Measurement ends each part. On an NVIDIA GPU float32 products are made in TF32."""
     keep_memory()
-    parts = plan.parts()
+    with float32_products(plan.device, rounded=True):
+        yield from _measure(plan)
+
+
+def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
+    device, parts = plan.device, plan.parts()
+    wait, first_runs, remarks = waiting(device), warm_up(device), notes(device)
+    sides = CUDA_PRODUCT_SIDES if device.type == "cuda" else PRODUCT_SIDES
     weights = [3 if what == "training" else 1 for what, _ in parts]
     for number, (what, size) in enumerate(parts):
         limit = QUICK_SECONDS * weights[number] / sum(weights) if plan.quick else math.inf
         field, multiply_adds = _field(plan, what, size)
-        peaks = products(dict.fromkeys(key.precision for key in field), PRODUCT_SIDES[: 1 if plan.quick else None])
+        precisions = dict.fromkeys(key.precision for key in field)
+        peaks = products(precisions, sides[: 1 if plan.quick else None], device)
         turn_seconds = QUICK_TURN_SECONDS if plan.quick else TURN_SECONDS
-        for event in by_turns(peaks | field, plan.rounds, turn_seconds, limit):
+        for event in by_turns(peaks | field, plan.rounds, turn_seconds, limit, wait=wait, warm_up=first_runs):
             if isinstance(event, Turn):
                 place = (title(what, size), number + 1, len(parts))
                 yield Progress(*place, str(event.key), event.fraction, event.seconds_left)
             else:
-                yield _measurement(what, size, multiply_adds, event)
+                yield _measurement(what, size, multiply_adds, event, remarks)
 
 
 def _field(plan: Plan, what: What, size: Size) -> tuple[Contenders, MultiplyAdds]:
@@ -112,15 +125,17 @@ def _field(plan: Plan, what: What, size: Size) -> tuple[Contenders, MultiplyAdds
     names = known if plan.executors is None else plan.executors
     cells = plan.cells or (QUICK_CELLS if plan.quick else CELLS)
     if what == "sampling":
-        base, work = sampling(size, ["lstm"], [BASELINE], ["float32"])
-        others, more = sampling(size, cells, names, plan.precisions)
+        base, work = sampling(size, ["lstm"], [BASELINE], ["float32"], plan.device)
+        others, more = sampling(size, cells, names, plan.precisions, plan.device)
     else:
-        base, work = training(size, ["lstm"], [BASELINE], dict.fromkeys(["float32", *plan.precisions]))
-        others, more = training(size, cells, names, plan.precisions)
+        base, work = training(size, ["lstm"], [BASELINE], dict.fromkeys(["float32", *plan.precisions]), plan.device)
+        others, more = training(size, cells, names, plan.precisions, plan.device)
     return base | others, work | more
 
 
-def _measurement(what: What, size: Size, multiply_adds: MultiplyAdds, outcome: Outcome[Key]) -> Measurement:
+def _measurement(
+    what: What, size: Size, multiply_adds: MultiplyAdds, outcome: Outcome[Key], remarks: list[str]
+) -> Measurement:
     results: list[Result] = []
     peaks: dict[str, Speed] = {}
     for key, speed in outcome.speeds.items():
@@ -130,26 +145,4 @@ def _measurement(what: What, size: Size, multiply_adds: MultiplyAdds, outcome: O
             results.append(Result(key, speed, multiply_adds[key.cell]))
     cells, runners = [*CELLS], [BASELINE, *executors(), OWN_SAMPLER]
     results.sort(key=lambda r: (cells.index(r.key.cell), runners.index(r.key.executor)))
-    return Measurement(what, size, results, peaks, outcome.left_out, outcome.rounds)
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    return {
-        "cpu": _cpu(),
-        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "system": platform.system(),
-        "torch": torch.__version__,
-        "charlstm": __version__,
-    }
-
-
-def _cpu() -> str | None:
-    """The processor's name as Linux tells it, else as Python does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor()) or None
+    return Measurement(what, size, results, peaks, outcome.left_out, outcome.rounds, remarks)

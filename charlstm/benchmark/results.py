@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ class Measurement:
 
     peaks     multiply-adds per second of torch.mm, by precision, measured by turns with the contenders
     left_out  why some were not measured
+    notes     what the figures do not say by themselves
     """
 
     what: What
@@ -34,6 +36,7 @@ class Measurement:
     peaks: dict[str, Speed]
     left_out: dict[Key, str]
     rounds: int
+    notes: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -76,6 +79,7 @@ class Measurement:
             "steps" if self.what == "training" else "characters": self.size.steps,
             "vocabulary_size": VOCABULARY,
             "rounds": self.rounds,
+            "notes": [*self.notes],
             "peak_multiply_adds_per_second": {name: _spread(speed) for name, speed in self.peaks.items()},
             "results": [
                 {

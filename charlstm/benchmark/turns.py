@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from charlstm.errors import UserError
 
 NO_TIME = "no time was left for it"
+NO_MEMORY = "it does not fit into the memory of the device"
 
 K = TypeVar("K", bound=Hashable)
 
@@ -62,20 +63,24 @@ def by_turns(
     turn_seconds: float,
     limit: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
+    wait: Callable[[], None] = lambda: None,
+    warm_up: int = 2,
 ) -> Iterator[Turn[K] | Outcome[K]]:
     """Let all contenders run in every round, every other round in reverse order.
 
     Yields whose turn it is before each turn, and the outcome last.
 
-    Each first runs twice outside the rounds, so that nothing it makes only once (compiled code, optimiser state) is
-    ever timed. A contender that raises UserError then is left out. In its turn it runs until ``turn_seconds`` have
-    passed, at least once.
+    Each first runs ``warm_up`` times (at least twice) outside the rounds, so that nothing it makes only once (compiled
+    code, optimiser state, recordings) is ever timed. In its turn it runs until ``turn_seconds`` have passed, at least
+    once. ``wait`` returns when all work is really done: a device may lag behind whoever gives it work, and so the
+    clock is never read without it. A contender that raises UserError is left out.
 
     ``limit`` in seconds: a further contender is warmed up only while two rounds of the others would still fit, and a
     further round begins only if it will end in time. The first contender and the first round are never left out.
     """
     start = clock()
     expected: dict[K, float] = {}
+    runs: dict[K, int] = {}
     left_out: dict[K, str] = {}
     for key, contender in contenders.items():
         if expected and clock() - start + 2 * sum(expected.values()) > limit:
@@ -83,34 +88,46 @@ def by_turns(
             continue
         yield Turn(key, 0.0, None)
         try:
+            for _ in range(warm_up - 1):
+                contender.run()
+            wait()
+            before = clock()
             contender.run()
+            wait()
         except UserError as refusal:
             left_out[key] = str(refusal)
             continue
-        before = clock()
-        contender.run()
         seconds = max(clock() - before, 1e-9)
-        expected[key] = seconds * max(1, math.ceil(turn_seconds / seconds))
+        runs[key] = max(1, math.ceil(turn_seconds / seconds))
+        expected[key] = seconds * runs[key]
     one_round = sum(expected.values())
     speeds: dict[K, list[float]] = {key: [] for key in expected}
     total = min(rounds * one_round, max(one_round, limit - (clock() - start)))
     done, passed = 0, 0.0
     while expected and done < rounds and (done == 0 or clock() - start + one_round <= limit):
-        for key in expected if done % 2 == 0 else reversed(expected):
+        for key in list(expected) if done % 2 == 0 else list(reversed(expected)):
             yield Turn(key, min(passed / total, 1.0), max(total - passed, 0.0))
-            speeds[key].append(_turn(contenders[key], turn_seconds, clock))
             passed += expected[key]
+            try:
+                speeds[key].append(_turn(contenders[key], runs[key], turn_seconds, clock, wait))
+            except UserError as refusal:
+                left_out[key] = str(refusal)
+                del expected[key], speeds[key]
         done += 1
     found = {key: Speed(median(measured), min(measured), max(measured)) for key, measured in speeds.items()}
     yield Outcome(found, left_out, done)
 
 
-def _turn(contender: Contender, seconds: float, clock: Callable[[], float]) -> float:
-    """Amount per second."""
+def _turn(
+    contender: Contender, at_once: int, seconds: float, clock: Callable[[], float], wait: Callable[[], None]
+) -> float:
+    """Amount per second, with a wait after every ``at_once`` runs."""
     runs, start = 0, clock()
     while True:
-        contender.run()
-        runs += 1
+        for _ in range(at_once):
+            contender.run()
+        wait()
+        runs += at_once
         elapsed = clock() - start
         if elapsed >= seconds:
             return runs * contender.amount / elapsed

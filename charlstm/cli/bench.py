@@ -30,7 +30,8 @@ def bench(
     size: Annotated[
         list[str] | None,
         typer.Option(
-            help="LAYERSxUNITS,BATCH,STEPS; may be repeated.", show_default="1x256,32,64 2x512,64,100 1x1024,32,128"
+            help="LAYERSxUNITS,BATCH,STEPS; may be repeated.",
+            show_default="1x256,32,64 2x512,64,100 1x1024,32,128; on a GPU 1x512,64,128 2x1024,128,128 3x2048,128,128",
         ),
     ] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Only this cell; may be repeated.", show_default="all")] = None,
@@ -56,10 +57,13 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="One small size, three cells, as many rounds as fit: less than a minute.")
     ] = False,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; auto: a GPU where there is one.")
+    ] = "auto",
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the ratios as a bar chart.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure speed on the CPU: every cell and executor against torch.nn, by turns in one process.
+    """Measure speed, on a GPU where there is one: every cell and executor against torch.nn, by turns in one process.
 
     Ratios are to torch.nn.LSTM of the same size in a plain loop. All sizes together take many minutes, --quick less
     than one. Let nothing else run meanwhile. Columns for which a narrow terminal has no room are in the JSON.
@@ -67,11 +71,12 @@ def bench(
     import json
 
     from charlstm import console
-    from charlstm.benchmark import BASELINE, PRECISIONS, TEXTS, Measurement, Plan, Size, machine, measure
+    from charlstm.benchmark import BASELINE, PRECISIONS, TEXTS, Measurement, Plan, Size, described, machine, measure
     from charlstm.cells import CELLS
     from charlstm.cli.options import one_of
     from charlstm.errors import UserError
     from charlstm.executors import executors
+    from charlstm.training.hardware import resolve_device
 
     plan = Plan(
         cells=[one_of("--cell", name, *CELLS) for name in cell] if cell else None,
@@ -83,15 +88,16 @@ def bench(
         training=training or not sampling,
         sampling=sampling or not training,
         quick=quick,
+        device=resolve_device(device),
     )
     if plot is not None:
         _check_plot(plot)
     if not quick and len(plan.parts()) > 1:
         console.note(f"{len(plan.parts())} measurements; large nets take minutes each; --quick takes under a minute")
     measured: list[Measurement] = []
-    facts = machine()
+    facts = machine(plan.device)
     if not json_:
-        console.out(f"{facts['cpu'] or 'unknown processor'}, {facts['threads']} threads, torch {facts['torch']}")
+        console.out(described(facts))
     with _Live() as live:
         for event in measure(plan):
             if not isinstance(event, Measurement):
@@ -171,20 +177,21 @@ def _show(measured: Measurement) -> None:
     console.table(table(measured, width), f"{measured.title}, rounds: {measured.rounds}")
     reached = (f"{speed.median / 1e9:,.0f} in {precision}" for precision, speed in measured.peaks.items())
     console.out(f"peak (torch.mm), thousand million multiply-adds per second: {', '.join(reached)}")
-    for line in left_out(measured):
+    for line in (*measured.notes, *left_out(measured)):
         console.out(line)
 
 
 def left_out(measured: Measurement) -> list[str]:
-    """Who was not measured: which executors refused which cells, and for whom there was no time."""
-    from charlstm.benchmark import NO_TIME
+    """Who was not measured: which executors refused which cells, and for whom there was no time or memory."""
+    from charlstm.benchmark import NO_MEMORY, NO_TIME
 
+    lacking = {NO_TIME: "no time left for", NO_MEMORY: "no memory left for"}
     ran = {(r.key.cell, r.key.executor) for r in measured.results}
     groups: dict[str, dict[str, None]] = {}
     for key, reason in measured.left_out.items():
         in_part = (key.cell, key.executor) in ran
-        if reason == NO_TIME:
-            groups.setdefault("no time left for", {})[str(key)] = None
+        if reason in lacking:
+            groups.setdefault(lacking[reason], {})[str(key)] = None
         else:
             who = f"{key.cell} in {key.precision}" if in_part else key.cell
             groups.setdefault(f"{key.executor} refuses", {})[who] = None

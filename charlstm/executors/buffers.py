@@ -35,14 +35,7 @@ class Products:
 
     def product(self, out: Tensor, operand: Tensor, run: str) -> None:
         """out = U operand + b'."""
-        weight, bias = self._weight[run].t(), self._bias.get(run)
-        if not self._same:
-            low = operand.to(self._dtype) @ weight
-            out.copy_(low) if bias is None else torch.add(low, bias, out=out)
-        elif bias is None:
-            torch.mm(operand, weight, out=out)
-        else:
-            torch.addmm(bias, operand, weight, out=out)
+        affine(out, operand, self._weight[run], self._bias.get(run))
 
     def transposed(self, out: Tensor, base: Tensor | None, *terms: tuple[Tensor, str]) -> None:
         """out = base + the sum of U_run^T d_run."""
@@ -56,6 +49,17 @@ class Products:
             else:
                 torch.addmm(base, gradient, weight, out=out)
             base = out
+
+
+def affine(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """out = x W^T + b, [B, N], the product in the type of W."""
+    if x.dtype != weight.dtype:
+        low = x.to(weight.dtype) @ weight.t()
+        out.copy_(low) if bias is None else torch.add(low, bias, out=out)
+    elif bias is None:
+        torch.mm(x, weight.t(), out=out)
+    else:
+        torch.addmm(bias, x, weight.t(), out=out)
 
 
 def named(code: Code, prefix: str) -> list[str]:

@@ -15,6 +15,8 @@ from charlstm.executors.native import Native
 from charlstm.executors.reference import Reference
 from charlstm.executors.sequence import Sequence
 
+LOW_STATE = "keeps the cell state in bfloat16"
+
 
 @cache
 def executors() -> dict[str, Executor]:
@@ -31,11 +33,26 @@ class Choice:
     others: dict[str, str]
 
 
-def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
-    """The fastest executor that is willing, or the requested one.
+def fastest_first(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
+    """The executors that ``auto`` takes for a cell, the fastest first; ``low``: with products in bfloat16.
 
-    On a GPU ``library`` (cuDNN) comes first, on the CPU ``native``. Without a compiler the LSTM in float32 is faster on
-    ``library`` (oneDNN), the others on ``sequence``; under bfloat16 oneDNN would keep the cell state in bfloat16 too.
+    | device     | float32                                                  | bfloat16           |
+    |------------|----------------------------------------------------------|--------------------|
+    | NVIDIA GPU | library, triton, sequence                                | triton, sequence   |
+    | CPU        | native, library, sequence for the LSTM; native, sequence | native, sequence   |
+    | other      | library, sequence                                        | sequence           |
+
+    Under bfloat16 ``library`` is never taken, since it rounds the cell state to bfloat16 at every step. On the CPU
+    oneDNN is faster than ``sequence`` for the LSTM alone.
+    """
+    own = {"cpu": ("native",), "cuda": ("triton",)}.get(device, ())
+    if low or (device == "cpu" and cell.torch != "LSTM"):
+        return (*own, "sequence")
+    return (*own, "library", "sequence") if device == "cpu" else ("library", *own, "sequence")
+
+
+def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
+    """The fastest executor that is willing (:func:`fastest_first`), or the requested one.
 
     Raises UserError if the requested one refuses or does not exist.
     """
@@ -49,17 +66,11 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
         return Choice(known[requested], "asked for", {})
     device = weights.weight_hh.device.type
     low = product_dtype(weights.weight_hh) != weights.weight_hh.dtype
-    library_first = device != "cpu" or (cell.torch == "LSTM" and not low)
-    order = ["library", "sequence"] if library_first else ["sequence", "library"]
-    order = [*order, "native", "reference"] if device != "cpu" else ["native", *order, "reference"]
-    others: dict[str, str] = {}
-    for place, name in enumerate(order):
-        refusal = known[name].refuses(cell, weights, x)
-        if refusal is None:
-            for slower in order[place + 1 :]:
-                others[slower] = known[slower].refuses(cell, weights, x) or f"slower than {name} on {device}"
-            if device == "cpu" and low and "library" in others and cell.torch:
-                others["library"] = "keeps the cell state in bfloat16 on the CPU"
-            return Choice(known[name], f"the fastest willing on {device}", others)
-        others[name] = refusal
-    raise AssertionError("reference refuses nothing")
+    order = [name for name in fastest_first(device, low, cell) if name in known]
+    refusals = {name: executor.refuses(cell, weights, x) for name, executor in known.items()}
+    taken = next(name for name in order if refusals[name] is None)
+    slower = dict.fromkeys(known, f"slower than {taken} on {device}")
+    if low:
+        slower["library"] = LOW_STATE
+    others = {name: refusals[name] or slower[name] for name in known if name != taken}
+    return Choice(known[taken], f"the fastest willing on {device}", others)

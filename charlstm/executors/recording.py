@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -25,7 +26,7 @@ class Recording:
 
 
 def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _side(device)
     outside = torch.cuda.current_stream(device)
     stream.wait_stream(outside)
     with torch.cuda.stream(stream):
@@ -41,3 +42,9 @@ def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], No
         graph.replay()
 
     return replay
+
+
+@cache
+def _side(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all recordings of a device: cuBLAS keeps a workspace for each stream that it was ever used on."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

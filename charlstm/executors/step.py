@@ -1,4 +1,5 @@
-"""One step at a time without gradients, for sampling: everything that can be made once is made once."""
+"""One step at a time without gradients, for sampling: everything that can be made once is made once and stays where it
+is, so that steps can be recorded (:mod:`charlstm.executors.recording`)."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from charlstm.executors.torch_code import forward_code
 
 
 class Step:
-    """One layer of a cell at a fixed batch size, in the type of its weights.
+    """One layer of a cell at a fixed batch size, in the type of its weights, with products in ``dtype``.
 
     ``values`` [B, GH] takes the input side, :meth:`bias` included; calling the object runs the cell's equations on it,
     moves the state on and returns h [B, H], which holds until the next call. ``values`` is overwritten.
     """
 
-    def __init__(self, cell: Cell, weights: Weights, batch_size: int) -> None:
+    def __init__(self, cell: Cell, weights: Weights, batch_size: int, dtype: torch.dtype) -> None:
         code = forward_code(cell)
         like, units = weights.weight_hh, weights.hidden_size
 
@@ -31,11 +32,10 @@ class Step:
         self._cell, self._weights, self._run = cell, weights, code.function
         self.values = room(len(cell.gates) * units)
         self._old, self._new = ([like.new_zeros(batch_size, units) for _ in cell.state] for _ in range(2))
-        self._states: list[list[Tensor]] = [list(pair) for pair in zip(self._old, self._new, strict=True)]
-        products = Products(cell, like.dtype, weights.weight_hh, weights.bias_hh)
+        products = Products(cell, dtype, weights.weight_hh, weights.bias_hh)
         separate = room(units * len(separate_gates(cell)))
         self._buffers: dict[str, Any] = {
-            **{f"s_{s}": pair for s, pair in zip(cell.state, self._states, strict=True)},
+            **{f"s_{s}": pair for s, *pair in zip(cell.state, self._old, self._new, strict=True)},
             **{name: [room(units)] for name in named(code, "v_")},
             **{name: room(units) for name in named(code, "w_")},
             **cut(self.values[None], cell.gates, named(code, "a_")),
@@ -48,12 +48,12 @@ class Step:
     @property
     def state(self) -> State:
         """The state, each part [B, H]; set it to start from another one."""
-        return tuple(pair[0].clone() for pair in self._states)
+        return tuple(part.clone() for part in self._old)
 
     @state.setter
     def state(self, state: State) -> None:
-        for pair, part in zip(self._states, state, strict=True):
-            pair[0].copy_(part)
+        for own, part in zip(self._old, state, strict=True):
+            own.copy_(part)
 
     def bias(self) -> Tensor | None:
         """What has to be added to ``W x``, [GH]."""
@@ -65,6 +65,5 @@ class Step:
 
     def __call__(self) -> Tensor:
         self._run(1, self._buffers)
-        for pair in self._states:
-            pair.reverse()
-        return self._states[0][0]
+        torch._foreach_copy_(self._old, self._new)
+        return self._old[0]

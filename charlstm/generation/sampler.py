@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
+from charlstm.generation.step_writer import StepWriter
 from charlstm.model import LanguageModel
 from charlstm.model.stepper import Stepper, native_writer
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
 CHANCES_BLOCK = 4096  # random numbers drawn at a time
-FIRST_BLOCK = 16  # characters written natively at a time at first
+FIRST_BLOCK = 16  # characters written at a time at first
 BLOCK_SECONDS = 0.02  # written at a time: short enough for a reader who watches
 
 
@@ -52,14 +54,14 @@ class Sampling:
         """The distribution [B, V] that is drawn from; temperature must be above 0."""
         p = torch.softmax(logits / self.temperature, -1)
         if self.top_k and self.top_k < p.shape[-1]:
-            p = p.where(p >= p.topk(self.top_k, -1).values[:, -1:], 0)
+            p = p.masked_fill(p < p.topk(self.top_k, -1).values[:, -1:], 0)
         if self.top_p < 1:
             ranked, order = p.sort(-1, descending=True)
             before = ranked.cumsum(-1) - ranked
-            keep = before < self.top_p * p.sum(-1, keepdim=True)
-            p = torch.zeros_like(p).scatter(-1, order, ranked.where(keep, 0))
+            cut = before >= self.top_p * p.sum(-1, keepdim=True)
+            p = torch.zeros_like(p).scatter(-1, order, ranked.masked_fill(cut, 0))
         if self.min_p > 0:
-            p = p.where(p >= self.min_p * p.amax(-1, keepdim=True), 0)
+            p = p.masked_fill(p < self.min_p * p.amax(-1, keepdim=True), 0)
         return p
 
 
@@ -86,27 +88,45 @@ class Sample:
 
 
 def draw(
-    model: LanguageModel, prime: Sequence[int], sampling: Sampling, seed: int, num_samples: int = 1
+    model: LanguageModel,
+    prime: Sequence[int],
+    sampling: Sampling,
+    seed: int,
+    num_samples: int = 1,
+    length: int | None = None,
 ) -> Iterator[tuple[list[int], list[float]]]:
-    """Endlessly: the next character of each text, as ids, and its ln p under the model. ``prime`` is read first.
+    """The next character of each text, as ids, and its ln p under the model, ``length`` times or endlessly. ``prime``
+    is read first.
 
     The state is carried, so a character costs the same however long the text is. The same seed gives the same text, and
-    no other random state is touched.
+    no other random state is touched. Characters are written in blocks, natively on the CPU where that can be, elsewhere
+    step by step.
     """
     chances = Chances(seed, num_samples)
     read = torch.tensor([model.vocabulary_size, *prime])[:, None].expand(-1, num_samples)
-    writer = native_writer(model, num_samples)
-    if writer is None:
-        yield from _draw_by_steps(Stepper(model, num_samples), read, sampling, chances)
-        return
-    count, unread = FIRST_BLOCK, iter((read,))
-    while True:
+    write = _writer(model, num_samples, sampling)
+    count, written, unread = FIRST_BLOCK, 0, iter((read,))
+    while length is None or written < length:
         start = time.perf_counter()
-        ids, chosen = writer.write(chances.take(count), next(unread, None), **asdict(sampling))
+        count = count if length is None else min(count, length - written)
+        ids, chosen = write(chances.take(count), next(unread, None))
         seconds = time.perf_counter() - start
         yield from zip(ids.tolist(), chosen.tolist(), strict=True)
+        written += count
         if seconds < BLOCK_SECONDS / 2:
             count *= 2
+
+
+Write = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+"""Chances [T, B] and what is to be read before, [N, B], to ids and ln p, [T, B]."""
+
+
+def _writer(model: LanguageModel, num_samples: int, sampling: Sampling) -> Write:
+    native = native_writer(model, num_samples)
+    if native is not None:
+        return partial(native.write, **asdict(sampling))
+    stepper = Stepper(model, num_samples)
+    return StepWriter(stepper, num_samples, lambda logits, chances: choose(logits, sampling, chances)).write
 
 
 class Chances:
@@ -128,24 +148,13 @@ class Chances:
         return taken
 
 
-def _draw_by_steps(
-    stepper: Stepper, read: Tensor, sampling: Sampling, chances: Chances
-) -> Iterator[tuple[list[int], list[float]]]:
-    for row in read:
-        logits = stepper(row.to(stepper.device))
-    while True:
-        ids = choose(logits, sampling, chances.take(1)[0])
-        chosen = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
-        yield ids.tolist(), chosen.tolist()
-        logits = stepper(ids)
-
-
 def choose(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
     """For each row of logits [B, V] the first id at which the sum of the probabilities exceeds its chance [B]."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    sums = sampling.probabilities(logits).double().cumsum(-1)
-    return (sums > chances.to(sums.device)[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)
+    p = sampling.probabilities(logits)
+    sums = (p if p.device.type == "mps" else p.double()).cumsum(-1)  # MPS has no float64
+    return (sums > chances.to(sums.device, sums.dtype)[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)
 
 
 def write(
@@ -163,7 +172,7 @@ def write(
     """
     tails: list[list[int]] = [[] for _ in range(num_samples)]
     complete = [False] * num_samples
-    for _, (ids, chances) in zip(range(length), draw(model, prime, sampling, seed, num_samples), strict=False):
+    for ids, chances in draw(model, prime, sampling, seed, num_samples, length):
         yield [None if done else (i, p) for done, i, p in zip(complete, ids, chances, strict=True)]
         if until:
             for n, i in enumerate(ids):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from charlstm.cells import Cell
 from charlstm.executors import Choice, State, Weights, choose
+from charlstm.executors.library import WHOLE_STACKS, Library, flatten, tensors
 from charlstm.model.dropout import dropout
 from charlstm.model.packed import run_packed
 from charlstm.model.start import Start
@@ -55,6 +58,7 @@ class RecurrentStack(nn.Module):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
         self.bidirectional, self.start, self.residual = bidirectional, start, residual
+        self._flat: list[int] = []
         directions = 2 if bidirectional else 1
         for layer in range(num_layers):
             size = input_size if layer == 0 else hidden_size * directions
@@ -84,6 +88,17 @@ class RecurrentStack(nn.Module):
         own = {name: get(name) for name in self.cell.parameters}
         return Weights(get("weight_ih"), get("weight_hh"), bias_ih, bias_hh, own)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move or cast the parameters; on an NVIDIA GPU they then lie as cuDNN wants them."""
+        moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._flat = []
+        if self.cell.torch and not self.bidirectional and self.executor in ("auto", "library"):
+            own = tensors([self.weights(f"_l{layer}") for layer in range(self.num_layers)])
+            if own[0].device.type in WHOLE_STACKS:
+                flatten(self.cell, self.num_layers, own)
+                self._flat = _places(own)
+        return moved
+
     def initial_state(self, batch_size: int) -> State:
         """Zeros."""
         first = next(self.parameters())
@@ -109,6 +124,9 @@ class RecurrentStack(nn.Module):
         """
         if state is None:
             state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))
+        if x.device.type in WHOLE_STACKS and batch_sizes is None and (layers := self._at_once(x, project)):
+            own = _places(tensors(layers)) == self._flat
+            return Library().run_stack(self.cell, layers, x, state, flat=own)
         last: list[State] = []
         for layer in range(self.num_layers):
             outputs = []
@@ -126,10 +144,7 @@ class RecurrentStack(nn.Module):
     def _run(
         self, x: Tensor, suffix: str, state: State, project: Project | None, batch_sizes: Tensor | None
     ) -> tuple[Tensor, State]:
-        weights = self.weights(suffix)
-        if project is not None:
-            fixed = (weights.weight_hh, weights.bias_ih, weights.bias_hh, weights.parameters)
-            weights = Weights(project(weights.weight_ih), *fixed)
+        weights = self._projected(suffix, project)
         executor = choose(self.executor, self.cell, weights, x).executor
         reverse = suffix.endswith("_reverse")
         if batch_sizes is not None:
@@ -137,5 +152,25 @@ class RecurrentStack(nn.Module):
         y, new = executor.run(self.cell, weights, x.flip(0) if reverse else x, state)
         return (y.flip(0) if reverse else y), new
 
+    def _projected(self, suffix: str, project: Project | None) -> Weights:
+        weights = self.weights(suffix)
+        return weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
+
+    def _at_once(self, x: Tensor, project: Project | None) -> list[Weights]:
+        """The weights of all layers, if one call of ``library`` can run them; else none."""
+        between = self.num_layers > 1 and (self.residual or (self.training and self.dropout > 0))
+        if between or self.bidirectional or self.cell.torch is None:
+            return []
+        layers = [self._projected(f"_l{layer}", None if layer else project) for layer in range(self.num_layers)]
+        h = layers[0].weight_hh.new_empty(1, 1, 1)
+        inputs = [x, *[h] * (self.num_layers - 1)]
+        chosen = (choose(self.executor, self.cell, w, i).executor for w, i in zip(layers, inputs, strict=True))
+        return layers if all(isinstance(executor, Library) for executor in chosen) else []
+
     def extra_repr(self) -> str:
         return f"{self.cell.name}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+
+
+def _places(parameters: Sequence[Tensor]) -> list[int]:
+    """Where in memory each lies."""
+    return [p.data_ptr() for p in parameters]

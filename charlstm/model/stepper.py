@@ -10,6 +10,7 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.executors import State, Weights, executors
 from charlstm.executors.base import product_dtype
+from charlstm.executors.buffers import affine
 from charlstm.executors.native import Convolved, Writer
 from charlstm.executors.step import Step
 from charlstm.model.convolution import Convolution
@@ -69,29 +70,35 @@ def _weights(model: LanguageModel) -> list[Weights]:
 class Stepper:
     """Reads one character of each of B texts at a time and gives the logits of the next: constant cost a character.
 
-    It works on the weights as they are now and holds a state of its own; the model's training is not touched.
+    It works on the weights as they are now and holds a state of its own; the model's training is not touched. Under
+    ``torch.autocast``, as it is when the object is made, products are made in the autocast type. ``logits`` [B, V] and
+    all else that a step reads or writes stay where they are, so that a step can be recorded.
 
     Raises UserError for a bidirectional model, which has no next character.
     """
 
-    @torch.no_grad()
     def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
-        weights = _weights(model)
-        self._layers = [Step(model.recurrent.cell, w, batch_size) for w in weights]
-        self._residual = model.recurrent.residual
-        first = weights[0].weight_ih
-        self.device = first.device
-        self._convolution = model.front_end if isinstance(model.front_end, Convolution) else None
-        if self._convolution is None:
-            self._table = self._layers[0].table(first).contiguous()
-        else:
-            self._vectors, self._kernel = self._convolution.vectors(), self._convolution.whole_kernel().t()
-            self._read = torch.full(
-                (self._convolution.window + 1, batch_size), model.vocabulary_size, device=self.device
-            )
-        self._inputs = [(layer.bias(), w.weight_ih.t()) for layer, w in zip(self._layers, weights, strict=True)]
-        self._head = (model.head.bias, model.head.weight.t())
-        self._logits = first.new_empty(batch_size, model.vocabulary_size)
+        dtype = product_dtype(model.head.weight)
+        self.device = model.head.weight.device
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            weights = _weights(model)
+            first = weights[0].weight_ih
+            self._layers = [Step(model.recurrent.cell, w, batch_size, dtype) for w in weights]
+            self._residual = model.recurrent.residual
+            self._convolution = model.front_end if isinstance(model.front_end, Convolution) else None
+            if self._convolution is None:
+                self._table = self._layers[0].table(first).contiguous()
+            else:
+                self._vectors = self._convolution.vectors()
+                self._filters = self._convolution.whole_kernel().to(dtype)
+                self._total = first.new_empty(batch_size, len(self._filters))
+                self._read = torch.full(
+                    (self._convolution.window + 1, batch_size), model.vocabulary_size, device=self.device
+                )
+            self._biases = [layer.bias() for layer in self._layers]
+            self._input_weights = [w.weight_ih.to(dtype) for w in weights]
+            self._head = (model.head.bias, model.head.weight.to(dtype))
+        self.logits = first.new_zeros(batch_size, model.vocabulary_size)
 
     @property
     def state(self) -> State:
@@ -107,27 +114,25 @@ class Stepper:
         for number, layer in enumerate(self._layers):
             layer.state = tuple(part[number] for part in state)
 
-    @torch.no_grad()
     def __call__(self, ids: Tensor) -> Tensor:
-        """Logits [B, V] of what follows the characters ids [B]; they hold until the next call."""
-        if self._convolution is None:
-            torch.index_select(self._table, 0, ids, out=self._layers[0].values)
-        else:
-            self._read = torch.cat([self._read[1:], ids[None]])
-            windows = self._vectors[self._read.t()].flatten(1)
-            self._fill(0, self._convolution.finish(torch.addmm(self._convolution.bias, windows, self._kernel)))
-        h = self._layers[0]()
-        for number in range(1, len(self._layers)):
-            self._fill(number, h)
-            y = self._layers[number]()
-            h = h + y if self._residual else y
-        return torch.addmm(self._head[0], h, self._head[1], out=self._logits)
+        """The logits [B, V] of what follows the characters ids [B]; they hold until the next call."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            if self._convolution is None:
+                torch.index_select(self._table, 0, ids, out=self._layers[0].values)
+            else:
+                self._read.copy_(torch.cat([self._read[1:], ids[None]]))
+                windows = self._vectors[self._read.t()].flatten(1)
+                affine(self._total, windows, self._filters, self._convolution.bias)
+                self._fill(0, self._convolution.finish(self._total))
+            h = self._layers[0]()
+            for number in range(1, len(self._layers)):
+                self._fill(number, h)
+                y = self._layers[number]()
+                h = h + y if self._residual else y
+            bias, weight = self._head
+            affine(self.logits, h, weight, bias)
+        return self.logits
 
     def _fill(self, number: int, x: Tensor) -> None:
         """The input side of a layer from its input."""
-        bias, weight = self._inputs[number]
-        values = self._layers[number].values
-        if bias is None:
-            torch.mm(x, weight, out=values)
-        else:
-            torch.addmm(bias, x, weight, out=values)
+        affine(self._layers[number].values, x, self._input_weights[number], self._biases[number])

@@ -7,7 +7,18 @@ from statistics import median
 import pytest
 import torch
 
-from charlstm.benchmark import BASELINE, Key, Measurement, Plan, Progress, Result, Size, contenders, machine, measure
+from charlstm.benchmark import (
+    BASELINE,
+    NO_MEMORY,
+    Key,
+    Measurement,
+    Plan,
+    Progress,
+    Result,
+    Size,
+    contenders,
+    measure,
+)
 from charlstm.benchmark.turns import Speed
 from charlstm.benchmark.work import training_multiply_adds
 from charlstm.cells import CELLS
@@ -146,9 +157,11 @@ def test_training_steps_change_every_weight_of_ours_and_of_torchs(monkeypatch):
 
         return make
 
-    monkeypatch.setattr(contenders, "LanguageModel", remember(contenders.LanguageModel))
+    monkeypatch.setattr(contenders, "_own_model", remember(contenders._own_model))
     monkeypatch.setattr(contenders, "_torch_model", remember(contenders._torch_model))
-    found, _ = contenders.training(TINY, ["gru"], [BASELINE, "sequence"], ["float32"])
+    found, _ = contenders.training(TINY, ["gru"], [BASELINE, "sequence", "reference"], ["float32"])
+    for contender in found.values():
+        contender.run()
     before = [{name: p.clone() for name, p in model.state_dict().items()} for model in made]
     assert len(made) == 2
     for contender in found.values():
@@ -161,7 +174,7 @@ def test_training_steps_change_every_weight_of_ours_and_of_torchs(monkeypatch):
 def test_quick_keeps_to_its_time(monkeypatch):
     limits = []
 
-    def by_turns(field, rounds, turn_seconds, limit):
+    def by_turns(field, rounds, turn_seconds, limit, **_):
         limits.append(limit)
         yield from ()
 
@@ -183,8 +196,68 @@ def test_median_is_what_is_compared():
     assert measured.work_to_own_lstm(measured.results[0]) is None
 
 
-def test_machine_facts_name_no_place_and_no_host():
-    facts = machine()
-    assert {"cpu", "threads", "torch", "charlstm"} <= facts.keys()
-    assert facts["threads"] == torch.get_num_threads()
-    assert "/" not in json.dumps(facts)
+def test_a_gpu_has_sizes_of_its_own():
+    gpu = Plan(device=torch.device("cuda"))
+    assert [str(size) for what, size in gpu.parts() if what == "training"] == [
+        *("1x512,64,128", "2x1024,128,128", "3x2048,128,128")
+    ]
+    assert {size.net for what, size in gpu.parts() if what == "sampling"} == {"1x512", "2x1024", "3x2048"}
+    assert {size.net for _, size in Plan(device=torch.device("cuda"), quick=True).parts()} == {"1x512"}
+    assert len(Plan(device=torch.device("mps"), training=False).parts()) == 8
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_every_time_that_is_taken_is_taken_after_a_wait(monkeypatch):
+    """As on a device that does its work behind the back of the one that gives it."""
+    given, waits = [0], [0]
+
+    def wait():
+        waits[0] += 1
+        given[0] = 0
+
+    monkeypatch.setattr("charlstm.benchmark.plan.waiting", lambda _: wait)
+    monkeypatch.setattr("charlstm.benchmark.plan.warm_up", lambda _: 3)
+    (found,) = run(Plan(["lstm"], ["sequence"], ["float32"], [TINY], rounds=4, sampling=False))
+    contenders_that_ran = len(found.results) + 2  # two matrix products
+    assert waits[0] == contenders_that_ran * (2 + 4)
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_one_that_does_not_fit_is_left_out_and_leaves_nothing_behind(monkeypatch):
+    step = contenders._step
+    networks = []
+
+    def full(network, executor, precision, size, device):
+        if executor == "sequence" and precision == "float32":
+            networks.append(network)
+            monkeypatch.setattr(contenders.F, "cross_entropy", out_of_memory)
+        try:
+            step(network, executor, precision, size, device)
+        finally:
+            monkeypatch.setattr(contenders.F, "cross_entropy", cross_entropy)
+
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    cross_entropy = contenders.F.cross_entropy
+    monkeypatch.setattr(contenders, "_step", full)
+    (found,) = run(Plan(["gru"], ["sequence", "library"], sizes=[TINY], rounds=1, sampling=False))
+    assert found.left_out == {Key("gru", "sequence", "float32"): NO_MEMORY}
+    assert Key("gru", "sequence", "bfloat16") in {r.key for r in found.results}
+    assert all(p.grad is None for p in networks[0]().model.parameters())
+
+
+def test_float32_is_tf32_on_a_gpu_while_it_is_measured(monkeypatch):
+    seen = []
+
+    def by_turns(*_, **__):
+        seen.append(torch.get_float32_matmul_precision())
+        yield from ()
+
+    monkeypatch.setattr("charlstm.benchmark.plan.by_turns", by_turns)
+    monkeypatch.setattr("charlstm.benchmark.plan.notes", lambda _: [])
+    monkeypatch.setattr("charlstm.benchmark.plan.products", lambda *_: {})
+    for device in ("cuda", "cpu"):
+        list(measure(Plan(["lstm"], sizes=[TINY], sampling=False, device=torch.device(device))))
+    assert seen == ["high", "highest"]
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -108,3 +108,62 @@ def test_progress_goes_from_nothing_to_the_end():
     assert [turn.seconds_left for turn in warming] == [None, None]
     assert [turn.seconds_left for turn in measuring] == pytest.approx([8.0, 7.0, 4.0, 1.0])
     assert [turn.fraction for turn in measuring] == pytest.approx([0.0, 1 / 8, 4 / 8, 7 / 8])
+
+
+class Behind:
+    """A device that takes work at once and does it while it is waited for."""
+
+    def __init__(self) -> None:
+        self.now, self.left, self.log = 0.0, 0.0, ""
+
+    def contender(self, name: str, cost: float) -> Contender:
+        def run():
+            self.now += 0.001
+            self.left += cost
+            self.log += name
+
+        return Contender(run, 10.0)
+
+    def wait(self) -> None:
+        self.now, self.left = self.now + self.left, 0.0
+        self.log += "."
+
+    def hold(self, rounds, turn_seconds, warm_up=2):
+        contenders = {"a": self.contender("a", 0.25), "b": self.contender("b", 3.0)}
+        *_, outcome = by_turns(
+            contenders, rounds, turn_seconds, clock=lambda: self.now, wait=self.wait, warm_up=warm_up
+        )
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+
+def test_a_device_that_lags_behind_is_waited_for_and_not_after_every_run():
+    device = Behind()
+    outcome = device.hold(2, 1.0)
+    assert device.log == "a.a." + "b.b." + "aaaa." + "b." + "b." + "aaaa."
+    assert {name: speed.median for name, speed in outcome.speeds.items()} == pytest.approx(
+        {"a": 10 / 0.251, "b": 10 / 3.001}
+    )
+
+
+def test_as_many_first_runs_as_asked_for():
+    device = Behind()
+    device.hold(1, 0.0, warm_up=4)
+    assert device.log == "aaa.a." + "bbb.b." + "a." + "b."
+
+
+def test_one_that_fails_in_a_round_is_left_out_and_the_others_go_on():
+    course = Course({"a": 1.0, "b": 1.0, "c": 1.0})
+    run, calls = course.contenders["b"].run, []
+
+    def tired():
+        calls.append(1)
+        if len(calls) > 3:
+            raise UserError("no more")
+        run()
+
+    course.contenders["b"] = Contender(tired, 10.0)
+    _, outcome = course.hold(4)
+    assert outcome.left_out == {"b": "no more"}
+    assert list(outcome.speeds) == ["a", "c"]
+    assert (outcome.rounds, course.log.count("a"), course.log.count("c")) == (4, 6, 6)

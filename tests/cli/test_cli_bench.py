@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.benchmark import BASELINE, NO_TIME, Key, Measurement, Result, Size
+from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size
 from charlstm.benchmark.turns import Speed
 from charlstm.cli.bench import bar, left_out, table
 
@@ -95,6 +95,20 @@ def test_quick_ends_soon_and_says_whom_it_had_no_time_for(charlstm, monkeypatch)
     assert {(left["cell"], left["reason"]) for left in only["left_out"]} >= {("gru", NO_TIME), ("peephole", NO_TIME)}
 
 
+def test_a_device_that_is_not_there_is_an_error(charlstm):
+    found = charlstm("bench", *TINY, "--device", "cuda:7")
+    assert found.code == 2
+    assert "there is no device cuda:7 here" in found.err
+
+
+def test_notes_stand_under_the_table(charlstm, monkeypatch):
+    monkeypatch.setattr("charlstm.benchmark.plan.notes", lambda _: ["something to know"])
+    found = charlstm("bench", *TINY, "--training", "--device", "cpu")
+    assert "\nsomething to know\n" in found.out
+    found = charlstm("bench", *TINY, "--training", "--json")
+    assert json.loads(found.out)["measurements"][0]["notes"] == ["something to know"]
+
+
 def test_plot(charlstm, tmp_path):
     path = tmp_path / "speed.png"
     found = charlstm("bench", *TINY, "--training", "--plot", path)
@@ -179,10 +193,12 @@ def test_lines_for_those_that_were_left_out():
     measured.left_out[Key("gru", "library", "bfloat16")] = "torch has none"
     measured.left_out[Key("lstm", "native", "bfloat16")] = "another reason"
     measured.left_out[Key("rnn", "native", "float32")] = NO_TIME
+    measured.left_out[Key("rnn", "triton", "float32")] = NO_MEMORY
     assert left_out(measured) == [
         "library refuses: gru",
         "native refuses: lstm in bfloat16",
         "no time left for: rnn native float32",
+        "no memory left for: rnn triton float32",
     ]
 
 

@@ -9,6 +9,7 @@ from test_laws import make
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors import choose, executors
+from charlstm.executors.choose import fastest_first
 from charlstm.executors.library import ONE_HOT_LIMIT
 
 
@@ -74,3 +75,19 @@ def test_under_bfloat16_the_cell_state_stays_in_float32():
     assert choice.executor.name == "native"
     assert "bfloat16" in choice.others["library"]
     assert (y.dtype, {t.dtype for t in new}) == (torch.bfloat16, {torch.float32})
+
+
+@pytest.mark.parametrize(
+    ("device", "low", "expected"),
+    [
+        ("cuda", False, {"lstm": "library triton sequence", "peephole": "library triton sequence"}),
+        ("cuda", True, {"lstm": "triton sequence", "peephole": "triton sequence"}),
+        ("cpu", False, {"lstm": "native library sequence", "gru": "native sequence"}),
+        ("cpu", True, {"lstm": "native sequence", "gru": "native sequence"}),
+        ("mps", False, {"lstm": "library sequence"}),
+        ("mps", True, {"lstm": "sequence"}),
+    ],
+)
+def test_the_order_on_each_device(device, low, expected):
+    for name, order in expected.items():
+        assert " ".join(fastest_first(device, low, CELLS[name])) == order

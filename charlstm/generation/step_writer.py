@@ -1,0 +1,70 @@
+"""Writing text step by step on any device: nothing waits for a character."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from charlstm.executors.recording import Recording
+from charlstm.model.stepper import Stepper
+
+ROWS = 1024  # characters of each text that are written between two readings from the device
+
+Draw = Callable[[Tensor, Tensor], Tensor]
+"""Logits [B, V] and chances [B] to ids [B]."""
+
+
+class StepWriter:
+    """B texts that go on from the beginning.
+
+    One character of all texts is one :class:`~charlstm.executors.recording.Recording`: the draw from the logits, where
+    it is noted, and the step that reads it. Chances for many characters are put on the device ahead, and what was
+    written is read from it at once, so that the device never waits for its host in between.
+    """
+
+    def __init__(self, stepper: Stepper, batch_size: int, draw: Draw) -> None:
+        self._stepper, self._draw = stepper, draw
+        device, size = stepper.device, (ROWS, batch_size)
+        # MPS has no float64
+        self._chances = torch.zeros(size, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+        self._ids = torch.zeros(size, dtype=torch.int64, device=device)
+        self._log_probabilities = torch.zeros(size, device=device)
+        self._row = torch.zeros(1, dtype=torch.int64, device=device)
+        first = stepper.state
+        with torch.no_grad():
+            self._character = Recording(self._write_one, device)
+        stepper.state = first
+
+    def _write_one(self) -> None:
+        logits = self._stepper.logits
+        ids = self._draw(logits, self._chances.index_select(0, self._row)[0])
+        chosen = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+        self._ids.index_copy_(0, self._row, ids[None])
+        self._log_probabilities.index_copy_(0, self._row, chosen[None].float())
+        self._row.add_(1)
+        self._stepper(ids)
+
+    def write(self, chances: Tensor, read: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read the characters ``read`` [N, B], without which nothing can be written at first, then write as many as
+        ``chances`` [T, B] says.
+
+        Returns the ids written and the natural logarithms of their probabilities at temperature 1, both [T, B], on the
+        CPU.
+        """
+        found: list[tuple[Tensor, ...]] = []
+        with torch.no_grad():
+            for row in () if read is None else read.to(self._stepper.device):
+                self._stepper(row)
+            for block in torch.split(chances, ROWS):
+                count = len(block)
+                self._chances[:count] = block
+                self._row.zero_()
+                for _ in range(count):
+                    self._character()
+                found.append(
+                    (self._ids[:count].to("cpu", copy=True), self._log_probabilities[:count].to("cpu", copy=True))
+                )
+        ids, log_probabilities = zip(*found, strict=True)
+        return torch.cat(ids), torch.cat(log_probabilities)
