@@ -248,10 +248,10 @@ def test_one_that_does_not_fit_is_left_out_and_leaves_nothing_behind(monkeypatch
 
 
 def test_float32_is_tf32_on_a_gpu_while_it_is_measured(monkeypatch):
-    seen = []
+    seen, before = [], torch.backends.cuda.matmul.fp32_precision
 
     def by_turns(*_, **__):
-        seen.append(torch.get_float32_matmul_precision())
+        seen.append(torch.backends.cuda.matmul.fp32_precision)
         yield from ()
 
     monkeypatch.setattr("charlstm.benchmark.plan.by_turns", by_turns)
@@ -259,5 +259,5 @@ def test_float32_is_tf32_on_a_gpu_while_it_is_measured(monkeypatch):
     monkeypatch.setattr("charlstm.benchmark.plan.products", lambda *_: {})
     for device in ("cuda", "cpu"):
         list(measure(Plan(["lstm"], sizes=[TINY], sampling=False, device=torch.device(device))))
-    assert seen == ["high", "highest"]
-    assert torch.get_float32_matmul_precision() == "highest"
+    assert seen == ["tf32", before]
+    assert torch.backends.cuda.matmul.fp32_precision == before
