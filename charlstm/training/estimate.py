@@ -14,17 +14,18 @@ OPTIMIZER_TENSORS = {"adamw": 2, "sgd": 1, "rmsprop": 2}
 
 
 def memory_estimate(trainer: Trainer) -> dict[str, int]:
-    """Bytes by purpose: weights with gradients, optimiser, values kept for the backward pass, logits.
+    """Bytes by purpose, in each process: weights with gradients, optimiser, values kept for the backward pass, logits.
 
     Kept values are counted per layer and character: for the native executor what it keeps and the gradients of the
     gates, for others the gates and their gradients, and three vectors of H for each part of the state; logits, as many
     as are held at a time, as three arrays (logits, probabilities, gradients). A convolution keeps its output, and that
-    of a highway's two products, each with its gradient.
+    of a highway's two products, each with its gradient. Processes that train together have a copy of the gradients to
+    exchange.
     """
     model, training = trainer.config.model, trainer.config.training
     cell = cell_of(model)
     weights, fixed = 4 * sum(trainer.model.parameter_counts().values()), 4 * trainer.model.fixed_count()
-    characters = trainer.streams.batch_size * trainer.streams.sequence_length
+    characters = trainer.streams.batch_size // trainer.team.size * trainer.streams.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
     front_end = trainer.model.front_end
     below = 0
@@ -39,7 +40,7 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     else:
         kept = model.hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
     return {
-        "weights and gradients": 2 * weights + fixed,
+        "weights and gradients": (2 if trainer.team.size == 1 else 3) * weights + fixed,
         "optimiser": OPTIMIZER_TENSORS[training.optimizer] * weights,
         "kept values": characters * (kept * model.num_layers + below) * stacks,
         "logits": 3 * 4 * logits_held(characters, symbols, units, trainer.device),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -23,12 +24,15 @@ from charlstm.text.streams import Streams
 from charlstm.training.advice import divergence_advice
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
 from charlstm.training.hardware import keep_memory, resolve_device, resolve_precision
+from charlstm.training.kept import Found
 from charlstm.training.optimisation import Schedule, make_optimizer
+from charlstm.training.requests import Requests
 from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.saved import checked, load_state
 from charlstm.training.state import Counters, TrainingState
 from charlstm.training.step import TrainingStep
+from charlstm.training.team import ALONE, Team
 
 RECORDS_PER_EVALUATION = 20
 UNSURE = 25.0  # nats: Adam's epsilon keeps a model that learns soundly from being surer than about 18
@@ -41,13 +45,17 @@ class _BreakOffError(Exception):
 class Trainer:
     """Trains one model on one corpus and keeps its run directory.
 
-    What has to survive a stop is in ``state``; evaluation and sampling touch none of it.
+    What has to survive a stop is in ``state``; evaluation and sampling touch none of it. The processes of a team have
+    one each and go through the same steps, each with its columns of every batch; the first one alone scores and samples
+    for all, and the directories of the others write nothing.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, directory: RunDirectory) -> None:
-        self.config, self.corpus, self.directory = config, corpus, directory
+    def __init__(self, config: Config, corpus: Corpus, directory: RunDirectory, team: Team = ALONE) -> None:
+        self.config, self.corpus, self.directory, self.team = config, corpus, directory, team
         training = config.training
-        self.device = resolve_device(training.device)
+        self.device = resolve_device(training.device, team)
+        if team.size > 1 and self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         self.precision = resolve_precision(
             training.precision, self.device, cell_of(config.model), config.model.executor
         )
@@ -55,17 +63,19 @@ class Trainer:
         torch.manual_seed(training.seed)
         self.model = LanguageModel(config.model, corpus.vocabulary.size).to(self.device)
         self.streams = self._streams()
+        team.check(self.streams.batch_size, training.batch_size)
+        columns = team.columns(self.streams.batch_size)
         self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
         self.state = TrainingState(
             model=self.model,
             optimizer=make_optimizer(training, self.model),
             schedule=Schedule(training),
             streams=self.streams,
-            carried=self.model.initial_state(self.streams.batch_size),
+            carried=self.model.initial_state(columns.stop - columns.start),
+            columns=columns,
         )
-        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision)
-        self._stop = False
-        self._save_asked = False
+        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, team)
+        self._requests = Requests(team)
         self._notices: list[Notice] = []
 
     def _streams(self) -> Streams | DocumentBatches:
@@ -86,11 +96,14 @@ class Trainer:
 
         Safe to call from a signal handler.
         """
-        self._stop = True
+        self._requests.stop_here = True
 
     def request_save(self) -> None:
-        """Save after the step in hand, or amid an evaluation, and go on. Safe to call from a signal handler."""
-        self._save_asked = True
+        """Save after the step in hand, or amid an evaluation (of a team, after it), and go on.
+
+        Safe to call from a signal handler.
+        """
+        self._requests.save_here = True
 
     @property
     def progress(self) -> float:
@@ -106,6 +119,7 @@ class Trainer:
     def run(self) -> Iterator[Event]:
         """Train to the end of the budget, yielding an event after each step and evaluation; :class:`Ended` comes
         last."""
+        self.precision = self.step.precision = self.team.from_first(lambda: self.precision)
         if self.streams.notice:
             yield Notice(self.streams.notice)
         if self.counters.step == 0:
@@ -114,7 +128,7 @@ class Trainer:
             self.save(best=False)
         while (why := self._over()) is None:
             event = self._evaluate() if self.counters.evaluation_due else self._step()
-            if self._save_asked and not isinstance(event, Ended):
+            if self._requests.save and not isinstance(event, Ended):
                 self._save_as_asked()
             yield from self._notices
             self._notices.clear()
@@ -123,7 +137,7 @@ class Trainer:
             if isinstance(event, Ended):
                 return
         if why == "stopped":
-            if not self.state.finite:
+            if not self._finite():
                 yield self._ended("diverged", self._advice())
                 return
             self.save(best=False)
@@ -140,19 +154,23 @@ class Trainer:
                 return "early_stopping"
             if self.progress >= 1:
                 return "budget"
-        return "stopped" if self._stop else None
+        return "stopped" if self._requests.stop else None
+
+    def _finite(self) -> bool:
+        """Whether all numbers are finite, in all processes of the team."""
+        return not any(self.team.most(not self.state.finite))
 
     def _save_as_asked(self) -> None:
-        self._save_asked = False
-        if self.state.finite:
+        self._requests.saving()
+        if self._finite():
             self.save(best=False)
             self._notices.append(Notice(f"saved at step {self.counters.step:,}, as asked for"))
 
     def _between(self) -> None:
         """Called every moment of an evaluation, which touches nothing of what is saved."""
-        if self._save_asked:
+        if self._requests.save:
             self._save_as_asked()
-        if self._stop:
+        if self._requests.stop_here:
             raise _BreakOffError
 
     def _step(self) -> Progress | Ended:
@@ -172,7 +190,7 @@ class Trainer:
         counters.characters += batch.count
         counters.sum_nats += nats * batch.count
         counters.sum_count += batch.count
-        counters.seconds += time.perf_counter() - start
+        counters.seconds = self._requests.agree(counters.seconds + time.perf_counter() - start)
         event = Progress(
             step=counters.step,
             epoch=self.streams.progress,
@@ -213,13 +231,14 @@ class Trainer:
         """Score, write a sample, save. None, and nothing has changed, if a stop was asked for meanwhile."""
         counters = self.counters
         try:
-            result = self.score()
+            result = Score(*self._by_first(lambda: astuple(self.score())))
             if self._bad(result.nats):
                 return self._ended("diverged", self._advice(result.nats))
-            if not self.state.finite:
+            if not self._finite():
                 return self._ended("diverged", self._advice())
-            sample = self._sample()
+            sample: str = self._by_first(self._sample)
         except _BreakOffError:
+            counters.seconds = self._requests.agree(counters.seconds)
             return None
         improved = counters.best_nats is None or result.nats < counters.best_nats
         if improved:
@@ -256,6 +275,20 @@ class Trainer:
         self.save(best=improved)
         return event
 
+    def _by_first(self, work: Callable[[], Any]) -> Any:
+        """What the first process finds, in all of the team. Raises _BreakOffError in all if it was told to stop."""
+
+        def tried() -> list[Any]:
+            try:
+                return [work()]
+            except _BreakOffError:
+                return []
+
+        found = self.team.from_first(tried)
+        if not found:
+            raise _BreakOffError
+        return found[0]
+
     def _sample(self) -> str:
         length = self.config.training.sample_length
         if length == 0:
@@ -288,6 +321,7 @@ class Trainer:
             "device": name,
             "precision": self.precision,
             "threads": torch.get_num_threads(),
+            "processes": self.team.size,
             "versions": {"charlstm": __version__, "torch": torch.__version__},
             "parameters": sum(self.model.parameter_counts().values()),
             "executors": self.executors(),
@@ -300,14 +334,15 @@ class Trainer:
     def choices(self) -> list[Any]:
         """For each layer, which executor was chosen and why."""
         training = self.config.training
-        x = torch.zeros(training.sequence_length, self.streams.batch_size, dtype=torch.int64, device=self.device)
+        share = self.streams.batch_size // self.team.size
+        x = torch.zeros(training.sequence_length, share, dtype=torch.int64, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return list(self.model.choices(x))
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and ``best`` too if it is. Raises UserError if it cannot be written."""
         written = self.directory.flush()
-        tensors = self.state.tensors()
+        tensors = self.state.tensors(self.team.gathered(self.state.carried))
         header = {
             "config": self.config.model_dump(mode="json"),
             "vocabulary": self.corpus.vocabulary.to_json(),
@@ -324,10 +359,31 @@ class Trainer:
         Returns what to tell: what was damaged, and what differs from where it was written. Raises UserError if there
         is no good one, or the corpus, the model or a setting that shapes the training is another.
         """
-        kept = self.directory.checkpoints
-        if not kept.any() and all(record["step"] == 0 for record in self.directory.metrics()):
+        with self.team.alike():  # nothing is changed before all have read it
+            found = self._read_newest()
+        apart = f"{self.directory.path}: the processes find different checkpoints here: they must share one folder"
+        self.team.same([found is None, self.counters.step], apart)
+        if found is None:
             self.directory.cut_back({"metrics": 0, "samples": 0})
             return ["nothing of this run was saved yet: it begins anew"]
+        path, header = found.path, found.header
+        if self.config.training.precision == "auto":
+            self.precision = self.step.precision = header["precision"]
+        self.directory.checkpoints.set_aside(found)
+        self.directory.cut_back(header["written"])
+        damaged = [f"{line}; went on from {path.name}, step {self.counters.step:,}" for line in found.damaged]
+        before, now = {"processes": 1, **header}, self.facts()
+        return damaged + [
+            f"{name} was {before[name]}, is {now[name]}: results will differ in rounding"
+            for name in ("device", "threads", "processes", "versions", "executors")
+            if before[name] != now[name]
+        ]
+
+    def _read_newest(self) -> Found | None:
+        """The newest good checkpoint, put into the state; None if the run did not live to save one."""
+        kept = self.directory.checkpoints
+        if not kept.any() and all(record["step"] == 0 for record in self.directory.metrics()):
+            return None
         found = kept.newest()
         path, tensors, header = found.path, found.tensors, found.header
         saved, vocabulary = checked(path, header)
@@ -337,14 +393,4 @@ class Trainer:
         if header["corpus_digest"] != self.corpus.digest or vocabulary != self.corpus.vocabulary:
             raise UserError(f"{self.directory.path}: the corpus has changed since this run began; it cannot go on")
         load_state(self.state, path, tensors, header)
-        if self.config.training.precision == "auto":
-            self.precision = self.step.precision = header["precision"]
-        kept.set_aside(found)
-        self.directory.cut_back(header["written"])
-        damaged = [f"{line}; went on from {path.name}, step {self.counters.step:,}" for line in found.damaged]
-        now = self.facts()
-        return damaged + [
-            f"{name} was {header[name]}, is {now[name]}: results will differ in rounding"
-            for name in ("device", "threads", "versions", "executors")
-            if header[name] != now[name]
-        ]
+        return found

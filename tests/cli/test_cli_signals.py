@@ -26,7 +26,7 @@ OPTIONS = ("--set", "model.dropout=0.2", "--set", "corpus.validation_fraction=0.
 PHASES = {
     "corpus": ("charlstm.text.corpus:load_corpus", False),
     "model": ("charlstm.training.trainer:LanguageModel", False),
-    "training": ("charlstm.training.trainer:mean_nats", True),
+    "training": ("charlstm.training.step:mean_nats", True),
     "scoring": ("charlstm.evaluation.score:target_nats", True),
     "sampling": ("charlstm.generation.sampler:prompt_ids", True),
     "saving": ("charlstm.training.state:TrainingState.tensors", True),
