@@ -169,9 +169,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     agree(team, signals)
     if team.first:
-        _report(
-            ended, directory, trainer.model.bidirectional, corpus.vocabulary.unit, leaving=signals.number is not None
-        )
+        _report(ended, trainer, leaving=signals.number is not None)
     if ended.why == "diverged":
         if team.first:
             console.error(ended.advice)
@@ -179,9 +177,10 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     return 0 if signals.number is None else signals.exit_code  # also where it came too late to cut this run short
 
 
-def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str, leaving: bool) -> None:
+def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
     from charlstm import console
 
+    directory, pseudo, unit = trainer.directory, trainer.model.bidirectional, trainer.corpus.vocabulary.unit
     speed = ended.characters / ended.seconds if ended.seconds else 0
     console.out(
         f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
@@ -202,7 +201,9 @@ def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str, leav
         stopped = ended.why == "stopped"
         console.out(f"saved at step {ended.step:,}" if stopped else "the last good checkpoint is kept")
         lower = "" if stopped else " --set training.learning_rate=LOWER"
-        console.out(f"go on:  charlstm train {directory.path} --resume{lower}")
+        team = trainer.team
+        start = "charlstm" if team.size == 1 else f"torchrun --nproc-per-node={team.local_size} -m charlstm"
+        console.out(f"go on:  {start} train {directory.path} --resume{lower}")
     elif leaving:
         console.out(f"trained to its end and saved; its report:  charlstm compare {directory.path}")
     else:

@@ -83,8 +83,8 @@ class Team:
         if self.size == 1:
             yield
             return
-        # Functions there have the group as a default: imported later, by DistributedDataParallel, they would keep it, and
-        # its threads, to the end of the interpreter, which then now and then aborts.
+        # Functions there have the group as a default: imported later, by DistributedDataParallel, they would keep it
+        # and its threads to the end of the interpreter, which then now and then aborts.
         importlib.import_module("torch.distributed.nn.functional")
         cuda = torch.cuda.is_available() and distributed.is_nccl_available()
         with in_touch():
