@@ -48,19 +48,24 @@ CASES = {
 STOPPED = {"stopped": [4, 6, 13], "left": [-8]}  # of the first case; the negative one is not gone on with
 
 
+def work(folder: Path, cases: dict[str, object], processes: int) -> None:
+    """Have every case trained by so many processes, in the folder of its name."""
+    (folder / "cases.json").write_text(json.dumps(cases))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run([*launch, str(WORK), str(folder)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
-def runs(corpus_file, make_config, tmp_path_factory):
-    """Two processes have trained every case, each in the folder of its name."""
+def runs(make_config, tmp_path_factory):
+    """Two processes have trained every case."""
     folder = tmp_path_factory.mktemp("team")
     cases = {}
     for name, (model, corpus, training) in CASES.items():
         config = make_config(model, corpus, **{"budget": {"steps": 16}, **training})
         cases[name] = (config.model_dump(mode="json", exclude_unset=True), [])
     cases |= {name: (cases["locked"][0], stops) for name, stops in STOPPED.items()}
-    (folder / "cases.json").write_text(json.dumps(cases))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*launch, str(WORK), str(folder)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    work(folder, cases, 2)
     return folder
 
 
@@ -112,6 +117,18 @@ def test_stopped_and_resumed_equals_never_stopped_bit_for_bit(runs):
     assert (runs / "stopped" / "samples.txt").read_text() == (runs / "locked" / "samples.txt").read_text()
     told = [json.loads((runs / f"found-{rank}.json").read_text())["told"]["stopped"] for rank in (0, 1)]
     assert told == [[], []]  # nothing differed
+
+
+@pytest.mark.slow
+def test_the_order_of_a_sum_is_that_of_before(make_config, tmp_path):
+    """Among three, the order in which gradients are summed up depends on where they lie in torch's buckets."""
+    model = {"hidden_size": 96, "num_layers": 3, "executor": "library"}
+    config = make_config(model, batch_size=6, budget={"steps": 16}).model_dump(mode="json", exclude_unset=True)
+    work(tmp_path, {"whole": (config, []), "stopped": (config, [4, 9])}, 3)
+    whole, stopped = (
+        load_checkpoint(tmp_path / run / "checkpoints" / "last.safetensors")[0] for run in ("whole", "stopped")
+    )
+    assert all(torch.equal(t, stopped[name]) for name, t in whole.items())
 
 
 def test_one_process_goes_on_with_what_two_have_begun(runs, config_of, make_trainer, corpus, tmp_path):
