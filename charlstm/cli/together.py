@@ -11,6 +11,8 @@ import typer
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
+    from charlstm.config import Config
+    from charlstm.text.corpus import Corpus
     from charlstm.training.team import Team
 
 
@@ -56,3 +58,19 @@ def agree(team: Team, signals: Signals) -> None:
     """Have every process know the ending signal that came to any of them."""
     (number,) = team.most(signals.number or 0)
     signals.number = int(number) or None
+
+
+def load_together(team: Team, settings: Config) -> Corpus:
+    """The corpus of a configuration; on each machine one process reads it first, and the others find it in the cache.
+
+    Raises UserError if configuration or corpus are not the same for all.
+    """
+    from charlstm.text.corpus import load_corpus
+
+    for turn in (True, False):
+        with team.alike():
+            if (team.local_rank == 0) == turn:
+                corpus = load_corpus(**settings.corpus.model_dump())
+    theirs = {**settings.model_dump(mode="json"), "corpus": corpus.digest}
+    team.same(theirs, "configuration or corpus here are not those of rank 0: all machines need the same files")
+    return corpus

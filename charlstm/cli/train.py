@@ -11,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import Config
-    from charlstm.text.corpus import Corpus
     from charlstm.training.events import Ended
     from charlstm.training.run_directory import RunDirectory
     from charlstm.training.team import Team
@@ -49,7 +48,7 @@ def train(
     On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
     """
     from charlstm import console
-    from charlstm.cli.together import work_together
+    from charlstm.cli.together import load_together, work_together
     from charlstm.config import dump_yaml
     from charlstm.errors import UserError
     from charlstm.training.team import Team
@@ -69,7 +68,7 @@ def train(
                 )
         if dry_run:
             console.out(dump_yaml(settings))
-        corpus = _load_together(team, settings)
+        corpus = load_together(team, settings)
         console.out(corpus.describe())
         with team.alike():
             trainer = Trainer(settings, corpus, directory, team)
@@ -120,24 +119,6 @@ def folder_name(name: str) -> str:
         return check_name(name)
     except ValueError as error:
         raise UserError(f"the name {name!r}: {error}. Give another one: --name NAME") from None
-
-
-def load(settings: Config) -> Corpus:
-    """The corpus of a configuration."""
-    from charlstm.text.corpus import load_corpus
-
-    return load_corpus(**settings.corpus.model_dump())
-
-
-def _load_together(team: Team, settings: Config) -> Corpus:
-    """The corpus; on each machine one process reads it first, and the others find it in the cache."""
-    for turn in (True, False):
-        with team.alike():
-            if (team.local_rank == 0) == turn:
-                corpus = load(settings)
-    theirs = {**settings.model_dump(mode="json"), "corpus": corpus.digest}
-    team.same(theirs, "configuration or corpus here are not those of rank 0: all machines need the same files")
-    return corpus
 
 
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:
