@@ -24,11 +24,18 @@ from charlstm.text.visible import visible
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines
 _live: list[Any] = []  # the bars of the live lines on the terminal
 _surviving = False
+_name = ""  # of a process that has nothing but errors to say
 
 
 def is_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def only_errors(name: str) -> None:
+    """From now on print nothing but errors, with this name in front: another process speaks for this one."""
+    global _name
+    _name = name
 
 
 def out(text: str, end: str = "\n") -> None:
@@ -53,6 +60,8 @@ def out_bytes(content: bytes) -> None:
 
 
 def _put_out(write: Callable[[], object]) -> None:
+    if _name:
+        return
     try:
         write()
         sys.stdout.flush()
@@ -71,6 +80,11 @@ def survive(on: bool = True) -> None:
 
 def note(text: str) -> None:
     """Print a remark to standard error, if anybody reads it, above the live line if there is one."""
+    if not _name:
+        _say(text)
+
+
+def _say(text: str) -> None:
     bar = _live[-1] if _live else None
     if bar is not None:
         bar.clear()
@@ -97,7 +111,7 @@ def show_log() -> None:
 
 def error(text: str) -> None:
     """Print what went wrong to standard error."""
-    note(f"error: {text}")
+    _say(f"{_name}: error: {text}" if _name else f"error: {text}")
 
 
 def hang_up() -> None:
@@ -124,6 +138,8 @@ def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False) -
 
     Columns after the first are figures, which end at the same place; with `prose` they begin there.
     """
+    if _name:
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -164,7 +180,7 @@ class LiveLine:
         self._next = 0.0
 
     def __enter__(self) -> LiveLine:
-        if is_terminal():
+        if is_terminal() and not _name:
             from tqdm import tqdm
 
             self._bar = tqdm(

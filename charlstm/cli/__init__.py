@@ -1,7 +1,8 @@
 """The command line. Every command is a thin file of its own; torch is loaded only inside the commands that need it.
 
 Exit codes: 0 done; 1 a bug (with a traceback); 2 wrong input: usage, configuration, files; 3 training diverged;
-130, 143 or 129 stopped by a signal (Ctrl-C, TERM, HUP).
+130, 143 or 129 stopped by a signal (Ctrl-C, TERM, HUP). Each process that torchrun starts ends with one of these; what
+torchrun itself ends with is its own.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,10 @@ import typer
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import Config
-    from charlstm.text.corpus import Corpus
     from charlstm.training.events import Ended
     from charlstm.training.run_directory import RunDirectory
+    from charlstm.training.team import Team
+    from charlstm.training.trainer import Trainer
 
 
 def train(
@@ -43,37 +45,69 @@ def train(
     """Train a model. Everything of the run is put into runs/NAME.
 
     Ctrl-C saves and ends; --resume goes on as if nothing had happened. So do TERM and HUP; USR1 saves and goes on.
+    On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
     """
     from charlstm import console
-    from charlstm.config import dump_yaml, load_config
+    from charlstm.cli.together import load_together, work_together
+    from charlstm.config import dump_yaml
     from charlstm.errors import UserError
-    from charlstm.text.sources import absolute
-    from charlstm.training.run_directory import RunDirectory
+    from charlstm.training.team import Team
+    from charlstm.training.trainer import Trainer
 
     overrides = list(set_ or [])
     overrides += [] if device is None else [f"training.device={device}"]
     overrides += [] if seed is None else [f"training.seed={seed}"]
+    team = Team.from_environment()
+
+    def work() -> int:
+        with team.alike():
+            settings, directory = _plan(team, config, overrides, name, runs, resume, overwrite)
+            if resume and not dry_run and not directory.exists:
+                raise UserError(
+                    f"{directory.path} is no run: there is nothing to resume. Leave out --resume to begin it"
+                )
+        if dry_run:
+            console.out(dump_yaml(settings))
+        corpus = load_together(team, settings)
+        console.out(corpus.describe())
+        with team.alike():
+            trainer = Trainer(settings, corpus, directory, team)
+            trainer.choices()  # fails if an executor that was asked for refuses
+        if team.size > 1:
+            what = "streams" if corpus.documents is None else "documents of a batch"
+            total = trainer.streams.batch_size
+            console.out(f"{team.size} processes train together, each on {total // team.size} of the {total} {what}")
+        if dry_run:
+            _describe(trainer)
+            return 0
+        return _run(context.obj, trainer, resume, overwrite)
+
+    work_together(team, context.obj, work)
+
+
+def _plan(
+    team: Team, config: Path, overrides: list[str], name: str | None, runs: Path, resume: bool, overwrite: bool
+) -> tuple[Config, RunDirectory]:
+    """What to train, and where it is kept."""
+    from charlstm.config import load_config
+    from charlstm.errors import UserError
+    from charlstm.text.sources import absolute
+    from charlstm.training.onlooker import Onlooker
+    from charlstm.training.run_directory import RunDirectory
+
+    folder = RunDirectory if team.first else Onlooker
     if resume and config.is_dir():
-        directory = RunDirectory(config)
+        directory = folder(config)
         directory.config()
         settings = load_config(directory.config_file, overrides)
     else:
         settings = load_config(config, overrides)
         settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
-        directory = RunDirectory(runs / str(settings.name))
+        directory = folder(runs / str(settings.name))
     if resume and overwrite:
         raise UserError("--resume goes on with a run and --overwrite deletes it: choose one")
     place = settings.corpus.model_copy(update={"source": absolute(settings.corpus.source)})
-    settings = settings.model_copy(update={"corpus": place})
-    if dry_run:
-        console.out(dump_yaml(settings))
-        _describe(settings, load(settings), directory)
-        return
-    if resume and not directory.exists:
-        raise UserError(f"{directory.path} is no run: there is nothing to resume. Leave out --resume to begin it")
-    corpus = load(settings)
-    console.out(corpus.describe())
-    _run(context.obj, settings, corpus, directory, resume, overwrite)
+    return settings.model_copy(update={"corpus": place}), directory
 
 
 def folder_name(name: str) -> str:
@@ -87,30 +121,23 @@ def folder_name(name: str) -> str:
         raise UserError(f"the name {name!r}: {error}. Give another one: --name NAME") from None
 
 
-def load(settings: Config) -> Corpus:
-    """The corpus of a configuration."""
-    from charlstm.text.corpus import load_corpus
-
-    return load_corpus(**settings.corpus.model_dump())
-
-
-def _run(
-    signals: Signals, settings: Config, corpus: Corpus, directory: RunDirectory, resume: bool, overwrite: bool
-) -> None:
+def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:
+    """Train; gives the exit code."""
     from charlstm import console
     from charlstm.cli.progress import follow
-    from charlstm.training.trainer import Trainer
+    from charlstm.cli.together import agree
 
-    trainer = Trainer(settings, corpus, directory)
-    trainer.choices()  # fails if an executor that was asked for refuses
+    settings, corpus, directory, team = trainer.config, trainer.corpus, trainer.directory, trainer.team
     # Only now: what cannot be trained leaves no folder behind, and deletes none.
-    with directory.writing():
-        if resume:
-            for difference in trainer.resume():
-                console.note(f"note: {difference}")
-            directory.write_config(settings)
-        else:
-            directory.create(settings, overwrite)
+    with ExitStack() as stack:
+        with team.alike():
+            stack.enter_context(directory.writing())
+            if resume:
+                for difference in trainer.resume():
+                    console.note(f"note: {difference}")
+                directory.write_config(settings)
+            else:
+                directory.create(settings, overwrite)
         choices = trainer.choices()  # a resumed run has the precision that it began with
         used = ", ".join(sorted({choice.executor.name for choice in choices}))
         count = sum(trainer.model.parameter_counts().values())
@@ -121,17 +148,20 @@ def _run(
             console.note(f"note: not the faster executor native: {reason}")
         with signals.saving(trainer):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
-    _report(ended, directory, trainer.model.bidirectional, corpus.vocabulary.unit, leaving=signals.number is not None)
+    agree(team, signals)
+    if team.first:
+        _report(ended, trainer, leaving=signals.number is not None)
     if ended.why == "diverged":
-        console.error(ended.advice)
-        raise typer.Exit(3)
-    if signals.number is not None:  # also where it came too late for this run to be cut short
-        raise typer.Exit(signals.exit_code)
+        if team.first:
+            console.error(ended.advice)
+        return 3
+    return 0 if signals.number is None else signals.exit_code  # also where it came too late to cut this run short
 
 
-def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str, leaving: bool) -> None:
+def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
     from charlstm import console
 
+    directory, pseudo, unit = trainer.directory, trainer.model.bidirectional, trainer.corpus.vocabulary.unit
     speed = ended.characters / ended.seconds if ended.seconds else 0
     console.out(
         f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
@@ -152,7 +182,9 @@ def _report(ended: Ended, directory: RunDirectory, pseudo: bool, unit: str, leav
         stopped = ended.why == "stopped"
         console.out(f"saved at step {ended.step:,}" if stopped else "the last good checkpoint is kept")
         lower = "" if stopped else " --set training.learning_rate=LOWER"
-        console.out(f"go on:  charlstm train {directory.path} --resume{lower}")
+        team = trainer.team
+        start = "charlstm" if team.size == 1 else f"torchrun --nproc-per-node={team.local_size} -m charlstm"
+        console.out(f"go on:  {start} train {directory.path} --resume{lower}")
     elif leaving:
         console.out(f"trained to its end and saved; its report:  charlstm compare {directory.path}")
     else:
@@ -170,14 +202,11 @@ def _write_report(directory: RunDirectory) -> Path:
     return write_report(compare_runs([directory.path]), directory.path / "report")[0]
 
 
-def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None:
+def _describe(trainer: Trainer) -> None:
     from charlstm import console
     from charlstm.training.estimate import memory_estimate
     from charlstm.training.hardware import memory
-    from charlstm.training.trainer import Trainer
 
-    trainer = Trainer(settings, corpus, directory)
-    console.out(corpus.describe())
     counts = trainer.model.parameter_counts()
     console.table(
         [
@@ -190,7 +219,7 @@ def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None
     parts = memory_estimate(trainer)
     console.table(
         [
-            ["memory (estimate)", "MB"],
+            ["memory (estimate)" if trainer.team.size == 1 else "memory of each process (estimate)", "MB"],
             *([k, f"{v / 1e6:,.1f}"] for k, v in parts.items()),
             ["all", f"{sum(parts.values()) / 1e6:,.1f}"],
         ]
@@ -205,4 +234,4 @@ def _describe(settings: Config, corpus: Corpus, directory: RunDirectory) -> None
             console.out(f"         not {other}: {why}")
     if trainer.streams.notice:
         console.out(trainer.streams.notice)
-    console.out(f"{trainer.streams.steps_per_epoch:,} steps an epoch; the run would be {directory.path}")
+    console.out(f"{trainer.streams.steps_per_epoch:,} steps an epoch; the run would be {trainer.directory.path}")

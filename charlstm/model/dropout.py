@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from torch import Tensor
 from torch.nn import functional as F
+
+_part: ContextVar[tuple[slice, int] | None] = ContextVar("part", default=None)
+
+
+@contextmanager
+def part_of_batch(columns: slice, batch_size: int) -> Iterator[None]:
+    """Meanwhile x is only these columns of a batch of this size: masks are drawn for all of it, and are the same as if
+    it were whole."""
+    token = _part.set((columns, batch_size))
+    try:
+        yield
+    finally:
+        _part.reset(token)
 
 
 def dropout(x: Tensor, probability: float, kind: str, training: bool) -> Tensor:
@@ -14,7 +31,10 @@ def dropout(x: Tensor, probability: float, kind: str, training: bool) -> Tensor:
     """
     if not training or probability == 0:
         return x
+    columns, batch_size = _part.get() or (slice(None), x.shape[1])
     if kind == "elementwise":
-        return F.dropout(x, probability)
+        if batch_size == x.shape[1]:
+            return F.dropout(x, probability)
+        return x * F.dropout(x.new_ones(len(x), batch_size, *x.shape[2:]), probability)[:, columns]
     kept = 1 - probability
-    return x * x.new_empty(1, *x.shape[1:]).bernoulli_(kept).div_(kept or 1)
+    return x * x.new_empty(1, batch_size, *x.shape[2:]).bernoulli_(kept).div_(kept or 1)[:, columns]

@@ -23,18 +23,19 @@ OPTIMIZER_TENSORS = {"adamw": 2, "sgd": 1, "rmsprop": 2}
 
 
 def memory_estimate(trainer: Trainer) -> dict[str, int]:
-    """Bytes by purpose: weights with gradients, optimiser, values kept for the backward pass, logits.
+    """Bytes by purpose, in each process: weights with gradients, optimiser, values kept for the backward pass, logits.
 
     Kept values are counted per layer and character: for the executors native and triton what they keep and the
     gradients of the gates; for library the gates and two vectors of H for each part of the state, as cuDNN does, and
     the one-hot vectors that it reads; for others the gates and their gradients, and three vectors of H for each part of
     the state; logits, as many
     as are held at a time, as three arrays (logits, probabilities, gradients). A convolution keeps its output, and that
-    of a highway's two products, each with its gradient.
+    of a highway's two products, each with its gradient. Processes that train together have a copy of the gradients to
+    exchange.
     """
     model = trainer.config.model
     cell = cell_of(model)
-    characters = trainer.streams.batch_size * trainer.streams.sequence_length
+    characters = trainer.streams.batch_size // trainer.team.size * trainer.streams.sequence_length
     stacks = 2 if trainer.model.bidirectional else 1
     front_end = trainer.model.front_end
     below = 0
@@ -48,7 +49,7 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     kept = 0 if cell.reservoir else sum(_kept(name, cell, model.hidden_size, low) for name in executors)
     text = trainer.streams.bytes_laid if isinstance(trainer.streams, Streams) else 0
     return {
-        **_weights(trainer.config, trainer.model),
+        **_weights(trainer.config, trainer.model, trainer.team.size),
         "kept values": characters * (kept + below) * stacks,
         "logits": 3 * 4 * logits_held(characters, symbols, units, trainer.device),
         **({"text": text} if text else {}),
@@ -70,10 +71,10 @@ def demand_of_weights(config: Config, model: LanguageModel) -> Demand:
     return Demand(sum(_weights(config, model).values()), 0, *shape)
 
 
-def _weights(config: Config, model: LanguageModel) -> dict[str, int]:
+def _weights(config: Config, model: LanguageModel, processes: int = 1) -> dict[str, int]:
     weights, fixed = 4 * sum(model.parameter_counts().values()), 4 * model.fixed_count()
     optimiser = OPTIMIZER_TENSORS[config.training.optimizer] * weights
-    return {"weights and gradients": 2 * weights + fixed, "optimiser": optimiser}
+    return {"weights and gradients": (2 if processes == 1 else 3) * weights + fixed, "optimiser": optimiser}
 
 
 def _kept(executor: str, cell: Cell, units: int, low: torch.dtype) -> int:

@@ -13,19 +13,48 @@ from torch import Tensor
 from charlstm.cells import Cell
 from charlstm.errors import UserError
 from charlstm.executors.native import bfloat16_gain, kernels
+from charlstm.training.team import ALONE, Team
 
 WORTHWHILE = 1.5
 
 
-def resolve_device(asked: str) -> torch.device:
-    """``auto``: CUDA, then MPS, then the CPU. Raises UserError for a device that is not there."""
+def resolve_device(asked: str, team: Team = ALONE) -> torch.device:
+    """``auto``: CUDA, then MPS, then the CPU; of several processes on a machine, to each the GPU of its number.
+
+    Raises UserError for a device that is not there, or that several processes would have to share.
+    """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if team.size > 1:
+        return _one_of(asked, team, cuda)
     if asked == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     device = torch.device(asked)
     there = {"cuda": cuda, "mps": mps}.get(device.type, True)
     if not there or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"there is no device {asked} here; use device: auto or cpu")
+    return device
+
+
+def _one_of(asked: str, team: Team, cuda: bool) -> torch.device:
+    """The device of one process of a team."""
+    device = torch.device("cuda" if cuda else "cpu") if asked == "auto" else torch.device(asked)
+    if device.type == "mps":
+        raise UserError("several processes cannot train together on mps: use device: cpu, or a single process")
+    if device.type == "cpu":
+        return device
+    if device.index is not None and team.local_size > 1:
+        raise UserError(
+            f"device: {asked} is one GPU for {team.local_size} processes on this machine: use device: cuda, "
+            "with which each takes its own"
+        )
+    if device.index is None:
+        device = torch.device("cuda", team.local_rank)
+    count = torch.cuda.device_count() if cuda else 0
+    if (device.index or 0) >= count:
+        raise UserError(
+            f"there is no device {device} here: {team.local_size} processes on this machine, {count} GPUs. "
+            + (f"Start it with --nproc-per-node={count}" if count else "Use device: auto or cpu")
+        )
     return device
 
 

@@ -92,7 +92,8 @@ def check_optimizer(path: Path, tensors: Mapping[str, Tensor], weights: Mapping[
 def load_state(state: TrainingState, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Put a checkpoint into a training state. Raises UserError if it does not fit."""
     check_shapes(path, under("model", tensors), state.model.state_dict())
-    check_shapes(path, under("state", tensors), {str(index): part for index, part in enumerate(state.carried)})
+    carried = state.model.initial_state(state.streams.batch_size)
+    check_shapes(path, under("state", tensors), {str(index): part for index, part in enumerate(carried)})
     check_optimizer(path, tensors, dict(state.model.named_parameters()))
     try:
         state.load(tensors, header)

@@ -47,7 +47,8 @@ class Counters:
 class TrainingState:
     """Model, optimiser, schedule, the place in the text, the carried state, the counters, and torch's random state.
 
-    What is here, and the settings, determine how the run goes on; nothing else does.
+    What is here, and the settings, determine how the run goes on; nothing else does. Of a team each process carries the
+    state of its own ``columns`` of the batch; saved are all of them.
     """
 
     model: LanguageModel
@@ -56,6 +57,7 @@ class TrainingState:
     streams: Feed
     carried: State
     counters: Counters = field(default_factory=Counters)
+    columns: slice = field(default_factory=lambda: slice(None))
 
     @property
     def device(self) -> torch.device:
@@ -67,12 +69,13 @@ class TrainingState:
         kept = [t for name, t in self.tensors().items() if not name.startswith("random.")]
         return bool(torch.stack([t.isfinite().all().to(self.device) for t in kept]).all())
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name: ``model.``, ``optimizer.``, ``state.``, ``random.``."""
+    def tensors(self, carried: State | None = None) -> dict[str, Tensor]:
+        """Every tensor by name: ``model.``, ``optimizer.``, ``state.``, ``random.``; with the carried state of all
+        columns, if it is given."""
         return {
             **{f"model.{name}": t for name, t in self.model.state_dict().items()},
             **{f"optimizer.{name}": t for name, t in optimizer_tensors(self.optimizer, self.model).items()},
-            **{f"state.{index}": part for index, part in enumerate(self.carried)},
+            **{f"state.{index}": part for index, part in enumerate(carried or self.carried)},
             **{f"random.{kind}": state for kind, state in random_states(self.device).items()},
         }
 
@@ -93,7 +96,8 @@ class TrainingState:
         self.streams.load_state_dict(numbers["streams"])
         self.model.load_state_dict(under("model", tensors))
         load_optimizer_tensors(self.optimizer, self.model, under("optimizer", tensors))
-        self.carried = tuple(part.to(self.device) for _, part in sorted(under("state", tensors).items()))
+        parts = sorted(under("state", tensors).items())
+        self.carried = tuple(part[:, self.columns].contiguous().to(self.device) for _, part in parts)
         self.counters = Counters(**numbers["counters"])
         self.schedule.load_state_dict(numbers["schedule"])
         set_random_states(self.device, under("random", tensors))

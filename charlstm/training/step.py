@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from charlstm.config import TrainingConfig
@@ -11,9 +14,11 @@ from charlstm.executors import State
 from charlstm.executors.moving import moved
 from charlstm.executors.precision import float32_products
 from charlstm.model import LanguageModel
+from charlstm.model.dropout import part_of_batch
 from charlstm.model.head_loss import mean_nats
 from charlstm.text.streams import IGNORE, Batch
 from charlstm.training.hiding import hide
+from charlstm.training.team import ALONE, Team, in_touch
 from charlstm.training.vanishing import VanishingPenalty
 
 
@@ -22,39 +27,56 @@ class TrainingStep:
 
     ``precision`` is that of the products, ``float32`` or ``bfloat16``; weights, states, loss and optimiser stay in
     float32.
+
+    Each process of a team is given the whole batch, and takes its own columns of it: a share of the loss, which is a
+    sum over all targets divided by the whole batch's count. Random numbers are drawn for all columns by all processes
+    alike. So a step of several processes is that of one, but for rounding.
     """
 
     def __init__(
-        self, config: TrainingConfig, model: LanguageModel, optimizer: torch.optim.Optimizer, precision: str
+        self,
+        config: TrainingConfig,
+        model: LanguageModel,
+        optimizer: torch.optim.Optimizer,
+        precision: str,
+        team: Team = ALONE,
     ) -> None:
         self.precision = precision
-        self._config, self._model, self._optimizer = config, model, optimizer
-        self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty)
+        self._config, self._model, self._optimizer, self._team = config, model, optimizer, team
+        self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, team)
 
     def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
-        """Mean -ln p of the targets that count, in nats, and the state after the batch."""
-        model = self._model
-        device = model.head.weight.device
+        """Mean -ln p of the targets that count, in nats, and the state after the batch; of a team, this process's share
+        of the mean and its columns of the state."""
+        model, team = self._model, self._team
+        device, batch_size = model.head.weight.device, batch.targets.shape[1]
+        columns = team.columns(batch_size)
         model.train()
         before, after = hide(batch.previous, batch.following, self._config.hidden_input, model.vocabulary_size)
-        previous, targets = moved(before, device), moved(batch.targets, device)
-        following = moved(after, device) if model.bidirectional else None
-        lengths = None if batch.lengths is None else moved(batch.lengths, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            y, state = model.hidden(previous, carried, following, lengths=lengths)
-            return mean_nats(y, model.head.weight, model.head.bias, targets, IGNORE), state
+
+        def own(x: Tensor) -> Tensor:
+            return moved(x[..., columns].contiguous(), device)
+
+        previous, targets = own(before), own(batch.targets)
+        following = own(after) if model.bidirectional else None
+        lengths = None if batch.lengths is None else own(batch.lengths)
+        count = None if team.size == 1 else batch.count
+        with part_of_batch(columns, batch_size):
+            found: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count)
+        return found
 
     def gradients(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
         """Put the gradients into the parameters. Gives the loss in nats and the gradients' norm, [2], and the state
-        after the batch, [L, B, H] each."""
+        after the batch, [L, B, H] each. Of a team: the same loss and gradients in all processes."""
         self._model.zero_grad()
-        with float32_products(self._model.head.weight.device, rounded=True):
+        with float32_products(self._model.head.weight.device, rounded=True), in_touch():
             loss, state = self.loss(batch, carried)
             loss.backward()  # type: ignore[no-untyped-call]
             self._penalty.add_gradient()
+        nats = self._team.summed(loss.detach())
         norm = get_total_norm([p.grad for p in self._model.parameters() if p.grad is not None])
         # oneDNN under bfloat16 gives a state in bfloat16
-        return torch.stack([loss.detach(), norm]), tuple(part.detach().to(torch.float32) for part in state)
+        return torch.stack([nats, norm]), tuple(part.detach().to(torch.float32) for part in state)
 
     def update(self, rate: float, norm: Tensor) -> None:
         """Clip the gradients, whose norm is given, and apply them with this learning rate."""
@@ -65,3 +87,44 @@ class TrainingStep:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
+
+    @cached_property
+    def _loss(self) -> nn.Module:
+        """What gives the loss; a backward pass through it leaves the gradients of the whole team's batch."""
+        alone = _Loss(self._model, lambda: self.precision)
+        if self._team.size == 1:
+            return alone
+        together = self._team.together(alone)
+        # DistributedDataParallel lays its buckets out anew after the first pass that it sees, and where a gradient lies
+        # decides in which order it is summed up: a resumed run must not begin with another layout than it ended with.
+        one = torch.zeros(1, 1, dtype=torch.int64, device=self._model.head.weight.device)
+        following = one if self._model.bidirectional else None
+        self._model.eval()  # draws nothing
+        loss, _ = together(one, self._model.initial_state(1), following, None, one, 1)
+        loss.backward()
+        self._model.zero_grad()
+        self._model.train()
+        return together
+
+
+class _Loss(nn.Module):
+    """Model and loss as one module, as DistributedDataParallel wants it."""
+
+    def __init__(self, model: LanguageModel, precision: Callable[[], str]) -> None:
+        super().__init__()
+        self.model, self._precision = model, precision
+
+    def forward(
+        self,
+        previous: Tensor,
+        carried: State,
+        following: Tensor | None,
+        lengths: Tensor | None,
+        targets: Tensor,
+        count: int | None,
+    ) -> tuple[Tensor, State]:
+        """The mean as :func:`mean_nats` gives it, and the state after the batch."""
+        head = self.model.head
+        with torch.autocast(previous.device.type, torch.bfloat16, enabled=self._precision() == "bfloat16"):
+            y, state = self.model.hidden(previous, carried, following, lengths=lengths)
+            return mean_nats(y, head.weight, head.bias, targets, IGNORE, count), state

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
 from typing import Any
 
 import torch
@@ -24,13 +24,16 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, 
 from charlstm.training.feed import feed, read
 from charlstm.training.figures import Begun, Figures, gone_bad
 from charlstm.training.hardware import free_memory, keep_memory, resolve_device, resolve_precision
+from charlstm.training.kept import Found
 from charlstm.training.optimisation import Schedule, make_optimizer
+from charlstm.training.requests import Requests
 from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.saved import checked, load_state
 from charlstm.training.shortage import Demand, enough_memory
 from charlstm.training.state import Counters, TrainingState
 from charlstm.training.step import TrainingStep
+from charlstm.training.team import ALONE, Team
 
 RECORDS_PER_EVALUATION = 20
 
@@ -42,13 +45,17 @@ class _BreakOffError(Exception):
 class Trainer:
     """Trains one model on one corpus and keeps its run directory.
 
-    What has to survive a stop is in ``state``; evaluation and sampling touch none of it.
+    What has to survive a stop is in ``state``; evaluation and sampling touch none of it. The processes of a team have
+    one each and go through the same steps, each with its columns of every batch; the first one alone scores and samples
+    for all, and the directories of the others write nothing.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, directory: RunDirectory) -> None:
-        self.config, self.corpus, self.directory = config, corpus, directory
+    def __init__(self, config: Config, corpus: Corpus, directory: RunDirectory, team: Team = ALONE) -> None:
+        self.config, self.corpus, self.directory, self.team = config, corpus, directory, team
         training = config.training
-        self.device = resolve_device(training.device)
+        self.device = resolve_device(training.device, team)
+        if team.size > 1 and self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         self.precision = resolve_precision(
             training.precision, self.device, cell_of(config.model), config.model.executor
         )
@@ -58,7 +65,9 @@ class Trainer:
         with enough_memory(self.device, lambda: ("for the weights", demand_of_weights(config, self.model))):
             self.model.to(self.device)
             self.streams = feed(read(config, corpus), self.device, free_memory(self.device))
-            carried = self.model.initial_state(self.streams.batch_size)
+            team.check(self.streams.batch_size, training.batch_size)
+            columns = team.columns(self.streams.batch_size)
+            carried = self.model.initial_state(columns.stop - columns.start)
         self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
         self.state = TrainingState(
             model=self.model,
@@ -66,12 +75,12 @@ class Trainer:
             schedule=Schedule(training),
             streams=self.streams,
             carried=carried,
+            columns=columns,
         )
-        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision)
+        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, team)
         self.figures = Figures(self.device)
         self._norm = 0.0
-        self._stop = False
-        self._save_asked = False
+        self._requests = Requests(team)
         self._notices: list[Notice] = []
 
     @property
@@ -84,11 +93,14 @@ class Trainer:
 
         Safe to call from a signal handler.
         """
-        self._stop = True
+        self._requests.stop_here = True
 
     def request_save(self) -> None:
-        """Save after the step in hand, or amid an evaluation, and go on. Safe to call from a signal handler."""
-        self._save_asked = True
+        """Save after the step in hand, or amid an evaluation (of a team, after it), and go on.
+
+        Safe to call from a signal handler.
+        """
+        self._requests.save_here = True
 
     @property
     def progress(self) -> float:
@@ -104,6 +116,7 @@ class Trainer:
     def run(self) -> Iterator[Event]:
         """Train to the end of the budget, yielding an event after each step, or some steps of a GPU, and evaluation;
         :class:`Ended` comes last. Raises UserError if the memory does not suffice: what was saved stays."""
+        self.precision = self.step.precision = self.team.from_first(lambda: self.precision)
         whole = demand(self)  # now: without memory nothing can be found out any more
 
         def wanted() -> tuple[str, Demand]:
@@ -123,7 +136,7 @@ class Trainer:
             self.save(best=False)
         while (why := self._over()) is None:
             event = self._evaluate() if self.counters.evaluation_due else self._step()
-            if self._save_asked and not isinstance(event, Ended):
+            if self._requests.save and not isinstance(event, Ended):
                 self._save_as_asked()
             yield from self._notices
             self._notices.clear()
@@ -133,7 +146,7 @@ class Trainer:
                 return
         if why == "stopped":
             ended = self._catch_up()
-            if ended is None and not self.state.finite:
+            if ended is None and not self._finite():
                 ended = self._ended("diverged", self._advice())
             if ended is not None:
                 yield ended
@@ -152,21 +165,25 @@ class Trainer:
                 return "early_stopping"
             if self.progress >= 1:
                 return "budget"
-        return "stopped" if self._stop else None
+        return "stopped" if self._requests.stop else None
+
+    def _finite(self) -> bool:
+        """Whether all numbers are finite, in all processes of the team."""
+        return not any(self.team.most(not self.state.finite))
 
     def _save_as_asked(self) -> None:
         if len(self.figures):  # asked for just now: the next step is read
             return
-        self._save_asked = False
-        if self.state.finite:
+        self._requests.saving()
+        if self._finite():
             self.save(best=False)
             self._notices.append(Notice(f"saved at step {self.counters.step:,}, as asked for"))
 
     def _between(self) -> None:
         """Called every moment of an evaluation, which touches nothing of what is saved."""
-        if self._save_asked:
+        if self._requests.save:
             self._save_as_asked()
-        if self._stop:
+        if self._requests.stop_here:
             raise _BreakOffError
 
     def _step(self) -> Progress | Ended | None:
@@ -185,11 +202,11 @@ class Trainer:
         self.state.carried = carried
         counters.step += 1
         counters.characters += batch.count
-        counters.seconds += time.perf_counter() - start
+        counters.seconds = self._requests.agree(counters.seconds + time.perf_counter() - start)
         recorded = counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0
         counters.evaluation_due = counters.step % training.evaluate_every == 0 or self.progress >= 1
         if ahead:
-            wanted = recorded or counters.evaluation_due or self._stop or self._save_asked
+            wanted = recorded or counters.evaluation_due or self._requests.stop or self._requests.save
             if not (wanted or self.figures.due):
                 return None
             if (ended := self._catch_up()) is not None:
@@ -217,7 +234,7 @@ class Trainer:
             return None
         start = time.perf_counter()
         ended = self._read()
-        self.counters.seconds += time.perf_counter() - start
+        self.counters.seconds = self._requests.agree(self.counters.seconds + time.perf_counter() - start)
         self.figures.set_pace(steps, self.counters.seconds)
         return ended
 
@@ -241,13 +258,14 @@ class Trainer:
         """Score, write a sample, save. None, and nothing has changed, if a stop was asked for meanwhile."""
         counters = self.counters
         try:
-            result = self.score()
+            result = Score(*self._by_first(lambda: astuple(self.score())))
             if self._bad(result.nats):
                 return self._ended("diverged", self._advice(result.nats))
-            if not self.state.finite:
+            if not self._finite():
                 return self._ended("diverged", self._advice())
-            sample = self._sample()
+            sample: str = self._by_first(self._sample)
         except _BreakOffError:
+            counters.seconds = self._requests.agree(counters.seconds)
             return None
         improved = counters.best_nats is None or result.nats < counters.best_nats
         if improved:
@@ -284,6 +302,20 @@ class Trainer:
         self.save(best=improved)
         return event
 
+    def _by_first(self, work: Callable[[], Any]) -> Any:
+        """What the first process finds, in all of the team. Raises _BreakOffError in all if it was told to stop."""
+
+        def tried() -> list[Any]:
+            try:
+                return [work()]
+            except _BreakOffError:
+                return []
+
+        found = self.team.from_first(tried)
+        if not found:
+            raise _BreakOffError
+        return found[0]
+
     def _sample(self) -> str:
         length = self.config.training.sample_length
         if length == 0:
@@ -312,6 +344,7 @@ class Trainer:
             "device": name,
             "precision": self.precision,
             "threads": torch.get_num_threads(),
+            "processes": self.team.size,
             "versions": {"charlstm": __version__, "torch": torch.__version__},
             "parameters": sum(self.model.parameter_counts().values()),
             "executors": self.executors(),
@@ -324,14 +357,15 @@ class Trainer:
     def choices(self) -> list[Any]:
         """For each layer, which executor was chosen and why."""
         training = self.config.training
-        x = torch.zeros(training.sequence_length, self.streams.batch_size, dtype=torch.int64, device=self.device)
+        share = self.streams.batch_size // self.team.size
+        x = torch.zeros(training.sequence_length, share, dtype=torch.int64, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return list(self.model.choices(x))
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and ``best`` too if it is. Raises UserError if it cannot be written."""
         written = self.directory.flush()
-        tensors = self.state.tensors()
+        tensors = self.state.tensors(self.team.gathered(self.state.carried))
         header = {
             "config": self.config.model_dump(mode="json"),
             "vocabulary": self.corpus.vocabulary.to_json(),
@@ -348,10 +382,31 @@ class Trainer:
         Returns what to tell: what was damaged, and what differs from where it was written. Raises UserError if there
         is no good one, or the corpus, the model or a setting that shapes the training is another.
         """
-        kept = self.directory.checkpoints
-        if not kept.any() and all(record["step"] == 0 for record in self.directory.metrics()):
+        with self.team.alike():  # nothing is changed before all have read it
+            found = self._read_newest()
+        apart = f"{self.directory.path}: the processes find different checkpoints here: they must share one folder"
+        self.team.same([found is None, self.counters.step], apart)
+        if found is None:
             self.directory.cut_back({"metrics": 0, "samples": 0})
             return ["nothing of this run was saved yet: it begins anew"]
+        path, header = found.path, found.header
+        if self.config.training.precision == "auto":
+            self.precision = self.step.precision = header["precision"]
+        self.directory.checkpoints.set_aside(found)
+        self.directory.cut_back(header["written"])
+        damaged = [f"{line}; went on from {path.name}, step {self.counters.step:,}" for line in found.damaged]
+        before, now = {"processes": 1, **header}, self.facts()
+        return damaged + [
+            f"{name} was {before[name]}, is {now[name]}: results will differ in rounding"
+            for name in ("device", "threads", "processes", "versions", "executors")
+            if before[name] != now[name]
+        ]
+
+    def _read_newest(self) -> Found | None:
+        """The newest good checkpoint, put into the state; None if the run did not live to save one."""
+        kept = self.directory.checkpoints
+        if not kept.any() and all(record["step"] == 0 for record in self.directory.metrics()):
+            return None
         found = kept.newest()
         path, tensors, header = found.path, found.tensors, found.header
         saved, vocabulary = checked(path, header)
@@ -361,14 +416,4 @@ class Trainer:
         if header["corpus_digest"] != self.corpus.digest or vocabulary != self.corpus.vocabulary:
             raise UserError(f"{self.directory.path}: the corpus has changed since this run began; it cannot go on")
         load_state(self.state, path, tensors, header)
-        if self.config.training.precision == "auto":
-            self.precision = self.step.precision = header["precision"]
-        kept.set_aside(found)
-        self.directory.cut_back(header["written"])
-        damaged = [f"{line}; went on from {path.name}, step {self.counters.step:,}" for line in found.damaged]
-        now = self.facts()
-        return damaged + [
-            f"{name} was {header[name]}, is {now[name]}: results will differ in rounding"
-            for name in ("device", "threads", "versions", "executors")
-            if header[name] != now[name]
-        ]
+        return found

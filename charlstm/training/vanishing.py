@@ -21,6 +21,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from charlstm.training.team import ALONE, Team
+
 BOUND = 1e-10
 """Gradients shorter than this are not looked at."""
 
@@ -30,11 +32,12 @@ class VanishingPenalty:
 
     ``recurrent`` is a stack of one layer of the tanh cell. Its outputs of the pass that the loss is made of are kept
     until :meth:`add_gradient`. Of a text cut into chunks, Omega is that of the chunk: nothing comes from later ones.
-    With the weight 0 there is nothing to it.
+    Each process of a team has its columns of the batch, and all get the gradient of the whole batch's Omega. With the
+    weight 0 there is nothing to it.
     """
 
-    def __init__(self, recurrent: nn.Module, weight: float) -> None:
-        self._matrix, self._weight = recurrent.get_parameter("weight_hh_l0"), weight
+    def __init__(self, recurrent: nn.Module, weight: float, team: Team = ALONE) -> None:
+        self._matrix, self._weight, self._team = recurrent.get_parameter("weight_hh_l0"), weight, team
         self._outputs: Tensor | None = None
         if weight:
             recurrent.register_forward_hook(self._keep)
@@ -52,19 +55,21 @@ class VanishingPenalty:
         y, matrix = self._outputs, self._matrix
         assert y.grad is not None
         assert matrix.grad is not None
-        found = penalty_gradient(matrix.detach(), y.detach().to(matrix.dtype), y.grad.to(matrix.dtype))
+        h, d_outputs = y.detach().to(matrix.dtype), y.grad.to(matrix.dtype)
+        found = penalty_gradient(matrix.detach(), h, d_outputs, self._team)
         matrix.grad.add_(found, alpha=self._weight)
         self._outputs = None
 
 
 @torch.no_grad()
-def penalty_gradient(matrix: Tensor, h: Tensor, d_outputs: Tensor) -> Tensor:
+def penalty_gradient(matrix: Tensor, h: Tensor, d_outputs: Tensor, team: Team = ALONE) -> Tensor:
     """dOmega/dU, [H, H].
 
     Args:
         matrix: U, [H, H].
         h: h_1 .. h_T, [T, B, H].
         d_outputs: dE/dh_k as far as it comes from the prediction at k itself, [T, B, H].
+        team: of the processes with the columns of the batch; the mean is over all of them.
     """
     slope = 1 - h * h
     arriving, leaving = d_outputs.clone(), torch.empty_like(h)
@@ -75,6 +80,6 @@ def penalty_gradient(matrix: Tensor, h: Tensor, d_outputs: Tensor) -> Tensor:
     d, v = arriving.norm(dim=-1, keepdim=True), leaving.norm(dim=-1, keepdim=True)
     counted = d >= BOUND
     d, tiny = d.clamp(min=BOUND), torch.finfo(v.dtype).tiny
-    factor = torch.where(counted, 2 * (v / d - 1), 0) / counted.sum().clamp(min=1)
+    factor = torch.where(counted, 2 * (v / d - 1), 0) / team.summed(counted.sum()).clamp(min=1)
     found: Tensor = (slope * arriving / d).flatten(0, 1).t() @ (factor * leaving / v.clamp(min=tiny)).flatten(0, 1)
-    return found
+    return team.summed(found)

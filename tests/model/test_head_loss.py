@@ -96,6 +96,20 @@ def test_chunks_in_which_nothing_counts(monkeypatch, counting):
             torch.testing.assert_close(a, b)
 
 
+@chunks
+def test_parts_of_a_batch_with_its_count_add_up(monkeypatch, logits):
+    """Also where nothing counts in a part."""
+    always_in_chunks(monkeypatch, logits)
+    (y, weight, bias), targets = tensors((7, 4, 3, 16))
+    targets[:, 2] = IGNORE
+    count = int((targets != IGNORE).sum())
+    parts = [mean_nats(y[:, b : b + 1], weight, bias, targets[:, b : b + 1], IGNORE, count) for b in range(4)]
+    assert parts[2].item() == 0
+    leaves = [y, weight, bias]
+    for found, expected in zip(results(sum(parts), leaves), results(plain(*leaves, targets), leaves), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def test_float32_is_as_exact_as_torch(monkeypatch):
     always_in_chunks(monkeypatch, 1 << 12)
     leaves, targets = tensors((40, 8, 32, 501))

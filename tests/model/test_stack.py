@@ -10,7 +10,7 @@ from charlstm.cells import CELLS, find
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel, RecurrentStack
-from charlstm.model.dropout import dropout
+from charlstm.model.dropout import dropout, part_of_batch
 from charlstm.model.stepper import Stepper
 
 
@@ -157,3 +157,17 @@ def test_single_steps_equal_the_whole_sequence(cell, depth, front):
 def test_a_bidirectional_model_has_no_next_character():
     with pytest.raises(UserError, match="cannot write on"):
         Stepper(LanguageModel(ModelConfig(direction="bidirectional", hidden_size=4), 5))
+
+
+@pytest.mark.parametrize("kind", ["locked", "elementwise"])
+def test_columns_of_a_batch_are_dropped_as_in_the_whole(kind):
+    x = torch.randn(7, 6, 5)
+    torch.manual_seed(3)
+    whole, after = dropout(x, 0.4, kind, True), torch.get_rng_state()
+    for columns in (slice(0, 2), slice(2, 6)):
+        torch.manual_seed(3)
+        with part_of_batch(columns, 6):
+            assert torch.equal(dropout(x[:, columns], 0.4, kind, True), whole[:, columns])
+        assert torch.equal(torch.get_rng_state(), after)
+    torch.manual_seed(3)
+    assert torch.equal(dropout(x, 0.4, kind, True), whole)

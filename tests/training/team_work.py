@@ -1,0 +1,82 @@
+"""What each of the processes does that test_training_team.py starts: runs, and what it hears from the others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from charlstm.config import parse_config
+from charlstm.errors import UserError
+from charlstm.text.corpus import load_corpus
+from charlstm.training.events import Progress
+from charlstm.training.onlooker import Onlooker
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.team import Team
+from charlstm.training.trainer import Trainer
+
+
+def train(team: Team, path: Path, settings: dict[str, Any], stops: list[int]) -> list[str]:
+    """Train a run to its end, or to the last of the stops if that is negative; what was told at the end."""
+    config = parse_config(settings, "test")
+    corpus = load_corpus(**config.corpus.model_dump())
+    told = []
+    for number, place in enumerate([*stops, 0] if not stops or stops[-1] > 0 else stops):
+        directory = (RunDirectory if team.first else Onlooker)(path)
+        trainer = Trainer(config, corpus, directory, team)
+        if number:
+            told += trainer.resume()
+        else:
+            directory.create(config)
+        for event in trainer.run():
+            # asked of one process alone
+            if isinstance(event, Progress) and event.step == abs(place) and team.rank == team.size - 1:
+                trainer.request_stop()
+        team.meet()  # the first one still writes when the others have come to the end
+    return told
+
+
+def messages(team: Team) -> dict[str, Any]:
+    """What comes of each of the team's methods."""
+    found: dict[str, Any] = {
+        "most": team.most(team.rank, -team.rank, 0.5),
+        "summed": team.summed(torch.tensor([1.0, team.rank])).tolist(),
+        "first": team.from_first(lambda: ["é\ud800", 0.1, float("inf"), None, team.rank]),
+        "gathered": [part.tolist() for part in team.gathered((torch.full((1, 2, 1), float(team.rank)),))],
+    }
+
+    def problem(of: list[int]) -> str | None:
+        try:
+            with team.alike(), team.alike():
+                if team.rank in of:
+                    raise UserError(f"of {team.rank}")
+        except UserError as error:
+            return f"{type(error).__name__} {error}"
+        return None
+
+    found["problems"] = [problem(of) for of in ([], [0], [1], [0, 1])]
+    try:
+        team.same(1, "never")
+        team.same(team.rank, "differs")
+    except UserError as error:
+        found["same"] = str(error)
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder, team = Path(sys.argv[1]), Team.from_environment()
+    with team.joined():
+        found = {"messages": messages(team), "told": {}}
+        for name, (settings, stops) in json.loads((folder / "cases.json").read_text()).items():
+            found["told"][name] = train(team, folder / name, settings, stops)
+    (folder / f"found-{team.rank}.json").write_text(json.dumps(found))
+    threads = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
+    assert not any("gloo" in name for name in threads)  # one that outlives the interpreter now and then aborts it
+
+
+if __name__ == "__main__":
+    main()

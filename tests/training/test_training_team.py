@@ -1,0 +1,251 @@
+"""Several processes train one run: the same figures as one process, but for rounding."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from charlstm.errors import UserError
+from charlstm.text.corpus import load_corpus
+from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.hardware import resolve_device
+from charlstm.training.onlooker import Onlooker
+from charlstm.training.requests import Requests
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.team import ALONE, LostError, Team, in_touch
+
+WORK = Path(__file__).parent / "team_work.py"
+DOCUMENTS = {"documents": "\n", "validation_fraction": 0.2}
+TWO = Team(1, 2, 1, 2)
+
+# name: model, corpus, training
+CASES = {
+    "locked": ({"executor": "library", "num_layers": 2, "dropout": 0.3}, {}, {}),
+    "elementwise": (
+        {"cell": "gru", "executor": "library", "num_layers": 2, "dropout": 0.3, "dropout_kind": "elementwise"},
+        {},
+        {},
+    ),
+    "documents": ({"executor": "library", "dropout": 0.2}, DOCUMENTS, {"sequence_length": 9, "budget": {"epochs": 1}}),
+    "both_sides": (
+        {"executor": "library", "direction": "bidirectional", "front_end": "embedding", "embedding_size": 3},
+        DOCUMENTS,
+        {"hidden_input": 0.2},
+    ),
+    "window": ({"cell": "peephole", "front_end": "convolution", "executor": "sequence"}, {}, {"optimizer": "sgd"}),
+    "fixed": ({"cell": "esn", "executor": "sequence"}, {}, {"sequence_length": 3}),
+    "penalty": (
+        {"cell": "rnn", "executor": "reference"},
+        {},
+        {"vanishing_penalty": 8.0, "schedule": "plateau", "patience": 0},
+    ),
+}
+STOPPED = {"stopped": [4, 6, 13], "left": [-8]}  # of the first case; the negative one is not gone on with
+
+
+def work(folder: Path, cases: dict[str, object], processes: int) -> None:
+    """Have every case trained by so many processes, in the folder of its name."""
+    (folder / "cases.json").write_text(json.dumps(cases))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run([*launch, str(WORK), str(folder)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(make_config, tmp_path_factory):
+    """Two processes have trained every case."""
+    folder = tmp_path_factory.mktemp("team")
+    cases = {}
+    for name, (model, corpus, training) in CASES.items():
+        config = make_config(model, corpus, **{"budget": {"steps": 16}, **training})
+        cases[name] = (config.model_dump(mode="json", exclude_unset=True), [])
+    cases |= {name: (cases["locked"][0], stops) for name, stops in STOPPED.items()}
+    work(folder, cases, 2)
+    return folder
+
+
+@pytest.fixture
+def config_of(make_config):
+    def make(name):
+        model, corpus, training = CASES[name]
+        return make_config(model, corpus, **{"budget": {"steps": 16}, **training})
+
+    return make
+
+
+def assert_close(ours: Path, theirs: Path) -> None:
+    """The same metrics and samples, and weights and carried states to rounding."""
+    kinds = ("nats", "gradient_norm", "characters", "learning_rate", "epoch", "characters_scored", "why")
+    records = [RunDirectory(path).metrics() for path in (ours, theirs)]
+    assert [r["kind"] for r in records[0]] == [r["kind"] for r in records[1]]
+    for mine, other in zip(*records, strict=True):
+        for kind in kinds:
+            expected = other.get(kind)
+            near = pytest.approx(expected, rel=1e-5) if isinstance(expected, float) else expected
+            assert mine.get(kind) == near, (mine["step"], kind)
+    saved = [load_checkpoint(path / "checkpoints" / "last.safetensors") for path in (ours, theirs)]
+    (mine, header), (other, _) = saved
+    assert header["processes"] == 2
+    assert mine.keys() == other.keys()
+    for name, t in mine.items():
+        torch.testing.assert_close(t, other[name], rtol=1e-3, atol=1e-5, msg=name)
+    assert torch.equal(mine["random.cpu"], other["random.cpu"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_are_as_one(runs, config_of, make_trainer, tmp_path, name):
+    config = config_of(name)
+    trainer = make_trainer(config, tmp_path / "one", load_corpus(**config.corpus.model_dump()))
+    list(trainer.run())
+    assert trainer.counters.step >= 12
+    assert_close(runs / name, tmp_path / "one")
+
+
+def test_stopped_and_resumed_equals_never_stopped_bit_for_bit(runs):
+    for name in ("last", "best"):
+        (ours, one), (theirs, other) = (
+            load_checkpoint(runs / run / "checkpoints" / f"{name}.safetensors") for run in ("stopped", "locked")
+        )
+        assert one["counters"]["step"] == other["counters"]["step"]
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(t, theirs[key]) for key, t in ours.items())
+    assert (runs / "stopped" / "samples.txt").read_text() == (runs / "locked" / "samples.txt").read_text()
+    told = [json.loads((runs / f"found-{rank}.json").read_text())["told"]["stopped"] for rank in (0, 1)]
+    assert told == [[], []]  # nothing differed
+
+
+@pytest.mark.slow
+def test_the_order_of_a_sum_is_that_of_before(make_config, tmp_path):
+    """Among three, the order in which gradients are summed up depends on where they lie in torch's buckets."""
+    model = {"hidden_size": 96, "num_layers": 3, "executor": "library"}
+    config = make_config(model, batch_size=6, budget={"steps": 16}).model_dump(mode="json", exclude_unset=True)
+    work(tmp_path, {"whole": (config, []), "stopped": (config, [4, 9])}, 3)
+    whole, stopped = (
+        load_checkpoint(tmp_path / run / "checkpoints" / "last.safetensors")[0] for run in ("whole", "stopped")
+    )
+    assert all(torch.equal(t, stopped[name]) for name, t in whole.items())
+
+
+def test_one_process_goes_on_with_what_two_have_begun(runs, config_of, make_trainer, corpus, tmp_path):
+    trainer = make_trainer(config_of("locked"), runs / "left")
+    assert trainer.resume() == ["processes was 2, is 1: results will differ in rounding"]
+    assert trainer.counters.step == 9  # it was agreed upon a step after it was asked for
+    list(trainer.run())
+    ends = [RunDirectory(runs / name).metrics()[-2] for name in ("left", "locked")]
+    assert [end["kind"] for end in ends] == ["evaluation"] * 2
+    assert ends[0]["nats"] == pytest.approx(ends[1]["nats"], rel=1e-5)
+
+
+def test_what_they_tell_each_other(runs):
+    first, second = (json.loads((runs / f"found-{rank}.json").read_text())["messages"] for rank in (0, 1))
+    for found in (first, second):
+        assert found["most"] == [1, 0, 0.5]
+        assert found["summed"] == [2, 1]
+        assert found["first"] == ["é\ud800", 0.1, float("inf"), None, 0]
+    assert first["gathered"] == [[[[0], [0], [1], [1]]]]
+    assert first["problems"] == [None, "AgreedError of 0", "AgreedError ", "AgreedError of 0"]
+    assert second["problems"] == [None, "AgreedError ", "AgreedError of 1", "AgreedError "]
+    assert (first["same"], second["same"]) == ("", "differs")
+
+
+def test_who_takes_part(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert Team.from_environment() is ALONE
+    values = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    assert Team.from_environment() == Team(3, 4, 1, 2)
+    for name, value in (("RANK", "4"), ("RANK", "x"), ("LOCAL_RANK", "2"), ("LOCAL_WORLD_SIZE", "5")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(UserError, match="torchrun"):
+                Team.from_environment()
+    monkeypatch.delenv("RANK")
+    with pytest.raises(UserError, match="torchrun"):
+        Team.from_environment()
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    three = Team(0, 3, 0, 3)
+    three.check(6, 6)
+    assert [Team(rank, 3).columns(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    for used, asked, message in (
+        (4, 4, r"training.batch_size 4 .* 3 processes. Set training.batch_size to 3 or 6,"),
+        (2, 2, r"Set training.batch_size to 3,"),
+        (7, 9, r"batch of 7 .*short.* Set training.batch_size to 6,"),
+        (1, 9, r"batch of 1 .*short.* processes. Start another number"),
+    ):
+        with pytest.raises(UserError, match=message):
+            three.check(used, asked)
+
+
+def test_each_takes_the_gpu_of_its_number(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert resolve_device("auto", TWO) == resolve_device("cpu", TWO) == torch.device("cpu")
+    with pytest.raises(UserError, match=r"0 GPUs. Use device: auto or cpu"):
+        resolve_device("cuda", TWO)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert resolve_device("auto", TWO) == resolve_device("cuda", TWO) == torch.device("cuda", 1)
+    assert resolve_device("cuda:0", Team(1, 2, 0, 1)) == torch.device("cuda", 0)  # one on each of two machines
+    with pytest.raises(UserError, match="cuda:1 is one GPU for 2 processes"):
+        resolve_device("cuda:1", TWO)
+    with pytest.raises(
+        UserError, match=r"no device cuda:2 here: 3 processes on this machine, 2 GPUs.*--nproc-per-node=2"
+    ):
+        resolve_device("auto", Team(2, 3, 2, 3))
+    with pytest.raises(UserError, match="mps"):
+        resolve_device("mps", TWO)
+
+
+class Other(Team):
+    """A team whose other process has used 9 seconds, and was told to stop."""
+
+    def most(self, *numbers):
+        return tuple(max(pair) for pair in zip(numbers, (9.0, True, False), strict=True))
+
+
+def test_what_is_asked_of_one_is_heeded_by_all_when_they_have_agreed():
+    alone, requests = Requests(ALONE), Requests(Other(0, 2, 0, 2))
+    alone.stop_here = alone.save_here = requests.save_here = True
+    assert (alone.stop, alone.save, alone.agree(3.0)) == (True, True, 3.0)
+    assert (requests.stop, requests.save) == (False, False)
+    assert requests.agree(3.0) == 9
+    assert (requests.stop, requests.save) == (True, True)
+    requests.saving()
+    assert (requests.stop, requests.save) == (True, False)
+    alone.saving()
+    assert not alone.save
+
+
+def test_an_onlooker_writes_nothing(tiny_run, tmp_path, make_config):
+    new = Onlooker(tmp_path / "new")
+    with new.writing():
+        new.create(make_config())
+        new.write_config(make_config())
+        new.append_metrics({"kind": "start"})
+        new.append_sample(1, "text")
+        new.checkpoints.save({}, {}, best=True)
+        new.cut_back(new.flush())
+    assert not new.path.exists()
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+    there = Onlooker(tiny_run)
+    there.cut_back({"metrics": 0, "samples": 0})
+    there.checkpoints.set_aside(there.checkpoints.newest())
+    assert there.metrics() == RunDirectory(tiny_run).metrics()
+    assert before == {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+
+
+def test_lost_connections_are_told_apart_from_other_errors():
+    for message, kind in (("[../gloo/transport/tcp/pair.cc:553] Connection closed", LostError), ("gl", RuntimeError)):
+        with pytest.raises((LostError, RuntimeError)) as raised, in_touch():
+            raise RuntimeError(message)
+        assert type(raised.value) is kind
+    with pytest.raises(LostError), in_touch():
+        raise torch.distributed.DistNetworkError("refused")
