@@ -14,12 +14,13 @@ from charlstm.executors.library import Library
 from charlstm.executors.native import Native
 from charlstm.executors.reference import Reference
 from charlstm.executors.sequence import Sequence
+from charlstm.executors.triton import Triton
 
 
 @cache
 def executors() -> dict[str, Executor]:
     """All executors by name."""
-    return {e.name: e for e in (Reference(), Sequence(), Library(), Native())}
+    return {e.name: e for e in (Reference(), Sequence(), Library(), Native(), Triton())}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Choice:
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
     """The fastest executor that is willing, or the requested one.
 
-    On a GPU ``library`` (cuDNN) comes first, on the CPU ``native``. Without a compiler the LSTM in float32 is faster on
+    On a GPU ``library`` (cuDNN) comes first, then ``triton``, on the CPU ``native``. Without a compiler the LSTM in float32 is faster on
     ``library`` (oneDNN), the others on ``sequence``; under bfloat16 oneDNN would keep the cell state in bfloat16 too.
 
     Raises UserError if the requested one refuses or does not exist.
@@ -49,9 +50,12 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
         return Choice(known[requested], "asked for", {})
     device = weights.weight_hh.device.type
     low = product_dtype(weights.weight_hh) != weights.weight_hh.dtype
-    library_first = device != "cpu" or (cell.torch == "LSTM" and not low)
-    order = ["library", "sequence"] if library_first else ["sequence", "library"]
-    order = [*order, "native", "reference"] if device != "cpu" else ["native", *order, "reference"]
+    if device == "cpu":
+        library_first = cell.torch == "LSTM" and not low
+        portable = ["library", "sequence"] if library_first else ["sequence", "library"]
+        order = ["native", *portable, "reference", "triton"]  # triton, where it is only interpreted, comes by name alone
+    else:
+        order = ["library", "triton", "sequence", "native", "reference"]
     others: dict[str, str] = {}
     for place, name in enumerate(order):
         refusal = known[name].refuses(cell, weights, x)
