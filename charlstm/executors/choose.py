@@ -35,8 +35,9 @@ class Choice:
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
     """The fastest executor that is willing, or the requested one.
 
-    On a GPU ``library`` (cuDNN) comes first, then ``triton``, on the CPU ``native``. Without a compiler the LSTM in float32 is faster on
-    ``library`` (oneDNN), the others on ``sequence``; under bfloat16 oneDNN would keep the cell state in bfloat16 too.
+    On a GPU ``library`` (cuDNN) comes first, then ``triton``, on the CPU ``native``. Without a compiler the LSTM in
+    float32 is faster on ``library`` (oneDNN), the others on ``sequence``; under bfloat16 oneDNN would keep the cell
+    state in bfloat16 too.
 
     Raises UserError if the requested one refuses or does not exist.
     """
@@ -53,7 +54,7 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
     if device == "cpu":
         library_first = cell.torch == "LSTM" and not low
         portable = ["library", "sequence"] if library_first else ["sequence", "library"]
-        order = ["native", *portable, "reference", "triton"]  # triton, where it is only interpreted, comes by name alone
+        order = ["native", *portable, "reference", "triton"]  # triton could only be interpreted
     else:
         order = ["library", "triton", "sequence", "native", "reference"]
     others: dict[str, str] = {}

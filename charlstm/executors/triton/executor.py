@@ -16,7 +16,7 @@ from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights, is_ids, learning, product_dtype
 from charlstm.executors.buffers import columns
 from charlstm.executors.input_gradients import input_gradients
-from charlstm.executors.triton.kernels import trial
+from charlstm.executors.triton.kernels import on_device_of, trial
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Lease, Pool
 from charlstm.executors.triton.printer import gate_products, recurrent_gradients
@@ -47,7 +47,7 @@ class Triton:
         own = [weights.parameters[name] for name in cell.parameters]
         training = learning(weights, x, state)
         apply: Callable[..., Any] = _Run.apply
-        with torch.autocast(x.device.type, enabled=False), torch.cuda.device_of(x):
+        with torch.autocast(x.device.type, enabled=False), on_device_of(x):
             y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
         return y, tuple(new)
 
@@ -117,7 +117,7 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
         x, weight_ih = ctx.saved_tensors  # torch says so if they are gone, and the lease with them
         lease: Lease = ctx.lease
-        with torch.autocast(x.device.type, enabled=False), torch.cuda.device_of(x):
+        with torch.autocast(x.device.type, enabled=False), on_device_of(x):
             gradients = _gradients(lease.plan, x, weight_ih, ctx.needs_input_grad[3:], d_output, d_state)
         if not torch._C._autograd._get_current_graph_task_keep_graph():
             lease.release()

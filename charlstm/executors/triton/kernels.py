@@ -6,6 +6,7 @@ import hashlib
 import linecache
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -61,6 +62,12 @@ def constants(units: int, block: int, exact: torch.dtype, training: bool) -> dic
     }
 
 
+def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
+    """Launches and streams are those of the tensor's GPU; nothing changes where it is on the CPU."""
+    place: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return place
+
+
 # Sums are rounded as they are written, so that what two cells have in common is equal bit by bit.
 OPTIONS = {"enable_fp_fusion": False}
 
@@ -84,7 +91,7 @@ def trial(device: torch.device) -> str | None:
     """Why Triton runs no kernel here; None if it does. It may lack a C compiler, or not fit the driver."""
     room = torch.zeros(1, device=device)
     try:
-        with torch.cuda.device_of(room):
+        with on_device_of(room):
             functions(TRIAL)["trial"][(1,)](room, **OPTIONS)
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]

@@ -153,12 +153,11 @@ class Plan:
 
     def _fill_input(self, weight_ih: Tensor, x: Tensor) -> None:
         room, symbols = self._forward_buffers["x"], self.shape.symbols
-        ids = self._forward_buffers["ids"]
         assert room is not None
-        if ids is None:
+        if symbols is None:
             inputs = x.reshape(-1, x.shape[-1]).to(room.dtype)
             torch.mm(inputs, weight_ih.to(room.dtype).t(), out=room.view(len(inputs), -1))
         else:
             torch._assert_async(((x >= 0) & (x <= symbols)).all(), f"ids must be from 0 to {symbols}")
-            ids.copy_(x)
+            self._fill("ids", x)
             room[:-1] = weight_ih.t()

@@ -13,7 +13,7 @@ Names in the printed code; shapes are [T, B, H] unless said otherwise, P is the 
     g_h             gradient of the state after a step and before it, by turns: [2, B, H]
     d, e            gradients [T, B, GH] of the input sides and, where a gate needs its recurrent side apart, of the
                     recurrent sides, P
-    w_0 ...         what a later stage reads, by turns of steps, as the next step may begin in the same kernel: [2, B, H]
+    w_0 ...         what a later stage reads; by turns, as the next step may begin in the same kernel: [2, B, H]
 
 ``after_h`` and ``before_h`` are the gradients of a state after and before the step, within one kernel.
 """
@@ -27,7 +27,7 @@ from functools import cache
 
 from charlstm.cells import Cell
 from charlstm.executors.derivative import differentiate
-from charlstm.executors.graph import PRODUCTS, Node, ordered, trace
+from charlstm.executors.graph import Node, ordered, trace
 from charlstm.executors.schedule import backward_roots, kept, runs, separate_gates
 from charlstm.executors.stages import Language, Stages, levels, operand_states, read_states, stored_values
 
