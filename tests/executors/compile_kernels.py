@@ -2,8 +2,8 @@
 
     python compile_kernels.py TYPE CELL ...
 
-All goes the way that it goes on a GPU, but for the launch itself. Writes one JSON object: cell -> the names of the kernels
-that were compiled, in order.
+All goes the way that it goes on a GPU, but for the launch itself. Writes one JSON object: cell -> the names of the
+kernels that were compiled, in order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AbsentGPU:
     def get_current_device(self) -> int:
         return 0
 
-    def get_current_stream(self, device: int) -> int:
+    def get_current_stream(self, _device: int) -> int:
         return 0
 
 

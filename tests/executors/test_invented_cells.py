@@ -251,12 +251,11 @@ SHAPES = [(4, 3, 5, 2), (1, 1, 1, 1)]
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
 def test_triton_agrees_with_reference(cell):
-    for shape, ids, bias in ((SHAPES[0], False, False), (SHAPES[1], True, True)):
-        weights, x, state = make(cell, shape, bias=bias, ids=ids, device=device_of("triton"))
-        expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-        found = outputs_and_gradients(executors()["triton"], cell, weights, x, state)
-        for e, f in zip(expected, found, strict=True):
-            torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
+    weights, x, state = make(cell, (3, 2, 5, 2), device=device_of("triton"))
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    found = outputs_and_gradients(executors()["triton"], cell, weights, x, state)
+    for e, f in zip(expected, found, strict=True):
+        torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])

@@ -43,10 +43,11 @@ def device_of(name: str) -> str:
     return "cuda" if name == "triton" and torch.cuda.is_available() else "cpu"
 
 
-def forms(executor) -> list[tuple[tuple[int, ...], bool, bool]]:
+def forms(cell, executor) -> list[tuple[tuple[int, ...], bool, bool]]:
     """Shapes, with ids or vectors, with biases or without; few where kernels are interpreted, which takes long."""
     every = [*product(SHAPES, [False, True], [True, False])]
-    return every if executor.name != "triton" else [f for f in every if f[0] in INTERPRETED and f[1] == f[2]]
+    few = INTERPRETED if cell.name in FEW else INTERPRETED[:2]
+    return every if executor.name != "triton" else [f for f in every if f[0] in few and f[1] == f[2]]
 
 
 def make(
@@ -91,7 +92,7 @@ def outputs_and_gradients(executor, cell: Cell, weights: Weights, x: Tensor, sta
     [
         pytest.param(c, e, *form, id=f"{c.name}-{e.name}-{'-'.join(map(str, form))}")
         for c, e in product(CELLS.values(), FAST)
-        for form in forms(e)
+        for form in forms(c, e)
     ],
 )
 def test_same_outputs_and_gradients_as_reference(cell, executor, shape, ids, bias):

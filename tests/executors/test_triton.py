@@ -73,7 +73,7 @@ def test_blocks_cover_everything_and_there_are_enough_of_them(elements):
     blocks, block, warps = geometry(elements)
     assert blocks * block >= elements > (blocks - 1) * block
     assert blocks >= PROGRAMS or block == SMALLEST
-    assert block % (32 * warps) == 0
+    assert block == 4 * 32 * warps
 
 
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
