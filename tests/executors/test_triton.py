@@ -16,8 +16,8 @@ from charlstm.errors import UserError
 from charlstm.executors import choose, executors
 from charlstm.executors.triton import executor as module
 from charlstm.executors.triton.kernels import PROGRAMS, SMALLEST, functions, geometry
+from charlstm.executors.triton.language import PRELUDE
 from charlstm.executors.triton.pool import Pool
-from charlstm.executors.triton.printer import PRELUDE
 
 pytest.importorskip("triton")
 DEVICE = device_of("triton")

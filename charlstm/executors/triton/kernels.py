@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from charlstm.executors.triton.printer import TRIAL, Kernel, Program
+from charlstm.executors.triton.language import TRIAL, Kernel
+from charlstm.executors.triton.printer import Program
 
 PROGRAMS = 264  # blocks that a launch has at least if there is enough work: two for each processor of an H100
 SMALLEST, LARGEST = 128, 1024  # elements of a block

@@ -29,61 +29,8 @@ from charlstm.cells import Cell
 from charlstm.executors.derivative import differentiate
 from charlstm.executors.graph import Node, ordered, trace
 from charlstm.executors.schedule import backward_roots, kept, runs, separate_gates
-from charlstm.executors.stages import Language, Stages, levels, operand_states, read_states, stored_values
-
-TRITON = Language(
-    definition="{} = {}",
-    constant="{!r}",
-    scratch="w_{} + (t & 1) * B * H + at",
-    load="tl.load({}, mask)",
-    store="tl.store({}, {}, mask)",
-    expressions={
-        "add": "{} + {}",
-        "sub": "{} - {}",
-        "mul": "{} * {}",
-        "neg": "-{}",
-        "copy": "{}",
-        "sigmoid": "sigmoid({})",
-        "tanh": "tanh({})",
-        "relu": "tl.where({0} < 0, 0.0, {0})",
-        "sigmoid_backward": "{0} * ({1} * (1 - {1}))",
-        "relu_backward": "tl.where({1} <= 0, 0.0, {0})",
-    },
-)
-PRELUDE = '''"""{title}"""
-
-import triton
-import triton.language as tl
-
-
-@triton.jit
-def sigmoid(a):
-    e = tl.exp(-tl.abs(a))  # at most 1, so nothing overflows
-    return tl.where(a < 0, e, 1.0) / (1 + e)
-
-
-@triton.jit
-def tanh(a):
-    far = tl.abs(a) >= 0.5
-    e = tl.exp(-2 * tl.abs(a))
-    b = tl.where(far, 0.0, a)
-    z = b * b
-    over = b * (135135 + z * (17325 + z * (378 + z)))  # Lambert's continued fraction, where 1 - e would lose digits
-    under = 135135 + z * (62370 + z * (3150 + z * 28))
-    return tl.where(far, tl.where(a < 0, e - 1, 1 - e), over) / tl.where(far, 1 + e, under)
-'''
-OPENING = """    t = t.to(tl.int64)
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = at < B * H
-    row = at // H
-    unit = at % H"""
-SIDES = """    if ids is None:
-        sides = x + t * (B * ROW) + row * ROW + unit
-    else:
-        symbol = tl.load(ids + t * B + row, mask, 0)
-        sides = x + tl.max_constancy(symbol, [SAME]) * ROW + unit""".replace("ROW", "({gates} * H)")
-BUFFER = re.compile(r"\b(?:[slqvwzpg]_\w+|bias_[xh]|[xyde]|ids)\b")
-CONSTANTS = ("H", "BLOCK", "SAME", "KEEP", "ALL", "EXACT")
+from charlstm.executors.stages import Stages, levels, operand_states, read_states, stored_values
+from charlstm.executors.triton.language import TRITON, Kernel, print_kernel, print_source
 
 
 @dataclass(frozen=True)
@@ -93,14 +40,6 @@ class Product:
     out: str
     operand: str
     runs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A function of the printed source and the buffers that it takes, in this order."""
-
-    name: str
-    buffers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -171,9 +110,9 @@ def forward_program(cell: Cell) -> Program:
         return f"{results[n.label]} + {' + '.join(given)}"
 
     stages = Stages(step.new_state, leaves, reloads, stores, TRITON, product)
-    printed = [_kernel(cell, f"stage_{number}", body) for number, body in enumerate(stages.bodies)]
+    printed = [print_kernel(cell, f"stage_{number}", body) for number, body in enumerate(stages.bodies)]
     return Program(
-        _source(f"{cell.name}, forward", [text for _, text in printed]),
+        print_source(f"{cell.name}, forward", [text for _, text in printed]),
         tuple(map(tuple, products)),
         tuple(kernel for kernel, _ in printed),
         stages.scratch,
@@ -232,15 +171,17 @@ def backward_program(cell: Cell) -> Program:
     head, *middle, tail = stages.bodies if len(stages.bodies) > 1 else [*stages.bodies, []]
     joined = [s for s in cell.state if any(line.startswith(f"before_{s} = ") for line in tail)]
     carried = [_carry(s) for s in joined]
-    first = _kernel(cell, "first", [*_taken(cell, head), *head, *_given_back(cell, head)])
-    between = [_kernel(cell, f"stage_{n}", [*body, *_given_back(cell, body)]) for n, body in enumerate(middle, start=1)]
+    first = print_kernel(cell, "first", [*_taken(cell, head), *head, *_given_back(cell, head)])
+    between = [
+        print_kernel(cell, f"stage_{n}", [*body, *_given_back(cell, body)]) for n, body in enumerate(middle, start=1)
+    ]
     if not tail:
-        return Program(_source(f"{cell.name}, backward", [first[1]]), ((),), (first[0],), 0, {}, first[0])
+        return Program(print_source(f"{cell.name}, backward", [first[1]]), ((),), (first[0],), 0, {}, first[0])
     both = ["t += 1", *tail, *carried, "t -= 1", *_taken(cell, head, joined), *head, *_given_back(cell, head)]
-    every = [_kernel(cell, "stage_0", both), *between]
-    last = _kernel(cell, "last", [*tail, *_given_back(cell, tail)])
+    every = [print_kernel(cell, "stage_0", both), *between]
+    last = print_kernel(cell, "last", [*tail, *_given_back(cell, tail)])
     return Program(
-        _source(f"{cell.name}, backward", [first[1], *(text for _, text in every), last[1]]),
+        print_source(f"{cell.name}, backward", [first[1], *(text for _, text in every), last[1]]),
         tuple(map(tuple, products)),
         tuple(kernel for kernel, _ in every),
         stages.scratch,
@@ -292,25 +233,3 @@ def _taken(cell: Cell, body: list[str], joined: list[str] | None = None) -> list
 def _given_back(cell: Cell, body: list[str]) -> list[str]:
     made = [s for s in cell.state if any(line.startswith(f"before_{s} = ") for line in body)]
     return [f"tl.store(g_{s} + (t & 1) * B * H + at, before_{s}, mask)" for s in made]
-
-
-def _kernel(cell: Cell, name: str, body: list[str]) -> tuple[Kernel, str]:
-    opening = [OPENING]
-    if any(re.search(r"\bsides\b", line) for line in body):
-        opening.append(SIDES.format(gates=len(cell.gates)))
-    buffers = sorted({b for line in (*opening[1:], *body) for b in BUFFER.findall(line)})
-    arguments = ", ".join(["t", "B", *buffers, *(f"{c}: tl.constexpr" for c in CONSTANTS)])
-    lines = [
-        '@triton.jit(do_not_specialize=["t"])',
-        f"def {name}({arguments}):",
-        *opening,
-        *(f"    {line}" for line in body),
-    ]
-    return Kernel(name, tuple(buffers)), "\n".join(lines)
-
-
-def _source(title: str, kernels: list[str]) -> str:
-    return "\n\n\n".join([PRELUDE.format(title=title).rstrip(), *kernels]) + "\n"
-
-
-TRIAL = _source("a trial", ["@triton.jit\ndef trial(x):\n    tl.store(x, tanh(tl.load(x)))"])
