@@ -21,6 +21,8 @@ MakeConfig = Callable[..., Config]
 MakeTrainer = Callable[..., Trainer]
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything loads Triton
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -218,12 +218,13 @@ class ModelOptions(Section):
         "reads but that its training loss leaves out; below training.sequence_length. Held-out scores count every "
         "character. Only for esn.",
     )
-    executor: Literal["auto", "reference", "sequence", "library", "native"] = Field(
+    executor: Literal["auto", "reference", "sequence", "library", "native", "triton"] = Field(
         "auto",
         description="What runs the cell: auto, the fastest that can; reference, step by step with "
         "autograd, slow; sequence, charlstm's own for every cell; library, cuDNN or oneDNN "
         "through torch; native, C++ made from the cell's equations and compiled at first use, "
-        "for the CPU. One that is asked for and cannot run the cell is an error.",
+        "for the CPU; triton, kernels made from the cell's equations for NVIDIA GPUs. One that is asked "
+        "for and cannot run the cell is an error.",
     )
 
 

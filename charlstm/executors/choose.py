@@ -14,6 +14,7 @@ from charlstm.executors.library import Library
 from charlstm.executors.native import Native
 from charlstm.executors.reference import Reference
 from charlstm.executors.sequence import Sequence
+from charlstm.executors.triton import Triton
 
 LOW_STATE = "keeps the cell state in bfloat16"
 
@@ -21,7 +22,7 @@ LOW_STATE = "keeps the cell state in bfloat16"
 @cache
 def executors() -> dict[str, Executor]:
     """All executors by name."""
-    return {e.name: e for e in (Reference(), Sequence(), Library(), Native())}
+    return {e.name: e for e in (Reference(), Sequence(), Library(), Native(), Triton())}
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,17 @@ def fastest_first(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
     |------------|----------------------------------------------------------|--------------------|
     | NVIDIA GPU | library, triton, sequence                                | triton, sequence   |
     | CPU        | native, library, sequence for the LSTM; native, sequence | native, sequence   |
-    | other      | library, sequence                                        | sequence           |
+    | other      | sequence                                                 | sequence           |
 
     Under bfloat16 ``library`` is never taken, since it rounds the cell state to bfloat16 at every step. On the CPU
     oneDNN is faster than ``sequence`` for the LSTM alone.
     """
     own = {"cpu": ("native",), "cuda": ("triton",)}.get(device, ())
-    if low or (device == "cpu" and cell.torch != "LSTM"):
-        return (*own, "sequence")
-    return (*own, "library", "sequence") if device == "cpu" else ("library", *own, "sequence")
+    if not low and device == "cuda":
+        return ("library", *own, "sequence")
+    if not low and device == "cpu" and cell.torch == "LSTM":
+        return (*own, "library", "sequence")
+    return (*own, "sequence")
 
 
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:

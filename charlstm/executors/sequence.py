@@ -15,13 +15,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, input_side, is_ids, learning, one_hot, product_dtype
+from charlstm.executors.base import State, Weights, input_side, is_ids, learning, product_dtype
 from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
 from charlstm.executors.derivative import differentiate
+from charlstm.executors.input_gradients import input_gradients
 from charlstm.executors.schedule import separate_gates
 from charlstm.executors.torch_code import backward_code, forward_code
-
-ONE_HOT_PRODUCT_LIMIT = 256  # symbols up to which summing gradients by symbol is faster as a product
 
 
 class Sequence:
@@ -129,7 +128,7 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = ctx.needs_input_grad[3:]
     flat, separate_flat = gradients.view(-1, rows), separate_gradients.view(steps * batch, -1)
     low = flat.to(ctx.dtype)
-    d_weight_ih, d_bias = _input_gradients(x, flat, low, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
+    d_weight_ih, d_bias = input_gradients(x, flat, low, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
     d_weight_hh = torch.zeros_like(weight_hh) if needs_hh else None
     d_bias_hh = torch.zeros_like(d_bias) if d_bias is not None and needs_bias_hh else None
     for run, operand in forward_code(cell).products:
@@ -183,20 +182,3 @@ def _input_side(
         return input_side(x, weight_ih, bias)
     product = input_side(x.to(dtype), weight_ih.to(dtype), None)
     return product.to(weight_ih.dtype) if bias is None else product + bias
-
-
-def _input_gradients(
-    x: Tensor, flat: Tensor, low: Tensor, weight_ih: Tensor, weight: bool, bias: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of W, [GH, I], and of its bias, [GH], if wanted, from those of all input sides, [TB, GH]."""
-    size = weight_ih.shape[1]
-    if not weight or not is_ids(x):
-        inputs = x.reshape(-1, size).to(low.dtype) if weight else None
-        d_weight = None if inputs is None else (low.t() @ inputs).to(weight_ih.dtype)
-        return d_weight, flat.sum(0) if bias else None
-    ids = x.reshape(-1)
-    if size <= ONE_HOT_PRODUCT_LIMIT:
-        table = (one_hot(ids, size + 1, low.dtype).t() @ low).to(flat.dtype)
-    else:
-        table = flat.new_zeros(size + 1, flat.shape[1]).index_add_(0, ids, flat)
-    return table[:size].t(), table.sum(0)

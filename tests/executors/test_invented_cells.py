@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
-from test_laws import leaves, make
+from test_laws import device_of, leaves, make
 from torch import Tensor
 
 from charlstm.cells import CELLS, Cell, cell
@@ -234,7 +235,7 @@ def outputs_and_gradients(executor: Executor, cell: Cell, weights: Weights, x: T
     """As in test_laws, with zeros where there is no gradient: some of these cells leave a side of a gate unused."""
     y, new = executor.run(cell, weights, x, state)
     generator = torch.Generator().manual_seed(1)
-    loss = sum((t * torch.randn(t.shape, generator=generator, dtype=t.dtype)).sum() for t in (y, *new))
+    loss = sum((t * torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device)).sum() for t in (y, *new))
     inputs = leaves(weights, x, state)
     first, second = (
         torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True, retain_graph=True)
@@ -245,6 +246,16 @@ def outputs_and_gradients(executor: Executor, cell: Cell, weights: Weights, x: T
 
 
 SHAPES = [(4, 3, 5, 2), (1, 1, 1, 1)]
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+@pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
+def test_triton_agrees_with_reference(cell):
+    weights, x, state = make(cell, (3, 2, 5, 2), device=device_of("triton"))
+    expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+    found = outputs_and_gradients(executors()["triton"], cell, weights, x, state)
+    for e, f in zip(expected, found, strict=True):
+        torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])

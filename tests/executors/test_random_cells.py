@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
 from test_invented_cells import outputs_and_gradients
-from test_laws import make
+from test_laws import device_of, make
 from torch import Tensor
 
 from charlstm.cells import Cell
@@ -67,6 +68,18 @@ def test_sequence_agrees_with_reference(start):
         for e, f in zip(expected, found, strict=True):
             torch.testing.assert_close(f, e, rtol=1e-8, atol=1e-9, msg=lambda m, seed=seed: f"seed {seed}: {m}")
         check_step(cell, weights, x, state)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_triton_agrees_with_reference():
+    for seed in range(0, 200, 5):
+        cell = draw(seed)
+        form = {"bias": seed % 3 > 0, "ids": seed % 2 == 0, "device": device_of("triton")}
+        weights, x, state = make(cell, (3, 2, 3, 2), **form)
+        expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
+        found = outputs_and_gradients(executors()["triton"], cell, weights, x, state)
+        for e, f in zip(expected, found, strict=True):
+            torch.testing.assert_close(f, e, rtol=1e-8, atol=1e-9, msg=lambda m, seed=seed: f"seed {seed}: {m}")
 
 
 def check_step(cell: Cell, weights: Weights, x: Tensor, state: State) -> None:

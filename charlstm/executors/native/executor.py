@@ -18,7 +18,7 @@ from charlstm.executors.base import State, Weights, is_ids, learning, product_dt
 from charlstm.executors.buffers import joined_bias
 from charlstm.executors.native.build import PRODUCT_TYPES, kernels
 from charlstm.executors.native.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
-from charlstm.executors.native.loops import backward_loop, forward_loop, operand_states, read_states
+from charlstm.executors.native.loops import backward_loop, forward_loop
 from charlstm.executors.native.memory import (
     PANEL,
     call,
@@ -31,6 +31,7 @@ from charlstm.executors.native.memory import (
 )
 from charlstm.executors.native.sharing import shared
 from charlstm.executors.schedule import separate_gates
+from charlstm.executors.stages import operand_states, read_states
 
 
 class Native:

@@ -29,6 +29,7 @@ from charlstm.executors.derivative import differentiate
 from charlstm.executors.graph import Node, ordered, trace
 from charlstm.executors.native.printer import NUMBERS, Fields, Printer
 from charlstm.executors.schedule import backward_roots, kept, separate_gates
+from charlstm.executors.stages import operand_states, read_states, stored_values
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,6 @@ class Loop:
     source: str
     fields: tuple[str, ...]
     values: Mapping[Node, str]
-
-
-def operand_states(cell: Cell) -> str:
-    """The letters of the states that have a copy for products: those that products read, and the output."""
-    found = {n.args[0].label for n in trace(cell).products() if n.args[0].op == "state"} | {cell.state[0]}
-    return "".join(s for s in cell.state if s in found)
-
-
-def read_states(cell: Cell) -> str:
-    """The letters of the states of which the way back reads the exact values of all steps."""
-    step = trace(cell)
-    new = dict(zip(step.new_state, cell.state, strict=True))
-    order = ordered(backward_roots(differentiate(cell)), {*kept(cell), *new})
-    found = {new.get(n) or n.label for n in order if n in new or n.op == "state"}
-    return "".join(s for s in cell.state if s in found and s not in operand_states(cell))
 
 
 def _parameters(cell: Cell, nodes: list[Node]) -> dict[Node, str]:
@@ -75,9 +61,7 @@ def forward_loop(cell: Cell) -> Loop:
         elif n.op == "input":
             unit = f"{cell.gates.index(n.label)} * b.H + unit"
             leaves[n] = f"load(x + {unit}) + load(b.bias_x + {unit})"
-    read = {p.args[0] for p in step.products()}
-    chosen = [n for n in nodes if n in kept(cell) or (n in read and n.op != "state")]
-    values = {n: f"v_{number}" for number, n in enumerate(chosen)}
+    values = stored_values(cell)
     places = {n: f"b.{name} + (t & b.keep) * b.B * b.H" for n, name in values.items()}
     stores = {n: [f"store({place} + at, {{}});"] for n, place in places.items()}
     reloads = {n: f"load({place} + at)" for n, place in places.items()}
@@ -88,7 +72,8 @@ def forward_loop(cell: Cell) -> Loop:
             lines.append(f"store(b.l_{s} + ((t + 1) & b.low_mask) * b.B * b.H + at, {{}});")
         stores.setdefault(n, []).extend(lines)
         reloads[n] = f"load({exact})"
-    operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in read if n.op == "state"} | places
+    states = {p.args[0] for p in step.products() if p.args[0].op == "state"}
+    operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in states} | places
     printer = Printer(cell, list(step.new_state), leaves, reloads, stores, operands)
     fields: Fields = [
         ("const P*", "x"),
@@ -114,7 +99,7 @@ def backward_loop(cell: Cell) -> Loop:
     derivative = differentiate(cell)
     step = derivative.forward
     roots = backward_roots(derivative)
-    values = {n: place for n, place in forward_loop(cell).values.items() if n in kept(cell)}
+    values = {n: place for n, place in stored_values(cell).items() if n in kept(cell)}
     leaves = {n: f"load(b.{place} + t * b.B * b.H + at)" for n, place in values.items()}
     stacks = {s: f"b.{'l' if s in operand_states(cell) else 's'}_{s}" for s in cell.state}
     for s, n in zip(cell.state, step.new_state, strict=True):
@@ -169,5 +154,5 @@ def backward_loop(cell: Cell) -> Loop:
 
 def kept_bytes(cell: Cell, dtype: torch.dtype) -> int:
     """Bytes that a training step holds for each unit of each character, with products in ``dtype``."""
-    low = len(operand_states(cell)) + len(forward_loop(cell).values) + len(cell.gates) + len(separate_gates(cell))
+    low = len(operand_states(cell)) + len(stored_values(cell)) + len(cell.gates) + len(separate_gates(cell))
     return low * dtype.itemsize + 4 * len(read_states(cell))

@@ -11,7 +11,7 @@ from torch import Tensor
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import joined_bias
-from charlstm.executors.native.loops import forward_loop, operand_states
+from charlstm.executors.native.loops import forward_loop
 from charlstm.executors.native.memory import (
     PANEL,
     checked,
@@ -26,6 +26,7 @@ from charlstm.executors.native.memory import (
 )
 from charlstm.executors.native.sharing import shared
 from charlstm.executors.native.windows import Convolved, Windows
+from charlstm.executors.stages import operand_states
 
 
 class Writer:

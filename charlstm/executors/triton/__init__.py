@@ -1,0 +1,20 @@
+"""Every cell on NVIDIA GPUs: between two recurrent products one Triton kernel, printed from the cell's equations.
+
+The loop along time makes the recurrent products with ``torch.mm``. All pointwise work between two of them is one
+kernel: an LSTM has one product and one kernel for each step, forward as backward. On the way back the last stage of a
+step, which begins with the product that gives dh, is done by the same kernel as the first stage of the step before.
+
+The loops work on buffers of their own, a :mod:`plan <charlstm.executors.triton.plans>` for each shape, and are recorded
+(:mod:`charlstm.executors.recording`) once a shape comes again. States and all pointwise work are in the type of the
+weights; what products read, the output, and what is kept for the way back is in the type of the products. Products come
+out in their own type too, so under bfloat16 each recurrent product is rounded once, as the ``sequence`` executor does.
+
+With ``TRITON_INTERPRET=1`` in the environment, before Triton is loaded, the same kernels are interpreted on the CPU.
+
+Decided without measurement: the sizes of blocks and the number of warps (``kernels.geometry``), how many shapes are
+kept (``pool.SHAPES``), and that a product of bfloat16 comes out in bfloat16.
+"""
+
+from charlstm.executors.triton.executor import Triton
+
+__all__ = ["Triton"]

@@ -1,0 +1,158 @@
+"""The ``triton`` executor: whether it can run, and its place in autograd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charlstm.cells import Cell
+from charlstm.executors.base import State, Weights, is_ids, learning, product_dtype
+from charlstm.executors.buffers import columns
+from charlstm.executors.input_gradients import input_gradients
+from charlstm.executors.triton.kernels import on_device_of, trial
+from charlstm.executors.triton.plans import Plan, Shape
+from charlstm.executors.triton.pool import Lease, Pool
+from charlstm.executors.triton.printer import gate_products, recurrent_gradients
+
+POOL = Pool()
+EXACT_TYPES = (torch.float32, torch.float64)
+PRODUCT_TYPES = (*EXACT_TYPES, torch.bfloat16)
+
+
+class Triton:
+    """Runs the kernels that :mod:`charlstm.executors.triton.printer` prints from the cell."""
+
+    name = "triton"
+
+    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
+        device, exact, low = weights.weight_hh.device, weights.weight_hh.dtype, product_dtype(weights.weight_hh)
+        refusal = _no_device(device, low)
+        if refusal:
+            return refusal
+        for dtype, wanted in ((exact, EXACT_TYPES), (low, PRODUCT_TYPES)):
+            if dtype not in wanted:
+                return f"it has no {str(dtype).removeprefix('torch.')}"
+        return trial(device)
+
+    def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+        dtype = product_dtype(weights.weight_hh)
+        fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
+        own = [weights.parameters[name] for name in cell.parameters]
+        training = learning(weights, x, state)
+        apply: Callable[..., Any] = _Run.apply
+        with torch.autocast(x.device.type, enabled=False), on_device_of(x):
+            y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
+        return y, tuple(new)
+
+
+def interpreting() -> bool:
+    """Whether Triton interprets kernels instead of compiling them."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
+
+
+def _no_device(device: torch.device, low: torch.dtype) -> str | None:
+    if device.type == "cpu" and interpreting():
+        return _not_installed()
+    if device.type != "cuda" or torch.version.hip is not None:
+        return "it runs on NVIDIA GPUs"
+    if interpreting():
+        return "TRITON_INTERPRET is set, and its kernels are interpreted on the CPU only"
+    capability, needed = torch.cuda.get_device_capability(device), (8, 0) if low == torch.bfloat16 else (7, 0)
+    if capability < needed:
+        found, wanted = (".".join(map(str, version)) for version in (capability, needed))
+        return f"it needs a GPU of compute capability {wanted}, and this one has {found}"
+    return _not_installed()
+
+
+@cache
+def _not_installed() -> str | None:
+    return "triton is not installed: pip install triton" if find_spec("triton") is None else None
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cell: Cell,
+        dtype: torch.dtype,
+        training: bool,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        *parameters_and_state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        own = dict(zip(cell.parameters, parameters_and_state, strict=False))
+        state = parameters_and_state[len(own) :]
+        steps, batch = x.shape[:2]
+        shape = Shape(
+            cell,
+            steps,
+            batch,
+            weight_hh.shape[1],
+            weight_ih.shape[1] if is_ids(x) else None,
+            dtype,
+            weight_hh.dtype,
+            training,
+            x.device,
+            torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0,
+            torch.backends.cuda.matmul.fp32_precision,
+        )
+        lease = POOL.take(shape)
+        y, last = lease.plan.forward(Weights(weight_ih, weight_hh, bias_ih, bias_hh, own), x, state)
+        if training:
+            ctx.lease = lease
+            ctx.save_for_backward(x, weight_ih)
+        return y, *last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight_ih = ctx.saved_tensors  # torch says so if they are gone, and the lease with them
+        lease: Lease = ctx.lease
+        with torch.autocast(x.device.type, enabled=False), on_device_of(x):
+            gradients = _gradients(lease.plan, x, weight_ih, ctx.needs_input_grad[3:], d_output, d_state)
+        if not torch._C._autograd._get_current_graph_task_keep_graph():
+            lease.release()
+        return (None, None, None, *gradients)
+
+
+def _gradients(
+    plan: Plan,
+    x: Tensor,
+    weight_ih: Tensor,
+    needed: tuple[bool, ...],
+    d_output: Tensor,
+    d_state: State,
+) -> tuple[Tensor | None, ...]:
+    """Of x, the weights and biases, the cell's own parameters and the first state."""
+    cell, exact, units = plan.shape.cell, plan.shape.exact, plan.shape.units
+    d_first = plan.backward(d_output, d_state)
+    d, e = (plan.buffer(name).flatten(0, 1) for name in ("d", recurrent_gradients(cell)))
+    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = needed
+    d_weight_ih, d_bias = input_gradients(x, d, d, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
+    d_weight_hh = d_bias_hh = None
+    if needs_hh:
+        d_weight_hh = torch.zeros(len(cell.gates) * units, units, dtype=exact, device=x.device)
+    if needs_bias_hh and d_bias is not None:
+        d_bias_hh = torch.zeros_like(d_bias)
+    for _, run, operand in gate_products(cell):
+        part = columns(cell.gates, run, units)
+        if d_weight_hh is not None:
+            d_weight_hh[part] = e[:, part].t() @ plan.buffer(operand).flatten(0, 1)[: len(e)]
+        if d_bias_hh is not None and d_bias is not None:
+            d_bias_hh[part] = d_bias[part] if recurrent_gradients(cell) == "d" else e[:, part].sum(0, dtype=exact)
+    d_x = (d @ weight_ih.to(d.dtype)).view(x.shape).to(x.dtype) if needs_x else None
+    d_own = (
+        plan.buffer(f"z_{name}").sum(1).flatten() if wanted else None
+        for name, wanted in zip(cell.parameters, needs_own, strict=False)
+    )
+    return (d_x, d_weight_ih, d_weight_hh, d_bias if needs_bias_ih else None, d_bias_hh, *d_own, *d_first)

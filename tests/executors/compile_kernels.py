@@ -1,0 +1,69 @@
+"""Compile the kernels of the cells named on the command line for an H100, without a GPU: nothing is launched.
+
+    python compile_kernels.py TYPE CELL ...
+
+All goes the way that it goes on a GPU, but for the launch itself. Writes one JSON object: cell -> the names of the
+kernels that were compiled, in order.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+from test_laws import make
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from charlstm.cells import CELLS
+from charlstm.executors.triton.kernels import trial
+from charlstm.executors.triton.plans import Plan, Shape
+
+
+class AbsentGPU:
+    """The driver of an H100 that is not there."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, _device: int) -> int:
+        return 0
+
+
+def main(kind: str, cells: list[str]) -> None:
+    low = getattr(torch, kind)
+    compiled: dict[int, Any] = {}
+    launch = JITFunction.run
+
+    def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        kernel = launch(self, *args, grid=grid, warmup=True, **options)
+        compiled[id(kernel)] = kernel
+        return kernel
+
+    JITFunction.run = compile_only
+    driver.set_active(AbsentGPU())
+    assert trial(torch.device("cpu")) is None
+    found = {}
+    for name in cells:
+        cell, ids = CELLS[name], low == torch.bfloat16
+        compiled.clear()
+        # 18 steps, as 0, 1 and 16 are numbers for which Triton would make kernels of their own
+        weights, x, state = make(cell, (18, 4, 32, 3), ids=ids, dtype=torch.float32)
+        shape = Shape(cell, 18, 4, 32, 3 if ids else None, low, torch.float32, True, x.device, 0, "none")
+        with torch.no_grad():
+            plan = Plan(shape, record=False)
+            y, new = plan.forward(weights, x, state)
+            plan.backward(y, new)
+        assert all(kernel.asm["cubin"].startswith(b"\x7fELF") for kernel in compiled.values())
+        found[name] = [kernel.metadata.name for kernel in compiled.values()]
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
