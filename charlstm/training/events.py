@@ -58,6 +58,17 @@ class Evaluated:
     def bits_per_character(self) -> float:
         return bits(self.nats)
 
+    def record(self, unit: str) -> dict[str, Any]:
+        """What of it stands in the metrics; unit: what the text is made of, characters or bytes."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "nats": self.nats,
+            f"bits_per_{unit}": self.bits_per_character,
+            "characters_scored": self.characters_scored,
+            "pseudo_likelihood": self.pseudo,
+        }
+
 
 @dataclass(frozen=True)
 class Notice:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from charlstm.config import Config
 from charlstm.config.options import CONDITIONAL_OPTIONS
 
@@ -28,4 +31,14 @@ def changed_settings(old: Config, new: Config) -> list[str]:
         if field not in MAY_CHANGE_ON_RESUME
         and field not in follows  # what an option of a cell means, the cell says
         and before[section].get(field, value) != value
+    ]
+
+
+def differences(header: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for each fact of what a run runs on that is another than in the checkpoint's header."""
+    before = {"processes": 1, **header}
+    return [
+        f"{name} was {before[name]}, is {now[name]}: results will differ in rounding"
+        for name in ("device", "threads", "processes", "versions", "executors")
+        if before[name] != now[name]
     ]

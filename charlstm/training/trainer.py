@@ -12,7 +12,6 @@ import torch
 
 from charlstm import __version__
 from charlstm.config import Config
-from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import specimen
 from charlstm.model import LanguageModel
@@ -24,12 +23,11 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, 
 from charlstm.training.feed import feed, read
 from charlstm.training.figures import Begun, Figures, gone_bad
 from charlstm.training.hardware import free_memory, keep_memory, resolve_device, resolve_precision
-from charlstm.training.kept import Found
+from charlstm.training.keeper import Keeper
 from charlstm.training.optimisation import Schedule, make_optimizer
 from charlstm.training.requests import Requests
-from charlstm.training.resume import changed_settings
+from charlstm.training.resume import differences
 from charlstm.training.run_directory import RunDirectory
-from charlstm.training.saved import checked, load_state
 from charlstm.training.shortage import Demand, enough_memory
 from charlstm.training.state import Counters, TrainingState
 from charlstm.training.step import TrainingStep
@@ -80,6 +78,7 @@ class Trainer:
         self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, team)
         self.figures = Figures(self.device)
         self._norm = 0.0
+        self._keeper = Keeper(config, corpus, directory, team, self.state)
         self._requests = Requests(team)
         self._notices: list[Notice] = []
 
@@ -283,20 +282,9 @@ class Trainer:
             best_nats=counters.best_nats or result.nats,
             sample=sample,
         )
-        self.directory.append_metrics(
-            {
-                "kind": "evaluation",
-                "split": "validation",
-                "step": event.step,
-                "epoch": event.epoch,
-                "characters": counters.characters,
-                "seconds": counters.seconds,
-                "nats": event.nats,
-                f"bits_per_{self.corpus.vocabulary.unit}": event.bits_per_character,
-                "characters_scored": event.characters_scored,
-                "pseudo_likelihood": event.pseudo,
-            }
-        )
+        record = event.record(self.corpus.vocabulary.unit)
+        place = {"characters": counters.characters, "seconds": counters.seconds}
+        self.directory.append_metrics({"kind": "evaluation", "split": "validation", **record, **place})
         if sample:
             self.directory.append_sample(event.step, sample)
         self.save(best=improved)
@@ -364,17 +352,7 @@ class Trainer:
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and ``best`` too if it is. Raises UserError if it cannot be written."""
-        written = self.directory.flush()
-        tensors = self.state.tensors(self.team.gathered(self.state.carried))
-        header = {
-            "config": self.config.model_dump(mode="json"),
-            "vocabulary": self.corpus.vocabulary.to_json(),
-            "corpus_digest": self.corpus.digest,
-            "written": written,
-            **self.state.numbers(),
-            **self.facts(),
-        }
-        self.directory.checkpoints.save(tensors, header, best)
+        self._keeper.save(self.facts(), best)
 
     def resume(self) -> list[str]:
         """Go on from the newest checkpoint that is good; from the beginning, if the run did not live to save one.
@@ -382,38 +360,11 @@ class Trainer:
         Returns what to tell: what was damaged, and what differs from where it was written. Raises UserError if there
         is no good one, or the corpus, the model or a setting that shapes the training is another.
         """
-        with self.team.alike():  # nothing is changed before all have read it
-            found = self._read_newest()
-        apart = f"{self.directory.path}: the processes find different checkpoints here: they must share one folder"
-        self.team.same([found is None, self.counters.step], apart)
+        found = self._keeper.take_up()
         if found is None:
-            self.directory.cut_back({"metrics": 0, "samples": 0})
             return ["nothing of this run was saved yet: it begins anew"]
-        path, header = found.path, found.header
         if self.config.training.precision == "auto":
-            self.precision = self.step.precision = header["precision"]
-        self.directory.checkpoints.set_aside(found)
-        self.directory.cut_back(header["written"])
-        damaged = [f"{line}; went on from {path.name}, step {self.counters.step:,}" for line in found.damaged]
-        before, now = {"processes": 1, **header}, self.facts()
-        return damaged + [
-            f"{name} was {before[name]}, is {now[name]}: results will differ in rounding"
-            for name in ("device", "threads", "processes", "versions", "executors")
-            if before[name] != now[name]
-        ]
-
-    def _read_newest(self) -> Found | None:
-        """The newest good checkpoint, put into the state; None if the run did not live to save one."""
-        kept = self.directory.checkpoints
-        if not kept.any() and all(record["step"] == 0 for record in self.directory.metrics()):
-            return None
-        found = kept.newest()
-        path, tensors, header = found.path, found.tensors, found.header
-        saved, vocabulary = checked(path, header)
-        if changed := changed_settings(saved, self.config):
-            lines = "\n  ".join(changed)
-            raise UserError(f"{self.directory.path}: a run goes on with the settings it began with:\n  {lines}")
-        if header["corpus_digest"] != self.corpus.digest or vocabulary != self.corpus.vocabulary:
-            raise UserError(f"{self.directory.path}: the corpus has changed since this run began; it cannot go on")
-        load_state(self.state, path, tensors, header)
-        return found
+            self.precision = self.step.precision = found.header["precision"]
+        step = f"{self.counters.step:,}"
+        damaged = [f"{line}; went on from {found.path.name}, step {step}" for line in found.damaged]
+        return damaged + differences(found.header, self.facts())

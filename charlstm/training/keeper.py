@@ -1,0 +1,75 @@
+"""A run's state into its folder and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from charlstm.config import Config
+from charlstm.errors import UserError
+from charlstm.text.corpus import Corpus
+from charlstm.training.kept import Found
+from charlstm.training.resume import changed_settings
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.saved import checked, load_state
+from charlstm.training.state import TrainingState
+from charlstm.training.team import Team
+
+
+class Keeper:
+    """Saves and takes up the state of one run, for all processes of its team together."""
+
+    def __init__(
+        self, config: Config, corpus: Corpus, directory: RunDirectory, team: Team, state: TrainingState
+    ) -> None:
+        self._config, self._corpus, self._directory, self._team, self._state = config, corpus, directory, team, state
+
+    def save(self, facts: Mapping[str, Any], best: bool) -> None:
+        """Write the checkpoint ``last``, and ``best`` too if it is; facts: what the run runs on, for its header.
+
+        Raises UserError if it cannot be written.
+        """
+        written = self._directory.flush()
+        tensors = self._state.tensors(self._team.gathered(self._state.carried))
+        header = {
+            "config": self._config.model_dump(mode="json"),
+            "vocabulary": self._corpus.vocabulary.to_json(),
+            "corpus_digest": self._corpus.digest,
+            "written": written,
+            **self._state.numbers(),
+            **facts,
+        }
+        self._directory.checkpoints.save(tensors, header, best)
+
+    def take_up(self) -> Found | None:
+        """Put the newest good checkpoint into the state, and the folder back to where it was written; None if the run
+        did not live to save one.
+
+        Raises UserError if there is no good one, or the corpus, the model or a setting that shapes the training is
+        another.
+        """
+        directory = self._directory
+        with self._team.alike():  # nothing is changed before all have read it
+            found = self._newest()
+        apart = f"{directory.path}: the processes find different checkpoints here: they must share one folder"
+        self._team.same([found is None, self._state.counters.step], apart)
+        if found is None:
+            directory.cut_back({"metrics": 0, "samples": 0})
+        else:
+            directory.checkpoints.set_aside(found)
+            directory.cut_back(found.header["written"])
+        return found
+
+    def _newest(self) -> Found | None:
+        kept, directory = self._directory.checkpoints, self._directory
+        if not kept.any() and all(record["step"] == 0 for record in directory.metrics()):
+            return None
+        found = kept.newest()
+        saved, vocabulary = checked(found.path, found.header)
+        if changed := changed_settings(saved, self._config):
+            lines = "\n  ".join(changed)
+            raise UserError(f"{directory.path}: a run goes on with the settings it began with:\n  {lines}")
+        if found.header["corpus_digest"] != self._corpus.digest or vocabulary != self._corpus.vocabulary:
+            raise UserError(f"{directory.path}: the corpus has changed since this run began; it cannot go on")
+        load_state(self._state, found.path, found.tensors, found.header)
+        return found
