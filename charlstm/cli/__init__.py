@@ -36,6 +36,8 @@ def main() -> None:
     # GNU OpenMP's threads spin for milliseconds by default where they wait; on a machine with other work to do that
     # halts training. It reads this when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    # Without it cuDNN's recurrent layers may round differently from one run to the next (notes of torch.nn.LSTM).
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     console.show_log()
     try:
         with signals.handled() as received:

@@ -132,6 +132,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     with ExitStack() as stack:
         with team.alike():
             stack.enter_context(directory.writing())
+        with team.alike():
             if resume:
                 for difference in trainer.resume():
                     console.note(f"note: {difference}")

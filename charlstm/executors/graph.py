@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from charlstm.cells import Cell
@@ -120,6 +120,7 @@ class StepGraph:
     graph: Graph
     new_state: tuple[Node, ...]
 
+    @cached_property
     def products(self) -> list[Node]:
         """The recurrent products in the order in which they can be computed."""
         return [n for n in ordered(self.new_state) if n.op in PRODUCTS]

@@ -76,15 +76,17 @@ def select(
     return instructions
 
 
+@cache
 def separate_gates(cell: Cell) -> str:
     """The gates that need their recurrent side apart from their input side."""
-    apart = {n.label for n in trace(cell).products() if n.op == "product"}
+    apart = {n.label for n in trace(cell).products if n.op == "product"}
     return "".join(k for k in cell.gates if k in apart)
 
 
+@cache
 def summed_gates(cell: Cell) -> str:
     """The gates that use nothing but the sum of both sides."""
-    summed = {n.label for n in trace(cell).products() if n.op == "gate"}
+    summed = {n.label for n in trace(cell).products if n.op == "gate"}
     return "".join(k for k in cell.gates if k in summed)
 
 
@@ -107,7 +109,7 @@ def kept(cell: Cell) -> frozenset[Node]:
     derivative = differentiate(cell)
     step = derivative.forward
     forward = set(ordered(step.new_state))
-    found = {n.args[0] for n in step.products() if n.args[0].args or n.args[0].op == "input"}
+    found = {n.args[0] for n in step.products if n.args[0].args or n.args[0].op == "input"}
     seen: set[Node] = set()
     waiting = backward_roots(derivative)
     while waiting:

@@ -111,12 +111,14 @@ def levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
     return level
 
 
+@cache
 def operand_states(cell: Cell) -> str:
     """The letters of the states that have a copy for products: those that products read, and the output."""
-    found = {n.args[0].label for n in trace(cell).products() if n.args[0].op == "state"} | {cell.state[0]}
+    found = {n.args[0].label for n in trace(cell).products if n.args[0].op == "state"} | {cell.state[0]}
     return "".join(s for s in cell.state if s in found)
 
 
+@cache
 def read_states(cell: Cell) -> str:
     """The letters of the states of which the way back reads the exact values of all steps."""
     step = trace(cell)
@@ -130,6 +132,6 @@ def read_states(cell: Cell) -> str:
 def stored_values(cell: Cell) -> dict[Node, str]:
     """The values beside the states that products or the way back read, and the names of their buffers: ``v_0`` ..."""
     step = trace(cell)
-    read = {p.args[0] for p in step.products() if p.args[0].op != "state"}
+    read = {p.args[0] for p in step.products if p.args[0].op != "state"}
     chosen = [n for n in ordered(step.new_state) if n in kept(cell) or n in read]
     return {n: f"v_{number}" for number, n in enumerate(chosen)}

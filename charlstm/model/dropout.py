@@ -14,8 +14,8 @@ _part: ContextVar[tuple[slice, int] | None] = ContextVar("part", default=None)
 
 @contextmanager
 def part_of_batch(columns: slice, batch_size: int) -> Iterator[None]:
-    """Meanwhile x is only these columns of a batch of this size: masks are drawn for all of it, and are the same as if
-    it were whole."""
+    """Meanwhile x is only these columns of a batch of this size: masks are drawn for all of it, and have their zeros
+    where they had them if it were whole."""
     token = _part.set((columns, batch_size))
     try:
         yield
@@ -35,6 +35,7 @@ def dropout(x: Tensor, probability: float, kind: str, training: bool) -> Tensor:
     if kind == "elementwise":
         if batch_size == x.shape[1]:
             return F.dropout(x, probability)
-        return x * F.dropout(x.new_ones(len(x), batch_size, *x.shape[2:]), probability)[:, columns]
+        mask = F.dropout(x.new_ones(len(x), batch_size, *x.shape[2:]), probability)
+        return x * mask[:, columns].contiguous()  # what autograd keeps is then no more than these columns
     kept = 1 - probability
     return x * x.new_empty(1, batch_size, *x.shape[2:]).bernoulli_(kept).div_(kept or 1)[:, columns]

@@ -28,10 +28,9 @@ def memory_estimate(trainer: Trainer) -> dict[str, int]:
     Kept values are counted per layer and character: for the executors native and triton what they keep and the
     gradients of the gates; for library the gates and two vectors of H for each part of the state, as cuDNN does, and
     the one-hot vectors that it reads; for others the gates and their gradients, and three vectors of H for each part of
-    the state; logits, as many
-    as are held at a time, as three arrays (logits, probabilities, gradients). A convolution keeps its output, and that
-    of a highway's two products, each with its gradient. Processes that train together have a copy of the gradients to
-    exchange.
+    the state; logits, as many as are held at a time, as three arrays (logits, probabilities, gradients). A convolution
+    keeps its output, and that of a highway's two products, each with its gradient. Processes that train together have a
+    copy of the gradients to exchange.
     """
     model = trainer.config.model
     cell = cell_of(model)
@@ -61,7 +60,7 @@ def demand(trainer: Trainer) -> Demand:
     parts = memory_estimate(trainer)
     growing = parts["kept values"] + parts["logits"]
     shape = (trainer.streams.batch_size, trainer.streams.sequence_length, trainer.config.model.hidden_size)
-    return Demand(sum(parts.values()) - growing, growing, *shape)
+    return Demand(sum(parts.values()) - growing, growing, *shape, trainer.team.size)
 
 
 def demand_of_weights(config: Config, model: LanguageModel) -> Demand:

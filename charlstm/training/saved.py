@@ -36,6 +36,7 @@ class Header(BaseModel):
     device: str
     precision: Literal["float32", "bfloat16"]
     threads: int
+    processes: int = 1
     versions: dict[str, str]
     parameters: int
     executors: list[str]

@@ -17,7 +17,7 @@ USABLE = 0.9  # of a device's memory: the rest goes in pieces that are too small
 UNKNOWN = 0.5  # what to lower to where a device does not tell its memory
 LESS = 0.75  # what to lower to at most: as it was, it did not fit
 
-_SIGNS = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+_SIGNS = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC(ATION)?_FAILED", re.IGNORECASE)
 _ASKED = re.compile(r"tried to allocate ([0-9.]+) ?(bytes|[KMGT]i?B)", re.IGNORECASE)
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -28,6 +28,7 @@ class Demand:
 
     ``fixed``: weights, gradients, optimiser, the text if it lies there: grows with the square of ``hidden_size``.
     ``growing``: what is kept for the way back: grows with ``batch_size``, ``sequence_length`` and ``hidden_size``.
+    ``processes``: how many of them share the batch evenly.
     """
 
     fixed: int
@@ -35,6 +36,7 @@ class Demand:
     batch_size: int
     sequence_length: int
     hidden_size: int
+    processes: int = 1
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def shortage(message: str, device: torch.device, when: str, demand: Demand) -> s
         facts.append(f"{_size(found.free)} of {_size(found.total)} are free")
         others = found.total - found.free - found.held
         if others > found.total / 10:
-            facts.append(f"{_size(others)} are held by other programs")
+            facts.append(f"{_size(others)} are held by the driver and other programs")
     told = f": {', '.join(facts)}" if facts else ""
     lower = " or ".join(what_to_lower(demand, found, asked))
     return (
@@ -79,12 +81,16 @@ def what_to_lower(demand: Demand, found: Memory | None, asked: int) -> list[str]
         share = math.sqrt(min(room / 2 / fixed, LESS) if found else UNKNOWN)
         return [_lower("model.hidden_size", units, share)]
     share = UNKNOWN if found is None else min((room - fixed) / growing, LESS)
-    settings = {"training.batch_size": batch, "training.sequence_length": length, "model.hidden_size": units}
-    return [_lower(name, now, share) for name, now in settings.items() if now * share >= 1]
+    settings = {
+        "training.batch_size": (batch, demand.processes),
+        "training.sequence_length": (length, 1),
+        "model.hidden_size": (units, 1),
+    }
+    return [_lower(name, now, share, of) for name, (now, of) in settings.items() if now * share >= of]
 
 
-def _lower(name: str, now: int, share: float) -> str:
-    return f"{name}={_round(now * share)} (now {now})"
+def _lower(name: str, now: int, share: float, multiple_of: int = 1) -> str:
+    return f"{name}={_round(now * share / multiple_of) * multiple_of} (now {now})"
 
 
 def _round(number: float) -> int:

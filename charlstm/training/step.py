@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +43,7 @@ class TrainingStep:
         self.precision = precision
         self._config, self._model, self._optimizer, self._team = config, model, optimizer, team
         self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, team)
+        self._loss: nn.Module = _Loss(model, lambda: self.precision)
 
     def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
         """Mean -ln p of the targets that count, in nats, and the state after the batch; of a team, this process's share
@@ -55,7 +55,7 @@ class TrainingStep:
         before, after = hide(batch.previous, batch.following, self._config.hidden_input, model.vocabulary_size)
 
         def own(x: Tensor) -> Tensor:
-            return moved(x[..., columns].contiguous(), device)
+            return moved(x if team.size == 1 else x[..., columns].contiguous(), device)
 
         previous, targets = own(before), own(batch.targets)
         following = own(after) if model.bidirectional else None
@@ -81,20 +81,19 @@ class TrainingStep:
     def update(self, rate: float, norm: Tensor) -> None:
         """Clip the gradients, whose norm is given, and apply them with this learning rate."""
         limit = self._config.clip_grad_norm
-        # The CPU looks whether there is anything to clip; elsewhere that would be a wait, and scaling by 1 is cheaper.
+        # The CPU looks whether there is anything to clip; elsewhere that would be a wait, so they are always scaled.
         if limit and (norm.device.type != "cpu" or float(norm) > limit):
             clip_grads_with_norm_(self._model.parameters(), limit, norm)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
 
-    @cached_property
-    def _loss(self) -> nn.Module:
-        """What gives the loss; a backward pass through it leaves the gradients of the whole team's batch."""
-        alone = _Loss(self._model, lambda: self.precision)
+    def prepare(self) -> None:
+        """Have the processes of a team share their gradients from now on; all of them call it, once the weights are
+        those to begin with. A single process has nothing to prepare."""
         if self._team.size == 1:
-            return alone
-        together = self._team.together(alone)
+            return
+        self._loss = together = self._team.together(self._loss)
         # DistributedDataParallel lays its buckets out anew after the first pass that it sees, and where a gradient lies
         # decides in which order it is summed up: a resumed run must not begin with another layout than it ended with.
         one = torch.zeros(1, 1, dtype=torch.int64, device=self._model.head.weight.device)
@@ -103,8 +102,6 @@ class TrainingStep:
         loss, _ = together(one, self._model.initial_state(1), following, None, one, 1)
         loss.backward()
         self._model.zero_grad()
-        self._model.train()
-        return together
 
 
 class _Loss(nn.Module):

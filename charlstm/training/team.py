@@ -1,8 +1,8 @@
 """The processes that train one run together, as torchrun starts them.
 
 Control messages (what was asked for, figures, errors, carried states) are tensors on the CPU and go by gloo; gradients
-go by NCCL where they are on a GPU. All processes call the same methods in the same order; alone, none of them costs
-anything.
+and losses go by NCCL where they are on a GPU. All processes call the same methods in the same order; a single one calls
+them too, and talks to nobody.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ class AgreedError(UserError):
 
 
 class LostError(UserError):
-    """Another process of the team cannot be reached any more."""
+    """Another process of the team cannot be reached, now or any more; with torch's own words for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, cause: BaseException) -> None:
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+        words = ": ".join(dict.fromkeys([lines[0][:300], lines[-1][:300]]))  # NCCL gives its reason in the last one
         super().__init__(
             "another process of this run has ended, or cannot be reached. What was saved is kept: "
-            "start all of them again with --resume"
+            f"start all of them again with --resume ({words})"
         )
 
 
@@ -88,8 +90,11 @@ class Team:
         importlib.import_module("torch.distributed.nn.functional")
         cuda = torch.cuda.is_available() and distributed.is_nccl_available()
         with in_touch():
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+            # Gradients are never long in coming: torch's own patience finds a machine that is gone.
+            _CONTROL.append(distributed.new_group(backend="gloo", timeout=PATIENCE))
         yield
+        _CONTROL.clear()
         gc.collect()  # what else has the group
         distributed.destroy_process_group()  # not after an error: NCCL would wait for what never comes
 
@@ -114,7 +119,7 @@ class Team:
             return numbers
         found = torch.tensor(numbers, dtype=torch.float64)
         with in_touch():
-            distributed.all_reduce(found, distributed.ReduceOp.MAX)
+            distributed.all_reduce(found, distributed.ReduceOp.MAX, group=_CONTROL[0])
         return tuple(found.tolist())
 
     def summed(self, x: Tensor) -> Tensor:
@@ -140,7 +145,7 @@ class Team:
     @staticmethod
     def _wait_for_first(x: Tensor) -> None:
         with in_touch():
-            work = distributed.broadcast(x, 0, async_op=True)
+            work = distributed.broadcast(x, 0, group=_CONTROL[0], async_op=True)
             while not work.is_completed():
                 time.sleep(POLL)
             work.wait()
@@ -154,7 +159,7 @@ class Team:
             own = part.cpu().contiguous()
             others = [torch.empty_like(own) for _ in range(self.size)] if self.first else None
             with in_touch():
-                distributed.gather(own, others, 0)
+                distributed.gather(own, others, 0, group=_CONTROL[0])
             whole.append(part if others is None else torch.cat(others, 1))
         return tuple(whole)
 
@@ -168,16 +173,18 @@ class Team:
         if self.size == 1:
             yield
             return
-        message = ""
+        caught: UserError | None = None
         try:
             yield
         except LostError:
             raise
         except UserError as problem:
-            message = str(problem)
-        (lowest,) = self.most(self.size - self.rank if message else 0)
+            caught = problem
+        (lowest,) = self.most(0 if caught is None or not str(caught) else self.size - self.rank)
         if lowest:
-            raise AgreedError(message if lowest == self.size - self.rank else "")
+            raise AgreedError(str(caught) if lowest == self.size - self.rank else "")
+        if caught is not None:
+            raise caught
 
     def same(self, value: Any, problem: str) -> None:
         """Raises AgreedError with the problem in all processes unless all have the same value, which is fit for
@@ -203,16 +210,19 @@ class Team:
 ALONE = Team()
 """The ordinary case."""
 
+_CONTROL: list[distributed.ProcessGroup] = []
+"""The group by which control messages go, while there is one."""
+
 
 @contextmanager
 def in_touch() -> Iterator[None]:
-    """Raise LostError for an error of the connection to other processes."""
+    """Raise LostError for an error of the connection to other processes; a lack of memory stays what it is."""
     try:
         yield
     except RuntimeError as error:  # gloo has no type of its own for its errors, only its source's path in each
-        kinds = (distributed.DistBackendError, distributed.DistNetworkError) if distributed.is_available() else ()
-        if isinstance(error, kinds) or "gloo/" in str(error):
-            raise LostError from error
+        ours = (distributed.is_available() and isinstance(error, distributed.DistError)) or "gloo/" in str(error)
+        if ours and "out of memory" not in str(error):
+            raise LostError(error) from error
         raise
 
 

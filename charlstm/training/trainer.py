@@ -31,7 +31,7 @@ from charlstm.training.run_directory import RunDirectory
 from charlstm.training.shortage import Demand, enough_memory
 from charlstm.training.state import Counters, TrainingState
 from charlstm.training.step import TrainingStep
-from charlstm.training.team import ALONE, Team
+from charlstm.training.team import ALONE, Team, in_touch
 
 RECORDS_PER_EVALUATION = 20
 
@@ -77,7 +77,7 @@ class Trainer:
         )
         self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, team)
         self.figures = Figures(self.device)
-        self._norm = 0.0
+        self._norm = self._passed = 0.0
         self._keeper = Keeper(config, corpus, directory, team, self.state)
         self._requests = Requests(team)
         self._notices: list[Notice] = []
@@ -116,6 +116,8 @@ class Trainer:
         """Train to the end of the budget, yielding an event after each step, or some steps of a GPU, and evaluation;
         :class:`Ended` comes last. Raises UserError if the memory does not suffice: what was saved stays."""
         self.precision = self.step.precision = self.team.from_first(lambda: self.precision)
+        with in_touch():
+            self.step.prepare()
         whole = demand(self)  # now: without memory nothing can be found out any more
 
         def wanted() -> tuple[str, Demand]:
@@ -201,7 +203,7 @@ class Trainer:
         self.state.carried = carried
         counters.step += 1
         counters.characters += batch.count
-        counters.seconds = self._requests.agree(counters.seconds + time.perf_counter() - start)
+        self._passed += time.perf_counter() - start
         recorded = counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0
         counters.evaluation_due = counters.step % training.evaluate_every == 0 or self.progress >= 1
         if ahead:
@@ -210,7 +212,9 @@ class Trainer:
                 return None
             if (ended := self._catch_up()) is not None:
                 return ended
-            counters.evaluation_due |= self.progress >= 1
+        else:
+            self._agree()
+        counters.evaluation_due |= self.progress >= 1
         event = Progress(
             step=counters.step,
             epoch=self.streams.progress,
@@ -233,9 +237,15 @@ class Trainer:
             return None
         start = time.perf_counter()
         ended = self._read()
-        self.counters.seconds = self._requests.agree(self.counters.seconds + time.perf_counter() - start)
+        self._passed += time.perf_counter() - start
+        self._agree()
         self.figures.set_pace(steps, self.counters.seconds)
         return ended
+
+    def _agree(self) -> None:
+        """With the other processes on what was asked for, and on the time: it moves on here alone."""
+        self.counters.seconds = self._requests.agree(self.counters.seconds + self._passed)
+        self._passed = 0.0
 
     def _read(self) -> Ended | None:
         """Read the figures of all steps so far. At the first that is bad the run ends, with the step before it."""
@@ -264,7 +274,7 @@ class Trainer:
                 return self._ended("diverged", self._advice())
             sample: str = self._by_first(self._sample)
         except _BreakOffError:
-            counters.seconds = self._requests.agree(counters.seconds)
+            self._agree()
             return None
         improved = counters.best_nats is None or result.nats < counters.best_nats
         if improved:

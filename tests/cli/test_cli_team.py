@@ -107,8 +107,8 @@ def _leaving(monkeypatch):
     ("problem", "number", "code", "said"),
     [
         (UserError("no room"), None, 2, "no room"),
-        (LostError(), None, 2, "another process"),
-        (LostError(), signal.SIGTERM, 143, "another process"),
+        (LostError(RuntimeError("Connection closed")), None, 2, "another process"),
+        (LostError(RuntimeError("Connection closed")), signal.SIGTERM, 143, "another process"),
         (UserError("no room"), signal.SIGTERM, 2, "no room"),
     ],
 )

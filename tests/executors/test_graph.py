@@ -22,7 +22,7 @@ def made(equations: Any, gates: str = "ab", state: str = "h") -> Cell:
 
 
 def products(cell: Cell) -> list[tuple[str, str]]:
-    return [(n.op, n.label) for n in trace(cell).products()]
+    return [(n.op, n.label) for n in trace(cell).products]
 
 
 def test_a_sum_of_both_sides_becomes_one_accumulated_product():

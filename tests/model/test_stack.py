@@ -169,5 +169,8 @@ def test_columns_of_a_batch_are_dropped_as_in_the_whole(kind):
         with part_of_batch(columns, 6):
             assert torch.equal(dropout(x[:, columns], 0.4, kind, True), whole[:, columns])
         assert torch.equal(torch.get_rng_state(), after)
+        with part_of_batch(columns, 6):
+            dropped = dropout(x[:, columns].requires_grad_(), 0.4, kind, True)
+        assert dropped.grad_fn._saved_other.untyped_storage().nbytes() <= 4 * dropped.numel()  # kept: not of all
     torch.manual_seed(3)
     assert torch.equal(dropout(x, 0.4, kind, True), whole)

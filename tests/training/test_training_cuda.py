@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_training_resume import train
+from test_training_resume import assert_same, train
+from test_training_team import work
 
 from charlstm.errors import UserError
 from charlstm.text.corpus import load_corpus
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Ended, Evaluated
+from charlstm.training.feed import CopiedAhead
+from charlstm.training.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -23,9 +26,11 @@ MODELS = [
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m["cell"])
-@pytest.mark.parametrize("hidden_input", [0.0, 0.2])
-def test_no_step_waits(make_trainer, make_config, model, precision, hidden_input):
+@pytest.mark.parametrize(("hidden_input", "ahead"), [(0.0, False), (0.2, False), (0.2, True)])
+def test_no_step_waits(make_trainer, make_config, monkeypatch, model, precision, hidden_input, ahead):
     """After a few steps, in which kernels are made and graphs recorded, torch raises where the CPU waits."""
+    if ahead:
+        monkeypatch.setattr("charlstm.training.trainer.feed", lambda streams, device, _: CopiedAhead(streams, device))
     settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "hidden_input": hidden_input}
     trainer = make_trainer(make_config(model, precision=precision, device="cuda", **settings))
     trainer.figures._together = 1000
@@ -38,6 +43,38 @@ def test_no_step_waits(make_trainer, make_config, model, precision, hidden_input
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert trainer._catch_up() is None
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize(
+    ("executor", "precision"), [("library", "float32"), ("triton", "float32"), ("triton", "bfloat16")]
+)
+def test_stopped_and_resumed_equals_never_stopped(
+    make_trainer, make_config, monkeypatch, tmp_path, executor, precision, ahead
+):
+    if ahead:
+        monkeypatch.setattr("charlstm.training.trainer.feed", lambda streams, device, _: CopiedAhead(streams, device))
+    model = {"executor": executor, "dropout": 0.2, "num_layers": 2, "hidden_size": 64}
+    config = make_config(model, device="cuda", precision=precision, batch_size=16)
+    list(make_trainer(config, tmp_path / "whole").run())
+    for place in (5, 11, None):
+        trainer = make_trainer(config, tmp_path / "stopped")
+        if trainer.directory.checkpoints.any():
+            assert trainer.resume() == []
+        trainer.figures._together = 1
+        for event in trainer.run():
+            if getattr(event, "step", None) == place:
+                trainer.request_stop()
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_are_as_one(make_trainer, make_config, tmp_path):
+    config = make_config({"dropout": 0.3, "num_layers": 2}, device="cuda", budget={"steps": 16})
+    work(tmp_path, {"two": (config.model_dump(mode="json", exclude_unset=True), [])}, 2)
+    list(make_trainer(config, tmp_path / "one").run())
+    scores = [[r["nats"] for r in RunDirectory(tmp_path / name).metrics() if "nats" in r] for name in ("one", "two")]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
@@ -72,16 +109,18 @@ def test_documents_are_copied_ahead(make_trainer, make_config, corpus_file, tmp_
     scores = []
     for device in ("cpu", "cuda"):
         config = make_config({"direction": "bidirectional"}, source, device=device)
-        events = list(make_trainer(config, tmp_path / device, corpus).run())
+        trainer = make_trainer(config, tmp_path / device, corpus)
+        assert isinstance(trainer.streams, CopiedAhead) == (device == "cuda")
+        events = list(trainer.run())
         scores.append([e.nats for e in events if isinstance(e, Evaluated)])
     assert scores[1] == pytest.approx(scores[0], rel=1e-3)
 
 
 def test_too_little_memory_is_told_by_what_to_lower(make_trainer, make_config, tmp_path):
+    config = make_config({"hidden_size": 2048, "num_layers": 4}, device="cuda", batch_size=70, sequence_length=20)
+    trainer = make_trainer(config, tmp_path / "run")
     torch.cuda.set_per_process_memory_fraction(0.02)
     try:
-        config = make_config({"hidden_size": 2048, "num_layers": 4}, device="cuda", batch_size=70, sequence_length=20)
-        trainer = make_trainer(config, tmp_path / "run")
         trainer.step.gradients = lambda *_: torch.empty(1 << 42, dtype=torch.uint8, device="cuda")
         with pytest.raises(UserError, match=r"out of memory on cuda in step 1: .* more were asked for, .* are free"):
             list(trainer.run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,8 +71,16 @@ def test_a_device_that_tells_nothing_gets_half():
     )
 
 
+def test_a_batch_that_is_advised_can_be_shared_out():
+    need = Demand(2 * GB, 28 * GB, 66, 128, 2048, processes=11)
+    found = settings(what_to_lower(need, Memory(24 * GB, 2 * GB, 20 * GB), 3 * GB))
+    assert found["training.batch_size"] == 33  # of 11 processes, 3 of 6 each: times 0.636
+    assert "training.batch_size" not in settings(what_to_lower(replace(need, batch_size=11), None, 0))
+
+
 MPS = "MPS backend out of memory (MPS allocated: 17.71 GB). Tried to allocate 1.00 GB on private pool."
 CPU = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 2000000000 bytes."
+CUDNN = "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
 CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
 
 
@@ -83,8 +92,9 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
         (RuntimeError(MPS), "1.1 GB"),
         (RuntimeError(CPU), "2.0 GB"),
         (RuntimeError(CUBLAS), None),
+        (RuntimeError(CUDNN), None),
     ],
-    ids=["cuda", "cuda small", "mps", "cpu", "cublas"],
+    ids=["cuda", "cuda small", "mps", "cpu", "cublas", "cudnn"],
 )
 def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, asked):
     monkeypatch.setattr(shortage, "memory", lambda _: Memory(24 * GB, 1 * GB, 10 * GB))
@@ -97,7 +107,7 @@ def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, aske
     told = str(caught.value)
     assert told.startswith("out of memory on cuda:1 in step 3: ")
     assert (f"{asked} more were asked for" in told) == (asked is not None)
-    assert "1.0 GB of 24.0 GB are free, 13.0 GB are held by other programs" in told
+    assert "1.0 GB of 24.0 GB are free, 13.0 GB are held by the driver and other programs" in told
     assert re.search(r"Begin a new run with training\.batch_size=(48|32) \(now 64\) or training", told)
     assert "--resume" in told
     assert "\n" not in told

@@ -17,7 +17,7 @@ from charlstm.training.hardware import resolve_device
 from charlstm.training.onlooker import Onlooker
 from charlstm.training.requests import Requests
 from charlstm.training.run_directory import RunDirectory
-from charlstm.training.team import ALONE, LostError, Team, in_touch
+from charlstm.training.team import ALONE, AgreedError, LostError, Team, in_touch
 
 WORK = Path(__file__).parent / "team_work.py"
 DOCUMENTS = {"documents": "\n", "validation_fraction": 0.2}
@@ -247,5 +247,25 @@ def test_lost_connections_are_told_apart_from_other_errors():
         with pytest.raises((LostError, RuntimeError)) as raised, in_touch():
             raise RuntimeError(message)
         assert type(raised.value) is kind
-    with pytest.raises(LostError), in_touch():
-        raise torch.distributed.DistNetworkError("refused")
+    for kind in (torch.distributed.DistNetworkError, torch.distributed.DistStoreError):
+        with pytest.raises(LostError, match=r"--resume \(refused\)"), in_touch():
+            raise kind("refused")
+
+
+def test_what_nccl_says_is_told_and_a_lack_of_memory_is_none_of_the_connection():
+    said = "NCCL error in: NCCLUtils.cpp:77, unhandled system error\nncclSystemError\nLast error:\nno room in /dev/shm"
+    with (
+        pytest.raises(LostError, match=r"\(NCCL error in: .*, unhandled system error: no room in /dev/shm\)$"),
+        in_touch(),
+    ):
+        raise torch.distributed.DistBackendError(said)
+    with pytest.raises(torch.distributed.DistBackendError, match="memory"), in_touch():
+        raise torch.distributed.DistBackendError("NCCL error: Cuda failure 2 'out of memory'")
+
+
+def test_an_error_that_only_an_inner_block_has_agreed_upon_is_not_lost(monkeypatch):
+    """As where another process failed before it came to the inner block, and their talks are one apart."""
+    agreed = iter([2.0, 0.0])
+    monkeypatch.setattr(Team, "most", lambda *_: (next(agreed),))
+    with pytest.raises(AgreedError), TWO.alike(), TWO.alike():
+        pass
