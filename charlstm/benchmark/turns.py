@@ -74,9 +74,11 @@ def by_turns(
 
     Each first runs ``warm_up`` times (at least twice) outside the rounds, so that nothing it makes only once (compiled
     code, optimiser state, recordings) is ever timed. In its turn it runs until ``turn_seconds`` have passed, at least
-    once. Where contenders share room for what they keep, ``after`` each turn it is given up, and ``before`` runs of the
-    next one, outside of the clock, make it anew: nobody's turn then depends on who else takes part. ``wait`` returns when all work is really done: a device may lag behind whoever gives it work, and so the
+    once. ``wait`` returns when all work is really done: a device may lag behind whoever gives it work, and so the
     clock is never read without it. A contender that raises UserError is left out.
+
+    Where contenders share room for what they keep, ``after`` gives it up at the end of each turn, and ``before`` runs
+    at the beginning of the next one, outside of the clock, make it anew: no speed depends on who else takes part.
 
     ``limit`` in seconds: a further contender is warmed up only while two rounds of the others would still fit, and a
     further round begins only if it will end in time. The first contender and the first round are never left out.
