@@ -15,7 +15,7 @@ Decided without measurement: the sizes of blocks and the number of warps (``kern
 plans of a shape are kept and for how long (``pool.SHAPES``, ``pool.PLANS``, ``pool.PATIENCE``), and that a product of
 bfloat16 comes out in bfloat16; around this executor, the order in which executors are taken on CUDA
 (:mod:`charlstm.executors.choose`), that ``library`` runs whole stacks in one call (``library.WHOLE_STACKS``), and how
-many logits are held at a time (``LOGITS_ON_GPU`` of the model's head).
+many logits are held at a time and how they are aligned (``LOGITS_ON_GPU``, ``ALIGNED`` of the model's head).
 """
 
 from charlstm.executors.triton.executor import Triton, forget
