@@ -16,6 +16,7 @@ from torch import nn
 from charlstm import __version__
 from charlstm.benchmark.turns import NO_MEMORY
 from charlstm.errors import UserError
+from charlstm.executors import forget
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -32,6 +33,17 @@ def warm_up(device: torch.device) -> int:
     return 3 if device.type == "cuda" else 2
 
 
+def before_turn(device: torch.device) -> int:
+    """Runs after which a contender has made again what :func:`after_turn` gave up: a shape that is known is recorded
+    in the first, and the second is as any other."""
+    return 2 if device.type == "cuda" else 0
+
+
+def after_turn(device: torch.device) -> Callable[[], None]:
+    """Gives up what a turn leaves behind on a device: recordings, of which only so many are kept, and memory."""
+    return forget if device.type == "cuda" else lambda: None
+
+
 def fitting(run: Callable[[], None]) -> None:
     """Run it. Raises UserError if it needs more memory than the device has."""
     try:
@@ -41,7 +53,7 @@ def fitting(run: Callable[[], None]) -> None:
     else:
         full = False
     if full:  # beyond the handler, where nothing holds what the run had made
-        torch.cuda.empty_cache()
+        forget()
         raise UserError(NO_MEMORY)
 
 

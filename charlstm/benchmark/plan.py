@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from charlstm.benchmark.contenders import (
     sampling,
     training,
 )
-from charlstm.benchmark.place import notes, waiting, warm_up
+from charlstm.benchmark.place import after_turn, before_turn, notes, waiting, warm_up
 from charlstm.benchmark.results import Measurement, Result, What, title
 from charlstm.benchmark.turns import Outcome, Speed, Turn, by_turns
 from charlstm.cells import CELLS
@@ -102,7 +103,13 @@ def measure(plan: Plan) -> Iterator[Progress | Measurement]:
 
 def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
     device, parts = plan.device, plan.parts()
-    wait, first_runs, remarks = waiting(device), warm_up(device), notes(device)
+    remarks = notes(device)
+    habits: dict[str, Any] = {
+        "wait": waiting(device),
+        "warm_up": warm_up(device),
+        "before": before_turn(device),
+        "after": after_turn(device),
+    }
     sides = CUDA_PRODUCT_SIDES if device.type == "cuda" else PRODUCT_SIDES
     weights = [3 if what == "training" else 1 for what, _ in parts]
     for number, (what, size) in enumerate(parts):
@@ -111,7 +118,7 @@ def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
         precisions = dict.fromkeys(key.precision for key in field)
         peaks = products(precisions, sides[: 1 if plan.quick else None], device)
         turn_seconds = QUICK_TURN_SECONDS if plan.quick else TURN_SECONDS
-        for event in by_turns(peaks | field, plan.rounds, turn_seconds, limit, wait=wait, warm_up=first_runs):
+        for event in by_turns(peaks | field, plan.rounds, turn_seconds, limit, **habits):
             if isinstance(event, Turn):
                 place = (title(what, size), number + 1, len(parts))
                 yield Progress(*place, str(event.key), event.fraction, event.seconds_left)

@@ -65,6 +65,8 @@ def by_turns(
     clock: Callable[[], float] = time.perf_counter,
     wait: Callable[[], None] = lambda: None,
     warm_up: int = 2,
+    before: int = 0,
+    after: Callable[[], None] = lambda: None,
 ) -> Iterator[Turn[K] | Outcome[K]]:
     """Let all contenders run in every round, every other round in reverse order.
 
@@ -74,6 +76,9 @@ def by_turns(
     code, optimiser state, recordings) is ever timed. In its turn it runs until ``turn_seconds`` have passed, at least
     once. ``wait`` returns when all work is really done: a device may lag behind whoever gives it work, and so the
     clock is never read without it. A contender that raises UserError is left out.
+
+    Where contenders share room for what they keep, ``after`` gives it up at the end of each turn, and ``before`` runs
+    at the beginning of the next one, outside of the clock, make it anew: no speed depends on who else takes part.
 
     ``limit`` in seconds: a further contender is warmed up only while two rounds of the others would still fit, and a
     further round begins only if it will end in time. The first contender and the first round are never left out.
@@ -91,15 +96,17 @@ def by_turns(
             for _ in range(warm_up - 1):
                 contender.run()
             wait()
-            before = clock()
+            began = clock()
             contender.run()
             wait()
+            seconds = max(clock() - began, 1e-9)
         except UserError as refusal:
             left_out[key] = str(refusal)
             continue
-        seconds = max(clock() - before, 1e-9)
+        finally:
+            after()
         runs[key] = max(1, math.ceil(turn_seconds / seconds))
-        expected[key] = seconds * runs[key]
+        expected[key] = seconds * (before + runs[key])
     one_round = sum(expected.values())
     speeds: dict[K, list[float]] = {key: [] for key in expected}
     total = min(rounds * one_round, max(one_round, limit - (clock() - start)))
@@ -109,10 +116,16 @@ def by_turns(
             yield Turn(key, min(passed / total, 1.0), max(total - passed, 0.0))
             passed += expected[key]
             try:
+                for _ in range(before):
+                    contenders[key].run()
+                if before:
+                    wait()
                 speeds[key].append(_turn(contenders[key], runs[key], turn_seconds, clock, wait))
             except UserError as refusal:
                 left_out[key] = str(refusal)
                 del expected[key], speeds[key]
+            finally:
+                after()
         done += 1
     found = {key: Speed(median(measured), min(measured), max(measured)) for key, measured in speeds.items()}
     yield Outcome(found, left_out, done)

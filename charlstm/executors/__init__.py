@@ -2,5 +2,6 @@
 
 from charlstm.executors.base import Executor, State, Weights
 from charlstm.executors.choose import Choice, choose, executors
+from charlstm.executors.triton import forget
 
-__all__ = ["Choice", "Executor", "State", "Weights", "choose", "executors"]
+__all__ = ["Choice", "Executor", "State", "Weights", "choose", "executors", "forget"]

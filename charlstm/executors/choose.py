@@ -34,8 +34,8 @@ class Choice:
     others: dict[str, str]
 
 
-def fastest_first(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
-    """The executors that ``auto`` takes for a cell, the fastest first; ``low``: with products in bfloat16.
+def order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
+    """The executors that ``auto`` takes for a cell, the first willing one; ``low``: with products in bfloat16.
 
     | device     | float32                                                  | bfloat16           |
     |------------|----------------------------------------------------------|--------------------|
@@ -43,8 +43,9 @@ def fastest_first(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
     | CPU        | native, library, sequence for the LSTM; native, sequence | native, sequence   |
     | other      | sequence                                                 | sequence           |
 
-    Under bfloat16 ``library`` is never taken, since it rounds the cell state to bfloat16 at every step. On the CPU
-    oneDNN is faster than ``sequence`` for the LSTM alone.
+    Under bfloat16 ``library`` is never taken, since it rounds the cell state to bfloat16 at every step. On the CPU the
+    fastest comes first, as was measured: oneDNN is faster than ``sequence`` for the LSTM alone. Elsewhere the order was
+    not measured.
     """
     own = {"cpu": ("native",), "cuda": ("triton",)}.get(device, ())
     if not low and device == "cuda":
@@ -55,7 +56,7 @@ def fastest_first(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
 
 
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
-    """The fastest executor that is willing (:func:`fastest_first`), or the requested one.
+    """The first executor in :func:`order` that is willing, or the requested one.
 
     Raises UserError if the requested one refuses or does not exist.
     """
@@ -69,11 +70,11 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
         return Choice(known[requested], "asked for", {})
     device = weights.weight_hh.device.type
     low = product_dtype(weights.weight_hh) != weights.weight_hh.dtype
-    order = [name for name in fastest_first(device, low, cell) if name in known]
     refusals = {name: executor.refuses(cell, weights, x) for name, executor in known.items()}
-    taken = next(name for name in order if refusals[name] is None)
-    slower = dict.fromkeys(known, f"slower than {taken} on {device}")
+    taken = next(name for name in order(device, low, cell) if refusals[name] is None)
+    first, later = ("fastest", "slower than") if device == "cpu" else ("first", "comes after")
+    behind = dict.fromkeys(known, f"{later} {taken} on {device}")
     if low:
-        slower["library"] = LOW_STATE
-    others = {name: refusals[name] or slower[name] for name in known if name != taken}
-    return Choice(known[taken], f"the fastest willing on {device}", others)
+        behind["library"] = LOW_STATE
+    others = {name: refusals[name] or behind[name] for name in known if name != taken}
+    return Choice(known[taken], f"the {first} willing on {device}", others)

@@ -15,7 +15,8 @@ class Recording:
 
     On an NVIDIA GPU the launches become a CUDA graph, which is replayed on the current stream; elsewhere the work is
     simply called. Recording does the work a few times: whatever it moves on has to be set again afterwards. The work
-    must wait for nothing, draw no random numbers, and read and write no tensor that is made anew for each call.
+    must wait for nothing, draw no random numbers, ask for no gradients, and read and write no tensor that is made anew
+    for each call, nor one that was made in inference mode.
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:
@@ -26,17 +27,20 @@ class Recording:
 
 
 def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    stream = _side(device)
-    outside = torch.cuda.current_stream(device)
-    stream.wait_stream(outside)
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
-            work()
-    outside.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other threads, such as one that copies batches ahead, may go on with what a capture forbids.
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        work()
+    # A capture in inference mode would make the state of the random generator a tensor that none after it may write.
+    with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
+        stream, outside = _side(device), torch.cuda.current_stream(device)
+        stream.wait_stream(outside)
+        with torch.cuda.stream(stream):  # around the capture too, which does not put the stream back if its end fails
+            try:
+                for _ in range(WARM_UP):
+                    work()
+            finally:
+                outside.wait_stream(stream)
+            # Autograd's threads, and NCCL's that watches over it, may go on with what a capture forbids.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                work()
 
     def replay() -> None:
         graph.replay()

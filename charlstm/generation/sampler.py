@@ -125,8 +125,9 @@ def _writer(model: LanguageModel, num_samples: int, sampling: Sampling) -> Write
     native = native_writer(model, num_samples)
     if native is not None:
         return partial(native.write, **asdict(sampling))
-    stepper = Stepper(model, num_samples)
-    return StepWriter(stepper, num_samples, lambda logits, chances: choose(logits, sampling, chances)).write
+    with torch.inference_mode(False):  # what is recorded writes to their tensors outside of it
+        stepper = Stepper(model, num_samples)
+        return StepWriter(stepper, num_samples, lambda logits, chances: choose(logits, sampling, chances)).write
 
 
 class Chances:

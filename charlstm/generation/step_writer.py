@@ -10,7 +10,8 @@ from torch import Tensor
 from charlstm.executors.recording import Recording
 from charlstm.model.stepper import Stepper
 
-ROWS = 1024  # characters of each text that are written between two readings from the device
+ROWS = 1024  # characters of each text that are written between two readings from the device, or read at a time
+LONG = 8  # characters from which on reading them is recorded, which takes as long as reading a few
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 """Logits [B, V] and chances [B] to ids [B]."""
@@ -20,8 +21,9 @@ class StepWriter:
     """B texts that go on from the beginning.
 
     One character of all texts is one :class:`~charlstm.executors.recording.Recording`: the draw from the logits, where
-    it is noted, and the step that reads it. Chances for many characters are put on the device ahead, and what was
-    written is read from it at once, so that the device never waits for its host in between.
+    it is noted, and the step that reads it; a long beginning is read by one too. Chances for many characters are put on
+    the device ahead, and what was written is read from it at once, so that the device never waits for its host in
+    between.
     """
 
     def __init__(self, stepper: Stepper, batch_size: int, draw: Draw) -> None:
@@ -32,10 +34,30 @@ class StepWriter:
         self._ids = torch.zeros(size, dtype=torch.int64, device=device)
         self._log_probabilities = torch.zeros(size, device=device)
         self._row = torch.zeros(1, dtype=torch.int64, device=device)
-        first = stepper.state
+        self._character = self._recorded(self._write_one)
+
+    def _recorded(self, work: Callable[[], None]) -> Recording:
+        """The work, which moves the state and the row on; the state is then as before, and the row to be set."""
+        first = self._stepper.state
+        self._row.zero_()
         with torch.no_grad():
-            self._character = Recording(self._write_one, device)
-        stepper.state = first
+            recording = Recording(work, self._stepper.device)
+        self._stepper.state = first
+        return recording
+
+    def _read_one(self) -> None:
+        ids = self._ids.index_select(0, self._row)[0]
+        self._row.add_(1)
+        self._stepper(ids)
+
+    def _read(self, ids: Tensor) -> None:
+        """Read the characters ids [N, B]."""
+        step: Callable[[], None] = self._recorded(self._read_one) if len(ids) > LONG else self._read_one
+        for block in torch.split(ids, ROWS):
+            self._ids[: len(block)] = block
+            self._row.zero_()
+            for _ in range(len(block)):
+                step()
 
     def _write_one(self) -> None:
         logits = self._stepper.logits
@@ -55,8 +77,8 @@ class StepWriter:
         """
         found: list[tuple[Tensor, ...]] = []
         with torch.no_grad():
-            for row in () if read is None else read.to(self._stepper.device):
-                self._stepper(row)
+            if read is not None:
+                self._read(read)
             for block in torch.split(chances, ROWS):
                 count = len(block)
                 self._chances[:count] = block

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.cells import Cell
-from charlstm.executors import Choice, State, Weights, choose
+from charlstm.executors import Choice, Executor, State, Weights, choose
 from charlstm.executors.library import WHOLE_STACKS, Library, flatten, tensors
 from charlstm.model.dropout import dropout
 from charlstm.model.packed import run_packed
 from charlstm.model.start import Start
 
 Project = Callable[[Tensor], Tensor]
+Prepared = list[tuple[Weights, Executor]]
 DEFAULT_START = Start()
 
 
@@ -124,15 +125,18 @@ class RecurrentStack(nn.Module):
         """
         if state is None:
             state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))
-        if x.device.type in WHOLE_STACKS and batch_sizes is None and (layers := self._at_once(x, project)):
-            own = _places(tensors(layers)) == self._flat
-            return Library().run_stack(self.cell, layers, x, state, flat=own)
+        layers = [self._prepared(layer, state[0] if layer else x, project) for layer in range(self.num_layers)]
+        if x.device.type in WHOLE_STACKS and batch_sizes is None and self._one_call_runs(layers):
+            whole = [weights for ((weights, _),) in layers]
+            own = _places(tensors(whole)) == self._flat
+            return Library().run_stack(self.cell, whole, x, state, flat=own)
         last: list[State] = []
-        for layer in range(self.num_layers):
+        for layer, directions in enumerate(layers):
             outputs = []
-            for suffix in self._suffixes(layer):
+            for reverse, (weights, executor) in enumerate(directions):
                 first = tuple(part[len(last)] for part in state)
-                y, new = self._run(x, suffix, first, project if layer == 0 else None, batch_sizes)
+                run = partial(executor.run, self.cell, weights)
+                y, new = _run(run, x, first, bool(reverse), batch_sizes)
                 outputs.append(y)
                 last.append(new)
             y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
@@ -141,34 +145,39 @@ class RecurrentStack(nn.Module):
                 x = dropout(x, self.dropout, self.dropout_kind, self.training)
         return x, tuple(torch.stack(part) for part in zip(*last, strict=True))
 
-    def _run(
-        self, x: Tensor, suffix: str, state: State, project: Project | None, batch_sizes: Tensor | None
-    ) -> tuple[Tensor, State]:
-        weights = self._projected(suffix, project)
-        executor = choose(self.executor, self.cell, weights, x).executor
-        reverse = suffix.endswith("_reverse")
-        if batch_sizes is not None:
-            return run_packed(partial(executor.run, self.cell, weights), x, batch_sizes, state, reverse)
-        y, new = executor.run(self.cell, weights, x.flip(0) if reverse else x, state)
-        return (y.flip(0) if reverse else y), new
+    def _prepared(self, layer: int, x: Tensor, project: Project | None) -> Prepared:
+        """For each direction of a layer, its weights, those of the first projected, and the executor that runs them on
+        an input such as x."""
+        found = []
+        for suffix in self._suffixes(layer):
+            weights = self.weights(suffix)
+            if project is not None and layer == 0:
+                weights = replace(weights, weight_ih=project(weights.weight_ih))
+            found.append((weights, choose(self.executor, self.cell, weights, x).executor))
+        return found
 
-    def _projected(self, suffix: str, project: Project | None) -> Weights:
-        weights = self.weights(suffix)
-        return weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
-
-    def _at_once(self, x: Tensor, project: Project | None) -> list[Weights]:
-        """The weights of all layers, if one call of ``library`` can run them; else none."""
+    def _one_call_runs(self, layers: Sequence[Prepared]) -> bool:
+        """Whether ``library`` runs all layers, one upon the other with nothing between them."""
         between = self.num_layers > 1 and (self.residual or (self.training and self.dropout > 0))
-        if between or self.bidirectional or self.cell.torch is None:
-            return []
-        layers = [self._projected(f"_l{layer}", None if layer else project) for layer in range(self.num_layers)]
-        h = layers[0].weight_hh.new_empty(1, 1, 1)
-        inputs = [x, *[h] * (self.num_layers - 1)]
-        chosen = (choose(self.executor, self.cell, w, i).executor for w, i in zip(layers, inputs, strict=True))
-        return layers if all(isinstance(executor, Library) for executor in chosen) else []
+        chosen = (executor for directions in layers for _, executor in directions)
+        return not (between or self.bidirectional) and all(isinstance(executor, Library) for executor in chosen)
 
     def extra_repr(self) -> str:
         return f"{self.cell.name}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+
+
+def _run(
+    run: Callable[[Tensor, State], tuple[Tensor, State]],
+    x: Tensor,
+    state: State,
+    reverse: bool,
+    batch_sizes: Tensor | None,
+) -> tuple[Tensor, State]:
+    """One layer in one direction."""
+    if batch_sizes is not None:
+        return run_packed(run, x, batch_sizes, state, reverse)
+    y, new = run(x.flip(0) if reverse else x, state)
+    return (y.flip(0) if reverse else y), new
 
 
 def _places(parameters: Sequence[Tensor]) -> list[int]:

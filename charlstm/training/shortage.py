@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from charlstm.errors import UserError
+from charlstm.executors import forget
 from charlstm.training.hardware import Memory, memory
 
 USABLE = 0.9  # of a device's memory: the rest goes in pieces that are too small
@@ -48,7 +49,9 @@ def enough_memory(device: torch.device, demand: Callable[[], tuple[str, Demand]]
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and not _SIGNS.search(str(error)):
             raise
-        raise UserError(shortage(str(error), device, *demand())) from None
+        told = shortage(str(error), device, *demand())  # before anything is given up that the work needs
+        forget()
+        raise UserError(told) from None
 
 
 def shortage(message: str, device: torch.device, when: str, demand: Demand) -> str:

@@ -13,6 +13,7 @@ import torch
 from charlstm import __version__
 from charlstm.config import Config
 from charlstm.evaluation import Score, score
+from charlstm.executors import forget
 from charlstm.generation import specimen
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
@@ -125,8 +126,11 @@ class Trainer:
                 return f"in the evaluation after step {self.counters.step:,}", replace(whole, growing=0)
             return f"in step {self.counters.step + 1:,}", whole
 
-        with enough_memory(self.device, wanted):
-            yield from self._events()
+        try:
+            with enough_memory(self.device, wanted):
+                yield from self._events()
+        finally:
+            forget()
 
     def _events(self) -> Iterator[Event]:
         if self.streams.notice:

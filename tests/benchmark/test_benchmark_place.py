@@ -48,6 +48,7 @@ def test_each_device_has_its_own_wait(monkeypatch):
     place.waiting(CPU)()
     assert waited == [GPU]
     assert (place.warm_up(CPU), place.warm_up(GPU)) == (2, 3)
+    assert (place.before_turn(CPU), place.before_turn(GPU)) == (0, 2)
 
 
 def test_a_type_that_autocast_makes_instead_of_bfloat16_is_told(monkeypatch):
@@ -63,10 +64,14 @@ def test_a_type_that_autocast_makes_instead_of_bfloat16_is_told(monkeypatch):
     assert note == "under bfloat16 autocast torch.nn.LSTM computes in float16 here; library is cuDNN in bfloat16"
 
 
-def test_a_full_device_is_a_refusal():
+def test_a_full_device_is_a_refusal(monkeypatch):
+    calls = []
+    monkeypatch.setattr(place, "forget", lambda: calls.append("forgotten"))
+
     def full():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(UserError, match=NO_MEMORY):
         place.fitting(full)
     place.fitting(lambda: None)
+    assert calls == ["forgotten"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from statistics import median
 
 import pytest
@@ -18,11 +19,15 @@ from charlstm.benchmark import (
     Size,
     contenders,
     measure,
+    place,
+    turns,
 )
 from charlstm.benchmark.turns import Speed
 from charlstm.benchmark.work import training_multiply_adds
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
+from charlstm.executors.recording import Recording
+from charlstm.executors.triton.pool import Pool
 from charlstm.model import LanguageModel
 
 TINY = Size(1, 4, 2, 3)
@@ -220,6 +225,37 @@ def test_every_time_that_is_taken_is_taken_after_a_wait(monkeypatch):
     (found,) = run(Plan(["lstm"], ["sequence"], ["float32"], [TINY], rounds=4, sampling=False))
     contenders_that_ran = len(found.results) + 2  # two matrix products
     assert waits[0] == contenders_that_ran * (2 + 4)
+
+
+@pytest.mark.skipif(find_spec("triton") is None or torch.cuda.is_available(), reason="needs interpreted kernels")
+@pytest.mark.usefixtures("short_turns")
+def test_no_recording_is_made_while_the_clock_runs(monkeypatch):
+    """Contenders of more shapes than are kept, on what shares them as on a GPU."""
+    ticking, made = [False], []
+
+    class Noted(Recording):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(ticking[0])
+
+    def timed(*arguments):
+        ticking[0] = True
+        speed = one_turn(*arguments)
+        ticking[0] = False
+        return speed
+
+    pool, one_turn = Pool(shapes=1), turns._turn
+    monkeypatch.setattr("charlstm.executors.triton.plans.Recording", Noted)
+    monkeypatch.setattr("charlstm.executors.triton.executor.POOL", pool)
+    monkeypatch.setattr(turns, "_turn", timed)
+    for name in ("warm_up", "before_turn", "after_turn"):
+        gpu = getattr(place, name)(torch.device("cuda"))
+        monkeypatch.setattr(f"charlstm.benchmark.plan.{name}", lambda _, gpu=gpu: gpu)
+    cells, rounds = ["gru", "rnn"], 2
+    (found,) = run(Plan(cells, ["triton"], ["float32"], [TINY], rounds=rounds, sampling=False))
+    assert {r.key.cell for r in found.results if r.key.executor == "triton"} == {*cells}
+    assert made == [False] * 2 * len(cells) * (1 + rounds)  # the way forward and back
+    assert not pool._kept
 
 
 @pytest.mark.usefixtures("short_turns")

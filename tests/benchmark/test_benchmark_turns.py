@@ -167,3 +167,59 @@ def test_one_that_fails_in_a_round_is_left_out_and_the_others_go_on():
     assert outcome.left_out == {"b": "no more"}
     assert list(outcome.speeds) == ["a", "c"]
     assert (outcome.rounds, course.log.count("a"), course.log.count("c")) == (4, 6, 6)
+
+
+class Shelf:
+    """Room for one thing that a contender keeps and makes anew, which takes long, where another's lies."""
+
+    def __init__(self) -> None:
+        self.now, self.log, self.kept = 0.0, "", ""
+
+    def contender(self, name: str) -> Contender:
+        def run():
+            if self.kept != name:
+                assert not self.kept
+                self.now, self.kept = self.now + 1000.0, name
+                self.log += "+"
+            self.now += 1.0
+            self.log += name
+
+        return Contender(run, 10.0)
+
+    def clear(self) -> None:
+        self.kept = ""
+        self.log += "-"
+
+    def wait(self) -> None:
+        self.log += "."
+
+
+def test_what_is_given_up_after_each_turn_is_made_again_before_the_clock_of_the_next():
+    shelf = Shelf()
+    contenders = {name: shelf.contender(name) for name in "ab"}
+    *_, outcome = by_turns(
+        contenders, 2, 0.0, clock=lambda: shelf.now, wait=shelf.wait, warm_up=3, before=2, after=shelf.clear
+    )
+    assert shelf.log == "+aa.a.-+bb.b.-" + "+aa.a.-+bb.b.-" + "+bb.b.-+aa.a.-"
+    assert isinstance(outcome, Outcome)
+    assert {name: (s.lowest, s.highest) for name, s in outcome.speeds.items()} == {"a": (10, 10), "b": (10, 10)}
+
+
+@pytest.mark.parametrize("failing", [1, 4])
+def test_one_that_fails_leaves_nothing_behind(failing):
+    """Its first run, or the first of its turn: the shelf is clear for the next."""
+    shelf, calls = Shelf(), []
+    contenders = {name: shelf.contender(name) for name in "ab"}
+    run = contenders["a"].run
+
+    def tired():
+        run()
+        calls.append(1)
+        if len(calls) == failing:
+            raise UserError("no more")
+
+    contenders["a"] = Contender(tired, 10.0)
+    *_, outcome = by_turns(contenders, 2, 0.0, clock=lambda: shelf.now, warm_up=3, before=2, after=shelf.clear)
+    assert isinstance(outcome, Outcome)
+    assert outcome.left_out == {"a": "no more"}
+    assert outcome.speeds["b"].lowest == outcome.speeds["b"].highest == 10

@@ -1,9 +1,9 @@
-"""Compile the kernels of the cells named on the command line for an H100, without a GPU: nothing is launched.
+"""Compile the kernels of cells for an H100, without a GPU: nothing is launched.
 
-    python compile_kernels.py TYPE CELL ...
+    python compile_kernels.py JOB ...
 
-All goes the way that it goes on a GPU, but for the launch itself. Writes one JSON object: cell -> the names of the
-kernels that were compiled, in order.
+A job is CELL,TYPE,BATCH,UNITS,TRAINING: the type of the products, and 1 or 0. All goes the way that it goes on a GPU,
+but for the launch itself. Writes one JSON object: job -> the names of the kernels that were compiled, in order.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class AbsentGPU:
         return 0
 
 
-def main(kind: str, cells: list[str]) -> None:
-    low = getattr(torch, kind)
+def main(jobs: list[str]) -> None:
     compiled: dict[int, Any] = {}
     launch = JITFunction.run
 
@@ -50,20 +49,25 @@ def main(kind: str, cells: list[str]) -> None:
     driver.set_active(AbsentGPU())
     assert trial(torch.device("cpu")) is None
     found = {}
-    for name in cells:
-        cell, ids = CELLS[name], low == torch.bfloat16
+    for job in jobs:
+        name, kind, *numbers = job.split(",")
+        cell, low, (batch, units, training) = CELLS[name], getattr(torch, kind), map(int, numbers)
+        ids = low == torch.bfloat16
         compiled.clear()
         # 18 steps, as 0, 1 and 16 are numbers for which Triton would make kernels of their own
-        weights, x, state = make(cell, (18, 4, 32, 3), ids=ids, dtype=torch.float32)
-        shape = Shape(cell, 18, 4, 32, 3 if ids else None, low, torch.float32, True, x.device, 0, "none")
+        weights, x, state = make(cell, (18, batch, units, 3), ids=ids, dtype=torch.float32)
+        shape = Shape(
+            cell, 18, batch, units, 3 if ids else None, low, torch.float32, bool(training), x.device, 0, "none"
+        )
         with torch.no_grad():
             plan = Plan(shape, record=False)
             y, new = plan.forward(weights, x, state)
-            plan.backward(y, new)
+            if training:
+                plan.backward(y, new)
         assert all(kernel.asm["cubin"].startswith(b"\x7fELF") for kernel in compiled.values())
-        found[name] = [kernel.metadata.name for kernel in compiled.values()]
+        found[job] = [kernel.metadata.name for kernel in compiled.values()]
     sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1:])

@@ -9,7 +9,7 @@ from test_laws import make
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors import choose, executors
-from charlstm.executors.choose import fastest_first
+from charlstm.executors.choose import order
 from charlstm.executors.library import ONE_HOT_LIMIT
 
 
@@ -89,5 +89,19 @@ def test_under_bfloat16_the_cell_state_stays_in_float32():
     ],
 )
 def test_the_order_on_each_device(device, low, expected):
-    for name, order in expected.items():
-        assert " ".join(fastest_first(device, low, CELLS[name])) == order
+    for name, names in expected.items():
+        assert " ".join(order(device, low, CELLS[name])) == names
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_only_where_it_was_measured_is_one_called_faster(device, monkeypatch):
+    weights, x, _ = make(CELLS["lstm"], (2, 2, 3, 4), dtype=torch.float32)
+    monkeypatch.setattr(torch.Tensor, "device", property(lambda _: torch.device(device)))
+    for name, executor in executors().items():
+        refusal = None if name in ("sequence", "reference") else "not here"
+        monkeypatch.setattr(type(executor), "refuses", lambda *_, refusal=refusal: refusal)
+    choice = choose("auto", CELLS["lstm"], weights, x)
+    assert (choice.reason, choice.others["reference"]) == (
+        f"the first willing on {device}",
+        f"comes after sequence on {device}",
+    )

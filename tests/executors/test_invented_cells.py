@@ -303,7 +303,7 @@ def test_single_steps_agree_with_reference(cell, bias):
     weights, ids, state = make(cell, (5, 3, 4, 6), bias=bias, ids=True)
     with torch.no_grad():
         expected, last = executors()["reference"].run(cell, weights, ids, state)
-        step = Step(cell, weights, 3)
+        step = Step(cell, weights, 3, weights.weight_hh.dtype)
         step.state = state
         table = step.table(weights.weight_ih)
         for t, now in enumerate(ids):

@@ -16,7 +16,7 @@ from charlstm.executors import State, Weights, executors
 ABSENT = () if find_spec("triton") else ("triton",)
 FAST = [e for e in executors().values() if e.name not in ("reference", *ABSENT)]
 LOW = [e.name for e in FAST if e.name != "library"]
-FEW = ("lstm", "gru", "gru_reset_before", "peephole")  # where every cell would take long, being interpreted
+FEW = ("lstm", "gru", "gru_reset_before", "peephole")  # where every cell would take long, interpreted or compiled
 LOW_CASES = [
     pytest.param(c, name, id=f"{c.name}-{name}")
     for c, name in product(CELLS.values(), LOW)
@@ -39,15 +39,16 @@ def kind(executor) -> dict[str, Any]:
 
 
 def device_of(name: str) -> str:
-    """Triton's kernels are compiled where there is a GPU, and interpreted elsewhere."""
-    return "cuda" if name == "triton" and torch.cuda.is_available() else "cpu"
+    """The GPU where there is one, but for what runs on the CPU alone; elsewhere Triton's kernels are interpreted."""
+    return "cuda" if name != "native" and torch.cuda.is_available() else "cpu"
 
 
 def forms(cell, executor) -> list[tuple[tuple[int, ...], bool, bool]]:
     """Shapes, with ids or vectors, with biases or without; few where kernels are interpreted, which takes long."""
     every = [*product(SHAPES, [False, True], [True, False])]
     few = INTERPRETED if cell.name in FEW else INTERPRETED[:2]
-    return every if executor.name != "triton" else [f for f in every if f[0] in few and f[1] == f[2]]
+    interpreted = executor.name == "triton" and device_of("triton") == "cpu"
+    return [f for f in every if f[0] in few and f[1] == f[2]] if interpreted else every
 
 
 def make(

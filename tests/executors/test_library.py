@@ -101,6 +101,25 @@ def test_a_whole_stack_in_one_call(cell, layers, ids, cudnn):
     assert cudnn == ([], [1])  # the parameters lie as they should already
 
 
+@pytest.mark.parametrize("executor", ["library", "sequence"])
+def test_weights_are_projected_and_an_executor_chosen_once_for_each_layer(executor, cudnn, monkeypatch):
+    stack, projected, chosen = RecurrentStack(CELLS["gru"], 5, 7, 3, executor=executor), [], []
+
+    def project(weight):
+        projected.append(weight)
+        return 2 * weight
+
+    def choosing(*arguments):
+        chosen.append(choose(*arguments))
+        return chosen[-1]
+
+    monkeypatch.setattr("charlstm.model.stack.choose", choosing)
+    stack(torch.randint(6, (4, 3)), project=project)
+    assert [w is stack.weight_ih_l0 for w in projected] == [True]
+    assert [choice.executor.name for choice in chosen] == [executor] * 3
+    assert len(cudnn[1]) == (executor == "library")
+
+
 def test_parameters_lie_flat_through_training_and_loading_and_as_before_in_a_state_dict(cudnn):
     _, stack = stack_pair(CELLS["lstm"], 2)
     names = list(stack.state_dict())

@@ -86,7 +86,7 @@ def check_step(cell: Cell, weights: Weights, x: Tensor, state: State) -> None:
     """The single step of sampling moves the state as the reference does."""
     with torch.no_grad():
         _, expected = executors()["reference"].run(cell, weights, x[:1], state)
-        step = Step(cell, weights, x.shape[1])
+        step = Step(cell, weights, x.shape[1], weights.weight_hh.dtype)
         step.state = state
         step.values.copy_(input_side(x[0], weights.weight_ih, step.bias()))
         step()

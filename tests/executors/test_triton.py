@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from test_laws import device_of, leaves, make, outputs_and_gradients
 
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
-from charlstm.executors import choose, executors
+from charlstm.executors import choose, executors, forget
 from charlstm.executors.precision import float32_products
 from charlstm.executors.triton import executor as module
 from charlstm.executors.triton.kernels import PROGRAMS, SMALLEST, functions, geometry
@@ -57,8 +58,9 @@ def test_activations_keep_all_digits_from_the_smallest_to_the_largest_numbers():
     x = torch.cat([torch.linspace(-12, 12, 983), 10 ** torch.linspace(-35, 2, 32), ends]).to(DEVICE)
     s, t = torch.empty_like(x), torch.empty_like(x)
     functions(FUNCTIONS)["apply"][(1,)](x, s, t, len(x), enable_fp_fusion=False)
-    torch.testing.assert_close(s.double(), torch.sigmoid(x.double()), rtol=1e-6, atol=1e-37)
-    torch.testing.assert_close(t.double(), torch.tanh(x.double()), rtol=1e-6, atol=0)
+    near = 2e-6 if DEVICE == "cuda" else 1e-6  # a GPU's exponentials and quotients are rounded less well
+    torch.testing.assert_close(s.double(), torch.sigmoid(x.double()), rtol=near, atol=1e-37)
+    torch.testing.assert_close(t.double(), torch.tanh(x.double()), rtol=near, atol=0)
 
 
 def test_what_is_not_a_number_stays_so_and_is_not_hidden_by_a_relu():
@@ -134,6 +136,62 @@ def test_a_plan_comes_back_after_its_backward_pass_or_when_the_graph_is_dropped(
     assert plans(pool) == [[True]]
     del y, new
     gc.collect()
+    assert plans(pool) == [[False]]
+
+
+def test_a_graph_that_lives_on_after_its_way_back_gives_no_plan_back_again(pool):
+    """Between two passes, the plan of the first is already the second's when the variables of the round before die."""
+    weights, x, state = make(GRU, SHAPE, device=DEVICE)
+    inputs = (x.detach(), 0.5 * x.detach())
+
+    def gradients(outputs):
+        return [torch.autograd.grad(y.square().sum(), [weights.weight_ih, weights.weight_hh])[1] for y in outputs]
+
+    expected = gradients([REFERENCE.run(GRU, weights, given, state)[0] for given in inputs])
+    kept = []
+    for _ in range(4):
+        first, _ = TRITON.run(GRU, weights, inputs[0], state)
+        kept[:] = [first]
+        second, _ = TRITON.run(GRU, weights, inputs[1], state)
+        for found, e in zip(gradients([first, second]), expected, strict=True):
+            torch.testing.assert_close(found, e)
+        kept.append(second)
+    assert plans(pool) == [[False, False]]
+
+
+def test_more_passes_than_plans_of_a_shape_are_kept_are_run_all_the_same(pool, monkeypatch):
+    monkeypatch.setattr("charlstm.executors.triton.pool.PLANS", 2)
+    weights, x, start = make(GRU, (5, 2, 4, 3), device=DEVICE)
+
+    def gradients(executor):
+        outputs, state = [], start
+        for step in x.split(1):
+            y, state = executor.run(GRU, weights, step, state)
+            outputs.append(y)
+        return torch.autograd.grad(torch.cat(outputs).square().sum(), [weights.weight_hh, x])
+
+    expected = gradients(REFERENCE)
+    for _ in range(2):
+        for found, e in zip(gradients(TRITON), expected, strict=True):
+            torch.testing.assert_close(found, e)
+        assert plans(pool) == [[False, False]]
+
+
+def test_kept_plans_can_be_given_up_and_those_in_use_go_on(pool):
+    weights, x, state = make(GRU, SHAPE, device=DEVICE)
+    expected = outputs_and_gradients(REFERENCE, GRU, weights, x, state)
+    TRITON.run(GRU, weights, x, state)
+    y, _ = TRITON.run(GRU, weights, x, state)
+    plan = weakref.ref(pool._kept[next(iter(pool._kept))][0])
+    forget()
+    assert plans(pool) == []
+    (found,) = torch.autograd.grad(y.sum(), [weights.weight_hh])
+    (e,) = torch.autograd.grad(REFERENCE.run(GRU, weights, x, state)[0].sum(), [weights.weight_hh])
+    torch.testing.assert_close(found, e)
+    gc.collect()
+    assert plan() is None
+    for f, e in zip(outputs_and_gradients(TRITON, GRU, weights, x, state), expected, strict=True):
+        torch.testing.assert_close(f, e)
     assert plans(pool) == [[False]]
 
 

@@ -20,22 +20,39 @@ KERNELS = {
 }
 
 
-def compiled(tmp_path: Path, kind: str, cells: list[str]) -> dict[str, list[str]]:
+FORMS = {"usual": "4,32,1", "one text": "1,32,1", "large": "64,512,1", "odd": "3,33,1", "no gradients": "4,32,0"}
+"""Batch, units, and whether it learns: what is a multiple of 16, or one, is compiled in its own way."""
+
+
+def compiled(tmp_path: Path, jobs: list[str]) -> dict[str, list[str]]:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)
     script = Path(__file__).with_name("compile_kernels.py")
-    command = [sys.executable, "-W", "error", str(script), kind, *cells]
+    command = [sys.executable, "-W", "error", str(script), *jobs]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("kind", "cells"), [("bfloat16", [*KERNELS]), ("float32", ["lstm"])])
-def test_each_kernel_of_a_step_is_compiled_once_for_all_steps(tmp_path, kind, cells):
-    assert compiled(tmp_path, kind, cells) == {name: KERNELS[name] for name in cells}
+def expected(cell: str, form: str) -> list[str]:
+    kernels = KERNELS[cell]
+    return kernels if form.endswith("1") else kernels[: kernels.index("first")]
+
+
+CASES = {
+    "cells": [(cell, "bfloat16", "usual") for cell in KERNELS],
+    "forms": [("lstm", "float32", "usual"), *(("lstm", "bfloat16", form) for form in FORMS if form != "usual")],
+}
+
+
+@pytest.mark.parametrize("cases", CASES.values(), ids=CASES)
+def test_each_kernel_of_a_step_is_compiled_once_for_all_steps(tmp_path, cases):
+    jobs = {f"{cell},{kind},{FORMS[form]}": expected(cell, FORMS[form]) for cell, kind, form in cases}
+    assert compiled(tmp_path, [*jobs]) == jobs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-def test_the_kernels_of_all_cells_compile(tmp_path, kind):
-    assert compiled(tmp_path, kind, [*CELLS]).keys() == CELLS.keys()
+@pytest.mark.parametrize(("kind", "form"), [("float32", "usual"), *(("bfloat16", form) for form in FORMS)])
+def test_the_kernels_of_all_cells_compile(tmp_path, kind, form):
+    jobs = [f"{cell},{kind},{FORMS[form]}" for cell in CELLS]
+    assert all(kernels for kernels in compiled(tmp_path, jobs).values())

@@ -19,10 +19,11 @@ class Replayed:
     """A stand-in for Recording that runs the work as a capture does, and Python's part of it never again."""
 
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:  # noqa: ARG002
-        for _ in range(WARM_UP):
-            work()
-        with _Tape() as tape:
-            work()
+        with torch.inference_mode(False), torch.no_grad():
+            for _ in range(WARM_UP):
+                work()
+            with _Tape() as tape:
+                work()
         self.operations = tape.operations
         found = {operation.__name__.split(".")[0] for operation, *_ in self.operations}
         assert not found & set(WAITS), found

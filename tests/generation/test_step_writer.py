@@ -59,6 +59,62 @@ def test_every_way_to_draw_can_be_recorded(sampling, monkeypatch):
     assert texts(model, sampling) == plain
 
 
+@pytest.mark.usefixtures("by_steps")
+@pytest.mark.parametrize("name", ["gru", "convolution", "three residual layers"])
+def test_a_long_beginning_is_read_by_a_recording_in_blocks(name, monkeypatch):
+    model, recordings = make_model(**MODELS[name]), []
+
+    class Noted(Replayed):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            recordings.append(self)
+
+    def write(prime):
+        recordings.clear()
+        found = generate(model, VOCABULARY, prime, 12, CUTS, seed=3, num_samples=2)
+        return [(s.ids, s.log_probabilities) for s in found]
+
+    stepper, prime = Stepper(model), "abcdabbac" * 2
+    for symbol in (model.vocabulary_size, *VOCABULARY.encode(prime).tolist()):
+        logits = stepper(torch.tensor([symbol]))
+    plain = write(prime)
+    short = write(prime[: step_writer.LONG - 1])
+    ids, chances = plain[0]
+    assert chances[0] == pytest.approx(float(logits.log_softmax(-1)[0, ids[len(prime)]]))
+    monkeypatch.setattr(step_writer, "Recording", Noted)
+    assert write(prime[: step_writer.LONG - 1]) == short
+    assert len(recordings) == 1
+    assert write(prime) == plain
+    assert len(recordings) == 2
+    monkeypatch.setattr(step_writer, "ROWS", 7)
+    assert write(prime) == plain
+
+
+@pytest.mark.usefixtures("by_steps")
+def test_inference_mode_around_it_changes_nothing(monkeypatch):
+    monkeypatch.setattr(step_writer, "Recording", Replayed)
+    model = make_model()
+    expected = generate(model, VOCABULARY, "abcd" * 4, 20, CUTS, seed=3)
+    with torch.inference_mode():
+        assert generate(model, VOCABULARY, "abcd" * 4, 20, CUTS, seed=3) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_gpu_writes_the_text_of_the_cpu(name):
+    """Read and written by recordings, in float32."""
+    model = make_model(**MODELS[name])
+
+    def write():
+        return generate(model, VOCABULARY, "abcdabbac", 60, CUTS, seed=3, num_samples=3)
+
+    expected = write()
+    model.to("cuda")
+    for e, f in zip(expected, write(), strict=True):
+        assert f.text == e.text
+        np.testing.assert_allclose(f.log_probabilities, e.log_probabilities, rtol=1e-3, atol=1e-4)
+
+
 @pytest.fixture
 def meta(monkeypatch):
     """A device whose tensors have no values, so that nothing can wait for one. It has no autocast, and with ``out=`` it

@@ -77,6 +77,20 @@ def test_equals_cross_entropy(monkeypatch, shape, logits):
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("count", [None, 50])
+@shapes
+def test_aligned_rows_of_all_logits_change_nothing(monkeypatch, shape, count):
+    """As on a GPU, with symbols added that nothing is."""
+    leaves, targets = tensors(shape)
+    expected = results(mean_nats(*leaves, targets, IGNORE, count), leaves)
+    with Watched() as seen:
+        monkeypatch.setattr(head_loss, "ALIGNED", ("cpu",))
+        found = results(mean_nats(*leaves, targets, IGNORE, count), leaves)
+    assert seen.numbers >= targets.numel() * 16
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e, rtol=1e-12, atol=1e-14)
+
+
 @shapes
 def test_numeric_gradients(monkeypatch, shape):
     always_in_chunks(monkeypatch, 60)
@@ -122,10 +136,12 @@ def test_float32_is_as_exact_as_torch(monkeypatch):
 
 
 @pytest.mark.parametrize("y_dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("in_chunks", [True, False])
-def test_bfloat16_products_under_autocast(monkeypatch, y_dtype, in_chunks):
-    if in_chunks:
+@pytest.mark.parametrize("how", ["in chunks", "at once", "at once, aligned"])
+def test_bfloat16_products_under_autocast(monkeypatch, y_dtype, how):
+    if how == "in chunks":
         always_in_chunks(monkeypatch, 1 << 12)
+    if how == "at once, aligned":
+        monkeypatch.setattr(head_loss, "ALIGNED", ("cpu",))
     leaves, targets = tensors((40, 8, 32, 501), torch.float32)
     leaves[0] = leaves[0].detach().to(y_dtype).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):

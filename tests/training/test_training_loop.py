@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from charlstm.config import parse_config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score
+from charlstm.executors.triton.pool import Pool
 from charlstm.model import head_loss
 from charlstm.text.corpus import load_corpus
 from charlstm.text.streams import IGNORE
@@ -466,3 +468,27 @@ def test_bidirectional_scores_are_marked(make_config, make_trainer):
 
 def test_the_default_budget_is_ten_epochs():
     assert parse_config({"corpus": {"source": "x"}}, "test").training.budget.epochs == 10
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize("end", ["stopped", "broken off"])
+def test_what_executors_keep_for_a_run_is_given_up_at_its_end(make_trainer, make_config, monkeypatch, end):
+    pool = Pool()
+    monkeypatch.setattr("charlstm.executors.triton.executor.POOL", pool)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = make_config(
+        {"executor": "triton", "hidden_size": 4},
+        **{"device": device, "batch_size": 2, "sequence_length": 4, "sample_length": 0},
+        **{"evaluate_every": 1000, "budget": {"steps": 1000}},
+    )
+    trainer = make_trainer(config)
+    events = trainer.run()
+    while trainer.counters.step < 3:
+        next(events)
+    assert sum(map(len, pool._kept.values())) == 1
+    if end == "stopped":
+        trainer.request_stop()
+        assert of(Ended, list(events))
+    else:
+        events.close()
+    assert not pool._kept

@@ -113,6 +113,16 @@ def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, aske
     assert "\n" not in told
 
 
+def test_what_executors_keep_is_given_up_once_the_memory_was_looked_at(monkeypatch):
+    order = []
+    monkeypatch.setattr(shortage, "memory", lambda _: order.append("looked"))
+    monkeypatch.setattr(shortage, "forget", lambda: order.append("forgotten"))
+    need = Demand(GB, GB, 64, 128, 512)
+    with pytest.raises(UserError), shortage.enough_memory(torch.device("cuda"), lambda: ("in step 3", need)):
+        raise cuda_error()
+    assert order == ["looked", "forgotten"]
+
+
 def test_other_errors_are_none_of_this():
     def never():
         pytest.fail("nothing is asked")

@@ -11,10 +11,13 @@ out in their own type too, so under bfloat16 each recurrent product is rounded o
 
 With ``TRITON_INTERPRET=1`` in the environment, before Triton is loaded, the same kernels are interpreted on the CPU.
 
-Decided without measurement: the sizes of blocks and the number of warps (``kernels.geometry``), how many shapes are
-kept (``pool.SHAPES``), and that a product of bfloat16 comes out in bfloat16.
+Decided without measurement: the sizes of blocks and the number of warps (``kernels.geometry``), how many shapes and
+plans of a shape are kept and for how long (``pool.SHAPES``, ``pool.PLANS``, ``pool.PATIENCE``), and that a product of
+bfloat16 comes out in bfloat16; around this executor, the order in which executors are taken on CUDA
+(:mod:`charlstm.executors.choose`), that ``library`` runs whole stacks in one call (``library.WHOLE_STACKS``), and how
+many logits are held at a time and how they are aligned (``LOGITS_ON_GPU``, ``ALIGNED`` of the model's head).
 """
 
-from charlstm.executors.triton.executor import Triton
+from charlstm.executors.triton.executor import Triton, forget
 
-__all__ = ["Triton"]
+__all__ = ["Triton", "forget"]

@@ -52,6 +52,12 @@ class Triton:
         return y, tuple(new)
 
 
+def forget() -> None:
+    """Give up all plans that are kept, and the memory of a GPU that nothing needs any more."""
+    POOL.clear()
+    torch.cuda.empty_cache()
+
+
 def interpreting() -> bool:
     """Whether Triton interprets kernels instead of compiling them."""
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
@@ -107,6 +113,7 @@ class _Run(torch.autograd.Function):
             torch.backends.cuda.matmul.fp32_precision,
         )
         lease = POOL.take(shape)
+        assert lease.plan is not None
         y, last = lease.plan.forward(Weights(weight_ih, weight_hh, bias_ih, bias_hh, own), x, state)
         if training:
             ctx.lease = lease
@@ -118,6 +125,7 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
         x, weight_ih = ctx.saved_tensors  # torch says so if they are gone, and the lease with them
         lease: Lease = ctx.lease
+        assert lease.plan is not None
         with torch.autocast(x.device.type, enabled=False), on_device_of(x):
             gradients = _gradients(lease.plan, x, weight_ih, ctx.needs_input_grad[3:], d_output, d_state)
         if not torch._C._autograd._get_current_graph_task_keep_graph():

@@ -11,19 +11,25 @@ from charlstm.executors.triton.plans import Plan, Shape
 
 SHAPES = 16  # recorded shapes that are kept at most; each holds the memory of its layers
 PATIENCE = 500  # runs of layers for which a recorded shape is kept though others would like its place
+PLANS = 16  # recorded plans of one shape: layers of one size, or passes that wait for their way back
 REMEMBERED = 1024  # shapes that are known to have been seen
 
 
 class Lease:
-    """A plan that nobody else gets until it is given back, which happens by itself when the lease is dropped."""
+    """A plan that nobody else gets until it is given back, which happens by itself when the lease is dropped.
+
+    ``plan`` is None from then on: a lease may live for long after that, while the plan is another's.
+    """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self.plan: Plan | None = plan
         plan.busy = True
 
     def release(self) -> None:
-        """Give the plan back. May run at any moment in any thread, so it takes no lock."""
-        self.plan.busy = False
+        """Give the plan back, once. May run at any moment in any thread, so it takes no lock."""
+        plan, self.plan = self.plan, None
+        if plan is not None:
+            plan.busy = False
 
     __del__ = release
 
@@ -32,8 +38,9 @@ class Pool:
     """Plans by shape.
 
     A shape that comes for the first time gets a plan that is not kept, as texts may have ever new lengths; from the
-    second time on its plans are recorded and kept, one for each layer or pass that needs one at the same time. The
-    shape that was not used for longest makes room, unless it was used of late: then the new one goes on as at first.
+    second time on its plans are recorded and kept, one for each layer or pass that needs one at the same time, but no
+    more than ``PLANS``. The shape that was not used for longest makes room, unless it was used of late: then the new
+    one goes on as at first.
     """
 
     def __init__(self, shapes: int = SHAPES, patience: int = PATIENCE) -> None:
@@ -71,6 +78,8 @@ class Pool:
             self._used[shape] = self._runs
             plans = self._kept[shape]
             idle = next((plan for plan in plans if not plan.busy), None)
+            if idle is None and len(plans) >= PLANS:
+                return Lease(Plan(shape, record=False))
             if idle is None:
                 idle = Plan(shape, record=True)
                 plans.append(idle)
