@@ -12,7 +12,7 @@ import torch
 @contextmanager
 def float32_products(device: torch.device, rounded: bool) -> Iterator[None]:
     """While the block lasts, products of float32 matrices on an NVIDIA GPU are made from operands rounded to TF32 (10
-    bits after the point, where float32 has 23), several times as fast, or from all their bits.
+    bits after the point, where float32 has 23), as its matrix units take them, or from all their bits.
 
     Left alone, torch rounds in cuDNN, in recurrent layers as in convolutions, and not in plain products. Other devices
     are left as they are. Sums are float32 in either case. Inside the block torch's older switches for products, such as

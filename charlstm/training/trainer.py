@@ -265,6 +265,10 @@ class Trainer:
 
     def score(self) -> Score:
         """The held-out score of the model as it is."""
+        try:
+            return score(self.model, self._validation, self._between)
+        except torch.OutOfMemoryError:
+            forget()  # what the executors keep for the steps is made again with the next one
         return score(self.model, self._validation, self._between)
 
     def _evaluate(self) -> Evaluated | Ended | None:

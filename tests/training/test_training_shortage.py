@@ -10,6 +10,7 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.training import shortage
+from charlstm.training import trainer as trainer_module
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.estimate import demand, memory_estimate
 from charlstm.training.hardware import Memory
@@ -162,6 +163,26 @@ def test_an_evaluation_that_finds_none_is_not_helped_by_a_smaller_batch(make_tra
     told = run_out(trainer, (trainer, "score"), monkeypatch)
     assert "in the evaluation after step 8" in told
     assert "Begin a new run with model.hidden_size=4 (now 8)." in told
+
+
+def test_an_evaluation_has_the_memory_that_is_kept_for_the_steps(make_trainer, make_config, monkeypatch):
+    """The memory of recorded steps is given up for it, as if it had been there from the beginning."""
+    kept, given_up, score = [True], [], trainer_module.score
+
+    def forgetting():
+        kept.clear()
+        given_up.append(trainer.counters.step)
+
+    def scoring(*arguments):
+        if kept and trainer.counters.step == 8:
+            raise cuda_error()
+        return score(*arguments)
+
+    monkeypatch.setattr(trainer_module, "forget", forgetting)
+    monkeypatch.setattr(trainer_module, "score", scoring)
+    trainer = make_trainer(make_config(evaluate_every=4, budget={"steps": 12}))
+    assert list(trainer.run())[-1].why == "budget"
+    assert given_up == [8, 12]  # and at the end
 
 
 def test_a_model_that_does_not_fit_is_told_before_anything_is_written(make_trainer, make_config, monkeypatch):
