@@ -37,6 +37,8 @@ NETS = ((1, 256), (1, 512), (2, 512), (1, 1024))
 CUDA_SIZES = (Size(1, 512, 64, 128), Size(2, 1024, 128, 128), Size(3, 2048, 128, 128))
 TEXTS = (1, 64)
 TURN_SECONDS = 0.2
+BOUND = {"native": "cpu", "triton": "cuda"}
+"""Executors that run on one kind of device alone; elsewhere they are measured only if they are asked for."""
 PRODUCT_SIDES = (1024, 2048)
 CUDA_PRODUCT_SIDES = (8192,)
 
@@ -49,7 +51,7 @@ QUICK_TURN_SECONDS = 0.1
 class Plan:
     """What to measure; None means the default.
 
-    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all but ``reference``
+    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all of the device but ``reference``
     sizes       of training; sampling takes their nets, and by default on the CPU one layer of 512 too
     texts       how many texts are sampled side by side
     quick       by default one small size and three cells; as many of the rounds as fit into QUICK_SECONDS
@@ -128,7 +130,8 @@ def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
 
 def _field(plan: Plan, what: What, size: Size) -> tuple[Contenders, MultiplyAdds]:
     """All contenders, torch.nn.LSTM first among them: it is the last to be left out."""
-    known = [BASELINE, *(name for name in executors() if name != "reference")]
+    here = (name for name in executors() if BOUND.get(name, plan.device.type) == plan.device.type)
+    known = [BASELINE, *(name for name in here if name != "reference")]
     names = known if plan.executors is None else plan.executors
     cells = plan.cells or (QUICK_CELLS if plan.quick else CELLS)
     if what == "sampling":

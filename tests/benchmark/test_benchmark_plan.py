@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from statistics import median
 
@@ -22,6 +23,7 @@ from charlstm.benchmark import (
     place,
     turns,
 )
+from charlstm.benchmark.plan import _field
 from charlstm.benchmark.turns import Speed
 from charlstm.benchmark.work import training_multiply_adds
 from charlstm.cells import CELLS
@@ -297,3 +299,19 @@ def test_float32_is_tf32_on_a_gpu_while_it_is_measured(monkeypatch):
         list(measure(Plan(["lstm"], sizes=[TINY], sampling=False, device=torch.device(device))))
     assert seen == ["tf32", before]
     assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+@pytest.mark.parametrize(("device", "absent"), [("cpu", "triton"), ("cuda", "native")])
+def test_an_executor_of_another_device_takes_part_only_if_asked_for(monkeypatch, device, absent):
+    asked = []
+
+    def field(_size, _cells, executors, *_):
+        asked.append(set(executors))
+        return {}, {}
+
+    monkeypatch.setattr("charlstm.benchmark.plan.training", field)
+    plan = Plan(["lstm"], sizes=[TINY], sampling=False, device=torch.device(device))
+    for executors in (None, [absent]):
+        _field(replace(plan, executors=executors), "training", TINY)
+    assert asked[1] == {BASELINE, "native", "triton", "sequence", "library"} - {absent}
+    assert asked[3] == {absent}
