@@ -51,8 +51,8 @@ QUICK_TURN_SECONDS = 0.1
 class Plan:
     """What to measure; None means the default.
 
-    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that the device has, but for
-                ``reference``
+    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that the device
+                has, but for ``reference``
     sizes       of training; sampling takes their nets, and by default on the CPU one layer of 512 too
     texts       how many texts are sampled side by side
     quick       by default one small size and three cells; as many of the rounds as fit into QUICK_SECONDS
