@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from charlstm import __version__
 from charlstm.config import Config
-from charlstm.evaluation import Score, score
+from charlstm.evaluation import Score
 from charlstm.executors import forget
-from charlstm.generation import specimen
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
@@ -24,6 +23,7 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, 
 from charlstm.training.feed import feed, read
 from charlstm.training.figures import Begun, Figures, gone_bad
 from charlstm.training.hardware import free_memory, keep_memory, resolve_device, resolve_precision
+from charlstm.training.held_out import BreakOffError, HeldOut
 from charlstm.training.keeper import Keeper
 from charlstm.training.optimisation import Schedule, make_optimizer
 from charlstm.training.requests import Requests
@@ -35,10 +35,6 @@ from charlstm.training.step import TrainingStep
 from charlstm.training.team import ALONE, Team, in_touch
 
 RECORDS_PER_EVALUATION = 20
-
-
-class _BreakOffError(Exception):
-    """A stop was asked for in the middle of an evaluation."""
 
 
 class Trainer:
@@ -67,7 +63,8 @@ class Trainer:
             team.check(self.streams.batch_size, training.batch_size)
             columns = team.columns(self.streams.batch_size)
             carried = self.model.initial_state(columns.stop - columns.start)
-        self._validation = corpus.split("validation")  # at once: an empty one is better heard of before the training
+        # At once: that there is no text for it is better heard of before the training.
+        self._held_out = HeldOut(config, corpus, self.model, team, self._between)
         self.state = TrainingState(
             model=self.model,
             optimizer=make_optimizer(training, self.model),
@@ -189,7 +186,7 @@ class Trainer:
         if self._requests.save:
             self._save_as_asked()
         if self._requests.stop_here:
-            raise _BreakOffError
+            raise BreakOffError
 
     def _step(self) -> Progress | Ended | None:
         """None where the step's figures are not read yet."""
@@ -264,24 +261,20 @@ class Trainer:
         return None
 
     def score(self) -> Score:
-        """The held-out score of the model as it is."""
-        try:
-            return score(self.model, self._validation, self._between)
-        except torch.OutOfMemoryError:
-            forget()  # what the executors keep for the steps is made again with the next one
-        return score(self.model, self._validation, self._between)
+        """The held-out score of the model as it is; all processes of a team call it."""
+        return self._held_out.score()
 
     def _evaluate(self) -> Evaluated | Ended | None:
         """Score, write a sample, save. None, and nothing has changed, if a stop was asked for meanwhile."""
         counters = self.counters
         try:
-            result = Score(*self._by_first(lambda: astuple(self.score())))
+            result = self.score()
             if self._bad(result.nats):
                 return self._ended("diverged", self._advice(result.nats))
             if not self._finite():
                 return self._ended("diverged", self._advice())
-            sample: str = self._by_first(self._sample)
-        except _BreakOffError:
+            sample = self._held_out.sample(self.config.training.seed + counters.step)
+        except BreakOffError:
             self._agree()
             return None
         improved = counters.best_nats is None or result.nats < counters.best_nats
@@ -307,29 +300,6 @@ class Trainer:
             self.directory.append_sample(event.step, sample)
         self.save(best=improved)
         return event
-
-    def _by_first(self, work: Callable[[], Any]) -> Any:
-        """What the first process finds, in all of the team. Raises _BreakOffError in all if it was told to stop."""
-
-        def tried() -> list[Any]:
-            try:
-                return [work()]
-            except _BreakOffError:
-                return []
-
-        found = self.team.from_first(tried)
-        if not found:
-            raise _BreakOffError
-        return found[0]
-
-    def _sample(self) -> str:
-        length = self.config.training.sample_length
-        if length == 0:
-            return ""
-        documents, vocabulary = self.corpus.documents, self.corpus.vocabulary
-        end = "" if documents is None else vocabulary.decode(documents.end_mark)
-        seed = self.config.training.seed + self.counters.step
-        return specimen(self.model, vocabulary, length, seed, end, self._validation, self._between)
 
     def _bad(self, nats: float) -> bool:
         return gone_bad(nats, self.corpus.vocabulary.size)

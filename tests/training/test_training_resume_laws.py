@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import get_args
 
@@ -143,15 +144,25 @@ def trained(make_config, make_trainer, short, tmp_path):
 
 def stop_at(trainer, where: str, step: int) -> None:
     """Ask for a stop during this step, or as the evaluation after it begins to score or to write."""
-    name = {"step": "_step", "scoring": "score", "sampling": "_sample"}[where]
-    method = getattr(trainer, name)
 
-    def stopping():
+    def ask() -> None:
         if trainer.counters.step == (step - 1 if where == "step" else step):
             trainer.request_stop()
-        return method()
 
-    setattr(trainer, name, stopping)
+    before(trainer, where, ask)
+
+
+def before(trainer, where: str, ask: Callable[[], None]) -> None:
+    """Have something done whenever the trainer begins a step, or to score or to write in an evaluation."""
+    held_out = trainer._held_out
+    owner, name = {"step": (trainer, "_step"), "scoring": (held_out, "score"), "sampling": (held_out, "sample")}[where]
+    method = getattr(owner, name)
+
+    def after_asking(*arguments):
+        ask()
+        return method(*arguments)
+
+    setattr(owner, name, after_asking)
 
 
 def stops_for(chance: random.Random) -> list[tuple[str, int]]:
@@ -228,7 +239,7 @@ def test_a_longer_budget_lays_the_schedule_anew_over_all_of_it(trained, schedule
 def test_saving_on_request_goes_on_and_is_gone_on_from(trained, make_config, make_trainer, short, tmp_path):
     """A step later, and amid an evaluation, the run dies: it goes on from what was asked for."""
     trained("whole", {"dropout": 0.2}, {})
-    for where, step, saved in (("_step", 7, 8), ("score", 12, 12), ("_sample", 18, 18)):
+    for where, step, saved in (("step", 7, 8), ("scoring", 12, 12), ("sampling", 18, 18)):
         path = tmp_path / where
         config = make_config(
             {"hidden_size": 5, "dropout": 0.2},
@@ -238,15 +249,14 @@ def test_saving_on_request_goes_on_and_is_gone_on_from(trained, make_config, mak
             evaluate_every=EVALUATE_EVERY,
         )
         trainer = make_trainer(config, path, short)
-        method, asked = getattr(trainer, where), []
+        asked: list[bool] = []
 
-        def asking(method=method, trainer=trainer, step=step, asked=asked):
+        def ask(trainer=trainer, step=step, asked=asked):
             if trainer.counters.step == step and not asked:
                 asked.append(True)
                 trainer.request_save()
-            return method()
 
-        setattr(trainer, where, asking)
+        before(trainer, where, ask)
         for event in trainer.run():
             if isinstance(event, Notice):
                 assert event.text == f"saved at step {saved}, as asked for"
