@@ -7,7 +7,7 @@ the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, input_side, is_ids, learning, product_dtype
+from charlstm.executors.base import State, Weights, applied, input_side, is_ids
 from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
 from charlstm.executors.derivative import differentiate
 from charlstm.executors.input_gradients import input_gradients
@@ -32,14 +32,7 @@ class Sequence:
         return None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
-        dtype = product_dtype(weights.weight_hh)
-        fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
-        own = [weights.parameters[name] for name in cell.parameters]
-        training = learning(weights, x, state)
-        apply: Callable[..., Any] = _Run.apply
-        with torch.autocast(weights.weight_hh.device.type, enabled=False):
-            y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
-        return y, tuple(new)
+        return applied(_Run, cell, weights, x, state)
 
 
 class _Run(torch.autograd.Function):

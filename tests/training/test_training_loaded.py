@@ -193,6 +193,16 @@ def test_devices():
             resolve_device("cuda")
 
 
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_is_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert resolve_device("auto") == torch.device(expected)
+
+
 def test_precision_is_what_is_asked_for_or_what_this_cpu_is_faster_with(monkeypatch):
     cpu, lstm = torch.device("cpu"), CELLS["lstm"]
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

@@ -15,6 +15,7 @@ from charlstm.text.corpus import load_corpus
 from charlstm.training import durable
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Evaluated, Progress
+from charlstm.training.hardware import set_random_states
 
 STEPS = 40
 STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # mid-chunk records, around evaluations (every 6), the epoch's end (17)
@@ -272,3 +273,29 @@ def test_resume_refuses_a_run_of_damaged_checkpoints(make_trainer, make_config, 
     with pytest.raises(UserError, match="no checkpoint of this run can be used") as caught:
         make_trainer(make_config(), tmp_path / "run").resume()
     assert all(f"{name}.safetensors: damaged" in str(caught.value) for name in ("last", "previous", "best"))
+
+
+def test_what_was_saved_on_a_gpu_goes_on_here(make_trainer, make_config, tmp_path):
+    """Its own random state is of no use here, and the rest is what the CPU needs."""
+    config = make_config({"dropout": 0.2})
+    train(make_trainer, config, tmp_path / "whole")
+    trainer = make_trainer(config, tmp_path / "moved")
+    for event in trainer.run():
+        if isinstance(event, Progress) and event.step == 7:
+            trainer.request_stop()
+    tensors, header = load_checkpoint(trainer.directory.last)
+    there = {"random.cuda": torch.zeros(16, dtype=torch.uint8)}
+    trainer.directory.checkpoints.save(tensors | there, header | {"device": "NVIDIA H100"}, best=False)
+    trainer = make_trainer(config, tmp_path / "moved")
+    assert trainer.resume() == ["device was NVIDIA H100, is cpu: results will differ in rounding"]
+    list(trainer.run())
+    assert_same(tmp_path / "whole", tmp_path / "moved")
+
+
+def test_what_was_saved_here_leaves_the_random_state_of_a_gpu_alone():
+    """That of the CPU is put back; a call to the GPU's would raise where there is none."""
+    before = torch.get_rng_state()
+    torch.rand(3)
+    for device in ("cuda", "mps"):
+        set_random_states(torch.device(device), {"cpu": before})
+    assert torch.equal(torch.get_rng_state(), before)

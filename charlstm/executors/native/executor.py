@@ -6,7 +6,6 @@ products in bfloat16, states and sums stay in float32; y and what is kept for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, is_ids, learning, product_dtype
+from charlstm.executors.base import State, Weights, applied, is_ids, product_dtype
 from charlstm.executors.buffers import joined_bias
 from charlstm.executors.native.build import PRODUCT_TYPES, kernels
 from charlstm.executors.native.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
@@ -55,14 +54,7 @@ class Native:
         rows, units = len(cell.gates) * weights.hidden_size, weights.hidden_size
         if weights.weight_hh.shape != (rows, units) or len(weights.weight_ih) != rows:
             raise ValueError(f"cell {cell.name} with {units} units needs weights of {rows} rows")
-        dtype = product_dtype(weights.weight_hh)
-        fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
-        own = [weights.parameters[name] for name in cell.parameters]
-        training = learning(weights, x, state)
-        apply: Callable[..., Any] = _Run.apply
-        with torch.autocast("cpu", enabled=False):
-            y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
-        return y, tuple(new)
+        return applied(_Run, cell, weights, x, state)
 
 
 class _Run(torch.autograd.Function):

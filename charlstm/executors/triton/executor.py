@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, is_ids, learning, product_dtype
+from charlstm.executors.base import State, Weights, applied, is_ids, product_dtype
 from charlstm.executors.buffers import columns
 from charlstm.executors.input_gradients import input_gradients
 from charlstm.executors.triton.kernels import on_device_of, trial
@@ -42,14 +41,8 @@ class Triton:
         return trial(device)
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
-        dtype = product_dtype(weights.weight_hh)
-        fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
-        own = [weights.parameters[name] for name in cell.parameters]
-        training = learning(weights, x, state)
-        apply: Callable[..., Any] = _Run.apply
-        with torch.autocast(x.device.type, enabled=False), on_device_of(x):
-            y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
-        return y, tuple(new)
+        with on_device_of(x):
+            return applied(_Run, cell, weights, x, state)
 
 
 def forget() -> None:
