@@ -26,6 +26,7 @@ LOG = logging.getLogger("charlstm")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 PRODUCT_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 TIME_LIMIT = 120.0  # seconds
+NO_BFLOAT16 = "torch makes no packed bfloat16 products on this CPU"
 DIGEST = 32  # bytes of a SHA-256
 
 
@@ -36,6 +37,8 @@ class BuildError(Exception):
 @cache
 def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     """The kernels of a cell with products in ``dtype``, built if need be; or why there are none."""
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return NO_BFLOAT16
     try:
         path = _path(cell, dtype)
         if not _whole(path):
@@ -46,7 +49,7 @@ def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     except OSError as error:
         return f"the kernels do not load: {error}"
     if not library.products_work():
-        return f"torch makes no packed {_spelled(dtype)} products on this CPU"
+        return NO_BFLOAT16 if dtype == torch.bfloat16 else "torch makes no packed products on this CPU"
     return library
 
 
@@ -55,6 +58,7 @@ def source(cell: Cell, dtype: torch.dtype) -> str:
     folder = Path(__file__).parent
     parts = [
         f"#include <cstdint>\nusing P = {PRODUCT_TYPES[dtype]};\nconstexpr int64_t GATES = {len(cell.gates)};",
+        (folder / "vectors.h").read_text(encoding="utf-8"),
         (folder / "runtime.h").read_text(encoding="utf-8"),
         forward_loop(cell).source,
         backward_loop(cell).source,

@@ -1,14 +1,9 @@
-// What every generated kernel stands on: vectors of 16 floats, products, threads, and the walk along time.
-// Product operands are of type P, which is declared before: float, or bfloat16 held in a uint16_t. Units are padded to whole panels of PANEL.
+// What every generated kernel stands on: products, threads, and the walk along time. Units are padded to whole panels of
+// PANEL.
 
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <atomic>
 #include <memory>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace c10 { struct BFloat16; }
 namespace at::native::cpublas {  // torch's own: C (+)= A B, with B packed; picks AMX, AVX-512 or AVX2 by itself
@@ -24,103 +19,8 @@ int omp_get_thread_num(void);
 int omp_get_num_threads(void);
 }
 
-using bf16 = uint16_t;
 constexpr int64_t PANEL = 32;  // units of one tile
 constexpr int64_t ROWS = 64;   // rows of one tile, at most
-constexpr int64_t LANES = 16;
-
-typedef float V __attribute__((vector_size(64)));
-typedef uint32_t U __attribute__((vector_size(64)));
-typedef int32_t I __attribute__((vector_size(64)));
-typedef bf16 Half __attribute__((vector_size(32)));
-typedef float LooseV __attribute__((vector_size(64), aligned(4), may_alias));
-typedef bf16 LooseHalf __attribute__((vector_size(32), aligned(2), may_alias));
-
-static inline V load(const float* p) { return *reinterpret_cast<const LooseV*>(p); }
-static inline void store(float* p, V v) { *reinterpret_cast<LooseV*>(p) = v; }
-static inline V load(const bf16* p) {
-  const Half half = *reinterpret_cast<const LooseHalf*>(p);
-  return (V)(__builtin_convertvector(half, U) << 16);
-}
-static inline void store(bf16* p, V v) {
-#if defined(__AVX512BF16__)
-  const __m256bh half = _mm512_cvtneps_pbh((__m512)v);
-  std::memcpy(p, &half, sizeof half);
-#else
-  const U bits = (U)v;
-  const U even = bits + 0x7fff + ((bits >> 16) & 1);  // round to nearest, ties to even
-  const U quiet = (bits >> 16 | 0x40) << 16;
-  const U kept = (I)(v == v) ? even : quiet;
-  *reinterpret_cast<LooseHalf*>(p) = __builtin_convertvector(kept >> 16, Half);
-#endif
-}
-static inline V splat(float value) { return V{} + value; }
-
-#if defined(__AVX512F__)
-static inline V nearest(V x) { return (V)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT); }
-static inline V times_power(V p, V n) { return (V)_mm512_scalef_ps((__m512)p, (__m512)n); }
-static inline V roughly_inverse(V x) { return (V)_mm512_rcp14_ps((__m512)x); }
-static inline V inverse(V x) {
-  const V y = roughly_inverse(x);
-  return y * (2.0f - x * y);
-}
-#else
-static inline V nearest(V x) {
-  const V shift = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-  return x + shift - shift;
-}
-static inline V times_power(V p, V n) { return p * (V)((__builtin_convertvector(n, I) + 127) << 23); }
-static inline V inverse(V x) { return 1.0f / x; }
-static inline V roughly_inverse(V x) { return inverse(x); }
-#endif
-static inline V clamped(V x, float limit) {  // not a number stays so
-  x = x < -limit ? splat(-limit) : x;
-  return x > limit ? splat(limit) : x;
-}
-
-// e^x for |x| <= 80, beyond that its value there; to about 1e-7 relative.
-static inline V exponential(V x) {
-  x = clamped(x, 80.0f);
-  const V n = nearest(x * 1.44269504f);
-  const V r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
-  V p = r * (1.0f / 720) + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  return times_power(p, n);
-}
-// 2^t for |t| <= 115, to about 3e-6 relative: enough beside operands in bfloat16.
-static inline V rough_power_of_two(V t) {
-  t = clamped(t, 115.0f);
-  const V n = nearest(t);
-  const V f = t - n;
-  V p = f * 0.0095701013f + 0.055917859f;
-  p = p * f + 0.24024744f;
-  p = p * f + 0.69312179f;
-  p = p * f + 0.99999928f;
-  return times_power(p, n);
-}
-constexpr bool LOW = sizeof(P) == 2;
-static inline V sigmoid(V x) {
-  if (LOW) return roughly_inverse(1.0f + rough_power_of_two(x * -1.44269504f));
-  return inverse(1.0f + exponential(-x));
-}
-static inline V hyperbolic_tangent(V x) {
-  if (LOW) {
-    const V e = rough_power_of_two(x * -2.88539008f);
-    return (1.0f - e) * inverse(1.0f + e);
-  }
-  const V e = exponential(-2.0f * x);
-  const V far = (1.0f - e) * inverse(1.0f + e);
-  const V s = x * x;  // near zero the quotient would lose digits: the first terms of the series
-  const V near = x * (1.0f + s * (-1.0f / 3 + s * (2.0f / 15 + s * (-17.0f / 315))));
-  return s < 0.01f ? near : far;
-}
-static inline V rectified(V x) { return x < 0.0f ? V{} : x; }
-static inline V sigmoid_backward(V g, V y) { return g * (1.0f - y) * y; }
-static inline V rectified_backward(V g, V y) { return y <= 0.0f ? V{} : g; }
 
 // C [M, PANEL] (+)= A [M, K] B, with B packed by pack_columns or pack_rows.
 static inline void product(int64_t M, int64_t K, const float* A, int64_t lda, const float* B, bool add, float* C) {
@@ -156,9 +56,7 @@ class Barrier {
       return;
     }
     for (int spins = 0; turn_.load(std::memory_order_acquire) == now;) {
-#if defined(__x86_64__)
       _mm_pause();
-#endif
       if (++spins > 1000) give_way();
     }
   }

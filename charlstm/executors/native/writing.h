@@ -83,14 +83,13 @@ static float log_probability(const Writing& w, const float* logits, int64_t chos
   for (int64_t v = 1; v < w.V; ++v) high = std::max(high, logits[v]);
   V sums{};
   int64_t v = 0;
-  for (; v + LANES <= w.V; v += LANES) sums += exponential(load(logits + v) - high);
-  alignas(64) float rest[LANES];
-  if (v < w.V) {
-    store(rest, exponential(load(logits + v) - high));
-    for (int64_t i = 0; v + i < w.V; ++i) sums[0] += rest[i];
-  }
+  for (; v + LANES <= w.V; v += LANES) sums = sums + exponential(load(logits + v) - high);
+  alignas(64) float parts[LANES], rest[LANES];
+  store(parts, sums);
   double sum = 0;
-  for (int64_t i = 0; i < LANES; ++i) sum += sums[i];
+  for (int64_t i = 0; i < LANES; ++i) sum += parts[i];
+  if (v < w.V) store(rest, exponential(load(logits + v) - high));
+  for (int64_t i = 0; v + i < w.V; ++i) sum += rest[i];
   return static_cast<float>(logits[chosen] - high - __builtin_log(sum));
 }
 
