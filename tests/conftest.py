@@ -12,17 +12,34 @@ import pytest
 import torch
 
 from charlstm.config import Config, parse_config
+from charlstm.errors import UserError
+from charlstm.executors.native.build import BuildError
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.training.events import Event
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
+REFUSED = "executor native cannot run"
 MakeConfig = Callable[..., Config]
 MakeTrainer = Callable[..., Trainer]
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything loads Triton
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Skip, and say why, what needs native kernels that this machine cannot have: no compiler, another processor, no
+    bfloat16. ``test_machines.py`` holds that they are there where they can be."""
+    try:
+        return (yield)
+    except BuildError as refusal:
+        pytest.skip(f"native: {refusal}")
+    except UserError as error:
+        if not str(error).startswith(REFUSED):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ absolute figures are this machine's.
 """
 
 from charlstm.benchmark.contenders import BASELINE, PRECISIONS, Key, Size
-from charlstm.benchmark.place import described, machine
+from charlstm.benchmark.place import described, machine, usual_precisions
 from charlstm.benchmark.plan import TEXTS, Plan, Progress, measure
 from charlstm.benchmark.results import Measurement, Result
 from charlstm.benchmark.turns import NO_MEMORY, NO_TIME
@@ -25,4 +25,5 @@ __all__ = [
     "described",
     "machine",
     "measure",
+    "usual_precisions",
 ]

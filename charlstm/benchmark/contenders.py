@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from charlstm.benchmark.place import fitting
 from charlstm.benchmark.turns import Contender
-from charlstm.benchmark.work import sampling_multiply_adds, training_multiply_adds
 from charlstm.cells import CELLS, Cell
 from charlstm.config import ModelConfig, TrainingConfig
 from charlstm.errors import UserError
+from charlstm.executors.library import cannot_run
 from charlstm.generation.sampler import Sampling, draw
 from charlstm.model import LanguageModel
+from charlstm.model.work import sampling_multiply_adds, training_multiply_adds
 from charlstm.training.optimisation import make_optimizer
 
 VOCABULARY = 65
@@ -107,9 +108,11 @@ def training(
         for executor in executors:
             if executor == BASELINE and not cell.torch:
                 continue
-            network = torchs if executor == BASELINE else own
+            torch_ = executor == BASELINE
+            network = torchs if torch_ else own
             for precision in precisions:
-                run = partial(fitting, partial(_step, network, executor, precision, size, device))
+                step = partial(_step, network, executor, precision, size, device)
+                run = partial(fitting, partial(_torch_step, cell, step, precision, device) if torch_ else step)
                 contenders[Key(name, executor, precision)] = Contender(run, characters)
     return contenders, multiply_adds
 
@@ -227,6 +230,14 @@ def _step(network: Callable[[], Network], executor: str, precision: str, size: S
         optimizer.step()
     finally:
         optimizer.zero_grad(set_to_none=True)
+
+
+def _torch_step(cell: Cell, step: Callable[[], None], precision: str, device: torch.device) -> None:
+    """A step of torch.nn's layer. Raises UserError where torch cannot run it in this precision."""
+    refusal = cannot_run(cell, device.type, torch.float32, PRECISIONS[precision])
+    if refusal:
+        raise UserError(refusal)
+    step()
 
 
 def _sample(model: Callable[[], LanguageModel], texts: int, characters: int, precision: str) -> None:

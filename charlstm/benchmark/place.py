@@ -15,8 +15,11 @@ from torch import nn
 
 from charlstm import __version__
 from charlstm.benchmark.turns import NO_MEMORY
+from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors import forget
+from charlstm.executors.library import cannot_run
+from charlstm.executors.native import imitates_bfloat16
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -57,11 +60,20 @@ def fitting(run: Callable[[], None]) -> None:
         raise UserError(NO_MEMORY)
 
 
+def usual_precisions(device: torch.device) -> tuple[str, ...]:
+    """The types of products that are measured unless others are asked for: on a CPU that only imitates bfloat16, where
+    a step may take a minute, float32 alone."""
+    slow = device.type == "cpu" and imitates_bfloat16()
+    return ("float32",) if slow else ("float32", "bfloat16")
+
+
 def notes(device: torch.device) -> list[str]:
     """What the figures of a device do not say by themselves."""
     found = []
     if device.type == "cuda":
         found.append("float32 products are made in TF32, by all contenders and for the peak")
+    if cannot_run(CELLS["lstm"], device.type, torch.float32, torch.bfloat16):
+        return found
     layer = nn.LSTM(8, 8).to(device)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         dtype = layer(torch.zeros(1, 1, 8, device=device))[0].dtype

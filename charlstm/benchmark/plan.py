@@ -14,7 +14,6 @@ from charlstm.benchmark.contenders import (
     CHARACTERS,
     CPU,
     OWN_SAMPLER,
-    PRECISIONS,
     PRODUCT,
     Contenders,
     Key,
@@ -24,7 +23,7 @@ from charlstm.benchmark.contenders import (
     sampling,
     training,
 )
-from charlstm.benchmark.place import after_turn, before_turn, notes, waiting, warm_up
+from charlstm.benchmark.place import after_turn, before_turn, notes, usual_precisions, waiting, warm_up
 from charlstm.benchmark.results import Measurement, Result, What, title
 from charlstm.benchmark.turns import Outcome, Speed, Turn, by_turns
 from charlstm.cells import CELLS
@@ -41,6 +40,8 @@ BOUND = {"native": "cpu", "triton": "cuda"}
 """Executors that run on one kind of device alone; elsewhere they are measured only if they are asked for."""
 PRODUCT_SIDES = (1024, 2048)
 CUDA_PRODUCT_SIDES = (8192,)
+SLOW_PRODUCT_SIDES = (256,)
+"""Where larger products would take seconds each."""
 
 QUICK_CELLS = ("lstm", "gru", "peephole")
 QUICK_SECONDS = 36.0
@@ -51,6 +52,7 @@ QUICK_TURN_SECONDS = 0.1
 class Plan:
     """What to measure; None means the default.
 
+    precisions  by default those of :func:`charlstm.benchmark.place.usual_precisions`
     executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that the device
                 has, but for ``reference``
     sizes       of training; sampling takes their nets, and by default on the CPU one layer of 512 too
@@ -62,7 +64,7 @@ class Plan:
 
     cells: Sequence[str] | None = None
     executors: Sequence[str] | None = None
-    precisions: Sequence[str] = tuple(PRECISIONS)
+    precisions: Sequence[str] | None = None
     sizes: Sequence[Size] | None = None
     texts: Sequence[int] = TEXTS
     rounds: int = 5
@@ -119,7 +121,10 @@ def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
         limit = QUICK_SECONDS * weights[number] / sum(weights) if plan.quick else math.inf
         field, multiply_adds = _field(plan, what, size)
         precisions = dict.fromkeys(key.precision for key in field)
-        peaks = products(precisions, sides[: 1 if plan.quick else None], device)
+        peaks: Contenders = {}
+        for precision in precisions:
+            slow = precision not in usual_precisions(device)
+            peaks |= products([precision], SLOW_PRODUCT_SIDES if slow else sides[: 1 if plan.quick else None], device)
         turn_seconds = QUICK_TURN_SECONDS if plan.quick else TURN_SECONDS
         for event in by_turns(peaks | field, plan.rounds, turn_seconds, limit, **habits):
             if isinstance(event, Turn):
@@ -135,12 +140,13 @@ def _field(plan: Plan, what: What, size: Size) -> tuple[Contenders, MultiplyAdds
     known = [BASELINE, *(name for name in here if name != "reference")]
     names = known if plan.executors is None else plan.executors
     cells = plan.cells or (QUICK_CELLS if plan.quick else CELLS)
+    precisions = plan.precisions or usual_precisions(plan.device)
     if what == "sampling":
         base, work = sampling(size, ["lstm"], [BASELINE], ["float32"], plan.device)
-        others, more = sampling(size, cells, names, plan.precisions, plan.device)
+        others, more = sampling(size, cells, names, precisions, plan.device)
     else:
-        base, work = training(size, ["lstm"], [BASELINE], dict.fromkeys(["float32", *plan.precisions]), plan.device)
-        others, more = training(size, cells, names, plan.precisions, plan.device)
+        base, work = training(size, ["lstm"], [BASELINE], dict.fromkeys(["float32", *precisions]), plan.device)
+        others, more = training(size, cells, names, precisions, plan.device)
     return base | others, work | more
 
 

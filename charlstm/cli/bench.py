@@ -42,7 +42,10 @@ def bench(
         ),
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option(help="float32 or bfloat16; may be repeated.", show_default="both")
+        list[str] | None,
+        typer.Option(
+            help="float32 or bfloat16; may be repeated.", show_default="both; float32 where bfloat16 is only imitated"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of every contender; the median counts.")] = 5,
     training: Annotated[bool, typer.Option("--training", help="Measure training only.")] = False,
@@ -71,7 +74,18 @@ def bench(
     import json
 
     from charlstm import console
-    from charlstm.benchmark import BASELINE, PRECISIONS, TEXTS, Measurement, Plan, Size, described, machine, measure
+    from charlstm.benchmark import (
+        BASELINE,
+        PRECISIONS,
+        TEXTS,
+        Measurement,
+        Plan,
+        Size,
+        described,
+        machine,
+        measure,
+        usual_precisions,
+    )
     from charlstm.cells import CELLS
     from charlstm.cli.options import one_of
     from charlstm.errors import UserError
@@ -81,7 +95,7 @@ def bench(
     plan = Plan(
         cells=[one_of("--cell", name, *CELLS) for name in cell] if cell else None,
         executors=[one_of("--executor", name, BASELINE, *executors()) for name in executor] if executor else None,
-        precisions=[one_of("--precision", name, *PRECISIONS) for name in precision or PRECISIONS],
+        precisions=[one_of("--precision", name, *PRECISIONS) for name in precision] if precision else None,
         sizes=[Size.parse(text) for text in size] if size else None,
         texts=texts or TEXTS,
         rounds=rounds,
@@ -96,6 +110,8 @@ def bench(
         console.note(f"{len(plan.parts())} measurements; large nets take minutes each; --quick takes under a minute")
     measured: list[Measurement] = []
     facts = machine(plan.device)
+    if not precision and len(usual_precisions(plan.device)) == 1:
+        console.note("bfloat16 is left out: this CPU only imitates it, slowly; --precision bfloat16 measures it")
     if not json_:
         console.out(described(facts))
     with _Live() as live:
@@ -193,8 +209,8 @@ def left_out(measured: Measurement) -> list[str]:
         if reason in lacking:
             groups.setdefault(lacking[reason], {})[str(key)] = None
         else:
-            who = f"{key.cell} in {key.precision}" if in_part else key.cell
-            groups.setdefault(f"{key.executor} refuses", {})[who] = None
+            what = f"{key.executor} refuses {key.precision} ({reason})" if in_part else f"{key.executor} refuses"
+            groups.setdefault(what, {})[key.cell] = None
     return [f"{what}: {', '.join(who)}" for what, who in groups.items()]
 
 

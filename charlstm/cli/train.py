@@ -139,12 +139,13 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
                 directory.write_config(settings)
             else:
                 directory.create(settings, overwrite)
+        trainer.choose_executor()
         choices = trainer.choices()  # a resumed run has the precision that it began with
         used = ", ".join(sorted({choice.executor.name for choice in choices}))
         count = sum(trainer.model.parameter_counts().values())
         fixed = f" that learn, {held:,} fixed" if (held := trainer.model.fixed_count()) else ""
         console.out(f"{count:,} parameters{fixed}, {trainer.device.type}, {trainer.precision}, executor {used}")
-        refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.others)
+        refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.refusing)
         for reason in refusals if trainer.device.type == "cpu" else ():
             console.note(f"note: not the faster executor native: {reason}")
         with signals.saving(trainer):
@@ -229,6 +230,7 @@ def _describe(trainer: Trainer) -> None:
         free, total = (f"{size / 1e6:,.1f}" for size in (found.free + found.held, found.total))
         console.out(f"free on {trainer.device}: {free} MB of {total} MB")
     console.out(f"device {trainer.device}, precision {trainer.precision}")
+    trainer.choose_executor()
     for layer, choice in enumerate(trainer.choices()):
         console.out(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
         for other, why in choice.others.items():

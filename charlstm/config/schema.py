@@ -220,11 +220,12 @@ class ModelOptions(Section):
     )
     executor: Literal["auto", "reference", "sequence", "library", "native", "triton"] = Field(
         "auto",
-        description="What runs the cell: auto, the fastest that can; reference, step by step with "
-        "autograd, slow; sequence, charlstm's own for every cell; library, cuDNN or oneDNN "
-        "through torch; native, C++ made from the cell's equations and compiled at first use, "
-        "for the CPU; triton, kernels made from the cell's equations for NVIDIA GPUs. One that is asked "
-        "for and cannot run the cell is an error.",
+        description="What runs the cell: auto, on the CPU the one that trains fastest on this machine at this size, "
+        "measured once and remembered (a resumed run keeps what it began with), elsewhere the first that can; "
+        "reference, step by step with autograd, slow; sequence, charlstm's own for every cell; library, cuDNN or "
+        "oneDNN through torch; native, C++ made from the cell's equations and compiled at first use, for the CPU; "
+        "triton, kernels made from the cell's equations for NVIDIA GPUs. One that is asked for and cannot run the "
+        "cell is an error.",
     )
 
 

@@ -27,37 +27,40 @@ def executors() -> dict[str, Executor]:
 
 @dataclass(frozen=True)
 class Choice:
-    """The executor that runs a layer, why it was taken, and why each other was not."""
+    """The executor that runs a layer, why it was taken, why each other was not, and which of these cannot run it."""
 
     executor: Executor
     reason: str
     others: dict[str, str]
+    refusing: tuple[str, ...] = ()
 
 
 def order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
-    """The executors that ``auto`` takes for a cell, the first willing one; ``low``: with products in bfloat16.
+    """The executors from which ``auto`` takes the first willing one, unless one was measured to be the fastest;
+    ``low``: with products in bfloat16.
 
-    | device     | float32                                                  | bfloat16           |
-    |------------|----------------------------------------------------------|--------------------|
-    | NVIDIA GPU | library, triton, sequence                                | triton, sequence   |
-    | CPU        | native, library, sequence for the LSTM; native, sequence | native, sequence   |
-    | other      | sequence                                                 | sequence           |
+    | device     | float32                                                             | bfloat16         |
+    |------------|---------------------------------------------------------------------|------------------|
+    | NVIDIA GPU | library, triton, sequence                                           | triton, sequence |
+    | CPU        | native, library, sequence for the LSTM; native, sequence, library   | native, sequence |
+    | other      | sequence                                                            | sequence         |
 
-    Under bfloat16 ``library`` is never taken, since it rounds the cell state to bfloat16 at every step. On the CPU the
-    fastest comes first, as was measured: oneDNN is faster than ``sequence`` for the LSTM alone. Elsewhere the order was
-    not measured.
+    Under bfloat16 ``library`` is never taken, since it rounds the cell state to bfloat16 at every step.
     """
-    own = {"cpu": ("native",), "cuda": ("triton",)}.get(device, ())
-    if not low and device == "cuda":
-        return ("library", *own, "sequence")
-    if not low and device == "cpu" and cell.torch == "LSTM":
-        return (*own, "library", "sequence")
-    return (*own, "sequence")
+    if device == "cuda":
+        return ("triton", "sequence") if low else ("library", "triton", "sequence")
+    if device != "cpu":
+        return ("sequence",)
+    if low:
+        return ("native", "sequence")
+    return ("native", "library", "sequence") if cell.torch == "LSTM" else ("native", "sequence", "library")
 
 
-def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
-    """The first executor in :func:`order` that is willing, or the requested one.
+def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: str | None = None) -> Choice:
+    """The requested executor, or for ``auto`` the ``preferred`` one if it is willing, else the first in :func:`order`
+    that is.
 
+    ``preferred`` names the executor that was measured to be the fastest, or that a run began with.
     Raises UserError if the requested one refuses or does not exist.
     """
     known = executors()
@@ -68,13 +71,26 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor) -> Choice:
         if refusal:
             raise UserError(f"executor {requested} cannot run cell {cell.name} here: {refusal}. Use executor: auto")
         return Choice(known[requested], "asked for", {})
-    device = weights.weight_hh.device.type
-    low = product_dtype(weights.weight_hh) != weights.weight_hh.dtype
+    device, low = _kind(weights)
     refusals = {name: executor.refuses(cell, weights, x) for name, executor in known.items()}
-    taken = next(name for name in order(device, low, cell) if refusals[name] is None)
-    first, later = ("fastest", "slower than") if device == "cpu" else ("first", "comes after")
-    behind = dict.fromkeys(known, f"{later} {taken} on {device}")
+    if preferred is not None and refusals[preferred] is None:
+        chosen, reason = preferred, "measured to be the fastest here, or what the run began with"
+        behind = dict.fromkeys(known, f"this run takes {preferred}")
+    else:
+        chosen = next(name for name in order(device, low, cell) if refusals[name] is None)
+        reason, behind = f"the first willing on {device}", dict.fromkeys(known, f"comes after {chosen} on {device}")
     if low:
         behind["library"] = LOW_STATE
-    others = {name: refusals[name] or behind[name] for name in known if name != taken}
-    return Choice(known[taken], f"the {first} willing on {device}", others)
+    others = {name: refusals[name] or behind[name] for name in known if name != chosen}
+    return Choice(known[chosen], reason, others, tuple(name for name in others if refusals[name]))
+
+
+def candidates(cell: Cell, weights: Weights, x: Tensor) -> list[str]:
+    """All executors that ``auto`` may take for a layer, in :func:`order`."""
+    known = executors()
+    return [name for name in order(*_kind(weights), cell) if known[name].refuses(cell, weights, x) is None]
+
+
+def _kind(weights: Weights) -> tuple[str, bool]:
+    """The device, and whether products are made in a lower precision than that of the weights."""
+    return weights.weight_hh.device.type, product_dtype(weights.weight_hh) != weights.weight_hh.dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -36,6 +37,8 @@ class Library:
         device, low = weights.weight_hh.device, product_dtype(weights.weight_hh) == torch.bfloat16
         if low and device.type == "cuda" and not _cudnn_runs(torch.bfloat16, device):
             return "cuDNN has recurrent layers in bfloat16 from version 9.13 on, on GPUs that have bfloat16"
+        if device.type in TORCH_CASTS:
+            return cannot_run(cell, device.type, weights.weight_hh.dtype, product_dtype(weights.weight_hh))
         return None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -66,6 +69,25 @@ class Library:
             else:
                 y, *new = _one_part(cell)(x, first[0], weights, *options)
             return y, tuple(s.to(exact) for s in new)
+
+
+@cache
+def cannot_run(cell: Cell, device: str, dtype: torch.dtype, product: torch.dtype) -> str | None:
+    """Why torch's own layer of a cell cannot train here with weights in ``dtype`` and products in ``product``, in a few
+    words; None if it can. A small layer takes a step on trial, once per process: what torch's libraries can do depends
+    on the processor (oneDNN has no LSTM in bfloat16 on a CPU with AVX2 alone)."""
+    cast = product != dtype
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng([]):
+            layer = getattr(torch.nn, cell.torch or "")(1, 1, **cell.torch_options, device=device, dtype=dtype)
+            with torch.autocast(device, product if cast else None, enabled=cast):
+                layer(torch.zeros(1, 1, 1, device=device, dtype=dtype))[0].sum().backward()
+    except RuntimeError as error:
+        low = str(product).removeprefix("torch.")
+        return (
+            f"torch cannot run its {cell.torch} in {low} on this {device.upper()} ({str(error).splitlines()[0][:80]})"
+        )
+    return None
 
 
 def tensors(layers: Sequence[Weights]) -> list[Tensor]:

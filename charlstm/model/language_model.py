@@ -117,8 +117,22 @@ class LanguageModel(nn.Module):
 
     def choices(self, ids: Tensor) -> Iterator[Choice]:
         """For each layer, the executor that would run it on characters such as ids [T, B], and why."""
+        return self.recurrent.choices(self._first_input(ids))
+
+    def candidates(self, ids: Tensor) -> list[str]:
+        """The executors that ``auto`` may take for all layers on characters such as ids [T, B]."""
+        return self.recurrent.candidates(self._first_input(ids))
+
+    def prefer(self, executor: str | None) -> None:
+        """Have ``auto`` take this executor wherever it is willing; None: the first in order."""
+        for stack in (self.recurrent, self.recurrent_backward):
+            if stack is not None:
+                stack.preferred = executor
+
+    def _first_input(self, ids: Tensor) -> Tensor:
         none = ids.new_full((self.front_end.window, ids.shape[1]), self.vocabulary_size)
-        return self.recurrent.choices(self.front_end(torch.cat([none, ids]))[0])
+        x: Tensor = self.front_end(torch.cat([none, ids]))[0]
+        return x
 
     def hidden(
         self,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.cells import Cell
-from charlstm.executors import Choice, Executor, State, Weights, choose
+from charlstm.executors import Choice, Executor, State, Weights, candidates, choose
 from charlstm.executors.library import WHOLE_STACKS, Library, flatten, tensors
 from charlstm.model.dropout import dropout
 from charlstm.model.packed import run_packed
@@ -56,6 +56,8 @@ class RecurrentStack(nn.Module):
     ) -> None:
         super().__init__()
         self.cell, self.executor = cell, executor
+        self.preferred: str | None = None
+        """The executor that ``auto`` takes wherever it is willing, by name."""
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
         self.bidirectional, self.start, self.residual = bidirectional, start, residual
@@ -108,9 +110,18 @@ class RecurrentStack(nn.Module):
 
     def choices(self, x: Tensor) -> Iterator[Choice]:
         """For each layer, the executor that would run it on an input such as x, and why."""
+        for weights, below in self._layers(x):
+            yield choose(self.executor, self.cell, weights, below, self.preferred)
+
+    def candidates(self, x: Tensor) -> list[str]:
+        """The executors that ``auto`` may take for all layers, the first in order first."""
+        willing = [candidates(self.cell, weights, below) for weights, below in self._layers(x)]
+        return [name for name in willing[0] if all(name in names for names in willing)]
+
+    def _layers(self, x: Tensor) -> Iterator[tuple[Weights, Tensor]]:
+        """For each layer its weights and an input of the kind that it gets when the first gets x."""
         for layer in range(self.num_layers):
-            below = x if layer == 0 else torch.empty(1, 1, 1, device=x.device)
-            yield choose(self.executor, self.cell, self.weights(f"_l{layer}"), below)
+            yield self.weights(f"_l{layer}"), x if layer == 0 else torch.empty(1, 1, 1, device=x.device)
 
     def forward(
         self,
@@ -153,7 +164,7 @@ class RecurrentStack(nn.Module):
             weights = self.weights(suffix)
             if project is not None and layer == 0:
                 weights = replace(weights, weight_ih=project(weights.weight_ih))
-            found.append((weights, choose(self.executor, self.cell, weights, x).executor))
+            found.append((weights, choose(self.executor, self.cell, weights, x, self.preferred).executor))
         return found
 
     def _one_call_runs(self, layers: Sequence[Prepared]) -> bool:

@@ -73,8 +73,9 @@ def resolve_precision(asked: str, device: torch.device, cell: Cell, executor: st
         return "float32"
     if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
         return "bfloat16"
-    native = executor in ("auto", "native") and not isinstance(kernels(cell, torch.bfloat16), str)
-    return "bfloat16" if native and bfloat16_gain() >= WORTHWHILE else "float32"
+    if executor not in ("auto", "native") or bfloat16_gain() < WORTHWHILE:
+        return "float32"  # before any kernel is compiled for bfloat16
+    return "float32" if isinstance(kernels(cell, torch.bfloat16), str) else "bfloat16"
 
 
 class Memory(NamedTuple):

@@ -13,6 +13,7 @@ import torch
 from charlstm import __version__
 from charlstm.config import Config
 from charlstm.evaluation import Score
+from charlstm.executors import executors as known_executors
 from charlstm.executors import forget
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
@@ -20,6 +21,7 @@ from charlstm.text.corpus import Corpus
 from charlstm.training.advice import divergence_advice
 from charlstm.training.estimate import demand, demand_of_weights
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
+from charlstm.training.fastest import fastest
 from charlstm.training.feed import feed, read
 from charlstm.training.figures import Begun, Figures, gone_bad
 from charlstm.training.hardware import free_memory, keep_memory, resolve_device, resolve_precision
@@ -76,6 +78,7 @@ class Trainer:
         self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, team)
         self.figures = Figures(self.device)
         self._norm = self._passed = 0.0
+        self._executor_chosen = False
         self._keeper = Keeper(config, corpus, directory, team, self.state)
         self._requests = Requests(team)
         self._notices: list[Notice] = []
@@ -114,6 +117,7 @@ class Trainer:
         """Train to the end of the budget, yielding an event after each step, or some steps of a GPU, and evaluation;
         :class:`Ended` comes last. Raises UserError if the memory does not suffice: what was saved stays."""
         self.precision = self.step.precision = self.team.from_first(lambda: self.precision)
+        self.choose_executor()
         with in_touch():
             self.step.prepare()
         whole = demand(self)  # now: without memory nothing can be found out any more
@@ -326,6 +330,15 @@ class Trainer:
             "executors": self.executors(),
         }
 
+    def choose_executor(self) -> None:
+        """Have ``model.executor: auto`` take what trains fastest here, by measurement at the first call; after
+        :meth:`resume`, what the run began with. Processes that train together take the first in order."""
+        if not self._executor_chosen and self.team.size == 1:
+            self.model.prefer(
+                fastest(self.step, self.model, self.streams.batch_size, self.config.training.sequence_length)
+            )
+        self._executor_chosen = True
+
     def executors(self) -> list[str]:
         """The executor of each layer."""
         return [choice.executor.name for choice in self.choices()]
@@ -353,6 +366,8 @@ class Trainer:
             return ["nothing of this run was saved yet: it begins anew"]
         if self.config.training.precision == "auto":
             self.precision = self.step.precision = found.header["precision"]
+        self.model.prefer(next((name for name in found.header["executors"] if name in known_executors()), None))
+        self._executor_chosen = True
         step = f"{self.counters.step:,}"
         damaged = [f"{line}; went on from {found.path.name}, step {step}" for line in found.damaged]
         return damaged + differences(found.header, self.facts())

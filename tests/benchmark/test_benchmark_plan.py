@@ -25,12 +25,12 @@ from charlstm.benchmark import (
 )
 from charlstm.benchmark.plan import _field
 from charlstm.benchmark.turns import Speed
-from charlstm.benchmark.work import training_multiply_adds
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors.recording import Recording
 from charlstm.executors.triton.pool import Pool
 from charlstm.model import LanguageModel
+from charlstm.model.work import training_multiply_adds
 
 TINY = Size(1, 4, 2, 3)
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size
+from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size, contenders, place
 from charlstm.benchmark.turns import Speed
 from charlstm.cli.bench import bar, left_out, table
 
@@ -196,10 +197,25 @@ def test_lines_for_those_that_were_left_out():
     measured.left_out[Key("rnn", "triton", "float32")] = NO_MEMORY
     assert left_out(measured) == [
         "library refuses: gru",
-        "native refuses: lstm in bfloat16",
+        "native refuses bfloat16 (another reason): lstm",
         "no time left for: rnn native float32",
         "no memory left for: rnn triton float32",
     ]
+
+
+def test_a_cpu_that_imitates_bfloat16_is_measured_in_float32(charlstm, monkeypatch):
+    monkeypatch.setattr(place, "imitates_bfloat16", lambda: True)
+    result = charlstm("bench", *TINY[:-2], "--training", "--json")
+    assert "bfloat16 is left out" in result.err
+    assert {r["precision"] for m in json.loads(result.out)["measurements"] for r in m["results"]} == {"float32"}
+
+
+def test_what_torch_cannot_run_is_left_out_with_the_reason(charlstm, monkeypatch):
+    for module in (contenders, place):
+        monkeypatch.setattr(module, "cannot_run", lambda *args: "no primitive" if args[-1] == torch.bfloat16 else None)
+    result = charlstm("bench", *TINY[:-1], "bfloat16", "--training")
+    assert result.code == 0
+    assert "torch.nn refuses bfloat16 (no primitive): lstm" in result.out
 
 
 def test_bars():

@@ -100,7 +100,7 @@ def test_same_outputs_and_gradients_as_reference(cell, executor, shape, ids, bia
     weights, x, state = make(cell, shape, bias=bias, ids=ids, **kind(executor))
     refusal = executor.refuses(cell, weights, x)
     if refusal:
-        assert cell.torch is None
+        assert cell.torch is None or executor.name == "native"
         pytest.skip(refusal)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
     found = outputs_and_gradients(executor, cell, weights, x, state)

@@ -100,7 +100,6 @@ def test_native_agrees_with_reference(monkeypatch):
         cell = draw(seed)
         weights, x, state = make(cell, (3, 2, 3, 2), bias=seed % 3 > 0, ids=seed % 40 == 0, dtype=torch.float32)
         expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-        assert executors()["native"].refuses(cell, weights, x) is None
         found = outputs_and_gradients(executors()["native"], cell, weights, x, state)
         for e, f in zip(expected, found, strict=True):
             near = 1e-4 * torch.linalg.norm(e) + 1e-5

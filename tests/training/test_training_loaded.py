@@ -228,7 +228,7 @@ def test_the_gain_of_bfloat16_is_measured_once_and_remembered(monkeypatch, tmp_p
         speed.bfloat16_gain.cache_clear()
         assert speed.bfloat16_gain() == 3.25
     assert len(measured) == 1
-    (remembered,) = (tmp_path / "kernels").iterdir()
+    (remembered,) = (tmp_path / "measured").iterdir()
     remembered.write_text("{broken")
     speed.bfloat16_gain.cache_clear()
     assert speed.bfloat16_gain() == 3.25

@@ -4,8 +4,17 @@ from charlstm.executors.native.build import kernels
 from charlstm.executors.native.executor import Native
 from charlstm.executors.native.loops import kept_bytes
 from charlstm.executors.native.memory import padded_units
-from charlstm.executors.native.speed import bfloat16_gain
+from charlstm.executors.native.speed import bfloat16_gain, imitates_bfloat16
 from charlstm.executors.native.windows import Convolved
 from charlstm.executors.native.writing import Writer
 
-__all__ = ["Convolved", "Native", "Writer", "bfloat16_gain", "kept_bytes", "kernels", "padded_units"]
+__all__ = [
+    "Convolved",
+    "Native",
+    "Writer",
+    "bfloat16_gain",
+    "imitates_bfloat16",
+    "kept_bytes",
+    "kernels",
+    "padded_units",
+]

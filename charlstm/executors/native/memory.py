@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
-from charlstm.executors.native.build import kernels
+from charlstm.executors.native.build import BuildError, kernels
 from charlstm.executors.native.loops import Loop
 
 PANEL = 32  # units of a tile, as in runtime.h
@@ -107,9 +107,11 @@ def call(cell: Cell, dtype: torch.dtype, function: str, loop: Loop, buffers: Map
 
 
 def library(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL:
-    found = kernels(cell, dtype)
-    assert not isinstance(found, str), found
-    return found
+    """The kernels. Raises BuildError if there are none; :meth:`Native.refuses` says so beforehand."""
+    compiled = kernels(cell, dtype)
+    if isinstance(compiled, str):
+        raise BuildError(compiled)
+    return compiled
 
 
 def _address(tensor: Tensor | None) -> ctypes.c_void_p:

@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from charlstm.benchmark.work import sampling_multiply_adds, training_multiply_adds
 from charlstm.cells import CELLS
 from charlstm.config import ModelConfig
 from charlstm.model import LanguageModel
+from charlstm.model.work import sampling_multiply_adds, training_multiply_adds
 
 V, H, E = 11, 6, 5
 

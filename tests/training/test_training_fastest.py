@@ -1,0 +1,174 @@
+"""``auto`` takes the executor that is measured to train fastest, and a run keeps the one that it began with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import finish
+
+import charlstm
+from charlstm.executors import remembered
+from charlstm.training import fastest
+from charlstm.training.fastest import HOPELESS, ROUNDS, TIE, WARM_UP, measure_by_turns, pick
+
+
+@pytest.fixture
+def timings(monkeypatch, tmp_path):
+    """Seconds that executors are feigned to need, by name; whoever is not named needs 1 second."""
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
+    seconds: dict[str, float] = {}
+
+    def measure(runs):
+        for run in runs.values():
+            run()
+        return {name: seconds.get(name, 1.0) for name in runs}
+
+    monkeypatch.setattr(fastest, "measure_by_turns", measure)
+    return seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ({"native": 1.0, "library": 2.0}, "native"),
+        ({"native": TIE, "library": 1.0}, "native"),
+        ({"native": TIE + 0.01, "library": 1.0}, "library"),
+        ({"native": 2.0, "library": 1.02, "sequence": 1.0}, "library"),
+    ],
+)
+def test_the_first_within_a_tie_of_the_fastest_is_picked(seconds, expected):
+    assert pick(seconds) == expected
+
+
+def test_candidates_run_by_turns_and_hopeless_ones_stop():
+    now, order = [0.0], []
+    costs = {"a": 0.01, "b": 0.01 * HOPELESS * 1.01, "c": 0.0101}
+
+    def run(name):
+        order.append(name)
+        now[0] += costs[name]
+
+    seconds = measure_by_turns({name: lambda name=name: run(name) for name in costs}, lambda: now[0])
+    assert seconds == pytest.approx(costs)
+    assert {name: order.count(name) for name in costs} == {
+        "a": ROUNDS + WARM_UP,
+        "b": fastest.FIRST_ROUNDS + WARM_UP,
+        "c": ROUNDS + WARM_UP,
+    }
+    assert order[3 * WARM_UP :][:6] == ["a", "b", "c"] * 2
+
+
+def test_slow_candidates_take_few_rounds():
+    now = [0.0]
+
+    def run():
+        now[0] += fastest.SECONDS
+
+    measure_by_turns({"a": run, "b": run}, lambda: now[0])
+    assert now[0] == 2 * fastest.SECONDS * (WARM_UP + fastest.FIRST_ROUNDS)
+
+
+@pytest.mark.parametrize("name", ["sequence", "library"])
+def test_a_run_takes_the_fastest_and_keeps_it_on_resume(make_trainer, make_config, timings, tmp_path, name):
+    timings[name] = 0.5
+    trainer = make_trainer(make_config(budget={"steps": 8}))
+    finish(trainer)
+    assert trainer.executors() == [name]
+    assert trainer.model.recurrent.preferred == name
+    for path in (tmp_path / "cache").rglob("executors-*.json"):
+        path.unlink()
+    timings[name] = 2.0  # by now another would be measured to be faster
+    resumed = make_trainer(make_config(budget={"steps": 12}), tmp_path / "run")
+    assert resumed.resume() == []
+    finish(resumed)
+    assert resumed.executors() == [name]
+    assert charlstm.load(tmp_path / "run", device="cpu").model.recurrent.preferred == name
+
+
+def test_measuring_changes_nothing_of_the_training(make_trainer, make_config, timings):
+    timings["sequence"] = 0.5
+    trainer = make_trainer(make_config({"dropout": 0.3}))
+    before = [p.clone() for p in trainer.model.parameters()], torch.get_rng_state()
+    trainer.choose_executor()
+    assert all(map(torch.equal, trainer.model.parameters(), before[0]))
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert all(p.grad is None for p in trainer.model.parameters())
+    assert trainer.counters.step == 0
+
+
+def test_an_executor_asked_for_is_not_measured(make_trainer, make_config, timings, monkeypatch):
+    monkeypatch.setattr(fastest, "measure_by_turns", lambda _: pytest.fail("measured"))
+    trainer = make_trainer(make_config({"executor": "sequence"}))
+    trainer.choose_executor()
+    assert trainer.executors() == ["sequence"]
+
+
+def test_huge_time_steps_are_not_measured(make_trainer, make_config, monkeypatch):
+    monkeypatch.setattr(fastest, "WORK", 1.0)
+    monkeypatch.setattr(fastest, "measure_by_turns", lambda _: pytest.fail("measured"))
+    trainer = make_trainer(make_config())
+    trainer.choose_executor()
+    assert trainer.model.recurrent.preferred is None
+
+
+def test_the_steps_measured_are_of_bounded_size(make_trainer, make_config, monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
+    shapes = []
+    trainer = make_trainer(make_config())
+    per_step = fastest.training_multiply_adds(trainer.model, 4, 2) / 2
+    monkeypatch.setattr(fastest, "WORK", 7.5 * per_step)
+    monkeypatch.setattr(
+        fastest, "_measured", lambda _s, _m, ids, names: shapes.append(tuple(ids.shape)) or {names[0]: 1.0}
+    )
+    trainer.choose_executor()
+    assert shapes == [(7, 4)]
+
+
+def test_what_was_measured_is_remembered_until_a_fact_changes(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
+    measured = []
+
+    def measure():
+        measured.append(1)
+        return {"native": float(len(measured))}
+
+    for facts, expected in (([1], 1.0), ([1], 1.0), ([2], 2.0), ([1], 1.0)):
+        assert remembered.remembered("executors", facts, measure)["native"] == expected
+    torch.set_num_threads(2)
+    try:
+        assert remembered.remembered("executors", [1], measure)["native"] == 3.0
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_of_two_that_measure_at_once_the_first_decides(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
+
+    def slow():
+        remembered.remembered("executors", [], lambda: {"native": 1.0})  # another process meanwhile
+        return {"native": 2.0}
+
+    assert remembered.remembered("executors", [], slow) == {"native": 1.0}
+
+
+@pytest.mark.parametrize("content", ["", "{broken", "[]", "5", '{"native": null}', '{"other": 1}'])
+def test_a_broken_memory_is_no_obstacle(content, make_trainer, make_config, timings, tmp_path):
+    trainer = make_trainer(make_config())
+    trainer.choose_executor()
+    (path,) = (tmp_path / "cache" / "measured").glob("executors-*.json")
+    assert json.loads(path.read_text())
+    path.write_text(content)
+    again = make_trainer(make_config(), tmp_path / "again")
+    again.choose_executor()
+    again.choices()
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("CHARLSTM_CACHE", str(blocked))
+    assert remembered.remembered("executors", [], lambda: {"native": 1.0}) == {"native": 1.0}
+    assert Path(blocked).read_text() == ""
