@@ -14,11 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charlstm.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from charlstm.locking import OPEN_FILES_MOVE, lock
 
 PART = ".part"
 
@@ -72,10 +68,10 @@ def written_whole(path: Path, size: int = 0) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if fcntl is not None:
+            if OPEN_FILES_MOVE:
                 part.replace(path)  # while it is locked
-        if fcntl is None:
-            part.replace(path)  # Windows moves no open file
+        if not OPEN_FILES_MOVE:
+            part.replace(path)
     except OSError as error:
         raise _not_written(path, error, size) from error
     finally:
@@ -86,23 +82,19 @@ def _begun(path: Path) -> tuple[int, Path]:
     """A new file beside `path`, locked for as long as it is open, so that it is seen to be in use."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-        if fcntl is None:
-            return descriptor, Path(name)
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:  # else it was taken for an abandoned one before it was locked
-            return descriptor, Path(name)
-        os.close(descriptor)
+        with suppress(BlockingIOError):
+            lock(descriptor)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, Path(name)
+        os.close(descriptor)  # it was taken for an abandoned one before it was locked
 
 
 def _delete_abandoned(folder: Path) -> None:
     """Delete the unfinished files that no process holds locked any more."""
-    if fcntl is None:
-        return
     for part in folder.glob(f".*{PART}"):
         with suppress(OSError), part.open("rb") as file:  # locked by another, or gone meanwhile
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            part.unlink()
+            if lock(file.fileno()):
+                part.unlink()
 
 
 def _not_written(path: Path, error: OSError, size: int) -> UserError:

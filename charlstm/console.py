@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import stat
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any, TextIO
 
 from charlstm.text.visible import visible
 
+READER_GONE = 128 + 13  # what a shell makes of SIGPIPE, which Windows has not
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines
 _live: list[Any] = []  # the bars of the live lines on the terminal
 _surviving = False
@@ -68,7 +68,7 @@ def _put_out(write: Callable[[], object]) -> None:
     except BrokenPipeError:
         _discard(sys.stdout)
         if not _surviving:
-            raise SystemExit(128 + signal.SIGPIPE) from None
+            raise SystemExit(READER_GONE) from None
 
 
 def survive(on: bool = True) -> None:

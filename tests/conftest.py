@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from modes import put_back
 
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
@@ -53,6 +54,12 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _modes_put_back() -> Iterator[None]:
+    with put_back():
         yield
 
 

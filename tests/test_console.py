@@ -5,9 +5,11 @@ import io
 import math
 import os
 import pty
+import select
 import struct
 import sys
 import termios
+from contextlib import suppress
 
 import pytest
 
@@ -34,10 +36,11 @@ class Terminal:
 
     def read(self) -> str:
         """What was written since the last time."""
-        try:
-            return os.read(self._master, 1 << 16).decode()
-        except OSError:  # nothing, or nobody is left who could write
-            return ""
+        found = b""
+        with suppress(OSError):  # nobody is left who could write
+            while select.select([self._master], [], [], 0.05)[0]:  # the system hands it over in pieces
+                found += os.read(self._master, 1 << 16)
+        return found.decode()
 
 
 def progress(step: int, fraction: float = 0.5) -> Progress:

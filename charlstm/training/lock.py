@@ -11,11 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from charlstm.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # a system without flock
-    fcntl = None  # type: ignore[assignment]
+from charlstm.locking import lock
 
 
 @contextmanager
@@ -38,22 +34,19 @@ def held(path: Path) -> Iterator[bool]:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    if fcntl is None:
-        return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock(descriptor):
+            return False
     except BlockingIOError:
         raise UserError(
             f"{path.parent} is being written by {_owner(descriptor)}. "
             "Wait until it has ended, stop it, or take another name: --name NAME"
         ) from None
-    except OSError:  # a file system without locks
-        return False
     now = datetime.now().astimezone().isoformat(" ", "seconds")
     text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
+        os.write(descriptor, text.encode())
     except OSError:
         pass  # a full disk: the lock holds all the same, only nameless
     return True
@@ -61,7 +54,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 def _owner(descriptor: int) -> str:
     try:
-        owner = json.loads(os.pread(descriptor, 1000, 0))
+        owner = json.loads(os.read(descriptor, 1000))
         return f"process {owner['pid']:d} on {owner['host']!s:.100} since {owner['since']!s:.40}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

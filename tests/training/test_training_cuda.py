@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from modes import waiting_refused
 from test_training_resume import assert_same, train
 from test_training_team import work
 
@@ -36,12 +37,9 @@ def test_no_step_waits(make_trainer, make_config, monkeypatch, model, precision,
     trainer.figures._together = 1000
     for _ in range(20):
         trainer._step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_refused():
         for _ in range(20):  # over the end of an epoch, which has 17 steps
             assert trainer._step() is None
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert trainer._catch_up() is None
 
 

@@ -179,9 +179,11 @@ def test_a_forged_random_state_is_refused(whole, forged, corpus):
     begin, end = outer["random.cpu"]["data_offsets"]
     before = torch.get_rng_state()
     directory = RunDirectory(forged(sealed(outer, inner, data[:begin] + b"\xff" * (end - begin) + data[end:])))
-    with pytest.raises(UserError, match="does not fit this run"):
-        Trainer(directory.config(), corpus, directory).resume()
-    torch.set_rng_state(before)
+    try:
+        with pytest.raises(UserError, match="does not fit this run"):
+            Trainer(directory.config(), corpus, directory).resume()
+    finally:
+        torch.set_rng_state(before)
 
 
 @pytest.mark.parametrize("depth", [25, 500, 100_000])
