@@ -15,7 +15,7 @@ import numpy.typing as npt
 from charlstm.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.errors import UserError
 from charlstm.text.documents import Documents, cut, permutation
-from charlstm.text.reading import Progress, Source, check_encoding, hash_sources, read_codes
+from charlstm.text.reading import Progress, Source, check_encoding, check_text, hash_sources, read_codes
 from charlstm.text.sources import resolve
 from charlstm.text.splits import document_boundaries, kept_shares
 from charlstm.text.vocabulary import Codes, Vocabulary
@@ -38,7 +38,7 @@ class Corpus:
     """Where train, validation and test lie, in this order, among the ids, or among the documents; a split may be
     empty."""
     digest: str
-    """SHA-256 (hex) of the files' bytes, one file after the other."""
+    """SHA-256 (hex) of the files' bytes, unpacked, one file after the other."""
     sources: tuple[str, ...]
     encoding: str
     documents: Documents | None = None
@@ -98,8 +98,8 @@ def load_corpus(
     more to count its symbols and once to write them). The cache is keyed by the content and the encoding, so
     a text that changed is read anew and one that moved is not.
 
-    Nothing is put between files. A byte-order mark at the start of a file is dropped, line ends stay as they
-    are; with ``encoding="bytes"`` every byte stays as it is.
+    Nothing is put between files. What gzip, bzip2 or xz has compressed is read unpacked. A byte-order mark at the start
+    of a file is dropped, line ends stay as they are; with ``encoding="bytes"`` every byte stays as it is.
 
     Args:
         validation_fraction, test_fraction: train is the first ``1 - validation - test`` of the text, rounded
@@ -125,6 +125,9 @@ def load_corpus(
     names = tuple(file.name for file in files)
     if sum(sizes) == 0:
         raise UserError(f"the corpus is empty: {_listed(names)} has no content. Give corpus.source another text")
+
+    for text in files:
+        check_text(text, encoding)
 
     # The sizes belong to the key: a byte-order mark is dropped at the start of a file only.
     key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding]).encode()).hexdigest()
