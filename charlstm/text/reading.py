@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import encodings.aliases
 import hashlib
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import numpy as np
 
 from charlstm.errors import UserError
 from charlstm.files import open_regular, regular_size, unreadable
+from charlstm.spelling import near
 from charlstm.text.decoding import decoded, refuse_other
 from charlstm.text.unpacking import unpacked
 from charlstm.text.vocabulary import Codes, codes_of_text
@@ -55,8 +55,8 @@ def check_encoding(encoding: str) -> str:
             "latin-1",
             *(alias.replace("_", "-") for alias in encodings.aliases.aliases),
         }
-        nearest = difflib.get_close_matches(encoding.lower().replace("_", "-"), sorted(known), n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        nearest = near(encoding.replace("_", "-"), sorted(known))
+        hint = f"did you mean {nearest!r}? " if nearest else ""
         raise UserError(
             f"unknown encoding {encoding!r}: {hint}Give a Python text encoding "
             "(utf-8, latin-1, gb18030, ...) or `bytes`."

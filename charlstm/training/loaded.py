@@ -20,7 +20,8 @@ from charlstm.generation.infilling import SWEEPS
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
-from charlstm.text.documents import Documents, cut, end_text
+from charlstm.text.documents import Documents, cut
+from charlstm.text.separators import end_text
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.training.checkpoint import load_checkpoint, under
 from charlstm.training.hardware import resolve_device
