@@ -159,7 +159,8 @@ def novelty(loaded: LoadedRun, samples: list[Sample]) -> list[bool] | None:
         console.note(f"how many are new is not known: {error}")
         return None
     share = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
-    console.note(f"{share} are not in the text that the model was trained on")
+    known = sum(bool(s.ids) for s in samples) - sum(novel)
+    console.note(f"new documents: {share}; in the text that the model was trained on: {known}")
     return novel
 
 
