@@ -100,7 +100,6 @@ def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids | Documents:
     from charlstm.errors import UserError
     from charlstm.files import open_regular
     from charlstm.text.decoding import decode
-    from charlstm.text.unpacking import unpack
 
     try:
         with open_regular(path) as file:
@@ -108,7 +107,7 @@ def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids | Documents:
     except OSError as error:
         raise UserError(f"{path}: cannot read it: {error}") from error
     characters = loaded.vocabulary.kind == "characters"
-    content = decode(raw, loaded.config.corpus.encoding, str(path)) if characters else unpack(raw, str(path))
+    content = decode(raw, loaded.config.corpus.encoding, str(path)) if characters else raw
     return loaded.read(content, "skip" if unknown == "skip" else "error")
 
 

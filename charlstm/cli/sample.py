@@ -159,8 +159,9 @@ def novelty(loaded: LoadedRun, samples: list[Sample]) -> list[bool] | None:
         console.note(f"how many are new is not known: {error}")
         return None
     share = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
-    known = sum(bool(s.ids) for s in samples) - sum(novel)
-    console.note(f"new documents: {share}; in the text that the model was trained on: {known}")
+    known = sum(bool(s.ids) and not new for s, new in zip(samples, novel, strict=True))
+    empty = f"; empty: {blank}" if (blank := sum(not s.ids for s in samples)) else ""
+    console.note(f"new documents: {share}; in the text that the model was trained on: {known}{empty}")
     return novel
 
 

@@ -11,6 +11,7 @@ from charlstm.errors import UserError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _SECTION = re.compile(rb"""^[ \t{]*["']?(?:corpus|model|training|arms|experiments)["']?\s*:""", re.MULTILINE)
+_HOLDS_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # UTF-16 and compressed files, with NULs
 _PLAIN = re.compile(r"[A-Za-z_/.][\w./-]*")
 
 
@@ -29,6 +30,8 @@ def for_text(source: str, stem: str) -> str:
 def refuse_text(path: Path, content: bytes) -> None:
     """Raise UserError for a file that is a text to learn: by its name no configuration, and without any section."""
     if path.suffix.lower() not in SUFFIXES and content.strip() and not _SECTION.search(content):
+        if b"\0" in content[:4096] and not content.startswith(_HOLDS_TEXT):
+            raise UserError(f"{path}: this is neither a configuration nor a text. Name a configuration in YAML")
         raise UserError(f"{path}: this is a text, not a configuration. {for_text(str(path), path.stem)}")
 
 

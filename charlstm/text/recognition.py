@@ -24,7 +24,11 @@ _MARKS = (  # the longer ones first: that of utf-16-le begins that of utf-32-le
     (codecs.BOM_UTF16_BE, "utf-16", "utf-16-be"),
 )
 _FORMATS = (
-    (rb"PK\x03\x04", "a zip archive, as .docx, .odt and .epub are too", "Unpack it, or export it as plain text"),
+    (
+        rb"PK\x03\x04",
+        "a zip archive, as .docx, .odt and .epub are too",
+        "Unpack it (unzip FILE), or export it as plain text",
+    ),
     (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "Unpack it: zstd -d FILE"),
     (rb"\x1f\x9d", "compressed with compress", "Unpack it: uncompress FILE"),
     (rb"\x1f\x8b\x08[\x00-\x1f]|BZh[1-9]1AY&SY|\xfd7zXZ\x00", "compressed twice", "Unpack it once"),
@@ -126,10 +130,9 @@ def _is_utf8(head: bytes) -> bool:
 def _noise(text: str, encoding: str) -> Finding | None:
     nuls = text.count("\0")
     if nuls >= _FEW and nuls > _LARGEST_SHARE * len(text):
-        return Finding(
-            f"is not text in {encoding}: {nuls / len(text):.0%} of its first {len(text):,} characters are NUL",
-            remedy="Where NUL stands between documents: tr '\\0' '\\n' < FILE > NEW",
-        )
+        what = f"is not text in {encoding}: {nuls / len(text):.0%} of its first {len(text):,} characters are NUL"
+        between = "\0\0" not in text
+        return Finding(what, remedy="If NUL stands between documents: tr '\\0' '\\n' < FILE > NEW" if between else "")
     found = _CONTROL.findall(text) if len(text) >= _MANY else []
     if len(set(found)) >= _FEW and len(found) > _LARGEST_SHARE * len(text):
         share = f"{len(found) / len(text):.0%} of its first {len(text):,} characters"

@@ -15,7 +15,7 @@ from charlstm.text.catalogue import catalogue, catalogue_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
 
 LONGEST_NAME = 1000
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | None = None) -> list[Source]:

@@ -91,7 +91,8 @@ def test_samples_are_lines_and_counted_as_new_or_known(charlstm, run, names):
     novel = sum(bool(sample.text) and sample.text not in known for sample in samples)
     assert 0 < novel < 20
     share, known = f"{novel} of 20 ({novel / 20:.0%})", sum(sample.text in known for sample in samples)
-    assert found.err == f"new documents: {share}; in the text that the model was trained on: {known}\n"
+    empty = "".join(f"; empty: {count}" for count in [sum(not sample.text for sample in samples)] if count)
+    assert found.err == f"new documents: {share}; in the text that the model was trained on: {known}{empty}\n"
 
 
 def test_a_prime_that_ends_a_document_is_told_of(charlstm, run, tmp_path):

@@ -43,6 +43,12 @@ def test_a_text_in_place_of_a_configuration(charlstm, name, content):
     assert f"{name}: {len(content):,} " in found.out
 
 
+def test_what_is_neither_a_configuration_nor_a_text(charlstm, tiny_run):
+    found = charlstm("train", next((tiny_run / "checkpoints").glob("*.safetensors")))
+    assert found.code == 2
+    assert "this is neither a configuration nor a text. Name a configuration in YAML" in found.err
+
+
 @pytest.mark.parametrize("content", ["corpus:\n\tsource: a", 'model: {"hidden_size": 3}', "{training: {}}"])
 def test_a_configuration_by_another_name_is_read_as_one(charlstm, content):
     Path("settings.txt").write_text(content)

@@ -127,7 +127,7 @@ BINARY = {
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a is a picture"),
     "jpeg": (b"\xff\xd8\xff\xe0" + bytes(99), "a is a picture"),
     "pdf": (b"%PDF-1.7\nstream", "pdftotext a"),
-    "NUL-ridden": (b"ab\0c\0\0" * 99, "50% of its first 594 characters are NUL"),
+    "NUL-ridden": (b"ab\0c\0\0" * 99, "50% of its first 594 characters are NUL. Choose a text"),
     "NUL between": ("\0".join(["Ann", "Eve", "Otto", "Kim"] * 9).encode(), "tr '\\0' '\\n' < a"),
     "noise": (random.Random(1).randbytes(9000).replace(b"\0", b""), "are control characters"),
 }
