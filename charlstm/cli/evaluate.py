@@ -99,13 +99,15 @@ def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids | Documents:
     """The text in a file. Raises UserError if it cannot be read, or holds no text."""
     from charlstm.errors import UserError
     from charlstm.files import open_regular
+    from charlstm.text.decoding import decode
 
     try:
         with open_regular(path) as file:
             raw = file.readall()
-        content = raw.decode(loaded.config.corpus.encoding) if loaded.vocabulary.kind == "characters" else raw
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{path}: cannot read it: {error}") from error
+    characters = loaded.vocabulary.kind == "characters"
+    content = decode(raw, loaded.config.corpus.encoding, str(path)) if characters else raw
     return loaded.read(content, "skip" if unknown == "skip" else "error")
 
 

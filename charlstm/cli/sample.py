@@ -20,7 +20,10 @@ def sample(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")],
     prime: Annotated[
-        str, typer.Option(help="Text to go on from; @FILE reads it from a file, - from standard input.")
+        str,
+        typer.Option(
+            help="Text to go on from; @FILE reads it from a file, - from standard input, both as the corpus is read."
+        ),
     ] = "",
     suffix: Annotated[
         str, typer.Option(help="For a backward model: text to write the beginning of; @FILE and - as for --prime.")
@@ -96,19 +99,19 @@ def sample(
     _check(context, loaded.model.direction)
     mode: Literal["error", "skip"] = "skip" if one_of("--unknown", unknown, "error", "skip") == "skip" else "error"
     sampling = Sampling(temperature, top_k, top_p, min_p)
-    raw = loaded.vocabulary.kind == "bytes"
+    encoding = loaded.config.corpus.encoding
     number = random.randrange(2**31) if seed is None else seed
     if seed is None:
         console.note(f"seed {number}")
     if infill_file is not None:
         infill = f"@{infill_file}"
     if infill is not None:
-        text, often = _read("--infill", infill, raw), SWEEPS if sweeps is None else sweeps
+        text, often = _read("--infill", infill, encoding), SWEEPS if sweeps is None else sweeps
         _note_separator(loaded, text)
         filled = fill(loaded.model, loaded.vocabulary, text, gap, sampling, number, num_samples, often, mode)
         _print(loaded, number, filled, [_filled(f) for f in filled], json_)
         return
-    text = _read("--suffix", suffix, raw) if suffix else _read("--prime", prime, raw)
+    text = _read("--suffix", suffix, encoding) if suffix else _read("--prime", prime, encoding)
     _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
     low = one_of("--precision", precision, "float32", "bfloat16") == "bfloat16"
@@ -156,7 +159,9 @@ def novelty(loaded: LoadedRun, samples: list[Sample]) -> list[bool] | None:
         console.note(f"how many are new is not known: {error}")
         return None
     share = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
-    console.note(f"{share} are not in the text that the model was trained on")
+    known = sum(bool(s.ids) and not new for s, new in zip(samples, novel, strict=True))
+    empty = f"; empty: {blank}" if (blank := sum(not s.ids for s in samples)) else ""
+    console.note(f"new documents: {share}; in the text that the model was trained on: {known}{empty}")
     return novel
 
 
@@ -185,17 +190,21 @@ def _check(context: typer.Context, direction: str) -> None:
         raise UserError("this model has direction: backward and writes what comes before a text: give it as --suffix")
 
 
-def _read(option: str, given: str, raw: bool) -> str:
-    """The text itself, or what it points to, line ends as they are; ``raw`` bytes that are no UTF-8 are kept."""
+def _read(option: str, given: str, encoding: str) -> str:
+    """The text itself, or what it points to, read as a text to train on in this encoding."""
     from charlstm.errors import UserError
+    from charlstm.text.decoding import decode
 
     if given != "-" and not given.startswith("@"):
         return given
     try:
         content = sys.stdin.buffer.read() if given == "-" else Path(given[1:]).read_bytes()
-        return content.decode("utf-8", "surrogateescape" if raw else "strict")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{option} {given}: cannot read it: {error}") from error
+    try:
+        return decode(content, encoding, given[1:])
+    except UserError as error:
+        raise UserError(f"{option} {given}: {error}") from None
 
 
 def _note_separator(loaded: LoadedRun, text: str) -> None:

@@ -66,10 +66,9 @@ def train(
                 raise UserError(
                     f"{directory.path} is no run: there is nothing to resume. Leave out --resume to begin it"
                 )
-        if dry_run:
-            console.out(dump_yaml(settings))
         corpus = load_together(team, settings)
-        console.out(corpus.describe())
+        if not dry_run:
+            console.out(corpus.describe())
         with team.alike():
             trainer = Trainer(settings, corpus, directory, team)
             trainer.choices()  # fails if an executor that was asked for refuses
@@ -78,6 +77,8 @@ def train(
             total = trainer.streams.batch_size
             console.out(f"{team.size} processes train together, each on {total // team.size} of the {total} {what}")
         if dry_run:
+            console.out(dump_yaml(settings))
+            console.out(corpus.describe())
             _describe(trainer)
             return 0
         return _run(context.obj, trainer, resume, overwrite)
@@ -89,8 +90,9 @@ def _plan(
     team: Team, config: Path, overrides: list[str], name: str | None, runs: Path, resume: bool, overwrite: bool
 ) -> tuple[Config, RunDirectory]:
     """What to train, and where it is kept."""
-    from charlstm.config import load_config
+    from charlstm.config import for_text, load_config
     from charlstm.errors import UserError
+    from charlstm.text.catalogue import catalogue_names
     from charlstm.text.sources import absolute
     from charlstm.training.onlooker import Onlooker
     from charlstm.training.run_directory import RunDirectory
@@ -101,6 +103,8 @@ def _plan(
         directory.config()
         settings = load_config(directory.config_file, overrides)
     else:
+        if str(config) in catalogue_names() and not config.exists():
+            raise UserError(f"{config} is a corpus of the catalogue. {for_text(str(config), str(config))}")
         settings = load_config(config, overrides)
         settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
         directory = folder(runs / str(settings.name))

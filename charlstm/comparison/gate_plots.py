@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from charlstm.comparison.axes import End, label_ends, label_room, panels, ruled
 from charlstm.comparison.document import Figure
 from charlstm.comparison.drawing import FULL_WIDTH, INK, MUTED, WIDTH, canvas, colour, finish, short, stroke, style
-from charlstm.text.visible import invisible, visible
+from charlstm.text.visible import visible
 
 LINE = 80
 """Characters to a line of a gate map."""
@@ -76,7 +76,7 @@ def gate_map(
                     va="top",
                     family="DejaVu Sans Mono",
                     fontsize=9.5,
-                    color=MUTED if character in _SIGNS or invisible(character) else INK,
+                    color=MUTED if character in _SIGNS or not character.isprintable() else INK,
                 )
         lines[0].set_title(visible(title))
         figure.supylabel("unit", fontsize=11, color=MUTED)
@@ -214,7 +214,7 @@ def _heat(axes: Axes, part: NDArray[np.float64]) -> None:
 
 def _sign(character: str) -> str:
     """One visible character for each: a dot for a space, an arrow for a line end, a box for what steers a terminal."""
-    return _SIGNS.get(character) or ("□" if invisible(character) else character)
+    return _SIGNS.get(character) or (character if character.isprintable() else "□")
 
 
 def _means(gate: NDArray[np.float64]) -> list[float]:

@@ -17,6 +17,7 @@ from charlstm.config.compare import CompareConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
+from charlstm.config.misplaced import for_text
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.problems import Document, located, place_line, problems_of
 from charlstm.config.reader import MAX_DEPTH, has_surrogate, parse
@@ -40,6 +41,7 @@ __all__ = [
     "TrainingConfig",
     "describe_fields",
     "dump_yaml",
+    "for_text",
     "json_schema",
     "load_compare",
     "load_comparison",

@@ -9,11 +9,12 @@ from pydantic import Field, ValidationError, ValidationInfo, field_serializer, f
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.fields import find_section
 from charlstm.config.options import CONDITIONAL_OPTIONS, default_front_end, why_no_effect
-from charlstm.config.problems import near, nearest_prefix, problems_of
+from charlstm.config.problems import nearest_prefix, problems_of
 from charlstm.config.schema import Config, ModelOptions
 from charlstm.config.sections import Reads, RunName, TrainingConfig, WholeFile, check_name
 from charlstm.config.wording import Loc, Problem, as_one_error
 from charlstm.errors import UserError
+from charlstm.spelling import near
 
 _SHARED = {
     ("corpus",): "all arms share one text and one split: set it once, at the top level of the file",

@@ -19,12 +19,13 @@ class CorpusConfig(Section):
     source: Annotated[str | list[str], Reads("text | list of texts")] = Field(
         description="The text to learn: the name of a corpus in the catalogue (`python-stdlib`), the path "
         "of a file, a glob in quotes (`'texts/*.txt'`), or a list of these, read in the order "
-        "given.",
+        "given. What gzip, bzip2 or xz has compressed is read unpacked.",
     )
     encoding: Annotated[str, Reads("utf-8 | bytes | name of a Python codec")] = Field(
         "utf-8",
         description="How the files are decoded: the name of any text codec that Python has (`utf-8`, "
-        "`latin-1`, `cp1252`), or `bytes` to learn raw bytes, 256 symbols, from any file.",
+        "`latin-1`, `cp1252`), or `bytes` to learn raw bytes, 256 symbols, from any file. Texts that are "
+        "given to the model later are read in the same way. A byte-order mark is left out; line ends stay as they are.",
     )
     validation_fraction: float = Field(
         0.1,

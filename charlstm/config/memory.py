@@ -17,10 +17,11 @@ from charlstm.config.experiments import (
     TextConfig,
     Trained,
 )
-from charlstm.config.problems import near, problems_of
+from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config
 from charlstm.config.sections import Reads, RunName, WholeFile, check_name
 from charlstm.config.wording import Problem, as_one_error
+from charlstm.spelling import near
 
 
 class MemoryConfig(WholeFile):

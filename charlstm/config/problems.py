@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, get_origin
 
@@ -13,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from charlstm.config.fields import alternatives, choices, find_field, find_section, type_text, walk
 from charlstm.config.wording import Loc, Problem, dotted, show
+from charlstm.spelling import near
 
 MAX_PROBLEMS = 100
 
@@ -61,13 +60,6 @@ def _field_of(loc: Loc, model: type[BaseModel]) -> Loc:
         if field and not find_section(model, loc[:end]) and len(set(alternatives(field.annotation)) - {type(None)}) > 1:
             return loc[:end]
     return loc
-
-
-def near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The word spelt most like `word`, if any is near."""
-    lower = {candidate.lower(): candidate for candidate in words}
-    matches = difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=cutoff)
-    return lower[matches[0]] if matches else None
 
 
 def _message(kind: str, loc: Loc, value: object, message: str, model: type[BaseModel]) -> str:

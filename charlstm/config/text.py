@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from charlstm.config.problems import near
+from charlstm.config.misplaced import refuse_address, refuse_text
 from charlstm.errors import UserError
 from charlstm.files import open_regular, unreadable
+from charlstm.spelling import near_file
 
 MAX_BYTES = 1 << 19
 
@@ -28,8 +29,9 @@ def read_text(path: Path) -> str:
     try:
         path.lstat()
     except FileNotFoundError:
+        refuse_address(path)
         beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        match = near(path.name, beside) or near(path.name + ".yaml", beside)
+        match = near_file(path.name, beside)
         raise UserError(
             f"{path}: there is no such file." + (f" Did you mean {path.parent / match}?" if match else "")
         ) from None
@@ -40,6 +42,7 @@ def read_text(path: Path) -> str:
             content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise unreadable(path, error) from None
+    refuse_text(path, content)
     if len(content) > MAX_BYTES:
         raise UserError(f"{path}: longer than {MAX_BYTES} bytes: is this a configuration file?")
     try:

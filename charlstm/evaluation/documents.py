@@ -12,7 +12,8 @@ from torch import Tensor
 from charlstm.executors import State
 from charlstm.executors.moving import moved
 from charlstm.model import LanguageModel
-from charlstm.text.documents import Places, Sequences
+from charlstm.text.documents import Sequences
+from charlstm.text.separators import Places
 
 DOCUMENTS = 64  # read side by side, however long they are
 CHARACTERS = 1 << 13  # read side by side, of short documents

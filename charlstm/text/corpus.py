@@ -15,7 +15,8 @@ import numpy.typing as npt
 from charlstm.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.errors import UserError
 from charlstm.text.documents import Documents, cut, permutation
-from charlstm.text.reading import Progress, Source, check_encoding, hash_sources, read_codes
+from charlstm.text.reading import Progress, Source, check_encoding, check_text, hash_sources, read_codes
+from charlstm.text.separators import called, question
 from charlstm.text.sources import resolve
 from charlstm.text.splits import document_boundaries, kept_shares
 from charlstm.text.vocabulary import Codes, Vocabulary
@@ -38,11 +39,13 @@ class Corpus:
     """Where train, validation and test lie, in this order, among the ids, or among the documents; a split may be
     empty."""
     digest: str
-    """SHA-256 (hex) of the files' bytes, one file after the other."""
+    """SHA-256 (hex) of the files' bytes, unpacked, one file after the other."""
     sources: tuple[str, ...]
     encoding: str
     documents: Documents | None = None
     """The text's documents in the order in which they are split; None: it is one running text."""
+    question: str = ""
+    """What to ask about the separator of the documents, if it hardly occurs."""
 
     def split(self, name: str) -> npt.NDArray[np.unsignedinteger] | Documents:
         """The ids of one split, a view; or its documents.
@@ -68,6 +71,7 @@ class Corpus:
         noun = "bytes" if self.vocabulary.kind == "bytes" else "characters"
         parts = [f"{part.stop - part.start:,} {key}" for key, part in self.splits.items() if part.stop > part.start]
         documents = "" if self.documents is None else f", {len(self.documents):,} documents"
+        documents += f" - {self.question} -" if self.question else ""
         return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct{documents} ({', '.join(parts)})"
 
 
@@ -98,8 +102,8 @@ def load_corpus(
     more to count its symbols and once to write them). The cache is keyed by the content and the encoding, so
     a text that changed is read anew and one that moved is not.
 
-    Nothing is put between files. A byte-order mark at the start of a file is dropped, line ends stay as they
-    are; with ``encoding="bytes"`` every byte stays as it is.
+    Nothing is put between files. What gzip, bzip2 or xz has compressed is read unpacked. A byte-order mark at the start
+    of a file is dropped, line ends stay as they are; with ``encoding="bytes"`` every byte stays as it is.
 
     Args:
         validation_fraction, test_fraction: train is the first ``1 - validation - test`` of the text, rounded
@@ -126,6 +130,9 @@ def load_corpus(
     if sum(sizes) == 0:
         raise UserError(f"the corpus is empty: {_listed(names)} has no content. Give corpus.source another text")
 
+    for text in files:
+        check_text(text, encoding)
+
     # The sizes belong to the key: a byte-order mark is dropped at the start of a file only.
     key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding]).encode()).hexdigest()
     ids_name, record_name = f"{key}.ids", f"{key}.json"
@@ -141,18 +148,24 @@ def load_corpus(
 
     ids = np.memmap(cached / ids_name, dtype=record.dtype, mode="r", shape=(record.characters,))
     vocabulary = Vocabulary.from_json(record.vocabulary)
-    separate = None
+    separate, asked = None, ""
     if documents is None:
         whole = record.characters
         train, validation = (int(whole * fraction) for fraction in kept)
     else:
         separate = cut(ids, vocabulary, documents, scored_after)
         whole = len(separate)
+        asked = question(ids, vocabulary, documents, whole)
+        if asked and called(documents):
+            raise UserError(
+                f"corpus.documents: {documents!r} as a text cuts {_listed(names)} into {whole:,} documents: {asked} "
+                "(To mean the text, give it with what stands around it.)"
+            )
         if shuffle_documents:
             separate = separate.chosen(permutation(whole, SHUFFLED_BY))
-        train, validation = document_boundaries(separate, kept, _listed(names))
+        train, validation = document_boundaries(separate, kept, _listed(names), asked)
     splits = {"train": slice(0, train), "validation": slice(train, validation), "test": slice(validation, whole)}
-    return Corpus(vocabulary, ids, MappingProxyType(splits), digest, names, encoding, separate)
+    return Corpus(vocabulary, ids, MappingProxyType(splits), digest, names, encoding, separate, asked)
 
 
 def _valid_record(ids: Path, record: Path) -> _Record | None:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from charlstm.errors import UserError
-from charlstm.text.documents import Direction, Documents, Places, Sequences, permutation
+from charlstm.text.documents import Direction, Documents, Sequences, permutation
 from charlstm.text.mapped import release
+from charlstm.text.separators import Places
 from charlstm.text.streams import DAMAGED, IGNORE, RELEASE_AFTER, Batch, saved_place
 
 POOL = 64

@@ -11,22 +11,11 @@ import numpy.typing as npt
 
 from charlstm.errors import UserError
 from charlstm.text.mapped import release
+from charlstm.text.separators import BLOCK, END_MARKS, Places, called, end_text, occurrences
 from charlstm.text.visible import visible
 from charlstm.text.vocabulary import Vocabulary
 
-BLOCK = 1 << 24
-"""Characters that are looked through at a time."""
-
-END_MARKS = {"newline": "\n", "blank_line": "\n\n"}
-"""The separators that have a name, and the text that ends each of their documents."""
-
 Direction = Literal["forward", "backward", "bidirectional"]
-Places = npt.NDArray[np.int64]
-
-
-def end_text(separator: str) -> str:
-    """The text that ends a document: that of a separator with a name, else the separator itself."""
-    return END_MARKS.get(separator, separator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +81,17 @@ def cut(
         end_mark = vocabulary.encode(end_text(separator))
     except UserError:
         named = separator if separator in END_MARKS else repr(separator)
-        words = f" ({' and '.join(END_MARKS)} have a meaning of their own)" if separator not in END_MARKS else ""
+        meant = f"; did you mean {called(separator)}?" if called(separator) else ""
+        words = f" ({' and '.join(END_MARKS)} have a meaning of their own{meant})" if separator not in END_MARKS else ""
+        if separator in END_MARKS and "\r" in vocabulary.symbols:
+            words = ": its lines end in CR alone. Give them the usual ends: tr '\\r' '\\n' < FILE > NEW"
         raise UserError(f"corpus.documents: {named}: there is no such separator in the text{words}") from None
     if separator not in END_MARKS:
-        ends = _occurrences(ids, end_mark)
+        ends = occurrences(ids, end_mark)
         starts = np.concatenate([[0], ends + len(end_mark)])
         ends = np.append(ends, len(ids) - _cut_off(ids, end_mark))
     else:
-        feeds = _occurrences(ids, end_mark[:1])
+        feeds = occurrences(ids, end_mark[:1])
         starts, ends = np.concatenate([[0], feeds + 1]), np.append(feeds, len(ids))
         (carriage_return,) = vocabulary.ids_of_codes(np.array([13], np.uint32))
         if carriage_return >= 0:
@@ -121,7 +113,7 @@ def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places
         pattern = vocabulary.encode(mark)
     except UserError:
         raise UserError(f"corpus.scored_after: {mark!r}: there is no such text in the corpus") from None
-    after = _occurrences(ids, pattern) + len(pattern)
+    after = occurrences(ids, pattern) + len(pattern)
     release(ids)
     number = np.searchsorted(after, starts + len(pattern))
     scored: Places = np.append(after, len(ids))[number]
@@ -133,20 +125,6 @@ def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places
             f"first is number {first + 1:,}, {text!r}"
         )
     return scored
-
-
-def _occurrences(ids: npt.NDArray[np.integer], pattern: Places) -> Places:
-    """Where the pattern begins, at every place, overlapping or not: ascending."""
-    size = len(pattern)
-    found = [np.empty(0, np.int64)]
-    for begin in range(0, len(ids) - size + 1, BLOCK):
-        block = np.asarray(ids[begin : begin + BLOCK + size - 1])
-        rows = len(block) - size + 1
-        here = block[:rows] == pattern[0]
-        for offset in range(1, size):
-            here &= block[offset : offset + rows] == pattern[offset]
-        found.append(begin + np.flatnonzero(here))
-    return np.concatenate(found)
 
 
 def _cut_off(ids: npt.NDArray[np.integer], pattern: Places) -> int:

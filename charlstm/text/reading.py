@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import encodings.aliases
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,10 +15,12 @@ import numpy as np
 
 from charlstm.errors import UserError
 from charlstm.files import open_regular, regular_size, unreadable
+from charlstm.spelling import near
+from charlstm.text.decoding import decoded, refuse_other
+from charlstm.text.unpacking import unpacked
 from charlstm.text.vocabulary import Codes, codes_of_text
 
 PIECE = 1 << 18
-BYTE_ORDER_MARK = "\ufeff"
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how far it is, and how far it will go (0: unknown)."""
@@ -53,8 +55,8 @@ def check_encoding(encoding: str) -> str:
             "latin-1",
             *(alias.replace("_", "-") for alias in encodings.aliases.aliases),
         }
-        nearest = difflib.get_close_matches(encoding.lower().replace("_", "-"), sorted(known), n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        nearest = near(encoding.replace("_", "-"), sorted(known))
+        hint = f"did you mean {nearest!r}? " if nearest else ""
         raise UserError(
             f"unknown encoding {encoding!r}: {hint}Give a Python text encoding "
             "(utf-8, latin-1, gb18030, ...) or `bytes`."
@@ -81,21 +83,20 @@ def _is_folder(path: Path) -> bool:
 
 
 def read_pieces(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, piece by piece.
+    """The bytes of a file, piece by piece, unpacked if gzip, bzip2 or xz has compressed it.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or unpacked.
     """
     with open_regular(path) as file:
         try:
-            while piece := file.read(PIECE):
-                yield piece
+            yield from unpacked(file, str(path), PIECE)
         except OSError as error:
             raise unreadable(path, error) from error
 
 
 def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> tuple[str, list[int]]:
-    """SHA-256 (hex) of all files' bytes one after the other, and each file's size in bytes."""
+    """SHA-256 (hex) of all files' bytes, unpacked, one after the other, and how many bytes each file has then."""
     total = sum(check_file(source.path) for source in sources)
     digest, done, sizes = hashlib.sha256(), 0, []
     for source in sources:
@@ -104,10 +105,15 @@ def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> 
             digest.update(piece)
             size += len(piece)
             if on_progress:
-                on_progress(f"checking {source.name}", done + size, total)
+                on_progress(f"checking {source.name}", done + size, total if done + size <= total else 0)
         sizes.append(size)
         done += size
     return digest.hexdigest(), sizes
+
+
+def check_text(source: Source, encoding: str) -> None:
+    """Raise UserError for a file that its beginning shows to be no text in this encoding, although it may decode."""
+    refuse_other(partial(read_pieces, source.path), encoding, source.name)
 
 
 def read_codes(source: Source, encoding: str) -> Iterator[tuple[bytes, Codes]]:
@@ -121,62 +127,15 @@ def read_codes(source: Source, encoding: str) -> Iterator[tuple[bytes, Codes]]:
     Raises:
         UserError: the file is not text in this encoding (with byte offset, line and column), or cannot be read.
     """
+    pieces = partial(read_pieces, source.path)
     if encoding == "bytes":
-        for piece in read_pieces(source.path):
+        for piece in pieces():
             yield piece, np.frombuffer(piece, np.uint8)
         return
-    decoder = codecs.getincrementaldecoder(encoding)()
-    begin, started = 0, False
-    for piece in _with_end(read_pieces(source.path)):
-        try:
-            text = decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
-            # The decoder's input is what it had kept from before, and this piece.
-            offset = begin + len(piece) - len(error.object) + error.start
-            byte = f"byte 0x{error.object[error.start]:02X}"
-            raise _undecodable(source, encoding, f"{byte} at {_place(source.path, encoding, offset)}") from error
-        except UnicodeError as error:
-            raise _undecodable(source, encoding, f"{error}, at {_place(source.path, encoding, begin)}") from error
-        if not started and text:
-            started = True
-            text = text.removeprefix(BYTE_ORDER_MARK)
-        begin += len(piece)
+    for piece, text in decoded(pieces, encoding, source.name):
         yield piece, _codes(text)
 
 
 def _codes(text: str) -> Codes:
     """The code points of a text: in one byte each where it is all ASCII, which is many times faster."""
     return np.frombuffer(text.encode("ascii"), np.uint8) if text.isascii() else codes_of_text(text)
-
-
-def _with_end(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    yield from pieces
-    yield b""
-
-
-def _place(path: Path, encoding: str, offset: int) -> str:
-    """Where a byte is, in words; what comes before it is read again and can be decoded."""
-    decoder = codecs.getincrementaldecoder(encoding)("ignore")
-    line, column, left = 1, 1, offset
-    for piece in read_pieces(path):
-        try:
-            text = decoder.decode(piece[:left])
-        except UnicodeError:  # a codec that knows no "ignore"
-            break
-        newlines = text.count("\n")
-        line += newlines
-        column = len(text) - text.rfind("\n") if newlines else column + len(text.removeprefix(BYTE_ORDER_MARK))
-        left -= len(piece)
-        if left <= 0:
-            break
-    return f"offset {offset:,} (line {line:,}, column {column:,})"
-
-
-def _undecodable(source: Source, encoding: str, where: str) -> UserError:
-    start = next(read_pieces(source.path), b"")
-    marked = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
-    other = next(name for name in (marked, "latin-1") if name != encoding)
-    return UserError(
-        f"{source.name} is not text in {encoding}: {where}. Name its true encoding, such as "
-        f"--set corpus.encoding={other}, or learn its raw bytes: --set corpus.encoding=bytes"
-    )

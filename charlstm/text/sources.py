@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from charlstm.errors import UserError
 from charlstm.files import unreadable
-from charlstm.text.catalogue import catalogue_names, fetch
+from charlstm.spelling import FILES, near, near_file
+from charlstm.text.catalogue import catalogue, catalogue_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
 
 LONGEST_NAME = 1000
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | None = None) -> list[Source]:
@@ -26,7 +29,7 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
         cache: the cache folder, for what the catalogue downloads.
 
     Raises:
-        UserError: a name is nothing of these, or no regular file, or a download failed.
+        UserError: a name is nothing of these, an address, or no regular file, or a download failed.
     """
     names = [source] if isinstance(source, str) else list(source)
     if not names:
@@ -37,7 +40,7 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
 def absolute(source: str | Sequence[str]) -> str | list[str]:
     """The same texts by absolute path, so that they are found from any folder; names of the catalogue stay names."""
     if isinstance(source, str):
-        return source if source in catalogue_names() else str(_path(source).absolute())
+        return source if source in catalogue_names() or ADDRESS.match(source) else str(_path(source).absolute())
     return [str(absolute(part)) for part in source]
 
 
@@ -48,6 +51,8 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
         raise UserError(f"a corpus source must be a name or a path, not {name!r}")
     if len(name) > LONGEST_NAME:
         raise UserError(f"a corpus source must be a name or a path, not a text of {len(name):,} characters")
+    if ADDRESS.match(name):
+        raise UserError(_address(name))
     path = _path(name)
     if _is_there(path):
         check_file(path)
@@ -80,14 +85,26 @@ def _path(name: str) -> Path:
         return Path(name)
 
 
+def _address(name: str) -> str:
+    known = next((entry.name for entry in catalogue().values() if entry.url == name), None)
+    if known:
+        return f"{name} is the address of {known!r} in the catalogue: write that name instead"
+    if name.lower().startswith("file://"):
+        return f"{name} is an address: write the path alone, {name[len('file://') :]}"
+    return (
+        f"{name} is an address, and nothing is downloaded but what the catalogue has ({', '.join(catalogue_names())}). "
+        f"Download it first: curl -fLO {shlex.quote(name)}, and name the file"
+    )
+
+
 def _not_found(name: str, path: Path) -> str:
     hints = []
-    known = difflib.get_close_matches(name.lower(), catalogue_names(), n=1)
+    known = near(path.stem, catalogue_names(), FILES)
     if known:
-        hints.append(f"the catalogue has {known[0]!r}")
-    near = _nearest_file(path)
-    if near:
-        hints.append(f"there is a file {near!r}")
+        hints.append(f"the catalogue has {known!r}")
+    beside = _nearest_file(path)
+    if beside:
+        hints.append(f"there is a file {beside!r}")
     if hints:
         return f"no corpus {name!r}: no file of that name, and no entry of the catalogue; {', and '.join(hints)}"
     entries = ", ".join(catalogue_names())
@@ -99,5 +116,5 @@ def _nearest_file(path: Path) -> str | None:
         beside = sorted(file.name for file in path.parent.iterdir() if file.is_file())
     except OSError:
         return None
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    return str(path.parent / near[0]) if near else None
+    found = near_file(path.name, beside)
+    return str(path.parent / found) if found else None

@@ -26,7 +26,9 @@ def kept_shares(validation: float, test: float) -> tuple[Fraction, Fraction]:
     return 1 - parts[0] - parts[1], 1 - parts[1]
 
 
-def document_boundaries(documents: Documents, kept: tuple[Fraction, Fraction], name: str) -> tuple[int, int]:
+def document_boundaries(
+    documents: Documents, kept: tuple[Fraction, Fraction], name: str, question: str = ""
+) -> tuple[int, int]:
     """The numbers of documents before the end of training, and before the end of validation: those at which the shares
     of characters are nearest to the shares wanted, with one document at least in each split that is wanted.
 
@@ -37,7 +39,7 @@ def document_boundaries(documents: Documents, kept: tuple[Fraction, Fraction], n
     if count < 1 + validated + tested:
         raise UserError(
             f"{name}: corpus.documents finds {'1 document' if count == 1 else f'{count} documents'} in it: too few for "
-            "training, validation and test. Give another separator, or a longer text"
+            f"training, validation and test. {question or 'Give another separator, or a longer text'}"
         )
     after = np.cumsum(documents.ends - documents.starts + len(documents.end_mark))
     train, validation = (int(np.abs(after - int(int(after[-1]) * share)).argmin()) + 1 for share in kept)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import unicodedata
 
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+PARTS_OF_TEXT = frozenset(
+    "\u00ad\u200c\u200d"  # soft hyphen and joiners, which words and emoji are written with
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"  # signs around numbers
+)
+EMOJI = range(0x1F000, 0x1FFFE)
+"""Blocks in which every year has new pictures; Python's tables may be older than the text."""
 
 
 def invisible(character: str) -> bool:
-    """Whether the character is invisible or steers a terminal; newline and tab count as harmless."""
-    return character not in "\n\t" and unicodedata.category(character) in INVISIBLE
+    """Whether the character is invisible or steers a terminal. Newline, tab, joiners and soft hyphens count as
+    harmless, and so does a picture that Python does not know yet."""
+    if character in "\n\t" or character in PARTS_OF_TEXT:
+        return False
+    category = unicodedata.category(character)
+    return category in INVISIBLE and not (category == "Cn" and ord(character) in EMOJI)
 
 
 def escape(character: str) -> str:

@@ -197,10 +197,15 @@ class Vocabulary:
         ]
         more = f"; and {len(firsts) - len(shown)} more" if len(firsts) > len(shown) else ""
         noun = self.unit
+        ends = (
+            "Its lines end in CR LF, those that the model learnt in LF. "
+            if 13 in firsts and "\n" in self.symbols
+            else ""
+        )
         subject = f"1 {noun} is" if len(firsts) == 1 else f"{len(firsts)} distinct {noun}s are"
         return (
             f"{subject} not in the vocabulary of {self.size} (place as line:column): "
-            f"{'; '.join(shown)}{more}. "
+            f"{'; '.join(shown)}{more}. {ends}"
             "Take them out of the text, or leave them out with `--unknown skip`."
         )
 

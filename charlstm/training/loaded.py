@@ -20,7 +20,10 @@ from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus, load_corpus
-from charlstm.text.documents import Documents, cut, end_text
+from charlstm.text.decoding import decode
+from charlstm.text.documents import Documents, cut
+from charlstm.text.separators import end_text
+from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.training.checkpoint import load_checkpoint, under
 from charlstm.training.hardware import resolve_device
@@ -108,7 +111,11 @@ class LoadedRun:
         return score(self.model, self.read(text, unknown))
 
     def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
-        """A text to score, as ids [N] or documents; raises as :meth:`score` does."""
+        """A text to score, as ids [N] or documents, bytes as those of a file that is trained on; raises as
+        :meth:`score` does."""
+        if isinstance(text, bytes):
+            characters = self.vocabulary.kind == "characters"
+            text = decode(text, self.config.corpus.encoding) if characters else unpack(text)
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) == 0:
             raise UserError("there is no text to score")

@@ -90,7 +90,9 @@ def test_samples_are_lines_and_counted_as_new_or_known(charlstm, run, names):
     known = {vocabulary.decode(train.ids[a:b]) for a, b in zip(train.starts, train.ends, strict=True)}
     novel = sum(bool(sample.text) and sample.text not in known for sample in samples)
     assert 0 < novel < 20
-    assert found.err == f"{novel} of 20 ({novel / 20:.0%}) are not in the text that the model was trained on\n"
+    share, known = f"{novel} of 20 ({novel / 20:.0%})", sum(sample.text in known for sample in samples)
+    empty = "".join(f"; empty: {count}" for count in [sum(not sample.text for sample in samples)] if count)
+    assert found.err == f"new documents: {share}; in the text that the model was trained on: {known}{empty}\n"
 
 
 def test_a_prime_that_ends_a_document_is_told_of(charlstm, run, tmp_path):
@@ -167,7 +169,7 @@ def test_backward_documents_are_written_to_their_beginning(charlstm, names, tmp_
     path = make_run(names, tmp_path / "run", direction="backward")
     found = charlstm("sample", path, "--num-samples", 9, "--seed", 1)
     assert len(found.out.splitlines()) == 9
-    assert re.search(r"\d of 9 \(\d+%\) are not in the text", found.err)
+    assert re.search(r"new documents: \d of 9 \(\d+%\); in the text", found.err)
 
 
 def test_a_text_of_ones_own_is_cut_into_documents_too(charlstm, run, tmp_path):

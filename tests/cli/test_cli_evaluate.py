@@ -57,7 +57,7 @@ def test_the_last_checkpoint(charlstm, tiny_run):
     ("content", "options", "message"),
     [
         (b"the \xe2\x82\xac", (), "U+20AC"),
-        (b"\xff\xfe", (), "cannot read it"),
+        (b"\xff\xfe", (), "is not text in utf-8"),
         (b"", (), "no text"),
         (None, (), "there is no such file"),
         (b"the", ("--split", "half"), "half"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from charlstm.errors import UserError
 from charlstm.text import documents as module
+from charlstm.text import separators
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents, Sequences, cut, permutation
 from charlstm.text.vocabulary import Vocabulary
@@ -63,7 +64,7 @@ def test_cutting_is_splitting_without_what_is_empty(text: str, separator: str, b
     literal = "\n" if separator == "newline" else separator
     vocabulary = Vocabulary.from_text("ab\n ")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(separators, "BLOCK", block)
         found = texts(cut(vocabulary.encode(text).astype(np.uint8), vocabulary, separator), vocabulary)
     expected = [part for part in text.split(literal) if part]
     if len(literal) == 2 and text.endswith(literal[0]):  # a separator that is cut off at the end
@@ -85,6 +86,60 @@ def test_a_separator_that_does_not_occur() -> None:
         cut(vocabulary.encode("abc"), vocabulary, "newline")
     with pytest.raises(UserError, match=r"'blank-line': there is no such .*newline and blank_line have a meaning"):
         cut(vocabulary.encode("abc"), vocabulary, "blank-line")
+
+
+@pytest.mark.parametrize(
+    ("meant", "written"),
+    [
+        *(("newline", word) for word in ("line", "Lines", "new-line", "new_line", "line break", "LF", "\\n", "\\r\\n")),
+        *(("newline", word) for word in ("'\\n'", "newlines", "end of line", "EOL", "/n")),
+        *(("blank_line", word) for word in ("blank line", "blank-lines", "blank", "paragraph", "Paragraphs", "\\n\\n")),
+        *(("blank_line", word) for word in ("empty line", "double newline", "\\r\\n\\r\\n")),
+        *(
+            (None, word)
+            for word in ("\n", "\n\n", "\r\n", "<|end|>", "--", "outline", "online", "ln", "n", "l", " ", "=")
+        ),
+    ],
+)
+def test_what_a_separator_is_likely_to_mean(meant: str | None, written: str) -> None:
+    assert separators.called(written) == meant
+
+
+TALE = "The line of the tale.\n\n" + "He said so, and again he said it.\n\nAnd so on.\n" * 300
+
+
+@pytest.mark.parametrize(
+    ("separator", "expected"),
+    [
+        ("line", r"'line' as a text cuts a.txt into 2 documents: did you mean newline, which stands in it 902 times\?"),
+        ("paragraph", r"no such separator .*did you mean blank_line\?"),
+        ("\\n", r"no such separator .*did you mean newline\?"),
+        ("blank line", r"no such separator .*did you mean blank_line\?"),
+        ("oo", r"finds 1 document in it: .*did you mean newline, which stands in it 902 times\?"),
+    ],
+)
+def test_a_separator_that_hardly_occurs_is_asked_about(here: Path, separator: str, expected: str) -> None:
+    (here / "a.txt").write_text(TALE)
+    with pytest.raises(UserError, match=expected):
+        load_corpus("a.txt", documents=separator)
+
+
+def test_a_text_that_may_be_a_separator_is_asked_about_aside(here: Path) -> None:
+    (here / "a.txt").write_text(TALE)
+    asked = "2 documents - did you mean newline, which stands in it 902 times? - ("
+    assert asked in load_corpus("a.txt", documents="of the").describe()
+    for separator in ("\n", "\n\n", "newline", "blank_line", "so"):
+        assert "did you mean" not in load_corpus("a.txt", documents=separator).describe()
+    (here / "b.txt").write_text(TALE.replace("he", "line"))
+    assert "301 documents (" in load_corpus("b.txt", documents="nd again ").describe()
+
+
+def test_line_ends_of_old_macintoshes_are_named(here: Path) -> None:
+    (here / "a.txt").write_bytes(b"ann\rbob\r" * 9)
+    with pytest.raises(
+        UserError, match=r"no such separator in the text: its lines end in CR alone.*: tr '\\r' '\\n' <"
+    ):
+        load_corpus("a.txt", documents="newline")
 
 
 def test_bytes_are_cut_like_characters(here: Path) -> None:
