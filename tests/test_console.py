@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pty
+import select
 import struct
 import sys
 import termios
@@ -34,10 +35,13 @@ class Terminal:
 
     def read(self) -> str:
         """What was written since the last time."""
+        found = b""
         try:
-            return os.read(self._master, 1 << 16).decode()
-        except OSError:  # nothing, or nobody is left who could write
-            return ""
+            while select.select([self._master], [], [], 0.05)[0]:  # the system hands it on a piece at a time
+                found += os.read(self._master, 1 << 16)
+        except OSError:  # nobody is left who could write
+            pass
+        return found.decode()
 
 
 def progress(step: int, fraction: float = 0.5) -> Progress:
