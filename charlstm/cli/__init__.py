@@ -50,6 +50,7 @@ def main() -> None:
             app(obj=received)
         except UserError as problem:
             console.error(str(problem))
+            guard.tell_saved(received.work)
             raise SystemExit(2) from None
         except Exception as problem:
             raise SystemExit(guard.explain(problem, received.work)) from None

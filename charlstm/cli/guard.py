@@ -71,8 +71,7 @@ def explain(problem: BaseException, work: Work | None) -> int:
         problem = problem.__cause__
     lack = _lack(problem)
     console.error(lack or f"a bug in charlstm: {_first_line(problem)}")
-    if work is not None:
-        console.note(f"saved: {_saved(work.folder)}; go on:  {work.go_on}")
+    tell_saved(work)
     if lack:
         return MACHINE
     place = _write_report(problem, work)
@@ -82,6 +81,12 @@ def explain(problem: BaseException, work: Work | None) -> int:
     else:
         console.note(f"full report: {place}" + ("" if work else ". The same command may do with other settings"))
     return BUG
+
+
+def tell_saved(work: Work | None) -> None:
+    """Say what is saved of the work that an error broke off, if any was, and how to go on with it."""
+    if work is not None:
+        console.note(f"saved: {_saved(work.folder)}; go on:  {work.go_on}")
 
 
 def _lack(problem: BaseException) -> str:

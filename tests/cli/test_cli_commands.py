@@ -13,6 +13,7 @@ import typer
 import charlstm as package
 from charlstm import cli
 from charlstm.config import describe_fields
+from charlstm.errors import UserError
 
 ROOT = Path(package.__file__).parents[1]
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -89,18 +90,23 @@ def test_a_bug_is_reported_in_a_file(charlstm, monkeypatch, tiny_run, tmp_path):
     assert text.endswith("RuntimeError: boom\nand more\n")
 
 
-def test_a_bug_amid_a_run_tells_what_is_saved(charlstm, config_file, monkeypatch):
+@pytest.mark.parametrize("code", [1, 2])
+def test_an_error_amid_a_run_tells_what_is_saved(charlstm, config_file, monkeypatch, code):
+    def failing(*_: object) -> None:
+        raise RuntimeError("boom") if code == 1 else UserError("no room")
+
     with monkeypatch.context() as patch:
-        patch.setattr("charlstm.training.trainer.Trainer.score", fail)
+        patch.setattr("charlstm.training.trainer.Trainer.score", failing)
         found = charlstm("train", config_file)
     run = Path("runs/tiny")
-    (report,) = run.glob("error-*.txt")
-    assert found.code == 1
-    assert found.err.splitlines()[-3:] == [
-        "error: a bug in charlstm: RuntimeError: boom",
-        f"saved: {run}, step 0; go on:  charlstm train {run} --resume",
-        f"full report: {report}",
-    ]
+    saved = f"saved: {run}, step 0; go on:  charlstm train {run} --resume"
+    assert found.code == code
+    if code == 1:
+        (report,) = run.glob("error-*.txt")
+        expected = ["error: a bug in charlstm: RuntimeError: boom", saved, f"full report: {report}"]
+    else:
+        expected = ["error: no room", saved]
+    assert found.err.splitlines()[-len(expected) :] == expected
     assert charlstm("train", run, "--resume").code == 0
 
 
