@@ -48,14 +48,14 @@ MEMORY = """\
 seeds: 1
 rate_seeds: 1
 learning_rates: [1.0e-2]
-test_strings: 8
+test_strings: 20
 shared:
   model: {hidden_size: 4, embedding_size: 4, executor: sequence}
   training:
     {batch_size: 8, sequence_length: 16, evaluate_every: 2, sample_length: 0, device: cpu, budget: {steps: 2}}
 arms: {lstm: {model.cell: lstm}, rnn: {model.cell: rnn}}
 experiments:
-  recall: {arms: [lstm, rnn], lags: [2], keys: 3, strings: 16}
+  recall: {arms: [lstm, rnn], lags: [2], keys: 3, strings: 60}
 """
 COMPARE = """\
 corpus: {{source: {source}}}
