@@ -2,34 +2,56 @@
 
 Text that a model wrote goes to standard output, and so do results; notes and errors go to standard error. Where
 standard output is no terminal there are no escape codes and no live line. Whatever is printed, a model's text or the
-name of a file, no control character in it reaches a terminal or a log: it is shown as an escape.
+name of a file, no control character in it reaches a terminal or a log: it is shown as an escape. What a stream's
+encoding lacks is an escape too, but in tables, where lines and dashes become plain ones.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import math
-import os
-import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
-from charlstm.text.visible import visible
+from charlstm import standard_streams as streams
+from charlstm.standard_streams import as_log, hang_up, on_broken_pipe, survive
+from charlstm.text.visible import invisible, visible
+from charlstm.units import finite
 
-READER_GONE = 128 + 13  # what a shell makes of SIGPIPE, which Windows has not
+__all__ = [
+    "LiveLine",
+    "as_log",
+    "duration",
+    "error",
+    "hang_up",
+    "is_terminal",
+    "note",
+    "on_broken_pipe",
+    "only_errors",
+    "out",
+    "out_bytes",
+    "out_json",
+    "show_log",
+    "shown",
+    "status",
+    "survive",
+    "table",
+]
+
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines
+_PLAIN_SIGNS = str.maketrans("–—·█▏▎▍▌▋▊▉", "---#|||||||")
 _live: list[Any] = []  # the bars of the live lines on the terminal
-_surviving = False
 _name = ""  # of a process that has nothing but errors to say
 
 
 def is_terminal() -> bool:
     """Whether standard output is a terminal."""
-    return sys.stdout.isatty()
+    return not sys.stdout.closed and sys.stdout.isatty()
 
 
 def only_errors(name: str) -> None:
@@ -39,43 +61,31 @@ def only_errors(name: str) -> None:
 
 
 def out(text: str, end: str = "\n") -> None:
-    """Print to standard output. Leaves the program if its reader has gone, as ``head`` does.
-
-    What the output's encoding does not have, such as the odd bytes of a file's name, is written as an escape.
-    """
-    whole = shown(text) + end
-
-    def write() -> None:
-        try:
-            sys.stdout.write(whole)
-        except UnicodeEncodeError as error:
-            sys.stdout.write(whole.encode(error.encoding, "backslashreplace").decode(error.encoding))
-
-    _put_out(write)
+    """Print to standard output. Raises SystemExit if its reader has gone, as ``head`` does, and UserError if it cannot
+    be written and is no log (``as_log``)."""
+    if not _name:
+        streams.write_out(shown(text) + end)
 
 
 def out_bytes(content: bytes) -> None:
-    """Write bytes to standard output as they are: not for a terminal. Leaves the program as :func:`out` does."""
-    _put_out(lambda: sys.stdout.buffer.write(content))
+    """Write bytes to standard output as they are: not for a terminal. Raises as :func:`out` does."""
+    if not _name:
+        streams.write_out(content)
 
 
-def _put_out(write: Callable[[], object]) -> None:
-    if _name:
-        return
-    try:
-        write()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _discard(sys.stdout)
-        if not _surviving:
-            raise SystemExit(READER_GONE) from None
+def out_json(value: Any, indent: int | None = None) -> None:
+    """Print a value as JSON, whatever it holds: a number that is not finite as null, a character that may not be shown
+    or that the encoding lacks as an escape. Raises as :func:`out` does."""
+    text = json.dumps(finite(value), ensure_ascii=not streams.is_utf8(sys.stdout), indent=indent, allow_nan=False)
+    hidden = invisible if is_terminal() else _surrogate
+    if any(map(hidden, text)):
+        text = "".join(json.dumps(sign)[1:-1] if hidden(sign) else sign for sign in text)
+    if not _name:
+        streams.write_out(text + "\n")
 
 
-def survive(on: bool = True) -> None:
-    """From now on a reader that has gone, as ``tee`` does at the same Ctrl-C, is no reason to leave: something is to be
-    saved."""
-    global _surviving
-    _surviving = on
+def _surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
 
 
 def note(text: str) -> None:
@@ -88,13 +98,14 @@ def _say(text: str) -> None:
     bar = _live[-1] if _live else None
     if bar is not None:
         bar.clear()
-    try:
-        sys.stderr.write(visible(text) + "\n")
-        sys.stderr.flush()
-    except BrokenPipeError:
-        _discard(sys.stderr)
+    streams.write_err(visible(text) + "\n")
     if bar is not None:
         bar.refresh()
+
+
+def status(text: str) -> None:
+    """Write to standard error as it is, for a line that is written over."""
+    streams.write_err(text)
 
 
 def show_log() -> None:
@@ -114,20 +125,6 @@ def error(text: str) -> None:
     _say(f"{_name}: error: {text}" if _name else f"error: {text}")
 
 
-def hang_up() -> None:
-    """Say nothing more to a terminal that is about to go; what goes into a file still does."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # no file behind it
-            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
-                _discard(stream)
-
-
-def _discard(stream: TextIO) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
 def shown(text: str) -> str:
     """A text as it may be printed: on a terminal, control characters as escapes; elsewhere as it is."""
     return visible(text) if is_terminal() else text
@@ -140,22 +137,35 @@ def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False) -
     """
     if _name:
         return
-    from rich import box
+    from rich.box import SIMPLE_HEAD, Box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    def fitting(cell: str) -> Text:
+        cell = visible(cell)
+        fits = streams.encodable(cell, sys.stdout) == cell
+        return Text(cell if fits else streams.encodable(cell.translate(_PLAIN_SIGNS), sys.stdout))
+
+    lines = str(SIMPLE_HEAD)
+    plain = streams.encodable(lines, sys.stdout) != lines
     header, *body = rows
     grid = Table(
-        title=Text(visible(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        title=fitting(title) if title else None,
+        title_justify="left",
+        box=Box(lines.replace("─", "-"), ascii=True) if plain else SIMPLE_HEAD,
+        safe_box=False,
+        pad_edge=False,
     )
     for number, name in enumerate(header):
-        grid.add_column(Text(visible(name)), justify="left" if prose or number == 0 else "right", overflow="fold")
+        grid.add_column(fitting(name), justify="left" if prose or number == 0 else "right", overflow="fold")
     for row in body:
-        grid.add_row(*(Text(visible(cell)) for cell in row))
+        grid.add_row(*(fitting(cell) for cell in row))
     terminal = is_terminal()  # said outright: rich would also believe FORCE_COLOR
     width = None if terminal else 200
-    Console(file=sys.stdout, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(grid)
+    page = io.StringIO()
+    Console(file=page, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(grid)
+    streams.write_out(page.getvalue())
 
 
 def duration(seconds: float) -> str:
@@ -165,6 +175,23 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Screen:
+    """Standard output for tqdm, which writes into it what it likes."""
+
+    @property
+    def encoding(self) -> str:
+        return sys.stdout.encoding
+
+    def fileno(self) -> int:
+        return sys.stdout.fileno()
+
+    def write(self, text: str) -> None:
+        streams.write_out(text)
+
+    def flush(self) -> None:
+        """Every write is flushed."""
 
 
 class LiveLine:
@@ -185,7 +212,8 @@ class LiveLine:
 
             self._bar = tqdm(
                 total=1.0,
-                file=sys.stdout,
+                file=_Screen(),
+                ascii=not streams.is_utf8(sys.stdout),
                 bar_format=self._prefix.replace("{", "{{").replace("}", "}}") + "{percentage:3.0f}%|{bar:12}| {desc}",
                 dynamic_ncols=True,
                 leave=False,

@@ -238,6 +238,8 @@ def test_a_config_is_frozen() -> None:
         ("training: {budget: {}}", "x.yaml:2: training.budget: training would never end"),
         ("training: {budget: {steps: 0}}", "budget.steps: expected whole number >= 1 | null, found 0"),
         ("training: {budget: 3}", "training.budget: expected a section with epochs, steps, minutes"),
+        ("training: {device: gpu}", 'found "gpu". Did you mean cuda?'),
+        ("training: {step_size: 1e-310}", "training.step_size: expected number >= 1e-09"),
         ("training: {device: cuda:x}", 'expected auto | cpu | cuda | cuda:N | mps, found "cuda:x"'),
         ('training: {device: "cpu\\n"}', "training.device: expected auto"),
         ("training: {seed: -1}", "found -1"),

@@ -71,8 +71,6 @@ def bench(
     Ratios are to torch.nn.LSTM of the same size in a plain loop. All sizes together take many minutes, --quick less
     than one. Let nothing else run meanwhile. Columns for which a narrow terminal has no room are in the JSON.
     """
-    import json
-
     from charlstm import console
     from charlstm.benchmark import (
         BASELINE,
@@ -124,7 +122,7 @@ def bench(
             if not json_:
                 _show(event)
     if json_:
-        console.out(json.dumps({"machine": facts, "measurements": [m.to_json() for m in measured]}, indent=2))
+        console.out_json({"machine": facts, "measurements": [m.to_json() for m in measured]}, indent=2)
     else:
         console.out(LEGEND)
     if plot is not None:
@@ -169,9 +167,10 @@ class _Live:
             self._write("")
 
     def _write(self, text: str) -> None:
+        from charlstm import console
+
         text = text[: shutil.get_terminal_size().columns - 1]
-        sys.stderr.write(f"\r{text.ljust(self._width)}\r")
-        sys.stderr.flush()
+        console.status(f"\r{text.ljust(self._width)}\r")
         self._width = len(text)
 
 

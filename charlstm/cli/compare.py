@@ -73,7 +73,8 @@ def compare(
         if for_memory:
             raise UserError(f"{for_memory} belongs to a comparison of memories: {what[0]} has no experiments")
         folder = _folder(runs, name or config.name or what[0].stem)
-        comparison = _train_arms(context.obj, config, folder, what[0].stem, overwrite)
+        with console.as_log():
+            comparison = _train_arms(context.obj, config, folder, what[0].stem, overwrite)
     else:
         from charlstm.comparison.collect import compare_runs
 
@@ -102,6 +103,7 @@ def _folder(runs: Path, name: str) -> Path:
 def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: str, overwrite: bool) -> Comparison:
     """Train what is not trained yet; the result."""
     from charlstm import console
+    from charlstm.cli.guard import Work
     from charlstm.cli.progress import follow
     from charlstm.comparison.experiment import Experiment
 
@@ -116,7 +118,7 @@ def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: st
             continue
         with trial.directory.writing():
             trainer = trial.trainer()
-            with signals.saving(trainer):
+            with signals.saving(trainer, Work(trial.directory.path, "the same command")):
                 ended = follow(trainer.run(), prefix, samples=False, unit=experiment.corpus.vocabulary.unit)
         if signals.number is not None:  # also where it came too late for this run to be cut short
             console.out(f"{prefix}saved; the same command goes on from here")

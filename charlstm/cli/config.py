@@ -14,14 +14,13 @@ def config(
     ] = False,
 ) -> None:
     """Print every field of a configuration: type, default and what it does."""
-    import json
     import textwrap
 
     from charlstm import console
     from charlstm.config import describe_fields, json_schema
 
     if schema:
-        console.out(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        console.out_json(json_schema(), indent=2)
         return
     section = None
     for field in describe_fields():

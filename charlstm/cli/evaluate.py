@@ -40,8 +40,6 @@ def evaluate(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a text or a split: every character once, with real context before it. Or delete some and restore them."""
-    import json
-
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.evaluation import score
@@ -76,7 +74,7 @@ def evaluate(
             f"{unit}s_scored": result.characters,
             "pseudo_likelihood": result.pseudo,
         }
-        console.out(json.dumps(record))
+        console.out_json(record)
         return
     if result.pseudo:
         console.out("pseudo-likelihood: each character given both sides of it; not comparable with a causal score")
@@ -112,7 +110,6 @@ def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids | Documents:
 
 
 def _restore(loaded: LoadedRun, ids: Ids, what: str, lengths: list[int], gaps: int, seed: int, as_json: bool) -> None:
-    import json
     from dataclasses import asdict
 
     from charlstm import console
@@ -122,7 +119,7 @@ def _restore(loaded: LoadedRun, ids: Ids, what: str, lengths: list[int], gaps: i
     seen, found = sides[loaded.model.direction], list(restore(loaded.model, ids, lengths, gaps, seed))
     if as_json:
         record = {"text": what, "seed": seed, "seen": seen, "restoration": [asdict(r) for r in found]}
-        console.out(json.dumps(record))
+        console.out_json(record)
         return
     greedy = not loaded.model.bidirectional
     console.out(f"{what}: {loaded.vocabulary.unit}s restored from {seen}, {gaps:,} gaps of each length, seed {seed}")

@@ -23,22 +23,24 @@ def compare_memories(
 ) -> None:
     """Do what is not done yet, and report; the first ending signal saves what is being trained and leaves."""
     from charlstm import console
+    from charlstm.cli.guard import Work
     from charlstm.comparison.memory.comparison import MemoryComparison
     from charlstm.comparison.memory.workers import Stopped, Workers, processes
     from charlstm.comparison.tables import verdict_rows
 
     comparison = MemoryComparison(config, folder, folder.name, command, only, overwrite)
-    for fact in comparison.describe():
-        console.out(fact)
-    try:
-        with Workers(jobs or processes()) as workers, signals.saving(workers), console.LiveLine() as line:
-            for step in comparison.run(workers):
-                text = f"{step.phase}: {step.done:,} of {step.total:,}, {step.label}"
-                line.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]
-    except Stopped:
-        anew = " without --overwrite" if overwrite else ""
-        console.out(f"saved; the same command{anew} goes on from here")
-        raise typer.Exit(signals.exit_code) from None
+    work = Work(folder, "the same command" + (" without --overwrite" if overwrite else ""))
+    with console.as_log():
+        for fact in comparison.describe():
+            console.out(fact)
+        try:
+            with Workers(jobs or processes()) as workers, signals.saving(workers, work), console.LiveLine() as line:
+                for step in comparison.run(workers):
+                    text = f"{step.phase}: {step.done:,} of {step.total:,}, {step.label}"
+                    line.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]
+        except Stopped:
+            console.out(f"saved; {work.go_on} goes on from here")
+            raise typer.Exit(signals.exit_code) from None
     files, document = comparison.write(folder / "report")
     if rows := verdict_rows(document.verdicts):
         console.table(rows, comparison.title, prose=True)

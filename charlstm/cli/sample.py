@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -193,12 +192,13 @@ def _check(context: typer.Context, direction: str) -> None:
 def _read(option: str, given: str, encoding: str) -> str:
     """The text itself, or what it points to, read as a text to train on in this encoding."""
     from charlstm.errors import UserError
+    from charlstm.standard_streams import read_in
     from charlstm.text.decoding import decode
 
     if given != "-" and not given.startswith("@"):
         return given
     try:
-        content = sys.stdin.buffer.read() if given == "-" else Path(given[1:]).read_bytes()
+        content = read_in() if given == "-" else Path(given[1:]).read_bytes()
     except OSError as error:
         raise UserError(f"{option} {given}: cannot read it: {error}") from error
     try:
@@ -244,8 +244,6 @@ def _print(
     apart: str = "",
 ) -> None:
     """The texts, each with its record for JSON. Several are told apart by notes, or by the text ``apart``."""
-    import json
-
     from charlstm import console
 
     exact = loaded.vocabulary.decode_bytes
@@ -255,7 +253,7 @@ def _print(
             {"text": text.whole, **record, **({"hex": exact(text.ids).hex()} if raw else {})}
             for text, record in zip(texts, records, strict=True)
         ]
-        console.out(json.dumps({"seed": seed, "samples": whole}, ensure_ascii=False))
+        console.out_json({"seed": seed, "samples": whole})
         return
     end = (apart or "\n") if len(texts) > 1 else ""
     for place, text in enumerate(texts):

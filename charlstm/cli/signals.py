@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Protocol
 
 from charlstm import console
+from charlstm.cli.guard import Work
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 SAVING = ("SIGUSR1",)
@@ -26,7 +27,10 @@ class Signals:
     with 128 + its number."""
 
     number: int | None = None
-    """The ending signal that came, if one came."""
+    """The ending signal that came, if one came; SIGPIPE, if nobody reads the output of what runs any more."""
+
+    work: Work | None = None
+    """What is being saved, or was when an error broke it off."""
 
     def __init__(self) -> None:
         self._running: Stoppable | None = None
@@ -36,13 +40,23 @@ class Signals:
         return 128 + (self.number or signal.SIGINT)
 
     @contextmanager
-    def saving(self, running: Stoppable) -> Iterator[None]:
-        """What runs meanwhile is told to save: and stop at the first ending signal. The second one leaves at once."""
-        self._running = running
+    def saving(self, running: Stoppable, work: Work | None = None) -> Iterator[None]:
+        """What runs meanwhile is told to save: and stop at the first ending signal, or when nobody reads its output any
+        more. The second one leaves at once."""
+        self._running, self.work = running, work
         try:
-            yield
+            with console.on_broken_pipe(self._nobody_reads):
+                yield
+            self.work = None
         finally:
             self._running = None
+
+    def _nobody_reads(self) -> None:
+        assert self._running is not None
+        self.number = getattr(signal, "SIGPIPE", 13)  # Windows has none
+        console.survive()
+        self._running.request_stop()
+        console.note("nobody reads standard output any more: stopping after this step")
 
     def leave(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Handle an ending signal."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
+
+from charlstm.standard_streams import flush
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -50,7 +51,7 @@ def work_together(team: Team, signals: Signals, work: Callable[[], int]) -> None
 
 def _leave(code: int) -> NoReturn:
     """Leave without the end of the interpreter, in which threads that still wait for others now and then abort it."""
-    sys.stdout.flush()
+    flush()
     os._exit(code)
 
 

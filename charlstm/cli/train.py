@@ -83,7 +83,8 @@ def train(
             return 0
         return _run(context.obj, trainer, resume, overwrite)
 
-    work_together(team, context.obj, work)
+    with console.as_log(not dry_run):
+        work_together(team, context.obj, work)
 
 
 def _plan(
@@ -128,6 +129,7 @@ def folder_name(name: str) -> str:
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:
     """Train; gives the exit code."""
     from charlstm import console
+    from charlstm.cli.guard import Work
     from charlstm.cli.progress import follow
     from charlstm.cli.together import agree
 
@@ -152,7 +154,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.refusing)
         for reason in refusals if trainer.device.type == "cpu" else ():
             console.note(f"note: not the faster executor native: {reason}")
-        with signals.saving(trainer):
+        with signals.saving(trainer, Work(directory.path, _start(team, directory))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     agree(team, signals)
     if team.first:
@@ -162,6 +164,12 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
             console.error(ended.advice)
         return 3
     return 0 if signals.number is None else signals.exit_code  # also where it came too late to cut this run short
+
+
+def _start(team: Team, directory: RunDirectory) -> str:
+    """The command that goes on with a run."""
+    start = "charlstm" if team.size == 1 else f"torchrun --nproc-per-node={team.local_size} -m charlstm"
+    return f"{start} train {directory.path} --resume"
 
 
 def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
@@ -188,9 +196,7 @@ def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
         stopped = ended.why == "stopped"
         console.out(f"saved at step {ended.step:,}" if stopped else "the last good checkpoint is kept")
         lower = "" if stopped else " --set training.learning_rate=LOWER"
-        team = trainer.team
-        start = "charlstm" if team.size == 1 else f"torchrun --nproc-per-node={team.local_size} -m charlstm"
-        console.out(f"go on:  {start} train {directory.path} --resume{lower}")
+        console.out(f"go on:  {_start(trainer.team, directory)}{lower}")
     elif leaving:
         console.out(f"trained to its end and saved; its report:  charlstm compare {directory.path}")
     else:

@@ -9,10 +9,11 @@ from matplotlib.ticker import MaxNLocator
 
 from charlstm.comparison.axes import End, label_ends, label_room, mark_places, ruled
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import MUTED, canvas, colour, finish, short, style
+from charlstm.comparison.drawing import MUTED, canvas, colour, finish, picture, short, style
 from charlstm.text.visible import visible
 
 
+@picture
 def count_plot(
     trajectory: Sequence[float],
     counts: Sequence[float],

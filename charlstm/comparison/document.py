@@ -19,7 +19,8 @@ from charlstm.text.visible import escape, invisible, visible
 class Figure:
     """A plot: `name` names its PNG file, `svg` is trusted inline markup, `alt` says what it shows.
 
-    A wide one takes the page's whole width; on a small screen it keeps its size and is scrolled.
+    A wide one takes the page's whole width; on a small screen it keeps its size and is scrolled. One that could not be
+    drawn says so in `lacking`, and has no picture.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Figure:
     alt: str
     caption: str = ""
     wide: bool = False
+    lacking: str = ""
 
 
 @dataclass(frozen=True)

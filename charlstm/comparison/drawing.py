@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
 from charlstm.comparison.document import Figure
 from charlstm.text.visible import visible
+
+P = ParamSpec("P")
+Drawn = TypeVar("Drawn")
 
 HEIGHT = 3.6  # inches
 WIDTH = 5.3
@@ -65,10 +71,32 @@ def stroke(number: int) -> dict[str, Any]:
     return {"color": colour(number), "linestyle": dashes(number)}
 
 
+def picture(draw: Callable[P, Drawn]) -> Callable[P, Drawn]:
+    """A drawing function, whose failure takes no report with it: the figure then says what is missing, and why."""
+
+    @functools.wraps(draw)
+    def attempt(*arguments: P.args, **named: P.kwargs) -> Drawn:
+        try:
+            return draw(*arguments, **named)
+        except Exception as error:
+            what = draw.__name__.replace("_", " ")
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            lacking = f"A picture is missing here ({what}): it could not be drawn. {visible(why)[:300]}"
+            return cast(Drawn, Figure(what, "", b"", lacking, lacking=lacking))
+
+    return attempt
+
+
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style; draw and `finish` inside it."""
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    """The house style, whatever the user's own settings of matplotlib are; draw and `finish` inside it."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", matplotlib.MatplotlibDeprecationWarning
+        )  # of settings that are on their way out
+        kept = ("backend", "interactive", "toolbar")
+        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(kept)})
+        matplotlib.rcParams.update(_STYLE)
         # Names in other scripts: the browser has the glyphs, and the PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -87,7 +115,9 @@ def finish(figure: Canvas, name: str, alt: str, caption: str = "") -> Figure:
     """
     wide = bool(figure.get_figwidth() > (WIDTH + FULL_WIDTH) / 2)
     png, svg = io.BytesIO(), io.StringIO()
+    FigureCanvasAgg(figure)  # said outright: another backend may have put itself in charge of a format
     figure.savefig(png, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
+    FigureCanvasSVG(figure)
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(svg, format="svg", transparent=True, metadata=nothing)
     return Figure(name, _inline(svg.getvalue(), name), png.getvalue(), alt, caption, wide)

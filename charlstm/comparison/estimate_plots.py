@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from charlstm.comparison.axes import End, label_ends, label_room, mark_places, ruled, share_axis
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import INK, MUTED, canvas, colour, finish, percent, short, stroke, style
+from charlstm.comparison.drawing import INK, MUTED, canvas, colour, finish, percent, picture, short, stroke, style
 from charlstm.text.visible import visible
 
 Estimate = tuple[float, float, float]
@@ -29,6 +29,7 @@ def measured(curves: Mapping[str, Sequence[Estimate]]) -> dict[str, NDArray[np.f
     return {arm: own for arm, own in arrays.items() if np.isfinite(own[:, 0]).any()}
 
 
+@picture
 def bars_plot(
     groups: Sequence[str],
     arms: Mapping[str, Sequence[Estimate]],
@@ -78,6 +79,7 @@ def bars_plot(
         return finish(figure, name, alt, "Line through a dot: 95% interval." if known else "")
 
 
+@picture
 def distance_plot(
     bins: Sequence[str],
     counts: Sequence[int],

@@ -16,7 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from charlstm.comparison.axes import End, label_ends, label_room, panels, ruled
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import FULL_WIDTH, INK, MUTED, WIDTH, canvas, colour, finish, short, stroke, style
+from charlstm.comparison.drawing import (
+    FULL_WIDTH,
+    INK,
+    MUTED,
+    WIDTH,
+    canvas,
+    colour,
+    finish,
+    picture,
+    short,
+    stroke,
+    style,
+)
 from charlstm.text.visible import visible
 
 LINE = 80
@@ -29,6 +41,7 @@ _SIGNS = {" ": "·", "\n": "↵", "\t": "→"}
 _LONGEST, _SHORTEST = 1e5, 0.1  # characters; a half-life beyond is drawn at the edge
 
 
+@picture
 def gate_map(
     values: ArrayLike,
     characters: str,
@@ -102,6 +115,7 @@ def gate_map(
         return finish(figure, name, alt, caption)
 
 
+@picture
 def saturation_plot(
     gates: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     name: str,
@@ -150,6 +164,7 @@ def saturation_plot(
         return finish(figure, name, alt, caption)
 
 
+@picture
 def half_life_plot(
     half_lives: Mapping[str, Sequence[float]],
     colours: Mapping[str, int],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charlstm.comparison.axes import End, label_ends, label_room, log_distance, panels, ruled, share_axis
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import MUTED, canvas, colour, finish, percent, short, stroke, style
+from charlstm.comparison.drawing import MUTED, canvas, colour, finish, percent, picture, short, stroke, style
 from charlstm.comparison.estimate_plots import Estimate
 from charlstm.text.visible import visible
 
@@ -23,6 +23,7 @@ Curve = NDArray[np.float64]
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+@picture
 def recall_plot(
     lags: Sequence[int],
     curves: Mapping[str, Sequence[Sequence[float]]],
@@ -75,6 +76,7 @@ def recall_plot(
         return finish(figure, name, alt + " ".join(said), caption)
 
 
+@picture
 def lag_plot(
     curves: Mapping[str, Mapping[str, tuple[Sequence[float], int]]],
     colours: Mapping[str, int],
@@ -134,6 +136,7 @@ def lag_plot(
         return finish(figure, name, alt, caption)
 
 
+@picture
 def context_plot(
     kept: Sequence[int],
     curves: Mapping[str, Sequence[Estimate]],

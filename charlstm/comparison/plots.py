@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlstm.comparison.axes import End, label_ends, label_room, ruled
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import INK, canvas, colour, compact, finish, short, stroke, style
+from charlstm.comparison.drawing import INK, canvas, colour, compact, finish, picture, short, stroke, style
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import summarise
 from charlstm.text.visible import visible
@@ -21,6 +21,7 @@ Curve = NDArray[np.float64]
 """[2, points]: how far the training was, and the score in bits."""
 
 
+@picture
 def learning_curves(
     comparison: Comparison, along: Literal["characters", "seconds"], colours: dict[str, int]
 ) -> Figure | None:
@@ -66,6 +67,7 @@ def learning_curves(
         return finish(figure, name, alt, caption)
 
 
+@picture
 def final_scores(comparison: Comparison, colours: dict[str, int]) -> Figure | None:
     """Each run's best held-out bits as a dot, the mean of the arm as a line; None without a score."""
     summaries = [summary for arm in comparison.arms if (summary := summarise(arm)).bits]

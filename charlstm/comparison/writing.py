@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.document import Document, render
+from charlstm.units import finite
 
 
 def write_document(document: Document, record: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -21,7 +21,8 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
         ValueError: two sections or two figures share a name.
     """
     check_names("section", [section.anchor for section in document.sections])
-    check_names("figure", [figure.name for figure in document.figures])
+    drawn = [figure for figure in document.figures if not figure.lacking]
+    check_names("figure", [figure.name for figure in drawn])
     whole = dict(record)
     whole["headline"] = document.headline
     whole["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
@@ -30,7 +31,7 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
     page.write_text(render(document), encoding="utf-8")
     figures_json.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     written = [page, figures_json]
-    for figure in document.figures:
+    for figure in drawn:
         written.append(folder / f"{figure.name}.png")
         written[-1].write_bytes(figure.png)
     return written
@@ -41,12 +42,3 @@ def check_names(kind: str, names: Sequence[str]) -> None:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"more than one {kind} named {', '.join(sorted(twice))}")
-
-
-def finite(value: object) -> object:
-    """The same in JSON types, with None for what is not a finite number."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

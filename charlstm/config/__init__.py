@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from charlstm.config.compare import CompareConfig
 from charlstm.config.corpus import CorpusConfig
+from charlstm.config.device import check_device_name
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
 from charlstm.config.misplaced import for_text
@@ -39,6 +40,7 @@ __all__ = [
     "ModelConfig",
     "ModelOptions",
     "TrainingConfig",
+    "check_device_name",
     "describe_fields",
     "dump_yaml",
     "for_text",

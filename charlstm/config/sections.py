@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from charlstm.config.device import NAMES, PATTERN, check_device_name
 
 
 class Reads(NamedTuple):
@@ -126,7 +128,7 @@ class TrainingConfig(Section):
     final_learning_rate_fraction: float = Field(
         0.05, ge=0, le=1, description="Where schedule: cosine ends, as a fraction of learning_rate."
     )
-    step_size: float = Field(1.0, gt=0, description="Epochs between two reductions with schedule: step.")
+    step_size: float = Field(1.0, ge=1e-9, le=1e9, description="Epochs between two reductions with schedule: step.")
     gamma: float = Field(
         0.5,
         gt=0,
@@ -174,9 +176,9 @@ class TrainingConfig(Section):
         "float32, training on an NVIDIA GPU multiplies numbers rounded to TF32 (10 bits of the mantissa) where the GPU "
         "can; held-out scores are made in float32 with all its bits, on any device and with either setting.",
     )
-    device: Annotated[str, Reads("auto | cpu | cuda | cuda:N | mps")] = Field(
+    device: Annotated[str, Reads(NAMES), AfterValidator(check_device_name)] = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?|mps)$",
+        json_schema_extra={"pattern": PATTERN},
         description="Where to train: cpu, cuda (an NVIDIA or AMD GPU), cuda:N (the GPU with number N, "
         "from 0), mps (Apple's GPU). auto: a GPU where there is one.",
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.sampler import Chances, Sampling, choose
+from charlstm.main_memory import check_room
 from charlstm.model import LanguageModel
 from charlstm.model.evaluating import evaluating
 from charlstm.model.open_places import OpenPlaces
@@ -97,6 +98,8 @@ def infill(
     places = np.flatnonzero(ids == vocabulary.size)
     if not len(places):
         raise UserError(f"the text has no gap: write {gap!r} for each {vocabulary.unit} to fill in")
+    each = len(places) * (8 * model.head.in_features + 8 * model.vocabulary_size)
+    check_room(num_samples, each * (1 if sampling is None or sampling.temperature > 0 else TRIES))
     column = torch.from_numpy(ids)[:, None].to(model.head.weight.device)
     with evaluating(model):
         found, nats = _fill(model, column, places.tolist(), sampling or Sampling(), seed, num_samples, sweeps, between)

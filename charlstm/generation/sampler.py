@@ -12,10 +12,13 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.step_writer import StepWriter
+from charlstm.main_memory import check_room
 from charlstm.model import LanguageModel
 from charlstm.model.stepper import Stepper, native_writer
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
+COLDEST = 1e-30  # differences of logits are above 1e-8: divided by it they are beyond what makes a difference
+CHARACTER_BYTES = 100  # of a character as Python keeps it, with its ln p
 CHANCES_BLOCK = 4096  # random numbers drawn at a time
 FIRST_BLOCK = 16  # characters written at a time at first
 BLOCK_SECONDS = 0.02  # written at a time: short enough for a reader who watches
@@ -25,7 +28,8 @@ BLOCK_SECONDS = 0.02  # written at a time: short enough for a reader who watches
 class Sampling:
     """How the next character is drawn from the model's distribution p.
 
-    temperature  the logits are divided by it; 0 takes the most probable character (greedy)
+    temperature  the logits are divided by it; 0 takes the most probable character (greedy), and so does one below
+                 1e-30, by which float32 cannot divide them
     top_k        only the k most probable characters (Fan, Lewis & Dauphin 2018); 0: all
     top_p        only the fewest most probable characters that together have at least this probability
                  (nucleus sampling, Holtzman et al. 2020); 1: all
@@ -49,10 +53,13 @@ class Sampling:
             raise UserError(f"top-p must be above 0 and at most 1 (off), found {self.top_p}")
         if not 0 <= self.min_p <= 1:
             raise UserError(f"min-p must be from 0 (off) to 1, found {self.min_p}")
+        if self.temperature < COLDEST:
+            object.__setattr__(self, "temperature", 0.0)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The distribution [B, V] that is drawn from; temperature must be above 0."""
-        p = torch.softmax(logits / self.temperature, -1)
+        # Less the highest, none overflows upwards: a quotient that is infinite would make the whole row NaN.
+        p = torch.softmax((logits - logits.amax(-1, keepdim=True)) / self.temperature, -1)
         if self.top_k and self.top_k < p.shape[-1]:
             p = p.masked_fill(p < p.topk(self.top_k, -1).values[:, -1:], 0)
         if self.top_p < 1:
@@ -203,12 +210,15 @@ def generate(
     called after each character; what it raises breaks the writing off.
 
     Raises UserError for a prime with characters that the model has never seen (``unknown="skip"`` leaves them out),
-    for a bidirectional model, and for values out of range.
+    for a bidirectional model, for values out of range, and for more text than there is main memory for.
     """
     if num_samples < 1 or length < 0:
         raise UserError(f"at least one text of 0 or more characters: found {num_samples} of {length}")
     backward = model.direction == "backward"
     given, end = prompt_ids(model, vocabulary, prime, until, unknown)
+    state = sum(part.shape[0] * part.shape[-1] for part in model.initial_state(1))
+    characters = 1 if end else length  # at least
+    check_room(num_samples, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
     for row in write(model, given, length, sampling or Sampling(), seed, num_samples, end):
         between()

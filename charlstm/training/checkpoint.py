@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from charlstm.errors import UserError
@@ -48,20 +47,39 @@ class DamagedError(UserError):
 
 
 def packed(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> tuple[Piece, ...]:
-    """The content of a checkpoint, in pieces. Raises UserError if its header is larger than can be read back."""
-    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    """The content of a checkpoint, in pieces; those of tensors on the CPU are the tensors' own memory.
+
+    Raises UserError if its header is larger than can be read back.
+    """
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps({"format": FORMAT, **header}, sort_keys=True)
-    content = memoryview(save(plain, metadata={KEY: text, "checksum": _NO_SUM}))
-    del plain
-    begin = 8 + struct.unpack("<Q", content[:8])[0]
-    if begin > HEADER_LIMIT:
-        raise UserError(f"the checkpoint's header has {begin:,} bytes; at most {HEADER_LIMIT:,} can be read back")
-    head, data = bytes(content[:begin]), content[begin:]
+    head, data = _laid_out(plain, {KEY: text, "checksum": _NO_SUM})
+    if len(head) > HEADER_LIMIT:
+        raise UserError(f"the checkpoint's header has {len(head):,} bytes; at most {HEADER_LIMIT:,} can be read back")
     own = f'"checksum":"{_NO_SUM}"'.encode()
     assert head.count(own) == 1
     digest = hashlib.sha256(head)
-    digest.update(data)
-    return head.replace(own, f'"checksum":"{digest.hexdigest()}"'.encode()), data
+    for piece in data:
+        digest.update(piece)
+    return head.replace(own, f'"checksum":"{digest.hexdigest()}"'.encode()), *data
+
+
+def _laid_out(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, list[memoryview]]:
+    """The file of safetensors: its header, and the bytes of each tensor, which stay where they are.
+
+    safetensors' own writer copies all of them, and aborts the process where there is no memory for that. As there, the
+    widest types come first and the header is filled up to a multiple of 8 bytes, so that every tensor is aligned.
+    """
+    kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    data, end = [], 0
+    for name, t in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
+        begin, end = end, end + t.nbytes
+        entries[name] = {"dtype": kinds[t.dtype], "shape": list(t.shape), "data_offsets": [begin, end]}
+        data.append(t.reshape(-1).view(torch.uint8).numpy().data)
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header, data
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
+from charlstm.config import check_device_name
 from charlstm.errors import UserError
 from charlstm.executors.native import bfloat16_gain, kernels
 from charlstm.training.team import ALONE, Team
@@ -21,8 +22,13 @@ WORTHWHILE = 1.5
 def resolve_device(asked: str, team: Team = ALONE) -> torch.device:
     """``auto``: CUDA, then MPS, then the CPU; of several processes on a machine, to each the GPU of its number.
 
-    Raises UserError for a device that is not there, or that several processes would have to share.
+    Raises UserError for a name that is none of a device, a device that is not there, or that several processes would
+    have to share.
     """
+    try:
+        check_device_name(asked)
+    except ValueError as error:
+        raise UserError(f"device: {error}") from None
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if team.size > 1:
         return _one_of(asked, team, cuda)

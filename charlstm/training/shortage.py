@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +11,12 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.executors import forget
+from charlstm.main_memory import asked_bytes, free_main_memory, is_shortage, size_text
 from charlstm.training.hardware import Memory, memory
 
 USABLE = 0.9  # of a device's memory: the rest goes in pieces that are too small
 UNKNOWN = 0.5  # what to lower to where a device does not tell its memory
 LESS = 0.75  # what to lower to at most: as it was, it did not fit
-
-_SIGNS = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC(ATION)?_FAILED", re.IGNORECASE)
-_ASKED = re.compile(r"tried to allocate ([0-9.]+) ?(bytes|[KMGT]i?B)", re.IGNORECASE)
-_UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,8 @@ def enough_memory(device: torch.device, demand: Callable[[], tuple[str, Demand]]
     what it takes."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not _SIGNS.search(str(error)):
+    except (RuntimeError, MemoryError) as error:
+        if not is_shortage(error):
             raise
         told = shortage(str(error), device, *demand())  # before anything is given up that the work needs
         forget()
@@ -56,19 +52,33 @@ def enough_memory(device: torch.device, demand: Callable[[], tuple[str, Demand]]
 
 def shortage(message: str, device: torch.device, when: str, demand: Demand) -> str:
     """What the user is told; ``message`` is torch's own."""
-    found, asked = memory(device), _asked(message)
-    facts = [f"{_size(asked)} more were asked for"] if asked else []
+    found, asked = memory(device), asked_bytes(message)
+    facts = [f"{size_text(asked)} more were asked for"] if asked else []
+    if device.type == "cpu" and (free := free_main_memory()) is not None:
+        facts.append(f"{size_text(free)} are free")
     if found is not None:
-        facts.append(f"{_size(found.free)} of {_size(found.total)} are free")
+        facts.append(f"{size_text(found.free)} of {size_text(found.total)} are free")
         others = found.total - found.free - found.held
         if others > found.total / 10:
-            facts.append(f"{_size(others)} are held by the driver and other programs")
+            facts.append(f"{size_text(others)} are held by the driver and other programs")
     told = f": {', '.join(facts)}" if facts else ""
     lower = " or ".join(what_to_lower(demand, found, asked))
     return (
         f"out of memory on {device} {when}{told}. Begin a new run with {lower}. These cannot change on --resume; what "
         "this run has saved stays, and goes on where there is more memory"
     )
+
+
+def check_weights(device: torch.device, demand: Demand) -> None:
+    """Raises UserError if weights, gradients and optimiser cannot fit into the main memory: before they are made, for
+    the system would rather kill a process than refuse it memory."""
+    free = free_main_memory()
+    if device.type == "cpu" and free is not None and demand.fixed > free:
+        lower = " or ".join(what_to_lower(demand, Memory(free, free, 0), 0))
+        raise UserError(
+            f"not enough memory: weights, gradients and optimiser take {size_text(demand.fixed)}, {size_text(free)} "
+            f"are free. Lower {lower}"
+        )
 
 
 def what_to_lower(demand: Demand, found: Memory | None, asked: int) -> list[str]:
@@ -100,13 +110,3 @@ def _round(number: float) -> int:
     """Down to a power of two, or one and a half times one."""
     power = 1 << (max(1, int(number)).bit_length() - 1)
     return power + power // 2 if power + power // 2 <= number else power
-
-
-def _asked(message: str) -> int:
-    """The bytes that could not be had; 0 where it is not said."""
-    found = _ASKED.search(message)
-    return int(float(found[1]) * _UNITS[found[2][0].lower()]) if found else 0
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -31,7 +31,7 @@ from charlstm.training.optimisation import Schedule, make_optimizer
 from charlstm.training.requests import Requests
 from charlstm.training.resume import differences
 from charlstm.training.run_directory import RunDirectory
-from charlstm.training.shortage import Demand, enough_memory
+from charlstm.training.shortage import Demand, check_weights, enough_memory
 from charlstm.training.state import Counters, TrainingState
 from charlstm.training.step import TrainingStep
 from charlstm.training.team import ALONE, Team, in_touch
@@ -57,9 +57,12 @@ class Trainer:
             training.precision, self.device, cell_of(config.model), config.model.executor
         )
         keep_memory()
+        with torch.device("meta"):
+            weights = demand_of_weights(config, LanguageModel(config.model, corpus.vocabulary.size))
+        check_weights(self.device, weights)
         torch.manual_seed(training.seed)
-        self.model = LanguageModel(config.model, corpus.vocabulary.size)
-        with enough_memory(self.device, lambda: ("for the weights", demand_of_weights(config, self.model))):
+        with enough_memory(self.device, lambda: ("for the weights", weights)):
+            self.model = LanguageModel(config.model, corpus.vocabulary.size)
             self.model.to(self.device)
             self.streams = feed(read(config, corpus), self.device, free_memory(self.device))
             team.check(self.streams.batch_size, training.batch_size)

@@ -2,16 +2,24 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
 
+import charlstm
 from charlstm.comparison.drawing import PALETTE, compact, short, spread
 from charlstm.comparison.plots import final_scores, learning_curves, mean_curve
+from charlstm.comparison.report import write_report
 from charlstm.comparison.results import Arm, Comparison, Evaluation, arm_colours
+
+ROOT = Path(charlstm.__file__).parents[1]
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -130,3 +138,46 @@ def test_short_names_keep_both_ends():
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (20_000, "20k"), (1.5e6, "1.5M"), (2e9, "2G")])
 def test_compact_counts(value, text):
     assert compact(value) == text
+
+
+def test_settings_of_the_user_change_no_picture(comparison):
+    expected = final_scores(comparison, arm_colours(comparison.arms))
+    wild = {
+        "text.usetex": True,
+        "savefig.dpi": 30,
+        "axes.facecolor": "red",
+        "svg.fonttype": "path",
+        "lines.linewidth": 9,
+    }
+    with matplotlib.rc_context(wild):
+        assert final_scores(comparison, arm_colours(comparison.arms)) == expected
+        assert matplotlib.rcParams["text.usetex"]
+
+
+@pytest.mark.parametrize("setting", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_a_backend_of_a_notebook_is_none_of_our_business(setting, tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"text.usetex: True\nbackend: \xff\n")
+    program = (
+        "from charlstm import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: from charlstm.comparison import drawing\n"
+        "with drawing.style(): print(len(drawing.finish(drawing.canvas()[0], 'a', 'b').png) > 99)\n"
+    )
+    environment = {**os.environ, "MPLBACKEND": setting, "MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--help"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("True", "")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("latex was not found"), OSError(28, "No space left"), MemoryError()])
+def test_a_picture_that_fails_leaves_the_report(comparison, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    files = write_report(comparison, tmp_path)
+    assert [file.name for file in files] == ["index.html", "report.json"]
+    page = files[0].read_text()
+    assert "A picture is missing here (final scores): it could not be drawn." in page
+    assert page.count(str(error) or "MemoryError") == 3

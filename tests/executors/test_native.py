@@ -192,6 +192,13 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("_forget")
+def test_a_compiler_with_an_open_quote_is_refused(monkeypatch, tmp_path):
+    fresh(monkeypatch, tmp_path)
+    monkeypatch.setenv("CXX", "'x")
+    assert refusal() == "$CXX is no command: No closing quotation: 'x"
+
+
+@pytest.mark.usefixtures("_forget")
 def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -397,3 +397,28 @@ def test_bytes():
     assert len(s.text) <= 40
     with pytest.raises(UserError, match="0x7A"):
         generate(model, vocabulary, "z")
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-31])
+@pytest.mark.parametrize("native", [True, False])
+def test_a_temperature_next_to_zero_is_greedy(monkeypatch, temperature, native):
+    if not native:
+        monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    model = make_model()
+    greedy, cold = (generate(model, VOCABULARY, "ab", 30, Sampling(t), num_samples=2) for t in (0.0, temperature))
+    assert [sample.text for sample in cold] == [sample.text for sample in greedy]
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-20, 1e30, 1e300])
+def test_no_temperature_makes_probabilities_that_are_none(temperature):
+    logits = torch.tensor([[-3e4, 2.0, 3.0, 3.0]])
+    p = Sampling(temperature).probabilities(logits)
+    assert p.sum().item() == pytest.approx(1)
+    expected = [0, 0, 0.5, 0.5] if temperature < 1 else [0.25] * 4
+    assert p[0].tolist() == pytest.approx(expected)
+
+
+def test_more_texts_than_there_is_memory_for(monkeypatch):
+    monkeypatch.setattr("charlstm.main_memory.free_main_memory", lambda: 10**9)
+    with pytest.raises(UserError, match=r"^not enough memory: 20,000,000 texts take 80\d\.\d GB, 1\.0 GB are free"):
+        generate(make_model(), VOCABULARY, "", 400, num_samples=20_000_000)

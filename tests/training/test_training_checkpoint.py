@@ -58,6 +58,24 @@ def test_it_is_plain_safetensors(path):
     assert torch.equal(load_file(path)["model.weight"], content()["model.weight"])
 
 
+def test_tensors_are_written_from_where_they_are():
+    """A copy of all of them may be more than there is memory for."""
+    t = torch.ones(1000)
+    _, piece = packed({"a": t}, {})
+    t[0] = 2
+    assert len(piece) == t.nbytes
+    assert torch.frombuffer(bytearray(piece), dtype=torch.float32)[0] == 2
+
+
+def test_it_is_laid_out_as_safetensors_does(path):
+    raw = path.read_bytes()
+    begin = 8 + struct.unpack("<Q", raw[:8])[0]
+    save_file({name: t.contiguous() for name, t in content().items()}, path)
+    theirs = path.read_bytes()
+    assert begin % 8 == 0
+    assert raw[begin:] == theirs[8 + struct.unpack("<Q", theirs[:8])[0] :]
+
+
 def test_it_does_not_alias_what_it_saved(tmp_path):
     shared = torch.ones(4)
     save_checkpoint(tmp_path / "c", {"a": shared, "b": shared, "c": shared[:2]}, {})

@@ -194,6 +194,31 @@ def test_devices():
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gpu", "cuda"),
+        ("CUDA", "cuda"),
+        ("GPU:1", "cuda:1"),
+        ("Cpu", "cpu"),
+        ("cuda:", "cuda"),
+        ("mps:0", "mps"),
+        ("metal", "mps"),
+        ("", None),
+        ("meta", "metal"),
+        ("xpu", "cpu"),
+        ("cuda:-1", "cuda"),
+    ],
+)
+def test_a_name_of_no_device_is_refused_with_the_nearest(name, hint):
+    with pytest.raises(UserError) as caught:
+        resolve_device(name)
+    told = str(caught.value)
+    assert told.startswith(f'device: expected auto | cpu | cuda | cuda:N | mps, found "{name}"')
+    if name != "meta":
+        assert told.endswith(f"Did you mean {hint}?" if hint else '""')
+
+
+@pytest.mark.parametrize(
     ("cuda", "mps", "expected"),
     [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )

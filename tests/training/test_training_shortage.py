@@ -123,6 +123,24 @@ def test_what_executors_keep_is_given_up_once_the_memory_was_looked_at(monkeypat
     assert order == ["looked", "forgotten"]
 
 
+def test_weights_that_cannot_fit_are_refused_before(make_trainer, make_config, monkeypatch):
+    monkeypatch.setattr(shortage, "free_main_memory", lambda: 4000)
+    monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("the model is being made"))
+    expected = r"^not enough memory: weights, .* take 0 MB, 0 MB are free\. Lower model\.hidden_size=\d"
+    with pytest.raises(UserError, match=expected):
+        make_trainer(make_config())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError(CPU)])
+def test_main_memory_that_runs_out_is_told_with_what_is_free(monkeypatch, error):
+    monkeypatch.setattr(shortage, "free_main_memory", lambda: 3 * GB)
+    with (
+        pytest.raises(UserError, match=r"3\.0 GB are free"),
+        shortage.enough_memory(torch.device("cpu"), lambda: ("in step 3", Demand(GB, GB, 64, 128, 512))),
+    ):
+        raise error
+
+
 def test_other_errors_are_none_of_this():
     def never():
         pytest.fail("nothing is asked")

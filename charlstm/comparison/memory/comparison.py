@@ -19,12 +19,13 @@ from charlstm.comparison.memory.jobs import Job
 from charlstm.comparison.memory.studies import make_studies
 from charlstm.comparison.memory.studies.study import Chapter, Figures, Study
 from charlstm.comparison.memory.workers import Workers
-from charlstm.comparison.writing import finite, write_document
+from charlstm.comparison.writing import write_document
 from charlstm.config import MemoryConfig
 from charlstm.config.experiments import Claim, Experiment
 from charlstm.errors import UserError
 from charlstm.text.visible import visible
 from charlstm.training import durable
+from charlstm.units import finite
 
 FORMAT = 1
 CLAIMS = "claims.json"

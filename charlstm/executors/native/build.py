@@ -96,7 +96,10 @@ def _whole(path: Path) -> bool:
 
 
 def _compiler() -> list[str]:
-    asked = shlex.split(os.environ.get("CXX", ""))
+    try:
+        asked = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise BuildError(f"$CXX is no command: {error}: {os.environ['CXX']}") from None
     for command in (asked, ["c++"], ["g++"], ["clang++"]):
         found = shutil.which(command[0]) if command else None
         if found:
@@ -114,7 +117,7 @@ def processor() -> str:
     """What the CPU is and can do."""
     wanted = ("model name", "flags")
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
     except OSError:
         return ""
     return "\n".join(line for line in lines if line.startswith(wanted))
@@ -123,7 +126,8 @@ def processor() -> str:
 @cache
 def _libraries() -> tuple[str, ...]:
     """torch's library with the products, and the OpenMP runtime that it has loaded."""
-    paths = {Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line}
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    paths = {Path(line.split()[-1]) for line in maps.splitlines() if ".so" in line}
     openmp = sorted(str(p) for p in paths if p.name.startswith(("libgomp", "libiomp", "libomp")))
     if not openmp:
         raise BuildError("this torch is built without OpenMP")
@@ -140,7 +144,9 @@ def _compile(cell: Cell, dtype: torch.dtype, target: Path) -> None:
             made = Path(folder, "kernels.so")
             Path(folder, "kernels.cpp").write_text(source(cell, dtype), encoding="utf-8")
             command = [compiler[0], *OPTIONS, *compiler[1:], "kernels.cpp", "-o", made.name, *_libraries()]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT, check=False
+            )
             if done.returncode != 0:
                 lines = done.stderr.splitlines()
                 first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from charlstm import main_memory
+from charlstm.main_memory import asked_bytes, free_main_memory, is_shortage
+
+CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes"
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (RuntimeError(CPU), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 MiB"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (RuntimeError("sizes differ"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_which_errors_are_a_lack_of_memory(error, short):
+    assert is_shortage(error) == short
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        (CPU, 4000),
+        ("Unable to allocate 3.0 GiB", 3 << 30),
+        ("Tried to allocate 20.00 MiB", 20 << 20),
+        ("", 0),
+    ],
+)
+def test_what_was_asked_for(message, asked):
+    assert asked_bytes(message) == asked
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Files of a machine that has 8,000 kB, and nothing else."""
+    monkeypatch.setattr(main_memory, "_PROC", tmp_path)
+    monkeypatch.setattr(main_memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (-1, -1))
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 7000 kB\nSwapFree: 1000 kB\n")
+    return tmp_path
+
+
+def test_memory_and_swap_of_the_machine(machine):
+    assert free_main_memory() == 8000 * 1024
+
+
+@pytest.mark.parametrize(("limit", "free"), [("5000\n", 4100), ("max\n", 8000 * 1024)])
+def test_a_container_may_have_less(machine, limit, free):
+    (machine / "memory.max").write_text(limit)
+    (machine / "memory.current").write_text("1000")
+    (machine / "memory.stat").write_text("anon 7\ninactive_file 60\nactive_file 40\n")
+    assert free_main_memory() == free
+
+
+def test_a_limit_of_the_process(machine, monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (100_000, 100_000))
+    monkeypatch.setattr("resource.getpagesize", lambda: 4096)
+    (machine / "self").mkdir()
+    (machine / "self" / "statm").write_text("10 5 3 1 0 4 0\n")
+    assert free_main_memory() == 100_000 - 40_960
+
+
+def test_a_system_that_tells_nothing(machine):
+    (machine / "meminfo").unlink()
+    assert free_main_memory() is None
