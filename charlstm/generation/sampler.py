@@ -110,6 +110,8 @@ def draw(
         start = time.perf_counter()
         count = count if length is None else min(count, length - written)
         ids, chosen = write(chances.take(count), next(unread, None))
+        if bool(chosen.isnan().any()):
+            raise UserError("the model's probabilities are no numbers: its weights are too large to be used")
         seconds = time.perf_counter() - start
         yield from zip(ids.tolist(), chosen.tolist(), strict=True)
         written += count
