@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,13 +20,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.files import open_regular
+from charlstm.files import MissingError, open_regular
 from charlstm.training.durable import Piece
 
 FORMAT = 2
 KEY = "charlstm"
 HEADER_LIMIT = 32 << 20
 BRACKETS_LIMIT = 200_000
+PARTS_LIMIT = 200_000
 DEPTH_LIMIT = 20
 DTYPES = {
     "F64": torch.float64,
@@ -64,48 +65,94 @@ def packed(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> tuple[Pi
     return head.replace(own, f'"checksum":"{digest.hexdigest()}"'.encode()), data
 
 
+Check = Callable[[Path, Mapping[str, Any], Mapping[str, Tensor]], None]
+"""Takes the header and every tensor as declared, on the meta device; raises UserError if they are not as they must
+be."""
+
+
+def unchecked(_path: Path, _header: Mapping[str, Any], _declared: Mapping[str, Tensor]) -> None:
+    """Whatever header and tensors mean."""
+
+
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors on the CPU and the header; nothing larger than the file is held meanwhile.
+    """Tensors on the CPU and the header of a file as it was written; raises as :class:`CheckpointFile` and its
+    ``read`` do."""
+    with CheckpointFile(path) as file:
+        return file.read()
+
+
+class CheckpointFile:
+    """A checkpoint that is open: what takes its name meanwhile does not matter.
 
     Raises:
-        DamagedError: the file is not as it was written, or is no checkpoint.
-        UserError: it is missing, no regular file, not to be read, or of another version of the format.
+        MissingError: there is none.
+        DamagedError: it is no regular file, or cannot be opened.
     """
-    try:
-        with _open(path) as file:
-            size, head, outer = _head(file)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = open_regular(path)
+        except MissingError:
+            raise MissingError(f"{path}: there is no such checkpoint") from None
+        except UserError as problem:
+            reason = str(problem).removeprefix(f"{path}: ")
+            raise DamagedError(f"{path}: damaged, or no checkpoint: {reason}") from None
+
+    def __enter__(self) -> CheckpointFile:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._file.close()
+
+    @property
+    def claimed_step(self) -> int:
+        """The step that the header gives, unchecked; -1 of what cannot be read."""
+        try:
+            step = _header(_head(self._file)[2])["counters"]["step"]
+        except (_WrongError, OSError, KeyError, TypeError):
+            return -1
+        return step if isinstance(step, int) else -1
+
+    def read(self, check: Check = unchecked) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors on the CPU and the header; nothing larger than the file is held meanwhile.
+
+        No tensor is read before ``check`` has passed what is declared; what it raises passes through.
+
+        Raises:
+            DamagedError: the file is not as it was written, or is no checkpoint, or holds numbers that are not finite.
+            UserError: it is of another version of the format, or there is not memory enough.
+        """
+        path = self.path
+        try:
+            size, head, outer = _head(self._file)
             header = _header(outer)
             if header.get("format") != FORMAT:
                 raise UserError(
                     f"{path}: written in format {header.get('format')!r:.20}; this version reads format {FORMAT}"
                 )
             places = _places(outer, size - len(head))
-            # Each into memory of its own: torch reads a random state from where its memory begins, views or not.
-            found = {name: torch.empty(shape, dtype=dtype) for name, dtype, shape in places}
             digest, checksum = _digest(head, outer["__metadata__"].get("checksum"))
-            for t in found.values():
+            declared = {name: torch.empty(shape, dtype=dtype, device="meta") for name, dtype, shape in places}
+            check(path, header, declared)
+            # Each into memory of its own: torch reads a random state from where its memory begins, views or not.
+            tensors = {name: torch.empty(shape, dtype=dtype) for name, dtype, shape in places}
+            for t in tensors.values():
                 content = t.reshape(-1).view(torch.uint8).numpy().data
-                _fill(file, content)
+                _fill(self._file, content)
                 digest.update(content)
             if digest.hexdigest() != checksum:
                 raise _WrongError("its checksum does not match")
-            return found, header
-    except _WrongError as wrong:
-        raise DamagedError(f"{path}: damaged, or no checkpoint: {wrong}") from None
-    except OSError as error:
-        raise DamagedError(f"{path}: damaged, or no checkpoint: {error.strerror or error}") from None
-    except (MemoryError, RuntimeError) as error:  # torch's "not enough memory" is a RuntimeError
-        raise UserError(f"{path}: there is not memory enough to read it ({error})") from None
-
-
-def claimed_step(path: Path) -> int:
-    """The step that the header gives, unchecked; -1 of what cannot be read."""
-    try:
-        with _open(path) as file:
-            step = _header(_head(file)[2])["counters"]["step"]
-    except (UserError, _WrongError, OSError, KeyError, TypeError):
-        return -1
-    return step if isinstance(step, int) else -1
+            for name, t in tensors.items():
+                if not _finite(t):
+                    raise _WrongError(f"{name!r:.80} holds numbers that are not finite")
+            return tensors, header
+        except _WrongError as wrong:
+            raise DamagedError(f"{path}: damaged, or no checkpoint: {wrong}") from None
+        except OSError as error:
+            raise DamagedError(f"{path}: damaged, or no checkpoint: {error.strerror or error}") from None
+        except (MemoryError, RuntimeError) as error:  # torch's "not enough memory" is a RuntimeError
+            raise UserError(f"{path}: there is not memory enough to read it ({error})") from None
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,10 +164,10 @@ class _WrongError(Exception):
     """What is wrong with the content."""
 
 
-def _open(path: Path) -> BinaryIO:
-    if not path.exists():
-        raise UserError(f"{path}: there is no such checkpoint")
-    return open_regular(path)
+def _finite(t: Tensor) -> bool:
+    if not t.is_floating_point() or not t.numel():
+        return True
+    return all(math.isfinite(extreme) for extreme in t.aminmax())  # both are NaN where any number is
 
 
 def _head(file: BinaryIO) -> tuple[int, bytes, dict[str, Any]]:
@@ -134,9 +181,10 @@ def _head(file: BinaryIO) -> tuple[int, bytes, dict[str, Any]]:
     if length > HEADER_LIMIT:
         raise _WrongError(f"its header has {length:,} bytes, more than the limit of {HEADER_LIMIT:,}")
     raw = file.read(length)
-    if raw.count(b"[") + raw.count(b"{") > BRACKETS_LIMIT:
+    brackets = raw.count(b"[") + raw.count(b"{")
+    if brackets > BRACKETS_LIMIT:
         raise _WrongError("its header has too many parts")
-    outer = _json(raw)
+    outer = _json(raw, 5 * brackets + 200)  # a tensor has 3 brackets and 13 parts
     if not isinstance(outer, dict):
         raise _WrongError("its header is no table")
     metadata = outer.get("__metadata__")
@@ -146,19 +194,21 @@ def _head(file: BinaryIO) -> tuple[int, bytes, dict[str, Any]]:
 
 
 def _header(outer: dict[str, Any]) -> dict[str, Any]:
-    header = _json(outer["__metadata__"][KEY])
+    header = _json(outer["__metadata__"][KEY], PARTS_LIMIT)
     if not isinstance(header, dict):
         raise _WrongError("its header is no table")
     return header
 
 
-def _json(text: str | bytes) -> Any:
+def _json(text: str | bytes, most_parts: int) -> Any:
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) < len(pairs):
             raise _WrongError("its header has a name twice")
         return table
 
+    if _parts(text) > most_parts:
+        raise _WrongError("its header has too many parts")
     try:
         content = json.loads(text, object_pairs_hook=distinct)
     except RecursionError:
@@ -176,6 +226,15 @@ def _json(text: str | bytes) -> Any:
     if level:
         raise _WrongError("its header is nested too deeply")
     return content
+
+
+def _parts(text: str | bytes) -> int:
+    """At least so many values as JSON text has; what stands quoted within a string, as the vocabulary does, is hardly
+    counted. Before anything is parsed: a value takes fifty bytes of memory, and two or more of the file."""
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    strings = content.count(b'"') - content.count(b'\\"')
+    others = content.count(b",") - content.count(b'\\",')
+    return strings // 2 + others + content.count(b"[") + content.count(b"{")
 
 
 def _places(outer: dict[str, Any], length: int) -> list[tuple[str, torch.dtype, list[int]]]:
