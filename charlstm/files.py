@@ -30,15 +30,14 @@ def regular_size(path: Path) -> int:
         MissingError: there is nothing of this name.
         UserError: it is a link to nothing, a folder, a pipe, a socket or a device, or cannot be reached.
     """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise UserError(f"{path}: this is a link to {path.readlink()}, which is not there") from None
-        raise MissingError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
-    return _size(path, status)
+    return _size(path, _status(path))
+
+
+def check_folder(path: Path) -> None:
+    """Raises UserError if something that is no folder has this name; a folder may also be missing."""
+    with suppress(MissingError):
+        if not stat.S_ISDIR(_status(path).st_mode):
+            raise UserError(f"{path}: this is no folder: give it another name, or delete it")
 
 
 def open_regular(path: Path) -> io.FileIO:
@@ -85,12 +84,6 @@ def append_regular(path: Path, content: bytes) -> None:
             rest = rest[file.write(rest) :]
 
 
-def check_folder(path: Path) -> None:
-    """Raises UserError if something that is no folder has this name."""
-    if os.path.lexists(path) and not path.is_dir():
-        raise UserError(f"{path}: this is no folder: give it another name, or delete it")
-
-
 def open_descriptor(path: Path, flags: int) -> int:
     """The descriptor of a regular file, opened without waiting. Raises OSError; UserError for any other kind."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
@@ -107,6 +100,17 @@ def unreadable(path: Path, error: OSError | ValueError) -> UserError:
     name = str(path)
     name = name if len(name) <= 200 else f"{name[:200]}..."
     return UserError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise UserError(f"{path}: this is a link to {path.readlink()}, which is not there") from None
+        raise MissingError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
 
 
 def _size(path: Path, status: os.stat_result) -> int:

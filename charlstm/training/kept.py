@@ -47,7 +47,8 @@ class Kept:
         self.best = folder / "best.safetensors"
 
     def any(self) -> bool:
-        """Whether there is one at all, good or bad."""
+        """Whether there is one at all, good or bad. Raises UserError if something else has the folder's name."""
+        check_folder(self.folder)
         return any(os.path.lexists(path) for path in self.files)
 
     @property
@@ -104,7 +105,7 @@ class Kept:
                     return Found(file.path, *file.read(check), damaged)
                 except DamagedError as problem:
                     damaged.append(str(problem))
-        raise UserError("no checkpoint of this run can be used:\n  " + "\n  ".join(damaged))
+        raise UserError(f"no checkpoint of this run can be used: {'; '.join(damaged)}")
 
     def best_or_newest(self, check: Check = unchecked) -> Found:
         """``best``; before there is one, or if it is damaged, the newest that is good. Raises as :meth:`newest`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,20 +56,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises UserError, with the line's number, at the first line that is no such record, and if the file cannot be read.
     """
-    with _opened(path) as file:
-        number = 0
-        while line := file.readline(LINE_LIMIT):
-            number += 1
-            try:
-                record = from_json(line)
-                _SCHEMA.validate_python(record)
-            except ValueError as problem:
-                if not line.endswith(b"\n") and len(line) < LINE_LIMIT:
-                    return
-                raise UserError(
-                    f"{path}:{number}: no record of a training run: {_reason(problem)}. Delete it to read on"
-                ) from None
-            yield record
+    return (record for record, _ in _read(path))
 
 
 def count_records(path: Path) -> int:
@@ -78,13 +66,27 @@ def count_records(path: Path) -> int:
 
 
 def end_of_record(path: Path, count: int) -> int:
-    """Bytes from the beginning of the file to the end of its first ``count`` lines. Raises UserError as above."""
+    """Bytes from the beginning of the file to the end of its first ``count`` records, or of all. Raises as
+    :func:`read_records`."""
+    return max((end for _, end in islice(_read(path), count)), default=0)
+
+
+def _read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Each record with the place in the file where it ends."""
     with _opened(path) as file:
-        end = 0
-        while count > 0 and (piece := file.readline(LINE_LIMIT)):
-            end += len(piece)
-            count -= piece.endswith(b"\n")
-        return end
+        number = end = 0
+        while line := file.readline(LINE_LIMIT):
+            number, end = number + 1, end + len(line)
+            try:
+                record = from_json(line)
+                _SCHEMA.validate_python(record)
+            except ValueError as problem:
+                if not line.endswith(b"\n") and len(line) < LINE_LIMIT:
+                    return
+                raise UserError(
+                    f"{path}:{number}: no record of a training run: {_reason(problem)}. Delete it to read on"
+                ) from None
+            yield record, end
 
 
 @contextmanager

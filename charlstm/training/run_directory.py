@@ -126,7 +126,10 @@ class RunDirectory:
         return {"metrics": count_records(self.metrics_file), "samples": self._samples_size()}
 
     def cut_back(self, lengths: Mapping[str, int]) -> None:
-        """Forget what was appended since :meth:`flush` gave these lengths, by a run that did not live to save it."""
+        """Forget what was appended since :meth:`flush` gave these lengths, by a run that did not live to save it.
+
+        Raises UserError, before anything is cut, if what stands before it is no metrics.
+        """
         self.check_files()
         with self._told():
             if self.metrics_file.exists():

@@ -41,10 +41,9 @@ class _Streams(BaseModel):
 
 
 class Header(_Strict):
-    """The keys that are read, with types and ranges; others are let be."""
+    """The keys that are read but for the vocabulary, with types and ranges; others are let be."""
 
     config: dict[str, Any]
-    vocabulary: str
     corpus_digest: _Text
     written: dict[Literal["metrics", "samples"], Count] = Field(min_length=2)
     counters: Counters
@@ -111,14 +110,15 @@ def settings_of(header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:
 
 def _known(header: Mapping[str, Any]) -> tuple[Header, Config, Vocabulary]:
     try:
-        known = Header.model_validate_json(json.dumps(header))
+        # A vocabulary of megabytes is not written and read once more.
+        known = Header.model_validate_json(json.dumps({**header, "vocabulary": ""}))
     except ValidationError as problem:
         first = problem.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "a number"
         raise UserError(f"{place!r:.80} in its header: {first['msg']:.200}") from None
     try:
-        vocabulary = Vocabulary.from_json(known.vocabulary)
-    except (ValueError, RecursionError) as problem:
+        vocabulary = Vocabulary.from_json(header["vocabulary"])
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as problem:
         raise UserError(f"its vocabulary: {problem!s:.200}") from None
     return known, parse_config(known.config, "its configuration"), vocabulary
 

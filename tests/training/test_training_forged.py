@@ -174,20 +174,16 @@ def test_five_gigabytes_of_another_name_are_not_read(forge, tiny_run):
     assert time.process_time() - before < 1
 
 
-def names(count):
-    return ",".join(f'"n{number}":1' for number in range(count))
-
-
 BOMBS = {
-    "names of the header": lambda inner: (inner[:-1] + "," + names(2_400_000) + "}", ""),
-    "names of the counters": lambda inner: (inner.replace('"counters": {', '"counters": {' + names(300_000) + ","), ""),
+    "names of the header": lambda inner: (inner[:-1] + "," + '"n":1,' * 4_000_000 + '"m":1}', ""),
+    "names of the counters": lambda inner: (inner.replace('"counters": {', '"counters": {' + '"n":1,' * 300_000), ""),
     "numbers of a list": lambda inner: (inner[:-1] + ',"x":[' + "1.5," * 5_000_000 + "1]}", ""),
     "texts of a list": lambda inner: (inner[:-1] + ',"x":[' + '"a\\\\",' * 2_000_000 + "1]}", ""),
-    "tensors": lambda inner: (inner, names(2_400_000) + ","),
-    "names of the metadata": lambda inner: (inner, '"x":{' + names(2_000_000) + "},"),
+    "tensors": lambda inner: (inner, '"n":1,' * 4_000_000),
+    "names of the metadata": lambda inner: (inner, '"x":{' + '"n":1,' * 4_000_000 + '"m":1},'),
     "symbols": lambda inner: (
         json.dumps(
-            json.loads(inner) | {"vocabulary": '{"kind":"characters","symbols":[' + '"a",' * 4_000_000 + '"b"]}'}
+            json.loads(inner) | {"vocabulary": '{"kind":"characters","symbols":[' + '"a",' * 3_000_000 + '"b"]}'}
         ),
         "",
     ),
@@ -217,7 +213,7 @@ def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, forge):
 
 
 def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_run, tmp_path):
-    trainer = make_trainer(make_config({"cell": "gru", "hidden_size": 16}, budget={"steps": 1}))
+    trainer = make_trainer(make_config({"cell": "gru", "hidden_size": 16, "executor": "sequence"}, budget={"steps": 1}))
     list(trainer.run())
     run = tmp_path / "mixed"
     shutil.copytree(tiny_run, run)
@@ -234,7 +230,7 @@ def test_a_large_vocabulary_and_many_layers_are_no_forgery(tmp_path):
     symbols = [chr(code) for code in range(32, 0x11000) if not 0xD800 <= code < 0xE000]
     header = {"vocabulary": json.dumps({"kind": "characters", "symbols": symbols}), "sources": ["x" * 40] * 20_000}
     tensors = {
-        f"model.recurrent.weight_ih_l{layer}_{part}": torch.zeros(1, 1) for layer in range(1024) for part in range(12)
+        f"model.recurrent.weight_ih_l{layer}_{part}": torch.zeros(1, 1) for layer in range(100) for part in range(12)
     }
     path = tmp_path / "large.safetensors"
     path.write_bytes(b"".join(packed(tensors, header)))

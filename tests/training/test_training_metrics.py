@@ -63,6 +63,11 @@ def test_records_are_read_as_they_were_written(file, tmp_path):
     assert ends[0] == 0
     assert ends[2] == file.read_bytes().index(b'{"kind": "evaluation"')
     assert ends[4] == ends[5] == file.stat().st_size
+    with file.open("a") as end:
+        end.write("[]\n")
+    assert end_of_record(file, 4) == ends[4]
+    with pytest.raises(UserError, match=":5: no record"):
+        end_of_record(file, 5)
 
 
 @pytest.mark.parametrize("case", BAD)
