@@ -59,14 +59,15 @@ def open_regular(path: Path) -> io.FileIO:
 def read_regular(path: Path, limit: int) -> bytes:
     """The content of a regular file of at most so many bytes. Raises as `open_regular`, and UserError if it is longer
     or cannot be read."""
-    with open_regular(path) as file:
+    with io.BufferedReader(open_regular(path)) as file:
         try:
-            content = io.BufferedReader(file).read(limit + 1)
+            size = file.seek(0, os.SEEK_END)
+            if size > limit:
+                raise UserError(f"{path}: longer than {limit:,} bytes, which no such file is")
+            file.seek(0)
+            return file.read(size)
         except OSError as error:
             raise unreadable(path, error) from None
-    if len(content) > limit:
-        raise UserError(f"{path}: longer than {limit:,} bytes, which no such file is")
-    return content
 
 
 def append_regular(path: Path, content: bytes) -> None:

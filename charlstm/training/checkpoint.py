@@ -21,7 +21,7 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.files import MissingError, open_regular
-from charlstm.training.checkpoint_header import HEADER_LIMIT, KEY, WrongError, parsed_header, places_of, read_head
+from charlstm.training.checkpoint_header import KEY, WrongError, header_limit, parsed_header, places_of, read_head
 from charlstm.training.durable import Piece
 
 FORMAT = 2
@@ -39,8 +39,8 @@ def packed(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> tuple[Pi
     content = memoryview(save(plain, metadata={KEY: text, "checksum": _NO_SUM}))
     del plain
     begin = 8 + struct.unpack("<Q", content[:8])[0]
-    if begin > HEADER_LIMIT:
-        raise UserError(f"the checkpoint's header has {begin:,} bytes; at most {HEADER_LIMIT:,} can be read back")
+    if begin > (limit := header_limit(len(content) - begin)):
+        raise UserError(f"the checkpoint's header has {begin:,} bytes; at most {limit:,} can be read back")
     head, data = bytes(content[:begin]), content[begin:]
     own = f'"checksum":"{_NO_SUM}"'.encode()
     assert head.count(own) == 1

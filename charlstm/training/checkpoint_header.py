@@ -10,6 +10,10 @@ import torch
 
 KEY = "charlstm"
 HEADER_LIMIT = 32 << 20
+HEADER_BASE = 1 << 20
+HEADER_SHARE = 32
+"""Bytes of a header for each byte of tensors, beyond the base: a symbol has 30, and at least 12 of weights; the tensors
+of a layer of one unit have 1,500, and 200 of numbers."""
 BRACKETS_LIMIT = 200_000
 PARTS_LIMIT = 200_000
 DEPTH_LIMIT = 20
@@ -45,6 +49,8 @@ def read_head(file: BinaryIO) -> tuple[int, bytes, dict[str, Any]]:
     brackets = raw.count(b"[") + raw.count(b"{")
     if brackets > BRACKETS_LIMIT:
         raise WrongError("its header has too many parts")
+    if length > header_limit(size - 8 - length):
+        raise WrongError(f"its header has {length:,} bytes, too many for its tensors")
     outer = _json(raw, 5 * brackets + 200)  # a tensor has 3 brackets and 13 parts
     if not isinstance(outer, dict):
         raise WrongError("its header is no table")
@@ -52,6 +58,11 @@ def read_head(file: BinaryIO) -> tuple[int, bytes, dict[str, Any]]:
     if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
         raise WrongError("not a checkpoint of charlstm")
     return size, start + raw, outer
+
+
+def header_limit(data: int) -> int:
+    """Bytes that a header may have beside so many bytes of tensors."""
+    return min(HEADER_LIMIT, HEADER_BASE + HEADER_SHARE * data)
 
 
 def parsed_header(outer: dict[str, Any]) -> dict[str, Any]:

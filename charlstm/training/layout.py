@@ -37,9 +37,8 @@ def check_layout(
     declared: Mapping[str, Tensor], config: Config, vocabulary_size: int, step: int, batch_size: int
 ) -> None:
     """Raises UserError at the first tensor that is missing, unexpected, or of another shape or dtype."""
-    parts, weights = config.model.num_layers, under("model", declared)
-    parts += len(config.model.kernel_sizes) if config.model.front_end == "convolution" else 0
-    if parts > len(weights):  # before so many layers are made
+    weights = under("model", declared)
+    if config.model.num_layers > len(weights):  # before so many layers are made
         raise UserError(f"{len(weights)} tensors are too few for a model of {config.model.num_layers} layers")
     others = {name: t for name, t in declared.items() if not name.startswith("random.")}
     expected = expected_layout(config, vocabulary_size, step, batch_size)

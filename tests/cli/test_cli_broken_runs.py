@@ -9,9 +9,11 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from charlstm.comparison import collect, report
 from charlstm.comparison.document import Document
+from charlstm.training.checkpoint import load_checkpoint, packed
 
 READ_ON, REFUSED = 0, 2
 COMMANDS = {
@@ -95,6 +97,18 @@ def test_every_command_refuses_or_reads_on(name, damage, run, charlstm, corpus_f
         command: outcome(charlstm, command, run, corpus_file) for command in sorted(commands, key=[*COMMANDS].index)
     }
     assert found == {command: REFUSED if command in refuse else READ_ON for command in commands}
+
+
+def test_weights_that_overflow_are_not_used(run, charlstm, corpus_file):
+    file = run / "checkpoints" / "best.safetensors"
+    tensors, header = load_checkpoint(file)
+    tensors |= {name: torch.where(t > 0, 3e38, -3e38) for name, t in tensors.items() if name.startswith("model.")}
+    file.write_bytes(b"".join(packed(tensors, header)))
+    for command in ("sample", "evaluate", "compare"):
+        words = [{"RUN": run, "TEXT": corpus_file}.get(word, word) for word in COMMANDS[command]]
+        found = charlstm(*words)
+        assert found.code == REFUSED
+        assert "too large to be used" in found.err
 
 
 def test_two_runs_that_point_to_each_other(run, charlstm, corpus_file):

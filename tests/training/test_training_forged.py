@@ -16,8 +16,11 @@ import torch
 
 import charlstm
 from charlstm.errors import UserError
+from charlstm.generation import infill
+from charlstm.model import LanguageModel
 from charlstm.training import checkpoint
-from charlstm.training.checkpoint import KEY, load_checkpoint, packed
+from charlstm.training.checkpoint import load_checkpoint, packed
+from charlstm.training.checkpoint_header import KEY
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
@@ -149,6 +152,16 @@ def test_weights_too_large_to_use_are_refused(forge, tiny_run):
         run.generate("the", 10)
 
 
+@pytest.mark.parametrize("gaps", ["the _at", "the c__", "the ____"])
+def test_weights_too_large_fill_no_gap(gaps, make_config, corpus):
+    config = make_config({"direction": "bidirectional"})
+    model = LanguageModel(config.model, corpus.vocabulary.size).eval()
+    for p in model.parameters():
+        p.data = torch.where(torch.arange(p.numel()).view_as(p) % 2 > 0, 3e38, -3e38)
+    with pytest.raises(UserError, match="too large to be used"):
+        infill(model, corpus.vocabulary, gaps)
+
+
 def test_a_good_one_is_taken_in_place_of_a_forged_one(forge, tiny_run, caplog):
     file = forge({"optimizer.head.weight.exp_avg": torch.zeros(())})
     shutil.copy(tiny_run / "checkpoints" / "previous.safetensors", file.with_name("previous.safetensors"))
@@ -190,9 +203,10 @@ BOMBS = {
 }
 
 
+@pytest.mark.parametrize("room", [0, 1 << 20], ids=["few tensors", "many tensors"])
 @pytest.mark.parametrize("case", BOMBS)
-def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, forge):
-    file = forge()
+def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, room, forge):
+    file = forge({"model.room": torch.zeros(room, dtype=torch.uint8)} if room else {})
     whole = file.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     outer = json.loads(whole[8 : 8 + length])
@@ -208,7 +222,7 @@ def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, forge):
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(UserError, match=r"last\.safetensors: "):
         charlstm.load(file)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 2  # half of it on a machine at rest
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * size / 1024
 
 
@@ -226,12 +240,37 @@ def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_ru
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"front_end": "convolution", "kernel_sizes": [*range(1, 33)], "filters": 1, "highway": True},
+        {"cell": "esn"},
+        {"direction": "bidirectional", "num_layers": 3, "residual": True},
+        {"cell": "leaky", "learn_leak": False, "direction": "backward"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "optimizer", [{}, {"optimizer": "sgd"}, {"optimizer": "rmsprop", "momentum": 0.5}], ids=["adamw", "sgd", "rmsprop"]
+)
+def test_what_is_saved_is_what_is_expected(model, optimizer, make_config, make_trainer):
+    config = make_config({**model, "executor": "sequence"}, budget={"steps": 1}, sample_length=0, **optimizer)
+    trainer = make_trainer(config)
+    list(trainer.run())
+    saved = charlstm.load(trainer.directory.path).model.state_dict()
+    again = make_trainer(config)
+    assert again.resume() == []
+    for name, t in again.model.state_dict().items():
+        assert torch.equal(t, saved[name]), name
+
+
 def test_a_large_vocabulary_and_many_layers_are_no_forgery(tmp_path):
     symbols = [chr(code) for code in range(32, 0x11000) if not 0xD800 <= code < 0xE000]
     header = {"vocabulary": json.dumps({"kind": "characters", "symbols": symbols}), "sources": ["x" * 40] * 20_000}
     tensors = {
         f"model.recurrent.weight_ih_l{layer}_{part}": torch.zeros(1, 1) for layer in range(100) for part in range(12)
     }
+    tensors["model.head.bias"] = torch.zeros(len(symbols))
     path = tmp_path / "large.safetensors"
     path.write_bytes(b"".join(packed(tensors, header)))
     found, read = load_checkpoint(path)
