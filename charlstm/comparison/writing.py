@@ -28,16 +28,18 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
     whole = dict(record)
     whole["headline"] = document.headline
     whole["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
-    files = {f"{figure.name}.png": figure.png for figure in document.figures}
-    files["report.json"] = (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode("utf-8")
-    files["index.html"] = render(document).encode("utf-8")
+    files = {
+        "index.html": render(document).encode("utf-8"),
+        "report.json": (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode("utf-8"),
+        **{f"{figure.name}.png": figure.png for figure in document.figures},
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():  # the page last: where it is, all of the report is
+        for name, content in reversed(files.items()):  # the page last: where it is, all of the report is
             durable.write_whole(folder / name, content)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the report: {error.strerror or error}") from error
-    return [folder / name for name in reversed(files)]
+    return [folder / name for name in files]
 
 
 def check_names(kind: str, names: Sequence[str]) -> None:
