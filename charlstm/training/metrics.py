@@ -21,7 +21,7 @@ LINE_LIMIT = 1 << 16
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
-_Nats = Annotated[float, Field(gt=-1e3, lt=1e3, allow_inf_nan=False)]
+_Nats = Annotated[float, Field(gt=-1e30, lt=1e30, allow_inf_nan=False)]
 
 
 class _Record(BaseModel):

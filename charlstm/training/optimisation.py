@@ -51,6 +51,15 @@ def optimizer_layout(config: TrainingConfig, model: nn.Module) -> dict[str, Tens
     return layout
 
 
+def optimizer_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> set[str]:
+    """The names that :func:`optimizer_tensors` has after a step."""
+    kept = {torch.optim.AdamW: ["step", "exp_avg", "exp_avg_sq"], torch.optim.RMSprop: ["step", "square_avg"]}
+    kinds = list(kept.get(type(optimizer), []))
+    if optimizer.defaults.get("momentum"):
+        kinds.append("momentum_buffer")
+    return {f"{name}.{kind}" for name, p in model.named_parameters() for kind in kinds if p.requires_grad}
+
+
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put back what :func:`optimizer_tensors` gave, matched by parameter name."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -10,12 +10,13 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.model import LanguageModel
 from charlstm.training.checkpoint import under
 from charlstm.training.feed import Feed
 from charlstm.training.hardware import random_states, set_random_states
-from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_tensors
+from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_names, optimizer_tensors
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
@@ -96,8 +97,9 @@ class TrainingState:
     def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Put back what :meth:`tensors` and :meth:`numbers` gave.
 
-        Raises UserError, and nothing has changed, if it is of another place in the text.
+        Raises UserError, and nothing has changed, if something is missing or too much.
         """
+        self._check(tensors, numbers)
         self.streams.load_state_dict(numbers["streams"])
         self.model.load_state_dict(under("model", tensors))
         load_optimizer_tensors(self.optimizer, self.model, under("optimizer", tensors))
@@ -106,3 +108,14 @@ class TrainingState:
         self.counters = Counters(**numbers["counters"])
         self.schedule.load_state_dict(numbers["schedule"])
         set_random_states(self.device, under("random", tensors))
+
+    def _check(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        names = {name for name in self.tensors() if not name.startswith("optimizer.")}
+        if numbers["counters"]["step"] > 0:
+            names |= {f"optimizer.{name}" for name in optimizer_names(self.optimizer, self.model)}
+        elsewhere = {"random.cuda", "random.mps"}  # a run may go on on another device
+        odd = sorted((names ^ tensors.keys()) - elsewhere)
+        for part, mine in self.numbers().items():
+            odd += sorted(f"{part}.{name}" for name in mine.keys() ^ numbers[part].keys())
+        if odd:
+            raise UserError(f"the checkpoint does not fit this run: {', '.join(odd[:5])} missing or too much")
