@@ -5,9 +5,15 @@ from __future__ import annotations
 import io
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from charlstm.errors import UserError
+
+
+class MissingError(UserError):
+    """There is nothing of this name, not even a link."""
+
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -21,37 +27,73 @@ def regular_size(path: Path) -> int:
     """Size in bytes of a regular file. Says at once what else it is; opens nothing.
 
     Raises:
-        UserError: it is missing, a link to nothing, a folder, a pipe, a socket or a device, or cannot be reached.
+        MissingError: there is nothing of this name.
+        UserError: it is a link to nothing, a folder, a pipe, a socket or a device, or cannot be reached.
     """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise UserError(f"{path}: this is a link to {path.readlink()}, which is not there") from None
-        raise UserError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
-    return _size(path, status)
+    return _size(path, _status(path))
+
+
+def check_folder(path: Path) -> None:
+    """Raises UserError if something that is no folder has this name; a folder may also be missing."""
+    with suppress(MissingError):
+        if not stat.S_ISDIR(_status(path).st_mode):
+            raise UserError(f"{path}: this is no folder: give it another name, or delete it")
 
 
 def open_regular(path: Path) -> io.FileIO:
     """A regular file, open for reading, unbuffered. Never waits for a writer, as opening a pipe does.
 
     Raises:
+        MissingError: there is nothing of this name.
         UserError: as `regular_size`, or there is no permission to read it.
     """
     regular_size(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        return io.FileIO(open_descriptor(path, os.O_RDONLY), "rb")
+    except FileNotFoundError:
+        raise MissingError(f"{path}: there is no such file") from None
     except OSError as error:
         raise unreadable(path, error) from None
-    file = io.FileIO(descriptor, "rb")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most so many bytes. Raises as `open_regular`, and UserError if it is longer
+    or cannot be read."""
+    with io.BufferedReader(open_regular(path)) as file:
+        try:
+            size = file.seek(0, os.SEEK_END)
+            if size > limit:
+                raise UserError(f"{path}: longer than {limit:,} bytes, which no such file is")
+            file.seek(0)
+            return file.read(size)
+        except OSError as error:
+            raise unreadable(path, error) from None
+
+
+def append_regular(path: Path, content: bytes) -> None:
+    """Append to a regular file, made if need be. Never waits for a reader, as a pipe does.
+
+    Raises:
+        UserError: something else has this name, as `regular_size` says.
+        OSError: it cannot be written.
+    """
+    with suppress(MissingError):
+        regular_size(path)
+    with io.FileIO(open_descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+        rest = memoryview(content)
+        while len(rest):
+            rest = rest[file.write(rest) :]
+
+
+def open_descriptor(path: Path, flags: int) -> int:
+    """The descriptor of a regular file, opened without waiting. Raises OSError; UserError for any other kind."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
     try:
         _size(path, os.fstat(descriptor))
     except UserError:
-        file.close()
+        os.close(descriptor)
         raise
-    return file
+    return descriptor
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> UserError:
@@ -59,6 +101,17 @@ def unreadable(path: Path, error: OSError | ValueError) -> UserError:
     name = str(path)
     name = name if len(name) <= 200 else f"{name[:200]}..."
     return UserError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise UserError(f"{path}: this is a link to {path.readlink()}, which is not there") from None
+        raise MissingError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
 
 
 def _size(path: Path, status: os.stat_result) -> int:

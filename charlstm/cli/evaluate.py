@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from charlstm.training.loaded import LoadedRun
 
 
+MOST_NATS = 700.0
+"""Beyond it the perplexity has no floating-point number."""
+
+
 def evaluate(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")],
@@ -64,6 +68,8 @@ def evaluate(
         _restore(loaded, content, what, lengths, gaps, seed, json_)
         return
     result = score(loaded.model, content)
+    if not result.nats < MOST_NATS:
+        raise UserError(f"{what}: {result.nats:.3g} nats per character: the model's weights are too large to be used")
     unit = loaded.vocabulary.unit
     if json_:
         record = {

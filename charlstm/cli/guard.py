@@ -111,12 +111,12 @@ def _first_line(problem: BaseException) -> str:
 
 
 def _saved(folder: Path) -> str:
-    from charlstm.training.checkpoint import claimed_step
+    from charlstm.training.checkpoint import CheckpointFile
     from charlstm.training.run_directory import RunDirectory
 
     with suppress(Exception):  # whatever it was that failed may fail again
-        last = RunDirectory(folder).last
-        return f"{folder}, step {claimed_step(last):,}" if last.exists() else str(folder)
+        with CheckpointFile(RunDirectory(folder).last) as last:
+            return f"{folder}, step {last.claimed_step:,}"
     return str(folder)
 
 

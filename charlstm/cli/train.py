@@ -157,8 +157,9 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         with signals.saving(trainer, Work(directory.path, _start(team, directory))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     agree(team, signals)
-    if team.first:
-        _report(ended, trainer, leaving=signals.number is not None)
+    with team.alike():
+        if team.first:
+            _report(ended, trainer, leaving=signals.number is not None)
     if ended.why == "diverged":
         if team.first:
             console.error(ended.advice)
@@ -207,11 +208,18 @@ def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
 
 
 def _write_report(directory: RunDirectory) -> Path:
-    """The run's own report page: learning curve, sample, settings."""
+    """The run's own report page: learning curve, sample, settings. Raises UserError: the run is whole without it."""
     from charlstm.comparison.collect import compare_runs
     from charlstm.comparison.report import write_report
+    from charlstm.errors import UserError
 
-    return write_report(compare_runs([directory.path]), directory.path / "report")[0]
+    try:
+        return write_report(compare_runs([directory.path]), directory.report_folder)[0]
+    except UserError as problem:
+        raise UserError(
+            f"the run is complete and saved, only its report is missing: {problem}. "
+            f"Make it: charlstm compare {directory.path}"
+        ) from problem
 
 
 def _describe(trainer: Trainer) -> None:

@@ -40,6 +40,7 @@ def write_report(comparison: Comparison, folder: Path, further: Sequence[Section
         The files written, index.html first.
 
     Raises:
+        UserError: they cannot be written.
         ValueError: two arms, two sections or two figures share a name.
     """
     document = build(comparison, further)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.document import Document, render
+from charlstm.errors import UserError
+from charlstm.training import durable
 from charlstm.units import finite
 
 
@@ -18,6 +20,7 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
     Returns the files written, index.html first.
 
     Raises:
+        UserError: it cannot be written.
         ValueError: two sections or two figures share a name.
     """
     check_names("section", [section.anchor for section in document.sections])
@@ -26,15 +29,18 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
     whole = dict(record)
     whole["headline"] = document.headline
     whole["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
-    folder.mkdir(parents=True, exist_ok=True)
-    page, figures_json = folder / "index.html", folder / "report.json"
-    page.write_text(render(document), encoding="utf-8")
-    figures_json.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    written = [page, figures_json]
-    for figure in drawn:
-        written.append(folder / f"{figure.name}.png")
-        written[-1].write_bytes(figure.png)
-    return written
+    files = {
+        "index.html": render(document).encode("utf-8"),
+        "report.json": (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode("utf-8"),
+        **{f"{figure.name}.png": figure.png for figure in drawn},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in reversed(files.items()):  # the page last: where it is, all of the report is
+            durable.write_whole(folder / name, content)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the report: {error.strerror or error}") from error
+    return [folder / name for name in files]
 
 
 def check_names(kind: str, names: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.generation.sampler import Chances, Sampling, choose
+from charlstm.generation.sampler import Chances, Sampling, check_numbers, choose
 from charlstm.main_memory import check_room
 from charlstm.model import LanguageModel
 from charlstm.model.evaluating import evaluating
@@ -151,6 +151,7 @@ def _fill(
         for temperature in cooling(sampling.temperature, 1 if exact else sweeps):
             chains.sweep(partial(draw, replace(sampling, temperature=temperature)))
     found = chains.conditionals().gather(-1, chains.ids[..., None])[..., 0]
+    check_numbers(found)
     best = found.sum(0).view(num_samples, tries).argmax(1) + tries * torch.arange(num_samples, device=found.device)
     return chains.ids[:, best].cpu(), found[:, best].cpu()
 
@@ -165,7 +166,9 @@ def cooling(temperature: float, sweeps: int) -> list[float]:
 def _pair(symbols: OpenPlaces, sampling: Sampling, chances: Chances) -> Tensor:
     """Two ids for each chance, [2, B]; ``symbols`` holds as many copies of the text as there are symbols."""
     symbols.ids.copy_(torch.arange(symbols.ids.shape[1]))
-    first, second = symbols.conditionals().cpu().double()  # Apple's GPUs have no float64
+    conditionals = symbols.conditionals().cpu()
+    check_numbers(conditionals)
+    first, second = conditionals.double()  # Apple's GPUs have no float64
     greedy = sampling.temperature == 0
     given_second, given_first = (p.exp() if greedy else sampling.probabilities(p) for p in (first, second))
     joint = stationary(given_second, given_first).flatten()

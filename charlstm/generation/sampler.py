@@ -117,11 +117,18 @@ def draw(
         start = time.perf_counter()
         count = count if length is None else min(count, length - written)
         ids, chosen = write(chances.take(count), next(unread, None))
+        check_numbers(chosen)
         seconds = time.perf_counter() - start
         yield from zip(ids.tolist(), chosen.tolist(), strict=True)
         written += count
         if seconds < BLOCK_SECONDS / 2:
             count *= 2
+
+
+def check_numbers(log_probabilities: Tensor) -> None:
+    """Raises UserError if one is no number."""
+    if bool(log_probabilities.isnan().any()):
+        raise UserError("the model's probabilities are no numbers: its weights are too large to be used")
 
 
 Write = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ Kind = Literal["characters", "bytes"]
 Unknown = Literal["error", "skip"]
 Codes: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
+MOST_SYMBOLS = sys.maxunicode + 1
 SHOWN_UNKNOWN = 8
 
 
@@ -158,8 +160,13 @@ class Vocabulary:
             ValueError: the text is not such a JSON.
         """
         try:
+            if text.count(",") > MOST_SYMBOLS + 10:
+                raise ValueError("it has more symbols than there are")
             content = json.loads(text)
-            return cls(tuple(content["symbols"]), content["kind"])
+            symbols = content["symbols"]
+            if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+                raise ValueError("its symbols are no list of texts")
+            return cls(tuple(symbols), content["kind"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a vocabulary: {error!r}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from charlstm.config import Config
@@ -11,7 +12,7 @@ from charlstm.text.corpus import Corpus
 from charlstm.training.kept import Found
 from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
-from charlstm.training.saved import checked, load_state
+from charlstm.training.saved import checking, load_state, settings_of
 from charlstm.training.state import TrainingState
 from charlstm.training.team import Team
 
@@ -62,14 +63,17 @@ class Keeper:
 
     def _newest(self) -> Found | None:
         kept, directory = self._directory.checkpoints, self._directory
+        directory.check_files()
         if not kept.any() and all(record["step"] == 0 for record in directory.metrics()):
             return None
-        found = kept.newest()
-        saved, vocabulary = checked(found.path, found.header)
-        if changed := changed_settings(saved, self._config):
-            lines = "\n  ".join(changed)
-            raise UserError(f"{directory.path}: a run goes on with the settings it began with:\n  {lines}")
+        found = kept.newest(checking(self._agree))
+        _, vocabulary = settings_of(found.header)
         if found.header["corpus_digest"] != self._corpus.digest or vocabulary != self._corpus.vocabulary:
             raise UserError(f"{directory.path}: the corpus has changed since this run began; it cannot go on")
-        load_state(self._state, found.path, found.tensors, found.header)
+        load_state(self._state, found)
         return found
+
+    def _agree(self, _: Path, saved: Config) -> None:
+        if changed := changed_settings(saved, self._config):
+            lines = "\n  ".join(changed)
+            raise UserError(f"{self._directory.path}: a run goes on with the settings it began with:\n  {lines}")

@@ -10,18 +10,20 @@ after a crash between the two it is the newest, and the run goes on from it.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from charlstm.errors import UserError
+from charlstm.files import MissingError, check_folder
 from charlstm.training import durable
-from charlstm.training.checkpoint import DamagedError, claimed_step, load_checkpoint, packed
+from charlstm.training.checkpoint import Check, CheckpointFile, DamagedError, packed, unchecked
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,14 @@ class Kept:
         self.best = folder / "best.safetensors"
 
     def any(self) -> bool:
-        """Whether there is one at all, good or bad."""
-        return any(path.exists() for path in (self.last, self.previous, self.moving, self.best))
+        """Whether there is one at all, good or bad. Raises UserError if something else has the folder's name."""
+        check_folder(self.folder)
+        return any(os.path.lexists(path) for path in self.files)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where they are, in the order in which saving moves one along; the best is written beside them."""
+        return (self.last, self.moving, self.previous, self.best)
 
     def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None:
         """Write the newest, as ``last`` and, if it is, as ``best``.
@@ -70,34 +78,45 @@ class Kept:
                 durable.move(self.moving, self.previous)
                 durable.flush_folder(self.folder)
 
-    def newest(self) -> Found:
+    def newest(self, check: Check = unchecked) -> Found:
         """The newest that is good, by what the files hold: not by their names or times.
 
-        Raises UserError if there is none.
+        Raises UserError if there is none. What ``check`` raises passes through, but for DamagedError.
         """
-        paths = [path for path in (self.last, self.best, self.previous, self.moving) if path.exists()]
-        if not paths:
-            raise UserError(f"{self.last}: there is no such checkpoint")
+        check_folder(self.folder)
         damaged: list[str] = []
-        # A good file claims what is true, so the first good one in this order is the newest good one. What claims no
-        # step comes first: it is damaged, and to be named.
-        claims = {path: claimed_step(path) for path in paths}
-        for path in sorted(paths, key=lambda path: claims[path] if claims[path] >= 0 else math.inf, reverse=True):
-            try:
-                return Found(path, *load_checkpoint(path), damaged)
-            except DamagedError as problem:
-                damaged.append(str(problem))
-        raise UserError("no checkpoint of this run can be used:\n  " + "\n  ".join(damaged))
+        with ExitStack() as stack:
+            files = []
+            # Each is looked for and opened in one move, in the order in which saving moves one along: none is missed.
+            for path in self.files:
+                try:
+                    files.append(stack.enter_context(CheckpointFile(path)))
+                except MissingError:
+                    pass
+                except DamagedError as problem:
+                    damaged.append(str(problem))
+            if not files and not damaged:
+                raise UserError(f"{self.last}: there is no such checkpoint")
+            # A good file claims what is true, so the first good one in this order is the newest good one. What claims
+            # no step comes first: it is damaged, and to be named.
+            claims = {file: file.claimed_step for file in files}
+            for file in sorted(files, key=lambda file: claims[file] if claims[file] >= 0 else math.inf, reverse=True):
+                try:
+                    return Found(file.path, *file.read(check), damaged)
+                except DamagedError as problem:
+                    damaged.append(str(problem))
+        raise UserError(f"no checkpoint of this run can be used: {'; '.join(damaged)}")
 
-    def best_or_newest(self) -> Found:
-        """``best``; before there is one, or if it is damaged, the newest that is good. Raises UserError."""
-        if not self.best.exists():
-            return self.newest()
+    def best_or_newest(self, check: Check = unchecked) -> Found:
+        """``best``; before there is one, or if it is damaged, the newest that is good. Raises as :meth:`newest`."""
         try:
-            return Found(self.best, *load_checkpoint(self.best), [])
+            with CheckpointFile(self.best) as file:
+                return Found(file.path, *file.read(check), [])
+        except MissingError:
+            return self.newest(check)
         except DamagedError as problem:
-            found = self.newest()
-            return Found(found.path, found.tensors, found.header, [*dict.fromkeys([str(problem), *found.damaged])])
+            newest = self.newest(check)
+            return replace(newest, damaged=[*dict.fromkeys([str(problem), *newest.damaged])])
 
     def set_aside(self, found: Found) -> None:
         """Give ``last`` another name if it is not good, so that saving does not put it in a good one's place."""

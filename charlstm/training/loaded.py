@@ -16,6 +16,7 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.executors import executors
+from charlstm.files import MissingError, unreadable
 from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.model import LanguageModel
@@ -25,11 +26,12 @@ from charlstm.text.documents import Documents, cut
 from charlstm.text.separators import end_text
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
-from charlstm.training.checkpoint import load_checkpoint, under
+from charlstm.training.checkpoint import Check, CheckpointFile, under
 from charlstm.training.hardware import resolve_device
 from charlstm.training.kept import Found
+from charlstm.training.resume import check_same_model
 from charlstm.training.run_directory import RunDirectory
-from charlstm.training.saved import check_model, checked
+from charlstm.training.saved import checking, settings_of
 
 log = logging.getLogger(__name__)
 
@@ -145,30 +147,43 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     UserError if there is none, or the file is damaged.
     """
     path = Path(path)
-    directory = None
-    if path.is_dir():
-        directory = RunDirectory(path)
-        directory.config()
+    try:
+        directory = RunDirectory(path) if path.is_dir() else _around(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    check = checking() if directory is None else _check(directory)
+    if directory is not None and directory.path == path:
         if checkpoint not in ("best", "last"):
             raise UserError(f"no checkpoint {checkpoint!r}: there are best and last")
         kept = directory.checkpoints
-        found = kept.best_or_newest() if checkpoint == "best" else kept.newest()
+        found = kept.best_or_newest(check) if checkpoint == "best" else kept.newest(check)
         for line in found.damaged:
             log.warning("%s; took %s", line, found.path.name)
-    elif not path.exists():
-        raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}")
     else:
-        found = Found(path, *load_checkpoint(path), [])
-        if (path.parent.parent / "config.yaml").exists():
-            directory = RunDirectory(path.parent.parent)
-    config, vocabulary = checked(found.path, found.header)
-    check_model(found.path, found.tensors, config, vocabulary)
+        try:
+            with CheckpointFile(path) as file:
+                found = Found(path, *file.read(check), [])
+        except MissingError:
+            raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}") from None
+    config, vocabulary = settings_of(found.header)
     with torch.device("meta"):  # no first values are drawn, only to be replaced
         model = LanguageModel(config.model, vocabulary.size)
     model.to_empty(device="cpu")
     model.load_state_dict(under("model", found.tensors))
     model.prefer(next((name for name in found.header["executors"] if name in executors()), None))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, found.header, directory)
+
+
+def _around(path: Path) -> RunDirectory | None:
+    """The run in whose folder of checkpoints a file lies."""
+    run = RunDirectory(path.parent.parent)
+    return run if path.parent == run.checkpoints.folder and run.exists else None
+
+
+def _check(directory: RunDirectory) -> Check:
+    """That a checkpoint is of the model that the run's own configuration makes. Raises UserError if this is no run."""
+    config, place = directory.config(), directory.config_file
+    return checking(lambda path, saved: check_same_model(path, saved, config, place))
 
 
 def _nearby(path: Path) -> str:

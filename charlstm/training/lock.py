@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from charlstm.errors import UserError
+from charlstm.files import open_descriptor
 from charlstm.locking import lock
 
 
@@ -24,7 +25,7 @@ def held(path: Path) -> Iterator[bool]:
         UserError: another process holds it (the message says which), or the file cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
         raise UserError(f"{path.parent}: cannot write the run: {error.strerror}") from error
     try:

@@ -37,6 +37,20 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     }
 
 
+def optimizer_layout(config: TrainingConfig, model: nn.Module) -> dict[str, Tensor]:
+    """What :func:`optimizer_tensors` gives after a step, by shape and dtype alone, where the model is."""
+    like_weights = {"adamw": ["exp_avg", "exp_avg_sq"], "rmsprop": ["square_avg"], "sgd": []}[config.optimizer]
+    if config.optimizer != "adamw" and config.momentum:
+        like_weights = [*like_weights, "momentum_buffer"]
+    layout: dict[str, Tensor] = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            layout |= {f"{name}.{kind}": p.detach() for kind in like_weights}
+            if config.optimizer != "sgd":
+                layout[f"{name}.step"] = torch.empty((), dtype=torch.float32, device=p.device)
+    return layout
+
+
 def optimizer_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> set[str]:
     """The names that :func:`optimizer_tensors` has after a step."""
     kept = {torch.optim.AdamW: ["step", "exp_avg", "exp_avg_sq"], torch.optim.RMSprop: ["step", "square_avg"]}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any
 
 from charlstm.config import Config
 from charlstm.config.options import CONDITIONAL_OPTIONS
+from charlstm.errors import UserError
 
 MAY_CHANGE_ON_RESUME = {
     "source",
@@ -22,13 +25,35 @@ MAY_CHANGE_ON_RESUME = {
 
 def changed_settings(old: Config, new: Config) -> list[str]:
     """One line for each setting that has changed and may not: corpus, model, and what shapes the training."""
+    sections = ("corpus", "model", "training")
+    return [f"{name} was {was!r}, is {is_!r}" for name, was, is_ in _changed(old, new, sections, MAY_CHANGE_ON_RESUME)]
+
+
+def check_same_model(path: Path, saved: Config, run: Config, place: Path) -> None:
+    """Raises UserError if a checkpoint's configuration makes another model, or reads another text, than that of the
+    run in which it lies.
+
+    path: the checkpoint. place: the run's configuration, for the message.
+    """
+    changed = _changed(saved, run, ("model", "corpus"), MAY_CHANGE_ON_RESUME | {"executor"})
+    if changed:
+        name, was, is_ = changed[0]
+        raise UserError(
+            f"{path}: no checkpoint of this run: {name} is {_shown(was)} in it and {_shown(is_)} in {place}. Put back "
+            "the run's own, or give the checkpoint a folder of its own"
+        )
+
+
+def _changed(
+    old: Config, new: Config, sections: tuple[str, ...], may_change: AbstractSet[str]
+) -> list[tuple[str, Any, Any]]:
     before, now = old.model_dump(), new.model_dump()
     follows = CONDITIONAL_OPTIONS if old.model.cell != new.model.cell else frozenset()
     return [
-        f"{section}.{field} was {before[section][field]!r}, is {value!r}"
-        for section in ("corpus", "model", "training")
+        (f"{section}.{field}", before[section][field], value)
+        for section in sections
         for field, value in now[section].items()
-        if field not in MAY_CHANGE_ON_RESUME
+        if field not in may_change
         and field not in follows  # what an option of a cell means, the cell says
         and before[section].get(field, value) != value
     ]
@@ -42,3 +67,9 @@ def differences(header: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in ("device", "threads", "processes", "versions", "executors")
         if before[name] != now[name]
     ]
+
+
+def _shown(value: object) -> str:
+    """A setting as YAML has it."""
+    words = {"True": "true", "False": "false", "None": "null"}
+    return words.get(repr(value), str(value))

@@ -6,16 +6,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from charlstm.config import Config, dump_yaml, load_config
 from charlstm.errors import UserError
+from charlstm.files import MissingError, append_regular, check_folder, regular_size
 from charlstm.training import durable
 from charlstm.training.events import Why
 from charlstm.training.kept import Kept
 from charlstm.training.lock import held
+from charlstm.training.metrics import count_records, end_of_record, read_records
 
 
 class RunDirectory:
@@ -26,6 +28,7 @@ class RunDirectory:
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.jsonl"
         self.samples_file = path / "samples.txt"
+        self.report_folder = path / "report"
         self.lock_file = path / ".lock"
         self.checkpoints = Kept(path / "checkpoints")
         self.last, self.best = self.checkpoints.last, self.checkpoints.best
@@ -33,7 +36,7 @@ class RunDirectory:
     @property
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return self.config_file.exists()
+        return os.path.lexists(self.config_file)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -73,15 +76,17 @@ class RunDirectory:
                 path.unlink()
 
     def _refuse_foreign(self) -> None:
-        if self.exists or not self.path.exists():
+        if self.exists or not os.path.lexists(self.path):
             return
-        if not self.path.is_dir() or any(
-            path != self.lock_file and not durable.is_temporary(path) for path in self.path.iterdir()
-        ):
-            raise UserError(f"{self.path} exists and is no run. Take another name: --name NAME")
+        with self._told():
+            if not self.path.is_dir() or any(
+                path != self.lock_file and not durable.is_temporary(path) for path in self.path.iterdir()
+            ):
+                raise UserError(f"{self.path} exists and is no run. Take another name: --name NAME")
 
     def write_config(self, config: Config) -> None:
-        durable.write_whole(self.config_file, dump_yaml(config).encode("utf-8"))
+        with self._told(self.config_file):
+            durable.write_whole(self.config_file, dump_yaml(config).encode("utf-8"))
 
     def config(self) -> Config:
         """The resolved configuration. Raises UserError if this is no run."""
@@ -93,16 +98,8 @@ class RunDirectory:
         self._append(self.metrics_file, json.dumps(record) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All records, oldest first; a last line cut short by a crash is left out."""
-        if not self.metrics_file.exists():
-            return []
-        records = []
-        for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                records.append(json.loads(line))
-            except (ValueError, RecursionError):
-                break
-        return records
+        """All records, oldest first; raises as :func:`charlstm.training.metrics.read_records` does."""
+        return list(read_records(self.metrics_file))
 
     @property
     def finished(self) -> bool:
@@ -112,37 +109,53 @@ class RunDirectory:
     @property
     def ended(self) -> Why | None:
         """Why it ended when it was last trained; None if it never came to an end."""
-        ends: list[Why] = [record["why"] for record in self.metrics() if record["kind"] == "end"]
-        return ends[-1] if ends else None
+        why = None
+        for record in read_records(self.metrics_file):
+            why = record.get("why", why)
+        return why
 
     def flush(self) -> dict[str, int]:
         """Have metrics and samples on the disk; how long they are, for :meth:`cut_back`.
 
         Metrics are counted in records, for their figures of time are never twice as long; samples in bytes.
         """
+        self.check_files()
         with self._told():
             for path in (self.metrics_file, self.samples_file):
                 durable.flush_file(path)
-            return {
-                "metrics": self.metrics_file.read_bytes().count(b"\n") if self.metrics_file.exists() else 0,
-                "samples": self.samples_file.stat().st_size if self.samples_file.exists() else 0,
-            }
+        return {"metrics": count_records(self.metrics_file), "samples": self._samples_size()}
 
     def cut_back(self, lengths: Mapping[str, int]) -> None:
-        """Forget what was appended since :meth:`flush` gave these lengths, by a run that did not live to save it."""
+        """Forget what was appended since :meth:`flush` gave these lengths, by a run that did not live to save it.
+
+        Raises UserError, before anything is cut, if what stands before it is no metrics.
+        """
+        self.check_files()
         with self._told():
             if self.metrics_file.exists():
-                lines = self.metrics_file.read_bytes().splitlines(keepends=True)[: lengths["metrics"]]
-                os.truncate(self.metrics_file, sum(map(len, lines)))
-            if self.samples_file.exists() and self.samples_file.stat().st_size > lengths["samples"]:
+                os.truncate(self.metrics_file, end_of_record(self.metrics_file, lengths["metrics"]))
+            if self._samples_size() > lengths["samples"]:
                 os.truncate(self.samples_file, lengths["samples"])
+
+    def check_files(self) -> None:
+        """Raises UserError if something else lies where files are written to: a pipe, a folder, a link to nothing."""
+        check_folder(self.report_folder)
+        check_folder(self.checkpoints.folder)
+        for path in (self.metrics_file, self.samples_file, *self.checkpoints.files):
+            with suppress(MissingError):
+                regular_size(path)
+
+    def _samples_size(self) -> int:
+        with suppress(MissingError):
+            return regular_size(self.samples_file)
+        return 0
 
     def append_sample(self, step: int, text: str) -> None:
         self._append(self.samples_file, f"===== step {step}\n{text}\n\n")
 
     def _append(self, path: Path, text: str) -> None:
-        with self._told(path), path.open("a", encoding="utf-8", errors="surrogatepass", newline="") as file:
-            file.write(text)
+        with self._told(path):
+            append_regular(path, text.encode("utf-8", "surrogatepass"))
 
     @contextmanager
     def _told(self, path: Path | None = None) -> Iterator[None]:

@@ -1,106 +1,134 @@
-"""What the header and the tensors of a checkpoint must be before they are used: a checksum can be forged."""
+"""What a checkpoint must be before it is used, as its configuration implies it: a checksum can be forged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
-from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
-from charlstm.training.checkpoint import under
-from charlstm.training.state import Counters, TrainingState
+from charlstm.training.checkpoint import Check, DamagedError, under
+from charlstm.training.figures import LARGEST_LOSS
+from charlstm.training.kept import Found
+from charlstm.training.layout import check_layout
+from charlstm.training.state import Count, Counters, TrainingState
 
-_LARGEST = 1 << 53
+_Text = Annotated[str, Field(max_length=1000)]
 
 
-class Header(BaseModel):
-    """The keys that are read, with their types; others are let be."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
+
+class _Versions(_Strict):
+    charlstm: _Text
+    torch: _Text
+
+
+class _Streams(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, Count]
+
+    epoch: Count
+    position: Count
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class Header(_Strict):
+    """The keys that are read but for the vocabulary, with types and ranges; others are let be."""
+
     config: dict[str, Any]
-    vocabulary: str
-    corpus_digest: str
-    written: dict[Literal["metrics", "samples"], int] = Field(min_length=2)
-    counters: dict[str, bool | int | float | None]
-    schedule: dict[str, int]
-    streams: dict[str, int]
-    device: str
+    corpus_digest: _Text
+    written: dict[Literal["metrics", "samples"], Count] = Field(min_length=2)
+    counters: Counters
+    schedule: dict[Literal["reductions", "without_improvement"], Count] = Field(min_length=2)
+    streams: _Streams
+    device: _Text
     precision: Literal["float32", "bfloat16"]
-    threads: int
-    processes: int = 1
-    versions: dict[str, str]
-    parameters: int
-    executors: list[str]
+    threads: Annotated[int, Field(ge=1, lt=1 << 31)]
+    processes: Annotated[int, Field(ge=1, lt=1 << 31)] = 1
+    versions: _Versions
+    parameters: Count
+    executors: list[_Text] = Field(max_length=1024)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Header:
+        c = self.counters
+        facts = {
+            "more evaluations than steps": c.step >= c.evaluations_without_improvement,
+            "a best score after its last step": c.best_step is None or c.best_step <= c.step,
+            "half of a best score": (c.best_step is None) == (c.best_nats is None),
+            "more recorded than read": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
+            "a sum of losses that no steps can have": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
+            "more reductions than steps": max(self.schedule.values()) <= c.step,
+            "more of the text read than it has steps": max(self.streams.epoch, self.streams.position) <= c.step,
+        }
+        if wrong := [what for what, holds in facts.items() if not holds]:
+            raise ValueError(f"it claims {wrong[0]}")
+        return self
 
 
-def checked(path: Path, header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:
-    """The configuration and the vocabulary in a header whose every part has its type. Raises UserError."""
+Agree = Callable[[Path, Config], None]
+"""Raises UserError if a checkpoint's configuration, the second argument, is not that of the run in which it lies."""
+
+
+def checking(agree: Agree = lambda *_: None) -> Check:
+    """Whether header, names, shapes and dtypes are what the header's configuration implies.
+
+    Raises DamagedError if they are not, and what ``agree`` raises.
+    """
+
+    def check(path: Path, header: Mapping[str, Any], declared: Mapping[str, Tensor]) -> None:
+        try:
+            known, config, vocabulary = _known(header)
+        except UserError as problem:
+            reason = str(problem).splitlines()[0]
+            raise DamagedError(f"{path}: not a checkpoint of charlstm: {reason}") from None
+        agree(path, config)
+        batch_size = known.streams.batch_size
+        try:
+            if batch_size > config.training.batch_size:
+                raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
+            check_layout(declared, config, vocabulary.size, known.counters.step, batch_size)
+        except UserError as problem:
+            raise DamagedError(f"{path}: {problem}") from None
+
+    return check
+
+
+def settings_of(header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:
+    """The configuration and the vocabulary in a header that has passed."""
+    _, config, vocabulary = _known(header)
+    return config, vocabulary
+
+
+def _known(header: Mapping[str, Any]) -> tuple[Header, Config, Vocabulary]:
     try:
-        Header.model_validate(header)
-        counters = TypeAdapter(Counters).validate_json(json.dumps(header["counters"]), strict=True)
-        numbers = (counters.step, counters.characters, *header["written"].values(), *header["streams"].values())
-        if not all(0 <= number < _LARGEST for number in numbers):
-            raise UserError(f"{path}: not a checkpoint of charlstm: a number in its header is out of range")
+        # A vocabulary of megabytes is not written and read once more.
+        known = Header.model_validate_json(json.dumps({**header, "vocabulary": ""}))
     except ValidationError as problem:
         first = problem.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: not a checkpoint of charlstm: {place!r:.80} in its header: {first['msg']}") from None
+        place = ".".join(map(str, first["loc"])) or "a number"
+        raise UserError(f"{place!r:.80} in its header: {first['msg']:.200}") from None
     try:
         vocabulary = Vocabulary.from_json(header["vocabulary"])
-    except (ValueError, RecursionError) as problem:
-        raise UserError(f"{path}: not a checkpoint of charlstm: its vocabulary: {problem!s:.200}") from None
-    return parse_config(header["config"], str(path)), vocabulary
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as problem:
+        raise UserError(f"its vocabulary: {problem!s:.200}") from None
+    return known, parse_config(known.config, "its configuration"), vocabulary
 
 
-def check_model(path: Path, tensors: Mapping[str, Tensor], config: Config, vocabulary: Vocabulary) -> None:
-    """Raises UserError if the weights are not those of this model; allocates none to find out."""
-    weights = under("model", tensors)
-    if config.model.num_layers > len(weights):
-        raise UserError(f"{path}: {len(weights)} tensors are too few for a model of {config.model.num_layers} layers")
-    with torch.device("meta"):
-        expected = LanguageModel(config.model, vocabulary.size).state_dict()
-    check_shapes(path, weights, expected)
-
-
-def check_shapes(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raises UserError at the first tensor that is missing, unexpected, or of another shape or dtype."""
-    for name in sorted(expected.keys() | tensors.keys()):
-        is_, should = (_described(found.get(name)) for found in (tensors, expected))
-        if is_ != should:
-            raise UserError(
-                f"{path}: of another vocabulary or model than its configuration says: "
-                f"{name!r:.80} is {is_}, should be {should}"
-            )
-
-
-def check_optimizer(path: Path, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Raises UserError if the optimiser's state is not that of these parameters: a number each, or of their shape."""
-    for name, t in under("optimizer", tensors).items():
-        owner = weights.get(name.rpartition(".")[0])
-        if owner is None or not t.is_floating_point() or (t.shape != owner.shape and t.dim() > 0):
-            raise UserError(f"{path}: of another model: the optimiser's {name!r:.80} is {_described(t)}")
-
-
-def load_state(state: TrainingState, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Put a checkpoint into a training state. Raises UserError if it does not fit."""
-    check_shapes(path, under("model", tensors), state.model.state_dict())
-    carried = state.model.initial_state(state.streams.batch_size)
-    check_shapes(path, under("state", tensors), {str(index): part for index, part in enumerate(carried)})
-    check_optimizer(path, tensors, dict(state.model.named_parameters()))
+def load_state(state: TrainingState, found: Found) -> None:
+    """Put a checkpoint that has passed into a training state. Raises UserError if it does not fit."""
+    for name, t in under("optimizer", found.tensors).items():
+        if name.endswith((".step", ".exp_avg_sq", ".square_avg")) and bool((t < 0).any()):
+            raise UserError(f"{found.path}: the optimiser's {name!r:.80} is negative, which no optimiser writes")
     try:
-        state.load(tensors, header)
+        state.load(found.tensors, found.header)
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
-        raise UserError(f"{path}: does not fit this run: {str(problem).splitlines()[0]:.200}") from None
-
-
-def _described(t: Tensor | None) -> str:
-    return "missing" if t is None else f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}"
+        raise UserError(f"{found.path}: does not fit this run: {str(problem).splitlines()[0]:.200}") from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from charlstm.errors import UserError
@@ -17,6 +18,10 @@ from charlstm.training.feed import Feed
 from charlstm.training.hardware import random_states, set_random_states
 from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_names, optimizer_tensors
 
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+_Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
+_Nats = Annotated[float, Field(allow_inf_nan=False)]
+
 
 @dataclass
 class Counters:
@@ -25,16 +30,18 @@ class Counters:
     ``evaluation_due``: the steps have come to an evaluation that is not made yet, or was broken off.
     """
 
-    step: int = 0
-    characters: int = 0
-    seconds: float = 0.0
-    sum_nats: float = 0.0
-    sum_count: int = 0
-    recorded_seconds: float = 0.0
-    recorded_characters: int = 0
-    best_nats: float | None = None
-    best_step: int | None = None
-    evaluations_without_improvement: int = 0
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    step: Count = 0
+    characters: Count = 0
+    seconds: _Seconds = 0.0
+    sum_nats: _Nats = 0.0
+    sum_count: Count = 0
+    recorded_seconds: _Seconds = 0.0
+    recorded_characters: Count = 0
+    best_nats: _Nats | None = None
+    best_step: Count | None = None
+    evaluations_without_improvement: Count = 0
     evaluation_due: bool = False
 
     def recorded(self) -> None:

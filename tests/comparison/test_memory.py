@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from charlstm.comparison.memory.comparison import MemoryComparison, criterion
+from charlstm.comparison.memory.comparison import CLAIMS, MemoryComparison, criterion
 from charlstm.comparison.memory.grid import Grid, Outcome
 from charlstm.comparison.memory.jobs import Training
-from charlstm.comparison.memory.measures import FRESH, make_task, untrained
+from charlstm.comparison.memory.measured import SCHEMAS, read_measured
+from charlstm.comparison.memory.measures import FRESH, MEASURES, make_task, untrained
 from charlstm.comparison.memory.studies.study import estimate, reach, share
 from charlstm.comparison.memory.workers import Stopped, Workers
 from charlstm.config import MemoryConfig, load_comparison
@@ -202,6 +204,47 @@ def test_a_claim_that_was_changed_after_the_first_run_is_told(texts, tmp_path):
         _, document = make(texts, tmp_path / "memory", f"solved={solved}", only=["copying"]).write(tmp_path / "report")
         assert len(document.remarks) == remarks
     assert document.remarks[0].startswith("Claims or thresholds were changed after the first run")
+
+
+@pytest.mark.parametrize("broken", ["pipe", "not JSON", "loop"])
+def test_claims_that_cannot_be_read_are_told(texts, done, tmp_path, broken):
+    comparison, file = make(texts, tmp_path, only=["copying"]), tmp_path / CLAIMS
+    if broken == "pipe":
+        os.mkfifo(file)
+    elif broken == "loop":
+        file.symlink_to(file)
+    else:
+        file.write_text("[" * 5000)
+    with pytest.raises(UserError, match=r"claims\.json"):
+        comparison._changed_claims()
+
+
+def test_what_each_measure_leaves_is_as_its_schema_says(done):
+    assert SCHEMAS.keys() == MEASURES.keys()
+    files = list(done.glob("cells/*/measured/*.json"))
+    assert {
+        read_measured(file, measure) and measure for file in files for measure in [measure_of(file)]
+    } == MEASURES.keys()
+
+
+def measure_of(file: Path) -> str:
+    return file.stem.rpartition("-")[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"5", b"null", b"{}", b"[" * 5000, b'{"share": null}', b"\xff", None])
+def test_a_broken_measurement_is_measured_again(texts, done, content):
+    file = next(file for file in sorted(done.glob("cells/*/measured/*.json")) if measure_of(file) == "answers")
+    before = file.read_bytes()
+    file.unlink()
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"answers-.*\.json"):
+        read_measured(file, "answers")
+    with Workers(1) as workers:
+        list(make(texts, done).run(workers))
+    assert file.read_bytes() == before
 
 
 def test_another_text_under_the_same_name_is_refused(texts, done):

@@ -18,7 +18,8 @@ import torch
 
 import charlstm
 from charlstm.errors import UserError
-from charlstm.training.checkpoint import HEADER_LIMIT, KEY, load_checkpoint
+from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.checkpoint_header import HEADER_LIMIT, KEY
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 

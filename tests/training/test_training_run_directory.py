@@ -10,6 +10,8 @@ from charlstm.config import load_config
 from charlstm.errors import UserError
 from charlstm.training.run_directory import RunDirectory
 
+TRAIN = {"kind": "train", "step": 1, "characters": 80, "seconds": 1.5, "nats": 2.5, "other": [None, "x"]}
+
 
 @pytest.fixture
 def run(tmp_path: Path, make_config) -> RunDirectory:
@@ -54,7 +56,7 @@ def test_no_run(tmp_path):
 
 
 def test_metrics_round_trip_without_a_torn_last_line(run):
-    records = [{"kind": "train", "step": k, "nats": 1 / 3} for k in range(1, 4)]
+    records = [TRAIN | {"step": k, "nats": 1 / 3} for k in range(1, 4)]
     for record in records:
         run.append_metrics(record)
     assert run.metrics() == records
@@ -70,7 +72,7 @@ def test_metrics_round_trip_without_a_torn_last_line(run):
 def test_metrics_and_samples_are_cut_back_to_what_they_were(run):
     run.cut_back(run.flush())
     assert run.metrics() == []
-    run.append_metrics({"kind": "train", "step": 1})
+    run.append_metrics(TRAIN)
     run.append_sample(1, "naïve\n===== step 1\n")
     before, lengths = (run.metrics_file.read_bytes(), run.samples_file.read_bytes()), run.flush()
     run.append_metrics({"kind": "end", "step": 1})
@@ -87,7 +89,7 @@ def test_metrics_and_samples_are_cut_back_to_what_they_were(run):
 def test_finished_is_what_the_last_end_says(run):
     assert not run.finished
     for why, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
-        run.append_metrics({"kind": "end", "why": why, "step": 1})
+        run.append_metrics({"kind": "end", "why": why, "step": 1, "seconds": 1.5})
         assert run.finished is expected
     run.cut_back({"metrics": 0, "samples": 0})
     assert not run.finished
@@ -103,14 +105,14 @@ def test_a_full_disk_is_one_clear_message(run, monkeypatch, make_config):
     def refuse(*_args, **_keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     for write in (lambda: run.append_metrics({}), lambda: run.append_sample(1, "x")):
         with pytest.raises(UserError, match="No space left"):
             write()
     monkeypatch.undo()
     before = run.config()
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"config\.yaml: cannot write the run: No space left"):
         run.write_config(make_config(seed=9))
     assert run.config() == before
     with pytest.raises(UserError, match="No space left"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from pydantic_core import from_json
 
 from charlstm import __version__
 from charlstm.comparison.document import Document, Section, Table, Verdict
@@ -23,6 +25,7 @@ from charlstm.comparison.writing import write_document
 from charlstm.config import MemoryConfig
 from charlstm.config.experiments import Claim, Experiment
 from charlstm.errors import UserError
+from charlstm.files import MissingError, read_regular
 from charlstm.text.visible import visible
 from charlstm.training import durable
 from charlstm.units import finite
@@ -30,6 +33,8 @@ from charlstm.units import finite
 FORMAT = 1
 CLAIMS = "claims.json"
 """In the comparison's folder: what was claimed before the first run."""
+
+CLAIMS_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -164,16 +169,26 @@ class MemoryComparison:
 
     def _note_claims(self) -> None:
         """Write down what is claimed before anything is run."""
-        durable.make_folder(self.folder)
         file = self.folder / CLAIMS
-        if self._overwrite or not file.exists():
-            durable.write_whole(file, json.dumps(self._judged, indent=1).encode())
+        try:
+            durable.make_folder(self.folder)
+            if self._overwrite or not os.path.lexists(file):
+                durable.write_whole(file, json.dumps(self._judged, indent=1).encode())
+        except OSError as error:
+            raise UserError(f"{file}: cannot write the claims: {error.strerror or error}") from error
 
     def _changed_claims(self) -> list[str]:
         """What to say where the claims are no longer those that were written down then."""
         file = self.folder / CLAIMS
-        if not file.exists() or json.loads(file.read_text(encoding="utf-8")) == self._judged:
+        try:
+            if from_json(read_regular(file, CLAIMS_LIMIT)) == self._judged:
+                return []
+        except MissingError:
             return []
+        except ValueError:
+            raise UserError(
+                f"{file}: not JSON any more: put back the claims that were made before the first run"
+            ) from None
         return [f"Claims or thresholds were changed after the first run: those that it began with are in {file}."]
 
     def _method(self) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from charlstm.comparison.memory.measures import make_task
 from charlstm.config import Config, MemoryConfig, ModelConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.errors import UserError
+from charlstm.files import read_regular, regular_size
 from charlstm.text.corpus import load_corpus
 from charlstm.text.sources import absolute
 from charlstm.training import durable
@@ -79,12 +81,19 @@ class Grid:
     def _lesson(self, name: str, text: str, **settings: Any) -> Lesson:
         file = self.folder.absolute() / "texts" / f"{name}.txt"
         content = text.encode()
-        there = file.exists()
-        if there and file.read_bytes() != content and not self._overwrite:
+        there = os.path.lexists(file)
+        if (
+            there
+            and not self._overwrite
+            and not (regular_size(file) == len(content) and read_regular(file, len(content)) == content)
+        ):
             raise UserError(f"{file} was another text. Take another name: --name NAME. Train anew: --overwrite")
         if not there or self._overwrite:
-            durable.make_folder(file.parent)
-            durable.write_whole(file, content)
+            try:
+                durable.make_folder(file.parent)
+                durable.write_whole(file, content)
+            except OSError as error:
+                raise UserError(f"{file}: cannot write the text: {error.strerror or error}") from error
         source = {"source": str(file), "validation_fraction": VALIDATION}
         return Lesson(
             name, CorpusConfig.model_validate({**source, **{k: v for k, v in settings.items() if v is not None}})

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.experiment import Trial
+from charlstm.comparison.memory.measured import read_measured
 from charlstm.comparison.memory.measures import MEASURES, VERSION
+from charlstm.errors import UserError
 from charlstm.training import durable
 from charlstm.training.loaded import load
 
@@ -72,21 +74,27 @@ class Measuring:
         return self.path / MEASURED / f"{self.measure}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
     def done(self) -> bool:
-        """Whether it was measured already."""
-        return self.key.exists()
+        """Whether it was measured already, and what that gave can be read."""
+        try:
+            self.result()
+        except UserError:
+            return False
+        return True
 
     def work(self, stopping: Callable[[], bool]) -> bool:
-        """Measure and keep it. True: seconds are not worth breaking off."""
+        """Measure and keep it. True: seconds are not worth breaking off. Raises UserError if it cannot be written."""
         del stopping
         result = MEASURES[self.measure](load(self.path), **self.arguments)
-        self.key.parent.mkdir(exist_ok=True)
-        durable.write_whole(self.key, json.dumps(result, allow_nan=False).encode())
+        try:
+            self.key.parent.mkdir(exist_ok=True)
+            durable.write_whole(self.key, json.dumps(result, allow_nan=False).encode())
+        except OSError as error:
+            raise UserError(f"{self.key}: cannot write the measurement: {error.strerror or error}") from error
         return True
 
     def result(self) -> dict[str, Any]:
-        """What was measured."""
-        found: dict[str, Any] = json.loads(self.key.read_text(encoding="utf-8"))
-        return found
+        """What was measured. Raises UserError if it cannot be read."""
+        return read_measured(self.key, self.measure)
 
 
 Job = Training | Measuring

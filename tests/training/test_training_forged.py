@@ -1,0 +1,279 @@
+"""Checkpoints whose checksum is right and whose content is forged: refused before it is read, by every reader."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import resource
+import shutil
+import struct
+import time
+
+import pytest
+import torch
+
+import charlstm
+from charlstm.errors import UserError
+from charlstm.generation import infill
+from charlstm.model import LanguageModel
+from charlstm.training import checkpoint
+from charlstm.training.checkpoint import load_checkpoint, packed
+from charlstm.training.checkpoint_header import KEY
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.trainer import Trainer
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture
+def forge(tmp_path, tiny_run):
+    """Writes a copy of the run whose only checkpoint has these changes; gives the file. A change of None deletes."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    file = folder / "checkpoints" / "last.safetensors"
+    for path in file.parent.iterdir():
+        if path != file:
+            path.unlink()
+
+    def write(tensors=None, header=None):
+        old_tensors, old_header = load_checkpoint(file)
+        table = changed(old_tensors, tensors or {})
+        for place, value in (header or {}).items():
+            *above, last = place.split(".")
+            functools.reduce(dict.__getitem__, above, old_header)[last] = value
+        file.write_bytes(b"".join(packed(table, old_header)))
+        return file
+
+    return write
+
+
+def changed(table, changes):
+    return {name: value for name, value in {**table, **changes}.items() if value is not None}
+
+
+def refusals(file, corpus):
+    """The messages with which loading the file, loading its run, and going on with it refuse."""
+    directory = RunDirectory(file.parent.parent)
+    said = []
+    for use in (
+        lambda: charlstm.load(file),
+        lambda: charlstm.load(directory.path),
+        lambda: Trainer(directory.config(), corpus, directory).resume(),
+    ):
+        with pytest.raises(UserError) as refusal:
+            use()
+        said.append(str(refusal.value))
+    assert all(str(file) in text for text in said)
+    return said
+
+
+H, V = 16, 16
+LAYOUTS = {
+    "exp_avg without shape": {"optimizer.head.weight.exp_avg": torch.zeros(())},
+    "exp_avg of another shape": {"optimizer.head.weight.exp_avg": torch.zeros(1, 1)},
+    "exp_avg of another dtype": {"optimizer.head.bias.exp_avg": torch.zeros(V, dtype=torch.float64)},
+    "exp_avg missing": {"optimizer.head.bias.exp_avg": None},
+    "step of a weight's shape": {"optimizer.head.bias.step": torch.zeros(V)},
+    "step a whole number": {"optimizer.head.bias.step": torch.tensor(3)},
+    "another optimiser's": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
+    "of no weight": {"optimizer.tail.exp_avg": torch.zeros(3)},
+    "weight of another shape": {"model.head.bias": torch.zeros(V + 1)},
+    "weight in another precision": {"model.head.bias": torch.zeros(V, dtype=torch.float16)},
+    "weight missing": {"model.head.bias": None},
+    "weight too much": {"model.tail.bias": torch.zeros(3)},
+    "state of other streams": {"state.0": torch.zeros(1, 3, H)},
+    "state too much": {"state.2": torch.zeros(1, 4, H)},
+    "random state missing": {"random.cpu": None},
+    "random state in floats": {"random.cpu": torch.zeros(5056)},
+    "random state too long": {"random.cuda": torch.zeros(1 << 17, dtype=torch.uint8)},
+    "random state of nothing": {"random.tea": torch.zeros(16, dtype=torch.uint8)},
+    "of no part": {"tea": torch.zeros(3)},
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_another_layout_is_refused_before_it_is_read(case, forge, corpus, monkeypatch):
+    file = forge(LAYOUTS[case])
+    monkeypatch.setattr(checkpoint, "_fill", None)
+    name = next(iter(LAYOUTS[case]))
+    assert all(name in text for text in refusals(file, corpus))
+
+
+HEADERS = [
+    ("counters.sum_count", -64), ("counters.sum_count", 0), ("counters.sum_nats", 1e300), ("counters.sum_nats", NAN),
+    ("counters.recorded_characters", 10**400), ("counters.recorded_characters", 10**12),
+    ("counters.recorded_seconds", 1e9), ("counters.seconds", INF), ("counters.seconds", -1.0),
+    ("counters.best_nats", None), ("counters.best_nats", NAN), ("counters.best_step", 10**6), ("counters.tea", 1),
+    ("counters.evaluations_without_improvement", -1), ("counters.evaluations_without_improvement", 10**9),
+    ("schedule.reductions", -1), ("schedule.reductions", 10**400), ("schedule", {"reductions": 0}),
+    ("streams.epoch", 10**15), ("streams.position", -1), ("streams.batch_size", 0), ("streams.batch_size", 10**9),
+    ("streams", {"epoch": 0, "position": 0}), ("versions", {}), ("threads", 0), ("parameters", 10**400),
+    ("parameters", -1), ("device", "x" * 10_000), ("executors", ["x"] * 10_000), ("streams.batch_size", 5),
+    ("config.model.kernel_sizes", [1] * 1000), ("vocabulary", '{"kind": "characters", "symbols": [["a"], ["b"]]}'),
+    ("vocabulary", '{"kind": "characters", "symbols": {"a": 1}}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value"), HEADERS, ids=lambda value: str(value)[:40])
+def test_a_header_out_of_range_is_refused(place, value, forge, corpus, monkeypatch):
+    file = forge(header={"counters.sum_nats": 3.0, "counters.sum_count": 2, place: value})
+    monkeypatch.setattr(checkpoint, "_fill", None)
+    assert all(len(text) < 1000 for text in refusals(file, corpus))
+
+
+@pytest.mark.parametrize("number", [NAN, INF, -INF])
+@pytest.mark.parametrize("name", ["model.head.bias", "optimizer.head.bias.exp_avg", "state.0"])
+def test_numbers_that_are_not_finite_are_refused(name, number, forge, corpus, tiny_run):
+    tensor = load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0][name]
+    tensor.view(-1)[-1] = number
+    said = refusals(forge({name: tensor}), corpus)
+    assert all(f"'{name}' holds numbers that are not finite" in text for text in said)
+
+
+@pytest.mark.parametrize("kind", ["step", "exp_avg_sq"])
+def test_a_negative_state_of_an_optimizer_is_refused(kind, forge, corpus, tiny_run):
+    name = f"optimizer.head.bias.{kind}"
+    tensor = load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0][name]
+    directory = RunDirectory(forge({name: -1 - tensor}).parent.parent)
+    with pytest.raises(UserError, match="is negative"):
+        Trainer(directory.config(), corpus, directory).resume()
+
+
+def test_weights_too_large_to_use_are_refused(forge, tiny_run):
+    weights = {
+        name: torch.where(t > 0, 3e38, -3e38)
+        for name, t in load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0].items()
+        if name.startswith("model.")
+    }
+    run = charlstm.load(forge(weights))
+    with pytest.raises(UserError, match="too large to be used"):
+        run.generate("the", 10)
+
+
+@pytest.mark.parametrize("gaps", ["the _at", "the c__", "the ____"])
+def test_weights_too_large_fill_no_gap(gaps, make_config, corpus):
+    config = make_config({"direction": "bidirectional"})
+    model = LanguageModel(config.model, corpus.vocabulary.size).eval()
+    for p in model.parameters():
+        p.data = torch.where(torch.arange(p.numel()).view_as(p) % 2 > 0, 3e38, -3e38)
+    with pytest.raises(UserError, match="too large to be used"):
+        infill(model, corpus.vocabulary, gaps)
+
+
+def test_a_good_one_is_taken_in_place_of_a_forged_one(forge, tiny_run, caplog):
+    file = forge({"optimizer.head.weight.exp_avg": torch.zeros(())})
+    shutil.copy(tiny_run / "checkpoints" / "previous.safetensors", file.with_name("previous.safetensors"))
+    (file.with_name("best.safetensors")).mkdir()
+    assert charlstm.load(file.parent.parent).header["counters"]["step"] == 60
+    assert caplog.text.count("took previous.safetensors") == 2
+
+
+def test_five_gigabytes_of_another_name_are_not_read(forge, tiny_run):
+    file = forge()
+    whole = file.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    outer, size = json.loads(whole[8 : 8 + length]), 5 << 30
+    begin = len(whole) - 8 - length
+    outer["model.huge"] = {"dtype": "U8", "shape": [size], "data_offsets": [begin, begin + size]}
+    raw = json.dumps(outer, separators=(",", ":")).encode()
+    with file.open("wb") as out:
+        out.write(struct.pack("<Q", len(raw)) + raw + whole[8 + length :])
+        out.truncate(8 + len(raw) + begin + size)
+    before = time.process_time()
+    with pytest.raises(UserError, match=r"'model\.huge' is uint8"):
+        charlstm.load(file)
+    assert time.process_time() - before < 1
+
+
+BOMBS = {
+    "names of the header": lambda inner: (inner[:-1] + "," + '"n":1,' * 4_000_000 + '"m":1}', ""),
+    "names of the counters": lambda inner: (inner.replace('"counters": {', '"counters": {' + '"n":1,' * 300_000), ""),
+    "numbers of a list": lambda inner: (inner[:-1] + ',"x":[' + "1.5," * 5_000_000 + "1]}", ""),
+    "texts of a list": lambda inner: (inner[:-1] + ',"x":[' + '"a\\\\",' * 2_000_000 + "1]}", ""),
+    "tensors": lambda inner: (inner, '"n":1,' * 4_000_000),
+    "names of the metadata": lambda inner: (inner, '"x":{' + '"n":1,' * 4_000_000 + '"m":1},'),
+    "symbols": lambda inner: (
+        json.dumps(
+            json.loads(inner) | {"vocabulary": '{"kind":"characters","symbols":[' + '"a",' * 3_000_000 + '"b"]}'}
+        ),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("room", [0, 1 << 20], ids=["few tensors", "many tensors"])
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, room, forge):
+    file = forge({"model.room": torch.zeros(room, dtype=torch.uint8)} if room else {})
+    whole = file.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    outer = json.loads(whole[8 : 8 + length])
+    inner, front = BOMBS[case](outer["__metadata__"][KEY])
+    outer["__metadata__"] = {KEY: inner, "checksum": "0" * 64}
+    raw = ("{" + front + json.dumps(outer, separators=(",", ":"))[1:]).encode()
+    head = struct.pack("<Q", len(raw)) + raw
+    digest = hashlib.sha256(head + whole[8 + length :]).hexdigest()
+    head = head.replace(b'"checksum":"' + b"0" * 64, b'"checksum":"' + digest.encode())
+    file.write_bytes(head + whole[8 + length :])
+    size = file.stat().st_size
+    del raw, head, inner, front, outer
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(UserError, match=r"last\.safetensors: "):
+        charlstm.load(file)
+    assert time.process_time() - start < 2  # half of it on a machine at rest
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * size / 1024
+
+
+def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_run, tmp_path):
+    trainer = make_trainer(make_config({"cell": "gru", "hidden_size": 16, "executor": "sequence"}, budget={"steps": 1}))
+    list(trainer.run())
+    run = tmp_path / "mixed"
+    shutil.copytree(tiny_run, run)
+    for name in ("best", "last"):
+        shutil.copy(trainer.directory.last, run / "checkpoints" / f"{name}.safetensors")
+    (run / "checkpoints" / "previous.safetensors").unlink()
+    for path, which in ((run, "best"), (run, "last"), (run / "checkpoints" / "last.safetensors", "best")):
+        with pytest.raises(UserError, match=r"model\.cell is gru in it and lstm in .*config\.yaml") as refusal:
+            charlstm.load(path, which)
+        assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"front_end": "convolution", "kernel_sizes": [*range(1, 33)], "filters": 1, "highway": True},
+        {"cell": "esn"},
+        {"direction": "bidirectional", "num_layers": 3, "residual": True},
+        {"cell": "leaky", "learn_leak": False, "direction": "backward"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "optimizer", [{}, {"optimizer": "sgd"}, {"optimizer": "rmsprop", "momentum": 0.5}], ids=["adamw", "sgd", "rmsprop"]
+)
+def test_what_is_saved_is_what_is_expected(model, optimizer, make_config, make_trainer):
+    config = make_config({**model, "executor": "sequence"}, budget={"steps": 1}, sample_length=0, **optimizer)
+    trainer = make_trainer(config)
+    list(trainer.run())
+    saved = charlstm.load(trainer.directory.path).model.state_dict()
+    again = make_trainer(config)
+    assert again.resume() == []
+    for name, t in again.model.state_dict().items():
+        assert torch.equal(t, saved[name]), name
+
+
+def test_a_large_vocabulary_and_many_layers_are_no_forgery(tmp_path):
+    symbols = [chr(code) for code in range(32, 0x11000) if not 0xD800 <= code < 0xE000]
+    header = {"vocabulary": json.dumps({"kind": "characters", "symbols": symbols}), "sources": ["x" * 40] * 20_000}
+    tensors = {
+        f"model.recurrent.weight_ih_l{layer}_{part}": torch.zeros(1, 1) for layer in range(100) for part in range(12)
+    }
+    tensors["model.head.bias"] = torch.zeros(len(symbols))
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(b"".join(packed(tensors, header)))
+    found, read = load_checkpoint(path)
+    assert found.keys() == tensors.keys()
+    assert read["vocabulary"] == header["vocabulary"]
+    assert math.prod(found["model.recurrent.weight_ih_l0_0"].shape) == 1

@@ -1,0 +1,116 @@
+"""metrics.jsonl: what is no record is told with its line, and never used."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+
+import pytest
+
+from charlstm.errors import UserError
+from charlstm.training.metrics import LINE_LIMIT, count_records, end_of_record, read_records
+
+START = {"kind": "start", "step": 0, "device": "cpu"}
+TRAIN = {"kind": "train", "step": 3, "characters": 240, "seconds": 0.5, "nats": 2.25}
+EVALUATION = {**TRAIN, "kind": "evaluation", "split": "validation"}
+END = {"kind": "end", "why": "budget", "step": 3, "seconds": 0.5}
+GOOD = [START, TRAIN, EVALUATION, END]
+
+BAD = {
+    "number": "5",
+    "list": "[]",
+    "null": "null",
+    "text": '"train"',
+    "empty": "{}",
+    "blank": "",
+    "no JSON": "{'kind': 'end'}",
+    "bytes": "\udcff\udcfe",
+    "NUL": "\0" * 50,
+    "deep": "[" * 5000,
+    "long": '{"kind": "start", "step": 0, "x": "' + "x" * LINE_LIMIT + '"}',
+    "kind unknown": json.dumps(TRAIN | {"kind": "tea"}),
+    "kind list": json.dumps(TRAIN | {"kind": []}),
+    "kind missing": json.dumps({"step": 1}),
+    "seconds null": json.dumps(TRAIN | {"seconds": None}),
+    "seconds text": json.dumps(TRAIN | {"seconds": "1"}),
+    "seconds negative": json.dumps(TRAIN | {"seconds": -1.0}),
+    "seconds missing": json.dumps({k: v for k, v in EVALUATION.items() if k != "seconds"}),
+    "nats NaN": json.dumps(TRAIN | {"nats": float("nan")}),
+    "nats infinite": json.dumps(EVALUATION | {"nats": float("inf")}),
+    "nats 1e400": json.dumps(TRAIN).replace("2.25", "1e400"),
+    "nats 1e300": json.dumps(TRAIN | {"nats": 1e300}),
+    "characters large": json.dumps(TRAIN | {"characters": 10**400}),
+    "characters fraction": json.dumps(TRAIN | {"characters": 1.5}),
+    "step negative": json.dumps(END | {"step": -1}),
+    "step true": json.dumps(START | {"step": True}),
+    "why unknown": json.dumps(END | {"why": "boredom"}),
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in GOOD))
+    return path
+
+
+def test_records_are_read_as_they_were_written(file, tmp_path):
+    assert list(read_records(file)) == GOOD
+    assert list(read_records(tmp_path / "missing")) == []
+    assert count_records(file) == 4
+    ends = [end_of_record(file, count) for count in range(6)]
+    assert ends[0] == 0
+    assert ends[2] == file.read_bytes().index(b'{"kind": "evaluation"')
+    assert ends[4] == ends[5] == file.stat().st_size
+    with file.open("a") as end:
+        end.write("[]\n")
+    assert end_of_record(file, 4) == ends[4]
+    with pytest.raises(UserError, match=":5: no record"):
+        end_of_record(file, 5)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_line_is_told_with_its_number(case, file):
+    with file.open("a", errors="surrogateescape") as end:
+        end.write(BAD[case] + "\n" + json.dumps(END) + "\n")
+    records = read_records(file)
+    assert [next(records) for _ in GOOD] == GOOD
+    with pytest.raises(UserError, match=r"metrics\.jsonl:5: no record of a training run") as refusal:
+        next(records)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("torn", ['{"kind": "tra', "\0" * 4000, "5"])
+def test_a_last_line_that_is_cut_short_is_left_out(torn, file):
+    with file.open("a") as end:
+        end.write(torn)
+    assert list(read_records(file)) == GOOD
+    assert count_records(file) == 4
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "nowhere", "device"])
+@pytest.mark.parametrize(
+    "use", [lambda path: list(read_records(path)), count_records, lambda path: end_of_record(path, 1)]
+)
+def test_what_is_no_regular_file_is_refused(kind, use, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"loop": path, "nowhere": tmp_path / "x", "device": "/dev/zero"}[kind])
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
+        use(path)
+
+
+def test_an_endless_line_takes_no_memory(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r":1: no record"):
+        list(read_records(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 << 10
