@@ -15,8 +15,6 @@ each time step and fits that length only. ``torch.compiler.disable(layer)`` keep
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
 
 import torch
@@ -25,7 +23,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from charlstm.cells import CELLS, Cell, find
 from charlstm.executors import State
-from charlstm.executors.tracing import tracing
+from charlstm.executors.tracing import silent_trace, tracing
 from charlstm.model.stack import RecurrentStack
 from charlstm.model.start import Start
 
@@ -123,7 +121,7 @@ class _Layers(RecurrentStack):
         """``output, h_n`` or, for cells with a cell state, ``output, (h_n, c_n)``."""
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
-        with _checks():
+        with silent_trace():
             self._check(input, (2, 3), f"[T, B, {self.input_size}] or [T, {self.input_size}]")
             batched = input.dim() == 3
             x = input.transpose(0, 1) if batched and self.batch_first else input
@@ -196,18 +194,6 @@ class _Layers(RecurrentStack):
         if self.executor != "auto":
             shown["executor"] = self.executor
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *(f"{k}={v}" for k, v in shown.items())])
-
-
-def _checks() -> AbstractContextManager[None]:
-    """Around checks of shapes: a trace is right without them, so it need not warn of them."""
-    return _silent_trace() if torch.jit.is_tracing() else nullcontext()
-
-
-@contextmanager
-def _silent_trace() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        yield
 
 
 class RNN(_Layers):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -25,3 +29,14 @@ def tracing(weights: Weights, x: Tensor) -> str | None:
 def transforming() -> bool:
     """Whether a transform of ``torch.func`` or forward-mode differentiation is on its way."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+@contextmanager
+def silent_trace() -> Iterator[None]:
+    """Around checks of shapes: a trace is right without them, so ``torch.jit.trace`` need not warn of them."""
+    if not torch.jit.is_tracing():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield
