@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from charlstm.cells import CELLS, Cell, find
 from charlstm.executors import State
-from charlstm.executors.tracing import silent_trace, tracing
+from charlstm.executors.tracing import silent_trace, traced_by_jit, tracing
 from charlstm.model.stack import RecurrentStack
 from charlstm.model.start import Start
 
@@ -139,7 +139,7 @@ class _Layers(RecurrentStack):
         return y, last if len(last) > 1 else last[0]
 
     def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
-        if torch.jit.is_tracing():
+        if traced_by_jit():
             raise RuntimeError("a trace of packed sequences would fit their lengths only: trace with padded sequences")
         x, sizes, order, back = input
         self._check(x, (2,), f"packed sequences of [N, {self.input_size}]")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.checkpoint import checkpoint
 
@@ -48,6 +49,10 @@ def traced(layer: Any, x: Tensor) -> None:
 
 def exported(layer: Any, x: Tensor) -> None:
     near(torch.export.export(layer, (x,)).module()(x), layer(x))
+
+
+def recorded(layer: Any, x: Tensor) -> None:
+    near(make_fx(lambda v: layer(v)[0])(x)(x + 1), layer(x + 1)[0])
 
 
 def compiled(layer: Any, x: Tensor) -> None:
@@ -89,7 +94,7 @@ def dual_numbers(layer: Any, x: Tensor) -> None:
         near(forward_ad.unpack_dual(y).tangent, directional(layer, x))
 
 
-TRANSFORMS = (traced, exported, compiled, over_a_batch, per_sample_gradients, jacobian_product, dual_numbers)
+TRANSFORMS = (traced, recorded, exported, compiled, over_a_batch, per_sample_gradients, jacobian_product, dual_numbers)
 
 
 def made(name: str, executor: str) -> tuple[Any, Tensor]:
@@ -117,7 +122,7 @@ def test_works_transformed(name, executor, transform):
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_kernels_work_transformed_or_refuse(name, executor, transform):
     layer, x = made(name, executor)
-    if executor == "library" and transform in (traced, exported, compiled):
+    if executor == "library" and transform in (traced, recorded, exported, compiled):
         transform(layer, x)
         return
     with pytest.raises(Exception, match="Use executor: auto") as raised:
@@ -168,3 +173,14 @@ def test_checkpointing_gives_the_same_gradients(executor):
         for run in (lambda v: checkpoint(lambda w: layer(w)[0], v, use_reentrant=False), lambda v: layer(v)[0])
     )
     near(found, expected)
+
+
+@pytest.mark.parametrize("executor", ["native", "sequence"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_many_gradients_at_once_are_those_one_by_one(name, executor):
+    layer, x = made(name, executor)
+    many = torch.randn(3, T, B, H)
+    leaves = list(layer.parameters())
+    found = torch.autograd.grad(layer(x)[0], leaves, many, is_grads_batched=True)
+    one_by_one = [torch.autograd.grad(layer(x)[0], leaves, d) for d in many]
+    near(list(found), [torch.stack(each) for each in zip(*one_by_one, strict=True)])

@@ -12,7 +12,7 @@ from torch import Tensor
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights, learning, product_dtype
 from charlstm.executors.reference import Reference
-from charlstm.executors.tracing import tracing
+from charlstm.executors.tracing import tracing, transforming
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -39,14 +39,15 @@ def applied(
 def twice_differentiable(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
     """Decorates the backward of a function that :func:`applied` calls.
 
-    Where a graph of the gradients is asked for (``create_graph=True``), they are those of ``reference``, which can be
-    differentiated again. Else ``backward`` runs, with autocast off. The function puts ``cell`` and ``dtype`` on its
-    context, and of the tensors that it saves, the first are its inputs, from x on.
+    Where a graph of the gradients is asked for (``create_graph=True``), or many at once (``is_grads_batched=True``),
+    they are those of ``reference``, which can be differentiated again. Else ``backward`` runs, with autocast off. The
+    function puts ``cell`` and ``dtype`` on its context, and of the tensors that it saves, the first are its inputs,
+    from x on.
     """
 
     @wraps(backward)
     def either(ctx: Any, d_output: Tensor, *d_state: Tensor) -> Gradients:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or transforming(d_output, *d_state):
             return (None, None, None, *_reference_gradients(ctx, (d_output, *d_state)))
         with torch.autocast(d_output.device.type, enabled=False):
             return backward(ctx, d_output, *d_state)
@@ -65,9 +66,9 @@ def _reference_gradients(ctx: Any, d_outputs: Sequence[Tensor]) -> Gradients:
     cell: Cell = ctx.cell
     inputs, _ = split(cell, ctx.saved_tensors)
 
-    def run(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        own = dict(zip(cell.parameters, tensors[4:], strict=False))
-        y, new = Reference().run(cell, Weights(*tensors[:4], own), x, tensors[4 + len(own) :])
+    def run(x: Tensor, w: Tensor, u: Tensor, bias_ih: Tensor, bias_hh: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        own = dict(zip(cell.parameters, rest, strict=False))
+        y, new = Reference().run(cell, Weights(w, u, bias_ih, bias_hh, own), x, rest[len(own) :])
         return y, *new
 
     exact, device = inputs[2].dtype, inputs[2].device.type

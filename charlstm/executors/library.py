@@ -12,7 +12,7 @@ from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights, is_ids, learning, one_hot, product_dtype
-from charlstm.executors.tracing import transforming
+from charlstm.executors.tracing import traced_by_jit, transforming
 
 ONE_HOT_LIMIT = 1024  # symbols up to which one-hot vectors are made; beyond, they would take more memory than the layer
 CUDNN_BFLOAT16 = 91300  # the version of cuDNN from which on it has recurrent layers in bfloat16
@@ -54,7 +54,7 @@ class Library:
         device, exact = x.device, layers[0].weight_hh.dtype
         as_torch = device.type in TORCH_CASTS
         dtype = exact if as_torch else product_dtype(layers[0].weight_hh)
-        training = torch.jit.is_tracing() or any(learning(weights, x, state) for weights in layers)
+        training = traced_by_jit() or any(learning(weights, x, state) for weights in layers)
         with nullcontext() if as_torch else torch.autocast(device.type, enabled=False):
             x = one_hot(x, layers[0].input_size, dtype) if is_ids(x) else x.to(dtype)
             given = tensors(layers)
