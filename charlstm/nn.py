@@ -6,10 +6,10 @@ with ``chrono_length``; 1 by default, while torch starts at about 0, as does ``G
 IRNN, all take the ``executor`` that runs them, and ``LSTM`` has no projections. What starts mean is said in
 :mod:`charlstm.model.start`.
 
-Second derivatives, ``torch.func``, forward-mode differentiation, ``torch.jit.trace``, ``torch.compile`` and
-``torch.export`` work with every executor but those that run compiled kernels only, which refuse to be traced or
-transformed; with ``executor="auto"`` the equations then run step by step, so that a trace or a compiled graph holds
-each time step and fits that length only. ``torch.compiler.disable(layer)`` keeps the kernels.
+Second derivatives work with every executor. ``torch.func``, forward-mode differentiation, ``torch.jit.trace``,
+``torch.compile`` and ``torch.export`` work with ``executor="auto"``, ``"sequence"`` and ``"reference"``; the equations
+then run step by step, so that a trace or a compiled graph fits one length only. ``native`` and ``triton`` refuse.
+``torch.compiler.disable(layer)`` keeps their kernels in a compiled program.
 """
 
 from __future__ import annotations
