@@ -5,18 +5,25 @@ differs: ``GRU`` also takes ``reset_after``, the cells with a forget gate take `
 with ``chrono_length``; 1 by default, while torch starts at about 0, as does ``GRU``), ``RNN`` with relu starts as the
 IRNN, all take the ``executor`` that runs them, and ``LSTM`` has no projections. What starts mean is said in
 :mod:`charlstm.model.start`.
+
+Second derivatives work with every executor. ``torch.func``, forward-mode differentiation, ``torch.jit.trace``,
+``torch.compile`` and ``torch.export`` work with ``executor="auto"``, ``"sequence"`` and ``"reference"``; the equations
+then run step by step, so that a trace or a compiled graph fits one length only. ``native`` and ``triton`` refuse.
+``torch.compiler.disable(layer)`` keeps their kernels in a compiled program.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from charlstm.cells import Cell, find
+from charlstm.cells import CELLS, Cell, find
 from charlstm.executors import State
+from charlstm.executors.tracing import silent_trace, traced_by_jit, tracing
 from charlstm.model.stack import RecurrentStack
 from charlstm.model.start import Start
 
@@ -30,8 +37,9 @@ class _Layers(RecurrentStack):
     with D H for I; h_0 and h_n (and c_0, c_n) [L D, B, H], or [L D, H] without a batch. D is 2 if bidirectional.
     A PackedSequence gives a PackedSequence; h_0 and h_n keep the order in which its sequences were given.
 
-    Raises ValueError for sizes below 1, a dropout outside [0, 1] and inputs of other shapes, TypeError for what is no
-    floating-point tensor and for an option of the start that the cell does not have.
+    Raises ValueError for sizes below 1, a dropout outside [0, 1], projections, and inputs or states of another shape,
+    type or device than the weights; TypeError for sizes that are no whole numbers, for what is no floating-point tensor
+    and for an option of the start that the cell does not have.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class _Layers(RecurrentStack):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         executor: str = "auto",
@@ -51,10 +60,21 @@ class _Layers(RecurrentStack):
     ) -> None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
+            if not isinstance(size, int):
+                raise TypeError(f"{name} must be a whole number, found {size!r}")
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, found {size}")
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"dropout is a probability, from 0 to 1, found {dropout}")
+        for name, flag in {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}.items():
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} must be True or False, found {flag!r}")
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is a probability, from 0 to 1, found {dropout!r}")
+        if dropout and num_layers == 1:
+            warnings.warn(
+                f"dropout acts between layers: with num_layers=1, dropout={dropout} does nothing", stacklevel=3
+            )
+        if proj_size != 0:
+            raise ValueError(f"{type(self).__name__} has no projections: proj_size must be 0, found {proj_size!r}")
         if idle := start.keys() - cell.options_of_start:
             raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(idle))}")
         super().__init__(
@@ -63,28 +83,55 @@ class _Layers(RecurrentStack):
             hidden_size,
             num_layers,
             bias=bias,
-            dropout=dropout,
+            dropout=float(dropout),
             dropout_kind="elementwise",
             bidirectional=bidirectional,
             start=Start(**start),
             executor=executor,
         )
-        self.batch_first = batch_first
+        self.batch_first, self.proj_size = batch_first, proj_size
         self.to(device=device, dtype=dtype)
+
+    @property
+    def mode(self) -> str:
+        """torch's name of the cell, such as ``LSTM`` or ``RNN_TANH``; of a cell that torch does not have, its own."""
+        return (self.cell.torch or self.cell.name).upper()
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters of each layer and direction, in the order of the state dictionary."""
+        names = self.cell.parameter_shapes(1, 1, self.bias)
+        suffixes = [suffix for layer in range(self.num_layers) for suffix in self._suffixes(layer)]
+        return [[getattr(self, name + suffix) for name in names] for suffix in suffixes]
+
+    @property
+    def _flat_weights(self) -> list[Tensor]:
+        return [weight for weights in self.all_weights for weight in weights]
 
     def flatten_parameters(self) -> None:
         """Nothing to do; torch.nn's layers have it, so programs call it."""
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise RuntimeError(
+            f"torch.jit.script cannot read {type(self).__name__}: use torch.jit.trace or torch.export, or script "
+            "torch.nn's layer with this state_dict()"
+        )
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
         """``output, h_n`` or, for cells with a cell state, ``output, (h_n, c_n)``."""
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
-        self._check(input, (2, 3), f"[T, B, {self.input_size}] or [T, {self.input_size}]")
-        batched = input.dim() == 3
-        batch_axis = 0 if self.batch_first else 1
-        x = input.transpose(0, 1) if batched and self.batch_first else input
-        state = None if hx is None else self._given(hx, batched, input.shape[batch_axis] if batched else 1)
+        with silent_trace():
+            self._check(input, (2, 3), f"[T, B, {self.input_size}] or [T, {self.input_size}]")
+            batched = input.dim() == 3
+            x = input.transpose(0, 1) if batched and self.batch_first else input
+            if not len(x):
+                raise ValueError(f"expected at least one time step, found an input of {list(input.shape)}")
+            state = None if hx is None else self._given(hx, batched, x.shape[1] if batched else 1)
         y, last = super().forward(x if batched else x.unsqueeze(1), state)
+        # The output of kernels is part of what they keep for the way back: a copy can be viewed, changed and saved.
+        if not tracing(self.weights(), y) and y.untyped_storage().nbytes() > y.nbytes:
+            y = y.clone()
         if not batched:
             y, last = y.squeeze(1), tuple(part.squeeze(1) for part in last)
         elif self.batch_first:
@@ -92,6 +139,8 @@ class _Layers(RecurrentStack):
         return y, last if len(last) > 1 else last[0]
 
     def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        if traced_by_jit():
+            raise RuntimeError("a trace of packed sequences would fit their lengths only: trace with padded sequences")
         x, sizes, order, back = input
         self._check(x, (2,), f"packed sequences of [N, {self.input_size}]")
         state = None if hx is None else self._given(hx, True, int(sizes[0]))
@@ -108,15 +157,43 @@ class _Layers(RecurrentStack):
             raise TypeError(f"expected a floating-point tensor or a PackedSequence, found {found}")
         if x.dim() not in dimensions or x.shape[-1] != self.input_size:
             raise ValueError(f"expected {expected}, found {list(x.shape)}")
+        self._check_kind("input", x)
+
+    def _check_kind(self, name: str, t: Tensor) -> None:
+        weight = self.weight_hh_l0
+        if t.device != weight.device:
+            raise ValueError(
+                f"the {name} is on {t.device} and the weights are on {weight.device}: move one to the other"
+            )
+        if t.dtype != weight.dtype and not torch.is_autocast_enabled(t.device.type):
+            raise ValueError(
+                f"the {name} is {t.dtype} and the weights are {weight.dtype}: convert one of them, with "
+                f".to({weight.dtype}) or layer.to({t.dtype})"
+            )
 
     def _given(self, hx: Any, batched: bool, batch_size: int) -> State:
         parts: State = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        if strange := [type(part).__name__ for part in parts if not isinstance(part, Tensor)]:
+            raise TypeError(f"expected a first state of tensors, found {', '.join(strange)}")
         expected = [tuple(part.shape) for part in self.initial_state(batch_size)]
         if not batched:
             expected = [(layers, units) for layers, _, units in expected]
         if [tuple(part.shape) for part in parts] != expected:
             raise ValueError(f"expected a first state of {expected}, found {[tuple(p.shape) for p in parts]}")
+        for part in parts:
+            self._check_kind("first state", part)
         return parts if batched else tuple(part.unsqueeze(1) for part in parts)
+
+    def extra_repr(self) -> str:
+        """As torch.nn's, and what torch.nn does not have where it is not the default."""
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        shown = {name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) != default}
+        if self.cell.torch is None:
+            base = CELLS[self.cell.base].options
+            shown |= {name: value for name, value in self.cell.options.items() if value != base[name]}
+        if self.executor != "auto":
+            shown["executor"] = self.executor
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *(f"{k}={v}" for k, v in shown.items())])
 
 
 class RNN(_Layers):
@@ -138,6 +215,10 @@ class RNN(_Layers):
             raise ValueError(f"nonlinearity is tanh or relu, found {nonlinearity!r}")
         super().__init__(find("rnn", nonlinearity=nonlinearity), input_size, hidden_size, num_layers, *args, **options)
         self.nonlinearity = nonlinearity
+
+    @property
+    def mode(self) -> str:
+        return f"RNN_{self.nonlinearity.upper()}"
 
 
 class LSTM(_Layers):

@@ -275,7 +275,8 @@ def test_dropout_acts_between_layers_and_only_in_training(name):
     x = torch.randn(T, B, I)
     assert not torch.equal(layer(x)[0], layer(x)[0])
     assert torch.equal(layer.eval()(x)[0], layer(x)[0])
-    top_only = getattr(ours, name)(I, H, 1, dropout=0.5)
+    with pytest.warns(UserWarning, match="dropout acts between layers"):
+        top_only = getattr(ours, name)(I, H, 1, dropout=0.5)
     assert torch.equal(top_only(x)[0], top_only(x)[0])
     dropped = getattr(ours, name)(I, H, 2, dropout=1.0)
     first, second = dropped(x)[0], dropped(torch.randn(T, B, I))[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -87,17 +87,3 @@ def product_dtype(weight: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(device) and weight.dtype == torch.float32:
         return torch.get_autocast_dtype(device)
     return weight.dtype
-
-
-def applied(
-    function: type[torch.autograd.Function], cell: Cell, weights: Weights, x: Tensor, state: State
-) -> tuple[Tensor, State]:
-    """y and the last state, by an autograd function of the cell, the type of the products, whether anything asks for
-    gradients, x, W, U, both biases, the cell's own parameters and the first state. Autocast is off inside of it."""
-    fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
-    own = [weights.parameters[name] for name in cell.parameters]
-    apply: Callable[..., Any] = function.apply
-    dtype, training = product_dtype(weights.weight_hh), learning(weights, x, state)
-    with torch.autocast(x.device.type, enabled=False):
-        y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
-    return y, tuple(new)

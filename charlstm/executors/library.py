@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights, is_ids, learning, one_hot, product_dtype
+from charlstm.executors.tracing import traced_by_jit, transforming
 
 ONE_HOT_LIMIT = 1024  # symbols up to which one-hot vectors are made; beyond, they would take more memory than the layer
 CUDNN_BFLOAT16 = 91300  # the version of cuDNN from which on it has recurrent layers in bfloat16
@@ -34,6 +34,8 @@ class Library:
             return f"torch has no {cell.name}"
         if is_ids(x) and weights.input_size > ONE_HOT_LIMIT:
             return f"it would need one-hot vectors of {weights.input_size} symbols (at most {ONE_HOT_LIMIT})"
+        if transforming():
+            return "torch has no transforms of its recurrent layers"
         device, low = weights.weight_hh.device, product_dtype(weights.weight_hh) == torch.bfloat16
         if low and device.type == "cuda" and not _cudnn_runs(torch.bfloat16, device):
             return "cuDNN has recurrent layers in bfloat16 from version 9.13 on, on GPUs that have bfloat16"
@@ -55,7 +57,7 @@ class Library:
         device, exact = x.device, layers[0].weight_hh.dtype
         as_torch = device.type in TORCH_CASTS
         dtype = exact if as_torch else product_dtype(layers[0].weight_hh)
-        training = any(learning(weights, x, state) for weights in layers)
+        training = traced_by_jit() or any(learning(weights, x, state) for weights in layers)
         with nullcontext() if as_torch else torch.autocast(device.type, enabled=False):
             x = one_hot(x, layers[0].input_size, dtype) if is_ids(x) else x.to(dtype)
             given = tensors(layers)
@@ -128,7 +130,6 @@ class _Flat(torch.autograd.Function):
         return tuple(copies)
 
     @staticmethod
-    @once_differentiable
     def backward(_: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         return (None, None, *gradients)
 

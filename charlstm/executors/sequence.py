@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, applied, input_side, is_ids
+from charlstm.executors.autograd import applied, split, twice_differentiable
+from charlstm.executors.base import State, Weights, input_side, is_ids
 from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
 from charlstm.executors.derivative import differentiate
 from charlstm.executors.input_gradients import input_gradients
@@ -79,22 +79,23 @@ class _Run(torch.autograd.Function):
         code.function(steps, buffers)
         ctx.cell, ctx.dtype, ctx.stack_names = cell, dtype, tuple(stacks)
         if training:
-            ctx.save_for_backward(x, weight_ih, weight_hh, values, separate, *parameters, *stacks.values())
+            inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, *parameters_and_state)
+            ctx.save_for_backward(*inputs, values, separate, *stacks.values())
         last = (buffers[f"s_{s}"][steps].clone() for s in cell.state)
         return (stacks[f"s_{output}"][1:], *last)
 
     @staticmethod
-    @once_differentiable
+    @twice_differentiable
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.autocast(d_output.device.type, enabled=False):
-            return _backward(ctx, d_output, d_state)
+        return _backward(ctx, d_output, d_state)
 
 
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     cell: Cell = ctx.cell
-    x, weight_ih, weight_hh, values, separate, *rest = ctx.saved_tensors
-    parameters = rest[: len(cell.parameters)]
-    stacks = dict(zip(ctx.stack_names, rest[len(cell.parameters) :], strict=True))
+    inputs, (values, separate, *rest) = split(cell, ctx.saved_tensors)
+    x, weight_ih, weight_hh, _, _, *parameters_and_state = inputs
+    parameters = parameters_and_state[: len(cell.parameters)]
+    stacks = dict(zip(ctx.stack_names, rest, strict=True))
     code = backward_code(cell)
     steps, batch, rows = values.shape
     units = weight_hh.shape[1]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from charlstm.executors.autograd import gradients_with_graph
 from charlstm.executors.base import product_dtype
 
 LOGITS = 1 << 22  # logits held at a time on the CPU, 16 MB: smaller products were slower, larger ones hardly faster
@@ -96,6 +97,7 @@ class _MeanNats(torch.autograd.Function):
     def forward(
         ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: Tensor, dtype: torch.dtype, held: int
     ) -> Tensor:
+        ctx.dtype, inputs = dtype, (y, weight, bias, targets, share)
         symbols, flat = len(weight), y.flatten(0, 1).to(dtype)
         weight, bias = _aligned(weight.to(dtype), bias)
         total = bias.new_zeros(())
@@ -114,14 +116,26 @@ class _MeanNats(torch.autograd.Function):
             else:
                 d_weight += low.t() @ flat[part]
         d_y = None if d_flat is None else d_flat.view(y.shape)
-        ctx.save_for_backward(d_y, d_weight[:symbols], d_bias[:symbols])
+        ctx.save_for_backward(d_y, d_weight[:symbols], d_bias[:symbols], *inputs)
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_total: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = (d if d is None else d * d_total.to(d.dtype) for d in ctx.saved_tensors)
+        saved = ctx.saved_tensors
+        gradients, inputs = saved[:3], saved[3:]
+        if torch.is_grad_enabled():  # a graph of the gradients is asked for: all logits are then held together
+            exact = partial(_exact, dtype=ctx.dtype)
+            return (*gradients_with_graph(exact, inputs, ctx.needs_input_grad[:5], (d_total,)), None, None)
+        scaled = (d if d is None else d * d_total.to(d.dtype) for d in gradients)
         return (*scaled, None, None, None, None)
+
+
+def _exact(
+    y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: Tensor, dtype: torch.dtype
+) -> tuple[Tensor]:
+    """The sum of ``share`` -ln p by operations that can be differentiated twice."""
+    logits = F.linear(y.to(dtype), weight.to(dtype)).to(bias.dtype) + bias
+    return (torch.sum(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none") * share.flatten()),)
 
 
 def _loss(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

@@ -104,7 +104,7 @@ class RecurrentStack(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros."""
-        first = next(self.parameters())
+        first = self.weights().weight_hh  # not of parameters(): a replica of DataParallel has none
         layers = self.num_layers * (2 if self.bidirectional else 1)
         return tuple(first.new_zeros(layers, batch_size, self.hidden_size) for _ in self.cell.state)
 

@@ -95,10 +95,54 @@ def test_a_frozen_leaf_gets_no_gradient_and_all_others_theirs(cell, executor, fr
             torch.testing.assert_close(t.grad, expected[id(t)])
 
 
+def second_derivatives(executor, cell, weights, x, state, power=1):
+    """Gradients of a loss that is linear (power 1) or quadratic (2) in the outputs, and those of a penalty on them."""
+    given = [t for t in leaves(weights, x, state) if t.is_leaf]
+    y, new = executor.run(cell, weights, x, state)
+    loss = sum((t**power).sum() for t in (y, *new))
+    gradients = torch.autograd.grad(loss, given, create_graph=True, materialize_grads=True)
+    penalty = sum((g * g).sum() for g in gradients)
+    return [*gradients, *torch.autograd.grad(penalty, given, materialize_grads=True)]
+
+
+def assert_near(found, expected, share):
+    """Apart by no more than a share of what is expected."""
+    for f, e in zip(found, expected, strict=True):
+        assert f.dtype == e.dtype
+        assert (f - e).norm() <= share * max(e.norm(), 1e-3), (f, e)
+
+
+@pytest.mark.parametrize("power", [1, 2], ids=["linear", "quadratic"])
+@pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
+@pytest.mark.parametrize(("cell", "executor"), CASES)
+def test_second_derivatives_are_those_of_reference(cell, executor, ids, power):
+    weights, x, state = make(cell, (3, 2, 4, 3), ids=ids, **kind(executor))
+    if refusal := executor.refuses(cell, weights, x):
+        pytest.skip(refusal)
+    expected = second_derivatives(executors()["reference"], cell, weights, x, state, power)
+    found = second_derivatives(executor, cell, weights, x, state, power)
+    assert any(g.any() for g in found[len(found) // 2 :])
+    assert_near(found, expected, 1e-4 if x.dtype == torch.float32 or executor.name == "native" else 1e-9)
+
+
 @own
-def test_no_second_derivative_is_an_error_not_a_wrong_one(cell, executor):
+def test_a_second_derivative_sees_its_inputs_as_given(cell, executor):
+    """The state comes from a run in the same weights: only what they do in the second run is theirs there."""
     weights, x, state = make(cell, (3, 2, 4, 3), **kind(executor))
-    y, _ = executor.run(cell, weights, x, state)
-    (gradient,) = torch.autograd.grad((y * y).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    found, expected = (
+        second_derivatives(e, cell, weights, x, e.run(cell, weights, x, state)[1])
+        for e in (executor, executors()["reference"])
+    )
+    assert_near(found, expected, 1e-4)
+
+
+@own
+def test_second_derivatives_in_bfloat16_are_those_of_reference(cell, executor):
+    weights, x, state = make(cell, (3, 2, 4, 3), dtype=torch.float32)
+    results = []
+    for each in (executor, executors()["reference"]):
+        with torch.autocast("cpu", torch.bfloat16):
+            if refusal := each.refuses(cell, weights, x):
+                pytest.skip(refusal)
+            results.append(second_derivatives(each, cell, weights, x, state))
+    assert_near(*results, 0.1)

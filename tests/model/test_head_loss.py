@@ -77,6 +77,23 @@ def test_equals_cross_entropy(monkeypatch, shape, logits):
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@shapes
+def test_second_derivatives_are_those_of_cross_entropy(monkeypatch, shape, dtype):
+    always_in_chunks(monkeypatch, 40)
+    exact = torch.float32 if dtype == torch.bfloat16 else dtype
+    leaves, targets = tensors(shape, exact)
+    found = []
+    for loss in (mean_nats, plain):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != exact):
+            nats = loss(*leaves, targets)
+        gradients = torch.autograd.grad(nats, leaves, create_graph=True)
+        found.append([*gradients, *torch.autograd.grad(sum((g * g).sum() for g in gradients), leaves)])
+    for f, e in zip(*found, strict=True):
+        assert f.dtype == e.dtype
+        torch.testing.assert_close(f, e, **({"rtol": 0.05, "atol": 0.02} if dtype != exact else {}))
+
+
 @pytest.mark.parametrize("count", [None, 50])
 @shapes
 def test_aligned_rows_of_all_logits_change_nothing(monkeypatch, shape, count):

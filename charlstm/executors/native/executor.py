@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, applied, is_ids, product_dtype
+from charlstm.executors.autograd import applied, split, twice_differentiable
+from charlstm.executors.base import State, Weights, is_ids, product_dtype
 from charlstm.executors.buffers import joined_bias
 from charlstm.executors.native.build import PRODUCT_TYPES, kernels
 from charlstm.executors.native.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
@@ -31,6 +31,7 @@ from charlstm.executors.native.memory import (
 from charlstm.executors.native.sharing import shared
 from charlstm.executors.schedule import separate_gates
 from charlstm.executors.stages import operand_states, read_states
+from charlstm.executors.tracing import tracing
 
 
 class Native:
@@ -38,9 +39,11 @@ class Native:
 
     name = "native"
 
-    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
+    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:
         if weights.weight_hh.device.type != "cpu":
             return "it runs on the CPU"
+        if reason := tracing(weights, x):
+            return reason
         for dtype, wanted in (
             (weights.weight_hh.dtype, (torch.float32,)),
             (product_dtype(weights.weight_hh), PRODUCT_TYPES),
@@ -113,9 +116,9 @@ class _Run(torch.autograd.Function):
             call(cell, dtype, "forward", loop, {**buffers, **way._asdict()})
         ctx.cell, ctx.dtype, ctx.names = cell, dtype, (tuple(exact), tuple(low), tuple(values))
         if training:
-            ctx.save_for_backward(
-                x, weight_ih, weight_hh, *parameters.values(), *exact.values(), *low.values(), *values.values()
-            )
+            inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, *parameters_and_state)
+            made = (*parameters.values(), *exact.values(), *low.values(), *values.values())
+            ctx.save_for_backward(*inputs, *made)
         last = (
             stack[steps if training and s in read_states(cell) else steps & 1, :, :units].clone()
             for s, stack in exact.items()
@@ -123,17 +126,16 @@ class _Run(torch.autograd.Function):
         return (low[cell.state[0]][1:, :, :units], *last)
 
     @staticmethod
-    @once_differentiable
+    @twice_differentiable
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.autocast("cpu", enabled=False):
-            return _backward(ctx, d_output, d_state)
+        return _backward(ctx, d_output, d_state)
 
 
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     cell: Cell = ctx.cell
     dtype: torch.dtype = ctx.dtype
-    saved = iter(ctx.saved_tensors)
-    x, weight_ih, weight_hh = next(saved), next(saved), next(saved)
+    inputs, made = split(cell, ctx.saved_tensors)
+    (x, weight_ih, weight_hh, *_), saved = inputs, iter(made)
     parameters, exact, low, values = (
         {name: next(saved) for name in names} for names in (tuple(cell.parameters), *ctx.names)
     )

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, applied, is_ids, product_dtype
+from charlstm.executors.autograd import applied, twice_differentiable
+from charlstm.executors.base import State, Weights, is_ids, product_dtype
 from charlstm.executors.buffers import columns
 from charlstm.executors.input_gradients import input_gradients
+from charlstm.executors.tracing import tracing
 from charlstm.executors.triton.kernels import on_device_of, trial
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Lease, Pool
@@ -32,7 +33,7 @@ class Triton:
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         device, exact, low = weights.weight_hh.device, weights.weight_hh.dtype, product_dtype(weights.weight_hh)
-        refusal = _no_device(device, low)
+        refusal = _no_device(device, low) or tracing(weights, x)
         if refusal:
             return refusal
         for dtype, wanted in ((exact, EXACT_TYPES), (low, PRODUCT_TYPES)):
@@ -109,17 +110,17 @@ class _Run(torch.autograd.Function):
         assert lease.plan is not None
         y, last = lease.plan.forward(Weights(weight_ih, weight_hh, bias_ih, bias_hh, own), x, state)
         if training:
-            ctx.lease = lease
-            ctx.save_for_backward(x, weight_ih)
+            ctx.lease, ctx.cell, ctx.dtype = lease, cell, dtype
+            ctx.save_for_backward(x, weight_ih, weight_hh, bias_ih, bias_hh, *parameters_and_state)
         return y, *last
 
     @staticmethod
-    @once_differentiable
+    @twice_differentiable
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight_ih = ctx.saved_tensors  # torch says so if they are gone, and the lease with them
+        x, weight_ih, *_ = ctx.saved_tensors  # torch says so if they are gone, and the lease with them
         lease: Lease = ctx.lease
         assert lease.plan is not None
-        with torch.autocast(x.device.type, enabled=False), on_device_of(x):
+        with on_device_of(x):
             gradients = _gradients(lease.plan, x, weight_ih, ctx.needs_input_grad[3:], d_output, d_state)
         if not torch._C._autograd._get_current_graph_task_keep_graph():
             lease.release()

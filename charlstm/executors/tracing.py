@@ -1,0 +1,56 @@
+"""Whether torch traces or transforms the program: it then has to see each operation, and kernels see no numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from charlstm.executors.base import Weights
+
+JIT: Any = torch.jit  # which names neither as its own
+
+
+def tracing(weights: Weights, x: Tensor) -> str | None:
+    """What torch does with a layer on its way, in a few words; None where it simply runs it."""
+    if traced_by_jit():
+        return "torch.jit.trace cannot see into it"
+    if torch.compiler.is_compiling():
+        return "torch.compile and torch.export cannot see into it"
+    if transforming():
+        return "torch.func and forward-mode differentiation cannot see into it"
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+        return "torch.fx cannot see into it"
+    if any(type(t).__torch_dispatch__ is not Tensor.__torch_dispatch__ for t in (x, weights.weight_hh)):
+        return "its tensors hold no numbers in memory"
+    return None
+
+
+def traced_by_jit() -> bool:
+    """Whether ``torch.jit.trace`` is on its way."""
+    found: bool = JIT.is_tracing()
+    return found
+
+
+def transforming(*gradients: Tensor) -> bool:
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is on its way, or any of the gradients
+    stands for many (``is_grads_batched=True``)."""
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return True
+    return any(map(torch._C._functorch.is_legacy_batchedtensor, gradients))
+
+
+@contextmanager
+def silent_trace() -> Iterator[None]:
+    """Around checks of shapes: a trace is right without them, so ``torch.jit.trace`` need not warn of them."""
+    if not traced_by_jit():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JIT.TracerWarning)
+        yield
