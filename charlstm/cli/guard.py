@@ -114,9 +114,9 @@ def _saved(folder: Path) -> str:
     from charlstm.training.checkpoint import CheckpointFile
     from charlstm.training.run_directory import RunDirectory
 
-    with suppress(Exception):  # whatever it was that failed may fail again
-        with CheckpointFile(RunDirectory(folder).last) as last:
-            return f"{folder}, step {last.claimed_step:,}"
+    # whatever it was that failed may fail again
+    with suppress(Exception), CheckpointFile(RunDirectory(folder).last) as last:
+        return f"{folder}, step {last.claimed_step:,}"
     return str(folder)
 
 

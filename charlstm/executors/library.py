@@ -13,7 +13,7 @@ from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.executors.base import State, Weights, is_ids, learning, one_hot, product_dtype
-from charlstm.executors.tracing import traced_by_jit, transforming
+from charlstm.executors.tracing import traced_by_jit, tracing, transforming
 
 ONE_HOT_LIMIT = 1024  # symbols up to which one-hot vectors are made; beyond, they would take more memory than the layer
 CUDNN_BFLOAT16 = 91300  # the version of cuDNN from which on it has recurrent layers in bfloat16
@@ -39,7 +39,7 @@ class Library:
         device, low = weights.weight_hh.device, product_dtype(weights.weight_hh) == torch.bfloat16
         if low and device.type == "cuda" and not _cudnn_runs(torch.bfloat16, device):
             return "cuDNN has recurrent layers in bfloat16 from version 9.13 on, on GPUs that have bfloat16"
-        if device.type in TORCH_CASTS:
+        if device.type in TORCH_CASTS and not tracing(weights, x):
             return cannot_run(cell, device.type, weights.weight_hh.dtype, product_dtype(weights.weight_hh))
         return None
 
