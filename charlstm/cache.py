@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charlstm.errors import UserError
+from charlstm.paths import expanded
 
 try:
     import fcntl
@@ -27,7 +28,7 @@ def user_cache_folder() -> Path:
     """``$CHARLSTM_CACHE``, else ``$XDG_CACHE_HOME/charlstm``, else ``~/.cache/charlstm``; may not exist."""
     own = os.environ.get("CHARLSTM_CACHE")
     if own:
-        return Path(own).expanduser()
+        return expanded(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     # The XDG rule: a path that is not absolute is to be ignored.
     if shared and Path(shared).is_absolute():

@@ -12,6 +12,7 @@ from typing import Any
 
 from charlstm.config import Config, dump_yaml, load_config
 from charlstm.errors import UserError
+from charlstm.paths import is_there
 from charlstm.training import durable
 from charlstm.training.events import Why
 from charlstm.training.kept import Kept
@@ -33,7 +34,7 @@ class RunDirectory:
     @property
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return self.config_file.exists()
+        return is_there(self.config_file)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -73,7 +74,7 @@ class RunDirectory:
                 path.unlink()
 
     def _refuse_foreign(self) -> None:
-        if self.exists or not self.path.exists():
+        if self.exists or not is_there(self.path):
             return
         if not self.path.is_dir() or any(
             path != self.lock_file and not durable.is_temporary(path) for path in self.path.iterdir()
