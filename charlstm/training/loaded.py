@@ -18,8 +18,10 @@ from charlstm.evaluation import Score, score
 from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.model import LanguageModel
+from charlstm.paths import expanded, is_folder, is_there
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents, cut, end_text
+from charlstm.text.moved import relocated
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.training.checkpoint import load_checkpoint, under
 from charlstm.training.hardware import resolve_device
@@ -118,11 +120,28 @@ class LoadedRun:
         return content
 
     def corpus(self) -> Corpus:
-        """The corpus that it was trained on. Raises UserError if it has changed since."""
-        corpus = load_corpus(**self.config.corpus.model_dump())
+        """The corpus that it was trained on: where the run's config.yaml names it, or where it went with the run's
+        folder.
+
+        Raises UserError if it cannot be found, or has changed since.
+        """
+        place = {"source": self._source()}
+        try:
+            corpus = load_corpus(**{**self.config.corpus.model_dump(), **place})
+        except UserError as problem:
+            if self.directory is None:
+                raise
+            file = self.directory.config_file
+            raise UserError(f"{problem}. If the text moved, name its place in {file}, under corpus.source") from None
         if corpus.digest != self.header["corpus_digest"]:
             raise UserError("the corpus is not the one that this model was trained on: its content has changed")
         return corpus
+
+    def _source(self) -> str | list[str]:
+        if self.directory is None:
+            return self.config.corpus.source
+        recorded = self.directory.config().corpus.source
+        return relocated(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -131,14 +150,14 @@ class LoadedRun:
 
 
 def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> LoadedRun:
-    """Load a run directory (its ``best`` checkpoint, or ``last``) or a checkpoint file.
+    """Load a run directory (its ``best`` checkpoint, or ``last``) or a checkpoint file; ``~`` is the home folder.
 
     In place of a damaged checkpoint of a run, the newest good one is taken, with a warning (``logging``). Raises
     UserError if there is none, or the file is damaged.
     """
-    path = Path(path)
+    path = expanded(path)
     directory = None
-    if path.is_dir():
+    if is_folder(path):
         directory = RunDirectory(path)
         directory.config()
         if checkpoint not in ("best", "last"):
@@ -147,7 +166,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
         found = kept.best_or_newest() if checkpoint == "best" else kept.newest()
         for line in found.damaged:
             log.warning("%s; took %s", line, found.path.name)
-    elif not path.exists():
+    elif not is_there(path):
         raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}")
     else:
         found = Found(path, *load_checkpoint(path), [])
@@ -163,5 +182,5 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
 
 
 def _nearby(path: Path) -> str:
-    runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
+    runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if is_folder(path.parent) else []
     return f". There are: {', '.join(map(str, runs[:8]))}" if runs else ". Train one: charlstm train CONFIG"
