@@ -25,6 +25,7 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
         "difference": list(comparison.difference),
         "notes": list(comparison.notes),
         "unit": unit,
+        "compared": list(comparison.compared),
         "arms": [{"name": arm.name, "runs": [_run_record(run, unit) for run in arm.runs]} for arm in comparison.arms],
         "statistics": {
             "likelihood": _statistics(comparison.restrict(causal=True)),
@@ -44,6 +45,7 @@ def from_record(record: dict[str, Any]) -> Comparison:
         match=record["match"],
         notes=record["notes"],
         unit=unit,
+        compared=record.get("compared", []),
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from charlstm.comparison.document import Document, render
 
+REPORT = "report.json"
+
 
 def write_document(document: Document, record: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write index.html, report.json and the plots as PNG into `folder`, which is made if need be.
@@ -26,7 +28,7 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
     whole["headline"] = document.headline
     whole["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
     folder.mkdir(parents=True, exist_ok=True)
-    page, figures_json = folder / "index.html", folder / "report.json"
+    page, figures_json = folder / "index.html", folder / REPORT
     page.write_text(render(document), encoding="utf-8")
     figures_json.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     written = [page, figures_json]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from charlstm.config import Config
+from charlstm.config import Config, as_yaml
 from charlstm.config.options import CONDITIONAL_OPTIONS
 
 MAY_CHANGE_ON_RESUME = {
@@ -20,15 +20,15 @@ MAY_CHANGE_ON_RESUME = {
 }
 
 
-def changed_settings(old: Config, new: Config) -> list[str]:
-    """One line for each setting that has changed and may not: corpus, model, and what shapes the training."""
+def changed_settings(old: Config, new: Config, may_change: Collection[str] = MAY_CHANGE_ON_RESUME) -> list[str]:
+    """One line for each setting of corpus, model and training that has changed and may not."""
     before, now = old.model_dump(), new.model_dump()
     follows = CONDITIONAL_OPTIONS if old.model.cell != new.model.cell else frozenset()
     return [
-        f"{section}.{field} was {before[section][field]!r}, is {value!r}"
+        f"{section}.{field} was {as_yaml(before[section][field])}, is {as_yaml(value)}"
         for section in ("corpus", "model", "training")
         for field, value in now[section].items()
-        if field not in MAY_CHANGE_ON_RESUME
+        if field not in may_change
         and field not in follows  # what an option of a cell means, the cell says
         and before[section].get(field, value) != value
     ]
