@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli.options import home_expanded, refuse
-from charlstm.paths import command, is_folder
+from charlstm.paths import command, is_folder, is_there
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -106,10 +106,10 @@ def check_options(context: typer.Context, config: Path, changes: list[str]) -> N
     if given["dry_run"]:
         refuse(context, "with --dry-run, which deletes nothing", "overwrite")
     if is_folder(config):
-        if not (config / "config.yaml").exists():
-            raise UserError(f"{config}: this is a folder, and no run's: name a configuration in YAML")
         if not given["resume"]:
-            raise UserError(f"{config} is a run. To go on with it:  {command('train', config, '--resume')}")
+            if is_there(config / "config.yaml"):
+                raise UserError(f"{config} is a run. To go on with it:  {command('train', config, '--resume')}")
+            raise UserError(f"{config}: this is a folder, and no run's: name a configuration in YAML")
         refuse(context, f"with {config}, a run that keeps its name and place", "name", "runs")
         if "name" in changed:
             raise UserError(f"--set name has no effect with {config}, a run that keeps its name and place")

@@ -31,7 +31,7 @@ def run(charlstm, config_file) -> Path:
         ("train RUN", "is a run. To go on with it:  charlstm train runs/tiny --resume"),
         ("train RUN --dry-run", "is a run. To go on with it:  charlstm train runs/tiny --resume"),
         ("train runs", "runs: this is a folder, and no run's"),
-        ("train runs --resume", "runs: this is a folder, and no run's"),
+        ("train runs --resume", "runs is no run"),
         ("sample RUN --temperature 0 --top-k 3", "--top-k has no effect with --temperature 0"),
         ("sample RUN --temperature 0 --top-p .5", "--top-p has no effect with --temperature 0"),
         ("sample RUN --temperature 0 --min-p .5", "--min-p has no effect with --temperature 0"),
