@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charlstm.comparison.document import Table, Verdict
+from charlstm.comparison.record import plain
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarise
 from charlstm.config import as_yaml
@@ -102,7 +103,7 @@ def settings_table(comparison: Comparison) -> Table:
 
 
 def _setting(value: object) -> str:
-    return value if isinstance(value, str) else as_yaml(value)
+    return value if isinstance(value, str) else as_yaml(plain(value))
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
