@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from charlstm.errors import UserError
 from charlstm.locking import OPEN_FILES_MOVE, lock
+from charlstm.paths import expanded
 
 PART = ".part"
 
@@ -23,7 +24,7 @@ def user_cache_folder() -> Path:
     """``$CHARLSTM_CACHE``, else ``$XDG_CACHE_HOME/charlstm``, else ``~/.cache/charlstm``; may not exist."""
     own = os.environ.get("CHARLSTM_CACHE")
     if own:
-        return Path(own).expanduser()
+        return expanded(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     # The XDG rule: a path that is not absolute is to be ignored.
     if shared and Path(shared).is_absolute():

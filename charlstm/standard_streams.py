@@ -81,9 +81,9 @@ def write_err(text: str) -> None:
         pass
 
 
-def read_in() -> bytes:
-    """All of standard input. Raises OSError."""
-    return sys.stdin.buffer.read()
+def read_in(limit: int) -> bytes:
+    """Standard input, up to so many bytes. Raises OSError."""
+    return sys.stdin.buffer.read(limit)
 
 
 @contextmanager

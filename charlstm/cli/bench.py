@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli.options import home_expanded, refuse
+from charlstm.paths import is_folder
+
 if TYPE_CHECKING:
     from charlstm.benchmark import Measurement, Progress
 
@@ -27,6 +30,7 @@ per multiply-add: the same over our LSTM's, its fastest executor in this precisi
 
 
 def bench(
+    context: typer.Context,
     size: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,7 +67,9 @@ def bench(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; auto: a GPU where there is one.")
     ] = "auto",
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the ratios as a bar chart.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(callback=home_expanded, metavar="FILE.png", help="Draw the ratios as a bar chart.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure speed, on a GPU where there is one: every cell and executor against torch.nn, by turns in one process.
@@ -90,6 +96,8 @@ def bench(
     from charlstm.executors import executors
     from charlstm.training.hardware import resolve_device
 
+    if training and not sampling:
+        refuse(context, "with --training: it is of sampling", "texts")
     plan = Plan(
         cells=[one_of("--cell", name, *CELLS) for name in cell] if cell else None,
         executors=[one_of("--executor", name, BASELINE, *executors()) for name in executor] if executor else None,
@@ -180,8 +188,16 @@ def _check_plot(path: Path) -> None:
 
     if path.suffix.lower() != ".png":
         raise UserError(f"--plot {path}: the chart is a PNG file; give it a name that ends in .png")
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"--plot {path}: " + ("that is a folder" if path.is_dir() else f"no folder {path.parent}"))
+    if not is_folder(path.parent):
+        raise UserError(f"--plot {path}: no folder {path.parent}")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise UserError(f"--plot {path}: cannot write it: {problem.strerror}") from None
+    if path.exists() and not path.is_file():
+        raise UserError(f"--plot {path}: " + ("that is a folder" if path.is_dir() else "that is no regular file"))
 
 
 def _show(measured: Measurement) -> None:

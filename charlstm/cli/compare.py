@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli.memory import compare_memories
+from charlstm.cli.options import goes_on, home_expanded, refuse
+from charlstm.paths import is_folder, is_there
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 def compare(
     context: typer.Context,
-    what: Annotated[list[Path], typer.Argument(help="One comparison in YAML, or the folders of runs.")],
+    what: Annotated[
+        list[Path], typer.Argument(callback=home_expanded, help="One comparison in YAML, or the folders of runs.")
+    ],
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -27,9 +31,14 @@ def compare(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the comparison; else its own, or its file's name.")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder in which the comparison's own folder is made.")] = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option(callback=home_expanded, help="Folder in which the comparison's own folder is made.")
+    ] = Path("runs"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Train all arms anew, even those that are done.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Delete the runs of all arms first, even those that are done, and train them again."
+        ),
     ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="A shorter form of a comparison of memories, as its file has it.")
@@ -60,15 +69,15 @@ def compare(
 
     given = {"--quick": quick, "--only": only, "--jobs": jobs}
     for_memory = next((option for option, value in given.items() if value), None)
-    if len(what) == 1 and not what[0].is_dir():
+    if len(what) == 1 and not is_folder(what[0]):
         config = load_comparison(what[0], list(set_ or []), quick)
         if isinstance(config, MemoryConfig):
             place = _folder(runs, name or (config.name or what[0].stem) + ("-quick" if quick else ""))
-            command = ["charlstm", "compare", str(what[0]), *(["--quick"] if quick else [])]
-            command += ["--name", name] if name else []
-            command += [] if runs == Path("runs") else ["--runs", str(runs)]
-            command += [word for change in set_ or [] for word in ("--set", change)]
-            compare_memories(context.obj, config, place, command, list(only or []), jobs, overwrite)
+            words: list[object] = ["compare", what[0], *(["--quick"] if quick else [])]
+            words += ["--name", name] if name else []
+            words += [] if runs == Path("runs") else ["--runs", runs]
+            words += [word for change in set_ or [] for word in ("--set", change)]
+            compare_memories(context.obj, config, place, words, list(only or []), jobs, overwrite)
             return
         if for_memory:
             raise UserError(f"{for_memory} belongs to a comparison of memories: {what[0]} has no experiments")
@@ -76,14 +85,23 @@ def compare(
         with console.as_log():
             comparison = _train_arms(context.obj, config, folder, what[0].stem, overwrite)
     else:
-        from charlstm.comparison.collect import compare_runs
+        from charlstm.comparison.collect import compare_runs, own_folder
 
+        if odd := [path for path in what if path.suffix in (".yaml", ".yml") and not is_folder(path)]:
+            raise UserError(f"{odd[0]}: compare takes one comparison in YAML alone, or the folders of runs")
         if set_ or for_memory:
             option = "--set" if set_ else for_memory
             raise UserError(f"{option} belongs to a comparison in YAML; runs that exist are compared as they are")
+        refuse(context, "on runs that exist, which are compared as they are", "overwrite")
+        if len(what) == 1 and name is None:
+            refuse(context, "with a single run, whose report is put into its own folder: add --name", "runs")
         comparison = compare_runs(what)
-        joined = "-".join(path.resolve().name for path in what)[:80]
-        folder = what[0] if len(what) == 1 and name is None else runs / (name or f"compare-{joined}")
+        if name is not None:
+            folder = _folder(runs, name)
+            if is_there(folder / "config.yaml"):
+                raise UserError(f"{folder} is a run, which has a report of its own. Give another name: --name NAME")
+        else:
+            folder = what[0] if len(what) == 1 else own_folder(runs, what)
     files = write_report(comparison, folder / "report")
     for causal in (True, False):
         rows = summary_table(comparison, causal=causal)
@@ -108,12 +126,15 @@ def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: st
     from charlstm.comparison.experiment import Experiment
 
     experiment = Experiment(config, folder, title, overwrite)
+    done = {trial.directory.path for trial in experiment.trials() if trial.finished}
     console.out(experiment.corpus.describe())
     for line in experiment.describe():
         console.out(line)
+    if overwrite:
+        experiment.forget()
     for trial in experiment.trials():
         prefix = f"[{trial.label}] "
-        if trial.finished:
+        if trial.directory.path in done:
             console.out(f"{prefix}done already")
             continue
         with trial.directory.writing():
@@ -121,7 +142,7 @@ def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: st
             with signals.saving(trainer, Work(trial.directory.path, "the same command")):
                 ended = follow(trainer.run(), prefix, samples=False, unit=experiment.corpus.vocabulary.unit)
         if signals.number is not None:  # also where it came too late for this run to be cut short
-            console.out(f"{prefix}saved; the same command goes on from here")
+            console.out(f"{prefix}{goes_on(overwrite)}")
             raise typer.Exit(signals.exit_code)
         if ended.why == "diverged":
             console.note(f"{prefix}{ended.advice}")

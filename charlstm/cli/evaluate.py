@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.options import given_of, one_of
+from charlstm.cli.given import given_file
+from charlstm.cli.options import home_expanded, load_run, one_of, refuse
 
 if TYPE_CHECKING:
     from charlstm.evaluation.restoration import Ids
@@ -21,8 +22,13 @@ MOST_NATS = 700.0
 
 def evaluate(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")],
-    text: Annotated[Path | None, typer.Option(help="Score this file instead of a split of the corpus.")] = None,
+    run: Annotated[Path, typer.Argument(callback=home_expanded, help="A run's folder, or a checkpoint.")],
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Score this file, or - for standard input, instead of a split of the corpus."
+        ),
+    ] = None,
     split: Annotated[
         str, typer.Option(help="Split of the run's own corpus: validation, test or train.")
     ] = "validation",
@@ -48,20 +54,19 @@ def evaluate(
     from charlstm.errors import UserError
     from charlstm.evaluation import score
     from charlstm.text.documents import Documents
-    from charlstm.training.loaded import load
 
     one_of("--split", split, "train", "validation", "test")
     one_of("--unknown", unknown, "error", "skip")
-    loaded = load(run, one_of("--checkpoint", checkpoint, "best", "last"), device)
+    loaded = load_run(context, run, checkpoint, device)
     lengths = _lengths(restore)
-    if not lengths and (without := given_of(context, "gaps", "seed")):
-        raise UserError(f"{without[0]} has no effect without --restore")
-    if text is None and given_of(context, "unknown"):
-        raise UserError("--unknown has no effect without --text")
-    if text is not None and given_of(context, "split"):
-        raise UserError("--split has no effect with --text, which is scored whole")
+    if not lengths:
+        refuse(context, "without --restore", "gaps", "seed")
+    if text is None:
+        refuse(context, "without --text", "unknown")
+    else:
+        refuse(context, "with --text, which is scored whole", "split")
     content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
-    what = f"{split} split" if text is None else str(text)
+    what = f"{split} split" if text is None else text
     if lengths:
         if isinstance(content, Documents):
             raise UserError("--restore needs a running text around each gap; this model learnt independent documents")
@@ -99,20 +104,16 @@ def _lengths(listed: str) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def _read(loaded: LoadedRun, path: Path, unknown: str) -> Ids | Documents:
+def _read(loaded: LoadedRun, text: str, unknown: str) -> Ids | Documents:
     """The text in a file. Raises UserError if it cannot be read, or holds no text."""
-    from charlstm.errors import UserError
-    from charlstm.files import open_regular
     from charlstm.text.decoding import decode
 
-    try:
-        with open_regular(path) as file:
-            raw = file.readall()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read it: {error}") from error
-    characters = loaded.vocabulary.kind == "characters"
-    content = decode(raw, loaded.config.corpus.encoding, str(path)) if characters else raw
-    return loaded.read(content, "skip" if unknown == "skip" else "error")
+    corpus = loaded.config.corpus
+
+    def read(content: bytes, name: str) -> str | bytes:
+        return decode(content, corpus.encoding, name) if loaded.vocabulary.kind == "characters" else content
+
+    return loaded.read(given_file("--text", text, read), "skip" if unknown == "skip" else "error")
 
 
 def _restore(loaded: LoadedRun, ids: Ids, what: str, lengths: list[int], gaps: int, seed: int, as_json: bool) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from charlstm.cli.options import goes_on
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -16,7 +19,7 @@ def compare_memories(
     signals: Signals,
     config: MemoryConfig,
     folder: Path,
-    command: list[str],
+    words: Sequence[object],
     only: list[str],
     jobs: int | None,
     overwrite: bool,
@@ -28,7 +31,7 @@ def compare_memories(
     from charlstm.comparison.memory.workers import Stopped, Workers, processes
     from charlstm.comparison.tables import verdict_rows
 
-    comparison = MemoryComparison(config, folder, folder.name, command, only, overwrite)
+    comparison = MemoryComparison(config, folder, folder.name, words, only, overwrite)
     work = Work(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
         for fact in comparison.describe():
@@ -39,7 +42,7 @@ def compare_memories(
                     text = f"{step.phase}: {step.done:,} of {step.total:,}, {step.label}"
                     line.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]
         except Stopped:
-            console.out(f"saved; {work.go_on} goes on from here")
+            console.out(goes_on(overwrite))
             raise typer.Exit(signals.exit_code) from None
     files, document = comparison.write(folder / "report")
     if rows := verdict_rows(document.verdicts):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from charlstm.cli.options import given_of, one_of
+from charlstm.cli.given import LARGEST_PROMPT, TEXT_HELP, given_file, given_text
+from charlstm.cli.options import given_of, home_expanded, load_run, one_of, refuse
 
 if TYPE_CHECKING:
     from charlstm.generation import Infilled, Sample, Sampling
@@ -17,25 +18,23 @@ if TYPE_CHECKING:
 
 def sample(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")],
-    prime: Annotated[
-        str,
-        typer.Option(
-            help="Text to go on from; @FILE reads it from a file, - from standard input, both as the corpus is read."
-        ),
-    ] = "",
+    run: Annotated[Path, typer.Argument(callback=home_expanded, help="A run's folder, or a checkpoint.")],
+    prime: Annotated[str, typer.Option(help=f"Text to go on from; {TEXT_HELP}.")] = "",
     suffix: Annotated[
-        str, typer.Option(help="For a backward model: text to write the beginning of; @FILE and - as for --prime.")
+        str, typer.Option(help="For a backward model: text to write the beginning of; @FILE, - and @@ as for --prime.")
     ] = "",
     infill: Annotated[
         str | None,
         typer.Option(
             help="For a bidirectional model: text with gaps to fill from both sides, such as 'To be, ___ not to be'; "
-            "@FILE and - as for --prime."
+            "@FILE, - and @@ as for --prime."
         ),
     ] = None,
     infill_file: Annotated[
-        Path | None, typer.Option(help="The same with the text in this file: --infill @FILE by another name.")
+        Path | None,
+        typer.Option(
+            callback=home_expanded, help="The same with the text in this file: --infill @FILE by another name."
+        ),
     ] = None,
     gap: Annotated[
         str, typer.Option(help="Stands for one character to fill in, even if the model knows it as a character.")
@@ -92,31 +91,40 @@ def sample(
     from charlstm.generation import Sampling
     from charlstm.generation import infill as fill
     from charlstm.generation.infilling import SWEEPS
-    from charlstm.training.loaded import load
+    from charlstm.text import decoding
 
-    loaded = load(run, one_of("--checkpoint", checkpoint, "best", "last"), device)
-    _check(context, loaded.model.direction)
     mode: Literal["error", "skip"] = "skip" if one_of("--unknown", unknown, "error", "skip") == "skip" else "error"
+    loaded = load_run(context, run, checkpoint, device)
+    _check(context, loaded.model.direction, temperature, num_samples, json_)
     sampling = Sampling(temperature, top_k, top_p, min_p)
     encoding = loaded.config.corpus.encoding
     number = random.randrange(2**31) if seed is None else seed
-    if seed is None:
-        console.note(f"seed {number}")
+
+    def decode(content: bytes, name: str) -> str:
+        return decoding.decode(content, encoding, name)
+
+    def note_seed() -> None:  # not before anything that may fail
+        if seed is None:
+            console.note(f"seed {number}")
+
     if infill_file is not None:
-        infill = f"@{infill_file}"
+        infill = given_file("--infill-file", infill_file, decode, LARGEST_PROMPT)
+    elif infill is not None:
+        infill = given_text("--infill", infill, decode)
     if infill is not None:
-        text, often = _read("--infill", infill, encoding), SWEEPS if sweeps is None else sweeps
+        text, often = infill, SWEEPS if sweeps is None else sweeps
         _note_separator(loaded, text)
         filled = fill(loaded.model, loaded.vocabulary, text, gap, sampling, number, num_samples, often, mode)
+        note_seed()
         _print(loaded, number, filled, [_filled(f) for f in filled], json_)
         return
-    text = _read("--suffix", suffix, encoding) if suffix else _read("--prime", prime, encoding)
+    text = given_text("--suffix", suffix, decode) if suffix else given_text("--prime", prime, decode)
     _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
     low = one_of("--precision", precision, "float32", "bfloat16") == "bfloat16"
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=low):
         if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
-            _stream(loaded, text, length, sampling, number, until, mode)
+            _stream(loaded, text, length, sampling, number, until, mode, note_seed)
             return
         samples = loaded.generate(
             text,
@@ -130,6 +138,7 @@ def sample(
             until=until,
             unknown=mode,
         )
+    note_seed()
     documents = until is None and loaded.document_end != ""
     novel = novelty(loaded, samples) if documents and (json_ or num_samples > 1) else None
     records = [
@@ -171,40 +180,28 @@ def _as_bytes(loaded: LoadedRun) -> bool:
     return loaded.vocabulary.kind == "bytes" and not console.is_terminal()
 
 
-def _check(context: typer.Context, direction: str) -> None:
+def _check(context: typer.Context, direction: str, temperature: float, num_samples: int, as_json: bool) -> None:
     """Raises UserError for an option that has no effect with this model, or with the others."""
     from charlstm.errors import UserError
 
+    if temperature == 0:
+        refuse(context, "with --temperature 0, which always takes the most probable", "top_k", "top_p", "min_p")
     if filling := given_of(context, "infill", "infill_file"):
         if len(filling) > 1:
             raise UserError("--infill and --infill-file both give the text: leave one out")
-        if without := given_of(context, "prime", "suffix", "length", "until", "stream", "precision"):
-            raise UserError(f"{without[0]} has no effect with {filling[0]}, which fills gaps and writes nothing else")
+        why = f"with {filling[0]}, which fills gaps and writes nothing else"
+        refuse(context, why, "prime", "suffix", "length", "until", "stream", "precision")
         return
-    if without := given_of(context, "gap", "sweeps"):
-        raise UserError(f"{without[0]} has no effect without --infill")
+    refuse(context, "without --infill", "gap", "sweeps")
+    if context.params["stream"] and (as_json or num_samples > 1):
+        beside = "--json" if as_json else "--num-samples"
+        refuse(context, f"with {beside}, which shows nothing before all is written", "stream")
     if direction == "forward" and given_of(context, "suffix"):
         raise UserError("--suffix is for a model with direction: backward; this one reads forward: give it a --prime")
     if direction == "backward" and given_of(context, "prime"):
         raise UserError("this model has direction: backward and writes what comes before a text: give it as --suffix")
-
-
-def _read(option: str, given: str, encoding: str) -> str:
-    """The text itself, or what it points to, read as a text to train on in this encoding."""
-    from charlstm.errors import UserError
-    from charlstm.standard_streams import read_in
-    from charlstm.text.decoding import decode
-
-    if given != "-" and not given.startswith("@"):
-        return given
-    try:
-        content = read_in() if given == "-" else Path(given[1:]).read_bytes()
-    except OSError as error:
-        raise UserError(f"{option} {given}: cannot read it: {error}") from error
-    try:
-        return decode(content, encoding, given[1:])
-    except UserError as error:
-        raise UserError(f"{option} {given}: {error}") from None
+    if not given_of(context, "prime", "suffix"):
+        refuse(context, f"without a {'--suffix' if direction == 'backward' else '--prime'}", "unknown")
 
 
 def _note_separator(loaded: LoadedRun, text: str) -> None:
@@ -273,6 +270,7 @@ def _stream(
     seed: int,
     until: str | None,
     unknown: Literal["error", "skip"],
+    begin: Callable[[], None],
 ) -> None:
     from charlstm import console
     from charlstm.generation.sampler import prompt_ids, write
@@ -288,6 +286,7 @@ def _stream(
         else:
             console.out(console.shown(decode(ids)), end="")
 
+    begin()
     show(given)
     held: list[int] = []  # what may be the end of a document, which is not shown
     keep = len(end) if document_end else 0

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli.options import home_expanded, refuse
+from charlstm.paths import command, is_folder, is_there
+
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import Config
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="A configuration in YAML; with --resume also a run's folder.")],
+    config: Annotated[
+        Path, typer.Argument(callback=home_expanded, help="A configuration in YAML; with --resume also a run's folder.")
+    ],
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,7 +40,9 @@ def train(
         str | None, typer.Option(help="Short for --set training.device=...: auto, cpu, cuda, cuda:1, mps.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set training.seed=...")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder in which the run's own folder is made.")] = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option(callback=home_expanded, help="Folder in which the run's own folder is made.")
+    ] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this run where it was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run of the same name first.")] = False,
     dry_run: Annotated[
@@ -61,8 +68,9 @@ def train(
 
     def work() -> int:
         with team.alike():
-            settings, directory = _plan(team, config, overrides, name, runs, resume, overwrite)
-            if resume and not dry_run and not directory.exists:
+            check_options(context, config, list(set_ or []))
+            settings, directory = _plan(team, config, overrides, name, runs)
+            if resume and not directory.exists:
                 raise UserError(
                     f"{directory.path} is no run: there is nothing to resume. Leave out --resume to begin it"
                 )
@@ -87,9 +95,29 @@ def train(
         work_together(team, context.obj, work)
 
 
-def _plan(
-    team: Team, config: Path, overrides: list[str], name: str | None, runs: Path, resume: bool, overwrite: bool
-) -> tuple[Config, RunDirectory]:
+def check_options(context: typer.Context, config: Path, changes: list[str]) -> None:
+    """Raises UserError for an option that has no effect beside the others, or for what is no configuration."""
+    from charlstm.errors import UserError
+
+    given, changed = context.params, {change.partition("=")[0].strip() for change in changes}
+    for option, field in (("device", "training.device"), ("seed", "training.seed"), ("name", "name")):
+        if given[option] is not None and field in changed:
+            raise UserError(f"--{option} and --set {field} both set the same: leave one out")
+    if given["resume"] and given["overwrite"]:
+        raise UserError("--resume goes on with a run and --overwrite deletes it: choose one")
+    if given["dry_run"]:
+        refuse(context, "with --dry-run, which deletes nothing", "overwrite")
+    if is_folder(config):
+        if not given["resume"]:
+            if is_there(config / "config.yaml"):
+                raise UserError(f"{config} is a run. To go on with it:  {command('train', config, '--resume')}")
+            raise UserError(f"{config}: this is a folder, and no run's: name a configuration in YAML")
+        refuse(context, f"with {config}, a run that keeps its name and place", "name", "runs")
+        if "name" in changed:
+            raise UserError(f"--set name has no effect with {config}, a run that keeps its name and place")
+
+
+def _plan(team: Team, config: Path, overrides: list[str], name: str | None, runs: Path) -> tuple[Config, RunDirectory]:
     """What to train, and where it is kept."""
     from charlstm.config import for_text, load_config
     from charlstm.errors import UserError
@@ -99,20 +127,34 @@ def _plan(
     from charlstm.training.run_directory import RunDirectory
 
     folder = RunDirectory if team.first else Onlooker
-    if resume and config.is_dir():
+    if is_folder(config):
         directory = folder(config)
         directory.config()
         settings = load_config(directory.config_file, overrides)
+        source = _located(settings.corpus.source, directory)
     else:
         if str(config) in catalogue_names() and not config.exists():
             raise UserError(f"{config} is a corpus of the catalogue. {for_text(str(config), str(config))}")
         settings = load_config(config, overrides)
         settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
-        directory = folder(runs / str(settings.name))
-    if resume and overwrite:
-        raise UserError("--resume goes on with a run and --overwrite deletes it: choose one")
-    place = settings.corpus.model_copy(update={"source": absolute(settings.corpus.source)})
+        directory, source = folder(runs / str(settings.name)), settings.corpus.source
+    place = settings.corpus.model_copy(update={"source": absolute(source)})
     return settings.model_copy(update={"corpus": place}), directory
+
+
+def _located(source: str | list[str], directory: RunDirectory) -> str | list[str]:
+    """Where the text of a run lies now, with a note if that is another place."""
+    from charlstm import console
+    from charlstm.config import as_yaml
+    from charlstm.text.moved import relocated
+    from charlstm.training.loaded import load
+
+    if not directory.checkpoints.any():
+        return source
+    found = relocated(source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"]))
+    if found != source:
+        console.note(f"note: {as_yaml(source)} is not there; the same text is {as_yaml(found)}")
+    return found
 
 
 def folder_name(name: str) -> str:
@@ -129,6 +171,7 @@ def folder_name(name: str) -> str:
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:
     """Train; gives the exit code."""
     from charlstm import console
+    from charlstm.cli import next_steps
     from charlstm.cli.guard import Work
     from charlstm.cli.progress import follow
     from charlstm.cli.together import agree
@@ -154,7 +197,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.refusing)
         for reason in refusals if trainer.device.type == "cpu" else ():
             console.note(f"note: not the faster executor native: {reason}")
-        with signals.saving(trainer, Work(directory.path, _start(team, directory))):
+        with signals.saving(trainer, Work(directory.path, next_steps.resume(trainer))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     agree(team, signals)
     with team.alike():
@@ -167,14 +210,9 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     return 0 if signals.number is None else signals.exit_code  # also where it came too late to cut this run short
 
 
-def _start(team: Team, directory: RunDirectory) -> str:
-    """The command that goes on with a run."""
-    start = "charlstm" if team.size == 1 else f"torchrun --nproc-per-node={team.local_size} -m charlstm"
-    return f"{start} train {directory.path} --resume"
-
-
 def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
     from charlstm import console
+    from charlstm.cli import next_steps
 
     directory, pseudo, unit = trainer.directory, trainer.model.bidirectional, trainer.corpus.vocabulary.unit
     speed = ended.characters / ended.seconds if ended.seconds else 0
@@ -194,17 +232,15 @@ def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
         )
     console.out(f"run: {directory.path}")
     if ended.why in ("stopped", "diverged"):
-        stopped = ended.why == "stopped"
-        console.out(f"saved at step {ended.step:,}" if stopped else "the last good checkpoint is kept")
-        lower = "" if stopped else " --set training.learning_rate=LOWER"
-        console.out(f"go on:  {_start(trainer.team, directory)}{lower}")
+        console.out(f"saved at step {ended.step:,}" if ended.why == "stopped" else "the last good checkpoint is kept")
+        if (line := next_steps.go_on(ended, trainer)) is not None:
+            console.out(f"go on:  {line}")
     elif leaving:
-        console.out(f"trained to its end and saved; its report:  charlstm compare {directory.path}")
+        console.out(f"trained to its end and saved; its report:  {command('compare', directory.path)}")
     else:
         console.out(f"report: {_write_report(directory)}")
-        options = {"sample": ' --infill "TEXT WITH ___"' if pseudo else " --length 400 --temperature 0.8"}
-        for command, start in (("sample", "next:  "), ("evaluate", "       ")):
-            console.out(f"{start} charlstm {command} {directory.path}{options.get(command, '')}")
+        for line, start in zip(next_steps.after(trainer), ("next:  ", "       "), strict=True):
+            console.out(f"{start} {line}")
 
 
 def _write_report(directory: RunDirectory) -> Path:

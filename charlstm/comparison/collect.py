@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
-from charlstm.config import Config
+from charlstm.comparison.writing import REPORT
+from charlstm.config import Config, as_yaml
 from charlstm.errors import UserError
+from charlstm.files import open_regular
 from charlstm.generation import specimen
+from charlstm.paths import is_there
+from charlstm.text.corpus import Corpus
 from charlstm.training.loaded import LoadedRun, load
 
 SAMPLE_LENGTH = 400
 
 
-def read_run(path: Path, name: str) -> tuple[RunResult, LoadedRun]:
-    """The run in this folder, with a sample that its best checkpoint writes. Raises UserError if it is no run."""
+def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunResult, LoadedRun]:
+    """The run in this folder, with a sample that its best checkpoint writes. Raises UserError if it is no run.
+
+    corpus: the text that it was trained on, if that is at hand.
+    """
     run = load(path)
     if run.directory is None:
         raise UserError(f"{path} is no run's folder")
@@ -45,19 +55,19 @@ def read_run(path: Path, name: str) -> tuple[RunResult, LoadedRun]:
         train=[(r["characters"], r["seconds"], r["nats"]) for r in trained],
         characters_per_second=trained[-1]["characters"] / seconds if seconds else 0.0,
         seconds=seconds,
-        sample=_sample(run),
+        sample=_sample(run, corpus),
         finished=run.directory.finished,
         causal=causal,
     )
     return result, run
 
 
-def _sample(run: LoadedRun) -> str:
+def _sample(run: LoadedRun, corpus: Corpus | None) -> str:
     """Text that the model writes; of a bidirectional one, a piece of its held-out text with a gap filled."""
     held_out = None
     if run.model.bidirectional:
         try:
-            held_out = run.corpus().split("validation")
+            held_out = (corpus or run.corpus()).split("validation")
         except UserError:  # a report can do without, and its text may be gone
             return ""
     return specimen(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out)
@@ -87,7 +97,35 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         difference=differing([(label, run.config) for label, (_, run) in zip(labels, found, strict=True)]),
         match="" if len(found) == 1 else "runs as they were trained: budgets and sizes may differ",
         unit=first.vocabulary.unit,
+        compared=_places(paths),
     )
+
+
+def own_folder(runs: Path, paths: Sequence[Path]) -> Path:
+    """The folder under ``runs`` for the report on these runs: not one that is about others of the same names."""
+    names = "-".join(path.resolve().name for path in paths)
+    name = "compare-" + names.encode("utf-8", "ignore")[:80].decode("utf-8", "ignore")
+    folders = (runs / (name if number == 1 else f"{name}-{number}") for number in count(1))
+    return next(folder for folder in folders if _may_hold(folder, _places(paths)))
+
+
+def _may_hold(folder: Path, places: list[str]) -> bool:
+    report = folder / "report" / REPORT
+    a_run = is_there(folder / "config.yaml")
+    return not a_run and (not is_there(report) or _compared(report) == places)
+
+
+def _places(paths: Sequence[Path]) -> list[str]:
+    return [str(path.resolve()) for path in paths]
+
+
+def _compared(report: Path) -> list[str] | None:
+    try:
+        with open_regular(report) as file:
+            found: list[str] | None = json.loads(file.readall()).get("compared")
+            return found
+    except (OSError, UserError, ValueError, AttributeError, RecursionError):
+        return None  # no report of this program: not to be overwritten
 
 
 def _text_of(run: LoadedRun) -> tuple[object, ...]:
@@ -103,8 +141,9 @@ def corpus_text(config: Config) -> str:
         return f"{source}; held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
     order = "in an order shuffled once" if c.shuffle_documents else "in their order"
     return (
-        f"{source}, cut at {c.documents!r} into documents {order}; held out: {c.validation_fraction:.0%} of the text, "
-        f"after the training part{test}" + (f"; only what follows {c.scored_after!r} counts" if c.scored_after else "")
+        f"{source}, cut at {as_yaml(c.documents)} into documents {order}; "
+        f"held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
+        + (f"; only what follows {as_yaml(c.scored_after)} counts" if c.scored_after else "")
     )
 
 
@@ -112,17 +151,18 @@ def differing(configs: Sequence[tuple[str, Config]]) -> list[str]:
     """For each configuration one line with the fields in which not all agree; nothing for a single one."""
     if len(configs) == 1:
         return []
-    flat = [
-        {
-            f"{section}.{field}": value
-            for section in ("corpus", "model", "training")
-            for field, value in part[section].items()
-        }
-        for part in (config.model_dump() for _, config in configs)
-    ]
+    flat = [_dotted(config.model_dump(mode="json", exclude={"name"})) for _, config in configs]
     fields = list(dict.fromkeys(field for values in flat for field in values))
     telling = [f for f in fields if any(values.get(f) != flat[0].get(f) for values in flat) and f != "training.seed"]
     return [
-        f"{label}: " + (", ".join(f"{f} {values[f]}" for f in telling if f in values) or "as the others")
+        f"{label}: " + (", ".join(f"{f}: {as_yaml(values[f])}" for f in telling if f in values) or "as the others")
         for (label, _), values in zip(configs, flat, strict=True)
     ]
+
+
+def _dotted(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a section, and of those within it, by their whole names."""
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        found |= _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found

@@ -12,12 +12,14 @@ from pathlib import Path
 import torch
 
 from charlstm.comparison.collect import corpus_text, differing, read_run
-from charlstm.comparison.results import Arm, Comparison
-from charlstm.config import CompareConfig, Config, ModelConfig
+from charlstm.comparison.results import Arm, Comparison, RunResult
+from charlstm.config import CompareConfig, Config, ModelConfig, as_yaml
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.sources import absolute
+from charlstm.training.loaded import load
+from charlstm.training.resume import changed_settings
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
@@ -48,27 +50,45 @@ class Trial:
     @property
     def done(self) -> bool:
         """Whether it has come to an end by itself already, that of a loss gone bad included."""
-        known = not self.overwrite and self.directory.exists and self._same()
-        return known and (self.directory.finished or self.directory.ended == "diverged")
+        return self._begun and (self.directory.finished or self.directory.ended == "diverged")
 
-    def _same(self) -> bool:
-        if self.directory.config().model_copy(update={"name": None}) == self.config:
-            return True
-        raise UserError(
-            f"{self.directory.path} was trained with other settings. Take another name: --name NAME. "
-            "Train anew: --overwrite"
-        )
+    @property
+    def _begun(self) -> bool:
+        """Whether there is something to go on from. Raises UserError if that has other settings, or another text."""
+        if self.overwrite or not self.directory.exists or not self.directory.checkpoints.any():
+            return False
+        saved = self.directory.config()
+        changed = changed_settings(saved, self.config, may_change={"source"})
+        if (source := self.config.corpus.source) != saved.corpus.source and not self._same_text():
+            changed.append(f"corpus.source was {as_yaml(saved.corpus.source)}, is {as_yaml(source)}, another text")
+        if changed:
+            raise UserError(
+                f"{self.directory.path} was trained with other settings: {'; '.join(changed)}. "
+                "Give this comparison another name: --name NAME. Delete all its runs and train again: --overwrite"
+            )
+        return True
+
+    def _same_text(self) -> bool:
+        digest: str = load(self.directory.path, "last", "cpu").header["corpus_digest"]
+        return digest == corpus_of(self.config).digest
 
     def trainer(self) -> Trainer:
         """A trainer at the beginning, or where the run was stopped."""
-        begun = not self.overwrite and self.directory.exists and self.directory.checkpoints.any() and self._same()
-        if not begun:
-            self.directory.create(self.config, overwrite=self.directory.exists)
+        begun = self._begun
         trainer = Trainer(self.config, corpus_of(self.config), self.directory)
         if begun:
             for line in trainer.resume():
                 log.info("%s: %s", self.label, line)
+            self.directory.write_config(self.config)  # its text may have moved
+        else:
+            self.directory.create(self.config, overwrite=self.directory.exists)
         return trainer
+
+    def forget(self) -> None:
+        """Delete what was trained, if anything. Raises UserError if it is being trained."""
+        if self.directory.exists:
+            with self.directory.writing():
+                self.directory.create(self.config, overwrite=True)
 
 
 class Experiment:
@@ -120,6 +140,17 @@ class Experiment:
             update={"model": self.models[arm], "corpus": self._corpus_config}
         )
 
+    def forget(self) -> None:
+        """Delete what was trained of all runs, unless an arm cannot be trained: then raise UserError.
+
+        Whether or not it is interrupted afterwards, a comparison without ``overwrite`` goes on from there.
+        """
+        for arm in self.models:
+            Trainer(self.arm_config(arm, 0), self.corpus, RunDirectory(self.folder / arm))
+        for trial in self.trials():
+            trial.forget()
+        self._overwrite = False
+
     def trials(self) -> Iterator[Trial]:
         """All runs, seed by seed, so that a comparison that is stopped has something of every arm."""
         for seed in range(self.config.seeds):
@@ -137,13 +168,22 @@ class Experiment:
         configs = [(arm, self.arm_config(arm, 0)) for arm in self.models]
         return Comparison(
             title=self.title,
-            arms=[Arm(arm, [read_run(path, path.name)[0] for path in paths]) for arm, paths in runs.items()],
+            arms=[Arm(arm, [self._result(path) for path in paths]) for arm, paths in runs.items()],
             corpus=corpus_text(configs[0][1]),
             difference=differing(configs),
             match=matched,
             notes=["Every arm read the same text in the same order."],
             unit=self.corpus.vocabulary.unit,
         )
+
+    def _result(self, path: Path) -> RunResult:
+        result, run = read_run(path, path.name, self.corpus)
+        if run.header["corpus_digest"] != self.corpus.digest:
+            raise UserError(
+                f"{path} was trained on another text than {self.corpus.describe()}. "
+                "Give this comparison another name: --name NAME. Delete all its runs and train again: --overwrite"
+            )
+        return result
 
 
 def corpus_of(config: Config) -> Corpus:

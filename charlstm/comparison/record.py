@@ -25,6 +25,7 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
         "difference": list(comparison.difference),
         "notes": list(comparison.notes),
         "unit": unit,
+        "compared": list(comparison.compared),
         "arms": [{"name": arm.name, "runs": [_run_record(run, unit) for run in arm.runs]} for arm in comparison.arms],
         "statistics": {
             "likelihood": _statistics(comparison.restrict(causal=True)),
@@ -44,6 +45,7 @@ def from_record(record: dict[str, Any]) -> Comparison:
         match=record["match"],
         notes=record["notes"],
         unit=unit,
+        compared=record.get("compared", []),
     )
 
 
@@ -58,7 +60,7 @@ def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
         "name": run.name,
         "seed": run.seed,
         "parameters": run.parameters,
-        "settings": {key: _plain(value) for key, value in run.settings.items()},
+        "settings": {key: plain(value) for key, value in run.settings.items()},
         "finished": run.finished,
         "causal": run.causal,
         f"best_held_out_nats_per_{unit}": None if best is None else best.nats,
@@ -157,16 +159,16 @@ def _difference_record(difference: Difference, unit: str) -> dict[str, Any]:
     }
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """A setting in JSON types; whatever JSON has no type for becomes its text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return str(value)
 
 

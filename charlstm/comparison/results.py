@@ -111,6 +111,7 @@ class Comparison:
         match: how the arms were made comparable, in words ("parameters, within 1%").
         notes: further remarks for the reader.
         unit: what the model predicts one at a time; "byte" where the corpus is read as bytes.
+        compared: absolute paths of the runs, where runs that exist are compared.
     """
 
     title: str
@@ -120,6 +121,7 @@ class Comparison:
     match: str = ""
     notes: list[str] = field(default_factory=list)
     unit: Literal["character", "byte"] = "character"
+    compared: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> list[RunResult]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charlstm.comparison.document import Table, Verdict
+from charlstm.comparison.record import plain
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarise
+from charlstm.config import as_yaml
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
@@ -93,11 +95,15 @@ def settings_table(comparison: Comparison) -> Table:
     for name in names:
         cells = []
         for arm in comparison.arms:
-            values = dict.fromkeys(str(run.settings[name]) for run in arm.runs if name in run.settings)
+            values = dict.fromkeys(_setting(run.settings[name]) for run in arm.runs if name in run.settings)
             cells.append(visible(", ".join(values)) or "–")
         rows.append([visible(name), *cells])
     rows.sort(key=lambda row: len(set(row[1:])) == 1)
     return Table(["setting", *(visible(arm.name) for arm in comparison.arms)], rows, caption="Settings", folded=True)
+
+
+def _setting(value: object) -> str:
+    return value if isinstance(value, str) else as_yaml(plain(value))
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:

@@ -12,6 +12,8 @@ from charlstm.errors import UserError
 from charlstm.training import durable
 from charlstm.units import finite
 
+REPORT = "report.json"
+
 
 def write_document(document: Document, record: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write index.html, report.json and the plots as PNG into `folder`, which is made if need be.
@@ -31,7 +33,7 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
     whole["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
     files = {
         "index.html": render(document).encode("utf-8"),
-        "report.json": (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode("utf-8"),
+        REPORT: (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode("utf-8"),
         **{f"{figure.name}.png": figure.png for figure in drawn},
     }
     try:

@@ -40,6 +40,7 @@ __all__ = [
     "ModelConfig",
     "ModelOptions",
     "TrainingConfig",
+    "as_yaml",
     "check_device_name",
     "describe_fields",
     "dump_yaml",
@@ -168,6 +169,14 @@ def dump_yaml(config: BaseModel) -> str:
         width=float("inf"),
     )
     return text
+
+
+def as_yaml(value: object) -> str:
+    """A setting as a configuration has it, on one line: ``null``, ``true``, ``[1, 2]``, ``{steps: 20}``."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _read_override(override: str, place: str) -> tuple[Loc, Any]:

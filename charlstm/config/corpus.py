@@ -19,7 +19,7 @@ class CorpusConfig(Section):
     source: Annotated[str | list[str], Reads("text | list of texts")] = Field(
         description="The text to learn: the name of a corpus in the catalogue (`python-stdlib`), the path "
         "of a file, a glob in quotes (`'texts/*.txt'`), or a list of these, read in the order "
-        "given. What gzip, bzip2 or xz has compressed is read unpacked.",
+        "given. ~ is the home folder. What gzip, bzip2 or xz has compressed is read unpacked.",
     )
     encoding: Annotated[str, Reads("utf-8 | bytes | name of a Python codec")] = Field(
         "utf-8",

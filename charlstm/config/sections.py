@@ -25,6 +25,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+LONGEST_NAME = 160
+"""Bytes of a name. File systems take 255; a comparison adds the task, the learning rate and the seed."""
+
 RunName = Annotated[str, Reads("name of a folder")]
 
 
@@ -32,8 +35,10 @@ def check_name(value: str) -> str:
     """Refuse what cannot be the name of one folder on every system. Raises ValueError."""
     if not value or len(value) > 100 or value[0] in ".-" or value != value.strip():
         raise ValueError("a name has 1 to 100 characters and no '.', '-' or space in front, no space at the end")
-    if bad := re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\:*?\"<>|]", value):
+    if bad := re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?\"<>|]", value):
         raise ValueError(f"{bad.group()!r} cannot be part of a name: it is the name of a folder")
+    if (length := len(value.encode("utf-8"))) > LONGEST_NAME:
+        raise ValueError(f"it has {length} bytes in UTF-8; a name has at most {LONGEST_NAME}")
     return value
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from charlstm.errors import UserError
 from charlstm.files import unreadable
+from charlstm.paths import check_recordable, expanded
 from charlstm.spelling import FILES, near, near_file
 from charlstm.text.catalogue import catalogue, catalogue_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
@@ -38,10 +39,17 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
 
 
 def absolute(source: str | Sequence[str]) -> str | list[str]:
-    """The same texts by absolute path, so that they are found from any folder; names of the catalogue stay names."""
-    if isinstance(source, str):
-        return source if source in catalogue_names() or ADDRESS.match(source) else str(_path(source).absolute())
-    return [str(absolute(part)) for part in source]
+    """The same texts by absolute path, so that they are found from any folder; names of the catalogue stay names.
+
+    Raises UserError for a path that is no text.
+    """
+    if not isinstance(source, str):
+        return [str(absolute(part)) for part in source]
+    if source in catalogue_names() or ADDRESS.match(source):
+        return source
+    path = expanded(source).absolute()
+    check_recordable(path)
+    return str(path)
 
 
 def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[Source]:
@@ -53,19 +61,37 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
         raise UserError(f"a corpus source must be a name or a path, not a text of {len(name):,} characters")
     if ADDRESS.match(name):
         raise UserError(_address(name))
-    path = _path(name)
-    if _is_there(path):
-        check_file(path)
-        return [Source(name, path)]
-    if glob.has_magic(name):
-        found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (absolute too)
-        files = [file for file in found if not file.is_dir()]
-        if not files:
-            raise UserError(f"no file matches {name!r} (looked in {Path.cwd()})")
-        for file in files:
-            check_file(file)
-        return [Source(str(file), file) for file in files]
-    raise UserError(_not_found(name, path))
+    path = expanded(name)
+    files = _matches(path)
+    for file in files:
+        check_file(file)
+    if files:
+        return [Source(name if file == path else str(file), file) for file in files]
+    base, pattern = _split(path)
+    raise UserError(
+        f"no file matches {name!r} (looked for {pattern} in {base.absolute()})"
+        if glob.has_magic(pattern)
+        else _not_found(name, path)
+    )
+
+
+def _matches(path: Path) -> list[Path]:
+    """The path, if it is there; else the files that match it as a glob, sorted."""
+    base, pattern = _split(path)
+    if not pattern:
+        return [path]
+    if not glob.has_magic(pattern):
+        return []
+    found = sorted(glob.glob(pattern, root_dir=base, recursive=True))  # noqa: PTH207 (hidden files do not match)
+    return [base / match for match in found if not (base / match).is_dir()]
+
+
+def _split(path: Path) -> tuple[Path, str]:
+    """The part of the path that is there, and the rest, in which alone ``*``, ``?`` and ``[`` mean something."""
+    for base in (path, *path.parents):
+        if _is_there(base):
+            return base, "" if base == path else str(path.relative_to(base))
+    return Path(), str(path)
 
 
 def _is_there(path: Path) -> bool:
@@ -76,13 +102,6 @@ def _is_there(path: Path) -> bool:
     except OSError as error:
         raise unreadable(path, error) from None
     return True
-
-
-def _path(name: str) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:  # ~ of no user
-        return Path(name)
 
 
 def _address(name: str) -> str:

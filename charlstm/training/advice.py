@@ -41,6 +41,11 @@ def divergence_advice(
     clip = "off" if c.clip_grad_norm is None else f"{c.clip_grad_norm:g}"
     return (
         f"{what}. Most likely the learning rate is too high: "
-        f"try --set training.learning_rate={c.learning_rate / 3:.2g}, a longer warm-up "
+        f"try --set training.learning_rate={lower_rate(c)}, a longer warm-up "
         f"(warmup_steps is {c.warmup_steps}) or clip_grad_norm 1 (now {clip}){steadier}"
     )
+
+
+def lower_rate(c: TrainingConfig) -> str:
+    """The learning rate to try next, after a loss that went bad."""
+    return f"{c.learning_rate / 3:.2g}"

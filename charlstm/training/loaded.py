@@ -16,13 +16,15 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.executors import executors
-from charlstm.files import MissingError, unreadable
+from charlstm.files import MissingError
 from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.model import LanguageModel
+from charlstm.paths import expanded, is_folder
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, cut
+from charlstm.text.moved import relocated
 from charlstm.text.separators import end_text
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
@@ -128,11 +130,28 @@ class LoadedRun:
         return content
 
     def corpus(self) -> Corpus:
-        """The corpus that it was trained on. Raises UserError if it has changed since."""
-        corpus = load_corpus(**self.config.corpus.model_dump())
+        """The corpus that it was trained on: where the run's config.yaml names it, or where it went with the run's
+        folder.
+
+        Raises UserError if it cannot be found, or has changed since.
+        """
+        place = {"source": self._source()}
+        try:
+            corpus = load_corpus(**{**self.config.corpus.model_dump(), **place})
+        except UserError as problem:
+            if self.directory is None:
+                raise
+            file = self.directory.config_file
+            raise UserError(f"{problem}. If the text moved, name its place in {file}, under corpus.source") from None
         if corpus.digest != self.header["corpus_digest"]:
             raise UserError("the corpus is not the one that this model was trained on: its content has changed")
         return corpus
+
+    def _source(self) -> str | list[str]:
+        if self.directory is None:
+            return self.config.corpus.source
+        recorded = self.directory.config().corpus.source
+        return relocated(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -141,16 +160,13 @@ class LoadedRun:
 
 
 def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> LoadedRun:
-    """Load a run directory (its ``best`` checkpoint, or ``last``) or a checkpoint file.
+    """Load a run directory (its ``best`` checkpoint, or ``last``) or a checkpoint file; ``~`` is the home folder.
 
     In place of a damaged checkpoint of a run, the newest good one is taken, with a warning (``logging``). Raises
     UserError if there is none, or the file is damaged.
     """
-    path = Path(path)
-    try:
-        directory = RunDirectory(path) if path.is_dir() else _around(path)
-    except OSError as error:
-        raise unreadable(path, error) from None
+    path = expanded(path)
+    directory = RunDirectory(path) if is_folder(path) else _around(path)
     check = checking() if directory is None else _check(directory)
     if directory is not None and directory.path == path:
         if checkpoint not in ("best", "last"):
@@ -187,5 +203,5 @@ def _check(directory: RunDirectory) -> Check:
 
 
 def _nearby(path: Path) -> str:
-    runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
+    runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if is_folder(path.parent) else []
     return f". There are: {', '.join(map(str, runs[:8]))}" if runs else ". Train one: charlstm train CONFIG"

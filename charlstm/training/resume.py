@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from charlstm.config import Config
+from charlstm.config import Config, as_yaml
 from charlstm.config.options import CONDITIONAL_OPTIONS
 from charlstm.errors import UserError
 
@@ -23,10 +22,10 @@ MAY_CHANGE_ON_RESUME = {
 }
 
 
-def changed_settings(old: Config, new: Config) -> list[str]:
-    """One line for each setting that has changed and may not: corpus, model, and what shapes the training."""
-    sections = ("corpus", "model", "training")
-    return [f"{name} was {was!r}, is {is_!r}" for name, was, is_ in _changed(old, new, sections, MAY_CHANGE_ON_RESUME)]
+def changed_settings(old: Config, new: Config, may_change: Collection[str] = MAY_CHANGE_ON_RESUME) -> list[str]:
+    """One line for each setting of corpus, model and training that has changed and may not."""
+    changed = _changed(old, new, ("corpus", "model", "training"), may_change)
+    return [f"{name} was {as_yaml(was)}, is {as_yaml(is_)}" for name, was, is_ in changed]
 
 
 def check_same_model(path: Path, saved: Config, run: Config, place: Path) -> None:
@@ -39,13 +38,13 @@ def check_same_model(path: Path, saved: Config, run: Config, place: Path) -> Non
     if changed:
         name, was, is_ = changed[0]
         raise UserError(
-            f"{path}: no checkpoint of this run: {name} is {_shown(was)} in it and {_shown(is_)} in {place}. Put back "
-            "the run's own, or give the checkpoint a folder of its own"
+            f"{path}: no checkpoint of this run: {name} is {as_yaml(was)} in it and {as_yaml(is_)} in {place}. Put "
+            "back the run's own, or give the checkpoint a folder of its own"
         )
 
 
 def _changed(
-    old: Config, new: Config, sections: tuple[str, ...], may_change: AbstractSet[str]
+    old: Config, new: Config, sections: tuple[str, ...], may_change: Collection[str]
 ) -> list[tuple[str, Any, Any]]:
     before, now = old.model_dump(), new.model_dump()
     follows = CONDITIONAL_OPTIONS if old.model.cell != new.model.cell else frozenset()
@@ -67,9 +66,3 @@ def differences(header: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in ("device", "threads", "processes", "versions", "executors")
         if before[name] != now[name]
     ]
-
-
-def _shown(value: object) -> str:
-    """A setting as YAML has it."""
-    words = {"True": "true", "False": "false", "None": "null"}
-    return words.get(repr(value), str(value))

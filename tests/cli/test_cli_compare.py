@@ -191,3 +191,97 @@ def test_the_sample_of_a_bidirectional_run_is_a_filled_gap(charlstm, make_config
     source.unlink()
     assert charlstm("compare", tmp_path / "both").code == 0
     assert json.loads(report.read_text())["arms"][0]["runs"][0]["sample"] == ""
+
+
+def test_settings_that_differ_are_named(charlstm, compare_file, trained):
+    quick = ("--set", "seeds=1", "--set", "match=width")
+    assert charlstm("compare", compare_file, *quick).code == 0
+    trained.clear()
+    changes = ("training.clip_grad_norm=null", "training.budget={steps: 9}", "corpus.validation_fraction=0.2")
+    found = charlstm("compare", compare_file, *quick, *(word for change in changes for word in ("--set", change)))
+    assert (found.code, found.out, trained) == (2, "", [])
+    for expected in (
+        "training.clip_grad_norm was 1.0, is null",
+        "training.budget was {epochs: null, steps: 8, minutes: null, nats: null}, is {epochs: null, steps: 9,",
+        "corpus.validation_fraction was 0.1, is 0.2",
+        "--name NAME",
+        "--overwrite",
+    ):
+        assert expected in found.err
+    assert "corpus.source" not in found.err
+
+
+def test_the_same_text_elsewhere_is_the_same_corpus(charlstm, compare_file, corpus_file, trained, tmp_path):
+    quick = ("--set", "match=width")
+    assert charlstm("compare", compare_file, *quick, "--set", "seeds=1").code == 0
+    (tmp_path / "moved").mkdir()
+    moved = tmp_path / "moved" / "of another name.txt"
+    moved.write_bytes(corpus_file.read_bytes())
+    trained.clear()
+    found = charlstm("compare", compare_file, *quick, "--set", f"corpus.source={moved}")
+    assert (found.code, trained) == (0, ["rnn-seed2", "lstm-seed2"])
+    moved.write_text("another text " * 200)
+    for source, message in ((moved, "another text"), (corpus_file, "")):
+        found = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", f"corpus.source={source}")
+        assert (found.code, message in found.err) == (2 if message else 0, True)
+    corpus = f"corpus.source={tmp_path / 'same place.txt'}"
+    (tmp_path / "same place.txt").write_text("a text of its own " * 200)
+    assert charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "own").code == 0
+    (tmp_path / "same place.txt").write_text("another one " * 300)
+    found = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "own")
+    assert found.code == 2
+    assert "was trained on another text" in found.err
+
+
+def test_an_interrupted_overwrite_goes_on_as_it_says(charlstm, compare_file, trained, monkeypatch):
+    quick = ("--set", "match=width", "--set", "seeds=1")
+    assert charlstm("compare", compare_file, *quick).code == 0
+    changed = (*quick, "--set", "training.learning_rate=1e-3")
+    trained.clear()
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        found = charlstm("compare", compare_file, *changed, "--overwrite")
+    assert (found.code, trained) == (130, ["rnn-seed1", "lstm-seed1"])
+    assert "the same command without --overwrite goes on from here" in found.out
+    trained.clear()
+    assert charlstm("compare", compare_file, *changed).code == 0
+    assert trained == ["lstm-seed1"]
+
+
+def test_overwrite_deletes_nothing_for_what_cannot_be_trained(charlstm, compare_file, trained):
+    quick = ("--set", "match=width", "--set", "seeds=1")
+    assert charlstm("compare", compare_file, *quick).code == 0
+    trained.clear()
+    lacking = ("--set", "arms.lstm={training.device: cuda:99}")
+    found = charlstm("compare", compare_file, *quick, *lacking, "--overwrite")
+    assert (found.code, trained) == (2, [])
+    assert charlstm("compare", compare_file, *quick).out.count("done already") == 2
+
+
+def test_runs_of_one_name_have_comparisons_of_their_own(charlstm, make_config, make_trainer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("a/x", "b/x", "c/x"):
+        list(make_trainer(make_config(budget={"steps": 1}), tmp_path / path).run())
+
+    def compared(*paths: str) -> str:
+        found = charlstm("compare", *paths)
+        assert found.code == 0
+        return re.search(r"report: (.*)/report/index.html", found.out)[1]
+
+    assert compared("a/x", "b/x") == "runs/compare-x-x"
+    assert compared("a/x", "c/x") == "runs/compare-x-x-2"
+    assert compared("b/x", "c/x") == "runs/compare-x-x-3"
+    assert compared("a/x", "../" + tmp_path.name + "/c/x") == "runs/compare-x-x-2"
+    Path("runs/compare-x-x/report/report.json").write_text("[")
+    assert compared("a/x", "b/x") == "runs/compare-x-x-4"
+    record = json.loads(Path("runs/compare-x-x-2/report/report.json").read_text())
+    assert record["arms"][0]["name"] == "a/x"
+
+
+def test_a_report_shows_settings_as_yaml(charlstm, compare_file):
+    assert charlstm("compare", compare_file, "--set", "seeds=1", "--set", "match=width").code == 0
+    page = Path("runs/versus/report/index.html").read_text(encoding="utf-8")
+    assert "model.cell: rnn, model.hidden_size: 60" in page
+    assert "<td>embedding</td>" in page
+    for python in ("None", "True", "False", "{&#39;", "[&#39;"):
+        assert python not in re.sub(r"<(style|svg|pre).*?</\1>", "", page, flags=re.DOTALL), python

@@ -205,7 +205,7 @@ def test_a_comparison_of_arms_on_documents(charlstm, names, tmp_path, monkeypatc
     found = charlstm("compare", "c.yaml")
     assert found.code == 0, found.err
     (page,) = (tmp_path / "runs").rglob("index.html")
-    assert "cut at &#39;newline&#39; into documents in their order" in page.read_text()
+    assert "cut at newline into documents in their order" in page.read_text()
 
 
 def test_a_run_is_not_compared_with_one_on_other_documents(charlstm, names, tmp_path):

@@ -119,6 +119,29 @@ def test_an_interrupted_comparison_goes_on(charlstm, memory_file, monkeypatch):
     assert done not in begun
 
 
+def test_an_interrupted_overwrite_goes_on_as_it_says(charlstm, memory_file, monkeypatch):
+    step, begun, sent = Trainer._step, [], []
+
+    def stepping(self):
+        begun.append(self.directory.path.name)
+        if len(begun) == 12 and sent == [False]:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "_step", stepping)
+    assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
+    everything = set(begun)
+    begun.clear()
+    sent.append(False)
+    found = charlstm("compare", memory_file.name, "--jobs", 1, "--overwrite")
+    assert found.code == 130
+    assert "saved; the same command without --overwrite goes on from here" in found.out
+    assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
+    assert set(begun) == everything
+    assert begun[0] not in begun[12:]
+
+
 def running(*arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "charlstm", "compare", *arguments]

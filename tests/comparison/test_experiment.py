@@ -132,8 +132,8 @@ def test_the_comparison_says_what_differs(make):
         list(trial.trainer().run())
     comparison = experiment.comparison()
     assert [(arm.name, len(arm.runs)) for arm in comparison.arms] == [("a", 1), ("b", 1)]
-    assert "model.cell lstm" in comparison.difference[0]
-    assert "model.cell rnn" in comparison.difference[1]
+    assert "model.cell: lstm" in comparison.difference[0]
+    assert "model.cell: rnn" in comparison.difference[1]
     (run,) = comparison.arms[1].runs
     assert run.finished
     assert run.causal

@@ -126,7 +126,7 @@ def texts(tmp_path_factory) -> Path:
 def make(texts: Path, folder: Path, *overrides: str, only=(), quick=False, overwrite=False) -> MemoryComparison:
     config = load_comparison(texts / "memory.yaml", overrides, quick)
     assert isinstance(config, MemoryConfig)
-    return MemoryComparison(config, folder, "memory", ["charlstm", "compare", "memory.yaml"], only, overwrite)
+    return MemoryComparison(config, folder, "memory", ["compare", "memory.yaml"], only, overwrite)
 
 
 @pytest.fixture(scope="module")

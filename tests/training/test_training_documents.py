@@ -117,7 +117,7 @@ def test_fewer_documents_than_a_batch_are_told(make):
 def test_a_run_goes_on_with_the_documents_it_began_with(make):
     trainer = make(budget={"steps": 1})
     list(trainer.run())
-    with pytest.raises(UserError, match=r"corpus\.documents was 'newline', is 'blank_line'"):
+    with pytest.raises(UserError, match=r"corpus\.documents was newline, is blank_line"):
         make(documents="blank_line").resume()
 
 

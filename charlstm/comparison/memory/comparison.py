@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +21,11 @@ from charlstm.comparison.memory.studies import make_studies
 from charlstm.comparison.memory.studies.study import Chapter, Figures, Study
 from charlstm.comparison.memory.workers import Workers
 from charlstm.comparison.writing import write_document
-from charlstm.config import MemoryConfig
+from charlstm.config import MemoryConfig, as_yaml
 from charlstm.config.experiments import Claim, Experiment
 from charlstm.errors import UserError
 from charlstm.files import MissingError, read_regular
+from charlstm.paths import command
 from charlstm.text.visible import visible
 from charlstm.training import durable
 from charlstm.units import finite
@@ -51,7 +51,7 @@ class MemoryComparison:
     """The experiments of a file, or some of them, in a folder that keeps every run and every measurement.
 
     Args:
-        command: the command line that makes it, to be shown beside each experiment; without ``--only``.
+        words: the command line that makes it, to be shown beside each experiment; without ``charlstm`` and ``--only``.
         only: names of experiments; none is all.
 
     Raises:
@@ -63,12 +63,12 @@ class MemoryComparison:
         config: MemoryConfig,
         folder: Path,
         title: str,
-        command: Sequence[str],
+        words: Sequence[object],
         only: Sequence[str] = (),
         overwrite: bool = False,
     ) -> None:
         self.config, self.folder, self.title = config, folder, config.name or title
-        self._command, self._only = list(command), list(only)
+        self._command, self._only = list(words), list(only)
         present = config.experiments.present()
         if odd := [name for name in only if name not in present]:
             raise UserError(f"--only {odd[0]}: there is no such experiment in the file; it has {', '.join(present)}")
@@ -98,6 +98,8 @@ class MemoryComparison:
     def run(self, workers: Workers) -> Iterator[Step]:
         """Train and measure what is not done yet. Raises Stopped, with all that was done kept."""
         self._note_claims()
+        if self._overwrite:
+            self._grid.forget(self._series())
         for phase, jobs in self._grid.rounds(self._series()):
             yield from _counted(phase, workers, jobs)
         measures = {one.key: one for study in self._studies.values() for one in study.measures()}
@@ -113,14 +115,14 @@ class MemoryComparison:
 
         With some experiments only, the others are told of too where all of them is done.
         """
-        command = shlex.join(self._command)
+        line = command(*self._command)
         chapters = {
             name: study.chapter()
             for name in self.config.experiments.present()
             if (study := self._studies.get(name) or self._complete(name)) is not None
         }
         sections = [
-            replace(chapter.section, command=f"{command} --only {name}", plots_first=True)
+            replace(chapter.section, command=command(*self._command, "--only", name), plots_first=True)
             for name, chapter in chapters.items()
         ]
         verdicts = [
@@ -134,7 +136,7 @@ class MemoryComparison:
         record = {
             "format": FORMAT,
             "title": self.title,
-            "command": command,
+            "command": line,
             "verdicts": [
                 {
                     "claim": one.claim,
@@ -194,7 +196,7 @@ class MemoryComparison:
     def _method(self) -> Section:
         config = self.config
         facts = [
-            ("Made by", shlex.join([*self._command, *(word for name in self._only for word in ("--only", name))])),
+            ("Made by", command(*self._command, *(word for name in self._only for word in ("--only", name)))),
             (
                 "Seeds",
                 f"{config.seeds} for each arm at its best learning rate; that is chosen by the validation score of "
@@ -219,10 +221,13 @@ class MemoryComparison:
             ("Made with", f"charlstm {__version__}, torch {torch.__version__}; {time.strftime('%Y-%m-%d')}"),
         ]
         rows = [
-            [visible(arm), visible("; ".join(f"{key}: {value}" for key, value in changes.items()) or "as shared")]
+            [
+                visible(arm),
+                visible("; ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items()) or "as shared"),
+            ]
             for arm, changes in config.arms.items()
         ]
-        shared = "; ".join(f"{key}: {value}" for key, value in config.shared.items())
+        shared = "; ".join(f"{key}: {as_yaml(value)}" for key, value in config.shared.items())
         return Section(
             title="How it was measured",
             facts=[*facts, ("Shared", visible(shared))],

@@ -126,6 +126,14 @@ class Grid:
         path = self.folder / "cells" / f"{series.lesson.name}-{series.arm}-{rate:g}-seed{seed}"
         return Trial(series.arm, config.model_copy(update={"model": series.model}), RunDirectory(path), self._overwrite)
 
+    def forget(self, series: Iterable[Series]) -> None:
+        """Delete what was trained and measured of them. Interrupted afterwards, the work goes on from there."""
+        for one in series:
+            for rate in self.config.rates(one.experiment):
+                for seed in range(1, self.config.seeds + 1):
+                    self.trial(one, rate, seed).forget()
+        self._overwrite = False
+
     def rounds(self, series: Iterable[Series]) -> Iterator[tuple[str, list[Training]]]:
         """What is to be trained, by name and in this order: the second is known only when the first is done."""
         wanted, config = list(series), self.config

@@ -1,0 +1,88 @@
+"""Options that take a text, or say where one is to be read."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+
+import pytest
+
+from charlstm.cli import given
+
+
+def stdin(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def text(option_value: str) -> str:
+    return given.given_text("--prime", option_value, lambda content, _: content.decode())
+
+
+def test_what_a_text_option_means(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "p").write_text("from a file\r\n", newline="")
+    stdin(monkeypatch, b"from standard input\n")
+    assert text("the cat") == "the cat"
+    assert text("@@home") == "@home"
+    assert text("a@b") == "a@b"
+    assert text(f"@{tmp_path}/p") == text("@~/p") == "from a file\r\n"
+    assert text("-") == "from standard input\n"
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    (tmp_path / "latin").write_bytes(b"\xe9")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(given.LARGEST_TEXT + 1)
+    monkeypatch.setattr(sys, "stdin", None)
+
+
+@pytest.mark.parametrize("option", ["--prime", "--text"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/dev/zero", "this is a device"),
+        ("pipe", "this is a pipe"),
+        (".", "this is a folder"),
+        ("missing", "there is no such file"),
+        ("n" * 300, "File name too long"),
+        ("latin", "cannot read it"),
+        ("large", "are read at once"),
+        ("-", "standard input is closed"),
+    ],
+)
+def test_what_cannot_be_read_is_said_at_once(charlstm, tiny_run, odd, option, name, message):
+    begin = time.monotonic()
+    value = name if option == "--text" or name == "-" else f"@{name}"
+    found = charlstm("evaluate" if option == "--text" else "sample", tiny_run, option, value)
+    assert time.monotonic() - begin < 5
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith(f"error: {option} {value}: ")
+    assert message in found.err
+    assert len(found.err.splitlines()) == 1
+
+
+def test_an_endless_standard_input_is_not_read_to_its_end(monkeypatch, charlstm, tiny_run):
+    monkeypatch.setattr(given, "LARGEST_PROMPT", 1000)
+    stdin(monkeypatch, b"t" * 1001)
+    found = charlstm("sample", tiny_run, "--prime", "-")
+    assert (found.code, found.err) == (2, "error: --prime -: longer than 1,000 bytes\n")
+    stdin(monkeypatch, b"t" * 1000)
+    assert charlstm("sample", tiny_run, "--prime", "-", "--length", 1).code == 0
+
+
+def test_a_text_to_score_from_standard_input(charlstm, tiny_run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.txt").write_bytes(b"the cat\nsat")
+    stdin(monkeypatch, b"the cat\nsat")
+    piped, named = (charlstm("evaluate", tiny_run, "--text", name).out for name in ("-", "~/own.txt"))
+    assert piped.splitlines()[0] == "-: 11 characters scored"
+    assert piped.splitlines()[1:] == named.splitlines()[1:]
+
+
+def test_help_tells_how_a_literal_sign_is_given(charlstm):
+    assert "@@ at its beginning is a plain @" in " ".join(charlstm("sample", "--help").out.split())

@@ -1,0 +1,119 @@
+"""Options that would have no effect are refused, in every command."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def run(charlstm, config_file) -> Path:
+    assert charlstm("train", config_file).code == 0
+    return Path("runs/tiny")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train RUN --resume --name other", "--name has no effect with RUN"),
+        ("train RUN --resume --runs there", "--runs has no effect with RUN"),
+        ("train RUN --resume --set name=other", "--set name has no effect with RUN"),
+        ("train tiny.yaml --name a --set name=b", "--name and --set name both"),
+        ("train tiny.yaml --device cpu --set training.device=cpu", "--device and --set training.device both"),
+        ("train tiny.yaml --seed 1 --set training.seed=2", "--seed and --set training.seed both"),
+        ("train tiny.yaml --dry-run --overwrite", "--overwrite has no effect with --dry-run"),
+        ("train tiny.yaml --resume --overwrite", "choose one"),
+        ("train tiny.yaml --name new --dry-run --resume", "nothing to resume"),
+        ("train RUN", "is a run. To go on with it:  charlstm train runs/tiny --resume"),
+        ("train RUN --dry-run", "is a run. To go on with it:  charlstm train runs/tiny --resume"),
+        ("train runs", "runs: this is a folder, and no run's"),
+        ("train runs --resume", "runs is no run"),
+        ("sample RUN --temperature 0 --top-k 3", "--top-k has no effect with --temperature 0"),
+        ("sample RUN --temperature 0 --top-p .5", "--top-p has no effect with --temperature 0"),
+        ("sample RUN --temperature 0 --min-p .5", "--min-p has no effect with --temperature 0"),
+        ("sample RUN --json --stream", "--stream has no effect with --json"),
+        ("sample RUN --num-samples 2 --stream", "--stream has no effect with --num-samples"),
+        ("sample RUN --unknown skip", "--unknown has no effect without a --prime"),
+        ("sample RUN/checkpoints/last.safetensors --checkpoint last", "--checkpoint has no effect with the file"),
+        ("evaluate RUN/checkpoints/last.safetensors --checkpoint last", "--checkpoint has no effect with the file"),
+        ("compare RUN --overwrite", "--overwrite has no effect on runs that exist"),
+        ("compare RUN --runs there", "--runs has no effect with a single run"),
+        ("compare RUN --name tiny", "runs/tiny is a run"),
+        ("compare RUN --name up/there", "cannot be part of a name"),
+        ("compare RUN tiny.yaml", "tiny.yaml: compare takes one comparison"),
+        ("compare RUN --set seeds=2", "--set belongs to a comparison in YAML"),
+        ("bench --training --texts 3", "--texts has no effect with --training"),
+    ],
+    ids=lambda value: value if " " in value else None,
+)
+def test_options_without_effect_are_refused(charlstm, run, command, message):
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    found = charlstm(*command.replace("RUN", str(run)).split())
+    assert (found.code, found.out) == (2, "")
+    assert message.replace("RUN", str(run)) in found.err
+    assert len(found.err.splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+
+
+@pytest.mark.parametrize("options", [["--prime", "€"], ["--until", "€"], ["--infill", "a_"]], ids=str)
+def test_an_error_is_not_preceded_by_a_seed(charlstm, tiny_run, options):
+    found = charlstm("sample", tiny_run, *options)
+    assert found.code == 2
+    assert found.err.startswith("error: ")
+
+
+KINDS = {
+    "forward": ({}, {}),
+    "backward": ({"direction": "backward"}, {}),
+    "infilling": ({"direction": "bidirectional"}, {}),
+    "documents": ({}, {"documents": "newline"}),
+    "backward documents": ({"direction": "backward"}, {"documents": "newline"}),
+    "infilling documents": ({"direction": "bidirectional"}, {"documents": "newline"}),
+    "answers": ({}, {"documents": "newline", "scored_after": "="}),
+    "bytes": ({"direction": "backward"}, {"encoding": "bytes"}),
+}
+EXPECTED = {
+    "forward": ["--length", "--temperature"],
+    "backward": ["--suffix", "--length", "--temperature"],
+    "infilling": ["--infill"],
+    "documents": ["--num-samples", "--temperature"],
+    "backward documents": ["--num-samples", "--temperature"],
+    "infilling documents": ["--infill"],
+    "answers": ["--prime", "--temperature"],
+    "bytes": ["--suffix", "--length", "--temperature"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("written", ['@it\'s = "a" $HOME `x`\n-@é = - _b_ c\n', "a=b\n"], ids=["odd", "short"])
+def test_the_next_commands_do_what_they_say(charlstm, config_file, kind, written):
+    model, corpus = KINDS[kind]
+    source = Path("a text.txt")
+    source.write_text(written * (2000 // len(written)), encoding="utf-8")
+    settings = json.dumps({"source": str(source), **corpus}, ensure_ascii=False)
+    options = ("--set", f"corpus={settings}", "--set", f"model={json.dumps({'hidden_size': 8, **model})}")
+    budget = ("--set", "training.budget={steps: 1}", "--set", "training.sequence_length=40")
+    found = charlstm("train", config_file, *options, *budget, "--runs", "my runs", "--name", "it's")
+    assert found.code == 0
+    lines = re.search(r"^next: +(charlstm sample .*)\n +(charlstm evaluate .*)$", found.out, re.MULTILINE)
+    sample, evaluate = map(shlex.split, lines.groups())
+    assert sample[2] == evaluate[2] == "my runs/it's"
+    assert [word for word in sample if word.startswith("--")] == EXPECTED[kind]
+    done = charlstm(*sample[1:], "--json")  # odd bytes are no text to capture
+    assert done.code == 0, done.err
+    if kind == "answers":
+        assert sample[4].endswith("=")
+    assert charlstm(*evaluate[1:]).code == 0
+
+
+def test_after_a_loss_gone_bad_the_advice_can_be_pasted(charlstm, config_file):
+    wild = ("--set", "training.learning_rate=1e6", "--set", "training.warmup_steps=0")
+    found = charlstm("train", config_file, *wild, "--runs", "my runs")
+    assert found.code == 3
+    (line,) = re.findall(r"^go on:  charlstm (.*)$", found.out, re.MULTILINE)
+    assert "training.learning_rate=3.3e+05" in line
+    assert charlstm(*shlex.split(line)).code in (0, 3)

@@ -1,0 +1,103 @@
+"""Paths as people write them, and commands that can be pasted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import pytest
+
+import charlstm
+from charlstm.cli import app
+from charlstm.config import as_yaml, load_config
+from charlstm.errors import UserError
+from charlstm.paths import check_recordable, command, expanded, is_folder, is_there
+
+WORDS = ["plain", "two words", "it's", '$HOME `id` "x" \\', "a\nb\tc", "é 名", "*", "~", "", "\x1b[2J", "\udcff'\\"]
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="pastes into bash")
+@pytest.mark.parametrize("word", WORDS, ids=ascii)
+def test_a_command_can_be_pasted(word):
+    line = command(word, "x", start="printf %s,")
+    assert word.isascii() or line.isprintable()
+    done = subprocess.run(["/bin/bash", "-c", os.fsencode(line)], capture_output=True, check=True)
+    assert done.stdout == os.fsencode(f"{word},x,")
+
+
+def test_a_path_is_never_taken_for_an_option():
+    assert command("train", Path("-x"), "--resume") == "charlstm train ./-x --resume"
+    assert shlex.split(command("train", Path("a b"), start="torchrun -m charlstm")) == [
+        *("torchrun", "-m", "charlstm", "train", "a b")
+    ]
+
+
+def test_a_home_folder_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expanded("~/x") == Path("/home/me/x")
+    assert expanded(Path("~nobody-of-this-name/x")) == Path("~nobody-of-this-name/x")
+    assert expanded("a/~") == Path("a/~")
+
+
+def test_every_path_parameter_expands_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    checked = 0
+    for one in app.registered_commands:
+        for name, kind in get_type_hints(one.callback, include_extras=True).items():
+            plain, *extras = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+            if Path in (plain, *get_args(plain)):
+                (option,) = extras
+                given = [Path("~/x")] if get_origin(plain) is list else Path("~/x")
+                assert option.callback(given) == (
+                    [Path("/home/me/x")] if isinstance(given, list) else Path("/home/me/x")
+                ), name
+                checked += 1
+    assert checked >= 8
+
+
+def test_a_run_in_the_home_folder_is_loaded(tiny_run, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_run.parent))
+    assert charlstm.load("~/tiny").directory.path == tiny_run
+
+
+def test_what_no_file_system_takes_is_not_there():
+    for name in ("n" * 300, "a\0b"):
+        assert not is_there(Path(name))
+        assert not is_folder(Path(name))
+
+
+def test_a_path_that_is_no_text_is_refused():
+    check_recordable(Path("é"))
+    with pytest.raises(UserError, match="no UTF-8"):
+        check_recordable(Path("/a/b\udcff"))
+
+
+@pytest.mark.parametrize("name", ["é" * 100, "名" * 60, "a\udcff"], ids=ascii)
+def test_names_are_measured_in_bytes(name, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("corpus: {source: a}")
+    with pytest.raises(UserError, match=r"bytes in UTF-8|cannot be part|surrogate|not allowed"):
+        load_config(file, [f"name={name}"])
+    assert load_config(file, [f"name={'é' * 80}"]).name == "é" * 80
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (3, "3"),
+        ("lstm", "lstm"),
+        ("no", "'no'"),
+        ("a b", "a b"),
+        ([1, 2], "[1, 2]"),
+        ({"steps": 2, "minutes": None}, "{steps: 2, minutes: null}"),
+        ("\n", '"\\n"'),
+    ],
+    ids=str,
+)
+def test_settings_are_shown_as_yaml(value, text):
+    assert as_yaml(value) == text

@@ -1,0 +1,58 @@
+"""A text that went to another place together with the run that learnt it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charlstm.text.corpus import load_corpus
+from charlstm.text.moved import relocated
+from charlstm.text.sources import absolute
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "old" / "project"
+    (folder / "texts" / "more").mkdir(parents=True)
+    (folder / "runs" / "run").mkdir(parents=True)
+    for name, text in (("texts/x.txt", "some text"), ("texts/more/y.txt", "another text"), ("z.txt", "a third")):
+        (folder / name).write_text(text)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+SOURCES = ["texts/x.txt", "z.txt", "texts/*.txt", "texts/**/*.txt", ["texts/more/y.txt", "texts/x.txt"], ["z.txt"]]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_a_text_is_found_where_its_project_went(source, project: Path, tmp_path: Path) -> None:
+    recorded = absolute(source)
+    digest = load_corpus(recorded).digest
+    assert relocated(recorded, project / "runs" / "run", lambda: pytest.fail("nothing is missing")) == recorded
+    for place in ("new", "old/other", "deep/er/project"):
+        new = tmp_path / place
+        new.parent.mkdir(exist_ok=True, parents=True)
+        project.rename(new)
+        (new / "runs" / "x.txt").write_text("another text of the same name")
+        found = relocated(recorded, new / "runs" / "run", lambda: digest)
+        assert load_corpus(found).digest == digest
+        assert type(found) is type(recorded)
+        new.rename(project)
+        (project / "runs" / "x.txt").unlink()
+
+
+def test_a_text_of_other_content_is_not_taken(project: Path, tmp_path: Path) -> None:
+    recorded = absolute("texts/x.txt")
+    new = project.rename(tmp_path / "new")
+    assert relocated(recorded, new / "runs" / "run", lambda: "0" * 64) == recorded
+
+
+def test_only_what_is_missing_is_looked_for(project: Path, tmp_path: Path) -> None:
+    recorded = absolute(["z.txt", "texts/x.txt"])
+    digest = load_corpus(recorded).digest
+    (tmp_path / "elsewhere").mkdir()
+    (project / "texts").rename(tmp_path / "elsewhere" / "texts")
+    run = tmp_path / "elsewhere" / "runs" / "run"
+    run.mkdir(parents=True)
+    assert relocated(recorded, run, lambda: digest) == [recorded[0], str(tmp_path / "elsewhere" / "texts" / "x.txt")]
