@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from charlstm.comparison.results import Arm, Comparison, Evaluation
 from charlstm.comparison.statistics import (
+    Difference,
     difference,
     differences,
     final_training_nats,
@@ -98,6 +100,34 @@ def test_interval_over_zero_is_not_a_difference():
     interval = paired_interval([-0.1, 0.1, 0.0])
     assert interval is not None
     assert interval[0] < 0 < interval[1]
+
+
+@pytest.mark.parametrize(
+    ("interval", "excludes"),
+    [(None, False), ((0.0, 0.2), False), ((-0.2, 0.0), False), ((0.1, 0.2), True), ((-0.2, -0.1), True)],
+)
+def test_an_interval_that_ends_at_zero_does_not_exclude_it(interval, excludes):
+    assert Difference("a", "b", (), 0.1, interval, "").excludes_zero is excludes
+
+
+def share_within(t: float, degrees: int) -> float:
+    """Of Student's distribution, which t = sqrt(n) tan(u) turns into cos(u)^(n - 1) but for a factor."""
+    part, whole = (
+        (np.cos((np.arange(5000) + 0.5) / 5000 * end) ** (degrees - 1)).mean() * end
+        for end in (math.atan(t / math.sqrt(degrees)), math.pi / 2)
+    )
+    return float(part / whole)
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 41), 60, 100, 1000])
+def test_quantiles_of_student_t_are_right_to_four_decimals(degrees):
+    t = student_t(degrees)
+    assert share_within(t - 6e-5, degrees) < 0.95 < share_within(t + 6e-5, degrees)
+
+
+def test_without_a_degree_of_freedom_there_is_no_quantile():
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        student_t(0)
 
 
 @pytest.mark.parametrize(
