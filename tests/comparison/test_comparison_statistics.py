@@ -49,6 +49,23 @@ def test_speed_and_time_are_medians(make_run):
     assert summary.seconds == 2.0
 
 
+def test_runs_of_one_seed_are_averaged_before_they_are_paired(make_run):
+    twice = Arm("a", [make_run(2.0, 1), make_run(3.0, 1), make_run(4.0, 2)])
+    found = difference(twice, Arm("b", [make_run(1.0, 1), make_run(1.0, 2)]))
+    assert dict(found.pairs) == pytest.approx({1: 1.5, 2: 3.0})
+
+
+def test_two_seeds_have_a_deviation(make_run):
+    summary = summarise(Arm("a", [make_run(2.0, 1, parameters=7), make_run(3.0, 2, parameters=5)]))
+    assert summary.deviation_bits == pytest.approx(math.sqrt(0.5))
+    assert summary.parameters == (5, 7)
+
+
+def test_an_arm_without_runs_has_no_figures():
+    with pytest.raises(ValueError, match="arm 'a' has no runs"):
+        summarise(Arm("a", []))
+
+
 def test_one_seed_has_no_deviation(make_run):
     summary = summarise(Arm("a", [make_run(2.0)]))
     assert summary.deviation_bits is None
@@ -121,8 +138,8 @@ def share_within(t: float, degrees: int) -> float:
 
 @pytest.mark.parametrize("degrees", [*range(1, 41), 60, 100, 1000])
 def test_quantiles_of_student_t_are_right_to_four_decimals(degrees):
-    t = student_t(degrees)
-    assert share_within(t - 6e-5, degrees) < 0.95 < share_within(t + 6e-5, degrees)
+    t, rounded = student_t(degrees), 5.1e-5 if degrees <= 30 else 1e-5  # beyond the table it is not
+    assert share_within(t - rounded, degrees) < 0.95 < share_within(t + rounded, degrees)
 
 
 def test_without_a_degree_of_freedom_there_is_no_quantile():

@@ -1,0 +1,220 @@
+"""Change one operator, number, condition or statement of a module at a time, and see whether its tests notice.
+
+    python tests/mutate.py charlstm/text/vocabulary.py tests/text/test_vocabulary.py
+    python tests/mutate.py --number 20 --seed 2 charlstm/executors/native/writing.h tests/generation/test_step_writer.py
+
+draws ``--number`` of the mutants of the first file (Python or C++) and runs the tests after it, which have to pass as
+they are, in a copy of the project; needs os.fork. Prints the mutants that no test notices, and how many there were. A
+mutant that ends the process, or takes three times as long as the tests do, is noticed. One that survives shows a gap in
+the tests or code that nothing depends on, or it changes nothing: read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import difflib
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import hypothesis  # noqa: F401 (these are loaded once for all mutants)
+import pydantic  # noqa: F401
+import pytest
+import safetensors.torch  # noqa: F401
+
+PAIRS = [
+    *((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot), (ast.In, ast.NotIn)),
+    *((ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.And, ast.Or), (ast.LShift, ast.RShift), (ast.BitOr, ast.BitAnd)),
+]
+OTHER = dict(PAIRS) | {b: a for a, b in PAIRS}
+OTHER |= {ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult}
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "zeros": "ones", "argmax": "argmin"}
+CPP = [
+    *(("<=", "<"), ("<", "<="), (">", ">="), (">=", ">"), ("==", "!="), ("&&", "||"), ("||", "&&"), ("+", "-")),
+    *(("-", "+"), ("*", "+"), ("/", "*"), ("+=", "="), ("&", "|"), ("%", "*"), ("0", "1"), ("1", "2"), ("1", "0")),
+    *(("true", "false"), ("false", "true"), ("std::min", "std::max"), ("std::max", "std::min"), ("?", "&& false ?")),
+]
+
+
+def edits(node: ast.AST) -> Iterator[Callable[[], None]]:
+    """What can be changed about a node, in its place."""
+
+    def put(**fields) -> Callable[[], None]:
+        return lambda: [setattr(node, name, value) for name, value in fields.items()]
+
+    match node:
+        case ast.Compare(ops=[op, *rest]):
+            yield put(ops=[OTHER[type(op)](), *rest])
+            if rest:
+                yield put(ops=[op, *rest[:-1], OTHER[type(rest[-1])]()])
+        case ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in OTHER:
+            yield put(op=OTHER[type(op)]())
+        case ast.BoolOp(op=op, values=[first, *rest]):
+            yield put(op=OTHER[type(op)]())
+            yield put(values=rest)
+            yield put(values=[first, *rest[:-1]])
+        case ast.UnaryOp(op=ast.USub()):
+            yield put(op=ast.UAdd())
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield put(operand=ast.UnaryOp(ast.Not(), operand))
+        case ast.Constant(value=bool(value)):
+            yield put(value=not value)
+        case ast.Constant(value=int(value)):
+            yield put(value=value + 1)
+            yield put(value=value - 1)
+        case ast.Constant(value=float(value)):
+            yield put(value=value * 1.1)
+            yield put(value=value + 1)
+        case ast.If() | ast.IfExp():
+            yield put(test=ast.Constant(True))
+            yield put(test=ast.Constant(False))
+        case ast.comprehension(ifs=[_, *rest]):
+            yield put(ifs=rest)
+        case ast.Return(value=value) if value is not None:
+            yield put(value=ast.Constant(None))
+        case ast.Slice(lower=lower, upper=upper):
+            if lower:
+                yield put(lower=None)
+                yield put(lower=ast.BinOp(lower, ast.Add(), ast.Constant(1)))
+            if upper:
+                yield put(upper=None)
+                yield put(upper=ast.BinOp(upper, ast.Sub(), ast.Constant(1)))
+        case ast.Call(args=args, keywords=keywords):
+            if len(args) > 1 and not isinstance(args[1], ast.Starred):
+                yield put(args=[args[1], args[0], *args[2:]])
+            if keywords:
+                yield put(keywords=keywords[:-1])
+        case ast.Name(id=name) if name in NAMES:
+            yield put(id=NAMES[name])
+        case ast.Attribute(attr=name) if name in NAMES:
+            yield put(attr=NAMES[name])
+        case ast.FunctionDef(decorator_list=[_, *rest]):
+            yield put(decorator_list=rest)
+    for block in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
+        for index, statement in enumerate(block) if isinstance(block, list) else ():
+            if can_go(statement):
+                yield lambda block=block, index=index: block.__setitem__(index, ast.Pass())
+
+
+def can_go(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Assign(targets=[ast.Name()]) | ast.Expr(value=ast.Constant()):
+            return False
+        case ast.Assign() | ast.Expr() | ast.Raise() | ast.AugAssign() | ast.Continue() | ast.Break():
+            return True
+    return False
+
+
+def of_python(source: str) -> list[str]:
+    tree, found = ast.parse(source), []
+    types = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
+    spared = {node for annotation in types if annotation for node in ast.walk(annotation)}
+    for place, node in enumerate(ast.walk(tree)):
+        for number, _ in enumerate(edits(node) if node not in spared else ()):
+            mutant = copy.deepcopy(tree)
+            list(edits(list(ast.walk(mutant))[place]))[number]()
+            found.append(ast.unparse(mutant))
+    return found
+
+
+def of_cpp(source: str) -> list[str]:
+    found = []
+    for line in re.finditer(r"^(?!#|template|.*operator|//).+?(?=//|$)", source, re.MULTILINE):
+        for old, new in CPP:
+            word = rf"\b{old}\b" if old[-1].isalnum() else rf"(?<= ){re.escape(old)}(?= )"
+            for place in re.finditer(word, line[0]):
+                start = line.start() + place.start()
+                found.append(source[:start] + new + source[start + len(old) :])
+        if re.fullmatch(r" +(if \(.*\) )?[\w.>\[\]-]+(\(.*\)| [-+*|]?= .*);\s*", line[0]):
+            found.append(source[: line.start()] + ";" + source[line.end() :])
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_cache(_surroundings) -> None:
+    """Kernels that are the same for all mutants are compiled once; those in the cache that is set are taken."""
+    os.environ["CHARLSTM_CACHE"] = os.environ["KERNELS"]
+
+
+def passes(tests: list[str], scratch: Path, seconds: int) -> bool:
+    """Whether the tests pass, in a process of their own, within so many seconds of work."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setsid()
+            output = os.open(scratch / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream in (1, 2):
+                os.dup2(output, stream)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            resource.setrlimit(resource.RLIMIT_AS, (16 << 30,) * 2)
+            options = ["-n", "0", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=1", *tests]
+            options += ["-Wignore:Module already imported", f"--basetemp={scratch / 'base'}"]
+            code = pytest.main(options, plugins=[sys.modules[__name__]])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    for _ in range(1000 * seconds):  # twenty times as long, for one that only waits
+        if (status := os.waitpid(child, os.WNOHANG))[0]:
+            break
+        time.sleep(0.02)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return (status if status[0] else os.waitpid(child, 0))[1] == 0
+
+
+def changed(before: str, after: str) -> str:
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    return "\n".join(line for line in lines if not line.startswith(("---", "+++")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("tests", nargs="+")
+    parser.add_argument("--number", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--grep", default="", help="only mutants whose difference has this regular expression")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch, tree = Path(folder), Path(folder, "tree")
+        shutil.copytree(Path.cwd(), tree, ignore=shutil.ignore_patterns(".git", "runs", "__pycache__", ".*_cache"))
+        os.environ["KERNELS"] = os.environ.get("CHARLSTM_CACHE", str(scratch / "kernels"))
+        os.chdir(tree)
+        sys.path.insert(0, str(tree))
+        file, source = options.file, options.file.read_text(encoding="utf-8")
+        python = file.suffix == ".py"
+        before, found = (ast.unparse(ast.parse(source)), of_python(source)) if python else (source, of_cpp(source))
+        found = [m for m in dict.fromkeys(found) if m != before and re.search(options.grep, changed(before, m))]
+        chosen = random.Random(options.seed).sample(found, min(options.number, len(found)))
+        sys.dont_write_bytecode, seconds, noticed = False, 600, 0
+        for _ in range(2):  # the second time with the kernels there
+            start = sum(os.times()[2:4])  # of the processes that have ended
+            if not passes(options.tests, scratch, seconds):
+                sys.exit((scratch / "output.txt").read_text()[-2000:] + "\nthe tests fail without a mutant")
+        sys.dont_write_bytecode, seconds = True, round(3 * (sum(os.times()[2:4]) - start)) + 20
+        for mutant in chosen:
+            file.write_text(mutant, encoding="utf-8")
+            if passes(options.tests, scratch, seconds):
+                print(changed(before, mutant), flush=True)  # noqa: T201
+            else:
+                noticed += 1
+        print(f"{file}: noticed {noticed} of {len(chosen)} mutants, drawn from {len(found)}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
