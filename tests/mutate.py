@@ -1,12 +1,12 @@
 """Change one operator, number, condition or statement of a module at a time, and see whether its tests notice.
 
-    python tests/mutate.py charlstm/text/vocabulary.py tests/text/test_vocabulary.py
-    python tests/mutate.py --number 20 --seed 2 charlstm/executors/native/writing.h tests/generation/test_step_writer.py
+    python tests/mutate.py charlstm/text/vocabulary.py -- tests/text/test_vocabulary.py
+    python tests/mutate.py --number 20 --seed 2 charlstm/executors/native/*.h -- tests/executors/test_native.py -k lstm
 
-draws ``--number`` of the mutants of the first file (Python or C++) and runs the tests after it, which have to pass as
-they are, in a copy of the project; needs os.fork. Prints the mutants that no test notices, and how many there were. A
-mutant that ends the process, or takes three times as long as the tests do, is noticed. One that survives shows a gap in
-the tests or code that nothing depends on, or it changes nothing: read it.
+draws ``--number`` of the mutants of each of the files before the ``--`` (Python or C++), and for each runs pytest with
+what follows, which has to pass without one; in a copy of the project, and on systems with fork. Prints the mutants that
+no test notices, and how many were noticed. One that ends the process, or works three times as long as the tests do, is
+noticed. One that survives shows a gap in the tests or code that nothing depends on, or it changes nothing: read it.
 """
 
 from __future__ import annotations
@@ -184,36 +184,35 @@ def changed(before: str, after: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("tests", nargs="+")
+    parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--number", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--grep", default="", help="only mutants whose difference has this regular expression")
-    options = parser.parse_args()
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options, tests = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
     with tempfile.TemporaryDirectory() as folder:
         scratch, tree = Path(folder), Path(folder, "tree")
         shutil.copytree(Path.cwd(), tree, ignore=shutil.ignore_patterns(".git", "runs", "__pycache__", ".*_cache"))
         os.environ["KERNELS"] = os.environ.get("CHARLSTM_CACHE", str(scratch / "kernels"))
         os.chdir(tree)
         sys.path.insert(0, str(tree))
-        file, source = options.file, options.file.read_text(encoding="utf-8")
-        python = file.suffix == ".py"
-        before, found = (ast.unparse(ast.parse(source)), of_python(source)) if python else (source, of_cpp(source))
-        found = [m for m in dict.fromkeys(found) if m != before and re.search(options.grep, changed(before, m))]
-        chosen = random.Random(options.seed).sample(found, min(options.number, len(found)))
-        sys.dont_write_bytecode, seconds, noticed = False, 600, 0
-        for _ in range(2):  # the second time with the kernels there
-            start = sum(os.times()[2:4])  # of the processes that have ended
-            if not passes(options.tests, scratch, seconds):
-                sys.exit((scratch / "output.txt").read_text()[-2000:] + "\nthe tests fail without a mutant")
-        sys.dont_write_bytecode, seconds = True, round(3 * (sum(os.times()[2:4]) - start)) + 20
-        for mutant in chosen:
-            file.write_text(mutant, encoding="utf-8")
-            if passes(options.tests, scratch, seconds):
-                print(changed(before, mutant), flush=True)  # noqa: T201
-            else:
-                noticed += 1
-        print(f"{file}: noticed {noticed} of {len(chosen)} mutants, drawn from {len(found)}")  # noqa: T201
+        sys.dont_write_bytecode = False
+        if not passes(tests, scratch, 600):
+            sys.exit((scratch / "output.txt").read_text()[-2000:] + "\nthe tests fail without a mutant")
+        sys.dont_write_bytecode, seconds = True, round(3 * sum(os.times()[2:4])) + 20
+        for file in options.files:
+            source, noticed = file.read_text(encoding="utf-8"), 0
+            python = file.suffix == ".py"
+            before, found = (ast.unparse(ast.parse(source)), of_python(source)) if python else (source, of_cpp(source))
+            found = [mutant for mutant in dict.fromkeys(found) if mutant != before]
+            chosen = random.Random(options.seed).sample(found, min(options.number, len(found)))
+            for mutant in chosen:
+                file.write_text(mutant, encoding="utf-8")
+                if passes(tests, scratch, seconds):
+                    print(changed(before, mutant), flush=True)  # noqa: T201
+                else:
+                    noticed += 1
+            file.write_text(source, encoding="utf-8")
+            print(f"{file}: noticed {noticed} of {len(chosen)} mutants, drawn from {len(found)}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -73,8 +73,10 @@ def test_one_seed_has_no_deviation(make_run):
 
 
 def test_runs_without_a_score_stay_out_of_the_mean_and_are_counted(make_run):
-    summary = summarise(Arm("a", [make_run(2.0, 1), make_run(None, 2, finished=False)]))
+    arm = Arm("a", [make_run(2.0, 1), make_run(None, 2, finished=False), make_run(2.0, 3)])
+    summary = summarise(arm)
     assert summary.mean_bits == pytest.approx(2.0)
+    assert dict(difference(arm, Arm("b", [make_run(1.0, seed) for seed in (1, 2, 3)])).pairs) == {1: 1.0, 3: 1.0}
     assert (summary.unscored, summary.unfinished) == (1, 1)
     assert summarise(Arm("b", [make_run(None)])).mean_bits is None
 

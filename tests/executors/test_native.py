@@ -19,6 +19,7 @@ from charlstm.cells import CELLS, Cell
 from charlstm.config import ModelConfig
 from charlstm.executors import choose, executors
 from charlstm.executors.native import build, sharing
+from charlstm.executors.native.memory import pack, sum_by_id
 from charlstm.executors.native.sharing import Way, ways
 from charlstm.model import LanguageModel
 from charlstm.model.stepper import Stepper, native_writer
@@ -134,6 +135,25 @@ def test_the_fastest_way_is_taken_and_another_one_when_the_load_changes(monkeypa
     later = taken(30 * sharing.AGAIN)
     assert later[-1] == Way(2, True)
     assert later.count(Way(2, False)) < 50
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_any_number_of_threads_packs_and_sums_alike(monkeypatch, dtype):
+    cell, generator = CELLS["lstm"], torch.Generator().manual_seed(1)
+    if isinstance(refusal := build.kernels(cell, dtype), str):
+        pytest.skip(refusal)
+    weight, rows = torch.randn(4 * 70, 90, generator=generator), torch.randn(50, 4 * 96, generator=generator).to(dtype)
+    ids = torch.randint(5, (50,), generator=generator)
+
+    def made(threads):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        packed = [pack(cell, weight, 4, dtype, back) for back in (False, True)]
+        return [*packed, sum_by_id(cell, rows, ids, 5), sum_by_id(cell, rows, None, 1)]
+
+    expected = made(1)
+    torch.testing.assert_close(expected[2], torch.zeros(5, 4 * 96).index_add(0, ids, rows.float()))
+    for threads in (2, 3, 40):
+        assert all(map(torch.equal, made(threads), expected))
 
 
 # kernels are built
@@ -350,6 +370,21 @@ def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, la
     first_above = (sums > chance).int().argmax(-1)
     near = (sums - chance).abs().amin(-1) < 1e-5
     assert torch.equal(written[~near], first_above[~near])
+
+
+@pytest.mark.parametrize("vocabulary", [1, 15, 16, 17, 32, 33, 70])
+@torch.no_grad()
+def test_any_number_of_symbols_is_drawn_from(vocabulary):
+    """Fewer than a vector of them, whole vectors, and some that are left over."""
+    model = model_of(CELLS["lstm"], 1, 20, vocabulary)
+    read, generator = torch.full((1, 3), vocabulary), torch.Generator().manual_seed(2)
+    chances = torch.rand(20, 3, dtype=torch.float64, generator=generator)
+    written, log_p = native_writer(model, 3).write(chances, read)
+    expected = model(torch.cat([read, written])[:-1])[0].log_softmax(-1)
+    torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
+    sums = expected.double().exp().cumsum(-1)
+    sure = (sums - chances[..., None]).abs().amin(-1) > 1e-5
+    assert torch.equal(written[sure], (sums > chances[..., None]).int().argmax(-1)[sure])
 
 
 @pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
