@@ -136,9 +136,10 @@ def test_chunks_with_carried_state_equal_one_sequence(cell, executor):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize(("cell", "executor"), CASES)
-def test_without_gradients_the_outputs_are_the_same(cell, executor):
+@pytest.mark.parametrize(("cell", "name"), LOW_CASES)
+def test_without_gradients_the_outputs_are_the_same(cell, name):
     """Less is then kept of each step."""
+    executor = executors()[name]
     weights, x, state = make(cell, (5, 2, 3, 4), **kind(executor))
     if executor.refuses(cell, weights, x):
         pytest.skip("refused")
