@@ -86,6 +86,8 @@ def test_gate_orders_are_those_of_torch():
 def test_copies_of_a_cell_are_the_cell(declared):
     assert copy.deepcopy(declared) is declared
     assert pickle.loads(pickle.dumps(declared)) is declared
+    with pytest.raises(AttributeError):
+        declared.gates = "x"
 
 
 def test_all_cells_of_a_base_have_the_same_options_and_each_its_own_values():

@@ -136,20 +136,6 @@ def test_chunks_with_carried_state_equal_one_sequence(cell, executor):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize(("cell", "name"), LOW_CASES)
-def test_without_gradients_the_outputs_are_the_same(cell, name):
-    """Less is then kept of each step."""
-    executor = executors()[name]
-    weights, x, state = make(cell, (5, 2, 3, 4), **kind(executor))
-    if executor.refuses(cell, weights, x):
-        pytest.skip("refused")
-    expected, last = executor.run(cell, weights, x, state)
-    with torch.no_grad():
-        found, end = executor.run(cell, weights, x, state)
-    for e, f in zip((expected, *last), (found, *end), strict=True):
-        torch.testing.assert_close(f, e)
-
-
 @pytest.mark.parametrize(("cell", "executor"), CASES)
 def test_running_changes_none_of_its_inputs(cell, executor):
     weights, x, state = make(cell, (4, 2, 5, 3), **kind(executor))
