@@ -94,7 +94,7 @@ def edits(node: ast.AST) -> Iterator[Callable[[], None]]:
         case ast.Call(args=args, keywords=keywords):
             if len(args) > 1 and not isinstance(args[1], ast.Starred):
                 yield put(args=[args[1], args[0], *args[2:]])
-            if keywords:
+            if keywords and keywords[-1].arg != "strict":
                 yield put(keywords=keywords[:-1])
         case ast.Name(id=name) if name in NAMES:
             yield put(id=NAMES[name])
@@ -119,8 +119,9 @@ def can_go(statement: ast.stmt) -> bool:
 
 def of_python(source: str) -> list[str]:
     tree, found = ast.parse(source), []
-    types = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
-    spared = {node for annotation in types if annotation for node in ast.walk(annotation)}
+    unused = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
+    unused += [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "strict"]
+    spared = {node for part in unused if part for node in ast.walk(part)}
     for place, node in enumerate(ast.walk(tree)):
         for number, _ in enumerate(edits(node) if node not in spared else ()):
             mutant = copy.deepcopy(tree)
