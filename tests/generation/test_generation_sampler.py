@@ -337,6 +337,17 @@ def test_ties_and_the_ends_of_the_distribution(drawn, logits, options, expected)
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{"top_k": 1}, {"top_k": 2}, {"top_k": 30}, {"top_k": 69}, {"top_p": 0.1}, {"top_p": 0.9}, {"min_p": 0.3}],
+)
+def test_cuts_among_many_symbols_are_the_same_natively(options):
+    for seed in range(4):
+        logits = (torch.randperm(70, generator=torch.Generator().manual_seed(seed)) / 20).tolist()
+        sampling = Sampling(**options)
+        assert drawn_natively(logits, sampling).tolist() == drawn_plainly(logits, sampling).tolist()
+
+
+@pytest.mark.parametrize(
     "options", [{"temperature": 0}, {"top_k": 0}, {"top_p": 1}, {"top_p": 1e-300}, {"min_p": 0}, {"min_p": 1}], ids=str
 )
 def test_the_ends_of_each_range_are_in_it(options):
