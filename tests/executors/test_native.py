@@ -179,6 +179,14 @@ def refusal(name: str = "rnn") -> str | None:
     return found.others.get("native")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@cells
+def test_what_is_printed_for_a_cell_compiles(cell, dtype):
+    """Where it does not, the laws take it for a machine without these kernels and leave the cell out."""
+    found = build.kernels(cell, dtype)
+    assert not (isinstance(found, str) and "compiler failed" in found), found
+
+
 @pytest.mark.usefixtures("_forget")
 def test_kernels_are_built_once_and_a_line_says_so(monkeypatch, tmp_path, caplog):
     fresh(monkeypatch, tmp_path)
