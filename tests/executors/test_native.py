@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import shutil
@@ -303,8 +304,6 @@ def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp
     compiler = shutil.which("c++")
     made = tmp_path / "rounding.so"
     subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", made], check=True)
-    import ctypes
-
     library = ctypes.CDLL(str(made), mode=os.RTLD_LAZY)
     bits = torch.randint(-(2**31), 2**31, (1 << 16,), generator=torch.Generator().manual_seed(1)).to(torch.int32)
     special = torch.tensor([0.0, -0.0, 1.0, math.inf, -math.inf, math.nan, 1.00390625, 1.01171875] * 2)
@@ -316,6 +315,36 @@ def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp
         finite = ~expected.isnan()
         assert torch.equal(out[finite], expected[finite])
         assert out[~finite].isnan().all()
+
+
+@pytest.mark.parametrize(("operands", "near"), [("float", 1e-6), ("uint16_t", 2e-5)], ids=["float32", "bfloat16"])
+def test_activations_are_right_wherever_they_are_taken(tmp_path, operands, near):
+    """Beside operands in either type, without a processor that multiplies it."""
+    functions = {"exponential": torch.exp, "sigmoid": torch.sigmoid, "hyperbolic_tangent": torch.tanh}
+    program, made = tmp_path / "activations.cpp", tmp_path / "activations.so"
+    program.write_text(
+        f'#include <cstdint>\nusing P = {operands};\n#include "{Path(build.__file__).parent / "runtime.h"}"\n'
+        + "".join(
+            f'extern "C" void all_{name}(const float* from, float* to, long n) {{\n'
+            f"  for (long i = 0; i < n; i += LANES) store(to + i, {name}(load(from + i))); }}\n"
+            for name in functions
+        )
+    )
+    compiler = shutil.which("c++")
+    if compiler is None or "avx2" not in build.processor():
+        pytest.skip("needs a C++ compiler and AVX2")
+    subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", made], check=True)
+    library = ctypes.CDLL(str(made), mode=os.RTLD_LAZY)
+    ends = torch.tensor([0.0, 1e-30, 1e-6, 0.0999, 0.1001, 79.9, 500.0, 1e30, math.inf] * 8)[:64]
+    values = torch.cat([torch.linspace(-79, 79, 4096), ends, -ends, torch.full((16,), math.nan)])
+    for name, expected in functions.items():
+        out = torch.empty(len(values))
+        arguments = (ctypes.c_void_p(values.data_ptr()), ctypes.c_void_p(out.data_ptr()), ctypes.c_long(len(values)))
+        library[f"all_{name}"](*arguments)
+        reached = values.double().clamp(-80, 80) if name == "exponential" else values.double()
+        relative = name == "exponential" or (name == "hyperbolic_tangent" and operands == "float")
+        absolute = 0 if relative else near
+        torch.testing.assert_close(out.double(), expected(reached), rtol=near, atol=absolute, equal_nan=True)
 
 
 # texts
