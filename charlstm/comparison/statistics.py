@@ -138,7 +138,8 @@ def student_t(degrees: int) -> float:
     z = 1.959964  # Beyond the table: Fisher and Cornish's expansion around the normal quantile.
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / degrees + second / degrees**2
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / degrees + second / degrees**2 + third / degrees**3
 
 
 def final_training_nats(run: RunResult) -> float | None:

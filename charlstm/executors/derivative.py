@@ -50,9 +50,7 @@ def differentiate(cell: Cell) -> Derivative:
             gates = "".join(k for k in cell.gates if k in transposed[n])
             back = graph.node("transposed", gates, *(transposed[n][k] for k in gates))
             total = back if total is None else total + back
-        if total is None:
-            continue
-        g, args = total, n.args
+        g, args = _require(total), n.args  # whatever is here leads to the new state
         if n.op == "add":
             send(args[0], g)
             send(args[1], g)

@@ -86,6 +86,8 @@ def test_gate_orders_are_those_of_torch():
 def test_copies_of_a_cell_are_the_cell(declared):
     assert copy.deepcopy(declared) is declared
     assert pickle.loads(pickle.dumps(declared)) is declared
+    with pytest.raises(AttributeError):
+        declared.gates = "x"
 
 
 def test_all_cells_of_a_base_have_the_same_options_and_each_its_own_values():
@@ -103,6 +105,29 @@ def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
     assert declared.fixed <= shapes.keys()
     assert ("forget_bias" in declared.start_options) == (declared.forget_gate is not None)
     assert declared.reservoir == (declared.name == "esn")
+
+
+@pytest.mark.parametrize(
+    ("name", "defaults", "more"),
+    [
+        ("rnn", {}, set()),
+        ("irnn", {"identity_scale": 1.0}, set()),
+        ("lstm", {"forget_bias": 1.0}, {"chrono_length"}),
+        ("gru", {"forget_bias": None}, {"chrono_length"}),
+    ],
+)
+def test_what_says_how_a_cell_starts_has_these_defaults(name, defaults, more):
+    assert CELLS[name].start_options == defaults
+    assert CELLS[name].options_of_start == defaults.keys() | more
+
+
+def test_a_cell_is_described_by_the_first_sentence_of_its_file():
+    assert CELLS["irnn"].summary == CELLS["rnn"].summary
+    for declared in CELLS.values():
+        text = import_module(declared.equations.__module__).__doc__
+        assert declared.summary
+        assert "\n" not in declared.summary
+        assert " ".join(text.split()).startswith(declared.summary)
 
 
 def test_a_gradient_is_stopped_along_a_part_of_the_state_and_in_no_class_of_torch():

@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from charlstm.comparison.results import Arm, Comparison, Evaluation
 from charlstm.comparison.statistics import (
+    Difference,
     difference,
     differences,
     final_training_nats,
@@ -47,6 +49,23 @@ def test_speed_and_time_are_medians(make_run):
     assert summary.seconds == 2.0
 
 
+def test_runs_of_one_seed_are_averaged_before_they_are_paired(make_run):
+    twice = Arm("a", [make_run(2.0, 1), make_run(3.0, 1), make_run(4.0, 2)])
+    found = difference(twice, Arm("b", [make_run(1.0, 1), make_run(1.0, 2)]))
+    assert dict(found.pairs) == pytest.approx({1: 1.5, 2: 3.0})
+
+
+def test_two_seeds_have_a_deviation(make_run):
+    summary = summarise(Arm("a", [make_run(2.0, 1, parameters=7), make_run(3.0, 2, parameters=5)]))
+    assert summary.deviation_bits == pytest.approx(math.sqrt(0.5))
+    assert summary.parameters == (5, 7)
+
+
+def test_an_arm_without_runs_has_no_figures():
+    with pytest.raises(ValueError, match="arm 'a' has no runs"):
+        summarise(Arm("a", []))
+
+
 def test_one_seed_has_no_deviation(make_run):
     summary = summarise(Arm("a", [make_run(2.0)]))
     assert summary.deviation_bits is None
@@ -54,8 +73,10 @@ def test_one_seed_has_no_deviation(make_run):
 
 
 def test_runs_without_a_score_stay_out_of_the_mean_and_are_counted(make_run):
-    summary = summarise(Arm("a", [make_run(2.0, 1), make_run(None, 2, finished=False)]))
+    arm = Arm("a", [make_run(2.0, 1), make_run(None, 2, finished=False), make_run(2.0, 3)])
+    summary = summarise(arm)
     assert summary.mean_bits == pytest.approx(2.0)
+    assert dict(difference(arm, Arm("b", [make_run(1.0, seed) for seed in (1, 2, 3)])).pairs) == {1: 1.0, 3: 1.0}
     assert (summary.unscored, summary.unfinished) == (1, 1)
     assert summarise(Arm("b", [make_run(None)])).mean_bits is None
 
@@ -98,6 +119,34 @@ def test_interval_over_zero_is_not_a_difference():
     interval = paired_interval([-0.1, 0.1, 0.0])
     assert interval is not None
     assert interval[0] < 0 < interval[1]
+
+
+@pytest.mark.parametrize(
+    ("interval", "excludes"),
+    [(None, False), ((0.0, 0.2), False), ((-0.2, 0.0), False), ((0.1, 0.2), True), ((-0.2, -0.1), True)],
+)
+def test_an_interval_that_ends_at_zero_does_not_exclude_it(interval, excludes):
+    assert Difference("a", "b", (), 0.1, interval, "").excludes_zero is excludes
+
+
+def share_within(t: float, degrees: int) -> float:
+    """Of Student's distribution, which t = sqrt(n) tan(u) turns into cos(u)^(n - 1) but for a factor."""
+    part, whole = (
+        (np.cos((np.arange(5000) + 0.5) / 5000 * end) ** (degrees - 1)).mean() * end
+        for end in (math.atan(t / math.sqrt(degrees)), math.pi / 2)
+    )
+    return float(part / whole)
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 41), 60, 100, 1000])
+def test_quantiles_of_student_t_are_right_to_four_decimals(degrees):
+    t, rounded = student_t(degrees), 5.1e-5 if degrees <= 30 else 1e-5  # beyond the table it is not
+    assert share_within(t - rounded, degrees) < 0.95 < share_within(t + rounded, degrees)
+
+
+def test_without_a_degree_of_freedom_there_is_no_quantile():
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        student_t(0)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,18 @@ def test_neighbouring_gates_with_one_operand_are_one_product():
     assert backward_code(CELLS["lstm"]).source.count("transposed(") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "forward", "backward"),
+    [("rnn", (2, 0), (5, 1)), ("lstm", (9, 1), (17, 3)), ("gru", (9, 1), (14, 2)), ("peephole", (12, 1), (23, 3))],
+)
+def test_a_step_takes_few_operations_and_little_scratch(name, forward, backward):
+    """Products join the sums that they go into, and a value takes the place of one that is used no more."""
+    for code, (operations, scratch) in ((forward_code, forward), (backward_code, backward)):
+        found = code(CELLS[name])
+        assert sum(line.startswith("        ") for line in found.source.splitlines()) == operations
+        assert sum(place.startswith("w_") for place in found.names) == scratch
+
+
 def test_no_product_is_made_for_a_gradient_that_is_stopped():
     for name, count in (("lstm", 1), ("lstm_no_cell_gradient", 1), ("lstm_no_hidden_gradient", 0)):
         assert backward_code(CELLS[name]).source.count("transposed(") == count

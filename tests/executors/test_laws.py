@@ -147,6 +147,22 @@ def test_running_changes_none_of_its_inputs(cell, executor):
         assert torch.equal(old, new)
 
 
+@pytest.mark.parametrize("name", ["sequence", "native"])
+def test_the_way_back_rounds_no_more_than_the_way_forward(name):
+    """Its products are made in the type of those of the way forward."""
+    cell, executor = CELLS["lstm"], executors()[name]
+    weights, x, state = make(cell, (4, 3, 32, 5), dtype=torch.float32)  # 32 units: a sum's gradient comes unpadded
+    if refusal := executor.refuses(cell, weights, x):
+        pytest.skip(refusal)
+    inputs = leaves(weights, x, state)
+    expected, loss = (e.run(cell, weights, x, state)[0].sum() for e in (executors()["reference"], executor))
+    expected = torch.autograd.grad(expected, inputs)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found = torch.autograd.grad(loss, inputs, retain_graph=True)
+        torch.testing.assert_close(found, expected, **NEAR)
+
+
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize(("cell", "name"), LOW_CASES)
 def test_bfloat16_products_stay_near_float32(cell, name, ids):

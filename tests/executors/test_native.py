@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ from charlstm.cells import CELLS, Cell
 from charlstm.config import ModelConfig
 from charlstm.executors import choose, executors
 from charlstm.executors.native import build, sharing
+from charlstm.executors.native.memory import pack, sum_by_id
 from charlstm.executors.native.sharing import Way, ways
 from charlstm.model import LanguageModel
 from charlstm.model.stepper import Stepper, native_writer
@@ -136,6 +138,25 @@ def test_the_fastest_way_is_taken_and_another_one_when_the_load_changes(monkeypa
     assert later.count(Way(2, False)) < 50
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_any_number_of_threads_packs_and_sums_alike(monkeypatch, dtype):
+    cell, generator = CELLS["lstm"], torch.Generator().manual_seed(1)
+    if isinstance(refusal := build.kernels(cell, dtype), str):
+        pytest.skip(refusal)
+    weight, rows = torch.randn(4 * 70, 90, generator=generator), torch.randn(50, 4 * 96, generator=generator).to(dtype)
+    ids = torch.randint(5, (50,), generator=generator)
+
+    def made(threads):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        packed = [pack(cell, weight, 4, dtype, back) for back in (False, True)]
+        return [*packed, sum_by_id(cell, rows, ids, 5), sum_by_id(cell, rows, None, 1)]
+
+    expected = made(1)
+    torch.testing.assert_close(expected[2], torch.zeros(5, 4 * 96).index_add(0, ids, rows.float()))
+    for threads in (2, 3, 40):
+        assert all(map(torch.equal, made(threads), expected))
+
+
 # kernels are built
 
 
@@ -157,6 +178,14 @@ def refusal(name: str = "rnn") -> str | None:
     if found.executor.name != "native":
         assert found.executor.name == "sequence"
     return found.others.get("native")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@cells
+def test_what_is_printed_for_a_cell_compiles(cell, dtype):
+    """Where it does not, the laws take it for a machine without these kernels and leave the cell out."""
+    found = build.kernels(cell, dtype)
+    assert not (isinstance(found, str) and "compiler failed" in found), found
 
 
 @pytest.mark.usefixtures("_forget")
@@ -282,8 +311,6 @@ def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp
     compiler = shutil.which("c++")
     made = tmp_path / "rounding.so"
     subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", made], check=True)
-    import ctypes
-
     library = ctypes.CDLL(str(made), mode=os.RTLD_LAZY)
     bits = torch.randint(-(2**31), 2**31, (1 << 16,), generator=torch.Generator().manual_seed(1)).to(torch.int32)
     special = torch.tensor([0.0, -0.0, 1.0, math.inf, -math.inf, math.nan, 1.00390625, 1.01171875] * 2)
@@ -295,6 +322,36 @@ def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp
         finite = ~expected.isnan()
         assert torch.equal(out[finite], expected[finite])
         assert out[~finite].isnan().all()
+
+
+@pytest.mark.parametrize(("operands", "near"), [("float", 1e-6), ("uint16_t", 2e-5)], ids=["float32", "bfloat16"])
+def test_activations_are_right_wherever_they_are_taken(tmp_path, operands, near):
+    """Beside operands in either type, without a processor that multiplies it."""
+    functions = {"exponential": torch.exp, "sigmoid": torch.sigmoid, "hyperbolic_tangent": torch.tanh}
+    program, made = tmp_path / "activations.cpp", tmp_path / "activations.so"
+    program.write_text(
+        f'#include <cstdint>\nusing P = {operands};\n#include "{Path(build.__file__).parent / "runtime.h"}"\n'
+        + "".join(
+            f'extern "C" void all_{name}(const float* from, float* to, long n) {{\n'
+            f"  for (long i = 0; i < n; i += LANES) store(to + i, {name}(load(from + i))); }}\n"
+            for name in functions
+        )
+    )
+    compiler = shutil.which("c++")
+    if compiler is None or "avx2" not in build.processor():
+        pytest.skip("needs a C++ compiler and AVX2")
+    subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", made], check=True)
+    library = ctypes.CDLL(str(made), mode=os.RTLD_LAZY)
+    ends = torch.tensor([0.0, 1e-30, 1e-6, 0.0999, 0.1001, 79.9, 500.0, 1e30, math.inf] * 8)[:64]
+    values = torch.cat([torch.linspace(-79, 79, 4096), ends, -ends, torch.full((16,), math.nan)])
+    for name, expected in functions.items():
+        out = torch.empty(len(values))
+        arguments = (ctypes.c_void_p(values.data_ptr()), ctypes.c_void_p(out.data_ptr()), ctypes.c_long(len(values)))
+        library[f"all_{name}"](*arguments)
+        reached = values.double().clamp(-80, 80) if name == "exponential" else values.double()
+        relative = name == "exponential" or (name == "hyperbolic_tangent" and operands == "float")
+        absolute = 0 if relative else near
+        torch.testing.assert_close(out.double(), expected(reached), rtol=near, atol=absolute, equal_nan=True)
 
 
 # texts
@@ -357,6 +414,21 @@ def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, la
     first_above = (sums > chance).int().argmax(-1)
     near = (sums - chance).abs().amin(-1) < 1e-5
     assert torch.equal(written[~near], first_above[~near])
+
+
+@pytest.mark.parametrize("vocabulary", [1, 15, 16, 17, 32, 33, 70])
+@torch.no_grad()
+def test_any_number_of_symbols_is_drawn_from(vocabulary):
+    """Fewer than a vector of them, whole vectors, and some that are left over."""
+    model = model_of(CELLS["lstm"], 1, 20, vocabulary)
+    read, generator = torch.full((1, 3), vocabulary), torch.Generator().manual_seed(2)
+    chances = torch.rand(20, 3, dtype=torch.float64, generator=generator)
+    written, log_p = native_writer(model, 3).write(chances, read)
+    expected = model(torch.cat([read, written])[:-1])[0].log_softmax(-1)
+    torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
+    sums = expected.double().exp().cumsum(-1)
+    sure = (sums - chances[..., None]).abs().amin(-1) > 1e-5
+    assert torch.equal(written[sure], (sums > chances[..., None]).int().argmax(-1)[sure])
 
 
 @pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])

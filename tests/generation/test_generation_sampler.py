@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.generation import Sampling, generate, sampler
+from charlstm.generation.sampler import choose
 from charlstm.model import LanguageModel
-from charlstm.model.stepper import Stepper
+from charlstm.model.stepper import Stepper, native_writer
 from charlstm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_text("abcdefgh \n")
@@ -286,6 +288,71 @@ def test_the_cuts_are_made_row_by_row():
     for options in ({"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}):
         p = Sampling(**options).probabilities(logits)
         torch.testing.assert_close(p[0], p[1].flip(0))
+
+
+# ties and edges
+
+CHANCES = torch.tensor([0, 0.25, 0.5, 0.75, 1 - 2**-53], dtype=torch.float64)  # the last one is the greatest
+EVEN = [0.0] * 4
+
+
+def drawn_plainly(logits, sampling):
+    return choose(torch.tensor(logits).expand(len(CHANCES), -1), sampling, CHANCES)
+
+
+def drawn_natively(logits, sampling):
+    model = make_model(len(logits))
+    torch.nn.init.zeros_(model.head.weight)
+    model.head.bias.data = torch.tensor(logits)
+    writer = native_writer(model, 1)
+    if writer is None:
+        pytest.skip("no native kernels here")
+    return writer.write(CHANCES[:, None], torch.tensor([[len(logits)]]), **asdict(sampling))[0][:, 0]
+
+
+@pytest.mark.parametrize("drawn", [drawn_plainly, drawn_natively], ids=["plain", "native"])
+@pytest.mark.parametrize(
+    ("logits", "options", "expected"),
+    [
+        (EVEN, {}, [0, 1, 2, 3, 3]),
+        (EVEN, {"temperature": 0.0}, [0, 0, 0, 0, 0]),
+        ([0.0, 1.0, 1.0, 0.0], {"temperature": 0.0}, [1, 1, 1, 1, 1]),
+        ([1.0, 0.0, 0.0, 0.0], {"temperature": 1e-3}, [0, 0, 0, 0, 0]),
+        ([0.0, 9.0, -9.0, 5.0], {"temperature": 1e30}, [0, 1, 2, 3, 3]),
+        (EVEN, {"top_k": 1}, [0, 1, 2, 3, 3]),
+        ([1.0, 0.0, 1.0, 1.0], {"top_k": 2}, [0, 0, 2, 3, 3]),
+        ([0.0, 3.0, 3.0, 1.0], {"top_k": 2}, [1, 1, 2, 2, 2]),
+        (EVEN, {"top_p": 0.25}, [0, 0, 0, 0, 0]),
+        (EVEN, {"top_p": 0.26}, [0, 0, 1, 1, 1]),
+        (EVEN, {"top_p": 0.5}, [0, 0, 1, 1, 1]),
+        (EVEN, {"min_p": 1.0}, [0, 1, 2, 3, 3]),
+        ([1.0, 0.0, 1.0, 1.0], {"min_p": 1.0}, [0, 0, 2, 3, 3]),
+    ],
+    ids=str,
+)
+def test_ties_and_the_ends_of_the_distribution(drawn, logits, options, expected):
+    """Of equals, top_k and min_p keep all; top_p and temperature 0 the first ones. A character that is
+    cut off is never drawn."""
+    assert drawn(logits, Sampling(**options)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"top_k": 1}, {"top_k": 2}, {"top_k": 30}, {"top_k": 69}, {"top_p": 0.1}, {"top_p": 0.9}, {"min_p": 0.3}],
+)
+def test_cuts_among_many_symbols_are_the_same_natively(options):
+    for seed in range(4):
+        logits = (torch.randperm(70, generator=torch.Generator().manual_seed(seed)) / 20).tolist()
+        sampling = Sampling(**options)
+        assert drawn_natively(logits, sampling).tolist() == drawn_plainly(logits, sampling).tolist()
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0}, {"top_k": 0}, {"top_p": 1}, {"top_p": 1e-300}, {"min_p": 0}, {"min_p": 1}], ids=str
+)
+def test_the_ends_of_each_range_are_in_it(options):
+    (value,) = options.values()
+    assert asdict(Sampling(**options))[next(iter(options))] == value
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,16 @@ def test_greedy_ends_where_every_character_is_the_most_probable_given_the_others
         assert all(conditional(model, ids, place).argmax() == ids[place] for place in (2, 3, 4, 5, 8))
 
 
+def test_greedy_takes_the_best_of_sixteen_chains(monkeypatch):
+    model, arguments = make_model(LETTERS), {"sampling": Sampling(0), "sweeps": 2, "seed": 1}
+    best = infill(model, LETTERS, "ab______ca_b", num_samples=2, **arguments)
+    monkeypatch.setattr(infilling, "TRIES", 1)
+    chains = infill(model, LETTERS, "ab______ca_b", num_samples=32, **arguments)
+    for found, tries in zip(best, (chains[:16], chains[16:]), strict=True):
+        assert len({chain.pseudo_nats for chain in tries}) > 1
+        assert found == min(tries, key=lambda chain: chain.pseudo_nats)
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 3.0])
 def test_cooling(temperature):
     found = cooling(temperature, 10)

@@ -172,6 +172,7 @@ def test_no_more_characters_are_written_than_asked_for(monkeypatch, steps):
     monkeypatch.setattr(sampler.Chances, "take", lambda self, count: (taken.append(count), take(self, count))[1])
     texts(make_model(), length=50)
     assert sum(taken) == 50
+    assert taken[0] == sampler.FIRST_BLOCK  # a reader who watches sees the first ones soon
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru reset before", "convolution and highway", "embedding"])

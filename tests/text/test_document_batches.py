@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlstm.errors import UserError
+from charlstm.text import document_batches
 from charlstm.text.document_batches import DocumentBatches
-from charlstm.text.documents import Documents, cut
+from charlstm.text.documents import Documents, cut, permutation
 from charlstm.text.streams import IGNORE, Batch
 from charlstm.text.vocabulary import Vocabulary
 
@@ -129,6 +130,16 @@ def test_each_epoch_has_its_own_order_and_each_seed_too() -> None:
         orders.append([[tuple(row) for row in read_documents(epoch_of(batches))] for _ in range(2)])
     assert orders[0] == orders[1]
     assert len({str(order) for epochs in orders[1:] for order in epochs}) == 4
+
+
+def test_documents_and_batches_are_shuffled_independently(monkeypatch) -> None:
+    """Of one document a batch, all of one length: an order that is applied to itself would give other batches."""
+    drawn = []
+    monkeypatch.setattr(document_batches, "permutation", lambda *a: (drawn.append(a), permutation(*a))[1])
+    batches = DocumentBatches(documents_of(random_documents(2, 60, 5)), V, 1, 8)
+    epoch_of(batches)
+    assert [count for count, *_ in drawn] == [60] * 4
+    assert len({tuple(permutation(*arguments)) for arguments in drawn}) == 4
 
 
 def test_documents_of_similar_length_are_read_together() -> None:

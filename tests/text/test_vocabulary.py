@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlstm.errors import UserError
-from charlstm.text.vocabulary import Vocabulary
+from charlstm.text.vocabulary import Vocabulary, codes_of_text
 
 texts = st.text(st.characters(), min_size=1)
 
@@ -107,6 +107,13 @@ def test_unknown_bytes_are_named_in_hexadecimal() -> None:
         Vocabulary.from_text(b"a\n\xa9").encode("a\né")
 
 
+@pytest.mark.parametrize(("text", "place"), [("é", "1:1"), ("\né", "2:1"), ("ab\n\naé", "3:2")])
+def test_places_are_counted_from_line_1_and_column_1(text: str, place: str) -> None:
+    for known, given_text in ((Vocabulary.from_text("ab\n"), text), (Vocabulary.from_text(b"ab\n"), text.encode())):
+        with pytest.raises(UserError, match=rf" at {place}[.;]"):
+            known.encode(given_text)
+
+
 @given(texts, st.text(st.characters()))
 def test_skip_leaves_out_what_is_unknown(known: str, text: str) -> None:
     vocabulary = Vocabulary.from_text(known)
@@ -118,6 +125,30 @@ def test_skip_leaves_out_what_is_unknown(known: str, text: str) -> None:
 def test_ids_outside_never_decode_to_some_other_character(ids: list[int]) -> None:
     with pytest.raises(ValueError, match=r"0 \.\. 1"):
         Vocabulary.from_text("ab").decode(ids)
+
+
+def test_a_character_is_decoded_once_its_last_byte_is_there() -> None:
+    vocabulary = Vocabulary.from_text("né☃".encode())
+    decode = vocabulary.incremental_decoder()
+    assert [decode([id]) for id in vocabulary.encode("né☃")] == ["n", "", "é", "", "", "☃"]
+
+
+def test_characters_are_decoded_one_by_one_whatever_they_are() -> None:
+    vocabulary = Vocabulary.from_text("a\ud800☃")
+    decode = vocabulary.incremental_decoder()
+    assert [decode([id]) for id in vocabulary.encode("☃\ud800a")] == ["☃", "\ud800", "a"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("text", ["abc", "aé\xff", "aéЖ☃", bytes(range(256))], ids=ascii)
+def test_packed_ids_are_those_of_encode(text: str | bytes, dtype: type) -> None:
+    vocabulary = Vocabulary.from_text(text)
+    codes = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else codes_of_text(text)
+    expected = vocabulary.encode(text).astype(dtype).tobytes()
+    pack = vocabulary.packer(np.dtype(dtype))
+    assert pack(codes) == expected
+    if codes.max() < 256:
+        assert pack(codes.astype(np.uint8)) == expected
 
 
 def test_nothing_encodes_and_decodes_to_nothing() -> None:

@@ -14,7 +14,7 @@ from charlstm.training import trainer as trainer_module
 from charlstm.training.advice import divergence_advice
 from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Evaluated, Notice, Progress
-from charlstm.training.figures import Begun, Figures
+from charlstm.training.figures import Begun, Figures, gone_bad
 
 TIMES = ("seconds", "characters_per_second")
 
@@ -162,6 +162,22 @@ def test_they_are_read_about_every_fifth_of_a_second():
     for _ in range(20):
         figures.set_pace(figures._together, seconds + 20.0)  # of no time at all
     assert figures._together == 256
+
+
+@pytest.mark.parametrize(
+    ("nats", "symbols", "expected"),
+    [
+        (25.0, 2, False),
+        (25.001, 2, True),
+        (3 * math.log(10**6) + 0.999, 10**6, False),
+        (3 * math.log(10**6) + 1.001, 10**6, True),
+        (math.inf, 10**6, True),
+        (-math.inf, 2, True),
+        (math.nan, 2, True),
+    ],
+)
+def test_a_loss_goes_bad_above_25_nats_and_3_ln_v_plus_1(nats, symbols, expected):
+    assert gone_bad(nats, symbols) is expected
 
 
 def test_they_come_in_order_and_once():

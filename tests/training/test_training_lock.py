@@ -66,6 +66,18 @@ def test_only_the_one_writer_sweeps(run, other):
         assert not temporary.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system follows every link")
+@pytest.mark.parametrize("content", [None, "precious"])
+def test_a_lock_that_is_a_link_is_refused_and_not_followed(run, tmp_path, content):
+    target = tmp_path / "elsewhere"
+    if content is not None:
+        target.write_text(content)
+    run.lock_file.symlink_to(target)
+    with pytest.raises(UserError, match="cannot write the run"), run.writing():
+        pass
+    assert (target.read_text() if target.exists() else None) == content
+
+
 @pytest.mark.parametrize("content", ["", "[" * 900, '{"pid": "x"}', "{}"])
 def test_a_spoilt_lock_file_is_no_traceback(run, other, content):
     run.lock_file.write_text(content)

@@ -16,6 +16,7 @@ from charlstm.config import parse_config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score
 from charlstm.executors.triton.pool import Pool
+from charlstm.generation import specimen
 from charlstm.model import head_loss
 from charlstm.text.corpus import load_corpus
 from charlstm.text.streams import IGNORE
@@ -412,6 +413,24 @@ def test_records_average_over_the_steps_between_them(make_trainer, make_config):
         chunk = losses[3 * place : 3 * place + 3]
         mean = sum(nats * count for nats, count in chunk) / sum(count for _, count in chunk)
         assert record["nats"] == pytest.approx(mean)
+
+
+def test_the_speed_of_a_record_is_that_since_the_one_before(make_trainer, make_config):
+    trainer = make_trainer(make_config(evaluate_every=60, budget={"steps": 12}))
+    list(trainer.run())
+    train = [r for r in trainer.directory.metrics() if r["kind"] == "train"]
+    assert [r["step"] for r in train] == [3, 6, 9, 12]
+    for before, record in pairwise([{"characters": 0, "seconds": 0.0}, *train]):
+        characters, seconds = (record[name] - before[name] for name in ("characters", "seconds"))
+        assert record["characters_per_second"] == pytest.approx(characters / seconds)
+
+
+def test_each_evaluation_samples_with_a_seed_of_its_own(make_trainer, make_config):
+    settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # the weights stand still
+    trainer = make_trainer(make_config(seed=5, evaluate_every=3, budget={"steps": 6}, sample_length=40, **settings))
+    found = [event.sample for event in of(Evaluated, trainer.run())]
+    assert found == [specimen(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
+    assert found[0] != found[1]
 
 
 def test_a_short_text_is_trained_on_with_a_notice(make_config, make_trainer, tmp_path):

@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from charlstm.config import TrainingConfig
-from charlstm.training.optimisation import Schedule, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from charlstm.training.optimisation import (
+    Schedule,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+)
 
 
 def schedule(**settings) -> Schedule:
@@ -105,3 +110,22 @@ def test_optimiser_state_moves_by_name_not_by_order(settings, tensors_each):
     step(turned, other, 2)
     for name, value in model.state_dict().items():
         assert torch.equal(value, turned.state_dict()[name])
+
+
+def test_what_is_frozen_has_no_state():
+    model = Model()
+    model.ab.requires_grad_(False)
+    optimizer = make_optimizer(TrainingConfig(optimizer="adamw"), model)
+    assert not any(p is model.ab for group in optimizer.param_groups for p in group["params"])
+    (model.a * model.b).sum().backward()
+    optimizer.step()
+    assert {name.split(".")[0] for name in optimizer_tensors(optimizer, model)} == {"a", "b"}
+
+
+def test_only_matrices_decay():
+    model = nn.Linear(2, 2)
+    optimizer = make_optimizer(
+        TrainingConfig(weight_decay=0.1, learning_rate=0.5, momentum=0.25, optimizer="sgd"), model
+    )
+    found = [(group["params"], group["weight_decay"], group["momentum"]) for group in optimizer.param_groups]
+    assert found == [([model.weight], 0.1, 0.25), ([model.bias], 0.0, 0.25)]

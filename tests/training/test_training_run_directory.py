@@ -86,6 +86,18 @@ def test_metrics_and_samples_are_cut_back_to_what_they_were(run):
     assert run.samples_file.read_text() == "short"
 
 
+def test_metrics_and_samples_are_flushed_before_the_checkpoint(make_trainer, make_config, monkeypatch):
+    trainer = make_trainer(make_config({"executor": "sequence"}))  # which compiles nothing, and so writes nothing
+    directory, order, fsync, replace = trainer.directory, [], os.fsync, os.replace
+    directory.append_metrics({"kind": "train", "step": 0})
+    directory.append_sample(0, "x")
+    names = {path.stat().st_ino: path.name for path in (directory.metrics_file, directory.samples_file)}
+    monkeypatch.setattr(os, "fsync", lambda file: (order.append(names.get(os.fstat(file).st_ino)), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda source, target: (order.append(target.name), replace(source, target)))
+    trainer.save(best=False)
+    assert [name for name in order if name] == ["metrics.jsonl", "samples.txt", "last.safetensors"]
+
+
 def test_finished_is_what_the_last_end_says(run):
     assert not run.finished
     for why, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
