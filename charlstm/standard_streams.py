@@ -7,6 +7,7 @@ standard error are lost in silence, since there is nowhere else to say so.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import select
 import signal
@@ -83,6 +84,8 @@ def write_err(text: str) -> None:
 
 def read_in(limit: int) -> bytes:
     """Standard input, up to so many bytes. Raises OSError."""
+    if sys.stdin is None:  # as Python leaves it where it was closed
+        raise OSError(errno.EBADF, "standard input is closed")
     return sys.stdin.buffer.read(limit)
 
 

@@ -102,7 +102,7 @@ from charlstm import standard_streams as streams
 streams.open_missing()
 number = os.open(os.devnull, os.O_WRONLY)
 found = [number]
-for use in (streams.read_in, lambda: streams.write_out("x")):
+for use in (lambda: streams.read_in(9), lambda: streams.write_out("x")):
     try: found.append(repr(use()))
     except BaseException as error: found.append(type(error).__name__)
 streams.write_err("lost")

@@ -16,7 +16,7 @@ TEXT_HELP = "@FILE reads it from a file, - from standard input, as the corpus is
 
 Text = TypeVar("Text")
 Decode = Callable[[bytes, str], Text]
-"""What was read, and the name of where: gives the text, or raises ValueError or UserError."""
+"""What was read, and the name of the file, empty for standard input: gives the text, or raises ValueError or UserError."""
 
 
 def given_text(option: str, given: str, decode: Decode[Text]) -> str | Text:
@@ -46,7 +46,7 @@ def _read(option: str, given: str, path: Path | None, decode: Decode[Text], limi
         content = read_in(limit + 1) if path is None else _file(path, limit)
         if len(content) > limit:
             raise UserError(f"longer than {limit:,} bytes")
-        return decode(content, "standard input" if path is None else str(path))
+        return decode(content, "" if path is None else str(path))
     except (OSError, ValueError) as error:  # a ValueError: a text in another encoding
         raise UserError(f"{option} {given}: cannot read it: {getattr(error, 'strerror', None) or error}") from None
     except UserError as error:

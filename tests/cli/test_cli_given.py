@@ -50,7 +50,7 @@ def odd(tmp_path, monkeypatch):
         (".", "this is a folder"),
         ("missing", "there is no such file"),
         ("n" * 300, "File name too long"),
-        ("latin", "cannot read it"),
+        ("latin", "is not text in utf-8"),
         ("large", "are read at once"),
         ("-", "standard input is closed"),
     ],
