@@ -63,6 +63,12 @@ def _modes_put_back() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _first_executor_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measuring, whose outcome would differ from test to test; test_training_fastest.py measures."""
+    monkeypatch.setattr("charlstm.training.fastest.WORK", 0.0)
+
+
 @pytest.fixture(scope="session")
 def text() -> str:
     """1,500 characters, 16 distinct, with words to learn."""

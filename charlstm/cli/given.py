@@ -16,7 +16,7 @@ TEXT_HELP = "@FILE reads it from a file, - from standard input, as the corpus is
 
 Text = TypeVar("Text")
 Decode = Callable[[bytes, str], Text]
-"""What was read, and the name of the file, empty for standard input: gives the text, or raises ValueError or UserError."""
+"""What was read, and the name of the file, empty for standard input: gives the text; raises ValueError or UserError."""
 
 
 def given_text(option: str, given: str, decode: Decode[Text]) -> str | Text:

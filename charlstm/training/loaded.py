@@ -15,7 +15,6 @@ import torch
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
-from charlstm.executors import executors
 from charlstm.files import MissingError
 from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
@@ -186,7 +185,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
         model = LanguageModel(config.model, vocabulary.size)
     model.to_empty(device="cpu")
     model.load_state_dict(under("model", found.tensors))
-    model.prefer(next((name for name in found.header["executors"] if name in executors()), None))
+    model.prefer(found.header.get("preferred"))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, found.header, directory)
 
 

@@ -13,7 +13,6 @@ import torch
 from charlstm import __version__
 from charlstm.config import Config
 from charlstm.evaluation import Score
-from charlstm.executors import executors as known_executors
 from charlstm.executors import forget
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
@@ -331,6 +330,7 @@ class Trainer:
             "versions": {"charlstm": __version__, "torch": torch.__version__},
             "parameters": sum(self.model.parameter_counts().values()),
             "executors": self.executors(),
+            "preferred": self.model.recurrent.preferred,
         }
 
     def choose_executor(self) -> None:
@@ -369,7 +369,7 @@ class Trainer:
             return ["nothing of this run was saved yet: it begins anew"]
         if self.config.training.precision == "auto":
             self.precision = self.step.precision = found.header["precision"]
-        self.model.prefer(next((name for name in found.header["executors"] if name in known_executors()), None))
+        self.model.prefer(found.header.get("preferred"))
         self._executor_chosen = True
         step = f"{self.counters.step:,}"
         damaged = [f"{line}; went on from {found.path.name}, step {step}" for line in found.damaged]

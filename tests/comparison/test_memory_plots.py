@@ -194,11 +194,9 @@ def test_gate_map_shows_each_value_and_each_character():
     assert "7: 0.50, 30: 0.50" in figure.alt
 
 
-def test_gate_map_refuses_what_it_cannot_show():
-    with pytest.raises(ValueError, match="at most 24"):
-        gate_map(np.zeros((3, MOST_UNITS + 1)), "abc", "g", "t")
-    with pytest.raises(ValueError, match="for 2 characters"):
-        gate_map(np.zeros((3, 2)), "ab", "g", "t")
+def test_gate_map_says_what_it_cannot_show():
+    assert "at most 24" in gate_map(np.zeros((3, MOST_UNITS + 1)), "abc", "g", "t").lacking
+    assert "for 2 characters" in gate_map(np.zeros((3, 2)), "ab", "g", "t").lacking
     assert gate_map(np.zeros((0, 2)), "", "g", "t") is None
 
 

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import finish
 
 import charlstm
 from charlstm.executors import remembered
 from charlstm.training import fastest
 from charlstm.training.fastest import HOPELESS, ROUNDS, TIE, WARM_UP, measure_by_turns, pick
+
+WORK = fastest.WORK
+
+
+def finish(trainer):
+    return list(trainer.run())
+
+
+@pytest.fixture(autouse=True)
+def _measure(monkeypatch):
+    monkeypatch.setattr(fastest, "WORK", WORK)
 
 
 @pytest.fixture

@@ -205,7 +205,6 @@ def test_devices():
         ("metal", "mps"),
         ("", None),
         ("meta", "metal"),
-        ("xpu", "cpu"),
         ("cuda:-1", "cuda"),
     ],
 )
@@ -231,6 +230,7 @@ def test_auto_is_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, expected):
 def test_precision_is_what_is_asked_for_or_what_this_cpu_is_faster_with(monkeypatch):
     cpu, lstm = torch.device("cpu"), CELLS["lstm"]
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(hardware, "kernels", lambda *_: object())
     for gain, expected in ((1.2, "float32"), (2.0, "bfloat16")):
         monkeypatch.setattr(hardware, "bfloat16_gain", lambda gain=gain: gain)
         assert resolve_precision("float32", cpu, lstm) == "float32"
@@ -243,6 +243,13 @@ def test_precision_is_what_is_asked_for_or_what_this_cpu_is_faster_with(monkeypa
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert resolve_precision("auto", cpu, lstm, "sequence") == "bfloat16"
     assert resolve_precision("auto", torch.device("mps"), lstm) == "float32"
+
+
+def test_the_precision_is_decided_before_a_kernel_is_compiled(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(hardware, "bfloat16_gain", lambda: 0.9)
+    monkeypatch.setattr(hardware, "kernels", lambda *_: pytest.fail("compiled for a type that is not used"))
+    assert resolve_precision("auto", torch.device("cpu"), CELLS["lstm"]) == "float32"
 
 
 def test_the_gain_of_bfloat16_is_measured_once_and_remembered(monkeypatch, tmp_path):

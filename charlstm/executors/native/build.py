@@ -30,6 +30,10 @@ NO_BFLOAT16 = "torch makes no packed bfloat16 products on this CPU"
 DIGEST = 32  # bytes of a SHA-256
 
 
+_lacking: set[torch.dtype] = set()
+"""Types that were seen not to multiply here, whatever the cell."""
+
+
 class BuildError(Exception):
     """Why there are no native kernels here, in a few words."""
 
@@ -37,8 +41,8 @@ class BuildError(Exception):
 @cache
 def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     """The kernels of a cell with products in ``dtype``, built if need be; or why there are none."""
-    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return NO_BFLOAT16
+    if dtype == torch.bfloat16 and (dtype in _lacking or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return NO_BFLOAT16  # before anything is compiled in vain
     try:
         path = _path(cell, dtype)
         if not _whole(path):
@@ -49,6 +53,7 @@ def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     except OSError as error:
         return f"the kernels do not load: {error}"
     if not library.products_work():
+        _lacking.add(dtype)
         return NO_BFLOAT16 if dtype == torch.bfloat16 else "torch makes no packed products on this CPU"
     return library
 
