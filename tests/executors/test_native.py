@@ -416,7 +416,10 @@ def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, la
     logits, state = model(torch.cat([read, written])[:-1])
     expected = logits[3:].log_softmax(-1)
     torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(writer.logits, logits[-1], rtol=1e-4, atol=1e-5)
+    # The states of a relu grow: rounding goes with the largest terms of a sum, not with a sum that is near zero.
+    torch.testing.assert_close(
+        writer.logits, logits[-1], rtol=1e-4, atol=1e-5 * max(1.0, float(logits[-1].abs().max()) / 10)
+    )
     for found, part in zip(writer.state, state, strict=True):
         torch.testing.assert_close(found, part, rtol=1e-4, atol=1e-5)
     sums = expected.double().exp().cumsum(-1)
