@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -273,8 +274,10 @@ def test_sequence_agrees_with_reference(cell, shape, ids, bias):
 @pytest.fixture(scope="module")
 def quick_compiler(request):
     """Kernels that are compiled in less time, all at once; the optimised ones of the real cells have their own laws."""
+    if not shutil.which("c++"):
+        pytest.skip("there is no C++ compiler")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CXX", "c++ -O1")
+        patch.setenv("CXX", "c++ -O0")
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(lambda cell: kernels(cell, torch.float32), request.param))
         assert not any(isinstance(f, str) for f in found), found
