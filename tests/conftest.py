@@ -52,6 +52,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("CHARLSTM_CACHE", str(together / "cache"))
         patch.setenv("NO_COLOR", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("CHARLSTM_MEASURE", "0")  # what is fastest may differ from test to test
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
             patch.delenv(name, raising=False)
         yield
@@ -61,12 +62,6 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _modes_put_back() -> Iterator[None]:
     with put_back():
         yield
-
-
-@pytest.fixture(autouse=True)
-def _first_executor_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No measuring, whose outcome would differ from test to test; test_training_fastest.py measures."""
-    monkeypatch.setattr("charlstm.training.fastest.WORK", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -196,7 +196,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         console.out(f"{count:,} parameters{fixed}, {trainer.device.type}, {trainer.precision}, executor {used}")
         refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.refusing)
         for reason in refusals if trainer.device.type == "cpu" else ():
-            console.note(f"note: not the faster executor native: {reason}")
+            console.note(f"note: executor native cannot run here: {reason}")
         with signals.saving(trainer, Work(directory.path, next_steps.resume(trainer))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     agree(team, signals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -29,9 +30,12 @@ def fastest(step: TrainingStep, model: LanguageModel, batch_size: int, sequence_
 
     Every candidate takes steps of the model at its real size, by turns, and the shortest time counts. The result is
     remembered on this machine for all models of the same configuration and size. None where there is nothing to choose:
-    another device, an executor that was asked for, one candidate, or time steps so large that all spend their time in
-    the same matrix products. Changes neither weights nor random state; gradients are dropped.
+    another device, an executor that was asked for, one candidate, ``CHARLSTM_MEASURE=0`` in the environment, or time
+    steps so large that all spend their time in the same matrix products. Changes neither weights nor random state;
+    gradients are dropped.
     """
+    if os.environ.get("CHARLSTM_MEASURE") == "0":
+        return None
     device = model.head.weight.device
     per_step = training_multiply_adds(model, batch_size, 2) / 2
     if device.type != "cpu" or model.config.executor != "auto" or per_step > WORK:

@@ -13,8 +13,6 @@ from charlstm.executors import remembered
 from charlstm.training import fastest
 from charlstm.training.fastest import HOPELESS, ROUNDS, TIE, WARM_UP, measure_by_turns, pick
 
-WORK = fastest.WORK
-
 
 def finish(trainer):
     return list(trainer.run())
@@ -22,7 +20,7 @@ def finish(trainer):
 
 @pytest.fixture(autouse=True)
 def _measure(monkeypatch):
-    monkeypatch.setattr(fastest, "WORK", WORK)
+    monkeypatch.delenv("CHARLSTM_MEASURE")
 
 
 @pytest.fixture
@@ -114,6 +112,14 @@ def test_an_executor_asked_for_is_not_measured(make_trainer, make_config, timing
     trainer = make_trainer(make_config({"executor": "sequence"}))
     trainer.choose_executor()
     assert trainer.executors() == ["sequence"]
+
+
+def test_measuring_can_be_switched_off(make_trainer, make_config, monkeypatch):
+    monkeypatch.setenv("CHARLSTM_MEASURE", "0")
+    monkeypatch.setattr(fastest, "measure_by_turns", lambda _: pytest.fail("measured"))
+    trainer = make_trainer(make_config())
+    trainer.choose_executor()
+    assert trainer.model.recurrent.preferred is None
 
 
 def test_huge_time_steps_are_not_measured(make_trainer, make_config, monkeypatch):
