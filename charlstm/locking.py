@@ -1,30 +1,25 @@
-"""Locks on open files, by the operating system: gone with the process that holds them, however it ends."""
+"""Locks on open files, by the operating system: released with the process that holds them, however it ends."""
 
 from __future__ import annotations
 
-import importlib
+import errno
 import os
-from types import ModuleType
+import platform
 
-_BEYOND = 1 << 30  # Windows locks bytes, and nobody can read a locked one: take one where nothing is written
+from filelock import lock_descriptor
 
-
-def _module(name: str) -> ModuleType | None:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-fcntl = _module("fcntl")  # Linux, macOS
-msvcrt = None if fcntl else _module("msvcrt")  # Windows
-
-OPEN_FILES_MOVE = fcntl is not None
+OPEN_FILES_MOVE = platform.system() != "Windows"
 """Whether a file can be renamed and deleted while it is open."""
+
+FIRST_READABLE = 1
+"""On Windows no other process can read the byte that is locked, the first of the file."""
 
 
 def lock(descriptor: int) -> bool:
     """Lock an open file for this process alone, without waiting; released when the file is closed.
+
+    filelock's ``FileLock`` is not used: it empties the file, which names its holder, and where a file system has no
+    locks it makes a marker file that a killed process leaves behind.
 
     Returns False where the system, or the file system that the file is on, has no locks.
 
@@ -32,24 +27,8 @@ def lock(descriptor: int) -> bool:
         BlockingIOError: another process holds the lock.
     """
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        elif msvcrt is not None:
-            _lock_byte(descriptor, msvcrt)
-        else:
-            return False
-    except BlockingIOError:
-        raise
+        if lock_descriptor(descriptor, blocking=False):
+            return True
     except OSError:
         return False
-    return True
-
-
-def _lock_byte(descriptor: int, msvcrt: ModuleType) -> None:
-    os.lseek(descriptor, _BEYOND, os.SEEK_SET)
-    try:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    except PermissionError as error:  # Windows' word for it
-        raise BlockingIOError(error.errno, error.strerror) from None
-    finally:
-        os.lseek(descriptor, 0, os.SEEK_SET)
+    raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))

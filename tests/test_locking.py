@@ -1,36 +1,19 @@
-"""One law for the locks of every system."""
+"""Locks on open files: held until the file is closed, and no error where there are none."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from charlstm import locking
 
 
-def _locking(descriptor: int, mode: int, size: int) -> None:
-    """As Windows locks bytes: from the place where the file stands, with errors of its own."""
-    assert mode == 2
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise PermissionError(13, "Permission denied") from None
-    assert os.lseek(descriptor, 0, os.SEEK_CUR) > 1000, "nobody could read what is locked"
-
-
-@pytest.fixture(params=["posix", "windows"])
-def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "windows":
-        monkeypatch.setattr(locking, "fcntl", None)
-        monkeypatch.setattr(locking, "msvcrt", SimpleNamespace(locking=_locking, LK_NBLCK=2))
-
-
-@pytest.mark.usefixtures("system")
-def test_one_holds_a_lock_until_the_file_is_closed(tmp_path: Path) -> None:
+def test_a_lock_is_held_until_the_file_is_closed(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("owner")
     with (tmp_path / "x").open("r+b") as first, (tmp_path / "x").open("r+b") as second:
         assert locking.lock(first.fileno())
@@ -41,16 +24,24 @@ def test_one_holds_a_lock_until_the_file_is_closed(tmp_path: Path) -> None:
         assert locking.lock(second.fileno())
 
 
-def test_a_system_without_locks_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locking, "fcntl", None)
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_without_locks_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(fcntl, "flock", _fails_with(number))
     with (tmp_path / "x").open("wb") as file:
         assert not locking.lock(file.fileno())
 
 
-def test_a_file_system_without_locks_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EACCES])
+def test_a_lock_held_on_another_machine_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", _fails_with(number))
+    with (tmp_path / "x").open("wb") as file, pytest.raises(BlockingIOError):
+        locking.lock(file.fileno())
+
+
+def _fails_with(number: int) -> Callable[[int, int], None]:
     def flock(_descriptor: int, _how: int) -> None:
-        raise OSError(95, "Operation not supported")
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(locking, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4))
-    with (tmp_path / "x").open("wb") as file:
-        assert not locking.lock(file.fileno())
+    return flock

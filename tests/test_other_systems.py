@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import importlib, os, pathlib, pkgutil, platform, signal, subprocess, sys, tempfile, types
-import jinja2, matplotlib.figure, pydantic, rich.table, safetensors.torch, torch, tqdm, typer, yaml
+import filelock, jinja2, matplotlib.figure, pydantic, rich.table, safetensors.torch, torch, tqdm, typer, yaml
 import matplotlib.backends.backend_agg
 
 ONLY_LINUX = {os: "memfd_create eventfd setns unshare getxattr setxattr posix_fadvise posix_fallocate "
@@ -40,7 +40,6 @@ for module, names in ((m, n) for kind in taken for m, n in kind.items()):
 if system == "Windows":
     for name in MODULES.split():
         sys.modules[name] = None
-    sys.modules["msvcrt"] = types.SimpleNamespace(locking=lambda *_: None, LK_NBLCK=2)
 platform.system = lambda: system
 read_bytes, read_text = pathlib.Path.read_bytes, pathlib.Path.read_text
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from charlstm.errors import UserError
 from charlstm.files import open_descriptor
-from charlstm.locking import lock
+from charlstm.locking import FIRST_READABLE, lock
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def _lock(descriptor: int, path: Path) -> bool:
     text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, text.encode())
+        os.write(descriptor, b" " * FIRST_READABLE + text.encode())
     except OSError:
         pass  # a full disk: the lock holds all the same, only nameless
     return True
@@ -55,6 +55,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 def _owner(descriptor: int) -> str:
     try:
+        os.lseek(descriptor, FIRST_READABLE, os.SEEK_SET)
         owner = json.loads(os.read(descriptor, 1000))
         return f"process {owner['pid']:d} on {owner['host']!s:.100} since {owner['since']!s:.40}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -78,6 +78,13 @@ def test_a_lock_that_is_a_link_is_refused_and_not_followed(run, tmp_path, conten
     assert (target.read_text() if target.exists() else None) == content
 
 
+def test_the_holder_is_named_without_reading_the_locked_byte(run, other):
+    with run.lock_file.open("r+b") as file:
+        file.write(b"?")  # Windows lets no other process read it
+    with pytest.raises(UserError, match=f"written by process {other.pid} on "), run.writing():
+        pass
+
+
 @pytest.mark.parametrize("content", ["", "[" * 900, '{"pid": "x"}', "{}"])
 def test_a_spoilt_lock_file_is_no_traceback(run, other, content):
     run.lock_file.write_text(content)
