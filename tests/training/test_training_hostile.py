@@ -18,7 +18,7 @@ import torch
 
 import charlstm
 from charlstm.errors import UserError
-from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.checkpoint import CheckpointFile, load_checkpoint
 from charlstm.training.checkpoint_header import HEADER_LIMIT, KEY
 from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
@@ -227,6 +227,23 @@ def test_reading_takes_no_more_than_the_file(tmp_path, whole):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     load_checkpoint(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1.2 * size / 1024
+
+
+@pytest.mark.parametrize("change", ["cut", "overwritten"])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, whole, change):
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(whole)
+
+    def interfere(*_):
+        with path.open("r+b") as file:
+            if change == "cut":
+                file.truncate(len(whole) - 5000)
+            else:
+                file.seek(len(whole) - 5000)
+                file.write(b"?")
+
+    with CheckpointFile(path) as file, pytest.raises(UserError, match=r"shorter|checksum"):
+        file.read(interfere)
 
 
 def test_what_is_no_file_is_refused(tmp_path):
