@@ -1,9 +1,9 @@
 """One checkpoint is one file: safetensors for every tensor, JSON in its header for the rest. No pickle.
 
-The checksum (SHA-256) covers every byte of the file, taken with 64 zeros in its own place. The bytes that are hashed are
-the bytes that are used, read once into the tensors: safetensors' ``safe_open`` maps the file, so that what changes after
-the hash is believed and a file cut short kills the process; its ``load`` takes twice the file's size in memory, and
-panics where that is missing.
+The checksum (SHA-256) covers every byte of the file, taken with 64 zeros in its own place. The file is read once, so
+the bytes that are hashed are the bytes that are used. safetensors' own reader is not used: its ``safe_open`` maps the
+file, so that what changes after the hash is believed and a file cut short kills the process; its ``load`` takes twice
+the file's size in memory, and panics where that is missing.
 """
 
 from __future__ import annotations

@@ -6,14 +6,13 @@ import math
 
 from charlstm.comparison.document import Section, Table
 from charlstm.comparison.estimate_plots import bars_plot
-from charlstm.comparison.memory.grid import Grid, Series
-from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.grid import Grid
 from charlstm.comparison.memory.measures import Figures as Values
 from charlstm.comparison.memory.measures import make_task
+from charlstm.comparison.memory.studies.arms_by_task import ArmsByTask
 from charlstm.comparison.memory.studies.study import (
     Chapter,
     Measured,
-    colours,
     estimate,
     measured_number,
     percent,
@@ -30,15 +29,13 @@ WHAT = (
 )
 
 
-class CopyingStudy:
+class CopyingStudy(ArmsByTask[int]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.copying
         assert section is not None
-        self._config, self._grid, self._section, self._lags = config, grid, section, sorted(set(section.lags))
-        self._series = {}
-        for lag in self._lags:
-            lesson = grid.task_lesson(f"copying-{lag}", self._task(lag), section.strings)
-            self._series[lag] = grid.series("copying", lesson, section.arms)
+        self._section, self._lags = section, sorted(set(section.lags))
+        lessons = {lag: grid.task_lesson(f"copying-{lag}", self._task(lag), section.strings) for lag in self._lags}
+        super().__init__(config, grid, {lag: grid.series("copying", lessons[lag], section.arms) for lag in self._lags})
 
     def _task(self, lag: int) -> Values:
         return {"task": "Copying", "lag": lag, "length": self._section.length, "symbols": self._section.symbols}
@@ -48,20 +45,13 @@ class CopyingStudy:
             f"gain at lag {lag} of any seed" for lag in self._lags
         ]
 
-    def series(self) -> list[Series]:
-        return [one for arms in self._series.values() for one in arms.values()]
-
-    def _measures(self, lag: int, arm: str) -> list[Measuring]:
-        arguments = {"task": self._task(lag), "strings": self._config.test_strings}
-        return self._grid.measurings(self._series[lag][arm], "answers", arguments)
-
-    def measures(self) -> list[Measuring]:
-        return [one for lag in self._lags for arm in self._section.arms for one in self._measures(lag, arm)]
+    def measure(self, key: int) -> tuple[str, Values]:
+        return "answers", {"task": self._task(key), "strings": self._config.test_strings}
 
     def chapter(self) -> Chapter:
-        config, arms = self._config, self._section.arms
+        arms = self._section.arms
         baseline = make_task(self._task(self._lags[0])).baseline_nats
-        nats = {arm: [[m.result()["nats"] for m in self._measures(lag, arm)] for lag in self._lags] for arm in arms}
+        nats = {arm: [[one["nats"] for one in self._results(lag, arm)] for lag in self._lags] for arm in arms}
         estimates = {arm: [estimate(values, 0.0) for values in own] for arm, own in nats.items()}
         figures: dict[tuple[str, str], Measured] = {}
         for arm in arms:
@@ -74,7 +64,7 @@ class CopyingStudy:
         plot = bars_plot(
             [f"lag {lag}" for lag in self._lags],
             estimates,
-            colours(config),
+            self._colours,
             name="copying",
             title="Loss of each copied symbol",
             thresholds={"without memory": baseline},
@@ -86,7 +76,7 @@ class CopyingStudy:
             rows,
             caption=f"Nats of a copied symbol, mean over seeds (symbols right); without memory {baseline:.3f} nats, "
             f"{percent(1 / self._section.symbols)}",
-            colours=[colours(config)[arm] for arm in arms],
+            colours=self._arm_colours(arms),
         )
         section = Section(
             title="Copying, and the forget bias as a horizon",
@@ -98,6 +88,6 @@ class CopyingStudy:
         return Chapter(section, figures)
 
     def _cell(self, lag: int, arm: str) -> str:
-        found = [one.result() for one in self._measures(lag, arm)]
+        found = self._results(lag, arm)
         right = sum(one["characters_right"] for one in found) / len(found)
         return f"{estimate([one['nats'] for one in found])[0]:.3f} ({percent(right)})"

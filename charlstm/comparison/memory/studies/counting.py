@@ -6,9 +6,10 @@ import statistics
 
 from charlstm.comparison.count_plot import count_plot
 from charlstm.comparison.document import Figure, Section, Table
-from charlstm.comparison.memory.grid import Grid, Series
-from charlstm.comparison.memory.jobs import Measuring
-from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_reach, reach, runs_table
+from charlstm.comparison.memory.grid import Grid
+from charlstm.comparison.memory.measures import Figures as Values
+from charlstm.comparison.memory.studies.arms_by_task import ArmsByTask
+from charlstm.comparison.memory.studies.study import Chapter, Measured, measured_reach, reach, runs_table
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -24,29 +25,23 @@ WHAT = (
 )
 
 
-class CountingStudy:
+class CountingStudy(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.counting
         assert section is not None
-        self._config, self._grid, self._section, self._tested = config, grid, section, sorted(set(section.tested))
-        self._series = {}
+        self._section, self._tested = section, sorted(set(section.tested))
+        series = {}
         for letters in dict.fromkeys(section.letters):
             task = {"task": "Counting", "letters": letters, "longest": section.longest}
             lesson = grid.task_lesson(f"counting-{letters}", task, section.strings)
-            self._series[letters] = grid.series("counting", lesson, section.arms)
+            series[letters] = grid.series("counting", lesson, section.arms)
+        super().__init__(config, grid, series)
 
     def names(self) -> list[str]:
         return [f"longest {letters}{whose}" for letters in self._series for whose in ("", " of any seed")]
 
-    def series(self) -> list[Series]:
-        return [one for arms in self._series.values() for one in arms.values()]
-
-    def _measures(self, letters: str, arm: str) -> list[Measuring]:
-        arguments = {"letters": letters, "tested": self._tested, "shown": SHOWN}
-        return self._grid.measurings(self._series[letters][arm], "counted", arguments)
-
-    def measures(self) -> list[Measuring]:
-        return [one for letters in self._series for arm in self._section.arms for one in self._measures(letters, arm)]
+    def measure(self, key: str) -> tuple[str, Values]:
+        return "counted", {"letters": key, "tested": self._tested, "shown": SHOWN}
 
     def chapter(self) -> Chapter:
         config, arms = self._config, self._section.arms
@@ -57,7 +52,7 @@ class CountingStudy:
         plots: list[Figure | None] = []
         for letters in self._series:
             for arm in arms:
-                found = [one.result() for one in self._measures(letters, arm)]
+                found = self._results(letters, arm)
                 own = [one["longest"] for one in found]
                 solved = [[n <= longest for n in self._tested] for longest in own]
                 figures[f"longest {letters}", arm] = measured_reach(
@@ -65,7 +60,7 @@ class CountingStudy:
                 )
                 figures[f"longest {letters} of any seed", arm] = measured_reach(max(own), own, unit="of each")
                 best = max(found, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))
-                shades.append(colours(config)[arm])
+                shades.append(self._colours[arm])
                 rows.append(
                     [
                         visible(arm),
@@ -81,7 +76,7 @@ class CountingStudy:
                     name, unit = f"counting-unit-{len(plots)}", f"unit {best['unit']}"
                     places = {letters[number]: float(SHOWN * number) for number in range(1, len(letters))}
                     title = f"A unit that counts: {arm}"
-                    number = colours(config)[arm]
+                    number = self._colours[arm]
                     plots.append(count_plot(best["values"], best["counts"], name, unit, places, number, title))
         table = Table(
             ["arm", "string", "longest n", "median of seeds", "each seed", "counting unit of the best seed"],

@@ -10,11 +10,11 @@ from charlstm.comparison.gate_plots import gate_map, half_life_plot, saturation_
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.measures import Figures as Values
+from charlstm.comparison.memory.studies.arms_by_task import ArmsByTask
 from charlstm.comparison.memory.studies.recall import recall_series, recall_task
 from charlstm.comparison.memory.studies.study import (
     Chapter,
     Measured,
-    colours,
     estimate,
     highest,
     percent,
@@ -44,22 +44,23 @@ INSIDE = (
 )
 
 
-class GatesStudy:
+class GatesStudy(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.gates
         assert section is not None
-        self._config, self._grid, self._section = config, grid, section
-        self._series: dict[str, dict[str, Series]] = {}
+        self._section = section
+        series: dict[str, dict[str, Series]] = {}
         if section.continual_arms:
             lesson = grid.text_lesson("continual-reber", ContinualReber().text(section.characters, 1))
-            self._series["continual Reber"] = grid.series("gates", lesson, section.continual_arms)
+            series["continual Reber"] = grid.series("gates", lesson, section.continual_arms)
         if section.reber_arms:
             lesson = grid.task_lesson("reber", {"task": "Reber"}, section.strings)
-            self._series["Reber"] = grid.series("gates", lesson, section.reber_arms)
+            series["Reber"] = grid.series("gates", lesson, section.reber_arms)
         if section.recall_arms:
-            self._series[f"recall at {section.recall_lag}"] = recall_series(
+            series[f"recall at {section.recall_lag}"] = recall_series(
                 config, grid, section.recall_lag, section.recall_arms
             )
+        super().__init__(config, grid, series)
         self._recalled: Values = {"task": recall_task(config, section.recall_lag)}
         text = text_series(config, grid) if section.shown_arms else {}
         self._shown = {arm: text[arm] for arm in section.shown_arms}
@@ -68,24 +69,20 @@ class GatesStudy:
         return [f"{name}{whose}" for name in self._series for whose in ("", " of any seed")]
 
     def series(self) -> list[Series]:
-        return [one for arms in (*self._series.values(), self._shown) for one in arms.values()]
+        return [*super().series(), *self._shown.values()]
 
-    def _measures(self, name: str, arm: str) -> list[Measuring]:
-        section, strings = self._section, self._config.test_strings
-        measure, arguments = "answers", self._recalled | {"strings": strings}
-        if name == "continual Reber":
-            measure, arguments = "critical", {"characters": section.test_characters}
-        elif name == "Reber":
-            measure, arguments = "closing_symbol", {"strings": strings}
-        return self._grid.measurings(self._series[name][arm], measure, arguments)
+    def measure(self, key: str) -> tuple[str, Values]:
+        if key == "continual Reber":
+            return "critical", {"characters": self._section.test_characters}
+        strings = {"strings": self._config.test_strings}
+        return ("closing_symbol", strings) if key == "Reber" else ("answers", self._recalled | strings)
 
     def _inside(self, arm: str) -> Measuring:
         """Of the first seed."""
         return self._grid.measurings(self._shown[arm], "gate_values", {"length": 200, "shown": COLUMNS})[0]
 
     def measures(self) -> list[Measuring]:
-        each = [one for name, arms in self._series.items() for arm in arms for one in self._measures(name, arm)]
-        return each + [self._inside(arm) for arm in self._shown]
+        return [*super().measures(), *(self._inside(arm) for arm in self._shown)]
 
     def chapter(self) -> Chapter:
         arms = list(dict.fromkeys(arm for own in self._series.values() for arm in own))
@@ -97,7 +94,7 @@ class GatesStudy:
                 if arm not in own:
                     rows[arm].append("–")
                     continue
-                found = [one.result() for one in self._measures(name, arm)]
+                found = self._results(name, arm)
                 shares = [one["share"] for one in found]
                 value, figures[name, arm] = share(shares, found[0].get("places", self._config.test_strings))
                 figures[f"{name} of any seed", arm] = highest(shares)
@@ -105,16 +102,15 @@ class GatesStudy:
                 state = [one["largest"] for one in found if "largest" in one]
                 words = f", largest state {estimate(state)[0]:,.0f}" if state else ""
                 rows[arm].append(f"{percent(value[0])} ({percent(min(shares))} to {percent(max(shares))}{words})")
-        shades = colours(self._config)
         plots = [
-            bars_plot([""], own, shades, f"ablations-{name.lower().replace(' ', '-')}", f"Right: {name}")
+            bars_plot([""], own, self._colours, f"ablations-{name.lower().replace(' ', '-')}", f"Right: {name}")
             for name, own in estimates.items()
         ]
         table = Table(
             ["arm", *self._series],
             list(rows.values()),
             caption="Right, mean over seeds (lowest to highest seed); a guess gets 50% of the two Reber tasks",
-            colours=[shades[arm] for arm in arms],
+            colours=self._arm_colours(arms),
         )
         inside = [figure for arm in self._shown for figure in self._look(arm)]
         if self._shown:
@@ -123,12 +119,10 @@ class GatesStudy:
             title="Gates",
             paragraphs=[WHAT, *([INSIDE.format(rows=ROWS)] if self._shown else [])],
             figures=[figure for figure in (*plots, *inside) if figure is not None],
-            tables=[table, runs_table(self._grid, [one for own in self._series.values() for one in own.values()])],
+            tables=[table, runs_table(self._grid, super().series())],
             data={
                 "shares": {
-                    f"{name}, {arm}": [one.result() for one in self._measures(name, arm)]
-                    for name, own in self._series.items()
-                    for arm in own
+                    f"{name}, {arm}": self._results(name, arm) for name, own in self._series.items() for arm in own
                 },
                 "half_lives": {arm: self._inside(arm).result()["half_lives"] for arm in self._shown},
             },
@@ -143,7 +137,7 @@ class GatesStudy:
         liveliest = np.sort(np.argsort(-series.std(0))[:ROWS])
         text = "".join(character or " " for character in found["characters"])
         return [
-            saturation_plot(gates, f"saturation-{slug}", f"Saturated gates: {arm}", colours(self._config)[arm]),
+            saturation_plot(gates, f"saturation-{slug}", f"Saturated gates: {arm}", self._colours[arm]),
             gate_map(
                 series[:, liveliest],
                 text,
@@ -160,4 +154,4 @@ class GatesStudy:
             for arm, own in lives.items()
             if own is not None
         }
-        return half_life_plot(drawn, colours(self._config))
+        return half_life_plot(drawn, self._colours)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from charlstm.comparison.document import Section, Table
 from charlstm.comparison.estimate_plots import bars_plot
-from charlstm.comparison.memory.grid import Grid, Series
-from charlstm.comparison.memory.jobs import Measuring
+from charlstm.comparison.memory.grid import Grid
+from charlstm.comparison.memory.measures import Figures as Values
 from charlstm.comparison.memory.measures import make_task
-from charlstm.comparison.memory.studies.study import Chapter, colours, highest, percent, runs_table, share, solved_share
+from charlstm.comparison.memory.studies.arms_by_task import ArmsByTask
+from charlstm.comparison.memory.studies.study import Chapter, highest, percent, runs_table, share, solved_share
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -22,39 +23,32 @@ WHAT = (
 )
 
 
-class OrderStudy:
+class OrderStudy(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.order
         assert section is not None
-        self._config, self._grid, self._section = config, grid, section
+        self._section = section
         self._tasks = {
             f"{words} {length}": {"task": task, "length": length}
             for words, task in TASKS.items()
             for length in sorted(set(section.lengths))
         }
-        self._series = {}
+        series = {}
         for name, task in self._tasks.items():
             lesson = grid.task_lesson(name.replace(" ", "-"), task, section.strings)
-            self._series[name] = grid.series("order", lesson, section.arms)
+            series[name] = grid.series("order", lesson, section.arms)
+        super().__init__(config, grid, series)
 
     def names(self) -> list[str]:
         return [*self._tasks, *(f"{name} of any seed" for name in self._tasks)]
 
-    def series(self) -> list[Series]:
-        return [one for arms in self._series.values() for one in arms.values()]
-
-    def _measures(self, name: str, arm: str) -> list[Measuring]:
-        arguments = {"task": self._tasks[name], "strings": self._config.test_strings}
-        return self._grid.measurings(self._series[name][arm], "answers", arguments)
-
-    def measures(self) -> list[Measuring]:
-        return [one for name in self._tasks for arm in self._section.arms for one in self._measures(name, arm)]
+    def measure(self, key: str) -> tuple[str, Values]:
+        return "answers", {"task": self._tasks[key], "strings": self._config.test_strings}
 
     def chapter(self) -> Chapter:
         config, arms = self._config, self._section.arms
         shares = {
-            arm: {name: [one.result()["share"] for one in self._measures(name, arm)] for name in self._tasks}
-            for arm in arms
+            arm: {name: [one["share"] for one in self._results(name, arm)] for name in self._tasks} for arm in arms
         }
         estimates = {arm: [share(own, config.test_strings)[0] for own in each.values()] for arm, each in shares.items()}
         figures = {
@@ -69,7 +63,7 @@ class OrderStudy:
         plot = bars_plot(
             list(self._tasks),
             estimates,
-            colours(config),
+            self._colours,
             name="order-and-adding",
             title="Right answers by task and length",
             thresholds={"solved": config.solved},
@@ -82,7 +76,7 @@ class OrderStudy:
             ["arm", *self._tasks],
             rows,
             caption=f"Right answers to fresh strings, mean over seeds (seeds that solve it); by guessing: {guesses}",
-            colours=[colours(config)[arm] for arm in arms],
+            colours=self._arm_colours(arms),
         )
         section = Section(
             title="Temporal order and adding",

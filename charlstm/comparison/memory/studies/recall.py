@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from charlstm.comparison.document import Section, Table
 from charlstm.comparison.memory.grid import Grid, Series
-from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.measures import Figures as Values
+from charlstm.comparison.memory.studies.arms_by_task import ArmsByTask
 from charlstm.comparison.memory.studies.study import (
     Chapter,
     Measured,
-    colours,
     measured_reach,
     percent,
     reach,
@@ -46,26 +45,19 @@ def recall_series(config: MemoryConfig, grid: Grid, lag: int, arms: list[str]) -
     return {arm: found[arm] for arm in arms}
 
 
-class RecallRuns:
+class RecallRuns(ArmsByTask[int]):
     """Arms trained on recall at several lags, and how many fresh strings each answers."""
 
     def __init__(self, config: MemoryConfig, grid: Grid, arms: list[str], lags: list[int]) -> None:
-        self._config, self._grid, self.arms, self.lags = config, grid, arms, sorted(set(lags))
-        self._series = {lag: recall_series(config, grid, lag, arms) for lag in self.lags}
+        self.arms, self.lags = arms, sorted(set(lags))
+        super().__init__(config, grid, {lag: recall_series(config, grid, lag, arms) for lag in self.lags})
 
-    def series(self) -> list[Series]:
-        return [one for arms in self._series.values() for one in arms.values()]
-
-    def _measures(self, lag: int, arm: str) -> list[Measuring]:
-        arguments = {"task": recall_task(self._config, lag), "strings": self._config.test_strings}
-        return self._grid.measurings(self._series[lag][arm], "answers", arguments)
-
-    def measures(self) -> list[Measuring]:
-        return [one for lag in self.lags for arm in self.arms for one in self._measures(lag, arm)]
+    def measure(self, key: int) -> tuple[str, Values]:
+        return "answers", {"task": recall_task(self._config, key), "strings": self._config.test_strings}
 
     def shares(self, arm: str) -> list[list[float]]:
         """For each seed, the share of right answers at each lag."""
-        found = [[one.result()["share"] for one in self._measures(lag, arm)] for lag in self.lags]
+        found = [[one["share"] for one in self._results(lag, arm)] for lag in self.lags]
         return [list(seed) for seed in zip(*found, strict=True)]
 
     def solved(self, arm: str) -> list[list[bool]]:
@@ -91,55 +83,47 @@ class RecallRuns:
                 solved_share([seed[place] for seed in shares], self._config.solved) for place in range(len(self.lags))
             ]
             rows.append(row)
-        shades = [colours(self._config)[arm] for arm in self.arms]
         header = ["arm", "longest lag", "parameters", *(f"lag {lag}" for lag in self.lags)]
         caption = f"Right answers to fresh strings, mean over seeds (seeds that reach {percent(self._config.solved)})"
-        return Table(header, rows, caption=caption, colours=shades)
+        return Table(header, rows, caption=caption, colours=self._arm_colours(self.arms))
 
 
-class RecallStudy:
+class RecallStudy(RecallRuns):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.recall
-        self._config, self._grid = config, grid
-        self._runs = RecallRuns(config, grid, section.arms, section.lags)
+        super().__init__(config, grid, section.arms, section.lags)
 
     def names(self) -> list[str]:
-        return ["longest lag", "longest lag of any seed", *(f"accuracy at lag {lag}" for lag in self._runs.lags)]
-
-    def series(self) -> list[Series]:
-        return self._runs.series()
-
-    def measures(self) -> list[Measuring]:
-        return self._runs.measures()
+        return ["longest lag", "longest lag of any seed", *(f"accuracy at lag {lag}" for lag in self.lags)]
 
     def chapter(self) -> Chapter:
-        config, runs = self._config, self._runs
+        config = self._config
         keys = config.experiments.recall.keys
-        figures = {("longest lag", arm): runs.longest(arm) for arm in runs.arms}
-        figures |= {("longest lag of any seed", arm): runs.longest_of_any(arm) for arm in runs.arms}
-        shares = {arm: runs.shares(arm) for arm in runs.arms}
-        for place, lag in enumerate(runs.lags):
+        figures = {("longest lag", arm): self.longest(arm) for arm in self.arms}
+        figures |= {("longest lag of any seed", arm): self.longest_of_any(arm) for arm in self.arms}
+        shares = {arm: self.shares(arm) for arm in self.arms}
+        for place, lag in enumerate(self.lags):
             for arm, own in shares.items():
                 figures[f"accuracy at lag {lag}", arm] = share([seed[place] for seed in own], config.test_strings)[1]
-        plot = recall_plot(runs.lags, shares, colours(config), 1 / keys, config.solved)
+        plot = recall_plot(self.lags, shares, self._colours, 1 / keys, config.solved)
         section = Section(
             title="Recall over a lag",
             paragraphs=[WHAT, self._odds()],
             figures=[plot] if plot else [],
-            tables=[runs.table(), runs_table(self._grid, self.series())],
-            data={"lags": runs.lags, "shares": shares, "longest": {arm: runs.longest(arm).value for arm in runs.arms}},
+            tables=[self.table(), runs_table(self._grid, self.series())],
+            data={"lags": self.lags, "shares": shares, "longest": {arm: self.longest(arm).value for arm in self.arms}},
         )
         return Chapter(section, figures)
 
     def _odds(self) -> str:
         """How likely the luck of the seeds alone would have parted the first arm from the others at each lag."""
-        runs, first, seeds, parts = self._runs, self._runs.arms[0], self._config.seeds, []
+        first, seeds, parts = self.arms[0], self._config.seeds, []
         if fisher(seeds, 0, 0, seeds) >= UNLIKELY:
             return f"{seeds} seeds are too few for a test to tell arms apart, whatever they do."
-        solved = {arm: runs.solved(arm) for arm in runs.arms}
-        for place, lag in enumerate(runs.lags):
+        solved = {arm: self.solved(arm) for arm in self.arms}
+        for place, lag in enumerate(self.lags):
             ours = sum(seed[place] for seed in solved[first])
-            for arm in runs.arms[1:]:
+            for arm in self.arms[1:]:
                 theirs = sum(seed[place] for seed in solved[arm])
                 p = fisher(ours, seeds - ours, theirs, seeds - theirs)
                 if p < UNLIKELY:
