@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-from charlstm.comparison.drawing import FULL_WIDTH, HEIGHT, MUTED, WIDTH, compact, percent, spread
+from charlstm.comparison.drawing import FULL_WIDTH, HEIGHT, MUTED, WIDTH, canvas, compact, percent, spread
 from charlstm.text.visible import visible
 
 LABEL_GAP = 0.075  # of the usual height, from one curve's name to the next; more curves need a higher plot
@@ -71,6 +71,25 @@ def label_room(labels: int) -> tuple[float, float]:
     """The share of the height from one label to the next, and the height in inches that so many labels need."""
     gap = min(LABEL_GAP, 1 / max(labels, 1))
     return gap, HEIGHT * LABEL_GAP / gap
+
+
+def labelled_canvas(labels: int) -> tuple[Canvas, Axes, float]:
+    """A canvas with room for so many labels at the ends of its lines, and the gap between them for `label_ends`."""
+    gap, height = label_room(labels)
+    return *canvas(height), gap
+
+
+def label_row(axes: Axes, row: float, text: str, **font: Any) -> None:
+    """Write at the right end of a row of the plot, outside the axes."""
+    axes.annotate(
+        text,
+        (1.0, row),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        **font,
+    )
 
 
 def mark_places(axes: Axes, places: Mapping[str, float]) -> None:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from charlstm.comparison.axes import End, label_ends, label_room, mark_places, ruled, share_axis
+from charlstm.comparison.axes import End, label_ends, label_row, labelled_canvas, mark_places, ruled, share_axis
 from charlstm.comparison.document import Figure
 from charlstm.comparison.drawing import INK, MUTED, canvas, colour, finish, percent, picture, short, stroke, style
 from charlstm.text.visible import visible
@@ -104,8 +104,7 @@ def distance_plot(
     if not drawn:
         return None
     with style():
-        gap, height = label_room(len(drawn))
-        figure, axes = canvas(height)
+        figure, axes, gap = labelled_canvas(len(drawn))
         ends, said = [], []
         # Side by side within a distance, so that one interval does not hide another.
         aside = np.linspace(-0.18, 0.18, len(drawn)) if len(drawn) > 1 else [0.0]
@@ -165,17 +164,7 @@ def _draw_bar(axes: Axes, place: float, estimate: NDArray[np.float64], number: i
         axes.plot([low, high], [place, place], color=shade, linewidth=1.8, solid_capstyle="butt")
         axes.plot(value, place, "o", color=shade, markersize=7, clip_on=False)
     text = _figure(float(value), unit) if measured else "not measured"
-    axes.annotate(
-        text,
-        (1.0, place),
-        xycoords=("axes fraction", "data"),
-        xytext=(8, 0),
-        textcoords="offset points",
-        va="center",
-        color=shade,
-        fontweight="bold" if measured else "normal",
-        fontsize=10,
-    )
+    label_row(axes, place, text, color=shade, fontweight="bold" if measured else "normal", fontsize=10)
     return text
 
 

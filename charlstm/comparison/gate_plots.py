@@ -14,14 +14,13 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from charlstm.comparison.axes import End, label_ends, label_room, panels, ruled
+from charlstm.comparison.axes import End, label_ends, labelled_canvas, panels, ruled
 from charlstm.comparison.document import Figure
 from charlstm.comparison.drawing import (
     FULL_WIDTH,
     INK,
     MUTED,
     WIDTH,
-    canvas,
     colour,
     finish,
     picture,
@@ -186,8 +185,7 @@ def half_life_plot(
     if not drawn:
         return None
     with style():
-        gap, height = label_room(len(drawn))
-        figure, axes = canvas(height)
+        figure, axes, gap = labelled_canvas(len(drawn))
         ends, said = [], []
         for arm, own in drawn.items():
             places = np.linspace(0, 1, len(own)) if len(own) > 1 else np.array([1.0])

@@ -13,9 +13,18 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from charlstm.comparison.axes import End, label_ends, label_room, log_distance, panels, ruled, share_axis
+from charlstm.comparison.axes import (
+    End,
+    label_ends,
+    label_room,
+    labelled_canvas,
+    log_distance,
+    panels,
+    ruled,
+    share_axis,
+)
 from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import MUTED, canvas, colour, finish, percent, picture, short, stroke, style
+from charlstm.comparison.drawing import MUTED, colour, finish, percent, picture, short, stroke, style
 from charlstm.comparison.estimate_plots import Estimate
 from charlstm.text.visible import visible
 
@@ -50,8 +59,7 @@ def recall_plot(
     if not drawn:
         return None
     with style():
-        gap, height = label_room(len(drawn))
-        figure, axes = canvas(height)
+        figure, axes, gap = labelled_canvas(len(drawn))
         ends, said = [], []
         for (arm, seeds), width in zip(drawn.items(), _widths(len(drawn)), strict=True):
             median = _median(seeds)
@@ -166,8 +174,7 @@ def context_plot(
     if not drawn:
         return None
     with style():
-        gap, height = label_room(len(drawn) + (ngram is not None))
-        figure, axes = canvas(height)
+        figure, axes, gap = labelled_canvas(len(drawn) + (ngram is not None))
         places = log_distance(axes, kept)
         ends, said = [], []
         if ngram is not None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from charlstm.comparison.axes import End, label_ends, label_room, ruled
+from charlstm.comparison.axes import End, label_ends, label_row, labelled_canvas, ruled
 from charlstm.comparison.document import Figure
 from charlstm.comparison.drawing import INK, canvas, colour, compact, finish, picture, short, stroke, style
 from charlstm.comparison.results import Comparison, RunResult
@@ -35,8 +35,7 @@ def learning_curves(
     if not curves:
         return None
     with style():
-        gap, height = label_room(len(curves))
-        figure, axes = canvas(height)
+        figure, axes, gap = labelled_canvas(len(curves))
         everything = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
         ends: list[End] = []
         for name, drawn in curves.items():
@@ -83,16 +82,7 @@ def final_scores(comparison: Comparison, colours: dict[str, int]) -> Figure | No
                 axes.plot([min(values), max(values)], [row, row], color=shade, linewidth=1.5, alpha=0.5)
                 axes.plot([mean, mean], [row - 0.22, row + 0.22], color=shade, linewidth=2.4)
             axes.plot(values, [row] * len(values), "o", color=shade, markersize=7, alpha=0.75, markeredgewidth=0)
-            axes.annotate(
-                f"{mean:.3f}",
-                (1.0, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                color=shade,
-                fontweight="bold",
-            )
+            label_row(axes, row, f"{mean:.3f}", color=shade, fontweight="bold")
         axes.set_yticks(range(len(summaries)), [short(summary.name) for summary in summaries], color=INK)
         axes.set_ylim(len(summaries) - 0.5, -0.5)
         lowest = min(value for summary in summaries for _, value in summary.bits)

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -32,37 +33,34 @@ seeds: 1
 
 
 @contextmanager
-def full(name: str = "stdout") -> Iterator[None]:
-    """A full disk in the place of a stream."""
-    with Path("/dev/full").open("w") as stream, pytest.MonkeyPatch.context() as patch:
+def replaced(name: str, stream: TextIO) -> Iterator[None]:
+    with stream, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, name, stream)
         yield
         console.streams.discard(stream)
 
 
-@contextmanager
-def unread(name: str = "stdout") -> Iterator[None]:
+def full(name: str = "stdout") -> AbstractContextManager[None]:
+    """A full disk in the place of a stream."""
+    return replaced(name, Path("/dev/full").open("w"))
+
+
+def unread(name: str = "stdout") -> AbstractContextManager[None]:
     """A pipe whose reader has gone."""
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as stream, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, name, stream)
-        yield
-        console.streams.discard(stream)
+    return replaced(name, os.fdopen(writer, "w"))
 
 
-@contextmanager
-def gone(name: str = "stdout") -> Iterator[None]:
+def gone(name: str = "stdout") -> AbstractContextManager[None]:
     """A terminal that has gone."""
     master, slave = pty.openpty()
-    with os.fdopen(slave, "w") as stream, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, name, stream)
-        os.close(master)
-        yield
-        console.streams.discard(stream)
+    stream = os.fdopen(slave, "w")
+    os.close(master)
+    return replaced(name, stream)
 
 
-LOST: dict[str, Callable[[], object]] = {"full": full, "gone": gone}
+LOST: dict[str, Callable[[], AbstractContextManager[None]]] = {"full": full, "gone": gone}
 
 
 @FULL
