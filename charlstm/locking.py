@@ -6,8 +6,6 @@ import errno
 import os
 import platform
 
-from filelock import lock_descriptor
-
 OPEN_FILES_MOVE = platform.system() != "Windows"
 """Whether a file can be renamed and deleted while it is open."""
 
@@ -26,6 +24,8 @@ def lock(descriptor: int) -> bool:
     Raises:
         BlockingIOError: another process holds the lock.
     """
+    from filelock import lock_descriptor  # not above: `charlstm --help` loads this module
+
     try:
         if lock_descriptor(descriptor, blocking=False):
             return True
