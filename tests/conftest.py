@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from modes import put_back
 
 from charlstm.config import Config, parse_config
@@ -53,6 +55,8 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("NO_COLOR", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("CHARLSTM_MEASURE", "0")  # what is fastest may differ from test to test
+        patch.setattr(os, "fsync", lambda _: None)  # no test cuts the power, and a flush takes longer than a step
+        patch.setattr("charlstm.generation.infilling.SWEEPS", 4)  # of the filled gap that an evaluation shows
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
             patch.delenv(name, raising=False)
         yield
@@ -62,6 +66,22 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _modes_put_back() -> Iterator[None]:
     with put_back():
         yield
+
+
+@pytest.fixture(scope="session")
+def undrawn_plots() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which plots are laid out but not rendered, which takes longer than a tiny training."""
+
+    def save(figure: Figure, file: Any, *, format: str, **options: Any) -> None:
+        file.write(b"PNG" if format == "png" else '<svg viewBox="0 0 1 1"></svg>')
+
+    @contextmanager
+    def undrawn() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Figure, "savefig", save)
+            yield
+
+    return undrawn
 
 
 @pytest.fixture(scope="session")

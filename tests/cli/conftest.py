@@ -6,7 +6,8 @@ import pty
 import struct
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,23 @@ class Result:
 
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(
+    undrawn_plots: Callable[[], AbstractContextManager[None]], request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Commands render no plots, but in tests that ask for ``drawn_plots``."""
+    if "drawn_plots" in request.fixturenames:
+        yield
+    else:
+        with undrawn_plots():
+            yield
+
+
+@pytest.fixture
+def drawn_plots() -> None:
+    """Plots are rendered in this test."""
 
 
 def call(arguments: tuple[object, ...]) -> int:
