@@ -46,19 +46,10 @@ Run = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def _undrawn(
-    undrawn_plots: Callable[[], AbstractContextManager[None]], request: pytest.FixtureRequest
+    undrawn_plots: Callable[..., AbstractContextManager[None]], request: pytest.FixtureRequest
 ) -> Iterator[None]:
-    """Commands render no plots, but in tests that ask for ``drawn_plots``."""
-    if "drawn_plots" in request.fixturenames:
+    with undrawn_plots(*(() if "drawn_plots" in request.fixturenames else ("png", "svg"))):
         yield
-    else:
-        with undrawn_plots():
-            yield
-
-
-@pytest.fixture
-def drawn_plots() -> None:
-    """Plots are rendered in this test."""
 
 
 def call(arguments: tuple[object, ...]) -> int:
