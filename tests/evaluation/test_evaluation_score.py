@@ -89,7 +89,9 @@ def test_a_short_text_equals_the_naive_score(options, n):
     np.testing.assert_allclose(found, naive(model, ids), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param(CONVOLUTION, marks=pytest.mark.slow)], ids=["embedding", "convolution"]
+)
 def test_a_long_text_in_pieces_is_near_the_naive_score(options):
     model, ids = make_model(**options), ids_of(3 * 1024 + 2)
     found, expected = nats_per_character(model, ids), naive(model, ids)
@@ -116,7 +118,9 @@ def test_bidirectional_equals_both_stacks_over_the_whole_text(options, n):
 
 
 @pytest.mark.parametrize("n", [2 * 1024 + 1])
-@pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow), CONVOLUTION], ids=["embedding", "convolution"]
+)
 def test_bidirectional_in_pieces(options, n):
     model, ids = make_model(direction="bidirectional", cell="gru", **options), ids_of(n)
     assert len(score_module._Pieces(model, ids).starts) == n // 1024
