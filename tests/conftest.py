@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import typer.main
+from matplotlib.figure import Figure
 from modes import put_back
 
 from charlstm.config import Config, parse_config
@@ -53,6 +58,11 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("NO_COLOR", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("CHARLSTM_MEASURE", "0")  # what is fastest may differ from test to test
+        patch.setattr(os, "fsync", lambda _: None)  # no test cuts the power, and a flush takes longer than a step
+        patch.setattr("charlstm.generation.infilling.SWEEPS", 4)  # of the filled gap that an evaluation shows
+        patch.setattr("typer.main.get_command", cache(typer.main.get_command))
+        if "CXX" not in os.environ and shutil.which("c++"):
+            patch.setenv("CXX", "c++ -O1")  # test_native.py holds optimized kernels to the laws
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
             patch.delenv(name, raising=False)
         yield
@@ -62,6 +72,31 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _modes_put_back() -> Iterator[None]:
     with put_back():
         yield
+
+
+@pytest.fixture(scope="session")
+def undrawn_plots() -> Callable[..., AbstractContextManager[None]]:
+    """A context in which plots are laid out but not rendered in the given formats: it takes longer than to train."""
+    genuine, empty = Figure.savefig, {"png": b"PNG", "svg": '<svg viewBox="0 0 1 1"></svg>'}
+
+    @contextmanager
+    def undrawn(*formats: str) -> Iterator[None]:
+        def save(figure: Figure, file: Any, *, format: str, **options: Any) -> None:
+            if format in formats:
+                file.write(empty[format])
+            else:
+                genuine(figure, file, format=format, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Figure, "savefig", save)
+            yield
+
+    return undrawn
+
+
+@pytest.fixture
+def drawn_plots() -> None:
+    """Plots are rendered in this test, whatever others of its module do."""
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,11 @@ def made(name: str, executor: str) -> tuple[Any, Tensor]:
 @pytest.mark.parametrize(
     ("name", "executor", "transform"),
     [
-        pytest.param(name, executor, transform, id=f"{name}-{executor}-{transform.__name__}")
+        pytest.param(
+            *(name, executor, transform),
+            id=f"{name}-{executor}-{transform.__name__}",
+            marks=pytest.mark.slow if transform is compiled and name not in ("LSTM", "Leaky") else (),
+        )
         for name, executor, transform in product(LAYERS, ["auto", "sequence"], TRANSFORMS)
         if transform not in (exported, compiled) or executor == "sequence" or name == "LSTM"  # these take a second
     ],

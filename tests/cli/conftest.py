@@ -6,7 +6,8 @@ import pty
 import struct
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,14 @@ class Result:
 
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(
+    undrawn_plots: Callable[..., AbstractContextManager[None]], request: pytest.FixtureRequest
+) -> Iterator[None]:
+    with undrawn_plots(*(() if "drawn_plots" in request.fixturenames else ("png", "svg"))):
+        yield
 
 
 def call(arguments: tuple[object, ...]) -> int:

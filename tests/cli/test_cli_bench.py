@@ -110,7 +110,7 @@ def test_notes_stand_under_the_table(charlstm, monkeypatch):
     assert json.loads(found.out)["measurements"][0]["notes"] == ["something to know"]
 
 
-def test_plot(charlstm, tmp_path):
+def test_plot(charlstm, tmp_path, drawn_plots):
     path = tmp_path / "speed.png"
     found = charlstm("bench", *TINY, "--training", "--plot", path)
     assert found.code == 0

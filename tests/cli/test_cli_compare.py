@@ -61,7 +61,7 @@ def trained(monkeypatch):
     return runs
 
 
-def test_compare_from_end_to_end(charlstm, compare_file, trained):
+def test_compare_from_end_to_end(charlstm, compare_file, trained, drawn_plots):
     found = charlstm("compare", compare_file)
     assert found.code == 0
     assert trained == ["rnn-seed1", "lstm-seed1", "rnn-seed2", "lstm-seed2"]
@@ -74,7 +74,9 @@ def test_compare_from_end_to_end(charlstm, compare_file, trained):
     report = Path("runs/versus/report")
     assert f"report: {report / 'index.html'}" in found.out
     assert "<html" in (report / "index.html").read_text(encoding="utf-8")
-    assert list(report.glob("*.png"))
+    pictures = [path.read_bytes() for path in report.glob("*.png")]
+    assert pictures
+    assert all(content.startswith(b"\x89PNG\r\n\x1a\n") for content in pictures)
     record = json.loads((report / "report.json").read_text(encoding="utf-8"))
     assert [(arm["name"], len(arm["runs"])) for arm in record["arms"]] == [("rnn", 2), ("lstm", 2)]
     assert all(run["finished"] for arm in record["arms"] for run in arm["runs"])

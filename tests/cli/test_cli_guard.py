@@ -162,7 +162,7 @@ def check(found: Any, kind: str, command: str) -> None:
     assert load_checkpoint(Path("runs/begun/checkpoints/last.safetensors"))[1]["counters"]["step"] >= 2
 
 
-def some_sites(sites: dict[Site, None], count: int = 6) -> list[tuple[int, Site]]:
+def some_sites(sites: dict[Site, None], count: int = 4) -> list[tuple[int, Site]]:
     """So many, from the first to the last."""
     each = list(sites)
     return list(enumerate(each[k * len(each) // count] for k in range(min(count, len(each)))))

@@ -50,6 +50,7 @@ def test_stopped_while_training(config_file):
     assert [r["kind"] for r in RunDirectory(Path("runs/tiny")).metrics()].count("start") == 1
 
 
+@pytest.mark.slow
 def test_what_all_refuse_is_said_once(config_file):
     process = start(2, config_file, "--set", "training.batch_size=3")
     _, errors = process.communicate(timeout=60)

@@ -41,12 +41,18 @@ class Page(HTMLParser):
             self.samples[-1] += data
 
 
+@pytest.fixture(autouse=True)
+def _no_png(undrawn_plots, request):
+    with undrawn_plots(*(() if "drawn_plots" in request.fixturenames else ("png",))):
+        yield
+
+
 def page(comparison, folder, further=()) -> tuple[str, Page]:
     text = write_report(comparison, folder, further)[0].read_text(encoding="utf-8")
     return text, Page(text)
 
 
-def test_files_written(comparison, tmp_path):
+def test_files_written(drawn_plots, comparison, tmp_path):
     written = write_report(comparison, tmp_path / "new" / "report")
     assert [path.name for path in written] == [
         "index.html",

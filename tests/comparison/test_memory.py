@@ -129,6 +129,12 @@ def make(texts: Path, folder: Path, *overrides: str, only=(), quick=False, overw
     return MemoryComparison(config, folder, "memory", ["compare", "memory.yaml"], only, overwrite)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _undrawn(undrawn_plots):
+    with undrawn_plots("png", "svg"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def done(texts, tmp_path_factory) -> Path:
     """The folder of the whole comparison, run to its end."""
@@ -143,6 +149,15 @@ def done(texts, tmp_path_factory) -> Path:
         assert {step.total for step in own} == {len(own)}
     comparison.write(folder / "report")
     return folder
+
+
+@pytest.mark.slow
+def test_the_drawn_report_shows_no_nan(texts, done, tmp_path, undrawn_plots):
+    with undrawn_plots():
+        make(texts, done).write(tmp_path)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
+    page = (tmp_path / "index.html").read_text()
+    assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
 
 
 def test_every_experiment_has_its_section_plots_and_command(done):
@@ -231,7 +246,23 @@ def measure_of(file: Path) -> str:
     return file.stem.rpartition("-")[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"5", b"null", b"{}", b"[" * 5000, b'{"share": null}', b"\xff", None])
+BROKEN = [b"", b"5", b"null", b"{}", b"[" * 5000, b'{"share": null}', b"\xff", None]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_measurement_is_refused(tmp_path, content):
+    file = tmp_path / "answers-1.json"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"answers-.*\.json"):
+        read_measured(file, "answers")
+
+
+@pytest.mark.parametrize(
+    "content", [c if c in (b"{}", None) else pytest.param(c, marks=pytest.mark.slow) for c in BROKEN]
+)
 def test_a_broken_measurement_is_measured_again(texts, done, content):
     file = next(file for file in sorted(done.glob("cells/*/measured/*.json")) if measure_of(file) == "answers")
     before = file.read_bytes()

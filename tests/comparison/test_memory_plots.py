@@ -45,6 +45,12 @@ OTHERS: dict[str, Callable[[float], Figure | None]] = {
 ALL = {kind: lambda v, build=build: build(["rnn", "lstm"], v) for kind, build in BUILDERS.items()} | OTHERS
 
 
+@pytest.fixture(autouse=True)
+def _no_png(undrawn_plots, request):
+    with undrawn_plots(*(() if "drawn_plots" in request.fixturenames else ("png",))):
+        yield
+
+
 def texts(figure: Figure | None) -> list[str]:
     """Every text of the plot, as a reader finds them."""
     assert figure is not None
@@ -88,7 +94,7 @@ def test_hostile_names_are_escaped(kind):
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_an_arm_has_its_colour(kind):
+def test_an_arm_has_its_colour(kind, drawn_plots):
     figure = BUILDERS[kind](["lstm"], 0.5)
     assert has_colour(figure, 1)
     assert not has_colour(figure, 0)
@@ -109,6 +115,13 @@ def test_svg_stands_alone_and_follows_the_theme(kind):
     assert "var(--ink" in figure.svg
     assert len(figure.svg) < 60_000
     assert ALL[kind](0.5) == figure
+
+
+@pytest.mark.parametrize("kind", [k if k == "gates" else pytest.param(k, marks=pytest.mark.slow) for k in ALL])
+def test_the_same_numbers_give_the_same_png(kind, drawn_plots):
+    figure = ALL[kind](0.5)
+    assert image(figure).std() > 0
+    assert ALL[kind](0.5).png == figure.png
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -179,7 +192,7 @@ def test_bars_of_one_arm_are_named_by_their_groups():
     assert "lstm" not in texts(figure)
 
 
-def test_gate_map_shows_each_value_and_each_character():
+def test_gate_map_shows_each_value_and_each_character(drawn_plots):
     text = "if x:\n\tgo\x1b\u202e." * 10
     values = np.linspace(0, 1, 2 * len(text)).reshape(-1, 2)
     figure = gate_map(values, text, "g", "Forget gate", units=[7, 30])

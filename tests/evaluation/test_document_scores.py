@@ -43,8 +43,18 @@ def expected(model, documents: Documents) -> np.ndarray:
     return np.concatenate(found)
 
 
-@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-@pytest.mark.parametrize("end_mark", [(END,), (END, 0, END)], ids=str)
+@pytest.mark.parametrize(
+    ("direction", "end_mark"),
+    [
+        ("forward", (END,)),
+        ("backward", (END, 0, END)),
+        ("bidirectional", (END,)),
+        pytest.param("forward", (END, 0, END), marks=pytest.mark.slow),
+        pytest.param("backward", (END,), marks=pytest.mark.slow),
+        pytest.param("bidirectional", (END, 0, END), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_each_document_equals_the_naive_score_of_it_alone(direction, end_mark):
     model, documents = make_model(direction=direction, cell="gru"), make_documents(LENGTHS, end_mark)
     found = nats_per_character(model, documents)

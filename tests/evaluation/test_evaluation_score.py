@@ -73,8 +73,15 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize("options", CELLS, ids=str)
-@pytest.mark.parametrize("n", [1, 2, 129, 700])
+@pytest.mark.parametrize(
+    ("options", "n"),
+    [
+        pytest.param(options, n, marks=pytest.mark.slow if n == 700 and options not in (CELLS[1], CONVOLUTION) else ())
+        for options in CELLS
+        for n in (1, 2, 129, 700)
+    ],
+    ids=str,
+)
 def test_a_short_text_equals_the_naive_score(options, n):
     model, ids = make_model(**options), ids_of(n)
     found = nats_per_character(model, ids)
@@ -82,7 +89,9 @@ def test_a_short_text_equals_the_naive_score(options, n):
     np.testing.assert_allclose(found, naive(model, ids), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param(CONVOLUTION, marks=pytest.mark.slow)], ids=["embedding", "convolution"]
+)
 def test_a_long_text_in_pieces_is_near_the_naive_score(options):
     model, ids = make_model(**options), ids_of(3 * 1024 + 2)
     found, expected = nats_per_character(model, ids), naive(model, ids)
@@ -109,15 +118,26 @@ def test_bidirectional_equals_both_stacks_over_the_whole_text(options, n):
 
 
 @pytest.mark.parametrize("n", [2 * 1024 + 1])
-@pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow), CONVOLUTION], ids=["embedding", "convolution"]
+)
 def test_bidirectional_in_pieces(options, n):
     model, ids = make_model(direction="bidirectional", cell="gru", **options), ids_of(n)
     assert len(score_module._Pieces(model, ids).starts) == n // 1024
     np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-@pytest.mark.parametrize(("chunk", "logits"), [(1, 1 << 22), (7, 1 << 22), (5000, 1 << 22), (128, 1), (128, 9 * V)])
+WIDTHS = [(1, 1 << 22), (7, 1 << 22), (5000, 1 << 22), (128, 1), (128, 9 * V)]
+
+
+@pytest.mark.parametrize(
+    ("direction", "chunk", "logits"),
+    [
+        pytest.param(direction, *widths, marks=pytest.mark.slow if 1 in widths and direction == "backward" else ())
+        for direction in ("forward", "backward", "bidirectional")
+        for widths in WIDTHS
+    ],
+)
 @pytest.mark.parametrize("front", [{}, CONVOLUTION], ids=["embedding", "convolution"])
 def test_the_shape_of_the_computation_does_not_matter(monkeypatch, direction, chunk, logits, front):
     model, ids = make_model(direction=direction, **front), ids_of(2050)

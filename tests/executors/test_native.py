@@ -171,6 +171,7 @@ def test_any_number_of_threads_packs_and_sums_alike(monkeypatch, dtype):
 
 def fresh(monkeypatch, folder: Path) -> None:
     monkeypatch.setenv("CHARLSTM_CACHE", str(folder))
+    monkeypatch.setenv("CXX", "c++ -O0")  # only how they are built is of interest
     build.kernels.cache_clear()
 
 
@@ -257,13 +258,19 @@ def test_a_damaged_library_is_built_again(monkeypatch, tmp_path):
     assert damaged.stat().st_size == made.stat().st_size
 
 
+TWO = ("lstm", "gru_reset_before")
+COMPILED = [(name, "c++ -O1 -march=haswell") for name in TWO]  # without AVX-512 other lines of runtime.h are compiled
+COMPILED += [
+    pytest.param(name, "c++", marks=() if name in TWO else pytest.mark.slow) for name in CELLS
+]  # optimized, as for users; the other tests have kernels that compile sooner
+
+
 @pytest.mark.usefixtures("_forget")
 @pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
-def test_code_for_an_older_processor_agrees_too(monkeypatch, tmp_path, name, low):
-    """Without AVX-512 other lines of runtime.h are compiled."""
+@pytest.mark.parametrize(("name", "compiler"), COMPILED)
+def test_code_for_an_older_processor_and_optimized_code_agree_too(monkeypatch, tmp_path, name, compiler, low):
     fresh(monkeypatch, tmp_path)
-    monkeypatch.setenv("CXX", "c++ -march=haswell")
+    monkeypatch.setenv("CXX", compiler)
     cell = CELLS[name]
     weights, x, state = make(cell, (6, 5, 64, 4), dtype=torch.float32)
     with torch.no_grad():
@@ -300,7 +307,7 @@ def test_two_processes_may_build_at_once(tmp_path):
         "import torch; from charlstm.cells import CELLS; from charlstm.executors.native.build import kernels;"
         "found = kernels(CELLS['coupled'], torch.float32); assert not isinstance(found, str), found"
     )
-    environment = {**os.environ, "CHARLSTM_CACHE": str(tmp_path)}
+    environment = {**os.environ, "CHARLSTM_CACHE": str(tmp_path), "CXX": "c++ -O0"}
     running = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
     assert [p.wait() for p in running] == [0, 0]
     assert len(list((tmp_path / "kernels").iterdir())) == 1

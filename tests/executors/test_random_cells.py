@@ -94,8 +94,8 @@ def check_step(cell: Cell, weights: Weights, x: Tensor, state: State) -> None:
             torch.testing.assert_close(part, e, rtol=1e-8, atol=1e-9)
 
 
-def test_native_agrees_with_reference(monkeypatch):
-    monkeypatch.setenv("CXX", "c++ -O0")
+@pytest.mark.usefixtures("quick_compiler")
+def test_native_agrees_with_reference():
     for seed in range(0, 200, 40):
         cell = draw(seed)
         weights, x, state = make(cell, (3, 2, 3, 2), bias=seed % 3 > 0, ids=seed % 80 == 0, dtype=torch.float32)

@@ -108,11 +108,12 @@ def test_aligned_rows_of_all_logits_change_nothing(monkeypatch, shape, count):
         torch.testing.assert_close(f, e, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("projected", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["projected", "each"])
 @shapes
-def test_numeric_gradients(monkeypatch, shape):
+def test_numeric_gradients(monkeypatch, shape, projected):
     always_in_chunks(monkeypatch, 60)
     leaves, targets = tensors(shape)
-    assert torch.autograd.gradcheck(lambda *parts: mean_nats(*parts, targets, IGNORE), leaves)
+    assert torch.autograd.gradcheck(lambda *parts: mean_nats(*parts, targets, IGNORE), leaves, fast_mode=projected)
 
 
 @pytest.mark.parametrize("counting", [[], [0], [6], [2, 3]], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,9 +25,16 @@ CONFIGURATIONS = [{"cell": c.base, **c.options} for c in CELLS.values()]
 REMEMBERING = [{"cell": c.base, **c.options} for c in CELLS.values() if c.forget_gate]
 
 
-def with_fronts(*configurations: dict[str, Any]) -> Any:
-    """Each configuration with each front end that it takes: a reservoir takes no embedding."""
-    pairs = [(f, front) for f in configurations for front in FRONT_ENDS if f.get("cell") != "esn" or len(front) == 1]
+def with_fronts(*configurations: dict[str, Any], fast: Sequence[str] = tuple(CELLS)) -> Any:
+    """Each configuration with each front end that it takes: a reservoir takes no embedding. Slow are those in which a
+    cell that is not ``fast`` meets another than the first."""
+    few = [{"cell": CELLS[name].base, **CELLS[name].options} for name in fast]
+    pairs = [
+        pytest.param(f, front, marks=() if f in few or front is FRONT_ENDS[0] else pytest.mark.slow)
+        for f in configurations
+        for front in FRONT_ENDS
+        if f.get("cell") != "esn" or len(front) == 1
+    ]
     return pytest.mark.parametrize(("fields", "front"), pairs, ids=str)
 
 
@@ -236,7 +244,7 @@ def test_zeros_are_the_state_before_the_first_character(kernel_sizes):
         assert torch.equal(found, expected)
 
 
-@with_fronts(*CONFIGURATIONS, {"direction": "bidirectional"})
+@with_fronts(*CONFIGURATIONS, {"direction": "bidirectional"}, fast=("lstm", "rnn"))
 def test_a_few_steps_lower_the_loss(fields, front):
     network = model(**{"hidden_size": 16, **fields}, **front).float()
     ids = (torch.arange(24) % 4)[:, None].repeat(1, 2)

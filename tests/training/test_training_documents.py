@@ -38,8 +38,15 @@ def make(make_config, make_trainer, lines, tmp_path):
     return trainer
 
 
-@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-@pytest.mark.parametrize("stops", [(1, 13, 25), tuple(range(1, 30))], ids=["three", "every step"])
+@pytest.mark.parametrize(
+    ("direction", "stops"),
+    [
+        *((direction, (1, 13, 25)) for direction in ("forward", "backward", "bidirectional")),
+        *(pytest.param(direction, range(1, 30), marks=pytest.mark.slow) for direction in ("forward", "backward")),
+        ("bidirectional", range(1, 30)),
+    ],
+    ids=str,
+)
 def test_stopped_and_resumed_equals_never_stopped(make, tmp_path, direction, stops):
     model = {"direction": direction, "dropout": 0.3, "cell": "gru"}
     list(make("whole", model).run())

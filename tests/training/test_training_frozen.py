@@ -12,8 +12,15 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o["optimizer"])
-@pytest.mark.parametrize("executor", ["auto", "sequence", "reference"])
+@pytest.mark.parametrize(
+    ("executor", "optimizer"),
+    [
+        pytest.param(e, o, marks=() if e == "auto" or o is OPTIMIZERS[0] else pytest.mark.slow)
+        for e in ("auto", "sequence", "reference")
+        for o in OPTIMIZERS
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["optimizer"],
+)
 @pytest.mark.parametrize("model", [{"cell": "esn", "num_layers": 2}, {"cell": "leaky", "learn_leak": False}], ids=str)
 def test_what_is_fixed_is_the_same_after_training_and_the_rest_has_moved(
     make_config, make_trainer, model, executor, optimizer

@@ -89,7 +89,9 @@ def test_stopped_and_resumed_equals_never_stopped(make_trainer, make_config, tmp
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
-@pytest.mark.parametrize("stop", [1, 3, 6, 16, 17, 18, 24, 35, 39])
+@pytest.mark.parametrize(
+    "stop", [1, 6, 17, 18, 39, *(pytest.param(s, marks=pytest.mark.slow) for s in (3, 16, 24, 35))]
+)
 def test_stopped_once_at_any_step(make_trainer, make_config, tmp_path, stop):
     config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
     train(make_trainer, config, tmp_path / "whole")

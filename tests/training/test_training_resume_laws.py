@@ -112,7 +112,7 @@ def short(tmp_path_factory):
 def trained(make_config, make_trainer, short, tmp_path):
     """Trains a run to its end, stopped at each of the places on the way; what it told is returned."""
 
-    def train(name, model, training, stops=(), end=True):
+    def train(name, model, training, stops=(), end=True, epoch=EPOCH):
         path = tmp_path / name
         events = []
         for place in (*stops, None) if end else stops:
@@ -128,7 +128,7 @@ def trained(make_config, make_trainer, short, tmp_path):
             )
             begun = path.exists()
             trainer = make_trainer(config, path, short)
-            assert trainer.streams.steps_per_epoch == EPOCH
+            assert trainer.streams.steps_per_epoch == epoch
             if begun:
                 assert trainer.resume() == []
             if place:
@@ -165,10 +165,10 @@ def before(trainer, where: str, ask: Callable[[], None]) -> None:
     setattr(owner, name, after_asking)
 
 
-def stops_for(chance: random.Random) -> list[tuple[str, int]]:
+def stops_for(chance: random.Random, epoch: int, every: int) -> list[tuple[str, int]]:
     """Three, one after the other: near the end of an epoch, amid an evaluation, anywhere."""
-    amid = (chance.choice(["scoring", "sampling"]), EVALUATE_EVERY * chance.randint(1, STEPS // EVALUATE_EVERY))
-    places = {EPOCH + chance.randint(-1, 1): "step", chance.randint(1, STEPS - 1): "step"}
+    amid = (chance.choice(["scoring", "sampling"]), every * chance.randint(1, 2 * epoch // every))
+    places = {epoch + chance.randint(-1, 1): "step", chance.randint(1, 2 * epoch - 1): "step"}
     places[amid[1]] = amid[0]
     return [(where, step) for step, where in sorted(places.items())]
 
@@ -176,6 +176,7 @@ def stops_for(chance: random.Random) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n].values()).replace(" ", "-"))
 def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch, number):
     case, chance = CASES[number], random.Random(number)
+    epoch, every = EPOCH // 2, 4
     model = {
         "executor": case["executor"],
         "direction": case["direction"],
@@ -189,6 +190,10 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
     hidden = {"hidden_input": chance.choice([0.0, 0.2])}
     training = {
         "precision": case["precision"],
+        "batch_size": 6,
+        "budget": {"steps": 2 * epoch},
+        "evaluate_every": every,
+        "sample_length": 5,
         **hidden,
         **OPTIMIZERS[case["optimizer"]],
         **SCHEDULES[case["schedule"]],
@@ -196,9 +201,9 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
     if case["cell"] == "irnn":
         training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
     monkeypatch.setattr(figures, "UNSURE", 1e9)  # the state of an IRNN grows without bound
-    whole = trained("whole", model, training)
+    whole = trained("whole", model, training, epoch=epoch)
     assert whole[-1].why == "budget", whole[-1]
-    stopped = trained("stopped", model, training, stops_for(chance))
+    stopped = trained("stopped", model, training, stops_for(chance, epoch, every), epoch=epoch)
     assert_same(tmp_path / "whole", tmp_path / "stopped")
     shown = [[(e.step, e.nats) for e in events if isinstance(e, Evaluated)] for events in (whole, stopped)]
     assert shown[0] == shown[1]
