@@ -97,11 +97,12 @@ def _prose(text: str) -> str:
 def _option(option: Any) -> tuple[str, str, str]:
     value = "" if option.is_flag else f" {option.metavar or option.name.strip('_').upper()}"
     names = ", ".join(f"`{name}{value}`" for name in (*option.opts, *option.secondary_opts))
-    bounds = " and ".join(
-        f"{word} {bound}" for word, bound in (("at least", option.min), ("at most", option.max)) if bound is not None
-    )
-    again = re.sub(r"\s*([;,]|\.) ?([Mm])ay be repeated\.$", ".", option.help)
-    meaning = f"{_prose(again)}{' May be repeated.' if option.multiple else ''}{f' Is {bounds}.' if bounds else ''}"
+    limits = [
+        f"{word} {limit}" for word, limit in (("at least", option.min), ("at most", option.max)) if limit is not None
+    ]
+    help_text = re.sub(r"[;.] [Mm]ay be repeated\.$", ".", option.help)
+    sentences = [_prose(help_text), " and ".join(limits).capitalize() + "." if limits else ""]
+    meaning = " ".join(filter(None, [*sentences, "May be repeated." if option.multiple else ""]))
     if isinstance(option.show_default, str):
         default = option.show_default
     elif option.is_flag or option.default in (None, "", ()):
