@@ -44,6 +44,11 @@ def commands(path: Path) -> list[list[str]]:
     return found
 
 
+def words_after_charlstm(words: list[str]) -> list[str] | None:
+    """The command line of charlstm in a command, also behind torchrun; None for another program."""
+    return words[words.index("charlstm") + 1 :] if words[0] in ("charlstm", "torchrun") else None
+
+
 def mentioned(path: Path) -> list[list[str]]:
     """The ``charlstm`` commands within the text, which may leave out arguments."""
     return [shlex.split(code) for t in tokens(path) for code in _codes(t) if re.match(r"charlstm [\w-]", code)]

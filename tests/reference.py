@@ -97,9 +97,9 @@ def _prose(text: str) -> str:
 def _option(option: Any) -> tuple[str, str, str]:
     value = "" if option.is_flag else f" {option.metavar or option.name.strip('_').upper()}"
     names = ", ".join(f"`{name}{value}`" for name in (*option.opts, *option.secondary_opts))
-    limits = [
-        f"{word} {limit}" for word, limit in (("at least", option.min), ("at most", option.max)) if limit is not None
-    ]
+    ranged = option if hasattr(option, "min") else option.type  # Typer before 0.29
+    low, high = (getattr(ranged, end, None) for end in ("min", "max"))
+    limits = [f"{word} {limit}" for word, limit in (("at least", low), ("at most", high)) if limit is not None]
     help_text = re.sub(r"[;.] [Mm]ay be repeated\.$", ".", option.help)
     sentences = [_prose(help_text), " and ".join(limits).capitalize() + "." if limits else ""]
     meaning = " ".join(filter(None, [*sentences, "May be repeated." if option.multiple else ""]))
