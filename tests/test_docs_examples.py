@@ -34,9 +34,7 @@ RUNS = {
     "wider": "model.direction=forward",
     "backward": "model.direction=backward",
     "infilling": "model.direction=bidirectional",
-    "names": "corpus.documents=newline",
 }
-COPIES = ("my", "quickstart", "tinyshakespeare")
 
 
 def call(*words: str) -> int | str | None:
@@ -69,8 +67,7 @@ def visited(tmp_path_factory: pytest.TempPathFactory) -> Path:
             directory = RunDirectory(folder / "runs" / name)
             directory.create(config)
             assert list(Trainer(config, load_corpus(**config.corpus.model_dump()), directory).run())
-    for name in COPIES:
-        shutil.copytree(folder / "runs" / "wider", folder / "runs" / name)
+    shutil.copytree(folder / "runs" / "wider", folder / "runs" / "quickstart")
     return folder
 
 
