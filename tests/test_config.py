@@ -20,6 +20,7 @@ from charlstm.config import (
     CompareConfig,
     Config,
     Document,
+    MemoryConfig,
     ModelConfig,
     describe_fields,
     dump_yaml,
@@ -29,7 +30,7 @@ from charlstm.config import (
     parse_config,
     validate,
 )
-from charlstm.config.fields import walk
+from charlstm.config.fields import type_text, walk
 from charlstm.errors import UserError
 
 FULL = """\
@@ -839,6 +840,11 @@ def test_every_field_is_documented() -> None:
     assert (docs["model.forget_bias"].default, docs["model.leak_rate"].default) == ("1", "null")
     assert docs["training.early_stopping"].type == "whole number >= 1 | null"
     assert all(doc.documentation for doc in describe_fields(CompareConfig))
+
+
+@pytest.mark.parametrize(("field", "text"), [("learning_rates", "list of numbers"), ("quick", "list of texts")])
+def test_a_list_is_described_by_its_members(field: str, text: str) -> None:
+    assert type_text(MemoryConfig.model_fields[field]) == text
 
 
 def test_documented_defaults_are_the_defaults() -> None:

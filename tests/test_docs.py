@@ -1,64 +1,165 @@
-"""README, configurations and help say what is true."""
+"""READMEs, configurations and help say what is true."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import markdown_files
 import pytest
-import torch
-import typer.main
+import reference
+from reference import COMMANDS, ROOT
 
 from charlstm.cells import CELLS
-from charlstm.cli import app
-from charlstm.config import load_comparison, load_config
-from charlstm.executors import Weights, executors
+from charlstm.config import Config, describe_fields, load_comparison, load_config
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-LINES = re.findall(r"charlstm ((?:train|sample|evaluate|compare|config|bench)\b[^\n#`|]*)", README)
+DOCUMENTS = reference.documents()
 
 
-def test_readme_shows_every_command():
-    assert {line.split()[0] for line in LINES} == set(COMMANDS)
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_readme_commands_have_the_options_that_they_use(line):
-    command, *words = line.split()
-    known = {name for parameter in COMMANDS[command].params for name in (*parameter.opts, *parameter.secondary_opts)}
-    assert {w.split("=")[0] for w in words if w.startswith("--")} <= known
-    assert all((ROOT / w).exists() for w in words if w.startswith("configs/"))
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT)))
+def check_command(words: list[str], complete: bool) -> None:
+    """Refuse a command that charlstm would refuse: unknown options, values, files and fields."""
+    command, *rest = words
+    if command.startswith("--"):
+        return
+    try:
+        given = COMMANDS[command].make_context(command, list(rest)).params
+    except Exception as error:
+        if complete or type(error).__name__ != "MissingParameter":
+            raise
+        return
+    shipped = [name for name in words if name.startswith("configs/") and "NAME" not in name]
+    for file in shipped or ["configs/quickstart.yaml"] * (command == "train"):
+        load: Any = load_comparison if command == "compare" else load_config
+        load(ROOT / file, given["set_"] or ())
+
+
+@each_document
+def test_generated_parts_are_up_to_date(path):
+    text = path.read_text(encoding="utf-8")
+    assert reference.refreshed(text) == text, f"run: {reference.COMMAND}"
+
+
+@each_document
+def test_commands_in_blocks_are_valid(path):
+    for words in markdown_files.commands(path):
+        if (line := markdown_files.words_after_charlstm(words)) is not None:
+            check_command(line, complete=True)
+
+
+@each_document
+def test_commands_in_sentences_are_valid(path):
+    for _, *words in markdown_files.mentioned(path):
+        check_command(words, complete=False)
+
+
+@each_document
+def test_links_and_pictures_lead_somewhere(path):
+    for link in markdown_files.links(path):
+        assert link.path.exists(), link
+        assert not link.anchor or link.anchor in markdown_files.anchors(link.path), link
+
+
+def test_every_document_is_reached_from_the_readme():
+    reached, ahead = set[Path](), [README]
+    while ahead:
+        path = ahead.pop()
+        if path.suffix == ".md" and path not in reached:
+            reached.add(path)
+            ahead += [link.path for link in markdown_files.links(path)]
+    assert {path for path in DOCUMENTS if "TEMPLATE" not in str(path)} <= reached
+
+
+@each_document
+def test_results_name_the_command_that_makes_them(path):
+    assert not list(markdown_files.unexplained_results(path))
+
+
+@each_document
+def test_tables_are_well_formed(path):
+    assert not list(markdown_files.uneven_tables(path))
+
+
+def test_unexplained_results_and_uneven_tables_are_seen(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("# Speed\n\n| a | b |\n|---|---|\n| x | 2.5 |\n| y | 3 | 4 |\n\nNo command.\n\n```text\nout\n```\n")
+    assert list(markdown_files.unexplained_results(path)) == ["line 3", "line 10"]
+    assert list(markdown_files.uneven_tables(path)) == ["line 6"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train x.yaml --resme", "--resme"),
+        ("sample runs/x --length -1", "x>=0|equal to 0"),
+        ("evaluate", "Missing parameter: run"),
+        ("train configs/quickstart.yaml --set corpus.sauce=1", "sauce"),
+        ("train my.yaml --set model.hiden_size=1", "hiden_size"),
+        ("train configs/quick.yaml", "quick.yaml"),
+    ],
+)
+def test_commands_that_charlstm_refuses_are_refused(line, message):
+    with pytest.raises(Exception, match=message):
+        check_command(line.split(), complete=True)
+
+
+def test_readme_is_short_and_shows_every_command():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.split()) <= 1600
+    assert {words[1] for words in markdown_files.mentioned(README)} == set(COMMANDS)
+
+
+def test_readme_has_the_two_commands_of_a_first_visit():
+    first = "python -m pip install -e . && charlstm train configs/quickstart.yaml\n"
+    assert markdown_files.blocks(README, "")[0] == first
+    assert "python -m pip install -e '.[dev]' && pytest\n" in markdown_files.blocks(README, "")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=named)
 def test_every_configuration_loads_and_says_what_it_shows(path):
     load = load_comparison if path.parent.name == "compare" else load_config
     assert load(path)
-    assert path.read_text(encoding="utf-8").startswith("# ")
+    comment = path.read_text(encoding="utf-8")
+    assert comment.startswith("# ")
+    assert "# What to expect: " in comment
 
 
-def test_readme_names_every_cell():
-    assert all(f"| `{c.base}` |" in README for c in CELLS.values())
+def test_cells_have_a_row_in_their_readme_and_a_name_in_the_main_one():
+    cells = (ROOT / "charlstm" / "cells" / "README.md").read_text(encoding="utf-8")
+    assert all(f"| `{c.base}` |" in cells for c in CELLS.values())
+    assert all(f"`{c.base}`" in README.read_text(encoding="utf-8") for c in CELLS.values())
 
 
-def test_the_cell_in_the_readme_works_as_shown(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(from charlstm\.cells\.base.*?)```", README, re.DOTALL)
-    monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
-    (tmp_path / "mgu_of_the_readme.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    from mgu_of_the_readme import mgu  # type: ignore[import-not-found]
-
-    shapes = mgu.parameter_shapes(4, 5)
-    weights = Weights(**{name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()})
-    x, state = torch.randn(3, 2, 4, dtype=torch.float64), (torch.randn(2, 5, dtype=torch.float64),)
-    expected, found = (executors()[name].run(mgu, weights, x, state)[0] for name in ("reference", "sequence"))
-    torch.testing.assert_close(found, expected)
+def test_reference_of_fields_agrees_with_charlstm_config():
+    part = reference.PARTS["fields"]()
+    sections = dict(re.findall(r"(?:^|### (\S+)\n)(.*?)(?=\n### |\Z)", part, re.DOTALL))
+    for field in describe_fields(Config):
+        (line,) = re.findall(rf"^- `{field.name}`: .*$", sections[field.section], re.MULTILINE)
+        assert (f"default `{field.default}`." in line) == (field.default != "required")
+        assert line.endswith(" ".join(field.documentation.split()))
 
 
-def test_options_all_have_help():
+def test_reference_of_commands_has_every_option_with_its_help():
+    part = reference.PARTS["commands"]()
     for command in COMMANDS.values():
         assert command.help
-        assert all(parameter.help for parameter in command.params if parameter.name != "help")
+        for parameter in command.params:
+            if parameter.name != "help":
+                assert parameter.help
+                assert f"`{parameter.opts[0]}" in part or f"- `{parameter.name.upper()}`" in part
+
+
+def test_memory_readme_lists_every_claim_as_it_was_written():
+    config = load_comparison(ROOT / "configs" / "compare" / "long-term-memory.yaml")
+    (readme,) = (ROOT / "charlstm").glob("**/memory/README.md")
+    rows = re.findall(r"^\| (?:held|\*\*not held\*\*) \| (.*?) \|", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [claim.say for experiment in config.experiments.present().values() for claim in experiment.claims]

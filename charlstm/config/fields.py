@@ -101,7 +101,7 @@ def type_text(field: FieldInfo) -> str:
     elif section_model(field):
         text = "section"
     else:
-        text = " | ".join(_PLAIN.get(kind) or " | ".join(choices(field)) or "mapping" for kind in kinds)
+        text = " | ".join(_PLAIN.get(kind) or " | ".join(choices(field)) or _container(kind) for kind in kinds)
         bounds = [
             f"{sign} {_number(getattr(item, attribute))}"
             for item in _metadata(field)
@@ -110,6 +110,13 @@ def type_text(field: FieldInfo) -> str:
         ]
         text = f"{text} {' and '.join(bounds)}" if bounds else text
     return f"{text} | null" if len(kinds) < len(alternatives(field.annotation)) else text
+
+
+def _container(kind: Any) -> str:
+    if get_origin(kind) is not list:
+        return "mapping"
+    (member,) = alternatives(get_args(kind)[0])
+    return f"list of {_PLAIN[member]}s" if member in _PLAIN else "list"
 
 
 def describe_fields(model: type[BaseModel] = Config) -> list[FieldDoc]:

@@ -1,0 +1,121 @@
+"""What the READMEs show, run as a reader would: short commands, Python, the cell."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import markdown_files
+import pytest
+import torch
+from markdown_files import words_after_charlstm
+from reference import ROOT, documents
+
+from charlstm import cli
+from charlstm.cells import CELLS
+from charlstm.config import load_config
+from charlstm.executors import Weights, executors
+from charlstm.text.corpus import load_corpus
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.trainer import Trainer
+
+README = ROOT / "README.md"
+TEXT = "To be, or not: Once upon a time, def for i in range(10):\n    the end. " * 40
+TINY = (
+    "model.hidden_size=8",
+    "model.executor=reference",
+    "training.precision=float32",
+    "training.device=cpu",
+    "training.budget={steps: 3}",
+    "training.sample_length=0",
+)
+RUNS = {
+    "wider": "model.direction=forward",
+    "backward": "model.direction=backward",
+    "infilling": "model.direction=bidirectional",
+}
+
+
+def call(*words: str) -> int | str | None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["charlstm", *words])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    return left.value.code
+
+
+def without_compiler(patch: pytest.MonkeyPatch) -> None:
+    """Compiling kernels would take most of the time."""
+    patch.setenv("PATH", "")
+    patch.setenv("CXX", "")
+
+
+@pytest.fixture(scope="module")
+def visited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a reader has followed the READMEs: texts, the README's configuration, trained runs."""
+    folder = tmp_path_factory.mktemp("visited")
+    for name in ("my-text.txt", "other.txt", "start.txt"):
+        (folder / name).write_text(TEXT if name != "start.txt" else "Once", encoding="utf-8")
+    (configuration,) = markdown_files.blocks(README, "yaml")
+    (folder / "my.yaml").write_text(configuration, encoding="utf-8")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, change in RUNS.items():
+            config = load_config(folder / "my.yaml", (*TINY, change))
+            directory = RunDirectory(folder / "runs" / name)
+            directory.create(config)
+            assert list(Trainer(config, load_corpus(**config.corpus.model_dump()), directory).run())
+    shutil.copytree(folder / "runs" / "wider", folder / "runs" / "quickstart")
+    return folder
+
+
+def is_short(words: list[str]) -> bool:
+    command, *rest = words
+    return command in ("sample", "evaluate", "config") or "--dry-run" in rest
+
+
+SHORT = {
+    " ".join(line): line
+    for path in documents()
+    for words in markdown_files.commands(path)
+    if (line := words_after_charlstm(words)) and is_short(line)
+}
+
+
+@pytest.mark.parametrize("line", SHORT.values(), ids=SHORT)
+def test_short_commands_run(visited, monkeypatch, line):
+    monkeypatch.chdir(visited)
+    without_compiler(monkeypatch)
+    assert not call(*line)
+
+
+PYTHON = {
+    f"{path.relative_to(ROOT)}:{n}": code
+    for path in documents()
+    for n, code in enumerate(markdown_files.blocks(path, "python"))
+}
+
+
+@pytest.mark.parametrize("code", PYTHON.values(), ids=PYTHON)
+def test_python_in_documents_runs(visited, monkeypatch, capsys, code):
+    monkeypatch.chdir(visited)
+    without_compiler(monkeypatch)
+    monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
+    exec(compile(code, "README", "exec", dont_inherit=True), {"__name__": "readme"})
+    assert ("print(" in code) == bool(capsys.readouterr().out)
+
+
+def test_the_cell_in_the_readme_works_as_shown(tmp_path, monkeypatch):
+    (code,) = [block for block in markdown_files.blocks(README, "python") if "@cell" in block]
+    monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
+    (tmp_path / "mgu_of_the_readme.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    from mgu_of_the_readme import mgu  # type: ignore[import-not-found]
+
+    shapes = mgu.parameter_shapes(4, 5)
+    weights = Weights(**{name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()})
+    x, state = torch.randn(3, 2, 4, dtype=torch.float64), (torch.randn(2, 5, dtype=torch.float64),)
+    expected, found = (executors()[name].run(mgu, weights, x, state)[0] for name in ("reference", "sequence"))
+    torch.testing.assert_close(found, expected)
