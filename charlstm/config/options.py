@@ -8,6 +8,7 @@ from typing import Any
 
 from charlstm.cells import CELLS, Cell, find
 from charlstm.cells.options import Option
+from charlstm.config.front_ends import FRONT_ENDS
 
 RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.reservoir)
 """The cells of which nothing learns: only the readout does."""
@@ -25,10 +26,8 @@ CELL_OPTIONS: dict[str, frozenset[str]] = {
 """Cell -> the options of the model section that belong to this cell. Every other cell refuses them."""
 
 FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
-    "embedding_size": ("embedding", "convolution"),
-    "kernel_sizes": ("convolution",),
-    "filters": ("convolution",),
-    "highway": ("convolution",),
+    option: tuple(name for name, entry in FRONT_ENDS.items() if option in entry.options)
+    for option in dict.fromkeys(option for entry in FRONT_ENDS.values() for option in entry.options)
 }
 """Option of the model section -> the front ends that have it. Every other front end refuses it."""
 

@@ -21,6 +21,7 @@ from pydantic import (
 from charlstm.cells import CELLS
 from charlstm.config.cell_options import cell_fields, only_for
 from charlstm.config.corpus import CorpusConfig
+from charlstm.config.front_ends import FRONT_ENDS
 from charlstm.config.options import (
     CELL_OPTIONS,
     CONDITIONAL_OPTIONS,
@@ -36,8 +37,9 @@ from charlstm.config.wording import Problem, as_one_error
 
 if TYPE_CHECKING:
     CellName = str
+    FrontEndName = str
 else:
-    CellName = Literal[tuple(CELL_OPTIONS)]
+    CellName, FrontEndName = Literal[tuple(CELL_OPTIONS)], Literal[tuple(FRONT_ENDS)]
 
 MAX_KERNEL_SIZE = 64
 
@@ -64,13 +66,12 @@ class _Network(Section):
         "meet only at the top: it fills gaps, and its score is a pseudo-likelihood that does "
         "not compare with a one-way score.",
     )
-    front_end: Literal["one_hot", "embedding", "convolution"] = Field(
+    front_end: FrontEndName = Field(
         "embedding",
-        description="How characters enter the first layer: embedding, as a learnt vector of embedding_size "
-        "numbers; one_hot, each has its own column of input weights; convolution, as what learnt filters find in "
-        "the embedded character and the few before it (CNN-LSTM; Kim et al. 2016). embedding learns faster than "
-        "one_hot and has fewer parameters for large vocabularies. Left out with cell: esn, which takes no other: "
-        "one_hot.",
+        description="How characters enter the first layer. "
+        f"{'; '.join(f'{name}: {entry.description}' for name, entry in FRONT_ENDS.items())}. embedding learns faster "
+        "than one_hot and has fewer parameters for large vocabularies. Left out with cell: "
+        f"{', '.join(sorted(RESERVOIRS))}, which takes no other: one_hot.",
     )
     embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
         None,

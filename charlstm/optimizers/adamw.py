@@ -16,5 +16,6 @@ if TYPE_CHECKING:
 def adamw(groups: Groups, training: TrainingConfig) -> Optimizer:
     import torch
 
-    fused = groups[0]["params"][0].device.type in ("cpu", "cuda")
+    device = next(p.device for group in groups for p in group["params"])
+    fused = device.type in ("cpu", "cuda")
     return torch.optim.AdamW(groups, lr=training.learning_rate, fused=fused)

@@ -18,6 +18,7 @@ from charlstm.comparison.memory.studies.study import (
     measured_number,
     percent,
     runs_table,
+    study,
 )
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
@@ -30,6 +31,7 @@ WHAT = (
 )
 
 
+@study("copying")
 class CopyingStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.copying

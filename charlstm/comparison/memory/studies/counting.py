@@ -8,7 +8,15 @@ from charlstm.comparison.count_plot import count_plot
 from charlstm.comparison.document import Figure, Section, Table
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
-from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_reach, reach, runs_table
+from charlstm.comparison.memory.studies.study import (
+    Chapter,
+    Measured,
+    colours,
+    measured_reach,
+    reach,
+    runs_table,
+    study,
+)
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -24,6 +32,7 @@ WHAT = (
 )
 
 
+@study("counting")
 class CountingStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.counting

@@ -7,7 +7,16 @@ from charlstm.comparison.estimate_plots import bars_plot
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.measures import make_task
-from charlstm.comparison.memory.studies.study import Chapter, colours, highest, percent, runs_table, share, solved_share
+from charlstm.comparison.memory.studies.study import (
+    Chapter,
+    colours,
+    highest,
+    percent,
+    runs_table,
+    share,
+    solved_share,
+    study,
+)
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -22,6 +31,7 @@ WHAT = (
 )
 
 
+@study("order")
 class OrderStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.order

@@ -16,6 +16,7 @@ from charlstm.comparison.memory.studies.study import (
     runs_table,
     share,
     solved_share,
+    study,
 )
 from charlstm.comparison.memory_plots import recall_plot
 from charlstm.comparison.resampling import fisher
@@ -97,6 +98,7 @@ class RecallRuns:
         return Table(header, rows, caption=caption, colours=shades)
 
 
+@study("recall")
 class RecallStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.recall
