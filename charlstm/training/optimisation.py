@@ -52,7 +52,7 @@ def state_per_weight(config: TrainingConfig) -> int:
 def _state_after_a_step(config: TrainingConfig, matrix: bool) -> dict[str, Tensor | None]:
     """The state for one parameter, by name: None where it has the shape of the parameter, else the tensor."""
     with torch.device("cpu"):
-        probe = nn.Linear(3, 2, bias=False) if matrix else nn.LayerNorm(3, bias=False)
+        probe = nn.ParameterList([torch.zeros((2, 3) if matrix else (3,))])  # draws no random numbers
         (p,) = probe.parameters()
         p.grad = torch.zeros_like(p)
         optimizer = make_optimizer(config, probe)
