@@ -75,7 +75,7 @@ class _Layers(RecurrentStack):
             )
         if proj_size != 0:
             raise ValueError(f"{type(self).__name__} has no projections: proj_size must be 0, found {proj_size!r}")
-        if idle := start.keys() - cell.options_of_start:
+        if idle := start.keys() - cell.start_options.keys():
             raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(idle))}")
         super().__init__(
             cell,

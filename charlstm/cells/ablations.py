@@ -28,42 +28,40 @@ Without the hidden gradient, dc_t / dc_{t-1} is f and nothing else: the constant
 weights there, and are not followed further back in time.
 """
 
-from typing import Any
-
-from charlstm.cells.base import cell, sigmoid, tanh
+from charlstm.cells.base import Array, Gates, Recurrent, cell, sigmoid, tanh
 from charlstm.cells.lstm import lstm
 
 
 @cell(gates="igo", state="hc", base="lstm", options={"without": "forget_gate"})
-def lstm_no_forget_gate(x: Any, r: Any, h: Any, c: Any) -> Any:
+def lstm_no_forget_gate(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, o = sigmoid(x.i + r.i), sigmoid(x.o + r.o)
     c = c + i * tanh(x.g + r.g)
     return o * tanh(c), c
 
 
 @cell(gates="fgo", state="hc", forget_gate="f", base="lstm", options={"without": "input_gate"})
-def lstm_no_input_gate(x: Any, r: Any, h: Any, c: Any) -> Any:
+def lstm_no_input_gate(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     f, o = sigmoid(x.f + r.f), sigmoid(x.o + r.o)
     c = f * c + tanh(x.g + r.g)
     return o * tanh(c), c
 
 
 @cell(gates="ifg", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"without": "output_gate"})
-def lstm_no_output_gate(x: Any, r: Any, h: Any, c: Any) -> Any:
+def lstm_no_output_gate(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f = sigmoid(x.i + r.i), sigmoid(x.f + r.f)
     c = f * c + i * tanh(x.g + r.g)
     return tanh(c), c
 
 
 @cell(gates="ifgo", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"without": "input_activation"})
-def lstm_no_input_activation(x: Any, r: Any, h: Any, c: Any) -> Any:
+def lstm_no_input_activation(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * (x.g + r.g)
     return o * tanh(c), c
 
 
 @cell(gates="ifgo", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"without": "output_activation"})
-def lstm_no_output_activation(x: Any, r: Any, h: Any, c: Any) -> Any:
+def lstm_no_output_activation(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * tanh(x.g + r.g)
     return o * c, c
@@ -78,8 +76,8 @@ def lstm_no_output_activation(x: Any, r: Any, h: Any, c: Any) -> Any:
     base="lstm",
     options={"without": "cell_gradient"},
 )
-def lstm_no_cell_gradient(x: Any, r: Any, h: Any, c: Any) -> Any:
-    return lstm.equations(x, r, h, c)
+def lstm_no_cell_gradient(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, ...]:
+    return lstm.step(x, r, h, c)
 
 
 @cell(
@@ -91,5 +89,5 @@ def lstm_no_cell_gradient(x: Any, r: Any, h: Any, c: Any) -> Any:
     base="lstm",
     options={"without": "hidden_gradient"},
 )
-def lstm_no_hidden_gradient(x: Any, r: Any, h: Any, c: Any) -> Any:
-    return lstm.equations(x, r, h, c)
+def lstm_no_hidden_gradient(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, ...]:
+    return lstm.step(x, r, h, c)

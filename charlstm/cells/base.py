@@ -1,37 +1,36 @@
-"""What a cell is: its equations, its gates, its state and how it starts.
+"""What a cell is: its equations, its gates, its state, its options and its initialisation.
 
 A cell is declared once, as a function of one time step:
 
     @cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i")
-    def lstm(x, r, h, c):
+    def lstm(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
         i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
         c = f * c + i * tanh(x.g + r.g)
         return o * tanh(c), c
 
 ``x[k]`` is the input side of gate k, ``W_k x_t + b_k``; ``r[k]`` is the recurrent side, ``U_k h + b'_k``, and
 ``r.of(v)[k]`` the same product with v in place of h. All entries have the shape [B, H]. Further arguments are
-the state, then the per-unit parameters of the cell, each [H] per entry. The function returns the new state, whose
-first part is the output. It may use ``+ - *``, numbers, ``sigmoid``, ``tanh`` and ``relu``; whatever offers these
-can run it: tensors (the reference executor) or symbols (all others, which derive the backward pass from it).
+the state, then the per-unit parameters of the cell (``Gates`` too), each [H] per entry. The function returns the new
+state, whose first part is the output. It may use ``+ - *``, numbers, ``sigmoid``, ``tanh`` and ``relu``; whatever
+offers these can run it: tensors (the reference executor) or symbols (all others, which derive the backward pass from
+it).
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from charlstm.cells.initialisation import Initialiser
+from charlstm.cells.options import FORGET_GATE_OPTIONS, Option
+from charlstm.cells.values import Array, Gates, Recurrent, relu, sigmoid, tanh
+
+__all__ = ["CELLS", "Array", "Cell", "Gates", "Option", "Recurrent", "cell", "find", "relu", "sigmoid", "tanh"]
+
 CELLS: dict[str, Cell] = {}
-
-STARTS = ("zero", "identity", "reservoir", "input_scaling", "leak_rate", "leak_logit")
-"""How a parameter may start, other than uniform in +-1/sqrt(H); :mod:`charlstm.model.start` says what each means."""
-
-LEARNT_LEAK_LIMIT = 0.99
-"""Where a learnt leaking rate starts at most: it is a sigmoid, which never reaches 1."""
-
-CHRONO_LENGTH = 100
-"""``chrono_length`` where it is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +43,16 @@ class Cell:
     torch       the class in torch.nn with the same equations, if there is one, and ``torch_options`` for it
     forget_gate the gate that is the share of the old state which is kept; its bias starts at ``forget_bias``
     input_gate  the gate, apart from it, that is the share of the candidate which is written
-    starts      parameter -> how it starts, one of ``STARTS``; the others start as in torch.nn
-    start_options    option of the start -> its value where it is left out
+    starts      parameter -> its initialiser (:mod:`charlstm.cells.initialisation`), or ``bias_ih.f``, a parameter and
+                one of its gates or entries; the others start as in torch.nn
+    start_options    the options that the initialisation takes, by name
     fixed       the parameters that never learn, by name: ``weight_hh``, ``bias_ih``, or the cell's own
     stopped     letters of the state along which no gradient goes from a step to the one before: each step sees this
                 part of the old state as if it were given. What reads it still learns: with h stopped, U gets its
                 gradient d h^T, and only U^T d is not handed on
     base, options    the name and the options by which a configuration asks for this cell; every cell of a base has
                 the same options, and those of the cell whose name is the base are their defaults
+    option_docs the :class:`~charlstm.cells.options.Option` of each of the ``options``, in the cell of the base
     """
 
     name: str
@@ -63,12 +64,22 @@ class Cell:
     torch_options: Mapping[str, Any] = field(default_factory=dict)
     forget_gate: str | None = None
     input_gate: str | None = None
-    starts: Mapping[str, str] = field(default_factory=dict)
-    start_options: Mapping[str, Any] = field(default_factory=dict)
+    starts: Mapping[str, Initialiser] = field(default_factory=dict)
+    start_options: Mapping[str, Option] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
     stopped: str = ""
     base: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    option_docs: Mapping[str, Option] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = self.parameter_shapes(1, 1)
+        for key, initialise in self.starts.items():
+            name, _, part = key.partition(".")
+            if name not in shapes or part not in ("", *self.parts_of(name)):
+                raise ValueError(f"starts: cell {self.name} has no parameter {key}; it has {', '.join(shapes)}")
+            if missing := [option for option in options_of(initialise) if option not in self.start_options]:
+                raise ValueError(f"starts: {initialise.__name__} needs start_options: {', '.join(missing)}")
 
     def __deepcopy__(self, memo: Any) -> Cell:
         return self
@@ -78,7 +89,7 @@ class Cell:
 
     @property
     def summary(self) -> str:
-        """What the cell is, with its source: the first sentence of its file."""
+        """What the cell is, with its source: the first paragraph of its file's docstring."""
         text = sys.modules[self.equations.__module__].__doc__ or self.name
         return " ".join(text.split("\n\n")[0].split())
 
@@ -87,10 +98,9 @@ class Cell:
         """Whether nothing of the cell learns."""
         return self.fixed >= self.parameter_shapes(1, 1).keys()
 
-    @property
-    def options_of_start(self) -> frozenset[str]:
-        """The options that say how it starts."""
-        return frozenset(self.start_options) | ({"chrono_length"} if self.forget_gate else frozenset())
+    def parts_of(self, parameter: str) -> str:
+        """The letters of the parts of a parameter, each H rows, in order."""
+        return self.parameters.get(parameter, self.gates)
 
     def step(self, x: Any, r: Any, *state_and_parameters: Any) -> tuple[Any, ...]:
         """One time step: the new state, always as a tuple."""
@@ -118,8 +128,8 @@ def cell(
     torch_options: Mapping[str, Any] | None = None,
     forget_gate: str | None = None,
     input_gate: str | None = None,
-    starts: Mapping[str, str] | None = None,
-    start_options: Mapping[str, Any] | None = None,
+    starts: Mapping[str, Initialiser] | None = None,
+    start_options: Mapping[str, Option] | None = None,
     fixed: Iterable[str] = (),
     stopped: str = "",
     base: str | None = None,
@@ -127,16 +137,19 @@ def cell(
 ) -> Callable[[Callable[..., Any]], Cell]:
     """Declare the decorated equations as a cell and put it into ``CELLS`` under the function's name.
 
-    With a forget gate and no ``start_options``, ``forget_bias`` is 1 where it is left out.
+    ``options`` of the cell of a base are each an :class:`~charlstm.cells.options.Option`; those of its other cells are
+    plain values. A forget gate adds ``forget_bias`` and ``chrono_length`` to ``start_options``.
+
+    Raises ValueError for a parameter, option or part of the state that the cell does not have, and for an option that
+    another cell declares with another type, range or description.
     """
-    if odd := set((starts or {}).values()) - set(STARTS):
-        raise ValueError(f"no way to start: {', '.join(sorted(odd))}; there are {', '.join(STARTS)}")
     if strange := set(stopped) - set(state):
         raise ValueError(f"stopped names no part of the state {state}: {', '.join(sorted(strange))}")
     if stopped and torch:
         raise ValueError(f"torch.nn.{torch} stops no gradient: a cell has either torch or stopped")
-    if start_options is None and forget_gate:
-        start_options = {"forget_bias": 1.0}
+    of_start = {**(FORGET_GATE_OPTIONS if forget_gate else {}), **(start_options or {})}
+    option_docs = {name: value for name, value in (options or {}).items() if isinstance(value, Option)}
+    values = {name: value.default if isinstance(value, Option) else value for name, value in (options or {}).items()}
 
     def declare(equations: Callable[..., Any]) -> Cell:
         name = equations.__name__
@@ -151,12 +164,15 @@ def cell(
             forget_gate=forget_gate,
             input_gate=input_gate,
             starts=dict(starts or {}),
-            start_options=dict(start_options or {}),
+            start_options=of_start,
             fixed=frozenset(fixed),
             stopped=stopped,
             base=base or name,
-            options=dict(options or {}),
+            options=values,
+            option_docs=option_docs,
         )
+        for option, declaration in {**of_start, **option_docs}.items():
+            _check_same_elsewhere(declared, option, declaration)
         CELLS[name] = declared
         return declared
 
@@ -177,20 +193,19 @@ def find(base: str, **options: Any) -> Cell:
     raise KeyError(f"no cell {base} with {options}; there are {', '.join(sorted(CELLS))}")
 
 
+def options_of(initialise: Initialiser) -> list[str]:
+    """The options that an initialiser takes: its arguments after the parameter."""
+    return list(inspect.signature(initialise).parameters)[1:]
+
+
+def _check_same_elsewhere(declared: Cell, name: str, option: Option) -> None:
+    for other in CELLS.values():
+        theirs = {**other.start_options, **other.option_docs}.get(name) if other.name != declared.name else None
+        if theirs is not None and theirs.with_default(None) != option.with_default(None):
+            raise ValueError(
+                f"option {name} of cell {declared.name} differs from that of {other.name} in more than its default"
+            )
+
+
 def _declared(name: str) -> Cell:
     return CELLS[name]
-
-
-def sigmoid(a: Any) -> Any:
-    """1 / (1 + exp(-a)), elementwise."""
-    return a.sigmoid()
-
-
-def tanh(a: Any) -> Any:
-    """Hyperbolic tangent, elementwise."""
-    return a.tanh()
-
-
-def relu(a: Any) -> Any:
-    """max(a, 0), elementwise."""
-    return a.relu()

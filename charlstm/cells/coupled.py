@@ -9,13 +9,11 @@
 One gate fewer than the LSTM: what is written is what is forgotten.
 """
 
-from typing import Any
-
-from charlstm.cells.base import cell, sigmoid, tanh
+from charlstm.cells.base import Array, Gates, Recurrent, cell, sigmoid, tanh
 
 
 @cell(gates="fgo", state="hc", forget_gate="f")
-def coupled(x: Any, r: Any, h: Any, c: Any) -> Any:
+def coupled(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     f, o = sigmoid(x.f + r.f), sigmoid(x.o + r.o)
     c = f * c + (1 - f) * tanh(x.g + r.g)
     return o * tanh(c), c

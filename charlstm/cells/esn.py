@@ -9,10 +9,53 @@ that its spectral radius, the largest absolute value of its eigenvalues, is ``sp
 echoes dies away in practice (the echo state property), the slower the nearer it is to 1. a is ``leak_rate``.
 """
 
-from typing import Any
+from __future__ import annotations
 
-from charlstm.cells.base import cell
-from charlstm.cells.leaky import leaky_fixed
+from typing import TYPE_CHECKING
+
+from charlstm.cells.base import Array, Gates, Option, Recurrent, cell
+from charlstm.cells.initialisation import zeros
+from charlstm.cells.leaky import LEAK_RATE, leaky_update, spread_rates
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPECTRAL_RADIUS = Option(
+    0.95,
+    "Largest absolute eigenvalue of the esn's recurrent weights; what it echoes dies away the slower the nearer this "
+    "is to 1, and in practice lasts for ever above 1 (Jaeger 2001).",
+    gt=0,
+    le=100,
+)
+INPUT_SCALING = Option(
+    1.0,
+    "The esn's input weights are drawn uniform in plus or minus this: small, its units stay nearly linear and remember "
+    "more; large, they work harder on what they read.",
+    gt=0,
+    le=1000,
+)
+DENSITY = Option(0.1, "Share of the esn's units that each unit reads from, at least one.", gt=0, le=1)
+
+
+def uniform(weight_ih: Tensor, input_scaling: float) -> None:
+    """Uniform in plus or minus ``input_scaling``."""
+    weight_ih.uniform_(-input_scaling, input_scaling)
+
+
+def reservoir(weight_hh: Tensor, density: float, spectral_radius: float) -> None:
+    """Draw U [H, H]: in each row as many weights as the density says, at least one.
+
+    So every unit reads from some unit, there is a cycle, and the spectral radius is not zero.
+    """
+    import torch
+
+    if weight_hh.is_meta:
+        return
+    units = len(weight_hh)
+    reads = max(1, round(density * units))
+    chosen = weight_hh.clone().uniform_().topk(reads).indices
+    weight_hh.zero_().scatter_(1, chosen, weight_hh.new_empty(units, reads).uniform_(-1, 1))
+    weight_hh.mul_(spectral_radius / torch.linalg.eigvals(weight_hh.double()).abs().max())
 
 
 @cell(
@@ -20,14 +63,19 @@ from charlstm.cells.leaky import leaky_fixed
     state="h",
     parameters={"leak_rate": "a"},
     starts={
-        "weight_ih": "input_scaling",
-        "weight_hh": "reservoir",
-        "bias_ih": "zero",
-        "bias_hh": "zero",
-        "leak_rate": "leak_rate",
+        "weight_ih": uniform,
+        "weight_hh": reservoir,
+        "bias_ih": zeros,
+        "bias_hh": zeros,
+        "leak_rate": spread_rates,
     },
-    start_options={"spectral_radius": 0.95, "input_scaling": 1.0, "density": 0.1, "leak_rate": 1.0},
+    start_options={
+        "spectral_radius": SPECTRAL_RADIUS,
+        "input_scaling": INPUT_SCALING,
+        "density": DENSITY,
+        "leak_rate": LEAK_RATE.with_default(1.0),
+    },
     fixed={"weight_ih", "weight_hh", "bias_ih", "bias_hh", "leak_rate"},
 )
-def esn(x: Any, r: Any, h: Any, leak_rate: Any) -> Any:
-    return leaky_fixed.equations(x, r, h, leak_rate)
+def esn(x: Gates, r: Recurrent, h: Array, leak_rate: Gates) -> Array:
+    return leaky_update(x, r, h, leak_rate.a)

@@ -15,9 +15,14 @@ moved here by turning the sign of W_z, U_z, b_z and b'_z. ``forget_bias`` is the
 left out, they start as torch starts them.
 """
 
-from typing import Any
+from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, sigmoid, tanh
+from charlstm.cells.options import FORGET_BIAS
 
-from charlstm.cells.base import cell, sigmoid, tanh
+RESET_AFTER = Option(
+    True,
+    "Where the gru applies its reset gate. true: after the recurrent product, as cuDNN and torch do. false: before it, "
+    "as Cho et al. 2014 wrote it.",
+)
 
 
 @cell(
@@ -25,10 +30,10 @@ from charlstm.cells.base import cell, sigmoid, tanh
     state="h",
     torch="GRU",
     forget_gate="z",
-    start_options={"forget_bias": None},
-    options={"reset_after": True},
+    start_options={"forget_bias": FORGET_BIAS.with_default(None)},
+    options={"reset_after": RESET_AFTER},
 )
-def gru(x: Any, r: Any, h: Any) -> Any:
+def gru(x: Gates, r: Recurrent, h: Array) -> Array:
     reset, z = sigmoid(x.r + r.r), sigmoid(x.z + r.z)
     n = tanh(x.n + reset * r.n)
     return (1 - z) * n + z * h
@@ -38,11 +43,11 @@ def gru(x: Any, r: Any, h: Any) -> Any:
     gates="rzn",
     state="h",
     forget_gate="z",
-    start_options={"forget_bias": None},
+    start_options={"forget_bias": FORGET_BIAS.with_default(None)},
     base="gru",
     options={"reset_after": False},
 )
-def gru_reset_before(x: Any, r: Any, h: Any) -> Any:
+def gru_reset_before(x: Gates, r: Recurrent, h: Array) -> Array:
     reset, z = sigmoid(x.r + r.r), sigmoid(x.z + r.z)
     n = tanh(x.n + r.of(reset * h).n)
     return (1 - z) * n + z * h

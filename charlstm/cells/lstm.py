@@ -11,13 +11,19 @@ Each gate has two biases, as in torch; only their sum counts. ``without`` takes 
 :mod:`charlstm.cells.ablations`.
 """
 
-from typing import Any
+from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, sigmoid, tanh
 
-from charlstm.cells.base import cell, sigmoid, tanh
+WITHOUT = Option(
+    None,
+    "What the lstm has to do without (Greff et al. 2017). forget_gate: the cell of 1997, whose state can only be added "
+    "to. input_activation: a linear candidate. output_activation: the cell state comes out as it is. cell_gradient, "
+    "hidden_gradient: the whole lstm, trained with the gradient stopped, from each character to the one before, along "
+    "the cell state or, as in 1997, along the output h. null: the whole lstm.",
+)
 
 
-@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i", options={"without": None})
-def lstm(x: Any, r: Any, h: Any, c: Any) -> Any:
+@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i", options={"without": WITHOUT})
+def lstm(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * tanh(x.g + r.g)
     return o * tanh(c), c

@@ -11,13 +11,11 @@ The peepholes p are diagonal: one weight a unit, ``weight_peephole`` of 3H in th
 the old cell state, the output gate sees the new one.
 """
 
-from typing import Any
-
-from charlstm.cells.base import cell, sigmoid, tanh
+from charlstm.cells.base import Array, Gates, Recurrent, cell, sigmoid, tanh
 
 
 @cell(gates="ifgo", state="hc", parameters={"weight_peephole": "ifo"}, forget_gate="f", input_gate="i")
-def peephole(x: Any, r: Any, h: Any, c: Any, p: Any) -> Any:
+def peephole(x: Gates, r: Recurrent, h: Array, c: Array, p: Gates) -> tuple[Array, Array]:
     i, f = (sigmoid(x[k] + r[k] + p[k] * c) for k in "if")
     c = f * c + i * tanh(x.g + r.g)
     o = sigmoid(x.o + r.o + p.o * c)

@@ -8,13 +8,35 @@ the IRNN (Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networ
 without long dependencies, it forgets.
 """
 
-from typing import Any
+from __future__ import annotations
 
-from charlstm.cells.base import cell, relu, tanh
+from typing import TYPE_CHECKING
+
+from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, relu, tanh
+from charlstm.cells.initialisation import zeros
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NONLINEARITY = Option(
+    "tanh", "The rnn's activation. relu starts the recurrent weights as the identity: the IRNN of Le et al. 2015."
+)
+IDENTITY_SCALE = Option(
+    1.0,
+    "With nonlinearity: relu the recurrent weights start as this times the identity. 1 remembers from the beginning, "
+    "and on a running text the state grows without bound; less forgets, such as 0.01 (Le et al. 2015).",
+    gt=0,
+    le=1,
+)
 
 
-@cell(gates="h", state="h", torch="RNN", options={"nonlinearity": "tanh"})
-def rnn(x: Any, r: Any, h: Any) -> Any:
+def identity(weight_hh: Tensor, identity_scale: float) -> None:
+    """``identity_scale`` times the identity."""
+    weight_hh.zero_().fill_diagonal_(identity_scale)
+
+
+@cell(gates="h", state="h", torch="RNN", options={"nonlinearity": NONLINEARITY})
+def rnn(x: Gates, r: Recurrent, h: Array) -> Array:
     return tanh(x.h + r.h)
 
 
@@ -23,10 +45,10 @@ def rnn(x: Any, r: Any, h: Any) -> Any:
     state="h",
     torch="RNN",
     torch_options={"nonlinearity": "relu"},
-    starts={"weight_hh": "identity", "bias_ih": "zero", "bias_hh": "zero"},
-    start_options={"identity_scale": 1.0},
+    starts={"weight_hh": identity, "bias_ih": zeros, "bias_hh": zeros},
+    start_options={"identity_scale": IDENTITY_SCALE},
     base="rnn",
     options={"nonlinearity": "relu"},
 )
-def irnn(x: Any, r: Any, h: Any) -> Any:
+def irnn(x: Gates, r: Recurrent, h: Array) -> Array:
     return relu(x.h + r.h)

@@ -26,12 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("train")(train.train)
-app.command("sample")(sample.sample)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("config")(config.config)
-app.command("bench")(bench.bench)
+COMMANDS = (train.train, sample.sample, evaluate.evaluate, compare.compare, config.config, bench.bench)
+"""In the order of ``charlstm --help``; each has the name of its function."""
+for command in COMMANDS:
+    app.command(command.__name__)(command)
 
 
 def main() -> None:

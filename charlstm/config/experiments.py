@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.sections import Reads, Section
+from charlstm.config.wording import Problem
 
 Changes = Annotated[dict[str, Any], Reads("mapping of dotted names to values")]
 Rate = Annotated[float, Field(gt=0, le=1e6)]
@@ -45,6 +47,10 @@ class Experiment(Section):
     def arms_of(self) -> list[str]:
         """The arms that it trains or measures, each once."""
         return list(dict.fromkeys(arm for name, value in self if name.endswith("arms") for arm in value or []))
+
+    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+        """What is wrong beside the other experiments and the arms of the file, each at its field within this one."""
+        return []
 
 
 class Trained(Experiment):
@@ -87,6 +93,9 @@ class GradientConfig(Experiment):
     )
     cut_lags: Lengths = Field([10, 50, 100], description="Lags of recall that the cut_arms are trained on.")
 
+    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:
+        return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
+
 
 class SurgeryConfig(Experiment):
     """Two strings with different keys exchange a part of their states in the middle of the lag."""
@@ -94,6 +103,9 @@ class SurgeryConfig(Experiment):
     arms: Names = Field(["lstm"], description="Arms of recall that are operated on.")
     lag: Length = Field(100, description="The lag of recall: one of recall.lags.")
     pairs: int = Field(500, ge=1, le=1_000_000, description="Pairs of strings.")
+
+    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:
+        return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
 
 class GatesConfig(Tasks):
@@ -112,6 +124,11 @@ class GatesConfig(Tasks):
     shown_arms: list[str] = Field(
         [], description="Arms of text whose gates are shown over a text, with saturation and half-lives."
     )
+
+    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+        of_text = experiments.text.arms if experiments.text else []
+        missing = [arm for arm in self.shown_arms if arm not in of_text]
+        return [Problem(("shown_arms",), f"{arm} is not one of text.arms") for arm in missing]
 
 
 class CountingConfig(Tasks):
@@ -150,6 +167,16 @@ class TextConfig(Trained):
     )
     signs_arms: list[str] = Field([], description="The arms that are trained on the text for signs; none: all.")
 
+    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+        problems = []
+        for name, corpus in (("corpus", self.corpus), ("signs", self.signs)):
+            if corpus is not None and not corpus.test_fraction:
+                message = "it is to be measured on text that chose nothing: give it a test_fraction, such as 0.05"
+                problems.append(Problem((name,), message))
+            if corpus is not None and corpus.documents is not None:
+                problems.append(Problem((name, "documents"), "one running text is wanted here. Take it out"))
+        return problems
+
 
 class CopyingConfig(Tasks):
     """Some symbols, a long wait, the same symbols again (Tallec & Ollivier 2018)."""
@@ -175,3 +202,9 @@ class Experiments(Section):
     def present(self) -> dict[str, Experiment]:
         """Those that are to be run, by name."""
         return {name: value for name, value in self if value is not None}
+
+
+def _not_of_recall(lag: int, own: list[str], recall: RecallConfig, arms: Collection[str]) -> list[Problem]:
+    wrong = [] if lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
+    missing = [arm for arm in own if arm in arms and arm not in recall.arms]
+    return wrong + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]

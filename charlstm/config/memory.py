@@ -7,16 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.experiments import (
-    Changes,
-    Experiments,
-    GatesConfig,
-    GradientConfig,
-    Rates,
-    SurgeryConfig,
-    TextConfig,
-    Trained,
-)
+from charlstm.config.experiments import Changes, Experiments, Rates, Trained
 from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config
 from charlstm.config.sections import Reads, RunName, WholeFile, check_name
@@ -73,7 +64,7 @@ class MemoryConfig(WholeFile):
     @model_validator(mode="after")
     def _every_run_is_valid(self) -> MemoryConfig:
         problems: list[Problem] = []
-        present, recall, wrong = self.experiments.present(), self.experiments.recall, set[str]()
+        present, wrong = self.experiments.present(), set[str]()
         if self.rate_seeds > self.seeds:
             problems.append(Problem(("rate_seeds",), f"expected at most seeds, {self.seeds}, found {self.rate_seeds}"))
         for name, experiment in present.items():
@@ -86,18 +77,8 @@ class MemoryConfig(WholeFile):
             for claim in experiment.claims:
                 if claim.arm not in self.arms:
                     problems.append(Problem((*place, "claims"), self._no_arm(claim.arm)))
-            if isinstance(experiment, TextConfig):
-                problems += _unfit_texts(experiment, place)
-            if isinstance(experiment, SurgeryConfig | GradientConfig):
-                if experiment.lag not in recall.lags:
-                    problems.append(Problem((*place, "lag"), f"{experiment.lag} is not one of recall.lags"))
-                for arm in experiment.arms:
-                    if arm in self.arms and arm not in recall.arms:
-                        problems.append(Problem((*place, "arms"), f"{arm} is not one of recall.arms"))
-            if isinstance(experiment, GatesConfig) and experiment.shown_arms:
-                of_text = self.experiments.text.arms if self.experiments.text else []
-                missing = [arm for arm in experiment.shown_arms if arm not in of_text]
-                problems += [Problem((*place, "shown_arms"), f"{arm} is not one of text.arms") for arm in missing]
+            of_section = experiment.problems(self.experiments, self.arms)
+            problems += [Problem((*place, *problem.loc), problem.message) for problem in of_section]
         if problems:
             raise as_one_error(list(dict.fromkeys(problems)))
         return self
@@ -140,17 +121,6 @@ class MemoryConfig(WholeFile):
         """The experiment, or recall, whose networks those take that train none."""
         section = getattr(self.experiments, experiment)
         return section if isinstance(section, Trained) else self.experiments.recall
-
-
-def _unfit_texts(experiment: TextConfig, place: tuple[str, ...]) -> list[Problem]:
-    problems = []
-    for name, corpus in (("corpus", experiment.corpus), ("signs", experiment.signs)):
-        if corpus is not None and not corpus.test_fraction:
-            message = "it is to be measured on text that chose nothing: give it a test_fraction, such as 0.05"
-            problems.append(Problem((*place, name), message))
-        if corpus is not None and corpus.documents is not None:
-            problems.append(Problem((*place, name, "documents"), "one running text is wanted here. Take it out"))
-    return problems
 
 
 def _lay(changes: dict[str, Any], settings: dict[str, Any]) -> None:

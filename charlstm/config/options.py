@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from charlstm.cells import CELLS, Cell, find
-from charlstm.cells.base import CHRONO_LENGTH
+from charlstm.cells.options import Option
+from charlstm.config.front_ends import FRONT_ENDS
 
 RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.reservoir)
 """The cells of which nothing learns: only the readout does."""
 
 
 def _options(cell: Cell) -> frozenset[str]:
-    found = frozenset(cell.options) | cell.options_of_start
+    found = frozenset(cell.options) | cell.start_options.keys()
     return found | {"washout"} if cell.reservoir else found
 
 
@@ -25,18 +26,16 @@ CELL_OPTIONS: dict[str, frozenset[str]] = {
 """Cell -> the options of the model section that belong to this cell. Every other cell refuses them."""
 
 FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
-    "embedding_size": ("embedding", "convolution"),
-    "kernel_sizes": ("convolution",),
-    "filters": ("convolution",),
-    "highway": ("convolution",),
+    option: tuple(name for name, entry in FRONT_ENDS.items() if option in entry.options)
+    for option in dict.fromkeys(option for entry in FRONT_ENDS.values() for option in entry.options)
 }
 """Option of the model section -> the front ends that have it. Every other front end refuses it."""
 
 CONDITIONAL_OPTIONS = frozenset({"residual", *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
 """The options of the model section that only some cells, front ends or depths have."""
 
-START_OPTIONS = frozenset({"chrono_length"}).union(*(c.start_options for c in CELLS.values()))
-"""The options that are null until the cell says what they are where they are left out."""
+START_OPTIONS: dict[str, Option] = {name: o for c in CELLS.values() for name, o in c.start_options.items()}
+"""The options of the cells' initialisation: null, where left out, until the cell says what they are."""
 
 DEFAULT_EMBEDDING_SIZE = 64
 
@@ -70,12 +69,13 @@ def why_no_effect(option: str, settings: Mapping[str, Any]) -> str | None:
     if cell and option not in _options(cell):
         given = ", ".join(f"{key}: {json.dumps(value)}" for key, value in cell.options.items())
         return f"has no effect with cell: {name} and {given}".replace('"', "")
-    if option == "chrono_length" and settings.get("forget_bias") != "chrono":
-        return "has no effect without forget_bias: chrono"
+    for other, needed in START_OPTIONS[option].requires.items() if option in START_OPTIONS else ():
+        if settings.get(other) != needed:
+            return f"has no effect without {other}: {needed}"
     return None
 
 
-NULLS = START_OPTIONS | {"embedding_size"}
+NULLS = START_OPTIONS.keys() | {"embedding_size"}
 """The options that may be null, which means what :func:`default_value` says."""
 
 
@@ -83,8 +83,6 @@ def default_value(option: str, settings: Mapping[str, Any]) -> object:
     """What an option means beside these settings where it is null or left out."""
     if option == "embedding_size":
         return DEFAULT_EMBEDDING_SIZE
-    if option == "chrono_length":
-        return CHRONO_LENGTH
     cell = chosen_cell(settings)
-    value = cell.start_options[option] if cell else None
+    value = cell.start_options[option].default if cell else None
     return list(value) if isinstance(value, tuple) else value

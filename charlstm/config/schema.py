@@ -12,14 +12,16 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
+    create_model,
     field_validator,
     model_serializer,
     model_validator,
 )
 
 from charlstm.cells import CELLS
-from charlstm.cells.base import CHRONO_LENGTH, LEARNT_LEAK_LIMIT
+from charlstm.config.cell_options import cell_fields, only_for
 from charlstm.config.corpus import CorpusConfig
+from charlstm.config.front_ends import FRONT_ENDS
 from charlstm.config.options import (
     CELL_OPTIONS,
     CONDITIONAL_OPTIONS,
@@ -35,25 +37,15 @@ from charlstm.config.wording import Problem, as_one_error
 
 if TYPE_CHECKING:
     CellName = str
+    FrontEndName = str
 else:
-    CellName = Literal[tuple(CELL_OPTIONS)]
+    CellName, FrontEndName = Literal[tuple(CELL_OPTIONS)], Literal[tuple(FRONT_ENDS)]
 
 MAX_KERNEL_SIZE = 64
 
-Ablation = Literal[
-    "forget_gate",
-    "input_gate",
-    "output_gate",
-    "input_activation",
-    "output_activation",
-    "cell_gradient",
-    "hidden_gradient",
-]
-Rate = Annotated[float, Field(ge=1e-6, le=1)]
 
-
-class ModelOptions(Section):
-    """The fields of the model section, without the check that each has an effect."""
+class _Network(Section):
+    """The fields of the model section that come before those of single cells."""
 
     cell: CellName = Field(
         "lstm",
@@ -74,13 +66,12 @@ class ModelOptions(Section):
         "meet only at the top: it fills gaps, and its score is a pseudo-likelihood that does "
         "not compare with a one-way score.",
     )
-    front_end: Literal["one_hot", "embedding", "convolution"] = Field(
+    front_end: FrontEndName = Field(
         "embedding",
-        description="How characters enter the first layer: embedding, as a learnt vector of embedding_size "
-        "numbers; one_hot, each has its own column of input weights; convolution, as what learnt filters find in "
-        "the embedded character and the few before it (CNN-LSTM; Kim et al. 2016). embedding learns faster than "
-        "one_hot and has fewer parameters for large vocabularies. Left out with cell: esn, which takes no other: "
-        "one_hot.",
+        description="How characters enter the first layer. "
+        f"{'; '.join(f'{name}: {entry.description}' for name, entry in FRONT_ENDS.items())}. embedding learns faster "
+        "than one_hot and has fewer parameters for large vocabularies. Left out with cell: "
+        f"{', '.join(sorted(RESERVOIRS))}, which takes no other: one_hot.",
     )
     embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
         None,
@@ -129,94 +120,27 @@ class ModelOptions(Section):
         "2016; Merity et al. 2018). elementwise: a fresh mask each step, as in torch (Zaremba "
         "et al. 2014). Matters only where dropout is above 0.",
     )
-    without: Ablation | None = Field(
-        None,
-        description="What the lstm has to do without (Greff et al. 2017). forget_gate: the cell of 1997, whose state "
-        "can only be added to. input_activation: a linear candidate. output_activation: the cell state comes out as "
-        "it is. cell_gradient, hidden_gradient: the whole lstm, trained with the gradient stopped, from each character "
-        "to the one before, along the cell state or, as in 1997, along the output h. null: the whole lstm. Only for "
-        "lstm.",
-    )
-    reset_after: bool = Field(
-        True,
-        description="Where the gru applies its reset gate. true: after the recurrent product, as cuDNN "
-        "and torch do. false: before it, as Cho et al. 2014 wrote it. Only for gru.",
-    )
-    nonlinearity: Literal["tanh", "relu"] = Field(
-        "tanh",
-        description="The rnn's activation. relu starts the recurrent weights as the identity: the IRNN of "
-        "Le et al. 2015. Only for rnn.",
-    )
-    learn_leak: bool = Field(
-        True,
-        description="Whether the leaky cell learns its leaking rates, one for each unit; false leaves them as "
-        "leak_rate says. Only for leaky.",
-    )
-    forget_bias: Annotated[
-        Annotated[float, Field(ge=-1000, le=1000)] | Literal["chrono"] | None,
-        Field(validate_default=True),
-        Reads("number >= -1000 and <= 1000 | chrono"),
-    ] = Field(
-        None,
-        description="Where the bias of the forget gate starts, for the gru that of the update gate; above 0 lets the "
-        "cell remember from the beginning (Gers et al. 2000; Jozefowicz et al. 2015). chrono: log u, with u drawn for "
-        "each unit between 1 and chrono_length - 1 characters, and the input gate's at -log u (Tallec & Ollivier "
-        "2018). Left out: 1, for the gru as torch starts. Only for cells with a forget gate: lstm, gru, peephole, "
-        "coupled.",
-    )
-    chrono_length: Annotated[int | None, Field(validate_default=True)] = Field(
-        None,
-        ge=3,
-        le=2**31,
-        description="The longest memory in characters that forget_bias: chrono gives a unit to start with. Only with "
-        f"it, where leaving it out means {CHRONO_LENGTH}.",
-    )
-    leak_rate: Annotated[
-        Rate | Annotated[list[Rate], Field(min_length=2, max_length=2)] | None,
-        Field(validate_default=True),
-        Reads("number from 1e-6 to 1 | [smallest, largest]"),
-    ] = Field(
-        None,
-        description="Share of a unit's state that is new at each character, so a unit remembers about 1 / leak_rate "
-        "characters: one number for all units, or the smallest and the largest, spread over the units by equal "
-        f"factors. Learnt rates start there, at most at {LEARNT_LEAK_LIMIT}. Left out: [0.05, 1] for leaky, 1 for "
-        "esn. Only for leaky and esn.",
-    )
-    identity_scale: Annotated[float | None, Field(validate_default=True)] = Field(
-        None,
-        gt=0,
-        le=1,
-        description="With nonlinearity: relu the recurrent weights start as this times the identity. 1 remembers from "
-        "the beginning, and on a running text the state grows without bound; less forgets, such as 0.01 (Le et al. "
-        "2015). Left out: 1. Only for rnn.",
-    )
-    spectral_radius: Annotated[float | None, Field(validate_default=True)] = Field(
-        None,
-        gt=0,
-        le=100,
-        description="Largest absolute eigenvalue of the esn's recurrent weights; what it echoes dies away the slower "
-        "the nearer this is to 1, and in practice lasts for ever above 1 (Jaeger 2001). Left out: 0.95. Only for esn.",
-    )
-    input_scaling: Annotated[float | None, Field(validate_default=True)] = Field(
-        None,
-        gt=0,
-        le=1000,
-        description="The esn's input weights are drawn uniform in plus or minus this: small, its units stay nearly "
-        "linear and remember more; large, they work harder on what they read. Left out: 1. Only for esn.",
-    )
-    density: Annotated[float | None, Field(validate_default=True)] = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Share of the esn's units that each unit reads from, at least one. Left out: 0.1. Only for esn.",
-    )
+
+
+if TYPE_CHECKING:
+
+    class _NetworkOfCells(_Network):
+        def __getattr__(self, option: str) -> Any: ...
+
+else:
+    _NetworkOfCells = create_model("_NetworkOfCells", __base__=_Network, __doc__=_Network.__doc__, **cell_fields())
+
+
+class ModelOptions(_NetworkOfCells):
+    """The fields of the model section, without the check that each has an effect."""
+
     washout: int = Field(
         0,
         ge=0,
         le=2**20,
         description="Characters at the start of each stream, where every epoch begins from a zero state, that the esn "
         "reads but that its training loss leaves out; below training.sequence_length. Held-out scores count every "
-        "character. Only for esn.",
+        f"character. {only_for('washout')}",
     )
     executor: Literal["auto", "reference", "sequence", "library", "native", "triton"] = Field(
         "auto",
@@ -266,13 +190,6 @@ class ModelConfig(ModelOptions):
         if len(set(value)) < len(value):
             raise ValueError(f"expected each size once, found {', '.join(map(str, value))}")
         return sorted(value)
-
-    @field_validator("leak_rate")
-    @classmethod
-    def _smallest_first(cls, value: float | list[float] | None) -> float | list[float] | None:
-        if isinstance(value, list) and value[0] > value[1]:
-            raise ValueError(f"expected [smallest, largest], found {value}. Turn them round")
-        return value
 
     @model_serializer(mode="wrap")
     def _without_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -6,11 +6,17 @@ Every ``description`` is the field's documentation; ``charlstm config`` and the 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from charlstm.config.device import NAMES, PATTERN, check_device_name
+from charlstm.optimizers import OPTIMIZERS
+
+if TYPE_CHECKING:
+    OptimizerName = str
+else:
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
 
 
 class Reads(NamedTuple):
@@ -101,10 +107,10 @@ class TrainingConfig(Section):
         "through time, Williams & Peng 1990). The state is carried on from chunk to chunk, within a document if there "
         "are documents; short documents make short chunks.",
     )
-    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field(
+    optimizer: OptimizerName = Field(
         "adamw",
-        description="adamw: Loshchilov & Hutter 2019, with torch's betas. sgd: with momentum. rmsprop: "
-        "Tieleman & Hinton 2012, with momentum. Each wants its own learning_rate; sgd a far "
+        description=f"{' '.join(f'{name}: {known.summary}' for name, known in OPTIMIZERS.items())} Each wants its own "
+        "learning_rate; sgd a far "
         "larger one than adamw.",
     )
     learning_rate: float = Field(

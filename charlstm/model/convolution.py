@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from charlstm.config import ModelConfig
 from charlstm.model.highway import Highway
 
 
@@ -46,6 +47,13 @@ class Convolution(nn.Module):
         self.kernel = nn.Parameter(torch.empty(sum(self._rows), embedding_size).uniform_(-1, 1) * scale)
         self.bias = nn.Parameter(torch.zeros(self.output_size))
         self.highway = Highway(self.output_size) if highway else None
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, vocabulary_size: int) -> Convolution:
+        """The front end that a configuration asks for."""
+        assert config.embedding_size is not None
+        sizes = (config.embedding_size, config.kernel_sizes, config.filters)
+        return cls(vocabulary_size, *sizes, highway=config.highway)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, None]:
         """x [T, B, n F] of the characters ids [window + T, B] but the first ``window``, and no projection.

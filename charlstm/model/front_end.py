@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import torch
 from torch import Tensor, nn
 
 from charlstm.config import ModelConfig
+from charlstm.config.front_ends import FRONT_ENDS
 from charlstm.model.convolution import Convolution
 from charlstm.model.stack import Project
 
@@ -16,6 +19,11 @@ class OneHot(nn.Module):
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
         self.output_size, self.window = vocabulary_size, 0
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, vocabulary_size: int) -> OneHot:  # noqa: ARG003
+        """The front end that a configuration asks for."""
+        return cls(vocabulary_size)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
         """The input of a RecurrentStack and what it has to do with its input weights."""
@@ -34,6 +42,12 @@ class Embedding(nn.Module):
         self.output_size, self.window = embedding_size, 0
         self.weight = nn.Parameter(torch.randn(vocabulary_size, embedding_size))
 
+    @classmethod
+    def from_config(cls, config: ModelConfig, vocabulary_size: int) -> Embedding:
+        """The front end that a configuration asks for."""
+        assert config.embedding_size is not None
+        return cls(vocabulary_size, config.embedding_size)
+
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
         """The input of a RecurrentStack and what it has to do with its input weights."""
         if ids.numel() >= len(self.weight):
@@ -47,16 +61,13 @@ class Embedding(nn.Module):
 
 
 FrontEnd = OneHot | Embedding | Convolution
-"""All take ids [window + T, B], where ``window`` characters come before the first one that has an output."""
+"""All take ids [window + T, B], where ``window`` characters come before the first one that has an output, and give
+``(x, project)``: what a RecurrentStack reads, ids [T, B] or [T, B, ``output_size``], and, for ids, what turns input
+weights into those that fit them, or None."""
 
 
 def make_front_end(config: ModelConfig, vocabulary_size: int) -> FrontEnd:
     """The front end that a configuration asks for."""
-    if config.front_end == "one_hot":
-        return OneHot(vocabulary_size)
-    assert config.embedding_size is not None
-    if config.front_end == "embedding":
-        return Embedding(vocabulary_size, config.embedding_size)
-    return Convolution(
-        vocabulary_size, config.embedding_size, config.kernel_sizes, config.filters, highway=config.highway
-    )
+    module, _, name = FRONT_ENDS[config.front_end].implementation.partition(":")
+    made: FrontEnd = getattr(import_module(module), name).from_config(config, vocabulary_size)
+    return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Literal
 
 import torch
@@ -58,7 +57,7 @@ class LanguageModel(nn.Module):
                 config.num_layers,
                 dropout=config.dropout,
                 dropout_kind=config.dropout_kind,
-                start=Start(**{option.name: getattr(config, option.name) for option in fields(Start)}),
+                start=Start(**{option: getattr(config, option) for option in cell.start_options}),
                 executor=config.executor,
                 residual=config.residual,
             )

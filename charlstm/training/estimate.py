@@ -14,12 +14,11 @@ from charlstm.model.convolution import Convolution
 from charlstm.model.head_loss import logits_held
 from charlstm.model.language_model import cell_of
 from charlstm.text.streams import Streams
+from charlstm.training.optimisation import state_per_weight
 from charlstm.training.shortage import Demand
 
 if TYPE_CHECKING:
     from charlstm.training.trainer import Trainer
-
-OPTIMIZER_TENSORS = {"adamw": 2, "sgd": 1, "rmsprop": 2}
 
 
 def memory_estimate(trainer: Trainer) -> dict[str, int]:
@@ -72,7 +71,7 @@ def demand_of_weights(config: Config, model: LanguageModel) -> Demand:
 
 def _weights(config: Config, model: LanguageModel, processes: int = 1) -> dict[str, int]:
     weights, fixed = 4 * sum(model.parameter_counts().values()), 4 * model.fixed_count()
-    optimiser = OPTIMIZER_TENSORS[config.training.optimizer] * weights
+    optimiser = state_per_weight(config.training) * weights
     return {"weights and gradients": (2 if processes == 1 else 3) * weights + fixed, "optimiser": optimiser}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.config import TrainingConfig
+from charlstm.optimizers import OPTIMIZERS
 
 
 def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -18,12 +19,7 @@ def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opti
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    rate = config.learning_rate
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, fused=parameters[0].device.type in ("cpu", "cuda"))
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=config.momentum)
-    return torch.optim.RMSprop(groups, lr=rate, momentum=config.momentum)
+    return OPTIMIZERS[config.optimizer].make(groups, config)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -39,25 +35,30 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 
 def optimizer_layout(config: TrainingConfig, model: nn.Module) -> dict[str, Tensor]:
     """What :func:`optimizer_tensors` gives after a step, by shape and dtype alone, where the model is."""
-    like_weights = {"adamw": ["exp_avg", "exp_avg_sq"], "rmsprop": ["square_avg"], "sgd": []}[config.optimizer]
-    if config.optimizer != "adamw" and config.momentum:
-        like_weights = [*like_weights, "momentum_buffer"]
-    layout: dict[str, Tensor] = {}
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            layout |= {f"{name}.{kind}": p.detach() for kind in like_weights}
-            if config.optimizer != "sgd":
-                layout[f"{name}.step"] = torch.empty((), dtype=torch.float32, device=p.device)
-    return layout
+    like = {matrix: _state_after_a_step(config, matrix) for matrix in (True, False)}
+    return {
+        f"{name}.{kind}": p.detach() if value is None else torch.empty_like(value, device=p.device)
+        for name, p in model.named_parameters()
+        if p.requires_grad
+        for kind, value in like[p.dim() >= 2].items()
+    }
 
 
-def optimizer_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> set[str]:
-    """The names that :func:`optimizer_tensors` has after a step."""
-    kept = {torch.optim.AdamW: ["step", "exp_avg", "exp_avg_sq"], torch.optim.RMSprop: ["step", "square_avg"]}
-    kinds = list(kept.get(type(optimizer), []))
-    if optimizer.defaults.get("momentum"):
-        kinds.append("momentum_buffer")
-    return {f"{name}.{kind}" for name, p in model.named_parameters() for kind in kinds if p.requires_grad}
+def state_per_weight(config: TrainingConfig) -> int:
+    """Numbers that the optimiser holds for each weight of a matrix."""
+    return list(_state_after_a_step(config, True).values()).count(None)
+
+
+def _state_after_a_step(config: TrainingConfig, matrix: bool) -> dict[str, Tensor | None]:
+    """The state for one parameter, by name: None where it has the shape of the parameter, else the tensor."""
+    with torch.device("cpu"):
+        probe = nn.ParameterList([torch.zeros((2, 3) if matrix else (3,))])  # draws no random numbers
+        (p,) = probe.parameters()
+        p.grad = torch.zeros_like(p)
+        optimizer = make_optimizer(config, probe)
+        optimizer.step()
+    state = optimizer.state.get(p, {})
+    return {k: None if v.shape == p.shape else v for k, v in state.items() if isinstance(v, Tensor)}
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -10,13 +10,14 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from charlstm.config import TrainingConfig
 from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.model import LanguageModel
 from charlstm.training.checkpoint import under
 from charlstm.training.feed import Feed
 from charlstm.training.hardware import random_states, set_random_states
-from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_names, optimizer_tensors
+from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_layout, optimizer_tensors
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
@@ -58,6 +59,7 @@ class TrainingState:
     state of its own ``columns`` of the batch; saved are all of them.
     """
 
+    settings: TrainingConfig
     model: LanguageModel
     optimizer: torch.optim.Optimizer
     schedule: Schedule
@@ -112,7 +114,7 @@ class TrainingState:
     def _check(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         names = {name for name in self.tensors() if not name.startswith("optimizer.")}
         if numbers["counters"]["step"] > 0:
-            names |= {f"optimizer.{name}" for name in optimizer_names(self.optimizer, self.model)}
+            names |= {f"optimizer.{name}" for name in optimizer_layout(self.settings, self.model)}
         elsewhere = {"random.cuda", "random.mps"}  # a run may go on on another device
         odd = sorted((names ^ tensors.keys()) - elsewhere)
         for part, mine in self.numbers().items():

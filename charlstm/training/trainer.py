@@ -70,6 +70,7 @@ class Trainer:
         # At once: that there is no text for it is better heard of before the training.
         self._held_out = HeldOut(config, corpus, self.model, team, self._between)
         self.state = TrainingState(
+            settings=training,
             model=self.model,
             optimizer=make_optimizer(training, self.model),
             schedule=Schedule(training),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from shipped import SHIPPED
 from torch import Tensor
 
 from charlstm.cells import CELLS
@@ -177,8 +178,8 @@ OTHERS = (rnn, irnn, lstm, gru, gru_reset_before, peephole, coupled, leaky, leak
 FORMULAS = {f.__name__: f for f in (*OTHERS, *ABLATIONS)}
 
 
-def test_every_cell_has_its_formulas_here():
-    assert FORMULAS.keys() == CELLS.keys()
+def test_every_cell_that_ships_has_its_formula_here():
+    assert FORMULAS.keys() == set(SHIPPED) <= CELLS.keys()
 
 
 @pytest.mark.parametrize("executor", ["reference", "sequence"])

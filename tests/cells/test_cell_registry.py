@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 import charlstm.cells
 from charlstm.cells import CELLS, Cell, cell, find
+from charlstm.cells.initialisation import zeros
+from charlstm.cells.options import Option
+from charlstm.model import RecurrentStack
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,8 @@ def test_an_unknown_cell_is_an_error_that_lists_the_known():
 
 
 def test_every_file_of_the_folder_declares_a_cell():
-    files = {p.stem for p in Path(charlstm.cells.__file__).parent.glob("*.py")} - {"__init__", "base"}
+    shared = {"__init__", "base", "initialisation", "options", "values"}
+    files = {p.stem for p in Path(charlstm.cells.__file__).parent.glob("*.py")} - shared
     declared = {
         name: [v for v in vars(import_module(f"charlstm.cells.{name}")).values() if isinstance(v, Cell)]
         for name in files
@@ -110,15 +115,14 @@ def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
 @pytest.mark.parametrize(
     ("name", "defaults", "more"),
     [
-        ("rnn", {}, set()),
-        ("irnn", {"identity_scale": 1.0}, set()),
-        ("lstm", {"forget_bias": 1.0}, {"chrono_length"}),
-        ("gru", {"forget_bias": None}, {"chrono_length"}),
+        ("rnn", {}, {}),
+        ("irnn", {"identity_scale": 1.0}, {}),
+        ("lstm", {"forget_bias": 1.0}, {"chrono_length": 100}),
+        ("gru", {"forget_bias": None}, {"chrono_length": 100}),
     ],
 )
 def test_what_says_how_a_cell_starts_has_these_defaults(name, defaults, more):
-    assert CELLS[name].start_options == defaults
-    assert CELLS[name].options_of_start == defaults.keys() | more
+    assert {option: o.default for option, o in CELLS[name].start_options.items()} == defaults | more
 
 
 def test_a_cell_is_described_by_the_first_sentence_of_its_file():
@@ -141,7 +145,52 @@ def test_a_gradient_is_stopped_along_a_part_of_the_state_and_in_no_class_of_torc
         cell(gates="ifgo", state="hc", torch="LSTM", stopped="c")
 
 
-def test_an_unknown_start_is_an_error():
-    with pytest.raises(ValueError, match="no way to start: nowhere; there are zero"):
-        cell(gates="a", state="h", starts={"weight_hh": "nowhere"})
-    assert not any("nowhere" in c.starts.values() for c in CELLS.values())
+def scaled(parameter, scale):
+    parameter.fill_(scale)
+
+
+SCALE = Option(1.0, "A factor.", gt=0)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        (
+            {"starts": {"weight_hi": zeros}},
+            "cell wrong has no parameter weight_hi; it has weight_ih, weight_hh",
+        ),
+        ({"starts": {"bias_ih.b": zeros}}, "cell wrong has no parameter bias_ih.b;"),
+        ({"starts": {"weight_hh": scaled}}, "starts: scaled needs start_options: scale"),
+        (
+            {"start_options": {"density": SCALE}},
+            "option density of cell wrong differs from that of esn in more than its default",
+        ),
+    ],
+    ids=str,
+)
+def test_a_wrong_initialisation_is_refused_at_its_declaration(declaration, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+
+        @cell(gates="a", state="h", **declaration)
+        def wrong(x, r, h):
+            return x.a + r.a
+
+    assert "wrong" not in CELLS
+
+
+def test_an_initialiser_gets_the_part_and_the_options_it_names(monkeypatch):
+    monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
+
+    @cell(
+        gates="ab",
+        state="h",
+        starts={"weight_hh": zeros, "bias_ih.b": scaled},
+        start_options={"scale": SCALE.with_default(3.0)},
+    )
+    def initialised(x, r, h):
+        return x.a + r.b
+
+    stack = RecurrentStack(initialised, 2, 4)
+    assert not stack.weight_hh_l0.any()
+    assert stack.bias_ih_l0[:4].abs().max() <= 0.5
+    assert (stack.bias_ih_l0[4:] == 3).all()

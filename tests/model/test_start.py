@@ -71,13 +71,15 @@ def test_an_irnn_starts_as_the_identity_times_its_scale(scale):
 
 
 def test_a_start_that_is_none_is_an_error():
-    with pytest.raises(ValueError, match="forget_bias is a number or 'chrono', found 'crono'"):
+    with pytest.raises(ValueError, match=r"forget_bias: expected number >= -1000 and <= 1000 \| chrono, found 'crono'"):
         Start(forget_bias="crono")
-    with pytest.raises(ValueError, match="chrono_length must be at least 3, found 2"):
+    with pytest.raises(ValueError, match="chrono_length: expected whole number >= 3 and <= 2147483648, found 2"):
         Start(forget_bias="chrono", chrono_length=2)
     for rate in (0.0, -0.1, 1.5, [0.5, 2.0], float("nan")):
-        with pytest.raises(ValueError, match="leak_rate must be above 0 and at most 1, found"):
+        with pytest.raises(ValueError, match=r"leak_rate: expected number from 1e-6 to 1 \| \[smallest"):
             Start(leak_rate=rate)
+    with pytest.raises(TypeError, match="no cell has an option forget_baes; there are forget_bias"):
+        Start(forget_baes=1.0)
 
 
 def test_the_length_left_out_is_a_hundred():

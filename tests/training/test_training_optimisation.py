@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from charlstm.config import TrainingConfig
+from charlstm.optimizers import OPTIMIZERS
 from charlstm.training.optimisation import (
     Schedule,
     load_optimizer_tensors,
     make_optimizer,
+    optimizer_layout,
     optimizer_tensors,
 )
 
@@ -129,3 +131,17 @@ def test_only_matrices_decay():
     )
     found = [(group["params"], group["weight_decay"], group["momentum"]) for group in optimizer.param_groups]
     assert found == [([model.weight], 0.1, 0.25), ([model.bias], 0.0, 0.25)]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_layout_is_the_state_after_a_step(name):
+    model = torch.nn.Linear(4, 3)
+    config = TrainingConfig(optimizer=name)
+    before = torch.get_rng_state()
+    layout = optimizer_layout(config, model)
+    assert torch.equal(torch.get_rng_state(), before)
+    optimizer = make_optimizer(config, model)
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    state = optimizer_tensors(optimizer, model)
+    assert {k: (t.shape, t.dtype) for k, t in layout.items()} == {k: (t.shape, t.dtype) for k, t in state.items()}

@@ -1,32 +1,20 @@
-"""The experiments: what each trains, what it measures, and how it tells of it."""
+"""The experiments: what each trains, what it measures, and how it tells of it. A file in this folder is discovered;
+its section of a configuration is in :mod:`charlstm.config.experiments`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 
 from charlstm.comparison.memory.grid import Grid
-from charlstm.comparison.memory.studies.copying import CopyingStudy
-from charlstm.comparison.memory.studies.counting import CountingStudy
-from charlstm.comparison.memory.studies.gates import GatesStudy
-from charlstm.comparison.memory.studies.gradient import GradientStudy
-from charlstm.comparison.memory.studies.order import OrderStudy
-from charlstm.comparison.memory.studies.recall import RecallStudy
-from charlstm.comparison.memory.studies.study import Study
-from charlstm.comparison.memory.studies.surgery import SurgeryStudy
-from charlstm.comparison.memory.studies.text import TextStudy
+from charlstm.comparison.memory.studies.study import STUDIES, Study, study
 from charlstm.config import MemoryConfig
 from charlstm.errors import UserError
 
-STUDIES: dict[str, Callable[[MemoryConfig, Grid], Study]] = {
-    "recall": RecallStudy,
-    "gradient": GradientStudy,
-    "surgery": SurgeryStudy,
-    "gates": GatesStudy,
-    "counting": CountingStudy,
-    "order": OrderStudy,
-    "text": TextStudy,
-    "copying": CopyingStudy,
-}
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["STUDIES", "Study", "make_studies", "study"]
 
 
 def make_studies(config: MemoryConfig, grid: Grid, only: list[str]) -> dict[str, Study]:

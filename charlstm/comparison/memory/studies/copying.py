@@ -17,6 +17,7 @@ from charlstm.comparison.memory.studies.study import (
     measured_number,
     percent,
     runs_table,
+    study,
 )
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
@@ -29,6 +30,7 @@ WHAT = (
 )
 
 
+@study("copying")
 class CopyingStudy(ArmsByTask[int]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.copying

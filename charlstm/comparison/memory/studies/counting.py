@@ -9,7 +9,7 @@ from charlstm.comparison.document import Figure, Section, Table
 from charlstm.comparison.memory.grid import Grid
 from charlstm.comparison.memory.measures import Figures as Values
 from charlstm.comparison.memory.studies.arms_by_task import ArmsByTask
-from charlstm.comparison.memory.studies.study import Chapter, Measured, measured_reach, reach, runs_table
+from charlstm.comparison.memory.studies.study import Chapter, Measured, measured_reach, reach, runs_table, study
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -25,6 +25,7 @@ WHAT = (
 )
 
 
+@study("counting")
 class CountingStudy(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.counting

@@ -20,6 +20,7 @@ from charlstm.comparison.memory.studies.study import (
     percent,
     runs_table,
     share,
+    study,
 )
 from charlstm.comparison.memory.studies.text import text_series
 from charlstm.config import MemoryConfig
@@ -44,6 +45,7 @@ INSIDE = (
 )
 
 
+@study("gates")
 class GatesStudy(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.gates

@@ -11,7 +11,7 @@ from charlstm.comparison.document import Section, Table
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.studies.recall import RecallRuns, recall_series, recall_task
-from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_reach
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, measured_reach, study
 from charlstm.comparison.memory.studies.text import text_series
 from charlstm.comparison.memory_plots import lag_plot, recall_plot
 from charlstm.config import MemoryConfig
@@ -38,6 +38,7 @@ WHEN = (" at the start", "")
 TITLES = {" at the start": "at the start", "": "trained"}
 
 
+@study("gradient")
 class GradientStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.gradient

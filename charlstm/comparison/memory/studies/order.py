@@ -8,7 +8,7 @@ from charlstm.comparison.memory.grid import Grid
 from charlstm.comparison.memory.measures import Figures as Values
 from charlstm.comparison.memory.measures import make_task
 from charlstm.comparison.memory.studies.arms_by_task import ArmsByTask
-from charlstm.comparison.memory.studies.study import Chapter, highest, percent, runs_table, share, solved_share
+from charlstm.comparison.memory.studies.study import Chapter, highest, percent, runs_table, share, solved_share, study
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -23,6 +23,7 @@ WHAT = (
 )
 
 
+@study("order")
 class OrderStudy(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.order

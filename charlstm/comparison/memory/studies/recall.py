@@ -15,6 +15,7 @@ from charlstm.comparison.memory.studies.study import (
     runs_table,
     share,
     solved_share,
+    study,
 )
 from charlstm.comparison.memory_plots import recall_plot
 from charlstm.comparison.resampling import fisher
@@ -88,6 +89,7 @@ class RecallRuns(ArmsByTask[int]):
         return Table(header, rows, caption=caption, colours=self._arm_colours(self.arms))
 
 
+@study("recall")
 class RecallStudy(RecallRuns):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.recall

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from charlstm.comparison.document import Section, Table
 from charlstm.comparison.estimate_plots import Estimate
@@ -16,6 +16,8 @@ from charlstm.comparison.resampling import wilson
 from charlstm.comparison.statistics import paired_interval
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
+
+MadeStudy = TypeVar("MadeStudy", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,20 @@ class Study(Protocol):
     def measures(self) -> list[Measuring]: ...
     def chapter(self) -> Chapter: ...
     def names(self) -> list[str]: ...
+
+
+MakeStudy = Callable[[MemoryConfig, Grid], Study]
+STUDIES: dict[str, MakeStudy] = {}
+
+
+def study(name: str) -> Callable[[type[MadeStudy]], type[MadeStudy]]:
+    """Register the decorated class as the experiment of this name, that of its section in a configuration."""
+
+    def register(make: type[MadeStudy]) -> type[MadeStudy]:
+        STUDIES[name] = make
+        return make
+
+    return register
 
 
 def colours(config: MemoryConfig) -> dict[str, int]:

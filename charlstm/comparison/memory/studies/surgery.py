@@ -8,7 +8,7 @@ from charlstm.comparison.estimate_plots import Estimate, bars_plot
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
 from charlstm.comparison.memory.studies.recall import recall_series, recall_task
-from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, percent, share
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, percent, share, study
 from charlstm.config import MemoryConfig
 from charlstm.text.visible import visible
 
@@ -20,6 +20,7 @@ WHAT = (
 )
 
 
+@study("surgery")
 class SurgeryStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.surgery

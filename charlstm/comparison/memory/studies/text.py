@@ -12,7 +12,7 @@ from charlstm.comparison.document import Figure, Section, Table
 from charlstm.comparison.estimate_plots import Estimate, distance_plot
 from charlstm.comparison.memory.grid import Grid, Series
 from charlstm.comparison.memory.jobs import Measuring
-from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, runs_table
+from charlstm.comparison.memory.studies.study import Chapter, Measured, colours, runs_table, study
 from charlstm.comparison.memory_plots import context_plot
 from charlstm.comparison.resampling import crossed_bootstrap, paired_bootstrap, wilson
 from charlstm.config import MemoryConfig
@@ -44,6 +44,7 @@ def text_series(config: MemoryConfig, grid: Grid) -> dict[str, Series]:
     return grid.series("text", grid.corpus_lesson("text", section.corpus), section.arms)
 
 
+@study("text")
 class TextStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.text

@@ -1,0 +1,11 @@
+"""The optimisers, one a file. A new file in this folder is a new optimiser: nothing else needs to know of it."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from charlstm.optimizers.base import OPTIMIZERS, Groups, OptimizerFactory, optimizer
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["OPTIMIZERS", "Groups", "OptimizerFactory", "optimizer"]

@@ -1,0 +1,19 @@
+"""Tieleman & Hinton 2012, with momentum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charlstm.optimizers.base import Groups, optimizer
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from charlstm.config import TrainingConfig
+
+
+@optimizer
+def rmsprop(groups: Groups, training: TrainingConfig) -> Optimizer:
+    import torch
+
+    return torch.optim.RMSprop(groups, lr=training.learning_rate, momentum=training.momentum)

@@ -1,0 +1,19 @@
+"""with momentum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charlstm.optimizers.base import Groups, optimizer
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from charlstm.config import TrainingConfig
+
+
+@optimizer
+def sgd(groups: Groups, training: TrainingConfig) -> Optimizer:
+    import torch
+
+    return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
