@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from charlstm.errors import UserError
 
 if TYPE_CHECKING:
-    from charlstm.api import Infilled, LoadedRun, Sample, Score, load, nn
+    from charlstm import nn
+    from charlstm.api import Infilled, LoadedRun, Sample, Score, load
 
 __version__ = "0.1.0"
 __all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "__version__", "load", "nn"]
