@@ -1,7 +1,7 @@
 """Character-level recurrent language models: train, sample, compare.
 
 ``charlstm.load("runs/x")`` gives a trained run: ``generate(...)``, ``score(text)``, ``model``, ``vocabulary``,
-``config``. Recurrent layers with the interface of torch.nn are in ``charlstm.nn``.
+``config``. Recurrent layers with the interface of torch.nn are in ``charlstm.nn``. All of it: :mod:`charlstm.api`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from charlstm.errors import UserError
 
 if TYPE_CHECKING:
     from charlstm import nn
-    from charlstm.training.loaded import LoadedRun, load
+    from charlstm.api import Infilled, LoadedRun, Sample, Score, load
 
 __version__ = "0.1.0"
-__all__ = ["LoadedRun", "UserError", "__version__", "load", "nn"]
+__all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "__version__", "load", "nn"]
 
 
 def __getattr__(name: str) -> Any:  # torch takes seconds to import: only when asked for
-    if name in ("load", "LoadedRun"):
-        return getattr(importlib.import_module("charlstm.training.loaded"), name)
     if name == "nn":
         return importlib.import_module("charlstm.nn")
+    if name in __all__:
+        return getattr(importlib.import_module("charlstm.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

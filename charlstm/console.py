@@ -1,4 +1,4 @@
-"""The only module that talks to a terminal: texts, tables, and the live line of a training run.
+"""The only module that talks to a terminal: texts, tables, and the live line of work that takes long.
 
 Text that a model wrote goes to standard output, and so do results; notes and errors go to standard error. Where
 standard output is no terminal there are no escape codes and no live line. Whatever is printed, a model's text or the
@@ -14,9 +14,10 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from charlstm import standard_streams as streams
 from charlstm.standard_streams import as_log, hang_up, on_broken_pipe, survive
@@ -38,7 +39,6 @@ __all__ = [
     "out_json",
     "show_log",
     "shown",
-    "status",
     "survive",
     "table",
 ]
@@ -51,7 +51,11 @@ _name = ""  # of a process that has nothing but errors to say
 
 def is_terminal() -> bool:
     """Whether standard output is a terminal."""
-    return not sys.stdout.closed and sys.stdout.isatty()
+    return _is_terminal(sys.stdout)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return not stream.closed and stream.isatty()
 
 
 def only_errors(name: str) -> None:
@@ -64,7 +68,8 @@ def out(text: str, end: str = "\n") -> None:
     """Print to standard output. Raises SystemExit if its reader has gone, as ``head`` does, and UserError if it cannot
     be written and is no log (``as_log``)."""
     if not _name:
-        streams.write_out(shown(text) + end)
+        with _above_live():
+            streams.write_out(shown(text) + end)
 
 
 def out_bytes(content: bytes) -> None:
@@ -95,17 +100,19 @@ def note(text: str) -> None:
 
 
 def _say(text: str) -> None:
+    with _above_live():
+        streams.write_err(visible(text) + "\n")
+
+
+@contextmanager
+def _above_live() -> Iterator[None]:
+    """What is printed in the block stands above the live line, if there is one."""
     bar = _live[-1] if _live else None
     if bar is not None:
         bar.clear()
-    streams.write_err(visible(text) + "\n")
+    yield
     if bar is not None:
         bar.refresh()
-
-
-def status(text: str) -> None:
-    """Write to standard error as it is, for a line that is written over."""
-    streams.write_err(text)
 
 
 def show_log() -> None:
@@ -165,7 +172,8 @@ def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False) -
     width = None if terminal else 200
     page = io.StringIO()
     Console(file=page, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(grid)
-    streams.write_out(page.getvalue())
+    with _above_live():
+        streams.write_out(page.getvalue())
 
 
 def duration(seconds: float) -> str:
@@ -178,17 +186,21 @@ def duration(seconds: float) -> str:
 
 
 class _Screen:
-    """Standard output for tqdm, which writes into it what it likes."""
+    """A standard stream for tqdm, which writes into it what it likes."""
+
+    def __init__(self, on_stderr: bool) -> None:
+        self._stream = sys.stderr if on_stderr else sys.stdout
+        self._write: Callable[[str], None] = streams.write_err if on_stderr else streams.write_out
 
     @property
     def encoding(self) -> str:
-        return sys.stdout.encoding
+        return self._stream.encoding
 
     def fileno(self) -> int:
-        return sys.stdout.fileno()
+        return self._stream.fileno()
 
     def write(self, text: str) -> None:
-        streams.write_out(text)
+        self._write(text)
 
     def flush(self) -> None:
         """Every write is flushed."""
@@ -198,22 +210,24 @@ class LiveLine:
     """One line that is kept up to date on a terminal; elsewhere a plain line every few seconds.
 
     Use it as a context manager; ``update`` takes a share from 0 to 1 and a function that makes the text when it is
-    wanted.
+    wanted. ``on_stderr``: on standard error, for work whose results alone go to standard output.
     """
 
-    def __init__(self, prefix: str = "") -> None:
-        self._prefix = visible(prefix)
+    def __init__(self, prefix: str = "", on_stderr: bool = False) -> None:
+        self._prefix, self._on_stderr = visible(prefix), on_stderr
         self._bar: Any = None
         self._next = 0.0
 
     def __enter__(self) -> LiveLine:
-        if is_terminal() and not _name:
+        stream = sys.stderr if self._on_stderr else sys.stdout
+        terminal = _is_terminal(stream) if self._on_stderr else is_terminal()
+        if terminal and not _name:
             from tqdm import tqdm
 
             self._bar = tqdm(
                 total=1.0,
-                file=_Screen(),
-                ascii=not streams.is_utf8(sys.stdout),
+                file=_Screen(self._on_stderr),
+                ascii=not streams.is_utf8(stream),
                 bar_format=self._prefix.replace("{", "{{").replace("}", "}}") + "{percentage:3.0f}%|{bar:12}| {desc}",
                 dynamic_ncols=True,
                 leave=False,
@@ -229,23 +243,20 @@ class LiveLine:
             _live.remove(self._bar)
             self._bar.close()
 
-    def update(self, fraction: float, text: Callable[[], str]) -> None:
-        """Show how far it is."""
+    @property
+    def live(self) -> bool:
+        """Whether it is kept up to date on a terminal."""
+        return self._bar is not None
+
+    def update(self, fraction: float, text: Callable[[], str], at_once: bool = False) -> None:
+        """Show how far it is; ``at_once`` also where the last line was shown just before."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next and not at_once:
             return
         if self._bar is not None:
             self._bar.n = min(fraction, 1.0)
             self._bar.set_description_str(visible(text()))
             self._next = now + 0.1
         else:
-            out(f"{self._prefix}{text()}")
+            (note if self._on_stderr else out)(f"{self._prefix}{text()}")
             self._next = now + PLAIN_INTERVAL
-
-    def line(self, text: str) -> None:
-        """Print a whole line, above the live one."""
-        if self._bar is not None:
-            self._bar.clear()
-        out(text)
-        if self._bar is not None:
-            self._bar.refresh()

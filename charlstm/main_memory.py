@@ -57,14 +57,23 @@ def free_main_memory() -> int | None:
     return max(0, min(found)) if found else None
 
 
+def shortage_facts(asked: int, free: int | None) -> list[str]:
+    """How many bytes more were asked for, 0 if unknown, and how many are free, None if unknown, in words."""
+    facts = [f"{size_text(asked)} more were asked for"] if asked else []
+    return facts if free is None else [*facts, f"{size_text(free)} are free"]
+
+
+def does_not_fit(what: str, needed: int, free: int, advice: str) -> UserError:
+    """The error for what needs more bytes than are free, with what to do."""
+    return UserError(f"not enough memory: {what} take {size_text(needed)}, {size_text(free)} are free. {advice}")
+
+
 def check_room(texts: int, bytes_each: int) -> None:
     """Raises UserError if so many texts that are written side by side cannot all be in the main memory."""
     free, needed = free_main_memory(), texts * bytes_each
     if free is not None and needed > free:
-        raise UserError(
-            f"not enough memory: {texts:,} texts take {size_text(needed)}, {size_text(free)} are free. Ask for fewer "
-            "texts at a time, or for shorter ones"
-        )
+        advice = "Ask for fewer texts at a time, or for shorter ones"
+        raise does_not_fit(f"{texts:,} texts", needed, free, advice)
 
 
 def _cached() -> int:

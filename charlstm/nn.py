@@ -15,6 +15,7 @@ then run step by step, so that a trace or a compiled graph fits one length only.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -75,6 +76,7 @@ class _Layers(RecurrentStack):
             )
         if proj_size != 0:
             raise ValueError(f"{type(self).__name__} has no projections: proj_size must be 0, found {proj_size!r}")
+        start = {name: value for name, value in start.items() if value is not None}
         if idle := start.keys() - cell.start_options.keys():
             raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(idle))}")
         super().__init__(
@@ -200,6 +202,20 @@ class RNN(_Layers):
     """``torch.nn.RNN``: h = tanh(W x + b + U h + b'); ``nonlinearity="relu"`` starts U as the identity (IRNN).
 
     As in torch.nn, ``nonlinearity`` is also the fourth argument by position. Raises ValueError for another one.
+
+    Args:
+        input_size: the number of features of the input, I.
+        hidden_size: the number of units, H.
+        num_layers: layers on top of each other.
+        nonlinearity: ``"tanh"`` or ``"relu"``.
+        bias: whether the layers have the biases b_ih and b_hh.
+        batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
+        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        bidirectional: whether each layer reads in both directions, D = 2.
+        proj_size: as in torch.nn; must be 0.
+        device, dtype: of the parameters.
+        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
+        identity_scale: with relu, what the identity is multiplied by at the start; None: 1.
     """
 
     def __init__(
@@ -208,12 +224,34 @@ class RNN(_Layers):
         hidden_size: int,
         num_layers: int = 1,
         nonlinearity: str = "tanh",
-        *args: Any,
-        **options: Any,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        executor: str = "auto",
+        *,
+        identity_scale: float | None = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity is tanh or relu, found {nonlinearity!r}")
-        super().__init__(find("rnn", nonlinearity=nonlinearity), input_size, hidden_size, num_layers, *args, **options)
+        super().__init__(
+            find("rnn", nonlinearity=nonlinearity),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+            executor,
+            identity_scale=identity_scale,
+        )
         self.nonlinearity = nonlinearity
 
     @property
@@ -222,35 +260,266 @@ class RNN(_Layers):
 
 
 class LSTM(_Layers):
-    """``torch.nn.LSTM``, without projections; equations in :mod:`charlstm.cells.lstm`."""
+    """``torch.nn.LSTM``, without projections; equations in :mod:`charlstm.cells.lstm`.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(find("lstm"), *args, **options)
+    Args:
+        input_size: the number of features of the input, I.
+        hidden_size: the number of units, H.
+        num_layers: layers on top of each other.
+        bias: whether the layers have the biases b_ih and b_hh.
+        batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
+        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        bidirectional: whether each layer reads in both directions, D = 2.
+        proj_size: as in torch.nn; must be 0.
+        device, dtype: of the parameters.
+        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
+        forget_bias: what the biases of the forget gate add up to at the start, or ``"chrono"``; None: 1.
+        chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        executor: str = "auto",
+        *,
+        forget_bias: float | str | None = None,
+        chrono_length: int | None = None,
+    ) -> None:
+        super().__init__(
+            find("lstm"),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+            executor,
+            forget_bias=forget_bias,
+            chrono_length=chrono_length,
+        )
 
 
 class GRU(_Layers):
-    """``torch.nn.GRU``; ``reset_after=False`` applies the reset gate before the product (:mod:`charlstm.cells.gru`)."""
+    """``torch.nn.GRU``; ``reset_after=False`` applies the reset gate before the product (:mod:`charlstm.cells.gru`).
 
-    def __init__(self, *args: Any, reset_after: bool = True, **options: Any) -> None:
-        super().__init__(find("gru", reset_after=reset_after), *args, **options)
+    Args:
+        input_size: the number of features of the input, I.
+        hidden_size: the number of units, H.
+        num_layers: layers on top of each other.
+        bias: whether the layers have the biases b_ih and b_hh.
+        batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
+        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        bidirectional: whether each layer reads in both directions, D = 2.
+        proj_size: as in torch.nn; must be 0.
+        device, dtype: of the parameters.
+        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
+        reset_after: whether the reset gate acts after the recurrent product, as in torch.nn.
+        forget_bias: what the biases of the update gate add up to at the start, or ``"chrono"``; None: as in torch.nn.
+        chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        executor: str = "auto",
+        *,
+        reset_after: bool = True,
+        forget_bias: float | str | None = None,
+        chrono_length: int | None = None,
+    ) -> None:
+        super().__init__(
+            find("gru", reset_after=reset_after),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+            executor,
+            forget_bias=forget_bias,
+            chrono_length=chrono_length,
+        )
 
 
 class PeepholeLSTM(_Layers):
-    """LSTM with peepholes, ``weight_peephole_l0`` of 3H in the order i f o; :mod:`charlstm.cells.peephole`."""
+    """LSTM with peepholes, ``weight_peephole_l0`` of 3H in the order i f o; :mod:`charlstm.cells.peephole`.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(find("peephole"), *args, **options)
+    Args:
+        input_size: the number of features of the input, I.
+        hidden_size: the number of units, H.
+        num_layers: layers on top of each other.
+        bias: whether the layers have the biases b_ih and b_hh.
+        batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
+        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        bidirectional: whether each layer reads in both directions, D = 2.
+        proj_size: as in torch.nn; must be 0.
+        device, dtype: of the parameters.
+        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
+        forget_bias: what the biases of the forget gate add up to at the start, or ``"chrono"``; None: 1.
+        chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        executor: str = "auto",
+        *,
+        forget_bias: float | str | None = None,
+        chrono_length: int | None = None,
+    ) -> None:
+        super().__init__(
+            find("peephole"),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+            executor,
+            forget_bias=forget_bias,
+            chrono_length=chrono_length,
+        )
 
 
 class CoupledLSTM(_Layers):
-    """LSTM with coupled input and forget gates; :mod:`charlstm.cells.coupled`."""
+    """LSTM with coupled input and forget gates; :mod:`charlstm.cells.coupled`.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(find("coupled"), *args, **options)
+    Args:
+        input_size: the number of features of the input, I.
+        hidden_size: the number of units, H.
+        num_layers: layers on top of each other.
+        bias: whether the layers have the biases b_ih and b_hh.
+        batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
+        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        bidirectional: whether each layer reads in both directions, D = 2.
+        proj_size: as in torch.nn; must be 0.
+        device, dtype: of the parameters.
+        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
+        forget_bias: what the biases of the forget gate add up to at the start, or ``"chrono"``; None: 1.
+        chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        executor: str = "auto",
+        *,
+        forget_bias: float | str | None = None,
+        chrono_length: int | None = None,
+    ) -> None:
+        super().__init__(
+            find("coupled"),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+            executor,
+            forget_bias=forget_bias,
+            chrono_length=chrono_length,
+        )
 
 
 class Leaky(_Layers):
-    """Leaky units; ``leak_rate`` is a number, or the smallest and the largest: :mod:`charlstm.cells.leaky`."""
+    """Leaky units; ``leak_rate`` is a number, or the smallest and the largest: :mod:`charlstm.cells.leaky`.
 
-    def __init__(self, *args: Any, learn_leak: bool = True, **options: Any) -> None:
-        super().__init__(find("leaky", learn_leak=learn_leak), *args, **options)
+    Args:
+        input_size: the number of features of the input, I.
+        hidden_size: the number of units, H.
+        num_layers: layers on top of each other.
+        bias: whether the layers have the biases b_ih and b_hh.
+        batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
+        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        bidirectional: whether each layer reads in both directions, D = 2.
+        proj_size: as in torch.nn; must be 0.
+        device, dtype: of the parameters.
+        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
+        learn_leak: whether the leak rates are learnt.
+        leak_rate: of all units, or the smallest and the largest, above 0 and at most 1; None: the cell's default.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        executor: str = "auto",
+        *,
+        learn_leak: bool = True,
+        leak_rate: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(
+            find("leaky", learn_leak=learn_leak),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+            executor,
+            leak_rate=leak_rate,
+        )

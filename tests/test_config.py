@@ -783,7 +783,7 @@ def test_a_section_left_empty_in_an_arm_changes_nothing(write: Any) -> None:
 
 def test_an_option_given_twice_in_an_arm(errors: Any) -> None:
     text = COMPARE.replace("    training.learning_rate: 1e-4", "    model.cell: gru")
-    assert errors(text, load=load_compare) == ["x.yaml:18: arms.slow gru.model.cell: set twice in this arm"]
+    assert errors(text, load=load_compare) == ["x.yaml:18: arms.slow gru.model.cell: set twice"]
 
 
 def test_matched_parameters_leave_the_width_to_the_first_arm(errors: Any, write: Any) -> None:

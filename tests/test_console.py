@@ -70,7 +70,7 @@ def test_off_a_terminal_lines_come_every_few_seconds(capsys, monkeypatch):
         for step in range(21):
             line.update(step / 20, lambda step=step: f"step {step}")
             now[0] += 1.0
-        line.line("whole")
+        console.out("whole")
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [f"[a] step {k}" for k in (0, 5, 10, 15, 20)] + ["whole"]
     assert captured.err == ""
@@ -89,7 +89,7 @@ def test_on_a_terminal_one_line(prefix):
     with Terminal() as terminal:
         with console.LiveLine(prefix) as line:
             line.update(0.5, lambda: "step 7")
-            line.line("whole")
+            console.out("whole")
         found = terminal.read()
     assert found.startswith(f"\r{prefix}  0%|")
     assert f"\r{prefix} 50%|" in found

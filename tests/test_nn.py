@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import re
 from typing import Any
 
 import pytest
@@ -211,11 +213,30 @@ def test_chrono_is_a_start_of_every_layer(name):
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("RNN", "forget_bias"), ("RNN", "chrono_length"), ("LSTM", "leak_rate"), ("Leaky", "spectral_radius")],
+    [
+        ("RNN", "forget_bias"),
+        ("RNN", "identity_scale"),
+        ("RNN", "chrono_length"),
+        ("LSTM", "leak_rate"),
+        ("Leaky", "spectral_radius"),
+    ],
 )
 def test_a_start_that_the_cell_does_not_have_is_refused(name, option):
-    with pytest.raises(TypeError, match=f"{name} has no option {option}"):
+    with pytest.raises(TypeError, match=f"^{name}.* {option}|^{name}.*'{option}'$"):
         getattr(ours, name)(I, H, **{option: 3})
+
+
+@pytest.mark.parametrize("name", ours.__all__)
+def test_signatures_are_explicit_and_documented(name):
+    layer = getattr(ours, name)
+    parameters = inspect.signature(layer).parameters
+    assert not {p.kind for p in parameters.values()} & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    documented = re.findall(r"^        (\w+(?:, \w+)*): ", layer.__doc__, re.MULTILINE)
+    assert set(parameters) == {one for names in documented for one in names.split(", ")}
+    if theirs := getattr(torch.nn, name, None):
+        torchs = inspect.signature(theirs.__init__).parameters
+        known = list(inspect.signature(torch.nn.RNNBase.__init__).parameters)[2:] if "args" in torchs else list(torchs)
+        assert [p for p in parameters if p in known] == [p for p in known if p in parameters]
 
 
 def test_relu_starts_as_the_irnn_and_all_others_as_torch():

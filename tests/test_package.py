@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +23,17 @@ def test_dir_tells_what_there_is_without_loading_torch():
 def test_what_there_is_not_is_named():
     with pytest.raises(AttributeError, match="module 'charlstm' has no attribute 'lode'"):
         _ = charlstm.lode
+
+
+def test_the_public_interface_is_one_module():
+    from charlstm import api
+
+    assert set(api.__all__) == set(charlstm.__all__) - {"__version__"}
+    for name in api.__all__:
+        assert getattr(charlstm, name) is getattr(api, name)
+        assert f"``{name}``" in api.__doc__
+    assert all(callable(getattr(charlstm.LoadedRun, name)) for name in ("generate", "infill", "score", "corpus"))
+
+
+def test_type_checkers_are_told_of_the_types():
+    assert Path(charlstm.__file__).with_name("py.typed").is_file()

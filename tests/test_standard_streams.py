@@ -71,7 +71,6 @@ def test_notes_that_cannot_be_written_are_lost(monkeypatch, number):
     monkeypatch.setattr(sys, "stderr", Failing(number))
     console.note("note")
     console.error("error")
-    console.status("status")
 
 
 def test_a_gone_reader_can_be_handled(monkeypatch):
@@ -178,7 +177,7 @@ def test_a_live_line_is_plain_where_its_bar_is_lacking(monkeypatch, encoding):
     monkeypatch.setattr(console, "is_terminal", lambda: True)
     with console.LiveLine() as line:
         line.update(0.5, lambda: "step 1 名")
-        line.line("whole 名")
+        console.out("whole 名")
     said = content.getvalue().decode(encoding)
     assert "\\u540d" in said
     assert "50%" in said

@@ -36,8 +36,6 @@ NETS = ((1, 256), (1, 512), (2, 512), (1, 1024))
 CUDA_SIZES = (Size(1, 512, 64, 128), Size(2, 1024, 128, 128), Size(3, 2048, 128, 128))
 TEXTS = (1, 64)
 TURN_SECONDS = 0.2
-BOUND = {"native": "cpu", "triton": "cuda"}
-"""Executors that run on one kind of device alone; elsewhere they are measured only if they are asked for."""
 PRODUCT_SIDES = (1024, 2048)
 CUDA_PRODUCT_SIDES = (8192,)
 SLOW_PRODUCT_SIDES = (256,)
@@ -53,8 +51,8 @@ class Plan:
     """What to measure; None means the default.
 
     precisions  by default those of :func:`charlstm.benchmark.place.usual_precisions`
-    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that the device
-                has, but for ``reference``
+    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that are made for the
+                device and that ``auto`` may select
     sizes       of training; sampling takes their nets, and by default on the CPU one layer of 512 too
     texts       how many texts are sampled side by side
     quick       by default one small size and three cells; as many of the rounds as fit into QUICK_SECONDS
@@ -136,8 +134,9 @@ def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
 
 def _field(plan: Plan, what: What, size: Size) -> tuple[Contenders, MultiplyAdds]:
     """All contenders, torch.nn.LSTM first among them: it is the last to be left out."""
-    here = (name for name in executors() if BOUND.get(name, plan.device.type) == plan.device.type)
-    known = [BASELINE, *(name for name in here if name != "reference")]
+    device = plan.device.type
+    here = (e.name for e in executors().values() if e.automatic and (e.devices is None or device in e.devices))
+    known = [BASELINE, *here]
     names = known if plan.executors is None else plan.executors
     cells = plan.cells or (QUICK_CELLS if plan.quick else CELLS)
     precisions = plan.precisions or usual_precisions(plan.device)

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from charlstm import __version__, console
 from charlstm import standard_streams as streams
 from charlstm.cache import user_cache_folder
-from charlstm.main_memory import asked_bytes, free_main_memory, is_shortage, size_text
+from charlstm.main_memory import asked_bytes, free_main_memory, is_shortage, shortage_facts
 
 BUG, MACHINE = 1, 2
 
@@ -92,9 +92,7 @@ def tell_saved(work: Work | None) -> None:
 def _lack(problem: BaseException) -> str:
     """What the machine lacks or refuses; empty if the error is a bug."""
     if is_shortage(problem):
-        asked, free = asked_bytes(str(problem)), free_main_memory()
-        facts = [f"{size_text(asked)} more were asked for"] if asked else []
-        facts += [] if free is None else [f"{size_text(free)} are free"]
+        facts = shortage_facts(asked_bytes(str(problem)), free_main_memory())
         told = f": {', '.join(facts)}" if facts else ""
         return f"out of memory{told}. Close other programs, or ask for less: a smaller model, batch, text or sample"
     if isinstance(problem, OSError):

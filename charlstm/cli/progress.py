@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from charlstm.console import LiveLine, duration
+from charlstm.console import LiveLine, duration, out
 from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
@@ -17,11 +17,11 @@ def follow(events: Iterable[Event], prefix: str = "", samples: bool = True, unit
             if isinstance(event, Progress):
                 line.update(event.fraction, lambda e=event: progress_text(e, unit))  # type: ignore[misc]
             elif isinstance(event, Evaluated):
-                line.line(prefix + evaluated_text(event, unit))
+                out(prefix + evaluated_text(event, unit))
                 if samples and event.sample:
-                    line.line("\n".join(f"    {part}" for part in visible(event.sample).split("\n")))
+                    out("\n".join(f"    {part}" for part in visible(event.sample).split("\n")))
             elif isinstance(event, Notice):
-                line.line(prefix + event.text)
+                out(prefix + event.text)
             else:
                 ended = event
     assert ended is not None

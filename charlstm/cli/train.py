@@ -194,9 +194,9 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         count = sum(trainer.model.parameter_counts().values())
         fixed = f" that learn, {held:,} fixed" if (held := trainer.model.fixed_count()) else ""
         console.out(f"{count:,} parameters{fixed}, {trainer.device.type}, {trainer.precision}, executor {used}")
-        refusals = dict.fromkeys(choice.others["native"] for choice in choices if "native" in choice.refusing)
-        for reason in refusals if trainer.device.type == "cpu" else ():
-            console.note(f"note: executor native cannot run here: {reason}")
+        refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
+        for executor, reason in dict.fromkeys(refusals):
+            console.note(f"note: executor {executor} cannot run here: {reason}")
         with signals.saving(trainer, Work(directory.path, next_steps.resume(trainer))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     agree(team, signals)
@@ -260,7 +260,6 @@ def _write_report(directory: RunDirectory) -> Path:
 
 def _describe(trainer: Trainer) -> None:
     from charlstm import console
-    from charlstm.training.estimate import memory_estimate
     from charlstm.training.hardware import memory
 
     counts = trainer.model.parameter_counts()
@@ -272,7 +271,7 @@ def _describe(trainer: Trainer) -> None:
             *([["fixed, beside them", f"{held:,}"]] if (held := trainer.model.fixed_count()) else []),
         ]
     )
-    parts = memory_estimate(trainer)
+    parts = trainer.memory_estimate()
     console.table(
         [
             ["memory (estimate)" if trainer.team.size == 1 else "memory of each process (estimate)", "MB"],

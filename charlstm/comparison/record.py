@@ -1,13 +1,11 @@
-"""A comparison as JSON and back: report.json, with the unit in every key's name."""
+"""A comparison as JSON: report.json, with the unit in every key's name."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
-from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
+from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import Difference, differences, final_training_nats, summarise
 from charlstm.units import bits
 
@@ -32,26 +30,6 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
             "pseudo_likelihood": _statistics(comparison.restrict(causal=False)),
         },
     }
-
-
-def from_record(record: dict[str, Any]) -> Comparison:
-    """The comparison that `as_record` recorded; statistics are recomputed, not read."""
-    unit = record["unit"]
-    return Comparison(
-        title=record["title"],
-        arms=[Arm(arm["name"], [_run(run, unit) for run in arm["runs"]]) for arm in record["arms"]],
-        corpus=record["corpus"],
-        difference=record["difference"],
-        match=record["match"],
-        notes=record["notes"],
-        unit=unit,
-        compared=record.get("compared", []),
-    )
-
-
-def read_report(path: Path) -> Comparison:
-    """The comparison behind a report.json."""
-    return from_record(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
@@ -89,37 +67,6 @@ def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
         ],
         "sample": run.sample,
     }
-
-
-def _run(record: dict[str, Any], unit: str) -> RunResult:
-    return RunResult(
-        name=record["name"],
-        seed=record["seed"],
-        parameters=record["parameters"],
-        settings=record["settings"],
-        evaluations=[
-            Evaluation(
-                step=entry["step"],
-                characters=entry[f"{unit}s"],
-                seconds=_number(entry["training_seconds"]),
-                nats=_number(entry[f"held_out_nats_per_{unit}"]),
-            )
-            for entry in record["evaluations"]
-        ],
-        train=[
-            (
-                entry[f"{unit}s"],
-                _number(entry["training_seconds"]),
-                _number(entry[f"training_nats_per_{unit}"]),
-            )
-            for entry in record["training"]
-        ],
-        characters_per_second=_number(record[f"{unit}s_per_second"]),
-        seconds=_number(record["training_seconds"]),
-        sample=record["sample"],
-        finished=record["finished"],
-        causal=record["causal"],
-    )
 
 
 def _statistics(comparison: Comparison) -> dict[str, Any]:
@@ -174,7 +121,3 @@ def plain(value: object) -> object:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -92,12 +92,6 @@ class Arm:
     name: str
     runs: list[RunResult]
 
-    @property
-    def best_run(self) -> RunResult | None:
-        """The run with the lowest held-out score; None if no run has one."""
-        runs = [run for run in self.runs if run.best is not None]
-        return min(runs, key=lambda run: run.best_bits or 0.0, default=None)
-
 
 @dataclass(frozen=True)
 class Comparison:

@@ -20,12 +20,13 @@ from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
 from charlstm.config.misplaced import for_text
 from charlstm.config.options import CELL_OPTIONS
+from charlstm.config.overrides import assigned, field_of
 from charlstm.config.problems import Document, located, place_line, problems_of
-from charlstm.config.reader import MAX_DEPTH, has_surrogate, parse
+from charlstm.config.reader import parse
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
 from charlstm.config.sections import BudgetConfig, TrainingConfig
 from charlstm.config.text import read_text, resolve
-from charlstm.config.wording import Loc, dotted, printable
+from charlstm.config.wording import Loc, printable
 from charlstm.errors import UserError
 
 __all__ = [
@@ -132,7 +133,7 @@ def validate(model: type[Model], document: Document, overrides: Sequence[str] = 
         place = f"--set {printable(override, 120)}"
         try:
             loc, value = _read_override(override, place)
-            data = _replaced(data, loc, value)
+            data = assigned(data, loc, value)
         except UserError as error:
             lines.extend((float("inf"), line) for line in str(error).splitlines())
             continue
@@ -181,23 +182,16 @@ def as_yaml(value: object) -> str:
 
 def _read_override(override: str, place: str) -> tuple[Loc, Any]:
     name, sign, text = override.partition("=")
-    loc = tuple(name.strip().split("."))
-    if not sign or not all(loc) or len(loc) > MAX_DEPTH or has_surrogate(name):
+    try:
+        loc = field_of(name)
+    except ValueError:
+        sign = ""
+    if not sign:
         raise UserError(f"{place}: write it as section.field=value, for example --set model.hidden_size=512")
     document = parse(text, place, lined=False)
     if document.problems:
         raise UserError("\n".join(f"{place}: {problem.message}" for _, problem in document.problems))
     return loc, document.data
-
-
-def _replaced(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
-    """A copy of `data` with `value` at `loc`. Raises LookupError where a plain value is in the way."""
-    if depth == len(loc):
-        return value
-    if data is not None and not isinstance(data, dict):
-        raise LookupError(f"{dotted(loc[:depth])} is no section: it has no field {dotted(loc[depth:])}")
-    section = data or {}
-    return {**section, loc[depth]: _replaced(section.get(loc[depth]), loc, value, depth + 1)}
 
 
 class _Dumper(yaml.SafeDumper):

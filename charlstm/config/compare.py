@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.fields import find_section
 from charlstm.config.options import CONDITIONAL_OPTIONS, default_front_end, why_no_effect
+from charlstm.config.overrides import override
 from charlstm.config.problems import nearest_prefix, problems_of
 from charlstm.config.schema import Config, ModelOptions
 from charlstm.config.sections import Reads, RunName, TrainingConfig, WholeFile, check_name
@@ -132,20 +132,22 @@ class CompareConfig(WholeFile):
 
 
 class _Arm:
-    """One arm's changes laid over the shared settings; remembers which key of the arm said what."""
+    """The shared settings with one arm's changes; ``origin`` says which key of the arm set what."""
 
     def __init__(
         self, corpus: CorpusConfig, model: ModelOptions, training: TrainingConfig, changes: dict[str, Any]
     ) -> None:
-        self.problems: list[Problem] = []
-        self.origin: dict[Loc, Loc] = {}  # what the arm sets -> its key in the arm
-        self.sections: dict[Loc, Loc] = {}  # the sections round it -> the first such key
-        self.settings: dict[str, Any] = {
+        shared = {
             "corpus": corpus.model_dump(exclude_unset=True),
             "model": model.model_dump(exclude_unset=True),
             "training": training.model_dump(exclude_unset=True),
         }
-        self._lay(changes, (), ())
+        self.settings, self.origin, self.problems = override(shared, changes)
+        self.sections: dict[Loc, Loc] = {}  # the sections round what the arm sets -> the first such key
+        for loc, keys in self.origin.items():
+            self.problems += [Problem(loc, text) for place, text in _SHARED.items() if loc[: len(place)] == place]
+            for end in range(1, len(loc)):
+                self.sections.setdefault(loc[:end], keys)
         chosen = self.settings["model"]
         if isinstance(chosen, dict):
             cell = str(chosen.get("cell", model.cell))
@@ -158,34 +160,6 @@ class _Arm:
             for option in list(chosen):
                 if ("model", option) not in self.origin and why_no_effect(option, as_chosen):
                     del chosen[option]
-
-    def _lay(self, changes: dict[str, Any], path: Loc, key_path: Loc) -> None:
-        for key, value in changes.items():
-            target, key_loc = (*path, *str(key).split(".")), (*key_path, key)
-            section = find_section(Config, target)
-            if isinstance(value, dict) and (value or section):
-                self._lay(value, target, key_loc)
-                continue
-            if value is None and section:
-                continue
-            if shared := next((text for loc, text in _SHARED.items() if target[: len(loc)] == loc), None):
-                self.problems.append(Problem(target, shared))
-            if target in self.origin:
-                self.problems.append(Problem(target, "set twice in this arm"))
-            self._put(target, value)
-            self.origin[target] = key_loc
-            for end in range(1, len(target)):
-                self.sections.setdefault(target[:end], key_loc)
-
-    def _put(self, target: Loc, value: object) -> None:
-        section: dict[str, Any] = self.settings
-        for part in target[:-1]:
-            child = section.get(str(part))
-            if not isinstance(child, dict):
-                child = {}
-                section[str(part)] = child
-            section = child
-        section[str(target[-1])] = value
 
     def check(self, last_seed: int) -> list[Problem]:
         """Everything wrong with the arm, located in the run's configuration."""

@@ -8,10 +8,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.experiments import Changes, Experiments, Rates, Trained
+from charlstm.config.overrides import override
 from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config
 from charlstm.config.sections import Reads, RunName, WholeFile, check_name
-from charlstm.config.wording import Problem, as_one_error
+from charlstm.config.wording import Problem, as_one_error, dotted, show
 from charlstm.spelling import near
 
 
@@ -90,28 +91,34 @@ class MemoryConfig(WholeFile):
     def _problems_of(self, experiment: str, arm: str) -> list[Problem]:
         if arm not in self.arms:
             return [Problem(("experiments", experiment), self._no_arm(arm))]
-        try:
-            self.run_config(experiment, arm, CorpusConfig(source="any"), 1.0, self.seeds)
-        except ValidationError as error:
-            return [
-                Problem(("arms", arm), f"in {experiment}: {'.'.join(map(str, problem.loc))}: {problem.message}")
-                for problem in problems_of(error, Config)
-            ]
-        return []
+        _, problems = self._settings(experiment, arm)
+        if not problems:
+            try:
+                self.run_config(experiment, arm, CorpusConfig(source="any"), 1.0, self.seeds)
+            except ValidationError as error:
+                problems = problems_of(error, Config)
+        return [Problem(("arms", arm), f"in {experiment}: {dotted(one.loc)}: {one.message}") for one in problems]
 
     def run_config(self, experiment: str, arm: str, corpus: CorpusConfig, rate: float, seed: int) -> Config:
         """The configuration of one run: the arm's changes over the experiment's over the shared ones."""
-        section, settings = self._trained(experiment), dict[str, Any](model={}, training={})
-        for changes in (self.shared, section.settings, self.arms[arm]):
-            _lay(changes, settings)
+        settings, _ = self._settings(experiment, arm)
         settings["training"] |= {"learning_rate": rate, "seed": seed}
         return Config.model_validate({**settings, "corpus": corpus.model_dump()})
 
+    def _settings(self, experiment: str, arm: str) -> tuple[dict[str, Any], list[Problem]]:
+        """What a run does not take from its corpus, rate and seed, and what is wrong with the changes."""
+        settings, problems = dict[str, Any](model={}, training={}), list[Problem]()
+        for changes in (self.shared, self._trained(experiment).settings, self.arms[arm]):
+            settings, _, found = override(settings, changes)
+            problems += found
+        for section in ("model", "training"):
+            if not isinstance(settings[section], dict):
+                problems.append(Problem((section,), f"expected a section, found {show(settings[section])}"))
+        return settings, problems
+
     def sized(self, arm: str) -> bool:
         """Whether the arm says itself how many units it has."""
-        settings: dict[str, Any] = {}
-        _lay(self.arms[arm], settings)
-        return "hidden_size" in settings.get("model", {})
+        return ("model", "hidden_size") in override({}, self.arms[arm]).origin
 
     def rates(self, experiment: str) -> list[float]:
         """The grid of learning rates."""
@@ -121,16 +128,3 @@ class MemoryConfig(WholeFile):
         """The experiment, or recall, whose networks those take that train none."""
         section = getattr(self.experiments, experiment)
         return section if isinstance(section, Trained) else self.experiments.recall
-
-
-def _lay(changes: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Put changes, with dotted names or nested sections, into the settings."""
-    for key, value in changes.items():
-        first, _, rest = str(key).partition(".")
-        if rest or isinstance(value, dict):
-            section = settings.get(first)
-            if not isinstance(section, dict):
-                section = settings[first] = {}
-            _lay({rest: value} if rest else value, section)
-        else:
-            settings[first] = value

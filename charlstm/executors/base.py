@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,12 +48,53 @@ class Executor(Protocol):
     comes in either of the two.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """By which a configuration asks for it."""
+
+    @property
+    def devices(self) -> tuple[str, ...] | None:
+        """The types of device that it is made for, such as ``cuda``; None: all."""
+
+    @property
+    def automatic(self) -> bool:
+        """Whether ``auto`` may select it."""
+
+    @property
+    def stacks(self) -> StackRunner | None:
+        """Runs all layers of a stack in one call; None: it runs layer by layer."""
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:
         """Why this executor cannot do it, in a few words; None if it can."""
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]: ...
+
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:
+        """Bytes that a layer keeps of a character for the backward pass, gradients included, as an estimate.
+
+        ``dtype`` is that of the products; ``symbols`` the size of the vocabulary if the layer reads ids, else 0.
+        """
+
+
+class StackRunner(Protocol):
+    """Runs all layers of a stack, each on the output of the one below, as one call."""
+
+    @property
+    def stack_devices(self) -> tuple[str, ...]:
+        """The types of device on which it does."""
+
+    def arrange_stack(self, cell: Cell, layers: Sequence[Weights]) -> None:
+        """Move the weights, whose values stay, to where one call wants them."""
+
+    def run_stack(
+        self, cell: Cell, layers: Sequence[Weights], x: Tensor, state: State, flat: bool = False
+    ) -> tuple[Tensor, State]:
+        """As ``Executor.run``, with each part of the state [L, B, H]; ``flat``: the weights are arranged for it."""
+
+
+def plain_kept_bytes(cell: Cell, hidden_size: int) -> int:
+    """``kept_bytes`` in float32: the gates and their gradients, and three vectors for each part of the state."""
+    return hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
 
 
 def learning(weights: Weights, x: Tensor, state: State) -> bool:

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.errors import UserError
-from charlstm.executors.base import Executor, Weights, product_dtype
+from charlstm.executors.base import Executor, StackRunner, Weights, product_dtype
 from charlstm.executors.library import Library
 from charlstm.executors.native import Native
 from charlstm.executors.reference import Reference
 from charlstm.executors.sequence import Sequence
 from charlstm.executors.triton import Triton
 
+AUTO = "auto"
 LOW_STATE = "keeps the cell state in bfloat16"
 
 
@@ -33,6 +34,19 @@ class Choice:
     reason: str
     others: dict[str, str]
     refusing: tuple[str, ...] = ()
+    made_for_device: tuple[str, ...] = ()
+    """Those of ``refusing`` that are made for this type of device alone."""
+
+
+def permits(requested: str, executor: Executor) -> bool:
+    """Whether a request, a name or ``auto``, lets this executor run."""
+    return requested == executor.name or (requested == AUTO and executor.automatic)
+
+
+def stack_runner(requested: str, device: str) -> StackRunner | None:
+    """What runs whole stacks in one call on this type of device, if a request lets it."""
+    runners = (executor.stacks for executor in executors().values() if permits(requested, executor))
+    return next((runner for runner in runners if runner is not None and device in runner.stack_devices), None)
 
 
 def order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
@@ -64,7 +78,7 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: s
     Raises UserError if the requested one refuses or does not exist.
     """
     known = executors()
-    if requested != "auto":
+    if requested != AUTO:
         if requested not in known:
             raise UserError(f"no executor {requested!r}; there are auto, {', '.join(known)}")
         refusal = known[requested].refuses(cell, weights, x)
@@ -82,7 +96,9 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: s
     if low:
         behind["library"] = LOW_STATE
     others = {name: refusals[name] or behind[name] for name in known if name != chosen}
-    return Choice(known[chosen], reason, others, tuple(name for name in others if refusals[name]))
+    refusing = tuple(name for name in others if refusals[name])
+    made_here = tuple(name for name in refusing if known[name].devices == (device,))
+    return Choice(known[chosen], reason, others, refusing, made_here)
 
 
 def candidates(cell: Cell, weights: Weights, x: Tensor) -> list[str]:

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, is_ids, learning, one_hot, product_dtype
+from charlstm.executors.base import StackRunner, State, Weights, is_ids, learning, one_hot, product_dtype
 from charlstm.executors.tracing import traced_by_jit, tracing, transforming
 
 ONE_HOT_LIMIT = 1024  # symbols up to which one-hot vectors are made; beyond, they would take more memory than the layer
 CUDNN_BFLOAT16 = 91300  # the version of cuDNN from which on it has recurrent layers in bfloat16
-WHOLE_STACKS = ("cuda",)
-"""Devices on which all layers of a stack are one call: cuDNN lets one layer begin while another still runs."""
 TORCH_CASTS = ("cpu",)
 """Devices on which torch's own autocast is good for these layers; on CUDA it makes them float16, whatever its type."""
 
@@ -28,6 +26,14 @@ class Library:
     their state in bfloat16 too, rounded at every step; it is given back in the type of the weights."""
 
     name = "library"
+    devices = None
+    automatic = True
+    stack_devices = ("cuda",)
+    """cuDNN lets one layer begin while another still runs."""
+
+    @property
+    def stacks(self) -> StackRunner:
+        return self
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:
         if cell.torch is None:
@@ -46,6 +52,14 @@ class Library:
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         y, new = self.run_stack(cell, [weights], x, tuple(s.unsqueeze(0) for s in state))
         return y, tuple(s.squeeze(0) for s in new)
+
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:
+        """The gates and two vectors of H for each part of the state, as cuDNN does, and the one-hot vectors of ids."""
+        return hidden_size * dtype.itemsize * (len(cell.gates) + 2 * len(cell.state)) + 4 * symbols
+
+    def arrange_stack(self, cell: Cell, layers: Sequence[Weights]) -> None:
+        if cell.torch is not None:
+            flatten(cell, len(layers), tensors(layers))
 
     def run_stack(
         self, cell: Cell, layers: Sequence[Weights], x: Tensor, state: State, flat: bool = False

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, input_side
+from charlstm.executors.base import State, Weights, input_side, plain_kept_bytes
 
 
 class _Entries:
@@ -50,6 +50,9 @@ class Reference:
     """Runs the equations as they are written; every other executor is held to it."""
 
     name = "reference"
+    devices = None
+    automatic = False
+    stacks = None
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         return None
@@ -65,6 +68,9 @@ class Reference:
             state = cell.step(_Entries(cell.gates, x_t), recurrent, *seen, *parameters)
             outputs.append(state[0])
         return torch.stack(outputs), state
+
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+        return plain_kept_bytes(cell, hidden_size)
 
 
 def _stopped(part: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.executors.autograd import applied, split, twice_differentiable
-from charlstm.executors.base import State, Weights, input_side, is_ids
+from charlstm.executors.base import State, Weights, input_side, is_ids, plain_kept_bytes
 from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
 from charlstm.executors.derivative import differentiate
 from charlstm.executors.input_gradients import input_gradients
@@ -27,12 +27,18 @@ class Sequence:
     """Runs the loops that :mod:`charlstm.executors.torch_code` prints from the cell."""
 
     name = "sequence"
+    devices = None
+    automatic = True
+    stacks = None
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         return None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         return applied(_Run, cell, weights, x, state)
+
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+        return plain_kept_bytes(cell, hidden_size)
 
 
 class _Run(torch.autograd.Function):

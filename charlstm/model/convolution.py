@@ -10,10 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from charlstm.config import ModelConfig
+from charlstm.executors import State
+from charlstm.executors.buffers import affine
+from charlstm.executors.native import Convolved
+from charlstm.model.front_end import FrontEnd, Reader
 from charlstm.model.highway import Highway
 
 
-class Convolution(nn.Module):
+class Convolution(FrontEnd):
     """Convolutions of several widths over the embedded characters (Kim, Jernite, Sontag & Rush 2016), made causal.
 
     With e_t the vector of E numbers of the character at t, zero for the id V (no character), the filters of width w
@@ -33,12 +37,15 @@ class Convolution(nn.Module):
     window are multiplied by all K_k at once.
     """
 
+    gives_ids = False
+    per_direction = True
+
     def __init__(
         self, vocabulary_size: int, embedding_size: int, kernel_sizes: Sequence[int], filters: int, highway: bool
     ) -> None:
-        super().__init__()
         widths = sorted(kernel_sizes)
-        self.vocabulary_size, self.output_size = vocabulary_size, filters * len(widths)
+        super().__init__(filters * len(widths))
+        self.vocabulary_size = vocabulary_size
         self.window = widths[-1] - 1
         self._rows = [filters * sum(w > k for w in widths) for k in range(widths[-1])]
         bounds = [1 / math.sqrt(embedding_size * w) for k in range(widths[-1]) for w in widths if w > k]
@@ -50,7 +57,6 @@ class Convolution(nn.Module):
 
     @classmethod
     def from_config(cls, config: ModelConfig, vocabulary_size: int) -> Convolution:
-        """The front end that a configuration asks for."""
         assert config.embedding_size is not None
         sizes = (config.embedding_size, config.kernel_sizes, config.filters)
         return cls(vocabulary_size, *sizes, highway=config.highway)
@@ -86,6 +92,14 @@ class Convolution(nn.Module):
         x = total.tanh()
         return x if self.highway is None else self.highway(x)
 
+    def initial_state(self, batch_size: int) -> State:
+        return (self.bias.new_zeros(self.window, batch_size, 1),)
+
+    def with_window(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        (part,) = state
+        ids = torch.cat([self.recall(part), ids])
+        return ids, (self.remember(ids),)
+
     def remember(self, ids: Tensor) -> Tensor:
         """The last characters of ids [window or more, B] as a part of a state, float [window, B, 1]: V - id, so that
         zeros are no characters. Whole numbers up to 2^24 are exact in float32."""
@@ -94,3 +108,45 @@ class Convolution(nn.Module):
     def recall(self, part: Tensor) -> Tensor:
         """The characters that :meth:`remember` made the part of: [window, B]."""
         return self.vocabulary_size - part[..., 0].to(torch.int64)
+
+    def reader(self, batch_size: int, dtype: torch.dtype) -> Reader:
+        return WindowReader(self, batch_size, dtype)
+
+    def convolved(self) -> Convolved:
+        highway = None if self.highway is None else (self.highway.weight, self.highway.bias)
+        return Convolved(self.vectors(), self.whole_kernel(), self.bias, highway)
+
+    def multiplied_rows(self, characters: int) -> int:
+        return characters
+
+    def kept_bytes(self) -> int:
+        """The output and, with a highway, that of its two products, each with its gradient."""
+        return 2 * 4 * self.output_size * (1 if self.highway is None else 3)
+
+
+class WindowReader:
+    """A convolution one character of each of B texts at a time, in the weights as they are now."""
+
+    def __init__(self, convolution: Convolution, batch_size: int, dtype: torch.dtype) -> None:
+        self._convolution = convolution
+        self._vectors = convolution.vectors()
+        self._filters = convolution.whole_kernel().to(dtype)
+        self._total = convolution.bias.new_empty(batch_size, len(self._filters))
+        shape = (convolution.window + 1, batch_size)
+        self._ids = torch.full(shape, convolution.vocabulary_size, device=convolution.bias.device)
+
+    @property
+    def state(self) -> State:
+        """The latest characters, as :meth:`Convolution.remember` gives them."""
+        return (self._convolution.remember(self._ids),)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        (part,) = state
+        self._ids[1:] = self._convolution.recall(part)
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        self._ids.copy_(torch.cat([self._ids[1:], ids[None]]))
+        windows = self._vectors[self._ids.t()].flatten(1)
+        affine(self._total, windows, self._filters, self._convolution.bias)
+        return self._convolution.finish(self._total)

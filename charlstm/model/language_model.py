@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from charlstm.cells import Cell, find
 from charlstm.config import ModelConfig
 from charlstm.executors import Choice, State
-from charlstm.model.convolution import Convolution
 from charlstm.model.dropout import dropout
-from charlstm.model.front_end import FrontEnd, OneHot, make_front_end
+from charlstm.model.front_end import FrontEnd, make_front_end
 from charlstm.model.stack import RecurrentStack
 from charlstm.model.start import Start
 
@@ -34,12 +33,11 @@ class LanguageModel(nn.Module):
                      (Berglund et al. 2015). Its figure is a pseudo-likelihood, not a likelihood. They share an
                      embedding; a convolution is causal, so that each has one of its own.
 
-    The state is that of the stack, and for a convolution one more part, the characters in its window; zeros are the
-    beginning of a text.
+    The state is that of the stack, followed by what the front end adds: a convolution one part, the characters in its
+    window; zeros are the beginning of a text.
 
-    Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. With one-hot input
-    the first layer's input weights start uniform in +-1, not +-1/sqrt(H): a one-hot vector has a single one, and so
-    moves the gates as much as H numbers of unit variance would. A cell that declares how they start is left to it.
+    Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. The
+    first layer's input weights start as the front end asks for, unless the cell declares how they start.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
@@ -64,14 +62,15 @@ class LanguageModel(nn.Module):
 
         self.recurrent = stack()
         self.recurrent_backward = stack() if self.bidirectional else None
-        two_windows = self.bidirectional and isinstance(self.front_end, Convolution)
-        self.front_end_backward = make_front_end(config, vocabulary_size) if two_windows else None
+        two_front_ends = self.bidirectional and self.front_end.per_direction
+        self.front_end_backward = make_front_end(config, vocabulary_size) if two_front_ends else None
         self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
         nn.init.zeros_(self.head.bias)
-        if isinstance(self.front_end, OneHot) and "weight_ih" not in cell.starts:
+        bound = self.front_end.input_bound
+        if bound is not None and "weight_ih" not in cell.starts:
             for recurrent in (self.recurrent, self.recurrent_backward):
                 if recurrent is not None:
-                    nn.init.uniform_(recurrent.get_parameter("weight_ih_l0"), -1, 1)
+                    nn.init.uniform_(recurrent.get_parameter("weight_ih_l0"), -bound, bound)
 
     @property
     def bidirectional(self) -> bool:
@@ -80,10 +79,7 @@ class LanguageModel(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """The state of either direction before its first character: zeros."""
-        state = self.recurrent.initial_state(batch_size)
-        if isinstance(self.front_end, Convolution):
-            return (*state, state[0].new_zeros(self.front_end.window, batch_size, 1))
-        return state
+        return (*self.recurrent.initial_state(batch_size), *self.front_end.initial_state(batch_size))
 
     def read(self, previous: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Outputs of the forward stack, [T, B, H], after each of the characters ``previous``, and its last state."""
@@ -104,14 +100,11 @@ class LanguageModel(nn.Module):
     def _run(
         self, front_end: FrontEnd, stack: RecurrentStack, ids: Tensor, state: State | None
     ) -> tuple[Tensor, State]:
-        own: State = self.initial_state(ids.shape[1]) if state is None else state
-        window: State = ()
-        if isinstance(front_end, Convolution):
-            *first, part = own
-            own, ids = tuple(first), torch.cat([front_end.recall(part), ids])
-            window = (front_end.remember(ids),)
+        whole: State = self.initial_state(ids.shape[1]) if state is None else state
+        parts = len(stack.cell.state)
+        ids, window = front_end.with_window(ids, whole[parts:])
         x, project = front_end(ids)
-        y, last = stack(x, own, project)
+        y, last = stack(x, whole[:parts], project)
         return y, (*last, *window)
 
     def choices(self, ids: Tensor) -> Iterator[Choice]:

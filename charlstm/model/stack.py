@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.cells import Cell
-from charlstm.executors import Choice, Executor, State, Weights, candidates, choose
-from charlstm.executors.library import WHOLE_STACKS, Library, flatten, tensors
+from charlstm.executors import Choice, Executor, StackRunner, State, Weights, candidates, choose, stack_runner
 from charlstm.model.dropout import dropout
 from charlstm.model.packed import run_packed
 from charlstm.model.start import Start
@@ -92,14 +91,14 @@ class RecurrentStack(nn.Module):
         return Weights(get("weight_ih"), get("weight_hh"), bias_ih, bias_hh, own)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move or cast the parameters; on an NVIDIA GPU they then lie as cuDNN wants them."""
+        """Move or cast the parameters; they then lie as an executor that runs whole stacks wants them."""
         moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        runner = None if self.bidirectional else stack_runner(self.executor, self.weights().weight_hh.device.type)
         self._flat = []
-        if self.cell.torch and not self.bidirectional and self.executor in ("auto", "library"):
-            own = tensors([self.weights(f"_l{layer}") for layer in range(self.num_layers)])
-            if own[0].device.type in WHOLE_STACKS:
-                flatten(self.cell, self.num_layers, own)
-                self._flat = _places(own)
+        if runner is not None:
+            layers = [self.weights(f"_l{layer}") for layer in range(self.num_layers)]
+            runner.arrange_stack(self.cell, layers)
+            self._flat = _places(layers)
         return moved
 
     def initial_state(self, batch_size: int) -> State:
@@ -137,10 +136,10 @@ class RecurrentStack(nn.Module):
         if state is None:
             state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))
         layers = [self._prepared(layer, state[0] if layer else x, project) for layer in range(self.num_layers)]
-        if x.device.type in WHOLE_STACKS and batch_sizes is None and self._one_call_runs(layers):
+        runner = self._runner_of(layers, x.device.type) if batch_sizes is None else None
+        if runner is not None:
             whole = [weights for ((weights, _),) in layers]
-            own = _places(tensors(whole)) == self._flat
-            return Library().run_stack(self.cell, whole, x, state, flat=own)
+            return runner.run_stack(self.cell, whole, x, state, flat=_places(whole) == self._flat)
         last: list[State] = []
         for layer, directions in enumerate(layers):
             outputs = []
@@ -167,11 +166,14 @@ class RecurrentStack(nn.Module):
             found.append((weights, choose(self.executor, self.cell, weights, x, self.preferred).executor))
         return found
 
-    def _one_call_runs(self, layers: Sequence[Prepared]) -> bool:
-        """Whether ``library`` runs all layers, one upon the other with nothing between them."""
+    def _runner_of(self, layers: Sequence[Prepared], device: str) -> StackRunner | None:
+        """What runs all layers in one call, if one executor that can runs each, with nothing between them."""
         between = self.num_layers > 1 and (self.residual or (self.training and self.dropout > 0))
-        chosen = (executor for directions in layers for _, executor in directions)
-        return not (between or self.bidirectional) and all(isinstance(executor, Library) for executor in chosen)
+        first, *others = (executor for directions in layers for _, executor in directions)
+        runner = first.stacks
+        if runner is None or device not in runner.stack_devices or between or self.bidirectional:
+            return None
+        return runner if all(executor is first for executor in others) else None
 
     def extra_repr(self) -> str:
         return f"{self.cell.name}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
@@ -191,6 +193,7 @@ def _run(
     return (y.flip(0) if reverse else y), new
 
 
-def _places(parameters: Sequence[Tensor]) -> list[int]:
-    """Where in memory each lies."""
-    return [p.data_ptr() for p in parameters]
+def _places(layers: Sequence[Weights]) -> list[int]:
+    """Where in memory the weights lie."""
+    tensors = (t for w in layers for t in (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh))
+    return [t.data_ptr() for t in tensors if t is not None]

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.executors import State, Weights, executors
+from charlstm.executors import State, Weights, permits
 from charlstm.executors.base import product_dtype
 from charlstm.executors.buffers import affine
-from charlstm.executors.native import Convolved, Writer
+from charlstm.executors.native import Native, Writer
 from charlstm.executors.step import Step
-from charlstm.model.convolution import Convolution
 from charlstm.model.language_model import LanguageModel
 
 
@@ -26,7 +25,8 @@ def native_writer(model: LanguageModel, batch_size: int = 1) -> Writer | None:
     """
     stack, weights = model.recurrent, _weights(model)
     first, ids = weights[0], torch.zeros(1, 1, dtype=torch.int64)
-    if stack.executor not in ("auto", "native") or executors()["native"].refuses(stack.cell, first, ids):
+    native = Native()
+    if not permits(stack.executor, native) or native.refuses(stack.cell, first, ids):
         return None
     with torch.no_grad():
         return Writer(
@@ -37,34 +37,20 @@ def native_writer(model: LanguageModel, batch_size: int = 1) -> Writer | None:
             batch_size,
             product_dtype(first.weight_hh),
             residual=stack.residual,
-            convolved=_convolved(model.front_end) if isinstance(model.front_end, Convolution) else None,
+            convolved=model.front_end.convolved(),
         )
-
-
-def _convolved(convolution: Convolution) -> Convolved:
-    highway = convolution.highway
-    return Convolved(
-        convolution.vectors(),
-        convolution.whole_kernel(),
-        convolution.bias,
-        None if highway is None else (highway.weight, highway.bias),
-    )
 
 
 @torch.no_grad()
 def _weights(model: LanguageModel) -> list[Weights]:
-    """The weights of all layers; those of the first are for one-hot vectors, unless it reads a convolution."""
+    """The weights of all layers; those of the first are for one-hot vectors if the front end gives ids."""
     if model.bidirectional:
         raise UserError(
             "a bidirectional model sees both sides of a character and cannot write on, but fills gaps: --infill; "
             "train with direction: forward (or backward) to go on from a text"
         )
     first, *above = (model.recurrent.weights(f"_l{layer}") for layer in range(model.recurrent.num_layers))
-    if not isinstance(model.front_end, Convolution):
-        everything = torch.arange(model.vocabulary_size, device=first.weight_hh.device)
-        _, project = model.front_end(everything)
-        first = first if project is None else replace(first, weight_ih=project(first.weight_ih))
-    return [first, *above]
+    return [replace(first, weight_ih=model.front_end.one_hot_weights(first.weight_ih)), *above]
 
 
 class Stepper:
@@ -83,18 +69,12 @@ class Stepper:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             weights = _weights(model)
             first = weights[0].weight_ih
-            self._layers = [Step(model.recurrent.cell, w, batch_size, dtype) for w in weights]
+            self._cell = model.recurrent.cell
+            self._layers = [Step(self._cell, w, batch_size, dtype) for w in weights]
             self._residual = model.recurrent.residual
-            self._convolution = model.front_end if isinstance(model.front_end, Convolution) else None
-            if self._convolution is None:
+            self._reader = model.front_end.reader(batch_size, dtype)
+            if self._reader is None:
                 self._table = self._layers[0].table(first).contiguous()
-            else:
-                self._vectors = self._convolution.vectors()
-                self._filters = self._convolution.whole_kernel().to(dtype)
-                self._total = first.new_empty(batch_size, len(self._filters))
-                self._read = torch.full(
-                    (self._convolution.window + 1, batch_size), model.vocabulary_size, device=self.device
-                )
             self._biases = [layer.bias() for layer in self._layers]
             self._input_weights = [w.weight_ih.to(dtype) for w in weights]
             self._head = (model.head.bias, model.head.weight.to(dtype))
@@ -102,28 +82,25 @@ class Stepper:
 
     @property
     def state(self) -> State:
-        """The state of all layers, each part [L, B, H], and of a convolution, as LanguageModel has it."""
+        """The state of all layers, each part [L, B, H], and of the front end, as LanguageModel has it."""
         layers = tuple(torch.stack(part) for part in zip(*(layer.state for layer in self._layers), strict=True))
-        return layers if self._convolution is None else (*layers, self._convolution.remember(self._read))
+        return layers if self._reader is None else (*layers, *self._reader.state)
 
     @state.setter
     def state(self, state: State) -> None:
-        if self._convolution is not None:
-            *layers, window = state
-            state, self._read[1:] = tuple(layers), self._convolution.recall(window)
+        parts = len(self._cell.state)
+        if self._reader is not None:
+            self._reader.state = state[parts:]
         for number, layer in enumerate(self._layers):
-            layer.state = tuple(part[number] for part in state)
+            layer.state = tuple(part[number] for part in state[:parts])
 
     def __call__(self, ids: Tensor) -> Tensor:
         """The logits [B, V] of what follows the characters ids [B]; they hold until the next call."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            if self._convolution is None:
+            if self._reader is None:
                 torch.index_select(self._table, 0, ids, out=self._layers[0].values)
             else:
-                self._read.copy_(torch.cat([self._read[1:], ids[None]]))
-                windows = self._vectors[self._read.t()].flatten(1)
-                affine(self._total, windows, self._filters, self._convolution.bias)
-                self._fill(0, self._convolution.finish(self._total))
+                self._fill(0, self._reader(ids))
             h = self._layers[0]()
             for number in range(1, len(self._layers)):
                 self._fill(number, h)

@@ -4,8 +4,9 @@ Counted are the products with whole matrices:
 
 - the recurrent product of every layer at every time step;
 - the input product of every layer above the first;
-- in the first layer, the product of the embeddings with the input weights: one for each of the V symbols, since all
-  that a character brings in is one of V columns; one for each character where a batch has fewer characters than V;
+- in the first layer, the product of the front end's vectors with the input weights: of embeddings one for each of the V
+  symbols, since all that a character brings in is one of V columns; one for each character where a batch has fewer
+  characters than V, or a convolution makes them; none of one-hot vectors, which are looked up;
 - the head.
 
 A training step makes each of them forward, once more for the gradient of its weights, and once more for the gradient
@@ -20,16 +21,13 @@ and its share of the machine's peak is the share of useful work.
 from __future__ import annotations
 
 from charlstm.model import LanguageModel
-from charlstm.model.front_end import Embedding
 
 
 def training_multiply_adds(model: LanguageModel, batch: int, steps: int) -> int:
     """Of one training step on ``batch`` streams of ``steps`` characters, forward and backward."""
-    stack, front_end = model.recurrent, model.front_end
-    characters = batch * steps
-    rows, learns_below, total = 0, False, 0  # one-hot vectors are looked up
-    if isinstance(front_end, Embedding):
-        rows, learns_below = min(characters, len(front_end.weight)), front_end.weight.requires_grad
+    stack, characters, total = model.recurrent, batch * steps, 0
+    rows = model.front_end.multiplied_rows(characters)
+    learns_below = any(p.requires_grad for p in model.front_end.parameters())
     for layer in range(stack.num_layers):
         w = stack.weights(f"_l{layer}")
         total += rows * w.weight_ih.numel() * (1 + w.weight_ih.requires_grad + learns_below)

@@ -39,11 +39,6 @@ class ContextCurve:
         means: npt.NDArray[np.float64] = self.nats.mean(1, dtype=np.float64)
         return means
 
-    def effective_length(self, tolerance: float) -> int:
-        """The shortest length from which on the mean stays within ``tolerance`` nats of that of the longest."""
-        apart = np.flatnonzero(np.abs(self.mean - self.mean[-1]) > tolerance)
-        return int(self.lengths[apart[-1] + 1 if len(apart) else 0])
-
 
 def context_curve(
     model: LanguageModel,

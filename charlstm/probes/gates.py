@@ -23,7 +23,6 @@ from charlstm.executors import State, Weights
 from charlstm.executors.base import input_side
 from charlstm.executors.graph import Node, ordered, trace
 from charlstm.model import LanguageModel
-from charlstm.model.convolution import Convolution
 from charlstm.probes.reading import begin, exact, handed_on, trajectory
 from charlstm.text.vocabulary import Vocabulary
 
@@ -130,8 +129,7 @@ def _input(model: LanguageModel, previous: Tensor, state: State, h: Tensor, laye
     weights = model.recurrent.weights(f"_l{layer}")
     if layer:
         return handed_on(model, h[1:], layer - 1), weights
-    if isinstance(model.front_end, Convolution):
-        previous = torch.cat([model.front_end.recall(state[-1]), previous])
+    previous, _ = model.front_end.with_window(previous, state[len(model.recurrent.cell.state) :])
     x, project = model.front_end(previous)
     return x, weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.executors import State
+from charlstm.executors.reference import Reference
 from charlstm.model import LanguageModel
 from charlstm.model.evaluating import evaluating
 
@@ -36,7 +37,7 @@ def exact(model: LanguageModel) -> LanguageModel:
     copy = deepcopy(_one_way(model))
     copy = copy.to("cpu" if model.head.weight.device.type == "mps" else None, torch.float64)
     copy.eval().requires_grad_(False)
-    copy.recurrent.executor = "reference"
+    copy.recurrent.executor = Reference.name
     return copy
 
 

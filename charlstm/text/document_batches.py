@@ -40,6 +40,9 @@ class DocumentBatches:
         ValueError: B or T is below 1.
     """
 
+    bytes_laid = 0
+    """Bytes of the text that lie on the device for good."""
+
     def __init__(
         self,
         documents: Documents,

@@ -2,85 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from charlstm.cells import Cell
-from charlstm.config import Config
-from charlstm.executors.native import kept_bytes, padded_units
+from charlstm.config import TrainingConfig
+from charlstm.executors import Executor
 from charlstm.model import LanguageModel
-from charlstm.model.convolution import Convolution
 from charlstm.model.head_loss import logits_held
-from charlstm.model.language_model import cell_of
-from charlstm.text.streams import Streams
 from charlstm.training.optimisation import state_per_weight
 from charlstm.training.shortage import Demand
 
-if TYPE_CHECKING:
-    from charlstm.training.trainer import Trainer
+
+@dataclass(frozen=True)
+class Batches:
+    """What one process trains on: B of its streams, T characters each, the number of processes that share a batch, and
+    the bytes of the text that lie on the device."""
+
+    batch_size: int
+    sequence_length: int
+    processes: int = 1
+    text_bytes: int = 0
+
+    @property
+    def characters(self) -> int:
+        """Characters of a batch in each process."""
+        return self.batch_size // self.processes * self.sequence_length
 
 
-def memory_estimate(trainer: Trainer) -> dict[str, int]:
+def memory_estimate(
+    training: TrainingConfig,
+    model: LanguageModel,
+    batches: Batches,
+    executors: Sequence[Executor],
+    device: torch.device,
+    precision: str,
+) -> dict[str, int]:
     """Bytes by purpose, in each process: weights with gradients, optimiser, values kept for the backward pass, logits.
 
-    Kept values are counted per layer and character: for the executors native and triton what they keep and the
-    gradients of the gates; for library the gates and two vectors of H for each part of the state, as cuDNN does, and
-    the one-hot vectors that it reads; for others the gates and their gradients, and three vectors of H for each part of
-    the state; logits, as many as are held at a time, as three arrays (logits, probabilities, gradients). A convolution
-    keeps its output, and that of a highway's two products, each with its gradient. Processes that train together have a
-    copy of the gradients to exchange.
+    ``executors`` has one for each layer. Each says what it keeps of a character, and so does the front end; logits, as
+    many as are held at a time, are three arrays (logits, probabilities, gradients). Processes that train together have
+    a copy of the gradients to exchange.
     """
-    model = trainer.config.model
-    cell = cell_of(model)
-    characters = trainer.streams.batch_size // trainer.team.size * trainer.streams.sequence_length
-    stacks = 2 if trainer.model.bidirectional else 1
-    front_end = trainer.model.front_end
-    below = 0
-    if isinstance(front_end, Convolution):
-        below = 2 * 4 * front_end.output_size * (3 if model.highway else 1)
-    symbols, units = trainer.model.head.weight.shape
-    executors = trainer.executors()
-    if executors[0] == "library" and model.front_end != "convolution":
-        below += 4 * symbols
-    low = torch.bfloat16 if trainer.precision == "bfloat16" else torch.float32
-    kept = 0 if cell.reservoir else sum(_kept(name, cell, model.hidden_size, low) for name in executors)
-    text = trainer.streams.bytes_laid if isinstance(trainer.streams, Streams) else 0
+    cell = model.recurrent.cell
+    low = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    kept = model.front_end.kept_bytes()
+    for layer, executor in enumerate(executors if not cell.reservoir else ()):
+        ids = model.vocabulary_size if layer == 0 and model.front_end.gives_ids else 0
+        kept += executor.kept_bytes(cell, model.recurrent.hidden_size, low, ids)
+    symbols, units = model.head.weight.shape
+    held = logits_held(batches.characters, symbols, units, device)
     return {
-        **_weights(trainer.config, trainer.model, trainer.team.size),
-        "kept values": characters * (kept + below) * stacks,
-        "logits": 3 * 4 * logits_held(characters, symbols, units, trainer.device),
-        **({"text": text} if text else {}),
+        **weights_estimate(training, model, batches.processes),
+        "kept values": batches.characters * kept * (2 if model.bidirectional else 1),
+        "logits": 3 * 4 * held,
+        **({"text": batches.text_bytes} if batches.text_bytes else {}),
     }
 
 
-def demand(trainer: Trainer) -> Demand:
-    """The same, by what it depends on."""
-    parts = memory_estimate(trainer)
-    growing = parts["kept values"] + parts["logits"]
-    shape = (trainer.streams.batch_size, trainer.streams.sequence_length, trainer.config.model.hidden_size)
-    return Demand(sum(parts.values()) - growing, growing, *shape, trainer.team.size)
-
-
-def demand_of_weights(config: Config, model: LanguageModel) -> Demand:
-    """What a model takes before it is trained on anything."""
-    training = config.training
-    shape = (training.batch_size, training.sequence_length, config.model.hidden_size)
-    return Demand(sum(_weights(config, model).values()), 0, *shape)
-
-
-def _weights(config: Config, model: LanguageModel, processes: int = 1) -> dict[str, int]:
+def weights_estimate(training: TrainingConfig, model: LanguageModel, processes: int = 1) -> dict[str, int]:
+    """Bytes of the weights with their gradients and of the optimiser, before there is anything to train on."""
     weights, fixed = 4 * sum(model.parameter_counts().values()), 4 * model.fixed_count()
-    optimiser = state_per_weight(config.training) * weights
+    optimiser = state_per_weight(training) * weights
     return {"weights and gradients": (2 if processes == 1 else 3) * weights + fixed, "optimiser": optimiser}
 
 
-def _kept(executor: str, cell: Cell, units: int, low: torch.dtype) -> int:
-    """Bytes that a layer keeps of a character, with products in the type ``low``."""
-    if executor == "native":
-        return padded_units(units) * kept_bytes(cell, low)
-    if executor == "triton":
-        return units * (kept_bytes(cell, low) + low.itemsize)
-    if executor == "library":
-        return units * low.itemsize * (len(cell.gates) + 2 * len(cell.state))
-    return units * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
+def demand(parts: dict[str, int], batches: Batches, hidden_size: int) -> Demand:
+    """What :func:`memory_estimate` or :func:`weights_estimate` gave, by what it depends on."""
+    growing = parts.get("kept values", 0) + parts.get("logits", 0)
+    shape = (batches.batch_size, batches.sequence_length, hidden_size, batches.processes)
+    return Demand(sum(parts.values()) - growing, growing, *shape)

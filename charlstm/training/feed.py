@@ -49,6 +49,9 @@ class CopiedAhead:
     The place that it tells, and saves, is that after the batches it has given.
     """
 
+    bytes_laid = 0
+    """Bytes of the text that lie on the device for good."""
+
     def __init__(self, streams: Streams | DocumentBatches, device: torch.device) -> None:
         self._streams, self._device = streams, device
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]

@@ -13,7 +13,8 @@ from torch import Tensor
 from charlstm.cells import Cell
 from charlstm.config import check_device_name
 from charlstm.errors import UserError
-from charlstm.executors.native import bfloat16_gain, kernels
+from charlstm.executors import permits
+from charlstm.executors.native import Native, bfloat16_gain, kernels
 from charlstm.training.team import ALONE, Team
 
 WORTHWHILE = 1.5
@@ -79,7 +80,7 @@ def resolve_precision(asked: str, device: torch.device, cell: Cell, executor: st
         return "float32"
     if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
         return "bfloat16"
-    if executor not in ("auto", "native") or bfloat16_gain() < WORTHWHILE:
+    if not permits(executor, Native()) or bfloat16_gain() < WORTHWHILE:
         return "float32"  # before any kernel is compiled for bfloat16
     return "float32" if isinstance(kernels(cell, torch.bfloat16), str) else "bfloat16"
 

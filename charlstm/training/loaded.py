@@ -64,8 +64,24 @@ class LoadedRun:
         until: str | None = None,
         unknown: Unknown = "error",
     ) -> list[Sample]:
-        """Texts that the model writes; see :func:`charlstm.generation.generate`. A model of documents writes one each,
-        without the separator at its end, unless ``until`` is given (``""``: on and on)."""
+        """Texts that the model writes; see :func:`charlstm.generation.generate`.
+
+        Args:
+            prime: the text that they go on from.
+            length: characters to write, at most.
+            temperature: logits are divided by it; 0 takes the most probable character.
+            top_k: draw from so many of the most probable characters; 0: from all.
+            top_p: draw from the most probable characters that make up this probability together, above 0, at most 1.
+            min_p: leave out characters less probable than this share of the most probable one, 0 to 1.
+            seed: of the draws; the same seed gives the same texts.
+            num_samples: texts, side by side.
+            until: end a text after this; None: of a model of documents at the end of one, without the separator, else
+                nowhere; ``""``: nowhere.
+            unknown: what to do with characters of ``prime`` that the model does not know.
+
+        Raises:
+            UserError: an argument is out of range, a character is unknown, or the model is bidirectional.
+        """
         sampling = Sampling(temperature, top_k, top_p, min_p)
         end = self.document_end if until is None else until
         arguments = (prime, length, sampling, seed, num_samples, end, unknown)
@@ -102,7 +118,17 @@ class LoadedRun:
         sweeps: int = SWEEPS,
         unknown: Unknown = "error",
     ) -> list[Infilled]:
-        """The text with its gaps filled by a bidirectional model; see :func:`charlstm.generation.infill`."""
+        """The text with its gaps filled by a bidirectional model; see :func:`charlstm.generation.infill`.
+
+        Args:
+            text: with a ``gap`` for each character that is to be filled in.
+            gap: the character that stands for one that is missing.
+            sweeps: how often every gap is drawn again.
+            temperature, top_k, top_p, min_p, seed, num_samples, unknown: as for :meth:`generate`.
+
+        Raises:
+            UserError: the model is not bidirectional, there is no gap, or a character is unknown.
+        """
         sampling = Sampling(temperature, top_k, top_p, min_p)
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 
@@ -159,10 +185,17 @@ class LoadedRun:
 
 
 def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> LoadedRun:
-    """Load a run directory (its ``best`` checkpoint, or ``last``) or a checkpoint file; ``~`` is the home folder.
+    """Load a trained run.
 
-    In place of a damaged checkpoint of a run, the newest good one is taken, with a warning (``logging``). Raises
-    UserError if there is none, or the file is damaged.
+    Args:
+        path: the run's directory, or a checkpoint file; ``~`` is the home folder.
+        checkpoint: of a directory, ``best`` (by the held-out score) or ``last``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    In place of a damaged checkpoint of a run, the newest good one is taken, with a warning (``logging``).
+
+    Raises:
+        UserError: there is no such run, checkpoint or device, or the file is damaged.
     """
     path = expanded(path)
     directory = RunDirectory(path) if is_folder(path) else _around(path)

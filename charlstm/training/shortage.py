@@ -11,7 +11,7 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.executors import forget
-from charlstm.main_memory import asked_bytes, free_main_memory, is_shortage, size_text
+from charlstm.main_memory import asked_bytes, does_not_fit, free_main_memory, is_shortage, shortage_facts, size_text
 from charlstm.training.hardware import Memory, memory
 
 USABLE = 0.9  # of a device's memory: the rest goes in pieces that are too small
@@ -53,9 +53,7 @@ def enough_memory(device: torch.device, demand: Callable[[], tuple[str, Demand]]
 def shortage(message: str, device: torch.device, when: str, demand: Demand) -> str:
     """What the user is told; ``message`` is torch's own."""
     found, asked = memory(device), asked_bytes(message)
-    facts = [f"{size_text(asked)} more were asked for"] if asked else []
-    if device.type == "cpu" and (free := free_main_memory()) is not None:
-        facts.append(f"{size_text(free)} are free")
+    facts = shortage_facts(asked, free_main_memory() if device.type == "cpu" else None)
     if found is not None:
         facts.append(f"{size_text(found.free)} of {size_text(found.total)} are free")
         others = found.total - found.free - found.held
@@ -75,10 +73,7 @@ def check_weights(device: torch.device, demand: Demand) -> None:
     free = free_main_memory()
     if device.type == "cpu" and free is not None and demand.fixed > free:
         lower = " or ".join(what_to_lower(demand, Memory(free, free, 0), 0))
-        raise UserError(
-            f"not enough memory: weights, gradients and optimiser take {size_text(demand.fixed)}, {size_text(free)} "
-            f"are free. Lower {lower}"
-        )
+        raise does_not_fit("weights, gradients and optimiser", demand.fixed, free, f"Lower {lower}")
 
 
 def what_to_lower(demand: Demand, found: Memory | None, asked: int) -> list[str]:

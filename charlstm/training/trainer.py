@@ -13,12 +13,12 @@ import torch
 from charlstm import __version__
 from charlstm.config import Config
 from charlstm.evaluation import Score
-from charlstm.executors import forget
+from charlstm.executors import Choice, forget
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
 from charlstm.training.advice import divergence_advice
-from charlstm.training.estimate import demand, demand_of_weights
+from charlstm.training.estimate import Batches, demand, memory_estimate, weights_estimate
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
 from charlstm.training.fastest import fastest
 from charlstm.training.feed import feed, read
@@ -57,7 +57,9 @@ class Trainer:
         )
         keep_memory()
         with torch.device("meta"):
-            weights = demand_of_weights(config, LanguageModel(config.model, corpus.vocabulary.size))
+            model = LanguageModel(config.model, corpus.vocabulary.size)
+        asked = Batches(training.batch_size, training.sequence_length)
+        weights = demand(weights_estimate(training, model), asked, config.model.hidden_size)
         check_weights(self.device, weights)
         torch.manual_seed(training.seed)
         with enough_memory(self.device, lambda: ("for the weights", weights)):
@@ -123,7 +125,7 @@ class Trainer:
         self.choose_executor()
         with in_touch():
             self.step.prepare()
-        whole = demand(self)  # now: without memory nothing can be found out any more
+        whole = self.demand()  # now: without memory nothing can be found out any more
 
         def wanted() -> tuple[str, Demand]:
             if self.counters.evaluation_due:
@@ -343,11 +345,25 @@ class Trainer:
             )
         self._executor_chosen = True
 
+    def memory_estimate(self) -> dict[str, int]:
+        """Bytes that each process will take, by purpose."""
+        executors = [choice.executor for choice in self.choices()]
+        training, device = self.config.training, self.device
+        return memory_estimate(training, self.model, self._batches(), executors, device, self.precision)
+
+    def demand(self) -> Demand:
+        """The same, by what it depends on."""
+        return demand(self.memory_estimate(), self._batches(), self.config.model.hidden_size)
+
+    def _batches(self) -> Batches:
+        streams = self.streams
+        return Batches(streams.batch_size, streams.sequence_length, self.team.size, streams.bytes_laid)
+
     def executors(self) -> list[str]:
         """The executor of each layer."""
         return [choice.executor.name for choice in self.choices()]
 
-    def choices(self) -> list[Any]:
+    def choices(self) -> list[Choice]:
         """For each layer, which executor was chosen and why."""
         training = self.config.training
         share = self.streams.batch_size // self.team.size

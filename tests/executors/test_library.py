@@ -50,7 +50,7 @@ def cudnn(monkeypatch):
     monkeypatch.setattr(torch, "_cudnn_rnn_flatten_weight", flatten_weight)
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         monkeypatch.setattr(torch, name, spying(getattr(torch, name)))
-    monkeypatch.setattr("charlstm.model.stack.WHOLE_STACKS", ("cpu",))
+    monkeypatch.setattr("charlstm.executors.library.Library.stack_devices", ("cpu",))
     return moved, seen
 
 

@@ -11,7 +11,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.model import LanguageModel
 from charlstm.probes import context
-from charlstm.probes.context import ContextCurve, context_curve
+from charlstm.probes.context import context_curve
 
 V = 7
 
@@ -71,7 +71,6 @@ def test_a_network_without_memory_sees_one_character():
     curve = context_curve(without_memory(), ids_of(400), [0, 1, 2, 10, 100], targets=50)
     assert (curve.nats[0] != curve.nats[1]).all()
     np.testing.assert_allclose(curve.nats[2:], curve.nats[[1, 1, 1]], atol=1e-5)
-    assert curve.effective_length(1e-3) == 1
 
 
 def test_a_window_of_three_characters_is_seen_and_no_more():
@@ -79,7 +78,6 @@ def test_a_window_of_three_characters_is_seen_and_no_more():
     curve = context_curve(model, ids_of(400), [1, 2, 3, 4, 50], targets=50)
     assert (np.abs(curve.nats[:2] - curve.nats[2]) > 1e-3).mean() > 0.9
     np.testing.assert_allclose(curve.nats[3:], curve.nats[[2, 2]], atol=1e-5)
-    assert curve.effective_length(1e-3) == 3
 
 
 def test_an_adding_cell_sees_all_of_it():
@@ -136,12 +134,6 @@ def test_it_can_be_broken_off():
 
     with pytest.raises(KeyboardInterrupt):
         context_curve(make_model(), ids_of(60), [5], targets=10, between=stop)
-
-
-def test_the_effective_length_is_that_from_which_on_nothing_changes():
-    nats = np.array([[3.0], [2.0], [1.05], [1.3], [1.01], [1.0]], np.float32)
-    curve = ContextCurve(np.array([1, 2, 5, 10, 20, 50]), np.array([99]), nats)
-    assert [curve.effective_length(t) for t in (9, 0.5, 0.1, 0.02, 0.001)] == [1, 5, 20, 20, 50]
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])

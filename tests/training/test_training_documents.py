@@ -13,7 +13,6 @@ from charlstm.errors import UserError
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents
 from charlstm.text.streams import IGNORE
-from charlstm.training.estimate import memory_estimate
 from charlstm.training.events import Evaluated, Notice
 from charlstm.training.loaded import load
 
@@ -118,7 +117,7 @@ def test_fewer_documents_than_a_batch_are_told(make):
     trainer = make(batch_size=500, budget={"steps": 1})
     assert any(isinstance(event, Notice) and "only" in event.text for event in trainer.run())
     same = make("other", batch_size=trainer.streams.batch_size)
-    assert memory_estimate(trainer) == memory_estimate(same)
+    assert trainer.memory_estimate() == same.memory_estimate()
 
 
 def test_a_run_goes_on_with_the_documents_it_began_with(make):

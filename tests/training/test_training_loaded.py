@@ -18,7 +18,6 @@ from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 from charlstm.training import hardware
 from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.estimate import memory_estimate
 from charlstm.training.hardware import resolve_device, resolve_precision
 
 
@@ -166,7 +165,7 @@ def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, o
         pytest.skip("a reservoir reads one-hot characters")
     config = make_config({"cell": cell, "hidden_size": 32, **options}, batch_size=8, sequence_length=50)
     trainer = make_trainer(config)
-    parts = memory_estimate(trainer)
+    parts = trainer.memory_estimate()
     list(zip(range(1), (e for e in trainer.run() if hasattr(e, "gradient_norm")), strict=False))
     weights = sum(p.numel() * p.element_size() for p in trainer.model.parameters())
     learn = sum(p.numel() * p.element_size() for p in trainer.model.parameters() if p.requires_grad)

@@ -11,7 +11,6 @@ import torch
 from charlstm.errors import UserError
 from charlstm.training import held_out, shortage
 from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.estimate import demand, memory_estimate
 from charlstm.training.hardware import Memory
 from charlstm.training.shortage import Demand, what_to_lower
 
@@ -216,7 +215,7 @@ def test_a_demand_is_all_of_the_estimate(make_trainer, make_config, executor):
     sizes = []
     for batch_size in (2, 4):
         trainer = make_trainer(make_config({"executor": executor}, batch_size=batch_size))
-        need, parts = demand(trainer), memory_estimate(trainer)
+        need, parts = trainer.demand(), trainer.memory_estimate()
         assert need.fixed + need.growing == sum(parts.values())
         sizes.append(need)
     assert sizes[0].fixed == sizes[1].fixed
@@ -226,7 +225,7 @@ def test_a_demand_is_all_of_the_estimate(make_trainer, make_config, executor):
 
 def test_a_text_on_the_device_is_part_of_it(make_trainer, make_config):
     trainer = make_trainer(make_config())
-    before = demand(trainer)
+    before = trainer.demand()
     trainer.streams.put_on(torch.device("cpu"))
-    assert demand(trainer).fixed == before.fixed + trainer.streams.bytes_to_lay
-    assert demand(trainer).growing == before.growing
+    assert trainer.demand().fixed == before.fixed + trainer.streams.bytes_to_lay
+    assert trainer.demand().growing == before.growing

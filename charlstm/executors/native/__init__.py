@@ -2,8 +2,6 @@
 
 from charlstm.executors.native.build import kernels
 from charlstm.executors.native.executor import Native
-from charlstm.executors.native.loops import kept_bytes
-from charlstm.executors.native.memory import padded_units
 from charlstm.executors.native.speed import bfloat16_gain, imitates_bfloat16
 from charlstm.executors.native.windows import Convolved
 from charlstm.executors.native.writing import Writer
@@ -14,7 +12,5 @@ __all__ = [
     "Writer",
     "bfloat16_gain",
     "imitates_bfloat16",
-    "kept_bytes",
     "kernels",
-    "padded_units",
 ]

@@ -17,7 +17,7 @@ from charlstm.executors.base import State, Weights, is_ids, product_dtype
 from charlstm.executors.buffers import joined_bias
 from charlstm.executors.native.build import PRODUCT_TYPES, kernels
 from charlstm.executors.native.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
-from charlstm.executors.native.loops import backward_loop, forward_loop
+from charlstm.executors.native.loops import backward_loop, forward_loop, kept_bytes
 from charlstm.executors.native.memory import (
     PANEL,
     call,
@@ -38,6 +38,9 @@ class Native:
     """Runs the kernels that :mod:`charlstm.executors.native.loops` prints from the cell."""
 
     name = "native"
+    devices = ("cpu",)
+    automatic = True
+    stacks = None
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:
         if weights.weight_hh.device.type != "cpu":
@@ -58,6 +61,10 @@ class Native:
         if weights.weight_hh.shape != (rows, units) or len(weights.weight_ih) != rows:
             raise ValueError(f"cell {cell.name} with {units} units needs weights of {rows} rows")
         return applied(_Run, cell, weights, x, state)
+
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+        """What the kernels keep, and the gradients of the gates, for H rounded up to whole panels."""
+        return padded_units(hidden_size) * kept_bytes(cell, dtype)
 
 
 class _Run(torch.autograd.Function):

@@ -18,7 +18,7 @@ layer is small. Training is 2.0 to 2.8 times as fast as torch.nn.LSTM in float32
 Decided without measurement: the sizes of blocks and the number of warps (``kernels.geometry``), how many shapes and
 plans of a shape are kept and for how long (``pool.SHAPES``, ``pool.PLANS``, ``pool.PATIENCE``), and that a product of
 bfloat16 comes out in bfloat16; around this executor, the order in which executors are taken on CUDA in float32
-(:mod:`charlstm.executors.choose`), that ``library`` runs whole stacks in one call (``library.WHOLE_STACKS``), and how
+(:mod:`charlstm.executors.choose`), that ``library`` runs whole stacks in one call (``Library.stack_devices``), and how
 many logits are held at a time and how they are aligned (``LOGITS_ON_GPU``, ``ALIGNED`` of the model's head).
 """
 

@@ -15,6 +15,7 @@ from charlstm.executors.autograd import applied, twice_differentiable
 from charlstm.executors.base import State, Weights, is_ids, product_dtype
 from charlstm.executors.buffers import columns
 from charlstm.executors.input_gradients import input_gradients
+from charlstm.executors.native.loops import kept_bytes
 from charlstm.executors.tracing import tracing
 from charlstm.executors.triton.kernels import on_device_of, trial
 from charlstm.executors.triton.plans import Plan, Shape
@@ -30,6 +31,9 @@ class Triton:
     """Runs the kernels that :mod:`charlstm.executors.triton.printer` prints from the cell."""
 
     name = "triton"
+    devices = ("cuda",)
+    automatic = True
+    stacks = None
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         device, exact, low = weights.weight_hh.device, weights.weight_hh.dtype, product_dtype(weights.weight_hh)
@@ -44,6 +48,10 @@ class Triton:
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         with on_device_of(x):
             return applied(_Run, cell, weights, x, state)
+
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+        """What the kernels keep, and the gradients of the gates."""
+        return hidden_size * (kept_bytes(cell, dtype) + dtype.itemsize)
 
 
 def forget() -> None:

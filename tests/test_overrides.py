@@ -1,0 +1,57 @@
+"""Dotted names mean the same, and fail alike, with --set, in an arm and in an experiment on memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from charlstm.config import CompareConfig, Document, MemoryConfig, parse_config, validate
+from charlstm.config.overrides import override
+from charlstm.config.wording import Problem
+from charlstm.errors import UserError
+
+SHARED = {"corpus": {"source": "a"}, "model": {"cell": "lstm"}, "training": {"budget": {"steps": 3}}}
+RECALL = {"arms": ["a"], "lags": [5], "claims": []}
+
+
+def by_set(changes):
+    validate(type(parse_config(SHARED, "x")), Document("x", SHARED), [f"{k}={v}" for k, v in changes.items()])
+
+
+def by_arm(changes):
+    validate(CompareConfig, Document("x", {**SHARED, "arms": {"a": changes, "b": {}}}))
+
+
+def by_experiment(changes):
+    memory = {"shared": {"model.cell": "lstm"}, "arms": {"a": changes}, "experiments": {"recall": RECALL}}
+    validate(MemoryConfig, Document("x", memory))
+
+
+@pytest.mark.parametrize("way", [by_set, by_arm, by_experiment])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model.cell.x", "model.cell is no section: it has no field x"),
+        ("model..cell", "write it as section.field"),
+        ("model.cel", "unknown field. Did you mean cell?"),
+        ("training", "expected a section"),
+    ],
+)
+def test_each_way_says_the_same_of_a_name(way, name, expected):
+    with pytest.raises(UserError) as caught:
+        way({name: 3})
+    assert expected in str(caught.value)
+
+
+def test_sections_add_and_a_later_name_in_them_is_the_same_field():
+    settings = {"model": {"cell": "gru"}, "training": {"budget": {"epochs": 1}}}
+    changes = {"training": {"budget.steps": 9}, "model.hidden_size": 4, "model": None}
+    changed = override(settings, changes)
+    assert changed.settings == {
+        "model": {"cell": "gru", "hidden_size": 4},
+        "training": {"budget": {"epochs": 1, "steps": 9}},
+    }
+    assert changed.origin[("training", "budget", "steps")] == ("training", "budget.steps")
+    assert changed.problems == []
+    assert settings["training"] == {"budget": {"epochs": 1}}
+    twice = override({}, {"model.cell": "rnn", "model": {"cell": "gru"}})
+    assert twice.problems == [Problem(("model", "cell"), "set twice")]

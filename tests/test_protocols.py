@@ -1,0 +1,93 @@
+"""Executors and front ends say what they are: no module outside asks for one by its name or its class."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import charlstm
+from charlstm.cells import CELLS
+from charlstm.config import ModelConfig, TrainingConfig
+from charlstm.executors import executors, permits
+from charlstm.model import LanguageModel
+from charlstm.model.front_end import FrontEnd
+from charlstm.training.estimate import Batches, demand, memory_estimate
+
+PACKAGE = Path(charlstm.__file__).parent
+NAMES = {"reference", "sequence", "library", "native", "triton"}
+CLASSES = {"Reference", "Sequence", "Library", "Native", "Triton", "OneHot", "Embedding", "Convolution"}
+SCHEMA, PLACE = "config/schema.py", "benchmark/place.py"
+
+
+def spoken_of(tree: ast.AST) -> Iterator[str]:
+    """The names of executors in a module, and the classes that it asks isinstance of."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in NAMES:
+            yield f"line {node.lineno}: {node.value!r}"
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+            asked = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node.args[1])}
+            yield from (f"line {node.lineno}: isinstance(..., {name})" for name in sorted(asked & CLASSES))
+
+
+def test_no_module_asks_for_an_executor_or_front_end():
+    # The schema lists the names that a user may give; in place.py triton is the package on the index.
+    found = {
+        place: said
+        for path in PACKAGE.rglob("*.py")
+        if (place := path.relative_to(PACKAGE).as_posix()) not in (SCHEMA, PLACE)
+        and not place.startswith("executors/")
+        and (said := list(spoken_of(ast.parse(path.read_text(encoding="utf-8")))))
+    }
+    assert not found
+
+
+def test_the_names_in_the_schema_are_those_of_the_executors():
+    assert set(executors()) == NAMES
+    for name in ("auto", *NAMES):
+        assert ModelConfig(executor=name).executor == name
+
+
+@pytest.mark.parametrize("source", ['x in ("auto", "native")', "isinstance(x, Convolution)", 'others["triton"]'])
+def test_a_question_after_a_name_is_seen(source):
+    assert list(spoken_of(ast.parse(source)))
+
+
+@pytest.mark.parametrize("executor", executors().values(), ids=list(executors()))
+def test_a_request_permits_its_executor_alone(executor):
+    assert permits(executor.name, executor)
+    assert permits("auto", executor) == executor.automatic == (executor.name != "reference")
+    assert not any(permits(executor.name, other) for other in executors().values() if other is not executor)
+
+
+@pytest.mark.parametrize("front_end", ["one_hot", "embedding", "convolution"])
+def test_a_front_end_adds_its_own_state(front_end):
+    model = LanguageModel(ModelConfig(hidden_size=4, front_end=front_end), 5)
+    assert isinstance(model.front_end, FrontEnd)
+    added = model.front_end.initial_state(3)
+    assert len(model.initial_state(3)) == len(model.recurrent.cell.state) + len(added)
+    ids, after = model.front_end.with_window(torch.arange(6).remainder(5).view(2, 3), added)
+    assert ids.shape == (2 + model.front_end.window, 3)
+    assert [part.shape for part in after] == [part.shape for part in added]
+    assert (model.front_end.reader(3, torch.float32) is None) == model.front_end.gives_ids
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_estimates_take_values_and_no_trainer(cell):
+    model = LanguageModel(ModelConfig(cell=cell, hidden_size=8, num_layers=2, front_end="one_hot"), 7)
+    device, batches = torch.device("cpu"), Batches(4, 10, text_bytes=100)
+
+    def kept(name: str) -> int:
+        layers = [executors()[name]] * 2
+        return memory_estimate(TrainingConfig(), model, batches, layers, device, "float32")["kept values"]
+
+    gates, parts = len(CELLS[cell].gates), len(CELLS[cell].state)
+    assert kept("sequence") == kept("reference") == 40 * 2 * 8 * 4 * (2 * gates + 3 * parts)
+    assert kept("library") == 40 * (2 * 8 * 4 * (gates + 2 * parts) + 4 * 7), "one-hot vectors for the first layer"
+    parts_of = memory_estimate(TrainingConfig(), model, batches, [executors()["native"]] * 2, device, "float32")
+    need = demand(parts_of, batches, 8)
+    assert (need.fixed + need.growing, need.processes) == (sum(parts_of.values()), 1)
+    assert parts_of["text"] == 100
