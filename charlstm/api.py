@@ -21,10 +21,241 @@ Everything here is an attribute of ``charlstm`` itself, which loads torch only w
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from charlstm import nn
+from charlstm.config import Config
 from charlstm.errors import UserError
-from charlstm.evaluation import Score
-from charlstm.generation import Infilled, Sample
-from charlstm.training.loaded import LoadedRun, load
+from charlstm.evaluation import Score, score
+from charlstm.files import MissingError
+from charlstm.generation import Infilled, Sample, Sampling, generate, infill
+from charlstm.generation.infilling import SWEEPS
+from charlstm.model import LanguageModel
+from charlstm.paths import expanded, is_folder
+from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.text.decoding import decode
+from charlstm.text.documents import Documents, cut
+from charlstm.text.moved import relocated
+from charlstm.text.separators import end_text
+from charlstm.text.unpacking import unpack
+from charlstm.text.vocabulary import Unknown, Vocabulary
+from charlstm.training.checkpoint import Check, CheckpointFile, under
+from charlstm.training.hardware import resolve_device
+from charlstm.training.kept import Found
+from charlstm.training.resume import check_same_model
+from charlstm.training.run_directory import RunDirectory
+from charlstm.training.saved import checking, settings_of
 
 __all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "load", "nn"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A model with its vocabulary and configuration, as ``charlstm.load`` gives it.
+
+    ``header`` is the JSON of the checkpoint; ``directory`` the run that it is of, if it lies in one.
+    """
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    config: Config
+    header: dict[str, Any]
+    directory: RunDirectory | None
+
+    def generate(
+        self,
+        prime: str = "",
+        length: int = 400,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 1,
+        num_samples: int = 1,
+        until: str | None = None,
+        unknown: Unknown = "error",
+    ) -> list[Sample]:
+        """Texts that the model writes; see :func:`charlstm.generation.generate`.
+
+        Args:
+            prime: the text that they go on from.
+            length: characters to write, at most.
+            temperature: logits are divided by it; 0 takes the most probable character.
+            top_k: draw from so many of the most probable characters; 0: from all.
+            top_p: draw from the most probable characters that make up this probability together, above 0, at most 1.
+            min_p: leave out characters less probable than this share of the most probable one, 0 to 1.
+            seed: of the draws; the same seed gives the same texts.
+            num_samples: texts, side by side.
+            until: end a text after this; None: of a model of documents at the end of one, without the separator, else
+                nowhere; ``""``: nowhere.
+            unknown: what to do with characters of ``prime`` that the model does not know.
+
+        Raises:
+            UserError: an argument is out of range, a character is unknown, or the model is bidirectional.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p)
+        end = self.document_end if until is None else until
+        arguments = (prime, length, sampling, seed, num_samples, end, unknown)
+        return generate(self.model, self.vocabulary, *arguments, leave_out_until=until is None)
+
+    @property
+    def document_end(self) -> str:
+        """The text that ends a document, "" if the corpus is one running text."""
+        separator = self.config.corpus.documents
+        return "" if separator is None else end_text(separator)
+
+    def novel(self, samples: Sequence[Sample]) -> list[bool]:
+        """For each text, whether it is none of the documents that the model was trained on; an empty one is not new.
+
+        Raises UserError if the corpus is not documents, or :meth:`corpus` does.
+        """
+        text = self.corpus().split("train")
+        if not isinstance(text, Documents):
+            raise UserError("the corpus is one running text: set corpus.documents to train on documents")
+        known = text.contain([sample.ids for sample in samples])
+        return [bool(sample.ids) and not old for sample, old in zip(samples, known, strict=True)]
+
+    def infill(
+        self,
+        text: str,
+        *,
+        gap: str = "_",
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 1,
+        num_samples: int = 1,
+        sweeps: int = SWEEPS,
+        unknown: Unknown = "error",
+    ) -> list[Infilled]:
+        """The text with its gaps filled by a bidirectional model; see :func:`charlstm.generation.infill`.
+
+        Args:
+            text: with a ``gap`` for each character that is to be filled in.
+            gap: the character that stands for one that is missing.
+            sweeps: how often every gap is drawn again.
+            temperature, top_k, top_p, min_p, seed, num_samples, unknown: as for :meth:`generate`.
+
+        Raises:
+            UserError: the model is not bidirectional, there is no gap, or a character is unknown.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p)
+        return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
+
+    def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
+        """Mean nats per character of a text; of documents, cut at the separator of those that it was trained on.
+
+        Raises UserError for characters that the model has never seen, or no text.
+        """
+        return score(self.model, self.read(text, unknown))
+
+    def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
+        """A text to score, as ids [N] or documents, bytes as those of a file that is trained on; raises as
+        :meth:`score` does."""
+        if isinstance(text, bytes):
+            characters = self.vocabulary.kind == "characters"
+            text = decode(text, self.config.corpus.encoding) if characters else unpack(text)
+        ids = self.vocabulary.encode(text, unknown)
+        if len(ids) == 0:
+            raise UserError("there is no text to score")
+        separator = self.config.corpus.documents
+        content = ids if separator is None else cut(ids, self.vocabulary, separator, self.config.corpus.scored_after)
+        if len(content) == 0:
+            raise UserError("there is no document to score: the text has nothing but separators")
+        return content
+
+    def corpus(self) -> Corpus:
+        """The corpus that it was trained on: where the run's config.yaml names it, or where it went with the run's
+        folder.
+
+        Raises UserError if it cannot be found, or has changed since.
+        """
+        place = {"source": self._source()}
+        try:
+            corpus = load_corpus(**{**self.config.corpus.model_dump(), **place})
+        except UserError as problem:
+            if self.directory is None:
+                raise
+            file = self.directory.config_file
+            raise UserError(f"{problem}. If the text moved, name its place in {file}, under corpus.source") from None
+        if corpus.digest != self.header["corpus_digest"]:
+            raise UserError("the corpus is not the one that this model was trained on: its content has changed")
+        return corpus
+
+    def _source(self) -> str | list[str]:
+        if self.directory is None:
+            return self.config.corpus.source
+        recorded = self.directory.config().corpus.source
+        return relocated(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl."""
+        return [] if self.directory is None else self.directory.metrics()
+
+
+def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> LoadedRun:
+    """Load a trained run.
+
+    Args:
+        path: the run's directory, or a checkpoint file; ``~`` is the home folder.
+        checkpoint: of a directory, ``best`` (by the held-out score) or ``last``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    In place of a damaged checkpoint of a run, the newest good one is taken, with a warning (``logging``).
+
+    Raises:
+        UserError: there is no such run, checkpoint or device, or the file is damaged.
+    """
+    path = expanded(path)
+    directory = RunDirectory(path) if is_folder(path) else _around(path)
+    check = checking() if directory is None else _check(directory)
+    if directory is not None and directory.path == path:
+        if checkpoint not in ("best", "last"):
+            raise UserError(f"no checkpoint {checkpoint!r}: there are best and last")
+        kept = directory.checkpoints
+        found = kept.best_or_newest(check) if checkpoint == "best" else kept.newest(check)
+        for line in found.damaged:
+            log.warning("%s; took %s", line, found.path.name)
+    else:
+        try:
+            with CheckpointFile(path) as file:
+                found = Found(path, *file.read(check), [])
+        except MissingError:
+            raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}") from None
+    config, vocabulary = settings_of(found.header)
+    with torch.device("meta"):  # no first values are drawn, only to be replaced
+        model = LanguageModel(config.model, vocabulary.size)
+    model.to_empty(device="cpu")
+    model.load_state_dict(under("model", found.tensors))
+    model.prefer(found.header.get("preferred"))
+    return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, found.header, directory)
+
+
+def _around(path: Path) -> RunDirectory | None:
+    """The run in whose folder of checkpoints a file lies."""
+    run = RunDirectory(path.parent.parent)
+    return run if path.parent == run.checkpoints.folder and run.exists else None
+
+
+def _check(directory: RunDirectory) -> Check:
+    """That a checkpoint is of the model that the run's own configuration makes. Raises UserError if this is no run."""
+    config, place = directory.config(), directory.config_file
+    return checking(lambda path, saved: check_same_model(path, saved, config, place))
+
+
+def _nearby(path: Path) -> str:
+    runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if is_folder(path.parent) else []
+    return f". There are: {', '.join(map(str, runs[:8]))}" if runs else ". Train one: charlstm train CONFIG"

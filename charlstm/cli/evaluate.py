@@ -11,9 +11,9 @@ from charlstm.cli.given import given_file
 from charlstm.cli.options import home_expanded, load_run, one_of, refuse
 
 if TYPE_CHECKING:
+    from charlstm.api import LoadedRun
     from charlstm.evaluation.restoration import Ids
     from charlstm.text.documents import Documents
-    from charlstm.training.loaded import LoadedRun
 
 
 MOST_NATS = 700.0

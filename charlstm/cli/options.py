@@ -10,7 +10,7 @@ import typer
 from charlstm.paths import expanded
 
 if TYPE_CHECKING:
-    from charlstm.training.loaded import LoadedRun
+    from charlstm.api import LoadedRun
 
 
 def home_expanded(given: Any) -> Any:
@@ -43,8 +43,8 @@ def refuse(context: typer.Context, why: str, *names: str) -> None:
 
 def load_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> LoadedRun:
     """The run of a command that takes ``--checkpoint`` and ``--device``. Raises UserError."""
+    from charlstm.api import load
     from charlstm.paths import is_folder
-    from charlstm.training.loaded import load
 
     one_of("--checkpoint", checkpoint, "best", "last")
     if not is_folder(run):

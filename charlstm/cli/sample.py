@@ -12,8 +12,8 @@ from charlstm.cli.given import LARGEST_PROMPT, TEXT_HELP, given_file, given_text
 from charlstm.cli.options import given_of, home_expanded, load_run, one_of, refuse
 
 if TYPE_CHECKING:
+    from charlstm.api import LoadedRun
     from charlstm.generation import Infilled, Sample, Sampling
-    from charlstm.training.loaded import LoadedRun
 
 
 def sample(

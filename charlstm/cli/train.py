@@ -145,9 +145,9 @@ def _plan(team: Team, config: Path, overrides: list[str], name: str | None, runs
 def _located(source: str | list[str], directory: RunDirectory) -> str | list[str]:
     """Where the text of a run lies now, with a note if that is another place."""
     from charlstm import console
+    from charlstm.api import load
     from charlstm.config import as_yaml
     from charlstm.text.moved import relocated
-    from charlstm.training.loaded import load
 
     if not directory.checkpoints.any():
         return source

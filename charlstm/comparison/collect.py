@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from charlstm.api import LoadedRun, load
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
 from charlstm.comparison.writing import REPORT
 from charlstm.config import Config, as_yaml
@@ -16,7 +17,6 @@ from charlstm.files import open_regular
 from charlstm.generation import specimen
 from charlstm.paths import is_there
 from charlstm.text.corpus import Corpus
-from charlstm.training.loaded import LoadedRun, load
 
 SAMPLE_LENGTH = 400
 

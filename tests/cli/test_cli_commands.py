@@ -77,7 +77,7 @@ def fail(*_: object, **__: object) -> None:
 
 def test_a_bug_is_reported_in_a_file(charlstm, monkeypatch, tiny_run, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("charlstm.training.loaded.load", fail)
+    monkeypatch.setattr("charlstm.api.load", fail)
     found = charlstm("sample", tiny_run)
     (report,) = (tmp_path / "cache").glob("error-*.txt")
     assert (found.code, found.out) == (1, "")
@@ -111,7 +111,7 @@ def test_an_error_amid_a_run_tells_what_is_saved(charlstm, config_file, monkeypa
 
 
 def test_a_report_that_cannot_be_written_is_printed(charlstm, monkeypatch, tiny_run):
-    monkeypatch.setattr("charlstm.training.loaded.load", fail)
+    monkeypatch.setattr("charlstm.api.load", fail)
     monkeypatch.setattr(Path, "write_text", fail)
     found = charlstm("sample", tiny_run)
     assert found.code == 1
@@ -140,7 +140,7 @@ def test_what_the_machine_lacks_is_one_line(charlstm, monkeypatch, tiny_run, pro
     def lacking(*_: object) -> None:
         raise problem
 
-    monkeypatch.setattr("charlstm.training.loaded.load", lacking)
+    monkeypatch.setattr("charlstm.api.load", lacking)
     found = charlstm("sample", tiny_run)
     assert found.code == 2
     (line,) = found.err.splitlines()

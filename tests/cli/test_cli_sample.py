@@ -279,7 +279,7 @@ def test_an_interrupted_command_says_so_by_its_exit_code(charlstm, tiny_run, mon
     def interrupt(*_args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("charlstm.training.loaded.load", interrupt)
+    monkeypatch.setattr("charlstm.api.load", interrupt)
     found = charlstm("sample", tiny_run)
     assert found.code == 130
     assert "Traceback" not in found.err

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from charlstm.api import load
 from charlstm.comparison.memory.comparison import CLAIMS, MemoryComparison, criterion
 from charlstm.comparison.memory.grid import Grid, Outcome
 from charlstm.comparison.memory.jobs import Training
@@ -21,7 +22,6 @@ from charlstm.comparison.memory.workers import Stopped, Workers
 from charlstm.config import MemoryConfig, load_comparison
 from charlstm.config.experiments import Claim
 from charlstm.errors import UserError
-from charlstm.training.loaded import load
 from charlstm.training.trainer import Trainer
 
 TINY = """\

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from test_training_resume import assert_same
 
+from charlstm.api import load
 from charlstm.errors import UserError
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents
 from charlstm.text.streams import IGNORE
 from charlstm.training.events import Evaluated, Notice
-from charlstm.training.loaded import load
 
 WORDS = ["ann", "bo", "cyd", "the cat sat on a mat", "two dogs", "home", "run home"]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from charlstm.api import load
 from charlstm.comparison.experiment import Trial
 from charlstm.comparison.memory.measured import read_measured
 from charlstm.comparison.memory.measures import MEASURES, VERSION
 from charlstm.errors import UserError
 from charlstm.training import durable
-from charlstm.training.loaded import load
 
 MEASURED = "measured"
 """The folder within a run that keeps what was measured of it."""

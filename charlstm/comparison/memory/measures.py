@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charlstm.api import LoadedRun
 from charlstm.errors import UserError
 from charlstm.evaluation import foresee, nats_per_character
 from charlstm.model import LanguageModel
@@ -31,7 +32,6 @@ from charlstm.probes.tasks.counting import counting_string
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
 from charlstm.text.vocabulary import Vocabulary
-from charlstm.training.loaded import LoadedRun
 
 FRESH = 1_000_003
 """The seed of fresh strings: none that is trained on is drawn with it."""
