@@ -32,27 +32,27 @@ import numpy.typing as npt
 import torch
 
 from charlstm import nn
+from charlstm.checkpoints.checks import checkpoint_checks, header_settings
+from charlstm.checkpoints.compatibility import check_same_model
+from charlstm.checkpoints.format import Check, CheckpointFile, strip_prefix
+from charlstm.checkpoints.store import LoadedCheckpoint
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.files import MissingError
 from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
+from charlstm.hardware.device import resolve_device
 from charlstm.model import LanguageModel
 from charlstm.paths import expanded, is_folder
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, cut
-from charlstm.text.moved import relocated
+from charlstm.text.relocation import relocated
 from charlstm.text.separators import end_text
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
-from charlstm.training.checkpoint import Check, CheckpointFile, under
-from charlstm.training.hardware import resolve_device
-from charlstm.training.kept import Found
-from charlstm.training.resume import check_same_model
-from charlstm.training.run_directory import RunDirectory
-from charlstm.training.saved import checking, settings_of
 
 __all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "load", "nn"]
 
@@ -171,7 +171,7 @@ class LoadedRun:
         if len(ids) == 0:
             raise UserError("there is no text to score")
         separator = self.config.corpus.documents
-        content = ids if separator is None else cut(ids, self.vocabulary, separator, self.config.corpus.scored_after)
+        content = ids if separator is None else cut(ids, self.vocabulary, separator, self.config.corpus.score_after)
         if len(content) == 0:
             raise UserError("there is no document to score: the text has nothing but separators")
         return content
@@ -221,7 +221,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     """
     path = expanded(path)
     directory = RunDirectory(path) if is_folder(path) else _around(path)
-    check = checking() if directory is None else _check(directory)
+    check = checkpoint_checks() if directory is None else _check(directory)
     if directory is not None and directory.path == path:
         if checkpoint not in ("best", "last"):
             raise UserError(f"no checkpoint {checkpoint!r}: there are best and last")
@@ -232,14 +232,14 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     else:
         try:
             with CheckpointFile(path) as file:
-                found = Found(path, *file.read(check), [])
+                found = LoadedCheckpoint(path, *file.read(check), [])
         except MissingError:
             raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}") from None
-    config, vocabulary = settings_of(found.header)
+    config, vocabulary = header_settings(found.header)
     with torch.device("meta"):  # no first values are drawn, only to be replaced
         model = LanguageModel(config.model, vocabulary.size)
     model.to_empty(device="cpu")
-    model.load_state_dict(under("model", found.tensors))
+    model.load_state_dict(strip_prefix("model", found.tensors))
     model.prefer(found.header.get("preferred"))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, found.header, directory)
 
@@ -253,7 +253,7 @@ def _around(path: Path) -> RunDirectory | None:
 def _check(directory: RunDirectory) -> Check:
     """That a checkpoint is of the model that the run's own configuration makes. Raises UserError if this is no run."""
     config, place = directory.config(), directory.config_file
-    return checking(lambda path, saved: check_same_model(path, saved, config, place))
+    return checkpoint_checks(lambda path, saved: check_same_model(path, saved, config, place))
 
 
 def _nearby(path: Path) -> str:

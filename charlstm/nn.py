@@ -4,11 +4,11 @@
 differs: ``GRU`` also takes ``reset_after``, the cells with a forget gate take ``forget_bias`` (a number or ``chrono``
 with ``chrono_length``; 1 by default, while torch starts at about 0, as does ``GRU``), ``RNN`` with relu starts as the
 IRNN, all take the ``executor`` that runs them, and ``LSTM`` has no projections. What starts mean is said in
-:mod:`charlstm.model.start`.
+:mod:`charlstm.model.initialization`.
 
 Second derivatives work with every executor. ``torch.func``, forward-mode differentiation, ``torch.jit.trace``,
-``torch.compile`` and ``torch.export`` work with ``executor="auto"``, ``"sequence"`` and ``"reference"``; the equations
-then run step by step, so that a trace or a compiled graph fits one length only. ``native`` and ``triton`` refuse.
+``torch.compile`` and ``torch.export`` work with ``executor="auto"``, ``"eager"`` and ``"reference"``; the equations
+then run step by step, so that a trace or a compiled graph fits one length only. ``cpp`` and ``triton`` refuse.
 ``torch.compiler.disable(layer)`` keeps their kernels in a compiled program.
 """
 
@@ -25,8 +25,8 @@ from torch.nn.utils.rnn import PackedSequence
 from charlstm.cells import CELLS, Cell, find
 from charlstm.executors import State
 from charlstm.executors.tracing import silent_trace, traced_by_jit, tracing
+from charlstm.model.initialization import Initializer
 from charlstm.model.stack import RecurrentStack
-from charlstm.model.start import Start
 
 __all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "Leaky", "PeepholeLSTM"]
 
@@ -77,7 +77,7 @@ class _Layers(RecurrentStack):
         if proj_size != 0:
             raise ValueError(f"{type(self).__name__} has no projections: proj_size must be 0, found {proj_size!r}")
         start = {name: value for name, value in start.items() if value is not None}
-        if idle := start.keys() - cell.start_options.keys():
+        if idle := start.keys() - cell.init_options.keys():
             raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(idle))}")
         super().__init__(
             cell,
@@ -88,7 +88,7 @@ class _Layers(RecurrentStack):
             dropout=float(dropout),
             dropout_kind="elementwise",
             bidirectional=bidirectional,
-            start=Start(**start),
+            start=Initializer(**start),
             executor=executor,
         )
         self.batch_first, self.proj_size = batch_first, proj_size

@@ -19,13 +19,13 @@ from modes import put_back
 
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
-from charlstm.executors.native.build import BuildError
+from charlstm.executors.cpp.build import BuildError
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.training.events import Event
-from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
-REFUSED = "executor native cannot run"
+REFUSED = "executor cpp cannot run"
 MakeConfig = Callable[..., Config]
 MakeTrainer = Callable[..., Trainer]
 
@@ -36,7 +36,7 @@ if not torch.cuda.is_available():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
-    """Skip, and say why, what needs native kernels that this machine cannot have: no compiler, another processor, no
+    """Skip, and say why, what needs C++ kernels that this machine cannot have: no compiler, another processor, no
     bfloat16. ``test_machines.py`` holds that they are there where they can be."""
     try:
         return (yield)

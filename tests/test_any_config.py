@@ -106,12 +106,12 @@ def configurations(draw: st.DrawFn, compiled: bool) -> tuple[dict[str, Any], lis
     """A configuration with a few fields set, most of them well; and a few more as overrides."""
     chosen = {"corpus.source": draw(st.sampled_from(["plain.txt"] * 5 + sorted(TEXTS))), "training.device": "cpu"}
     chosen |= {"training.budget.steps": 1, "training.sample_length": 2, "model.hidden_size": 4}
-    chosen |= {} if compiled else {"model.executor": "sequence"}
+    chosen |= {} if compiled else {"model.executor": "eager"}
     wrong = draw(st.integers(0, 9)) < 4
     for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=7, unique=True)):
         chosen[name] = draw(inside(name))
-    if not compiled and chosen["model.executor"] in ("auto", "native"):  # seconds for each kind of cell
-        chosen["model.executor"] = "library"
+    if not compiled and chosen["model.executor"] in ("auto", "cpp"):  # seconds for each kind of cell
+        chosen["model.executor"] = "vendor"
     for name in draw(st.lists(st.sampled_from([*sorted(FIELDS), *UNKNOWN]), max_size=2)) if wrong else []:
         chosen[name] = draw(ODD)
     overrides = [name for name in chosen if draw(st.integers(0, 19)) == 0]

@@ -127,7 +127,7 @@ def test_every_field_is_read(write: Any) -> None:
     assert config.model.embedding_size == 64
     assert config.model.reset_after is False
     assert config.training.clip_grad_norm is None
-    assert config.training.budget.model_dump() == {"epochs": None, "steps": 100, "minutes": 2.0, "nats": None}
+    assert config.training.budget.model_dump() == {"epochs": None, "steps": 100, "minutes": 2.0, "target_nats": None}
     assert config.training.device == "cuda:1"
 
 
@@ -169,7 +169,7 @@ def test_overrides_are_applied_in_order_and_parsed_as_yaml(write: Any) -> None:
         ],
     )
     assert config.model.hidden_size == 512
-    assert config.training.budget.model_dump() == {"epochs": 2.0, "steps": None, "minutes": 10.0, "nats": None}
+    assert config.training.budget.model_dump() == {"epochs": 2.0, "steps": None, "minutes": 10.0, "target_nats": None}
     assert config.name == "no"
     assert config.corpus.source == ["x=y", "z"]
     assert config.model.reset_after is True
@@ -301,7 +301,7 @@ def test_options_of_other_cells_are_refused_and_own_ones_accepted(cell: str) -> 
         "chrono_length": 7,
         "reset_after": False,
         "nonlinearity": "relu",
-        "without": "output_gate",
+        "ablate": "output_gate",
         "learn_leak": False,
         "leak_rate": 0.5,
         "spectral_radius": 0.8,
@@ -325,8 +325,8 @@ def test_options_of_other_cells_are_refused_and_own_ones_accepted(cell: str) -> 
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ({}, {"forget_bias": 1.0, "without": None}),
-        ({"cell": "lstm", "without": "input_gate"}, {"forget_bias": 1.0}),
+        ({}, {"forget_bias": 1.0, "ablate": None}),
+        ({"cell": "lstm", "ablate": "input_gate"}, {"forget_bias": 1.0}),
         ({"cell": "lstm", "forget_bias": "chrono"}, {"forget_bias": "chrono", "chrono_length": 100}),
         ({"cell": "gru", "forget_bias": "chrono", "chrono_length": 20}, {"chrono_length": 20}),
         ({"cell": "gru"}, {"forget_bias": None}),
@@ -351,7 +351,7 @@ def test_what_is_left_out_means_what_the_cell_says(write: Any, model: dict[str, 
     ("model", "expected"),
     [
         (
-            "{without: forget_gate, forget_bias: 2}",
+            "{ablate: forget_gate, forget_bias: 2}",
             "model.forget_bias: has no effect with cell: lstm and without: forget",
         ),
         ("{chrono_length: 9}", "model.chrono_length: has no effect without forget_bias: chrono. Take it out"),
@@ -360,7 +360,7 @@ def test_what_is_left_out_means_what_the_cell_says(write: Any, model: dict[str, 
             "{forget_bias: crono}",
             'model.forget_bias: expected number >= -1000 and <= 1000 | chrono | null, found "crono"',
         ),
-        ("{without: gate}", "model.without: expected forget_gate | input_gate | output_gate | input_activation |"),
+        ("{ablate: gate}", "model.ablate: expected forget_gate | input_gate | output_gate | input_activation |"),
         ("{cell: leaky, leak_rate: 0}", "model.leak_rate: expected number from 1e-6 to 1 | [smallest, largest]"),
         ("{cell: leaky, leak_rate: [0.5]}", "model.leak_rate: expected number from 1e-6 to 1 | [smallest, largest]"),
         ("{cell: leaky, leak_rate: [0.5, 0.1]}", "model.leak_rate: expected [smallest, largest], found [0.5, 0.1]"),
@@ -667,7 +667,7 @@ def test_an_arm_adds_to_a_shared_section_and_may_turn_options_off(write: Any) ->
     assert compare.arm_config("a", 0).model.embedding_size == 8
     assert b.model.embedding_size is None
     assert b.training.clip_grad_norm is None
-    assert b.training.budget.model_dump() == {"epochs": 3.0, "steps": 9, "minutes": None, "nats": None}
+    assert b.training.budget.model_dump() == {"epochs": 3.0, "steps": 9, "minutes": None, "target_nats": None}
 
 
 @pytest.mark.parametrize(
@@ -711,7 +711,7 @@ arms:
   echo: {model.cell: esn, model.washout: 19}
   memory: {}
   plain: {model.forget_bias: 2}
-  open: {model.without: forget_gate}
+  open: {model.ablate: forget_gate}
   leaky: {model.cell: leaky, model.leak_rate: [0.1, 0.5]}
 """
 
@@ -724,7 +724,7 @@ def test_arms_take_from_the_shared_options_what_their_cell_has(write: Any) -> No
         assert (memory.front_end, memory.embedding_size) == ("embedding", 5)
         assert (memory.forget_bias, memory.chrono_length) == ("chrono", 9)
         assert (plain.forget_bias, plain.chrono_length) == (2.0, None)
-        assert (opened.without, opened.forget_bias, leaky.leak_rate) == ("forget_gate", None, [0.1, 0.5])
+        assert (opened.ablate, opened.forget_bias, leaky.leak_rate) == ("forget_gate", None, [0.1, 0.5])
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from charlstm import cli
 from charlstm.cells import CELLS
 from charlstm.config import load_config
 from charlstm.executors import Weights, executors
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 README = ROOT / "README.md"
@@ -117,5 +117,5 @@ def test_the_cell_in_the_readme_works_as_shown(tmp_path, monkeypatch):
     shapes = mgu.parameter_shapes(4, 5)
     weights = Weights(**{name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()})
     x, state = torch.randn(3, 2, 4, dtype=torch.float64), (torch.randn(2, 5, dtype=torch.float64),)
-    expected, found = (executors()[name].run(mgu, weights, x, state)[0] for name in ("reference", "sequence"))
+    expected, found = (executors()[name].run(mgu, weights, x, state)[0] for name in ("reference", "eager"))
     torch.testing.assert_close(found, expected)

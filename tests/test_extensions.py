@@ -61,8 +61,8 @@ def decay(parameter: Tensor, initial_decay: float) -> None:
     gates="h",
     state="h",
     parameters={"decay_logit": "d"},
-    starts={"decay_logit": decay},
-    start_options={"initial_decay": DECAY},
+    initializers={"decay_logit": decay},
+    init_options={"initial_decay": DECAY},
 )
 def accumulator(x: Gates, r: Recurrent, h: Array, p: Gates) -> Array:
     return sigmoid(p.d) * h + tanh(x.h + r.h)
@@ -111,8 +111,8 @@ class Experiments(_Experiments):
 '''
 STUDY = '''"""How many parameters each arm has."""
 
-from charlstm.comparison.document import Section
-from charlstm.comparison.memory.studies.study import Chapter, study
+from charlstm.report.document import Section
+from charlstm.memory.experiments.base import Chapter, study
 
 
 @study("parameters")
@@ -148,7 +148,7 @@ import torch
 import charlstm.config
 from pathlib import Path
 from charlstm.cells import CELLS
-from charlstm.comparison.memory.studies import make_studies
+from charlstm.memory.experiments import make_studies
 from charlstm.executors import Weights, executors
 from charlstm.text.corpus import load_corpus
 from typer.testing import CliRunner
@@ -161,7 +161,7 @@ for name in ("mgu", "accumulator"):
     leaves = [t.requires_grad_() for t in weights.values()]
     x, state = torch.randn(3, 2, 4, dtype=torch.float64), (torch.randn(2, 5, dtype=torch.float64),)
     results = []
-    for executor in ("reference", "sequence"):
+    for executor in ("reference", "eager"):
         y, _ = executors()[executor].run(cell, Weights(**weights, parameters=own), x, state)
         results.append((y, *torch.autograd.grad(y.square().sum(), [*leaves, *own.values()])))
     for expected, result in zip(*results, strict=True):
@@ -186,7 +186,7 @@ for number, model in enumerate(
 ):
     Path("run.yaml").write_text(
         f"name: run{number}\\ncorpus: {{source: fox}}\\n{base}\\n"
-        f"model: {{hidden_size: 6, executor: sequence, {model}}}\\n"
+        f"model: {{hidden_size: 6, executor: eager, {model}}}\\n"
     )
     run("train", "run.yaml")
     assert run("sample", f"runs/run{number}", "--length", "5")

@@ -22,7 +22,7 @@ from charlstm.text.corpus import load_corpus
 
 CONFIG = """\
 corpus: {source: tiny.txt}
-model: {hidden_size: 4, executor: sequence}
+model: {hidden_size: 4, executor: eager}
 training: {budget: {steps: 1}, device: cpu}
 """
 LOUD = "a\x1b[2Jb\x9b31mc\u202ed\x07e\u2028f"
@@ -306,7 +306,7 @@ def audited(folders: list[Path], commands: list[list[str]]) -> tuple[list[int], 
 
 def test_under_an_audit_hook_nothing_but_the_work_is_done(tmp_path, tiny_run):
     cache, runs = Path(os.environ["CHARLSTM_CACHE"]), tmp_path / "runs"
-    Path("native.yaml").write_text(CONFIG.replace("sequence", "auto"))
+    Path("native.yaml").write_text(CONFIG.replace("eager", "auto"))
     commands = [
         ["train", "run.yaml", "--dry-run"],
         ["sample", str(tiny_run), "--length", "20", "--seed", "1"],

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from charlstm import main_memory
-from charlstm.main_memory import asked_bytes, free_main_memory, is_shortage
+from charlstm.hardware import main_memory
+from charlstm.hardware.main_memory import asked_bytes, free_main_memory, is_shortage
 
 CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes"
 

@@ -36,7 +36,7 @@ def pair(name: str, executor: str = "auto", **form: Any) -> tuple[Any, Any]:
     theirs = getattr(torch.nn, name)(I, H, **form).double()
     mine = getattr(ours, name)(I, H, **form, executor=executor).double()
     mine.load_state_dict(theirs.state_dict())
-    return (mine.float(), theirs.float()) if executor == "native" else (mine, theirs)
+    return (mine.float(), theirs.float()) if executor == "cpp" else (mine, theirs)
 
 
 def first_state(layer: Any, batch: int | None = B) -> Any:
@@ -84,7 +84,7 @@ def test_equals_torch(name, form, executor, batched, given):
     mine, theirs = pair(name, executor, **form)
     x = vectors(*((B, T) if form.get("batch_first") else (T, B)), I) if batched else vectors(T, I)
     hx = first_state(mine, B if batched else None) if given else None
-    if executor == "native":
+    if executor == "cpp":
         x = x.detach().float().requires_grad_()
     assert_equal(mine, theirs, x, hx)
 

@@ -250,7 +250,7 @@ def outcome(behaviour: Any, layer: Any) -> list[Any] | Exception:
         return error
 
 
-@pytest.mark.parametrize("executor", ["native", "sequence"])
+@pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", TORCH)
 @pytest.mark.parametrize("behaviour", BEHAVIOURS.values(), ids=BEHAVIOURS)
 def test_behaves_as_torch(behaviour, name, executor):
@@ -260,10 +260,10 @@ def test_behaves_as_torch(behaviour, name, executor):
     mine.load_state_dict(theirs.state_dict())
     if refusal := executors()[executor].refuses(mine.cell, mine.weights(), torch.ones(1, 1, I)):
         pytest.skip(refusal)
-    if executor != "native":
+    if executor != "cpp":
         mine = mine.double()
     if behaviour in (BEHAVIOURS["half"], BEHAVIOURS["bfloat16"]):
-        mine.executor = "sequence"
+        mine.executor = "eager"
     found, expected = outcome(behaviour, mine), outcome(behaviour, theirs)
     if isinstance(expected, Exception):
         assert isinstance(found, Exception), f"torch refuses: {expected}"
@@ -331,7 +331,7 @@ def test_shows_itself_as_torch_does(name, options):
 
 def test_what_torch_does_not_have_is_shown_where_it_is_not_the_default():
     assert repr(ours.GRU(I, H, reset_after=False)) == "GRU(3, 4, reset_after=False)"
-    assert repr(ours.LSTM(I, H, executor="sequence")) == "LSTM(3, 4, executor=sequence)"
+    assert repr(ours.LSTM(I, H, executor="eager")) == "LSTM(3, 4, executor=eager)"
     assert repr(ours.Leaky(I, H, learn_leak=False)) == "Leaky(3, 4, learn_leak=False)"
 
 
@@ -358,7 +358,7 @@ def test_projections_are_refused_with_their_name():
 
 @pytest.mark.parametrize("name", ALL)
 def test_another_device_or_type_is_a_clear_error(name):
-    layer, x = getattr(ours, name)(I, H, executor="sequence"), torch.randn(T, B, I)
+    layer, x = getattr(ours, name)(I, H, executor="eager"), torch.randn(T, B, I)
     first = layer.initial_state(B)
     with pytest.raises(ValueError, match=r"input is torch\.float64 and the weights are torch\.float32"):
         layer(x.double())

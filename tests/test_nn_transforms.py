@@ -39,7 +39,7 @@ def traced(layer: Any, x: Tensor) -> None:
     more = torch.cat([x, x], 1)
     near(found(more), layer(more))
     longer = torch.cat([x, x])
-    if layer.executor == "library" or (
+    if layer.executor == "vendor" or (
         layer.executor == "auto" and layer.cell.name == "lstm"
     ):  # torch's own layer, of any length
         near(found(longer), layer(longer))
@@ -113,8 +113,8 @@ def made(name: str, executor: str) -> tuple[Any, Tensor]:
             id=f"{name}-{executor}-{transform.__name__}",
             marks=pytest.mark.slow if transform is compiled and name not in ("LSTM", "Leaky") else (),
         )
-        for name, executor, transform in product(LAYERS, ["auto", "sequence"], TRANSFORMS)
-        if transform not in (exported, compiled) or executor == "sequence" or name == "LSTM"  # these take a second
+        for name, executor, transform in product(LAYERS, ["auto", "eager"], TRANSFORMS)
+        if transform not in (exported, compiled) or executor == "eager" or name == "LSTM"  # these take a second
     ],
 )
 def test_works_transformed(name, executor, transform):
@@ -123,11 +123,11 @@ def test_works_transformed(name, executor, transform):
 
 @QUIET
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("executor", ["native", "library"])
+@pytest.mark.parametrize("executor", ["cpp", "vendor"])
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_kernels_work_transformed_or_refuse(name, executor, transform):
     layer, x = made(name, executor)
-    if executor == "library" and transform in (traced, recorded, exported, compiled):
+    if executor == "vendor" and transform in (traced, recorded, exported, compiled):
         transform(layer, x)
         return
     with pytest.raises(Exception, match="Use executor: auto") as raised:
@@ -157,7 +157,7 @@ def test_a_trace_of_packed_sequences_is_refused():
         torch.jit.trace(Packed(), (torch.randn(T, I),))
 
 
-@pytest.mark.parametrize("executor", ["native", "sequence"])
+@pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_functional_call_takes_other_weights(name, executor):
     layer, x = made(name, executor)
@@ -170,7 +170,7 @@ def test_functional_call_takes_other_weights(name, executor):
     near([w.grad for w in weights.values()], [p.grad for p in layer.parameters()])
 
 
-@pytest.mark.parametrize("executor", ["native", "sequence"])
+@pytest.mark.parametrize("executor", ["cpp", "eager"])
 def test_checkpointing_gives_the_same_gradients(executor):
     layer, x = made("PeepholeLSTM", executor)
     found, expected = (
@@ -180,7 +180,7 @@ def test_checkpointing_gives_the_same_gradients(executor):
     near(found, expected)
 
 
-@pytest.mark.parametrize("executor", ["native", "sequence"])
+@pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_many_gradients_at_once_are_those_one_by_one(name, executor):
     layer, x = made(name, executor)

@@ -15,10 +15,10 @@ from charlstm.config import ModelConfig, TrainingConfig
 from charlstm.executors import executors, permits
 from charlstm.model import LanguageModel
 from charlstm.model.front_end import FrontEnd
-from charlstm.training.estimate import Batches, demand, memory_estimate
+from charlstm.training.memory_estimate import Batches, demand, memory_estimate
 
 PACKAGE = Path(charlstm.__file__).parent
-NAMES = {"reference", "sequence", "library", "native", "triton"}
+NAMES = {"reference", "eager", "vendor", "cpp", "triton"}
 CLASSES = {"Reference", "Sequence", "Library", "Native", "Triton", "OneHot", "Embedding", "Convolution"}
 SCHEMA, PLACE = "config/schema.py", "benchmark/place.py"
 
@@ -51,7 +51,7 @@ def test_the_names_in_the_schema_are_those_of_the_executors():
         assert ModelConfig(executor=name).executor == name
 
 
-@pytest.mark.parametrize("source", ['x in ("auto", "native")', "isinstance(x, Convolution)", 'others["triton"]'])
+@pytest.mark.parametrize("source", ['x in ("auto", "cpp")', "isinstance(x, Convolution)", 'others["triton"]'])
 def test_a_question_after_a_name_is_seen(source):
     assert list(spoken_of(ast.parse(source)))
 
@@ -85,9 +85,9 @@ def test_estimates_take_values_and_no_trainer(cell):
         return memory_estimate(TrainingConfig(), model, batches, layers, device, "float32")["kept values"]
 
     gates, parts = len(CELLS[cell].gates), len(CELLS[cell].state)
-    assert kept("sequence") == kept("reference") == 40 * 2 * 8 * 4 * (2 * gates + 3 * parts)
-    assert kept("library") == 40 * (2 * 8 * 4 * (gates + 2 * parts) + 4 * 7), "one-hot vectors for the first layer"
-    parts_of = memory_estimate(TrainingConfig(), model, batches, [executors()["native"]] * 2, device, "float32")
+    assert kept("eager") == kept("reference") == 40 * 2 * 8 * 4 * (2 * gates + 3 * parts)
+    assert kept("vendor") == 40 * (2 * 8 * 4 * (gates + 2 * parts) + 4 * 7), "one-hot vectors for the first layer"
+    parts_of = memory_estimate(TrainingConfig(), model, batches, [executors()["cpp"]] * 2, device, "float32")
     need = demand(parts_of, batches, 8)
     assert (need.fixed + need.growing, need.processes) == (sum(parts_of.values()), 1)
     assert parts_of["text"] == 100

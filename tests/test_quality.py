@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from charlstm.config import load_config
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"

@@ -4,11 +4,11 @@ Machines are shared and noisy, so contenders take turns, the median of the round
 absolute figures are this machine's.
 """
 
-from charlstm.benchmark.contenders import BASELINE, PRECISIONS, Key, Size
-from charlstm.benchmark.place import described, machine, usual_precisions
+from charlstm.benchmark.candidates import BASELINE, PRECISIONS, Key, Size
+from charlstm.benchmark.environment import described, machine, usual_precisions
 from charlstm.benchmark.plan import TEXTS, Plan, Progress, measure
 from charlstm.benchmark.results import Measurement, Result
-from charlstm.benchmark.turns import NO_MEMORY, NO_TIME
+from charlstm.benchmark.round_robin import NO_MEMORY, NO_TIME
 
 __all__ = [
     "BASELINE",

@@ -12,10 +12,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from charlstm.benchmark.contenders import BASELINE
-from charlstm.benchmark.place import described
+from charlstm.benchmark.candidates import BASELINE
+from charlstm.benchmark.environment import described
 from charlstm.benchmark.results import Measurement, Result
-from charlstm.comparison.drawing import GRID, INK, MUTED, PALETTE, finish, style
+from charlstm.report.drawing import GRID, INK, MUTED, PALETTE, finish, style
 
 WIDTH = 10.5  # inches
 BAR, GAP = 0.165, 0.13  # inches: from bar to bar, and from cell to cell

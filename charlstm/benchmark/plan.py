@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from charlstm.benchmark.contenders import (
+from charlstm.benchmark.candidates import (
     BASELINE,
     CHARACTERS,
     CPU,
     OWN_SAMPLER,
     PRODUCT,
-    Contenders,
+    Candidates,
     Key,
     MultiplyAdds,
     Size,
@@ -23,13 +23,13 @@ from charlstm.benchmark.contenders import (
     sampling,
     training,
 )
-from charlstm.benchmark.place import after_turn, before_turn, notes, usual_precisions, waiting, warm_up
+from charlstm.benchmark.environment import after_turn, before_turn, notes, usual_precisions, waiting, warm_up
 from charlstm.benchmark.results import Measurement, Result, What, title
-from charlstm.benchmark.turns import Outcome, Speed, Turn, by_turns
+from charlstm.benchmark.round_robin import Outcome, Speed, Turn, round_robin
 from charlstm.cells import CELLS
 from charlstm.executors import executors
 from charlstm.executors.precision import float32_products
-from charlstm.training.hardware import keep_memory
+from charlstm.hardware.device import keep_memory
 
 SIZES = (Size(1, 256, 32, 64), Size(2, 512, 64, 100), Size(1, 1024, 32, 128))
 NETS = ((1, 256), (1, 512), (2, 512), (1, 1024))
@@ -50,7 +50,7 @@ QUICK_TURN_SECONDS = 0.1
 class Plan:
     """What to measure; None means the default.
 
-    precisions  by default those of :func:`charlstm.benchmark.place.usual_precisions`
+    precisions  by default those of :func:`charlstm.benchmark.environment.usual_precisions`
     executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that are made for the
                 device and that ``auto`` may select
     sizes       of training; sampling takes their nets, and by default on the CPU one layer of 512 too
@@ -119,12 +119,12 @@ def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
         limit = QUICK_SECONDS * weights[number] / sum(weights) if plan.quick else math.inf
         field, multiply_adds = _field(plan, what, size)
         precisions = dict.fromkeys(key.precision for key in field)
-        peaks: Contenders = {}
+        peaks: Candidates = {}
         for precision in precisions:
             slow = precision not in usual_precisions(device)
             peaks |= products([precision], SLOW_PRODUCT_SIDES if slow else sides[: 1 if plan.quick else None], device)
         turn_seconds = QUICK_TURN_SECONDS if plan.quick else TURN_SECONDS
-        for event in by_turns(peaks | field, plan.rounds, turn_seconds, limit, **habits):
+        for event in round_robin(peaks | field, plan.rounds, turn_seconds, limit, **habits):
             if isinstance(event, Turn):
                 place = (title(what, size), number + 1, len(parts))
                 yield Progress(*place, str(event.key), event.fraction, event.seconds_left)
@@ -132,7 +132,7 @@ def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
                 yield _measurement(what, size, multiply_adds, event, remarks)
 
 
-def _field(plan: Plan, what: What, size: Size) -> tuple[Contenders, MultiplyAdds]:
+def _field(plan: Plan, what: What, size: Size) -> tuple[Candidates, MultiplyAdds]:
     """All contenders, torch.nn.LSTM first among them: it is the last to be left out."""
     device = plan.device.type
     here = (e.name for e in executors().values() if e.automatic and (e.devices is None or device in e.devices))

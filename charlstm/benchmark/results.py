@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from charlstm.benchmark.contenders import BASELINE, VOCABULARY, Key, Size
-from charlstm.benchmark.turns import Speed
+from charlstm.benchmark.candidates import BASELINE, VOCABULARY, Key, Size
+from charlstm.benchmark.round_robin import Speed
 
 What = Literal["training", "sampling"]
 
@@ -53,7 +53,7 @@ class Measurement:
         return None if base is None else result.speed.median / base.speed.median
 
     def share_of_peak(self, result: Result) -> float | None:
-        """Multiply-adds per second (:mod:`charlstm.model.work`) over those of torch.mm in the same precision."""
+        """Multiply-adds per second (:mod:`charlstm.model.multiply_adds`) over those of torch.mm in the same precision."""
         peak = self.peaks.get(result.key.precision)
         return None if peak is None else result.speed.median * result.multiply_adds / peak.median
 

@@ -1,7 +1,7 @@
 """The LSTM with one part taken away: the ablations of Greff et al. 2017, "LSTM: a search space odyssey", and two that
 take from its gradient only.
 
-    without:                                                       in the paper
+    ablate:                                                       in the paper
     forget_gate         c_t = c_{t-1} + i * g                      NFG
     input_gate          c_t = f * c_{t-1} + g                      NIG
     output_gate         h_t = tanh(c_t)                            NOG
@@ -19,7 +19,7 @@ out: it does not fit a cell with one recurrent matrix.
 Two more compute what the ``lstm`` computes, with the same weights, and learn by another gradient. From each step to the
 one before, it is stopped along one part of the state, which the step sees as if it were given:
 
-    without:            no gradient along   what is still learnt
+    ablate:            no gradient along   what is still learnt
     cell_gradient       c_{t-1}             f gets (dL/dc_t) * c_{t-1}; what lies further back is reached through h only
     hidden_gradient     h_{t-1}             U gets d_t h_{t-1}^T, but U^T d_t goes nowhere; the way back is c's alone
 
@@ -32,35 +32,35 @@ from charlstm.cells.base import Array, Gates, Recurrent, cell, sigmoid, tanh
 from charlstm.cells.lstm import lstm
 
 
-@cell(gates="igo", state="hc", base="lstm", options={"without": "forget_gate"})
+@cell(gates="igo", state="hc", base="lstm", options={"ablate": "forget_gate"})
 def lstm_no_forget_gate(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, o = sigmoid(x.i + r.i), sigmoid(x.o + r.o)
     c = c + i * tanh(x.g + r.g)
     return o * tanh(c), c
 
 
-@cell(gates="fgo", state="hc", forget_gate="f", base="lstm", options={"without": "input_gate"})
+@cell(gates="fgo", state="hc", forget_gate="f", base="lstm", options={"ablate": "input_gate"})
 def lstm_no_input_gate(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     f, o = sigmoid(x.f + r.f), sigmoid(x.o + r.o)
     c = f * c + tanh(x.g + r.g)
     return o * tanh(c), c
 
 
-@cell(gates="ifg", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"without": "output_gate"})
+@cell(gates="ifg", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"ablate": "output_gate"})
 def lstm_no_output_gate(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f = sigmoid(x.i + r.i), sigmoid(x.f + r.f)
     c = f * c + i * tanh(x.g + r.g)
     return tanh(c), c
 
 
-@cell(gates="ifgo", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"without": "input_activation"})
+@cell(gates="ifgo", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"ablate": "input_activation"})
 def lstm_no_input_activation(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * (x.g + r.g)
     return o * tanh(c), c
 
 
-@cell(gates="ifgo", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"without": "output_activation"})
+@cell(gates="ifgo", state="hc", forget_gate="f", input_gate="i", base="lstm", options={"ablate": "output_activation"})
 def lstm_no_output_activation(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * tanh(x.g + r.g)
@@ -72,9 +72,9 @@ def lstm_no_output_activation(x: Gates, r: Recurrent, h: Array, c: Array) -> tup
     state="hc",
     forget_gate="f",
     input_gate="i",
-    stopped="c",
+    stop_gradient="c",
     base="lstm",
-    options={"without": "cell_gradient"},
+    options={"ablate": "cell_gradient"},
 )
 def lstm_no_cell_gradient(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, ...]:
     return lstm.step(x, r, h, c)
@@ -85,9 +85,9 @@ def lstm_no_cell_gradient(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[A
     state="hc",
     forget_gate="f",
     input_gate="i",
-    stopped="h",
+    stop_gradient="h",
     base="lstm",
-    options={"without": "hidden_gradient"},
+    options={"ablate": "hidden_gradient"},
 )
 def lstm_no_hidden_gradient(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, ...]:
     return lstm.step(x, r, h, c)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from charlstm.cells.initialisation import Initialiser
+from charlstm.cells.initializers import Initialiser
 from charlstm.cells.options import FORGET_GATE_OPTIONS, Option
 from charlstm.cells.values import Array, Gates, Recurrent, relu, sigmoid, tanh
 
@@ -43,11 +43,11 @@ class Cell:
     torch       the class in torch.nn with the same equations, if there is one, and ``torch_options`` for it
     forget_gate the gate that is the share of the old state which is kept; its bias starts at ``forget_bias``
     input_gate  the gate, apart from it, that is the share of the candidate which is written
-    starts      parameter -> its initialiser (:mod:`charlstm.cells.initialisation`), or ``bias_ih.f``, a parameter and
+    initializers     parameter -> its initialiser (:mod:`charlstm.cells.initializers`), or ``bias_ih.f``, a parameter and
                 one of its gates or entries; the others start as in torch.nn
-    start_options    the options that the initialisation takes, by name
-    fixed       the parameters that never learn, by name: ``weight_hh``, ``bias_ih``, or the cell's own
-    stopped     letters of the state along which no gradient goes from a step to the one before: each step sees this
+    init_options    the options that the initialisation takes, by name
+    frozen      the parameters that never learn, by name: ``weight_hh``, ``bias_ih``, or the cell's own
+    stop_gradient    letters of the state along which no gradient goes from a step to the one before: each step sees this
                 part of the old state as if it were given. What reads it still learns: with h stopped, U gets its
                 gradient d h^T, and only U^T d is not handed on
     base, options    the name and the options by which a configuration asks for this cell; every cell of a base has
@@ -64,22 +64,22 @@ class Cell:
     torch_options: Mapping[str, Any] = field(default_factory=dict)
     forget_gate: str | None = None
     input_gate: str | None = None
-    starts: Mapping[str, Initialiser] = field(default_factory=dict)
-    start_options: Mapping[str, Option] = field(default_factory=dict)
-    fixed: frozenset[str] = frozenset()
-    stopped: str = ""
+    initializers: Mapping[str, Initialiser] = field(default_factory=dict)
+    init_options: Mapping[str, Option] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
+    stop_gradient: str = ""
     base: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     option_docs: Mapping[str, Option] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = self.parameter_shapes(1, 1)
-        for key, initialise in self.starts.items():
+        for key, initialise in self.initializers.items():
             name, _, part = key.partition(".")
             if name not in shapes or part not in ("", *self.parts_of(name)):
                 raise ValueError(f"starts: cell {self.name} has no parameter {key}; it has {', '.join(shapes)}")
-            if missing := [option for option in options_of(initialise) if option not in self.start_options]:
-                raise ValueError(f"starts: {initialise.__name__} needs start_options: {', '.join(missing)}")
+            if missing := [option for option in options_of(initialise) if option not in self.init_options]:
+                raise ValueError(f"starts: {initialise.__name__} needs init_options: {', '.join(missing)}")
 
     def __deepcopy__(self, memo: Any) -> Cell:
         return self
@@ -96,7 +96,7 @@ class Cell:
     @property
     def reservoir(self) -> bool:
         """Whether nothing of the cell learns."""
-        return self.fixed >= self.parameter_shapes(1, 1).keys()
+        return self.frozen >= self.parameter_shapes(1, 1).keys()
 
     def parts_of(self, parameter: str) -> str:
         """The letters of the parts of a parameter, each H rows, in order."""
@@ -128,17 +128,17 @@ def cell(
     torch_options: Mapping[str, Any] | None = None,
     forget_gate: str | None = None,
     input_gate: str | None = None,
-    starts: Mapping[str, Initialiser] | None = None,
-    start_options: Mapping[str, Option] | None = None,
-    fixed: Iterable[str] = (),
-    stopped: str = "",
+    initializers: Mapping[str, Initialiser] | None = None,
+    init_options: Mapping[str, Option] | None = None,
+    frozen: Iterable[str] = (),
+    stop_gradient: str = "",
     base: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Cell]:
     """Declare the decorated equations as a cell and put it into ``CELLS`` under the function's name.
 
     ``options`` of the cell of a base are each an :class:`~charlstm.cells.options.Option`; those of its other cells are
-    plain values. A forget gate adds ``forget_bias`` and ``chrono_length`` to ``start_options``.
+    plain values. A forget gate adds ``forget_bias`` and ``chrono_length`` to ``init_options``.
 
     Raises ValueError for a parameter, option or part of the state that the cell does not have, and for an option that
     another cell declares with another type, range or description.
@@ -147,7 +147,7 @@ def cell(
         raise ValueError(f"stopped names no part of the state {state}: {', '.join(sorted(strange))}")
     if stopped and torch:
         raise ValueError(f"torch.nn.{torch} stops no gradient: a cell has either torch or stopped")
-    of_start = {**(FORGET_GATE_OPTIONS if forget_gate else {}), **(start_options or {})}
+    of_start = {**(FORGET_GATE_OPTIONS if forget_gate else {}), **(init_options or {})}
     option_docs = {name: value for name, value in (options or {}).items() if isinstance(value, Option)}
     values = {name: value.default if isinstance(value, Option) else value for name, value in (options or {}).items()}
 
@@ -163,10 +163,10 @@ def cell(
             torch_options=dict(torch_options or {}),
             forget_gate=forget_gate,
             input_gate=input_gate,
-            starts=dict(starts or {}),
-            start_options=of_start,
-            fixed=frozenset(fixed),
-            stopped=stopped,
+            initializers=dict(initializers or {}),
+            init_options=of_start,
+            frozen=frozenset(frozen),
+            stop_gradient=stop_gradient,
             base=base or name,
             options=values,
             option_docs=option_docs,
@@ -200,7 +200,7 @@ def options_of(initialise: Initialiser) -> list[str]:
 
 def _check_same_elsewhere(declared: Cell, name: str, option: Option) -> None:
     for other in CELLS.values():
-        theirs = {**other.start_options, **other.option_docs}.get(name) if other.name != declared.name else None
+        theirs = {**other.init_options, **other.option_docs}.get(name) if other.name != declared.name else None
         if theirs is not None and theirs.with_default(None) != option.with_default(None):
             raise ValueError(
                 f"option {name} of cell {declared.name} differs from that of {other.name} in more than its default"

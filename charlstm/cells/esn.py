@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from charlstm.cells.base import Array, Gates, Option, Recurrent, cell
-from charlstm.cells.initialisation import zeros
+from charlstm.cells.initializers import zeros
 from charlstm.cells.leaky import LEAK_RATE, leaky_update, spread_rates
 
 if TYPE_CHECKING:
@@ -62,20 +62,20 @@ def reservoir(weight_hh: Tensor, density: float, spectral_radius: float) -> None
     gates="h",
     state="h",
     parameters={"leak_rate": "a"},
-    starts={
+    initializers={
         "weight_ih": uniform,
         "weight_hh": reservoir,
         "bias_ih": zeros,
         "bias_hh": zeros,
         "leak_rate": spread_rates,
     },
-    start_options={
+    init_options={
         "spectral_radius": SPECTRAL_RADIUS,
         "input_scaling": INPUT_SCALING,
         "density": DENSITY,
         "leak_rate": LEAK_RATE.with_default(1.0),
     },
-    fixed={"weight_ih", "weight_hh", "bias_ih", "bias_hh", "leak_rate"},
+    frozen={"weight_ih", "weight_hh", "bias_ih", "bias_hh", "leak_rate"},
 )
 def esn(x: Gates, r: Recurrent, h: Array, leak_rate: Gates) -> Array:
     return leaky_update(x, r, h, leak_rate.a)

@@ -30,7 +30,7 @@ RESET_AFTER = Option(
     state="h",
     torch="GRU",
     forget_gate="z",
-    start_options={"forget_bias": FORGET_BIAS.with_default(None)},
+    init_options={"forget_bias": FORGET_BIAS.with_default(None)},
     options={"reset_after": RESET_AFTER},
 )
 def gru(x: Gates, r: Recurrent, h: Array) -> Array:
@@ -43,7 +43,7 @@ def gru(x: Gates, r: Recurrent, h: Array) -> Array:
     gates="rzn",
     state="h",
     forget_gate="z",
-    start_options={"forget_bias": FORGET_BIAS.with_default(None)},
+    init_options={"forget_bias": FORGET_BIAS.with_default(None)},
     base="gru",
     options={"reset_after": False},
 )

@@ -65,8 +65,8 @@ def leaky_update(x: Gates, r: Recurrent, h: Array, a: Array) -> Array:
     gates="h",
     state="h",
     parameters={"leak_logit": "a"},
-    starts={"leak_logit": spread_logits},
-    start_options={"leak_rate": LEAK_RATE},
+    initializers={"leak_logit": spread_logits},
+    init_options={"leak_rate": LEAK_RATE},
     options={"learn_leak": LEARN_LEAK},
 )
 def leaky(x: Gates, r: Recurrent, h: Array, leak_logit: Gates) -> Array:
@@ -77,9 +77,9 @@ def leaky(x: Gates, r: Recurrent, h: Array, leak_logit: Gates) -> Array:
     gates="h",
     state="h",
     parameters={"leak_rate": "a"},
-    starts={"leak_rate": spread_rates},
-    start_options={"leak_rate": LEAK_RATE},
-    fixed={"leak_rate"},
+    initializers={"leak_rate": spread_rates},
+    init_options={"leak_rate": LEAK_RATE},
+    frozen={"leak_rate"},
     base="leaky",
     options={"learn_leak": False},
 )

@@ -7,7 +7,7 @@
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t)
 
-Each gate has two biases, as in torch; only their sum counts. ``without`` takes one part away; see
+Each gate has two biases, as in torch; only their sum counts. ``ablate`` takes one part away; see
 :mod:`charlstm.cells.ablations`.
 """
 
@@ -22,7 +22,7 @@ WITHOUT = Option(
 )
 
 
-@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i", options={"without": WITHOUT})
+@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i", options={"ablate": WITHOUT})
 def lstm(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * tanh(x.g + r.g)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, relu, tanh
-from charlstm.cells.initialisation import zeros
+from charlstm.cells.initializers import zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,8 +45,8 @@ def rnn(x: Gates, r: Recurrent, h: Array) -> Array:
     state="h",
     torch="RNN",
     torch_options={"nonlinearity": "relu"},
-    starts={"weight_hh": identity, "bias_ih": zeros, "bias_hh": zeros},
-    start_options={"identity_scale": IDENTITY_SCALE},
+    initializers={"weight_hh": identity, "bias_ih": zeros, "bias_hh": zeros},
+    init_options={"identity_scale": IDENTITY_SCALE},
     base="rnn",
     options={"nonlinearity": "relu"},
 )

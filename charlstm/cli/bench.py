@@ -94,7 +94,7 @@ def bench(
     from charlstm.cli.options import one_of
     from charlstm.errors import UserError
     from charlstm.executors import executors
-    from charlstm.training.hardware import resolve_device
+    from charlstm.hardware.device import resolve_device
 
     if training and not sampling:
         refuse(context, "with --training: it is of sampling", "texts")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.given import given_file
 from charlstm.cli.options import home_expanded, load_run, one_of, refuse
+from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -113,7 +113,7 @@ def _read(loaded: LoadedRun, text: str, unknown: str) -> Ids | Documents:
     def read(content: bytes, name: str) -> str | bytes:
         return decode(content, corpus.encoding, name) if loaded.vocabulary.kind == "characters" else content
 
-    return loaded.read(given_file("--text", text, read), "skip" if unknown == "skip" else "error")
+    return loaded.read(file_argument("--text", text, read), "skip" if unknown == "skip" else "error")
 
 
 def _restore(loaded: LoadedRun, ids: Ids, what: str, lengths: list[int], gaps: int, seed: int, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from charlstm import __version__, console
 from charlstm import standard_streams as streams
 from charlstm.cache import user_cache_folder
-from charlstm.main_memory import asked_bytes, free_main_memory, is_shortage, shortage_facts
+from charlstm.hardware.main_memory import asked_bytes, free_main_memory, is_shortage, shortage_facts
 
 BUG, MACHINE = 1, 2
 
@@ -109,8 +109,8 @@ def _first_line(problem: BaseException) -> str:
 
 
 def _saved(folder: Path) -> str:
-    from charlstm.training.checkpoint import CheckpointFile
-    from charlstm.training.run_directory import RunDirectory
+    from charlstm.checkpoints.format import CheckpointFile
+    from charlstm.runs.directory import RunDirectory
 
     # whatever it was that failed may fail again
     with suppress(Exception), CheckpointFile(RunDirectory(folder).last) as last:

@@ -27,9 +27,9 @@ def compare_memories(
     """Do what is not done yet, and report; the first ending signal saves what is being trained and leaves."""
     from charlstm import console
     from charlstm.cli.guard import Work
-    from charlstm.comparison.memory.comparison import MemoryComparison
-    from charlstm.comparison.memory.workers import Stopped, Workers, processes
     from charlstm.comparison.tables import verdict_rows
+    from charlstm.memory.comparison import MemoryComparison
+    from charlstm.memory.workers import Stopped, Workers, processes
 
     comparison = MemoryComparison(config, folder, folder.name, words, only, overwrite)
     work = Work(folder, "the same command" + (" without --overwrite" if overwrite else ""))

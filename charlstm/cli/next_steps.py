@@ -43,8 +43,8 @@ def _sampling(trainer: Trainer) -> list[str]:
         return ["--infill", _literal(_with_gap(_piece(trainer)))]
     many = ["--num-samples", str(DOCUMENTS)] if corpus.documents else ["--length", "400"]
     many += ["--temperature", "0.8"]
-    if corpus.scored_after and direction == "forward":
-        question, sign, _ = _held_out(trainer).partition(corpus.scored_after)
+    if corpus.score_after and direction == "forward":
+        question, sign, _ = _held_out(trainer).partition(corpus.score_after)
         return ["--prime", _literal(question + sign), "--temperature", "0.8"]
     return ["--suffix", _literal(_piece(trainer)), *many] if direction == "backward" and not corpus.documents else many
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from charlstm.cli.given import LARGEST_PROMPT, TEXT_HELP, given_file, given_text
 from charlstm.cli.options import given_of, home_expanded, load_run, one_of, refuse
+from charlstm.cli.text_arguments import LARGEST_PROMPT, TEXT_HELP, file_argument, text_argument
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -108,9 +108,9 @@ def sample(
             console.note(f"seed {number}")
 
     if infill_file is not None:
-        infill = given_file("--infill-file", infill_file, decode, LARGEST_PROMPT)
+        infill = file_argument("--infill-file", infill_file, decode, LARGEST_PROMPT)
     elif infill is not None:
-        infill = given_text("--infill", infill, decode)
+        infill = text_argument("--infill", infill, decode)
     if infill is not None:
         text, often = infill, SWEEPS if sweeps is None else sweeps
         _note_separator(loaded, text)
@@ -118,7 +118,7 @@ def sample(
         note_seed()
         _print(loaded, number, filled, [_filled(f) for f in filled], json_)
         return
-    text = given_text("--suffix", suffix, decode) if suffix else given_text("--prime", prime, decode)
+    text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
     _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
     low = one_of("--precision", precision, "float32", "bfloat16") == "bfloat16"

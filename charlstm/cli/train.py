@@ -14,9 +14,9 @@ from charlstm.paths import command, is_folder, is_there
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import Config
+    from charlstm.distributed import ProcessGroup
+    from charlstm.runs.directory import RunDirectory
     from charlstm.training.events import Ended
-    from charlstm.training.run_directory import RunDirectory
-    from charlstm.training.team import Team
     from charlstm.training.trainer import Trainer
 
 
@@ -55,19 +55,19 @@ def train(
     On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
     """
     from charlstm import console
-    from charlstm.cli.together import load_together, work_together
+    from charlstm.cli.distributed import load_together, work_together
     from charlstm.config import dump_yaml
+    from charlstm.distributed import ProcessGroup
     from charlstm.errors import UserError
-    from charlstm.training.team import Team
     from charlstm.training.trainer import Trainer
 
     overrides = list(set_ or [])
     overrides += [] if device is None else [f"training.device={device}"]
     overrides += [] if seed is None else [f"training.seed={seed}"]
-    team = Team.from_environment()
+    team = ProcessGroup.from_environment()
 
     def work() -> int:
-        with team.alike():
+        with team.sync_errors():
             check_options(context, config, list(set_ or []))
             settings, directory = _plan(team, config, overrides, name, runs)
             if resume and not directory.exists:
@@ -77,7 +77,7 @@ def train(
         corpus = load_together(team, settings)
         if not dry_run:
             console.out(corpus.describe())
-        with team.alike():
+        with team.sync_errors():
             trainer = Trainer(settings, corpus, directory, team)
             trainer.choices()  # fails if an executor that was asked for refuses
         if team.size > 1:
@@ -117,16 +117,18 @@ def check_options(context: typer.Context, config: Path, changes: list[str]) -> N
             raise UserError(f"--set name has no effect with {config}, a run that keeps its name and place")
 
 
-def _plan(team: Team, config: Path, overrides: list[str], name: str | None, runs: Path) -> tuple[Config, RunDirectory]:
+def _plan(
+    team: ProcessGroup, config: Path, overrides: list[str], name: str | None, runs: Path
+) -> tuple[Config, RunDirectory]:
     """What to train, and where it is kept."""
     from charlstm.config import for_text, load_config
     from charlstm.errors import UserError
+    from charlstm.runs.directory import RunDirectory
+    from charlstm.runs.read_only import ReadOnlyRunDirectory
     from charlstm.text.catalogue import catalogue_names
     from charlstm.text.sources import absolute
-    from charlstm.training.onlooker import Onlooker
-    from charlstm.training.run_directory import RunDirectory
 
-    folder = RunDirectory if team.first else Onlooker
+    folder = RunDirectory if team.first else ReadOnlyRunDirectory
     if is_folder(config):
         directory = folder(config)
         directory.config()
@@ -147,7 +149,7 @@ def _located(source: str | list[str], directory: RunDirectory) -> str | list[str
     from charlstm import console
     from charlstm.api import load
     from charlstm.config import as_yaml
-    from charlstm.text.moved import relocated
+    from charlstm.text.relocation import relocated
 
     if not directory.checkpoints.any():
         return source
@@ -172,16 +174,16 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     """Train; gives the exit code."""
     from charlstm import console
     from charlstm.cli import next_steps
+    from charlstm.cli.distributed import agree
     from charlstm.cli.guard import Work
     from charlstm.cli.progress import follow
-    from charlstm.cli.together import agree
 
     settings, corpus, directory, team = trainer.config, trainer.corpus, trainer.directory, trainer.team
     # Only now: what cannot be trained leaves no folder behind, and deletes none.
     with ExitStack() as stack:
-        with team.alike():
+        with team.sync_errors():
             stack.enter_context(directory.writing())
-        with team.alike():
+        with team.sync_errors():
             if resume:
                 for difference in trainer.resume():
                     console.note(f"note: {difference}")
@@ -200,7 +202,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         with signals.saving(trainer, Work(directory.path, next_steps.resume(trainer))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     agree(team, signals)
-    with team.alike():
+    with team.sync_errors():
         if team.first:
             _report(ended, trainer, leaving=signals.number is not None)
     if ended.why == "diverged":
@@ -223,7 +225,7 @@ def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
     if ended.why == "early_stopping":
         console.out("stopped early: the held-out score did not improve any more")
     if ended.why == "good_enough":
-        console.out("ended: the held-out score has reached training.budget.nats")
+        console.out("ended: the held-out score has reached training.budget.target_nats")
     kind = "pseudo-likelihood (each character given both sides)" if pseudo else "score"
     if ended.best_nats is not None:
         console.out(
@@ -260,7 +262,7 @@ def _write_report(directory: RunDirectory) -> Path:
 
 def _describe(trainer: Trainer) -> None:
     from charlstm import console
-    from charlstm.training.hardware import memory
+    from charlstm.hardware.device import memory
 
     counts = trainer.model.parameter_counts()
     console.table(

@@ -10,12 +10,12 @@ from typing import Any
 
 from charlstm.api import LoadedRun, load
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
-from charlstm.comparison.writing import REPORT
 from charlstm.config import Config, as_yaml
 from charlstm.errors import UserError
 from charlstm.files import open_regular
-from charlstm.generation import specimen
+from charlstm.generation import preview
 from charlstm.paths import is_there
+from charlstm.report.writer import REPORT
 from charlstm.text.corpus import Corpus
 
 SAMPLE_LENGTH = 400
@@ -70,7 +70,7 @@ def _sample(run: LoadedRun, corpus: Corpus | None) -> str:
             held_out = (corpus or run.corpus()).split("validation")
         except UserError:  # a report can do without, and its text may be gone
             return ""
-    return specimen(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out)
+    return preview(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out)
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
@@ -143,7 +143,7 @@ def corpus_text(config: Config) -> str:
     return (
         f"{source}, cut at {as_yaml(c.documents)} into documents {order}; "
         f"held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
-        + (f"; only what follows {as_yaml(c.scored_after)} counts" if c.scored_after else "")
+        + (f"; only what follows {as_yaml(c.score_after)} counts" if c.score_after else "")
     )
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 
 from charlstm.api import load
+from charlstm.checkpoints.compatibility import changed_settings
 from charlstm.comparison.collect import corpus_text, differing, read_run
 from charlstm.comparison.results import Arm, Comparison, RunResult
 from charlstm.config import CompareConfig, Config, ModelConfig, as_yaml
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.sources import absolute
-from charlstm.training.resume import changed_settings
-from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from charlstm.comparison.axes import End, label_ends, label_row, labelled_canvas, ruled
-from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import INK, canvas, colour, compact, finish, picture, short, stroke, style
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import summarise
+from charlstm.report.axes import End, label_ends, label_row, labelled_canvas, ruled
+from charlstm.report.document import Figure
+from charlstm.report.drawing import INK, canvas, colour, compact, finish, picture, short, stroke, style
 from charlstm.text.visible import visible
 
 Curve = NDArray[np.float64]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from charlstm.comparison.document import Document, Figure, Sample, Section
 from charlstm.comparison.plots import final_scores, learning_curves
 from charlstm.comparison.record import as_record
 from charlstm.comparison.results import Comparison, arm_colours
@@ -18,7 +17,8 @@ from charlstm.comparison.tables import (
     settings_table,
     summary_table,
 )
-from charlstm.comparison.writing import check_names, write_document
+from charlstm.report.document import Document, Figure, Sample, Section
+from charlstm.report.writer import check_names, write_document
 from charlstm.text.visible import visible
 from charlstm.units import bits
 

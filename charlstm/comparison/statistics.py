@@ -106,7 +106,7 @@ def difference(arm: Arm, reference: Arm) -> Difference:
     ours, theirs = _by_seed(arm.runs), _by_seed(reference.runs)
     pairs = tuple((seed, ours[seed] - theirs[seed]) for seed in ours if seed in theirs)
     values = [value for _, value in pairs]
-    interval = paired_interval(values)
+    interval = t_interval(values)
     reason = ""
     if interval is None:
         plural = "seed" if len(pairs) == 1 else "seeds"
@@ -120,7 +120,7 @@ def differences(comparison: Comparison) -> list[Difference]:
     return [difference(arm, comparison.arms[0]) for arm in comparison.arms[1:]]
 
 
-def paired_interval(values: Sequence[float]) -> tuple[float, float] | None:
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95% t interval for the mean of paired differences; None with fewer than `FEWEST_SEEDS` of them."""
     if len(values) < FEWEST_SEEDS:
         return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charlstm.comparison.document import Table, Verdict
 from charlstm.comparison.record import plain
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarise
 from charlstm.config import as_yaml
+from charlstm.report.document import Table, Verdict
 from charlstm.text.visible import visible
 from charlstm.units import bits
 

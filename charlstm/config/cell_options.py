@@ -91,7 +91,7 @@ def _left_out(name: str) -> str:
     for base, options in CELL_OPTIONS.items():
         if name in options:
             default = next(
-                c.start_options[name].default for c in CELLS.values() if c.base == base and name in c.start_options
+                c.init_options[name].default for c in CELLS.values() if c.base == base and name in c.init_options
             )
             values.setdefault(_shown(default), []).append(base)
     if len(values) == 1:

@@ -57,7 +57,7 @@ class CorpusConfig(Section):
         "file sorted by author or frequency is not held out at its end. Only with documents.",
     )
 
-    scored_after: str | None = Field(
+    score_after: str | None = Field(
         None,
         min_length=1,
         max_length=1000,
@@ -104,7 +104,7 @@ class CorpusConfig(Section):
             )
         return value
 
-    @field_validator("shuffle_documents", "scored_after")
+    @field_validator("shuffle_documents", "score_after")
     @classmethod
     def _only_with_documents(cls, value: bool | str | None, info: ValidationInfo) -> bool | str | None:
         if value is not None and "documents" in info.data and info.data["documents"] is None:
@@ -115,5 +115,5 @@ class CorpusConfig(Section):
     def _without_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # An option that would be refused when set must not be written, or nothing written could be read back.
         fields: dict[str, Any] = handler(self)
-        idle = () if self.documents is not None else ("shuffle_documents", "scored_after")
+        idle = () if self.documents is not None else ("shuffle_documents", "score_after")
         return {k: v for k, v in fields.items() if k not in idle}

@@ -31,7 +31,7 @@ class MemoryConfig(WholeFile):
         description="Grid of learning rates that every arm gets; the best by the validation score is kept.",
     )
     solved: float = Field(0.95, gt=0, le=1, description="Share of the fresh strings that must be answered right.")
-    most_seeds: float = Field(0.8, gt=0, le=1, description="Share of the seeds that must solve a task: 4 of 5.")
+    min_seed_fraction: float = Field(0.8, gt=0, le=1, description="Share of the seeds that must solve a task: 4 of 5.")
     test_strings: int = Field(2000, ge=1, le=10**7, description="Fresh strings that each run is tested on.")
     shared: Changes = Field(
         {}, description="What all runs share of a run's configuration, as dotted names (`training.batch_size: 32`)."

@@ -15,7 +15,7 @@ RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.reservoir)
 
 
 def _options(cell: Cell) -> frozenset[str]:
-    found = frozenset(cell.options) | cell.start_options.keys()
+    found = frozenset(cell.options) | cell.init_options.keys()
     return found | {"washout"} if cell.reservoir else found
 
 
@@ -34,7 +34,7 @@ FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
 CONDITIONAL_OPTIONS = frozenset({"residual", *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
 """The options of the model section that only some cells, front ends or depths have."""
 
-START_OPTIONS: dict[str, Option] = {name: o for c in CELLS.values() for name, o in c.start_options.items()}
+START_OPTIONS: dict[str, Option] = {name: o for c in CELLS.values() for name, o in c.init_options.items()}
 """The options of the cells' initialisation: null, where left out, until the cell says what they are."""
 
 DEFAULT_EMBEDDING_SIZE = 64
@@ -84,5 +84,5 @@ def default_value(option: str, settings: Mapping[str, Any]) -> object:
     if option == "embedding_size":
         return DEFAULT_EMBEDDING_SIZE
     cell = chosen_cell(settings)
-    value = cell.start_options[option].default if cell else None
+    value = cell.init_options[option].default if cell else None
     return list(value) if isinstance(value, tuple) else value

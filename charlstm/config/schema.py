@@ -142,12 +142,12 @@ class ModelOptions(_NetworkOfCells):
         "reads but that its training loss leaves out; below training.sequence_length. Held-out scores count every "
         f"character. {only_for('washout')}",
     )
-    executor: Literal["auto", "reference", "sequence", "library", "native", "triton"] = Field(
+    executor: Literal["auto", "reference", "eager", "vendor", "cpp", "triton"] = Field(
         "auto",
         description="What runs the cell: auto, on the CPU the one that trains fastest on this machine at this size, "
         "measured once and remembered (a resumed run keeps what it began with), elsewhere the first that can; "
-        "reference, step by step with autograd, slow; sequence, charlstm's own for every cell; library, cuDNN or "
-        "oneDNN through torch; native, C++ made from the cell's equations and compiled at first use, for the CPU; "
+        "reference, step by step with autograd, slow; eager, charlstm's own for every cell; vendor, cuDNN or "
+        "oneDNN through torch; cpp, C++ made from the cell's equations and compiled at first use, for the CPU; "
         "triton, kernels made from the cell's equations for NVIDIA GPUs. One that is asked for and cannot run the "
         "cell is an error.",
     )

@@ -76,7 +76,7 @@ class BudgetConfig(Section):
         None, gt=0, description="Minutes of training time; evaluation and sampling do not count."
     )
 
-    nats: float | None = Field(
+    target_nats: float | None = Field(
         None,
         gt=0,
         description="Held-out score, in nats per character, that is good enough: training ends at the first evaluation "
@@ -166,7 +166,7 @@ class TrainingConfig(Section):
         "al. 2013), which rescues some plain networks on tasks that need a memory; 8 is about what 2 is in the "
         "authors' code. 0: none. Only for one layer of cell: rnn with nonlinearity: tanh, forward or backward.",
     )
-    hidden_input: float = Field(
+    input_masking: float = Field(
         0.0,
         ge=0,
         lt=1,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from charlstm.executors import State
-from charlstm.executors.moving import moved
+from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.text.documents import Sequences
 from charlstm.text.separators import Places
@@ -43,7 +43,7 @@ class DocumentPieces:
 
     def at(self, begin: int, end: int) -> Tensor:
         window = self._sequences.window(self._which, begin, end)
-        return moved(torch.from_numpy(window), self._model.head.weight.device)
+        return to_device(torch.from_numpy(window), self._model.head.weight.device)
 
     def put(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None:
         there = self._sequences.counted(self._which, begin, begin + len(values))

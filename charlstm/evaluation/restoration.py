@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.generation.sampler import Chances, Sampling, choose
+from charlstm.generation.gibbs_chains import GibbsChains
+from charlstm.generation.sampler import Sampling, UniformDraws, choose
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
-from charlstm.model.open_places import OpenPlaces
+from charlstm.model.eval_mode import eval_mode
 
 CONTEXT = 256  # characters on either side of a gap that a model reads, if it reads that side
 GAPS = 200
@@ -73,7 +73,7 @@ def restore(
         raise UserError(f"at least one gap of one or more characters: found {gaps} of {list(lengths)}")
     places = [_places(len(ids), length, gaps, seed) for length in lengths]
     counts = np.bincount(ids, minlength=model.vocabulary_size)
-    with evaluating(model):
+    with eval_mode(model):
         for length, begins in zip(lengths, places, strict=True):
             found, greedy = _guesses(model, ids, begins, length, seed, between)
             truth = np.stack([ids[b : b + length] for b in begins], 1)
@@ -115,7 +115,7 @@ def _guesses(
     greedy: list[Ids] = []
     for first in range(0, len(begins), together):
         rows = ids[begins[first : first + together] + window].astype(np.int64)
-        chances = Chances(seed + first, rows.shape[1] * copies)
+        chances = UniformDraws(seed + first, rows.shape[1] * copies)
         text = torch.from_numpy(rows).to(model.head.weight.device)
         if model.bidirectional:
             found.append(_modes(_by_gibbs(model, text, length, chances, between)))
@@ -134,9 +134,11 @@ def _modes(marginals: Tensor) -> Ids:
 
 
 @torch.no_grad()
-def _by_gibbs(model: LanguageModel, text: Tensor, length: int, chances: Chances, between: Callable[[], None]) -> Tensor:
+def _by_gibbs(
+    model: LanguageModel, text: Tensor, length: int, chances: UniformDraws, between: Callable[[], None]
+) -> Tensor:
     """p of every symbol at each place of the gap in the middle, [length, B, V]; text [T, B]."""
-    chains = OpenPlaces(model, text, range(CONTEXT, CONTEXT + length), CHAINS)
+    chains = GibbsChains(model, text, range(CONTEXT, CONTEXT + length), CHAINS)
     sums = text.new_zeros(length, text.shape[1], model.vocabulary_size, dtype=torch.float32)
 
     def draw(k: int, logits: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ def _by_continuing(
     length: int,
     copies: int,
     sampling: Sampling,
-    chances: Chances,
+    chances: UniformDraws,
     between: Callable[[], None],
 ) -> Tensor:
     """The same from what stands before the gap alone, [T, B], over so many continuations."""

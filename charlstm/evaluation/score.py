@@ -14,9 +14,9 @@ from torch import Tensor
 
 from charlstm.evaluation.documents import document_pieces
 from charlstm.executors import State
-from charlstm.executors.moving import moved
+from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
+from charlstm.model.eval_mode import eval_mode
 from charlstm.model.head_loss import target_nats
 from charlstm.text.documents import Documents, Sequences
 from charlstm.units import bits
@@ -84,7 +84,7 @@ def per_character(
     character of a text: [N, *shape]. The text is read as for :func:`nats_per_character`."""
     if len(text) == 0:
         raise ValueError("there is no character to score")
-    with evaluating(model), torch.autocast(model.head.weight.device.type, enabled=False):
+    with eval_mode(model), torch.autocast(model.head.weight.device.type, enabled=False):
         if isinstance(text, Documents):
             sequences = Sequences(text, model.vocabulary_size, model.direction)
             found = np.empty((sequences.characters, *shape), np.float32)
@@ -163,7 +163,7 @@ class _Pieces:
         places = self.starts + np.arange(begin, end)[:, None]
         found = np.take(self.ids, places, mode="clip").astype(np.int64)
         found[(places < 0) | (places >= len(self.ids))] = self.model.vocabulary_size
-        return moved(torch.from_numpy(found), self.device)
+        return to_device(torch.from_numpy(found), self.device)
 
     def put(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None:
         offsets = np.arange(begin, begin + len(values))[:, None]

@@ -2,7 +2,7 @@
 
 from charlstm.executors.base import Executor, StackRunner, State, Weights
 from charlstm.executors.choose import Choice, candidates, choose, executors, permits, stack_runner
-from charlstm.executors.triton import forget
+from charlstm.executors.triton import clear_plan_cache
 
 __all__ = [
     "Choice",
@@ -12,8 +12,8 @@ __all__ = [
     "Weights",
     "candidates",
     "choose",
+    "clear_plan_cache",
     "executors",
-    "forget",
     "permits",
     "stack_runner",
 ]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, learning, product_dtype
+from charlstm.executors.base import State, Weights, matmul_dtype, needs_grad
 from charlstm.executors.reference import Reference
 from charlstm.executors.tracing import tracing, transforming
 
 Gradients = tuple[Tensor | None, ...]
 
 
-def applied(
+def apply_autograd(
     function: type[torch.autograd.Function], cell: Cell, weights: Weights, x: Tensor, state: State
 ) -> tuple[Tensor, State]:
     """y and the last state, by an autograd function of the cell, the type of the products, whether anything asks for
@@ -30,14 +30,14 @@ def applied(
     fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
     own = [weights.parameters[name] for name in cell.parameters]
     apply: Callable[..., Any] = function.apply
-    dtype, training = product_dtype(weights.weight_hh), learning(weights, x, state)
+    dtype, training = matmul_dtype(weights.weight_hh), needs_grad(weights, x, state)
     with torch.autocast(x.device.type, enabled=False):
         y, *new = apply(cell, dtype, training, x, *fixed, *own, *state)
     return y, tuple(new)
 
 
 def twice_differentiable(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
-    """Decorates the backward of a function that :func:`applied` calls.
+    """Decorates the backward of a function that :func:`apply_autograd` calls.
 
     Where a graph of the gradients is asked for (``create_graph=True``), or many at once (``is_grads_batched=True``),
     they are those of ``reference``, which can be differentiated again. Else ``backward`` runs, with autocast off. The

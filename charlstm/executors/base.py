@@ -97,7 +97,7 @@ def plain_kept_bytes(cell: Cell, hidden_size: int) -> int:
     return hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
 
 
-def learning(weights: Weights, x: Tensor, state: State) -> bool:
+def needs_grad(weights: Weights, x: Tensor, state: State) -> bool:
     """Whether anything that goes into a layer asks for a gradient."""
     fixed = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
     leaves = (x, *fixed, *weights.parameters.values(), *state)
@@ -122,7 +122,7 @@ def input_side(x: Tensor, weight_ih: Tensor, bias: Tensor | None) -> Tensor:
     return F.embedding(x, table if bias is None else table + bias)
 
 
-def product_dtype(weight: Tensor) -> torch.dtype:
+def matmul_dtype(weight: Tensor) -> torch.dtype:
     """The type in which products with a weight are made: that of autocast where it is on, else the weight's own."""
     device = weight.device.type
     if torch.is_autocast_enabled(device) and weight.dtype == torch.float32:

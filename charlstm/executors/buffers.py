@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.executors.schedule import summed_gates
-from charlstm.executors.torch_code import Code
+from charlstm.compiler.schedule import summed_gates
+from charlstm.compiler.torch_printer import Code
 
 
 class Products:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.errors import UserError
-from charlstm.executors.base import Executor, StackRunner, Weights, product_dtype
-from charlstm.executors.library import Library
-from charlstm.executors.native import Native
+from charlstm.executors.base import Executor, StackRunner, Weights, matmul_dtype
+from charlstm.executors.cpp import Cpp
+from charlstm.executors.eager import Eager
 from charlstm.executors.reference import Reference
-from charlstm.executors.sequence import Sequence
 from charlstm.executors.triton import Triton
+from charlstm.executors.vendor import Vendor
 
 AUTO = "auto"
 LOW_STATE = "keeps the cell state in bfloat16"
@@ -23,7 +23,7 @@ LOW_STATE = "keeps the cell state in bfloat16"
 @cache
 def executors() -> dict[str, Executor]:
     """All executors by name."""
-    return {e.name: e for e in (Reference(), Sequence(), Library(), Native(), Triton())}
+    return {e.name: e for e in (Reference(), Eager(), Vendor(), Cpp(), Triton())}
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,19 @@ def order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
 
     | device     | float32                                                             | bfloat16         |
     |------------|---------------------------------------------------------------------|------------------|
-    | NVIDIA GPU | library, triton, sequence                                           | triton, sequence |
-    | CPU        | native, library, sequence for the LSTM; native, sequence, library   | native, sequence |
-    | other      | sequence                                                            | sequence         |
+    | NVIDIA GPU | vendor, triton, eager                                           | triton, eager |
+    | CPU        | cpp, vendor, eager for the LSTM; cpp, eager, vendor   | cpp, eager |
+    | other      | eager                                                               | eager            |
 
-    Under bfloat16 ``library`` is never taken, since it rounds the cell state to bfloat16 at every step.
+    Under bfloat16 ``vendor`` is never taken, since it rounds the cell state to bfloat16 at every step.
     """
     if device == "cuda":
-        return ("triton", "sequence") if low else ("library", "triton", "sequence")
+        return ("triton", "eager") if low else ("vendor", "triton", "eager")
     if device != "cpu":
-        return ("sequence",)
+        return ("eager",)
     if low:
-        return ("native", "sequence")
-    return ("native", "library", "sequence") if cell.torch == "LSTM" else ("native", "sequence", "library")
+        return ("cpp", "eager")
+    return ("cpp", "vendor", "eager") if cell.torch == "LSTM" else ("cpp", "eager", "vendor")
 
 
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: str | None = None) -> Choice:
@@ -94,7 +94,7 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: s
         chosen = next(name for name in order(device, low, cell) if refusals[name] is None)
         reason, behind = f"the first willing on {device}", dict.fromkeys(known, f"comes after {chosen} on {device}")
     if low:
-        behind["library"] = LOW_STATE
+        behind["vendor"] = LOW_STATE
     others = {name: refusals[name] or behind[name] for name in known if name != chosen}
     refusing = tuple(name for name in others if refusals[name])
     made_here = tuple(name for name in refusing if known[name].devices == (device,))
@@ -109,4 +109,4 @@ def candidates(cell: Cell, weights: Weights, x: Tensor) -> list[str]:
 
 def _kind(weights: Weights) -> tuple[str, bool]:
     """The device, and whether products are made in a lower precision than that of the weights."""
-    return weights.weight_hh.device.type, product_dtype(weights.weight_hh) != weights.weight_hh.dtype
+    return weights.weight_hh.device.type, matmul_dtype(weights.weight_hh) != weights.weight_hh.dtype

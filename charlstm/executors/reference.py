@@ -63,7 +63,9 @@ class Reference:
         parameters = [_Entries(letters, value.expand(batch, -1)) for letters, value in own]
         outputs = []
         for x_t in input_side(x, weights.weight_ih, weights.bias_ih):
-            seen = [_stopped(part) if s in cell.stopped else part for s, part in zip(cell.state, state, strict=True)]
+            seen = [
+                _stopped(part) if s in cell.stop_gradient else part for s, part in zip(cell.state, state, strict=True)
+            ]
             recurrent = _RecurrentSide(cell, weights, seen[0])
             state = cell.step(_Entries(cell.gates, x_t), recurrent, *seen, *parameters)
             outputs.append(state[0])

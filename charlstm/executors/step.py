@@ -1,5 +1,5 @@
 """One step at a time without gradients, for sampling: everything that can be made once is made once and stays where it
-is, so that steps can be recorded (:mod:`charlstm.executors.recording`)."""
+is, so that steps can be recorded (:mod:`charlstm.executors.cuda_graph`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
+from charlstm.compiler.schedule import separate_gates
+from charlstm.compiler.torch_printer import forward_code
 from charlstm.executors.base import State, Weights, input_side
 from charlstm.executors.buffers import Products, cut, entries, joined_bias, named
-from charlstm.executors.schedule import separate_gates
-from charlstm.executors.torch_code import forward_code
 
 
 class Step:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.generation.sampler import Chances, Sampling, check_numbers, choose
-from charlstm.main_memory import check_room
+from charlstm.generation.gibbs_chains import GibbsChains
+from charlstm.generation.sampler import Sampling, UniformDraws, check_numbers, choose
+from charlstm.hardware.main_memory import check_room
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
-from charlstm.model.open_places import OpenPlaces
+from charlstm.model.eval_mode import eval_mode
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.units import bits
 
@@ -101,9 +101,9 @@ def infill(
     each = len(places) * (8 * model.head.in_features + 8 * model.vocabulary_size)
     check_room(num_samples, each * (1 if sampling is None or sampling.temperature > 0 else TRIES))
     column = torch.from_numpy(ids)[:, None].to(model.head.weight.device)
-    with evaluating(model):
+    with eval_mode(model):
         found, nats = _fill(model, column, places.tolist(), sampling or Sampling(), seed, num_samples, sweeps, between)
-    return [_told(vocabulary, ids, places, a, p) for a, p in zip(found.T.numpy(), nats.T.tolist(), strict=True)]
+    return [_describe(vocabulary, ids, places, a, p) for a, p in zip(found.T.numpy(), nats.T.tolist(), strict=True)]
 
 
 def shown_infilling(
@@ -117,7 +117,7 @@ def shown_infilling(
     size = min(SHOWN_GAP, -(-len(ids) // 3))
     places = range((len(ids) - size) // 2, (len(ids) + size) // 2)
     column = torch.from_numpy(ids.astype(np.int64))[:, None].to(model.head.weight.device)
-    with evaluating(model):
+    with eval_mode(model):
         found, _ = _fill(model, column, list(places), Sampling(temperature=0.8), seed, 1, SWEEPS, between)
     before, filled, behind = (
         vocabulary.decode(part) for part in (ids[: places.start], found[:, 0].numpy(), ids[places.stop :])
@@ -138,10 +138,10 @@ def _fill(
     """Ids of the open places, [N, num_samples], and ln p of each given all others; text [T, 1]."""
     exact = len(places) == 1 or (len(places) == 2 and model.vocabulary_size <= PAIR)
     tries = 1 if exact or sampling.temperature > 0 else TRIES
-    chains = OpenPlaces(model, text, places, num_samples * tries)
-    chances = Chances(seed, num_samples * tries)
+    chains = GibbsChains(model, text, places, num_samples * tries)
+    chances = UniformDraws(seed, num_samples * tries)
     if len(places) == 2 and exact:
-        chains.ids.copy_(_pair(OpenPlaces(model, text, places, model.vocabulary_size), sampling, chances))
+        chains.ids.copy_(_pair(GibbsChains(model, text, places, model.vocabulary_size), sampling, chances))
     else:
 
         def draw(at: Sampling, _: int, logits: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def cooling(temperature: float, sweeps: int) -> list[float]:
     return [hot + (temperature - hot) * min(1.0, k / cool) if cool else temperature for k in range(sweeps)]
 
 
-def _pair(symbols: OpenPlaces, sampling: Sampling, chances: Chances) -> Tensor:
+def _pair(symbols: GibbsChains, sampling: Sampling, chances: UniformDraws) -> Tensor:
     """Two ids for each chance, [2, B]; ``symbols`` holds as many copies of the text as there are symbols."""
     symbols.ids.copy_(torch.arange(symbols.ids.shape[1]))
     conditionals = symbols.conditionals().cpu()
@@ -196,7 +196,7 @@ def stationary(given_second: Tensor, given_first: Tensor) -> Tensor:
     return chain.mean(0)[:, None] * given_first
 
 
-def _told(
+def _describe(
     vocabulary: Vocabulary,
     ids: npt.NDArray[np.int64],
     places: npt.NDArray[np.intp],

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from charlstm.errors import UserError
-from charlstm.generation.step_writer import StepWriter
-from charlstm.main_memory import check_room
+from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
+from charlstm.generation.step_decoder import StepDecoder
+from charlstm.hardware.main_memory import check_room
 from charlstm.model import LanguageModel
-from charlstm.model.stepper import Stepper, native_writer
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
 COLDEST = 1e-30  # differences of logits are above 1e-8: divided by it they are beyond what makes a difference
@@ -109,7 +109,7 @@ def draw(
     no other random state is touched. Characters are written in blocks, natively on the CPU where that can be, elsewhere
     step by step.
     """
-    chances = Chances(seed, num_samples)
+    chances = UniformDraws(seed, num_samples)
     read = torch.tensor([model.vocabulary_size, *prime])[:, None].expand(-1, num_samples)
     write = _writer(model, num_samples, sampling)
     count, written, unread = FIRST_BLOCK, 0, iter((read,))
@@ -136,15 +136,15 @@ Write = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 def _writer(model: LanguageModel, num_samples: int, sampling: Sampling) -> Write:
-    native = native_writer(model, num_samples)
+    native = make_cpp_decoder(model, num_samples)
     if native is not None:
         return partial(native.write, **asdict(sampling))
     with torch.inference_mode(False):  # what is recorded writes to their tensors outside of it
-        stepper = Stepper(model, num_samples)
-        return StepWriter(stepper, num_samples, lambda logits, chances: choose(logits, sampling, chances)).write
+        stepper = IncrementalModel(model, num_samples)
+        return StepDecoder(stepper, num_samples, lambda logits, chances: choose(logits, sampling, chances)).write
 
 
-class Chances:
+class UniformDraws:
     """Random numbers, uniform in [0, 1), one for each character of each text: how many are taken at once changes
     none of them."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from charlstm.config import ModelConfig
 from charlstm.config.front_ends import FRONT_ENDS
 from charlstm.executors import State
-from charlstm.executors.native import Convolved
+from charlstm.executors.cpp import Convolved
 from charlstm.model.stack import Project
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.executors.autograd import gradients_with_graph
-from charlstm.executors.base import product_dtype
+from charlstm.executors.base import matmul_dtype
 
 LOGITS = 1 << 22  # logits held at a time on the CPU, 16 MB: smaller products were slower, larger ones hardly faster
 LOGITS_ON_GPU = 1 << 26  # 256 MB: there each chunk costs a dozen launches
@@ -52,7 +52,7 @@ def mean_nats(
         return F.cross_entropy(flat, flat_targets, ignore_index=ignore_index, reduction="sum") / count
     counted = targets != ignore_index
     apply: Callable[..., Tensor] = _MeanNats.apply
-    dtype = product_dtype(weight)
+    dtype = matmul_dtype(weight)
     with torch.autocast(y.device.type, enabled=False):
         share = counted.to(weight.dtype) / (counted.sum() if count is None else count)
         return apply(y, weight, bias, targets.where(counted, 0), share, dtype, held)
@@ -77,7 +77,7 @@ def target_nats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Ten
 
 
 @torch.no_grad()
-def foreseen(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, symbols: Tensor) -> Tensor:
+def token_stats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, symbols: Tensor) -> Tensor:
     """-ln p of each target, 1 or 0 for whether it is the most probable symbol, and -ln p of each of the symbols [K],
     all in one: [T, B, 2 + K]; no gradients. Other arguments as for :func:`target_nats`."""
     flat, flat_targets = y.flatten(0, 1), targets.reshape(-1, 1)

@@ -13,8 +13,8 @@ from charlstm.config import ModelConfig
 from charlstm.executors import Choice, State
 from charlstm.model.dropout import dropout
 from charlstm.model.front_end import FrontEnd, make_front_end
+from charlstm.model.initialization import Initializer
 from charlstm.model.stack import RecurrentStack
-from charlstm.model.start import Start
 
 
 def cell_of(config: ModelConfig) -> Cell:
@@ -55,7 +55,7 @@ class LanguageModel(nn.Module):
                 config.num_layers,
                 dropout=config.dropout,
                 dropout_kind=config.dropout_kind,
-                start=Start(**{option: getattr(config, option) for option in cell.start_options}),
+                start=Initializer(**{option: getattr(config, option) for option in cell.init_options}),
                 executor=config.executor,
                 residual=config.residual,
             )
@@ -67,7 +67,7 @@ class LanguageModel(nn.Module):
         self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
         nn.init.zeros_(self.head.bias)
         bound = self.front_end.input_bound
-        if bound is not None and "weight_ih" not in cell.starts:
+        if bound is not None and "weight_ih" not in cell.initializers:
             for recurrent in (self.recurrent, self.recurrent_backward):
                 if recurrent is not None:
                     nn.init.uniform_(recurrent.get_parameter("weight_ih_l0"), -bound, bound)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from charlstm.cells import Cell
 from charlstm.executors import Choice, Executor, StackRunner, State, Weights, candidates, choose, stack_runner
 from charlstm.model.dropout import dropout
+from charlstm.model.initialization import Initializer
 from charlstm.model.packed import run_packed
-from charlstm.model.start import Start
 
 Project = Callable[[Tensor], Tensor]
 Prepared = list[tuple[Weights, Executor]]
-DEFAULT_START = Start()
+DEFAULT_START = Initializer()
 
 
 class RecurrentStack(nn.Module):
@@ -26,7 +26,7 @@ class RecurrentStack(nn.Module):
 
     Parameters are named and laid out as in torch.nn (``weight_ih_l0``, ``bias_hh_l1``, ``weight_ih_l0_reverse``), the
     cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for what
-    the cell declares and ``start`` says (:mod:`charlstm.model.start`). What the cell declares fixed asks for no
+    the cell declares and ``start`` says (:mod:`charlstm.model.initialization`). What the cell declares fixed asks for no
     gradient.
 
     ``dropout`` acts between layers, on the output of every layer but the last; ``dropout_kind`` is ``elementwise``
@@ -49,7 +49,7 @@ class RecurrentStack(nn.Module):
         dropout: float = 0.0,
         dropout_kind: str = "locked",
         bidirectional: bool = False,
-        start: Start = DEFAULT_START,
+        start: Initializer = DEFAULT_START,
         executor: str = "auto",
         residual: bool = False,
     ) -> None:
@@ -66,7 +66,7 @@ class RecurrentStack(nn.Module):
             size = input_size if layer == 0 else hidden_size * directions
             for suffix in self._suffixes(layer):
                 for name, shape in cell.parameter_shapes(size, hidden_size, bias).items():
-                    learns = name not in cell.fixed
+                    learns = name not in cell.frozen
                     self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape), requires_grad=learns))
         self.reset_parameters()
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
+from charlstm.model.eval_mode import eval_mode
 from charlstm.probes.tasks.reber import KEYS, ContinualReber
 from charlstm.text.vocabulary import Vocabulary
 
@@ -72,7 +72,7 @@ def answered(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str
     firsts = np.array([0 if mark is None else _after(string, mark) for string in strings])
     right, nats, characters = np.empty(len(strings), bool), 0.0, 0
     hits = 0
-    with evaluating(model), torch.autocast(model.head.weight.device.type, enabled=False):
+    with eval_mode(model), torch.autocast(model.head.weight.device.type, enabled=False):
         for which in _batches(np.array([len(string) for string in strings])):
             ids = [torch.from_numpy(vocabulary.encode(strings[number])) for number in which]
             targets = torch.nn.utils.rnn.pad_sequence(ids, padding_value=model.vocabulary_size)
@@ -128,7 +128,7 @@ def critical_share(model: LanguageModel, vocabulary: Vocabulary, strings: Sequen
     _reads_forward(model)
     t, p = vocabulary.encode(KEYS).tolist()
     device, right = model.head.weight.device, 0
-    with evaluating(model), torch.autocast(device.type, enabled=False):
+    with eval_mode(model), torch.autocast(device.type, enabled=False):
         for which in _batches(np.array([len(string) for string in strings])):
             ids = [torch.from_numpy(vocabulary.encode(strings[number])) for number in which]
             targets = torch.nn.utils.rnn.pad_sequence(ids, padding_value=model.vocabulary_size)
@@ -159,7 +159,7 @@ def critical_accuracy(model: LanguageModel, vocabulary: Vocabulary, text: str) -
         raise ValueError("the text has no critical place")
     device, ids = model.head.weight.device, torch.from_numpy(vocabulary.encode(text))
     t, p = vocabulary.encode(KEYS).tolist()
-    with evaluating(model), torch.autocast(device.type, enabled=False):
+    with eval_mode(model), torch.autocast(device.type, enabled=False):
         previous = _previous(model, ids).to(device)
         outputs, states = [], []
         state = model.initial_state(1)

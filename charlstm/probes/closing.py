@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.evaluation import Foresight
+from charlstm.evaluation import TokenPredictions
 from charlstm.text.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.integer]
@@ -110,7 +110,7 @@ def closing_signs(ids: Ids, vocabulary: Vocabulary) -> tuple[ClosingSign, ...]:
     return tuple(found)
 
 
-def closing_accuracy(signs: Sequence[ClosingSign], foresight: Foresight) -> tuple[Closing, ...]:
+def closing_accuracy(signs: Sequence[ClosingSign], foresight: TokenPredictions) -> tuple[Closing, ...]:
     """What was expected at the signs that :func:`closing_signs` found, kind by kind. The foresight, of a network or of
     an n-gram model, is that of the same text, and asked about the id of every sign.
 
@@ -188,7 +188,7 @@ def _bins(distances: Places, right: Marks, nats: npt.NDArray[np.floating]) -> tu
     return tuple(found)
 
 
-def _discrimination(sign: ClosingSign, foresight: Foresight) -> Discrimination:
+def _discrimination(sign: ClosingSign, foresight: TokenPredictions) -> Discrimination:
     p = np.exp(-foresight.symbol_nats[:, foresight.symbols.index(sign.id)].astype(np.float64))
 
     def mean(marked: Marks) -> float | None:

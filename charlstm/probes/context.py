@@ -12,7 +12,7 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
+from charlstm.model.eval_mode import eval_mode
 from charlstm.model.head_loss import target_nats
 
 LENGTHS = (0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
@@ -69,7 +69,7 @@ def context_curve(
     kept = np.unique(np.asarray(lengths, np.int64))
     places = _targets(len(ids), targets, int(kept[-1]), seed)
     nats = np.empty((len(kept), targets), np.float32)
-    with torch.no_grad(), evaluating(model), torch.autocast(model.head.weight.device.type, enabled=False):
+    with torch.no_grad(), eval_mode(model), torch.autocast(model.head.weight.device.type, enabled=False):
         for row, length in zip(nats, kept.tolist(), strict=True):
             for part in (slice(first, first + TOGETHER) for first in range(0, targets, TOGETHER)):
                 row[part] = _nats(model, ids, places[part], length, between)

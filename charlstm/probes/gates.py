@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
+from charlstm.compiler.graph import Node, ordered, trace
 from charlstm.executors import State, Weights
 from charlstm.executors.base import input_side
-from charlstm.executors.graph import Node, ordered, trace
 from charlstm.model import LanguageModel
 from charlstm.probes.reading import begin, exact, handed_on, trajectory
 from charlstm.text.vocabulary import Vocabulary

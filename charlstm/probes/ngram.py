@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.evaluation.foresight import Foresight
+from charlstm.evaluation.predictions import TokenPredictions
 
 Ids = npt.NDArray[np.integer]
 Indices = npt.NDArray[np.int64]
@@ -85,7 +85,7 @@ class NGram:
             self._orders.append(found)
             p, best, best_p, suffixes = found.p, found.best, found.best_p, own.suffixes
 
-    def foresee(self, ids: Ids, symbols: Sequence[int] = ()) -> Foresight:
+    def foresee(self, ids: Ids, symbols: Sequence[int] = ()) -> TokenPredictions:
         """What the model expects at each place of a text ids [N], the first of which has no context, the second one
         character, and so on."""
         ids, V = ids.astype(np.int64), self.vocabulary_size
@@ -108,7 +108,7 @@ class NGram:
             context = np.full(len(ids), -1)
             before = there < len(ids) - 1
             context[there[before] + 1] = gram[before]
-        return Foresight(-np.log(p), best == ids, tuple(symbols), -np.log(others).T)
+        return TokenPredictions(-np.log(p), best == ids, tuple(symbols), -np.log(others).T)
 
 
 def _all_grams(ids: Ids, V: int, order: int) -> list[_Grams]:

@@ -13,7 +13,7 @@ from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.executors.reference import Reference
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
+from charlstm.model.eval_mode import eval_mode
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def undisturbed(model: LanguageModel) -> Iterator[None]:
 
     Raises UserError for a bidirectional model.
     """
-    with evaluating(_one_way(model)), torch.autocast(model.head.weight.device.type, enabled=False):
+    with eval_mode(_one_way(model)), torch.autocast(model.head.weight.device.type, enabled=False):
         yield
 
 

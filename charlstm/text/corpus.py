@@ -94,7 +94,7 @@ def load_corpus(
     on_progress: Progress | None = None,
     documents: str | None = None,
     shuffle_documents: bool = True,
-    scored_after: str | None = None,
+    score_after: str | None = None,
 ) -> Corpus:
     """The corpus of a catalogue name, a file, a glob, or several of these, concatenated in order.
 
@@ -112,14 +112,14 @@ def load_corpus(
             The shares are then those of the documents' characters, as closely as whole documents allow, but each
             split that is asked for gets one document at least.
         shuffle_documents: put the documents into a random order, always the same, before they are split.
-        scored_after: what only the rest of each document after it counts; see `charlstm.text.documents.cut`.
+        score_after: what only the rest of each document after it counts; see `charlstm.text.documents.cut`.
         cache: the cache folder; `user_cache_folder` by default. One that cannot be written is replaced by a
             temporary folder.
 
     Raises:
         UserError: no such source, no regular file, an unknown encoding, a text that is not in it, an empty
             text, one with a single distinct symbol, fractions that leave no room, too few documents, or one without
-            ``scored_after``.
+            ``score_after``.
     """
     kept = kept_shares(validation_fraction, test_fraction)
     encoding = check_encoding(encoding)
@@ -153,7 +153,7 @@ def load_corpus(
         whole = record.characters
         train, validation = (int(whole * fraction) for fraction in kept)
     else:
-        separate = cut(ids, vocabulary, documents, scored_after)
+        separate = cut(ids, vocabulary, documents, score_after)
         whole = len(separate)
         asked = question(ids, vocabulary, documents, whole)
         if asked and called(documents):

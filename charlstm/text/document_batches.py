@@ -9,7 +9,7 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.text.documents import Direction, Documents, Sequences, permutation
-from charlstm.text.mapped import release
+from charlstm.text.memory_map import release
 from charlstm.text.separators import Places
 from charlstm.text.streams import DAMAGED, IGNORE, RELEASE_AFTER, Batch, saved_place
 
@@ -68,7 +68,7 @@ class DocumentBatches:
             )
         if documents.scored is not None and (longest := int(self._sequences.lengths.max())) > sequence_length:
             raise UserError(
-                f"training.sequence_length is {sequence_length}; with corpus.scored_after a document must fit in one "
+                f"training.sequence_length is {sequence_length}; with corpus.score_after a document must fit in one "
                 f"chunk: the longest has {longest} characters with its end. Set training.sequence_length to {longest}"
             )
         self._settings = {

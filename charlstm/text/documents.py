@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UserError
-from charlstm.text.mapped import release
+from charlstm.text.memory_map import release
 from charlstm.text.separators import BLOCK, END_MARKS, Places, called, end_text, occurrences
 from charlstm.text.visible import visible
 from charlstm.text.vocabulary import Vocabulary
@@ -63,7 +63,7 @@ def beginning(text: npt.NDArray[np.integer] | Documents, length: int) -> npt.NDA
 
 
 def cut(
-    ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, scored_after: str | None = None
+    ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, score_after: str | None = None
 ) -> Documents:
     """The documents of a text [N], in its order.
 
@@ -71,11 +71,11 @@ def cut(
     other without an empty one between them. Any other separator: what stands between its occurrences. Empty documents
     do not count, and the last one may lack its end.
 
-    With ``scored_after``, only what follows the first occurrence of this text in each document is to be predicted.
+    With ``score_after``, only what follows the first occurrence of this text in each document is to be predicted.
 
     Raises:
         UserError: the vocabulary does not have the separator's characters, or a document has nothing after
-            ``scored_after``.
+            ``score_after``.
     """
     try:
         end_mark = vocabulary.encode(end_text(separator))
@@ -103,7 +103,7 @@ def cut(
     release(ids)
     there = ends > starts
     starts, ends = starts[there], ends[there]
-    scored = None if scored_after is None else _scored(ids, vocabulary, starts, ends, scored_after)
+    scored = None if score_after is None else _scored(ids, vocabulary, starts, ends, score_after)
     return Documents(ids, starts, ends, end_mark, scored)
 
 
@@ -112,7 +112,7 @@ def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places
     try:
         pattern = vocabulary.encode(mark)
     except UserError:
-        raise UserError(f"corpus.scored_after: {mark!r}: there is no such text in the corpus") from None
+        raise UserError(f"corpus.score_after: {mark!r}: there is no such text in the corpus") from None
     after = occurrences(ids, pattern) + len(pattern)
     release(ids)
     number = np.searchsorted(after, starts + len(pattern))
@@ -121,7 +121,7 @@ def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places
         first = int(without[0])
         text = visible(vocabulary.decode(ids[starts[first] : min(ends[first], starts[first] + 40)]))
         raise UserError(
-            f"corpus.scored_after: {mark!r}: nothing follows it in {without.size:,} of {len(starts):,} documents; the "
+            f"corpus.score_after: {mark!r}: nothing follows it in {without.size:,} of {len(starts):,} documents; the "
             f"first is number {first + 1:,}, {text!r}"
         )
     return scored

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UserError
-from charlstm.text.mapped import release
+from charlstm.text.memory_map import release
 from charlstm.text.vocabulary import Vocabulary
 
 BLOCK = 1 << 24

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from charlstm.errors import UserError
-from charlstm.text.mapped import release
+from charlstm.text.memory_map import release
 
 IGNORE = -100
 """The target that does not count."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from charlstm.units import bits
 
-Why = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
+StopReason = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Ended:
     """The last event. ``why``: the budget is used, its score reached, no more improvement, stopped from
     outside, or the loss went bad."""
 
-    why: Why
+    why: StopReason
     step: int
     best_nats: float | None
     best_step: int | None

@@ -10,14 +10,14 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from charlstm.checkpoints.format import strip_prefix
 from charlstm.config import TrainingConfig
 from charlstm.errors import UserError
 from charlstm.executors import State
+from charlstm.hardware.device import random_states, set_random_states
 from charlstm.model import LanguageModel
-from charlstm.training.checkpoint import under
-from charlstm.training.feed import Feed
-from charlstm.training.hardware import random_states, set_random_states
-from charlstm.training.optimisation import Schedule, load_optimizer_tensors, optimizer_layout, optimizer_tensors
+from charlstm.optimizers.state import Schedule, load_optimizer_tensors, optimizer_layout, optimizer_tensors
+from charlstm.training.loader import BatchSource
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
@@ -63,7 +63,7 @@ class TrainingState:
     model: LanguageModel
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    streams: Feed
+    streams: BatchSource
     carried: State
     counters: Counters = field(default_factory=Counters)
     columns: slice = field(default_factory=lambda: slice(None))
@@ -103,13 +103,13 @@ class TrainingState:
         """
         self._check(tensors, numbers)
         self.streams.load_state_dict(numbers["streams"])
-        self.model.load_state_dict(under("model", tensors))
-        load_optimizer_tensors(self.optimizer, self.model, under("optimizer", tensors))
-        parts = sorted(under("state", tensors).items())
+        self.model.load_state_dict(strip_prefix("model", tensors))
+        load_optimizer_tensors(self.optimizer, self.model, strip_prefix("optimizer", tensors))
+        parts = sorted(strip_prefix("state", tensors).items())
         self.carried = tuple(part[:, self.columns].contiguous().to(self.device) for _, part in parts)
         self.counters = Counters(**numbers["counters"])
         self.schedule.load_state_dict(numbers["schedule"])
-        set_random_states(self.device, under("random", tensors))
+        set_random_states(self.device, strip_prefix("random", tensors))
 
     def _check(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         names = {name for name in self.tensors() if not name.startswith("optimizer.")}

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from charlstm.config import TrainingConfig
+from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.executors import State
-from charlstm.executors.moving import moved
 from charlstm.executors.precision import float32_products
+from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.model.dropout import part_of_batch
 from charlstm.model.head_loss import mean_nats
 from charlstm.text.streams import IGNORE, Batch
-from charlstm.training.hiding import hide
-from charlstm.training.team import ALONE, Team, in_touch
-from charlstm.training.vanishing import VanishingPenalty
+from charlstm.training.input_masking import mask_spans
+from charlstm.training.vanishing_penalty import VanishingPenalty
 
 
 class TrainingStep:
@@ -38,7 +38,7 @@ class TrainingStep:
         model: LanguageModel,
         optimizer: torch.optim.Optimizer,
         precision: str,
-        team: Team = ALONE,
+        team: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.precision = precision
         self._config, self._model, self._optimizer, self._team = config, model, optimizer, team
@@ -52,10 +52,10 @@ class TrainingStep:
         device, batch_size = model.head.weight.device, batch.targets.shape[1]
         columns = team.columns(batch_size)
         model.train()
-        before, after = hide(batch.previous, batch.following, self._config.hidden_input, model.vocabulary_size)
+        before, after = mask_spans(batch.previous, batch.following, self._config.input_masking, model.vocabulary_size)
 
         def own(x: Tensor) -> Tensor:
-            return moved(x if team.size == 1 else x[..., columns].contiguous(), device)
+            return to_device(x if team.size == 1 else x[..., columns].contiguous(), device)
 
         previous, targets = own(before), own(batch.targets)
         following = own(after) if model.bidirectional else None
@@ -69,11 +69,11 @@ class TrainingStep:
         """Put the gradients into the parameters. Gives the loss in nats and the gradients' norm, [2], and the state
         after the batch, [L, B, H] each. Of a team: the same loss and gradients in all processes."""
         self._model.zero_grad()
-        with float32_products(self._model.head.weight.device, rounded=True), in_touch():
+        with float32_products(self._model.head.weight.device, rounded=True), detect_lost_processes():
             loss, state = self.loss(batch, carried)
             loss.backward()  # type: ignore[no-untyped-call]
             self._penalty.add_gradient()
-        nats = self._team.summed(loss.detach())
+        nats = self._team.all_reduce_sum(loss.detach())
         norm = get_total_norm([p.grad for p in self._model.parameters() if p.grad is not None])
         # oneDNN under bfloat16 gives a state in bfloat16
         return torch.stack([nats, norm]), tuple(part.detach().to(torch.float32) for part in state)
@@ -93,7 +93,7 @@ class TrainingStep:
         those to begin with. A single process has nothing to prepare."""
         if self._team.size == 1:
             return
-        self._loss = together = self._team.together(self._loss)
+        self._loss = together = self._team.wrap_ddp(self._loss)
         # DistributedDataParallel lays its buckets out anew after the first pass that it sees, and where a gradient lies
         # decides in which order it is summed up: a resumed run must not begin with another layout than it ended with.
         one = torch.zeros(1, 1, dtype=torch.int64, device=self._model.head.weight.device)

@@ -11,29 +11,29 @@ from typing import Any
 import torch
 
 from charlstm import __version__
+from charlstm.checkpoints.compatibility import differences
 from charlstm.config import Config
+from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.evaluation import Score
-from charlstm.executors import Choice, forget
+from charlstm.executors import Choice, clear_plan_cache
+from charlstm.hardware.device import free_memory, keep_memory, resolve_device, resolve_precision
+from charlstm.hardware.out_of_memory import Demand, check_weights, enough_memory
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
+from charlstm.optimizers.state import Schedule, make_optimizer
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
 from charlstm.training.advice import divergence_advice
-from charlstm.training.estimate import Batches, demand, memory_estimate, weights_estimate
-from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Why
-from charlstm.training.fastest import fastest
-from charlstm.training.feed import feed, read
-from charlstm.training.figures import Begun, Figures, gone_bad
-from charlstm.training.hardware import free_memory, keep_memory, resolve_device, resolve_precision
-from charlstm.training.held_out import BreakOffError, HeldOut
-from charlstm.training.keeper import Keeper
-from charlstm.training.optimisation import Schedule, make_optimizer
-from charlstm.training.requests import Requests
-from charlstm.training.resume import differences
-from charlstm.training.run_directory import RunDirectory
-from charlstm.training.shortage import Demand, check_weights, enough_memory
+from charlstm.training.checkpoint_manager import CheckpointManager
+from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has_diverged
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, StopReason
+from charlstm.training.fastest_executor import fastest_executor
+from charlstm.training.loader import make_batch_source, training_batches
+from charlstm.training.memory_estimate import Batches, demand, memory_estimate, weights_estimate
 from charlstm.training.state import Counters, TrainingState
 from charlstm.training.step import TrainingStep
-from charlstm.training.team import ALONE, Team, in_touch
+from charlstm.training.stop_control import StopControl
+from charlstm.training.validation import ValidationInterruptedError, Validator
 
 RECORDS_PER_EVALUATION = 20
 
@@ -46,7 +46,9 @@ class Trainer:
     for all, and the directories of the others write nothing.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, directory: RunDirectory, team: Team = ALONE) -> None:
+    def __init__(
+        self, config: Config, corpus: Corpus, directory: RunDirectory, team: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
         self.config, self.corpus, self.directory, self.team = config, corpus, directory, team
         training = config.training
         self.device = resolve_device(training.device, team)
@@ -65,12 +67,12 @@ class Trainer:
         with enough_memory(self.device, lambda: ("for the weights", weights)):
             self.model = LanguageModel(config.model, corpus.vocabulary.size)
             self.model.to(self.device)
-            self.streams = feed(read(config, corpus), self.device, free_memory(self.device))
+            self.streams = make_batch_source(training_batches(config, corpus), self.device, free_memory(self.device))
             team.check(self.streams.batch_size, training.batch_size)
             columns = team.columns(self.streams.batch_size)
             carried = self.model.initial_state(columns.stop - columns.start)
         # At once: that there is no text for it is better heard of before the training.
-        self._held_out = HeldOut(config, corpus, self.model, team, self._between)
+        self._held_out = Validator(config, corpus, self.model, team, self._between)
         self.state = TrainingState(
             settings=training,
             model=self.model,
@@ -81,11 +83,11 @@ class Trainer:
             columns=columns,
         )
         self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, team)
-        self.figures = Figures(self.device)
+        self.figures = DeferredMetrics(self.device)
         self._norm = self._passed = 0.0
         self._executor_chosen = False
-        self._keeper = Keeper(config, corpus, directory, team, self.state)
-        self._requests = Requests(team)
+        self._keeper = CheckpointManager(config, corpus, directory, team, self.state)
+        self._requests = StopControl(team)
         self._notices: list[Notice] = []
 
     @property
@@ -121,9 +123,9 @@ class Trainer:
     def run(self) -> Iterator[Event]:
         """Train to the end of the budget, yielding an event after each step, or some steps of a GPU, and evaluation;
         :class:`Ended` comes last. Raises UserError if the memory does not suffice: what was saved stays."""
-        self.precision = self.step.precision = self.team.from_first(lambda: self.precision)
+        self.precision = self.step.precision = self.team.broadcast_from_rank0(lambda: self.precision)
         self.choose_executor()
-        with in_touch():
+        with detect_lost_processes():
             self.step.prepare()
         whole = self.demand()  # now: without memory nothing can be found out any more
 
@@ -136,7 +138,7 @@ class Trainer:
             with enough_memory(self.device, wanted):
                 yield from self._events()
         finally:
-            forget()
+            clear_plan_cache()
 
     def _events(self) -> Iterator[Event]:
         if self.streams.notice:
@@ -165,11 +167,11 @@ class Trainer:
             self.save(best=False)
         yield self._ended(why)
 
-    def _over(self) -> Why | None:
+    def _over(self) -> StopReason | None:
         """Why the run ends here, if it does."""
         counters, patience = self.counters, self.config.training.early_stopping
         if not counters.evaluation_due:
-            enough = self.config.training.budget.nats
+            enough = self.config.training.budget.target_nats
             if enough is not None and counters.best_nats is not None and counters.best_nats <= enough:
                 return "good_enough"
             if patience is not None and counters.evaluations_without_improvement >= patience:
@@ -180,7 +182,7 @@ class Trainer:
 
     def _finite(self) -> bool:
         """Whether all numbers are finite, in all processes of the team."""
-        return not any(self.team.most(not self.state.finite))
+        return not any(self.team.all_reduce_max(not self.state.finite))
 
     def _save_as_asked(self) -> None:
         if len(self.figures):  # asked for just now: the next step is read
@@ -195,7 +197,7 @@ class Trainer:
         if self._requests.save:
             self._save_as_asked()
         if self._requests.stop_here:
-            raise BreakOffError
+            raise ValidationInterruptedError
 
     def _step(self) -> Progress | Ended | None:
         """None where the step's figures are not read yet."""
@@ -206,7 +208,7 @@ class Trainer:
         if batch.fresh:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
         figures, carried = self.step.gradients(batch, self.state.carried)
-        self.figures.keep(Begun(counters.step, counters.characters, batch.count, figures))
+        self.figures.keep(PendingStep(counters.step, counters.characters, batch.count, figures))
         if not ahead and (ended := self._read()) is not None:
             return ended
         self.step.update(rate, figures[1])
@@ -283,7 +285,7 @@ class Trainer:
             if not self._finite():
                 return self._ended("diverged", self._advice())
             sample = self._held_out.sample(self.config.training.seed + counters.step)
-        except BreakOffError:
+        except ValidationInterruptedError:
             self._agree()
             return None
         improved = counters.best_nats is None or result.nats < counters.best_nats
@@ -311,13 +313,13 @@ class Trainer:
         return event
 
     def _bad(self, nats: float) -> bool:
-        return gone_bad(nats, self.corpus.vocabulary.size)
+        return has_diverged(nats, self.corpus.vocabulary.size)
 
     def _advice(self, nats: float | None = None, norm: float | None = None) -> str:
         step, applied = self.counters.step, self.figures.ahead
         return divergence_advice(self.config.training, self.precision, step, nats, norm, applied)
 
-    def _ended(self, why: Why, advice: str = "") -> Ended:
+    def _ended(self, why: StopReason, advice: str = "") -> Ended:
         c = self.counters
         self.directory.append_metrics({"kind": "end", "why": why, "step": c.step, "seconds": c.seconds})
         return Ended(why, c.step, c.best_nats, c.best_step, c.seconds, c.characters, advice)
@@ -341,7 +343,7 @@ class Trainer:
         :meth:`resume`, what the run began with. Processes that train together take the first in order."""
         if not self._executor_chosen and self.team.size == 1:
             self.model.prefer(
-                fastest(self.step, self.model, self.streams.batch_size, self.config.training.sequence_length)
+                fastest_executor(self.step, self.model, self.streams.batch_size, self.config.training.sequence_length)
             )
         self._executor_chosen = True
 
@@ -381,7 +383,7 @@ class Trainer:
         Returns what to tell: what was damaged, and what differs from where it was written. Raises UserError if there
         is no good one, or the corpus, the model or a setting that shapes the training is another.
         """
-        found = self._keeper.take_up()
+        found = self._keeper.restore()
         if found is None:
             return ["nothing of this run was saved yet: it begins anew"]
         if self.config.training.precision == "auto":

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from charlstm.benchmark import BASELINE, Key, Measurement, Result, Size
-from charlstm.benchmark.turns import Speed
+from charlstm.benchmark.round_robin import Speed
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURN_SECONDS", "QUICK_TURN_SECONDS"):
         monkeypatch.setattr(f"charlstm.benchmark.plan.{name}", 0.0)
     monkeypatch.setattr("charlstm.benchmark.plan.PRODUCT_SIDES", (8, 16))
-    monkeypatch.setattr("charlstm.benchmark.place.imitates_bfloat16", lambda: False)
+    monkeypatch.setattr("charlstm.benchmark.environment.imitates_bfloat16", lambda: False)
 
 
 def steady(speed: float) -> Speed:
@@ -25,9 +25,9 @@ def made_up() -> Measurement:
     results = [
         Result(Key("lstm", BASELINE, "float32"), steady(100.0), 20.0),
         Result(Key("lstm", BASELINE, "bfloat16"), steady(400.0), 20.0),
-        Result(Key("lstm", "sequence", "float32"), steady(150.0), 20.0),
-        Result(Key("lstm", "native", "float32"), steady(200.0), 20.0),
-        Result(Key("gru", "native", "float32"), steady(300.0), 10.0),
+        Result(Key("lstm", "eager", "float32"), steady(150.0), 20.0),
+        Result(Key("lstm", "cpp", "float32"), steady(200.0), 20.0),
+        Result(Key("gru", "cpp", "float32"), steady(300.0), 10.0),
     ]
     peaks = {"float32": steady(8000.0), "bfloat16": steady(16000.0)}
-    return Measurement("training", Size(1, 256, 32, 64), results, peaks, {Key("gru", "library", "float32"): "no"}, 5)
+    return Measurement("training", Size(1, 256, 32, 64), results, peaks, {Key("gru", "vendor", "float32"): "no"}, 5)

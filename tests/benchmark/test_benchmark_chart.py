@@ -9,7 +9,7 @@ import numpy as np
 
 from charlstm.benchmark import Size
 from charlstm.benchmark.chart import BASELINE_COLOUR, draw
-from charlstm.comparison.drawing import PALETTE
+from charlstm.report.drawing import PALETTE
 
 MACHINE = {"cpu": None, "threads": 2, "torch": "2"}
 

@@ -18,19 +18,19 @@ from charlstm.benchmark import (
     Progress,
     Result,
     Size,
-    contenders,
+    candidates,
+    environment,
     measure,
-    place,
-    turns,
+    round_robin,
 )
 from charlstm.benchmark.plan import _field
-from charlstm.benchmark.turns import Speed
+from charlstm.benchmark.round_robin import Speed
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
-from charlstm.executors.recording import Recording
+from charlstm.executors.cuda_graph import CudaGraph
 from charlstm.executors.triton.pool import Pool
 from charlstm.model import LanguageModel
-from charlstm.model.work import training_multiply_adds
+from charlstm.model.multiply_adds import training_multiply_adds
 
 TINY = Size(1, 4, 2, 3)
 
@@ -86,7 +86,7 @@ def test_json_has_every_figure_under_a_name_that_stays(made_up):
     assert found["peak_multiply_adds_per_second"]["float32"] == {"median": 8000, "lowest": 7200, "highest": 8800}
     assert found["results"][4] == {
         "cell": "gru",
-        "executor": "native",
+        "executor": "cpp",
         "precision": "float32",
         "characters_per_second": {"median": 300.0, "lowest": 270.0, "highest": pytest.approx(330.0)},
         "to_nn_lstm_float32": 3.0,
@@ -95,7 +95,7 @@ def test_json_has_every_figure_under_a_name_that_stays(made_up):
         "share_of_peak": 0.375,
         "multiply_adds_per_second_to_own_lstm": 0.75,
     }
-    assert found["left_out"] == [{"cell": "gru", "executor": "library", "precision": "float32", "reason": "no"}]
+    assert found["left_out"] == [{"cell": "gru", "executor": "vendor", "precision": "float32", "reason": "no"}]
 
 
 def run(plan: Plan) -> list[Measurement]:
@@ -104,18 +104,18 @@ def run(plan: Plan) -> list[Measurement]:
 
 @pytest.mark.usefixtures("short_turns")
 def test_training_of_every_cell():
-    names = [BASELINE, "sequence", "library"]
+    names = [BASELINE, "eager", "vendor"]
     (found,) = run(Plan(sizes=[TINY], executors=names, rounds=2, sampling=False))
     keys = [r.key for r in found.results]
     assert keys == [
         Key(cell, name, precision)
         for cell, declared in CELLS.items()
         for name in names
-        if name == "sequence" or declared.torch
+        if name == "eager" or declared.torch
         for precision in ("float32", "bfloat16")
     ]
     assert {key.cell for key in found.left_out} == {cell for cell, declared in CELLS.items() if not declared.torch}
-    assert {key.executor for key in found.left_out} == {"library"}
+    assert {key.executor for key in found.left_out} == {"vendor"}
     assert all(0 < r.speed.lowest <= r.speed.median <= r.speed.highest for r in found.results)
     assert found.peaks.keys() == {"float32", "bfloat16"}
     assert found.rounds == 2
@@ -123,11 +123,11 @@ def test_training_of_every_cell():
 
 @pytest.mark.usefixtures("short_turns")
 def test_the_lstm_of_torch_always_takes_part():
-    (found,) = run(Plan(["gru"], ["sequence"], ["float32"], [TINY], rounds=1, sampling=False))
-    assert {r.key for r in found.results} == {Key("gru", "sequence", "float32"), Key("lstm", BASELINE, "float32")}
-    (found,) = run(Plan(["gru"], ["sequence"], ["bfloat16"], [TINY], rounds=1, sampling=False))
+    (found,) = run(Plan(["gru"], ["eager"], ["float32"], [TINY], rounds=1, sampling=False))
+    assert {r.key for r in found.results} == {Key("gru", "eager", "float32"), Key("lstm", BASELINE, "float32")}
+    (found,) = run(Plan(["gru"], ["eager"], ["bfloat16"], [TINY], rounds=1, sampling=False))
     base = [Key("lstm", BASELINE, precision) for precision in ("float32", "bfloat16")]
-    assert {r.key for r in found.results} == {Key("gru", "sequence", "bfloat16"), *base}
+    assert {r.key for r in found.results} == {Key("gru", "eager", "bfloat16"), *base}
     assert all(r.key.precision in found.peaks for r in found.results)
 
 
@@ -148,9 +148,9 @@ def test_sampling(monkeypatch):
 
 def test_a_training_step_is_one_of_the_whole_network_and_counts_all_its_characters():
     torch.manual_seed(1)
-    found, multiply_adds = contenders.training(TINY, ["gru"], [BASELINE, "sequence"], ["float32"])
+    found, multiply_adds = candidates.training(TINY, ["gru"], [BASELINE, "eager"], ["float32"])
     assert all(contender.amount == TINY.batch * TINY.steps for contender in found.values())
-    model = LanguageModel(contenders._model_config(CELLS["gru"], TINY), contenders.VOCABULARY)
+    model = LanguageModel(candidates._model_config(CELLS["gru"], TINY), candidates.VOCABULARY)
     assert multiply_adds["gru"] * 6 == pytest.approx(training_multiply_adds(model, TINY.batch, TINY.steps))
 
 
@@ -164,9 +164,9 @@ def test_training_steps_change_every_weight_of_ours_and_of_torchs(monkeypatch):
 
         return make
 
-    monkeypatch.setattr(contenders, "_own_model", remember(contenders._own_model))
-    monkeypatch.setattr(contenders, "_torch_model", remember(contenders._torch_model))
-    found, _ = contenders.training(TINY, ["gru"], [BASELINE, "sequence", "reference"], ["float32"])
+    monkeypatch.setattr(candidates, "_own_model", remember(candidates._own_model))
+    monkeypatch.setattr(candidates, "_torch_model", remember(candidates._torch_model))
+    found, _ = candidates.training(TINY, ["gru"], [BASELINE, "eager", "reference"], ["float32"])
     for contender in found.values():
         contender.run()
     before = [{name: p.clone() for name, p in model.state_dict().items()} for model in made]
@@ -185,7 +185,7 @@ def test_quick_keeps_to_its_time(monkeypatch):
         limits.append(limit)
         yield from ()
 
-    monkeypatch.setattr("charlstm.benchmark.plan.by_turns", by_turns)
+    monkeypatch.setattr("charlstm.benchmark.plan.round_robin", by_turns)
     list(measure(Plan(quick=True)))
     assert len(limits) == 3
     assert sum(limits) < 40
@@ -224,7 +224,7 @@ def test_every_time_that_is_taken_is_taken_after_a_wait(monkeypatch):
 
     monkeypatch.setattr("charlstm.benchmark.plan.waiting", lambda _: wait)
     monkeypatch.setattr("charlstm.benchmark.plan.warm_up", lambda _: 3)
-    (found,) = run(Plan(["lstm"], ["sequence"], ["float32"], [TINY], rounds=4, sampling=False))
+    (found,) = run(Plan(["lstm"], ["eager"], ["float32"], [TINY], rounds=4, sampling=False))
     contenders_that_ran = len(found.results) + 2  # two matrix products
     assert waits[0] == contenders_that_ran * (2 + 4)
 
@@ -235,7 +235,7 @@ def test_no_recording_is_made_while_the_clock_runs(monkeypatch):
     """Contenders of more shapes than are kept, on what shares them as on a GPU."""
     ticking, made = [False], []
 
-    class Noted(Recording):
+    class Noted(CudaGraph):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             made.append(ticking[0])
@@ -246,12 +246,12 @@ def test_no_recording_is_made_while_the_clock_runs(monkeypatch):
         ticking[0] = False
         return speed
 
-    pool, one_turn = Pool(shapes=1), turns._turn
-    monkeypatch.setattr("charlstm.executors.triton.plans.Recording", Noted)
+    pool, one_turn = Pool(shapes=1), round_robin._turn
+    monkeypatch.setattr("charlstm.executors.triton.plans.CudaGraph", Noted)
     monkeypatch.setattr("charlstm.executors.triton.executor.POOL", pool)
-    monkeypatch.setattr(turns, "_turn", timed)
+    monkeypatch.setattr(round_robin, "_turn", timed)
     for name in ("warm_up", "before_turn", "after_turn"):
-        gpu = getattr(place, name)(torch.device("cuda"))
+        gpu = getattr(environment, name)(torch.device("cuda"))
         monkeypatch.setattr(f"charlstm.benchmark.plan.{name}", lambda _, gpu=gpu: gpu)
     cells, rounds = ["gru", "rnn"], 2
     (found,) = run(Plan(cells, ["triton"], ["float32"], [TINY], rounds=rounds, sampling=False))
@@ -262,26 +262,26 @@ def test_no_recording_is_made_while_the_clock_runs(monkeypatch):
 
 @pytest.mark.usefixtures("short_turns")
 def test_one_that_does_not_fit_is_left_out_and_leaves_nothing_behind(monkeypatch):
-    step = contenders._step
+    step = candidates._step
     networks = []
 
     def full(network, executor, precision, size, device):
-        if executor == "sequence" and precision == "float32":
+        if executor == "eager" and precision == "float32":
             networks.append(network)
-            monkeypatch.setattr(contenders.F, "cross_entropy", out_of_memory)
+            monkeypatch.setattr(candidates.F, "cross_entropy", out_of_memory)
         try:
             step(network, executor, precision, size, device)
         finally:
-            monkeypatch.setattr(contenders.F, "cross_entropy", cross_entropy)
+            monkeypatch.setattr(candidates.F, "cross_entropy", cross_entropy)
 
     def out_of_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    cross_entropy = contenders.F.cross_entropy
-    monkeypatch.setattr(contenders, "_step", full)
-    (found,) = run(Plan(["gru"], ["sequence", "library"], sizes=[TINY], rounds=1, sampling=False))
-    assert found.left_out == {Key("gru", "sequence", "float32"): NO_MEMORY}
-    assert Key("gru", "sequence", "bfloat16") in {r.key for r in found.results}
+    cross_entropy = candidates.F.cross_entropy
+    monkeypatch.setattr(candidates, "_step", full)
+    (found,) = run(Plan(["gru"], ["eager", "vendor"], sizes=[TINY], rounds=1, sampling=False))
+    assert found.left_out == {Key("gru", "eager", "float32"): NO_MEMORY}
+    assert Key("gru", "eager", "bfloat16") in {r.key for r in found.results}
     assert all(p.grad is None for p in networks[0]().model.parameters())
 
 
@@ -292,7 +292,7 @@ def test_float32_is_tf32_on_a_gpu_while_it_is_measured(monkeypatch):
         seen.append(torch.backends.cuda.matmul.fp32_precision)
         yield from ()
 
-    monkeypatch.setattr("charlstm.benchmark.plan.by_turns", by_turns)
+    monkeypatch.setattr("charlstm.benchmark.plan.round_robin", by_turns)
     monkeypatch.setattr("charlstm.benchmark.plan.notes", lambda _: [])
     monkeypatch.setattr("charlstm.benchmark.plan.products", lambda *_: {})
     for device in ("cuda", "cpu"):
@@ -301,7 +301,7 @@ def test_float32_is_tf32_on_a_gpu_while_it_is_measured(monkeypatch):
     assert torch.backends.cuda.matmul.fp32_precision == before
 
 
-@pytest.mark.parametrize(("device", "absent"), [("cpu", "triton"), ("cuda", "native")])
+@pytest.mark.parametrize(("device", "absent"), [("cpu", "triton"), ("cuda", "cpp")])
 def test_an_executor_of_another_device_takes_part_only_if_asked_for(monkeypatch, device, absent):
     asked = []
 
@@ -313,5 +313,5 @@ def test_an_executor_of_another_device_takes_part_only_if_asked_for(monkeypatch,
     plan = Plan(["lstm"], sizes=[TINY], sampling=False, device=torch.device(device))
     for executors in (None, [absent]):
         _field(replace(plan, executors=executors), "training", TINY)
-    assert asked[1] == {BASELINE, "native", "triton", "sequence", "library"} - {absent}
+    assert asked[1] == {BASELINE, "cpp", "triton", "eager", "vendor"} - {absent}
     assert asked[3] == {absent}

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from charlstm.benchmark.turns import NO_TIME, Contender, Outcome, Turn, by_turns
+from charlstm.benchmark.round_robin import NO_TIME, Candidate, Outcome, Turn, round_robin
 from charlstm.errors import UserError
 
 
@@ -13,7 +13,7 @@ class Course:
 
     def __init__(self, seconds: dict[str, float], first: float = 0.0) -> None:
         self.now, self.log = 0.0, ""
-        self.contenders = {name: Contender(self._runner(name, cost, first), 10.0) for name, cost in seconds.items()}
+        self.contenders = {name: Candidate(self._runner(name, cost, first), 10.0) for name, cost in seconds.items()}
 
     def _runner(self, name, cost, first):
         def run():
@@ -26,7 +26,7 @@ class Course:
         return self.now
 
     def hold(self, rounds, turn_seconds=0.0, limit=math.inf):
-        *turns, outcome = by_turns(self.contenders, rounds, turn_seconds, limit, self.clock)
+        *turns, outcome = round_robin(self.contenders, rounds, turn_seconds, limit, self.clock)
         assert isinstance(outcome, Outcome)
         assert all(isinstance(turn, Turn) for turn in turns)
         return turns, outcome
@@ -58,7 +58,7 @@ def test_median_and_spread():
     def run():
         now[0] += next(costs)
 
-    *_, outcome = by_turns({"a": Contender(run, 10.0)}, 3, 0.0, clock=lambda: now[0])
+    *_, outcome = round_robin({"a": Candidate(run, 10.0)}, 3, 0.0, clock=lambda: now[0])
     assert isinstance(outcome, Outcome)
     speed = outcome.speeds["a"]
     assert (speed.median, speed.lowest, speed.highest) == (5.0, 2.0, 10.0)
@@ -71,7 +71,7 @@ def test_one_that_refuses_is_left_out_with_its_reason():
     def refuse():
         raise UserError("not willing")
 
-    course.contenders = {"x": Contender(refuse, 1.0), **course.contenders}
+    course.contenders = {"x": Candidate(refuse, 1.0), **course.contenders}
     _, outcome = course.hold(2)
     assert outcome.left_out == {"x": "not willing"}
     assert list(outcome.speeds) == ["a", "b"]
@@ -81,7 +81,7 @@ def test_nobody_left_is_no_error():
     def refuse():
         raise UserError("not willing")
 
-    *_, outcome = by_turns({"x": Contender(refuse, 1.0)}, 2, 0.0)
+    *_, outcome = round_robin({"x": Candidate(refuse, 1.0)}, 2, 0.0)
     assert isinstance(outcome, Outcome)
     assert (outcome.speeds, outcome.rounds) == ({}, 0)
 
@@ -116,13 +116,13 @@ class Behind:
     def __init__(self) -> None:
         self.now, self.left, self.log = 0.0, 0.0, ""
 
-    def contender(self, name: str, cost: float) -> Contender:
+    def contender(self, name: str, cost: float) -> Candidate:
         def run():
             self.now += 0.001
             self.left += cost
             self.log += name
 
-        return Contender(run, 10.0)
+        return Candidate(run, 10.0)
 
     def wait(self) -> None:
         self.now, self.left = self.now + self.left, 0.0
@@ -130,7 +130,7 @@ class Behind:
 
     def hold(self, rounds, turn_seconds, warm_up=2):
         contenders = {"a": self.contender("a", 0.25), "b": self.contender("b", 3.0)}
-        *_, outcome = by_turns(
+        *_, outcome = round_robin(
             contenders, rounds, turn_seconds, clock=lambda: self.now, wait=self.wait, warm_up=warm_up
         )
         assert isinstance(outcome, Outcome)
@@ -162,7 +162,7 @@ def test_one_that_fails_in_a_round_is_left_out_and_the_others_go_on():
             raise UserError("no more")
         run()
 
-    course.contenders["b"] = Contender(tired, 10.0)
+    course.contenders["b"] = Candidate(tired, 10.0)
     _, outcome = course.hold(4)
     assert outcome.left_out == {"b": "no more"}
     assert list(outcome.speeds) == ["a", "c"]
@@ -175,7 +175,7 @@ class Shelf:
     def __init__(self) -> None:
         self.now, self.log, self.kept = 0.0, "", ""
 
-    def contender(self, name: str) -> Contender:
+    def contender(self, name: str) -> Candidate:
         def run():
             if self.kept != name:
                 assert not self.kept
@@ -184,7 +184,7 @@ class Shelf:
             self.now += 1.0
             self.log += name
 
-        return Contender(run, 10.0)
+        return Candidate(run, 10.0)
 
     def clear(self) -> None:
         self.kept = ""
@@ -197,7 +197,7 @@ class Shelf:
 def test_what_is_given_up_after_each_turn_is_made_again_before_the_clock_of_the_next():
     shelf = Shelf()
     contenders = {name: shelf.contender(name) for name in "ab"}
-    *_, outcome = by_turns(
+    *_, outcome = round_robin(
         contenders, 2, 0.0, clock=lambda: shelf.now, wait=shelf.wait, warm_up=3, before=2, after=shelf.clear
     )
     assert shelf.log == "+aa.a.-+bb.b.-" + "+aa.a.-+bb.b.-" + "+bb.b.-+aa.a.-"
@@ -218,8 +218,8 @@ def test_one_that_fails_leaves_nothing_behind(failing):
         if len(calls) == failing:
             raise UserError("no more")
 
-    contenders["a"] = Contender(tired, 10.0)
-    *_, outcome = by_turns(contenders, 2, 0.0, clock=lambda: shelf.now, warm_up=3, before=2, after=shelf.clear)
+    contenders["a"] = Candidate(tired, 10.0)
+    *_, outcome = round_robin(contenders, 2, 0.0, clock=lambda: shelf.now, warm_up=3, before=2, after=shelf.clear)
     assert isinstance(outcome, Outcome)
     assert outcome.left_out == {"a": "no more"}
     assert outcome.speeds["b"].lowest == outcome.speeds["b"].highest == 10

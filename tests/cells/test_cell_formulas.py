@@ -182,7 +182,7 @@ def test_every_cell_that_ships_has_its_formula_here():
     assert FORMULAS.keys() == set(SHIPPED) <= CELLS.keys()
 
 
-@pytest.mark.parametrize("executor", ["reference", "sequence"])
+@pytest.mark.parametrize("executor", ["reference", "eager"])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_one_step(name, executor):
     drawn, expected = FORMULAS[name]()

@@ -12,7 +12,7 @@ import pytest
 
 import charlstm.cells
 from charlstm.cells import CELLS, Cell, cell, find
-from charlstm.cells.initialisation import zeros
+from charlstm.cells.initializers import zeros
 from charlstm.cells.options import Option
 from charlstm.model import RecurrentStack
 
@@ -30,10 +30,10 @@ from charlstm.model import RecurrentStack
         ("peephole", {}, "peephole"),
         ("coupled", {}, "coupled"),
         ("lstm", {}, "lstm"),
-        ("lstm", {"without": None}, "lstm"),
-        ("lstm", {"without": "forget_gate"}, "lstm_no_forget_gate"),
-        ("lstm", {"without": "cell_gradient"}, "lstm_no_cell_gradient"),
-        ("lstm", {"without": "hidden_gradient"}, "lstm_no_hidden_gradient"),
+        ("lstm", {"ablate": None}, "lstm"),
+        ("lstm", {"ablate": "forget_gate"}, "lstm_no_forget_gate"),
+        ("lstm", {"ablate": "cell_gradient"}, "lstm_no_cell_gradient"),
+        ("lstm", {"ablate": "hidden_gradient"}, "lstm_no_hidden_gradient"),
         ("leaky", {}, "leaky"),
         ("leaky", {"learn_leak": False}, "leaky_fixed"),
         ("esn", {"learn_leak": False}, "esn"),
@@ -49,7 +49,7 @@ def test_an_unknown_cell_is_an_error_that_lists_the_known():
     with pytest.raises(KeyError, match="sine"):
         find("rnn", nonlinearity="sine")
     with pytest.raises(KeyError, match="forget"):
-        find("lstm", without="forget")
+        find("lstm", ablate="forget")
 
 
 def test_every_file_of_the_folder_declares_a_cell():
@@ -106,9 +106,9 @@ def test_all_cells_of_a_base_have_the_same_options_and_each_its_own_values():
 def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
     shapes = declared.parameter_shapes(3, 4)
     assert {declared.forget_gate, declared.input_gate} - {None} <= set(declared.gates)
-    assert declared.starts.keys() <= shapes.keys()
-    assert declared.fixed <= shapes.keys()
-    assert ("forget_bias" in declared.start_options) == (declared.forget_gate is not None)
+    assert declared.initializers.keys() <= shapes.keys()
+    assert declared.frozen <= shapes.keys()
+    assert ("forget_bias" in declared.init_options) == (declared.forget_gate is not None)
     assert declared.reservoir == (declared.name == "esn")
 
 
@@ -122,7 +122,7 @@ def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
     ],
 )
 def test_what_says_how_a_cell_starts_has_these_defaults(name, defaults, more):
-    assert {option: o.default for option, o in CELLS[name].start_options.items()} == defaults | more
+    assert {option: o.default for option, o in CELLS[name].init_options.items()} == defaults | more
 
 
 def test_a_cell_is_described_by_the_first_sentence_of_its_file():
@@ -135,14 +135,14 @@ def test_a_cell_is_described_by_the_first_sentence_of_its_file():
 
 
 def test_a_gradient_is_stopped_along_a_part_of_the_state_and_in_no_class_of_torch():
-    assert {name: CELLS[f"lstm_no_{name}_gradient"].stopped for name in ("cell", "hidden")} == {
+    assert {name: CELLS[f"lstm_no_{name}_gradient"].stop_gradient for name in ("cell", "hidden")} == {
         "cell": "c",
         "hidden": "h",
     }
     with pytest.raises(ValueError, match="stopped names no part of the state hc: m, x"):
-        cell(gates="a", state="hc", stopped="cxm")
+        cell(gates="a", state="hc", stop_gradient="cxm")
     with pytest.raises(ValueError, match=r"torch.nn.LSTM stops no gradient"):
-        cell(gates="ifgo", state="hc", torch="LSTM", stopped="c")
+        cell(gates="ifgo", state="hc", torch="LSTM", stop_gradient="c")
 
 
 def scaled(parameter, scale):
@@ -160,9 +160,9 @@ SCALE = Option(1.0, "A factor.", gt=0)
             "cell wrong has no parameter weight_hi; it has weight_ih, weight_hh",
         ),
         ({"starts": {"bias_ih.b": zeros}}, "cell wrong has no parameter bias_ih.b;"),
-        ({"starts": {"weight_hh": scaled}}, "starts: scaled needs start_options: scale"),
+        ({"starts": {"weight_hh": scaled}}, "starts: scaled needs init_options: scale"),
         (
-            {"start_options": {"density": SCALE}},
+            {"init_options": {"density": SCALE}},
             "option density of cell wrong differs from that of esn in more than its default",
         ),
     ],
@@ -184,8 +184,8 @@ def test_an_initialiser_gets_the_part_and_the_options_it_names(monkeypatch):
     @cell(
         gates="ab",
         state="h",
-        starts={"weight_hh": zeros, "bias_ih.b": scaled},
-        start_options={"scale": SCALE.with_default(3.0)},
+        initializers={"weight_hh": zeros, "bias_ih.b": scaled},
+        init_options={"scale": SCALE.with_default(3.0)},
     )
     def initialised(x, r, h):
         return x.a + r.b

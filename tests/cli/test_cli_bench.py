@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size, contenders, place
-from charlstm.benchmark.turns import Speed
+from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size, candidates, environment
+from charlstm.benchmark.round_robin import Speed
 from charlstm.cli.bench import bar, left_out, table
 
-TINY = ("--size", "1x4,2,3", "--rounds", 1, "--cell", "peephole", "--executor", "sequence", "--precision", "float32")
+TINY = ("--size", "1x4,2,3", "--rounds", 1, "--cell", "peephole", "--executor", "eager", "--precision", "float32")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_table_and_legend(charlstm):
     assert "sampling 1x4, 64 texts side by side" in found.out
     rows = [line.split() for line in found.out.splitlines()]
     first = [row[:3] for row in rows if row[:1] in (["lstm"], ["peephole"])][:2]
-    assert first == [["lstm", "torch.nn", "float32"], ["peephole", "sequence", "float32"]]
+    assert first == [["lstm", "torch.nn", "float32"], ["peephole", "eager", "float32"]]
     assert "\npeak (torch.mm), thousand million multiply-adds per second: " in found.out
     assert "per multiply-add:" in found.out
     assert "[1 of 3] training 1x4,2,3: about 0:0" in found.err
@@ -90,7 +90,7 @@ def test_parts_that_are_asked_for(charlstm, flags, what):
 
 def test_quick_ends_soon_and_says_whom_it_had_no_time_for(charlstm, monkeypatch):
     monkeypatch.setattr("charlstm.benchmark.plan.QUICK_SECONDS", 1e-9)
-    found = charlstm("bench", "--quick", "--training", "--size", "1x4,2,3", "--executor", "sequence", "--json")
+    found = charlstm("bench", "--quick", "--training", "--size", "1x4,2,3", "--executor", "eager", "--json")
     assert found.code == 0
     (only,) = json.loads(found.out)["measurements"]
     assert only["rounds"] == 1
@@ -191,10 +191,10 @@ def test_one_round_has_no_spread():
 
 def test_lines_for_those_that_were_left_out():
     measured = measurement(lstm__torch__float32=1.0, lstm__native__float32=2.0)
-    measured.left_out[Key("gru", "library", "float32")] = "torch has none"
-    measured.left_out[Key("gru", "library", "bfloat16")] = "torch has none"
-    measured.left_out[Key("lstm", "native", "bfloat16")] = "another reason"
-    measured.left_out[Key("rnn", "native", "float32")] = NO_TIME
+    measured.left_out[Key("gru", "vendor", "float32")] = "torch has none"
+    measured.left_out[Key("gru", "vendor", "bfloat16")] = "torch has none"
+    measured.left_out[Key("lstm", "cpp", "bfloat16")] = "another reason"
+    measured.left_out[Key("rnn", "cpp", "float32")] = NO_TIME
     measured.left_out[Key("rnn", "triton", "float32")] = NO_MEMORY
     assert left_out(measured) == [
         "library refuses: gru",
@@ -205,14 +205,14 @@ def test_lines_for_those_that_were_left_out():
 
 
 def test_a_cpu_that_imitates_bfloat16_is_measured_in_float32(charlstm, monkeypatch):
-    monkeypatch.setattr(place, "imitates_bfloat16", lambda: True)
+    monkeypatch.setattr(environment, "imitates_bfloat16", lambda: True)
     result = charlstm("bench", *TINY[:-2], "--training", "--json")
     assert "bfloat16 is left out" in result.err
     assert {r["precision"] for m in json.loads(result.out)["measurements"] for r in m["results"]} == {"float32"}
 
 
 def test_what_torch_cannot_run_is_left_out_with_the_reason(charlstm, monkeypatch):
-    for module in (contenders, place):
+    for module in (candidates, environment):
         monkeypatch.setattr(module, "cannot_run", lambda *args: "no primitive" if args[-1] == torch.bfloat16 else None)
     result = charlstm("bench", *TINY[:-1], "bfloat16", "--training")
     assert result.code == 0

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from charlstm.checkpoints.format import load_checkpoint, pack
 from charlstm.comparison import collect, report
-from charlstm.comparison.document import Document
-from charlstm.training.checkpoint import load_checkpoint, packed
+from charlstm.report.document import Document
 
 READ_ON, REFUSED = 0, 2
 COMMANDS = {
@@ -103,7 +103,7 @@ def test_weights_that_overflow_are_not_used(run, charlstm, corpus_file):
     file = run / "checkpoints" / "best.safetensors"
     tensors, header = load_checkpoint(file)
     tensors |= {name: torch.where(t > 0, 3e38, -3e38) for name, t in tensors.items() if name.startswith("model.")}
-    file.write_bytes(b"".join(packed(tensors, header)))
+    file.write_bytes(b"".join(pack(tensors, header)))
     for command in ("sample", "evaluate", "compare"):
         words = [{"RUN": run, "TEXT": corpus_file}.get(word, word) for word in COMMANDS[command]]
         found = charlstm(*words)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.comparison import experiment as experiment_module
-from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.trainer import Trainer
 
 COMPARE = """\
@@ -204,7 +204,7 @@ def test_settings_that_differ_are_named(charlstm, compare_file, trained):
     assert (found.code, found.out, trained) == (2, "", [])
     for expected in (
         "training.clip_grad_norm was 1.0, is null",
-        "training.budget was {epochs: null, steps: 8, minutes: null, nats: null}, is {epochs: null, steps: 9,",
+        "training.budget was {epochs: null, steps: 8, minutes: null, target_nats: null}, is {epochs: null, steps: 9,",
         "corpus.validation_fraction was 0.1, is 0.2",
         "--name NAME",
         "--overwrite",

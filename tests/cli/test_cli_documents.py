@@ -48,8 +48,8 @@ def run(names, tmp_path_factory):
 
 def make_run(source, path, steps: int = 60, corpus=(), **model):
     from charlstm.config import parse_config
+    from charlstm.runs.directory import RunDirectory
     from charlstm.text.corpus import load_corpus
-    from charlstm.training.run_directory import RunDirectory
     from charlstm.training.trainer import Trainer
 
     settings = {

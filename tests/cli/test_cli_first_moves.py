@@ -37,7 +37,7 @@ def test_a_text_in_place_of_a_configuration(charlstm, name, content):
     assert charlstm("compare", name) == found
     Path(f"{stem}.yaml").write_text("\n".join(lines))
     encoding = "latin-1" if name == "latin.md" else "utf-8"
-    settings = ("--set", f"corpus.encoding={encoding}", "--set", "model.executor=sequence", "--name", "x")
+    settings = ("--set", f"corpus.encoding={encoding}", "--set", "model.executor=eager", "--name", "x")
     found = charlstm("train", f"{stem}.yaml", "--dry-run", *settings)
     assert found.code == 0, found.err
     assert f"{name}: {len(content):,} " in found.out
@@ -113,7 +113,7 @@ def test_only_near_names_are_suggested(charlstm, there, typed, suggested):
 
 
 @pytest.mark.parametrize(
-    "change", ["corpus.source=nowhere", "corpus.encoding=utf-16", "model={cell: peephole, executor: library}"]
+    "change", ["corpus.source=nowhere", "corpus.encoding=utf-16", "model={cell: peephole, executor: vendor}"]
 )
 def test_the_error_of_a_dry_run_stands_alone(charlstm, config_file, change):
     found = charlstm("train", config_file, "--dry-run", "--set", change)

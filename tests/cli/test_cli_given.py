@@ -17,7 +17,7 @@ def stdin(monkeypatch, content: bytes) -> None:
 
 
 def text(option_value: str) -> str:
-    return given.given_text("--prime", option_value, lambda content, _: content.decode())
+    return given.text_argument("--prime", option_value, lambda content, _: content.decode())
 
 
 def test_what_a_text_option_means(tmp_path, monkeypatch):

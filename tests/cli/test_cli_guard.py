@@ -17,10 +17,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import BudgetConfig, dump_yaml
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 CPU_FULL = (
@@ -50,7 +50,7 @@ rate_seeds: 1
 learning_rates: [1.0e-2]
 test_strings: 20
 shared:
-  model: {hidden_size: 4, embedding_size: 4, executor: sequence}
+  model: {hidden_size: 4, embedding_size: 4, executor: eager}
   training:
     {batch_size: 8, sequence_length: 16, evaluate_every: 2, sample_length: 0, device: cpu, budget: {steps: 2}}
 arms: {lstm: {model.cell: lstm}, rnn: {model.cell: rnn}}
@@ -59,13 +59,13 @@ experiments:
 """
 COMPARE = """\
 corpus: {{source: {source}}}
-model: {{hidden_size: 4, executor: sequence}}
+model: {{hidden_size: 4, executor: eager}}
 training:
   {{batch_size: 4, sequence_length: 20, sample_length: 4, precision: float32, device: cpu, budget: {{steps: 2}}}}
 arms: {{one: {{model: {{cell: rnn}}}}, two: {{model: {{cell: gru}}}}}}
 seeds: 1
 """
-BENCH = ("--size", "1x4,2,3", "--rounds", 1, "--cell", "rnn", "--executor", "sequence", "--precision", "float32")
+BENCH = ("--size", "1x4,2,3", "--rounds", 1, "--cell", "rnn", "--executor", "eager", "--precision", "float32")
 COMMANDS: dict[str, tuple[object, ...]] = {
     "config": ("config",),
     "sample": ("sample", "runs/done", "--length", 5, "--seed", 1),
@@ -111,9 +111,7 @@ def runs(tmp_path_factory, corpus_file, make_config) -> Path:
     """A folder with a run that is done, one that fills gaps, and one that goes on."""
     folder = tmp_path_factory.mktemp("guard")
     for name, model in (("done", {}), ("both", {"direction": "bidirectional"}), ("begun", {})):
-        settings = make_config(
-            {"hidden_size": 4, "executor": "sequence", **model}, budget={"steps": 2}, evaluate_every=2
-        )
+        settings = make_config({"hidden_size": 4, "executor": "eager", **model}, budget={"steps": 2}, evaluate_every=2)
         directory = RunDirectory(folder / "runs" / name)
         directory.create(settings)
         list(Trainer(settings, load_corpus(str(corpus_file)), directory).run())

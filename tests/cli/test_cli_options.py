@@ -73,7 +73,7 @@ KINDS = {
     "documents": ({}, {"documents": "newline"}),
     "backward documents": ({"direction": "backward"}, {"documents": "newline"}),
     "infilling documents": ({"direction": "bidirectional"}, {"documents": "newline"}),
-    "answers": ({}, {"documents": "newline", "scored_after": "="}),
+    "answers": ({}, {"documents": "newline", "score_after": "="}),
     "bytes": ({"direction": "backward"}, {"encoding": "bytes"}),
 }
 EXPECTED = {

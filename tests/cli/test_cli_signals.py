@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import charlstm as package
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.cli.signals import handled
-from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.run_directory import RunDirectory
+from charlstm.runs.directory import RunDirectory
 
 ROOT = Path(package.__file__).parents[1]
 INT, TERM, HUP, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
@@ -30,7 +30,7 @@ PHASES = {
     "scoring": ("charlstm.evaluation.score:target_nats", True),
     "sampling": ("charlstm.generation.sampler:prompt_ids", True),
     "saving": ("charlstm.training.state:TrainingState.tensors", True),
-    "written": ("charlstm.training.durable:move", True),
+    "written": ("charlstm.atomic_io:move", True),
 }
 REPORT = "charlstm.comparison.report:write_report"
 
@@ -110,7 +110,7 @@ def test_a_second_signal_leaves_at_once_and_harms_nothing(charlstm, config_file,
 
 def test_a_signal_at_the_very_end(charlstm, config_file, whole, monkeypatch):
     """Of the last save, and of the report after it: the run is whole, and its report can be had later."""
-    for name, target, call in (("last", "charlstm.training.durable:move", 7), ("report", REPORT, 1)):
+    for name, target, call in (("last", "charlstm.atomic_io:move", 7), ("report", REPORT, 1)):
         run = Path(f"runs/{name}")
         with monkeypatch.context() as patch:
             signal_at(patch, target, TERM, call=call)

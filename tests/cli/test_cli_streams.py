@@ -18,15 +18,15 @@ import pytest
 
 import charlstm as package
 from charlstm import console
-from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.run_directory import RunDirectory
+from charlstm.checkpoints.format import load_checkpoint
+from charlstm.runs.directory import RunDirectory
 
 ROOT = Path(package.__file__).parents[1]
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 COMPARE = """\
 corpus: {{source: {source}}}
 training: {{batch_size: 4, sequence_length: 20, evaluate_every: 4, sample_length: 9, device: cpu, budget: {{steps: 8}}}}
-model: {{hidden_size: 4, executor: sequence}}
+model: {{hidden_size: 4, executor: eager}}
 arms: {{one: {{model: {{cell: rnn}}}}, two: {{model: {{cell: gru}}}}}}
 seeds: 1
 """
@@ -173,7 +173,7 @@ def test_commands_write_what_a_stream_can_hold(charlstm, tiny_run, tmp_path, mon
 
 def test_a_process_without_any_stream_trains_to_its_end(config_file):
     """In an encoding that is not UTF-8, too."""
-    command = 'exec "$0" -m charlstm train tiny.yaml --set model.executor=sequence <&- >&- 2>&-'
+    command = 'exec "$0" -m charlstm train tiny.yaml --set model.executor=eager <&- >&- 2>&-'
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment = {**os.environ, **plain, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["sh", "-c", command, sys.executable], env=environment, check=False)

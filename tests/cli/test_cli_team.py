@@ -12,12 +12,12 @@ import pytest
 import typer
 
 from charlstm import console
+from charlstm.checkpoints.format import load_checkpoint
+from charlstm.cli.distributed import work_together
 from charlstm.cli.signals import Signals
-from charlstm.cli.together import work_together
+from charlstm.distributed import ProcessGroup, ProcessLostError, SynchronizedError
 from charlstm.errors import UserError
-from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.run_directory import RunDirectory
-from charlstm.training.team import AgreedError, LostError, Team
+from charlstm.runs.directory import RunDirectory
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 LONG = ("--set", "training.budget.steps=100000", "--set", "training.evaluate_every=50000")
@@ -84,7 +84,7 @@ def test_one_is_killed(config_file, victim):
     assert json.loads((Path("runs/tiny") / "metrics.jsonl").read_text().splitlines()[-1])["step"] == last + 2
 
 
-class Imagined(Team):
+class Imagined(ProcessGroup):
     """A team that needs no others."""
 
     def joined(self):
@@ -108,8 +108,8 @@ def _leaving(monkeypatch):
     ("problem", "number", "code", "said"),
     [
         (UserError("no room"), None, 2, "no room"),
-        (LostError(RuntimeError("Connection closed")), None, 2, "another process"),
-        (LostError(RuntimeError("Connection closed")), signal.SIGTERM, 143, "another process"),
+        (ProcessLostError(RuntimeError("Connection closed")), None, 2, "another process"),
+        (ProcessLostError(RuntimeError("Connection closed")), signal.SIGTERM, 143, "another process"),
         (UserError("no room"), signal.SIGTERM, 2, "no room"),
     ],
 )
@@ -136,7 +136,7 @@ def test_an_error_of_all_is_told_by_one(capsys):
     for message, err in (("no such file", "rank 1: error: no such file\n"), ("", "")):
 
         def work(message=message):
-            raise AgreedError(message)
+            raise SynchronizedError(message)
 
         with pytest.raises(typer.Exit) as raised:
             work_together(Imagined(1, 2, 1, 2), Signals(), work)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import charlstm as package
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import load_config
-from charlstm.training import hardware
-from charlstm.training.checkpoint import load_checkpoint
+from charlstm.hardware import device
 from charlstm.training.trainer import Trainer
 
 ROOT = Path(package.__file__).parents[1]
@@ -85,7 +85,7 @@ def test_a_wrong_configuration(charlstm, config_file):
         (("tiny.yaml", "--set", "model.cell=lstn"), "lstm"),
         (("tiny.yaml", "--set", "corpus.source=nowhere.txt"), "nowhere.txt"),
         (("tiny.yaml", "--device", "cuda:99"), "cuda:99"),
-        (("tiny.yaml", "--set", "model.cell=peephole", "--set", "model.executor=library"), "executor library"),
+        (("tiny.yaml", "--set", "model.cell=peephole", "--set", "model.executor=vendor"), "executor vendor"),
         (("tiny.yaml", "--name", "up/.."), "cannot be part of a name"),
         (("tiny.yaml", "--name", ".hidden"), "--name"),
         (("tiny.yaml", "--resume"), "nothing to resume"),
@@ -167,8 +167,8 @@ def test_dry_run_trains_and_writes_nothing(charlstm, config_file, corpus):
 
 def test_dry_run_on_a_gpu_says_what_is_free(charlstm, config_file, monkeypatch):
     assert "free on" not in charlstm("train", config_file, "--dry-run").out
-    memory = hardware.Memory(24_000_000_000, 20_000_000_000, 1_500_000_000)
-    monkeypatch.setattr(hardware, "memory", lambda _: memory)
+    memory = device.Memory(24_000_000_000, 20_000_000_000, 1_500_000_000)
+    monkeypatch.setattr(device, "memory", lambda _: memory)
     assert "free on cpu: 21,500.0 MB of 24,000.0 MB" in charlstm("train", config_file, "--dry-run").out
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import charlstm
-from charlstm.comparison.drawing import PALETTE, compact, short, spread
 from charlstm.comparison.plots import final_scores, learning_curves, mean_curve
 from charlstm.comparison.report import write_report
 from charlstm.comparison.results import Arm, Comparison, Evaluation, arm_colours
+from charlstm.report.drawing import PALETTE, compact, short, spread
 
 ROOT = Path(charlstm.__file__).parents[1]
 

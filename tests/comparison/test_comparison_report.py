@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from charlstm.comparison.document import Section, Table
-from charlstm.comparison.drawing import PALETTE
 from charlstm.comparison.report import headline, summary_table, write_report
 from charlstm.comparison.results import Arm, Comparison, Evaluation
+from charlstm.report.document import Section, Table
+from charlstm.report.drawing import PALETTE
 from charlstm.text.visible import visible
 
 HOSTILE = "</pre><script>alert('x')</script>\x1b[31mred\x9b2J\r\x00\u202egpj&amp;\ud800\n\tend"

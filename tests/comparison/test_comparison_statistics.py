@@ -12,9 +12,9 @@ from charlstm.comparison.statistics import (
     difference,
     differences,
     final_training_nats,
-    paired_interval,
     student_t,
     summarise,
+    t_interval,
 )
 from charlstm.units import bits
 
@@ -116,7 +116,7 @@ def test_too_few_shared_seeds_give_no_interval_and_say_why(comparison, make_run,
 
 
 def test_interval_over_zero_is_not_a_difference():
-    interval = paired_interval([-0.1, 0.1, 0.0])
+    interval = t_interval([-0.1, 0.1, 0.0])
     assert interval is not None
     assert interval[0] < 0 < interval[1]
 

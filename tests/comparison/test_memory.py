@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from charlstm.api import load
-from charlstm.comparison.memory.comparison import CLAIMS, MemoryComparison, criterion
-from charlstm.comparison.memory.grid import Grid, Outcome
-from charlstm.comparison.memory.jobs import Training
-from charlstm.comparison.memory.measured import SCHEMAS, read_measured
-from charlstm.comparison.memory.measures import FRESH, MEASURES, make_task, untrained
-from charlstm.comparison.memory.studies.study import estimate, reach, share
-from charlstm.comparison.memory.workers import Stopped, Workers
 from charlstm.config import MemoryConfig, load_comparison
 from charlstm.config.experiments import Claim
 from charlstm.errors import UserError
+from charlstm.memory.comparison import CLAIMS, MemoryComparison, criterion
+from charlstm.memory.experiments.base import estimate, reach, share
+from charlstm.memory.grid import Grid, Outcome
+from charlstm.memory.jobs import Training
+from charlstm.memory.measures import FRESH, MEASURES, make_task, untrained
+from charlstm.memory.stored import SCHEMAS, read_measured
+from charlstm.memory.workers import Stopped, Workers
 from charlstm.training.trainer import Trainer
 
 TINY = """\
@@ -46,7 +46,7 @@ arms:
   lstm: {{model: {{cell: lstm, forget_bias: chrono, chrono_length: 10}}}}
   rnn: {{model.cell: rnn}}
   wide: {{model: {{cell: rnn, hidden_size: 6}}}}
-  cut: {{model: {{cell: lstm, without: cell_gradient}}}}
+  cut: {{model: {{cell: lstm, ablate: cell_gradient}}}}
   rescued: {{model.cell: rnn, training.vanishing_penalty: 2}}
 experiments:
   recall:
@@ -285,7 +285,7 @@ def test_another_text_under_the_same_name_is_refused(texts, done):
 
 def test_nothing_that_is_done_is_done_again(texts, done, monkeypatch):
     monkeypatch.setattr(Trainer, "__init__", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr("charlstm.comparison.memory.jobs.load", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("charlstm.memory.jobs.load", lambda *_: pytest.fail("measured again"))
     with Workers(1) as workers:
         assert list(make(texts, done).run(workers))
 
@@ -306,7 +306,7 @@ def test_the_strings_of_the_test_are_not_those_of_the_training(done):
     task = {"task": "Recall", "lag": 5, "keys": 3, "letters": 4}
     fresh = make_task(task).strings(1000, FRESH)
     assert len(lines & set(fresh)) < 0.2 * len(fresh)
-    assert run.config.corpus.scored_after == "?"
+    assert run.config.corpus.score_after == "?"
 
 
 def test_an_interrupted_comparison_goes_on_to_the_same_figures(texts, done, tmp_path, monkeypatch):

@@ -10,13 +10,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from charlstm.comparison.axes import End, label_ends, log_distance, share_axis
-from charlstm.comparison.count_plot import count_plot
-from charlstm.comparison.document import Figure
-from charlstm.comparison.drawing import PALETTE, canvas, percent, style
-from charlstm.comparison.estimate_plots import bars_plot, distance_plot
-from charlstm.comparison.gate_plots import LINE, MOST_UNITS, gate_map, half_life_plot, saturation_plot
-from charlstm.comparison.memory_plots import context_plot, lag_plot, recall_plot
+from charlstm.report.axes import End, label_ends, log_distance, share_axis
+from charlstm.report.count_plot import count_plot
+from charlstm.report.distance_plots import context_plot, lag_plot, recall_plot
+from charlstm.report.document import Figure
+from charlstm.report.drawing import PALETTE, canvas, percent, style
+from charlstm.report.estimate_plots import bars_plot, distance_plot
+from charlstm.report.gate_plots import LINE, MOST_UNITS, gate_map, half_life_plot, saturation_plot
 
 NAN = math.nan
 NONE = (NAN, NAN, NAN)

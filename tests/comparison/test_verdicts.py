@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from charlstm import console
-from charlstm.comparison.document import Document, Figure, Section, Verdict, render, tally
 from charlstm.comparison.tables import verdict_rows
+from charlstm.report.document import Document, Figure, Section, Verdict, render, tally
 
 HELD = Verdict("An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", True, "recall-over-a-lag")
 BROKEN = Verdict("An RNN does not", "at most 20", "30", "", False, "recall-over-a-lag")

@@ -8,7 +8,7 @@ import torch
 
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
-from charlstm.evaluation import foresee, nats_per_character
+from charlstm.evaluation import nats_per_character, predict_tokens
 from charlstm.model import LanguageModel, head_loss
 
 V = 11
@@ -43,7 +43,7 @@ def naive(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
 def test_it_equals_the_logits_a_character_at_a_time(monkeypatch, options, logits):
     monkeypatch.setattr(head_loss, "LOGITS", logits)
     model, ids, symbols = make_model(**options), ids_of(300), (7, 0, 10)
-    found, expected = foresee(model, ids, symbols), naive(model, ids)
+    found, expected = predict_tokens(model, ids, symbols), naive(model, ids)
     np.testing.assert_allclose(found.nats, expected[np.arange(300), ids], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.symbol_nats, expected[:, symbols], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found.right, expected.argmin(1) == ids)
@@ -53,17 +53,17 @@ def test_it_equals_the_logits_a_character_at_a_time(monkeypatch, options, logits
 
 def test_a_long_text_is_read_as_the_score_reads_it():
     model, ids = make_model(), ids_of(3000)
-    found = foresee(model, ids)
+    found = predict_tokens(model, ids)
     np.testing.assert_allclose(found.nats, nats_per_character(model, ids), rtol=1e-4, atol=1e-5)
     assert found.symbol_nats.shape == (3000, 0)
 
 
 def test_all_symbols_together_are_certain():
-    p = np.exp(-foresee(make_model(), ids_of(40), range(V)).symbol_nats)
+    p = np.exp(-predict_tokens(make_model(), ids_of(40), range(V)).symbol_nats)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])
 def test_a_model_that_has_seen_what_follows_is_refused(direction):
     with pytest.raises(UserError, match=f"direction: forward, found {direction}"):
-        foresee(make_model(direction=direction), ids_of(10))
+        predict_tokens(make_model(direction=direction), ids_of(10))

@@ -10,9 +10,9 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import restoration, restore
 from charlstm.evaluation.restoration import CONTEXT, _guesses, _places
+from charlstm.generation.gibbs_chains import GibbsChains
 from charlstm.generation.infilling import stationary
 from charlstm.model import LanguageModel
-from charlstm.model.open_places import OpenPlaces
 
 V = 7
 DIRECTIONS = ["forward", "backward", "bidirectional"]
@@ -74,7 +74,7 @@ def conditionals(model: LanguageModel, text: np.ndarray, place: int) -> tuple[np
     """p(a | b) and p(b | a) for the two places from ``place``, or of a one-way model p(a) and p(b | a)."""
     column = torch.from_numpy(text.astype(np.int64))[:, None]
     if model.bidirectional:
-        symbols = OpenPlaces(model, column, [place, place + 1], V)
+        symbols = GibbsChains(model, column, [place, place + 1], V)
         symbols.ids.copy_(torch.arange(V))
         return tuple(symbols.conditionals().exp().double())
     before = torch.cat([torch.tensor([[V]]), column[:place]])

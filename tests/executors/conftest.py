@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from charlstm.cells import CELLS
-from charlstm.executors.native import build
+from charlstm.executors.cpp import build
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ CASES = [
     pytest.param(c, e, id=f"{c.name}-{e.name}")
     for c in CELLS.values()
     for e in (*FAST, executors()["reference"])
-    if e.name != "library" or c.torch
+    if e.name != "vendor" or c.torch
     if e.name != "triton" or c.name in FEW
 ]
-OWN = [case for case in CASES if case.values[1].name in ("sequence", "native")]
+OWN = [case for case in CASES if case.values[1].name in ("eager", "cpp")]
 own = pytest.mark.parametrize(("cell", "executor"), OWN)
 
 
@@ -122,7 +122,7 @@ def test_second_derivatives_are_those_of_reference(cell, executor, ids, power):
     expected = second_derivatives(executors()["reference"], cell, weights, x, state, power)
     found = second_derivatives(executor, cell, weights, x, state, power)
     assert any(g.any() for g in found[len(found) // 2 :])
-    assert_near(found, expected, 1e-4 if x.dtype == torch.float32 or executor.name == "native" else 1e-9)
+    assert_near(found, expected, 1e-4 if x.dtype == torch.float32 or executor.name == "cpp" else 1e-9)
 
 
 @own

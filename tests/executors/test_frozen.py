@@ -15,11 +15,11 @@ CASES = [
     pytest.param(c, e, id=f"{c.name}-{e.name}")
     for c in CELLS.values()
     for e in (*FAST, executors()["reference"])
-    if e.name != "library" or c.torch
+    if e.name != "vendor" or c.torch
     if e.name != "triton" or c.name in FEW[1:]
 ]
 OTHERS = [case for case in CASES if case.values[1].name != "reference"]
-OWN = [case for case in CASES if case.values[1].name in ("sequence", "native", "triton")]
+OWN = [case for case in CASES if case.values[1].name in ("eager", "cpp", "triton")]
 every = pytest.mark.parametrize(("cell", "executor"), CASES)
 LEAVES = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "own", "x", "state"]
 

@@ -11,10 +11,10 @@ import pytest
 
 from charlstm.cells import CELLS, Cell
 from charlstm.cells.base import sigmoid, tanh
-from charlstm.executors.graph import Graph, trace
-from charlstm.executors.native.loops import backward_loop
-from charlstm.executors.schedule import runs, separate_gates, summed_gates
-from charlstm.executors.torch_code import backward_code, forward_code
+from charlstm.compiler.cpp_loops import backward_loop
+from charlstm.compiler.graph import Graph, trace
+from charlstm.compiler.schedule import runs, separate_gates, summed_gates
+from charlstm.compiler.torch_printer import backward_code, forward_code
 
 
 def made(equations: Any, gates: str = "ab", state: str = "h") -> Cell:
@@ -93,7 +93,7 @@ def test_no_product_is_made_for_a_gradient_that_is_stopped():
     for name, count in (("lstm", 1), ("lstm_no_cell_gradient", 1), ("lstm_no_hidden_gradient", 0)):
         assert backward_code(CELLS[name]).source.count("transposed(") == count
         assert backward_loop(CELLS[name]).source.count("product(") == count
-    second_stage = replace(CELLS["gru_reset_before"], stopped="h")  # r learns from what the product reads
+    second_stage = replace(CELLS["gru_reset_before"], stop_gradient="h")  # r learns from what the product reads
     source = backward_code(second_stage).source
     assert source.count("transposed(") == source.count("(d_n[t], 'n')") == 1
 

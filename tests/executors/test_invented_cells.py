@@ -15,7 +15,7 @@ from torch import Tensor
 from charlstm.cells import CELLS, Cell, cell
 from charlstm.cells.base import relu, sigmoid, tanh
 from charlstm.executors import Executor, State, Weights, executors
-from charlstm.executors.native.build import kernels
+from charlstm.executors.cpp.build import kernels
 from charlstm.executors.step import Step
 
 INVENTED: list[Cell] = []
@@ -210,17 +210,17 @@ def letters_of_all_kinds(x, r, h, y, v):
     return tanh(x.A + r.A) * v.V - y, sigmoid(x.B + r.B) * v.W - h
 
 
-@invent(gates="fh", state="h", stopped="h")
+@invent(gates="fh", state="h", stop_gradient="h")
 def stopped_output(x, r, h):
     return minimal_gated.equations(x, r, h)
 
 
-@invent(gates="abc", state="hmn", stopped="mh")
+@invent(gates="abc", state="hmn", stop_gradient="mh")
 def stopped_parts(x, r, h, m, n):
     return three_parts.equations(x, r, h, m, n)
 
 
-@invent(gates="h", state="hpq", stopped="p")
+@invent(gates="h", state="hpq", stop_gradient="p")
 def stopped_delay_line(x, r, h, p, q):
     return delay_line.equations(x, r, h, p, q)
 
@@ -264,7 +264,7 @@ def test_triton_agrees_with_reference(cell):
 def test_sequence_agrees_with_reference(cell, shape, ids, bias):
     weights, x, state = make(cell, shape, bias=bias, ids=ids)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    found = outputs_and_gradients(executors()["sequence"], cell, weights, x, state)
+    found = outputs_and_gradients(executors()["eager"], cell, weights, x, state)
     for e, f in zip(expected, found, strict=True):
         torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
 
@@ -281,7 +281,7 @@ def test_native_agrees_with_reference(cell, shape, ids, bias):
     with torch.no_grad():
         weights.weight_hh.mul_(0.3)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    found = outputs_and_gradients(executors()["native"], cell, weights, x, state)
+    found = outputs_and_gradients(executors()["cpp"], cell, weights, x, state)
     for e, f in zip(expected, found, strict=True):
         assert torch.linalg.norm(f - e) <= 1e-5 * torch.linalg.norm(e) + 1e-5
 
@@ -306,6 +306,6 @@ def test_the_order_in_which_a_layer_holds_its_own_parameters_does_not_matter():
     cell = every_operator
     weights, x, state = make(cell, (4, 3, 5, 2))
     turned = replace(weights, parameters=dict(reversed(weights.parameters.items())))
-    for name in ("reference", "sequence"):
+    for name in ("reference", "eager"):
         expected, found = (outputs_and_gradients(executors()[name], cell, w, x, state) for w in (weights, turned))
         assert torch.equal(found[0], expected[0])

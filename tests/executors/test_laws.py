@@ -15,7 +15,7 @@ from charlstm.executors import State, Weights, executors
 
 ABSENT = () if find_spec("triton") else ("triton",)
 FAST = [e for e in executors().values() if e.name not in ("reference", *ABSENT)]
-LOW = [e.name for e in FAST if e.name != "library"]
+LOW = [e.name for e in FAST if e.name != "vendor"]
 FEW = ("lstm", "gru", "gru_reset_before", "peephole")  # where every cell would take long, interpreted or compiled
 LOW_CASES = [
     pytest.param(c, name, id=f"{c.name}-{name}")
@@ -34,13 +34,13 @@ NEAR = {"rtol": 2e-5, "atol": 2e-5}
 
 def kind(executor) -> dict[str, Any]:
     """The type and the device of the tensors that an executor is tested with, as ``make`` takes them."""
-    dtype = torch.float32 if executor.name == "native" else torch.float64
+    dtype = torch.float32 if executor.name == "cpp" else torch.float64
     return {"dtype": dtype, "device": device_of(executor.name)}
 
 
 def device_of(name: str) -> str:
     """The GPU where there is one, but for what runs on the CPU alone; elsewhere Triton's kernels are interpreted."""
-    return "cuda" if name != "native" and torch.cuda.is_available() else "cpu"
+    return "cuda" if name != "cpp" and torch.cuda.is_available() else "cpu"
 
 
 def forms(cell, executor) -> list[tuple[tuple[int, ...], bool, bool]]:
@@ -100,12 +100,12 @@ def test_same_outputs_and_gradients_as_reference(cell, executor, shape, ids, bia
     weights, x, state = make(cell, shape, bias=bias, ids=ids, **kind(executor))
     refusal = executor.refuses(cell, weights, x)
     if refusal:
-        assert cell.torch is None or executor.name == "native"
+        assert cell.torch is None or executor.name == "cpp"
         pytest.skip(refusal)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
     found = outputs_and_gradients(executor, cell, weights, x, state)
     for e, f in zip(expected, found, strict=True):
-        torch.testing.assert_close(f, e, **(NEAR if executor.name == "native" else EXACT))
+        torch.testing.assert_close(f, e, **(NEAR if executor.name == "cpp" else EXACT))
 
 
 @pytest.mark.parametrize(("cell", "executor"), CASES)
@@ -147,7 +147,7 @@ def test_running_changes_none_of_its_inputs(cell, executor):
         assert torch.equal(old, new)
 
 
-@pytest.mark.parametrize("name", ["sequence", "native"])
+@pytest.mark.parametrize("name", ["eager", "cpp"])
 def test_the_way_back_rounds_no_more_than_the_way_forward(name):
     """Its products are made in the type of those of the way forward."""
     cell, executor = CELLS["lstm"], executors()[name]
@@ -176,7 +176,7 @@ def test_bfloat16_products_stay_near_float32(cell, name, ids):
     jumps = cell.name == "irnn"  # relu's derivative jumps, so rounding moves some gradients by a whole term
     cut = name == "triton" and x.device.type == "cpu"  # the interpreter cuts bfloat16 off instead of rounding
     for e, f in zip(expected, found, strict=True):
-        assert f.dtype == (torch.bfloat16 if name != "sequence" and f is found[0] else torch.float32)
+        assert f.dtype == (torch.bfloat16 if name != "eager" and f is found[0] else torch.float32)
         assert torch.linalg.norm(f.float() - e) <= (0.2 if jumps else 0.1 if cut else 0.02) * torch.linalg.norm(e)
 
 

@@ -10,7 +10,7 @@ from test_laws import SHAPES, make, outputs_and_gradients
 
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
-from charlstm.executors import choose, executors, library
+from charlstm.executors import choose, executors, vendor
 from charlstm.model.stack import RecurrentStack
 
 OF_TORCH = [c for c in CELLS.values() if c.torch]
@@ -45,12 +45,12 @@ def cudnn(monkeypatch):
 
         return run
 
-    monkeypatch.setattr(library, "_cudnn_runs", lambda *_: True)
+    monkeypatch.setattr(vendor, "_cudnn_runs", lambda *_: True)
     monkeypatch.setattr(torch.backends.cudnn.rnn, "get_cudnn_mode", lambda name: name)
     monkeypatch.setattr(torch, "_cudnn_rnn_flatten_weight", flatten_weight)
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         monkeypatch.setattr(torch, name, spying(getattr(torch, name)))
-    monkeypatch.setattr("charlstm.executors.library.Library.stack_devices", ("cpu",))
+    monkeypatch.setattr("charlstm.executors.vendor.Vendor.stack_devices", ("cpu",))
     return moved, seen
 
 
@@ -61,9 +61,9 @@ def cudnn(monkeypatch):
 def test_a_flat_copy_changes_neither_results_nor_the_weights(cell, shape, ids, bias, cudnn):
     weights, x, state = make(cell, shape, bias=bias, ids=ids)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    given = library.tensors([weights])
+    given = vendor.tensors([weights])
     before = [(w.data_ptr(), w._version) for w in given]
-    found = outputs_and_gradients(executors()["library"], cell, weights, x, state)
+    found = outputs_and_gradients(executors()["vendor"], cell, weights, x, state)
     for e, f in zip(expected, found, strict=True):
         torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
     assert [(w.data_ptr(), w._version) for w in given] == before
@@ -76,7 +76,7 @@ def stack_pair(cell, layers, **options):
     """The same stack on the executor that is the truth, and on the library."""
     torch.manual_seed(1)
     stack = RecurrentStack(cell, 5, 7, layers, executor="reference", **options).double()
-    other = RecurrentStack(cell, 5, 7, layers, executor="library", **options).double()
+    other = RecurrentStack(cell, 5, 7, layers, executor="vendor", **options).double()
     other.load_state_dict(stack.state_dict())
     return stack, other
 
@@ -101,7 +101,7 @@ def test_a_whole_stack_in_one_call(cell, layers, ids, cudnn):
     assert cudnn == ([], [1])  # the parameters lie as they should already
 
 
-@pytest.mark.parametrize("executor", ["library", "sequence"])
+@pytest.mark.parametrize("executor", ["vendor", "eager"])
 def test_weights_are_projected_and_an_executor_chosen_once_for_each_layer(executor, cudnn, monkeypatch):
     stack, projected, chosen = RecurrentStack(CELLS["gru"], 5, 7, 3, executor=executor), [], []
 
@@ -117,7 +117,7 @@ def test_weights_are_projected_and_an_executor_chosen_once_for_each_layer(execut
     stack(torch.randint(6, (4, 3)), project=project)
     assert [w is stack.weight_ih_l0 for w in projected] == [True]
     assert [choice.executor.name for choice in chosen] == [executor] * 3
-    assert len(cudnn[1]) == (executor == "library")
+    assert len(cudnn[1]) == (executor == "vendor")
 
 
 def test_parameters_lie_flat_through_training_and_loading_and_as_before_in_a_state_dict(cudnn):
@@ -155,7 +155,7 @@ def test_what_lies_elsewhere_is_copied_and_never_read_from_where_it_was(cudnn):
     ids=str,
 )
 def test_layers_with_something_between_them_are_calls_of_their_own(options, calls, cudnn):
-    stack = RecurrentStack(CELLS["lstm"], 5, 7, 2, executor="library", **options)
+    stack = RecurrentStack(CELLS["lstm"], 5, 7, 2, executor="vendor", **options)
     x = torch.randn(3, 2, 5)
     stack(x)
     assert len(cudnn[1]) == calls
@@ -180,11 +180,11 @@ def test_a_projection_of_the_first_weights_goes_into_the_flat_copy(cudnn):
 
 @pytest.mark.usefixtures("cudnn")
 def test_under_bfloat16_everything_is_cast_and_the_state_comes_back_in_float32(monkeypatch):
-    monkeypatch.setattr(library, "TORCH_CASTS", ())
+    monkeypatch.setattr(vendor, "TORCH_CASTS", ())
     weights, x, state = make(CELLS["lstm"], (6, 4, 16, 8), dtype=torch.float32)
     expected = outputs_and_gradients(executors()["reference"], CELLS["lstm"], weights, x, state)
     with torch.autocast("cpu", torch.bfloat16):
-        found = outputs_and_gradients(executors()["library"], CELLS["lstm"], weights, x, state)
+        found = outputs_and_gradients(executors()["vendor"], CELLS["lstm"], weights, x, state)
     assert [t.dtype for t in found] == [torch.bfloat16, *[torch.float32] * (len(found) - 1)]
     for e, f in zip(expected, found, strict=True):
         assert torch.linalg.norm(f.float() - e) <= 0.05 * torch.linalg.norm(e)
@@ -196,16 +196,16 @@ def test_bfloat16_needs_a_new_cudnn_and_a_gpu_that_has_it(monkeypatch):
     gpu = torch.device("cuda", 0)
     for version, runs in ((91002, False), (91300, True)):
         monkeypatch.setattr(torch.backends.cudnn, "version", lambda version=version: version)
-        assert library._cudnn_runs(torch.bfloat16, gpu) == runs
-        assert library._cudnn_runs(torch.float32, gpu)
-        assert not library._cudnn_runs(torch.float32, torch.device("cpu"))
+        assert vendor._cudnn_runs(torch.bfloat16, gpu) == runs
+        assert vendor._cudnn_runs(torch.float32, gpu)
+        assert not vendor._cudnn_runs(torch.float32, torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
-    assert not library._cudnn_runs(torch.bfloat16, gpu)
+    assert not vendor._cudnn_runs(torch.bfloat16, gpu)
 
 
 def test_a_request_that_is_refused_is_an_error_in_one_call_too(cudnn):
-    stack = RecurrentStack(CELLS["peephole"], 5, 7, 2, executor="library")
+    stack = RecurrentStack(CELLS["peephole"], 5, 7, 2, executor="vendor")
     with pytest.raises(UserError, match="torch has no peephole"):
         stack(torch.randn(3, 2, 5))
     weights, x, _ = make(CELLS["peephole"], (2, 2, 3, 4))
-    assert choose("auto", CELLS["peephole"], weights, x).executor.name == "sequence"
+    assert choose("auto", CELLS["peephole"], weights, x).executor.name == "eager"

@@ -11,8 +11,8 @@ from test_laws import make
 
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
-from charlstm.executors import choose, executors, library
-from charlstm.executors.native import build
+from charlstm.executors import choose, executors, vendor
+from charlstm.executors.cpp import build
 
 LSTM = CELLS["lstm"]
 ON_X86 = platform.system() == "Linux" and platform.machine() == "x86_64" and "avx2" in build.processor()
@@ -23,10 +23,10 @@ COMPILERS = ("c++", "g++", "clang++")
 def _measured_again():
     """Nothing that was found out about a feigned machine is believed of this one."""
     build.kernels.cache_clear()
-    library.cannot_run.cache_clear()
+    vendor.cannot_run.cache_clear()
     yield
     build.kernels.cache_clear()
-    library.cannot_run.cache_clear()
+    vendor.cannot_run.cache_clear()
 
 
 @pytest.fixture
@@ -61,30 +61,30 @@ def test_without_a_compiler_auto_says_why_and_trains(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     weights, x, state = make(LSTM, (3, 2, 5, 4), dtype=torch.float32)
     choice = choose("auto", LSTM, weights, x)
-    assert choice.executor.name == "library"
+    assert choice.executor.name == "vendor"
     if ON_X86:
-        assert "no C++ compiler" in choice.others["native"]
+        assert "no C++ compiler" in choice.others["cpp"]
     choice.executor.run(LSTM, weights, x, state)[0].sum().backward()
     assert weights.weight_hh.grad is not None
-    with pytest.raises(UserError, match="executor native cannot run cell lstm here"):
-        choose("native", LSTM, weights, x)
+    with pytest.raises(UserError, match="executor cpp cannot run cell lstm here"):
+        choose("cpp", LSTM, weights, x)
 
 
 @pytest.mark.usefixtures("oldest_onednn")
 def test_library_refuses_what_torch_cannot_run():
     weights, x, _ = make(LSTM, (3, 2, 5, 4), dtype=torch.float32)
-    assert executors()["library"].refuses(LSTM, weights, x) is None
+    assert executors()["vendor"].refuses(LSTM, weights, x) is None
     with torch.autocast("cpu", torch.bfloat16):
         with pytest.raises(UserError, match=r"torch cannot run its LSTM in bfloat16 on this CPU \(could not create"):
-            choose("library", LSTM, weights, x)
+            choose("vendor", LSTM, weights, x)
         gru, x, _ = make(CELLS["gru"], (3, 2, 5, 4), dtype=torch.float32)
-        assert choose("library", CELLS["gru"], gru, x).executor.name == "library"
+        assert choose("vendor", CELLS["gru"], gru, x).executor.name == "vendor"
 
 
 def test_the_trial_leaves_random_state_and_modes_alone():
     state = torch.get_rng_state()
     with torch.inference_mode():
-        assert library.cannot_run(LSTM, "cpu", torch.float32, torch.float32) is None
+        assert vendor.cannot_run(LSTM, "cpu", torch.float32, torch.float32) is None
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -93,5 +93,5 @@ def test_the_trial_is_made_once(monkeypatch):
     made = torch.nn.GRU.__init__
     monkeypatch.setattr(torch.nn.GRU, "__init__", lambda self, *a, **k: trials.append(1) or made(self, *a, **k))
     for _ in range(3):
-        library.cannot_run(CELLS["gru"], "cpu", torch.float32, torch.float32)
+        vendor.cannot_run(CELLS["gru"], "cpu", torch.float32, torch.float32)
     assert len(trials) == 1

@@ -1,4 +1,4 @@
-"""What only the native executor has: compiled kernels, threads that share a loop, and whole texts in one call."""
+"""What only the cpp executor has: compiled kernels, threads that share a loop, and whole texts in one call."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from test_laws import make, outputs_and_gradients
 from charlstm.cells import CELLS, Cell
 from charlstm.config import ModelConfig
 from charlstm.executors import choose, executors
-from charlstm.executors.native import build, sharing
-from charlstm.executors.native.memory import pack, sum_by_id
-from charlstm.executors.native.sharing import Way, ways
+from charlstm.executors.cpp import build, partition
+from charlstm.executors.cpp.memory import pack, sum_by_id
+from charlstm.executors.cpp.partition import Partition, ways
+from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
 from charlstm.model import LanguageModel
-from charlstm.model.stepper import Stepper, native_writer
 
-NATIVE = executors()["native"]
+NATIVE = executors()["cpp"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,13 +40,13 @@ cells = pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 SHAPES = [(4, 70, 64, 5), (3, 5, 100, 4), (2, 1, 33, 3), (5, 129, 32, 2)]
 
 
-def forced(monkeypatch, way: Way) -> None:
+def forced(monkeypatch, way: Partition) -> None:
     @contextmanager
     def shared(key, rows, panels, steps=1):
         yield way
 
     for module in ("executor", "writing"):
-        monkeypatch.setattr(f"charlstm.executors.native.{module}.shared", shared)
+        monkeypatch.setattr(f"charlstm.executors.cpp.{module}.shared", shared)
 
 
 @pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
@@ -55,7 +55,14 @@ def forced(monkeypatch, way: Way) -> None:
 def test_however_the_work_is_shared_the_numbers_are_the_same(monkeypatch, cell, shape, low):
     weights, x, state = make(cell, shape, dtype=torch.float32)
     results = []
-    for way in (Way(1, True), Way(1, False), Way(2, True), Way(2, False), Way(5, True), Way(5, False)):
+    for way in (
+        Partition(1, True),
+        Partition(1, False),
+        Partition(2, True),
+        Partition(2, False),
+        Partition(5, True),
+        Partition(5, False),
+    ):
         forced(monkeypatch, way)
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             results.append(outputs_and_gradients(NATIVE, cell, weights, x, state))
@@ -119,32 +126,32 @@ def test_extreme_inputs_agree_with_reference(cell, values):
 
 
 def test_ways_worth_trying():
-    assert ways(1, 1, 8) == [Way(1, True)]
-    assert ways(64, 8, 1) == [Way(1, True)]
-    assert ways(1, 8, 2) == [Way(1, True), Way(2, False)]
-    assert ways(64, 8, 2) == [Way(1, True), Way(2, True), Way(2, False)]
+    assert ways(1, 1, 8) == [Partition(1, True)]
+    assert ways(64, 8, 1) == [Partition(1, True)]
+    assert ways(1, 8, 2) == [Partition(1, True), Partition(2, False)]
+    assert ways(64, 8, 2) == [Partition(1, True), Partition(2, True), Partition(2, False)]
 
 
 def test_the_fastest_way_is_taken_and_another_one_when_the_load_changes(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    now, cost = [0.0], {Way(1, True): 3.0, Way(2, True): 2.0, Way(2, False): 1.0}
-    monkeypatch.setattr(sharing.time, "perf_counter", lambda: now[0])
+    now, cost = [0.0], {Partition(1, True): 3.0, Partition(2, True): 2.0, Partition(2, False): 1.0}
+    monkeypatch.setattr(partition.time, "perf_counter", lambda: now[0])
 
-    def taken(calls: int) -> list[Way]:
+    def taken(calls: int) -> list[Partition]:
         found = []
         for _ in range(calls):
-            with sharing.shared("test", 64, 8, 10) as way:
+            with partition.shared("test", 64, 8, 10) as way:
                 now[0] += 10 * cost[way]
             found.append(way)
         return found
 
-    first = taken(1 + 3 * sharing.TRIALS)
-    assert {first.count(way) for way in cost} <= {sharing.TRIALS, sharing.TRIALS + 1}
-    assert set(taken(80)) == {Way(2, False)}
-    cost[Way(2, False)] = 9.0
-    later = taken(30 * sharing.AGAIN)
-    assert later[-1] == Way(2, True)
-    assert later.count(Way(2, False)) < 50
+    first = taken(1 + 3 * partition.TRIALS)
+    assert {first.count(way) for way in cost} <= {partition.TRIALS, partition.TRIALS + 1}
+    assert set(taken(80)) == {Partition(2, False)}
+    cost[Partition(2, False)] = 9.0
+    later = taken(30 * partition.AGAIN)
+    assert later[-1] == Partition(2, True)
+    assert later.count(Partition(2, False)) < 50
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -184,10 +191,10 @@ def _forget():
 def refusal(name: str = "rnn") -> str | None:
     weights, x, _ = make(CELLS[name], (2, 2, 3, 4), dtype=torch.float32)
     found = choose("auto", CELLS[name], weights, x)
-    assert (found.executor.name == "native") == ("native" not in found.others)
-    if found.executor.name != "native":
-        assert found.executor.name == "sequence"
-    return found.others.get("native")
+    assert (found.executor.name == "cpp") == ("cpp" not in found.others)
+    if found.executor.name != "cpp":
+        assert found.executor.name == "eager"
+    return found.others.get("cpp")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -206,7 +213,7 @@ def test_kernels_are_built_once_and_a_line_says_so(monkeypatch, tmp_path, caplog
         fresh(monkeypatch, tmp_path)
         assert refusal() is None
     assert [r.getMessage() for r in caplog.records] == [
-        "compiling native kernels for rnn (float32), once for this machine"
+        "compiling C++ kernels for rnn (float32), once for this machine"
     ]
     assert [p.suffix for p in (tmp_path / "kernels").iterdir()] == [".so"]
 
@@ -304,7 +311,7 @@ def test_what_it_cannot_compute_is_refused_without_a_compiler_run():
 
 def test_two_processes_may_build_at_once(tmp_path):
     code = (
-        "import torch; from charlstm.cells import CELLS; from charlstm.executors.native.build import kernels;"
+        "import torch; from charlstm.cells import CELLS; from charlstm.executors.cpp.build import kernels;"
         "found = kernels(CELLS['coupled'], torch.float32); assert not isinstance(found, str), found"
     )
     environment = {**os.environ, "CHARLSTM_CACHE": str(tmp_path), "CXX": "c++ -O0"}
@@ -412,9 +419,9 @@ def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, la
     read = torch.randint(12, (4, batch), generator=generator)
     chances = torch.rand(15, batch, dtype=torch.float64, generator=generator)
     texts = []
-    for way in (Way(1, True), Way(2, True), Way(2, False)):
+    for way in (Partition(1, True), Partition(2, True), Partition(2, False)):
         forced(monkeypatch, way)
-        writer = native_writer(model, batch)
+        writer = make_cpp_decoder(model, batch)
         first, p = writer.write(chances[:10], read)
         more, q = writer.write(chances[10:])
         texts.append((torch.cat([first, more]), torch.cat([p, q])))
@@ -443,7 +450,7 @@ def test_any_number_of_symbols_is_drawn_from(vocabulary):
     model = model_of(CELLS["lstm"], 1, 20, vocabulary)
     read, generator = torch.full((1, 3), vocabulary), torch.Generator().manual_seed(2)
     chances = torch.rand(20, 3, dtype=torch.float64, generator=generator)
-    written, log_p = native_writer(model, 3).write(chances, read)
+    written, log_p = make_cpp_decoder(model, 3).write(chances, read)
     expected = model(torch.cat([read, written])[:-1])[0].log_softmax(-1)
     torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
     sums = expected.double().exp().cumsum(-1)
@@ -456,11 +463,11 @@ def test_any_number_of_symbols_is_drawn_from(vocabulary):
 def test_a_text_goes_on_from_a_given_state(options):
     model = model_of(CELLS["lstm"], 2, 20, **options)
     chances = torch.rand(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    whole = native_writer(model, 2)
+    whole = make_cpp_decoder(model, 2)
     start = torch.tensor([[1, 2], [3, 4]])
     expected, _ = whole.write(chances, start)
     _, state = model(start[:1])
-    part = native_writer(model, 2)
+    part = make_cpp_decoder(model, 2)
     part.state = state
     found, _ = part.write(chances, start[1:])
     assert torch.equal(found, expected)
@@ -476,9 +483,9 @@ def test_the_native_writer_writes_what_single_steps_write(more):
 
     for options in ({}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"temperature": 0.0}):
         texts = []
-        for executor in ("native", "sequence"):
+        for executor in ("cpp", "eager"):
             model = model_of(CELLS["gru"], 2, 33, 40, executor=executor, **more)
-            assert (native_writer(model) is None) == (executor == "sequence")
+            assert (make_cpp_decoder(model) is None) == (executor == "eager")
             drawn = draw(model, [5, 6], Sampling(**options), 1, 3)
             texts.append([next(drawn) for _ in range(60)])
         assert [ids for ids, _ in texts[0]] == [ids for ids, _ in texts[1]]
@@ -494,10 +501,10 @@ def test_under_autocast_products_are_rounded_and_probabilities_stay_near(options
     model = model_of(CELLS["lstm"], *sizes, **more)
     chances = torch.rand(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     read = torch.zeros(1, 4, dtype=torch.int64)
-    exact = native_writer(model, 4)
+    exact = make_cpp_decoder(model, 4)
     exact.write(chances[:1], read)
     with torch.autocast("cpu", torch.bfloat16):
-        low = native_writer(model, 4)
+        low = make_cpp_decoder(model, 4)
     if low is None:
         pytest.skip(build.NO_BFLOAT16)
     low.write(chances[:1], read)
@@ -509,10 +516,11 @@ def test_two_writers_in_two_threads_do_not_meet():
     model = model_of(CELLS["lstm"], 1, 64)
     chances = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     read = torch.zeros(1, 2, dtype=torch.int64)
-    expected, _ = native_writer(model, 2).write(chances, read)
+    expected, _ = make_cpp_decoder(model, 2).write(chances, read)
     found: list[torch.Tensor] = []
     running = [
-        threading.Thread(target=lambda: found.append(native_writer(model, 2).write(chances, read)[0])) for _ in range(3)
+        threading.Thread(target=lambda: found.append(make_cpp_decoder(model, 2).write(chances, read)[0]))
+        for _ in range(3)
     ]
     for t in running:
         t.start()
@@ -522,9 +530,9 @@ def test_two_writers_in_two_threads_do_not_meet():
 
 
 def test_a_model_that_is_not_for_the_writer_gets_none():
-    assert native_writer(model_of(CELLS["lstm"], 1, 8, executor="library")) is None
-    assert native_writer(model_of(CELLS["lstm"], 1, 8).double()) is None
-    assert Stepper(model_of(CELLS["lstm"], 1, 8).double()).device.type == "cpu"
+    assert make_cpp_decoder(model_of(CELLS["lstm"], 1, 8, executor="vendor")) is None
+    assert make_cpp_decoder(model_of(CELLS["lstm"], 1, 8).double()) is None
+    assert IncrementalModel(model_of(CELLS["lstm"], 1, 8).double()).device.type == "cpu"
 
 
 def test_ids_outside_of_the_vocabulary_are_an_error_not_a_look_outside_of_memory():
@@ -532,7 +540,7 @@ def test_ids_outside_of_the_vocabulary_are_an_error_not_a_look_outside_of_memory
     for bad in (-1, 6):
         with pytest.raises(IndexError, match=r"ids must be from 0 to 5"):
             NATIVE.run(CELLS["lstm"], weights, torch.tensor([[0, bad]]), state)
-    writer = native_writer(model_of(CELLS["lstm"], 1, 8))
+    writer = make_cpp_decoder(model_of(CELLS["lstm"], 1, 8))
     with pytest.raises(IndexError, match=r"ids must be from 0 to 11"):
         writer.write(torch.rand(3, 1, dtype=torch.float64), torch.tensor([[12]]))
 

@@ -8,7 +8,7 @@ import torch
 from charlstm.config import ModelConfig
 from charlstm.executors.precision import float32_products
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
+from charlstm.model.eval_mode import eval_mode
 
 CUDA = torch.device("cuda")
 
@@ -43,5 +43,5 @@ def test_the_cpu_is_left_alone():
 def test_an_evaluation_is_whole_within_a_training_that_rounds(monkeypatch):
     model = LanguageModel(ModelConfig(hidden_size=3), 5)
     monkeypatch.setattr(type(model.head.weight), "device", property(lambda _: CUDA))
-    with float32_products(CUDA, rounded=True), evaluating(model):
+    with float32_products(CUDA, rounded=True), eval_mode(model):
         assert switches() == WHOLE

@@ -55,7 +55,7 @@ def draw(seed: int) -> Cell:
         return tuple(one(min(share, 0.999)) for share in ends)
 
     own = {"weight_own": entries} if entries else {}
-    return Cell(f"random{seed}", equations, gates, state, own, stopped=stopped)
+    return Cell(f"random{seed}", equations, gates, state, own, stop_gradient=stopped)
 
 
 @pytest.mark.parametrize("start", range(0, 200, 20))
@@ -64,7 +64,7 @@ def test_sequence_agrees_with_reference(start):
         cell = draw(seed)
         weights, x, state = make(cell, (3, 2, 3, 2), bias=seed % 3 > 0, ids=seed % 2 == 0)
         expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-        found = outputs_and_gradients(executors()["sequence"], cell, weights, x, state)
+        found = outputs_and_gradients(executors()["eager"], cell, weights, x, state)
         for e, f in zip(expected, found, strict=True):
             torch.testing.assert_close(f, e, rtol=1e-8, atol=1e-9, msg=lambda m, seed=seed: f"seed {seed}: {m}")
         check_step(cell, weights, x, state)
@@ -100,7 +100,7 @@ def test_native_agrees_with_reference():
         cell = draw(seed)
         weights, x, state = make(cell, (3, 2, 3, 2), bias=seed % 3 > 0, ids=seed % 80 == 0, dtype=torch.float32)
         expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-        found = outputs_and_gradients(executors()["native"], cell, weights, x, state)
+        found = outputs_and_gradients(executors()["cpp"], cell, weights, x, state)
         for e, f in zip(expected, found, strict=True):
             near = 1e-4 * torch.linalg.norm(e) + 1e-5
             assert not torch.linalg.norm(f - e) > near, f"seed {seed}"

@@ -9,9 +9,9 @@ import torch
 from test_laws import make, outputs_and_gradients
 
 from charlstm.cells import CELLS
-from charlstm.executors import executors, forget, recording
+from charlstm.executors import clear_plan_cache, cuda_graph, executors
+from charlstm.executors.cuda_graph import WARM_UP, CudaGraph
 from charlstm.executors.precision import float32_products
-from charlstm.executors.recording import WARM_UP, Recording
 
 GPU = torch.device("cuda", 1)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -78,7 +78,7 @@ def cuda(monkeypatch) -> Streams:
     streams = Streams()
     for name in ("current_stream", "device", "stream", "graph", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
-    monkeypatch.setattr(recording, "_side", lambda _: streams.side)
+    monkeypatch.setattr(cuda_graph, "_side", lambda _: streams.side)
     return streams
 
 
@@ -93,7 +93,7 @@ def test_work_is_done_on_a_stream_of_its_own_and_on_its_device(cuda):
         cuda.log.append("work")
 
     with torch.inference_mode():
-        recorded = Recording(work, GPU)
+        recorded = CudaGraph(work, GPU)
     assert cuda.log == [BEFORE, *["work"] * WARM_UP, AFTER, "capture", "work"]
     assert (cuda.now, cuda.devices) == (cuda.outside, [0])
     cuda.log.clear()
@@ -109,7 +109,7 @@ def test_work_that_fails_leaves_the_streams_as_they_were(cuda, runs):
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        Recording(work, GPU)
+        CudaGraph(work, GPU)
     assert AFTER in cuda.log
     assert (cuda.now, cuda.devices) == (cuda.outside, [0])
 
@@ -117,13 +117,13 @@ def test_work_that_fails_leaves_the_streams_as_they_were(cuda, runs):
 def test_a_capture_that_cannot_be_ended_leaves_the_streams_as_they_were(cuda):
     cuda.fails = "end"
     with pytest.raises(RuntimeError, match="during capture"):
-        Recording(lambda: None, GPU)
+        CudaGraph(lambda: None, GPU)
     assert (cuda.now, cuda.devices) == (cuda.outside, [0])
 
 
 def test_elsewhere_the_work_is_simply_called(cuda):
     calls = []
-    recorded = Recording(lambda: calls.append(torch.is_grad_enabled()), torch.device("cpu"))
+    recorded = CudaGraph(lambda: calls.append(torch.is_grad_enabled()), torch.device("cpu"))
     assert calls == []
     recorded()
     assert (calls, cuda.log) == ([True], [])
@@ -136,7 +136,7 @@ def test_recorded_and_launched_one_by_one_are_equal_bit_by_bit(name, dtype):
     """Products of the size of real layers, for which cuBLAS might take another way when it is recorded."""
     cell, triton = CELLS[name], executors()["triton"]
     weights, x, state = make(cell, (8, 64, 512, 65), ids=True, dtype=torch.float32, device="cuda")
-    forget()
+    clear_plan_cache()
     with float32_products(x.device, rounded=True), torch.autocast("cuda", torch.bfloat16, dtype == torch.bfloat16):
         launched, *recorded = (outputs_and_gradients(triton, cell, weights, x, state) for _ in range(3))
     for found in recorded:
@@ -148,8 +148,8 @@ def test_recordings_made_in_inference_mode_and_outside_of_it_follow_each_other()
     """The first capture in inference mode would make the generator's state an inference tensor: pytorch#166792."""
     x, y = torch.ones(4, device="cuda"), torch.zeros(4, device="cuda")
     with torch.inference_mode():
-        first = Recording(lambda: y.add_(x), x.device)
-    second = Recording(lambda: y.mul_(2), x.device)
+        first = CudaGraph(lambda: y.add_(x), x.device)
+    second = CudaGraph(lambda: y.mul_(2), x.device)
     y.zero_()
     first()
     second()

@@ -13,12 +13,12 @@ import torch
 from test_laws import device_of, leaves, make, outputs_and_gradients
 
 from charlstm.cells import CELLS
+from charlstm.compiler.triton_language import PRELUDE
 from charlstm.errors import UserError
-from charlstm.executors import choose, executors, forget
+from charlstm.executors import choose, clear_plan_cache, executors
 from charlstm.executors.precision import float32_products
 from charlstm.executors.triton import executor as module
 from charlstm.executors.triton.kernels import PROGRAMS, SMALLEST, functions, geometry
-from charlstm.executors.triton.language import PRELUDE
 from charlstm.executors.triton.plans import Plan
 from charlstm.executors.triton.pool import Pool
 
@@ -183,7 +183,7 @@ def test_kept_plans_can_be_given_up_and_those_in_use_go_on(pool):
     TRITON.run(GRU, weights, x, state)
     y, _ = TRITON.run(GRU, weights, x, state)
     plan = weakref.ref(pool._kept[next(iter(pool._kept))][0])
-    forget()
+    clear_plan_cache()
     assert plans(pool) == []
     (found,) = torch.autograd.grad(y.sum(), [weights.weight_hh])
     (e,) = torch.autograd.grad(REFERENCE.run(GRU, weights, x, state)[0].sum(), [weights.weight_hh])

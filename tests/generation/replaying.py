@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from charlstm.executors.recording import WARM_UP
+from charlstm.executors.cuda_graph import WARM_UP
 
 WAITS = ("_local_scalar_dense", "nonzero", "scalar_tensor", "lift_fresh", "is_nonzero")
 """Operations that read from a GPU, or bring a number to it, and so cannot be captured."""

@@ -13,9 +13,9 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.generation import Sampling, generate, sampler
+from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
 from charlstm.generation.sampler import choose
 from charlstm.model import LanguageModel
-from charlstm.model.stepper import Stepper, native_writer
 from charlstm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_text("abcdefgh \n")
@@ -55,7 +55,7 @@ def test_the_stepper_equals_the_model(cell, layers, front_end):
     model = make_model(num_layers=layers, **CELLS[cell], **front_end)
     ids = torch.randint(model.vocabulary_size + 1, (12, 3), generator=torch.Generator().manual_seed(1))
     expected, state = model(ids)
-    stepper = Stepper(model, 3)
+    stepper = IncrementalModel(model, 3)
     found = torch.stack([stepper(row).clone() for row in ids])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     for a, b in zip(stepper.state, state, strict=True):
@@ -68,11 +68,11 @@ def test_the_stepper_equals_the_model(cell, layers, front_end):
 def test_the_stepper_goes_on_from_a_given_state(cell, front_end):
     model = make_model(num_layers=2, **CELLS[cell], **front_end)
     ids = torch.randint(model.vocabulary_size, (8, 2), generator=torch.Generator().manual_seed(2))
-    whole = Stepper(model, 2)
+    whole = IncrementalModel(model, 2)
     expected = [whole(row).clone() for row in ids]
     _, state = model(ids[:5])
     given = tuple(part.clone() for part in state)
-    stepper = Stepper(model, 2)
+    stepper = IncrementalModel(model, 2)
     stepper.state = state
     for row, wanted in zip(ids[5:], expected[5:], strict=True):
         torch.testing.assert_close(stepper(row), wanted, rtol=1e-4, atol=1e-5)
@@ -81,7 +81,7 @@ def test_the_stepper_goes_on_from_a_given_state(cell, front_end):
 
 def test_the_stepper_reads_a_large_vocabulary_and_is_without_gradients():
     model = make_model(5000, front_end="embedding", embedding_size=4)
-    logits = Stepper(model, 2)(torch.tensor([4999, 5000]))
+    logits = IncrementalModel(model, 2)(torch.tensor([4999, 5000]))
     assert logits.shape == (2, 5000)
     assert not logits.requires_grad
 
@@ -179,9 +179,9 @@ def test_a_bidirectional_model_cannot_write_on():
 
 @pytest.mark.parametrize(("prime", "length"), [("", 0), ("", 50), ("abcd", 50), ("abcd" * 10, 1)])
 def test_every_character_is_read_once(monkeypatch, prime, length):
-    calls, step = [], Stepper.__call__
-    monkeypatch.setattr(Stepper, "__call__", lambda self, ids: (calls.append(len(ids)), step(self, ids))[1])
-    (s,) = generate(make_model(executor="sequence"), VOCABULARY, prime, length)
+    calls, step = [], IncrementalModel.__call__
+    monkeypatch.setattr(IncrementalModel, "__call__", lambda self, ids: (calls.append(len(ids)), step(self, ids))[1])
+    (s,) = generate(make_model(executor="eager"), VOCABULARY, prime, length)
     assert len(s.text) == length
     assert len(calls) <= len(prime) + length + 1
 
@@ -205,8 +205,8 @@ class Fixed:
 
 
 def frequencies(monkeypatch, sampling, draws=400, width=100, seed=1):
-    monkeypatch.setattr(sampler, "Stepper", Fixed)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "IncrementalModel", Fixed)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     counts = torch.zeros(len(Fixed.logits))
     texts = sampler.draw(make_model(), [], sampling, seed, width)
     for _ in range(draws):
@@ -232,8 +232,8 @@ def test_frequencies_match_the_distribution(monkeypatch, sampling):
 
 def test_neighbours_are_independent(monkeypatch):
     """Of texts side by side and of characters one after the other."""
-    monkeypatch.setattr(sampler, "Stepper", Fixed)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "IncrementalModel", Fixed)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     texts = sampler.draw(make_model(), [], Sampling(), 1, 50)
     ids = torch.tensor([next(texts)[0] for _ in range(400)], dtype=torch.float64)
     for a, b in ((ids[1:], ids[:-1]), (ids[:, 1:], ids[:, :-1])):
@@ -304,13 +304,13 @@ def drawn_natively(logits, sampling):
     model = make_model(len(logits))
     torch.nn.init.zeros_(model.head.weight)
     model.head.bias.data = torch.tensor(logits)
-    writer = native_writer(model, 1)
+    writer = make_cpp_decoder(model, 1)
     if writer is None:
-        pytest.skip("no native kernels here")
+        pytest.skip("no C++ kernels here")
     return writer.write(CHANCES[:, None], torch.tensor([[len(logits)]]), **asdict(sampling))[0][:, 0]
 
 
-@pytest.mark.parametrize("drawn", [drawn_plainly, drawn_natively], ids=["plain", "native"])
+@pytest.mark.parametrize("drawn", [drawn_plainly, drawn_natively], ids=["plain", "cpp"])
 @pytest.mark.parametrize(
     ("logits", "options", "expected"),
     [
@@ -398,8 +398,8 @@ class Script(Fixed):
 
 
 def test_until_ends_each_text_after_it_was_written(monkeypatch):
-    monkeypatch.setattr(sampler, "Stepper", Script)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     order = "".join(VOCABULARY.symbols)
     assert order == "\n abcdefgh"
     samples = generate(make_model(), VOCABULARY, "", 100, num_samples=3, until="cd")
@@ -408,22 +408,22 @@ def test_until_ends_each_text_after_it_was_written(monkeypatch):
 
 
 def test_until_that_never_comes_ends_at_the_length(monkeypatch):
-    monkeypatch.setattr(sampler, "Stepper", Script)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     (s,) = generate(make_model(), VOCABULARY, "", 25, until="dc")
     assert len(s.text) == 25
 
 
 def test_until_does_not_count_the_prime(monkeypatch):
-    monkeypatch.setattr(sampler, "Stepper", Script)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     (s,) = generate(make_model(), VOCABULARY, "\n a", 100, until="ab")
     assert s.text == "bcdefgh\n ab"
 
 
 def test_until_of_a_backward_model_begins_the_text(monkeypatch):
-    monkeypatch.setattr(sampler, "Stepper", Script)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     (s,) = generate(make_model(direction="backward"), VOCABULARY, "", 100, until="dc")
     assert s.text == "dcba \n"
 
@@ -436,8 +436,8 @@ def test_the_prime_is_read_in_order_after_no_character(monkeypatch):
             seen.append(ids.tolist())
             return super().__call__(ids)
 
-    monkeypatch.setattr(sampler, "Stepper", Noting)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "IncrementalModel", Noting)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     generate(make_model(), VOCABULARY, "bad", 1, num_samples=2)
     expected = [VOCABULARY.size, *VOCABULARY.encode("bad").tolist()]
     assert seen[:4] == [[i, i] for i in expected]
@@ -467,10 +467,10 @@ def test_bytes():
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-31])
-@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("cpp", [True, False])
 def test_a_temperature_next_to_zero_is_greedy(monkeypatch, temperature, native):
     if not native:
-        monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+        monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     model = make_model()
     greedy, cold = (generate(model, VOCABULARY, "ab", 30, Sampling(t), num_samples=2) for t in (0.0, temperature))
     assert [sample.text for sample in cold] == [sample.text for sample in greedy]
@@ -486,6 +486,6 @@ def test_no_temperature_makes_probabilities_that_are_none(temperature):
 
 
 def test_more_texts_than_there_is_memory_for(monkeypatch):
-    monkeypatch.setattr("charlstm.main_memory.free_main_memory", lambda: 10**9)
+    monkeypatch.setattr("charlstm.hardware.main_memory.free_main_memory", lambda: 10**9)
     with pytest.raises(UserError, match=r"^not enough memory: 20,000,000 texts take 80\d\.\d GB, 1\.0 GB are free"):
         generate(make_model(), VOCABULARY, "", 400, num_samples=20_000_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_generation_sampler import VOCABULARY, make_model
 
-from charlstm.generation import Sampling, generate, specimen
+from charlstm.generation import Sampling, generate, preview
 
 PLAIN = Sampling(temperature=2.0)
 MILD = Sampling(temperature=0.8)
@@ -33,7 +33,7 @@ def test_until_may_be_left_out_and_nothing_else_changes(direction, until):
 
 def test_of_a_running_text_it_is_just_its_beginning():
     model = make_model()
-    assert specimen(model, VOCABULARY, 50, 4) == generate(model, VOCABULARY, "", 50, MILD, 4)[0].whole
+    assert preview(model, VOCABULARY, 50, 4) == generate(model, VOCABULARY, "", 50, MILD, 4)[0].whole
 
 
 @pytest.mark.parametrize("length", [1, 20, 60, 2000])
@@ -41,7 +41,7 @@ def test_of_a_running_text_it_is_just_its_beginning():
 def test_of_documents_it_is_as_many_whole_ones_as_fit(length, end):
     model = make_model()
     texts = [s.whole for s in generate(model, VOCABULARY, "", length, MILD, 4, 20, end, leave_out_until=True)]
-    shown = specimen(model, VOCABULARY, length, 4, end)
+    shown = preview(model, VOCABULARY, length, 4, end)
     assert len(shown) <= length
     count = next(n for n in range(1, 21) if end.join(texts[:n]) == shown)
     assert count == 20 or len(end.join(texts[: count + 1])) > length

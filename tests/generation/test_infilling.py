@@ -270,6 +270,6 @@ def test_an_infilling_to_look_at(size):
 
 
 def test_more_fillings_than_there_is_memory_for(monkeypatch):
-    monkeypatch.setattr("charlstm.main_memory.free_main_memory", lambda: 10**9)
+    monkeypatch.setattr("charlstm.hardware.main_memory.free_main_memory", lambda: 10**9)
     with pytest.raises(UserError, match=r"^not enough memory: 20,000,000 texts take \d\.\d GB, 1\.0 GB are free"):
         infill(make_model(), ABC, "a_b", num_samples=20_000_000)

@@ -13,9 +13,9 @@ from replaying import Replayed
 from test_generation_sampler import CELLS, CONVOLUTION, VOCABULARY, make_model
 
 from charlstm import cells
-from charlstm.executors.torch_code import forward_code
-from charlstm.generation import Sampling, generate, sampler, step_writer
-from charlstm.model.stepper import Stepper
+from charlstm.compiler.torch_printer import forward_code
+from charlstm.generation import Sampling, generate, sampler, step_decoder
+from charlstm.generation.incremental import IncrementalModel
 
 MODELS = {
     **CELLS,
@@ -29,7 +29,7 @@ CUTS = Sampling(temperature=0.8, top_k=7, top_p=0.9, min_p=0.05)
 
 @pytest.fixture
 def by_steps(monkeypatch):
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
 
 
 def texts(model, sampling=CUTS, length=40, **options):
@@ -40,9 +40,9 @@ def texts(model, sampling=CUTS, length=40, **options):
 def test_native_plain_and_recorded_steps_write_the_same(name, monkeypatch):
     model = make_model(**MODELS[name])
     native = texts(model)
-    monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
+    monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     plain = texts(model)
-    monkeypatch.setattr(step_writer, "Recording", Replayed)
+    monkeypatch.setattr(step_decoder, "CudaGraph", Replayed)
     recorded = texts(model)
     assert recorded == plain
     for a, b in zip(native, plain, strict=True):
@@ -55,7 +55,7 @@ def test_native_plain_and_recorded_steps_write_the_same(name, monkeypatch):
 def test_every_way_to_draw_can_be_recorded(sampling, monkeypatch):
     model = make_model()
     plain = texts(model, sampling)
-    monkeypatch.setattr(step_writer, "Recording", Replayed)
+    monkeypatch.setattr(step_decoder, "CudaGraph", Replayed)
     assert texts(model, sampling) == plain
 
 
@@ -74,25 +74,25 @@ def test_a_long_beginning_is_read_by_a_recording_in_blocks(name, monkeypatch):
         found = generate(model, VOCABULARY, prime, 12, CUTS, seed=3, num_samples=2)
         return [(s.ids, s.log_probabilities) for s in found]
 
-    stepper, prime = Stepper(model), "abcdabbac" * 2
+    stepper, prime = IncrementalModel(model), "abcdabbac" * 2
     for symbol in (model.vocabulary_size, *VOCABULARY.encode(prime).tolist()):
         logits = stepper(torch.tensor([symbol]))
     plain = write(prime)
-    short = write(prime[: step_writer.LONG - 1])
+    short = write(prime[: step_decoder.LONG - 1])
     ids, chances = plain[0]
     assert chances[0] == pytest.approx(float(logits.log_softmax(-1)[0, ids[len(prime)]]))
-    monkeypatch.setattr(step_writer, "Recording", Noted)
-    assert write(prime[: step_writer.LONG - 1]) == short
+    monkeypatch.setattr(step_decoder, "CudaGraph", Noted)
+    assert write(prime[: step_decoder.LONG - 1]) == short
     assert len(recordings) == 1
     assert write(prime) == plain
     assert len(recordings) == 2
-    monkeypatch.setattr(step_writer, "ROWS", 7)
+    monkeypatch.setattr(step_decoder, "ROWS", 7)
     assert write(prime) == plain
 
 
 @pytest.mark.usefixtures("by_steps")
 def test_inference_mode_around_it_changes_nothing(monkeypatch):
-    monkeypatch.setattr(step_writer, "Recording", Replayed)
+    monkeypatch.setattr(step_decoder, "CudaGraph", Replayed)
     model = make_model()
     expected = generate(model, VOCABULARY, "abcd" * 4, 20, CUTS, seed=3)
     with torch.inference_mode():
@@ -135,9 +135,9 @@ def meta(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_character_needs_nothing_but_the_device(name, dtype, meta, monkeypatch):
-    monkeypatch.setattr("charlstm.model.stepper.product_dtype", lambda _: dtype)
-    stepper = Stepper(make_model(**MODELS[name]).to(meta), 3)
-    writer = step_writer.StepWriter(stepper, 3, lambda logits, chances: sampler.choose(logits, CUTS, chances))
+    monkeypatch.setattr("charlstm.generation.incremental.matmul_dtype", lambda _: dtype)
+    stepper = IncrementalModel(make_model(**MODELS[name]).to(meta), 3)
+    writer = step_decoder.StepDecoder(stepper, 3, lambda logits, chances: sampler.choose(logits, CUTS, chances))
     writer._character()
     assert {t.device for t in (stepper.logits, *stepper.state)} == {meta}
 
@@ -146,7 +146,7 @@ def test_a_character_needs_nothing_but_the_device(name, dtype, meta, monkeypatch
 def test_blocks_change_nothing(monkeypatch):
     model = make_model()
     whole = texts(model)
-    monkeypatch.setattr(step_writer, "ROWS", 7)
+    monkeypatch.setattr(step_decoder, "ROWS", 7)
     assert texts(model) == whole
     monkeypatch.setattr(sampler, "FIRST_BLOCK", 1)
     monkeypatch.setattr(sampler, "BLOCK_SECONDS", 0.0)
@@ -167,9 +167,9 @@ def test_a_text_ends_where_it_would_without_blocks(monkeypatch):
 @pytest.mark.parametrize("steps", [True, False])
 def test_no_more_characters_are_written_than_asked_for(monkeypatch, steps):
     if steps:
-        monkeypatch.setattr(sampler, "native_writer", lambda *_: None)
-    taken, take = [], sampler.Chances.take
-    monkeypatch.setattr(sampler.Chances, "take", lambda self, count: (taken.append(count), take(self, count))[1])
+        monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
+    taken, take = [], sampler.UniformDraws.take
+    monkeypatch.setattr(sampler.UniformDraws, "take", lambda self, count: (taken.append(count), take(self, count))[1])
     texts(make_model(), length=50)
     assert sum(taken) == 50
     assert taken[0] == sampler.FIRST_BLOCK  # a reader who watches sees the first ones soon
@@ -180,9 +180,9 @@ def test_no_more_characters_are_written_than_asked_for(monkeypatch, steps):
 def test_products_in_bfloat16_stay_near_and_are_used(name):
     model = make_model(**{"num_layers": 2, **MODELS[name]})
     ids = torch.randint(model.vocabulary_size, (10, 3), generator=torch.Generator().manual_seed(1))
-    exact = Stepper(model, 3)
+    exact = IncrementalModel(model, 3)
     with torch.autocast("cpu", torch.bfloat16):
-        low = Stepper(model, 3)
+        low = IncrementalModel(model, 3)
     found, expected = (torch.stack([s(row).clone() for row in ids]) for s in (low, exact))
     assert found.dtype == torch.float32
     assert all(part.dtype == torch.float32 for part in low.state)
@@ -198,7 +198,7 @@ def test_a_recording_goes_when_the_text_is_written(monkeypatch):
             super().__init__(*arguments)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr(step_writer, "Recording", Noted)
+    monkeypatch.setattr(step_decoder, "CudaGraph", Noted)
     texts(make_model())
     gc.collect()
     assert [r() for r in made] == [None]

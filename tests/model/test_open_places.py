@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from charlstm.config import ModelConfig
+from charlstm.generation.gibbs_chains import GibbsChains
 from charlstm.model import LanguageModel
-from charlstm.model.open_places import OpenPlaces
 
 V, T = 6, 12
 MODELS = [
@@ -40,7 +40,7 @@ def whole(model: LanguageModel, text: torch.Tensor) -> torch.Tensor:
 def test_every_draw_is_from_the_whole_text_as_it_then_stands(options, places):
     model, chance = make_model(**options), torch.Generator().manual_seed(1)
     given = torch.randint(V, (T, 2), generator=chance)
-    chains = OpenPlaces(model, given, places, copies=3)
+    chains = GibbsChains(model, given, places, copies=3)
     text, visited = given.repeat_interleave(3, 1), []
     text[places] = V
 
@@ -62,7 +62,7 @@ def test_every_draw_is_from_the_whole_text_as_it_then_stands(options, places):
 
 def test_conditionals_are_of_ids_that_were_set():
     model, text = make_model(), torch.arange(T)[:, None] % V
-    chains = OpenPlaces(model, text, [3, 4, 9])
+    chains = GibbsChains(model, text, [3, 4, 9])
     chains.ids.copy_(torch.tensor([[5], [5], [1]]))
     text[[3, 4, 9], 0] = torch.tensor([5, 5, 1])
     torch.testing.assert_close(
@@ -80,7 +80,7 @@ def test_a_sweep_reads_only_what_lies_between_the_places(monkeypatch):
             return method(ids, *rest)
 
         monkeypatch.setattr(model, name, counted)
-    chains = OpenPlaces(model, torch.zeros(500, 1, dtype=torch.int64), [200, 201, 210])
+    chains = GibbsChains(model, torch.zeros(500, 1, dtype=torch.int64), [200, 201, 210])
     read.clear()
     chains.sweep(lambda _, logits: logits.argmax(-1))
     assert read == [1, 9]

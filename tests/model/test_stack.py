@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from charlstm.cells import CELLS, find
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
+from charlstm.generation.incremental import IncrementalModel
 from charlstm.model import LanguageModel, RecurrentStack
 from charlstm.model.dropout import dropout, part_of_batch
-from charlstm.model.stepper import Stepper
 
 
 def test_locked_dropout_is_one_mask_for_all_steps():
@@ -65,7 +65,7 @@ def test_dropout_acts_on_every_layer_but_the_last():
     torch.testing.assert_close(found, y)
 
 
-@pytest.mark.parametrize("executor", ["sequence", "native"])
+@pytest.mark.parametrize("executor", ["eager", "cpp"])
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_residual_layers_add_their_input_and_dropout_acts_on_the_sum(cell, bidirectional, executor):
@@ -113,15 +113,15 @@ def test_parameters_and_states_of_every_cell(cell, bidirectional):
 def test_choices_name_an_executor_for_every_layer():
     weights_only = RecurrentStack(find("lstm"), 2000, 4, 2)
     bottom, top = weights_only.choices(torch.zeros(3, 2, dtype=torch.long))
-    assert "one-hot vectors of 2000" in bottom.others["library"]
-    refused = "native" in bottom.refusing
-    assert bottom.executor.name == ("sequence" if refused else "native")
+    assert "one-hot vectors of 2000" in bottom.others["vendor"]
+    refused = "cpp" in bottom.refusing
+    assert bottom.executor.name == ("eager" if refused else "cpp")
     assert top.executor.refuses(find("lstm"), weights_only.weights("_l1"), torch.zeros(1, 1, 4)) is None
 
 
 def test_a_requested_executor_that_refuses_is_an_error():
-    stack = RecurrentStack(find("peephole"), 3, 4, executor="library")
-    with pytest.raises(UserError, match="executor library cannot run cell peephole"):
+    stack = RecurrentStack(find("peephole"), 3, 4, executor="vendor")
+    with pytest.raises(UserError, match="executor vendor cannot run cell peephole"):
         stack(torch.randn(5, 2, 3))
 
 
@@ -144,7 +144,7 @@ def test_single_steps_equal_the_whole_sequence(cell, depth, front):
     network = LanguageModel(config, 7).double()
     ids = torch.randint(8, (10, 3))
     expected, last = network.eval()(ids)
-    stepper = Stepper(network.train(), 3)
+    stepper = IncrementalModel(network.train(), 3)
     middle = None
     for t, now in enumerate(ids):
         torch.testing.assert_close(stepper(now), expected[t])
@@ -157,7 +157,7 @@ def test_single_steps_equal_the_whole_sequence(cell, depth, front):
 
 def test_a_bidirectional_model_has_no_next_character():
     with pytest.raises(UserError, match="cannot write on"):
-        Stepper(LanguageModel(ModelConfig(direction="bidirectional", hidden_size=4), 5))
+        IncrementalModel(LanguageModel(ModelConfig(direction="bidirectional", hidden_size=4), 5))
 
 
 @pytest.mark.parametrize("kind", ["locked", "elementwise"])

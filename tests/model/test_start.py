@@ -12,7 +12,7 @@ from charlstm.cells import CELLS, find
 from charlstm.config import ModelConfig
 from charlstm.executors import executors
 from charlstm.model import LanguageModel, RecurrentStack
-from charlstm.model.start import Start
+from charlstm.model.initialization import Initializer
 
 FORGETFUL = [c for c in CELLS.values() if c.forget_gate]
 forgetful = pytest.mark.parametrize("cell", FORGETFUL, ids=lambda c: c.name)
@@ -27,7 +27,7 @@ def bias(stack: RecurrentStack, gate: str) -> Tensor:
 @forgetful
 def test_chrono_draws_memories_evenly_up_to_the_longest(cell):
     torch.manual_seed(1)
-    stack = RecurrentStack(cell, 2, 2000, start=Start(forget_bias="chrono", chrono_length=31))
+    stack = RecurrentStack(cell, 2, 2000, start=Initializer(forget_bias="chrono", chrono_length=31))
     memory = bias(stack, cell.forget_gate).double().exp()
     assert memory.min() >= 1 - 1e-6
     assert memory.max() <= 30 + 1e-4
@@ -44,7 +44,7 @@ def test_chrono_draws_memories_evenly_up_to_the_longest(cell):
 def test_a_unit_with_chrono_biases_keeps_its_state_for_about_the_drawn_time(cell):
     """(u / (1 + u))^u is 1/2 at u = 1 and falls to 1/e: after u characters about a third is left."""
     torch.manual_seed(2)
-    stack = RecurrentStack(cell, 1, 50, start=Start(forget_bias="chrono", chrono_length=200))
+    stack = RecurrentStack(cell, 1, 50, start=Initializer(forget_bias="chrono", chrono_length=200))
     memory = bias(stack, cell.forget_gate).exp()
     with torch.no_grad():
         for name, parameter in stack.named_parameters():
@@ -64,7 +64,7 @@ def test_a_unit_with_chrono_biases_keeps_its_state_for_about_the_drawn_time(cell
 
 @pytest.mark.parametrize("scale", [None, 0.01])
 def test_an_irnn_starts_as_the_identity_times_its_scale(scale):
-    stack = RecurrentStack(find("rnn", nonlinearity="relu"), 3, 5, start=Start(identity_scale=scale))
+    stack = RecurrentStack(find("rnn", nonlinearity="relu"), 3, 5, start=Initializer(identity_scale=scale))
     torch.testing.assert_close(stack.weight_hh_l0.detach(), torch.eye(5) * (scale or 1))
     assert not stack.bias_ih_l0.any()
     assert not stack.bias_hh_l0.any()
@@ -72,25 +72,25 @@ def test_an_irnn_starts_as_the_identity_times_its_scale(scale):
 
 def test_a_start_that_is_none_is_an_error():
     with pytest.raises(ValueError, match=r"forget_bias: expected number >= -1000 and <= 1000 \| chrono, found 'crono'"):
-        Start(forget_bias="crono")
+        Initializer(forget_bias="crono")
     with pytest.raises(ValueError, match="chrono_length: expected whole number >= 3 and <= 2147483648, found 2"):
-        Start(forget_bias="chrono", chrono_length=2)
+        Initializer(forget_bias="chrono", chrono_length=2)
     for rate in (0.0, -0.1, 1.5, [0.5, 2.0], float("nan")):
         with pytest.raises(ValueError, match=r"leak_rate: expected number from 1e-6 to 1 \| \[smallest"):
-            Start(leak_rate=rate)
+            Initializer(leak_rate=rate)
     with pytest.raises(TypeError, match="no cell has an option forget_baes; there are forget_bias"):
-        Start(forget_baes=1.0)
+        Initializer(forget_baes=1.0)
 
 
 def test_the_length_left_out_is_a_hundred():
     torch.manual_seed(3)
-    memory = bias(RecurrentStack(find("lstm"), 2, 5000, start=Start(forget_bias="chrono")), "f").exp()
+    memory = bias(RecurrentStack(find("lstm"), 2, 5000, start=Initializer(forget_bias="chrono")), "f").exp()
     assert 95 < memory.max() <= 99 + 1e-3
 
 
 @forgetful
 def test_a_number_is_where_the_sum_starts_and_left_out_it_is_one_but_for_the_gru(cell):
-    number = RecurrentStack(cell, 2, 5, start=Start(forget_bias=2.5))
+    number = RecurrentStack(cell, 2, 5, start=Initializer(forget_bias=2.5))
     assert torch.equal(bias(number, cell.forget_gate), torch.full((5,), 2.5))
     default = bias(RecurrentStack(cell, 2, 5), cell.forget_gate)
     if cell.base == "gru":
@@ -103,7 +103,7 @@ def test_a_number_is_where_the_sum_starts_and_left_out_it_is_one_but_for_the_gru
 @pytest.mark.parametrize("learn", [True, False])
 def test_leaking_rates_are_spread_by_equal_factors(learn):
     cell = find("leaky", learn_leak=learn)
-    stack = RecurrentStack(cell, 2, 9, 2, start=Start(leak_rate=[0.001, 0.5]))
+    stack = RecurrentStack(cell, 2, 9, 2, start=Initializer(leak_rate=[0.001, 0.5]))
     for layer in ("_l0", "_l1"):
         (parameter,) = stack.weights(layer).parameters.values()
         rate = parameter.detach().double().sigmoid() if learn else parameter.double()
@@ -117,7 +117,7 @@ def test_a_fixed_rate_of_one_is_exact_and_a_learnt_one_stays_below():
     assert fixed.leak_rate_l0[-1] == 1
     assert fixed.leak_rate_l0[0] == pytest.approx(0.05)
     assert torch.equal(RecurrentStack(find("esn"), 2, 7).leak_rate_l0, torch.ones(7))
-    learnt = RecurrentStack(find("leaky"), 2, 7, start=Start(leak_rate=1.0)).leak_logit_l0.sigmoid()
+    learnt = RecurrentStack(find("leaky"), 2, 7, start=Initializer(leak_rate=1.0)).leak_logit_l0.sigmoid()
     torch.testing.assert_close(learnt, torch.full((7,), 0.99))
 
 
@@ -137,7 +137,7 @@ SHAPES = [(1, 0.1, 0.5), (40, 1.0, 1.2), (300, 0.1, 0.95), (150, 1e-6, 0.9)]
 @pytest.mark.parametrize(("units", "density", "radius"), SHAPES)
 def test_a_reservoir_has_the_radius_and_the_density_that_were_asked_for(units, density, radius):
     torch.manual_seed(4)
-    start = Start(density=density, spectral_radius=radius, input_scaling=0.3)
+    start = Initializer(density=density, spectral_radius=radius, input_scaling=0.3)
     stack = RecurrentStack(find("esn"), 3, units, 2, start=start)
     for layer in ("_l0", "_l1"):
         w = stack.weights(layer)

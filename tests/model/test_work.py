@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from charlstm.cells import CELLS
 from charlstm.config import ModelConfig
 from charlstm.model import LanguageModel
-from charlstm.model.work import sampling_multiply_adds, training_multiply_adds
+from charlstm.model.multiply_adds import sampling_multiply_adds, training_multiply_adds
 
 V, H, E = 11, 6, 5
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from charlstm.config import ModelConfig
-from charlstm.evaluation import Foresight, foresee
+from charlstm.evaluation import TokenPredictions, predict_tokens
 from charlstm.model import LanguageModel
 from charlstm.probes.closing import Discrimination, DistanceBin, closing_accuracy, closing_signs
 from charlstm.probes.ngram import NGram
@@ -81,7 +81,7 @@ def test_the_figures_by_hand():
     p[[1, *range(9, 20)], 0] = 0.2
     p[5, 1] = 0.3
     symbols = (vocabulary.symbols.index(")"), vocabulary.symbols.index("]"))
-    (closing,) = closing_accuracy(found, Foresight(nats, right, symbols, -np.log(p)))
+    (closing,) = closing_accuracy(found, TokenPredictions(nats, right, symbols, -np.log(p)))
     assert closing.kind == "bracket"
     assert closing.bins == (DistanceBin(1, 9, 2, 1, 2.0), DistanceBin(10, 19, 1, 1, 0.5))
     assert [b.share for b in closing.bins] == [0.5, 1.0]
@@ -97,7 +97,7 @@ def test_the_last_bin_has_no_end():
     vocabulary = Vocabulary.from_text(text)
     found = closing_signs(vocabulary.encode(text), vocabulary)
     zeros = np.zeros(len(text))
-    (closing,) = closing_accuracy(found, Foresight(zeros, zeros == 0, (found[0].id,), zeros[:, None]))
+    (closing,) = closing_accuracy(found, TokenPredictions(zeros, zeros == 0, (found[0].id,), zeros[:, None]))
     assert closing.kind == "line end"
     assert closing.bins == (DistanceBin(100, 199, 1, 1, 0.0), DistanceBin(200, None, 1, 1, 0.0))
     assert closing.discrimination == (Discrimination("\n", 1.0, 1.0, 1.0),)
@@ -106,7 +106,9 @@ def test_the_last_bin_has_no_end():
 def test_a_text_that_closes_nothing():
     vocabulary = Vocabulary.from_text("abc")
     assert (
-        closing_accuracy(closing_signs(vocabulary.encode("abc"), vocabulary), Foresight(*[np.zeros(3)] * 2, (), 0))
+        closing_accuracy(
+            closing_signs(vocabulary.encode("abc"), vocabulary), TokenPredictions(*[np.zeros(3)] * 2, (), 0)
+        )
         == ()
     )
 
@@ -142,7 +144,7 @@ def test_of_a_network():
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias[bracket.id] = 5
-    brackets, lines = closing_accuracy(found, foresee(model, ids, [s.id for s in found]))
+    brackets, lines = closing_accuracy(found, predict_tokens(model, ids, [s.id for s in found]))
     assert [(b.count, b.share) for b in brackets.bins] == [(18, 1.0)]
     assert [(b.count, b.share) for b in lines.bins] == [(9, 0.0)]
     (chance,) = brackets.discrimination
@@ -156,4 +158,6 @@ def test_the_foresight_of_another_text_is_refused():
     zeros = np.zeros(4)
     for characters, symbols in ((3, (found[0].id,)), (4, ())):
         with pytest.raises(ValueError, match="another text, or was not asked about"):
-            closing_accuracy(found, Foresight(zeros[:characters], zeros[:characters] == 0, symbols, zeros[:, None]))
+            closing_accuracy(
+                found, TokenPredictions(zeros[:characters], zeros[:characters] == 0, symbols, zeros[:, None])
+            )

@@ -15,7 +15,7 @@ from charlstm.cells import CELLS, cell
 from charlstm.cells.base import sigmoid, tanh
 from charlstm.config import ModelConfig
 from charlstm.model import LanguageModel
-from charlstm.model.evaluating import evaluating
+from charlstm.model.eval_mode import eval_mode
 from charlstm.probes.gates import characters, gate_arguments, gates
 from charlstm.text.vocabulary import Vocabulary
 
@@ -98,7 +98,7 @@ def test_only_the_sigmoid_of_a_gates_own_sum_is_that_gate():
 @every_kind
 def test_a_text_in_two_halves_has_the_same_gates(fields):
     network, ids = model(**fields), text(9)
-    with torch.no_grad(), evaluating(network):
+    with torch.no_grad(), eval_mode(network):
         _, state = network.read(ids[:4])
     whole, rest = gates(network, ids), gates(network, ids[4:], state)
     for letter, values in rest.values.items():

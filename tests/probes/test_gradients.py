@@ -126,7 +126,7 @@ def test_less_depth_is_the_beginning_of_the_same_curve(fields):
 
 
 def test_neither_the_models_executor_nor_its_type_matters():
-    network, ids = model(cell="lstm", executor="sequence").float(), text(9)
+    network, ids = model(cell="lstm", executor="eager").float(), text(9)
     with left_alone(network), torch.autocast("cpu", torch.bfloat16):
         found = gradient_over_lag(network, ids)
     expected = gradient_over_lag(model(cell="lstm"), ids)  # of the same weights, but for their rounding

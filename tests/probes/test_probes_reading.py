@@ -7,7 +7,7 @@ import torch
 from small_models import V, every_kind, left_alone, model, text
 
 from charlstm.errors import UserError
-from charlstm.model.evaluating import evaluating
+from charlstm.model.eval_mode import eval_mode
 from charlstm.probes.reading import begin, exact, handed_on, parts, trajectory, undisturbed
 
 
@@ -17,7 +17,7 @@ def test_the_states_are_those_after_each_prefix(fields):
     with left_alone(network):
         copy = exact(network)
         along = trajectory(copy, ids, begin(copy, 3, None))
-    with torch.no_grad(), evaluating(network):
+    with torch.no_grad(), eval_mode(network):
         for t in range(len(ids)):
             _, state = network.read(ids[: t + 1])
             for letter, part in parts(network, state).items():
@@ -35,7 +35,7 @@ def test_what_the_last_layer_hands_on_is_what_the_head_reads(fields):
 
 
 def test_the_copy_is_exact_whatever_the_model_is_run_by():
-    network = model(executor="sequence").float()
+    network = model(executor="eager").float()
     copy = exact(network)
     (row,) = [c.executor.name for c in copy.choices(text(1))][:1]
     assert row == "reference"

@@ -34,7 +34,7 @@ def test_the_latch_recalls_at_any_lag(lag):
     assert not torch.isin(logits[:-1].argmax(-1), ids[-1]).any(), "before the query it does not answer"
 
 
-@pytest.mark.parametrize("executor", ["auto", "sequence", "reference"])
+@pytest.mark.parametrize("executor", ["auto", "eager", "reference"])
 @pytest.mark.parametrize(("exchanged", "own", "partner"), [("", 1, 0), ("h", 1, 0), ("c", 0, 1), ("hc", 0, 1)])
 def test_the_latch_follows_c_and_not_h(exchanged, own, partner, executor):
     network = latch(VOCABULARY, KEYS)

@@ -134,7 +134,7 @@ def test_who_has_not_counted_pays_for_the_length():
             nats -= math.log(stops if k == n else 1 - stops)
         characters += len("b" * (n - 1) + "c" * n + ".")
     assert task.baseline_nats == pytest.approx(nats / characters)
-    assert task.scored_after == "b"
+    assert task.score_after == "b"
     assert task.chance == 1 / 8
     assert Counting(shortest=4, longest=4).baseline_nats == 0
 

@@ -206,7 +206,7 @@ def test_no_documents() -> None:
 
 
 def answers_of(contents: list[str]) -> Documents:
-    return cut(VOCABULARY.encode("\n".join(contents)).astype(np.uint8), VOCABULARY, "newline", scored_after="h")
+    return cut(VOCABULARY.encode("\n".join(contents)).astype(np.uint8), VOCABULARY, "newline", score_after="h")
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
@@ -242,10 +242,10 @@ def test_resuming_amid_an_epoch_knows_how_much_was_read():
 
 @pytest.mark.parametrize(("text", "number"), [("ab", 1), ("abh", 1), ("bha\nb\nc", 2)])
 def test_a_document_without_an_answer_is_named(text, number):
-    with pytest.raises(UserError, match=rf"corpus.scored_after: 'h': nothing follows it in .* number {number}, "):
+    with pytest.raises(UserError, match=rf"corpus.score_after: 'h': nothing follows it in .* number {number}, "):
         answers_of([*text.split("\n"), "ch"] if "h" not in text else text.split("\n"))
 
 
 def test_a_mark_that_the_text_does_not_have():
-    with pytest.raises(UserError, match=r"corpus.scored_after: '\?': there is no such text"):
+    with pytest.raises(UserError, match=r"corpus.score_after: '\?': there is no such text"):
         cut(VOCABULARY.encode("ab\n").astype(np.uint8), VOCABULARY, "newline", "?")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.text.corpus import load_corpus
-from charlstm.text.moved import relocated
+from charlstm.text.relocation import relocated
 from charlstm.text.sources import absolute
 
 

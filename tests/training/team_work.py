@@ -10,22 +10,22 @@ from typing import Any
 import torch
 
 from charlstm.config import parse_config
+from charlstm.distributed import ProcessGroup
 from charlstm.errors import UserError
+from charlstm.runs.directory import RunDirectory
+from charlstm.runs.read_only import ReadOnlyRunDirectory
 from charlstm.text.corpus import load_corpus
 from charlstm.training.events import Progress
-from charlstm.training.onlooker import Onlooker
-from charlstm.training.run_directory import RunDirectory
-from charlstm.training.team import Team
 from charlstm.training.trainer import Trainer
 
 
-def train(team: Team, path: Path, settings: dict[str, Any], stops: list[int]) -> list[str]:
+def train(team: ProcessGroup, path: Path, settings: dict[str, Any], stops: list[int]) -> list[str]:
     """Train a run to its end, or to the last of the stops if that is negative; what was told at the end."""
     config = parse_config(settings, "test")
     corpus = load_corpus(**config.corpus.model_dump())
     told = []
     for number, place in enumerate([*stops, 0] if not stops or stops[-1] > 0 else stops):
-        directory = (RunDirectory if team.first else Onlooker)(path)
+        directory = (RunDirectory if team.first else ReadOnlyRunDirectory)(path)
         trainer = Trainer(config, corpus, directory, team)
         if number:
             told += trainer.resume()
@@ -35,22 +35,22 @@ def train(team: Team, path: Path, settings: dict[str, Any], stops: list[int]) ->
             # asked of one process alone
             if isinstance(event, Progress) and event.step == abs(place) and team.rank == team.size - 1:
                 trainer.request_stop()
-        team.meet()  # the first one still writes when the others have come to the end
+        team.barrier()  # the first one still writes when the others have come to the end
     return told
 
 
-def messages(team: Team) -> dict[str, Any]:
+def messages(team: ProcessGroup) -> dict[str, Any]:
     """What comes of each of the team's methods."""
     found: dict[str, Any] = {
-        "most": team.most(team.rank, -team.rank, 0.5),
-        "summed": team.summed(torch.tensor([1.0, team.rank])).tolist(),
-        "first": team.from_first(lambda: ["é\ud800", 0.1, float("inf"), None, team.rank]),
-        "gathered": [part.tolist() for part in team.gathered((torch.full((1, 2, 1), float(team.rank)),))],
+        "most": team.all_reduce_max(team.rank, -team.rank, 0.5),
+        "summed": team.all_reduce_sum(torch.tensor([1.0, team.rank])).tolist(),
+        "first": team.broadcast_from_rank0(lambda: ["é\ud800", 0.1, float("inf"), None, team.rank]),
+        "gathered": [part.tolist() for part in team.gather((torch.full((1, 2, 1), float(team.rank)),))],
     }
 
     def problem(of: list[int]) -> str | None:
         try:
-            with team.alike(), team.alike():
+            with team.sync_errors(), team.sync_errors():
                 if team.rank in of:
                     raise UserError(f"of {team.rank}")
         except UserError as error:
@@ -59,8 +59,8 @@ def messages(team: Team) -> dict[str, Any]:
 
     found["problems"] = [problem(of) for of in ([], [0], [1], [0, 1])]
     try:
-        team.same(1, "never")
-        team.same(team.rank, "differs")
+        team.assert_equal_across_ranks(1, "never")
+        team.assert_equal_across_ranks(team.rank, "differs")
     except UserError as error:
         found["same"] = str(error)
     return found
@@ -68,7 +68,7 @@ def messages(team: Team) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    folder, team = Path(sys.argv[1]), Team.from_environment()
+    folder, team = Path(sys.argv[1]), ProcessGroup.from_environment()
     with team.joined():
         found = {"messages": messages(team), "told": {}}
         for name, (settings, stops) in json.loads((folder / "cases.json").read_text()).items():

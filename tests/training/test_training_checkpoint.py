@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import charlstm
+from charlstm.atomic_io import write_atomic
+from charlstm.checkpoints import format
+from charlstm.checkpoints.format import load_checkpoint, pack, strip_prefix
 from charlstm.errors import UserError
-from charlstm.training import checkpoint
-from charlstm.training.checkpoint import load_checkpoint, packed, under
-from charlstm.training.durable import write_whole
 
 HEADER = {"step": 3, "text": "naïve ☃", "list": [1, 2.5, None], "third": 1 / 3}
 
 
 def save_checkpoint(path, tensors, header):
     path.parent.mkdir(exist_ok=True)
-    write_whole(path, *packed(tensors, header))
+    write_atomic(path, *pack(tensors, header))
 
 
 def content() -> dict[str, torch.Tensor]:
@@ -61,7 +61,7 @@ def test_it_is_plain_safetensors(path):
 def test_tensors_are_written_from_where_they_are():
     """A copy of all of them may be more than there is memory for."""
     t = torch.ones(1000)
-    _, piece = packed({"a": t}, {})
+    _, piece = pack({"a": t}, {})
     t[0] = 2
     assert len(piece) == t.nbytes
     assert torch.frombuffer(bytearray(piece), dtype=torch.float32)[0] == 2
@@ -86,7 +86,7 @@ def test_it_does_not_alias_what_it_saved(tmp_path):
 
 def test_under_takes_whole_names_only():
     tensors = {"state.0": torch.zeros(1), "state.1": torch.ones(1), "states.0": torch.ones(1)}
-    assert under("state", tensors).keys() == {"0", "1"}
+    assert strip_prefix("state", tensors).keys() == {"0", "1"}
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x10, 0x80])
@@ -125,7 +125,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    monkeypatch.setattr(format, "FORMAT", 3)
     save_checkpoint(tmp_path / "c", content(), HEADER)
     monkeypatch.undo()
     with pytest.raises(UserError, match="format 3; this version reads format 2"):

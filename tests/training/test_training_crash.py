@@ -23,12 +23,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from charlstm import atomic_io
+from charlstm.checkpoints.format import load_checkpoint
+from charlstm.checkpoints.store import CheckpointStore
 from charlstm.errors import UserError
-from charlstm.training import durable
-from charlstm.training.checkpoint import load_checkpoint
+from charlstm.runs.directory import RunDirectory
 from charlstm.training.events import Evaluated
-from charlstm.training.kept import Kept
-from charlstm.training.run_directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 
@@ -139,18 +139,18 @@ def disks(log):
 
 def test_every_crash_while_saving_leaves_what_was_acknowledged(tmp_path, monkeypatch):
     log = []
-    monkeypatch.setattr(durable, "os", Recorder(log))
-    checkpoints = Kept(tmp_path / "recorded")
+    monkeypatch.setattr(atomic_io, "os", Recorder(log))
+    checkpoints = CheckpointStore(tmp_path / "recorded")
     checkpoints.folder.mkdir()
     for step, best in enumerate([False, True, False, True, False], 1):
         save(checkpoints, step, best)
         log.append(("acknowledged", step))
-    monkeypatch.setattr(durable, "os", type("Quick", (), {"__getattr__": lambda _, n: getattr(os, n)})())
-    monkeypatch.setattr(durable, "_flush", lambda *_: None)
+    monkeypatch.setattr(atomic_io, "os", type("Quick", (), {"__getattr__": lambda _, n: getattr(os, n)})())
+    monkeypatch.setattr(atomic_io, "_flush", lambda *_: None)
     distinct = {(acknowledged, tuple(sorted(files.items()))) for acknowledged, files in disks(log)}
     assert len(distinct) > 120
     for acknowledged, files in distinct:
-        crashed = Kept(tmp_path / "crashed")
+        crashed = CheckpointStore(tmp_path / "crashed")
         shutil.rmtree(crashed.folder, ignore_errors=True)
         crashed.folder.mkdir()
         for name, content in files:
@@ -162,8 +162,8 @@ def test_every_crash_while_saving_leaves_what_was_acknowledged(tmp_path, monkeyp
         assert acknowledged <= step <= acknowledged + 1
         assert torch.equal(found.tensors["model.weight"], tensors(step)["model.weight"])
         assert len(good_steps(crashed.folder)) >= min(acknowledged, 2)
-        crashed.set_aside(found)
-        durable.sweep(crashed.folder)
+        crashed.quarantine(found)
+        atomic_io.remove_temporaries(crashed.folder)
         save(crashed, step + 1)
         after = good_steps(crashed.folder)
         assert max(after) == step + 1
@@ -188,15 +188,15 @@ def life(config, corpus, path, pipe, slow):
     """Begin or go on with the run for ever, telling through the pipe when a save begins and what is saved."""
     directory = RunDirectory(path)
     trainer = Trainer(config, corpus, directory)
-    write = Kept.save
+    write = CheckpointStore.save
 
     def telling(self, *arguments):
         os.write(pipe, struct.pack("<q", -1))
         write(self, *arguments)
         os.write(pipe, struct.pack("<q", trainer.counters.step))
 
-    Kept.save = telling  # in this child only
-    durable.os = Slow() if slow else os
+    CheckpointStore.save = telling  # in this child only
+    atomic_io.os = Slow() if slow else os
     with directory.writing():
         if directory.exists:
             trainer.resume()
@@ -288,7 +288,7 @@ def test_kill_9_loses_no_acknowledged_checkpoint(make_config, corpus, quick_fold
 
 @pytest.fixture
 def three(tmp_path):
-    checkpoints = Kept(tmp_path / "checkpoints")
+    checkpoints = CheckpointStore(tmp_path / "checkpoints")
     for step in (1, 2, 3):
         save(checkpoints, step, best=step == 2)
     return checkpoints
@@ -319,7 +319,7 @@ def test_a_full_disk_leaves_the_old_ones_and_says_what_is_needed(three, best):
 
 
 def test_a_vanished_folder_is_one_clear_line_and_not_made_again(tmp_path):
-    checkpoints = Kept(tmp_path / "run" / "checkpoints")
+    checkpoints = CheckpointStore(tmp_path / "run" / "checkpoints")
     checkpoints.folder.mkdir(parents=True)
     save(checkpoints, 1)
     shutil.rmtree(tmp_path / "run")
@@ -340,7 +340,7 @@ def test_whatever_fails_leaves_the_newest_and_no_litter(three, monkeypatch, call
         return getattr(os, call)(*arguments)
 
     shim = type("Failing", (), {"__getattr__": lambda _, name: fails if name == call else getattr(os, name)})()
-    monkeypatch.setattr(durable, "os", shim)
+    monkeypatch.setattr(atomic_io, "os", shim)
     with suppress(UserError, KeyboardInterrupt):
         save(three, 4)
     monkeypatch.undo()
@@ -388,7 +388,7 @@ def test_a_damaged_one_is_named_and_the_one_before_is_taken(three, place):
     assert found.header["counters"]["step"] == 2
     (line,) = found.damaged
     assert line.startswith(f"{three.last}: damaged")
-    three.set_aside(found)
+    three.quarantine(found)
     save(three, 3)
     assert good_steps(three.folder) == {2, 3}
     assert load_checkpoint(three.previous)[1]["counters"]["step"] == 2
@@ -420,5 +420,5 @@ def test_the_best_is_replaced_by_the_newest_only_where_it_is_damaged(three):
 def test_sweeping_takes_our_temporaries_only(tmp_path):
     for name in (".last.safetensors.12.tmp", ".notes.tmp", "a.12.tmp", ".config.yaml.7.tmp"):
         (tmp_path / name).touch()
-    durable.sweep(tmp_path)
+    atomic_io.remove_temporaries(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".notes.tmp", "a.12.tmp"}

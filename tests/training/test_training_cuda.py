@@ -8,12 +8,12 @@ from modes import waiting_refused
 from test_training_resume import assert_same, train
 from test_training_team import work
 
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Ended, Evaluated
-from charlstm.training.feed import CopiedAhead
-from charlstm.training.run_directory import RunDirectory
+from charlstm.training.loader import PrefetchLoader
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -27,12 +27,14 @@ MODELS = [
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m["cell"])
-@pytest.mark.parametrize(("hidden_input", "ahead"), [(0.0, False), (0.2, False), (0.2, True)])
-def test_no_step_waits(make_trainer, make_config, monkeypatch, model, precision, hidden_input, ahead):
+@pytest.mark.parametrize(("input_masking", "ahead"), [(0.0, False), (0.2, False), (0.2, True)])
+def test_no_step_waits(make_trainer, make_config, monkeypatch, model, precision, input_masking, ahead):
     """After a few steps, in which kernels are made and graphs recorded, torch raises where the CPU waits."""
     if ahead:
-        monkeypatch.setattr("charlstm.training.trainer.feed", lambda streams, device, _: CopiedAhead(streams, device))
-    settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "hidden_input": hidden_input}
+        monkeypatch.setattr(
+            "charlstm.training.trainer.make_batch_source", lambda streams, device, _: PrefetchLoader(streams, device)
+        )
+    settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "input_masking": input_masking}
     trainer = make_trainer(make_config(model, precision=precision, device="cuda", **settings))
     trainer.figures._together = 1000
     for _ in range(20):
@@ -45,13 +47,15 @@ def test_no_step_waits(make_trainer, make_config, monkeypatch, model, precision,
 
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize(
-    ("executor", "precision"), [("library", "float32"), ("triton", "float32"), ("triton", "bfloat16")]
+    ("executor", "precision"), [("vendor", "float32"), ("triton", "float32"), ("triton", "bfloat16")]
 )
 def test_stopped_and_resumed_equals_never_stopped(
     make_trainer, make_config, monkeypatch, tmp_path, executor, precision, ahead
 ):
     if ahead:
-        monkeypatch.setattr("charlstm.training.trainer.feed", lambda streams, device, _: CopiedAhead(streams, device))
+        monkeypatch.setattr(
+            "charlstm.training.trainer.make_batch_source", lambda streams, device, _: PrefetchLoader(streams, device)
+        )
     model = {"executor": executor, "dropout": 0.2, "num_layers": 2, "hidden_size": 64}
     config = make_config(model, device="cuda", precision=precision, batch_size=16)
     list(make_trainer(config, tmp_path / "whole").run())
@@ -108,7 +112,7 @@ def test_documents_are_copied_ahead(make_trainer, make_config, corpus_file, tmp_
     for device in ("cpu", "cuda"):
         config = make_config({"direction": "bidirectional"}, source, device=device)
         trainer = make_trainer(config, tmp_path / device, corpus)
-        assert isinstance(trainer.streams, CopiedAhead) == (device == "cuda")
+        assert isinstance(trainer.streams, PrefetchLoader) == (device == "cuda")
         events = list(trainer.run())
         scores.append([e.nats for e in events if isinstance(e, Evaluated)])
     assert scores[1] == pytest.approx(scores[0], rel=1e-3)

@@ -134,10 +134,10 @@ def test_the_loss_is_that_of_the_answers_and_training_ends_when_they_are_good_en
     pairs = [(chance.choice("ab"), "".join(chance.choices("xyz", k=3))) for _ in range(400)]
     path = tmp_path / "questions.txt"
     path.write_text("".join(f"{key}{noise}={key}\n" for key, noise in pairs))
-    corpus = load_corpus(str(path), documents="newline", scored_after="=")
+    corpus = load_corpus(str(path), documents="newline", score_after="=")
     settings = {"batch_size": 20, "sequence_length": 8, "learning_rate": 0.02, "evaluate_every": 20}
-    settings |= {"schedule": "constant", "budget": {"steps": 1000, "nats": 0.05}, "sample_length": 0}
-    config = make_config(None, {"source": str(path), "documents": "newline", "scored_after": "="}, **settings)
+    settings |= {"schedule": "constant", "budget": {"steps": 1000, "target_nats": 0.05}, "sample_length": 0}
+    config = make_config(None, {"source": str(path), "documents": "newline", "score_after": "="}, **settings)
     trainer = make_trainer(config, tmp_path / "run", corpus)
     *events, ended = trainer.run()
     assert ended.why == "good_enough"

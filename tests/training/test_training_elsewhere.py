@@ -13,16 +13,16 @@ import torch
 from test_training_resume_laws import CELL_OPTIONS
 
 from charlstm.cells import CELLS
+from charlstm.compiler.torch_printer import backward_code, forward_code
 from charlstm.config import parse_config
-from charlstm.evaluation import foresee, score
-from charlstm.executors.torch_code import backward_code, forward_code
+from charlstm.evaluation import predict_tokens, score
+from charlstm.generation.incremental import IncrementalModel
 from charlstm.model import LanguageModel
-from charlstm.model.stepper import Stepper
+from charlstm.optimizers.state import make_optimizer
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
 from charlstm.text.streams import Streams
-from charlstm.training.feed import feed
-from charlstm.training.optimisation import make_optimizer
+from charlstm.training.loader import make_batch_source
 from charlstm.training.step import TrainingStep
 
 META = torch.device("meta")
@@ -57,14 +57,14 @@ def batches_of(config, text="running"):
     else:
         reverse = config.model.direction == "backward"
         streams = Streams(np.arange(300, dtype=np.uint8) % V, *shape, reverse, config.model.washout)
-    return feed(streams, META, 1 << 30)
+    return make_batch_source(streams, META, 1 << 30)
 
 
 def steps(model=None, text="running", count=2, **training):
     config = parse_config(
         {
             "corpus": {"source": "x"},
-            "model": {"hidden_size": 5, "executor": "sequence", **(model or {})},
+            "model": {"hidden_size": 5, "executor": "eager", **(model or {})},
             "training": {"batch_size": 4, "sequence_length": 6, "precision": "float32", **training},
         },
         "test",
@@ -145,14 +145,14 @@ def test_an_evaluation_waits_only_where_it_reads_many_results_together(model, te
 
 
 def test_a_foresight_is_found_on_the_device(read_back):
-    found = foresee(steps(count=0), np.arange(300) % V, [2, 5])
+    found = predict_tokens(steps(count=0), np.arange(300) % V, [2, 5])
     assert found.symbol_nats.shape == (300, 2)
     assert [t.shape for t in read_back] == [(300, 1, 4)]
 
 
 def test_a_stepper_steps_on_the_device():
     for model in ({}, {"front_end": "convolution"}, {"num_layers": 2, "residual": True}, {"cell": "gru"}):
-        stepper = Stepper(steps(model, count=0), 3)
+        stepper = IncrementalModel(steps(model, count=0), 3)
         logits = stepper(torch.zeros(3, dtype=torch.int64, device=META))
         stepper.state = stepper.state
         assert (logits.shape, logits.device) == ((3, V), META)
@@ -167,4 +167,4 @@ def test_neither_does_an_update(optimizer, limit):
 def test_nor_does_anything_that_is_added_to_training():
     steps({"cell": "rnn"}, vanishing_penalty=2.0)
     for text in ("running", "documents"):
-        steps({"direction": "bidirectional"}, text, hidden_input=0.3)
+        steps({"direction": "bidirectional"}, text, input_masking=0.3)

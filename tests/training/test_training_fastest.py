@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import charlstm
-from charlstm.executors import remembered
-from charlstm.training import fastest
-from charlstm.training.fastest import HOPELESS, ROUNDS, TIE, WARM_UP, measure_by_turns, pick
+from charlstm.executors import measurement_cache
+from charlstm.training import fastest_executor
+from charlstm.training.fastest_executor import HOPELESS, ROUNDS, TIE, WARM_UP, measure_by_turns, pick
 
 
 def finish(trainer):
@@ -34,17 +34,17 @@ def timings(monkeypatch, tmp_path):
             run()
         return {name: seconds.get(name, 1.0) for name in runs}
 
-    monkeypatch.setattr(fastest, "measure_by_turns", measure)
+    monkeypatch.setattr(fastest_executor, "measure_by_turns", measure)
     return seconds
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        ({"native": 1.0, "library": 2.0}, "native"),
-        ({"native": TIE, "library": 1.0}, "native"),
-        ({"native": TIE + 0.01, "library": 1.0}, "library"),
-        ({"native": 2.0, "library": 1.02, "sequence": 1.0}, "library"),
+        ({"cpp": 1.0, "vendor": 2.0}, "cpp"),
+        ({"cpp": TIE, "vendor": 1.0}, "cpp"),
+        ({"cpp": TIE + 0.01, "vendor": 1.0}, "vendor"),
+        ({"cpp": 2.0, "vendor": 1.02, "eager": 1.0}, "vendor"),
     ],
 )
 def test_the_first_within_a_tie_of_the_fastest_is_picked(seconds, expected):
@@ -63,7 +63,7 @@ def test_candidates_run_by_turns_and_hopeless_ones_stop():
     assert seconds == pytest.approx(costs)
     assert {name: order.count(name) for name in costs} == {
         "a": ROUNDS + WARM_UP,
-        "b": fastest.FIRST_ROUNDS + WARM_UP,
+        "b": fastest_executor.FIRST_ROUNDS + WARM_UP,
         "c": ROUNDS + WARM_UP,
     }
     assert order[3 * WARM_UP :][:6] == ["a", "b", "c"] * 2
@@ -73,13 +73,13 @@ def test_slow_candidates_take_few_rounds():
     now = [0.0]
 
     def run():
-        now[0] += fastest.SECONDS
+        now[0] += fastest_executor.SECONDS
 
     measure_by_turns({"a": run, "b": run}, lambda: now[0])
-    assert now[0] == 2 * fastest.SECONDS * (WARM_UP + fastest.FIRST_ROUNDS)
+    assert now[0] == 2 * fastest_executor.SECONDS * (WARM_UP + fastest_executor.FIRST_ROUNDS)
 
 
-@pytest.mark.parametrize("name", ["sequence", "library"])
+@pytest.mark.parametrize("name", ["eager", "vendor"])
 def test_a_run_takes_the_fastest_and_keeps_it_on_resume(make_trainer, make_config, timings, tmp_path, name):
     timings[name] = 0.5
     trainer = make_trainer(make_config(budget={"steps": 8}))
@@ -97,7 +97,7 @@ def test_a_run_takes_the_fastest_and_keeps_it_on_resume(make_trainer, make_confi
 
 
 def test_measuring_changes_nothing_of_the_training(make_trainer, make_config, timings):
-    timings["sequence"] = 0.5
+    timings["eager"] = 0.5
     trainer = make_trainer(make_config({"dropout": 0.3}))
     before = [p.clone() for p in trainer.model.parameters()], torch.get_rng_state()
     trainer.choose_executor()
@@ -108,23 +108,23 @@ def test_measuring_changes_nothing_of_the_training(make_trainer, make_config, ti
 
 
 def test_an_executor_asked_for_is_not_measured(make_trainer, make_config, timings, monkeypatch):
-    monkeypatch.setattr(fastest, "measure_by_turns", lambda _: pytest.fail("measured"))
-    trainer = make_trainer(make_config({"executor": "sequence"}))
+    monkeypatch.setattr(fastest_executor, "measure_by_turns", lambda _: pytest.fail("measured"))
+    trainer = make_trainer(make_config({"executor": "eager"}))
     trainer.choose_executor()
-    assert trainer.executors() == ["sequence"]
+    assert trainer.executors() == ["eager"]
 
 
 def test_measuring_can_be_switched_off(make_trainer, make_config, monkeypatch):
     monkeypatch.setenv("CHARLSTM_MEASURE", "0")
-    monkeypatch.setattr(fastest, "measure_by_turns", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(fastest_executor, "measure_by_turns", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
     trainer.choose_executor()
     assert trainer.model.recurrent.preferred is None
 
 
 def test_huge_time_steps_are_not_measured(make_trainer, make_config, monkeypatch):
-    monkeypatch.setattr(fastest, "WORK", 1.0)
-    monkeypatch.setattr(fastest, "measure_by_turns", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(fastest_executor, "WORK", 1.0)
+    monkeypatch.setattr(fastest_executor, "measure_by_turns", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
     trainer.choose_executor()
     assert trainer.model.recurrent.preferred is None
@@ -134,10 +134,10 @@ def test_the_steps_measured_are_of_bounded_size(make_trainer, make_config, monke
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
     shapes = []
     trainer = make_trainer(make_config())
-    per_step = fastest.training_multiply_adds(trainer.model, 4, 2) / 2
-    monkeypatch.setattr(fastest, "WORK", 7.5 * per_step)
+    per_step = fastest_executor.training_multiply_adds(trainer.model, 4, 2) / 2
+    monkeypatch.setattr(fastest_executor, "WORK", 7.5 * per_step)
     monkeypatch.setattr(
-        fastest, "_measured", lambda _s, _m, ids, names: shapes.append(tuple(ids.shape)) or {names[0]: 1.0}
+        fastest_executor, "_measured", lambda _s, _m, ids, names: shapes.append(tuple(ids.shape)) or {names[0]: 1.0}
     )
     trainer.choose_executor()
     assert shapes == [(7, 4)]
@@ -149,13 +149,13 @@ def test_what_was_measured_is_remembered_until_a_fact_changes(monkeypatch, tmp_p
 
     def measure():
         measured.append(1)
-        return {"native": float(len(measured))}
+        return {"cpp": float(len(measured))}
 
     for facts, expected in (([1], 1.0), ([1], 1.0), ([2], 2.0), ([1], 1.0)):
-        assert remembered.remembered("executors", facts, measure)["native"] == expected
+        assert measurement_cache.cached_measurement("executors", facts, measure)["cpp"] == expected
     torch.set_num_threads(2)
     try:
-        assert remembered.remembered("executors", [1], measure)["native"] == 3.0
+        assert measurement_cache.cached_measurement("executors", [1], measure)["cpp"] == 3.0
     finally:
         torch.set_num_threads(1)
 
@@ -164,13 +164,13 @@ def test_of_two_that_measure_at_once_the_first_decides(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
 
     def slow():
-        remembered.remembered("executors", [], lambda: {"native": 1.0})  # another process meanwhile
-        return {"native": 2.0}
+        measurement_cache.cached_measurement("executors", [], lambda: {"cpp": 1.0})  # another process meanwhile
+        return {"cpp": 2.0}
 
-    assert remembered.remembered("executors", [], slow) == {"native": 1.0}
+    assert measurement_cache.cached_measurement("executors", [], slow) == {"cpp": 1.0}
 
 
-@pytest.mark.parametrize("content", ["", "{broken", "[]", "5", '{"native": null}', '{"other": 1}'])
+@pytest.mark.parametrize("content", ["", "{broken", "[]", "5", '{"cpp": null}', '{"other": 1}'])
 def test_a_broken_memory_is_no_obstacle(content, make_trainer, make_config, timings, tmp_path):
     trainer = make_trainer(make_config())
     trainer.choose_executor()
@@ -186,5 +186,5 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("CHARLSTM_CACHE", str(blocked))
-    assert remembered.remembered("executors", [], lambda: {"native": 1.0}) == {"native": 1.0}
+    assert measurement_cache.cached_measurement("executors", [], lambda: {"cpp": 1.0}) == {"cpp": 1.0}
     assert Path(blocked).read_text() == ""

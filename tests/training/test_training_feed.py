@@ -10,9 +10,9 @@ from test_training_resume import assert_same
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
 from charlstm.text.streams import Streams
-from charlstm.training import feed as feed_module
+from charlstm.training import loader as feed_module
 from charlstm.training import trainer as trainer_module
-from charlstm.training.feed import SHARE, CopiedAhead, feed, read
+from charlstm.training.loader import SHARE, PrefetchLoader, make_batch_source, training_batches
 
 V = 11
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -43,7 +43,7 @@ def stand(streams):
 
 @pytest.mark.parametrize("make", [running, documents])
 def test_copied_ahead_are_the_same_batches_and_the_place_is_that_of_those_given(make):
-    plain, ahead = make(), CopiedAhead(make(), CPU)
+    plain, ahead = make(), PrefetchLoader(make(), CPU)
     places = []
     for _ in range(2 * plain.steps_per_epoch + 3):
         assert stand(ahead) == stand(plain)
@@ -79,9 +79,9 @@ def test_on_cuda_a_copy_has_a_stream_of_its_own_and_is_waited_for_by_the_gpu_alo
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda _, stream: done.append(f"used by {stream.name}"))
-    monkeypatch.setattr(feed_module, "moved", lambda t, device: (done.append(f"to {device}"), t)[1])
+    monkeypatch.setattr(feed_module, "to_device", lambda t, device: (done.append(f"to {device}"), t)[1])
     copy = ["beside: on", *["to cuda"] * 3, "beside: off"]
-    ahead, plain = CopiedAhead(running(), torch.device("cuda")), running()
+    ahead, plain = PrefetchLoader(running(), torch.device("cuda")), running()
     assert same(ahead.next_batch(), plain.next_batch())
     assert done == [*copy, "main waits for side", *["used by main"] * 3, *copy]
     done.clear()
@@ -90,7 +90,7 @@ def test_on_cuda_a_copy_has_a_stream_of_its_own_and_is_waited_for_by_the_gpu_alo
 
 
 def test_a_batch_that_is_copied_is_wholly_on_the_device():
-    batch = CopiedAhead(documents(), META).next_batch()
+    batch = PrefetchLoader(documents(), META).next_batch()
     assert {name: t.device.type for name, t in vars(batch).items() if isinstance(t, torch.Tensor)} == dict.fromkeys(
         ("previous", "targets", "following", "lengths"), "meta"
     )
@@ -98,12 +98,12 @@ def test_a_batch_that_is_copied_is_wholly_on_the_device():
 
 def test_a_text_is_put_on_a_device_where_it_fits_well():
     size = running().bytes_to_lay
-    assert isinstance(feed(running(), META, int(size / SHARE) + 1), Streams)
-    assert isinstance(feed(running(), META, int(size / SHARE) - 1), CopiedAhead)
-    assert isinstance(feed(running(), META, None), CopiedAhead)
-    assert isinstance(feed(documents(), META, 1 << 40), CopiedAhead)
+    assert isinstance(make_batch_source(running(), META, int(size / SHARE) + 1), Streams)
+    assert isinstance(make_batch_source(running(), META, int(size / SHARE) - 1), PrefetchLoader)
+    assert isinstance(make_batch_source(running(), META, None), PrefetchLoader)
+    assert isinstance(make_batch_source(documents(), META, 1 << 40), PrefetchLoader)
     streams = running()
-    assert feed(streams, CPU, 1 << 40) is streams
+    assert make_batch_source(streams, CPU, 1 << 40) is streams
     assert streams.bytes_laid == 0
 
 
@@ -112,16 +112,16 @@ def test_a_text_is_put_on_a_device_where_it_fits_well():
 def test_a_run_is_the_same_either_way_also_stopped_and_resumed(
     make_trainer, make_config, tmp_path, monkeypatch, way, direction
 ):
-    config = make_config({"direction": direction, "dropout": 0.2}, hidden_input=0.2, budget={"steps": 24})
+    config = make_config({"direction": direction, "dropout": 0.2}, input_masking=0.2, budget={"steps": 24})
     list(make_trainer(config, tmp_path / "plain").run())
 
     def other(streams, device, free):
         if way == "copied ahead":
-            return CopiedAhead(streams, device)
+            return PrefetchLoader(streams, device)
         streams.put_on(device)
         return streams
 
-    monkeypatch.setattr(trainer_module, "feed", other)
+    monkeypatch.setattr(trainer_module, "make_batch_source", other)
     for stop in (5, 17, None):  # an epoch is of 17 steps
         trainer = make_trainer(config, tmp_path / "other")
         if trainer.directory.checkpoints.any():
@@ -133,4 +133,4 @@ def test_a_run_is_the_same_either_way_also_stopped_and_resumed(
 
 
 def test_documents_are_read_as_documents(make_config, corpus, corpus_file):
-    assert isinstance(read(make_config(), corpus), Streams)
+    assert isinstance(training_batches(make_config(), corpus), Streams)

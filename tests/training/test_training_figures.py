@@ -9,12 +9,12 @@ import pytest
 import torch
 from test_training_resume import assert_same
 
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import parse_config
 from charlstm.training import trainer as trainer_module
 from charlstm.training.advice import divergence_advice
-from charlstm.training.checkpoint import load_checkpoint
+from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has_diverged
 from charlstm.training.events import Evaluated, Notice, Progress
-from charlstm.training.figures import Begun, Figures, gone_bad
 
 TIMES = ("seconds", "characters_per_second")
 
@@ -144,12 +144,12 @@ def test_training_time_is_that_of_the_work_not_of_giving_it(ahead, make_config, 
 
 
 def test_they_are_read_about_every_fifth_of_a_second():
-    figures = Figures(torch.device("meta"))
+    figures = DeferredMetrics(torch.device("meta"))
     assert figures.ahead
-    assert not Figures(torch.device("cpu")).ahead
+    assert not DeferredMetrics(torch.device("cpu")).ahead
     steps, seconds, unread = 0, 0.0, []
     for _ in range(2000):  # steps of a hundredth of a second
-        figures.keep(Begun(0, 0, 1, torch.zeros(2)))
+        figures.keep(PendingStep(0, 0, 1, torch.zeros(2)))
         steps, seconds = steps + 1, seconds + 0.01
         if figures.due:
             unread.append(len(figures))
@@ -177,14 +177,14 @@ def test_they_are_read_about_every_fifth_of_a_second():
     ],
 )
 def test_a_loss_goes_bad_above_25_nats_and_3_ln_v_plus_1(nats, symbols, expected):
-    assert gone_bad(nats, symbols) is expected
+    assert has_diverged(nats, symbols) is expected
 
 
 def test_they_come_in_order_and_once():
-    figures = Figures(torch.device("cpu"))
+    figures = DeferredMetrics(torch.device("cpu"))
     assert list(figures.read()) == []
     for k in range(3):
-        figures.keep(Begun(k, 10 * k, 10, torch.tensor([k + 0.5, k + 0.25])))
+        figures.keep(PendingStep(k, 10 * k, 10, torch.tensor([k + 0.5, k + 0.25])))
     assert len(figures) == 3
     assert [(b.steps_before, b.characters_before, nats, norm) for b, nats, norm in figures.read()] == [
         (0, 0, 0.5, 0.25),

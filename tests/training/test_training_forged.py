@@ -15,13 +15,13 @@ import pytest
 import torch
 
 import charlstm
+from charlstm.checkpoints import format
+from charlstm.checkpoints.format import load_checkpoint, pack
+from charlstm.checkpoints.header import KEY
 from charlstm.errors import UserError
 from charlstm.generation import infill
 from charlstm.model import LanguageModel
-from charlstm.training import checkpoint
-from charlstm.training.checkpoint import load_checkpoint, packed
-from charlstm.training.checkpoint_header import KEY
-from charlstm.training.run_directory import RunDirectory
+from charlstm.runs.directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 NAN, INF = float("nan"), float("inf")
@@ -43,7 +43,7 @@ def forge(tmp_path, tiny_run):
         for place, value in (header or {}).items():
             *above, last = place.split(".")
             functools.reduce(dict.__getitem__, above, old_header)[last] = value
-        file.write_bytes(b"".join(packed(table, old_header)))
+        file.write_bytes(b"".join(pack(table, old_header)))
         return file
 
     return write
@@ -96,7 +96,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("case", LAYOUTS)
 def test_another_layout_is_refused_before_it_is_read(case, forge, corpus, monkeypatch):
     file = forge(LAYOUTS[case])
-    monkeypatch.setattr(checkpoint, "_fill", None)
+    monkeypatch.setattr(format, "_fill", None)
     name = next(iter(LAYOUTS[case]))
     assert all(name in text for text in refusals(file, corpus))
 
@@ -119,7 +119,7 @@ HEADERS = [
 @pytest.mark.parametrize(("place", "value"), HEADERS, ids=lambda value: str(value)[:40])
 def test_a_header_out_of_range_is_refused(place, value, forge, corpus, monkeypatch):
     file = forge(header={"counters.sum_nats": 3.0, "counters.sum_count": 2, place: value})
-    monkeypatch.setattr(checkpoint, "_fill", None)
+    monkeypatch.setattr(format, "_fill", None)
     assert all(len(text) < 1000 for text in refusals(file, corpus))
 
 
@@ -227,7 +227,7 @@ def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, room, forge)
 
 
 def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_run, tmp_path):
-    trainer = make_trainer(make_config({"cell": "gru", "hidden_size": 16, "executor": "sequence"}, budget={"steps": 1}))
+    trainer = make_trainer(make_config({"cell": "gru", "hidden_size": 16, "executor": "eager"}, budget={"steps": 1}))
     list(trainer.run())
     run = tmp_path / "mixed"
     shutil.copytree(tiny_run, run)
@@ -254,7 +254,7 @@ def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_ru
     "optimizer", [{}, {"optimizer": "sgd"}, {"optimizer": "rmsprop", "momentum": 0.5}], ids=["adamw", "sgd", "rmsprop"]
 )
 def test_what_is_saved_is_what_is_expected(model, optimizer, make_config, make_trainer):
-    config = make_config({**model, "executor": "sequence"}, budget={"steps": 1}, sample_length=0, **optimizer)
+    config = make_config({**model, "executor": "eager"}, budget={"steps": 1}, sample_length=0, **optimizer)
     trainer = make_trainer(config)
     list(trainer.run())
     saved = charlstm.load(trainer.directory.path).model.state_dict()
@@ -272,7 +272,7 @@ def test_a_large_vocabulary_and_many_layers_are_no_forgery(tmp_path):
     }
     tensors["model.head.bias"] = torch.zeros(len(symbols))
     path = tmp_path / "large.safetensors"
-    path.write_bytes(b"".join(packed(tensors, header)))
+    path.write_bytes(b"".join(pack(tensors, header)))
     found, read = load_checkpoint(path)
     assert found.keys() == tensors.keys()
     assert read["vocabulary"] == header["vocabulary"]

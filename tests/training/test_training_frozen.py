@@ -16,7 +16,7 @@ OPTIMIZERS = [
     ("executor", "optimizer"),
     [
         pytest.param(e, o, marks=() if e == "auto" or o is OPTIMIZERS[0] else pytest.mark.slow)
-        for e in ("auto", "sequence", "reference")
+        for e in ("auto", "eager", "reference")
         for o in OPTIMIZERS
     ],
     ids=lambda value: value if isinstance(value, str) else value["optimizer"],

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import parse_config
 from charlstm.text.corpus import load_corpus
 from charlstm.training.advice import divergence_advice
-from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Ended, Evaluated, Progress
 
 

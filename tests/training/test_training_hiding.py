@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from charlstm.training.hiding import hide
+from charlstm.training.input_masking import mask_spans
 
 V = 9
 
@@ -15,7 +15,7 @@ V = 9
 def hidden_places(steps: int, batch: int, share: float) -> torch.Tensor:
     """Which characters -1 to ``steps`` are hidden, [steps + 2, B]; asserts that both sides agree."""
     text = torch.randint(V, (steps + 2, batch))
-    previous, following = hide(text[:-2], text[2:], share, V)
+    previous, following = mask_spans(text[:-2], text[2:], share, V)
     before, after = previous == V, following == V
     assert torch.equal(previous[~before], text[:-2][~before])
     assert torch.equal(following[~after], text[2:][~after])
@@ -46,5 +46,5 @@ def test_runs_of_one_to_eight_are_equally_often():
 def test_the_share_of_none_draws_nothing():
     before = torch.get_rng_state()
     previous = torch.ones(3, 2, dtype=torch.int64)
-    assert hide(previous, previous, 0.0, V) == (previous, previous)
+    assert mask_spans(previous, previous, 0.0, V) == (previous, previous)
     assert torch.equal(torch.get_rng_state(), before)

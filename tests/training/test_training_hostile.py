@@ -20,10 +20,10 @@ import pytest
 import torch
 
 import charlstm
+from charlstm.checkpoints.format import CheckpointFile, load_checkpoint
+from charlstm.checkpoints.header import HEADER_LIMIT, KEY
 from charlstm.errors import UserError
-from charlstm.training.checkpoint import CheckpointFile, load_checkpoint
-from charlstm.training.checkpoint_header import HEADER_LIMIT, KEY
-from charlstm.training.run_directory import RunDirectory
+from charlstm.runs.directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 

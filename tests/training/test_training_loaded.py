@@ -9,16 +9,16 @@ import torch
 
 import charlstm
 from charlstm.cells import CELLS
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
-from charlstm.executors.native import speed
+from charlstm.executors.cpp import bfloat16_speed
 from charlstm.generation import Sampling, infill
+from charlstm.hardware import device
+from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
-from charlstm.training import hardware
-from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.hardware import resolve_device, resolve_precision
 
 
 def test_load_gives_what_it_says(tiny_run, corpus, make_config):
@@ -229,43 +229,43 @@ def test_auto_is_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, expected):
 def test_precision_is_what_is_asked_for_or_what_this_cpu_is_faster_with(monkeypatch):
     cpu, lstm = torch.device("cpu"), CELLS["lstm"]
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(hardware, "kernels", lambda *_: object())
+    monkeypatch.setattr(device, "kernels", lambda *_: object())
     for gain, expected in ((1.2, "float32"), (2.0, "bfloat16")):
-        monkeypatch.setattr(hardware, "bfloat16_gain", lambda gain=gain: gain)
+        monkeypatch.setattr(device, "bfloat16_gain", lambda gain=gain: gain)
         assert resolve_precision("float32", cpu, lstm) == "float32"
         assert resolve_precision("bfloat16", cpu, lstm) == "bfloat16"
         assert resolve_precision("auto", cpu, lstm) == expected
-        assert resolve_precision("auto", cpu, lstm, "native") == expected
-        assert resolve_precision("auto", cpu, lstm, "sequence") == "float32"
-    monkeypatch.setattr(hardware, "kernels", lambda *_: "there is no compiler")
+        assert resolve_precision("auto", cpu, lstm, "cpp") == expected
+        assert resolve_precision("auto", cpu, lstm, "eager") == "float32"
+    monkeypatch.setattr(device, "kernels", lambda *_: "there is no compiler")
     assert resolve_precision("auto", cpu, lstm) == "float32"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert resolve_precision("auto", cpu, lstm, "sequence") == "bfloat16"
+    assert resolve_precision("auto", cpu, lstm, "eager") == "bfloat16"
     assert resolve_precision("auto", torch.device("mps"), lstm) == "float32"
 
 
 def test_the_precision_is_decided_before_a_kernel_is_compiled(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(hardware, "bfloat16_gain", lambda: 0.9)
-    monkeypatch.setattr(hardware, "kernels", lambda *_: pytest.fail("compiled for a type that is not used"))
+    monkeypatch.setattr(device, "bfloat16_gain", lambda: 0.9)
+    monkeypatch.setattr(device, "kernels", lambda *_: pytest.fail("compiled for a type that is not used"))
     assert resolve_precision("auto", torch.device("cpu"), CELLS["lstm"]) == "float32"
 
 
 def test_the_gain_of_bfloat16_is_measured_once_and_remembered(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
     measured = []
-    monkeypatch.setattr(speed, "_measure", lambda: measured.append(1) or 3.25)
+    monkeypatch.setattr(bfloat16_speed, "_measure", lambda: measured.append(1) or 3.25)
     for _ in range(2):
-        speed.bfloat16_gain.cache_clear()
-        assert speed.bfloat16_gain() == 3.25
+        bfloat16_speed.bfloat16_gain.cache_clear()
+        assert bfloat16_speed.bfloat16_gain() == 3.25
     assert len(measured) == 1
     (remembered,) = (tmp_path / "measured").iterdir()
     remembered.write_text("{broken")
-    speed.bfloat16_gain.cache_clear()
-    assert speed.bfloat16_gain() == 3.25
+    bfloat16_speed.bfloat16_gain.cache_clear()
+    assert bfloat16_speed.bfloat16_gain() == 3.25
     assert len(measured) == 2
-    speed.bfloat16_gain.cache_clear()
+    bfloat16_speed.bfloat16_gain.cache_clear()
 
 
 def test_the_gain_is_a_ratio_of_speeds():
-    assert 0.01 < speed._measure() < 100
+    assert 0.01 < bfloat16_speed._measure() < 100

@@ -11,12 +11,12 @@ import sys
 import pytest
 
 from charlstm.errors import UserError
-from charlstm.training.run_directory import RunDirectory
+from charlstm.runs.directory import RunDirectory
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from charlstm.training.lock import held
+from charlstm.runs.lock import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from charlstm.checkpoints.format import load_checkpoint, strip_prefix
 from charlstm.config import parse_config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score
 from charlstm.executors.triton.pool import Pool
-from charlstm.generation import specimen
+from charlstm.generation import preview
 from charlstm.model import head_loss
 from charlstm.text.corpus import load_corpus
 from charlstm.text.streams import IGNORE
 from charlstm.training import trainer as trainer_module
-from charlstm.training.checkpoint import load_checkpoint, under
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
 
 OPTIMIZERS = {"adamw": 2e-2, "sgd": 2.0, "rmsprop": 1e-2}
@@ -319,7 +319,7 @@ def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_train
     assert same_tensors(before, copies(trainer))
     tensors, header = load_checkpoint(trainer.directory.last)
     assert header["counters"]["step"] == 4
-    assert all(t.isfinite().all() for t in under("model", tensors).values())
+    assert all(t.isfinite().all() for t in strip_prefix("model", tensors).values())
     assert trainer.directory.metrics()[-1] | {"seconds": 0} == {
         "kind": "end",
         "why": "diverged",
@@ -429,7 +429,7 @@ def test_each_evaluation_samples_with_a_seed_of_its_own(make_trainer, make_confi
     settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # the weights stand still
     trainer = make_trainer(make_config(seed=5, evaluate_every=3, budget={"steps": 6}, sample_length=40, **settings))
     found = [event.sample for event in of(Evaluated, trainer.run())]
-    assert found == [specimen(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
+    assert found == [preview(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
     assert found[0] != found[1]
 
 

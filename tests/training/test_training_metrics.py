@@ -9,7 +9,7 @@ import resource
 import pytest
 
 from charlstm.errors import UserError
-from charlstm.training.metrics import LINE_LIMIT, count_records, end_of_record, read_records
+from charlstm.runs.metrics import LINE_LIMIT, count_records, end_of_record, read_records
 
 START = {"kind": "start", "step": 0, "device": "cpu"}
 TRAIN = {"kind": "train", "step": 3, "characters": 240, "seconds": 0.5, "nats": 2.25}

@@ -8,7 +8,7 @@ from torch import nn
 
 from charlstm.config import TrainingConfig
 from charlstm.optimizers import OPTIMIZERS
-from charlstm.training.optimisation import (
+from charlstm.optimizers.state import (
     Schedule,
     load_optimizer_tensors,
     make_optimizer,

@@ -7,22 +7,22 @@ import itertools
 import pytest
 import torch
 
-from charlstm.training import checkpoint
-from charlstm.training.checkpoint import packed
-from charlstm.training.kept import Kept
+from charlstm.checkpoints import format
+from charlstm.checkpoints.format import pack
+from charlstm.checkpoints.store import CheckpointStore
 
 MOVES = 3  # of a save: last -> moving, new -> last, moving -> previous
 
 
 def content(step):
-    return b"".join(packed({"model.weight": torch.full((5,), float(step))}, {"counters": {"step": step}}))
+    return b"".join(pack({"model.weight": torch.full((5,), float(step))}, {"counters": {"step": step}}))
 
 
 @pytest.mark.parametrize("saves", [1, 2])
 def test_a_reader_finds_the_newest_between_any_two_moves(saves, tmp_path, monkeypatch):
     """The moves of the save after these are made before, between and after the reader's openings, in every way."""
     for number, slots in enumerate(itertools.combinations_with_replacement(range(5), MOVES)):
-        kept = Kept(tmp_path / str(number))
+        kept = CheckpointStore(tmp_path / str(number))
         kept.folder.mkdir()
         for step, path in zip(range(saves, 0, -1), (kept.last, kept.previous), strict=False):
             path.write_bytes(content(step))
@@ -32,7 +32,7 @@ def test_a_reader_finds_the_newest_between_any_two_moves(saves, tmp_path, monkey
             zip(slots, ((kept.last, kept.moving), (new, kept.last), (kept.moving, kept.previous)), strict=True)
         )
         opened, waiting = itertools.count(), [next(moves)]
-        open_regular = checkpoint.open_regular
+        open_regular = format.open_regular
 
         def opening(path, opened=opened, waiting=waiting, moves=moves, open_regular=open_regular):
             turn = next(opened)
@@ -43,7 +43,7 @@ def test_a_reader_finds_the_newest_between_any_two_moves(saves, tmp_path, monkey
             return open_regular(path)
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "open_regular", opening)
+            patch.setattr(format, "open_regular", opening)
             found = kept.newest()
         assert found.header["counters"]["step"] >= saves
         assert found.damaged == []

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import charlstm
+from charlstm import atomic_io
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
+from charlstm.hardware.device import set_random_states
 from charlstm.text.corpus import load_corpus
-from charlstm.training import durable
-from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Evaluated, Progress
-from charlstm.training.hardware import set_random_states
 
 STEPS = 40
 STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # mid-chunk records, around evaluations (every 6), the epoch's end (17)
@@ -117,14 +117,14 @@ def test_a_run_that_died_between_its_two_checkpoints_goes_on(make_trainer, make_
     config = make_config(budget={"steps": 18}, sample_length=0)
     train(make_trainer, config, tmp_path / "whole")
     trainer = make_trainer(config, tmp_path / "died")
-    write = durable.staged
+    write = atomic_io.staged_file
 
     def last_fails(path, *pieces):
         if path.name == "last.safetensors" and trainer.counters.step == 12:
             raise OSError(errno.ENOSPC, "no space left")
         return write(path, *pieces)
 
-    monkeypatch.setattr(durable, "staged", last_fails)
+    monkeypatch.setattr(atomic_io, "staged_file", last_fails)
     with pytest.raises(UserError, match="no space"):
         list(trainer.run())
     monkeypatch.undo()

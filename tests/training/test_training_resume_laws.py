@@ -14,13 +14,13 @@ import torch
 from test_training_resume import assert_same, remains
 
 from charlstm.cells import CELLS
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import load_corpus
-from charlstm.training import figures
+from charlstm.training import deferred_metrics
 from charlstm.training import trainer as trainer_module
-from charlstm.training.checkpoint import load_checkpoint
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
 from charlstm.training.state import TrainingState
 
@@ -28,14 +28,14 @@ EPOCH = 12
 STEPS = 2 * EPOCH
 EVALUATE_EVERY = 6
 
-ABLATIONS = [cell.options["without"] for cell in CELLS.values() if cell.options.get("without")]
+ABLATIONS = [cell.options["ablate"] for cell in CELLS.values() if cell.options.get("ablate")]
 CELL_OPTIONS = {
     **{name: {"cell": name} for name in ("rnn", "lstm", "gru", "peephole", "coupled", "leaky")},
     "irnn": {"cell": "rnn", "nonlinearity": "relu"},
     "gru reset before": {"cell": "gru", "reset_after": False, "forget_bias": "chrono"},
     "leaky fixed": {"cell": "leaky", "learn_leak": False},
     "esn": {"cell": "esn", "front_end": "one_hot", "washout": 5},
-    **{f"lstm no {part}": {"cell": "lstm", "without": part} for part in ABLATIONS},
+    **{f"lstm no {part}": {"cell": "lstm", "ablate": part} for part in ABLATIONS},
 }
 OPTIMIZERS = {
     "adamw": {"optimizer": "adamw", "weight_decay": 1e-2},
@@ -52,7 +52,7 @@ SCHEDULES = {
 }
 FACTORS = {
     "cell": list(CELL_OPTIONS),
-    "executor": ["reference", "sequence", "library", "native"],
+    "executor": ["reference", "eager", "vendor", "cpp"],
     "dropout": ["none", "elementwise", "locked"],
     "optimizer": list(OPTIMIZERS),
     "schedule": list(SCHEDULES),
@@ -62,7 +62,7 @@ FACTORS = {
 
 
 def allowed(case: dict[str, str]) -> bool:
-    return case.get("executor") != "library" or case.get("cell") in (None, "rnn", "irnn", "lstm", "gru")
+    return case.get("executor") != "vendor" or case.get("cell") in (None, "rnn", "irnn", "lstm", "gru")
 
 
 def covering(seed: int) -> list[dict[str, str]]:
@@ -186,7 +186,7 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
     }
     if case["dropout"] != "none":
         model |= {"dropout": 0.3, "dropout_kind": case["dropout"]}
-    hidden = {"hidden_input": chance.choice([0.0, 0.2])}
+    hidden = {"input_masking": chance.choice([0.0, 0.2])}
     training = {
         "precision": case["precision"],
         "batch_size": 6,
@@ -199,7 +199,7 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
     }
     if case["cell"] == "irnn":
         training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
-    monkeypatch.setattr(figures, "UNSURE", 1e9)  # the state of an IRNN grows without bound
+    monkeypatch.setattr(deferred_metrics, "UNSURE", 1e9)  # the state of an IRNN grows without bound
     whole = trained("whole", model, training, epoch=epoch)
     assert whole[-1].why == "budget", whole[-1]
     stopped = trained("stopped", model, training, stops_for(chance, epoch, every), epoch=epoch)

@@ -8,7 +8,7 @@ import pytest
 
 from charlstm.config import load_config
 from charlstm.errors import UserError
-from charlstm.training.run_directory import RunDirectory
+from charlstm.runs.directory import RunDirectory
 
 TRAIN = {"kind": "train", "step": 1, "characters": 80, "seconds": 1.5, "nats": 2.5, "other": [None, "x"]}
 
@@ -63,14 +63,14 @@ def test_metrics_round_trip_without_a_torn_last_line(run):
     with run.metrics_file.open("a") as file:
         file.write('{"kind": "train", "st')
     assert run.metrics() == records
-    run.cut_back({"metrics": 2, "samples": 0})
+    run.truncate_logs({"metrics": 2, "samples": 0})
     assert run.metrics() == records[:2]
     run.append_metrics(records[2])
     assert run.metrics() == records
 
 
 def test_metrics_and_samples_are_cut_back_to_what_they_were(run):
-    run.cut_back(run.flush())
+    run.truncate_logs(run.flush())
     assert run.metrics() == []
     run.append_metrics(TRAIN)
     run.append_sample(1, "naïve\n===== step 1\n")
@@ -79,15 +79,15 @@ def test_metrics_and_samples_are_cut_back_to_what_they_were(run):
     run.append_sample(1, "again")
     run.samples_file.write_bytes(run.samples_file.read_bytes()[:-3])
     for _ in range(2):
-        run.cut_back(lengths)
+        run.truncate_logs(lengths)
         assert (run.metrics_file.read_bytes(), run.samples_file.read_bytes()) == before
     run.samples_file.write_text("short")  # somebody's own doing: let be, never made longer
-    run.cut_back(lengths)
+    run.truncate_logs(lengths)
     assert run.samples_file.read_text() == "short"
 
 
 def test_metrics_and_samples_are_flushed_before_the_checkpoint(make_trainer, make_config, monkeypatch):
-    trainer = make_trainer(make_config({"executor": "sequence"}))  # which compiles nothing, and so writes nothing
+    trainer = make_trainer(make_config({"executor": "eager"}))  # which compiles nothing, and so writes nothing
     directory, order, fsync, replace = trainer.directory, [], os.fsync, os.replace
     directory.append_metrics({"kind": "train", "step": 0})
     directory.append_sample(0, "x")
@@ -103,7 +103,7 @@ def test_finished_is_what_the_last_end_says(run):
     for why, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
         run.append_metrics({"kind": "end", "why": why, "step": 1, "seconds": 1.5})
         assert run.finished is expected
-    run.cut_back({"metrics": 0, "samples": 0})
+    run.truncate_logs({"metrics": 0, "samples": 0})
     assert not run.finished
 
 

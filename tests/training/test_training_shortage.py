@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
-from charlstm.training import held_out, shortage
-from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.hardware import Memory
-from charlstm.training.shortage import Demand, what_to_lower
+from charlstm.hardware import out_of_memory
+from charlstm.hardware.device import Memory
+from charlstm.hardware.out_of_memory import Demand, what_to_lower
+from charlstm.training import validation
 
 GB = 10**9
 
@@ -39,7 +40,7 @@ def test_what_is_advised_fits():
     found = settings(what_to_lower(need, Memory(32 * GB, 2 * GB, 28 * GB), 3 * GB))
     assert found == dict(zip(NAMES, (48, 96, 1536), strict=True))  # 25 of 29 GB are too near: times 0.75
     for name, value in found.items():
-        part = value / {"batch": 64, "sequence": 128, "hidden": 2048}[name.split(".")[1].split("_")[0]]
+        part = value / {"batch": 64, "eager": 128, "hidden": 2048}[name.split(".")[1].split("_")[0]]
         assert 2 * GB + 28 * GB * part <= 27 * GB
 
 
@@ -96,11 +97,11 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
     ids=["cuda", "cuda small", "mps", "cpu", "cublas", "cudnn"],
 )
 def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, asked):
-    monkeypatch.setattr(shortage, "memory", lambda _: Memory(24 * GB, 1 * GB, 10 * GB))
+    monkeypatch.setattr(out_of_memory, "memory", lambda _: Memory(24 * GB, 1 * GB, 10 * GB))
     need = Demand(GB, GB, 64, 128, 512)
     with (
         pytest.raises(UserError) as caught,
-        shortage.enough_memory(torch.device("cuda:1"), lambda: ("in step 3", need)),
+        out_of_memory.enough_memory(torch.device("cuda:1"), lambda: ("in step 3", need)),
     ):
         raise error
     told = str(caught.value)
@@ -114,16 +115,16 @@ def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, aske
 
 def test_what_executors_keep_is_given_up_once_the_memory_was_looked_at(monkeypatch):
     order = []
-    monkeypatch.setattr(shortage, "memory", lambda _: order.append("looked"))
-    monkeypatch.setattr(shortage, "forget", lambda: order.append("forgotten"))
+    monkeypatch.setattr(out_of_memory, "memory", lambda _: order.append("looked"))
+    monkeypatch.setattr(out_of_memory, "clear_plan_cache", lambda: order.append("forgotten"))
     need = Demand(GB, GB, 64, 128, 512)
-    with pytest.raises(UserError), shortage.enough_memory(torch.device("cuda"), lambda: ("in step 3", need)):
+    with pytest.raises(UserError), out_of_memory.enough_memory(torch.device("cuda"), lambda: ("in step 3", need)):
         raise cuda_error()
     assert order == ["looked", "forgotten"]
 
 
 def test_weights_that_cannot_fit_are_refused_before(make_trainer, make_config, monkeypatch):
-    monkeypatch.setattr(shortage, "free_main_memory", lambda: 4000)
+    monkeypatch.setattr(out_of_memory, "free_main_memory", lambda: 4000)
     monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("the model is being made"))
     expected = r"^not enough memory: weights, .* take 0 MB, 0 MB are free\. Lower model\.hidden_size=\d"
     with pytest.raises(UserError, match=expected):
@@ -132,10 +133,10 @@ def test_weights_that_cannot_fit_are_refused_before(make_trainer, make_config, m
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError(CPU)])
 def test_main_memory_that_runs_out_is_told_with_what_is_free(monkeypatch, error):
-    monkeypatch.setattr(shortage, "free_main_memory", lambda: 3 * GB)
+    monkeypatch.setattr(out_of_memory, "free_main_memory", lambda: 3 * GB)
     with (
         pytest.raises(UserError, match=r"3\.0 GB are free"),
-        shortage.enough_memory(torch.device("cpu"), lambda: ("in step 3", Demand(GB, GB, 64, 128, 512))),
+        out_of_memory.enough_memory(torch.device("cpu"), lambda: ("in step 3", Demand(GB, GB, 64, 128, 512))),
     ):
         raise error
 
@@ -144,7 +145,7 @@ def test_other_errors_are_none_of_this():
     def never():
         pytest.fail("nothing is asked")
 
-    with pytest.raises(RuntimeError, match="sizes differ"), shortage.enough_memory(torch.device("cpu"), never):
+    with pytest.raises(RuntimeError, match="sizes differ"), out_of_memory.enough_memory(torch.device("cpu"), never):
         raise RuntimeError("sizes differ")
 
 
@@ -183,7 +184,7 @@ def test_an_evaluation_that_finds_none_is_not_helped_by_a_smaller_batch(make_tra
 
 def test_an_evaluation_has_the_memory_that_is_kept_for_the_steps(make_trainer, make_config, monkeypatch):
     """The memory of recorded steps is given up for it, as if it had been there from the beginning."""
-    kept, given_up, score = [True], [], held_out.score
+    kept, given_up, score = [True], [], validation.score
 
     def forgetting():
         kept.clear()
@@ -194,8 +195,8 @@ def test_an_evaluation_has_the_memory_that_is_kept_for_the_steps(make_trainer, m
             raise cuda_error()
         return score(*arguments)
 
-    monkeypatch.setattr(held_out, "forget", forgetting)
-    monkeypatch.setattr(held_out, "score", scoring)
+    monkeypatch.setattr(validation, "clear_plan_cache", forgetting)
+    monkeypatch.setattr(validation, "score", scoring)
     trainer = make_trainer(make_config(evaluate_every=4, budget={"steps": 12}))
     assert list(trainer.run())[-1].why == "budget"
     assert given_up == [8]
@@ -210,7 +211,7 @@ def test_a_model_that_does_not_fit_is_told_before_anything_is_written(make_train
         make_trainer(make_config())
 
 
-@pytest.mark.parametrize("executor", ["sequence", "library", "native"])
+@pytest.mark.parametrize("executor", ["eager", "vendor", "cpp"])
 def test_a_demand_is_all_of_the_estimate(make_trainer, make_config, executor):
     sizes = []
     for batch_size in (2, 4):

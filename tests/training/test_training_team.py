@@ -10,35 +10,41 @@ from pathlib import Path
 import pytest
 import torch
 
+from charlstm.checkpoints.format import load_checkpoint
+from charlstm.distributed import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    ProcessLostError,
+    SynchronizedError,
+    detect_lost_processes,
+)
 from charlstm.errors import UserError
+from charlstm.hardware.device import resolve_device
+from charlstm.runs.directory import RunDirectory
+from charlstm.runs.read_only import ReadOnlyRunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.training.checkpoint import load_checkpoint
-from charlstm.training.hardware import resolve_device
-from charlstm.training.onlooker import Onlooker
-from charlstm.training.requests import Requests
-from charlstm.training.run_directory import RunDirectory
-from charlstm.training.team import ALONE, AgreedError, LostError, Team, in_touch
+from charlstm.training.stop_control import StopControl
 
 WORK = Path(__file__).parent / "team_work.py"
 DOCUMENTS = {"documents": "\n", "validation_fraction": 0.2}
-TWO = Team(1, 2, 1, 2)
+TWO = ProcessGroup(1, 2, 1, 2)
 
 # name: model, corpus, training
 CASES = {
-    "locked": ({"executor": "library", "num_layers": 2, "dropout": 0.3}, {}, {}),
+    "locked": ({"executor": "vendor", "num_layers": 2, "dropout": 0.3}, {}, {}),
     "elementwise": (
-        {"cell": "gru", "executor": "library", "num_layers": 2, "dropout": 0.3, "dropout_kind": "elementwise"},
+        {"cell": "gru", "executor": "vendor", "num_layers": 2, "dropout": 0.3, "dropout_kind": "elementwise"},
         {},
         {},
     ),
-    "documents": ({"executor": "library", "dropout": 0.2}, DOCUMENTS, {"sequence_length": 9, "budget": {"epochs": 1}}),
+    "documents": ({"executor": "vendor", "dropout": 0.2}, DOCUMENTS, {"sequence_length": 9, "budget": {"epochs": 1}}),
     "both_sides": (
-        {"executor": "library", "direction": "bidirectional", "front_end": "embedding", "embedding_size": 3},
+        {"executor": "vendor", "direction": "bidirectional", "front_end": "embedding", "embedding_size": 3},
         DOCUMENTS,
-        {"hidden_input": 0.2},
+        {"input_masking": 0.2},
     ),
-    "window": ({"cell": "peephole", "front_end": "convolution", "executor": "sequence"}, {}, {"optimizer": "sgd"}),
-    "fixed": ({"cell": "esn", "executor": "sequence"}, {}, {"sequence_length": 3}),
+    "window": ({"cell": "peephole", "front_end": "convolution", "executor": "eager"}, {}, {"optimizer": "sgd"}),
+    "fixed": ({"cell": "esn", "executor": "eager"}, {}, {"sequence_length": 3}),
     "penalty": (
         {"cell": "rnn", "executor": "reference"},
         {},
@@ -122,7 +128,7 @@ def test_stopped_and_resumed_equals_never_stopped_bit_for_bit(runs):
 @pytest.mark.slow
 def test_the_order_of_a_sum_is_that_of_before(make_config, tmp_path):
     """Among three, the order in which gradients are summed up depends on where they lie in torch's buckets."""
-    model = {"hidden_size": 96, "num_layers": 3, "executor": "library"}
+    model = {"hidden_size": 96, "num_layers": 3, "executor": "vendor"}
     config = make_config(model, batch_size=6, budget={"steps": 16}).model_dump(mode="json", exclude_unset=True)
     work(tmp_path, {"whole": (config, []), "stopped": (config, [4, 9])}, 3)
     whole, stopped = (
@@ -156,25 +162,25 @@ def test_what_they_tell_each_other(runs):
 def test_who_takes_part(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert Team.from_environment() is ALONE
+    assert ProcessGroup.from_environment() is SINGLE_PROCESS
     values = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    assert Team.from_environment() == Team(3, 4, 1, 2)
+    assert ProcessGroup.from_environment() == ProcessGroup(3, 4, 1, 2)
     for name, value in (("RANK", "4"), ("RANK", "x"), ("LOCAL_RANK", "2"), ("LOCAL_WORLD_SIZE", "5")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             with pytest.raises(UserError, match="torchrun"):
-                Team.from_environment()
+                ProcessGroup.from_environment()
     monkeypatch.delenv("RANK")
     with pytest.raises(UserError, match="torchrun"):
-        Team.from_environment()
+        ProcessGroup.from_environment()
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():
-    three = Team(0, 3, 0, 3)
+    three = ProcessGroup(0, 3, 0, 3)
     three.check(6, 6)
-    assert [Team(rank, 3).columns(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert [ProcessGroup(rank, 3).columns(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
     for used, asked, message in (
         (4, 4, r"training.batch_size 4 .* 3 processes. Set training.batch_size to 3 or 6,"),
         (2, 2, r"Set training.batch_size to 3,"),
@@ -193,18 +199,18 @@ def test_each_takes_the_gpu_of_its_number(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert resolve_device("auto", TWO) == resolve_device("cuda", TWO) == torch.device("cuda", 1)
-    assert resolve_device("cuda:0", Team(1, 2, 0, 1)) == torch.device("cuda", 0)  # one on each of two machines
+    assert resolve_device("cuda:0", ProcessGroup(1, 2, 0, 1)) == torch.device("cuda", 0)  # one on each of two machines
     with pytest.raises(UserError, match="cuda:1 is one GPU for 2 processes"):
         resolve_device("cuda:1", TWO)
     with pytest.raises(
         UserError, match=r"no device cuda:2 here: 3 processes on this machine, 2 GPUs.*--nproc-per-node=2"
     ):
-        resolve_device("auto", Team(2, 3, 2, 3))
+        resolve_device("auto", ProcessGroup(2, 3, 2, 3))
     with pytest.raises(UserError, match="mps"):
         resolve_device("mps", TWO)
 
 
-class Other(Team):
+class Other(ProcessGroup):
     """A team whose other process has used 9 seconds, and was told to stop."""
 
     def most(self, *numbers):
@@ -212,7 +218,7 @@ class Other(Team):
 
 
 def test_what_is_asked_of_one_is_heeded_by_all_when_they_have_agreed():
-    alone, requests = Requests(ALONE), Requests(Other(0, 2, 0, 2))
+    alone, requests = StopControl(SINGLE_PROCESS), StopControl(Other(0, 2, 0, 2))
     alone.stop_here = alone.save_here = requests.save_here = True
     assert (alone.stop, alone.save, alone.agree(3.0)) == (True, True, 3.0)
     assert (requests.stop, requests.save) == (False, False)
@@ -225,47 +231,50 @@ def test_what_is_asked_of_one_is_heeded_by_all_when_they_have_agreed():
 
 
 def test_an_onlooker_writes_nothing(tiny_run, tmp_path, make_config):
-    new = Onlooker(tmp_path / "new")
+    new = ReadOnlyRunDirectory(tmp_path / "new")
     with new.writing():
         new.create(make_config())
         new.write_config(make_config())
         new.append_metrics({"kind": "start"})
         new.append_sample(1, "text")
         new.checkpoints.save({}, {}, best=True)
-        new.cut_back(new.flush())
+        new.truncate_logs(new.flush())
     assert not new.path.exists()
     before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
-    there = Onlooker(tiny_run)
-    there.cut_back({"metrics": 0, "samples": 0})
-    there.checkpoints.set_aside(there.checkpoints.newest())
+    there = ReadOnlyRunDirectory(tiny_run)
+    there.truncate_logs({"metrics": 0, "samples": 0})
+    there.checkpoints.quarantine(there.checkpoints.newest())
     assert there.metrics() == RunDirectory(tiny_run).metrics()
     assert before == {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
 
 
 def test_lost_connections_are_told_apart_from_other_errors():
-    for message, kind in (("[../gloo/transport/tcp/pair.cc:553] Connection closed", LostError), ("gl", RuntimeError)):
-        with pytest.raises((LostError, RuntimeError)) as raised, in_touch():
+    for message, kind in (
+        ("[../gloo/transport/tcp/pair.cc:553] Connection closed", ProcessLostError),
+        ("gl", RuntimeError),
+    ):
+        with pytest.raises((ProcessLostError, RuntimeError)) as raised, detect_lost_processes():
             raise RuntimeError(message)
         assert type(raised.value) is kind
     for kind in (torch.distributed.DistNetworkError, torch.distributed.DistStoreError):
-        with pytest.raises(LostError, match=r"--resume \(refused\)"), in_touch():
+        with pytest.raises(ProcessLostError, match=r"--resume \(refused\)"), detect_lost_processes():
             raise kind("refused")
 
 
 def test_what_nccl_says_is_told_and_a_lack_of_memory_is_none_of_the_connection():
     said = "NCCL error in: NCCLUtils.cpp:77, unhandled system error\nncclSystemError\nLast error:\nno room in /dev/shm"
     with (
-        pytest.raises(LostError, match=r"\(NCCL error in: .*, unhandled system error: no room in /dev/shm\)$"),
-        in_touch(),
+        pytest.raises(ProcessLostError, match=r"\(NCCL error in: .*, unhandled system error: no room in /dev/shm\)$"),
+        detect_lost_processes(),
     ):
         raise torch.distributed.DistBackendError(said)
-    with pytest.raises(torch.distributed.DistBackendError, match="memory"), in_touch():
+    with pytest.raises(torch.distributed.DistBackendError, match="memory"), detect_lost_processes():
         raise torch.distributed.DistBackendError("NCCL error: Cuda failure 2 'out of memory'")
 
 
 def test_an_error_that_only_an_inner_block_has_agreed_upon_is_not_lost(monkeypatch):
     """As where another process failed before it came to the inner block, and their talks are one apart."""
     agreed = iter([2.0, 0.0])
-    monkeypatch.setattr(Team, "most", lambda *_: (next(agreed),))
-    with pytest.raises(AgreedError), TWO.alike(), TWO.alike():
+    monkeypatch.setattr(ProcessGroup, "most", lambda *_: (next(agreed),))
+    with pytest.raises(SynchronizedError), TWO.alike(), TWO.alike():
         pass

@@ -10,7 +10,7 @@ from test_training_resume import assert_same
 from charlstm.model.dropout import dropout
 from charlstm.text.corpus import load_corpus
 from charlstm.text.streams import IGNORE
-from charlstm.training.vanishing import BOUND, penalty_gradient
+from charlstm.training.vanishing_penalty import BOUND, penalty_gradient
 
 RNN = {"cell": "rnn", "hidden_size": 7}
 
@@ -73,7 +73,7 @@ def lines(tmp_path):
 @pytest.mark.parametrize(
     "options", [{}, {"direction": "backward"}, {"dropout": 0.4}, {"front_end": "embedding"}], ids=str
 )
-@pytest.mark.parametrize("executor", ["reference", "sequence", "library", "native"])
+@pytest.mark.parametrize("executor", ["reference", "eager", "vendor", "cpp"])
 def test_a_step_adds_it_to_the_gradient(make_config, make_trainer, corpus, lines, executor, options, documents):
     text = lines if documents else corpus
     source = {"source": text.sources[0], **({"documents": "newline"} if documents else {})}

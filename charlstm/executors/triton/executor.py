@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.executors.autograd import applied, twice_differentiable
-from charlstm.executors.base import State, Weights, is_ids, product_dtype
+from charlstm.compiler.cpp_loops import kept_bytes
+from charlstm.compiler.triton_printer import gate_products, recurrent_gradients
+from charlstm.executors.autograd import apply_autograd, twice_differentiable
+from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
 from charlstm.executors.buffers import columns
 from charlstm.executors.input_gradients import input_gradients
-from charlstm.executors.native.loops import kept_bytes
 from charlstm.executors.tracing import tracing
 from charlstm.executors.triton.kernels import on_device_of, trial
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Lease, Pool
-from charlstm.executors.triton.printer import gate_products, recurrent_gradients
 
 POOL = Pool()
 EXACT_TYPES = (torch.float32, torch.float64)
@@ -28,7 +28,7 @@ PRODUCT_TYPES = (*EXACT_TYPES, torch.bfloat16)
 
 
 class Triton:
-    """Runs the kernels that :mod:`charlstm.executors.triton.printer` prints from the cell."""
+    """Runs the kernels that :mod:`charlstm.compiler.triton_printer` prints from the cell."""
 
     name = "triton"
     devices = ("cuda",)
@@ -36,7 +36,7 @@ class Triton:
     stacks = None
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
-        device, exact, low = weights.weight_hh.device, weights.weight_hh.dtype, product_dtype(weights.weight_hh)
+        device, exact, low = weights.weight_hh.device, weights.weight_hh.dtype, matmul_dtype(weights.weight_hh)
         refusal = _no_device(device, low) or tracing(weights, x)
         if refusal:
             return refusal
@@ -47,14 +47,14 @@ class Triton:
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         with on_device_of(x):
-            return applied(_Run, cell, weights, x, state)
+            return apply_autograd(_Run, cell, weights, x, state)
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         """What the kernels keep, and the gradients of the gates."""
         return hidden_size * (kept_bytes(cell, dtype) + dtype.itemsize)
 
 
-def forget() -> None:
+def clear_plan_cache() -> None:
     """Give up all plans that are kept, and the memory of a GPU that nothing needs any more."""
     POOL.clear()
     torch.cuda.empty_cache()

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from charlstm.executors.triton.language import TRIAL, Kernel
-from charlstm.executors.triton.printer import Program
+from charlstm.compiler.triton_language import TRIAL, Kernel
+from charlstm.compiler.triton_printer import Program
 
 PROGRAMS = 264  # blocks that a launch has at least if there is enough work: two for each processor of an H100
 SMALLEST, LARGEST = 128, 1024  # elements of a block
@@ -50,7 +50,7 @@ def functions(source: str) -> Mapping[str, Any]:
 
 
 def constants(units: int, block: int, exact: torch.dtype, training: bool) -> dict[str, Any]:
-    """What the kernels are specialised for: see :mod:`charlstm.executors.triton.printer`."""
+    """What the kernels are specialised for: see :mod:`charlstm.compiler.triton_printer`."""
     import triton.language as tl
 
     return {

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
+from charlstm.compiler.triton_printer import Product, backward_program, forward_program
 from charlstm.executors.buffers import columns, over_steps
 from charlstm.executors.triton.kernels import launcher
-from charlstm.executors.triton.printer import Product, backward_program, forward_program
 
 Work = Callable[[], None]
 Buffers = Mapping[str, Tensor | None]

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
+from charlstm.compiler.schedule import separate_gates
+from charlstm.compiler.stages import operand_states, read_states, stored_values
+from charlstm.compiler.triton_printer import backward_program, forward_program
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import joined_bias
-from charlstm.executors.recording import Recording
-from charlstm.executors.schedule import separate_gates
-from charlstm.executors.stages import operand_states, read_states, stored_values
+from charlstm.executors.cuda_graph import CudaGraph
 from charlstm.executors.triton.kernels import constants, geometry
 from charlstm.executors.triton.loops import backward_work, forward_work
-from charlstm.executors.triton.printer import backward_program, forward_program
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Shape:
 
 
 class Plan:
-    """Buffers and both loops of a shape, recorded if so wished; :mod:`charlstm.executors.triton.printer` says what the
+    """Buffers and both loops of a shape, recorded if so wished; :mod:`charlstm.compiler.triton_printer` says what the
     buffers are.
 
     ``busy`` says that what is in the buffers is still needed.
@@ -61,7 +61,7 @@ class Plan:
         work = [forward_work(cell, steps, batch, self._forward_buffers, *rest)]
         if shape.training:
             work.append(backward_work(cell, steps, batch, self._backward_buffers, *rest))
-        self._work = [Recording(w, shape.device) for w in work] if record else work
+        self._work = [CudaGraph(w, shape.device) for w in work] if record else work
 
     def _room(self, *size: int, low: bool = False) -> Tensor:
         return torch.empty(size, dtype=self.shape.low if low else self.shape.exact, device=self.shape.device)

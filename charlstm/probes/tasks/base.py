@@ -37,7 +37,7 @@ class Task(Protocol):
         """So many strings, without line ends: the same for a seed on every machine, others for every other seed."""
 
     @property
-    def scored_after(self) -> str | None:
+    def score_after(self) -> str | None:
         """What only the rest of a string after its first occurrence counts in training: the mark."""
         return self.mark
 

@@ -51,7 +51,7 @@ class Counting(Task):
         return math.log(self.lengths) / ((len(self.letters) - 1) * (self.shortest + self.longest) / 2)
 
     @property
-    def scored_after(self) -> str:
+    def score_after(self) -> str:
         return self.letters[1]
 
     def strings(self, count: int, seed: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""Checkpoints: the file format, its checks, and which checkpoints a run has."""

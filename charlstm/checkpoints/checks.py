@@ -1,0 +1,134 @@
+"""What a checkpoint must be before it is used, as its configuration implies it: a checksum can be forged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+
+from charlstm.checkpoints.format import Check, DamagedError, strip_prefix
+from charlstm.checkpoints.layout import check_layout
+from charlstm.checkpoints.store import LoadedCheckpoint
+from charlstm.config import Config, parse_config
+from charlstm.errors import UserError
+from charlstm.text.vocabulary import Vocabulary
+from charlstm.training.deferred_metrics import LARGEST_LOSS
+from charlstm.training.state import Count, Counters, TrainingState
+
+_Text = Annotated[str, Field(max_length=1000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Versions(_Strict):
+    charlstm: _Text
+    torch: _Text
+
+
+class _Streams(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, Count]
+
+    epoch: Count
+    position: Count
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class Header(_Strict):
+    """The keys that are read but for the vocabulary, with types and ranges; others are let be."""
+
+    config: dict[str, Any]
+    corpus_digest: _Text
+    written: dict[Literal["metrics", "samples"], Count] = Field(min_length=2)
+    counters: Counters
+    schedule: dict[Literal["reductions", "without_improvement"], Count] = Field(min_length=2)
+    streams: _Streams
+    device: _Text
+    precision: Literal["float32", "bfloat16"]
+    threads: Annotated[int, Field(ge=1, lt=1 << 31)]
+    processes: Annotated[int, Field(ge=1, lt=1 << 31)] = 1
+    versions: _Versions
+    parameters: Count
+    executors: list[_Text] = Field(max_length=1024)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Header:
+        c = self.counters
+        facts = {
+            "more evaluations than steps": c.step >= c.evaluations_without_improvement,
+            "a best score after its last step": c.best_step is None or c.best_step <= c.step,
+            "half of a best score": (c.best_step is None) == (c.best_nats is None),
+            "more recorded than read": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
+            "a sum of losses that no steps can have": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
+            "more reductions than steps": max(self.schedule.values()) <= c.step,
+            "more of the text read than it has steps": max(self.streams.epoch, self.streams.position) <= c.step,
+        }
+        if wrong := [what for what, holds in facts.items() if not holds]:
+            raise ValueError(f"it claims {wrong[0]}")
+        return self
+
+
+Agree = Callable[[Path, Config], None]
+"""Raises UserError if a checkpoint's configuration, the second argument, is not that of the run in which it lies."""
+
+
+def checkpoint_checks(agree: Agree = lambda *_: None) -> Check:
+    """Whether header, names, shapes and dtypes are what the header's configuration implies.
+
+    Raises DamagedError if they are not, and what ``agree`` raises.
+    """
+
+    def check(path: Path, header: Mapping[str, Any], declared: Mapping[str, Tensor]) -> None:
+        try:
+            known, config, vocabulary = _parse_header(header)
+        except UserError as problem:
+            reason = str(problem).splitlines()[0]
+            raise DamagedError(f"{path}: not a checkpoint of charlstm: {reason}") from None
+        agree(path, config)
+        batch_size = known.streams.batch_size
+        try:
+            if batch_size > config.training.batch_size:
+                raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
+            check_layout(declared, config, vocabulary.size, known.counters.step, batch_size)
+        except UserError as problem:
+            raise DamagedError(f"{path}: {problem}") from None
+
+    return check
+
+
+def header_settings(header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:
+    """The configuration and the vocabulary in a header that has passed."""
+    _, config, vocabulary = _parse_header(header)
+    return config, vocabulary
+
+
+def _parse_header(header: Mapping[str, Any]) -> tuple[Header, Config, Vocabulary]:
+    try:
+        # A vocabulary of megabytes is not written and read once more.
+        known = Header.model_validate_json(json.dumps({**header, "vocabulary": ""}))
+    except ValidationError as problem:
+        first = problem.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "a number"
+        raise UserError(f"{place!r:.80} in its header: {first['msg']:.200}") from None
+    try:
+        vocabulary = Vocabulary.from_json(header["vocabulary"])
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as problem:
+        raise UserError(f"its vocabulary: {problem!s:.200}") from None
+    return known, parse_config(known.config, "its configuration"), vocabulary
+
+
+def load_state(state: TrainingState, found: LoadedCheckpoint) -> None:
+    """Put a checkpoint that has passed into a training state. Raises UserError if it does not fit."""
+    for name, t in strip_prefix("optimizer", found.tensors).items():
+        if name.endswith((".step", ".exp_avg_sq", ".square_avg")) and bool((t < 0).any()):
+            raise UserError(f"{found.path}: the optimiser's {name!r:.80} is negative, which no optimiser writes")
+    try:
+        state.load(found.tensors, found.header)
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        raise UserError(f"{found.path}: does not fit this run: {str(problem).splitlines()[0]:.200}") from None

@@ -1,0 +1,158 @@
+"""A cell's way forward and way back as C++ structures of stages, and the buffers that they work on.
+
+Names in the printed code; shapes are [T, B, H] with H padded to whole panels, P is the type of product operands:
+
+    x, bias_x, bias_h   input sides [T, B, GH], or of one step (``input_mask`` = 0), or with ids rows of a table
+                        [I + 1, GH]; biases [GH], float
+    weights             packed recurrent weights
+    s_c                 states, float: before each step and after the last, or the two latest (``all_c`` = 1)
+    l_h                 states that products read and the output, P: T + 1 entries or two (``low_mask`` = 1); the way
+                        back reads them too
+    v_0 ...             further values that products or the way back read, P: all steps or one (``keep`` = 0)
+    p_NAME, z_NAME      per-unit parameters [n, H] and, summed over time, their gradients [n, B, H], float
+    y                   gradient of the output, P, with its strides ``y_t`` and ``y_b``
+    g_h                 gradient of the state after a step and before it, by turns, float: [2, B, H]
+    d, e                gradients [T, B, nH] of the input sides and of the separate recurrent sides, P
+    w_0 ...             what a later stage of the same step reads, float: [B, H]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from charlstm.cells import Cell
+from charlstm.compiler.cpp_printer import NUMBERS, Fields, Printer
+from charlstm.compiler.derivative import differentiate
+from charlstm.compiler.graph import Node, ordered, trace
+from charlstm.compiler.schedule import backward_roots, kept, separate_gates
+from charlstm.compiler.stages import operand_states, read_states, stored_values
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One printed loop: its structure's fields, of eight bytes each, and the buffers of the values of all steps."""
+
+    source: str
+    fields: tuple[str, ...]
+    values: Mapping[Node, str]
+
+
+def _parameters(cell: Cell, nodes: list[Node]) -> dict[Node, str]:
+    return {
+        n: f"load(b.p_{n.label[0]} + {cell.parameters[n.label[0]].index(n.label[1])} * b.H + unit)"
+        for n in nodes
+        if n.op == "parameter"
+    }
+
+
+@cache
+def forward_loop(cell: Cell) -> Loop:
+    """The way forward: fills s_, l_ and v_."""
+    step = trace(cell)
+    nodes = ordered(step.new_state)
+    leaves = _parameters(cell, nodes)
+    for n in nodes:
+        if n.op == "state":
+            leaves[n] = f"load(b.s_{n.label} + (t & b.all_{n.label}) * b.B * b.H + at)"
+        elif n.op == "input":
+            unit = f"{cell.gates.index(n.label)} * b.H + unit"
+            leaves[n] = f"load(x + {unit}) + load(b.bias_x + {unit})"
+    values = stored_values(cell)
+    places = {n: f"b.{name} + (t & b.keep) * b.B * b.H" for n, name in values.items()}
+    stores = {n: [f"store({place} + at, {{}});"] for n, place in places.items()}
+    reloads = {n: f"load({place} + at)" for n, place in places.items()}
+    for s, n in zip(cell.state, step.new_state, strict=True):
+        exact = f"b.s_{s} + ((t + 1) & b.all_{s}) * b.B * b.H + at"
+        lines = [f"store({exact}, {{}});"]
+        if s in operand_states(cell):
+            lines.append(f"store(b.l_{s} + ((t + 1) & b.low_mask) * b.B * b.H + at, {{}});")
+        stores.setdefault(n, []).extend(lines)
+        reloads[n] = f"load({exact})"
+    states = {p.args[0] for p in step.products if p.args[0].op == "state"}
+    operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in states} | places
+    printer = Printer(cell, list(step.new_state), leaves, reloads, stores, operands)
+    fields: Fields = [
+        ("const P*", "x"),
+        ("const int64_t*", "ids"),
+        ("const P*", "weights"),
+        ("const float*", "bias_x"),
+        ("const float*", "bias_h"),
+        ("int64_t", "keep"),
+        ("int64_t", "input_mask"),
+        ("int64_t", "low_mask"),
+        *((kind, letter + s) for s in cell.state for kind, letter in (("float*", "s_"), ("int64_t", "all_"))),
+        *(("P*", f"l_{s}") for s in operand_states(cell)),
+        *(("P*", name) for name in values.values()),
+        *(("const float*", f"p_{name}") for name in cell.parameters),
+        *(("float*", f"w_{number}") for number in range(printer.scratch)),
+    ]
+    return Loop(printer.source("Forward", fields), (*NUMBERS, *(name for _, name in fields)), values)
+
+
+@cache
+def backward_loop(cell: Cell) -> Loop:
+    """The way back: fills d, e and z_, and leaves the gradients of the first state in g_."""
+    derivative = differentiate(cell)
+    step = derivative.forward
+    roots = backward_roots(derivative)
+    values = {n: place for n, place in stored_values(cell).items() if n in kept(cell)}
+    leaves = {n: f"load(b.{place} + t * b.B * b.H + at)" for n, place in values.items()}
+    stacks = {s: f"b.{'l' if s in operand_states(cell) else 's'}_{s}" for s in cell.state}
+    for s, n in zip(cell.state, step.new_state, strict=True):
+        leaves[n] = f"load({stacks[s]} + (t + 1) * b.B * b.H + at)"
+    nodes = ordered(roots, leaves)
+    leaves |= _parameters(cell, nodes)
+    for n in nodes:
+        if n.op == "state":
+            leaves.setdefault(n, f"load({stacks[n.label]} + t * b.B * b.H + at)")
+        elif n.op == "gradient":
+            leaves[n] = f"load(b.g_{n.label} + ((t + 1) & 1) * b.B * b.H + at)"
+            if n.label == cell.state[0]:
+                leaves[n] += " + load(b.y + t * b.y_t + (row + r) * b.y_b + unit)"
+    separate = separate_gates(cell)
+    stores: dict[Node, list[str]] = {}
+
+    def into(place: str, n: Node) -> None:
+        stores.setdefault(n, []).append(f"store({place}, {{}});")
+
+    def gradient(letter: str, letters: str, k: str) -> str:
+        return f"b.{letter} + ((t * b.B + row + r) * {len(letters)} + {letters.index(k)}) * b.H + unit"
+
+    for k, n in derivative.recurrent.items():
+        if k in separate:
+            into(gradient("e", separate, k), n)
+    zero = step.graph.lift(0)
+    for k in cell.gates:
+        into(gradient("d", cell.gates, k), derivative.inputs.get(k, zero))
+    for s, n in zip(cell.state, derivative.state, strict=True):
+        into(f"b.g_{s} + (t & 1) * b.B * b.H + at", n)
+    for (name, k), n in derivative.parameters.items():
+        place = f"b.z_{name} + {cell.parameters[name].index(k)} * b.B * b.H + at"
+        stores.setdefault(n, []).append(f"store({place}, load({place}) + {{}});")
+    printer = Printer(cell, roots, leaves, {}, stores, {})
+    fields: Fields = [
+        ("const P*", "weights"),
+        ("const P*", "y"),
+        ("int64_t", "y_t"),
+        ("int64_t", "y_b"),
+        *(("const float*", f"s_{s}") for s in cell.state),
+        *(("const P*", f"l_{s}") for s in operand_states(cell)),
+        *(("const P*", place) for place in values.values()),
+        *(("const float*", f"p_{name}") for name in cell.parameters),
+        *(("float*", f"z_{name}") for name in cell.parameters),
+        *(("float*", f"g_{s}") for s in cell.state),
+        ("P*", "d"),
+        ("P*", "e"),
+        *(("float*", f"w_{number}") for number in range(printer.scratch)),
+    ]
+    return Loop(printer.source("Backward", fields), (*NUMBERS, *(name for _, name in fields)), values)
+
+
+def kept_bytes(cell: Cell, dtype: torch.dtype) -> int:
+    """Bytes that a training step holds for each unit of each character, with products in ``dtype``."""
+    low = len(operand_states(cell)) + len(stored_values(cell)) + len(cell.gates) + len(separate_gates(cell))
+    return low * dtype.itemsize + 4 * len(read_states(cell))

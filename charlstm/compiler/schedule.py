@@ -1,0 +1,124 @@
+"""From a graph to a list of instructions: what to compute in which order, with products and sums joined."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+
+from charlstm.cells import Cell
+from charlstm.compiler.derivative import Derivative, differentiate
+from charlstm.compiler.graph import ACTIVATIONS, Node, consumers, ordered, trace
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """``operation`` applied to ``reads`` gives ``results``.
+
+    Beside the operators of the graph there are ``addcmul`` and ``subcmul`` (a, b, c: a + b c and a - b c),
+    ``gate`` and ``product`` for a run of neighbouring gates (one read, a result for each gate in ``gates``), and
+    ``transposed`` with an optional last read, which is added to the sum.
+    """
+
+    operation: str
+    results: tuple[Node, ...]
+    reads: tuple[Node, ...]
+    gates: str = ""
+
+
+def runs(gates: str, chosen: Iterable[str]) -> list[str]:
+    """The chosen gates as runs of neighbours: ``runs("ifgo", "igo") == ["i", "go"]``."""
+    places = sorted(gates.index(k) for k in chosen)
+    grouped = groupby(enumerate(places), key=lambda pair: pair[1] - pair[0])
+    return ["".join(gates[place] for _, place in group) for _, group in grouped]
+
+
+def select(
+    cell: Cell, roots: Sequence[Node], available: Collection[Node], apart: Collection[Node]
+) -> list[Instruction]:
+    """Instructions for the roots, given the available nodes; nodes in ``apart`` are needed in their own right."""
+    users = consumers(roots, available)
+    order = [n for n in users if n not in available]
+    whole = {*apart, *roots}
+
+    def joins(n: Node, user: Node) -> bool:
+        return n in order and n not in whole and users[n] == [user]
+
+    joined: set[Node] = set()
+    for n in order:
+        if n.op in ("add", "sub") and not any(a.op == "constant" for a in n.args):
+            candidates = [a for a in reversed(n.args) if a.op == "transposed" and n.op == "add"]
+            candidates += [a for a in reversed(n.args) if a.op == "mul" and (n.op == "add" or a is n.args[1])]
+            for a in candidates:
+                if joins(a, n) and n.args[0] is not n.args[1] and not any(b.op == "constant" for b in a.args):
+                    joined.add(a)
+                    break
+
+    instructions: list[Instruction] = []
+    done: set[Node] = set()
+    for n in order:
+        if n in joined or n in done or n.op == "constant":
+            continue
+        part = next((a for a in n.args if a in joined), None)
+        other = tuple(a for a in n.args if a is not part)
+        if n.op in ("gate", "product"):
+            same = {m.label: m for m in order if m.op == n.op and m.args == n.args}
+            for run in runs(cell.gates, same):
+                instructions.append(Instruction(n.op, tuple(same[k] for k in run), n.args, run))
+            done.update(same.values())
+        elif part is None:
+            instructions.append(Instruction(n.op, (n,), n.args, n.label if n.op == "transposed" else ""))
+        elif part.op == "transposed":
+            instructions.append(Instruction("transposed", (n,), (*part.args, *other), part.label))
+        else:
+            instructions.append(Instruction(f"{n.op}cmul", (n,), (*other, *part.args)))
+    return instructions
+
+
+@cache
+def separate_gates(cell: Cell) -> str:
+    """The gates that need their recurrent side apart from their input side."""
+    apart = {n.label for n in trace(cell).products if n.op == "product"}
+    return "".join(k for k in cell.gates if k in apart)
+
+
+@cache
+def summed_gates(cell: Cell) -> str:
+    """The gates that use nothing but the sum of both sides."""
+    summed = {n.label for n in trace(cell).products if n.op == "gate"}
+    return "".join(k for k in cell.gates if k in summed)
+
+
+def backward_roots(derivative: Derivative) -> list[Node]:
+    """All that one backward step has to compute."""
+    return [
+        *derivative.recurrent.values(),
+        *derivative.inputs.values(),
+        *derivative.parameters.values(),
+        *derivative.state,
+    ]
+
+
+@cache
+def kept(cell: Cell) -> frozenset[Node]:
+    """The forward values to keep for the backward pass, beside the states.
+
+    Activations, and whatever comes out of a product or goes into one; other arithmetic is cheap and done again.
+    """
+    derivative = differentiate(cell)
+    step = derivative.forward
+    forward = set(ordered(step.new_state))
+    found = {n.args[0] for n in step.products if n.args[0].args or n.args[0].op == "input"}
+    seen: set[Node] = set()
+    waiting = backward_roots(derivative)
+    while waiting:
+        n = waiting.pop()
+        if n in seen or n in found or n in step.new_state:
+            continue
+        seen.add(n)
+        if n in forward and (n.op in ACTIVATIONS or n.op in ("gate", "product", "input")):
+            found.add(n)
+        else:
+            waiting.extend(n.args)
+    return frozenset(found - set(step.new_state))

@@ -1,0 +1,234 @@
+"""Print a cell's graph as Python: a loop over time of torch operations that write into given buffers.
+
+Names in the printed code, all lists over time unless said otherwise:
+
+    a_k, d_k    [B, H] gate k in the buffers [T, B, GH] of forward values and of input-side gradients;
+                a run of neighbouring gates has a name of its own (``a_rz``)
+    q_k, e_k    [B, H] the recurrent side of k and its gradient, where the cell uses more than the sum of both sides
+    s_h, s_c    [B, H] the states before each step and after the last: T + 1 entries
+    v_0 ...     [B, H] further values kept for the backward pass
+    w_0 ...     [B, H] scratch, not a list
+    g_h, n_h    [B, H] gradient of the state after and before a step, exchanged with each step back; not lists
+    y           [B, H] gradient of the output
+    p_NAME_k    [H] a per-unit parameter; z_NAME_k [B, H] its gradient, summed over time; not lists
+
+A value that has no further use gives its place to the next one, so an activation overwrites what it was computed from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from charlstm.cells import Cell
+from charlstm.compiler.derivative import differentiate
+from charlstm.compiler.graph import Node, ordered, trace
+from charlstm.compiler.schedule import Instruction, backward_roots, kept, runs, select, separate_gates
+
+ATEN = torch.ops.aten
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    **{op: getattr(torch, op) for op in ("add", "sub", "mul", "neg", "sigmoid", "tanh", "clamp_min", "addcmul")},
+    "sigmoid_backward": ATEN.sigmoid_backward.grad_input,
+    "relu_backward": ATEN.threshold_backward.grad_input,
+}
+TEMPLATES = {
+    "copy": "{out}.copy_({0})",
+    "add": "add({0}, {1}, out={out})",
+    "sub": "sub({0}, {1}, out={out})",
+    "mul": "mul({0}, {1}, out={out})",
+    "neg": "neg({0}, out={out})",
+    "addcmul": "addcmul({0}, {1}, {2}, out={out})",
+    "subcmul": "addcmul({0}, {1}, {2}, value=-1, out={out})",
+    "sigmoid": "sigmoid({0}, out={out})",
+    "tanh": "tanh({0}, out={out})",
+    "relu": "clamp_min({0}, 0, out={out})",
+    "sigmoid_backward": "sigmoid_backward({0}, {1}, grad_input={out})",
+    "relu_backward": "relu_backward({0}, {1}, 0, grad_input={out})",
+}
+NAME = re.compile(r"\b(?:[adqesvwgnpz]_\w+|y|accumulate|product|transposed)\b")
+
+
+@dataclass(frozen=True)
+class Code:
+    """A printed loop: ``function(T, buffers)`` with a buffer for each of ``names``.
+
+    ``products`` lists its recurrent products: a run of gates and the place of the operand (``s_h[t]``, ``v_0[t]``).
+    """
+
+    source: str
+    function: Callable[[int, Mapping[str, Any]], list[Any]]
+    names: frozenset[str]
+    places: Mapping[Node, str]
+    products: tuple[tuple[str, str], ...]
+
+
+class _Places:
+    """Where each value of a step lives."""
+
+    def __init__(
+        self,
+        instructions: list[Instruction],
+        fixed: dict[Node, str],
+        keep: frozenset[Node],
+        lasting: list[Node],
+    ) -> None:
+        self.of = dict(fixed)
+        self._keep = keep
+        self._last = {n: at for at, i in enumerate(instructions) for n in i.reads}
+        self._last |= dict.fromkeys(lasting, len(instructions))
+        self._owned = {n for i in instructions for n in i.results} | {n for n in fixed if n.op == "input"}
+        self._values = self._scratch = 0
+        self._free: list[str] = []
+
+    def assign(self, at: int, instruction: Instruction, target: str | None) -> str:
+        (result,) = instruction.results
+        dying = [n for n in dict.fromkeys(instruction.reads) if self._dies(n, at)]
+        place = target or self._find(result, [] if instruction.operation == "transposed" else dying)
+        self.of[result] = place
+        self._free += [p for p in (self.of[n] for n in dying) if p.startswith("w_") and p != place]
+        return place
+
+    def _dies(self, n: Node, at: int) -> bool:
+        return n in self._owned and n not in self._keep and self._last[n] == at
+
+    def _find(self, result: Node, dying: list[Node]) -> str:
+        for place in (self.of[n] for n in dying):
+            if place[0] in "aq" or (place[0] == "w" and result not in self._keep):
+                return place
+        if result in self._keep:
+            self._values += 1
+            return f"v_{self._values - 1}[t]"
+        if self._free:
+            return self._free.pop()
+        self._scratch += 1
+        return f"w_{self._scratch - 1}"
+
+
+def _leaves(roots: list[Node]) -> dict[Node, str]:
+    names = {"state": "s_{}[t]", "input": "a_{}[t]", "gradient": "g_{}"}
+    found: dict[Node, str] = {}
+    for n in ordered(roots):
+        if n.op in names:
+            found[n] = names[n.op].format(n.label)
+        elif n.op in ("parameter", "accumulator"):
+            found[n] = "{}_{}_{}".format(n.op[0].replace("a", "z"), *n.label)
+        elif n.op == "constant":
+            found[n] = f"constant[{n.label!r}]"
+    return found
+
+
+def _print(
+    cell: Cell,
+    roots: list[Node],
+    fixed: dict[Node, str],
+    targets: dict[Node, str],
+    keep: frozenset[Node],
+) -> tuple[list[str], dict[Node, str], list[tuple[str, str]]]:
+    instructions = select(cell, roots, fixed, keep | set(targets))
+    places = _Places(instructions, fixed, keep, roots)
+    lines: list[str] = []
+    products: list[tuple[str, str]] = []
+    for at, instruction in enumerate(instructions):
+        operation = instruction.operation
+        if operation in ("gate", "product"):
+            letter, call = ("a", "accumulate") if operation == "gate" else ("q", "product")
+            operand = places.of[instruction.reads[0]]
+            lines.append(f"{call}({letter}_{instruction.gates}[t], {operand}, {instruction.gates!r})")
+            products.append((instruction.gates, operand))
+            places.of |= {n: f"{letter}_{n.label}[t]" for n in instruction.results}
+            continue
+        reads = [places.of[n] for n in instruction.reads]
+        out = places.assign(at, instruction, targets.get(instruction.results[0]))
+        if operation == "transposed":
+            lines.append(_transposed(cell, instruction, reads, out))
+        else:
+            lines.append(TEMPLATES[operation].format(*reads, out=out))
+    return lines, places.of, products
+
+
+def _transposed(cell: Cell, instruction: Instruction, reads: list[str], out: str) -> str:
+    gates = instruction.gates
+    base = reads[len(gates)] if len(reads) > len(gates) else "None"
+    buffers: dict[str, str] = {}
+    for k, place in zip(gates, reads, strict=False):
+        buffers[place[0]] = buffers.get(place[0], "") + k
+    terms = [f"({letter}_{run}[t], {run!r})" for letter, ks in buffers.items() for run in runs(cell.gates, ks)]
+    return f"transposed({out}, {base}, {', '.join(terms)})"
+
+
+@cache
+def forward_code(cell: Cell) -> Code:
+    """The forward loop: fills s_, turns a_ from input sides to the values that ``kept`` names."""
+    step = trace(cell)
+    roots = list(step.new_state)
+    targets = {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
+    lines, places, products = _print(cell, roots, _leaves(roots), targets, kept(cell))
+    ends = [(f"s_{s}[t + 1]", n) for s, n in zip(cell.state, roots, strict=True)]
+    lines += [f"{end}.copy_({places[n]})" for end, n in ends if places[n] != end]
+    return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", places, products)
+
+
+@cache
+def backward_code(cell: Cell) -> Code:
+    """The backward loop: fills d_, e_ and z_, and returns the gradients of the first state."""
+    derivative = differentiate(cell)
+    step = derivative.forward
+    sums = {label: step.graph.node("accumulator", label) + n for label, n in derivative.parameters.items()}
+    roots = [n for n in backward_roots(derivative) if n not in derivative.parameters.values()] + list(sums.values())
+    forward = forward_code(cell).places
+    fixed = _leaves(roots)
+    fixed |= {n: forward[n] for n in ordered(roots) if n in kept(cell)}
+    fixed |= {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
+    destinations = [
+        *((f"{'e' if k in separate_gates(cell) else 'd'}_{k}[t]", n) for k, n in derivative.recurrent.items()),
+        *((f"d_{k}[t]", n) for k, n in derivative.inputs.items()),
+        *((f"n_{s}", n) for s, n in zip(cell.state, derivative.state, strict=True)),
+    ]
+    targets = {n: "z_{}_{}".format(*label) for label, n in sums.items()}
+    for place, n in destinations:
+        if n not in fixed:
+            targets.setdefault(n, place)
+    lines, places, _ = _print(cell, roots, fixed, targets, frozenset(fixed))
+    output = cell.state[0]
+    lines.insert(0, f"add(g_{output}, y[t], out=g_{output})")
+    lines += [f"{place}.copy_({places[n]})" for place, n in destinations if places[n] != place]
+    after, before = ([f"{letter}_{s}" for s in cell.state] for letter in "gn")
+    lines.append(f"{', '.join(after + before)} = {', '.join(before + after)}")
+    return _compile(f"{cell.name}_backward", "range(T - 1, -1, -1)", lines, f"[{', '.join(after)}]", places, [])
+
+
+def _compile(
+    name: str,
+    steps: str,
+    lines: list[str],
+    result: str,
+    places: Mapping[Node, str],
+    products: list[tuple[str, str]],
+) -> Code:
+    names = sorted({n for line in lines for n in NAME.findall(re.sub(r"'\w+'", "", line))})
+    source = "\n".join(
+        [
+            f"def {name}(T, buffers):",
+            f"    [{', '.join(names)}] = (buffers[name] for name in {names})",
+            f"    for t in {steps}:",
+            *(f"        {line}" for line in lines),
+            f"    return {result}",
+            "",
+        ]
+    )
+    constants = {n.label: _constant(n.label) for n in places if n.op == "constant"}
+    namespace: dict[str, Any] = {**OPERATIONS, "constant": constants}
+    exec(compile(source, f"<{name}>", "exec"), namespace)
+    return Code(source, namespace[name], frozenset(names), places, tuple(products))
+
+
+def _constant(value: float) -> torch.Tensor:
+    """A number that may stand beside tensors of any type and device: in float32, which every device has, if exact."""
+    exact = torch.tensor(value, dtype=torch.float64)
+    low = exact.to(torch.float32)
+    return low if low == exact else exact

@@ -1,0 +1,166 @@
+"""Compiles a cell's kernels at first use and keeps them in the user's cache folder."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from charlstm.cache import user_cache_folder, written_whole
+from charlstm.cells import Cell
+from charlstm.compiler.cpp_loops import backward_loop, forward_loop
+from charlstm.errors import UserError
+
+LOG = logging.getLogger("charlstm")
+OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+PRODUCT_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
+TIME_LIMIT = 120.0  # seconds
+NO_BFLOAT16 = "torch makes no packed bfloat16 products on this CPU"
+DIGEST = 32  # bytes of a SHA-256
+
+
+_lacking: set[torch.dtype] = set()
+"""Types that were seen not to multiply here, whatever the cell."""
+
+
+class BuildError(Exception):
+    """Why there are no C++ kernels here, in a few words."""
+
+
+@cache
+def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
+    """The kernels of a cell with products in ``dtype``, built if need be; or why there are none."""
+    if dtype == torch.bfloat16 and (dtype in _lacking or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return NO_BFLOAT16  # before anything is compiled in vain
+    try:
+        path = _path(cell, dtype)
+        if not _whole(path):
+            _compile(cell, dtype, path)
+        library = ctypes.CDLL(str(path))
+    except BuildError as reason:
+        return str(reason)
+    except OSError as error:
+        return f"the kernels do not load: {error}"
+    if not library.products_work():
+        _lacking.add(dtype)
+        return NO_BFLOAT16 if dtype == torch.bfloat16 else "torch makes no packed products on this CPU"
+    return library
+
+
+def source(cell: Cell, dtype: torch.dtype) -> str:
+    """The whole C++ source of a cell's kernels."""
+    folder = Path(__file__).parent
+    parts = [
+        f"#include <cstdint>\nusing P = {PRODUCT_TYPES[dtype]};\nconstexpr int64_t GATES = {len(cell.gates)};",
+        (folder / "vectors.h").read_text(encoding="utf-8"),
+        (folder / "runtime.h").read_text(encoding="utf-8"),
+        forward_loop(cell).source,
+        backward_loop(cell).source,
+        f"static inline const P* output(const ForwardBuffers& b) {{ return b.l_{cell.state[0]}; }}\n",
+        (folder / "window.h").read_text(encoding="utf-8"),
+        (folder / "writing.h").read_text(encoding="utf-8"),
+        (folder / "entry.h").read_text(encoding="utf-8"),
+    ]
+    return "\n".join(parts)
+
+
+def _path(cell: Cell, dtype: torch.dtype) -> Path:
+    """Where the kernels of this cell, machine, compiler and torch are kept."""
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
+        raise BuildError(f"it is made for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
+    if "avx2" not in processor():
+        raise BuildError("the CPU has no AVX2")
+    compiler = _compiler()
+    facts = [*OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, processor(), *_libraries()]
+    digest = hashlib.sha256("\0".join([source(cell, dtype), *facts]).encode()).hexdigest()[:20]
+    return user_cache_folder() / "kernels" / f"{cell.name}-{_spelled(dtype)}-{digest}.so"
+
+
+def _spelled(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _whole(path: Path) -> bool:
+    """Whether the library is there and ends in the digest of all before it."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return content[-DIGEST:] == hashlib.sha256(content[:-DIGEST]).digest()
+
+
+def _compiler() -> list[str]:
+    try:
+        asked = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise BuildError(f"$CXX is no command: {error}: {os.environ['CXX']}") from None
+    for command in (asked, ["c++"], ["g++"], ["clang++"]):
+        found = shutil.which(command[0]) if command else None
+        if found:
+            return [found, *command[1:]]
+    raise BuildError("there is no C++ compiler (c++, g++ or clang++ on the path, or $CXX)")
+
+
+def _stamp(program: str) -> str:
+    facts = Path(program).resolve().stat()
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+@cache
+def processor() -> str:
+    """What the CPU is and can do."""
+    wanted = ("model name", "flags")
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+    except OSError:
+        return ""
+    return "\n".join(line for line in lines if line.startswith(wanted))
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """torch's library with the products, and the OpenMP runtime that it has loaded."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    paths = {Path(line.split()[-1]) for line in maps.splitlines() if ".so" in line}
+    openmp = sorted(str(p) for p in paths if p.name.startswith(("libgomp", "libiomp", "libomp")))
+    if not openmp:
+        raise BuildError("this torch is built without OpenMP")
+    return (str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), openmp[0])
+
+
+def _compile(cell: Cell, dtype: torch.dtype, target: Path) -> None:
+    LOG.info("compiling C++ kernels for %s (%s), once for this machine", cell.name, _spelled(dtype))
+    start = time.perf_counter()
+    compiler = _compiler()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
+            made = Path(folder, "kernels.so")
+            Path(folder, "kernels.cpp").write_text(source(cell, dtype), encoding="utf-8")
+            command = [compiler[0], *OPTIONS, *compiler[1:], "kernels.cpp", "-o", made.name, *_libraries()]
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT, check=False
+            )
+            if done.returncode != 0:
+                lines = done.stderr.splitlines()
+                first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+                raise BuildError(f"the C++ compiler failed: {first.strip()[:200]}")
+            content = made.read_bytes()
+        with written_whole(target) as file:
+            file.write(content + hashlib.sha256(content).digest())
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"the C++ compiler took more than {TIME_LIMIT:.0f} s") from error
+    except (OSError, UserError) as error:
+        raise BuildError(f"the kernels could not be kept: {error}") from error
+    LOG.debug("compiled in %.1f s", time.perf_counter() - start)

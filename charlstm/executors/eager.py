@@ -1,0 +1,184 @@
+"""One autograd function for every cell, made from its equations: works on any device, without a compiler.
+
+The input sides of all steps are one product (or a table look-up), the loop makes one recurrent product and the
+pointwise operations of each step into buffers that are allocated once, and the weight gradients are one product after
+the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from charlstm.cells import Cell
+from charlstm.compiler.derivative import differentiate
+from charlstm.compiler.schedule import separate_gates
+from charlstm.compiler.torch_printer import backward_code, forward_code
+from charlstm.executors.autograd import apply_autograd, split, twice_differentiable
+from charlstm.executors.base import State, Weights, input_side, is_ids, plain_kept_bytes
+from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
+from charlstm.executors.input_gradients import input_gradients
+
+
+class Eager:
+    """Runs the loops that :mod:`charlstm.compiler.torch_printer` prints from the cell."""
+
+    name = "eager"
+    devices = None
+    automatic = True
+    stacks = None
+
+    def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
+        return None
+
+    def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return apply_autograd(_Run, cell, weights, x, state)
+
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+        return plain_kept_bytes(cell, hidden_size)
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cell: Cell,
+        dtype: torch.dtype,
+        training: bool,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        *parameters_and_state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        parameters = parameters_and_state[: len(cell.parameters)]
+        state = parameters_and_state[len(cell.parameters) :]
+        code = forward_code(cell)
+        values = _input_side(cell, dtype, x, weight_ih, bias_ih, bias_hh)
+        steps, batch, _ = values.shape
+        units = weight_hh.shape[1]
+        output, kept = cell.state[0], steps if training else 1
+        stacks = {
+            f"s_{s}": values.new_empty(steps + 1 if training or s == output else 2, batch, units) for s in cell.state
+        }
+        for stack, first in zip(stacks.values(), state, strict=True):
+            stack[0] = first
+        stacks |= {name: values.new_empty(kept, batch, units) for name in named(code, "v_")}
+        separate = values.new_empty(kept, batch, units * len(separate_gates(cell)))
+        products = Products(cell, dtype, weight_hh, bias_hh)
+        buffers: dict[str, Any] = {
+            **{name: over_steps(stack.unbind(0), steps + (name[0] == "s")) for name, stack in stacks.items()},
+            **cut(values, cell.gates, named(code, "a_")),
+            **{
+                name: over_steps(parts, steps)
+                for name, parts in cut(separate, separate_gates(cell), named(code, "q_")).items()
+            },
+            **{name: values.new_empty(batch, units) for name in named(code, "w_")},
+            **entries(cell, parameters, batch),
+            "accumulate": products.accumulate,
+            "product": products.product,
+        }
+        code.function(steps, buffers)
+        ctx.cell, ctx.dtype, ctx.stack_names = cell, dtype, tuple(stacks)
+        if training:
+            inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, *parameters_and_state)
+            ctx.save_for_backward(*inputs, values, separate, *stacks.values())
+        last = (buffers[f"s_{s}"][steps].clone() for s in cell.state)
+        return (stacks[f"s_{output}"][1:], *last)
+
+    @staticmethod
+    @twice_differentiable
+    def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        return _backward(ctx, d_output, d_state)
+
+
+def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    cell: Cell = ctx.cell
+    inputs, (values, separate, *rest) = split(cell, ctx.saved_tensors)
+    x, weight_ih, weight_hh, _, _, *parameters_and_state = inputs
+    parameters = parameters_and_state[: len(cell.parameters)]
+    stacks = dict(zip(ctx.stack_names, rest, strict=True))
+    code = backward_code(cell)
+    steps, batch, rows = values.shape
+    units = weight_hh.shape[1]
+    gradients, separate_gradients = torch.empty_like(values), torch.empty_like(separate)
+    labels = [(name, k) for name, letters in cell.parameters.items() for k in letters]
+    sums = {f"z_{name}_{k}": values.new_zeros(batch, units) for name, k in labels}
+    buffers: dict[str, Any] = {
+        **{name: stack.unbind(0) for name, stack in stacks.items()},
+        **cut(values, cell.gates, named(code, "a_")),
+        **cut(separate, separate_gates(cell), named(code, "q_")),
+        **cut(gradients, cell.gates, named(code, "d_")),
+        **cut(separate_gradients, separate_gates(cell), named(code, "e_")),
+        **{f"g_{s}": gradient.clone() for s, gradient in zip(cell.state, d_state, strict=True)},
+        **{name: values.new_empty(batch, units) for name in (*named(code, "w_"), *named(code, "n_"))},
+        **entries(cell, parameters, batch),
+        **sums,
+        "y": d_output.unbind(0),
+        "transposed": Products(cell, ctx.dtype, weight_hh, None).transposed,
+    }
+    for k in set(cell.gates) - differentiate(cell).inputs.keys():
+        gradients[..., columns(cell.gates, k, units)] = 0
+    d_first = code.function(steps, buffers)
+
+    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = ctx.needs_input_grad[3:]
+    flat, separate_flat = gradients.view(-1, rows), separate_gradients.view(steps * batch, -1)
+    low = flat.to(ctx.dtype)
+    d_weight_ih, d_bias = input_gradients(x, flat, low, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
+    d_weight_hh = torch.zeros_like(weight_hh) if needs_hh else None
+    d_bias_hh = torch.zeros_like(d_bias) if d_bias is not None and needs_bias_hh else None
+    for run, operand in forward_code(cell).products:
+        part, apart = columns(cell.gates, run, units), run[0] in separate_gates(cell)
+        d_run = separate_flat[:, columns(separate_gates(cell), run, units)] if apart else low[:, part]
+        if d_bias_hh is not None and d_bias is not None:
+            d_bias_hh[part] = d_run.sum(0) if apart else d_bias[part]
+        if d_weight_hh is not None:
+            v = _over_time(cell, operand, stacks, values, separate, buffers).reshape(-1, units)
+            d_weight_hh[part] = d_run.to(ctx.dtype).t() @ v.to(ctx.dtype)
+    d_x = (low @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if needs_x else None
+    d_parameters = (
+        torch.cat([sums[f"z_{name}_{k}"].sum(0) for k in letters]) if needed else None
+        for (name, letters), needed in zip(cell.parameters.items(), needs_own, strict=False)
+    )
+    d_bias_ih = d_bias if needs_bias_ih else None
+    return (None, None, None, d_x, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_parameters, *d_first)
+
+
+def _over_time(
+    cell: Cell,
+    place: str,
+    stacks: Mapping[str, Tensor],
+    values: Tensor,
+    separate: Tensor,
+    buffers: Mapping[str, Any],
+) -> Tensor:
+    """The values of all steps, [T, B, H], of what the code calls ``place``, such as ``s_c[t + 1]``."""
+    name, _, index = place.partition("[")
+    units, steps = buffers["g_" + cell.state[0]].shape[-1], len(values)
+    if name in stacks:
+        return stacks[name][1:] if index == "t + 1]" else stacks[name][:steps]
+    if name[0] in "aq":
+        whole, letters = (values, cell.gates) if name[0] == "a" else (separate, separate_gates(cell))
+        return whole[..., columns(letters, name[2:], units)]
+    parameter: Tensor = buffers[name]
+    return parameter.expand(steps, *parameter.shape)
+
+
+def _input_side(
+    cell: Cell,
+    dtype: torch.dtype,
+    x: Tensor,
+    weight_ih: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+) -> Tensor:
+    """``W x`` with its bias, in the type of the weights: [T, B, GH]."""
+    bias = joined_bias(cell, bias_ih, bias_hh)
+    if is_ids(x) or dtype == weight_ih.dtype:
+        return input_side(x, weight_ih, bias)
+    product = input_side(x.to(dtype), weight_ih.to(dtype), None)
+    return product.to(weight_ih.dtype) if bias is None else product + bias

@@ -1,0 +1,79 @@
+"""How the parameters of a layer start: as in torch.nn, but for what a cell declares and a user asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from charlstm.cells import Cell
+from charlstm.cells.base import options_of
+from charlstm.config.cell_options import check_start_option
+from charlstm.executors import Weights
+
+CHRONO = "chrono"
+BIASES = ("bias_ih", "bias_hh")
+
+
+class Initializer:
+    """The options of a start, by name (the ``init_options`` of a cell); one that is left out or None stands for the
+    cell's own default. Every cell with a forget gate has
+
+    forget_bias      what the sum of both biases of the forget gate starts at, or ``chrono``: log u for u drawn for
+                     each unit from U[1, T - 1], and the input gate's, where a cell has one of its own, at -log u
+                     (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?"). A unit whose gates are at
+                     their biases then keeps its state for about u characters
+    chrono_length    T, characters, at least 3
+
+    Raises ValueError for a value outside the option's range and TypeError for an option that no cell has.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        for name, value in options.items():
+            check_start_option(name, value)
+        self.options: Mapping[str, Any] = {name: value for name, value in options.items() if value is not None}
+
+    @torch.no_grad()
+    def apply(self, cell: Cell, weights: Weights) -> None:
+        """Draw the first values of a layer from torch's global generator."""
+        named = {"weight_ih": weights.weight_ih, "weight_hh": weights.weight_hh, **weights.parameters}
+        if weights.bias_ih is not None and weights.bias_hh is not None:
+            named |= {"bias_ih": weights.bias_ih, "bias_hh": weights.bias_hh}
+        bound = 1 / math.sqrt(weights.hidden_size) if weights.hidden_size else 0.0
+        for name in cell.parameter_shapes(1, 1):
+            if name in named:
+                nn.init.uniform_(named[name], -bound, bound)
+        for key, initialise in cell.initializers.items():
+            name, _, part = key.partition(".")
+            if name in named:
+                parameter = _parts(cell, name, named[name])[part] if part else named[name]
+                initialise(parameter, **{option: self._value(cell, option) for option in options_of(initialise)})
+        if cell.forget_gate and weights.bias_ih is not None:
+            self._forget(cell, named)
+
+    def _value(self, cell: Cell, option: str) -> Any:
+        return self.options.get(option, cell.init_options[option].default)
+
+    def _forget(self, cell: Cell, named: Mapping[str, Tensor]) -> None:
+        """The biases of the forget gate and, with ``chrono``, of the input gate; all of each in ``bias_ih``."""
+        bias = self._value(cell, "forget_bias")
+        if bias is None:
+            return
+        ih, hh = (_parts(cell, name, named[name]) for name in BIASES)
+        gates = [str(cell.forget_gate)]
+        if bias == CHRONO:
+            bias = ih[gates[0]].clone().uniform_(1, self._value(cell, "chrono_length") - 1).log_()
+            if cell.input_gate:
+                gates.append(cell.input_gate)
+        for sign, gate in zip((1, -1), gates, strict=False):
+            ih[gate].copy_(torch.as_tensor(bias) * sign)
+            hh[gate].zero_()
+
+
+def _parts(cell: Cell, name: str, parameter: Tensor) -> dict[str, Tensor]:
+    """The rows of each gate, or of each entry of a per-unit parameter."""
+    letters = cell.parts_of(name)
+    return dict(zip(letters, parameter.chunk(len(letters)), strict=True))

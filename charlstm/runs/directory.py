@@ -1,0 +1,165 @@
+"""``runs/<name>/``: all files of one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from charlstm.config import Config, dump_yaml, load_config
+from charlstm.errors import UserError
+from charlstm.files import MissingError, append_regular, check_folder, regular_size
+from charlstm import atomic_io
+from charlstm.training.events import StopReason
+from charlstm.checkpoints.store import CheckpointStore
+from charlstm.runs.lock import hold_lock
+from charlstm.runs.metrics import count_records, end_of_record, read_records
+
+
+class RunDirectory:
+    """Paths and small files of a run: config.yaml, metrics.jsonl, checkpoints/, samples.txt, report/."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.metrics_file = path / "metrics.jsonl"
+        self.samples_file = path / "samples.txt"
+        self.report_folder = path / "report"
+        self.lock_file = path / ".lock"
+        self.checkpoints = CheckpointStore(path / "checkpoints")
+        self.last, self.best = self.checkpoints.last, self.checkpoints.best
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return os.path.lexists(self.config_file)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only writer while the block lasts; the folder is made if need be. Reading is not hindered.
+
+        Raises UserError if another process writes the run, or the folder holds something else.
+        """
+        self._refuse_foreign()
+        with self._wrap_os_error():
+            atomic_io.make_directory(self.path)
+        with hold_lock(self.lock_file) as alone:
+            if alone:
+                atomic_io.remove_temporaries(self.path)
+                atomic_io.remove_temporaries(self.checkpoints.folder)
+            yield
+
+    def create(self, config: Config, overwrite: bool = False) -> None:
+        """Begin a run. Raises UserError if there is one, or a folder that holds something else."""
+        if self.exists and not overwrite:
+            raise UserError(
+                f"{self.path} exists already. Go on with it: --resume. Begin another: --name NAME. "
+                "Delete it and begin again: --overwrite"
+            )
+        self._refuse_foreign()
+        with self._wrap_os_error():
+            atomic_io.make_directory(self.path)
+            if self.exists:
+                self._empty()
+            self.write_config(config)
+
+    def _empty(self) -> None:
+        """Delete all but the lock, which may be held, and config.yaml, without which the rest would be no run."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path not in (self.lock_file, self.config_file):
+                path.unlink()
+
+    def _refuse_foreign(self) -> None:
+        if self.exists or not os.path.lexists(self.path):
+            return
+        with self._wrap_os_error():
+            if not self.path.is_dir() or any(
+                path != self.lock_file and not atomic_io.is_temporary(path) for path in self.path.iterdir()
+            ):
+                raise UserError(f"{self.path} exists and is no run. Take another name: --name NAME")
+
+    def write_config(self, config: Config) -> None:
+        with self._wrap_os_error(self.config_file):
+            atomic_io.write_atomic(self.config_file, dump_yaml(config).encode("utf-8"))
+
+    def config(self) -> Config:
+        """The resolved configuration. Raises UserError if this is no run."""
+        if not self.exists:
+            raise UserError(f"{self.path} is no run: it has no config.yaml. Runs are made by charlstm train")
+        return load_config(self.config_file)
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        self._append(self.metrics_file, json.dumps(record) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All records, oldest first; raises as :func:`charlstm.runs.metrics.read_records` does."""
+        return list(read_records(self.metrics_file))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its own end: its budget used, its score reached, or no more improvement."""
+        return self.ended in ("budget", "good_enough", "early_stopping")
+
+    @property
+    def ended(self) -> StopReason | None:
+        """Why it ended when it was last trained; None if it never came to an end."""
+        why = None
+        for record in read_records(self.metrics_file):
+            why = record.get("why", why)
+        return why
+
+    def flush(self) -> dict[str, int]:
+        """Have metrics and samples on the disk; how long they are, for :meth:`truncate_logs`.
+
+        Metrics are counted in records, for their figures of time are never twice as long; samples in bytes.
+        """
+        self.check_files()
+        with self._wrap_os_error():
+            for path in (self.metrics_file, self.samples_file):
+                atomic_io.fsync_file(path)
+        return {"metrics": count_records(self.metrics_file), "samples": self._samples_size()}
+
+    def truncate_logs(self, lengths: Mapping[str, int]) -> None:
+        """Forget what was appended since :meth:`flush` gave these lengths, by a run that did not live to save it.
+
+        Raises UserError, before anything is cut, if what stands before it is no metrics.
+        """
+        self.check_files()
+        with self._wrap_os_error():
+            if self.metrics_file.exists():
+                os.truncate(self.metrics_file, end_of_record(self.metrics_file, lengths["metrics"]))
+            if self._samples_size() > lengths["samples"]:
+                os.truncate(self.samples_file, lengths["samples"])
+
+    def check_files(self) -> None:
+        """Raises UserError if something else lies where files are written to: a pipe, a folder, a link to nothing."""
+        check_folder(self.report_folder)
+        check_folder(self.checkpoints.folder)
+        for path in (self.metrics_file, self.samples_file, *self.checkpoints.files):
+            with suppress(MissingError):
+                regular_size(path)
+
+    def _samples_size(self) -> int:
+        with suppress(MissingError):
+            return regular_size(self.samples_file)
+        return 0
+
+    def append_sample(self, step: int, text: str) -> None:
+        self._append(self.samples_file, f"===== step {step}\n{text}\n\n")
+
+    def _append(self, path: Path, text: str) -> None:
+        with self._wrap_os_error(path):
+            append_regular(path, text.encode("utf-8", "surrogatepass"))
+
+    @contextmanager
+    def _wrap_os_error(self, path: Path | None = None) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{path or self.path}: cannot write the run: {error.strerror or error}") from error

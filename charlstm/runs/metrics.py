@@ -1,0 +1,112 @@
+"""metrics.jsonl: one JSON record a line, each checked against its schema before it is used."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from charlstm.errors import UserError
+from charlstm.files import MissingError, open_regular, unreadable
+from charlstm.training.events import StopReason
+
+LINE_LIMIT = 1 << 16
+"""Bytes of a line: the longest record, the first, names the executor of each of up to 1,024 layers."""
+
+_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+_Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
+_Nats = Annotated[float, Field(gt=-1e30, lt=1e30, allow_inf_nan=False)]
+
+
+class _Record(BaseModel):
+    """The fields that are read, with their ranges; a record may have more."""
+
+    model_config = ConfigDict(strict=True)
+    step: _Count
+
+
+class _Start(_Record):
+    kind: Literal["start"]
+
+
+class _Score(_Record):
+    kind: Literal["train", "evaluation"]
+    characters: _Count
+    seconds: _Seconds
+    nats: _Nats
+
+
+class _End(_Record):
+    kind: Literal["end"]
+    why: StopReason
+    seconds: _Seconds
+
+
+_SCHEMA: TypeAdapter[_Record] = TypeAdapter(Annotated[_Start | _Score | _End, Field(discriminator="kind")])
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records, oldest first; none without a file. A last line that a crash cut short is left out.
+
+    Raises UserError, with the line's number, at the first line that is no such record, and if the file cannot be read.
+    """
+    return (record for record, _ in _read(path))
+
+
+def count_records(path: Path) -> int:
+    """Whole lines in the file. Raises UserError if it cannot be read."""
+    with _opened(path) as file:
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+
+
+def end_of_record(path: Path, count: int) -> int:
+    """Bytes from the beginning of the file to the end of its first ``count`` records, or of all. Raises as
+    :func:`read_records`."""
+    return max((end for _, end in islice(_read(path), count)), default=0)
+
+
+def _read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Each record with the place in the file where it ends."""
+    with _opened(path) as file:
+        number = end = 0
+        while line := file.readline(LINE_LIMIT):
+            number, end = number + 1, end + len(line)
+            try:
+                record = from_json(line)
+                _SCHEMA.validate_python(record)
+            except ValueError as problem:
+                if not line.endswith(b"\n") and len(line) < LINE_LIMIT:
+                    return
+                raise UserError(
+                    f"{path}:{number}: no record of a training run: {_reason(problem)}. Delete it to read on"
+                ) from None
+            yield record, end
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    try:
+        raw = open_regular(path)
+    except MissingError:
+        yield io.BytesIO()
+        return
+    with io.BufferedReader(raw) as file:
+        try:
+            yield file
+        except OSError as error:
+            raise unreadable(path, error) from None
+
+
+def _reason(problem: ValueError) -> str:
+    """The first thing wrong: ``seconds: Input should be a valid number``."""
+    if not isinstance(problem, ValidationError):
+        return "it is not JSON"
+    first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"][1:]))
+    return (f"{place}: " if place else "") + f"{first['msg']:.200}"

@@ -1,0 +1,43 @@
+"""A run's folder in the hands of a process that only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from charlstm.config import Config
+from charlstm.checkpoints.store import LoadedCheckpoint, CheckpointStore
+from charlstm.runs.directory import RunDirectory
+
+
+class ReadOnlyRunDirectory(RunDirectory):
+    """The folder as a team's other processes have it: they read what the first one wrote, and write nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.checkpoints = _ReadOnlyStore(path / "checkpoints")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        yield
+
+    def create(self, config: Config, overwrite: bool = False) -> None: ...
+
+    def write_config(self, config: Config) -> None: ...
+
+    def flush(self) -> dict[str, int]:
+        return {}
+
+    def truncate_logs(self, lengths: Mapping[str, int]) -> None: ...
+
+    def _append(self, path: Path, text: str) -> None: ...
+
+
+class _ReadOnlyStore(CheckpointStore):
+    def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None: ...
+
+    def quarantine(self, found: LoadedCheckpoint) -> None: ...
