@@ -53,7 +53,7 @@ class Measurement:
         return None if base is None else result.speed.median / base.speed.median
 
     def share_of_peak(self, result: Result) -> float | None:
-        """Multiply-adds per second (:mod:`charlstm.model.multiply_adds`) over those of torch.mm in the same precision."""
+        """Multiply-adds a second (:mod:`charlstm.model.multiply_adds`) over those of torch.mm in the same precision."""
         peak = self.peaks.get(result.key.precision)
         return None if peak is None else result.speed.median * result.multiply_adds / peak.median
 

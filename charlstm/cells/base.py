@@ -43,13 +43,13 @@ class Cell:
     torch       the class in torch.nn with the same equations, if there is one, and ``torch_options`` for it
     forget_gate the gate that is the share of the old state which is kept; its bias starts at ``forget_bias``
     input_gate  the gate, apart from it, that is the share of the candidate which is written
-    initializers     parameter -> its initialiser (:mod:`charlstm.cells.initializers`), or ``bias_ih.f``, a parameter and
+    initializers parameter -> its initialiser (:mod:`charlstm.cells.initializers`); ``bias_ih.f`` names a parameter and
                 one of its gates or entries; the others start as in torch.nn
-    init_options    the options that the initialisation takes, by name
+    init_options the options that the initialisers take, by name
     frozen      the parameters that never learn, by name: ``weight_hh``, ``bias_ih``, or the cell's own
-    stop_gradient    letters of the state along which no gradient goes from a step to the one before: each step sees this
-                part of the old state as if it were given. What reads it still learns: with h stopped, U gets its
-                gradient d h^T, and only U^T d is not handed on
+    stop_gradient letters of the state whose gradient is not passed to the step before: each step sees this part of the
+                old state detached. What reads it still learns: with h detached, U gets its gradient d h^T, and only
+                U^T d is not passed on
     base, options    the name and the options by which a configuration asks for this cell; every cell of a base has
                 the same options, and those of the cell whose name is the base are their defaults
     option_docs the :class:`~charlstm.cells.options.Option` of each of the ``options``, in the cell of the base
@@ -77,9 +77,9 @@ class Cell:
         for key, initialise in self.initializers.items():
             name, _, part = key.partition(".")
             if name not in shapes or part not in ("", *self.parts_of(name)):
-                raise ValueError(f"starts: cell {self.name} has no parameter {key}; it has {', '.join(shapes)}")
+                raise ValueError(f"initializers: cell {self.name} has no parameter {key}; it has {', '.join(shapes)}")
             if missing := [option for option in options_of(initialise) if option not in self.init_options]:
-                raise ValueError(f"starts: {initialise.__name__} needs init_options: {', '.join(missing)}")
+                raise ValueError(f"initializers: {initialise.__name__} needs init_options: {', '.join(missing)}")
 
     def __deepcopy__(self, memo: Any) -> Cell:
         return self
@@ -143,10 +143,10 @@ def cell(
     Raises ValueError for a parameter, option or part of the state that the cell does not have, and for an option that
     another cell declares with another type, range or description.
     """
-    if strange := set(stopped) - set(state):
-        raise ValueError(f"stopped names no part of the state {state}: {', '.join(sorted(strange))}")
-    if stopped and torch:
-        raise ValueError(f"torch.nn.{torch} stops no gradient: a cell has either torch or stopped")
+    if strange := set(stop_gradient) - set(state):
+        raise ValueError(f"stop_gradient names no part of the state {state}: {', '.join(sorted(strange))}")
+    if stop_gradient and torch:
+        raise ValueError(f"torch.nn.{torch} stops no gradient: a cell has either torch or stop_gradient")
     of_start = {**(FORGET_GATE_OPTIONS if forget_gate else {}), **(init_options or {})}
     option_docs = {name: value for name, value in (options or {}).items() if isinstance(value, Option)}
     values = {name: value.default if isinstance(value, Option) else value for name, value in (options or {}).items()}

@@ -10,14 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from charlstm.checkpoints.format import Check, DamagedError, strip_prefix
+from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters
+from charlstm.checkpoints.format import Check, DamagedError
 from charlstm.checkpoints.layout import check_layout
-from charlstm.checkpoints.store import LoadedCheckpoint
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
 from charlstm.text.vocabulary import Vocabulary
-from charlstm.training.deferred_metrics import LARGEST_LOSS
-from charlstm.training.state import Count, Counters, TrainingState
 
 _Text = Annotated[str, Field(max_length=1000)]
 
@@ -121,14 +119,3 @@ def _parse_header(header: Mapping[str, Any]) -> tuple[Header, Config, Vocabulary
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as problem:
         raise UserError(f"its vocabulary: {problem!s:.200}") from None
     return known, parse_config(known.config, "its configuration"), vocabulary
-
-
-def load_state(state: TrainingState, found: LoadedCheckpoint) -> None:
-    """Put a checkpoint that has passed into a training state. Raises UserError if it does not fit."""
-    for name, t in strip_prefix("optimizer", found.tensors).items():
-        if name.endswith((".step", ".exp_avg_sq", ".square_avg")) and bool((t < 0).any()):
-            raise UserError(f"{found.path}: the optimiser's {name!r:.80} is negative, which no optimiser writes")
-    try:
-        state.load(found.tensors, found.header)
-    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
-        raise UserError(f"{found.path}: does not fit this run: {str(problem).splitlines()[0]:.200}") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from charlstm.compiler.cpp_loops import forward_loop
 from charlstm.compiler.stages import operand_states
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import joined_bias
+from charlstm.executors.cpp.build import BuildError, load
 from charlstm.executors.cpp.memory import (
     PANEL,
     checked,
@@ -26,7 +29,19 @@ from charlstm.executors.cpp.memory import (
     words,
 )
 from charlstm.executors.cpp.partition import shared
-from charlstm.generation.cpp_window import Convolved, Windows
+from charlstm.generation.cpp_window import Windows
+from charlstm.model.front_end import Convolved
+
+
+@cache
+def decoder_library(dtype: torch.dtype) -> ctypes.CDLL | str:
+    """The C++ decoder of all cells with products in ``dtype``, built if need be; or why there is none."""
+    folder = Path(__file__).parent / "cpp"
+    try:
+        parts = [(folder / name).read_text(encoding="utf-8") for name in ("window.h", "decoder.h")]
+        return load("decoder", dtype, "\n".join(parts))
+    except BuildError as reason:
+        return str(reason)
 
 
 class CppDecoder:
@@ -53,6 +68,10 @@ class CppDecoder:
         self._cell, self._dtype, self._batch, self._turn = cell, dtype, batch_size, 0
         gates, units, vocabulary = len(cell.gates), layers[0].hidden_size, head.shape[0]
         self._padded, self._units = padded_units(units), units
+        decoder = decoder_library(dtype)
+        if isinstance(decoder, str):
+            raise BuildError(decoder)
+        self._decoder = decoder
         loop = forward_loop(cell)
 
         def room(*shape: int, low: bool = False) -> Tensor:
@@ -63,6 +82,7 @@ class CppDecoder:
         self._states: list[dict[str, list[Tensor]]] = []
         self._kept: list[object] = []
         structures = []
+        inputs, outputs = [], []
         input_weights: list[Tensor | None] = []
         for number, weights in enumerate(layers):
             exact = {s: room(2, batch_size, self._padded) for s in cell.state}
@@ -102,17 +122,30 @@ class CppDecoder:
             }
             prepared, scratch = structure(loop, buffers)
             structures.append(prepared)
+            inputs.append(x)
+            outputs.append(low[cell.state[0]])
             self._kept += [buffers, scratch]
         wide = padded_units(vocabulary)
         self._logits = room(batch_size, wide)
         self._vocabulary = vocabulary
         layer_addresses = (ctypes.c_int64 * len(layers))(*map(ctypes.addressof, structures))
         weight_addresses = words(*input_weights)
+        input_addresses, output_addresses = words(*inputs), words(*outputs)
+        kernels = library(cell, dtype)
+        self._cell_kernels = (
+            gates,
+            ctypes.c_int64.in_dll(kernels, "forward_stages").value,
+            ctypes.c_int64.in_dll(kernels, "forward_products").value,
+            ctypes.cast(kernels.forward_stage, ctypes.c_void_p).value,
+        )
         with_inputs = room(len(layers), batch_size, self._padded, low=True) if residual else None
         head_panels, bias = pack(cell, head, 1, dtype), pad_gates(head_bias, 1)
         self._kept += [structures, layer_addresses, input_weights, weight_addresses, head_panels, bias]
+        self._kept += [input_addresses, output_addresses]
         self._network = (
             ctypes.addressof(layer_addresses),
+            ctypes.addressof(input_addresses),
+            ctypes.addressof(output_addresses),
             None if self._windows is None else ctypes.addressof(self._windows.structure),
             ctypes.addressof(weight_addresses),
             with_inputs,
@@ -169,7 +202,7 @@ class CppDecoder:
         settings = torch.tensor([temperature, top_p, min_p], dtype=torch.float64)
         written = torch.empty(count, self._batch, dtype=torch.int64)
         log_probabilities = torch.empty(count, self._batch)
-        key = (self._cell, self._dtype, "write", self._batch, self._padded, len(self._states))
+        key = (self._cell, self._dtype, "sample", self._batch, self._padded, len(self._states))
         steps = count + max(given - 1, 0)
         with shared(key, self._batch, self._padded // PANEL, steps) as way:
             task = words(
@@ -178,6 +211,7 @@ class CppDecoder:
                 self._padded,
                 self._vocabulary,
                 *map(int, way),
+                *self._cell_kernels,
                 self._turn,
                 given,
                 count,
@@ -190,6 +224,6 @@ class CppDecoder:
                 written,
                 log_probabilities,
             )
-            library(self._cell, self._dtype).write_text(ctypes.byref(task))
+            self._decoder.sample_text(ctypes.byref(task))
         self._turn += steps
         return written, log_probabilities

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.executors.cpp.memory import Words, checked, pack, pad_gates, padded_units, words
-
-
-@dataclass(frozen=True)
-class Convolved:
-    """x = tanh(K e + b) of the vectors e of the W latest characters, side by side, the oldest first.
-
-    vectors [V + 1, E], the last one zero; kernel K [N, W E]; bias [N]; highway: the weight [2 N, N] and the bias [2 N]
-    of a highway layer that follows, its gate first.
-    """
-
-    vectors: Tensor
-    kernel: Tensor
-    bias: Tensor
-    highway: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def length(self) -> int:
-        return self.kernel.shape[1] // self.vectors.shape[1]
+from charlstm.model.front_end import Convolved
 
 
 class Windows:

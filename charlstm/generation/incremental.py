@@ -11,8 +11,9 @@ from charlstm.errors import UserError
 from charlstm.executors import State, Weights, permits
 from charlstm.executors.base import matmul_dtype
 from charlstm.executors.buffers import affine
-from charlstm.executors.cpp import Cpp, CppDecoder
+from charlstm.executors.cpp import Cpp
 from charlstm.executors.step import Step
+from charlstm.generation.cpp_decoder import CppDecoder, decoder_library
 from charlstm.model.language_model import LanguageModel
 
 
@@ -25,8 +26,10 @@ def make_cpp_decoder(model: LanguageModel, batch_size: int = 1) -> CppDecoder | 
     """
     stack, weights = model.recurrent, _weights(model)
     first, ids = weights[0], torch.zeros(1, 1, dtype=torch.int64)
-    native = Cpp()
-    if not permits(stack.executor, native) or native.refuses(stack.cell, first, ids):
+    executor = Cpp()
+    if not permits(stack.executor, executor) or executor.refuses(stack.cell, first, ids):
+        return None
+    if isinstance(decoder_library(matmul_dtype(first.weight_hh)), str):
         return None
     with torch.no_grad():
         return CppDecoder(

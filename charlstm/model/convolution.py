@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from charlstm.config import ModelConfig
 from charlstm.executors import State
 from charlstm.executors.buffers import affine
-from charlstm.executors.cpp import Convolved
-from charlstm.model.front_end import FrontEnd, Reader
+from charlstm.model.front_end import Convolved, FrontEnd, Reader
 from charlstm.model.highway import Highway
 
 

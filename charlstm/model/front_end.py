@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
@@ -11,8 +12,25 @@ from torch import Tensor, nn
 from charlstm.config import ModelConfig
 from charlstm.config.front_ends import FRONT_ENDS
 from charlstm.executors import State
-from charlstm.executors.cpp import Convolved
 from charlstm.model.stack import Project
+
+
+@dataclass(frozen=True)
+class Convolved:
+    """x = tanh(K e + b) of the vectors e of the W latest characters, side by side, the oldest first.
+
+    vectors [V + 1, E], the last one zero; kernel K [N, W E]; bias [N]; highway: the weight [2 N, N] and the bias [2 N]
+    of a highway layer that follows, its gate first.
+    """
+
+    vectors: Tensor
+    kernel: Tensor
+    bias: Tensor
+    highway: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def length(self) -> int:
+        return self.kernel.shape[1] // self.vectors.shape[1]
 
 
 class FrontEnd(nn.Module):

@@ -26,7 +26,7 @@ class RecurrentStack(nn.Module):
 
     Parameters are named and laid out as in torch.nn (``weight_ih_l0``, ``bias_hh_l1``, ``weight_ih_l0_reverse``), the
     cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for what
-    the cell declares and ``start`` says (:mod:`charlstm.model.initialization`). What the cell declares fixed asks for no
+    the cell declares and ``start`` says (:mod:`charlstm.model.initialization`). What the cell declares frozen has no
     gradient.
 
     ``dropout`` acts between layers, on the output of every layer but the last; ``dropout_kind`` is ``elementwise``

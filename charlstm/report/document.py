@@ -169,5 +169,5 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {"visible": visible, "marked": marked, "tally": tally}
-    source = resources.files("charlstm.comparison").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    source = resources.files("charlstm.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(source)

@@ -14,7 +14,8 @@ from pydantic_core import from_json
 
 from charlstm.errors import UserError
 from charlstm.files import MissingError, open_regular, unreadable
-from charlstm.training.events import StopReason
+
+StopReason = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
 
 LINE_LIMIT = 1 << 16
 """Bytes of a line: the longest record, the first, names the executor of each of up to 1,024 layers."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charlstm.checkpoints.checks import checkpoint_checks, header_settings, load_state
+from charlstm.checkpoints.checks import checkpoint_checks, header_settings
 from charlstm.checkpoints.compatibility import changed_settings
+from charlstm.checkpoints.format import strip_prefix
 from charlstm.checkpoints.store import LoadedCheckpoint
 from charlstm.config import Config
 from charlstm.distributed import ProcessGroup
@@ -77,3 +78,14 @@ class CheckpointManager:
         if changed := changed_settings(saved, self._config):
             lines = "\n  ".join(changed)
             raise UserError(f"{self._directory.path}: a run goes on with the settings it began with:\n  {lines}")
+
+
+def load_state(state: TrainingState, found: LoadedCheckpoint) -> None:
+    """Put a checkpoint that has passed into a training state. Raises UserError if it does not fit."""
+    for name, t in strip_prefix("optimizer", found.tensors).items():
+        if name.endswith((".step", ".exp_avg_sq", ".square_avg")) and bool((t < 0).any()):
+            raise UserError(f"{found.path}: the optimiser's {name!r:.80} is negative, which no optimiser writes")
+    try:
+        state.load(found.tensors, found.header)
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        raise UserError(f"{found.path}: does not fit this run: {str(problem).splitlines()[0]:.200}") from None

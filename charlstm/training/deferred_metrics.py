@@ -12,7 +12,6 @@ from torch import Tensor
 PACE = 0.2  # seconds of training between two readings, about: a watcher sees life, and little is lost by waiting
 FARTHEST = 256  # steps between two readings at most
 UNSURE = 25.0  # nats: Adam's epsilon keeps a model that learns soundly from being surer than about 18
-LARGEST_LOSS = 1e30  # nats, that a checkpoint may hold: sums and plots of it stay finite
 
 
 def has_diverged(nats: float, symbols: int) -> bool:

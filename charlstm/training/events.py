@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from charlstm.runs.metrics import StopReason
 from charlstm.units import bits
-
-StopReason = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from charlstm.checkpoints.counters import Counters
 from charlstm.checkpoints.format import strip_prefix
 from charlstm.config import TrainingConfig
 from charlstm.errors import UserError
@@ -18,37 +18,6 @@ from charlstm.hardware.device import random_states, set_random_states
 from charlstm.model import LanguageModel
 from charlstm.optimizers.state import Schedule, load_optimizer_tensors, optimizer_layout, optimizer_tensors
 from charlstm.training.loader import BatchSource
-
-Count = Annotated[int, Field(ge=0, lt=1 << 53)]
-_Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
-_Nats = Annotated[float, Field(allow_inf_nan=False)]
-
-
-@dataclass
-class Counters:
-    """Numbers that a run has to remember. ``sum_nats`` and ``sum_count`` cover the steps since the last record.
-
-    ``evaluation_due``: the steps have come to an evaluation that is not made yet, or was broken off.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-
-    step: Count = 0
-    characters: Count = 0
-    seconds: _Seconds = 0.0
-    sum_nats: _Nats = 0.0
-    sum_count: Count = 0
-    recorded_seconds: _Seconds = 0.0
-    recorded_characters: Count = 0
-    best_nats: _Nats | None = None
-    best_step: Count | None = None
-    evaluations_without_improvement: Count = 0
-    evaluation_due: bool = False
-
-    def recorded(self) -> None:
-        """What comes now belongs to the next record."""
-        self.sum_nats, self.sum_count = 0.0, 0
-        self.recorded_seconds, self.recorded_characters = self.seconds, self.characters
 
 
 @dataclass

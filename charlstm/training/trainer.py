@@ -12,6 +12,7 @@ import torch
 
 from charlstm import __version__
 from charlstm.checkpoints.compatibility import differences
+from charlstm.checkpoints.counters import Counters
 from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.evaluation import Score
@@ -22,15 +23,16 @@ from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
 from charlstm.optimizers.state import Schedule, make_optimizer
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.metrics import StopReason
 from charlstm.text.corpus import Corpus
 from charlstm.training.advice import divergence_advice
 from charlstm.training.checkpoint_manager import CheckpointManager
 from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has_diverged
-from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, StopReason
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 from charlstm.training.fastest_executor import fastest_executor
 from charlstm.training.loader import make_batch_source, training_batches
 from charlstm.training.memory_estimate import Batches, demand, memory_estimate, weights_estimate
-from charlstm.training.state import Counters, TrainingState
+from charlstm.training.state import TrainingState
 from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl
 from charlstm.training.validation import ValidationInterruptedError, Validator

@@ -139,7 +139,7 @@ def test_a_gradient_is_stopped_along_a_part_of_the_state_and_in_no_class_of_torc
         "cell": "c",
         "hidden": "h",
     }
-    with pytest.raises(ValueError, match="stopped names no part of the state hc: m, x"):
+    with pytest.raises(ValueError, match="stop_gradient names no part of the state hc: m, x"):
         cell(gates="a", state="hc", stop_gradient="cxm")
     with pytest.raises(ValueError, match=r"torch.nn.LSTM stops no gradient"):
         cell(gates="ifgo", state="hc", torch="LSTM", stop_gradient="c")
@@ -156,11 +156,11 @@ SCALE = Option(1.0, "A factor.", gt=0)
     ("declaration", "message"),
     [
         (
-            {"starts": {"weight_hi": zeros}},
+            {"initializers": {"weight_hi": zeros}},
             "cell wrong has no parameter weight_hi; it has weight_ih, weight_hh",
         ),
-        ({"starts": {"bias_ih.b": zeros}}, "cell wrong has no parameter bias_ih.b;"),
-        ({"starts": {"weight_hh": scaled}}, "starts: scaled needs init_options: scale"),
+        ({"initializers": {"bias_ih.b": zeros}}, "cell wrong has no parameter bias_ih.b;"),
+        ({"initializers": {"weight_hh": scaled}}, "initializers: scaled needs init_options: scale"),
         (
             {"init_options": {"density": SCALE}},
             "option density of cell wrong differs from that of esn in more than its default",

@@ -44,51 +44,54 @@ def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     if dtype == torch.bfloat16 and (dtype in _lacking or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return NO_BFLOAT16  # before anything is compiled in vain
     try:
-        path = _path(cell, dtype)
-        if not _whole(path):
-            _compile(cell, dtype, path)
-        library = ctypes.CDLL(str(path))
+        library = load(cell.name, dtype, source(cell))
     except BuildError as reason:
         return str(reason)
-    except OSError as error:
-        return f"the kernels do not load: {error}"
     if not library.products_work():
         _lacking.add(dtype)
         return NO_BFLOAT16 if dtype == torch.bfloat16 else "torch makes no packed products on this CPU"
     return library
 
 
-def source(cell: Cell, dtype: torch.dtype) -> str:
-    """The whole C++ source of a cell's kernels."""
+def source(cell: Cell) -> str:
+    """The C++ source of a cell's kernels."""
+    entry = Path(__file__).with_name("entry.h").read_text(encoding="utf-8")
+    return "\n".join([forward_loop(cell).source, backward_loop(cell).source, entry])
+
+
+def load(name: str, dtype: torch.dtype, source: str) -> ctypes.CDLL:
+    """The library of a C++ source that stands on vectors.h and runtime.h, with products in ``dtype``: compiled unless
+    the cache has it. Raises BuildError.
+
+    name: what it is, for its file's name and the message that announces the compilation.
+    """
     folder = Path(__file__).parent
     parts = [
-        f"#include <cstdint>\nusing P = {PRODUCT_TYPES[dtype]};\nconstexpr int64_t GATES = {len(cell.gates)};",
-        (folder / "vectors.h").read_text(encoding="utf-8"),
-        (folder / "runtime.h").read_text(encoding="utf-8"),
-        forward_loop(cell).source,
-        backward_loop(cell).source,
-        f"static inline const P* output(const ForwardBuffers& b) {{ return b.l_{cell.state[0]}; }}\n",
-        (folder / "window.h").read_text(encoding="utf-8"),
-        (folder / "writing.h").read_text(encoding="utf-8"),
-        (folder / "entry.h").read_text(encoding="utf-8"),
+        f"#include <cstdint>\nusing P = {PRODUCT_TYPES[dtype]};",
+        *((folder / file).read_text(encoding="utf-8") for file in ("vectors.h", "runtime.h")),
+        source,
     ]
-    return "\n".join(parts)
+    whole = "\n".join(parts)
+    spelled = f"{name} ({str(dtype).removeprefix('torch.')})"
+    path = _path(name, dtype, whole)
+    if not _whole(path):
+        _compile(spelled, whole, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"the kernels do not load: {error}") from error
 
 
-def _path(cell: Cell, dtype: torch.dtype) -> Path:
-    """Where the kernels of this cell, machine, compiler and torch are kept."""
+def _path(name: str, dtype: torch.dtype, source: str) -> Path:
+    """The cache file of a source, for this machine, compiler and torch."""
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
         raise BuildError(f"it is made for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
     if "avx2" not in processor():
         raise BuildError("the CPU has no AVX2")
     compiler = _compiler()
     facts = [*OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, processor(), *_libraries()]
-    digest = hashlib.sha256("\0".join([source(cell, dtype), *facts]).encode()).hexdigest()[:20]
-    return user_cache_folder() / "kernels" / f"{cell.name}-{_spelled(dtype)}-{digest}.so"
-
-
-def _spelled(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    digest = hashlib.sha256("\0".join([source, *facts]).encode()).hexdigest()[:20]
+    return user_cache_folder() / "kernels" / f"{name}-{str(dtype).removeprefix('torch.')}-{digest}.so"
 
 
 def _whole(path: Path) -> bool:
@@ -132,22 +135,22 @@ def processor() -> str:
 def _libraries() -> tuple[str, ...]:
     """torch's library with the products, and the OpenMP runtime that it has loaded."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
-    paths = {Path(line.split()[-1]) for line in maps.splitlines() if ".so" in line}
+    paths = {Path(line.split(maxsplit=5)[-1]) for line in maps.splitlines() if ".so" in line}
     openmp = sorted(str(p) for p in paths if p.name.startswith(("libgomp", "libiomp", "libomp")))
     if not openmp:
         raise BuildError("this torch is built without OpenMP")
     return (str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), openmp[0])
 
 
-def _compile(cell: Cell, dtype: torch.dtype, target: Path) -> None:
-    LOG.info("compiling C++ kernels for %s (%s), once for this machine", cell.name, _spelled(dtype))
+def _compile(what: str, source: str, target: Path) -> None:
+    LOG.info("compiling C++ kernels for %s, once for this machine", what)
     start = time.perf_counter()
     compiler = _compiler()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
             made = Path(folder, "kernels.so")
-            Path(folder, "kernels.cpp").write_text(source(cell, dtype), encoding="utf-8")
+            Path(folder, "kernels.cpp").write_text(source, encoding="utf-8")
             command = [compiler[0], *OPTIONS, *compiler[1:], "kernels.cpp", "-o", made.name, *_libraries()]
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT, check=False

@@ -15,7 +15,12 @@ void sum_by_id(const P* D, const int64_t* ids, float* sums, int64_t N, int64_t C
   sum_rows(D, ids, sums, N, C, threads);
 }
 
-void write_text(const Writing* w) { write_along(*w); }
+// One stage of a forward step for one tile, for programs that run steps in an order of their own.
+extern const int64_t forward_stages = Forward::stages, forward_products = Forward::products;
+void forward_stage(int64_t stage, const ForwardBuffers* b, int64_t t, int64_t panel, int64_t row, int64_t rows,
+                   float* sums) {
+  Forward::run(static_cast<int>(stage), *b, t, panel, row, rows, sums);
+}
 
 // Whether torch makes these products here: a small one, against plain sums.
 int products_work() {

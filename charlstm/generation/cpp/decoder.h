@@ -1,17 +1,21 @@
-// Writing text: whole steps of a stack of layers, the head and the draw of the next character, one after the other.
-// Follows the generated structures in the same file.
+// Sampling text: for each character the steps of a stack of layers, the head, and the draw of the next character.
+// One library for all cells: what depends on the cell is called through Sampling::run_stage.
 
 #include <algorithm>
 #include <vector>
 
-struct Writing {
+struct Sampling {
   int64_t layers, B, H, V, threads, by_rows;
+  int64_t gates, stages, products;  // of the cell: rows of a weight matrix over H, stages of a step, sums of a tile
+  void (*run_stage)(int64_t stage, const void* layer, int64_t t, int64_t panel, int64_t row, int64_t rows, float* sums);
   int64_t turn;    // number of the first step: its parity says which half of each layer's pairs holds the state
   int64_t given;   // characters [given, B] that are read first; none: the ones written last are read
   int64_t count;   // characters [count, B] that are then written, at least one
   int64_t greedy, top_k;
   const double* settings;  // temperature, top_p, min_p
-  const ForwardBuffers* const* layer;
+  const void* const* layer;   // the buffers of each, as run_stage reads them
+  P* const* inputs;           // of each layer: its input side [B, G H]; unused where it reads ids
+  const P* const* outputs;    // of each layer: pairs [2, B, H] of its output
   const Window* window;           // what the first layer reads; null: the characters themselves
   const P* const* input_weights;  // of the layers that read no ids: panels of [G H, H], or of [G H, width]
   P* with_inputs;                 // [layers, B, H], outputs with their inputs added to them; null: nothing is added
@@ -26,7 +30,7 @@ struct Writing {
 };
 
 // p = softmax(logits / temperature), cut as asked; the first character at which the sum of p exceeds chance of it all.
-static int64_t choose(const Writing& w, const float* logits, double chance, std::vector<float>& p,
+static int64_t choose(const Sampling& w, const float* logits, double chance, std::vector<float>& p,
                       std::vector<int64_t>& order) {
   const int64_t V = w.V;
   const double temperature = w.settings[0], top_p = w.settings[1], min_p = w.settings[2];
@@ -78,7 +82,7 @@ static int64_t choose(const Writing& w, const float* logits, double chance, std:
   return last;
 }
 
-static float log_probability(const Writing& w, const float* logits, int64_t chosen) {
+static float log_probability(const Sampling& w, const float* logits, int64_t chosen) {
   float high = logits[0];
   for (int64_t v = 1; v < w.V; ++v) high = std::max(high, logits[v]);
   V sums{};
@@ -93,7 +97,7 @@ static float log_probability(const Writing& w, const float* logits, int64_t chos
   return static_cast<float>(logits[chosen] - high - __builtin_log(sum));
 }
 
-static void write_along(const Writing& w) {
+static void sample_along(const Sampling& w) {
   auto barrier = std::make_unique<Barrier>();
   Barrier* together = barrier.get();
   parallel(w.threads, [&w, together](int id, int all) {
@@ -101,7 +105,8 @@ static void write_along(const Writing& w) {
     const int64_t row0 = by_rows ? share(w.B, id, all) : 0, row1 = by_rows ? share(w.B, id + 1, all) : w.B;
     const int64_t own0 = share(w.B, id, all), own1 = share(w.B, id + 1, all);
     const int64_t wide = padded(w.V);
-    alignas(64) float sums[(Forward::products + 1) * ROWS * PANEL];
+    std::vector<float> space((w.products + 1) * ROWS * PANEL + 16);
+    float* sums = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(space.data()) + 63) & ~uintptr_t{63});
     std::vector<float> p;
     std::vector<int64_t> order;
     const auto gather = [&] {
@@ -133,33 +138,32 @@ static void write_along(const Writing& w) {
         below = window.highway ? window.carried : window.found;
       }
       for (int64_t number = 0; number < w.layers; ++number) {
-        const ForwardBuffers& b = *w.layer[number];
         if (below) {
-          const int64_t deep = number ? b.H : w.window->width;
-          P* x = const_cast<P*>(b.x);
-          tiles(b.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
-            for (int64_t gate = 0; gate < GATES; ++gate) {
-              const P* panels = w.input_weights[number] + (panel * GATES + gate) * deep * PANEL;
+          const int64_t deep = number ? w.H : w.window->width;
+          P* x = w.inputs[number];
+          tiles(w.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
+            for (int64_t gate = 0; gate < w.gates; ++gate) {
+              const P* panels = w.input_weights[number] + (panel * w.gates + gate) * deep * PANEL;
               product(rows, deep, below + row * deep, deep, panels, false, sums);
               for (int64_t r = 0; r < rows; ++r)
                 for (int64_t j = 0; j < PANEL; j += LANES)
-                  store(x + ((row + r) * GATES + gate) * b.H + panel * PANEL + j, load(sums + r * PANEL + j));
+                  store(x + ((row + r) * w.gates + gate) * w.H + panel * PANEL + j, load(sums + r * PANEL + j));
             }
           });
         }
-        for (int stage = 0; stage < Forward::stages; ++stage) {
+        for (int64_t stage = 0; stage < w.stages; ++stage) {
           if (stage) gather();
-          tiles(b.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
-            Forward::run(stage, b, t, panel, row, rows, sums);
+          tiles(w.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
+            w.run_stage(stage, w.layer[number], t, panel, row, rows, sums);
           });
         }
-        const P* h = output(b) + ((t + 1) & 1) * b.B * b.H;
+        const P* h = w.outputs[number] + ((t + 1) & 1) * w.B * w.H;
         if (number && w.with_inputs) {  // a buffer for each layer: other threads may still read what is below
-          P* y = w.with_inputs + number * b.B * b.H;
-          tiles(b.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
+          P* y = w.with_inputs + number * w.B * w.H;
+          tiles(w.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
             for (int64_t r = row; r < row + rows; ++r)
               for (int64_t j = 0; j < PANEL; j += LANES) {
-                const int64_t at = r * b.H + panel * PANEL + j;
+                const int64_t at = r * w.H + panel * PANEL + j;
                 store(y + at, load(below + at) + load(h + at));
               }
           });
@@ -189,3 +193,5 @@ static void write_along(const Writing& w) {
     release(w.head);
   });
 }
+
+extern "C" void sample_text(const Sampling* w) { sample_along(*w); }
