@@ -20,7 +20,7 @@ from charlstm.executors.vendor import cannot_run
 from charlstm.generation.sampler import Sampling, draw
 from charlstm.model import LanguageModel
 from charlstm.model.multiply_adds import sampling_multiply_adds, training_multiply_adds
-from charlstm.optimizers.state import make_optimizer
+from charlstm.optimization import make_optimizer
 
 VOCABULARY = 65
 BASELINE = "torch.nn"

@@ -11,7 +11,7 @@ from charlstm.checkpoints.format import strip_prefix
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
-from charlstm.optimizers.state import optimizer_layout
+from charlstm.optimization import optimizer_layout
 
 RANDOM_STATE_LIMIT = 1 << 16
 """Bytes of the state of a random generator; that of the CPU has 5,056."""

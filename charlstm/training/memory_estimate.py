@@ -12,7 +12,7 @@ from charlstm.executors import Executor
 from charlstm.hardware.out_of_memory import Demand
 from charlstm.model import LanguageModel
 from charlstm.model.head_loss import logits_held
-from charlstm.optimizers.state import state_per_weight
+from charlstm.optimization import state_per_weight
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.hardware.device import random_states, set_random_states
 from charlstm.model import LanguageModel
-from charlstm.optimizers.state import Schedule, load_optimizer_tensors, optimizer_layout, optimizer_tensors
+from charlstm.optimization import load_optimizer_tensors, optimizer_layout, optimizer_tensors
 from charlstm.training.loader import BatchSource
+from charlstm.training.schedule import Schedule
 
 
 @dataclass

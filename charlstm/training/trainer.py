@@ -21,7 +21,7 @@ from charlstm.hardware.device import free_memory, keep_memory, resolve_device, r
 from charlstm.hardware.out_of_memory import Demand, check_weights, enough_memory
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
-from charlstm.optimizers.state import Schedule, make_optimizer
+from charlstm.optimization import make_optimizer
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.metrics import StopReason
 from charlstm.text.corpus import Corpus
@@ -32,6 +32,7 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 from charlstm.training.fastest_executor import fastest_executor
 from charlstm.training.loader import make_batch_source, training_batches
 from charlstm.training.memory_estimate import Batches, demand, memory_estimate, weights_estimate
+from charlstm.training.schedule import Schedule
 from charlstm.training.state import TrainingState
 from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl

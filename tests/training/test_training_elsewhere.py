@@ -18,7 +18,7 @@ from charlstm.config import parse_config
 from charlstm.evaluation import predict_tokens, score
 from charlstm.generation.incremental import IncrementalModel
 from charlstm.model import LanguageModel
-from charlstm.optimizers.state import make_optimizer
+from charlstm.optimization import make_optimizer
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
 from charlstm.text.streams import Streams

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from charlstm.config import TrainingConfig
-from charlstm.optimizers import OPTIMIZERS
-from charlstm.optimizers.state import (
+from charlstm.optimization import (
     Schedule,
     load_optimizer_tensors,
     make_optimizer,
     optimizer_layout,
     optimizer_tensors,
 )
+from charlstm.optimizers import OPTIMIZERS
 
 
 def schedule(**settings) -> Schedule:
