@@ -62,7 +62,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr("charlstm.generation.infilling.SWEEPS", 4)  # of the filled gap that an evaluation shows
         patch.setattr("typer.main.get_command", cache(typer.main.get_command))
         if "CXX" not in os.environ and shutil.which("c++"):
-            patch.setenv("CXX", "c++ -O1")  # test_native.py holds optimized kernels to the laws
+            patch.setenv("CXX", "c++ -O1")  # test_cpp.py holds optimized kernels to the laws
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
             patch.delenv(name, raising=False)
         yield

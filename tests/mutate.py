@@ -1,7 +1,7 @@
 """Change one operator, number, condition or statement of a module at a time, and see whether its tests notice.
 
     python tests/mutate.py charlstm/text/vocabulary.py -- tests/text/test_vocabulary.py
-    python tests/mutate.py --number 20 --seed 2 charlstm/executors/cpp/*.h -- tests/executors/test_native.py -k lstm
+    python tests/mutate.py --number 20 --seed 2 charlstm/executors/cpp/*.h -- tests/executors/test_cpp.py -k lstm
 
 draws ``--number`` of the mutants of each of the files before the ``--`` (Python or C++), and for each runs pytest with
 what follows, which has to pass without one; in a copy of the project, and on systems with fork. Prints the mutants that

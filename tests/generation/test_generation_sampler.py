@@ -468,8 +468,8 @@ def test_bytes():
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-31])
 @pytest.mark.parametrize("cpp", [True, False])
-def test_a_temperature_next_to_zero_is_greedy(monkeypatch, temperature, native):
-    if not native:
+def test_a_temperature_next_to_zero_is_greedy(monkeypatch, temperature, cpp):
+    if not cpp:
         monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     model = make_model()
     greedy, cold = (generate(model, VOCABULARY, "ab", 30, Sampling(t), num_samples=2) for t in (0.0, temperature))

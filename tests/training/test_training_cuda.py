@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from modes import waiting_refused
+from test_distributed import work
 from test_training_resume import assert_same, train
-from test_training_team import work
 
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError

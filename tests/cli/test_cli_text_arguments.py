@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from charlstm.cli import given
+from charlstm.cli import text_arguments
 
 
 def stdin(monkeypatch, content: bytes) -> None:
@@ -17,7 +17,7 @@ def stdin(monkeypatch, content: bytes) -> None:
 
 
 def text(option_value: str) -> str:
-    return given.text_argument("--prime", option_value, lambda content, _: content.decode())
+    return text_arguments.text_argument("--prime", option_value, lambda content, _: content.decode())
 
 
 def test_what_a_text_option_means(tmp_path, monkeypatch):
@@ -37,7 +37,7 @@ def odd(tmp_path, monkeypatch):
     os.mkfifo("pipe")
     (tmp_path / "latin").write_bytes(b"\xe9")
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(given.LARGEST_TEXT + 1)
+        file.truncate(text_arguments.LARGEST_TEXT + 1)
     monkeypatch.setattr(sys, "stdin", None)
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_said_at_once(charlstm, tiny_run, odd, option, na
 
 
 def test_an_endless_standard_input_is_not_read_to_its_end(monkeypatch, charlstm, tiny_run):
-    monkeypatch.setattr(given, "LARGEST_PROMPT", 1000)
+    monkeypatch.setattr(text_arguments, "LARGEST_PROMPT", 1000)
     stdin(monkeypatch, b"t" * 1001)
     found = charlstm("sample", tiny_run, "--prime", "-")
     assert (found.code, found.err) == (2, "error: --prime -: longer than 1,000 bytes\n")

@@ -25,7 +25,7 @@ from charlstm.runs.read_only import ReadOnlyRunDirectory
 from charlstm.text.corpus import load_corpus
 from charlstm.training.stop_control import StopControl
 
-WORK = Path(__file__).parent / "team_work.py"
+WORK = Path(__file__).parent / "distributed_work.py"
 DOCUMENTS = {"documents": "\n", "validation_fraction": 0.2}
 TWO = ProcessGroup(1, 2, 1, 2)
 

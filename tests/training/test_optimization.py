@@ -8,13 +8,13 @@ from torch import nn
 
 from charlstm.config import TrainingConfig
 from charlstm.optimization import (
-    Schedule,
     load_optimizer_tensors,
     make_optimizer,
     optimizer_layout,
     optimizer_tensors,
 )
 from charlstm.optimizers import OPTIMIZERS
+from charlstm.training.schedule import Schedule
 
 
 def schedule(**settings) -> Schedule:

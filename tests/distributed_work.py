@@ -1,4 +1,4 @@
-"""What each of the processes does that test_training_team.py starts: runs, and what it hears from the others."""
+"""What each of the processes does that test_distributed.py starts: runs, and what it hears from the others."""
 
 from __future__ import annotations
 
