@@ -166,7 +166,7 @@ SCALE = Option(1.0, "A factor.", gt=0)
             "option density of cell wrong differs from that of esn in more than its default",
         ),
     ],
-    ids=str,
+    ids=["parameter", "part", "options", "other cell"],
 )
 def test_a_wrong_initialisation_is_refused_at_its_declaration(declaration, message):
     with pytest.raises(ValueError, match=re.escape(message)):
