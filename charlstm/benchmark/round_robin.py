@@ -41,7 +41,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Turn(Generic[K]):
-    """The candidate that runs next, the fraction of the time that has passed, and the seconds left (None in warm-up)."""
+    """The next candidate, the fraction of the time that has passed, and the seconds left (None in the warm-up)."""
 
     key: K
     fraction: float

@@ -36,8 +36,8 @@ def evaluate(
     restore: Annotated[
         str,
         typer.Option(
-            help="Instead of scoring, delete gaps of these lengths, such as 1,3,8, and print the fraction of the deleted "
-            "characters that the model restores.",
+            help="Instead of scoring, delete gaps of these lengths, such as 1,3,8, and print the fraction of the "
+            "deleted characters that the model restores.",
             show_default=False,
         ),
     ] = "",
