@@ -30,7 +30,7 @@ PHASES = {
     "scoring": ("charlstm.evaluation.score:target_nats", True),
     "sampling": ("charlstm.generation.sampler:prompt_ids", True),
     "saving": ("charlstm.training.state:TrainingState.tensors", True),
-    "written": ("charlstm.atomic_io:move", True),
+    "written": ("charlstm.atomic_io:rename", True),
 }
 REPORT = "charlstm.comparison.report:write_report"
 
@@ -110,7 +110,7 @@ def test_second_signal_exits_at_once_without_damage(charlstm, config_file, unint
 
 def test_signal_after_training(charlstm, config_file, uninterrupted, monkeypatch):
     """During the last save, and during the report: the run is complete, and its report can be made later."""
-    for name, target, call in (("last", "charlstm.atomic_io:move", 7), ("report", REPORT, 1)):
+    for name, target, call in (("last", "charlstm.atomic_io:rename", 7), ("report", REPORT, 1)):
         run = Path(f"runs/{name}")
         with monkeypatch.context() as patch:
             signal_at(patch, target, TERM, call=call)
