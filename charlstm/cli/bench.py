@@ -1,4 +1,4 @@
-"""``charlstm bench``."""
+"""The command ``charlstm bench``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ Ratios are the result; char/s hold for this machine only. Bars: the ratio to nn.
 spread: highest minus lowest round, over the median.
 utilization: multiply-adds per second of the cells, over those of torch.mm in the same precision and rounds
 (model FLOPs utilization, MFU, with the measured instead of the theoretical peak).
-per multiply-add: multiply-adds per second, over those of charlstm's LSTM on its fastest executor."""
+per multiply-add: multiply-adds per second, over those of charlstm's LSTM in the same precision on its
+fastest executor."""
 
 
 def bench(
@@ -53,7 +54,8 @@ def bench(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Rounds; each runs every candidate once, and the median of the rounds counts.")
+        int,
+        typer.Option(min=1, help="Number of rounds, in each of which every candidate has a turn; the median counts."),
     ] = 5,
     training: Annotated[bool, typer.Option("--training", help="Measure training only.")] = False,
     sampling: Annotated[

@@ -1,4 +1,4 @@
-"""``charlstm compare``."""
+"""The command ``charlstm compare``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def compare(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the comparison. Default: its field name, else the name of its file.")
+        str | None,
+        typer.Option(help="Name of the comparison. Default: the value of name in the file, else the file's name."),
     ] = None,
     runs: Annotated[
         Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the comparison.")
@@ -44,7 +45,7 @@ def compare(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Run the short form that the field quick defines. Only for experiments on memory."
+            "--quick", help="Run the short form, as quick in the file defines it. Only for experiments on memory."
         ),
     ] = False,
     only: Annotated[

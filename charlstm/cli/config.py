@@ -1,4 +1,4 @@
-"""``charlstm config``."""
+"""The command ``charlstm config``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``charlstm evaluate``."""
+"""The command ``charlstm evaluate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``charlstm compare`` for a file with experiments on memory."""
+"""The command ``charlstm compare`` for a file with experiments on memory."""
 
 from __future__ import annotations
 

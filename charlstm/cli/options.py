@@ -33,12 +33,12 @@ def given_options(context: typer.Context, *names: str) -> list[str]:
     return ["--" + name.strip("_").replace("_", "-") for name in given]
 
 
-def refuse(context: typer.Context, why: str, *names: str) -> None:
-    """Raises UserError if one of these options was given: it has no effect, for the reason ``why``."""
+def refuse(context: typer.Context, reason: str, *names: str) -> None:
+    """Raises UserError if one of these options was given: it has no effect, for this reason."""
     from charlstm.errors import UserError
 
     if given := given_options(context, *names):
-        raise UserError(f"{given[0]} has no effect {why}")
+        raise UserError(f"{given[0]} has no effect {reason}")
 
 
 def load_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> LoadedRun:

@@ -1,4 +1,4 @@
-"""``charlstm sample``."""
+"""The command ``charlstm sample``."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def sample(
     ] = "error",
     stream: Annotated[
         bool | None,
-        typer.Option("--stream/--no-stream", help="Print each character at once; by default on a terminal."),
+        typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the texts and the log-probability of each character as JSON.")
@@ -205,8 +205,8 @@ def _check(context: typer.Context, direction: str, temperature: float, num_sampl
     if given := given_options(context, "infill", "infill_file"):
         if len(given) > 1:
             raise UserError("--infill and --infill-file both give the text: leave one out")
-        why = f"with {given[0]}, which only fills gaps"
-        refuse(context, why, "prime", "suffix", "length", "until", "stream", "precision")
+        reason = f"with {given[0]}, which only fills gaps"
+        refuse(context, reason, "prime", "suffix", "length", "until", "stream", "precision")
         return
     refuse(context, "without --infill", "gap", "sweeps")
     if context.params["stream"] and (as_json or num_samples > 1):

@@ -1,4 +1,4 @@
-"""``charlstm train``."""
+"""The command ``charlstm train``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def train(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the run. Default: the field name of the configuration, else the name of its file."),
+        typer.Option(help="Name of the run. Default: the value of name in the configuration, else the file's name."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps.")

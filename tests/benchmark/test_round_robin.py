@@ -33,9 +33,9 @@ class FakeClock:
 
 
 def test_rounds_alternate_their_order_after_the_warm_up():
-    fake = FakeClock({"a": 1.0, "b": 1.0, "c": 1.0})
-    fake.measure(3)
-    assert fake.log == "aabbcc" + "abc" + "cba" + "abc"
+    timeline = FakeClock({"a": 1.0, "b": 1.0, "c": 1.0})
+    timeline.measure(3)
+    assert timeline.log == "aabbcc" + "abc" + "cba" + "abc"
 
 
 def test_one_time_work_is_not_timed():
@@ -45,9 +45,9 @@ def test_one_time_work_is_not_timed():
 
 
 def test_fast_candidate_repeats_and_slow_one_runs_once():
-    fake = FakeClock({"a": 0.25, "b": 3.0})
-    _, outcome = fake.measure(1, turn_seconds=1.0)
-    assert fake.log == "aabb" + "aaaa" + "b"
+    timeline = FakeClock({"a": 0.25, "b": 3.0})
+    _, outcome = timeline.measure(1, turn_seconds=1.0)
+    assert timeline.log == "aabb" + "aaaa" + "b"
     assert outcome.speeds["a"].median == pytest.approx(40.0)
 
 
@@ -66,13 +66,13 @@ def test_median_and_spread():
 
 
 def test_failing_candidate_is_left_out_with_its_reason():
-    fake = FakeClock({"a": 1.0, "b": 1.0})
+    timeline = FakeClock({"a": 1.0, "b": 1.0})
 
     def refuse():
         raise UserError("unsupported")
 
-    fake.candidates = {"x": Candidate(refuse, 1.0), **fake.candidates}
-    _, outcome = fake.measure(2)
+    timeline.candidates = {"x": Candidate(refuse, 1.0), **timeline.candidates}
+    _, outcome = timeline.measure(2)
     assert outcome.left_out == {"x": "unsupported"}
     assert list(outcome.speeds) == ["a", "b"]
 
@@ -87,17 +87,17 @@ def test_no_candidate_left_gives_no_speeds():
 
 
 def test_rounds_end_within_the_limit():
-    fake = FakeClock({"a": 1.0, "b": 1.0})
-    _, outcome = fake.measure(100, limit=15.0)
+    timeline = FakeClock({"a": 1.0, "b": 1.0})
+    _, outcome = timeline.measure(100, limit=15.0)
     assert outcome.rounds == 5  # four seconds of warm-up, then two per round
-    assert fake.now <= 15.0
+    assert timeline.now <= 15.0
 
 
 def test_candidates_beyond_the_limit_are_left_out():
     _, outcome = FakeClock({"a": 2.0, "b": 2.0, "c": 2.0}, first=3.0).measure(100, limit=20.0)
     assert outcome.left_out == {"c": NO_TIME}  # fourteen seconds used, two rounds of four to come
-    fake = FakeClock({"a": 50.0, "b": 1.0})
-    _, outcome = fake.measure(5, limit=10.0)
+    timeline = FakeClock({"a": 50.0, "b": 1.0})
+    _, outcome = timeline.measure(5, limit=10.0)
     assert (list(outcome.speeds), outcome.rounds) == (["a"], 1)
     assert outcome.left_out == {"b": NO_TIME}
 
@@ -153,8 +153,8 @@ def test_number_of_warm_up_runs():
 
 
 def test_candidate_failing_in_a_round_is_left_out():
-    fake = FakeClock({"a": 1.0, "b": 1.0, "c": 1.0})
-    run, calls = fake.candidates["b"].run, []
+    timeline = FakeClock({"a": 1.0, "b": 1.0, "c": 1.0})
+    run, calls = timeline.candidates["b"].run, []
 
     def failing_run():
         calls.append(1)
@@ -162,11 +162,11 @@ def test_candidate_failing_in_a_round_is_left_out():
             raise UserError("no more")
         run()
 
-    fake.candidates["b"] = Candidate(failing_run, 10.0)
-    _, outcome = fake.measure(4)
+    timeline.candidates["b"] = Candidate(failing_run, 10.0)
+    _, outcome = timeline.measure(4)
     assert outcome.left_out == {"b": "no more"}
     assert list(outcome.speeds) == ["a", "c"]
-    assert (outcome.rounds, fake.log.count("a"), fake.log.count("c")) == (4, 6, 6)
+    assert (outcome.rounds, timeline.log.count("a"), timeline.log.count("c")) == (4, 6, 6)
 
 
 class SharedCache:

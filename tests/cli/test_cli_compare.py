@@ -188,10 +188,10 @@ def test_sample_of_a_bidirectional_run_is_a_filled_gap(charlstm, make_config, ma
     report = tmp_path / "both" / "report" / "report.json"
     assert charlstm("compare", tmp_path / "both").code == 0
     (run,) = json.loads(report.read_text())["arms"][0]["runs"]
-    before, behind = run["sample"].split("[")[0], run["sample"].split("]")[1]
+    before, after = run["sample"].split("[")[0], run["sample"].split("]")[1]
     assert text[-150:].startswith(before)
-    assert text[-150:].endswith(behind)
-    assert len(before) + len(behind) == 142
+    assert text[-150:].endswith(after)
+    assert len(before) + len(after) == 142
     source.unlink()
     assert charlstm("compare", tmp_path / "both").code == 0
     assert json.loads(report.read_text())["arms"][0]["runs"][0]["sample"] == ""

@@ -72,7 +72,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "infill": ("sample", "runs/both", "--infill", "the c_t", "--seed", 1, "--sweeps", 2, "--json"),
     "evaluate": ("evaluate", "runs/done", "--text", "some.txt"),
     "compare runs": ("compare", "runs/done"),
-    "resume": ("train", "runs/begun", "--resume"),
+    "resume": ("train", "runs/partial", "--resume"),
     "train": ("train", "tiny.yaml"),
     "compare": ("compare", "both.yaml"),
     "compare memory": ("compare", "memory.yaml", "--jobs", 1),
@@ -110,13 +110,13 @@ class FaultInjector:
 def runs(tmp_path_factory, corpus_file, make_config) -> Path:
     """A folder with a complete run, one that fills gaps, and one to resume."""
     folder = tmp_path_factory.mktemp("guard")
-    for name, model in (("done", {}), ("both", {"direction": "bidirectional"}), ("begun", {})):
+    for name, model in (("done", {}), ("both", {"direction": "bidirectional"}), ("partial", {})):
         settings = make_config({"hidden_size": 4, "executor": "eager", **model}, budget={"steps": 2}, evaluate_every=2)
         directory = RunDirectory(folder / "runs" / name)
         directory.create(settings)
         list(Trainer(settings, load_corpus(str(corpus_file)), directory).run())
     more = settings.training.model_copy(update={"budget": BudgetConfig(steps=4)})
-    (folder / "runs/begun/config.yaml").write_text(dump_yaml(settings.model_copy(update={"training": more})))
+    (folder / "runs/partial/config.yaml").write_text(dump_yaml(settings.model_copy(update={"training": more})))
     (folder / "tiny.yaml").write_text(dump_yaml(settings))
     (folder / "both.yaml").write_text(COMPARE.format(source=corpus_file))
     (folder / "memory.yaml").write_text(MEMORY)
@@ -157,7 +157,7 @@ def check(result: Any, kind: str, command: str) -> None:
     for run in Path("runs").glob("**/checkpoints"):
         for path in run.glob("*.safetensors"):
             load_checkpoint(path)
-    assert load_checkpoint(Path("runs/begun/checkpoints/last.safetensors"))[1]["counters"]["step"] >= 2
+    assert load_checkpoint(Path("runs/partial/checkpoints/last.safetensors"))[1]["counters"]["step"] >= 2
 
 
 def some_sites(sites: dict[Site, None], count: int = 4) -> list[tuple[int, Site]]:
