@@ -1,4 +1,4 @@
-"""``python -m charlstm``."""
+"""Entry point of ``python -m charlstm``."""
 
 from charlstm.cli import main
 

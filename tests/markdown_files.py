@@ -1,4 +1,4 @@
-"""The Markdown documents of the project, as tests read them: commands, links, headings, tables and results."""
+"""Parse the Markdown documents: commands, links, headings, tables and results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 PROGRAMS = {"charlstm", "python", "pytest", "torchrun", "ruff", "mypy", "git", "cd"}
-"""What a block of commands may call."""
+"""Programs that a block of commands may call."""
 
 
 class Link(NamedTuple):
@@ -28,34 +28,34 @@ def tokens(path: Path) -> list[Token]:
 
 
 def blocks(path: Path, language: str) -> list[str]:
-    """The fenced blocks in a language; those without one are commands."""
+    """The fenced blocks in a language; blocks without a language are commands."""
     return [t.content for t in tokens(path) if t.type == "fence" and t.info == language]
 
 
 def commands(path: Path) -> list[list[str]]:
-    """The commands in the blocks of a document, each as words. Raises ValueError for a program that is unknown."""
-    found = []
+    """The commands in the blocks of a document, each as words. Raises ValueError for an unknown program."""
+    result = []
     for line in "".join(blocks(path, "")).splitlines():
         for part in line.split(" && "):
             if words := shlex.split(part, comments=True):
                 if words[0] not in PROGRAMS:
                     raise ValueError(f"{path}: a block without a language has commands, and {words[0]} is not known")
-                found.append(words)
-    return found
+                result.append(words)
+    return result
 
 
 def words_after_charlstm(words: list[str]) -> list[str] | None:
-    """The command line of charlstm in a command, also behind torchrun; None for another program."""
+    """The arguments of charlstm in a command, also after torchrun; None for another program."""
     return words[words.index("charlstm") + 1 :] if words[0] in ("charlstm", "torchrun") else None
 
 
 def mentioned(path: Path) -> list[list[str]]:
-    """The ``charlstm`` commands within the text, which may leave out arguments."""
+    """The ``charlstm`` commands in sentences, which may be incomplete."""
     return [shlex.split(code) for t in tokens(path) for code in _codes(t) if re.match(r"charlstm [\w-]", code)]
 
 
 def links(path: Path) -> list[Link]:
-    """Where relative links and pictures of a document lead."""
+    """The targets of the relative links and pictures of a document."""
     addresses = [
         str(child.attrs.get("href") or child.attrs.get("src"))
         for token in tokens(path)
@@ -74,7 +74,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def unexplained_results(path: Path) -> Iterator[str]:
-    """Tables with numbers, pictures and outputs without a ``charlstm`` command before them in the same section."""
+    """Tables with numbers, pictures and outputs that follow no ``charlstm`` command in the same section."""
     explained = False
     for number, token in enumerate(items := tokens(path)):
         if token.type == "heading_open":
@@ -107,7 +107,7 @@ def _has_results(items: list[Token], start: int) -> bool:
 
 
 def uneven_tables(path: Path) -> Iterator[str]:
-    """Lines that look like a row of a table and are none, or have another number of cells than the row above."""
+    """Lines that begin with | but are not a table row, or differ from the row above in their number of cells."""
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = {line for t in tokens(path) if t.type == "table_open" and t.map for line in range(*t.map)}
     fenced = {line for t in tokens(path) if t.type == "fence" and t.map for line in range(*t.map)}

@@ -2,8 +2,8 @@
 
     python tests/reference.py
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``, and NAME is a key of ``PARTS``.
-``test_docs.py`` fails while one is out of date.
+A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; NAME is a key of ``PARTS``.
+``test_docs.py`` fails if one is out of date.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 COMMAND = "python tests/reference.py"
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SHARED = {CorpusConfig: "corpus", ModelOptions: "model", TrainingConfig: "training"}
-"""Sections of a run's configuration that other files have too."""
+"""Sections of a run's configuration that other configurations share."""
 
 
 def documents() -> list[Path]:
@@ -39,7 +39,7 @@ def documents() -> list[Path]:
 
 
 def refreshed(text: str) -> str:
-    """The text of a document with its generated parts as they should be. Raises KeyError for an unknown part."""
+    """The text of a document with its generated parts up to date. Raises KeyError for an unknown part."""
     return re.sub(
         r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)",
         lambda part: f"{part[1]}\n{PARTS[part[2]]()}\n\n{part[3]}",
@@ -119,7 +119,7 @@ def _reference_of_fields(model: type[BaseModel]) -> str:
 def _sections(model: type[BaseModel], path: str, values: Any, described: set[type[BaseModel]]) -> Iterator[str]:
     """The fields of a section, then those of the sections in it.
 
-    `values` is the section where it is left out; `described` gathers the members of lists.
+    `values` holds the defaults of the section; `described` collects the members of lists.
     """
     plain, inner = [], list[tuple[str, type[BaseModel], Any]]()
     for name, field in model.model_fields.items():
@@ -146,13 +146,13 @@ def _sections(model: type[BaseModel], path: str, values: Any, described: set[typ
 
 
 def _member(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of what a list of sections holds."""
+    """The model of the items of a list of sections."""
     kinds = [kind for item in alternatives(field.annotation) for kind in get_args(item)]
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _type(field: FieldInfo) -> str:
-    """The alternatives of a field; the words that stand in a file as they are, as code."""
+    """The alternatives of a field; literal values as code."""
     kinds = {"text", "number", "mapping", "list"}
     parts = type_text(field).split(" | ")
     *parts, last = [part if part in kinds or not re.fullmatch(r"[\w:-]+", part) else f"`{part}`" for part in parts]
@@ -179,7 +179,7 @@ def _ready_configurations() -> str:
 
 
 def _comment(path: Path) -> str:
-    """The comment at the head of a configuration, without the commands in it, which are indented."""
+    """The comment at the head of a configuration, without its indented commands."""
     lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
     return " ".join(line.removeprefix("# ") for line in lines if not line.startswith("#  "))
 

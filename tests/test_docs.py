@@ -1,4 +1,4 @@
-"""READMEs, configurations and help say what is true."""
+"""READMEs, configurations and help texts agree with the code."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 DOCUMENTS = reference.documents()
 
 
-def named(path: Path) -> str:
+def relative_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=relative_name)
 
 
 def check_command(words: list[str], complete: bool) -> None:
-    """Refuse a command that charlstm would refuse: unknown options, values, files and fields."""
+    """Raise as charlstm would for unknown options, values, files and fields."""
     command, *rest = words
     if command.startswith("--"):
         return
@@ -37,8 +37,8 @@ def check_command(words: list[str], complete: bool) -> None:
         if complete or type(error).__name__ != "MissingParameter":
             raise
         return
-    shipped = [name for name in words if name.startswith("configs/") and "NAME" not in name]
-    for file in shipped or ["configs/quickstart.yaml"] * (command == "train"):
+    files = [name for name in words if name.startswith("configs/") and "NAME" not in name]
+    for file in files or ["configs/quickstart.yaml"] * (command == "train"):
         load: Any = load_comparison if command == "compare" else load_config
         load(ROOT / file, given["set_"] or ())
 
@@ -63,19 +63,19 @@ def test_commands_in_sentences_are_valid(path):
 
 
 @each_document
-def test_links_and_pictures_lead_somewhere(path):
+def test_links_and_pictures_exist(path):
     for link in markdown_files.links(path):
         assert link.path.exists(), link
         assert not link.anchor or link.anchor in markdown_files.anchors(link.path), link
 
 
-def test_every_document_is_reached_from_the_readme():
-    reached, ahead = set[Path](), [README]
-    while ahead:
-        path = ahead.pop()
+def test_every_document_is_linked_from_the_readme():
+    reached, pending = set[Path](), [README]
+    while pending:
+        path = pending.pop()
         if path.suffix == ".md" and path not in reached:
             reached.add(path)
-            ahead += [link.path for link in markdown_files.links(path)]
+            pending += [link.path for link in markdown_files.links(path)]
     assert {path for path in DOCUMENTS if "TEMPLATE" not in str(path)} <= reached
 
 
@@ -89,7 +89,7 @@ def test_tables_are_well_formed(path):
     assert not list(markdown_files.uneven_tables(path))
 
 
-def test_unexplained_results_and_uneven_tables_are_seen(tmp_path):
+def test_unexplained_results_and_uneven_tables_are_detected(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("# Speed\n\n| a | b |\n|---|---|\n| x | 2.5 |\n| y | 3 | 4 |\n\nNo command.\n\n```text\nout\n```\n")
     assert list(markdown_files.unexplained_results(path)) == ["line 3", "line 10"]
@@ -107,7 +107,7 @@ def test_unexplained_results_and_uneven_tables_are_seen(tmp_path):
         ("train configs/quick.yaml", "quick.yaml"),
     ],
 )
-def test_commands_that_charlstm_refuses_are_refused(line, message):
+def test_invalid_commands_are_detected(line, message):
     with pytest.raises(Exception, match=message):
         check_command(line.split(), complete=True)
 
@@ -118,14 +118,14 @@ def test_readme_is_short_and_shows_every_command():
     assert {words[1] for words in markdown_files.mentioned(README)} == set(COMMANDS)
 
 
-def test_readme_has_the_two_commands_of_a_first_visit():
+def test_readme_has_the_install_and_test_commands():
     first = "python -m pip install -e . && charlstm train configs/quickstart.yaml\n"
     assert markdown_files.blocks(README, "")[0] == first
     assert "python -m pip install -e '.[dev]' && pytest\n" in markdown_files.blocks(README, "")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=named)
-def test_every_configuration_loads_and_says_what_it_shows(path):
+@pytest.mark.parametrize("path", CONFIGS, ids=relative_name)
+def test_configurations_load_and_have_a_comment(path):
     load = load_comparison if path.parent.name == "compare" else load_config
     assert load(path)
     comment = path.read_text(encoding="utf-8")
@@ -133,7 +133,7 @@ def test_every_configuration_loads_and_says_what_it_shows(path):
     assert "# What to expect: " in comment
 
 
-def test_cells_have_a_row_in_their_readme_and_a_name_in_the_main_one():
+def test_every_cell_is_in_both_readmes():
     cells = (ROOT / "charlstm" / "cells" / "README.md").read_text(encoding="utf-8")
     assert all(f"| `{c.base}` |" in cells for c in CELLS.values())
     assert all(f"`{c.base}`" in README.read_text(encoding="utf-8") for c in CELLS.values())
@@ -148,7 +148,7 @@ def test_reference_of_fields_agrees_with_charlstm_config():
         assert line.endswith(" ".join(field.documentation.split()))
 
 
-def test_reference_of_commands_has_every_option_with_its_help():
+def test_reference_of_commands_has_every_option():
     part = reference.PARTS["commands"]()
     for command in COMMANDS.values():
         assert command.help
@@ -158,7 +158,7 @@ def test_reference_of_commands_has_every_option_with_its_help():
                 assert f"`{parameter.opts[0]}" in part or f"- `{parameter.name.upper()}`" in part
 
 
-def test_memory_readme_lists_every_claim_as_it_was_written():
+def test_memory_readme_lists_every_claim_verbatim():
     config = load_comparison(ROOT / "configs" / "compare" / "long-term-memory.yaml")
     (readme,) = (ROOT / "charlstm").glob("**/memory/README.md")
     rows = re.findall(r"^\| (?:held|\*\*not held\*\*) \| (.*?) \|", readme.read_text(encoding="utf-8"), re.MULTILINE)

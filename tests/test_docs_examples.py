@@ -1,4 +1,4 @@
-"""What the READMEs show, run as a reader would: short commands, Python, the cell."""
+"""The examples of the READMEs run: short commands, Python, the cell."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from charlstm import cli
 from charlstm.cells import CELLS
 from charlstm.config import load_config
 from charlstm.executors import Weights, executors
+from charlstm.optimizers import OPTIMIZERS
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
 from charlstm.training.trainer import Trainer
@@ -40,21 +41,21 @@ RUNS = {
 def call(*words: str) -> int | str | None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["charlstm", *words])
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exited:
             cli.main()
-    return left.value.code
+    return exited.value.code
 
 
 def without_compiler(patch: pytest.MonkeyPatch) -> None:
-    """Compiling kernels would take most of the time."""
+    """Skip the compilation of kernels, which takes most of the time."""
     patch.setenv("PATH", "")
     patch.setenv("CXX", "")
 
 
 @pytest.fixture(scope="module")
-def visited(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a reader has followed the READMEs: texts, the README's configuration, trained runs."""
-    folder = tmp_path_factory.mktemp("visited")
+def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the texts, the configuration and the trained runs that the READMEs assume."""
+    folder = tmp_path_factory.mktemp("examples")
     for name in ("my-text.txt", "other.txt", "start.txt"):
         (folder / name).write_text(TEXT if name != "start.txt" else "Once", encoding="utf-8")
     (configuration,) = markdown_files.blocks(README, "yaml")
@@ -85,8 +86,8 @@ SHORT = {
 
 
 @pytest.mark.parametrize("line", SHORT.values(), ids=SHORT)
-def test_short_commands_run(visited, monkeypatch, line):
-    monkeypatch.chdir(visited)
+def test_short_commands_run(example_folder, monkeypatch, line):
+    monkeypatch.chdir(example_folder)
     without_compiler(monkeypatch)
     assert not call(*line)
 
@@ -99,23 +100,24 @@ PYTHON = {
 
 
 @pytest.mark.parametrize("code", PYTHON.values(), ids=PYTHON)
-def test_python_in_documents_runs(visited, monkeypatch, capsys, code):
-    monkeypatch.chdir(visited)
+def test_python_in_documents_runs(example_folder, monkeypatch, capsys, code):
+    monkeypatch.chdir(example_folder)
     without_compiler(monkeypatch)
     monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
+    monkeypatch.setattr("charlstm.optimizers.base.OPTIMIZERS", dict(OPTIMIZERS))
     exec(compile(code, "README", "exec", dont_inherit=True), {"__name__": "readme"})
     assert ("print(" in code) == bool(capsys.readouterr().out)
 
 
-def test_the_cell_in_the_readme_works_as_shown(tmp_path, monkeypatch):
+def test_readme_cell_gives_equal_results_in_executors(tmp_path, monkeypatch):
     (code,) = [block for block in markdown_files.blocks(README, "python") if "@cell" in block]
     monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
-    (tmp_path / "mgu_of_the_readme.py").write_text(code, encoding="utf-8")
+    (tmp_path / "readme_mgu.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    from mgu_of_the_readme import mgu  # type: ignore[import-not-found]
+    from readme_mgu import mgu  # type: ignore[import-not-found]
 
     shapes = mgu.parameter_shapes(4, 5)
     weights = Weights(**{name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()})
     x, state = torch.randn(3, 2, 4, dtype=torch.float64), (torch.randn(2, 5, dtype=torch.float64),)
-    expected, found = (executors()[name].run(mgu, weights, x, state)[0] for name in ("reference", "eager"))
-    torch.testing.assert_close(found, expected)
+    expected, result = (executors()[name].run(mgu, weights, x, state)[0] for name in ("reference", "eager"))
+    torch.testing.assert_close(result, expected)

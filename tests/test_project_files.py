@@ -1,4 +1,4 @@
-"""Files about the project: citation, changelog, templates of issues."""
+"""Citation file, changelog, and issue templates."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_issue_templates_are_valid_forms(path):
     form = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(form) <= {"name", "description", "title", "labels", "body"}
     assert {"name", "description", "body"} <= set(form)
-    asked = [item for item in form["body"] if item["type"] != "markdown"]
-    assert asked
-    assert {item["type"] for item in asked} <= {"input", "textarea", "dropdown", "checkboxes"}
-    assert all({"label"} <= set(item["attributes"]) for item in asked)
-    assert len({item["id"] for item in asked}) == len(asked)
+    items = [item for item in form["body"] if item["type"] != "markdown"]
+    assert items
+    assert {item["type"] for item in items} <= {"input", "textarea", "dropdown", "checkboxes"}
+    assert all({"label"} <= set(item["attributes"]) for item in items)
+    assert len({item["id"] for item in items}) == len(items)
 
 
-def test_changelog_begins_with_unreleased_changes_or_this_version():
+def test_changelog_starts_with_the_current_version():
     titles = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert titles[0].split()[0] in ("Unreleased", charlstm.__version__)

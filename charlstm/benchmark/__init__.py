@@ -1,11 +1,11 @@
-"""Speed, side by side: every cell on every willing executor against torch.nn layers, in one process, by turns.
+"""Speed of every cell on every executor that can run it, against torch.nn layers, in one process.
 
-Machines are shared and noisy, so contenders take turns, the median of the rounds counts, and ratios are the result;
-absolute figures are this machine's.
+Machines are shared and noisy, so candidates run in turns, the median of the rounds counts, and ratios are the result;
+absolute speeds hold for this machine only.
 """
 
 from charlstm.benchmark.candidates import BASELINE, PRECISIONS, Key, Size
-from charlstm.benchmark.environment import described, machine, usual_precisions
+from charlstm.benchmark.environment import default_precisions, describe_machine, machine_facts
 from charlstm.benchmark.plan import TEXTS, Plan, Progress, measure
 from charlstm.benchmark.results import Measurement, Result
 from charlstm.benchmark.round_robin import NO_MEMORY, NO_TIME
@@ -22,8 +22,8 @@ __all__ = [
     "Progress",
     "Result",
     "Size",
-    "described",
-    "machine",
+    "default_precisions",
+    "describe_machine",
+    "machine_facts",
     "measure",
-    "usual_precisions",
 ]

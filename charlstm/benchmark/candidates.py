@@ -1,4 +1,4 @@
-"""What is measured: training steps, sampled texts and plain matrix products, ours and torch.nn's."""
+"""The candidates: training steps, sampling and plain matrix products, of charlstm and of torch.nn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from charlstm.benchmark.environment import fitting
+from charlstm.benchmark.environment import refuse_out_of_memory
 from charlstm.benchmark.round_robin import Candidate
 from charlstm.cells import CELLS, Cell
 from charlstm.config import ModelConfig, TrainingConfig
@@ -24,51 +24,51 @@ from charlstm.optimization import make_optimizer
 
 VOCABULARY = 65
 BASELINE = "torch.nn"
-OWN_SAMPLER = "charlstm"
-PRODUCT = "torch.mm"
+SAMPLER = "charlstm"
+MATMUL = "torch.mm"
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CHARACTERS = 200
-"""Length of a sampled text; what the sampler makes once a text is part of its time."""
+"""Length of a sampled text; the setup that the sampler repeats for every text is part of its time."""
 LEARNING_RATE = 1e-6
-"""So small that weights stay where they start: a network that runs off would be measured on odd numbers."""
+"""So small that the weights hardly change: a diverging network would be measured on NaN and infinity."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """``layers`` x ``units``, ``batch`` streams of ``steps`` characters; written ``1x256,32,64``."""
+    """``layers`` x ``hidden_size``, ``batch`` streams of ``steps`` characters; written ``1x256,32,64``."""
 
     layers: int
-    units: int
+    hidden_size: int
     batch: int
     steps: int
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Raises UserError for anything else than ``LAYERSxUNITS,BATCH,STEPS``."""
+        """Raises UserError unless the text is ``LAYERSxHIDDEN,BATCH,STEPS`` with positive numbers."""
         try:
             net, batch, steps = text.split(",")
-            layers, units = net.split("x")
-            size = cls(int(layers), int(units), int(batch), int(steps))
+            layers, hidden_size = net.split("x")
+            size = cls(int(layers), int(hidden_size), int(batch), int(steps))
         except ValueError:
-            raise UserError(f"{text!r} is no size: write LAYERSxUNITS,BATCH,STEPS, such as 1x256,32,64") from None
-        if min(size.layers, size.units, size.batch, size.steps) < 1:
+            raise UserError(f"{text!r} is not a size: write LAYERSxHIDDEN,BATCH,STEPS, such as 1x256,32,64") from None
+        if min(size.layers, size.hidden_size, size.batch, size.steps) < 1:
             raise UserError(f"{text!r}: every number must be at least 1")
         return size
 
     @property
     def net(self) -> str:
         """``1x256``."""
-        return f"{self.layers}x{self.units}"
+        return f"{self.layers}x{self.hidden_size}"
 
     def __str__(self) -> str:
         return f"{self.net},{self.batch},{self.steps}"
 
 
-OWN_LENGTH = 10  # how many times as many characters our sampler writes in one go
+SAMPLER_LENGTH_FACTOR = 10  # texts of the charlstm sampler, which is that much faster, are longer by this factor
 
 
 class Key(NamedTuple):
-    """Who: a cell, what runs it, and the type of its products."""
+    """The name of a candidate: the cell, what runs it, and the dtype of its matrix products."""
 
     cell: str
     executor: str
@@ -91,30 +91,32 @@ def training(
     precisions: Iterable[str],
     device: torch.device = CPU,
 ) -> tuple[Candidates, MultiplyAdds]:
-    """One training step of the same network: an embedding of ``units`` (one-hot vectors for a reservoir), layers,
+    """One training step of the same network: an embedding of ``hidden_size`` (one-hot vectors for a reservoir), layers,
     linear, cross-entropy, clipping, AdamW.
 
-    ``torch.nn`` stands for the plainest good loop: nn.Embedding, nn.RNN / GRU / LSTM, nn.Linear, fused AdamW.
-    A cell has one model for all executors and one for torch.nn: large networks need not fit into memory many times.
-    They are made at the first step.
+    ``torch.nn`` is the simplest good loop: nn.Embedding, nn.RNN / GRU / LSTM, nn.Linear, fused AdamW.
+    A cell has one model for all executors and one for torch.nn, so that memory holds a large network only twice. They
+    are created in the first step.
     """
-    contenders: Candidates = {}
+    candidates: Candidates = {}
     multiply_adds: MultiplyAdds = {}
     characters = size.batch * size.steps
     for name in cells:
         cell = CELLS[name]
         multiply_adds[name] = training_multiply_adds(_shapes(cell, size), size.batch, size.steps) / characters
-        own, torchs = (cache(partial(make, cell, size, device)) for make in (_own_network, _torch_network))
+        ours, theirs = (cache(partial(make, cell, size, device)) for make in (_charlstm_network, _torch_network))
         for executor in executors:
             if executor == BASELINE and not cell.torch:
                 continue
-            torch_ = executor == BASELINE
-            network = torchs if torch_ else own
+            is_baseline = executor == BASELINE
+            network = theirs if is_baseline else ours
             for precision in precisions:
                 step = partial(_step, network, executor, precision, size, device)
-                run = partial(fitting, partial(_torch_step, cell, step, precision, device) if torch_ else step)
-                contenders[Key(name, executor, precision)] = Candidate(run, characters)
-    return contenders, multiply_adds
+                run = partial(
+                    refuse_out_of_memory, partial(_torch_step, cell, step, precision, device) if is_baseline else step
+                )
+                candidates[Key(name, executor, precision)] = Candidate(run, characters)
+    return candidates, multiply_adds
 
 
 def sampling(
@@ -126,11 +128,11 @@ def sampling(
 ) -> tuple[Candidates, MultiplyAdds]:
     """``size.batch`` texts of ``size.steps`` characters, one character at a time at temperature 1.
 
-    Ours is the sampler as ``charlstm sample`` uses it, whatever ``executors`` says, in texts of ``OWN_LENGTH`` times as
-    many characters, since it is that much faster; torch.nn stands for a loop over nn.Embedding, one time step of
-    nn.RNN / GRU / LSTM, nn.Linear, softmax and multinomial, in float32.
+    charlstm's is the sampler of ``charlstm sample``, whatever ``executors`` are, in texts that are longer by
+    ``SAMPLER_LENGTH_FACTOR``; torch.nn is a loop over nn.Embedding, one time step of nn.RNN / GRU / LSTM, nn.Linear,
+    softmax and multinomial, in float32.
     """
-    contenders: Candidates = {}
+    candidates: Candidates = {}
     multiply_adds: MultiplyAdds = {}
     amount = size.batch * size.steps
     for name in cells:
@@ -138,28 +140,30 @@ def sampling(
         multiply_adds[name] = sampling_multiply_adds(_shapes(cell, size))
         if BASELINE in executors and cell.torch:
             run = partial(_torch_sampling, cache(partial(_torch_model, cell, size, device)), size, device)
-            contenders[Key(name, BASELINE, "float32")] = Candidate(partial(fitting, run), amount)
+            candidates[Key(name, BASELINE, "float32")] = Candidate(partial(refuse_out_of_memory, run), amount)
         if any(executor != BASELINE for executor in executors):
-            model = cache(partial(_own_model, cell, size, device))
+            model = cache(partial(_charlstm_model, cell, size, device))
             for precision in precisions:
-                run = partial(_sample, model, size.batch, size.steps * OWN_LENGTH, precision)
-                contenders[Key(name, OWN_SAMPLER, precision)] = Candidate(partial(fitting, run), amount * OWN_LENGTH)
-    return contenders, multiply_adds
+                run = partial(_sample, model, size.batch, size.steps * SAMPLER_LENGTH_FACTOR, precision)
+                candidates[Key(name, SAMPLER, precision)] = Candidate(
+                    partial(refuse_out_of_memory, run), amount * SAMPLER_LENGTH_FACTOR
+                )
+    return candidates, multiply_adds
 
 
-def products(precisions: Iterable[str], sides: Iterable[int], device: torch.device = CPU) -> Candidates:
-    """torch.mm of two square matrices, counted in multiply-adds: the rate that a step might reach."""
-    contenders = {}
+def matmuls(precisions: Iterable[str], sizes: Iterable[int], device: torch.device = CPU) -> Candidates:
+    """torch.mm of two square matrices, counted in multiply-adds: the peak speed that a step might reach."""
+    candidates = {}
     for precision in precisions:
-        for side in sides:
-            a, b = (torch.rand(side, side, device=device).to(PRECISIONS[precision]) for _ in range(2))
+        for n in sizes:
+            a, b = (torch.rand(n, n, device=device).to(PRECISIONS[precision]) for _ in range(2))
             run = partial(torch.mm, a, b, out=torch.empty_like(a))
-            contenders[Key(f"{side}x{side}", PRODUCT, precision)] = Candidate(run, side**3)
-    return contenders
+            candidates[Key(f"{n}x{n}", MATMUL, precision)] = Candidate(run, n**3)
+    return candidates
 
 
 class Network(NamedTuple):
-    """What a training step works on; ``logits`` takes the ids and the name of the executor."""
+    """A model and its optimizer; ``logits`` takes the ids and the name of the executor."""
 
     model: nn.Module
     logits: Callable[[Tensor, str], Tensor]
@@ -167,12 +171,12 @@ class Network(NamedTuple):
 
 
 def _model_config(cell: Cell, size: Size) -> ModelConfig:
-    front_end = {} if cell.reservoir else {"front_end": "embedding", "embedding_size": size.units}
+    front_end = {} if cell.reservoir else {"front_end": "embedding", "embedding_size": size.hidden_size}
     return ModelConfig.model_validate(
         {
             "cell": cell.base,
             **cell.options,
-            "hidden_size": size.units,
+            "hidden_size": size.hidden_size,
             "num_layers": size.layers,
             **front_end,
         }
@@ -180,29 +184,31 @@ def _model_config(cell: Cell, size: Size) -> ModelConfig:
 
 
 def _shapes(cell: Cell, size: Size) -> LanguageModel:
-    """Our network without its numbers."""
+    """The charlstm model on the meta device: shapes only."""
     with torch.device("meta"):
         return LanguageModel(_model_config(cell, size), VOCABULARY)
 
 
-def _own_model(cell: Cell, size: Size, device: torch.device) -> LanguageModel:
+def _charlstm_model(cell: Cell, size: Size, device: torch.device) -> LanguageModel:
     return LanguageModel(_model_config(cell, size), VOCABULARY).to(device)
 
 
-def _own_network(cell: Cell, size: Size, device: torch.device) -> Network:
-    model = _own_model(cell, size, device)
+def _charlstm_network(cell: Cell, size: Size, device: torch.device) -> Network:
+    model = _charlstm_model(cell, size, device)
 
     def logits(ids: Tensor, executor: str) -> Tensor:
         model.recurrent.executor = executor
-        found: Tensor = model(ids)[0]
-        return found
+        output: Tensor = model(ids)[0]
+        return output
 
     return Network(model, logits, make_optimizer(TrainingConfig(learning_rate=LEARNING_RATE), model))
 
 
 def _torch_model(cell: Cell, size: Size, device: torch.device) -> nn.ModuleList:
-    layer = getattr(nn, cell.torch or "")(size.units, size.units, size.layers, **cell.torch_options)
-    return nn.ModuleList([nn.Embedding(VOCABULARY, size.units), layer, nn.Linear(size.units, VOCABULARY)]).to(device)
+    layer = getattr(nn, cell.torch or "")(size.hidden_size, size.hidden_size, size.layers, **cell.torch_options)
+    return nn.ModuleList(
+        [nn.Embedding(VOCABULARY, size.hidden_size), layer, nn.Linear(size.hidden_size, VOCABULARY)]
+    ).to(device)
 
 
 def _torch_network(cell: Cell, size: Size, device: torch.device) -> Network:
@@ -223,8 +229,8 @@ def _step(network: Callable[[], Network], executor: str, precision: str, size: S
     ids = _ids(size, device)
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            out = logits(ids[:-1], executor)
-        loss = F.cross_entropy(out.float().flatten(0, 1), ids[1:].flatten())
+            output = logits(ids[:-1], executor)
+        loss = F.cross_entropy(output.float().flatten(0, 1), ids[1:].flatten())
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -233,7 +239,7 @@ def _step(network: Callable[[], Network], executor: str, precision: str, size: S
 
 
 def _torch_step(cell: Cell, step: Callable[[], None], precision: str, device: torch.device) -> None:
-    """A step of torch.nn's layer. Raises UserError where torch cannot run it in this precision."""
+    """A training step of torch.nn's layer. Raises UserError if torch cannot run it in this precision."""
     refusal = cannot_run(cell, device.type, torch.float32, PRECISIONS[precision])
     if refusal:
         raise UserError(refusal)

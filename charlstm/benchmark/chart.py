@@ -1,4 +1,4 @@
-"""The bar chart: each contender's speed as a ratio to torch.nn.LSTM in float32."""
+"""The bar chart: each candidate's speed as a ratio to torch.nn.LSTM in float32."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from charlstm.benchmark.candidates import BASELINE
-from charlstm.benchmark.environment import described
+from charlstm.benchmark.environment import describe_machine
 from charlstm.benchmark.results import Measurement, Result
 from charlstm.report.drawing import GRID, INK, MUTED, PALETTE, finish, style
 
 WIDTH = 10.5  # inches
 BAR, GAP = 0.165, 0.13  # inches: from bar to bar, and from cell to cell
-HEAD = 0.8  # inches of title and legend
+HEADER = 0.8  # inches of title and legend
 FRAME = 0.95  # inches of a panel above and below its bars
-BASELINE_COLOUR = "#8b929c"
+BASELINE_COLOR = "#8b929c"
 
 Panel = tuple[str, list[Result], Measurement]
-"""What is special about it, its bars, and where they come from."""
+"""Title, results (one bar each), and the measurement that they are from."""
 
 
-def draw(measurements: Sequence[Measurement], machine: dict[str, Any]) -> bytes:
+def draw(measurements: Sequence[Measurement], facts: dict[str, Any]) -> bytes:
     """The chart as a PNG: a row for each size, with a panel for each precision or each number of texts.
 
     A size at which torch.nn.LSTM was not measured is left out.
     """
     rows = _rows(measurements)
-    runners = dict.fromkeys(r.key.executor for m in measurements for r in m.results)
-    own = [name for name in runners if name != BASELINE]
-    colours = {BASELINE: BASELINE_COLOUR, **{name: PALETTE[n % len(PALETTE)] for n, name in enumerate(own)}}
+    executors = dict.fromkeys(r.key.executor for m in measurements for r in m.results)
+    others = [name for name in executors if name != BASELINE]
+    colors = {BASELINE: BASELINE_COLOR, **{name: PALETTE[n % len(PALETTE)] for n, name in enumerate(others)}}
     heights = [max(_height(results) for _, results, _ in panels) + FRAME for _, panels in rows]
     with style():
         layout = ConstrainedLayoutEngine(h_pad=0.06, hspace=0.0, w_pad=0.08)
-        figure = Canvas(figsize=(WIDTH, sum(heights) + HEAD), layout=layout)
-        head, *strips = figure.subfigures(len(rows) + 1, 1, squeeze=False, height_ratios=[HEAD, *heights])[:, 0]
-        look: dict[str, Any] = {"x": 0.012, "ha": "left", "fontweight": "bold", "color": INK}
-        head.suptitle("Speed as a ratio to torch.nn.LSTM in float32", fontsize=15, **look)
-        handles = [Patch(color=colour, label=name) for name, colour in colours.items() if name in runners]
-        head.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.004, 0.0), ncols=len(handles), frameon=False)
-        head.text(0.988, 0.2, described(machine), ha="right", fontsize=9, color=MUTED)
+        figure = Canvas(figsize=(WIDTH, sum(heights) + HEADER), layout=layout)
+        header, *strips = figure.subfigures(len(rows) + 1, 1, squeeze=False, height_ratios=[HEADER, *heights])[:, 0]
+        title_style: dict[str, Any] = {"x": 0.012, "ha": "left", "fontweight": "bold", "color": INK}
+        header.suptitle("Speed as a ratio to torch.nn.LSTM in float32", fontsize=15, **title_style)
+        handles = [Patch(color=color, label=name) for name, color in colors.items() if name in executors]
+        header.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.004, 0.0), ncols=len(handles), frameon=False)
+        header.text(0.988, 0.2, describe_machine(facts), ha="right", fontsize=9, color=MUTED)
         for strip, (title, panels) in zip(strips, rows, strict=True):
-            strip.suptitle(title, fontsize=12, **look)
+            strip.suptitle(title, fontsize=12, **title_style)
             axes = strip.subplots(1, 2, squeeze=False)[0]
-            for each in axes[len(panels) :]:
-                each.set_visible(False)
-            same = panels[0][2] is panels[-1][2]
+            for unused in axes[len(panels) :]:
+                unused.set_visible(False)
+            same_scale = panels[0][2] is panels[-1][2]
             longest = [
                 max(_ratio(m, r) * (r.speed.highest / r.speed.median) for r in results) for _, results, m in panels
             ]
-            for each, panel, own_longest in zip(axes, panels, longest, strict=False):
-                _panel(each, panel, max(longest) if same else own_longest, colours)
+            for panel_axes, panel, panel_longest in zip(axes, panels, longest, strict=False):
+                _panel(panel_axes, panel, max(longest) if same_scale else panel_longest, colors)
         return finish(figure, "bench", "").png
 
 
 def _rows(measurements: Sequence[Measurement]) -> list[tuple[str, list[Panel]]]:
     rows: list[tuple[str, list[Panel]]] = []
-    drawn = (m for m in measurements if m.base("float32"))
-    for _, group in groupby(drawn, key=lambda m: (m.what, m.size if m.what == "training" else m.size.net)):
+    drawn = (m for m in measurements if m.baseline("float32"))
+    for _, group in groupby(drawn, key=lambda m: (m.workload, m.size if m.workload == "training" else m.size.net)):
         panels: list[Panel] = []
         for m in group:
             for precision in dict.fromkeys(r.key.precision for r in m.results):
                 results = [r for r in m.results if r.key.precision == precision]
-                panels.append((precision if m.what == "training" else m.title.partition(", ")[2], results, m))
+                panels.append((precision if m.workload == "training" else m.title.partition(", ")[2], results, m))
         first = panels[0][2]
-        title = first.title if first.what == "training" else f"sampling {first.size.net}"
+        title = first.title if first.workload == "training" else f"sampling {first.size.net}"
         rows += [(title, panels[n : n + 2]) for n in range(0, len(panels), 2)]
     return rows
 
@@ -83,17 +83,17 @@ def _ratio(measurement: Measurement, result: Result) -> float:
     return measurement.ratio(result, "float32") or 0.0
 
 
-def _panel(axes: Axes, panel: Panel, longest: float, colours: dict[str, str]) -> None:
+def _panel(axes: Axes, panel: Panel, longest: float, colors: dict[str, str]) -> None:
     name, results, measured = panel
-    base = measured.base("float32")
-    assert base is not None
+    baseline = measured.baseline("float32")
+    assert baseline is not None
     y, ticks = 0.0, {}
     for cell, group in groupby(results, key=lambda r: r.key.cell):
         top = y
         for r in group:
             ratio = _ratio(measured, r)
-            low, high = r.speed.lowest / base.speed.median, r.speed.highest / base.speed.median
-            axes.barh(y, ratio, height=BAR * 0.86, color=colours[r.key.executor], linewidth=0)
+            low, high = r.speed.lowest / baseline.speed.median, r.speed.highest / baseline.speed.median
+            axes.barh(y, ratio, height=BAR * 0.86, color=colors[r.key.executor], linewidth=0)
             axes.plot([low, high], [y, y], color=INK, linewidth=0.9, alpha=0.7, solid_capstyle="butt")
             axes.annotate(
                 f"{ratio:.2f}",
@@ -119,5 +119,9 @@ def _panel(axes: Axes, panel: Panel, longest: float, colours: dict[str, str]) ->
     axes.grid(axis="x")
     axes.set_title(name, fontsize=10.5)
     axes.set_title(
-        f"1.00: {base.speed.median:,.0f} characters/s here", loc="right", fontsize=8.5, color=MUTED, fontweight="normal"
+        f"1.00: {baseline.speed.median:,.0f} characters/s here",
+        loc="right",
+        fontsize=8.5,
+        color=MUTED,
+        fontweight="normal",
     )

@@ -1,4 +1,4 @@
-"""Where contenders run: when a device is done, how it multiplies, and what it is."""
+"""The machine that candidates run on: synchronization, warm-up, default precisions, and its description."""
 
 from __future__ import annotations
 
@@ -24,67 +24,67 @@ from charlstm.executors.vendor import cannot_run
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def waiting(device: torch.device) -> Callable[[], None]:
-    """Waits until the device has done all that it was given; the CPU always has."""
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """A function that waits for all work queued on the device; on the CPU it returns at once."""
     if device.type == "cuda":
         return partial(torch.cuda.synchronize, device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
 
 
-def warm_up(device: torch.device) -> int:
-    """Runs after which a contender has made what it makes once: on an NVIDIA GPU a recording is made in the second."""
+def warm_up_runs(device: torch.device) -> int:
+    """Warm-up runs, after which a candidate creates nothing more: on an NVIDIA GPU the second captures a CUDA graph."""
     return 3 if device.type == "cuda" else 2
 
 
-def before_turn(device: torch.device) -> int:
-    """Runs after which a contender has made again what :func:`after_turn` gave up: a shape that is known is recorded
-    in the first, and the second is as any other."""
+def untimed_runs(device: torch.device) -> int:
+    """Untimed runs at the beginning of a turn, in which a candidate captures again what :func:`cleanup` has freed: the
+    first captures the CUDA graph of a known shape, the second is like any other."""
     return 2 if device.type == "cuda" else 0
 
 
-def after_turn(device: torch.device) -> Callable[[], None]:
-    """Gives up what a turn leaves behind on a device: recordings, of which only so many are kept, and memory."""
+def cleanup(device: torch.device) -> Callable[[], None]:
+    """A function that frees what a turn leaves on the device: memory and CUDA graphs, whose number is limited."""
     return clear_plan_cache if device.type == "cuda" else lambda: None
 
 
-def fitting(run: Callable[[], None]) -> None:
+def refuse_out_of_memory(run: Callable[[], None]) -> None:
     """Run it. Raises UserError if it needs more memory than the device has."""
     try:
         run()
     except torch.OutOfMemoryError:
-        full = True
+        is_full = True
     else:
-        full = False
-    if full:  # beyond the handler, where nothing holds what the run had made
+        is_full = False
+    if is_full:  # outside the handler, where no traceback holds the tensors of the run
         clear_plan_cache()
         raise UserError(NO_MEMORY)
 
 
-def usual_precisions(device: torch.device) -> tuple[str, ...]:
-    """The types of products that are measured unless others are asked for: on a CPU that only imitates bfloat16, where
-    a step may take a minute, float32 alone."""
+def default_precisions(device: torch.device) -> tuple[str, ...]:
+    """The precisions that are measured by default: only float32 on a CPU that emulates bfloat16, where a step may take
+    a minute."""
     slow = device.type == "cpu" and imitates_bfloat16()
     return ("float32",) if slow else ("float32", "bfloat16")
 
 
 def notes(device: torch.device) -> list[str]:
-    """What the figures of a device do not say by themselves."""
-    found = []
+    """How to read the results of a device."""
+    result = []
     if device.type == "cuda":
-        found.append("float32 products are made in TF32, by all contenders and for the peak")
+        result.append("float32 matrix products use TF32, in all candidates and for the peak")
     if cannot_run(CELLS["lstm"], device.type, torch.float32, torch.bfloat16):
-        return found
+        return result
     layer = nn.LSTM(8, 8).to(device)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         dtype = layer(torch.zeros(1, 1, 8, device=device))[0].dtype
     if dtype != torch.bfloat16:
         name = str(dtype).removeprefix("torch.")
-        found.append(f"under bfloat16 autocast torch.nn.LSTM computes in {name} here; vendor is cuDNN in bfloat16")
-    return found
+        result.append(f"under bfloat16 autocast torch.nn.LSTM computes in {name} here; vendor is cuDNN in bfloat16")
+    return result
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What it ran on."""
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """Processor, device and versions."""
     facts = {
         "cpu": _cpu(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
@@ -97,11 +97,11 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {**facts, **_gpu(device)} if device.type == "cuda" else facts
 
 
-def described(facts: dict[str, Any]) -> str:
-    """The machine in a line."""
+def describe_machine(facts: dict[str, Any]) -> str:
+    """The machine in one line."""
     if "gpu" not in facts:
-        where = f"{facts['cpu'] or 'unknown processor'}, {facts['threads']} threads"
-        return f"{where}, torch {facts['torch']}" + (", on MPS" if facts.get("device") == "mps" else "")
+        processor = f"{facts['cpu'] or 'unknown processor'}, {facts['threads']} threads"
+        return f"{processor}, torch {facts['torch']}" + (", on MPS" if facts.get("device") == "mps" else "")
     versions = (f"{name} {facts[name]}" for name in ("driver", "cuda", "cudnn", "triton", "torch") if facts[name])
     return f"{facts['gpu']} with {facts['gpu_memory_bytes'] / 2**30:.0f} GiB, {', '.join(versions)}"
 
@@ -124,17 +124,17 @@ def _gpu(device: torch.device) -> dict[str, Any]:
 
 
 def _driver() -> str | None:
-    """The version of NVIDIA's driver as Linux tells it."""
+    """The version of NVIDIA's driver, from Linux' /proc."""
     try:
         first = DRIVER.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except OSError:
         return None
-    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", first)
-    return found and found[0]
+    match = re.search(r"\b\d+\.\d+(\.\d+)?\b", first)
+    return match and match[0]
 
 
 def _cpu() -> str | None:
-    """The processor's name as Linux tells it, else as Python does."""
+    """The processor's name, from Linux' /proc, else from Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What is measured, and measuring it."""
+"""The plan of a benchmark, and its execution."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from charlstm.benchmark.candidates import (
     BASELINE,
     CHARACTERS,
     CPU,
-    OWN_SAMPLER,
-    PRODUCT,
+    MATMUL,
+    SAMPLER,
     Candidates,
     Key,
     MultiplyAdds,
     Size,
-    products,
+    matmuls,
     sampling,
     training,
 )
-from charlstm.benchmark.environment import after_turn, before_turn, notes, usual_precisions, waiting, warm_up
-from charlstm.benchmark.results import Measurement, Result, What, title
+from charlstm.benchmark.environment import cleanup, default_precisions, notes, synchronizer, untimed_runs, warm_up_runs
+from charlstm.benchmark.results import Measurement, Result, Workload, title
 from charlstm.benchmark.round_robin import Outcome, Speed, Turn, round_robin
 from charlstm.cells import CELLS
 from charlstm.executors import executors
@@ -36,10 +36,10 @@ NETS = ((1, 256), (1, 512), (2, 512), (1, 1024))
 CUDA_SIZES = (Size(1, 512, 64, 128), Size(2, 1024, 128, 128), Size(3, 2048, 128, 128))
 TEXTS = (1, 64)
 TURN_SECONDS = 0.2
-PRODUCT_SIDES = (1024, 2048)
-CUDA_PRODUCT_SIDES = (8192,)
-SLOW_PRODUCT_SIDES = (256,)
-"""Where larger products would take seconds each."""
+MATMUL_SIZES = (1024, 2048)
+CUDA_MATMUL_SIZES = (8192,)
+SLOW_MATMUL_SIZES = (256,)
+"""For emulated precisions, in which a larger product would take seconds."""
 
 QUICK_CELLS = ("lstm", "gru", "peephole")
 QUICK_SECONDS = 36.0
@@ -50,14 +50,14 @@ QUICK_TURN_SECONDS = 0.1
 class Plan:
     """What to measure; None means the default.
 
-    precisions  by default those of :func:`charlstm.benchmark.environment.usual_precisions`
-    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that are made for the
-                device and that ``auto`` may select
-    sizes       of training; sampling takes their nets, and by default on the CPU one layer of 512 too
-    texts       how many texts are sampled side by side
+    precisions  by default those of :func:`charlstm.benchmark.environment.default_precisions`
+    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that support the device
+                and that ``auto`` may select
+    sizes       of training; sampling uses their layers and hidden sizes, by default on the CPU also one layer of 512
+    texts       numbers of texts that are sampled in parallel
     quick       by default one small size and three cells; as many of the rounds as fit into QUICK_SECONDS
 
-    torch.nn.LSTM, to which ratios are given, always takes part.
+    torch.nn.LSTM, the baseline of all ratios, is always measured.
     """
 
     cells: Sequence[str] | None = None
@@ -71,34 +71,34 @@ class Plan:
     quick: bool = False
     device: torch.device = CPU
 
-    def parts(self) -> list[tuple[What, Size]]:
-        """What is measured, in order."""
+    def parts(self) -> list[tuple[Workload, Size]]:
+        """The measurements, in order."""
         cuda = self.device.type == "cuda"
-        usual = CUDA_SIZES if cuda else SIZES
-        sizes = self.sizes or (usual[:1] if self.quick else usual)
-        own_nets = self.sizes or self.quick or cuda
-        nets = dict.fromkeys((s.layers, s.units) for s in sizes) if own_nets else NETS
-        found: list[tuple[What, Size]] = [("training", size) for size in sizes] if self.training else []
+        defaults = CUDA_SIZES if cuda else SIZES
+        sizes = self.sizes or (defaults[:1] if self.quick else defaults)
+        from_sizes = self.sizes or self.quick or cuda
+        nets = dict.fromkeys((s.layers, s.hidden_size) for s in sizes) if from_sizes else NETS
+        parts: list[tuple[Workload, Size]] = [("training", size) for size in sizes] if self.training else []
         if self.sampling:
-            found += [("sampling", Size(*net, texts, CHARACTERS)) for net in nets for texts in self.texts]
-        return found
+            parts += [("sampling", Size(*net, texts, CHARACTERS)) for net in nets for texts in self.texts]
+        return parts
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Part ``number`` of ``parts``, whose turn it is, the share of this part that is done, and the seconds that are
-    left for it (None while contenders warm up)."""
+    """Part ``number`` of ``parts``, the running candidate, the completed fraction of the part, and the seconds left for
+    it (None in the warm-up)."""
 
     title: str
     number: int
     parts: int
-    contender: str
+    candidate: str
     fraction: float
     seconds_left: float | None
 
 
 def measure(plan: Plan) -> Iterator[Progress | Measurement]:
-    """Carry out the plan; a Measurement ends each part. On an NVIDIA GPU float32 products are made in TF32."""
+    """Run the plan; a Measurement ends each part. On an NVIDIA GPU float32 matrix products use TF32."""
     keep_memory()
     with float32_products(plan.device, rounded=True):
         yield from _measure(plan)
@@ -106,59 +106,61 @@ def measure(plan: Plan) -> Iterator[Progress | Measurement]:
 
 def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
     device, parts = plan.device, plan.parts()
-    remarks = notes(device)
-    habits: dict[str, Any] = {
-        "wait": waiting(device),
-        "warm_up": warm_up(device),
-        "before": before_turn(device),
-        "after": after_turn(device),
+    device_notes = notes(device)
+    options: dict[str, Any] = {
+        "wait": synchronizer(device),
+        "warm_up_runs": warm_up_runs(device),
+        "untimed_runs": untimed_runs(device),
+        "after": cleanup(device),
     }
-    sides = CUDA_PRODUCT_SIDES if device.type == "cuda" else PRODUCT_SIDES
-    weights = [3 if what == "training" else 1 for what, _ in parts]
-    for number, (what, size) in enumerate(parts):
+    matmul_sizes = CUDA_MATMUL_SIZES if device.type == "cuda" else MATMUL_SIZES
+    weights = [3 if workload == "training" else 1 for workload, _ in parts]
+    for number, (workload, size) in enumerate(parts):
         limit = QUICK_SECONDS * weights[number] / sum(weights) if plan.quick else math.inf
-        field, multiply_adds = _field(plan, what, size)
-        precisions = dict.fromkeys(key.precision for key in field)
+        candidates, multiply_adds = _candidates(plan, workload, size)
+        precisions = dict.fromkeys(key.precision for key in candidates)
         peaks: Candidates = {}
         for precision in precisions:
-            slow = precision not in usual_precisions(device)
-            peaks |= products([precision], SLOW_PRODUCT_SIDES if slow else sides[: 1 if plan.quick else None], device)
+            slow = precision not in default_precisions(device)
+            chosen = SLOW_MATMUL_SIZES if slow else matmul_sizes[: 1 if plan.quick else None]
+            peaks |= matmuls([precision], chosen, device)
         turn_seconds = QUICK_TURN_SECONDS if plan.quick else TURN_SECONDS
-        for event in round_robin(peaks | field, plan.rounds, turn_seconds, limit, **habits):
+        for event in round_robin(peaks | candidates, plan.rounds, turn_seconds, limit, **options):
             if isinstance(event, Turn):
-                place = (title(what, size), number + 1, len(parts))
-                yield Progress(*place, str(event.key), event.fraction, event.seconds_left)
+                part = (title(workload, size), number + 1, len(parts))
+                yield Progress(*part, str(event.key), event.fraction, event.seconds_left)
             else:
-                yield _measurement(what, size, multiply_adds, event, remarks)
+                yield _measurement(workload, size, multiply_adds, event, device_notes)
 
 
-def _field(plan: Plan, what: What, size: Size) -> tuple[Candidates, MultiplyAdds]:
-    """All contenders, torch.nn.LSTM first among them: it is the last to be left out."""
+def _candidates(plan: Plan, workload: Workload, size: Size) -> tuple[Candidates, MultiplyAdds]:
+    """All candidates, torch.nn.LSTM first: with too little time, the later ones are left out."""
     device = plan.device.type
-    here = (e.name for e in executors().values() if e.automatic and (e.devices is None or device in e.devices))
-    known = [BASELINE, *here]
-    names = known if plan.executors is None else plan.executors
+    supported = (e.name for e in executors().values() if e.automatic and (e.devices is None or device in e.devices))
+    names = [BASELINE, *supported] if plan.executors is None else plan.executors
     cells = plan.cells or (QUICK_CELLS if plan.quick else CELLS)
-    precisions = plan.precisions or usual_precisions(plan.device)
-    if what == "sampling":
-        base, work = sampling(size, ["lstm"], [BASELINE], ["float32"], plan.device)
-        others, more = sampling(size, cells, names, precisions, plan.device)
+    precisions = plan.precisions or default_precisions(plan.device)
+    if workload == "sampling":
+        baseline, multiply_adds = sampling(size, ["lstm"], [BASELINE], ["float32"], plan.device)
+        others, more_multiply_adds = sampling(size, cells, names, precisions, plan.device)
     else:
-        base, work = training(size, ["lstm"], [BASELINE], dict.fromkeys(["float32", *precisions]), plan.device)
-        others, more = training(size, cells, names, precisions, plan.device)
-    return base | others, work | more
+        baseline, multiply_adds = training(
+            size, ["lstm"], [BASELINE], dict.fromkeys(["float32", *precisions]), plan.device
+        )
+        others, more_multiply_adds = training(size, cells, names, precisions, plan.device)
+    return baseline | others, multiply_adds | more_multiply_adds
 
 
 def _measurement(
-    what: What, size: Size, multiply_adds: MultiplyAdds, outcome: Outcome[Key], remarks: list[str]
+    workload: Workload, size: Size, multiply_adds: MultiplyAdds, outcome: Outcome[Key], device_notes: list[str]
 ) -> Measurement:
     results: list[Result] = []
     peaks: dict[str, Speed] = {}
     for key, speed in outcome.speeds.items():
-        if key.executor == PRODUCT:
+        if key.executor == MATMUL:
             peaks[key.precision] = max(speed, peaks.get(key.precision, speed), key=lambda s: s.median)
         else:
             results.append(Result(key, speed, multiply_adds[key.cell]))
-    cells, runners = [*CELLS], [BASELINE, *executors(), OWN_SAMPLER]
-    results.sort(key=lambda r: (cells.index(r.key.cell), runners.index(r.key.executor)))
-    return Measurement(what, size, results, peaks, outcome.left_out, outcome.rounds, remarks)
+    cells, order = [*CELLS], [BASELINE, *executors(), SAMPLER]
+    results.sort(key=lambda r: (cells.index(r.key.cell), order.index(r.key.executor)))
+    return Measurement(workload, size, results, peaks, outcome.left_out, outcome.rounds, device_notes)

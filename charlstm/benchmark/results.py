@@ -1,4 +1,4 @@
-"""What was found, set side by side."""
+"""Results of a benchmark, as ratios and as JSON."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal
 from charlstm.benchmark.candidates import BASELINE, VOCABULARY, Key, Size
 from charlstm.benchmark.round_robin import Speed
 
-What = Literal["training", "sampling"]
+Workload = Literal["training", "sampling"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Characters per second of one contender, and the multiply-adds that a character asks of its cell."""
+    """Speed of one candidate in characters per second, and the multiply-adds per character of its cell."""
 
     key: Key
     speed: Speed
@@ -23,14 +23,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Measurement:
-    """All contenders of one size.
+    """All candidates of one size.
 
-    peaks     multiply-adds per second of torch.mm, by precision, measured by turns with the contenders
-    left_out  why some were not measured
-    notes     what the figures do not say by themselves
+    peaks     multiply-adds per second of torch.mm, by precision, measured in the same rounds as the candidates
+    left_out  the reason of every candidate that was not measured
+    notes     how to read the results
     """
 
-    what: What
+    workload: Workload
     size: Size
     results: list[Result]
     peaks: dict[str, Speed]
@@ -41,42 +41,43 @@ class Measurement:
     @property
     def title(self) -> str:
         """``training 1x256,32,64``."""
-        return title(self.what, self.size)
+        return title(self.workload, self.size)
 
-    def base(self, precision: str) -> Result | None:
+    def baseline(self, precision: str) -> Result | None:
         """torch.nn.LSTM in this precision."""
         return next((r for r in self.results if r.key == Key("lstm", BASELINE, precision)), None)
 
     def ratio(self, result: Result, precision: str) -> float | None:
-        """How many times as fast as torch.nn.LSTM in this precision; None where that was not measured."""
-        base = self.base(precision)
-        return None if base is None else result.speed.median / base.speed.median
+        """Speed as a ratio to torch.nn.LSTM in this precision; None if that was not measured."""
+        baseline = self.baseline(precision)
+        return None if baseline is None else result.speed.median / baseline.speed.median
 
-    def share_of_peak(self, result: Result) -> float | None:
-        """Multiply-adds a second (:mod:`charlstm.model.multiply_adds`) over those of torch.mm in the same precision."""
+    def utilization(self, result: Result) -> float | None:
+        """Multiply-adds per second (:mod:`charlstm.model.multiply_adds`) over those of torch.mm in the same precision:
+        model FLOPs utilization (MFU) with a measured peak. None if that was not measured."""
         peak = self.peaks.get(result.key.precision)
         return None if peak is None else result.speed.median * result.multiply_adds / peak.median
 
-    def work_to_own_lstm(self, result: Result) -> float | None:
-        """Multiply-adds per second over those of our LSTM: of its fastest executor in the same precision.
+    def ratio_to_fastest_lstm(self, result: Result) -> float | None:
+        """Multiply-adds per second over those of charlstm's LSTM with its fastest executor in the same precision.
 
-        None where our LSTM was not measured.
+        None if that was not measured.
         """
-        own = [
+        lstm = [
             r.speed.median * r.multiply_adds
             for r in self.results
             if (r.key.cell, r.key.precision) == ("lstm", result.key.precision) and r.key.executor != BASELINE
         ]
-        return result.speed.median * result.multiply_adds / max(own) if own else None
+        return result.speed.median * result.multiply_adds / max(lstm) if lstm else None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it; every ratio is of medians."""
+        """All results; ratios are those of medians."""
         return {
-            "what": self.what,
+            "what": self.workload,
             "layers": self.size.layers,
-            "units": self.size.units,
+            "units": self.size.hidden_size,
             "batch": self.size.batch,
-            "steps" if self.what == "training" else "characters": self.size.steps,
+            "steps" if self.workload == "training" else "characters": self.size.steps,
             "vocabulary_size": VOCABULARY,
             "rounds": self.rounds,
             "notes": [*self.notes],
@@ -88,8 +89,8 @@ class Measurement:
                     "to_nn_lstm_float32": self.ratio(r, "float32"),
                     "to_nn_lstm_bfloat16": self.ratio(r, "bfloat16"),
                     "multiply_adds_per_character": r.multiply_adds,
-                    "share_of_peak": self.share_of_peak(r),
-                    "multiply_adds_per_second_to_own_lstm": self.work_to_own_lstm(r),
+                    "utilization": self.utilization(r),
+                    "multiply_adds_per_second_to_own_lstm": self.ratio_to_fastest_lstm(r),
                 }
                 for r in self.results
             ],
@@ -97,11 +98,11 @@ class Measurement:
         }
 
 
-def title(what: What, size: Size) -> str:
-    """``training 1x256,32,64``, ``sampling 1x256, 64 texts side by side``."""
-    if what == "training":
+def title(workload: Workload, size: Size) -> str:
+    """``training 1x256,32,64``, ``sampling 1x256, 64 texts in parallel``."""
+    if workload == "training":
         return f"training {size}"
-    return f"sampling {size.net}, {'one text' if size.batch == 1 else f'{size.batch} texts side by side'}"
+    return f"sampling {size.net}, {'one text' if size.batch == 1 else f'{size.batch} texts in parallel'}"
 
 
 def _spread(speed: Speed) -> dict[str, float]:

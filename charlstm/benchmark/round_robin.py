@@ -1,4 +1,4 @@
-"""Contenders by turns: what else the machine does meanwhile falls upon all of them alike."""
+"""Time candidates in turns, so that other load on the machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class Candidate:
-    """``run`` does ``amount`` of work: characters, multiply-adds."""
+    """A function ``run`` and the amount of its work: characters or multiply-adds."""
 
     run: Callable[[], object]
     amount: float
@@ -35,13 +35,13 @@ class Speed:
 
     @property
     def spread(self) -> float:
-        """How far the rounds lie apart, as a share of their median."""
+        """Range of the rounds as a fraction of their median."""
         return (self.highest - self.lowest) / self.median
 
 
 @dataclass(frozen=True)
 class Turn(Generic[K]):
-    """Whose turn it is, the share of the time that has passed, and the seconds left (None while warming up)."""
+    """The next candidate, the fraction of the time that has passed, and the seconds left (None in the warm-up)."""
 
     key: K
     fraction: float
@@ -50,7 +50,7 @@ class Turn(Generic[K]):
 
 @dataclass(frozen=True)
 class Outcome(Generic[K]):
-    """Speeds of those that took part in all rounds, why the others did not, and the number of rounds."""
+    """Speeds of the candidates that ran in all rounds, the reasons of the others, and the number of rounds."""
 
     speeds: dict[K, Speed]
     left_out: dict[K, str]
@@ -58,89 +58,89 @@ class Outcome(Generic[K]):
 
 
 def round_robin(
-    contenders: Mapping[K, Candidate],
+    candidates: Mapping[K, Candidate],
     rounds: int,
     turn_seconds: float,
     limit: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
     wait: Callable[[], None] = lambda: None,
-    warm_up: int = 2,
-    before: int = 0,
+    warm_up_runs: int = 2,
+    untimed_runs: int = 0,
     after: Callable[[], None] = lambda: None,
 ) -> Iterator[Turn[K] | Outcome[K]]:
-    """Let all contenders run in every round, every other round in reverse order.
+    """Run all candidates in every round, every other round in reverse order.
 
-    Yields whose turn it is before each turn, and the outcome last.
+    Yields a Turn before each turn, and the Outcome last.
 
-    Each first runs ``warm_up`` times (at least twice) outside the rounds, so that nothing it makes only once (compiled
-    code, optimiser state, recordings) is ever timed. In its turn it runs until ``turn_seconds`` have passed, at least
-    once. ``wait`` returns when all work is really done: a device may lag behind whoever gives it work, and so the
-    clock is never read without it. A contender that raises UserError is left out.
+    Each candidate first runs ``warm_up_runs`` times (at least twice) outside the rounds, so that one-time work
+    (compiled code, optimizer state, CUDA graphs) is not timed. In its turn it runs until ``turn_seconds`` have passed,
+    at least once. ``wait`` returns when all queued work is done: devices run asynchronously, so the clock is never read
+    without it. A candidate that raises UserError is left out.
 
-    Where contenders share room for what they keep, ``after`` gives it up at the end of each turn, and ``before`` runs
-    at the beginning of the next one, outside of the clock, make it anew: no speed depends on who else takes part.
+    Where candidates share a cache, ``after`` clears it at the end of each turn, and ``untimed_runs`` runs at the
+    beginning of the next one fill it again: no speed depends on the other candidates.
 
-    ``limit`` in seconds: a further contender is warmed up only while two rounds of the others would still fit, and a
-    further round begins only if it will end in time. The first contender and the first round are never left out.
+    ``limit`` in seconds: another candidate is warmed up only while two rounds of the earlier ones would still fit, and
+    another round begins only if it will end in time. The first candidate and the first round are never left out.
     """
     start = clock()
     expected: dict[K, float] = {}
     runs: dict[K, int] = {}
     left_out: dict[K, str] = {}
-    for key, contender in contenders.items():
+    for key, candidate in candidates.items():
         if expected and clock() - start + 2 * sum(expected.values()) > limit:
             left_out[key] = NO_TIME
             continue
         yield Turn(key, 0.0, None)
         try:
-            for _ in range(warm_up - 1):
-                contender.run()
+            for _ in range(warm_up_runs - 1):
+                candidate.run()
             wait()
-            began = clock()
-            contender.run()
+            run_start = clock()
+            candidate.run()
             wait()
-            seconds = max(clock() - began, 1e-9)
+            seconds = max(clock() - run_start, 1e-9)
         except UserError as refusal:
             left_out[key] = str(refusal)
             continue
         finally:
             after()
         runs[key] = max(1, math.ceil(turn_seconds / seconds))
-        expected[key] = seconds * (before + runs[key])
+        expected[key] = seconds * (untimed_runs + runs[key])
     one_round = sum(expected.values())
     speeds: dict[K, list[float]] = {key: [] for key in expected}
     total = min(rounds * one_round, max(one_round, limit - (clock() - start)))
-    done, passed = 0, 0.0
-    while expected and done < rounds and (done == 0 or clock() - start + one_round <= limit):
-        for key in list(expected) if done % 2 == 0 else list(reversed(expected)):
+    rounds_done, passed = 0, 0.0
+    while expected and rounds_done < rounds and (rounds_done == 0 or clock() - start + one_round <= limit):
+        for key in list(expected) if rounds_done % 2 == 0 else list(reversed(expected)):
             yield Turn(key, min(passed / total, 1.0), max(total - passed, 0.0))
             passed += expected[key]
             try:
-                for _ in range(before):
-                    contenders[key].run()
-                if before:
+                for _ in range(untimed_runs):
+                    candidates[key].run()
+                if untimed_runs:
                     wait()
-                speeds[key].append(_turn(contenders[key], runs[key], turn_seconds, clock, wait))
+                speeds[key].append(_turn(candidates[key], runs[key], turn_seconds, clock, wait))
             except UserError as refusal:
                 left_out[key] = str(refusal)
                 del expected[key], speeds[key]
             finally:
                 after()
-        done += 1
-    found = {key: Speed(median(measured), min(measured), max(measured)) for key, measured in speeds.items()}
-    yield Outcome(found, left_out, done)
+        rounds_done += 1
+    summary = {key: Speed(median(values), min(values), max(values)) for key, values in speeds.items()}
+    yield Outcome(summary, left_out, rounds_done)
 
 
 def _turn(
-    contender: Candidate, at_once: int, seconds: float, clock: Callable[[], float], wait: Callable[[], None]
+    candidate: Candidate, batch: int, seconds: float, clock: Callable[[], float], wait: Callable[[], None]
 ) -> float:
-    """Amount per second, with a wait after every ``at_once`` runs."""
+    """Amount per second, waiting after every ``batch`` runs."""
     runs, start = 0, clock()
     while True:
-        for _ in range(at_once):
-            contender.run()
+        for _ in range(batch):
+            candidate.run()
         wait()
-        runs += at_once
+        runs += batch
         elapsed = clock() - start
         if elapsed >= seconds:
-            return runs * contender.amount / elapsed
+            return runs * candidate.amount / elapsed

@@ -1,4 +1,4 @@
-"""``charlstm compare``."""
+"""The command ``charlstm compare``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.memory import compare_memories
-from charlstm.cli.options import goes_on, home_expanded, refuse
+from charlstm.cli.memory import run_memory_comparison
+from charlstm.cli.options import expand_home, refuse, resume_hint
 from charlstm.paths import is_folder, is_there
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 def compare(
     context: typer.Context,
-    what: Annotated[
-        list[Path], typer.Argument(callback=home_expanded, help="One comparison in YAML, or the folders of runs.")
+    paths: Annotated[
+        list[Path],
+        typer.Argument(callback=expand_home, help="One comparison in YAML, or the folders of existing runs."),
     ],
     set_: Annotated[
         list[str] | None,
@@ -30,37 +31,40 @@ def compare(
             help="Set a field of the comparison, such as seeds=5. May be repeated.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the comparison; else its own, or its file's name.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the comparison. Default: the value of name in the file, else the file's name."),
+    ] = None,
     runs: Annotated[
-        Path, typer.Option(callback=home_expanded, help="Folder in which the comparison's own folder is made.")
+        Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the comparison.")
     ] = Path("runs"),
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Delete the runs of all arms first, even those that are done, and train them again."
-        ),
+        typer.Option("--overwrite", help="Delete all runs of the comparison first, and train them again."),
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A shorter form of a comparison of memories, as its file has it.")
+        bool,
+        typer.Option(
+            "--quick", help="Run the short form, as quick in the file defines it. Only for experiments on memory."
+        ),
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="EXPERIMENT", help="One experiment of a comparison of memories. May be repeated."),
+        typer.Option(metavar="EXPERIMENT", help="Experiment to run. Only for experiments on memory. May be repeated."),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1024, help="Runs at a time in a comparison of memories; else one for each core of the CPU."
+            min=1, max=1024, help="Number of runs at a time. Default: one per CPU core. Only for experiments on memory."
         ),
     ] = None,
 ) -> None:
-    """Compare networks: train the arms of a comparison on the same text in the same order, or take runs that exist.
+    """Compare networks: train the arms of a comparison on the same text in the same order, or take existing runs.
 
-    Prints a table and writes report/index.html, plots and report.json; of a single run, into its own folder. Arms that
-    are done are not trained again, so a comparison that was stopped goes on where it was.
+    Prints a table and writes report/index.html, plots and report.json; for a single run, into its folder. Completed
+    runs are not trained again, so the same command resumes a stopped comparison.
 
-    A file with experiments compares memories: it gives its arms things to remember, and prints and writes whether each
-    claim about them was held.
+    A file with experiments tests what networks remember, and reports for each of its claims whether it was held.
     """
     from charlstm import console
     from charlstm.comparison.report import headline, summary_table, write_report
@@ -68,40 +72,40 @@ def compare(
     from charlstm.errors import UserError
 
     given = {"--quick": quick, "--only": only, "--jobs": jobs}
-    for_memory = next((option for option, value in given.items() if value), None)
-    if len(what) == 1 and not is_folder(what[0]):
-        config = load_comparison(what[0], list(set_ or []), quick)
+    memory_option = next((option for option, value in given.items() if value), None)
+    if len(paths) == 1 and not is_folder(paths[0]):
+        config = load_comparison(paths[0], list(set_ or []), quick)
         if isinstance(config, MemoryConfig):
-            place = _folder(runs, name or (config.name or what[0].stem) + ("-quick" if quick else ""))
-            words: list[object] = ["compare", what[0], *(["--quick"] if quick else [])]
-            words += ["--name", name] if name else []
-            words += [] if runs == Path("runs") else ["--runs", runs]
-            words += [word for change in set_ or [] for word in ("--set", change)]
-            compare_memories(context.obj, config, place, words, list(only or []), jobs, overwrite)
+            folder = _folder(runs, name or (config.name or paths[0].stem) + ("-quick" if quick else ""))
+            command_line: list[object] = ["compare", paths[0], *(["--quick"] if quick else [])]
+            command_line += ["--name", name] if name else []
+            command_line += [] if runs == Path("runs") else ["--runs", runs]
+            command_line += [part for change in set_ or [] for part in ("--set", change)]
+            run_memory_comparison(context.obj, config, folder, command_line, list(only or []), jobs, overwrite)
             return
-        if for_memory:
-            raise UserError(f"{for_memory} belongs to a comparison of memories: {what[0]} has no experiments")
-        folder = _folder(runs, name or config.name or what[0].stem)
+        if memory_option:
+            raise UserError(f"{memory_option} is only for experiments on memory: {paths[0]} has no experiments")
+        folder = _folder(runs, name or config.name or paths[0].stem)
         with console.as_log():
-            comparison = _train_arms(context.obj, config, folder, what[0].stem, overwrite)
+            comparison = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
     else:
         from charlstm.comparison.collect import compare_runs, own_folder
 
-        if odd := [path for path in what if path.suffix in (".yaml", ".yml") and not is_folder(path)]:
-            raise UserError(f"{odd[0]}: compare takes one comparison in YAML alone, or the folders of runs")
-        if set_ or for_memory:
-            option = "--set" if set_ else for_memory
-            raise UserError(f"{option} belongs to a comparison in YAML; runs that exist are compared as they are")
-        refuse(context, "on runs that exist, which are compared as they are", "overwrite")
-        if len(what) == 1 and name is None:
-            refuse(context, "with a single run, whose report is put into its own folder: add --name", "runs")
-        comparison = compare_runs(what)
+        if configs := [path for path in paths if path.suffix in (".yaml", ".yml") and not is_folder(path)]:
+            raise UserError(f"{configs[0]}: compare takes either one comparison in YAML or the folders of runs")
+        if set_ or memory_option:
+            option = "--set" if set_ else memory_option
+            raise UserError(f"{option} is only for a comparison in YAML: existing runs are compared as they are")
+        refuse(context, "on existing runs, which are compared as they are", "overwrite")
+        if len(paths) == 1 and name is None:
+            refuse(context, "with a single run, whose report goes into its folder: add --name", "runs")
+        comparison = compare_runs(paths)
         if name is not None:
             folder = _folder(runs, name)
             if is_there(folder / "config.yaml"):
-                raise UserError(f"{folder} is a run, which has a report of its own. Give another name: --name NAME")
+                raise UserError(f"{folder} is the folder of a run. Give the comparison another name: --name NAME")
         else:
-            folder = what[0] if len(what) == 1 else own_folder(runs, what)
+            folder = paths[0] if len(paths) == 1 else own_folder(runs, paths)
     files = write_report(comparison, folder / "report")
     for causal in (True, False):
         rows = summary_table(comparison, causal=causal)
@@ -119,14 +123,14 @@ def _folder(runs: Path, name: str) -> Path:
 
 
 def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: str, overwrite: bool) -> Comparison:
-    """Train what is not trained yet; the result."""
+    """Train the runs that are not trained yet; returns the results of all."""
     from charlstm import console
-    from charlstm.cli.guard import Work
+    from charlstm.cli.guard import SavedWork
     from charlstm.cli.progress import follow
     from charlstm.comparison.experiment import Experiment
 
     experiment = Experiment(config, folder, title, overwrite)
-    done = {trial.directory.path for trial in experiment.trials() if trial.finished}
+    finished = {trial.directory.path for trial in experiment.trials() if trial.finished}
     console.out(experiment.corpus.describe())
     for line in experiment.describe():
         console.out(line)
@@ -134,15 +138,15 @@ def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: st
         experiment.forget()
     for trial in experiment.trials():
         prefix = f"[{trial.label}] "
-        if trial.directory.path in done:
-            console.out(f"{prefix}done already")
+        if trial.directory.path in finished:
+            console.out(f"{prefix}already done")
             continue
         with trial.directory.writing():
             trainer = trial.trainer()
-            with signals.saving(trainer, Work(trial.directory.path, "the same command")):
+            with signals.saving(trainer, SavedWork(trial.directory.path, "the same command")):
                 ended = follow(trainer.run(), prefix, samples=False, unit=experiment.corpus.vocabulary.unit)
-        if signals.number is not None:  # also where it came too late for this run to be cut short
-            console.out(f"{prefix}{goes_on(overwrite)}")
+        if signals.number is not None:  # also if it came too late to stop this run
+            console.out(f"{prefix}{resume_hint(overwrite)}")
             raise typer.Exit(signals.exit_code)
         if ended.why == "diverged":
             console.note(f"{prefix}{ended.advice}")

@@ -1,4 +1,4 @@
-"""``charlstm config``."""
+"""The command ``charlstm config``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 def config(
     schema: Annotated[
         bool,
-        typer.Option("--schema", help="Print the JSON Schema instead, for editors that check YAML as you type."),
+        typer.Option("--schema", help="Print the JSON Schema, with which editors check YAML while you type."),
     ] = False,
 ) -> None:
-    """Print every field of a configuration: type, default and what it does."""
+    """Print every field of a configuration with its type, default and meaning."""
     import textwrap
 
     from charlstm import console

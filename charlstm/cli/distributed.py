@@ -1,4 +1,4 @@
-"""A command that several processes work at together, as torchrun starts them."""
+"""Commands that run in several processes, as torchrun starts them."""
 
 from __future__ import annotations
 
@@ -17,63 +17,63 @@ if TYPE_CHECKING:
     from charlstm.text.corpus import Corpus
 
 
-def work_together(team: ProcessGroup, signals: Signals, work: Callable[[], int]) -> None:
-    """Do the work, which gives the exit code, and leave with it: all processes of the team with the same.
+def run_distributed(group: ProcessGroup, signals: Signals, work: Callable[[], int]) -> None:
+    """Run ``work``, which returns the exit code, and exit with it.
 
-    The first of them speaks for all. An error that all have met is printed once; one of another process alone, with its
-    rank in front.
+    Only rank 0 prints. An error that all processes have is printed once; an error of a single process is printed with
+    its rank.
     """
     from charlstm import console
     from charlstm.distributed import ProcessLostError, SynchronizedError
     from charlstm.errors import UserError
 
-    if team.size == 1:
+    if group.size == 1:
         code = work()
     else:
-        if not team.first:
-            console.only_errors(f"rank {team.rank}")
+        if not group.first:
+            console.only_errors(f"rank {group.rank}")
         try:
-            with team.joined():
+            with group.joined():
                 try:
                     code = work()
-                except SynchronizedError as problem:
+                except SynchronizedError as error:
                     code = 2
-                    if str(problem):
-                        console.error(str(problem))
-                team.barrier()  # as soon as one has left with an error, torchrun ends the others
-        except UserError as problem:
-            console.error(str(problem))
-            lost = isinstance(problem, ProcessLostError) and signals.number is not None
-            _leave(signals.exit_code if lost else 2)
+                    if str(error):
+                        console.error(str(error))
+                group.barrier()  # torchrun kills the others as soon as one exits with an error
+        except UserError as error:
+            console.error(str(error))
+            lost_after_signal = isinstance(error, ProcessLostError) and signals.number is not None
+            _exit_at_once(signals.exit_code if lost_after_signal else 2)
     if code:
         raise typer.Exit(code)
 
 
-def _leave(code: int) -> NoReturn:
-    """Leave without the end of the interpreter, in which threads that still wait for others now and then abort it."""
+def _exit_at_once(code: int) -> NoReturn:
+    """Exit without finalizing the interpreter, which threads that still wait for other processes may abort."""
     flush()
     os._exit(code)
 
 
-def agree(team: ProcessGroup, signals: Signals) -> None:
-    """Have every process know the ending signal that came to any of them."""
-    (number,) = team.all_reduce_max(signals.number or 0)
+def sync_signals(group: ProcessGroup, signals: Signals) -> None:
+    """Give all processes the number of the ending signal that any of them received."""
+    (number,) = group.all_reduce_max(signals.number or 0)
     signals.number = int(number) or None
 
 
-def load_together(team: ProcessGroup, settings: Config) -> Corpus:
-    """The corpus of a configuration; on each machine one process reads it first, and the others find it in the cache.
+def load_shared_corpus(group: ProcessGroup, settings: Config) -> Corpus:
+    """Load the corpus: on each machine, local rank 0 first, then the others from its cache.
 
-    Raises UserError if configuration or corpus are not the same for all.
+    Raises UserError if configuration or corpus differ between processes.
     """
     from charlstm.text.corpus import load_corpus
 
-    for turn in (True, False):
-        with team.sync_errors():
-            if (team.local_rank == 0) == turn:
+    for is_first in (True, False):
+        with group.sync_errors():
+            if (group.local_rank == 0) == is_first:
                 corpus = load_corpus(**settings.corpus.model_dump())
-    theirs = {**settings.model_dump(mode="json"), "corpus": corpus.digest}
-    team.assert_equal_across_ranks(
-        theirs, "configuration or corpus here are not those of rank 0: all machines need the same files"
+    shared = {**settings.model_dump(mode="json"), "corpus": corpus.digest}
+    group.assert_equal_across_ranks(
+        shared, "configuration or corpus differ from those of rank 0: use the same files on all machines"
     )
     return corpus

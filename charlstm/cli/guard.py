@@ -1,4 +1,4 @@
-"""The guard at the door: an error that no command foresaw, as a few clear lines and an exit code."""
+"""Report unexpected errors in a few lines, with an exit code."""
 
 from __future__ import annotations
 
@@ -21,119 +21,119 @@ from charlstm import standard_streams as streams
 from charlstm.cache import user_cache_folder
 from charlstm.hardware.main_memory import asked_bytes, free_main_memory, is_shortage, shortage_facts
 
-BUG, MACHINE = 1, 2
+BUG, MACHINE_LIMIT = 1, 2
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is saved as it goes: the folder it is saved in, and the command that goes on with it."""
+class SavedWork:
+    """Work that is saved while it runs: its folder, and the command that resumes it."""
 
     folder: Path
-    go_on: str
+    resume_command: str
 
 
 class Commands(TyperGroup):
-    """Commands whose broken pipes reach the guard: typer ends in silence with code 1, whichever pipe it was."""
+    """Commands whose broken pipes reach `report_error`: for every broken pipe, typer exits silently with code 1."""
 
-    def make_context(self, *arguments: Any, **named: Any) -> Any:
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _broken_pipes():
-            return super().make_context(*arguments, **named)
+            return super().make_context(*args, **kwargs)
 
-    def invoke(self, *arguments: Any) -> Any:
+    def invoke(self, *args: Any) -> Any:
         with _broken_pipes():
-            return super().invoke(*arguments)
+            return super().invoke(*args)
 
 
 class _OtherPipeError(Exception):
-    """Holds an error of a pipe that is not standard output."""
+    """Wraps a BrokenPipeError of a pipe other than standard output."""
 
 
 @contextmanager
 def _broken_pipes() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError as problem:
+    except BrokenPipeError as error:
         if streams.reader_gone():
             streams.leave()
-        raise _OtherPipeError from problem
+        raise _OtherPipeError from error
 
 
-def explain(problem: BaseException, work: Work | None) -> int:
-    """Tell of an error that no command foresaw: what happened, what is saved, where the full report lies.
+def report_error(error: BaseException, work: SavedWork | None) -> int:
+    """Print an unexpected error: what happened, what is saved, and where the full report is.
 
     Args:
-        work: what was being done and saved, if anything was.
+        work: the interrupted work, if it is saved while it runs.
 
     Returns:
-        The exit code: 2 where the machine lacks something, 1 for a bug.
+        The exit code: 2 if the machine lacks something, 1 for a bug.
     """
-    if isinstance(problem, _OtherPipeError) and problem.__cause__ is not None:
-        problem = problem.__cause__
-    lack = _lack(problem)
-    console.error(lack or f"a bug in charlstm: {_first_line(problem)}")
-    tell_saved(work)
-    if lack:
-        return MACHINE
-    place = _write_report(problem, work)
-    if place is None:
+    if isinstance(error, _OtherPipeError) and error.__cause__ is not None:
+        error = error.__cause__
+    limit = _machine_limit(error)
+    console.error(limit or f"a bug in charlstm: {_first_line(error)}")
+    note_saved(work)
+    if limit:
+        return MACHINE_LIMIT
+    path = _write_report(error, work)
+    if path is None:
         console.note("the full report cannot be written to a file:")
-        streams.write_err(_report(problem))
+        streams.write_err(_report(error))
     else:
-        console.note(f"full report: {place}" + ("" if work else ". The same command may do with other settings"))
+        console.note(f"full report: {path}" + ("" if work else ". The same command may work with other settings"))
     return BUG
 
 
-def tell_saved(work: Work | None) -> None:
-    """Say what is saved of the work that an error broke off, if any was, and how to go on with it."""
+def note_saved(work: SavedWork | None) -> None:
+    """Print what is saved of the interrupted work, if any, and how to resume it."""
     if work is not None:
-        console.note(f"saved: {_saved(work.folder)}; go on:  {work.go_on}")
+        console.note(f"saved: {_saved(work.folder)}; resume:  {work.resume_command}")
 
 
-def _lack(problem: BaseException) -> str:
-    """What the machine lacks or refuses; empty if the error is a bug."""
-    if is_shortage(problem):
-        facts = shortage_facts(asked_bytes(str(problem)), free_main_memory())
-        told = f": {', '.join(facts)}" if facts else ""
-        return f"out of memory{told}. Close other programs, or ask for less: a smaller model, batch, text or sample"
-    if isinstance(problem, OSError):
-        files = (name for name in (problem.filename, problem.filename2) if isinstance(name, str | bytes))
-        return ": ".join([*dict.fromkeys(map(os.fsdecode, files)), problem.strerror or _first_line(problem)])
-    if isinstance(problem, ImportError) and not (problem.name or "charlstm").startswith("charlstm"):
-        return f"the Python package {problem.name} cannot be loaded: {_first_line(problem)}"
+def _machine_limit(error: BaseException) -> str:
+    """What the machine lacks or refuses, such as memory; empty if the error is a bug."""
+    if is_shortage(error):
+        facts = shortage_facts(asked_bytes(str(error)), free_main_memory())
+        details = f": {', '.join(facts)}" if facts else ""
+        return f"out of memory{details}. Close other programs, or use a smaller model, batch, text or sample"
+    if isinstance(error, OSError):
+        files = (name for name in (error.filename, error.filename2) if isinstance(name, str | bytes))
+        return ": ".join([*dict.fromkeys(map(os.fsdecode, files)), error.strerror or _first_line(error)])
+    if isinstance(error, ImportError) and not (error.name or "charlstm").startswith("charlstm"):
+        return f"the Python package {error.name} cannot be loaded: {_first_line(error)}"
     return ""
 
 
-def _first_line(problem: BaseException) -> str:
-    text = next((line for line in str(problem).splitlines() if line.strip()), "").strip()
-    return f"{type(problem).__name__}: {text[:300]}" if text else type(problem).__name__
+def _first_line(error: BaseException) -> str:
+    text = next((line for line in str(error).splitlines() if line.strip()), "").strip()
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 def _saved(folder: Path) -> str:
     from charlstm.checkpoints.format import CheckpointFile
     from charlstm.runs.directory import RunDirectory
 
-    # whatever it was that failed may fail again
+    # the cause of the error may persist
     with suppress(Exception), CheckpointFile(RunDirectory(folder).last) as last:
         return f"{folder}, step {last.claimed_step:,}"
     return str(folder)
 
 
-def _write_report(problem: BaseException, work: Work | None) -> Path | None:
-    """The file with the report: in the run's folder, else in the user's cache folder, else among temporary files."""
+def _write_report(error: BaseException, work: SavedWork | None) -> Path | None:
+    """Write the report into the run's folder, else the cache folder, else the temporary folder; returns its path."""
     name = f"error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     folders: list[Callable[[], Path]] = [user_cache_folder, lambda: Path(tempfile.gettempdir())]
     for folder in [lambda: work.folder, *folders] if work else folders:
-        with suppress(Exception):  # whatever it was that failed may fail again
-            (place := folder()).mkdir(parents=True, exist_ok=True)
-            (place / name).write_text(_report(problem), encoding="utf-8", errors="backslashreplace")
-            return place / name
+        with suppress(Exception):  # the cause of the error may persist
+            (path := folder()).mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(_report(error), encoding="utf-8", errors="backslashreplace")
+            return path / name
     return None
 
 
-def _report(problem: BaseException) -> str:
+def _report(error: BaseException) -> str:
     torch = getattr(sys.modules.get("torch"), "__version__", "not loaded")
     facts = [
         " ".join(map(repr, sys.argv)),
         f"charlstm {__version__}, torch {torch}, Python {platform.python_version()}, {platform.platform()}",
     ]
-    return "\n".join([*facts, "", *traceback.format_exception(problem)])
+    return "\n".join([*facts, "", *traceback.format_exception(error)])

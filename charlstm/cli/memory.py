@@ -1,4 +1,4 @@
-"""``charlstm compare`` of a file with experiments on memory."""
+"""The command ``charlstm compare`` for a file with experiments on memory."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charlstm.cli.options import goes_on
+from charlstm.cli.options import resume_hint
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import MemoryConfig
 
 
-def compare_memories(
+def run_memory_comparison(
     signals: Signals,
     config: MemoryConfig,
     folder: Path,
-    words: Sequence[object],
+    command_line: Sequence[object],
     only: list[str],
     jobs: int | None,
     overwrite: bool,
 ) -> None:
-    """Do what is not done yet, and report; the first ending signal saves what is being trained and leaves."""
+    """Run what is not done yet, and report. The first ending signal saves the runs in training and exits."""
     from charlstm import console
-    from charlstm.cli.guard import Work
+    from charlstm.cli.guard import SavedWork
     from charlstm.comparison.tables import verdict_rows
     from charlstm.memory.comparison import MemoryComparison
     from charlstm.memory.workers import Stopped, Workers, processes
 
-    comparison = MemoryComparison(config, folder, folder.name, words, only, overwrite)
-    work = Work(folder, "the same command" + (" without --overwrite" if overwrite else ""))
+    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite)
+    work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
-        for fact in comparison.describe():
-            console.out(fact)
+        for line in comparison.describe():
+            console.out(line)
         try:
-            with Workers(jobs or processes()) as workers, signals.saving(workers, work), console.LiveLine() as line:
+            with Workers(jobs or processes()) as workers, signals.saving(workers, work), console.LiveLine() as live:
                 for step in comparison.run(workers):
                     text = f"{step.phase}: {step.done:,} of {step.total:,}, {step.label}"
-                    line.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]
+                    live.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]
         except Stopped:
-            console.out(goes_on(overwrite))
+            console.out(resume_hint(overwrite))
             raise typer.Exit(signals.exit_code) from None
     files, document = comparison.write(folder / "report")
     if rows := verdict_rows(document.verdicts):

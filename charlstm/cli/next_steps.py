@@ -1,4 +1,4 @@
-"""What to do after a training run, as commands that can be pasted and do what they say."""
+"""Commands that a user may paste after a training run: resume, sample, evaluate."""
 
 from __future__ import annotations
 
@@ -10,62 +10,67 @@ from charlstm.training.advice import lower_rate
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
 
-LOOKED_AT = 2000  # characters of held-out text
-PIECE = 24
-GAP = 3
+PREVIEW = 2000  # characters of held-out text
+EXCERPT = 24  # characters
+GAP = 3  # characters
 DOCUMENTS = 20
 
 
-def go_on(ended: Ended, trainer: Trainer) -> str | None:
-    """How a run goes on that was stopped, or whose loss went bad; None where only another run can help."""
+def resume_or_retry_command(ended: Ended, trainer: Trainer) -> str | None:
+    """The command that resumes a stopped run, or a diverged one at a lower learning rate; None if that was step 0."""
     if ended.why == "diverged" and ended.step == 0:
         return None
     rate = lower_rate(trainer.config.training)
-    return resume(trainer, *(("--set", f"training.learning_rate={rate}") if ended.why == "diverged" else ()))
+    return resume_command(trainer, *(("--set", f"training.learning_rate={rate}") if ended.why == "diverged" else ()))
 
 
-def resume(trainer: Trainer, *options: str) -> str:
-    """The command that goes on with a run, started as this one was."""
-    team = trainer.team
-    start = "charlstm" if team.size == 1 else f"torchrun --nproc-per-node={team.local_size} -m charlstm"
+def resume_command(trainer: Trainer, *options: str) -> str:
+    """The command that resumes a run, with as many processes as now."""
+    group = trainer.team
+    start = "charlstm" if group.size == 1 else f"torchrun --nproc-per-node={group.local_size} -m charlstm"
     return command("train", trainer.directory.path, "--resume", *options, start=start)
 
 
-def after(trainer: Trainer) -> tuple[str, str]:
-    """How a trained model is sampled, according to what it is, and how it is scored."""
+def sample_and_evaluate_commands(trainer: Trainer) -> tuple[str, str]:
+    """The commands that sample from a trained model, with options for its direction and corpus, and that score it."""
     path = trainer.directory.path
-    return command("sample", path, *_sampling(trainer)), command("evaluate", path)
+    return command("sample", path, *_sampling_options(trainer)), command("evaluate", path)
 
 
-def _sampling(trainer: Trainer) -> list[str]:
+def _sampling_options(trainer: Trainer) -> list[str]:
     direction, corpus = trainer.config.model.direction, trainer.config.corpus
     if direction == "bidirectional":
-        return ["--infill", _literal(_with_gap(_piece(trainer)))]
-    many = ["--num-samples", str(DOCUMENTS)] if corpus.documents else ["--length", "400"]
-    many += ["--temperature", "0.8"]
+        return ["--infill", _literal(_with_gap(_excerpt(trainer)))]
+    options = ["--num-samples", str(DOCUMENTS)] if corpus.documents else ["--length", "400"]
+    options += ["--temperature", "0.8"]
     if corpus.score_after and direction == "forward":
-        question, sign, _ = _held_out(trainer).partition(corpus.score_after)
-        return ["--prime", _literal(question + sign), "--temperature", "0.8"]
-    return ["--suffix", _literal(_piece(trainer)), *many] if direction == "backward" and not corpus.documents else many
+        question, separator, _ = _held_out(trainer).partition(corpus.score_after)
+        return ["--prime", _literal(question + separator), "--temperature", "0.8"]
+    return (
+        ["--suffix", _literal(_excerpt(trainer)), *options]
+        if direction == "backward" and not corpus.documents
+        else options
+    )
 
 
 def _held_out(trainer: Trainer) -> str:
-    """The beginning of the validation split, or of its first document: all of it the model knows."""
-    ids = beginning(trainer.corpus.split("validation"), LOOKED_AT)
+    """The beginning of the validation split, or of its first document; the model knows all of its characters."""
+    ids = beginning(trainer.corpus.split("validation"), PREVIEW)
     return trainer.corpus.vocabulary.decode(ids)
 
 
-def _piece(trainer: Trainer) -> str:
-    """A few characters of it that can be typed, of words that are whole if possible."""
+def _excerpt(trainer: Trainer) -> str:
+    """A few printable characters of the held-out text, whole words if possible."""
     lines = [line.strip() for line in re.split(r"[^ -~\u00a1-\ufffc]+", _held_out(trainer))]
-    line = next((line for line in lines if len(line) >= PIECE), max(lines, key=len))
-    return line[:PIECE].rpartition(" ")[0] or line[:PIECE]
+    line = next((line for line in lines if len(line) >= EXCERPT), max(lines, key=len))
+    return line[:EXCERPT].rpartition(" ")[0] or line[:EXCERPT]
 
 
-def _with_gap(piece: str) -> str:
-    begin = max(0, (len(piece) - GAP) // 2)
-    return piece[:begin] + "_" * GAP + piece[begin + GAP :]
+def _with_gap(excerpt: str) -> str:
+    begin = max(0, (len(excerpt) - GAP) // 2)
+    return excerpt[:begin] + "_" * GAP + excerpt[begin + GAP :]
 
 
 def _literal(text: str) -> str:
+    """The text as an option takes it: a leading @ is doubled."""
     return f"@{text}" if text.startswith("@") else text

@@ -1,4 +1,4 @@
-"""Shows the events of a training run."""
+"""Print the events of a training run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
 
 def follow(events: Iterable[Event], prefix: str = "", samples: bool = True, unit: str = "character") -> Ended:
-    """Print the events as they come; returns the last one. ``unit`` is what the model predicts one at a time."""
+    """Print the events as they arrive; returns the last one. ``unit``: character or byte."""
     ended: Ended | None = None
     with LiveLine(prefix) as line:
         for event in events:

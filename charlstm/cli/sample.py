@@ -1,4 +1,4 @@
-"""``charlstm sample``."""
+"""The command ``charlstm sample``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from charlstm.cli.options import given_of, home_expanded, load_run, one_of, refuse
-from charlstm.cli.text_arguments import LARGEST_PROMPT, TEXT_HELP, file_argument, text_argument
+from charlstm.cli.options import check_choice, expand_home, given_options, load_run, refuse
+from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, TEXT_HELP, file_argument, text_argument
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -18,70 +18,81 @@ if TYPE_CHECKING:
 
 def sample(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=home_expanded, help="A run's folder, or a checkpoint.")],
-    prime: Annotated[str, typer.Option(help=f"Text to go on from; {TEXT_HELP}.")] = "",
+    run: Annotated[Path, typer.Argument(callback=expand_home, help="The folder of a run, or a checkpoint file.")],
+    prime: Annotated[str, typer.Option(help=f"Text to continue; {TEXT_HELP}.")] = "",
     suffix: Annotated[
-        str, typer.Option(help="For a backward model: text to write the beginning of; @FILE, - and @@ as for --prime.")
+        str, typer.Option(help="Text to write the beginning of (backward models); @FILE, - and @@ as for --prime.")
     ] = "",
     infill: Annotated[
         str | None,
         typer.Option(
-            help="For a bidirectional model: text with gaps to fill from both sides, such as 'To be, ___ not to be'; "
-            "@FILE, - and @@ as for --prime."
+            help="Text with gaps to fill (bidirectional models), such as 'To be, ___ not to be'; @FILE, - and @@ as "
+            "for --prime."
         ),
     ] = None,
     infill_file: Annotated[
         Path | None,
-        typer.Option(
-            callback=home_expanded, help="The same with the text in this file: --infill @FILE by another name."
-        ),
+        typer.Option(callback=expand_home, help="File with the text to fill; the same as --infill @FILE."),
     ] = None,
     gap: Annotated[
-        str, typer.Option(help="Stands for one character to fill in, even if the model knows it as a character.")
+        str, typer.Option(help="Character that marks one character to fill, even if it is in the vocabulary.")
     ] = "_",
     sweeps: Annotated[
         int | None,
-        typer.Option(min=1, help="How often every open place is drawn anew; more: slower, better.", show_default="40"),
+        typer.Option(
+            min=1,
+            help="Gibbs sweeps: how often each gap character is resampled. More are slower and better.",
+            show_default="40",
+        ),
     ] = None,
-    length: Annotated[int, typer.Option(min=0, help="Characters to write.")] = 400,
+    length: Annotated[int, typer.Option(min=0, help="Number of characters to write.")] = 400,
     temperature: Annotated[
-        float, typer.Option(help="Below 1: safer, above 1: wilder; 0: always the most probable.")
+        float,
+        typer.Option(
+            help="Divides the logits: below 1 safer, above 1 more varied; 0: always the most probable character."
+        ),
     ] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Only the k most probable characters; 0: all.")] = 0,
+    top_k: Annotated[int, typer.Option(help="Sample from the k most probable characters; 0: from all.")] = 0,
     top_p: Annotated[
-        float, typer.Option(help="Only the most probable characters that make up this share; 1: all.")
+        float,
+        typer.Option(help="Sample from the most probable characters whose probabilities add up to this; 1: from all."),
     ] = 1.0,
     min_p: Annotated[
-        float, typer.Option(help="Only characters at least this fraction as probable as the best; 0: all.")
+        float,
+        typer.Option(help="Sample from characters at least this fraction as probable as the best one; 0: from all."),
     ] = 0.0,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same text; else a new one each time.")
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of the random numbers; by default another one each time."),
     ] = None,
-    num_samples: Annotated[int, typer.Option(min=1, help="Number of texts, written side by side.")] = 1,
+    num_samples: Annotated[int, typer.Option(min=1, help="Number of texts, sampled in parallel.")] = 1,
     until: Annotated[
         str | None,
-        typer.Option(help="End a text early, after it has written this; a model of documents ends each by itself."),
+        typer.Option(
+            help="End a text once it has written this; by default, a model of documents stops at the end of one."
+        ),
     ] = None,
     unknown: Annotated[
-        str, typer.Option(help="Characters of the given text that the model has never seen: error or skip.")
+        str, typer.Option(help="For characters of the given text that the model does not know: error or skip.")
     ] = "error",
     stream: Annotated[
         bool | None,
-        typer.Option("--stream/--no-stream", help="Show text as it is written; by default on a terminal."),
+        typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
     ] = None,
     json_: Annotated[
-        bool, typer.Option("--json", help="Print JSON: texts and the log-probability of each character.")
+        bool, typer.Option("--json", help="Print the texts and the log-probability of each character as JSON.")
     ] = False,
-    checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run: best or last.")] = "best",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "cpu",
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "cpu",
     precision: Annotated[
-        str, typer.Option(help="Of the products: float32, or bfloat16, faster and nearly the same.")
+        str,
+        typer.Option(help="Precision of the matrix products: float32, or bfloat16, which is faster and nearly equal."),
     ] = "float32",
 ) -> None:
-    """Write text with a trained model.
+    """Sample text from a trained model.
 
-    The text goes to standard output, all else to standard error. A forward model goes on from --prime, a backward one
-    writes what comes before --suffix, a bidirectional one fills the gaps of --infill.
+    The text goes to standard output, messages to standard error. A forward model continues --prime, a backward model
+    writes what comes before --suffix, and a bidirectional model fills the gaps of --infill.
     """
     import random
 
@@ -93,38 +104,42 @@ def sample(
     from charlstm.generation.infilling import SWEEPS
     from charlstm.text import decoding
 
-    mode: Literal["error", "skip"] = "skip" if one_of("--unknown", unknown, "error", "skip") == "skip" else "error"
+    on_unknown: Literal["error", "skip"] = (
+        "skip" if check_choice("--unknown", unknown, "error", "skip") == "skip" else "error"
+    )
     loaded = load_run(context, run, checkpoint, device)
     _check(context, loaded.model.direction, temperature, num_samples, json_)
     sampling = Sampling(temperature, top_k, top_p, min_p)
     encoding = loaded.config.corpus.encoding
-    number = random.randrange(2**31) if seed is None else seed
+    seed_used = random.randrange(2**31) if seed is None else seed
 
     def decode(content: bytes, name: str) -> str:
         return decoding.decode(content, encoding, name)
 
-    def note_seed() -> None:  # not before anything that may fail
+    def note_seed() -> None:  # after everything that may fail
         if seed is None:
-            console.note(f"seed {number}")
+            console.note(f"seed {seed_used}")
 
     if infill_file is not None:
-        infill = file_argument("--infill-file", infill_file, decode, LARGEST_PROMPT)
+        infill = file_argument("--infill-file", infill_file, decode, MAX_PROMPT_BYTES)
     elif infill is not None:
         infill = text_argument("--infill", infill, decode)
     if infill is not None:
-        text, often = infill, SWEEPS if sweeps is None else sweeps
+        text, sweep_count = infill, SWEEPS if sweeps is None else sweeps
         _note_separator(loaded, text)
-        filled = fill(loaded.model, loaded.vocabulary, text, gap, sampling, number, num_samples, often, mode)
+        filled = fill(
+            loaded.model, loaded.vocabulary, text, gap, sampling, seed_used, num_samples, sweep_count, on_unknown
+        )
         note_seed()
-        _print(loaded, number, filled, [_filled(f) for f in filled], json_)
+        _print(loaded, seed_used, filled, [_filled(f) for f in filled], json_)
         return
     text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
     _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
-    low = one_of("--precision", precision, "float32", "bfloat16") == "bfloat16"
-    with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=low):
+    use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
+    with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
         if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
-            _stream(loaded, text, length, sampling, number, until, mode, note_seed)
+            _stream(loaded, text, length, sampling, seed_used, until, on_unknown, note_seed)
             return
         samples = loaded.generate(
             text,
@@ -133,10 +148,10 @@ def sample(
             top_k=top_k,
             top_p=top_p,
             min_p=min_p,
-            seed=number,
+            seed=seed_used,
             num_samples=num_samples,
             until=until,
-            unknown=mode,
+            unknown=on_unknown,
         )
     note_seed()
     documents = until is None and loaded.document_end != ""
@@ -144,73 +159,78 @@ def sample(
     records = [
         {
             **_written(s),
-            **({"complete": s.ended, "novel": None if novel is None else novel[place]} if documents else {}),
+            **({"complete": s.ended, "novel": None if novel is None else novel[index]} if documents else {}),
         }
-        for place, s in enumerate(samples)
+        for index, s in enumerate(samples)
     ]
-    apart = loaded.document_end if documents and not loaded.document_end.strip("\n") else ""
-    _print(loaded, number, samples, records, json_, apart)
+    separator = loaded.document_end if documents and not loaded.document_end.strip("\n") else ""
+    _print(loaded, seed_used, samples, records, json_, separator)
 
 
 def novelty(loaded: LoadedRun, samples: list[Sample]) -> list[bool] | None:
-    """For each document, whether it is none that the model was trained on, with a note that counts them; None if the
-    corpus is gone."""
+    """For each document, whether it is not in the training text; None if the corpus cannot be read. Prints counts."""
     from charlstm import console
     from charlstm.errors import UserError
 
     cut_off = sum(not s.ended for s in samples)
     if cut_off:
-        console.note(f"{cut_off} of {len(samples)} came to no end within --length and are cut off")
+        console.note(f"{cut_off} of {len(samples)} documents did not end within --length and are cut off")
     try:
         novel = loaded.novel(samples)
     except UserError as error:
-        console.note(f"how many are new is not known: {error}")
+        console.note(f"new documents cannot be counted: {error}")
         return None
-    share = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
-    known = sum(bool(s.ids) and not new for s, new in zip(samples, novel, strict=True))
-    empty = f"; empty: {blank}" if (blank := sum(not s.ids for s in samples)) else ""
-    console.note(f"new documents: {share}; in the text that the model was trained on: {known}{empty}")
+    new = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
+    known = sum(bool(s.ids) and not is_new for s, is_new in zip(samples, novel, strict=True))
+    empty = f"; empty: {count}" if (count := sum(not s.ids for s in samples)) else ""
+    console.note(f"new documents: {new}; in the training text: {known}{empty}")
     return novel
 
 
 def _as_bytes(loaded: LoadedRun) -> bool:
-    """Whether standard output gets the very bytes that the model wrote."""
+    """Whether standard output gets the bytes that the model wrote, unchanged."""
     from charlstm import console
 
     return loaded.vocabulary.kind == "bytes" and not console.is_terminal()
 
 
 def _check(context: typer.Context, direction: str, temperature: float, num_samples: int, as_json: bool) -> None:
-    """Raises UserError for an option that has no effect with this model, or with the others."""
+    """Raises UserError for an option that has no effect with this model, or with other options."""
     from charlstm.errors import UserError
 
     if temperature == 0:
-        refuse(context, "with --temperature 0, which always takes the most probable", "top_k", "top_p", "min_p")
-    if filling := given_of(context, "infill", "infill_file"):
-        if len(filling) > 1:
+        refuse(
+            context, "with --temperature 0, which always takes the most probable character", "top_k", "top_p", "min_p"
+        )
+    if given := given_options(context, "infill", "infill_file"):
+        if len(given) > 1:
             raise UserError("--infill and --infill-file both give the text: leave one out")
-        why = f"with {filling[0]}, which fills gaps and writes nothing else"
-        refuse(context, why, "prime", "suffix", "length", "until", "stream", "precision")
+        reason = f"with {given[0]}, which only fills gaps"
+        refuse(context, reason, "prime", "suffix", "length", "until", "stream", "precision")
         return
     refuse(context, "without --infill", "gap", "sweeps")
     if context.params["stream"] and (as_json or num_samples > 1):
-        beside = "--json" if as_json else "--num-samples"
-        refuse(context, f"with {beside}, which shows nothing before all is written", "stream")
-    if direction == "forward" and given_of(context, "suffix"):
-        raise UserError("--suffix is for a model with direction: backward; this one reads forward: give it a --prime")
-    if direction == "backward" and given_of(context, "prime"):
-        raise UserError("this model has direction: backward and writes what comes before a text: give it as --suffix")
-    if not given_of(context, "prime", "suffix"):
+        option = "--json" if as_json else "--num-samples"
+        refuse(context, f"with {option}, which prints only complete texts", "stream")
+    if direction == "forward" and given_options(context, "suffix"):
+        raise UserError(
+            "--suffix is for a model with direction: backward; this model has direction: forward: use --prime"
+        )
+    if direction == "backward" and given_options(context, "prime"):
+        raise UserError(
+            "--prime is for a model with direction: forward; this model has direction: backward: use --suffix"
+        )
+    if not given_options(context, "prime", "suffix"):
         refuse(context, f"without a {'--suffix' if direction == 'backward' else '--prime'}", "unknown")
 
 
 def _note_separator(loaded: LoadedRun, text: str) -> None:
-    """Tell of the end of a document in a given text, such as the line end that a file or echo puts behind a name."""
+    """Print a note if a given text contains the end of a document, such as the newline that ends most files."""
     from charlstm import console
 
     end = loaded.document_end
     if end and end in text:
-        console.note(f"note: the given text holds {end!r}, which ends a document: this model never met it within one")
+        console.note(f"note: the given text contains {end!r}, which ends a document: no training document contains it")
 
 
 def _written(sample: Sample) -> dict[str, Any]:
@@ -238,26 +258,26 @@ def _print(
     texts: Sequence[Sample | Infilled],
     records: Sequence[dict[str, Any]],
     as_json: bool,
-    apart: str = "",
+    separator: str = "",
 ) -> None:
-    """The texts, each with its record for JSON. Several are told apart by notes, or by the text ``apart``."""
+    """Print the texts, or as JSON each with its record. Several are separated by ``separator``, else by notes."""
     from charlstm import console
 
-    exact = loaded.vocabulary.decode_bytes
+    decode_bytes = loaded.vocabulary.decode_bytes
     if as_json:
         raw = loaded.vocabulary.kind == "bytes"
         whole = [
-            {"text": text.whole, **record, **({"hex": exact(text.ids).hex()} if raw else {})}
+            {"text": text.whole, **record, **({"hex": decode_bytes(text.ids).hex()} if raw else {})}
             for text, record in zip(texts, records, strict=True)
         ]
         console.out_json({"seed": seed, "samples": whole})
         return
-    end = (apart or "\n") if len(texts) > 1 else ""
-    for place, text in enumerate(texts):
-        if len(texts) > 1 and not apart:
-            console.note(f"--- {place + 1} of {len(texts)}")
+    end = (separator or "\n") if len(texts) > 1 else ""
+    for index, text in enumerate(texts):
+        if len(texts) > 1 and not separator:
+            console.note(f"--- {index + 1} of {len(texts)}")
         if _as_bytes(loaded):
-            console.out_bytes(exact(text.ids) + end.encode())
+            console.out_bytes(decode_bytes(text.ids) + end.encode())
         else:
             console.out(console.shown(text.whole), end=end or "\n")
 
@@ -270,33 +290,33 @@ def _stream(
     seed: int,
     until: str | None,
     unknown: Literal["error", "skip"],
-    begin: Callable[[], None],
+    on_start: Callable[[], None],
 ) -> None:
     from charlstm import console
     from charlstm.generation.sampler import prompt_ids, write
 
     document_end = loaded.document_end if until is None else ""
-    given, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until or document_end, unknown)
+    prompt, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until or document_end, unknown)
     raw = _as_bytes(loaded)
-    decode, exact = loaded.vocabulary.incremental_decoder(), loaded.vocabulary.decode_bytes
+    decode, decode_bytes = loaded.vocabulary.incremental_decoder(), loaded.vocabulary.decode_bytes
 
     def show(ids: list[int]) -> None:
         if raw:
-            console.out_bytes(exact(ids))
+            console.out_bytes(decode_bytes(ids))
         else:
             console.out(console.shown(decode(ids)), end="")
 
-    begin()
-    show(given)
-    held: list[int] = []  # what may be the end of a document, which is not shown
-    keep = len(end) if document_end else 0
-    for (piece,) in write(loaded.model, given, length, sampling, seed, 1, end):
+    on_start()
+    show(prompt)
+    pending: list[int] = []  # may be the end of a document, which is not printed
+    max_pending = len(end) if document_end else 0
+    for (piece,) in write(loaded.model, prompt, length, sampling, seed, 1, end):
         if piece is not None:
-            held.append(piece[0])
-            done = max(0, len(held) - keep)
-            show(held[:done])
-            del held[:done]
-    if held != end:
-        show(held)
+            pending.append(piece[0])
+            ready = max(0, len(pending) - max_pending)
+            show(pending[:ready])
+            del pending[:ready]
+    if pending != end:
+        show(pending)
     if not raw:
         console.out("")

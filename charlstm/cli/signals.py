@@ -1,4 +1,4 @@
-"""Signals. INT, TERM and HUP end a command; what is being trained is saved first. USR1 saves, and goes on."""
+"""Signals: INT, TERM and HUP save the run in training and end the command; USR1 saves and continues."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from types import FrameType
 from typing import Protocol
 
 from charlstm import console
-from charlstm.cli.guard import Work
+from charlstm.cli.guard import SavedWork
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 SAVING = ("SIGUSR1",)
 
 
 class Stoppable(Protocol):
-    """What can be told to save: a trainer."""
+    """A trainer or a pool of workers, which can save and stop."""
 
     def request_stop(self) -> None: ...
     def request_save(self) -> None: ...
 
 
 class Signals:
-    """The signals of one command. While nothing runs that would have to be saved, the first ending one leaves at once,
-    with 128 + its number."""
+    """The signals that one command received. If no run has to be saved, the first ending signal exits at once, with
+    128 + its number."""
 
     number: int | None = None
-    """The ending signal that came, if one came; SIGPIPE, if nobody reads the output of what runs any more."""
+    """The ending signal that was received, if any; SIGPIPE if standard output was closed."""
 
-    work: Work | None = None
-    """What is being saved, or was when an error broke it off."""
+    work: SavedWork | None = None
+    """The work that is saved while it runs, or that an error has interrupted."""
 
     def __init__(self) -> None:
         self._running: Stoppable | None = None
@@ -40,25 +40,25 @@ class Signals:
         return 128 + (self.number or signal.SIGINT)
 
     @contextmanager
-    def saving(self, running: Stoppable, work: Work | None = None) -> Iterator[None]:
-        """What runs meanwhile is told to save: and stop at the first ending signal, or when nobody reads its output any
-        more. The second one leaves at once."""
+    def saving(self, running: Stoppable, work: SavedWork | None = None) -> Iterator[None]:
+        """Meanwhile, the first ending signal, or closed standard output, makes ``running`` save and stop. A second
+        signal exits at once."""
         self._running, self.work = running, work
         try:
-            with console.on_broken_pipe(self._nobody_reads):
+            with console.on_broken_pipe(self._on_broken_pipe):
                 yield
             self.work = None
         finally:
             self._running = None
 
-    def _nobody_reads(self) -> None:
+    def _on_broken_pipe(self) -> None:
         assert self._running is not None
         self.number = getattr(signal, "SIGPIPE", 13)  # Windows has none
         console.survive()
         self._running.request_stop()
-        console.note("nobody reads standard output any more: stopping after this step")
+        console.note("standard output is closed: stopping after this step")
 
-    def leave(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def on_ending_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Handle an ending signal."""
         first, self.number = self.number is None, number
         if first:
@@ -68,27 +68,27 @@ class Signals:
         if not first or self._running is None:
             raise SystemExit(self.exit_code)
         self._running.request_stop()
-        with suppress(RuntimeError):  # it came amid another line that is being written
-            console.note("\nstopping after this step; once more to leave at once")
+        with suppress(RuntimeError):  # the signal interrupted the writing of another line
+            console.note("\nstopping after this step; repeat to exit at once")
 
-    def save(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Handle a signal that asks for a checkpoint."""
+    def on_save_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Handle a signal that requests a checkpoint."""
         if self._running is None:
-            console.note(f"{signal.Signals(number).name}: there is nothing to save now")
+            console.note(f"{signal.Signals(number).name}: nothing to save now")
         else:
             self._running.request_save()
 
 
 @contextmanager
 def handled() -> Iterator[Signals]:
-    """Handle the signals of a command. One that is ignored, as HUP is under ``nohup``, stays ignored."""
+    """Install the signal handlers of a command. An ignored signal, such as HUP under ``nohup``, stays ignored."""
     signals = Signals()
-    handlers = dict.fromkeys(ENDING, signals.leave) | dict.fromkeys(SAVING, signals.save)
-    known = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
-    before = {s: signal.signal(s, h) for s, h in known.items() if signal.getsignal(s) is not signal.SIG_IGN}
+    handlers = dict.fromkeys(ENDING, signals.on_ending_signal) | dict.fromkeys(SAVING, signals.on_save_signal)
+    available = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
+    previous = {s: signal.signal(s, h) for s, h in available.items() if signal.getsignal(s) is not signal.SIG_IGN}
     try:
         yield signals
     finally:
         console.survive(False)
-        for s, old in before.items():
+        for s, old in previous.items():
             signal.signal(s, old)

@@ -1,4 +1,4 @@
-"""Arguments that are a text, or say where one is to be read."""
+"""Command-line arguments that give a text, or the file to read it from."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from typing import TypeVar
 
 from charlstm.paths import expanded
 
-LARGEST_PROMPT = 1 << 24
-LARGEST_TEXT = 1 << 30
-"""Bytes that are read at most: what standard input holds may have no end."""
+MAX_PROMPT_BYTES = 1 << 24
+MAX_TEXT_BYTES = 1 << 30
+"""Limits, since standard input may be endless."""
 
-TEXT_HELP = "@FILE reads it from a file, - from standard input, as the corpus is read; @@ at its beginning is a plain @"
+TEXT_HELP = (
+    "@FILE reads it from a file and - from standard input, decoded like the corpus; @@ at its beginning is a literal @"
+)
 
 Text = TypeVar("Text")
 Decode = Callable[[bytes, str], Text]
-"""What was read, and the name of the file, empty for standard input: gives the text; raises ValueError or UserError."""
+"""Called with the bytes and the name of the file, empty for standard input. Raises ValueError or UserError."""
 
 
 def text_argument(option: str, given: str, decode: Decode[Text]) -> str | Text:
-    """What an option says that takes a text: the text itself, or what the file or standard input holds.
+    """The text that an option gives: the argument itself, or the content of a file or of standard input.
 
-    Raises UserError, with the option in front, if that cannot be read, is no regular file, or is too large.
+    Raises UserError, which begins with the option, if it cannot be read, is not a regular file, or is too large.
     """
     if given.startswith("@@"):
         return given[1:]
     if given == "-":
-        return _read(option, given, None, decode, LARGEST_PROMPT)
+        return _read(option, given, None, decode, MAX_PROMPT_BYTES)
     if given.startswith("@"):
-        return _read(option, given, expanded(given[1:]), decode, LARGEST_PROMPT)
+        return _read(option, given, expanded(given[1:]), decode, MAX_PROMPT_BYTES)
     return given
 
 
-def file_argument(option: str, given: str | Path, decode: Decode[Text], limit: int = LARGEST_TEXT) -> Text:
-    """What the regular file holds that an option names; ``-`` is standard input. Raises as `text_argument` does."""
+def file_argument(option: str, given: str | Path, decode: Decode[Text], limit: int = MAX_TEXT_BYTES) -> Text:
+    """The text of the regular file that an option names; ``-`` is standard input. Raises UserError."""
     return _read(option, str(given), None if given == "-" else expanded(given), decode, limit)
 
 
@@ -43,21 +45,21 @@ def _read(option: str, given: str, path: Path | None, decode: Decode[Text], limi
     from charlstm.standard_streams import read_in
 
     try:
-        content = read_in(limit + 1) if path is None else _file(path, limit)
+        content = read_in(limit + 1) if path is None else _read_file(path, limit)
         if len(content) > limit:
             raise UserError(f"longer than {limit:,} bytes")
         return decode(content, "" if path is None else str(path))
-    except (OSError, ValueError) as error:  # a ValueError: a text in another encoding
+    except (OSError, ValueError) as error:  # ValueError: the text has another encoding
         raise UserError(f"{option} {given}: cannot read it: {getattr(error, 'strerror', None) or error}") from None
     except UserError as error:
         raise UserError(f"{option} {given}: {error}") from None
 
 
-def _file(path: Path, limit: int) -> bytes:
+def _read_file(path: Path, limit: int) -> bytes:
     from charlstm.errors import UserError
     from charlstm.files import open_regular, regular_size
 
     if (size := regular_size(path)) > limit:
-        raise UserError(f"it has {size:,} bytes; at most {limit:,} are read at once")
+        raise UserError(f"the file has {size:,} bytes; the limit is {limit:,}")
     with open_regular(path) as file:
         return file.read(limit + 1) or b""

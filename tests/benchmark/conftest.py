@@ -8,10 +8,10 @@ from charlstm.benchmark.round_robin import Speed
 
 @pytest.fixture
 def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run a turn, and tiny matrix products."""
+    """One run per turn, and tiny matrix products."""
     for name in ("TURN_SECONDS", "QUICK_TURN_SECONDS"):
         monkeypatch.setattr(f"charlstm.benchmark.plan.{name}", 0.0)
-    monkeypatch.setattr("charlstm.benchmark.plan.PRODUCT_SIDES", (8, 16))
+    monkeypatch.setattr("charlstm.benchmark.plan.MATMUL_SIZES", (8, 16))
     monkeypatch.setattr("charlstm.benchmark.environment.imitates_bfloat16", lambda: False)
 
 
@@ -20,8 +20,8 @@ def steady(speed: float) -> Speed:
 
 
 @pytest.fixture
-def made_up() -> Measurement:
-    """Ratios that can be worked out in the head."""
+def example() -> Measurement:
+    """A measurement with simple ratios."""
     results = [
         Result(Key("lstm", BASELINE, "float32"), steady(100.0), 20.0),
         Result(Key("lstm", BASELINE, "bfloat16"), steady(400.0), 20.0),

@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 
 from charlstm.benchmark import Size
-from charlstm.benchmark.chart import BASELINE_COLOUR, draw
+from charlstm.benchmark.chart import BASELINE_COLOR, draw
 from charlstm.report.drawing import PALETTE
 
 MACHINE = {"cpu": None, "threads": 2, "torch": "2"}
@@ -19,30 +19,30 @@ def pixels(png: bytes) -> np.ndarray:
     return matplotlib.image.imread(io.BytesIO(png), format="png")[..., :3]
 
 
-def wide(image: np.ndarray, shade: str) -> int:
-    """Pixels of this colour in the row that has most of them: the longest bar."""
+def longest_bar(image: np.ndarray, shade: str) -> int:
+    """Number of pixels of this color in the row that has most of them: the longest bar."""
     close = np.abs(image - matplotlib.colors.to_rgb(shade)).max(axis=-1) < 0.02
     return int(close.sum(axis=1).max())
 
 
-def test_bars_are_as_long_as_the_ratios(made_up):
-    only = [r for r in made_up.results if r.key.cell == "lstm" and r.key.precision == "float32"]
-    image = pixels(draw([replace(made_up, results=only)], MACHINE))
+def test_bars_are_as_long_as_the_ratios(example):
+    only = [r for r in example.results if r.key.cell == "lstm" and r.key.precision == "float32"]
+    image = pixels(draw([replace(example, results=only)], MACHINE))
     image = image[int(0.45 * len(image)) :]  # below the legend
-    base, sequence, native = (wide(image, shade) for shade in (BASELINE_COLOUR, PALETTE[0], PALETTE[1]))
+    base, eager, cpp = (longest_bar(image, shade) for shade in (BASELINE_COLOR, PALETTE[0], PALETTE[1]))
     assert base > 100
-    assert abs(sequence / base - 1.5) < 0.05
-    assert abs(native / base - 2.0) < 0.05
-    assert wide(image, PALETTE[2]) == 0
+    assert abs(eager / base - 1.5) < 0.05
+    assert abs(cpp / base - 2.0) < 0.05
+    assert longest_bar(image, PALETTE[2]) == 0
 
 
-def test_every_measurement_has_its_panels(made_up):
-    sampled = [replace(made_up, what="sampling", size=Size(1, 256, texts, 200)) for texts in (1, 64, 7)]
-    one, more = (pixels(draw(measured, MACHINE)) for measured in ([made_up], [made_up, *sampled]))
+def test_every_measurement_has_panels(example):
+    sampled = [replace(example, workload="sampling", size=Size(1, 256, texts, 200)) for texts in (1, 64, 7)]
+    one, more = (pixels(draw(measured, MACHINE)) for measured in ([example], [example, *sampled]))
     assert one.shape[1] == more.shape[1]
     assert len(more) > 2 * len(one)
 
 
-def test_without_a_base_nothing_is_drawn_and_nothing_fails(made_up):
-    headless = replace(made_up, results=made_up.results[2:])
-    assert len(pixels(draw([headless], MACHINE))) < len(pixels(draw([made_up], MACHINE)))
+def test_measurement_without_baseline_is_not_drawn(example):
+    without_baseline = replace(example, results=example.results[2:])
+    assert len(pixels(draw([without_baseline], MACHINE))) < len(pixels(draw([example], MACHINE)))

@@ -1,4 +1,4 @@
-"""What a device is, when it is done, and how it multiplies."""
+"""Description, synchronization and warm-up of devices."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from charlstm.benchmark import NO_MEMORY, described, environment, machine
+from charlstm.benchmark import NO_MEMORY, describe_machine, environment, machine_facts
 from charlstm.errors import UserError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
-def test_machine_facts_name_no_place_and_no_host():
-    facts = machine(CPU)
+def test_machine_facts_contain_no_path():
+    facts = machine_facts(CPU)
     assert {"cpu", "threads", "torch", "charlstm"} <= facts.keys()
     assert facts["threads"] == torch.get_num_threads()
     assert "/" not in json.dumps(facts)
     assert "gpu" not in facts
-    assert described(facts).endswith(f"{facts['threads']} threads, torch {torch.__version__}")
+    assert describe_machine(facts).endswith(f"{facts['threads']} threads, torch {torch.__version__}")
 
 
-def test_a_gpu_is_told_with_all_versions(monkeypatch, tmp_path):
+def test_gpu_is_described_with_all_versions(monkeypatch, tmp_path):
     driver = tmp_path / "version"
     driver.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Wed 2025\nGCC version: 12.2.0\n")
     monkeypatch.setattr(environment, "DRIVER", driver)
@@ -32,26 +32,26 @@ def test_a_gpu_is_told_with_all_versions(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91501)
     monkeypatch.setattr(environment, "version", {"triton": "3.7.0"}.__getitem__)
-    facts = machine(GPU)
-    assert described(facts) == (
+    facts = machine_facts(GPU)
+    assert describe_machine(facts) == (
         f"NVIDIA H100 with 80 GiB, driver 570.86.15, cuda 13.0, cudnn 91501, triton 3.7.0, torch {torch.__version__}"
     )
     assert json.loads(json.dumps(facts)) == facts
     monkeypatch.setattr(environment, "DRIVER", tmp_path / "none")
-    assert "driver" not in described(machine(GPU))
+    assert "driver" not in describe_machine(machine_facts(GPU))
 
 
-def test_each_device_has_its_own_wait(monkeypatch):
-    waited = []
-    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
-    environment.waiting(GPU)()
-    environment.waiting(CPU)()
-    assert waited == [GPU]
-    assert (environment.warm_up(CPU), environment.warm_up(GPU)) == (2, 3)
-    assert (environment.before_turn(CPU), environment.before_turn(GPU)) == (0, 2)
+def test_devices_have_their_synchronizer(monkeypatch):
+    synchronized = []
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronized.append)
+    environment.synchronizer(GPU)()
+    environment.synchronizer(CPU)()
+    assert synchronized == [GPU]
+    assert (environment.warm_up_runs(CPU), environment.warm_up_runs(GPU)) == (2, 3)
+    assert (environment.untimed_runs(CPU), environment.untimed_runs(GPU)) == (0, 2)
 
 
-def test_a_type_that_autocast_makes_instead_of_bfloat16_is_told(monkeypatch):
+def test_note_on_autocast_dtype_other_than_bfloat16(monkeypatch):
     assert environment.notes(CPU) == []
     monkeypatch.setattr(environment, "cannot_run", lambda *_: None)
 
@@ -65,14 +65,14 @@ def test_a_type_that_autocast_makes_instead_of_bfloat16_is_told(monkeypatch):
     assert note == "under bfloat16 autocast torch.nn.LSTM computes in float16 here; vendor is cuDNN in bfloat16"
 
 
-def test_a_full_device_is_a_refusal(monkeypatch):
+def test_out_of_memory_is_a_user_error(monkeypatch):
     calls = []
-    monkeypatch.setattr(environment, "clear_plan_cache", lambda: calls.append("forgotten"))
+    monkeypatch.setattr(environment, "clear_plan_cache", lambda: calls.append("cleared"))
 
     def full():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(UserError, match=NO_MEMORY):
-        environment.fitting(full)
-    environment.fitting(lambda: None)
-    assert calls == ["forgotten"]
+        environment.refuse_out_of_memory(full)
+    environment.refuse_out_of_memory(lambda: None)
+    assert calls == ["cleared"]

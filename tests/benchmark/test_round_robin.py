@@ -8,12 +8,12 @@ from charlstm.benchmark.round_robin import NO_TIME, Candidate, Outcome, Turn, ro
 from charlstm.errors import UserError
 
 
-class Course:
-    """Contenders on a clock that only their work moves; the first run of each takes ``first`` seconds longer."""
+class FakeClock:
+    """Candidates and a clock that only their runs advance; the first run of each takes ``first`` seconds longer."""
 
     def __init__(self, seconds: dict[str, float], first: float = 0.0) -> None:
         self.now, self.log = 0.0, ""
-        self.contenders = {name: Candidate(self._runner(name, cost, first), 10.0) for name, cost in seconds.items()}
+        self.candidates = {name: Candidate(self._runner(name, cost, first), 10.0) for name, cost in seconds.items()}
 
     def _runner(self, name, cost, first):
         def run():
@@ -25,29 +25,29 @@ class Course:
     def clock(self) -> float:
         return self.now
 
-    def hold(self, rounds, turn_seconds=0.0, limit=math.inf):
-        *turns, outcome = round_robin(self.contenders, rounds, turn_seconds, limit, self.clock)
+    def measure(self, rounds, turn_seconds=0.0, limit=math.inf):
+        *turns, outcome = round_robin(self.candidates, rounds, turn_seconds, limit, self.clock)
         assert isinstance(outcome, Outcome)
         assert all(isinstance(turn, Turn) for turn in turns)
         return turns, outcome
 
 
-def test_rounds_take_turns_in_alternating_order_after_the_warm_up():
-    course = Course({"a": 1.0, "b": 1.0, "c": 1.0})
-    course.hold(3)
-    assert course.log == "aabbcc" + "abc" + "cba" + "abc"
+def test_rounds_alternate_their_order_after_the_warm_up():
+    timeline = FakeClock({"a": 1.0, "b": 1.0, "c": 1.0})
+    timeline.measure(3)
+    assert timeline.log == "aabbcc" + "abc" + "cba" + "abc"
 
 
-def test_what_happens_once_is_never_timed():
-    _, outcome = Course({"a": 1.0, "b": 4.0}, first=1000.0).hold(3)
+def test_one_time_work_is_not_timed():
+    _, outcome = FakeClock({"a": 1.0, "b": 4.0}, first=1000.0).measure(3)
     assert {name: speed.median for name, speed in outcome.speeds.items()} == {"a": 10.0, "b": 2.5}
     assert outcome.rounds == 3
 
 
-def test_a_fast_contender_runs_until_its_turn_is_long_enough_and_a_slow_one_once():
-    course = Course({"a": 0.25, "b": 3.0})
-    _, outcome = course.hold(1, turn_seconds=1.0)
-    assert course.log == "aabb" + "aaaa" + "b"
+def test_fast_candidate_repeats_and_slow_one_runs_once():
+    timeline = FakeClock({"a": 0.25, "b": 3.0})
+    _, outcome = timeline.measure(1, turn_seconds=1.0)
+    assert timeline.log == "aabb" + "aaaa" + "b"
     assert outcome.speeds["a"].median == pytest.approx(40.0)
 
 
@@ -65,21 +65,21 @@ def test_median_and_spread():
     assert speed.spread == pytest.approx(1.6)
 
 
-def test_one_that_refuses_is_left_out_with_its_reason():
-    course = Course({"a": 1.0, "b": 1.0})
+def test_failing_candidate_is_left_out_with_its_reason():
+    timeline = FakeClock({"a": 1.0, "b": 1.0})
 
     def refuse():
-        raise UserError("not willing")
+        raise UserError("unsupported")
 
-    course.contenders = {"x": Candidate(refuse, 1.0), **course.contenders}
-    _, outcome = course.hold(2)
-    assert outcome.left_out == {"x": "not willing"}
+    timeline.candidates = {"x": Candidate(refuse, 1.0), **timeline.candidates}
+    _, outcome = timeline.measure(2)
+    assert outcome.left_out == {"x": "unsupported"}
     assert list(outcome.speeds) == ["a", "b"]
 
 
-def test_nobody_left_is_no_error():
+def test_no_candidate_left_gives_no_speeds():
     def refuse():
-        raise UserError("not willing")
+        raise UserError("unsupported")
 
     *_, outcome = round_robin({"x": Candidate(refuse, 1.0)}, 2, 0.0)
     assert isinstance(outcome, Outcome)
@@ -87,99 +87,99 @@ def test_nobody_left_is_no_error():
 
 
 def test_rounds_end_within_the_limit():
-    course = Course({"a": 1.0, "b": 1.0})
-    _, outcome = course.hold(100, limit=15.0)
-    assert outcome.rounds == 5  # four seconds of warming up, then two a round
-    assert course.now <= 15.0
+    timeline = FakeClock({"a": 1.0, "b": 1.0})
+    _, outcome = timeline.measure(100, limit=15.0)
+    assert outcome.rounds == 5  # four seconds of warm-up, then two per round
+    assert timeline.now <= 15.0
 
 
-def test_whoever_would_leave_no_time_for_two_rounds_is_left_out_and_the_first_never():
-    _, outcome = Course({"a": 2.0, "b": 2.0, "c": 2.0}, first=3.0).hold(100, limit=20.0)
+def test_candidates_beyond_the_limit_are_left_out():
+    _, outcome = FakeClock({"a": 2.0, "b": 2.0, "c": 2.0}, first=3.0).measure(100, limit=20.0)
     assert outcome.left_out == {"c": NO_TIME}  # fourteen seconds used, two rounds of four to come
-    course = Course({"a": 50.0, "b": 1.0})
-    _, outcome = course.hold(5, limit=10.0)
+    timeline = FakeClock({"a": 50.0, "b": 1.0})
+    _, outcome = timeline.measure(5, limit=10.0)
     assert (list(outcome.speeds), outcome.rounds) == (["a"], 1)
     assert outcome.left_out == {"b": NO_TIME}
 
 
-def test_progress_goes_from_nothing_to_the_end():
-    turns, _ = Course({"a": 1.0, "b": 3.0}).hold(2)
+def test_progress_goes_from_zero_to_one():
+    turns, _ = FakeClock({"a": 1.0, "b": 3.0}).measure(2)
     warming, measuring = turns[:2], turns[2:]
     assert [turn.seconds_left for turn in warming] == [None, None]
     assert [turn.seconds_left for turn in measuring] == pytest.approx([8.0, 7.0, 4.0, 1.0])
     assert [turn.fraction for turn in measuring] == pytest.approx([0.0, 1 / 8, 4 / 8, 7 / 8])
 
 
-class Behind:
-    """A device that takes work at once and does it while it is waited for."""
+class AsyncDevice:
+    """Work is queued at once and done in ``wait``."""
 
     def __init__(self) -> None:
-        self.now, self.left, self.log = 0.0, 0.0, ""
+        self.now, self.queued, self.log = 0.0, 0.0, ""
 
-    def contender(self, name: str, cost: float) -> Candidate:
+    def candidate(self, name: str, cost: float) -> Candidate:
         def run():
             self.now += 0.001
-            self.left += cost
+            self.queued += cost
             self.log += name
 
         return Candidate(run, 10.0)
 
     def wait(self) -> None:
-        self.now, self.left = self.now + self.left, 0.0
+        self.now, self.queued = self.now + self.queued, 0.0
         self.log += "."
 
-    def hold(self, rounds, turn_seconds, warm_up=2):
-        contenders = {"a": self.contender("a", 0.25), "b": self.contender("b", 3.0)}
+    def measure(self, rounds, turn_seconds, warm_up_runs=2):
+        candidates = {"a": self.candidate("a", 0.25), "b": self.candidate("b", 3.0)}
         *_, outcome = round_robin(
-            contenders, rounds, turn_seconds, clock=lambda: self.now, wait=self.wait, warm_up=warm_up
+            candidates, rounds, turn_seconds, clock=lambda: self.now, wait=self.wait, warm_up_runs=warm_up_runs
         )
         assert isinstance(outcome, Outcome)
         return outcome
 
 
-def test_a_device_that_lags_behind_is_waited_for_and_not_after_every_run():
-    device = Behind()
-    outcome = device.hold(2, 1.0)
+def test_synchronizes_once_per_turn():
+    device = AsyncDevice()
+    outcome = device.measure(2, 1.0)
     assert device.log == "a.a." + "b.b." + "aaaa." + "b." + "b." + "aaaa."
     assert {name: speed.median for name, speed in outcome.speeds.items()} == pytest.approx(
         {"a": 10 / 0.251, "b": 10 / 3.001}
     )
 
 
-def test_as_many_first_runs_as_asked_for():
-    device = Behind()
-    device.hold(1, 0.0, warm_up=4)
+def test_number_of_warm_up_runs():
+    device = AsyncDevice()
+    device.measure(1, 0.0, warm_up_runs=4)
     assert device.log == "aaa.a." + "bbb.b." + "a." + "b."
 
 
-def test_one_that_fails_in_a_round_is_left_out_and_the_others_go_on():
-    course = Course({"a": 1.0, "b": 1.0, "c": 1.0})
-    run, calls = course.contenders["b"].run, []
+def test_candidate_failing_in_a_round_is_left_out():
+    timeline = FakeClock({"a": 1.0, "b": 1.0, "c": 1.0})
+    run, calls = timeline.candidates["b"].run, []
 
-    def tired():
+    def failing_run():
         calls.append(1)
         if len(calls) > 3:
             raise UserError("no more")
         run()
 
-    course.contenders["b"] = Candidate(tired, 10.0)
-    _, outcome = course.hold(4)
+    timeline.candidates["b"] = Candidate(failing_run, 10.0)
+    _, outcome = timeline.measure(4)
     assert outcome.left_out == {"b": "no more"}
     assert list(outcome.speeds) == ["a", "c"]
-    assert (outcome.rounds, course.log.count("a"), course.log.count("c")) == (4, 6, 6)
+    assert (outcome.rounds, timeline.log.count("a"), timeline.log.count("c")) == (4, 6, 6)
 
 
-class Shelf:
-    """Room for one thing that a contender keeps and makes anew, which takes long, where another's lies."""
+class SharedCache:
+    """A cache with one entry; filling it takes long."""
 
     def __init__(self) -> None:
-        self.now, self.log, self.kept = 0.0, "", ""
+        self.now, self.log, self.entry = 0.0, "", ""
 
-    def contender(self, name: str) -> Candidate:
+    def candidate(self, name: str) -> Candidate:
         def run():
-            if self.kept != name:
-                assert not self.kept
-                self.now, self.kept = self.now + 1000.0, name
+            if self.entry != name:
+                assert not self.entry
+                self.now, self.entry = self.now + 1000.0, name
                 self.log += "+"
             self.now += 1.0
             self.log += name
@@ -187,39 +187,48 @@ class Shelf:
         return Candidate(run, 10.0)
 
     def clear(self) -> None:
-        self.kept = ""
+        self.entry = ""
         self.log += "-"
 
     def wait(self) -> None:
         self.log += "."
 
 
-def test_what_is_given_up_after_each_turn_is_made_again_before_the_clock_of_the_next():
-    shelf = Shelf()
-    contenders = {name: shelf.contender(name) for name in "ab"}
+def test_cleared_cache_is_filled_before_timing():
+    shared = SharedCache()
+    candidates = {name: shared.candidate(name) for name in "ab"}
     *_, outcome = round_robin(
-        contenders, 2, 0.0, clock=lambda: shelf.now, wait=shelf.wait, warm_up=3, before=2, after=shelf.clear
+        candidates,
+        2,
+        0.0,
+        clock=lambda: shared.now,
+        wait=shared.wait,
+        warm_up_runs=3,
+        untimed_runs=2,
+        after=shared.clear,
     )
-    assert shelf.log == "+aa.a.-+bb.b.-" + "+aa.a.-+bb.b.-" + "+bb.b.-+aa.a.-"
+    assert shared.log == "+aa.a.-+bb.b.-" + "+aa.a.-+bb.b.-" + "+bb.b.-+aa.a.-"
     assert isinstance(outcome, Outcome)
     assert {name: (s.lowest, s.highest) for name, s in outcome.speeds.items()} == {"a": (10, 10), "b": (10, 10)}
 
 
 @pytest.mark.parametrize("failing", [1, 4])
-def test_one_that_fails_leaves_nothing_behind(failing):
-    """Its first run, or the first of its turn: the shelf is clear for the next."""
-    shelf, calls = Shelf(), []
-    contenders = {name: shelf.contender(name) for name in "ab"}
-    run = contenders["a"].run
+def test_cache_is_cleared_after_a_failure(failing):
+    """In its first run, or in the first of its turn."""
+    shared, calls = SharedCache(), []
+    candidates = {name: shared.candidate(name) for name in "ab"}
+    run = candidates["a"].run
 
-    def tired():
+    def failing_run():
         run()
         calls.append(1)
         if len(calls) == failing:
             raise UserError("no more")
 
-    contenders["a"] = Candidate(tired, 10.0)
-    *_, outcome = round_robin(contenders, 2, 0.0, clock=lambda: shelf.now, warm_up=3, before=2, after=shelf.clear)
+    candidates["a"] = Candidate(failing_run, 10.0)
+    *_, outcome = round_robin(
+        candidates, 2, 0.0, clock=lambda: shared.now, warm_up_runs=3, untimed_runs=2, after=shared.clear
+    )
     assert isinstance(outcome, Outcome)
     assert outcome.left_out == {"a": "no more"}
     assert outcome.speeds["b"].lowest == outcome.speeds["b"].highest == 10

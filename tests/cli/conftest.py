@@ -55,10 +55,10 @@ def _undrawn(
 def call(arguments: tuple[object, ...]) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["charlstm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exited:
             cli.main()
-    assert left.value.code is None or isinstance(left.value.code, int)
-    return left.value.code or 0
+    assert exited.value.code is None or isinstance(exited.value.code, int)
+    return exited.value.code or 0
 
 
 @pytest.fixture
@@ -84,14 +84,14 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Run:
             patch.setattr(sys, "stdout", terminal)
             code = call(arguments)
             os.set_blocking(master, False)
-            found = b""
+            output = b""
             try:
                 while piece := os.read(master, 1 << 16):
-                    found += piece
+                    output += piece
             except BlockingIOError:
                 pass
         os.close(master)
-        return Result(code, found.decode("utf-8").replace("\r\n", "\n"), "")
+        return Result(code, output.decode("utf-8").replace("\r\n", "\n"), "")
 
     return run
 

@@ -1,4 +1,4 @@
-"""A run's folder that something broke: each command ends at once with one line and exit code 2, or reads on."""
+"""Damaged runs: each command ends at once with one line and exit code 2, or ignores the damage."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from charlstm.checkpoints.format import load_checkpoint, pack
 from charlstm.comparison import collect, report
 from charlstm.report.document import Document
 
-READ_ON, REFUSED = 0, 2
+IGNORED, REFUSED = 0, 2
 COMMANDS = {
     "sample": ("sample", "RUN", "--length", "5", "--seed", "1"),
     "evaluate": ("evaluate", "RUN", "--text", "TEXT"),
     "compare": ("compare", "RUN"),
     "resume": ("train", "RUN", "--resume"),
 }
-ODD = {
+IRREGULAR = {
     "pipe": os.mkfifo,
     "folder": lambda path: path.mkdir(),
     "loop": lambda path: path.symlink_to(path),
@@ -35,29 +35,29 @@ BROKEN = {
     "noise": lambda path: path.write_bytes(bytes(range(256)) * 300),
 }
 ALL = frozenset(COMMANDS)
-ENDS = frozenset(("compare", "resume"))  # what reads or writes the small files
+METRICS_READERS = frozenset(("compare", "resume"))
 FILES = {
     "config.yaml": (ALL, ALL),
-    "metrics.jsonl": (ENDS, ENDS),
+    "metrics.jsonl": (METRICS_READERS, METRICS_READERS),
     "samples.txt": ({"resume"}, ()),
     ".lock": ({"resume"}, ()),
     "checkpoints": (ALL, ALL),
     "checkpoints/last.safetensors": ({"resume"}, ()),
     "checkpoints/best.safetensors": ({"resume"}, ()),
-    "report": (ENDS, ENDS),
+    "report": (METRICS_READERS, METRICS_READERS),
     "report/index.html": ((), ()),
 }
-"""File -> which commands refuse an odd thing of this name, and which a broken file; the others read on."""
-OTHERWISE = {
+"""File -> the commands that refuse an irregular file of this name, and those that refuse a broken file."""
+EXCEPTIONS = {
     ("metrics.jsonl", "nothing"): (),
     ("report", "folder"): (),
-    ("report/index.html", "folder"): ENDS,
+    ("report/index.html", "folder"): METRICS_READERS,
 }
 
 
 @pytest.fixture
 def run(tmp_path, tiny_run, monkeypatch):
-    """A copy of the run, with a report that is written fast."""
+    """A copy of the run; its report is replaced by a short one."""
     folder = tmp_path / "run"
     shutil.copytree(tiny_run, folder)
     (folder / "report").mkdir()
@@ -69,49 +69,49 @@ def run(tmp_path, tiny_run, monkeypatch):
 def outcome(charlstm, command, run, text):
     words = [{"RUN": run, "TEXT": text}.get(word, word) for word in COMMANDS[command]]
     signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.alarm(300)  # what waits for a pipe would wait for ever
+    signal.alarm(300)  # a read from a pipe would wait forever
     try:
-        found = charlstm(*words)
+        result = charlstm(*words)
     finally:
         signal.alarm(0)
-    if found.code == REFUSED:
-        (line,) = found.err.splitlines()[-1:]
-        assert line.startswith("error: "), found.err
+    if result.code == REFUSED:
+        (line,) = result.err.splitlines()[-1:]
+        assert line.startswith("error: "), result.err
         assert str(run) in line
         assert len(line) < 1000
-    return found.code
+    return result.code
 
 
-@pytest.mark.parametrize("damage", [*ODD, *BROKEN])
+@pytest.mark.parametrize("damage", [*IRREGULAR, *BROKEN])
 @pytest.mark.parametrize("name", FILES)
-def test_every_command_refuses_or_reads_on(name, damage, run, charlstm, corpus_file):
+def test_commands_refuse_or_ignore_damaged_files(name, damage, run, charlstm, corpus_file):
     path = run / name
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-    {**ODD, **BROKEN}[damage](path)
-    refuse = OTHERWISE.get((name, damage), FILES[name][damage in BROKEN])
-    commands = COMMANDS if damage == "pipe" or name.startswith(("config", "checkpoints")) else ENDS
-    found = {
+    {**IRREGULAR, **BROKEN}[damage](path)
+    refuse = EXCEPTIONS.get((name, damage), FILES[name][damage in BROKEN])
+    commands = COMMANDS if damage == "pipe" or name.startswith(("config", "checkpoints")) else METRICS_READERS
+    result = {
         command: outcome(charlstm, command, run, corpus_file) for command in sorted(commands, key=[*COMMANDS].index)
     }
-    assert found == {command: REFUSED if command in refuse else READ_ON for command in commands}
+    assert result == {command: REFUSED if command in refuse else IGNORED for command in commands}
 
 
-def test_weights_that_overflow_are_not_used(run, charlstm, corpus_file):
+def test_overflowing_weights_are_refused(run, charlstm, corpus_file):
     file = run / "checkpoints" / "best.safetensors"
     tensors, header = load_checkpoint(file)
     tensors |= {name: torch.where(t > 0, 3e38, -3e38) for name, t in tensors.items() if name.startswith("model.")}
     file.write_bytes(b"".join(pack(tensors, header)))
     for command in ("sample", "evaluate", "compare"):
         words = [{"RUN": run, "TEXT": corpus_file}.get(word, word) for word in COMMANDS[command]]
-        found = charlstm(*words)
-        assert found.code == REFUSED
-        assert "too large to be used" in found.err
+        result = charlstm(*words)
+        assert result.code == REFUSED
+        assert "too large to be used" in result.err
 
 
-def test_two_runs_that_point_to_each_other(run, charlstm, corpus_file):
+def test_runs_with_circular_symlinks_are_refused(run, charlstm, corpus_file):
     other = run.with_name("other")
     shutil.copytree(run, other)
     for name in ("metrics.jsonl", "samples.txt", "report", "checkpoints"):
@@ -121,33 +121,33 @@ def test_two_runs_that_point_to_each_other(run, charlstm, corpus_file):
     assert {outcome(charlstm, command, run, corpus_file) for command in COMMANDS} == {REFUSED}
 
 
-def test_a_run_without_room_for_its_report_is_complete(charlstm, config_file, monkeypatch):
+def test_run_without_space_for_its_report_is_complete(charlstm, config_file, monkeypatch):
     monkeypatch.setattr(report, "build", lambda *_: Document("x" * 200_000, ["x"], []))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
     try:
-        found = charlstm("train", config_file)
+        result = charlstm("train", config_file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    assert found.code == REFUSED
-    (line,) = found.err.splitlines()
+    assert result.code == REFUSED
+    (line,) = result.err.splitlines()
     assert line.startswith("error: the run is complete and saved, only its report is missing: runs/tiny/report: ")
     assert "File too large" in line
     assert line.endswith("Make it: charlstm compare runs/tiny")
     assert not list(Path("runs/tiny/report").glob("*.html"))
-    assert charlstm("compare", "runs/tiny").code == READ_ON
+    assert charlstm("compare", "runs/tiny").code == IGNORED
 
 
-def test_broken_metrics_stop_a_run_before_it_trains(run, charlstm):
+def test_broken_metrics_are_refused_before_training(run, charlstm):
     file = run / "metrics.jsonl"
     with file.open("a") as end:
         end.write("null\n")  # after the checkpoint: it is cut off
-    assert charlstm("train", run, "--resume", "--set", "training.budget.steps=95").code == READ_ON
+    assert charlstm("train", run, "--resume", "--set", "training.budget.steps=95").code == IGNORED
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], "[]", *lines[2:]]) + "\n")
     before = file.read_bytes()
-    found = charlstm("train", run, "--resume", "--set", "training.budget.steps=100")
-    assert found.code == REFUSED
-    assert found.err.startswith(f"error: {file}:2: no record of a training run")
+    result = charlstm("train", run, "--resume", "--set", "training.budget.steps=100")
+    assert result.code == REFUSED
+    assert result.err.startswith(f"error: {file}:2: no record of a training run")
     assert file.read_bytes() == before

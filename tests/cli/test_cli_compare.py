@@ -50,29 +50,29 @@ def compare_file(tmp_path, corpus_file, monkeypatch):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The runs that a trainer ran, by the names of their folders."""
+    """Names of the folders of the runs that were trained."""
     runs, run = [], Trainer.run
 
-    def noting(self):
+    def recording(self):
         runs.append(self.directory.path.name)
         return run(self)
 
-    monkeypatch.setattr(Trainer, "run", noting)
+    monkeypatch.setattr(Trainer, "run", recording)
     return runs
 
 
 def test_compare_from_end_to_end(charlstm, compare_file, trained, drawn_plots):
-    found = charlstm("compare", compare_file)
-    assert found.code == 0
+    result = charlstm("compare", compare_file)
+    assert result.code == 0
     assert trained == ["rnn-seed1", "lstm-seed1", "rnn-seed2", "lstm-seed2"]
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found.out)
-    counts = dict(re.findall(r"^(\w+): \w+, 1 x \d+, ([\d,]+) parameters$", found.out, re.MULTILINE))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.out)
+    counts = dict(re.findall(r"^(\w+): \w+, 1 x \d+, ([\d,]+) parameters$", result.out, re.MULTILINE))
     rnn, lstm = (int(counts[arm].replace(",", "")) for arm in ("rnn", "lstm"))
     assert abs(rnn - lstm) <= 0.01 * rnn
-    assert re.search(r"^ *arm  .*bits/character .* parameters .* seconds", found.out, re.MULTILINE)
-    assert re.search(r"^ *lstm  +\d\.\d+ ", found.out, re.MULTILINE)
+    assert re.search(r"^ *arm  .*bits/character .* parameters .* seconds", result.out, re.MULTILINE)
+    assert re.search(r"^ *lstm  +\d\.\d+ ", result.out, re.MULTILINE)
     report = Path("runs/versus/report")
-    assert f"report: {report / 'index.html'}" in found.out
+    assert f"report: {report / 'index.html'}" in result.out
     assert "<html" in (report / "index.html").read_text(encoding="utf-8")
     pictures = [path.read_bytes() for path in report.glob("*.png")]
     assert pictures
@@ -85,8 +85,8 @@ def test_compare_from_end_to_end(charlstm, compare_file, trained, drawn_plots):
     trained.clear()
     again = charlstm("compare", compare_file)
     assert (again.code, trained) == (0, [])
-    assert again.out.count("done already") == 4
-    assert again.out.split("done already\n")[-1] == found.out[found.out.index("versus ") :]
+    assert again.out.count("already done") == 4
+    assert again.out.split("already done\n")[-1] == result.out[result.out.index("versus ") :]
 
     more = charlstm("compare", compare_file, "--set", "seeds=3")
     assert (more.code, trained) == (0, ["rnn-seed3", "lstm-seed3"])
@@ -109,40 +109,42 @@ def test_compare_from_end_to_end(charlstm, compare_file, trained, drawn_plots):
     assert "named twice" in twice.err
 
 
-def test_runs_on_different_texts_do_not_compare(charlstm, compare_file, tiny_run, make_config, make_trainer, tmp_path):
+def test_runs_on_different_texts_are_not_compared(
+    charlstm, compare_file, tiny_run, make_config, make_trainer, tmp_path
+):
     trainer = make_trainer(make_config(corpus={"validation_fraction": 0.2}, budget={"steps": 1}), tmp_path / "other")
     list(trainer.run())
-    found = charlstm("compare", tiny_run, tmp_path / "other")
-    assert found.code == 2
-    assert "do not compare" in found.err
+    result = charlstm("compare", tiny_run, tmp_path / "other")
+    assert result.code == 2
+    assert "do not compare" in result.err
 
 
 def interrupt_at(monkeypatch, step: int) -> None:
-    """Ctrl-C as the second run begins this step."""
-    take, begun = Trainer._step, []
+    """Send SIGINT when the second run begins this step."""
+    original_step, sent = Trainer._step, []
 
     def stepping(self):
-        if self.directory.path.name == "lstm-seed1" and self.counters.step == step and not begun:
-            begun.append(True)
+        if self.directory.path.name == "lstm-seed1" and self.counters.step == step and not sent:
+            sent.append(True)
             os.kill(os.getpid(), signal.SIGINT)
-        return take(self)
+        return original_step(self)
 
     monkeypatch.setattr(Trainer, "_step", stepping)
 
 
-@pytest.mark.parametrize("step", [3, 7], ids=["amid", "at the last step"])
-def test_an_interrupted_comparison_goes_on(charlstm, compare_file, trained, monkeypatch, step):
+@pytest.mark.parametrize("step", [3, 7], ids=["in the middle", "at the last step"])
+def test_interrupted_comparison_resumes(charlstm, compare_file, trained, monkeypatch, step):
     assert charlstm("compare", compare_file, "--name", "whole").code == 0
     trained.clear()
     interrupt_at(monkeypatch, step)
-    found = charlstm("compare", compare_file)
-    assert found.code == 130
+    result = charlstm("compare", compare_file)
+    assert result.code == 130
     assert trained == ["rnn-seed1", "lstm-seed1"]
-    assert "the same command goes on" in found.out
+    assert "to resume, run the same command" in result.out
     trained.clear()
-    found = charlstm("compare", compare_file)
-    assert found.code == 0
-    assert trained == ["lstm-seed1", "rnn-seed2", "lstm-seed2"]  # at the last step, its evaluation was still to come
+    result = charlstm("compare", compare_file)
+    assert result.code == 0
+    assert trained == ["lstm-seed1", "rnn-seed2", "lstm-seed2"]  # at the last step, the evaluation is still missing
     for run in ("rnn-seed1", "lstm-seed1", "rnn-seed2", "lstm-seed2"):
         ours, theirs = (
             load_checkpoint(Path(f"runs/{name}/{run}/checkpoints/last.safetensors"))[0] for name in ("versus", "whole")
@@ -161,15 +163,15 @@ def test_an_interrupted_comparison_goes_on(charlstm, compare_file, trained, monk
     ],
     ids=str,
 )
-def test_mistakes(charlstm, compare_file, arguments, message):
-    found = charlstm("compare", *arguments)
-    assert found.code == 2
-    assert message in found.err
-    assert "Traceback" not in found.err
+def test_mistakes_are_reported_in_one_message(charlstm, compare_file, arguments, message):
+    result = charlstm("compare", *arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
     assert [p.name for p in Path().iterdir()] == ["versus.yaml"]
 
 
-def test_overwrite_trains_all_arms_anew(charlstm, compare_file, trained):
+def test_overwrite_trains_all_arms_again(charlstm, compare_file, trained):
     quick = ("--set", "seeds=1", "--set", "training.budget={steps: 1}")
     assert charlstm("compare", compare_file, *quick).code == 0
     trained.clear()
@@ -178,7 +180,7 @@ def test_overwrite_trains_all_arms_anew(charlstm, compare_file, trained):
     assert experiment_module.WITHIN == 0.01
 
 
-def test_the_sample_of_a_bidirectional_run_is_a_filled_gap(charlstm, make_config, make_trainer, tmp_path, text):
+def test_sample_of_a_bidirectional_run_is_a_filled_gap(charlstm, make_config, make_trainer, tmp_path, text):
     source = tmp_path / "source"
     source.write_text(text)
     config = make_config({"direction": "bidirectional"}, {"source": str(source)}, budget={"steps": 1})
@@ -186,22 +188,22 @@ def test_the_sample_of_a_bidirectional_run_is_a_filled_gap(charlstm, make_config
     report = tmp_path / "both" / "report" / "report.json"
     assert charlstm("compare", tmp_path / "both").code == 0
     (run,) = json.loads(report.read_text())["arms"][0]["runs"]
-    before, behind = run["sample"].split("[")[0], run["sample"].split("]")[1]
+    before, after = run["sample"].split("[")[0], run["sample"].split("]")[1]
     assert text[-150:].startswith(before)
-    assert text[-150:].endswith(behind)
-    assert len(before) + len(behind) == 142
+    assert text[-150:].endswith(after)
+    assert len(before) + len(after) == 142
     source.unlink()
     assert charlstm("compare", tmp_path / "both").code == 0
     assert json.loads(report.read_text())["arms"][0]["runs"][0]["sample"] == ""
 
 
-def test_settings_that_differ_are_named(charlstm, compare_file, trained):
+def test_changed_settings_are_named(charlstm, compare_file, trained):
     quick = ("--set", "seeds=1", "--set", "match=width")
     assert charlstm("compare", compare_file, *quick).code == 0
     trained.clear()
     changes = ("training.clip_grad_norm=null", "training.budget={steps: 9}", "corpus.validation_fraction=0.2")
-    found = charlstm("compare", compare_file, *quick, *(word for change in changes for word in ("--set", change)))
-    assert (found.code, found.out, trained) == (2, "", [])
+    result = charlstm("compare", compare_file, *quick, *(word for change in changes for word in ("--set", change)))
+    assert (result.code, result.out, trained) == (2, "", [])
     for expected in (
         "training.clip_grad_norm was 1.0, is null",
         "training.budget was {epochs: null, steps: 8, minutes: null, target_nats: null}, is {epochs: null, steps: 9,",
@@ -209,66 +211,66 @@ def test_settings_that_differ_are_named(charlstm, compare_file, trained):
         "--name NAME",
         "--overwrite",
     ):
-        assert expected in found.err
-    assert "corpus.source" not in found.err
+        assert expected in result.err
+    assert "corpus.source" not in result.err
 
 
-def test_the_same_text_elsewhere_is_the_same_corpus(charlstm, compare_file, corpus_file, trained, tmp_path):
+def test_moved_text_is_the_same_corpus(charlstm, compare_file, corpus_file, trained, tmp_path):
     quick = ("--set", "match=width")
     assert charlstm("compare", compare_file, *quick, "--set", "seeds=1").code == 0
     (tmp_path / "moved").mkdir()
     moved = tmp_path / "moved" / "of another name.txt"
     moved.write_bytes(corpus_file.read_bytes())
     trained.clear()
-    found = charlstm("compare", compare_file, *quick, "--set", f"corpus.source={moved}")
-    assert (found.code, trained) == (0, ["rnn-seed2", "lstm-seed2"])
+    result = charlstm("compare", compare_file, *quick, "--set", f"corpus.source={moved}")
+    assert (result.code, trained) == (0, ["rnn-seed2", "lstm-seed2"])
     moved.write_text("another text " * 200)
     for source, message in ((moved, "another text"), (corpus_file, "")):
-        found = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", f"corpus.source={source}")
-        assert (found.code, message in found.err) == (2 if message else 0, True)
+        result = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", f"corpus.source={source}")
+        assert (result.code, message in result.err) == (2 if message else 0, True)
     corpus = f"corpus.source={tmp_path / 'same place.txt'}"
     (tmp_path / "same place.txt").write_text("a text of its own " * 200)
     assert charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "own").code == 0
     (tmp_path / "same place.txt").write_text("another one " * 300)
-    found = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "own")
-    assert found.code == 2
-    assert "was trained on another text" in found.err
+    result = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "own")
+    assert result.code == 2
+    assert "was trained on another text" in result.err
 
 
-def test_an_interrupted_overwrite_goes_on_as_it_says(charlstm, compare_file, trained, monkeypatch):
+def test_interrupted_overwrite_resumes_as_reported(charlstm, compare_file, trained, monkeypatch):
     quick = ("--set", "match=width", "--set", "seeds=1")
     assert charlstm("compare", compare_file, *quick).code == 0
     changed = (*quick, "--set", "training.learning_rate=1e-3")
     trained.clear()
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3)
-        found = charlstm("compare", compare_file, *changed, "--overwrite")
-    assert (found.code, trained) == (130, ["rnn-seed1", "lstm-seed1"])
-    assert "the same command without --overwrite goes on from here" in found.out
+        result = charlstm("compare", compare_file, *changed, "--overwrite")
+    assert (result.code, trained) == (130, ["rnn-seed1", "lstm-seed1"])
+    assert "to resume, run the same command without --overwrite" in result.out
     trained.clear()
     assert charlstm("compare", compare_file, *changed).code == 0
     assert trained == ["lstm-seed1"]
 
 
-def test_overwrite_deletes_nothing_for_what_cannot_be_trained(charlstm, compare_file, trained):
+def test_overwrite_deletes_nothing_if_training_cannot_start(charlstm, compare_file, trained):
     quick = ("--set", "match=width", "--set", "seeds=1")
     assert charlstm("compare", compare_file, *quick).code == 0
     trained.clear()
     lacking = ("--set", "arms.lstm={training.device: cuda:99}")
-    found = charlstm("compare", compare_file, *quick, *lacking, "--overwrite")
-    assert (found.code, trained) == (2, [])
-    assert charlstm("compare", compare_file, *quick).out.count("done already") == 2
+    result = charlstm("compare", compare_file, *quick, *lacking, "--overwrite")
+    assert (result.code, trained) == (2, [])
+    assert charlstm("compare", compare_file, *quick).out.count("already done") == 2
 
 
-def test_runs_of_one_name_have_comparisons_of_their_own(charlstm, make_config, make_trainer, tmp_path, monkeypatch):
+def test_runs_of_the_same_name_get_separate_comparisons(charlstm, make_config, make_trainer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in ("a/x", "b/x", "c/x"):
         list(make_trainer(make_config(budget={"steps": 1}), tmp_path / path).run())
 
     def compared(*paths: str) -> str:
-        found = charlstm("compare", *paths)
-        assert found.code == 0
-        return re.search(r"report: (.*)/report/index.html", found.out)[1]
+        result = charlstm("compare", *paths)
+        assert result.code == 0
+        return re.search(r"report: (.*)/report/index.html", result.out)[1]
 
     assert compared("a/x", "b/x") == "runs/compare-x-x"
     assert compared("a/x", "c/x") == "runs/compare-x-x-2"
@@ -280,7 +282,7 @@ def test_runs_of_one_name_have_comparisons_of_their_own(charlstm, make_config, m
     assert record["arms"][0]["name"] == "a/x"
 
 
-def test_a_report_shows_settings_as_yaml(charlstm, compare_file):
+def test_report_shows_settings_as_yaml(charlstm, compare_file):
     assert charlstm("compare", compare_file, "--set", "seeds=1", "--set", "match=width").code == 0
     page = Path("runs/versus/report/index.html").read_text(encoding="utf-8")
     assert "model.cell: rnn, model.hidden_size: 60" in page

@@ -13,7 +13,7 @@ import typer
 
 from charlstm import console
 from charlstm.checkpoints.format import load_checkpoint
-from charlstm.cli.distributed import work_together
+from charlstm.cli.distributed import run_distributed
 from charlstm.cli.signals import Signals
 from charlstm.distributed import ProcessGroup, ProcessLostError, SynchronizedError
 from charlstm.errors import UserError
@@ -33,25 +33,27 @@ def ours(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(("error:", "rank ", "note:", "stopping"))]
 
 
-def test_stopped_while_training(config_file):
+def test_signal_stops_all_processes(config_file):
     process = start(2, config_file, *LONG)
     lines = []
     for line in process.stdout:
         lines.append(line)
         if line.startswith("step "):
-            process.send_signal(signal.SIGINT)  # torchrun hands it on to each process
+            process.send_signal(signal.SIGINT)  # torchrun forwards it to each process
             break
     rest, errors = process.communicate(timeout=60)
-    assert ours(errors) == ["stopping after this step; once more to leave at once"]
-    said = "".join(lines) + rest
-    assert said.count("2 processes train together, each on 2 of the 4 streams\n") == 1
+    assert ours(errors) == ["stopping after this step; repeat to exit at once"]
+    output = "".join(lines) + rest
+    assert output.count("2 processes train together, each on 2 of the 4 streams\n") == 1
     step = load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))[1]["counters"]["step"]
-    assert said.count(f"saved at step {step:,}\ngo on:  torchrun --nproc-per-node=2 -m charlstm train runs/tiny") == 1
+    assert (
+        output.count(f"saved at step {step:,}\nresume:  torchrun --nproc-per-node=2 -m charlstm train runs/tiny") == 1
+    )
     assert [r["kind"] for r in RunDirectory(Path("runs/tiny")).metrics()].count("start") == 1
 
 
 @pytest.mark.slow
-def test_what_all_refuse_is_said_once(config_file):
+def test_common_error_is_printed_once(config_file):
     process = start(2, config_file, "--set", "training.batch_size=3")
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
@@ -59,15 +61,15 @@ def test_what_all_refuse_is_said_once(config_file):
         "error: training.batch_size 3 cannot be divided evenly among 2 processes. "
         "Set training.batch_size to 2 or 4, or start another number of them"
     ]
-    assert "exitcode  : 2 " in errors  # the first one that torchrun sees; it then ends the others
+    assert "exitcode  : 2 " in errors  # of the first process that torchrun sees; it then ends the others
     assert "Traceback" not in errors.split("torch/distributed")[0]
     assert not Path("runs").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_one_is_killed(config_file, victim):
-    """The others do not wait for it, and the run goes on from what was saved."""
+def test_others_end_when_one_process_is_killed(config_file, victim):
+    """The others do not wait for it, and the run resumes from its checkpoint."""
     process = start(2, config_file, *LONG, "--set", "training.evaluate_every=20")
     for line in process.stdout:
         if "held out" in line:
@@ -84,61 +86,61 @@ def test_one_is_killed(config_file, victim):
     assert json.loads((Path("runs/tiny") / "metrics.jsonl").read_text().splitlines()[-1])["step"] == last + 2
 
 
-class Imagined(ProcessGroup):
-    """A team that needs no others."""
+class FakeGroup(ProcessGroup):
+    """A process group without other processes."""
 
     def joined(self):
         return pytest.MonkeyPatch.context()
 
-    def most(self, *numbers):
+    def all_reduce_max(self, *numbers):
         return numbers
 
 
 @pytest.fixture
-def _leaving(monkeypatch):
-    def leave(code):
+def _exit_raises(monkeypatch):
+    def fake_exit(code):
         raise SystemExit(code)
 
-    monkeypatch.setattr("os._exit", leave)
+    monkeypatch.setattr("os._exit", fake_exit)
     yield
     console.only_errors("")
 
 
 @pytest.mark.parametrize(
-    ("problem", "number", "code", "said"),
+    ("error", "number", "code", "message"),
     [
-        (UserError("no room"), None, 2, "no room"),
+        (UserError("no space"), None, 2, "no space"),
         (ProcessLostError(RuntimeError("Connection closed")), None, 2, "another process"),
         (ProcessLostError(RuntimeError("Connection closed")), signal.SIGTERM, 143, "another process"),
-        (UserError("no room"), signal.SIGTERM, 2, "no room"),
+        (UserError("no space"), signal.SIGTERM, 2, "no space"),
     ],
 )
-@pytest.mark.usefixtures("_leaving")
-def test_an_error_of_one_alone_is_told_with_its_rank(capsys, problem, number, code, said):
+@pytest.mark.usefixtures("_exit_raises")
+def test_error_of_one_process_is_printed_with_its_rank(capsys, error, number, code, message):
     signals = Signals()
     signals.number = number
 
     def work():
-        console.out("not said")
-        console.note("not said")
-        console.table([["not"], ["said"]])
-        raise problem
+        console.out("not printed")
+        console.note("not printed")
+        console.table([["not"], ["printed"]])
+        raise error
 
-    with pytest.raises(SystemExit) as left:
-        work_together(Imagined(1, 2, 1, 2), signals, work)
-    assert left.value.code == code
+    with pytest.raises(SystemExit) as exited:
+        run_distributed(FakeGroup(1, 2, 1, 2), signals, work)
+    assert exited.value.code == code
     out, err = capsys.readouterr()
-    assert (out, err.startswith(f"rank 1: error: {said}"), err.count("\n")) == ("", True, 1)
+    assert (out, err.startswith(f"rank 1: error: {message}"), err.count("\n")) == ("", True, 1)
 
 
-@pytest.mark.usefixtures("_leaving")
-def test_an_error_of_all_is_told_by_one(capsys):
+@pytest.mark.usefixtures("_exit_raises")
+def test_common_error_is_printed_by_one_process(capsys):
     for message, err in (("no such file", "rank 1: error: no such file\n"), ("", "")):
 
         def work(message=message):
             raise SynchronizedError(message)
 
         with pytest.raises(typer.Exit) as raised:
-            work_together(Imagined(1, 2, 1, 2), Signals(), work)
+            run_distributed(FakeGroup(1, 2, 1, 2), Signals(), work)
         assert raised.value.exit_code == 2
         assert capsys.readouterr() == ("", err)

@@ -35,8 +35,8 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
     path = tmp_path_factory.mktemp("names") / "names.txt"
-    chance = random.Random(1)
-    path.write_text("\n".join(chance.choice(WORDS) + chance.choice(WORDS) for _ in range(90)) + "\n")
+    rng = random.Random(1)
+    path.write_text("\n".join(rng.choice(WORDS) + rng.choice(WORDS) for _ in range(90)) + "\n")
     return path
 
 
@@ -65,47 +65,47 @@ def make_run(source, path, steps: int = 60, corpus=(), **model):
     return path
 
 
-def test_training_says_how_many_documents_there_are(charlstm, names, tmp_path, monkeypatch):
+def test_train_prints_the_number_of_documents(charlstm, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {**SETTINGS, "corpus": {"source": str(names), "documents": "newline"}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
     assert re.search(r"90 documents \(8\d train, \d+ validation\)", charlstm("train", "c.yaml", "--dry-run").out)
-    found = charlstm("train", "c.yaml")
-    assert found.code == 0, found.err
-    assert "90 documents" in found.out
+    result = charlstm("train", "c.yaml")
+    assert result.code == 0, result.err
+    assert "90 documents" in result.out
     assert "shuffle_documents: true" in (tmp_path / "runs/c/config.yaml").read_text()
-    found = charlstm("train", "c.yaml", "--resume", "--set", "training.budget.steps=70")
-    assert (found.code, "70 steps" in found.out) == (0, True)
-    found = charlstm("compare", "runs/c")
-    assert found.code == 0, found.err
+    result = charlstm("train", "c.yaml", "--resume", "--set", "training.budget.steps=70")
+    assert (result.code, "70 steps" in result.out) == (0, True)
+    result = charlstm("compare", "runs/c")
+    assert result.code == 0, result.err
 
 
-def test_samples_are_lines_and_counted_as_new_or_known(charlstm, run, names):
-    found = charlstm("sample", run, "--num-samples", 20, "--seed", 1)
+def test_samples_are_lines_and_new_ones_are_counted(charlstm, run, names):
+    result = charlstm("sample", run, "--num-samples", 20, "--seed", 1)
     samples = package.load(run).generate(num_samples=20, seed=1)
-    assert found.out == "".join(sample.text + "\n" for sample in samples)
+    assert result.out == "".join(sample.text + "\n" for sample in samples)
     train = package.load(run).corpus().split("train")
     assert isinstance(train, Documents)
     vocabulary = package.load(run).vocabulary
     known = {vocabulary.decode(train.ids[a:b]) for a, b in zip(train.starts, train.ends, strict=True)}
     novel = sum(bool(sample.text) and sample.text not in known for sample in samples)
     assert 0 < novel < 20
-    share, known = f"{novel} of 20 ({novel / 20:.0%})", sum(sample.text in known for sample in samples)
+    new, known = f"{novel} of 20 ({novel / 20:.0%})", sum(sample.text in known for sample in samples)
     empty = "".join(f"; empty: {count}" for count in [sum(not sample.text for sample in samples)] if count)
-    assert found.err == f"new documents: {share}; in the text that the model was trained on: {known}{empty}\n"
+    assert result.err == f"new documents: {new}; in the training text: {known}{empty}\n"
 
 
-def test_a_prime_that_ends_a_document_is_told_of(charlstm, run, tmp_path):
+def test_prime_with_a_document_end_prints_a_note(charlstm, run, tmp_path):
     (tmp_path / "prime.txt").write_bytes(b"ann\n")
-    found = charlstm("sample", run, "--prime", f"@{tmp_path / 'prime.txt'}", "--length", 5, "--seed", 1)
-    assert found.code == 0
-    assert "the given text holds '\\n', which ends a document" in found.err
+    result = charlstm("sample", run, "--prime", f"@{tmp_path / 'prime.txt'}", "--length", 5, "--seed", 1)
+    assert result.code == 0
+    assert "the given text contains '\\n', which ends a document" in result.err
     assert "ends a document" not in charlstm("sample", run, "--prime", "ann", "--length", 5, "--seed", 1).err
 
 
-def test_json_says_of_each_whether_it_is_new(charlstm, run):
-    found = charlstm("sample", run, "--num-samples", 20, "--seed", 1, "--json")
-    samples = json.loads(found.out)["samples"]
+def test_json_has_a_novel_flag_for_each_sample(charlstm, run):
+    result = charlstm("sample", run, "--num-samples", 20, "--seed", 1, "--json")
+    samples = json.loads(result.out)["samples"]
     lines = charlstm("sample", run, "--num-samples", 20, "--seed", 1)
     assert [sample["text"] for sample in samples] == lines.out.splitlines()
     assert f"{sum(sample['novel'] for sample in samples)} of 20" in lines.err
@@ -116,63 +116,63 @@ def test_json_says_of_each_whether_it_is_new(charlstm, run):
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
 def test_one_sample_is_one_document(charlstm, run, stream):
     (sample,) = package.load(run).generate("b", seed=4)
-    found = charlstm("sample", run, "--prime", "b", "--seed", 4, stream)
-    assert (found.code, found.out) == (0, sample.whole + "\n")
+    result = charlstm("sample", run, "--prime", "b", "--seed", 4, stream)
+    assert (result.code, result.out) == (0, sample.whole + "\n")
     assert "\n" not in sample.whole
     cut_off = charlstm("sample", run, "--length", 2, "--seed", 4, stream)
     assert len(cut_off.out) == 3
 
 
-def test_until_is_what_the_user_says(charlstm, run):
-    found = charlstm("sample", run, "--until", "", "--length", 100, "--seed", 1)
-    assert found.out.count("\n") > 5
-    found = charlstm("sample", run, "--until", "n", "--length", 100, "--seed", 1, "--num-samples", 2)
-    assert found.err == "--- 1 of 2\n--- 2 of 2\n"
-    assert found.out.endswith("n\n")
+def test_until_overrides_the_document_end(charlstm, run):
+    result = charlstm("sample", run, "--until", "", "--length", 100, "--seed", 1)
+    assert result.out.count("\n") > 5
+    result = charlstm("sample", run, "--until", "n", "--length", 100, "--seed", 1, "--num-samples", 2)
+    assert result.err == "--- 1 of 2\n--- 2 of 2\n"
+    assert result.out.endswith("n\n")
 
 
-def test_what_is_cut_off_and_a_corpus_that_is_gone_are_told(charlstm, names, tmp_path):
+def test_cut_off_documents_and_missing_corpus_are_noted(charlstm, names, tmp_path):
     source = tmp_path / "gone.txt"
     source.write_bytes(names.read_bytes())
     path = make_run(source, tmp_path / "run", 1)
-    found = charlstm("sample", path, "--num-samples", 3, "--length", 1, "--seed", 1)
-    assert re.search(r"[123] of 3 came to no end within --length and are cut off\n", found.err)
+    result = charlstm("sample", path, "--num-samples", 3, "--length", 1, "--seed", 1)
+    assert re.search(r"[123] of 3 documents did not end within --length and are cut off\n", result.err)
     source.unlink()
-    found = charlstm("sample", path, "--num-samples", 3, "--seed", 1)
-    assert (found.code, len(found.out.splitlines())) == (0, 3)
-    assert "how many are new is not known: no corpus" in found.err
+    result = charlstm("sample", path, "--num-samples", 3, "--seed", 1)
+    assert (result.code, len(result.out.splitlines())) == (0, 3)
+    assert "new documents cannot be counted: no corpus" in result.err
     record = json.loads(charlstm("sample", path, "--json", "--seed", 1).out)
     assert record["samples"][0]["novel"] is None
 
 
-def test_paragraphs_are_written_apart_by_a_blank_line(charlstm, tmp_path):
+def test_paragraphs_are_separated_by_a_blank_line(charlstm, tmp_path):
     (tmp_path / "p.txt").write_text("ann\nbo\n\nbo\nann\n\n" * 20)
     path = make_run(tmp_path / "p.txt", tmp_path / "run", corpus={"documents": "blank_line"})
     samples = package.load(path).generate(num_samples=3, seed=1, length=60)
-    found = charlstm("sample", path, "--num-samples", 3, "--seed", 1, "--length", 60)
-    assert found.out == "".join(sample.text + "\n\n" for sample in samples)
-    assert "---" not in found.err
+    result = charlstm("sample", path, "--num-samples", 3, "--seed", 1, "--length", 60)
+    assert result.out == "".join(sample.text + "\n\n" for sample in samples)
+    assert "---" not in result.err
     for stream in ("--stream", "--no-stream"):
         (one,) = package.load(path).generate(seed=1, length=60)
         assert charlstm("sample", path, "--seed", 1, "--length", 60, stream).out == one.text + "\n"
 
 
-def test_another_separator_is_not_printed(charlstm, names, tmp_path):
+def test_custom_separator_is_not_printed(charlstm, names, tmp_path):
     (tmp_path / "p.txt").write_text("<>".join(names.read_text().split()))
     path = make_run(tmp_path / "p.txt", tmp_path / "run", corpus={"documents": "<>"})
-    found = charlstm("sample", path, "--num-samples", 3, "--seed", 1)
-    assert (len(found.out.splitlines()), "<>" in found.out) == (3, False)
-    assert "--- 3 of 3" in found.err
+    result = charlstm("sample", path, "--num-samples", 3, "--seed", 1)
+    assert (len(result.out.splitlines()), "<>" in result.out) == (3, False)
+    assert "--- 3 of 3" in result.err
 
 
-def test_backward_documents_are_written_to_their_beginning(charlstm, names, tmp_path):
+def test_backward_documents_end_at_their_beginning(charlstm, names, tmp_path):
     path = make_run(names, tmp_path / "run", direction="backward")
-    found = charlstm("sample", path, "--num-samples", 9, "--seed", 1)
-    assert len(found.out.splitlines()) == 9
-    assert re.search(r"new documents: \d of 9 \(\d+%\); in the text", found.err)
+    result = charlstm("sample", path, "--num-samples", 9, "--seed", 1)
+    assert len(result.out.splitlines()) == 9
+    assert re.search(r"new documents: \d of 9 \(\d+%\); in the training text", result.err)
 
 
-def test_a_text_of_ones_own_is_cut_into_documents_too(charlstm, run, tmp_path):
+def test_given_text_is_split_into_documents(charlstm, run, tmp_path):
     (tmp_path / "two.txt").write_text("annbo\ncyddee\n")
     (tmp_path / "one.txt").write_text("annbo")
     (tmp_path / "other.txt").write_text("cyddee\n\n")
@@ -187,12 +187,12 @@ def test_a_text_of_ones_own_is_cut_into_documents_too(charlstm, run, tmp_path):
     score = package.load(run).score(sample.text)
     assert score.nats * score.characters == pytest.approx(-math.fsum(sample.log_probabilities), rel=1e-4)
     (tmp_path / "empty.txt").write_text("\n\n")
-    found = charlstm("evaluate", run, "--text", tmp_path / "empty.txt")
-    assert (found.code, "nothing but separators" in found.err) == (2, True)
-    assert "the end of each document among them" in charlstm("evaluate", run).out
+    result = charlstm("evaluate", run, "--text", tmp_path / "empty.txt")
+    assert (result.code, "nothing but separators" in result.err) == (2, True)
+    assert "including the end of each document" in charlstm("evaluate", run).out
 
 
-def test_a_comparison_of_arms_on_documents(charlstm, names, tmp_path, monkeypatch):
+def test_arms_are_compared_on_documents(charlstm, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {
         **SETTINGS,
@@ -202,17 +202,17 @@ def test_a_comparison_of_arms_on_documents(charlstm, names, tmp_path, monkeypatc
         "arms": {"lstm": None, "rnn": {"model.cell": "rnn"}},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
-    found = charlstm("compare", "c.yaml")
-    assert found.code == 0, found.err
+    result = charlstm("compare", "c.yaml")
+    assert result.code == 0, result.err
     (page,) = (tmp_path / "runs").rglob("index.html")
     assert "cut at newline into documents in their order" in page.read_text()
 
 
-def test_a_run_is_not_compared_with_one_on_other_documents(charlstm, names, tmp_path):
+def test_runs_on_different_documents_are_not_compared(charlstm, names, tmp_path):
     first = make_run(names, tmp_path / "a", 1)
     second = make_run(names, tmp_path / "b", 1, corpus={"shuffle_documents": False})
-    found = charlstm("compare", first, second)
-    assert (found.code, "not trained on the same text" in found.err) == (2, True)
+    result = charlstm("compare", first, second)
+    assert (result.code, "not trained on the same text" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -225,18 +225,18 @@ def test_a_run_is_not_compared_with_one_on_other_documents(charlstm, names, tmp_
         ("corpus.shuffle_documents=true", "has no effect on one running text, only with documents"),
     ],
 )
-def test_mistakes(charlstm, names, tmp_path, monkeypatch, override, message):
+def test_mistakes_are_reported_in_one_message(charlstm, names, tmp_path, monkeypatch, override, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"corpus": {"source": str(names)}}))
-    found = charlstm("train", "c.yaml", "--set", override)
-    assert found.code == 2
-    assert message in found.err
+    result = charlstm("train", "c.yaml", "--set", override)
+    assert result.code == 2
+    assert message in result.err
     assert not (tmp_path / "runs").exists()
 
 
-def test_bytes_of_documents(charlstm, tmp_path):
-    chance = np.random.default_rng(1)
-    lines = [bytes(chance.integers(200, 256, chance.integers(1, 4)).astype(np.uint8)) for _ in range(60)]
+def test_documents_of_bytes(charlstm, tmp_path):
+    rng = np.random.default_rng(1)
+    lines = [bytes(rng.integers(200, 256, rng.integers(1, 4)).astype(np.uint8)) for _ in range(60)]
     (tmp_path / "b").write_bytes(b"\n".join(lines) + b"\n")
     path = make_run(tmp_path / "b", tmp_path / "run", corpus={"encoding": "bytes"})
     record = json.loads(charlstm("sample", path, "--num-samples", 20, "--seed", 1, "--json").out)

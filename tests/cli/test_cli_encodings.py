@@ -1,4 +1,4 @@
-"""The very file that a model was trained on can be given to it, whatever its encoding, its mark and its line ends."""
+"""The training file can be given to its model, whatever its encoding, byte-order mark and line ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_run(make_config, make_trainer, tmp_path):
 
 
 @pytest.mark.parametrize(("encoding", "written", "line_end", "direction", "documents"), CASES)
-def test_the_file_trained_on_can_be_given(
+def test_training_file_can_be_given(
     encoding, written, line_end, direction, documents, make_run, charlstm, tmp_path, monkeypatch
 ):
     content = TEXT.replace("\n", line_end).encode(written)
@@ -55,33 +55,33 @@ def test_the_file_trained_on_can_be_given(
     more = ("--gap", "e", "--sweeps", 1) if direction == "bidirectional" else ("--length", 1)
     for given in (f"@{file}", "-"):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-        found = charlstm("sample", run, option, given, "--seed", 1, "--json", *more)
-        assert found.code == 0, found.err
-        text = json.loads(found.out)["samples"][0]["text"]
+        result = charlstm("sample", run, option, given, "--seed", 1, "--json", *more)
+        assert result.code == 0, result.err
+        text = json.loads(result.out)["samples"][0]["text"]
         assert len(text) == len(whole) if direction == "bidirectional" else whole in text
 
 
 @pytest.mark.parametrize(("option", "more"), [("--prime", ()), ("--text", ())])
-def test_another_encoding_is_told_with_the_way_out(option, more, make_run, charlstm, tmp_path):
+def test_wrong_encoding_is_an_error_with_a_remedy(option, more, make_run, charlstm, tmp_path):
     run = make_run(TEXT.encode(), "utf-8")
     (tmp_path / "other").write_bytes(TEXT.encode("latin-1"))
     command, given = ("sample", f"@{tmp_path}/other") if option == "--prime" else ("evaluate", tmp_path / "other")
-    found = charlstm(command, run, option, given)
-    assert found.code == 2
-    assert "byte 0xEB at offset 2 (line 1, column 3). This model reads utf-8. Convert the text: iconv " in found.err
-    assert "--set" not in found.err
+    result = charlstm(command, run, option, given)
+    assert result.code == 2
+    assert "byte 0xEB at offset 2 (line 1, column 3). This model reads utf-8. Convert the text: iconv " in result.err
+    assert "--set" not in result.err
 
 
-def test_a_compressed_text_can_be_given(make_run, charlstm, tmp_path):
+def test_compressed_text_can_be_given(make_run, charlstm, tmp_path):
     run = make_run(TEXT.encode(), "utf-8")
     (tmp_path / "a.bz2").write_bytes(bz2.compress(TEXT.encode()))
     packed, plain = (charlstm("evaluate", run, "--text", tmp_path / name, "--json").out for name in ("a.bz2", "a.txt"))
     assert {**json.loads(packed), "text": 0} == {**json.loads(plain), "text": 0}
 
 
-def test_line_ends_that_the_model_never_met_are_named(make_run, charlstm, tmp_path):
+def test_unknown_line_ends_are_named(make_run, charlstm, tmp_path):
     run = make_run(TEXT.encode(), "utf-8")
     (tmp_path / "windows.txt").write_bytes(TEXT.replace("\n", "\r\n").encode())
-    found = charlstm("evaluate", run, "--text", tmp_path / "windows.txt")
-    assert found.code == 2
-    assert "Its lines end in CR LF, those that the model learnt in LF. " in found.err
+    result = charlstm("evaluate", run, "--text", tmp_path / "windows.txt")
+    assert result.code == 2
+    assert "Its lines end in CR LF, those that the model learnt in LF. " in result.err

@@ -13,12 +13,12 @@ from charlstm.evaluation import restore
 from charlstm.text.corpus import load_corpus
 
 
-def test_every_figure_has_its_label(charlstm, tiny_run):
-    found = charlstm("evaluate", tiny_run)
+def test_every_metric_has_its_label(charlstm, tiny_run):
+    result = charlstm("evaluate", tiny_run)
     run = package.load(tiny_run)
     nats = min(r["nats"] for r in run.metrics if r["kind"] == "evaluation")
-    assert (found.code, found.err) == (0, "")
-    assert found.out.splitlines() == [
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
         "validation split: 150 characters scored",
         f"nats per character  {nats:.4f}",
         f"bits per character  {nats / math.log(2):.4f}",
@@ -26,10 +26,10 @@ def test_every_figure_has_its_label(charlstm, tiny_run):
     ]
 
 
-def test_a_text_of_ones_own_as_json(charlstm, tiny_run, tmp_path):
+def test_given_text_is_scored_as_json(charlstm, tiny_run, tmp_path):
     (tmp_path / "own.txt").write_bytes(b"the cat\nsat")
-    found = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--json")
-    record = json.loads(found.out)
+    result = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--json")
+    record = json.loads(result.out)
     assert record["characters_scored"] == 11
     assert record["nats_per_character"] == package.load(tiny_run).score("the cat\nsat").nats
     assert record["bits_per_character"] == pytest.approx(record["nats_per_character"] / math.log(2))
@@ -37,15 +37,15 @@ def test_a_text_of_ones_own_as_json(charlstm, tiny_run, tmp_path):
     assert record["pseudo_likelihood"] is False
 
 
-def test_the_splits(charlstm, tiny_run):
+def test_each_split_can_be_scored(charlstm, tiny_run):
     assert "1,350 characters scored" in charlstm("evaluate", tiny_run, "--split", "train").out
-    found = charlstm("evaluate", tiny_run, "--split", "test")
-    assert (found.code, found.out) == (2, "")
-    assert "the test split" in found.err
-    assert "test_fraction" in found.err
+    result = charlstm("evaluate", tiny_run, "--split", "test")
+    assert (result.code, result.out) == (2, "")
+    assert "the test split" in result.err
+    assert "test_fraction" in result.err
 
 
-def test_the_last_checkpoint(charlstm, tiny_run):
+def test_last_checkpoint_can_be_scored(charlstm, tiny_run):
     best, last = (
         json.loads(charlstm("evaluate", tiny_run, "--checkpoint", name, "--json").out)["nats_per_character"]
         for name in ("best", "last")
@@ -65,20 +65,20 @@ def test_the_last_checkpoint(charlstm, tiny_run):
     ],
     ids=str,
 )
-def test_mistakes(charlstm, tiny_run, tmp_path, content, options, message):
+def test_mistakes_are_reported_in_one_message(charlstm, tiny_run, tmp_path, content, options, message):
     path = tmp_path / "own.txt"
     if content is not None:
         path.write_bytes(content)
-    found = charlstm("evaluate", tiny_run, "--text", path, *options)
-    assert (found.code, found.out) == (2, "")
-    assert message in found.err
-    assert "Traceback" not in found.err
+    result = charlstm("evaluate", tiny_run, "--text", path, *options)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert "Traceback" not in result.err
 
 
 def test_unknown_characters_may_be_skipped(charlstm, tiny_run, tmp_path):
     (tmp_path / "own.txt").write_text("the €", encoding="utf-8")
-    found = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--unknown", "skip")
-    assert "4 characters scored" in found.out
+    result = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--unknown", "skip")
+    assert "4 characters scored" in result.out
 
 
 def test_bytes_and_pseudo_likelihood_are_labelled(charlstm, make_config, make_trainer, tmp_path):
@@ -89,29 +89,29 @@ def test_bytes_and_pseudo_likelihood_are_labelled(charlstm, make_config, make_tr
     )
     trainer = make_trainer(config, tmp_path / "run", load_corpus(str(source), "bytes"))
     list(trainer.run())
-    found = charlstm("evaluate", tmp_path / "run")
-    assert found.out.startswith("pseudo-likelihood")
-    assert "40 bytes scored" in found.out
-    assert re.search(r"^bits per byte  \d", found.out, re.MULTILINE)
-    assert "per character" not in found.out
+    result = charlstm("evaluate", tmp_path / "run")
+    assert result.out.startswith("pseudo-likelihood")
+    assert "40 bytes scored" in result.out
+    assert re.search(r"^bits per byte  \d", result.out, re.MULTILINE)
+    assert "per character" not in result.out
     record = json.loads(charlstm("evaluate", tmp_path / "run", "--text", source, "--json").out)
     assert record["bytes_scored"] == 400
     assert record["pseudo_likelihood"] is True
     assert "nats_per_byte" in record
 
 
-def test_a_corpus_that_changed(charlstm, make_config, make_trainer, tmp_path, text):
+def test_changed_corpus_is_refused(charlstm, make_config, make_trainer, tmp_path, text):
     source = tmp_path / "source"
     source.write_text(text)
     trainer = make_trainer(make_config(corpus={"source": str(source)}, budget={"steps": 1}), tmp_path / "run")
     list(trainer.run())
     source.write_text(text + "more")
-    found = charlstm("evaluate", tmp_path / "run")
-    assert found.code == 2
-    assert "changed" in found.err
+    result = charlstm("evaluate", tmp_path / "run")
+    assert result.code == 2
+    assert "changed" in result.err
 
 
-def test_a_run_finds_its_text_from_another_folder(charlstm, corpus_file, tmp_path, monkeypatch):
+def test_run_in_another_folder_locates_its_text(charlstm, corpus_file, tmp_path, monkeypatch):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -124,7 +124,7 @@ def test_a_run_finds_its_text_from_another_folder(charlstm, corpus_file, tmp_pat
 
 @pytest.fixture
 def longer_run(make_config, make_trainer, tmp_path, text):
-    """By direction, a run with a validation split of 1,200 characters."""
+    """Trains a run of a direction with a validation split of 1,200 characters."""
 
     def train(direction: str) -> Path:
         source = tmp_path / "source"
@@ -140,39 +140,39 @@ def longer_run(make_config, make_trainer, tmp_path, text):
 
 @pytest.mark.parametrize(
     ("direction", "seen"),
-    [("forward", "what stands before"), ("backward", "what stands behind"), ("bidirectional", "both sides")],
+    [("forward", "the left context"), ("backward", "the right context"), ("bidirectional", "both sides")],
 )
-def test_what_is_restored(charlstm, longer_run, direction, seen):
+def test_restored_fractions_are_printed(charlstm, longer_run, direction, seen):
     path = longer_run(direction)
     options = ("--restore", "2,1", "--gaps", 12, "--seed", 5)
-    found = charlstm("evaluate", path, *options)
+    result = charlstm("evaluate", path, *options)
     run = package.load(path)
     expected = list(restore(run.model, run.corpus().split("validation"), [1, 2], 12, 5))
-    assert (found.code, found.err) == (0, "")
-    first, *table = found.out.splitlines()
+    assert (result.code, result.err) == (0, "")
+    first, *table = result.out.splitlines()
     assert first == f"validation split: characters restored from {seen}, 12 gaps of each length, seed 5"
     rows = [re.split(r"\s{2,}", line.strip()) for line in table if line.strip()[:1].isdigit()]
     for row, r in zip(rows, expected, strict=True):
         greedy = [] if r.greedy is None else [f"{r.greedy:.1%}"]
         interval = f"{r.low:.1%} to {r.high:.1%}"
         assert row == [str(r.length), f"{r.restored:.1%}", interval, *greedy, f"{r.most_frequent:.1%}"]
-    assert ("one by one" in found.out) == (direction != "bidirectional")
+    assert ("greedy" in result.out) == (direction != "bidirectional")
     record = json.loads(charlstm("evaluate", path, *options, "--json").out)
     assert (record["text"], record["seed"], record["seen"]) == ("validation split", 5, seen)
     assert record["restoration"] == [asdict(r) for r in expected]
 
 
-def test_restoring_a_text_of_ones_own(charlstm, tiny_run, corpus_file):
-    found = charlstm("evaluate", tiny_run, "--text", corpus_file, "--restore", "1", "--gaps", 5)
-    assert found.out.startswith(f"{corpus_file}: characters restored")
+def test_given_text_is_restored(charlstm, tiny_run, corpus_file):
+    result = charlstm("evaluate", tiny_run, "--text", corpus_file, "--restore", "1", "--gaps", 5)
+    assert result.out.startswith(f"{corpus_file}: characters restored")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--restore", "1,x"), "no list of lengths"),
-        (("--restore", "0"), "no list of lengths"),
-        (("--restore", "1,"), "no list of lengths"),
+        (("--restore", "1,x"), "is not a list of lengths"),
+        (("--restore", "0"), "is not a list of lengths"),
+        (("--restore", "1,"), "is not a list of lengths"),
         (("--restore", "3"), "1,112 characters, found 150"),
         (("--restore", "3", "--gaps", "0"), "--gaps"),
         (("--gaps", "5"), "--gaps has no effect without --restore"),
@@ -182,8 +182,8 @@ def test_restoring_a_text_of_ones_own(charlstm, tiny_run, corpus_file):
     ],
     ids=str,
 )
-def test_options_that_cannot_be(charlstm, tiny_run, options, message):
-    found = charlstm("evaluate", tiny_run, *options)
-    assert (found.code, found.out) == (2, "")
-    assert message in found.err
-    assert "Traceback" not in found.err
+def test_invalid_options_are_refused(charlstm, tiny_run, options, message):
+    result = charlstm("evaluate", tiny_run, *options)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert "Traceback" not in result.err

@@ -1,4 +1,4 @@
-"""What a person types first, and gets wrong, is answered with what to do."""
+"""Common first mistakes are answered with what to do."""
 
 from __future__ import annotations
 
@@ -25,62 +25,62 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("list.csv", b"a,b\n1,2\n"),
     ],
 )
-def test_a_text_in_place_of_a_configuration(charlstm, name, content):
+def test_text_instead_of_a_configuration(charlstm, name, content):
     Path(name).write_bytes(content)
-    found = charlstm("train", name)
-    assert (found.code, found.out) == (2, "")
-    first, *lines = found.err.splitlines()
+    result = charlstm("train", name)
+    assert (result.code, result.out) == (2, "")
+    first, *lines = result.err.splitlines()
     stem = Path(name).stem
     assert first.startswith(f"error: {name}: this is a text, not a configuration. Write these three lines into ")
     assert first.endswith(f"charlstm train {stem}.yaml" if " " not in stem else f"charlstm train '{stem}.yaml'")
     assert len(lines) == 3
-    assert charlstm("compare", name) == found
+    assert charlstm("compare", name) == result
     Path(f"{stem}.yaml").write_text("\n".join(lines))
     encoding = "latin-1" if name == "latin.md" else "utf-8"
     settings = ("--set", f"corpus.encoding={encoding}", "--set", "model.executor=eager", "--name", "x")
-    found = charlstm("train", f"{stem}.yaml", "--dry-run", *settings)
-    assert found.code == 0, found.err
-    assert f"{name}: {len(content):,} " in found.out
+    result = charlstm("train", f"{stem}.yaml", "--dry-run", *settings)
+    assert result.code == 0, result.err
+    assert f"{name}: {len(content):,} " in result.out
 
 
-def test_what_is_neither_a_configuration_nor_a_text(charlstm, tiny_run):
-    found = charlstm("train", next((tiny_run / "checkpoints").glob("*.safetensors")))
-    assert found.code == 2
-    assert "this is neither a configuration nor a text. Name a configuration in YAML" in found.err
+def test_file_that_is_neither_configuration_nor_text(charlstm, tiny_run):
+    result = charlstm("train", next((tiny_run / "checkpoints").glob("*.safetensors")))
+    assert result.code == 2
+    assert "this is neither a configuration nor a text. Name a configuration in YAML" in result.err
 
 
 @pytest.mark.parametrize("content", ["corpus:\n\tsource: a", 'model: {"hidden_size": 3}', "{training: {}}"])
-def test_a_configuration_by_another_name_is_read_as_one(charlstm, content):
+def test_configuration_with_another_suffix_is_read(charlstm, content):
     Path("settings.txt").write_text(content)
-    found = charlstm("train", "settings.txt")
-    assert found.code == 2
-    assert "this is a text" not in found.err
+    result = charlstm("train", "settings.txt")
+    assert result.code == 2
+    assert "this is a text" not in result.err
 
 
-def test_a_name_of_the_catalogue_in_place_of_a_configuration(charlstm):
-    found = charlstm("train", "python-stdlib")
-    assert found.code == 2
-    assert "python-stdlib is a corpus of the catalogue. Write these three lines into python-stdlib.yaml" in found.err
-    assert "\ncorpus: {source: python-stdlib}\n" in found.err
+def test_catalogue_name_instead_of_a_configuration(charlstm):
+    result = charlstm("train", "python-stdlib")
+    assert result.code == 2
+    assert "python-stdlib is a corpus of the catalogue. Write these three lines into python-stdlib.yaml" in result.err
+    assert "\ncorpus: {source: python-stdlib}\n" in result.err
 
 
 ADDRESS = "https://example.org/a/tale%20of.txt"
 
 
-def test_an_address_is_to_be_downloaded_first(charlstm):
+def test_address_has_to_be_downloaded_first(charlstm):
     Path("c.yaml").write_text(f"corpus: {{source: '{ADDRESS}'}}\n")
-    found = charlstm("train", "c.yaml")
-    assert (found.code, found.out) == (2, "")
-    assert found.err.startswith(
+    result = charlstm("train", "c.yaml")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(
         f"error: {ADDRESS} is an address, and nothing is downloaded but what the catalogue has ("
     )
-    assert f"curl -fLO {ADDRESS}, and name the file" in found.err
-    found = charlstm("train", ADDRESS)
-    assert found.err.startswith(f"error: {ADDRESS} is an address, not a configuration.")
-    assert "\ncorpus: {source: tale%20of.txt}\n" in found.err.replace('"', "")
+    assert f"curl -fLO {ADDRESS}, and name the file" in result.err
+    result = charlstm("train", ADDRESS)
+    assert result.err.startswith(f"error: {ADDRESS} is an address, not a configuration.")
+    assert "\ncorpus: {source: tale%20of.txt}\n" in result.err.replace('"', "")
 
 
-def test_the_address_of_a_corpus_in_the_catalogue_is_its_name(charlstm):
+def test_address_of_a_catalogue_corpus_names_the_corpus(charlstm):
     from charlstm.text.catalogue import catalogue
 
     address = catalogue()["tinyshakespeare"].url
@@ -91,7 +91,7 @@ def test_the_address_of_a_corpus_in_the_catalogue_is_its_name(charlstm):
 
 
 @pytest.mark.parametrize(
-    ("there", "typed", "suggested"),
+    ("existing", "typed", "suggested"),
     [
         ("o.txt", "nope.txt", False),
         ("one.txt", "nope.txt", False),
@@ -102,21 +102,21 @@ def test_the_address_of_a_corpus_in_the_catalogue_is_its_name(charlstm):
         ("data-2.txt", "data.txt", True),
     ],
 )
-def test_only_near_names_are_suggested(charlstm, there, typed, suggested):
-    Path(there).write_text(TEXT)
+def test_only_similar_names_are_suggested(charlstm, existing, typed, suggested):
+    Path(existing).write_text(TEXT)
     Path("c.yaml").write_text(f"corpus: {{source: {typed}}}\n")
-    found = charlstm("train", "c.yaml")
-    assert found.code == 2
-    assert (there in found.err) == suggested
-    Path(there).with_suffix(".yml").write_text("")
+    result = charlstm("train", "c.yaml")
+    assert result.code == 2
+    assert (existing in result.err) == suggested
+    Path(existing).with_suffix(".yml").write_text("")
     assert ("Did you mean" in charlstm("train", Path(typed).with_suffix(".yaml")).err) == suggested
 
 
 @pytest.mark.parametrize(
     "change", ["corpus.source=nowhere", "corpus.encoding=utf-16", "model={cell: peephole, executor: vendor}"]
 )
-def test_the_error_of_a_dry_run_stands_alone(charlstm, config_file, change):
-    found = charlstm("train", config_file, "--dry-run", "--set", change)
-    assert (found.code, found.out) == (2, "")
-    assert found.err.startswith("error: ")
-    assert len(found.err.splitlines()) == 1
+def test_dry_run_prints_only_its_error(charlstm, config_file, change):
+    result = charlstm("train", config_file, "--dry-run", "--set", change)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: ")
+    assert len(result.err.splitlines()) == 1

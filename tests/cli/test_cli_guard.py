@@ -1,4 +1,4 @@
-"""No command ends in a traceback, whatever fails under it: one clear line, and an exit code that is documented."""
+"""No command ends in a traceback, whatever call fails: one clear line and a documented exit code."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ KINDS: dict[str, Callable[[], Exception]] = {
     "memory": lambda: MemoryError(),
     "torch memory": lambda: RuntimeError(CPU_FULL),
     "unicode": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
-    "bug": lambda: RuntimeError("feigned\nin two lines"),
+    "bug": lambda: RuntimeError("injected\nin two lines"),
 }
-PLACES: dict[Any, str] = {
+CALLS: dict[Any, str] = {
     os: "open write fsync replace unlink truncate mkdir",
     pathlib.Path: "open read_text read_bytes write_text write_bytes mkdir exists is_dir stat iterdir glob unlink",
     shutil: "rmtree disk_usage",
@@ -72,7 +72,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "infill": ("sample", "runs/both", "--infill", "the c_t", "--seed", 1, "--sweeps", 2, "--json"),
     "evaluate": ("evaluate", "runs/done", "--text", "some.txt"),
     "compare runs": ("compare", "runs/done"),
-    "resume": ("train", "runs/begun", "--resume"),
+    "resume": ("train", "runs/partial", "--resume"),
     "train": ("train", "tiny.yaml"),
     "compare": ("compare", "both.yaml"),
     "compare memory": ("compare", "memory.yaml", "--jobs", 1),
@@ -81,17 +81,17 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 Site = tuple[str, int, str]
 
 
-class Feigned:
-    """Counts the calls that charlstm makes of the places, by file and line, and fails the first one of a site."""
+class FaultInjector:
+    """Records the call sites of CALLS in charlstm, by module and line, and fails the first call from one site."""
 
     def __init__(self, patch: pytest.MonkeyPatch, site: Site | None = None, error: Exception | None = None) -> None:
         self.sites: dict[Site, None] = {}
         self._site, self._error = site, error
-        for owner, names in PLACES.items():
+        for owner, names in CALLS.items():
             for name in names.split():
                 patch.setattr(owner, name, self._failing(name, getattr(owner, name)))
 
-    def _failing(self, name: str, genuine: Any) -> Any:
+    def _failing(self, name: str, original: Any) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
             frame = sys._getframe(1)
             module = frame.f_globals.get("__name__", "")
@@ -101,22 +101,22 @@ class Feigned:
                 if site == self._site and self._error is not None:
                     error, self._error = self._error, None
                     raise error
-            return genuine(*arguments, **named)
+            return original(*arguments, **named)
 
         return call
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, corpus_file, make_config) -> Path:
-    """A folder with a run that is done, one that fills gaps, and one that goes on."""
+    """A folder with a complete run, one that fills gaps, and one to resume."""
     folder = tmp_path_factory.mktemp("guard")
-    for name, model in (("done", {}), ("both", {"direction": "bidirectional"}), ("begun", {})):
+    for name, model in (("done", {}), ("both", {"direction": "bidirectional"}), ("partial", {})):
         settings = make_config({"hidden_size": 4, "executor": "eager", **model}, budget={"steps": 2}, evaluate_every=2)
         directory = RunDirectory(folder / "runs" / name)
         directory.create(settings)
         list(Trainer(settings, load_corpus(str(corpus_file)), directory).run())
     more = settings.training.model_copy(update={"budget": BudgetConfig(steps=4)})
-    (folder / "runs/begun/config.yaml").write_text(dump_yaml(settings.model_copy(update={"training": more})))
+    (folder / "runs/partial/config.yaml").write_text(dump_yaml(settings.model_copy(update={"training": more})))
     (folder / "tiny.yaml").write_text(dump_yaml(settings))
     (folder / "both.yaml").write_text(COMPARE.format(source=corpus_file))
     (folder / "memory.yaml").write_text(MEMORY)
@@ -125,8 +125,8 @@ def runs(tmp_path_factory, corpus_file, make_config) -> Path:
 
 
 @pytest.fixture
-def walk(runs, charlstm, tmp_path, monkeypatch) -> Iterator[Callable[..., Any]]:
-    for name, value in (("TURN_SECONDS", 0.0), ("PRODUCT_SIDES", (8,)), ("CHARACTERS", 5), ("TEXTS", (1,))):
+def run_command(runs, charlstm, tmp_path, monkeypatch) -> Iterator[Callable[..., Any]]:
+    for name, value in (("TURN_SECONDS", 0.0), ("MATMUL_SIZES", (8,)), ("CHARACTERS", 5), ("TEXTS", (1,))):
         monkeypatch.setattr(f"charlstm.benchmark.plan.{name}", value)
 
     def call(number: int, command: str, site: Site | None = None, error: Exception | None = None) -> Any:
@@ -135,58 +135,58 @@ def walk(runs, charlstm, tmp_path, monkeypatch) -> Iterator[Callable[..., Any]]:
         monkeypatch.chdir(here)
         monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
         with pytest.MonkeyPatch.context() as patch:
-            feigned = Feigned(patch, site, error)
-            found = charlstm(*COMMANDS[command])
-        return found, feigned.sites
+            injector = FaultInjector(patch, site, error)
+            result = charlstm(*COMMANDS[command])
+        return result, injector.sites
 
     return call
 
 
-def check(found: Any, kind: str, command: str) -> None:
-    """That the command did its work all the same, or ended as it may."""
-    errors = [line for line in found.err.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in found.err
-    assert found.code in ((0, 1, 2) if kind in ("unicode", "bug") else (0, 2))
-    assert len(errors) == (found.code != 0)
-    if found.code == 1:
+def check(result: Any, kind: str, command: str) -> None:
+    """Check that the command succeeded, or failed as documented."""
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in result.err
+    assert result.code in ((0, 1, 2) if kind in ("unicode", "bug") else (0, 2))
+    assert len(errors) == (result.code != 0)
+    if result.code == 1:
         assert errors[0].startswith("error: a bug in charlstm: ")
-        (place,) = (line.removeprefix("full report: ") for line in found.err.splitlines() if "full report: " in line)
-        report = Path(place.removesuffix(". The same command may do with other settings")).read_text()
+        (path,) = (line.removeprefix("full report: ") for line in result.err.splitlines() if "full report: " in line)
+        report = Path(path.removesuffix(". The same command may work with other settings")).read_text()
         assert "Traceback (most recent call last)" in report
         assert "charlstm 0." in report
     for run in Path("runs").glob("**/checkpoints"):
         for path in run.glob("*.safetensors"):
             load_checkpoint(path)
-    assert load_checkpoint(Path("runs/begun/checkpoints/last.safetensors"))[1]["counters"]["step"] >= 2
+    assert load_checkpoint(Path("runs/partial/checkpoints/last.safetensors"))[1]["counters"]["step"] >= 2
 
 
 def some_sites(sites: dict[Site, None], count: int = 4) -> list[tuple[int, Site]]:
-    """So many, from the first to the last."""
+    """``count`` of the sites, evenly spaced."""
     each = list(sites)
     return list(enumerate(each[k * len(each) // count] for k in range(min(count, len(each)))))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_tells_of_a_failure_in_one_line(command, walk):
-    found, sites = walk(0, command)
-    assert found.code == 0, found.err
+def test_every_command_reports_a_failure_in_one_line(command, run_command):
+    result, sites = run_command(0, command)
+    assert result.code == 0, result.err
     for number, site in some_sites(sites):
         kind = list(KINDS)[(number + len(command)) % len(KINDS)]
-        found, _ = walk(number + 1, command, site, KINDS[kind]())
+        result, _ = run_command(number + 1, command, site, KINDS[kind]())
         try:
-            check(found, kind, command)
+            check(result, kind, command)
         except AssertionError:
-            pytest.fail(f"{kind} at {site}: {found}")
+            pytest.fail(f"{kind} at {site}: {result}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_at_every_place_with_every_failure(command, kind, walk):
-    _, sites = walk(0, command)
+def test_every_command_with_every_failure_everywhere(command, kind, run_command):
+    _, sites = run_command(0, command)
     for number, site in enumerate(sites):
-        found, _ = walk(number + 1, command, site, KINDS[kind]())
+        result, _ = run_command(number + 1, command, site, KINDS[kind]())
         try:
-            check(found, kind, command)
+            check(result, kind, command)
         except AssertionError:
-            pytest.fail(f"{kind} at {site}: {found}")
+            pytest.fail(f"{kind} at {site}: {result}")

@@ -1,4 +1,4 @@
-"""``charlstm compare`` of a file with experiments: what it prints, and what a signal leaves."""
+"""``charlstm compare`` for a file with experiments: output and signals."""
 
 from __future__ import annotations
 
@@ -54,25 +54,25 @@ def memory_file(tmp_path, monkeypatch) -> Path:
 
 
 def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
-    found = charlstm("compare", memory_file.name, "--jobs", 1)
-    assert found.code == 0
-    assert "recall: 4 pairs of a text and a network, 8 runs" in found.out
-    assert "learning rates: 1 of 4, recall-2-lstm-0.01-seed1" in found.out
-    assert re.search(r"It knows nothing yet +rnn: longest lag at most 4 .* held", found.out)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found.out)
+    result = charlstm("compare", memory_file.name, "--jobs", 1)
+    assert result.code == 0
+    assert "recall: 4 pairs of a text and a network, 8 runs" in result.out
+    assert "learning rates: 1 of 4, recall-2-lstm-0.01-seed1" in result.out
+    assert re.search(r"It knows nothing yet +rnn: longest lag at most 4 .* held", result.out)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.out)
     report = Path("runs/memory/report")
-    assert f"report: {report / 'index.html'}" in found.out
+    assert f"report: {report / 'index.html'}" in result.out
     assert "charlstm compare memory.yaml --only recall" in (report / "index.html").read_text()
     (verdict,) = json.loads((report / "report.json").read_text())["verdicts"]
     assert verdict["held"] is True
     monkeypatch.setattr(Trainer, "run", lambda _: pytest.fail("trained again"))
     again = charlstm("compare", memory_file.name, "--jobs", 1)
-    assert again.out.splitlines()[-3:] == found.out.splitlines()[-3:]
+    assert again.out.splitlines()[-3:] == result.out.splitlines()[-3:]
 
 
-def test_the_quick_form_has_a_folder_of_its_own(charlstm, memory_file):
-    found = charlstm("compare", memory_file.name, "--quick", "--jobs", 1)
-    assert (found.code, "4 runs" in found.out) == (0, True)
+def test_quick_form_has_a_separate_folder(charlstm, memory_file):
+    result = charlstm("compare", memory_file.name, "--quick", "--jobs", 1)
+    assert (result.code, "4 runs" in result.out) == (0, True)
     assert "memory.yaml --quick --only recall" in Path("runs/memory-quick/report/index.html").read_text()
 
 
@@ -83,63 +83,63 @@ def test_the_quick_form_has_a_folder_of_its_own(charlstm, memory_file):
         (("memory.yaml", "--set", "arms.rnn={model.cell: rmn}"), "Did you mean rnn?"),
         (("memory.yaml", "--set", "experiments.recall.claims=[]", "--set", "seeds=0"), "seeds"),
         (("plain.yaml", "--quick"), "has no quick form"),
-        (("plain.yaml", "--only", "recall"), "--only belongs to a comparison of memories"),
-        (("plain.yaml", "--jobs", "2"), "--jobs belongs to a comparison of memories"),
-        ((".", "--jobs", "2"), "--jobs belongs to a comparison in YAML"),
+        (("plain.yaml", "--only", "recall"), "--only is only for experiments on memory"),
+        (("plain.yaml", "--jobs", "2"), "--jobs is only for experiments on memory"),
+        ((".", "--jobs", "2"), "--jobs is only for a comparison in YAML"),
     ],
     ids=str,
 )
-def test_mistakes(charlstm, memory_file, arguments, message):
+def test_mistakes_are_reported_in_one_message(charlstm, memory_file, arguments, message):
     Path("plain.yaml").write_text("corpus: {source: memory.yaml}\narms: {a: {}, b: {model.cell: rnn}}\n")
-    found = charlstm("compare", *arguments)
-    assert found.code == 2
-    assert message in found.err
-    assert "Traceback" not in found.err
+    result = charlstm("compare", *arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
     assert not Path("runs").exists()
 
 
-def test_an_interrupted_comparison_goes_on(charlstm, memory_file, monkeypatch):
-    step, begun, sent = Trainer._step, [], []
+def test_interrupted_comparison_resumes(charlstm, memory_file, monkeypatch):
+    step, steps, sent = Trainer._step, [], []
 
     def stepping(self):
-        begun.append(self.directory.path.name)
-        if len(begun) == 12 and not sent:
+        steps.append(self.directory.path.name)
+        if len(steps) == 12 and not sent:
             sent.append(True)
             os.kill(os.getpid(), signal.SIGINT)
         return step(self)
 
     monkeypatch.setattr(Trainer, "_step", stepping)
-    found = charlstm("compare", memory_file.name, "--jobs", 1)
-    assert found.code == 130
-    assert "saved; the same command goes on from here" in found.out
+    result = charlstm("compare", memory_file.name, "--jobs", 1)
+    assert result.code == 130
+    assert "saved; to resume, run the same command again" in result.out
     assert not Path("runs/memory/report").exists()
-    done = begun[0]
-    begun.clear()
+    done = steps[0]
+    steps.clear()
     assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
-    assert done not in begun
+    assert done not in steps
 
 
-def test_an_interrupted_overwrite_goes_on_as_it_says(charlstm, memory_file, monkeypatch):
-    step, begun, sent = Trainer._step, [], []
+def test_interrupted_overwrite_resumes_as_reported(charlstm, memory_file, monkeypatch):
+    step, steps, sent = Trainer._step, [], []
 
     def stepping(self):
-        begun.append(self.directory.path.name)
-        if len(begun) == 12 and sent == [False]:
+        steps.append(self.directory.path.name)
+        if len(steps) == 12 and sent == [False]:
             sent.append(True)
             os.kill(os.getpid(), signal.SIGINT)
         return step(self)
 
     monkeypatch.setattr(Trainer, "_step", stepping)
     assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
-    everything = set(begun)
-    begun.clear()
+    all_runs = set(steps)
+    steps.clear()
     sent.append(False)
-    found = charlstm("compare", memory_file.name, "--jobs", 1, "--overwrite")
-    assert found.code == 130
-    assert "saved; the same command without --overwrite goes on from here" in found.out
+    result = charlstm("compare", memory_file.name, "--jobs", 1, "--overwrite")
+    assert result.code == 130
+    assert "saved; to resume, run the same command without --overwrite" in result.out
     assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
-    assert set(begun) == everything
-    assert begun[0] not in begun[12:]
+    assert set(steps) == all_runs
+    assert steps[0] not in steps[12:]
 
 
 def running(*arguments: str) -> subprocess.Popen[str]:
@@ -152,7 +152,7 @@ def running(*arguments: str) -> subprocess.Popen[str]:
         text=True,
         env=environment,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background tests inherit an ignored SIGINT
     )
 
 
@@ -177,7 +177,7 @@ def alive(group: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
-def test_workers_stop_with_their_parent_and_lose_nothing(memory_file, number):
+def test_workers_save_and_stop_with_their_parent(memory_file, number):
     """SIGINT comes to the whole group, as Ctrl-C does; SIGKILL to the parent alone."""
     long = ("--jobs", "2", "--set", "shared.training.budget={steps: 1000000}")
     process = running("memory.yaml", *long)
@@ -194,7 +194,7 @@ def test_workers_stop_with_their_parent_and_lose_nothing(memory_file, number):
             os.killpg(process.pid, signal.SIGKILL)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in out
+        assert "to resume, run the same command again" in out
         ends = [
             json.loads(path.read_text().splitlines()[-1]) for path in Path("runs/memory/cells").glob("*/metrics.jsonl")
         ]

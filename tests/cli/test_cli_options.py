@@ -1,4 +1,4 @@
-"""Options that would have no effect are refused, in every command."""
+"""Every command refuses options without effect; printed commands can be pasted."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def run(charlstm, config_file) -> Path:
         ("train tiny.yaml --dry-run --overwrite", "--overwrite has no effect with --dry-run"),
         ("train tiny.yaml --resume --overwrite", "choose one"),
         ("train tiny.yaml --name new --dry-run --resume", "nothing to resume"),
-        ("train RUN", "is a run. To go on with it:  charlstm train runs/tiny --resume"),
-        ("train RUN --dry-run", "is a run. To go on with it:  charlstm train runs/tiny --resume"),
-        ("train runs", "runs: this is a folder, and no run's"),
+        ("train RUN", "is a run. To resume it:  charlstm train runs/tiny --resume"),
+        ("train RUN --dry-run", "is a run. To resume it:  charlstm train runs/tiny --resume"),
+        ("train runs", "runs: this is a folder without a run"),
         ("train runs --resume", "runs is no run"),
         ("sample RUN --temperature 0 --top-k 3", "--top-k has no effect with --temperature 0"),
         ("sample RUN --temperature 0 --top-p .5", "--top-p has no effect with --temperature 0"),
@@ -40,30 +40,30 @@ def run(charlstm, config_file) -> Path:
         ("sample RUN --unknown skip", "--unknown has no effect without a --prime"),
         ("sample RUN/checkpoints/last.safetensors --checkpoint last", "--checkpoint has no effect with the file"),
         ("evaluate RUN/checkpoints/last.safetensors --checkpoint last", "--checkpoint has no effect with the file"),
-        ("compare RUN --overwrite", "--overwrite has no effect on runs that exist"),
+        ("compare RUN --overwrite", "--overwrite has no effect on existing runs"),
         ("compare RUN --runs there", "--runs has no effect with a single run"),
-        ("compare RUN --name tiny", "runs/tiny is a run"),
+        ("compare RUN --name tiny", "runs/tiny is the folder of a run"),
         ("compare RUN --name up/there", "cannot be part of a name"),
-        ("compare RUN tiny.yaml", "tiny.yaml: compare takes one comparison"),
-        ("compare RUN --set seeds=2", "--set belongs to a comparison in YAML"),
+        ("compare RUN tiny.yaml", "tiny.yaml: compare takes either one comparison"),
+        ("compare RUN --set seeds=2", "--set is only for a comparison in YAML"),
         ("bench --training --texts 3", "--texts has no effect with --training"),
     ],
     ids=lambda value: value if " " in value else None,
 )
 def test_options_without_effect_are_refused(charlstm, run, command, message):
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
-    found = charlstm(*command.replace("RUN", str(run)).split())
-    assert (found.code, found.out) == (2, "")
-    assert message.replace("RUN", str(run)) in found.err
-    assert len(found.err.splitlines()) == 1
+    result = charlstm(*command.replace("RUN", str(run)).split())
+    assert (result.code, result.out) == (2, "")
+    assert message.replace("RUN", str(run)) in result.err
+    assert len(result.err.splitlines()) == 1
     assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
 
 
 @pytest.mark.parametrize("options", [["--prime", "€"], ["--until", "€"], ["--infill", "a_"]], ids=str)
-def test_an_error_is_not_preceded_by_a_seed(charlstm, tiny_run, options):
-    found = charlstm("sample", tiny_run, *options)
-    assert found.code == 2
-    assert found.err.startswith("error: ")
+def test_no_seed_is_printed_before_an_error(charlstm, tiny_run, options):
+    result = charlstm("sample", tiny_run, *options)
+    assert result.code == 2
+    assert result.err.startswith("error: ")
 
 
 KINDS = {
@@ -90,30 +90,30 @@ EXPECTED = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("written", ['@it\'s = "a" $HOME `x`\n-@é = - _b_ c\n', "a=b\n"], ids=["odd", "short"])
-def test_the_next_commands_do_what_they_say(charlstm, config_file, kind, written):
+def test_printed_next_commands_work(charlstm, config_file, kind, written):
     model, corpus = KINDS[kind]
     source = Path("a text.txt")
     source.write_text(written * (2000 // len(written)), encoding="utf-8")
     settings = json.dumps({"source": str(source), **corpus}, ensure_ascii=False)
     options = ("--set", f"corpus={settings}", "--set", f"model={json.dumps({'hidden_size': 8, **model})}")
     budget = ("--set", "training.budget={steps: 1}", "--set", "training.sequence_length=40")
-    found = charlstm("train", config_file, *options, *budget, "--runs", "my runs", "--name", "it's")
-    assert found.code == 0
-    lines = re.search(r"^next: +(charlstm sample .*)\n +(charlstm evaluate .*)$", found.out, re.MULTILINE)
+    result = charlstm("train", config_file, *options, *budget, "--runs", "my runs", "--name", "it's")
+    assert result.code == 0
+    lines = re.search(r"^next: +(charlstm sample .*)\n +(charlstm evaluate .*)$", result.out, re.MULTILINE)
     sample, evaluate = map(shlex.split, lines.groups())
     assert sample[2] == evaluate[2] == "my runs/it's"
     assert [word for word in sample if word.startswith("--")] == EXPECTED[kind]
-    done = charlstm(*sample[1:], "--json")  # odd bytes are no text to capture
+    done = charlstm(*sample[1:], "--json")  # arbitrary bytes cannot be captured as text
     assert done.code == 0, done.err
     if kind == "answers":
         assert sample[4].endswith("=")
     assert charlstm(*evaluate[1:]).code == 0
 
 
-def test_after_a_loss_gone_bad_the_advice_can_be_pasted(charlstm, config_file):
-    wild = ("--set", "training.learning_rate=1e6", "--set", "training.warmup_steps=0")
-    found = charlstm("train", config_file, *wild, "--runs", "my runs")
-    assert found.code == 3
-    (line,) = re.findall(r"^go on:  charlstm (.*)$", found.out, re.MULTILINE)
+def test_advice_after_divergence_can_be_pasted(charlstm, config_file):
+    diverging = ("--set", "training.learning_rate=1e6", "--set", "training.warmup_steps=0")
+    result = charlstm("train", config_file, *diverging, "--runs", "my runs")
+    assert result.code == 3
+    (line,) = re.findall(r"^resume:  charlstm (.*)$", result.out, re.MULTILINE)
     assert "training.learning_rate=3.3e+05" in line
     assert charlstm(*shlex.split(line)).code in (0, 3)

@@ -14,23 +14,23 @@ from charlstm.generation.infilling import SWEEPS
 from charlstm.text.corpus import load_corpus
 
 
-def test_standard_output_has_the_text_and_nothing_else(charlstm, tiny_run):
-    found = charlstm("sample", tiny_run, "--length", 40, "--seed", 3, "--prime", "the ")
+def test_standard_output_has_only_the_text(charlstm, tiny_run):
+    result = charlstm("sample", tiny_run, "--length", 40, "--seed", 3, "--prime", "the ")
     (expected,) = package.load(tiny_run).generate("the ", 40, seed=3)
-    assert (found.code, found.out, found.err) == (0, expected.whole + "\n", "")
+    assert (result.code, result.out, result.err) == (0, expected.whole + "\n", "")
 
 
-def test_a_seed_is_told_and_makes_the_same_text(charlstm, tiny_run):
-    found = charlstm("sample", tiny_run, "--length", 40)
-    (seed,) = re.fullmatch(r"seed (\d+)\n", found.err).groups()
-    assert charlstm("sample", tiny_run, "--length", 40, "--seed", seed).out == found.out
-    assert charlstm("sample", tiny_run, "--length", 40).out != found.out
+def test_printed_seed_reproduces_the_text(charlstm, tiny_run):
+    result = charlstm("sample", tiny_run, "--length", 40)
+    (seed,) = re.fullmatch(r"seed (\d+)\n", result.err).groups()
+    assert charlstm("sample", tiny_run, "--length", 40, "--seed", seed).out == result.out
+    assert charlstm("sample", tiny_run, "--length", 40).out != result.out
 
 
-def test_json(charlstm, tiny_run):
-    found = charlstm("sample", tiny_run, "--length", 9, "--seed", 3, "--prime", "the ", "--num-samples", 2, "--json")
-    record = json.loads(found.out)
-    assert (found.code, found.err, record["seed"], len(record["samples"])) == (0, "", 3, 2)
+def test_json_has_log_probabilities(charlstm, tiny_run):
+    result = charlstm("sample", tiny_run, "--length", 9, "--seed", 3, "--prime", "the ", "--num-samples", 2, "--json")
+    record = json.loads(result.out)
+    assert (result.code, result.err, record["seed"], len(record["samples"])) == (0, "", 3, 2)
     for sample in record["samples"]:
         assert sample["text"] == sample["prime"] + sample["written"]
         assert sample["prime"] == "the "
@@ -38,24 +38,24 @@ def test_json(charlstm, tiny_run):
         assert all(p <= 0 for p in sample["log_probabilities_nats"])
 
 
-def test_several_samples(charlstm, tiny_run):
-    found = charlstm("sample", tiny_run, "--length", 20, "--seed", 3, "--num-samples", 2)
-    assert found.err == "--- 1 of 2\n--- 2 of 2\n"
+def test_several_samples_are_numbered(charlstm, tiny_run):
+    result = charlstm("sample", tiny_run, "--length", 20, "--seed", 3, "--num-samples", 2)
+    assert result.err == "--- 1 of 2\n--- 2 of 2\n"
     texts = [s.whole for s in package.load(tiny_run).generate(length=20, seed=3, num_samples=2)]
-    assert found.out == "".join(text + "\n" for text in texts)
+    assert result.out == "".join(text + "\n" for text in texts)
 
 
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
-def test_streamed_or_not_is_the_same_text(charlstm, tiny_run, stream):
+def test_streamed_text_equals_unstreamed_text(charlstm, tiny_run, stream):
     options = ("--length", 200, "--seed", 3, "--prime", "the ", "--temperature", 0.8, "--top-k", 5, "--until", "tw")
-    found = charlstm("sample", tiny_run, *options, stream)
+    result = charlstm("sample", tiny_run, *options, stream)
     sampling = {"temperature": 0.8, "top_k": 5, "until": "tw"}
     (expected,) = package.load(tiny_run).generate("the ", 200, seed=3, **sampling)
-    assert found.out == expected.whole + "\n"
-    assert found.out.endswith("tw\n")
+    assert result.out == expected.whole + "\n"
+    assert result.out.endswith("tw\n")
 
 
-def test_every_sampling_option_arrives(charlstm, tiny_run):
+def test_every_sampling_option_is_used(charlstm, tiny_run):
     options = {"temperature": 1.3, "top_k": 9, "top_p": 0.8, "min_p": 0.05}
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     (expected,) = package.load(tiny_run).generate("", 60, seed=1, **options)
@@ -63,7 +63,7 @@ def test_every_sampling_option_arrives(charlstm, tiny_run):
     assert charlstm("sample", tiny_run, "--length", 9, "--temperature", 0).code == 0
 
 
-def test_a_prime_from_a_file_and_from_standard_input(charlstm, tiny_run, tmp_path, monkeypatch):
+def test_prime_from_a_file_and_from_standard_input(charlstm, tiny_run, tmp_path, monkeypatch):
     (tmp_path / "prime.txt").write_text("the cat\nsat")
     direct = charlstm("sample", tiny_run, "--prime", "the cat\nsat", "--length", 20, "--seed", 1)
     assert charlstm("sample", tiny_run, "--prime", f"@{tmp_path}/prime.txt", "--length", 20, "--seed", 1) == direct
@@ -71,11 +71,11 @@ def test_a_prime_from_a_file_and_from_standard_input(charlstm, tiny_run, tmp_pat
     assert charlstm("sample", tiny_run, "--prime", "-", "--length", 20, "--seed", 1) == direct
 
 
-def test_line_ends_of_a_prime_file_stay_as_they_are(charlstm, tiny_run, tmp_path):
+def test_line_ends_of_a_prime_file_are_kept(charlstm, tiny_run, tmp_path):
     (tmp_path / "prime.txt").write_bytes(b"the\r\n")
-    found = charlstm("sample", tiny_run, "--prime", f"@{tmp_path}/prime.txt")
-    assert found.code == 2
-    assert "U+000D" in found.err
+    result = charlstm("sample", tiny_run, "--prime", f"@{tmp_path}/prime.txt")
+    assert result.code == 2
+    assert "U+000D" in result.err
 
 
 @pytest.mark.parametrize(
@@ -97,22 +97,22 @@ def test_line_ends_of_a_prime_file_stay_as_they_are(charlstm, tiny_run, tmp_path
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_mistakes(charlstm, tiny_run, arguments, message):
-    found = charlstm("sample", tiny_run, *arguments)
-    assert (found.code, found.out) == (2, "")
-    assert message in found.err
-    assert "Traceback" not in found.err
+def test_mistakes_are_reported_in_one_message(charlstm, tiny_run, arguments, message):
+    result = charlstm("sample", tiny_run, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert "Traceback" not in result.err
 
 
 def test_unknown_characters_may_be_skipped(charlstm, tiny_run):
-    found = charlstm("sample", tiny_run, "--prime", "the€ ", "--unknown", "skip", "--length", 5, "--seed", 1)
-    assert found.out.startswith("the ")
+    result = charlstm("sample", tiny_run, "--prime", "the€ ", "--unknown", "skip", "--length", 5, "--seed", 1)
+    assert result.out.startswith("the ")
 
 
-def test_no_such_run_names_those_there_are(charlstm, tiny_run):
-    found = charlstm("sample", tiny_run.with_name("nothing"))
-    assert found.code == 2
-    assert str(tiny_run) in found.err
+def test_missing_run_error_lists_existing_runs(charlstm, tiny_run):
+    result = charlstm("sample", tiny_run.with_name("nothing"))
+    assert result.code == 2
+    assert str(tiny_run) in result.err
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def trained(make_config, make_trainer, tmp_path):
 
 
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
-def test_control_characters_are_escapes_on_a_terminal_only(charlstm, on_terminal, trained, stream):
+def test_control_characters_are_escaped_on_a_terminal(charlstm, on_terminal, trained, stream):
     run = trained("\x1b[31m\r\u202ered\x07\x9b\n".encode() * 80)
     options = ("--length", 300, "--seed", 1, "--temperature", 5, stream)
     raw = charlstm("sample", run, *options)
@@ -141,24 +141,24 @@ def test_control_characters_are_escapes_on_a_terminal_only(charlstm, on_terminal
     assert len(shown.out.split("\n")) == len(raw.out.split("\n"))
 
 
-def test_a_bidirectional_model_is_refused(charlstm, trained):
-    found = charlstm("sample", trained(b"the cat sat on a mat " * 40, direction="bidirectional"))
-    assert found.code == 2
-    assert "direction: forward" in found.err
+def test_bidirectional_model_needs_infill(charlstm, trained):
+    result = charlstm("sample", trained(b"the cat sat on a mat " * 40, direction="bidirectional"))
+    assert result.code == 2
+    assert "direction: forward" in result.err
 
 
-def test_a_backward_model_writes_before_the_prime(charlstm, trained):
+def test_backward_model_writes_before_the_suffix(charlstm, trained):
     run = trained(b"the cat sat on a mat " * 40, direction="backward")
     for stream in ("--stream", "--no-stream"):
-        found = charlstm("sample", run, "--suffix", "mat", "--length", 20, "--seed", 1, stream)
-        assert found.out.endswith("mat\n")
-        assert len(found.out) == 24
+        result = charlstm("sample", run, "--suffix", "mat", "--length", 20, "--seed", 1, stream)
+        assert result.out.endswith("mat\n")
+        assert len(result.out) == 24
     (sample,) = json.loads(charlstm("sample", run, "--suffix", "mat", "--length", 5, "--json").out)["samples"]
     assert sample["text"] == sample["written"] + sample["suffix"]
     assert sample["suffix"] == "mat"
 
 
-def test_a_suffix_from_a_file(charlstm, trained, tmp_path):
+def test_suffix_from_a_file(charlstm, trained, tmp_path):
     run = trained(b"the cat sat on a mat " * 40, direction="backward")
     (tmp_path / "end.txt").write_text("a mat")
     direct = charlstm("sample", run, "--suffix", "a mat", "--length", 9, "--seed", 1)
@@ -170,10 +170,10 @@ def test_a_suffix_from_a_file(charlstm, trained, tmp_path):
 
 def test_until_of_a_backward_model_begins_the_text(charlstm, trained):
     run = trained(b"the cat sat on a mat " * 40, direction="backward")
-    found = charlstm("sample", run, "--until", "a", "--length", 400, "--seed", 1)
-    assert found.out.startswith("a")
-    assert len(found.out) < 400
-    assert "a" not in found.out[1:]
+    result = charlstm("sample", run, "--until", "a", "--length", 400, "--seed", 1)
+    assert result.out.startswith("a")
+    assert len(result.out) < 400
+    assert "a" not in result.out[1:]
 
 
 @pytest.fixture
@@ -181,24 +181,24 @@ def filler(trained) -> Path:
     return trained(b"the cat sat on a_mat " * 40, direction="bidirectional")
 
 
-def test_gaps_are_filled(charlstm, filler):
-    found = charlstm("sample", filler, "--infill", "the _a_ sat", "--seed", 3, "--num-samples", 2)
+def test_infill_fills_gaps(charlstm, filler):
+    result = charlstm("sample", filler, "--infill", "the _a_ sat", "--seed", 3, "--num-samples", 2)
     texts = [f.whole for f in package.load(filler).infill("the _a_ sat", seed=3, num_samples=2)]
-    assert (found.code, found.out) == (0, "".join(text + "\n" for text in texts))
-    assert found.err == "--- 1 of 2\n--- 2 of 2\n"
+    assert (result.code, result.out) == (0, "".join(text + "\n" for text in texts))
+    assert result.err == "--- 1 of 2\n--- 2 of 2\n"
 
 
-def test_every_option_of_filling_arrives(charlstm, filler):
+def test_every_infill_option_is_used(charlstm, filler):
     options = {"temperature": 1.3, "top_k": 9, "top_p": 0.8, "min_p": 0.05, "sweeps": 7, "gap": "?"}
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     (expected,) = package.load(filler).infill("the ca????? sat", seed=1, **options)
-    found = charlstm("sample", filler, "--infill", "the ca€????? sat", "--seed", 1, "--unknown", "skip", *flags)
-    assert found.out == expected.whole + "\n"
+    result = charlstm("sample", filler, "--infill", "the ca€????? sat", "--seed", 1, "--unknown", "skip", *flags)
+    assert result.out == expected.whole + "\n"
 
 
-def test_filled_gaps_as_json(charlstm, filler):
-    found = charlstm("sample", filler, "--infill", "_he c__ sat", "--seed", 3, "--json")
-    record = json.loads(found.out)
+def test_json_has_the_filled_gaps(charlstm, filler):
+    result = charlstm("sample", filler, "--infill", "_he c__ sat", "--seed", 3, "--json")
+    record = json.loads(result.out)
     (sample,) = record["samples"]
     (expected,) = package.load(filler).infill("_he c__ sat", seed=3)
     assert (record["seed"], sample["text"]) == (3, expected.whole)
@@ -208,7 +208,7 @@ def test_filled_gaps_as_json(charlstm, filler):
     assert sample["pseudo_bits_per_filled_character"] == pytest.approx(-sum(nats) / 3 / math.log(2))
 
 
-def test_gaps_of_a_file_and_of_standard_input(charlstm, filler, tmp_path, monkeypatch):
+def test_infill_from_a_file_and_from_standard_input(charlstm, filler, tmp_path, monkeypatch):
     (tmp_path / "gaps.txt").write_text("the ___ sat")
     direct = charlstm("sample", filler, "--infill", "the ___ sat", "--seed", 1)
     assert charlstm("sample", filler, "--infill", f"@{tmp_path}/gaps.txt", "--seed", 1) == direct
@@ -241,14 +241,14 @@ def test_gaps_of_a_file_and_of_standard_input(charlstm, filler, tmp_path, monkey
     ],
     ids=str,
 )
-def test_mistakes_of_filling(charlstm, filler, arguments, message):
-    found = charlstm("sample", filler, *arguments)
-    assert (found.code, found.out) == (2, "")
-    assert message in found.err
-    assert "Traceback" not in found.err
+def test_infill_mistakes_are_reported(charlstm, filler, arguments, message):
+    result = charlstm("sample", filler, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert "Traceback" not in result.err
 
 
-def test_what_fits_the_direction(charlstm, tiny_run, trained):
+def test_options_must_fit_the_direction(charlstm, tiny_run, trained):
     backward = trained(b"the cat sat on a mat " * 40, direction="backward")
     for run, option, message in (
         (tiny_run, "--suffix", "--prime"),
@@ -256,30 +256,30 @@ def test_what_fits_the_direction(charlstm, tiny_run, trained):
         (tiny_run, "--infill", "direction: bidirectional"),
         (backward, "--infill", "direction: bidirectional"),
     ):
-        found = charlstm("sample", run, option, "the _at")
-        assert (found.code, found.out) == (2, "")
-        assert message in found.err
+        result = charlstm("sample", run, option, "the _at")
+        assert (result.code, result.out) == (2, "")
+        assert message in result.err
 
 
-def test_help_tells_the_true_number_of_sweeps(charlstm):
-    assert re.search(rf"--sweeps.*?default: \({SWEEPS}\)", charlstm("sample", "--help").out, re.DOTALL)
+def test_help_has_the_default_number_of_sweeps(charlstm):
+    assert re.search(rf"--sweeps.*?default: \({SWEEPS}\)", " ".join(charlstm("sample", "--help").out.split()))
 
 
-def test_bytes_that_are_no_utf_8(charlstm, trained, tmp_path):
+def test_bytes_that_are_not_utf_8(charlstm, trained, tmp_path):
     run = trained(bytes([0xFF, 0xE9, 0x41, 0x0A]) * 100, encoding="bytes")
     (tmp_path / "prime").write_bytes(b"\xff\xe9A")
-    found = charlstm("sample", run, "--prime", f"@{tmp_path}/prime", "--length", 8, "--seed", 1, "--json")
-    assert found.code == 0
-    (sample,) = json.loads(found.out)["samples"]
+    result = charlstm("sample", run, "--prime", f"@{tmp_path}/prime", "--length", 8, "--seed", 1, "--json")
+    assert result.code == 0
+    (sample,) = json.loads(result.out)["samples"]
     assert sample["prime"] == "\ufffd\ufffdA"
     assert len(sample["log_probabilities_nats"]) == 8
 
 
-def test_an_interrupted_command_says_so_by_its_exit_code(charlstm, tiny_run, monkeypatch):
+def test_interrupted_command_exits_with_130(charlstm, tiny_run, monkeypatch):
     def interrupt(*_args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("charlstm.api.load", interrupt)
-    found = charlstm("sample", tiny_run)
-    assert found.code == 130
-    assert "Traceback" not in found.err
+    result = charlstm("sample", tiny_run)
+    assert result.code == 130
+    assert "Traceback" not in result.err

@@ -1,4 +1,4 @@
-"""INT, TERM and HUP at every phase of a command, once and twice; USR1; and readers that are gone."""
+"""INT, TERM and HUP in every phase of a command, once and twice; USR1; and closed pipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INT, TERM, HUP, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGU
 ALL = pytest.mark.parametrize("number", [INT, TERM, HUP], ids=lambda n: n.name)
 OPTIONS = ("--set", "model.dropout=0.2", "--set", "corpus.validation_fraction=0.3")
 
-# Where a signal comes, and whether it finds a run to save.
+# Function during which the signal arrives, and whether there is a run to save.
 PHASES = {
     "corpus": ("charlstm.text.corpus:load_corpus", False),
     "model": ("charlstm.training.trainer:LanguageModel", False),
@@ -30,13 +30,13 @@ PHASES = {
     "scoring": ("charlstm.evaluation.score:target_nats", True),
     "sampling": ("charlstm.generation.sampler:prompt_ids", True),
     "saving": ("charlstm.training.state:TrainingState.tensors", True),
-    "written": ("charlstm.atomic_io:move", True),
+    "written": ("charlstm.atomic_io:rename", True),
 }
 REPORT = "charlstm.comparison.report:write_report"
 
 
 def signal_at(patch: pytest.MonkeyPatch, target: str, *numbers: int, call: int = 1) -> list[int]:
-    """Send this process the signals as a function is called for the n-th time; how often it was called since."""
+    """Send the signals when a function is called for the n-th time; the returned list grows with every call."""
     module, path = target.split(":")
     owner = importlib.import_module(module)
     *classes, name = path.split(".")
@@ -44,99 +44,99 @@ def signal_at(patch: pytest.MonkeyPatch, target: str, *numbers: int, call: int =
         owner = getattr(owner, class_)
     function, calls = getattr(owner, name), []
 
-    def calling(*arguments, **named):
+    def sending(*args, **kwargs):
         calls.append(1)
         if len(calls) == call:
             for number in numbers:
                 os.kill(os.getpid(), number)
-        return function(*arguments, **named)
+        return function(*args, **kwargs)
 
-    patch.setattr(owner, name, calling)
+    patch.setattr(owner, name, sending)
     return calls
 
 
 @pytest.fixture
-def whole(charlstm, config_file):
-    """The run that no signal meets."""
-    assert charlstm("train", config_file, *OPTIONS, "--name", "whole").code == 0
-    return Path("runs/whole")
+def uninterrupted(charlstm, config_file):
+    """A run without signals."""
+    assert charlstm("train", config_file, *OPTIONS, "--name", "uninterrupted").code == 0
+    return Path("runs/uninterrupted")
 
 
-def assert_goes_on(charlstm, whole: Path, run: Path, *arguments: object) -> None:
+def assert_resumes(charlstm, uninterrupted: Path, run: Path, *arguments: object) -> None:
     assert charlstm(*(arguments or ("train", run, "--resume"))).code == 0
     for name in ("last", "best"):
-        ours, theirs = (load_checkpoint(p / "checkpoints" / f"{name}.safetensors")[0] for p in (run, whole))
+        ours, theirs = (load_checkpoint(p / "checkpoints" / f"{name}.safetensors")[0] for p in (run, uninterrupted))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(t, theirs[key]) for key, t in ours.items())
-    assert (run / "samples.txt").read_text() == (whole / "samples.txt").read_text()
-    steps = [[(r["kind"], r["step"], r.get("nats")) for r in RunDirectory(p).metrics()] for p in (run, whole)]
+    assert (run / "samples.txt").read_text() == (uninterrupted / "samples.txt").read_text()
+    steps = [[(r["kind"], r["step"], r.get("nats")) for r in RunDirectory(p).metrics()] for p in (run, uninterrupted)]
     assert steps[0] == steps[1]
 
 
-def test_every_signal_at_every_phase(charlstm, config_file, whole, monkeypatch):
-    """The signals in turn."""
-    for place, (phase, (target, running)) in enumerate(PHASES.items()):
+def test_signals_in_every_phase(charlstm, config_file, uninterrupted, monkeypatch):
+    """INT, TERM and HUP alternate."""
+    for index, (phase, (target, running)) in enumerate(PHASES.items()):
         for call in {"training": (1, 3), "scoring": (1, 3), "saving": (2,), "written": (2,)}.get(phase, (1,)):
-            number = (INT, TERM, HUP)[(place + call) % 3]
+            number = (INT, TERM, HUP)[(index + call) % 3]
             run = Path(f"runs/{phase}-{call}")
             with monkeypatch.context() as patch:
                 calls = signal_at(patch, target, number, call=call)
-                found = charlstm("train", config_file, *OPTIONS, "--name", run.name)
-            assert found.code == 128 + number, (phase, found)
-            assert "Traceback" not in found.err
+                result = charlstm("train", config_file, *OPTIONS, "--name", run.name)
+            assert result.code == 128 + number, (phase, result)
+            assert "Traceback" not in result.err
             if running:
-                assert "once more to leave at once" in found.err
-                assert f"go on:  charlstm train {run} --resume" in found.out
-                if phase in ("scoring", "sampling"):  # broken off: no other chunk is scored, and nothing recorded
+                assert "repeat to exit at once" in result.err
+                assert f"resume:  charlstm train {run} --resume" in result.out
+                if phase in ("scoring", "sampling"):  # aborted: no other chunk is scored, and nothing is recorded
                     assert len(calls) == call
-                    assert "held out" not in found.out
-                assert_goes_on(charlstm, whole, run)
+                    assert "held out" not in result.out
+                assert_resumes(charlstm, uninterrupted, run)
             else:
                 assert not (run / "checkpoints").exists()
 
 
 @ALL
-def test_a_second_signal_leaves_at_once_and_harms_nothing(charlstm, config_file, whole, monkeypatch, number):
+def test_second_signal_exits_at_once_without_damage(charlstm, config_file, uninterrupted, monkeypatch, number):
     for phase in ("training", "scoring", "sampling", "saving", "written"):
         run = Path(f"runs/{phase}")
         with monkeypatch.context() as patch:
             calls = signal_at(patch, PHASES[phase][0], INT, number, call=2)
-            found = charlstm("train", config_file, *OPTIONS, "--name", phase)
-        assert (found.code, "Traceback" in found.err) == (128 + number, False)
+            result = charlstm("train", config_file, *OPTIONS, "--name", phase)
+        assert (result.code, "Traceback" in result.err) == (128 + number, False)
         assert len(calls) == 2
         assert RunDirectory(run).metrics()[-1]["kind"] != "end"
-        assert_goes_on(charlstm, whole, run)
+        assert_resumes(charlstm, uninterrupted, run)
 
 
-def test_a_signal_at_the_very_end(charlstm, config_file, whole, monkeypatch):
-    """Of the last save, and of the report after it: the run is whole, and its report can be had later."""
-    for name, target, call in (("last", "charlstm.atomic_io:move", 7), ("report", REPORT, 1)):
+def test_signal_after_training(charlstm, config_file, uninterrupted, monkeypatch):
+    """During the last save, and during the report: the run is complete, and its report can be made later."""
+    for name, target, call in (("last", "charlstm.atomic_io:rename", 7), ("report", REPORT, 1)):
         run = Path(f"runs/{name}")
         with monkeypatch.context() as patch:
             signal_at(patch, target, TERM, call=call)
-            found = charlstm("train", config_file, *OPTIONS, "--name", name)
-        assert (found.code, "Traceback" in found.err) == (143, False)
+            result = charlstm("train", config_file, *OPTIONS, "--name", name)
+        assert (result.code, "Traceback" in result.err) == (143, False)
         assert RunDirectory(run).finished
         assert not (run / "report" / "index.html").exists()
         if name == "last":
-            assert f"its report:  charlstm compare {run}" in found.out
-        assert_goes_on(charlstm, whole, run)
+            assert f"make the report:  charlstm compare {run}" in result.out
+        assert_resumes(charlstm, uninterrupted, run)
         assert (run / "report" / "index.html").exists()
 
 
 @pytest.mark.parametrize("phase", ["corpus", "training", "scoring", "sampling"])
-def test_usr1_saves_and_goes_on(charlstm, config_file, whole, monkeypatch, phase):
+def test_usr1_saves_and_continues(charlstm, config_file, uninterrupted, monkeypatch, phase):
     monkeypatch.setattr("charlstm.console.PLAIN_INTERVAL", 0)
     signal_at(monkeypatch, PHASES[phase][0], USR1, call=4 if phase == "training" else 1)
-    found = charlstm("train", config_file, *OPTIONS)
-    assert found.code == 0
+    result = charlstm("train", config_file, *OPTIONS)
+    assert result.code == 0
     if phase == "corpus":
-        assert found.err == "SIGUSR1: there is nothing to save now\n"
+        assert result.err == "SIGUSR1: nothing to save now\n"
     else:
         step = 4 if phase == "training" else 6
-        assert found.out.count(f"saved at step {step}, as asked for\n") == 1
-        assert f"step {step + 1} " in found.out.split(", as asked for\n")[1]
-    assert_goes_on(charlstm, whole, Path("runs/tiny"))
+        assert result.out.count(f"saved at step {step}, as asked for\n") == 1
+        assert f"step {step + 1} " in result.out.split(", as asked for\n")[1]
+    assert_resumes(charlstm, uninterrupted, Path("runs/tiny"))
 
 
 COMPARE = """\
@@ -150,26 +150,28 @@ seeds: 1
 """
 
 
-def test_a_comparison_at_every_phase(charlstm, config_file, corpus_file, monkeypatch):
+def test_signals_in_every_phase_of_a_comparison(charlstm, config_file, corpus_file, monkeypatch):
     path = Path("both.yaml")
     path.write_text(COMPARE.format(source=corpus_file))
-    assert charlstm("compare", path, "--name", "whole").code == 0
+    assert charlstm("compare", path, "--name", "uninterrupted").code == 0
     phases = [("corpus", INT, 1), ("training", TERM, 11), ("scoring", HUP, 6), ("sampling", INT, 3), ("model", TERM, 2)]
     for phase, number, call in [*phases, ("report", HUP, 1)]:
         with monkeypatch.context() as patch:
             target = {"report": REPORT, "corpus": "charlstm.comparison.experiment:load_corpus"}.get(phase)
             calls = signal_at(patch, target or PHASES[phase][0], number, call=call)
-            found = charlstm("compare", path, "--name", phase)
+            result = charlstm("compare", path, "--name", phase)
         assert len(calls) >= call
-        assert (found.code, "Traceback" in found.err) == (128 + number, False), phase
-        assert ("the same command goes on" in found.out) == (phase in ("training", "scoring", "sampling")), phase
+        assert (result.code, "Traceback" in result.err) == (128 + number, False), phase
+        assert ("to resume, run the same command" in result.out) == (phase in ("training", "scoring", "sampling")), (
+            phase
+        )
         for arm in ("one", "two"):
             again = ("compare", path, "--name", phase)
-            assert_goes_on(charlstm, Path(f"runs/whole/{arm}-seed1"), Path(f"runs/{phase}/{arm}-seed1"), *again)
+            assert_resumes(charlstm, Path(f"runs/uninterrupted/{arm}-seed1"), Path(f"runs/{phase}/{arm}-seed1"), *again)
 
 
-def test_readers_that_are_gone_do_not_keep_a_stopped_run_from_being_saved(config_file):
-    """As with ``2>&1 | tee log``: the same Ctrl-C ends tee. Before it USR1, to another process."""
+def test_stopped_run_with_a_closed_pipe_is_saved(config_file):
+    """As with ``2>&1 | tee log``, where Ctrl-C also ends tee. USR1 is sent first."""
     options = ["--set", "training.budget.steps=100000000", "--set", "training.evaluate_every=100000000"]
     command = [sys.executable, "-u", "-m", "charlstm", "train", str(config_file), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -188,14 +190,14 @@ def test_readers_that_are_gone_do_not_keep_a_stopped_run_from_being_saved(config
     assert RunDirectory(Path("runs/tiny")).metrics()[-1]["why"] == "stopped"
 
 
-def test_while_nothing_runs_the_first_signal_leaves():
+def test_first_signal_exits_if_nothing_has_to_be_saved():
     for number in (INT, TERM, HUP):
-        with handled(), pytest.raises(SystemExit) as left:
+        with handled(), pytest.raises(SystemExit) as exited:
             signal.raise_signal(number)
-        assert left.value.code == 128 + number
+        assert exited.value.code == 128 + number
 
 
-class Asked:
+class FakeTrainer:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
@@ -206,20 +208,20 @@ class Asked:
         self.calls.append("save")
 
 
-def test_while_something_runs_it_is_asked_to_stop_once(capsys):
-    asked = Asked()
+def test_first_signal_stops_and_second_exits(capsys):
+    trainer = FakeTrainer()
     with handled() as signals:
-        with signals.saving(asked):
+        with signals.saving(trainer):
             signal.raise_signal(USR1)
             signal.raise_signal(TERM)
-            assert (asked.calls, signals.number, signals.exit_code) == (["save", "stop"], TERM, 143)
-            with pytest.raises(SystemExit) as left:
+            assert (trainer.calls, signals.number, signals.exit_code) == (["save", "stop"], TERM, 143)
+            with pytest.raises(SystemExit) as exited:
                 signal.raise_signal(INT)
-        assert left.value.code == 130
-    assert asked.calls == ["save", "stop"]
+        assert exited.value.code == 130
+    assert trainer.calls == ["save", "stop"]
 
 
-def test_handlers_are_put_back():
+def test_signal_handlers_are_restored():
     numbers = (INT, TERM, HUP, USR1)
     before = [signal.getsignal(s) for s in numbers]
     with handled():
@@ -227,7 +229,7 @@ def test_handlers_are_put_back():
     assert [signal.getsignal(s) for s in numbers] == before
 
 
-def test_nohup_is_respected():
+def test_ignored_signals_stay_ignored():
     before = signal.signal(HUP, signal.SIG_IGN)
     try:
         with handled() as signals:
@@ -238,15 +240,15 @@ def test_nohup_is_respected():
         signal.signal(HUP, before)
 
 
-def test_a_line_that_is_being_written_is_no_hindrance(monkeypatch):
-    """Python refuses to write into a stream from a handler that came amid another write to it."""
-    asked = Asked()
+def test_signal_during_a_write_is_handled(monkeypatch):
+    """Python refuses a write to a stream in a handler that interrupted another write to it."""
+    trainer = FakeTrainer()
 
     def reentrant(text):
         raise RuntimeError("reentrant call")
 
     monkeypatch.setattr("charlstm.console.note", reentrant)
-    with handled() as signals, signals.saving(asked):
+    with handled() as signals, signals.saving(trainer):
         signal.raise_signal(INT)
         signal.raise_signal(USR1)
-    assert asked.calls == ["stop", "save"]
+    assert trainer.calls == ["stop", "save"]

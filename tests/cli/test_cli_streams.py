@@ -1,4 +1,4 @@
-"""Commands whose output cannot be written or input not read: no result is lost in silence, and no step ever."""
+"""Output that cannot be written and input that cannot be read: no result is lost silently, and no training step."""
 
 from __future__ import annotations
 
@@ -41,55 +41,55 @@ def replaced(name: str, stream: TextIO) -> Iterator[None]:
 
 
 def full(name: str = "stdout") -> AbstractContextManager[None]:
-    """A full disk in the place of a stream."""
+    """A full disk as a stream."""
     return replaced(name, Path("/dev/full").open("w"))
 
 
-def unread(name: str = "stdout") -> AbstractContextManager[None]:
-    """A pipe whose reader has gone."""
+def closed_pipe(name: str = "stdout") -> AbstractContextManager[None]:
+    """A pipe whose reader has closed it."""
     reader, writer = os.pipe()
     os.close(reader)
     return replaced(name, os.fdopen(writer, "w"))
 
 
-def gone(name: str = "stdout") -> AbstractContextManager[None]:
-    """A terminal that has gone."""
+def closed_terminal(name: str = "stdout") -> AbstractContextManager[None]:
+    """A terminal that was closed."""
     master, slave = pty.openpty()
     stream = os.fdopen(slave, "w")
     os.close(master)
     return replaced(name, stream)
 
 
-LOST: dict[str, Callable[[], AbstractContextManager[None]]] = {"full": full, "gone": gone}
+LOST: dict[str, Callable[[], AbstractContextManager[None]]] = {"full": full, "closed": closed_terminal}
 
 
 @FULL
 @pytest.mark.parametrize("how", LOST)
-def test_training_goes_on_without_its_log(charlstm, config_file, monkeypatch, how):
+def test_training_continues_without_its_log(charlstm, config_file, monkeypatch, how):
     monkeypatch.setattr(console, "PLAIN_INTERVAL", 0)
     with LOST[how]():
-        found = charlstm("train", config_file)
-    assert found.code == 0
+        result = charlstm("train", config_file)
+    assert result.code == 0
     assert RunDirectory(Path("runs/tiny")).finished
     assert Path("runs/tiny/report/index.html").exists()
     reason = os.strerror(errno.ENOSPC if how == "full" else errno.EIO)
-    assert found.err.count(f"note: standard output cannot be written ({reason}): going on without it\n") == 1
+    assert result.err.count(f"note: standard output cannot be written ({reason}): going on without it\n") == 1
 
 
-def test_training_goes_on_without_its_notes(charlstm, config_file):
-    with gone(), gone("stderr"):
+def test_training_continues_without_its_notes(charlstm, config_file):
+    with closed_terminal(), closed_terminal("stderr"):
         assert charlstm("train", config_file).code == 0
     assert RunDirectory(Path("runs/tiny")).finished
 
 
-def test_training_that_nobody_reads_ends_saved(charlstm, config_file, monkeypatch):
+def test_closed_pipe_saves_and_stops_training(charlstm, config_file, monkeypatch):
     monkeypatch.setattr(console, "PLAIN_INTERVAL", 0)
-    with unread():
+    with closed_pipe():
         monkeypatch.setattr("charlstm.text.corpus.Corpus.describe", lambda _: "")
         monkeypatch.setattr(console, "out", _after(console.out, 2))
-        found = charlstm("train", config_file)
-    assert found.code == 128 + signal.SIGPIPE
-    assert "nobody reads standard output any more: stopping after this step" in found.err
+        result = charlstm("train", config_file)
+    assert result.code == 128 + signal.SIGPIPE
+    assert "standard output is closed: stopping after this step" in result.err
     assert RunDirectory(Path("runs/tiny")).metrics()[-1]["why"] == "stopped"
     step = load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))[1]["counters"]["step"]
     assert 0 < step < 12
@@ -97,24 +97,24 @@ def test_training_that_nobody_reads_ends_saved(charlstm, config_file, monkeypatc
 
 
 def _after(out: Callable[..., None], count: int) -> Callable[..., None]:
-    """``out`` from the call with this number on."""
+    """``out``, without the first ``count`` calls."""
     calls: list[object] = []
 
-    def call(*arguments: object, **named: object) -> None:
-        calls.append(arguments)
+    def call(*args: object, **kwargs: object) -> None:
+        calls.append(args)
         if len(calls) > count:
-            out(*arguments, **named)
+            out(*args, **kwargs)
 
     return call
 
 
 @FULL
-def test_a_comparison_trains_on_and_misses_its_table(charlstm, config_file, corpus_file):
+def test_comparison_without_output_trains_and_fails_last(charlstm, config_file, corpus_file):
     Path("both.yaml").write_text(COMPARE.format(source=corpus_file))
     with full():
-        found = charlstm("compare", "both.yaml")
-    assert found.code == 2
-    assert found.err.splitlines()[-1] == "error: standard output cannot be written: No space left on device"
+        result = charlstm("compare", "both.yaml")
+    assert result.code == 2
+    assert result.err.splitlines()[-1] == "error: standard output cannot be written: No space left on device"
     assert RunDirectory(Path("runs/both/one-seed1")).finished
     assert Path("runs/both/report/index.html").exists()
 
@@ -133,46 +133,46 @@ RESULTS = {
 
 @FULL
 @pytest.mark.parametrize("command", RESULTS)
-def test_a_result_that_cannot_be_written(charlstm, config_file, tiny_run, tmp_path, command):
+def test_result_that_cannot_be_written_is_an_error(charlstm, config_file, tiny_run, tmp_path, command):
     arguments = [tiny_run if word == "RUN" else word for word in RESULTS[command]]
     if command == "compare":
         arguments += ["--name", "x"]
-    for where, code in ((full, 2), (unread, 141)):
-        with where():
-            found = charlstm(*arguments)
-        assert found.code == code
-        said = [line for line in found.err.splitlines() if line.startswith("error")]
-        assert len(said) == (code == 2)
-        assert all("No space left on device" in line for line in said)
+    for make_stream, code in ((full, 2), (closed_pipe, 141)):
+        with make_stream():
+            result = charlstm(*arguments)
+        assert result.code == code
+        errors = [line for line in result.err.splitlines() if line.startswith("error")]
+        assert len(errors) == (code == 2)
+        assert all("No space left on device" in line for line in errors)
     with full("stderr"):
         assert charlstm(*arguments).code == 0
 
 
 @pytest.mark.parametrize("option", ["--prime", "--infill"])
-def test_standard_input_that_is_closed(charlstm, tiny_run, monkeypatch, option, tmp_path):
+def test_closed_standard_input_is_an_error(charlstm, tiny_run, monkeypatch, option, tmp_path):
     with (tmp_path / "nothing").open("w") as closed:
         monkeypatch.setattr(sys, "stdin", open(closed.fileno(), closefd=False))  # noqa: SIM115
-        found = charlstm("sample", tiny_run, option, "-")
-    assert found.code == 2
-    assert f"error: {option} -: cannot read it" in found.err
+        result = charlstm("sample", tiny_run, option, "-")
+    assert result.code == 2
+    assert f"error: {option} -: cannot read it" in result.err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_commands_write_what_a_stream_can_hold(charlstm, tiny_run, tmp_path, monkeypatch, encoding):
+def test_output_adapts_to_the_encoding_of_the_stream(charlstm, tiny_run, tmp_path, monkeypatch, encoding):
     path = tmp_path / "out"
     for arguments in (("sample", tiny_run, "--length", 5, "--json"), ("compare", tiny_run, "--name", "x"), ("config",)):
         with path.open("w", encoding=encoding) as stream, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stream)
             patch.chdir(tmp_path)
             assert charlstm(*arguments).code == 0
-        said = path.read_text(encoding)
-        assert "\\u2500" not in said
+        output = path.read_text(encoding)
+        assert "\\u2500" not in output
         if "--json" in arguments:
-            json.loads(said)
+            json.loads(output)
 
 
-def test_a_process_without_any_stream_trains_to_its_end(config_file):
-    """In an encoding that is not UTF-8, too."""
+def test_process_without_streams_completes_training(config_file):
+    """With an encoding other than UTF-8."""
     command = 'exec "$0" -m charlstm train tiny.yaml --set model.executor=eager <&- >&- 2>&-'
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment = {**os.environ, **plain, "PYTHONPATH": str(ROOT)}

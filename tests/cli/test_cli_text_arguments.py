@@ -1,4 +1,4 @@
-"""Options that take a text, or say where one is to be read."""
+"""Options that take a text, or the file to read it from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def text(option_value: str) -> str:
     return text_arguments.text_argument("--prime", option_value, lambda content, _: content.decode())
 
 
-def test_what_a_text_option_means(tmp_path, monkeypatch):
+def test_text_option_reads_argument_file_or_stdin(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "p").write_text("from a file\r\n", newline="")
     stdin(monkeypatch, b"from standard input\n")
@@ -32,12 +32,12 @@ def test_what_a_text_option_means(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def odd(tmp_path, monkeypatch):
+def irregular_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
     (tmp_path / "latin").write_bytes(b"\xe9")
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(text_arguments.LARGEST_TEXT + 1)
+        file.truncate(text_arguments.MAX_TEXT_BYTES + 1)
     monkeypatch.setattr(sys, "stdin", None)
 
 
@@ -51,31 +51,31 @@ def odd(tmp_path, monkeypatch):
         ("missing", "there is no such file"),
         ("n" * 300, "File name too long"),
         ("latin", "is not text in utf-8"),
-        ("large", "are read at once"),
+        ("large", "the limit is"),
         ("-", "standard input is closed"),
     ],
 )
-def test_what_cannot_be_read_is_said_at_once(charlstm, tiny_run, odd, option, name, message):
-    begin = time.monotonic()
+def test_unreadable_input_is_an_error_at_once(charlstm, tiny_run, irregular_files, option, name, message):
+    start = time.monotonic()
     value = name if option == "--text" or name == "-" else f"@{name}"
-    found = charlstm("evaluate" if option == "--text" else "sample", tiny_run, option, value)
-    assert time.monotonic() - begin < 5
-    assert (found.code, found.out) == (2, "")
-    assert found.err.startswith(f"error: {option} {value}: ")
-    assert message in found.err
-    assert len(found.err.splitlines()) == 1
+    result = charlstm("evaluate" if option == "--text" else "sample", tiny_run, option, value)
+    assert time.monotonic() - start < 5
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {option} {value}: ")
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
 
 
-def test_an_endless_standard_input_is_not_read_to_its_end(monkeypatch, charlstm, tiny_run):
-    monkeypatch.setattr(text_arguments, "LARGEST_PROMPT", 1000)
+def test_endless_standard_input_is_refused(monkeypatch, charlstm, tiny_run):
+    monkeypatch.setattr(text_arguments, "MAX_PROMPT_BYTES", 1000)
     stdin(monkeypatch, b"t" * 1001)
-    found = charlstm("sample", tiny_run, "--prime", "-")
-    assert (found.code, found.err) == (2, "error: --prime -: longer than 1,000 bytes\n")
+    result = charlstm("sample", tiny_run, "--prime", "-")
+    assert (result.code, result.err) == (2, "error: --prime -: longer than 1,000 bytes\n")
     stdin(monkeypatch, b"t" * 1000)
     assert charlstm("sample", tiny_run, "--prime", "-", "--length", 1).code == 0
 
 
-def test_a_text_to_score_from_standard_input(charlstm, tiny_run, monkeypatch, tmp_path):
+def test_text_from_standard_input_is_scored(charlstm, tiny_run, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.txt").write_bytes(b"the cat\nsat")
     stdin(monkeypatch, b"the cat\nsat")
@@ -84,5 +84,5 @@ def test_a_text_to_score_from_standard_input(charlstm, tiny_run, monkeypatch, tm
     assert piped.splitlines()[1:] == named.splitlines()[1:]
 
 
-def test_help_tells_how_a_literal_sign_is_given(charlstm):
-    assert "@@ at its beginning is a plain @" in " ".join(charlstm("sample", "--help").out.split())
+def test_help_explains_a_literal_at_sign(charlstm):
+    assert "@@ at its beginning is a literal @" in " ".join(charlstm("sample", "--help").out.split())
