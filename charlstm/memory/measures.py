@@ -131,9 +131,9 @@ def kept_context(run: LoadedRun, kept: list[int], targets: int) -> JsonObject:
     the mean over the split and over each of `BLOCKS` blocks of it."""
     ids = test_split(run.corpus())
     result = context_curve(run.model, ids, kept, targets)
-    whole = nats_per_character(run.model, ids).astype(np.float64)
-    blocks = [float(block.mean()) for block in np.array_split(whole, min(BLOCKS, len(whole)))]
-    return {"nats": result.nats.astype(float).round(5).tolist(), "all": float(whole.mean()), "blocks": blocks}
+    all_nats = nats_per_character(run.model, ids).astype(np.float64)
+    blocks = [float(block.mean()) for block in np.array_split(all_nats, min(BLOCKS, len(all_nats)))]
+    return {"nats": result.nats.astype(float).round(5).tolist(), "all": float(all_nats.mean()), "blocks": blocks}
 
 
 def signs(run: LoadedRun) -> JsonObject:

@@ -57,7 +57,7 @@ experiments:
     strings: 60
     claims:
       - {{say: It recalls, figure: longest lag, arm: lstm, at_least: 5}}
-      - {{say: It is no oracle, figure: accuracy at lag 5, arm: rnn, at_most: 0.999}}
+      - {{say: It makes errors, figure: accuracy at lag 5, arm: rnn, at_most: 0.999}}
   gradient:
     arms: [lstm, rnn]
     lag: 5
@@ -191,8 +191,8 @@ def test_verdicts_follow_from_metrics(done, texts):
     solved = [seed[1] >= 0.95 for seed in accuracies["lstm"]]
     assert claims["It recalls"]["held"] is (sum(solved) >= 3)
     mean = np.mean([seed[1] for seed in accuracies["rnn"]])
-    assert claims["It is no oracle"]["held"] is bool(mean <= 0.999)
-    assert claims["It is no oracle"]["figure"] == f"{100 * mean:.1f}%".replace(".0%", "%")
+    assert claims["It makes errors"]["held"] is bool(mean <= 0.999)
+    assert claims["It makes errors"]["figure"] == f"{100 * mean:.1f}%".replace(".0%", "%")
     assert claims["It reaches back"]["held"] is True
     assert claims["It recalls"]["criterion"] == "lstm: longest lag at least 5"
 

@@ -202,8 +202,8 @@ def test_gate_map_shows_each_value_and_character(drawn_plots):
     assert shown.count("7") == shown.count("30") == 2
     assert [shown.count(symbol) for symbol in "·↵→□x"] == [10, 10, 10, 20, 10]
     assert figure.wide
-    shades = matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]
-    assert all((np.abs(image(figure)[..., :3] - shade).max(axis=-1) < 0.02).any() for shade in shades)
+    colors = matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]
+    assert all((np.abs(image(figure)[..., :3] - color).max(axis=-1) < 0.02).any() for color in colors)
     assert "7: 0.50, 30: 0.50" in figure.alt
 
 

@@ -22,7 +22,7 @@ from charlstm.text.visible import visible
 TASKS = {"temporal order": "TemporalOrder", "adding": "Adding"}
 
 WHAT = (
-    "Temporal order (Hochreiter & Schmidhuber 1997, experiment 6): two marks, each X or Y, stand among random letters, "
+    "Temporal order (Hochreiter & Schmidhuber 1997, experiment 6): two marks, each X or Y, are among random letters, "
     "and the answer is which came first and which second. Adding (experiment 4, with digits): of many digits, the two "
     "after a star must be added. A plain RNN can learn temporal order: Pascanu, Mikolov & Bengio 2013 solved it by "
     "clipping the gradient and penalizing a gradient that shrinks or grows in the backward pass. One arm here is such "

@@ -28,8 +28,8 @@ WHAT = (
     "Each string is a key, random letters (their number is the lag), a query, and the key again: only this answer is "
     "scored, in training and in the test (Hochreiter & Schmidhuber 1997, experiment 2). To answer, a network must "
     "store the key over the letters, and to learn that, the gradient must reach back over them. Every arm has the same "
-    "grid of learning rates, of which the one with the best validation score is used, the same gradient clipping, and "
-    "test strings that are not in the training set."
+    "grid of learning rates, the best of which is selected by validation score, the same gradient clipping, and test "
+    "strings that are not in the training set."
 )
 
 
