@@ -25,7 +25,7 @@ from charlstm.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = 0.01
+WITHIN = 0.01
 MAX_HIDDEN_SIZE = 1 << 16
 
 
@@ -118,9 +118,9 @@ class Experiment:
         size = self.corpus.vocabulary.size
         matched = match_parameters(model, size, target)
         count = parameter_count(matched, size)
-        if abs(count - target) > TOLERANCE * target:
+        if abs(count - target) > WITHIN * target:
             raise UserError(
-                f"arm {arm}: no hidden_size gives {target:,} parameters within {TOLERANCE:.0%}; the nearest is "
+                f"arm {arm}: no hidden_size gives {target:,} parameters within {WITHIN:.0%}; the nearest is "
                 f"{matched.hidden_size} with {count:,}. Give the first arm a larger hidden_size, or use match: width"
             )
         return matched
