@@ -1,1 +1,1 @@
-"""Comparing networks: arms, seeds, statistics, report."""
+"""Comparisons of networks: arms, seeds, statistics, report."""

@@ -1,4 +1,4 @@
-"""Runs as the report wants them."""
+"""Read trained runs and combine them into a comparison."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ SAMPLE_LENGTH = 400
 
 
 def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunResult, LoadedRun]:
-    """The run in this folder, with a sample that its best checkpoint writes. Raises UserError if it is no run.
+    """Read the run in this folder, and generate a sample from its best checkpoint.
 
-    corpus: the text that it was trained on, if that is at hand.
+    corpus: the text that the run was trained on, if it is loaded already.
+
+    Raises UserError if the folder is not a run.
     """
     run = load(path)
     if run.directory is None:
-        raise UserError(f"{path} is no run's folder")
+        raise UserError(f"{path} is not a run directory")
     records = run.metrics
-    trained = [r for r in records if r["kind"] == "train"]
+    training = [r for r in records if r["kind"] == "train"]
     model = run.config.model
     settings: dict[str, object] = {
         **model.model_dump(),
@@ -41,7 +43,7 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         "torch": run.header["versions"]["torch"],
     }
     causal = model.direction != "bidirectional"
-    seconds = trained[-1]["seconds"] if trained else 0.0
+    seconds = training[-1]["seconds"] if training else 0.0
     result = RunResult(
         name=name,
         seed=run.config.training.seed,
@@ -52,8 +54,8 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
             for r in records
             if r["kind"] == "evaluation"
         ],
-        train=[(r["characters"], r["seconds"], r["nats"]) for r in trained],
-        characters_per_second=trained[-1]["characters"] / seconds if seconds else 0.0,
+        train=[(r["characters"], r["seconds"], r["nats"]) for r in training],
+        characters_per_second=training[-1]["characters"] / seconds if seconds else 0.0,
         seconds=seconds,
         sample=_sample(run, corpus),
         finished=run.directory.finished,
@@ -63,106 +65,106 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
 
 
 def _sample(run: LoadedRun, corpus: Corpus | None) -> str:
-    """Text that the model writes; of a bidirectional one, a piece of its held-out text with a gap filled."""
+    """Generate text; with a bidirectional model, an excerpt of its held-out text with a gap filled."""
     held_out = None
     if run.model.bidirectional:
         try:
             held_out = (corpus or run.corpus()).split("validation")
-        except UserError:  # a report can do without, and its text may be gone
+        except UserError:  # the sample is optional, and the text file may have been deleted
             return ""
     return preview(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out)
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
-    """Runs that exist, each an arm of its own; also a single one.
+    """Compare existing runs, each as a separate arm; a single run is allowed.
 
-    Raises UserError if two were not trained on the same text with the same split: their scores would not compare.
+    Raises UserError if two runs were not trained on the same text with the same split: their scores are not comparable.
     """
-    found = [read_run(path, path.resolve().name) for path in paths]
-    first = found[0][1]
-    for path, (_, run) in zip(paths, found, strict=True):
-        if _text_of(run) != _text_of(first):
+    results = [read_run(path, path.resolve().name) for path in paths]
+    first = results[0][1]
+    for path, (_, run) in zip(paths, results, strict=True):
+        if _text_identity(run) != _text_identity(first):
             raise UserError(
                 f"{paths[0]} and {path} were not trained on the same text with the same split: "
-                "their held-out scores do not compare"
+                "their held-out scores are not comparable"
             )
-    names = [result.name for result, _ in found]
+    names = [result.name for result, _ in results]
     labels = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
     if len(set(labels)) < len(labels):
-        raise UserError("a run is named twice")
+        raise UserError("the same run is named twice: name each run once")
     return Comparison(
         title=" against ".join(labels),
-        arms=[Arm(label, [result]) for label, (result, _) in zip(labels, found, strict=True)],
+        arms=[Arm(label, [result]) for label, (result, _) in zip(labels, results, strict=True)],
         corpus=corpus_text(first.config),
-        difference=differing([(label, run.config) for label, (_, run) in zip(labels, found, strict=True)]),
-        match="" if len(found) == 1 else "runs as they were trained: budgets and sizes may differ",
+        difference=differing([(label, run.config) for label, (_, run) in zip(labels, results, strict=True)]),
+        match="" if len(results) == 1 else "nothing: these are existing runs, whose budgets and sizes may differ",
         unit=first.vocabulary.unit,
-        compared=_places(paths),
+        compared=_absolute_paths(paths),
     )
 
 
 def own_folder(runs: Path, paths: Sequence[Path]) -> Path:
-    """The folder under ``runs`` for the report on these runs: not one that is about others of the same names."""
+    """The folder under ``runs`` for the report on these runs; it holds no run, and no report on other runs."""
     names = "-".join(path.resolve().name for path in paths)
     name = "compare-" + names.encode("utf-8", "ignore")[:80].decode("utf-8", "ignore")
     folders = (runs / (name if number == 1 else f"{name}-{number}") for number in count(1))
-    return next(folder for folder in folders if _may_hold(folder, _places(paths)))
+    return next(folder for folder in folders if _is_available(folder, _absolute_paths(paths)))
 
 
-def _may_hold(folder: Path, places: list[str]) -> bool:
+def _is_available(folder: Path, paths: list[str]) -> bool:
     report = folder / "report" / REPORT
-    a_run = is_there(folder / "config.yaml")
-    return not a_run and (not is_there(report) or _compared(report) == places)
+    is_run = is_there(folder / "config.yaml")
+    return not is_run and (not is_there(report) or _compared_paths(report) == paths)
 
 
-def _places(paths: Sequence[Path]) -> list[str]:
+def _absolute_paths(paths: Sequence[Path]) -> list[str]:
     return [str(path.resolve()) for path in paths]
 
 
-def _compared(report: Path) -> list[str] | None:
+def _compared_paths(report: Path) -> list[str] | None:
     try:
         with open_regular(report) as file:
-            found: list[str] | None = json.loads(file.readall()).get("compared")
-            return found
+            paths: list[str] | None = json.loads(file.readall()).get("compared")
+            return paths
     except (OSError, UserError, ValueError, AttributeError, RecursionError):
-        return None  # no report of this program: not to be overwritten
+        return None  # not a report of this program: must not be overwritten
 
 
-def _text_of(run: LoadedRun) -> tuple[object, ...]:
+def _text_identity(run: LoadedRun) -> tuple[object, ...]:
     return (run.header["corpus_digest"], run.config.corpus.model_dump(exclude={"source"}))
 
 
 def corpus_text(config: Config) -> str:
-    """The corpus and its split in words."""
+    """Describe the corpus and its split."""
     c = config.corpus
     source = ", ".join(Path(part).name for part in ([c.source] if isinstance(c.source, str) else c.source))
     test = f", test on the last {c.test_fraction:.0%}" if c.test_fraction else ""
     if c.documents is None:
         return f"{source}; held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
-    order = "in an order shuffled once" if c.shuffle_documents else "in their order"
+    order = "in shuffled order" if c.shuffle_documents else "in their order"
     return (
         f"{source}, cut at {as_yaml(c.documents)} into documents {order}; "
         f"held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
-        + (f"; only what follows {as_yaml(c.score_after)} counts" if c.score_after else "")
+        + (f"; only characters after {as_yaml(c.score_after)} are scored" if c.score_after else "")
     )
 
 
 def differing(configs: Sequence[tuple[str, Config]]) -> list[str]:
-    """For each configuration one line with the fields in which not all agree; nothing for a single one."""
+    """One line per configuration with the fields that are not the same in all; empty for a single configuration."""
     if len(configs) == 1:
         return []
     flat = [_dotted(config.model_dump(mode="json", exclude={"name"})) for _, config in configs]
     fields = list(dict.fromkeys(field for values in flat for field in values))
-    telling = [f for f in fields if any(values.get(f) != flat[0].get(f) for values in flat) and f != "training.seed"]
+    varying = [f for f in fields if any(values.get(f) != flat[0].get(f) for values in flat) and f != "training.seed"]
     return [
-        f"{label}: " + (", ".join(f"{f}: {as_yaml(values[f])}" for f in telling if f in values) or "as the others")
+        f"{label}: " + (", ".join(f"{f}: {as_yaml(values[f])}" for f in varying if f in values) or "no difference")
         for (label, _), values in zip(configs, flat, strict=True)
     ]
 
 
 def _dotted(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of a section, and of those within it, by their whole names."""
-    found: dict[str, Any] = {}
+    """The fields of a section and its subsections, by their dotted names."""
+    fields: dict[str, Any] = {}
     for name, value in section.items():
-        found |= _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+        fields |= _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return fields

@@ -1,4 +1,4 @@
-"""Arms that differ in what a file says, trained with several seeds on the same text in the same order."""
+"""Runs of arms that a file configures, with several seeds on the same text in the same order."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from charlstm.training.trainer import Trainer
 log = logging.getLogger(__name__)
 
 WITHIN = 0.01
-WIDEST = 1 << 16
+MAX_HIDDEN_SIZE = 1 << 16
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm with one seed: an ordinary run."""
+    """One run: an arm with one seed."""
 
     arm: str
     config: Config
@@ -44,17 +44,17 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether it has been trained to its end already, with just these settings."""
+        """Whether the run with these settings has been trained to its end."""
         return self.done and self.directory.finished
 
     @property
     def done(self) -> bool:
-        """Whether it has come to an end by itself already, that of a loss gone bad included."""
-        return self._begun and (self.directory.finished or self.directory.ended == "diverged")
+        """Whether the run with these settings needs no more training: it is finished, or it diverged."""
+        return self._can_resume and (self.directory.finished or self.directory.ended == "diverged")
 
     @property
-    def _begun(self) -> bool:
-        """Whether there is something to go on from. Raises UserError if that has other settings, or another text."""
+    def _can_resume(self) -> bool:
+        """Whether there is a checkpoint to resume. Raises UserError if it has other settings, or another text."""
         if self.overwrite or not self.directory.exists or not self.directory.checkpoints.any():
             return False
         saved = self.directory.config()
@@ -73,29 +73,29 @@ class Trial:
         return digest == corpus_of(self.config).digest
 
     def trainer(self) -> Trainer:
-        """A trainer at the beginning, or where the run was stopped."""
-        begun = self._begun
+        """A trainer for a new run, or one that resumes a stopped run."""
+        resume = self._can_resume
         trainer = Trainer(self.config, corpus_of(self.config), self.directory)
-        if begun:
+        if resume:
             for line in trainer.resume():
                 log.info("%s: %s", self.label, line)
-            self.directory.write_config(self.config)  # its text may have moved
+            self.directory.write_config(self.config)  # the path of its text may have changed
         else:
             self.directory.create(self.config, overwrite=self.directory.exists)
         return trainer
 
-    def forget(self) -> None:
-        """Delete what was trained, if anything. Raises UserError if it is being trained."""
+    def delete(self) -> None:
+        """Delete the run, if there is one. Raises UserError while it is being trained."""
         if self.directory.exists:
             with self.directory.writing():
                 self.directory.create(self.config, overwrite=True)
 
 
 class Experiment:
-    """A comparison from its file: the arms' configurations, their runs under ``folder``, and the result.
+    """A comparison of arms: their configurations, their runs under ``folder``, and the result.
 
-    With ``match: parameters``, every arm but the first gets the hidden_size at which its number of parameters that
-    learn is nearest to the first arm's. Raises UserError if that is not within 1%.
+    With ``match: parameters``, every arm but the first gets the hidden_size at which its number of trainable parameters
+    is nearest to the first arm's. Raises UserError if they differ by more than 1%.
     """
 
     def __init__(self, config: CompareConfig, folder: Path, title: str, overwrite: bool = False) -> None:
@@ -111,22 +111,22 @@ class Experiment:
         self.models = {arm: config.arm_config(arm, 0).model for arm in config.arms}
         if config.match == "parameters":
             first = next(iter(self.models.values()))
-            goal = parameter_count(first, self.corpus.vocabulary.size)
-            self.models = {arm: self._matched(arm, model, goal) for arm, model in self.models.items()}
+            target = parameter_count(first, self.corpus.vocabulary.size)
+            self.models = {arm: self._matched(arm, model, target) for arm, model in self.models.items()}
 
-    def _matched(self, arm: str, model: ModelConfig, goal: int) -> ModelConfig:
+    def _matched(self, arm: str, model: ModelConfig, target: int) -> ModelConfig:
         size = self.corpus.vocabulary.size
-        matched = match_parameters(model, size, goal)
+        matched = match_parameters(model, size, target)
         count = parameter_count(matched, size)
-        if abs(count - goal) > WITHIN * goal:
+        if abs(count - target) > WITHIN * target:
             raise UserError(
-                f"arm {arm}: no hidden_size gives {goal:,} parameters within {WITHIN:.0%}; the nearest is "
+                f"arm {arm}: no hidden_size gives {target:,} parameters within {WITHIN:.0%}; the nearest is "
                 f"{matched.hidden_size} with {count:,}. Give the first arm a larger hidden_size, or use match: width"
             )
         return matched
 
     def describe(self) -> list[str]:
-        """One line for each arm."""
+        """One line per arm: its cell, its size and its number of parameters."""
         size = self.corpus.vocabulary.size
         return [
             f"{arm}: {model.cell}, {model.num_layers} x {model.hidden_size}, "
@@ -135,24 +135,24 @@ class Experiment:
         ]
 
     def arm_config(self, arm: str, seed: int) -> Config:
-        """What the arm is trained with, ``seed`` counted from 0."""
+        """The configuration of a run of this arm; ``seed`` counts from 0."""
         return self.config.arm_config(arm, seed).model_copy(
             update={"model": self.models[arm], "corpus": self._corpus_config}
         )
 
     def forget(self) -> None:
-        """Delete what was trained of all runs, unless an arm cannot be trained: then raise UserError.
+        """Delete all runs, so that training starts again; an interrupted comparison then resumes without ``overwrite``.
 
-        Whether or not it is interrupted afterwards, a comparison without ``overwrite`` goes on from there.
+        Raises UserError, before anything is deleted, if an arm cannot be trained.
         """
         for arm in self.models:
             Trainer(self.arm_config(arm, 0), self.corpus, RunDirectory(self.folder / arm))
         for trial in self.trials():
-            trial.forget()
+            trial.delete()
         self._overwrite = False
 
     def trials(self) -> Iterator[Trial]:
-        """All runs, seed by seed, so that a comparison that is stopped has something of every arm."""
+        """All runs, seed by seed, so that a comparison that is stopped has runs of every arm."""
         for seed in range(self.config.seeds):
             for arm in self.models:
                 config = self.arm_config(arm, seed)
@@ -160,11 +160,11 @@ class Experiment:
                 yield Trial(arm, config, directory, self._overwrite)
 
     def comparison(self) -> Comparison:
-        """The result, from the run directories."""
+        """Read the results from the run directories."""
         runs: dict[str, list[Path]] = {}
         for trial in self.trials():
             runs.setdefault(trial.arm, []).append(trial.directory.path)
-        matched = "parameters, within 1%" if self.config.match == "parameters" else "hidden_size as the file gives it"
+        matched = "parameters, within 1%" if self.config.match == "parameters" else "hidden_size, as configured"
         configs = [(arm, self.arm_config(arm, 0)) for arm in self.models]
         return Comparison(
             title=self.title,
@@ -172,7 +172,7 @@ class Experiment:
             corpus=corpus_text(configs[0][1]),
             difference=differing(configs),
             match=matched,
-            notes=["Every arm read the same text in the same order."],
+            notes=["Every arm was trained on the same text in the same order."],
             unit=self.corpus.vocabulary.unit,
         )
 
@@ -187,31 +187,31 @@ class Experiment:
 
 
 def corpus_of(config: Config) -> Corpus:
-    """The text of a run; runs of the same text share it."""
-    return _loaded(config.corpus.model_dump_json())
+    """The text of a run; runs with the same corpus settings share it."""
+    return _load_corpus(config.corpus.model_dump_json())
 
 
 @lru_cache(maxsize=4)
-def _loaded(settings: str) -> Corpus:
+def _load_corpus(settings: str) -> Corpus:
     return load_corpus(**json.loads(settings))
 
 
 def parameter_count(model: ModelConfig, vocabulary_size: int) -> int:
-    """Number of parameters of a language model that learn; none is allocated."""
+    """Number of trainable parameters of a language model, without allocating them."""
     with torch.device("meta"):
         return sum(LanguageModel(model, vocabulary_size).parameter_counts().values())
 
 
-def match_parameters(model: ModelConfig, vocabulary_size: int, goal: int) -> ModelConfig:
-    """The model with the hidden_size at which its parameter count is nearest to the goal."""
+def match_parameters(model: ModelConfig, vocabulary_size: int, target: int) -> ModelConfig:
+    """The model with the hidden_size at which its parameter count is nearest to the target."""
 
-    def sized(width: int) -> ModelConfig:
-        return model.model_copy(update={"hidden_size": width})
+    def with_size(hidden_size: int) -> ModelConfig:
+        return model.model_copy(update={"hidden_size": hidden_size})
 
     low, high = 1, 1
-    while parameter_count(sized(high), vocabulary_size) < goal and high < WIDEST:
+    while parameter_count(with_size(high), vocabulary_size) < target and high < MAX_HIDDEN_SIZE:
         low, high = high, 2 * high
     while low < high - 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if parameter_count(sized(middle), vocabulary_size) < goal else (low, middle)
-    return min((sized(low), sized(high)), key=lambda m: abs(parameter_count(m, vocabulary_size) - goal))
+        low, high = (middle, high) if parameter_count(with_size(middle), vocabulary_size) < target else (low, middle)
+    return min((with_size(low), with_size(high)), key=lambda m: abs(parameter_count(m, vocabulary_size) - target))

@@ -11,23 +11,23 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from charlstm.comparison.results import Comparison, RunResult
-from charlstm.comparison.statistics import summarise
-from charlstm.report.axes import End, label_ends, label_row, labelled_canvas, ruled
+from charlstm.comparison.statistics import summarize
+from charlstm.report.axes import End, grid_lines, label_ends, label_row, labeled_canvas
 from charlstm.report.document import Figure
-from charlstm.report.drawing import INK, canvas, colour, compact, finish, picture, short, stroke, style
+from charlstm.report.drawing import INK, canvas, color, compact, finish, placeholder_on_error, short, stroke, style
 from charlstm.text.visible import visible
 
 Curve = NDArray[np.float64]
-"""[2, points]: how far the training was, and the score in bits."""
+"""[2, points]: characters or seconds of training, and the score in bits."""
 
 
-@picture
+@placeholder_on_error
 def learning_curves(
-    comparison: Comparison, along: Literal["characters", "seconds"], colours: dict[str, int]
+    comparison: Comparison, along: Literal["characters", "seconds"], colors: dict[str, int]
 ) -> Figure | None:
-    """Held-out bits over characters trained on, or over seconds of training; None without a score.
+    """Plot held-out bits over characters trained on, or over seconds of training; None without a score.
 
-    `comparison` holds causal runs only, or only others; `colours` gives each arm's colour number.
+    `comparison` must have only causal runs or only bidirectional ones; `colors` has each arm's color number.
     """
     unit = comparison.unit
     curves = {arm.name: [c for run in arm.runs if (c := _curve(run, along)).size] for arm in comparison.arms}
@@ -35,48 +35,48 @@ def learning_curves(
     if not curves:
         return None
     with style():
-        figure, axes, gap = labelled_canvas(len(curves))
-        everything = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
+        figure, axes, gap = labeled_canvas(len(curves))
+        all_points = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
         ends: list[End] = []
         for name, drawn in curves.items():
-            look = stroke(colours[name])
+            line_style = stroke(colors[name])
             mean = mean_curve(drawn)
             if len(drawn) > 1:
                 for curve in drawn:
-                    axes.plot(*curve, linewidth=0.8, alpha=0.45, marker=_dot(curve), markersize=3, **look)
+                    axes.plot(*curve, linewidth=0.8, alpha=0.45, marker=_marker(curve), markersize=3, **line_style)
             if mean.size:
-                axes.plot(*mean, linewidth=2.2, marker=_dot(mean), markersize=5, **look)
+                axes.plot(*mean, linewidth=2.2, marker=_marker(mean), markersize=5, **line_style)
             end = mean[:, -1] if mean.size else drawn[0][:, -1]
-            ends.append(End(f"{short(name)} {end[1]:.2f}", look["color"], float(end[0]), float(end[1])))
-        _distance_axis(axes, everything[0], unit, along)
-        _score_axis(axes, everything[1])
+            ends.append(End(f"{short(name)} {end[1]:.2f}", line_style["color"], float(end[0]), float(end[1])))
+        _set_x_axis(axes, all_points[0], unit, along)
+        _set_y_axis(axes, all_points[1])
         label_ends(axes, ends, gap)
-        kind = _kind(comparison)
+        kind = _score_kind(comparison)
         axes.set_title(f"{kind or 'Held-out'} bits per {unit}")
         several = any(len(drawn) > 1 for drawn in curves.values())
-        where = f"{unit}s trained on" if along == "characters" else "seconds of training"
-        alt = f"Line plot of {kind or 'held-out'} bits per {unit} over {where}. " + " ".join(
+        x_label = f"{unit}s trained on" if along == "characters" else "seconds of training"
+        alt = f"Line plot of {kind or 'held-out'} bits per {unit} over {x_label}. " + " ".join(
             f"{visible(name)} goes from {drawn[0][1, 0]:.2f} to {end.y:.2f} bits."
             for (name, drawn), end in zip(curves.items(), ends, strict=True)
         )
-        caption = f"Over {where}; lower is better." + (
-            " Bold: mean over seeds, as far as all of them go. Thin: each seed." if several else ""
+        caption = f"Over {x_label}; lower is better." + (
+            " Bold: mean over seeds, where all of them have points. Thin: each seed." if several else ""
         )
-        name = _file(kind, "learning-curves-" + (f"{unit}s" if along == "characters" else along))
+        name = _plot_name(kind, "learning-curves-" + (f"{unit}s" if along == "characters" else along))
         return finish(figure, name, alt, caption)
 
 
-@picture
-def final_scores(comparison: Comparison, colours: dict[str, int]) -> Figure | None:
-    """Each run's best held-out bits as a dot, the mean of the arm as a line; None without a score."""
-    summaries = [summary for arm in comparison.arms if (summary := summarise(arm)).bits]
+@placeholder_on_error
+def final_scores(comparison: Comparison, colors: dict[str, int]) -> Figure | None:
+    """Plot each run's best held-out bits as a dot and the arm's mean as a line; None without a score."""
+    summaries = [summary for arm in comparison.arms if (summary := summarize(arm)).bits]
     if not summaries:
         return None
     unit = comparison.unit
     with style():
         figure, axes = canvas(height=1.1 + 0.5 * len(summaries))
         for row, summary in enumerate(summaries):
-            values, shade = [value for _, value in summary.bits], colour(colours[summary.name])
+            values, shade = [value for _, value in summary.bits], color(colors[summary.name])
             mean = summary.mean_bits if summary.mean_bits is not None else values[0]
             if len(values) > 1:
                 axes.plot([min(values), max(values)], [row, row], color=shade, linewidth=1.5, alpha=0.5)
@@ -94,7 +94,7 @@ def final_scores(comparison: Comparison, colours: dict[str, int]) -> Figure | No
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.set_xlabel("lower is better; the axis does not start at zero")
-        kind = _kind(comparison)
+        kind = _score_kind(comparison)
         axes.set_title(f"Best {kind.lower() or 'held-out'} bits per {unit}")
         several = any(len(summary.bits) > 1 for summary in summaries)
         alt = f"Dot plot of the best {kind or 'held-out'} bits per {unit} of each run. " + " ".join(
@@ -102,31 +102,31 @@ def final_scores(comparison: Comparison, colours: dict[str, int]) -> Figure | No
             f"from {summary.lowest_bits:.3f} to {summary.highest_bits:.3f}."
             for summary in summaries
         )
-        caption = "A dot is one seed; the upright line and the figure are the mean." if several else ""
-        return finish(figure, _file(kind, f"final-bits-per-{unit}"), alt, caption)
+        caption = "Each dot is one seed; the vertical line and the number are the mean." if several else ""
+        return finish(figure, _plot_name(kind, f"final-bits-per-{unit}"), alt, caption)
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Mean of curves over the stretch that all of them cover, each interpolated where it has no point.
+    """Mean of curves over the range that all of them cover, with linear interpolation between their points.
 
-    Empty where they share no stretch of positive length, except for a single curve, which is its own mean.
+    Empty if they have no common range; a single curve is returned as it is.
     """
     if len(curves) == 1:
         return curves[0]
     start, stop = max(curve[0, 0] for curve in curves), min(curve[0, -1] for curve in curves)
     if start >= stop:
         return np.empty((2, 0))
-    places = np.unique(np.concatenate([curve[0] for curve in curves]))
-    places = places[(places >= start) & (places <= stop)]
-    return np.stack([places, np.mean([np.interp(places, *curve) for curve in curves], axis=0)])
+    x = np.unique(np.concatenate([curve[0] for curve in curves]))
+    x = x[(x >= start) & (x <= stop)]
+    return np.stack([x, np.mean([np.interp(x, *curve) for curve in curves], axis=0)])
 
 
-def _kind(comparison: Comparison) -> str:
-    """What the scores are, where they are no likelihoods: a plot that leaves the page must still say so."""
+def _score_kind(comparison: Comparison) -> str:
+    """The kind of score, if it is not a likelihood: a plot must name it even outside the page."""
     return "" if all(run.causal for run in comparison.runs) else "Pseudo-likelihood"
 
 
-def _file(kind: str, name: str) -> str:
+def _plot_name(kind: str, name: str) -> str:
     return f"{kind.lower()}-{name}" if kind else name
 
 
@@ -139,16 +139,16 @@ def _curve(run: RunResult, along: Literal["characters", "seconds"]) -> Curve:
     return np.array(points).T if points else np.empty((2, 0))
 
 
-def _dot(curve: Curve) -> str | None:
-    """A curve of a few points shows them."""
+def _marker(curve: Curve) -> str | None:
+    """The marker for the points of a curve that has only a few."""
     return "o" if curve.shape[1] <= 12 else None
 
 
-def _distance_axis(axes: Axes, places: NDArray[np.float64], unit: str, along: str) -> None:
-    positive = places[places > 0]
+def _set_x_axis(axes: Axes, x: NDArray[np.float64], unit: str, along: str) -> None:
+    positive = x[x > 0]
     if positive.size and positive.max() >= 8 * positive.min():
         axes.set_xscale("log")
-        # An evaluation before the first step has no place on a logarithmic axis.
+        # An evaluation before the first step, at 0, cannot be shown on a logarithmic axis.
         axes.set_xlim(positive.min() / 1.05, positive.max() * 1.02)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -160,10 +160,10 @@ def _distance_axis(axes: Axes, places: NDArray[np.float64], unit: str, along: st
     axes.set_xlabel(f"{unit}s trained on" if along == "characters" else "seconds of training")
 
 
-def _score_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
-    # One exploded run would press every other curve into a line at the bottom.
+def _set_y_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
+    # One diverged run would compress all other curves into a line at the bottom.
     lowest, highest = float(scores.min()), float(min(scores.max(), scores.min() + 5.0))
     margin = max(0.05 * (highest - lowest), 0.01)
     axes.set_ylim(lowest - margin, highest + margin)
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    ruled(axes)
+    grid_lines(axes)

@@ -1,4 +1,4 @@
-"""A comparison as JSON: report.json, with the unit in every key's name."""
+"""The JSON record of a comparison, for report.json, with units in the key names."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 from charlstm.comparison.results import Comparison, RunResult
-from charlstm.comparison.statistics import Difference, differences, final_training_nats, summarise
+from charlstm.comparison.statistics import Difference, differences, final_training_nats, summarize
 from charlstm.units import bits
 
 FORMAT = 1
 
 
 def as_record(comparison: Comparison) -> dict[str, Any]:
-    """Everything measured and every statistic, in JSON types; a figure that is not finite becomes None."""
+    """All measurements and statistics in JSON types; a number that is not finite becomes None."""
     unit = comparison.unit
     return {
         "format": FORMAT,
@@ -38,7 +38,7 @@ def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
         "name": run.name,
         "seed": run.seed,
         "parameters": run.parameters,
-        "settings": {key: plain(value) for key, value in run.settings.items()},
+        "settings": {key: to_json(value) for key, value in run.settings.items()},
         "finished": run.finished,
         "causal": run.causal,
         f"best_held_out_nats_per_{unit}": None if best is None else best.nats,
@@ -73,7 +73,7 @@ def _statistics(comparison: Comparison) -> dict[str, Any]:
     unit = comparison.unit
     arms = []
     for arm in comparison.arms:
-        summary = summarise(arm)
+        summary = summarize(arm)
         arms.append(
             {
                 "arm": summary.name,
@@ -106,16 +106,16 @@ def _difference_record(difference: Difference, unit: str) -> dict[str, Any]:
     }
 
 
-def plain(value: object) -> object:
-    """A setting in JSON types; whatever JSON has no type for becomes its text."""
+def to_json(value: object) -> object:
+    """A setting in JSON types; a value that JSON cannot represent becomes its string."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {str(key): to_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
+        return [to_json(entry) for entry in value]
     return str(value)
 
 

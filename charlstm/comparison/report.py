@@ -1,4 +1,4 @@
-"""The report of a comparison: a page, its plots as PNG, and report.json."""
+"""Write the report of a comparison: a page, its plots as PNG, and report.json."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from charlstm.comparison.plots import final_scores, learning_curves
 from charlstm.comparison.record import as_record
-from charlstm.comparison.results import Comparison, arm_colours
-from charlstm.comparison.statistics import FEWEST_SEEDS, ArmSummary, Difference, differences, summarise
+from charlstm.comparison.results import Comparison, arm_colors
+from charlstm.comparison.statistics import MIN_SEEDS, ArmSummary, Difference, differences, summarize
 from charlstm.comparison.tables import (
     PSEUDO,
-    between,
+    count_range,
     results_table,
     runs_table,
     settings_table,
@@ -25,23 +25,23 @@ from charlstm.units import bits
 __all__ = ["build", "headline", "summary_table", "write_report"]
 
 MANY_ARMS = 3
-"""With more arms the headline gives the means, best first, and leaves the rest to the table."""
+"""With more arms, the headline has only the means, best first."""
 
 
 def write_report(comparison: Comparison, folder: Path, further: Sequence[Section] = ()) -> list[Path]:
-    """Write index.html, report.json and the plots as PNG into `folder`, which is made if need be.
+    """Write index.html, report.json and the plots as PNG into `folder`, which is created if it does not exist.
 
     Args:
-        comparison: what was measured.
-        folder: where to write; files of an earlier report are overwritten.
-        further: sections of other measurements, shown before "How it was measured".
+        comparison: the results.
+        folder: the output folder; files of an earlier report are overwritten.
+        further: additional sections, shown before "How it was measured".
 
     Returns:
         The files written, index.html first.
 
     Raises:
-        UserError: they cannot be written.
-        ValueError: two arms, two sections or two figures share a name.
+        UserError: the files cannot be written.
+        ValueError: two arms, two sections or two plots have the same name.
     """
     document = build(comparison, further)
     check_names("arm", [arm.name for arm in comparison.arms])
@@ -49,13 +49,13 @@ def write_report(comparison: Comparison, folder: Path, further: Sequence[Section
 
 
 def build(comparison: Comparison, further: Sequence[Section] = ()) -> Document:
-    """The page, as a document."""
+    """Build the page as a document."""
     causal, pseudo = comparison.restrict(causal=True), comparison.restrict(causal=False)
-    colours = arm_colours(comparison.arms)
-    sections = [_results(causal, colours), _curves(causal, colours)] if causal.arms else []
+    colors = arm_colors(comparison.arms)
+    sections = [_results(causal, colors), _curves(causal, colors)] if causal.arms else []
     if pseudo.arms:
-        sections.append(_pseudo(pseudo, colours))
-    sections += [_samples(comparison, colours), *further, _method(comparison)]
+        sections.append(_pseudo(pseudo, colors))
+    sections += [_samples(comparison, colors), *further, _method(comparison)]
     return Document(
         title=comparison.title,
         headline=headline(comparison),
@@ -65,17 +65,17 @@ def build(comparison: Comparison, further: Sequence[Section] = ()) -> Document:
 
 
 def headline(comparison: Comparison) -> list[str]:
-    """What was measured, in plain sentences: the scores first, then a sentence for each difference."""
+    """The results in sentences: first the scores, then one sentence per difference."""
     causal, pseudo = comparison.restrict(causal=True), comparison.restrict(causal=False)
     sentences = _headline(causal, "") if causal.arms else []
     if pseudo.arms:
         sentences += _headline(pseudo, f"a {PSEUDO} of ")
-        sentences.append(f"A {PSEUDO} uses the text on both sides: it does not compare with a likelihood.")
-    return sentences or ["Nothing was run."]
+        sentences.append(f"A {PSEUDO} uses the text on both sides: it is not comparable with a likelihood.")
+    return sentences or ["There are no runs."]
 
 
 def _headline(comparison: Comparison, kind: str) -> list[str]:
-    scored = [summary for arm in comparison.arms if (summary := summarise(arm)).bits]
+    scored = [summary for arm in comparison.arms if (summary := summarize(arm)).bits]
     if not scored:
         names = ", ".join(visible(arm.name) for arm in comparison.arms)
         return [f"No held-out score yet: {names}."]
@@ -83,24 +83,24 @@ def _headline(comparison: Comparison, kind: str) -> list[str]:
     digits = 3 if any(abs(d.mean_bits or 0.0) < 0.05 for d in compared) else 2
     fewest = min(summary.parameters[0] for summary in scored)
     most = max(summary.parameters[1] for summary in scored)
-    alike, many = most <= 1.01 * fewest, len(scored) > MANY_ARMS
+    is_matched, many = most <= 1.01 * fewest, len(scored) > MANY_ARMS
     if many:
         scored = sorted(scored, key=lambda summary: summary.mean_bits or 0.0)
     parts = []
-    for place, summary in enumerate(scored):
+    for index, summary in enumerate(scored):
         score = f"{summary.mean_bits:.{digits}f}"
-        if place == 0:
+        if index == 0:
             score = f"reaches {kind}{score} bits per {comparison.unit} of held-out text"
-        inside = [] if alike or many else [f"{between(*summary.parameters)} parameters"]
+        details = [] if is_matched or many else [f"{count_range(*summary.parameters)} parameters"]
         if not many:
-            inside.append(_seeds(summary, digits))
-        parts.append(f"{visible(summary.name)} {score}" + (f" ({'; '.join(inside)})" if inside else ""))
-    start = f"At {_about(fewest, most)} parameters, " if alike else ""
+            details.append(_seeds(summary, digits))
+        parts.append(f"{visible(summary.name)} {score}" + (f" ({'; '.join(details)})" if details else ""))
+    start = f"At {_about(fewest, most)} parameters, " if is_matched else ""
     return [start + ", ".join(parts) + ".", *(_difference_sentence(d, digits) for d in compared if not many)]
 
 
 def _about(fewest: int, most: int) -> str:
-    """A count, rounded to three digits where the arms' counts differ a little."""
+    """A parameter count, rounded to three digits if the arms' counts differ slightly."""
     if fewest == most:
         return f"{most:,}"
     step = 10 ** max(len(str(most)) - 3, 0)
@@ -118,7 +118,7 @@ def _difference_sentence(d: Difference, digits: int) -> str:
     if d.interval_bits is None:
         return f"{text} ({d.reason})."
     low, high = d.interval_bits
-    verdict = "" if d.excludes_zero else "; it includes zero, so the seeds do not tell them apart"
+    verdict = "" if d.excludes_zero else "; it includes zero, so these seeds show no difference"
     return f"{text} [95% interval {low:+.{digits}f} to {high:+.{digits}f}, {len(d.pairs)} seeds]{verdict}."
 
 
@@ -126,52 +126,56 @@ def _warnings(comparison: Comparison) -> list[str]:
     runs, lines = comparison.runs, []
     unfinished = sum(not run.finished for run in runs)
     if unfinished:
-        lines.append(f"{unfinished} of {len(runs)} runs unfinished: their scores are what they had reached.")
+        lines.append(f"{unfinished} of {len(runs)} runs are unfinished: their scores are the best so far.")
     unscored = sum(run.best is None for run in runs)
     if unscored:
-        lines.append(f"{unscored} of {len(runs)} runs without a held-out score: left out of every mean.")
+        lines.append(f"{unscored} of {len(runs)} runs have no held-out score: they are excluded from every mean.")
     return lines
 
 
-def _results(comparison: Comparison, colours: dict[str, int]) -> Section:
-    figure = final_scores(comparison, colours)
+def _results(comparison: Comparison, colors: dict[str, int]) -> Section:
+    figure = final_scores(comparison, colors)
     return Section(
         title="Results",
-        paragraphs=[f"Each run counts with its best held-out score. Lower is better; 1 bit = {1 / bits(1):.3f} nats."],
-        tables=[results_table(comparison, colours), runs_table(comparison, colours)],
+        paragraphs=[f"The score of a run is its best held-out score. Lower is better; 1 bit = {1 / bits(1):.3f} nats."],
+        tables=[results_table(comparison, colors), runs_table(comparison, colors)],
         figures=[] if figure is None else [figure],
     )
 
 
-def _curves(comparison: Comparison, colours: dict[str, int]) -> Section:
+def _curves(comparison: Comparison, colors: dict[str, int]) -> Section:
     figures = [
-        learning_curves(comparison, "characters", colours),
-        learning_curves(comparison, "seconds", colours),
+        learning_curves(comparison, "characters", colors),
+        learning_curves(comparison, "seconds", colors),
     ]
     drawn = [figure for figure in figures if figure is not None]
-    text = "What a model learns from the same text, and from the same time." if drawn else "No held-out scores yet."
+    text = (
+        "Held-out score against characters trained on, and against training time."
+        if drawn
+        else "No held-out scores yet."
+    )
     return Section(title="Learning curves", paragraphs=[text], figures=drawn)
 
 
-def _pseudo(comparison: Comparison, colours: dict[str, int]) -> Section:
+def _pseudo(comparison: Comparison, colors: dict[str, int]) -> Section:
     figures: list[Figure | None] = [
-        final_scores(comparison, colours),
-        learning_curves(comparison, "characters", colours),
-        learning_curves(comparison, "seconds", colours),
+        final_scores(comparison, colors),
+        learning_curves(comparison, "characters", colors),
+        learning_curves(comparison, "seconds", colors),
     ]
     return Section(
         title="Pseudo-likelihood",
         paragraphs=[
             f"A bidirectional model predicts each {comparison.unit} from the text on both sides of it. "
-            "Its score is a pseudo-likelihood, not the probability of a text: it stands apart and does not "
-            "compare with the score of a model that reads one way."
+            "Its score is a pseudo-likelihood, not the probability of a text: it is shown separately and is not "
+            "comparable with the score of a unidirectional model."
         ],
-        tables=[results_table(comparison, colours, causal=False), runs_table(comparison, colours)],
+        tables=[results_table(comparison, colors, causal=False), runs_table(comparison, colors)],
         figures=[figure for figure in figures if figure is not None],
     )
 
 
-def _samples(comparison: Comparison, colours: dict[str, int]) -> Section:
+def _samples(comparison: Comparison, colors: dict[str, int]) -> Section:
     shared = (
         set.intersection(*({run.seed for run in arm.runs} for arm in comparison.arms)) if comparison.arms else set()
     )
@@ -180,10 +184,10 @@ def _samples(comparison: Comparison, colours: dict[str, int]) -> Section:
         if arm.runs:
             run = min(arm.runs, key=lambda run: (run.seed not in shared, run.seed))
             note = f"seed {run.seed}" + ("" if run.finished else ", unfinished")
-            samples.append(Sample(arm.name, run.sample, colours[arm.name], note))
-    text = "One text from each arm, from the lowest seed they share. Control characters are made visible."
+            samples.append(Sample(arm.name, run.sample, colors[arm.name], note))
+    text = "One sample from each arm, from the lowest seed that all arms have. Control characters are made visible."
     if not all(run.causal for arm in comparison.arms for run in arm.runs):
-        text += " A bidirectional model shows held-out text with the characters that it filled in, in brackets."
+        text += " A bidirectional model's sample is held-out text; the characters that it filled in are in brackets."
     return Section(title="Samples", paragraphs=[text], samples=samples)
 
 
@@ -197,27 +201,27 @@ def _method(comparison: Comparison) -> Section:
     ]
     context = "before it" if all(run.causal for run in comparison.runs) else "before it (or on both sides)"
     facts += [
-        ("What differs", "\n".join(comparison.difference)),
+        ("Differences", "\n".join(comparison.difference)),
         ("Score", f"Every held-out {unit} scored once, with the real text {context} as context."),
         (
             "Best",
-            "The lowest score of a run's evaluations, chosen on the same held-out text: slightly flattering.",
+            "The lowest score of a run's evaluations, selected on the same held-out text: slightly optimistic.",
         ),
         (
             "Time",
-            "Seconds and speed are of training alone, without evaluation and sampling. Medians over seeds.",
+            "Seconds and speed of training, without evaluation and sampling. Medians over seeds.",
         ),
         (
             "Training bits",
-            "Mean training loss over the last tenth of the run, with dropout where there is any.",
+            "Mean training loss over the last tenth of the run, with dropout if it is used.",
         ),
     ]
     if len(comparison.arms) > 1:
         facts.append(
             (
                 "Interval",
-                f"95% paired t interval over shared seeds, if at least {FEWEST_SEEDS}. It covers the luck of "
-                "the seed, not the choice of text, and is not widened for the number of arms.",
+                f"95% paired t interval over shared seeds, if there are at least {MIN_SEEDS}. It covers the variation "
+                "between seeds, not the choice of text, and is not corrected for the number of arms.",
             )
         )
     return Section(

@@ -1,4 +1,4 @@
-"""Scores over seeds: means, spreads, and differences paired by seed with their intervals."""
+"""Statistics over seeds: means, spreads, and differences paired by seed with their intervals."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from charlstm.comparison.results import Arm, Comparison, RunResult
 
-FEWEST_SEEDS = 3
-"""With fewer pairs a t interval says next to nothing, so none is given."""
+MIN_SEEDS = 3
+"""With fewer pairs, a t interval is too wide to be useful, so there is none."""
 
 # Two-sided 95% quantiles of Student's t for 1, 2, ..., 30 degrees of freedom.
 _T = (
@@ -22,17 +22,17 @@ _T = (
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """An arm in figures. `bits` are bits per character (or byte), of each run's best held-out score.
+    """The metrics of an arm. `bits` are bits per character (or byte) of each run's best held-out score.
 
     Attributes:
-        name: the arm's.
-        seeds: the seeds that were run.
+        name: the arm's name.
+        seeds: the seeds of its runs.
         bits: (seed, bits) of every run with a finite score.
         mean_bits, lowest_bits, highest_bits: over those runs; None without one.
         deviation_bits: sample standard deviation over those runs; None with fewer than two.
-        parameters: fewest and most over the runs.
+        parameters: smallest and largest number over the runs.
         characters_per_second, seconds: medians over the runs; None without a finite one.
-        unfinished: number of runs cut short; their scores are what they had reached.
+        unfinished: number of unfinished runs; their scores are the best so far.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Difference:
     """Bits of `arm` minus bits of `reference`, paired by seed: below zero, `arm` predicts better.
 
     Attributes:
-        pairs: (seed, difference) for each seed that both have scored.
-        mean_bits: their mean; None without a pair.
-        interval_bits: 95% paired t interval; None with fewer than `FEWEST_SEEDS` pairs.
-        reason: why there is no interval; empty where there is one.
+        pairs: (seed, difference) for each seed with a score in both arms.
+        mean_bits: mean of the differences; None without a pair.
+        interval_bits: 95% paired t interval; None with fewer than `MIN_SEEDS` pairs.
+        reason: why there is no interval; empty if there is one.
     """
 
     arm: str
@@ -73,12 +73,12 @@ class Difference:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether there is an interval and zero lies outside it."""
+        """Whether there is an interval, and zero is outside it."""
         return self.interval_bits is not None and not self.interval_bits[0] <= 0.0 <= self.interval_bits[1]
 
 
-def summarise(arm: Arm) -> ArmSummary:
-    """Figures of one arm. Raises ValueError for an arm without runs, or with causal and other runs mixed."""
+def summarize(arm: Arm) -> ArmSummary:
+    """The metrics of one arm. Raises ValueError if it has no runs, or both causal and bidirectional ones."""
     if not arm.runs:
         raise ValueError(f"arm {arm.name!r} has no runs")
     if len({run.causal for run in arm.runs}) > 1:
@@ -102,27 +102,27 @@ def summarise(arm: Arm) -> ArmSummary:
 
 
 def difference(arm: Arm, reference: Arm) -> Difference:
-    """`arm` minus `reference`, over the seeds they share; runs of one arm under one seed are averaged."""
-    ours, theirs = _by_seed(arm.runs), _by_seed(reference.runs)
-    pairs = tuple((seed, ours[seed] - theirs[seed]) for seed in ours if seed in theirs)
+    """`arm` minus `reference`, over their common seeds; runs of one arm with the same seed are averaged."""
+    scores, reference_scores = _by_seed(arm.runs), _by_seed(reference.runs)
+    pairs = tuple((seed, scores[seed] - reference_scores[seed]) for seed in scores if seed in reference_scores)
     values = [value for _, value in pairs]
     interval = t_interval(values)
     reason = ""
     if interval is None:
         plural = "seed" if len(pairs) == 1 else "seeds"
-        reason = f"no interval: {len(pairs) or 'no'} shared {plural}, {FEWEST_SEEDS} are needed"
+        reason = f"no interval: {len(pairs) or 'no'} shared {plural}, {MIN_SEEDS} are needed"
     mean = statistics.fmean(values) if values else None
     return Difference(arm.name, reference.name, pairs, mean, interval, reason)
 
 
 def differences(comparison: Comparison) -> list[Difference]:
-    """Every later arm against the first."""
+    """The difference of every other arm to the first."""
     return [difference(arm, comparison.arms[0]) for arm in comparison.arms[1:]]
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95% t interval for the mean of paired differences; None with fewer than `FEWEST_SEEDS` of them."""
-    if len(values) < FEWEST_SEEDS:
+    """95% t interval for the mean of values; None with fewer than `MIN_SEEDS` values."""
+    if len(values) < MIN_SEEDS:
         return None
     mean = statistics.fmean(values)
     half = student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
@@ -135,7 +135,7 @@ def student_t(degrees: int) -> float:
         raise ValueError(f"degrees of freedom must be at least 1, not {degrees}")
     if degrees <= len(_T):
         return _T[degrees - 1]
-    z = 1.959964  # Beyond the table: Fisher and Cornish's expansion around the normal quantile.
+    z = 1.959964  # Beyond the table: Cornish-Fisher expansion around the normal quantile.
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charlstm.comparison.record import plain
+from charlstm.comparison.record import to_json
 from charlstm.comparison.results import Comparison, RunResult
-from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarise
+from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarize
 from charlstm.config import as_yaml
 from charlstm.report.document import Table, Verdict
 from charlstm.text.visible import visible
@@ -16,9 +16,9 @@ PSEUDO = "pseudo-likelihood"
 
 
 def summary_table(comparison: Comparison, causal: bool = True) -> list[list[str]]:
-    """The results as rows of plain strings, a header first; empty if there is no such run.
+    """The results as rows of plain strings, header first; empty if there is no such run.
 
-    Likelihoods and pseudo-likelihoods never share a table: call it with `causal=False` for the latter.
+    Likelihoods and pseudo-likelihoods are never in one table: `causal=False` gives the latter.
     """
     part = comparison.restrict(causal)
     if not part.arms:
@@ -38,12 +38,12 @@ def summary_table(comparison: Comparison, causal: bool = True) -> list[list[str]
         header.insert(3, f"minus {visible(part.arms[0].name)} [95%]")
     rows = []
     for arm in part.arms:
-        summary = summarise(arm)
+        summary = summarize(arm)
         row = [
             visible(summary.name),
-            _figure(summary.mean_bits),
+            _score(summary.mean_bits),
             _spread(summary),
-            between(*summary.parameters),
+            count_range(*summary.parameters),
             _count(summary.characters_per_second),
             _count(summary.seconds),
             _seeds(summary),
@@ -54,21 +54,21 @@ def summary_table(comparison: Comparison, causal: bool = True) -> list[list[str]
     return [header, *rows]
 
 
-def results_table(comparison: Comparison, colours: dict[str, int], causal: bool = True) -> Table:
+def results_table(comparison: Comparison, colors: dict[str, int], causal: bool = True) -> Table:
     header, *rows = summary_table(comparison, causal)
-    return Table(header, rows, colours=[colours[arm.name] for arm in comparison.arms])
+    return Table(header, rows, colors=[colors[arm.name] for arm in comparison.arms])
 
 
-def runs_table(comparison: Comparison, colours: dict[str, int]) -> Table:
+def runs_table(comparison: Comparison, colors: dict[str, int]) -> Table:
     unit = comparison.unit
     header = ["run", "seed", f"best bits/{unit}", f"best nats/{unit}", f"after {unit}s", f"last bits/{unit}"]
     header += [f"training bits/{unit}", f"{unit}s trained on", f"{unit}s/s", "seconds", "state"]
-    rows, shades = [], []
+    rows, row_colors = [], []
     for arm in comparison.arms:
         for run in arm.runs:
             rows.append(_run_row(run))
-            shades.append(colours[arm.name])
-    return Table(header, rows, caption="Every run", colours=shades, folded=True)
+            row_colors.append(colors[arm.name])
+    return Table(header, rows, caption="Every run", colors=row_colors, folded=True)
 
 
 def _run_row(run: RunResult) -> list[str]:
@@ -76,11 +76,11 @@ def _run_row(run: RunResult) -> list[str]:
     return [
         visible(run.name),
         str(run.seed),
-        _figure(run.best_bits),
-        _figure(None if best is None else best.nats),
+        _score(run.best_bits),
+        _score(None if best is None else best.nats),
         _count(None if best is None else best.characters),
-        _figure(run.scored[-1].bits if run.scored else None),
-        _figure(None if training is None else bits(training)),
+        _score(run.scored[-1].bits if run.scored else None),
+        _score(None if training is None else bits(training)),
         _count(run.characters),
         _count(run.characters_per_second),
         _count(run.seconds),
@@ -89,7 +89,7 @@ def _run_row(run: RunResult) -> list[str]:
 
 
 def settings_table(comparison: Comparison) -> Table:
-    """A row per setting, those that differ between the arms first."""
+    """One row per setting; those that differ count_range the arms come first."""
     names = list(dict.fromkeys(name for run in comparison.runs for name in run.settings))
     rows = []
     for name in names:
@@ -103,18 +103,18 @@ def settings_table(comparison: Comparison) -> Table:
 
 
 def _setting(value: object) -> str:
-    return value if isinstance(value, str) else as_yaml(plain(value))
+    return value if isinstance(value, str) else as_yaml(to_json(value))
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
-    """Claims and whether they held, as rows of plain strings, a header first; empty if there is none."""
+    """Claims and whether they held, as rows of plain strings, header first; empty without claims."""
     if not verdicts:
         return []
-    rows = [[v.claim, v.criterion, v.figure or "–", v.interval or "–", v.word] for v in verdicts]
+    rows = [[v.claim, v.criterion, v.measured or "–", v.interval or "–", v.word] for v in verdicts]
     return [["claim", "criterion", "measured", "interval", "verdict"], *(list(map(visible, row)) for row in rows)]
 
 
-def _figure(value: float | None) -> str:
+def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
@@ -124,7 +124,7 @@ def _count(value: float | None) -> str:
     return f"{value:.1f}" if 0 < abs(value) < 10 and value != int(value) else f"{value:,.0f}"
 
 
-def between(low: int, high: int) -> str:
+def count_range(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
@@ -143,6 +143,6 @@ def _difference(d: Difference) -> str:
 
 
 def _seeds(summary: ArmSummary) -> str:
-    marks = [f"{summary.unfinished} unfinished"] if summary.unfinished else []
-    marks += [f"{summary.unscored} without score"] if summary.unscored else []
-    return str(len(summary.seeds)) + (f" ({', '.join(marks)})" if marks else "")
+    notes = [f"{summary.unfinished} unfinished"] if summary.unfinished else []
+    notes += [f"{summary.unscored} without score"] if summary.unscored else []
+    return str(len(summary.seeds)) + (f" ({', '.join(notes)})" if notes else "")

@@ -1,1 +1,1 @@
-"""Comparisons of what networks remember: their runs, their measurements, and the report of both."""
+"""Experiments on what networks remember: their runs, their measurements, and the report."""

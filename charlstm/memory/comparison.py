@@ -1,4 +1,4 @@
-"""A comparison of memories from its file: trained, measured, judged, and told."""
+"""A comparison of memories: train the networks, measure them, check the claims, write the report."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from charlstm.config import MemoryConfig, as_yaml
 from charlstm.config.experiments import Claim, Experiment
 from charlstm.errors import UserError
 from charlstm.files import MissingError, read_regular
-from charlstm.memory.experiments import make_studies
-from charlstm.memory.experiments.base import Chapter, Figures, Study
-from charlstm.memory.grid import Grid, Series
+from charlstm.memory.experiments import make_experiments
+from charlstm.memory.experiments.base import ExperimentResult, MemoryExperiment, Metrics
+from charlstm.memory.grid import Grid, RunGroup
 from charlstm.memory.jobs import Job
 from charlstm.memory.workers import Workers
 from charlstm.paths import command
@@ -31,14 +31,14 @@ from charlstm.units import finite
 
 FORMAT = 1
 CLAIMS = "claims.json"
-"""In the comparison's folder: what was claimed before the first run."""
+"""The file with the claims as they were before the first run, in the comparison's folder."""
 
 CLAIMS_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True)
 class Step:
-    """A piece of work that is done: which, of what, and how many of how many."""
+    """Progress of a phase: the job that was just completed, and how many of its jobs are."""
 
     phase: str
     label: str
@@ -47,14 +47,14 @@ class Step:
 
 
 class MemoryComparison:
-    """The experiments of a file, or some of them, in a folder that keeps every run and every measurement.
+    """The experiments of a file, or some of them, and the folder with their runs and measurements.
 
     Args:
-        words: the command line that makes it, to be shown beside each experiment; without ``charlstm`` and ``--only``.
-        only: names of experiments; none is all.
+        words: the command line, to be shown with each experiment; without ``charlstm`` and ``--only``.
+        only: names of experiments; empty for all.
 
     Raises:
-        UserError: an experiment is not in the file, or a claim is about a figure that its experiment does not have.
+        UserError: an experiment is not in the file, or the metric of a claim does not exist.
     """
 
     def __init__(
@@ -69,68 +69,79 @@ class MemoryComparison:
         self.config, self.folder, self.title = config, folder, config.name or title
         self._command, self._only = list(words), list(only)
         present = config.experiments.present()
-        if odd := [name for name in only if name not in present]:
-            raise UserError(f"--only {odd[0]}: there is no such experiment in the file; it has {', '.join(present)}")
+        if unknown := [name for name in only if name not in present]:
+            raise UserError(
+                f"--only {unknown[0]}: there is no such experiment in the file; it has {', '.join(present)}"
+            )
         self._overwrite, self._grid = overwrite, Grid(config, folder, overwrite)
-        self._studies = make_studies(config, self._grid, self._only)
-        for name, study in self._studies.items():
-            known = {_kind(figure) for figure in study.names()}
+        self._experiments = make_experiments(config, self._grid, self._only)
+        for name, experiment in self._experiments.items():
+            known = {_template(metric) for metric in experiment.metric_names()}
             for claim in present[name].claims:
-                if _kind(claim.figure) not in known:
+                if _template(claim.figure) not in known:
                     raise UserError(
-                        f"experiments.{name}.claims: there is no figure {claim.figure!r}. "
-                        f"Figures: {', '.join(study.names())}"
+                        f"experiments.{name}.claims: there is no metric {claim.figure!r}. "
+                        f"Metrics: {', '.join(experiment.metric_names())}"
                     )
 
     def describe(self) -> list[str]:
-        """What there is to do, in a few lines."""
-        series, config = self._series(), self.config
+        """Summarize what will be trained, in a few lines."""
+        groups, config = self._run_groups(), self.config
         runs = sum(
-            len(config.rates(one.experiment)) * config.rate_seeds + config.seeds - config.rate_seeds for one in series
+            len(config.rates(group.experiment)) * config.rate_seeds + config.seeds - config.rate_seeds
+            for group in groups
         )
         return [
-            f"{', '.join(self._studies)}: {len(series)} pairs of a text and a network, {runs:,} runs",
-            f"kept in {self.folder}: "
-            + ("everything is done anew" if self._overwrite else "what is done is not done again"),
+            f"{', '.join(self._experiments)}: {len(groups)} pairs of a text and a network, {runs:,} runs",
+            f"runs and measurements in {self.folder}: "
+            + ("all are repeated" if self._overwrite else "complete ones are not repeated"),
         ]
 
     def run(self, workers: Workers) -> Iterator[Step]:
-        """Train and measure what is not done yet. Raises Stopped, with all that was done kept."""
-        self._note_claims()
+        """Train and measure what is not complete. Raises Stopped on a stop request; completed work is saved."""
+        self._write_claims()
         if self._overwrite:
-            self._grid.forget(self._series())
-        for phase, jobs in self._grid.rounds(self._series()):
-            yield from _counted(phase, workers, jobs)
-        measures = {one.key: one for study in self._studies.values() for one in study.measures()}
-        yield from _counted("measuring", workers, list(measures.values()))
+            self._grid.delete_runs(self._run_groups())
+        for phase, jobs in self._grid.rounds(self._run_groups()):
+            yield from _run_jobs(phase, workers, jobs)
+        jobs_by_key = {
+            job.key: job for experiment in self._experiments.values() for job in experiment.measurement_jobs()
+        }
+        yield from _run_jobs("measuring", workers, list(jobs_by_key.values()))
 
-    def _series(self) -> list[Series]:
-        """Each once: experiments share what they can."""
-        found = {(one.lesson.name, one.arm): one for study in self._studies.values() for one in study.series()}
-        return list(found.values())
+    def _run_groups(self) -> list[RunGroup]:
+        """The run groups of all experiments, without duplicates: experiments can use the same runs."""
+        groups = {
+            (group.dataset.name, group.arm): group
+            for experiment in self._experiments.values()
+            for group in experiment.run_groups()
+        }
+        return list(groups.values())
 
     def write(self, folder: Path) -> tuple[list[Path], Document]:
-        """Judge and tell: index.html, report.json and the plots; the files, index.html first, and the document.
+        """Check the claims and write index.html, report.json and the plots.
 
-        With some experiments only, the others are told of too where all of them is done.
+        An experiment that was not selected is included if all its runs and measurements are complete.
+
+        Returns the files, index.html first, and the document.
         """
         line = command(*self._command)
-        chapters = {
-            name: study.chapter()
+        results = {
+            name: experiment.result()
             for name in self.config.experiments.present()
-            if (study := self._studies.get(name) or self._complete(name)) is not None
+            if (experiment := self._experiments.get(name) or self._complete_experiment(name)) is not None
         }
         sections = [
-            replace(chapter.section, command=command(*self._command, "--only", name), plots_first=True)
-            for name, chapter in chapters.items()
+            replace(result.section, command=command(*self._command, "--only", name), plots_first=True)
+            for name, result in results.items()
         ]
         verdicts = [
             verdict
             for name, section in self.config.experiments.present().items()
-            for verdict in _verdicts(section, chapters.get(name))
+            for verdict in _verdicts(section, results.get(name))
         ]
         document = Document(
-            self.title, _headline(chapters), [*sections, self._method()], self._changed_claims(), verdicts
+            self.title, _headline(results), [*sections, self._method()], self._changed_claims(), verdicts
         )
         record = {
             "format": FORMAT,
@@ -138,59 +149,60 @@ class MemoryComparison:
             "command": line,
             "verdicts": [
                 {
-                    "claim": one.claim,
-                    "criterion": one.criterion,
-                    "figure": one.figure,
-                    "interval": one.interval,
-                    "held": one.held,
+                    "claim": verdict.claim,
+                    "criterion": verdict.criterion,
+                    "figure": verdict.measured,
+                    "interval": verdict.interval,
+                    "held": verdict.held,
                 }
-                for one in verdicts
+                for verdict in verdicts
             ],
             "config": finite(self.config.model_dump(mode="json")),
         }
         return write_document(document, record, folder), document
 
-    def _complete(self, name: str) -> Study | None:
-        """An experiment, if all of it is trained and measured already, with just these settings."""
+    def _complete_experiment(self, name: str) -> MemoryExperiment | None:
+        """The experiment, if all its runs and measurements with these settings are complete."""
         try:
-            study = make_studies(self.config, self._grid, [name])[name]
-            trained = all(job.done() for _, jobs in self._grid.rounds(study.series()) for job in jobs)
+            experiment = make_experiments(self.config, self._grid, [name])[name]
+            trained = all(job.done() for _, jobs in self._grid.rounds(experiment.run_groups()) for job in jobs)
         except UserError:
             return None
-        return study if trained and all(job.done() for job in study.measures()) else None
+        return experiment if trained and all(job.done() for job in experiment.measurement_jobs()) else None
 
     @property
-    def _judged(self) -> dict[str, object]:
-        """What the verdicts depend on beside the figures."""
+    def _claims_record(self) -> dict[str, object]:
+        """The claims and thresholds: what the verdicts depend on, besides the metrics."""
         config = self.config
         claims = {
-            name: [claim.model_dump() for claim in each.claims] for name, each in config.experiments.present().items()
+            name: [claim.model_dump() for claim in section.claims]
+            for name, section in config.experiments.present().items()
         }
         return {"solved": config.solved, "min_seed_fraction": config.min_seed_fraction, "claims": claims}
 
-    def _note_claims(self) -> None:
-        """Write down what is claimed before anything is run."""
+    def _write_claims(self) -> None:
+        """Write the claims to a file before the first run."""
         file = self.folder / CLAIMS
         try:
             atomic_io.make_directory(self.folder)
             if self._overwrite or not os.path.lexists(file):
-                atomic_io.write_atomic(file, json.dumps(self._judged, indent=1).encode())
+                atomic_io.write_atomic(file, json.dumps(self._claims_record, indent=1).encode())
         except OSError as error:
             raise UserError(f"{file}: cannot write the claims: {error.strerror or error}") from error
 
     def _changed_claims(self) -> list[str]:
-        """What to say where the claims are no longer those that were written down then."""
+        """A remark if the claims are not those that were written before the first run."""
         file = self.folder / CLAIMS
         try:
-            if from_json(read_regular(file, CLAIMS_LIMIT)) == self._judged:
+            if from_json(read_regular(file, CLAIMS_LIMIT)) == self._claims_record:
                 return []
         except MissingError:
             return []
         except ValueError:
             raise UserError(
-                f"{file}: not JSON any more: put back the claims that were made before the first run"
+                f"{file}: not valid JSON: restore the claims from before the first run, or delete the file"
             ) from None
-        return [f"Claims or thresholds were changed after the first run: those that it began with are in {file}."]
+        return [f"Claims or thresholds were changed after the first run: the original ones are in {file}."]
 
     def _method(self) -> Section:
         config = self.config
@@ -198,31 +210,33 @@ class MemoryComparison:
             ("Made by", command(*self._command, *(word for name in self._only for word in ("--only", name)))),
             (
                 "Seeds",
-                f"{config.seeds} for each arm at its best learning rate; that is chosen by the validation score of "
+                f"{config.seeds} for each arm at its best learning rate, which is selected by the validation score of "
                 f"{config.rate_seeds} of them at every rate of the grid, "
-                f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment has its own",
+                f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment sets another grid",
             ),
             (
-                "Fair",
-                "All arms of an experiment have the same budget, grid, batches and clipping, and as many parameters as "
-                "its first arm, as nearly as a whole number of units allows, unless the file gives an arm its "
-                "hidden_size. Every claim is about this budget",
+                "Equal",
+                "All arms of an experiment have the same budget, grid of learning rates, batch size and clipping, "
+                "and the hidden_size whose number of parameters is nearest to that of the first arm, unless the file "
+                "sets the hidden_size of an arm. Every claim is about this budget",
             ),
             (
                 "Solved",
-                f"{config.solved:.0%} of {config.test_strings:,} fresh strings answered right; the longest lag is the "
-                f"longest that {config.min_seed_fraction:.0%} of the seeds solve",
+                f"{config.solved:.0%} of {config.test_strings:,} test strings answered correctly; the longest lag "
+                f"is the longest that {config.min_seed_fraction:.0%} of the seeds solve",
             ),
             (
                 "Claims",
-                f"Written to {CLAIMS} before the first run; a change after that is said at the top of this page",
+                f"Written to {CLAIMS} before the first run; a later change is reported at the top of this page",
             ),
             ("Made with", f"charlstm {__version__}, torch {torch.__version__}; {time.strftime('%Y-%m-%d')}"),
         ]
         rows = [
             [
                 visible(arm),
-                visible("; ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items()) or "as shared"),
+                visible(
+                    "; ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items()) or "the shared settings"
+                ),
             ]
             for arm, changes in config.arms.items()
         ]
@@ -230,41 +244,41 @@ class MemoryComparison:
         return Section(
             title="How it was measured",
             facts=[*facts, ("Shared", visible(shared))],
-            tables=[Table(["arm", "its network"], rows, caption="The arms", folded=True)],
+            tables=[Table(["arm", "settings"], rows, caption="The arms", folded=True)],
         )
 
 
-def _counted(phase: str, workers: Workers, jobs: Sequence[Job]) -> Iterator[Step]:
+def _run_jobs(phase: str, workers: Workers, jobs: Sequence[Job]) -> Iterator[Step]:
     for number, job in enumerate(workers.do(jobs), start=1):
         yield Step(phase, job.label, number, len(jobs))
 
 
-def _verdicts(experiment: Experiment, chapter: Chapter | None) -> Iterator[Verdict]:
-    figures: Figures = {} if chapter is None else chapter.figures
+def _verdicts(experiment: Experiment, result: ExperimentResult | None) -> Iterator[Verdict]:
+    metrics: Metrics = {} if result is None else result.metrics
     for claim in experiment.claims:
-        found = figures.get((claim.figure, claim.arm))
-        if found is None or chapter is None:
+        metric = metrics.get((claim.figure, claim.arm))
+        if metric is None or result is None:
             yield Verdict(claim.say, criterion(claim))
         else:
-            held = claim.held(found.value)
-            yield Verdict(claim.say, criterion(claim), found.text, found.interval, held, chapter.section.anchor)
+            held = claim.held(metric.value)
+            yield Verdict(claim.say, criterion(claim), metric.text, metric.interval, held, result.section.anchor)
 
 
-def _kind(figure: str) -> str:
-    """The figure's name, whatever lag or length it is about."""
-    return re.sub(r"\d+", "N", figure)
+def _template(metric: str) -> str:
+    """The name of a metric, with every number replaced by N."""
+    return re.sub(r"\d+", "N", metric)
 
 
 def criterion(claim: Claim) -> str:
     """``lstm: longest lag at least 100``."""
-    at, threshold = ("at least", claim.at_least) if claim.at_least is not None else ("at most", claim.at_most)
-    return f"{claim.arm}: {claim.figure} {at} {threshold:g}"
+    bound, threshold = ("at least", claim.at_least) if claim.at_least is not None else ("at most", claim.at_most)
+    return f"{claim.arm}: {claim.figure} {bound} {threshold:g}"
 
 
-def _headline(chapters: dict[str, Chapter]) -> list[str]:
-    """The longest lags, longest first."""
-    if "recall" not in chapters:
+def _headline(results: dict[str, ExperimentResult]) -> list[str]:
+    """The longest lag of each arm, longest first."""
+    if "recall" not in results:
         return []
-    lags = {arm: found.value for (figure, arm), found in chapters["recall"].figures.items() if figure == "longest lag"}
-    parts = [f"{visible(arm)}: {lag:g}" for arm, lag in sorted(lags.items(), key=lambda one: -one[1])]
-    return [f"Over how many characters a key is recalled: {'; '.join(parts)}."]
+    lags = {arm: metric.value for (name, arm), metric in results["recall"].metrics.items() if name == "longest lag"}
+    parts = [f"{visible(arm)}: {lag:g}" for arm, lag in sorted(lags.items(), key=lambda item: -item[1])]
+    return [f"The number of characters over which a key is recalled: {'; '.join(parts)}."]

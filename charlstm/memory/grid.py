@@ -1,4 +1,4 @@
-"""What has to be trained: for each arm and lesson a grid of learning rates, then the other seeds at the best one."""
+"""The runs to train for each arm and dataset: a grid of learning rates, then more seeds at the best rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charlstm.config import Config, MemoryConfig, ModelConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.errors import UserError
 from charlstm.files import read_regular, regular_size
-from charlstm.memory.jobs import Measuring, Training
+from charlstm.memory.jobs import MeasurementJob, TrainingJob
 from charlstm.memory.measures import make_task
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
@@ -24,169 +24,169 @@ from charlstm.text.sources import absolute
 
 TRAINING_SEED = 1
 VALIDATION = 0.03
-"""Share of a task's strings that choose the learning rate and end a run that is good enough."""
+"""Fraction of a task's strings for validation: they select the learning rate and end a run at its target score."""
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """A text to learn, by a name that no other has within the comparison."""
+class Dataset:
+    """A text to train on; its name is unique within the comparison."""
 
     name: str
     corpus: CorpusConfig
 
 
 @dataclass(frozen=True)
-class Series:
-    """One arm on one lesson: all its runs, which an experiment's settings shape."""
+class RunGroup:
+    """All runs of one arm on one dataset, with the settings of an experiment."""
 
     experiment: str
-    lesson: Lesson
+    dataset: Dataset
     arm: str
     model: ModelConfig
     parameters: int
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The runs of a series at its best learning rate, seed by seed."""
+class BestRuns:
+    """The runs of a group at its best learning rate, one per seed, and the scores of all rates."""
 
-    series: Series
+    group: RunGroup
     learning_rate: float
     paths: list[Path]
-    tried: dict[float, list[float | None]]
+    scores: dict[float, list[float | None]]
 
 
 class Grid:
-    """The runs of a comparison in ``folder``: cells/LESSON-ARM-RATE-SEED, each an ordinary run."""
+    """The runs of a comparison: ordinary run directories ``folder``/cells/DATASET-ARM-RATE-SEED."""
 
     def __init__(self, config: MemoryConfig, folder: Path, overwrite: bool) -> None:
         self.config, self.folder, self._overwrite = config, folder, overwrite
         self._sizes: dict[str, int] = {}
-        self._trained: dict[tuple[str, str], Trained] = {}
+        self._best_runs: dict[tuple[str, str], BestRuns] = {}
 
-    def task_lesson(self, name: str, task: Mapping[str, Any], strings: int) -> Lesson:
-        """The lesson of a task: its strings, written to a file of their own."""
-        made = make_task(task)
-        text = "".join(f"{string}\n" for string in made.strings(strings, TRAINING_SEED))
-        return self._lesson(name, text, documents="newline", score_after=made.score_after, shuffle_documents=False)
+    def task_dataset(self, name: str, task: Mapping[str, Any], strings: int) -> Dataset:
+        """The dataset of a task: its strings, written to a file."""
+        instance = make_task(task)
+        text = "".join(f"{string}\n" for string in instance.strings(strings, TRAINING_SEED))
+        return self._dataset(name, text, documents="newline", score_after=instance.score_after, shuffle_documents=False)
 
-    def text_lesson(self, name: str, text: str) -> Lesson:
-        """The lesson of one running text."""
-        return self._lesson(name, text)
+    def text_dataset(self, name: str, text: str) -> Dataset:
+        """The dataset of a continuous text, written to a file."""
+        return self._dataset(name, text)
 
-    def corpus_lesson(self, name: str, corpus: CorpusConfig) -> Lesson:
-        """The lesson of a text that there is already."""
-        return Lesson(name, corpus.model_copy(update={"source": absolute(corpus.source)}))
+    def corpus_dataset(self, name: str, corpus: CorpusConfig) -> Dataset:
+        """The dataset of an existing text."""
+        return Dataset(name, corpus.model_copy(update={"source": absolute(corpus.source)}))
 
-    def _lesson(self, name: str, text: str, **settings: Any) -> Lesson:
+    def _dataset(self, name: str, text: str, **settings: Any) -> Dataset:
         file = self.folder.absolute() / "texts" / f"{name}.txt"
         content = text.encode()
-        there = os.path.lexists(file)
+        exists = os.path.lexists(file)
         if (
-            there
+            exists
             and not self._overwrite
             and not (regular_size(file) == len(content) and read_regular(file, len(content)) == content)
         ):
-            raise UserError(f"{file} was another text. Take another name: --name NAME. Train anew: --overwrite")
-        if not there or self._overwrite:
+            raise UserError(f"{file} has another text. Choose another name: --name NAME. Train again: --overwrite")
+        if not exists or self._overwrite:
             try:
                 atomic_io.make_directory(file.parent)
                 atomic_io.write_atomic(file, content)
             except OSError as error:
                 raise UserError(f"{file}: cannot write the text: {error.strerror or error}") from error
         source = {"source": str(file), "validation_fraction": VALIDATION}
-        return Lesson(
+        return Dataset(
             name, CorpusConfig.model_validate({**source, **{k: v for k, v in settings.items() if v is not None}})
         )
 
-    def series(self, experiment: str, lesson: Lesson, arms: Iterable[str]) -> dict[str, Series]:
-        """The series of some arms on a lesson. The first arm says how many parameters those have that leave it open."""
-        arms, goal, found = list(dict.fromkeys(arms)), 0, {}
+    def run_groups(self, experiment: str, dataset: Dataset, arms: Iterable[str]) -> dict[str, RunGroup]:
+        """The run groups of some arms on a dataset; arms without a hidden_size get as many parameters as the first."""
+        arms, target, groups = list(dict.fromkeys(arms)), 0, {}
         for arm in arms:
-            model = self._config(experiment, lesson, arm, 1.0, 1).model
-            size = self._vocabulary_size(lesson)
+            model = self._config(experiment, dataset, arm, 1.0, 1).model
+            size = self._vocabulary_size(dataset)
             if arm == arms[0]:
-                goal = parameter_count(model, size)
+                target = parameter_count(model, size)
             elif not self.config.sized(arm):
-                model = match_parameters(model, size, goal)
-            found[arm] = Series(experiment, lesson, arm, model, parameter_count(model, size))
-        return found
+                model = match_parameters(model, size, target)
+            groups[arm] = RunGroup(experiment, dataset, arm, model, parameter_count(model, size))
+        return groups
 
-    def _vocabulary_size(self, lesson: Lesson) -> int:
-        if lesson.name not in self._sizes:
-            self._sizes[lesson.name] = load_corpus(**lesson.corpus.model_dump()).vocabulary.size
-        return self._sizes[lesson.name]
+    def _vocabulary_size(self, dataset: Dataset) -> int:
+        if dataset.name not in self._sizes:
+            self._sizes[dataset.name] = load_corpus(**dataset.corpus.model_dump()).vocabulary.size
+        return self._sizes[dataset.name]
 
-    def _config(self, experiment: str, lesson: Lesson, arm: str, rate: float, seed: int) -> Config:
-        return self.config.run_config(experiment, arm, lesson.corpus, rate, seed)
+    def _config(self, experiment: str, dataset: Dataset, arm: str, rate: float, seed: int) -> Config:
+        return self.config.run_config(experiment, arm, dataset.corpus, rate, seed)
 
-    def trial(self, series: Series, rate: float, seed: int) -> Trial:
-        """One cell of the grid."""
-        config = self._config(series.experiment, series.lesson, series.arm, rate, seed)
-        path = self.folder / "cells" / f"{series.lesson.name}-{series.arm}-{rate:g}-seed{seed}"
-        return Trial(series.arm, config.model_copy(update={"model": series.model}), RunDirectory(path), self._overwrite)
+    def trial(self, group: RunGroup, rate: float, seed: int) -> Trial:
+        """One run of the grid."""
+        config = self._config(group.experiment, group.dataset, group.arm, rate, seed)
+        path = self.folder / "cells" / f"{group.dataset.name}-{group.arm}-{rate:g}-seed{seed}"
+        return Trial(group.arm, config.model_copy(update={"model": group.model}), RunDirectory(path), self._overwrite)
 
-    def forget(self, series: Iterable[Series]) -> None:
-        """Delete what was trained and measured of them. Interrupted afterwards, the work goes on from there."""
-        for one in series:
-            for rate in self.config.rates(one.experiment):
+    def delete_runs(self, groups: Iterable[RunGroup]) -> None:
+        """Delete the runs and their measurements. An interrupted comparison then resumes without ``overwrite``."""
+        for group in groups:
+            for rate in self.config.rates(group.experiment):
                 for seed in range(1, self.config.seeds + 1):
-                    self.trial(one, rate, seed).forget()
+                    self.trial(group, rate, seed).delete()
         self._overwrite = False
 
-    def rounds(self, series: Iterable[Series]) -> Iterator[tuple[str, list[Training]]]:
-        """What is to be trained, by name and in this order: the second is known only when the first is done."""
-        wanted, config = list(series), self.config
+    def rounds(self, groups: Iterable[RunGroup]) -> Iterator[tuple[str, list[TrainingJob]]]:
+        """The training jobs by phase, in order: those of the second phase depend on the results of the first."""
+        all_groups, config = list(groups), self.config
         yield (
             "learning rates",
             [
-                Training(self.trial(one, rate, seed))
+                TrainingJob(self.trial(group, rate, seed))
                 for seed in range(1, config.rate_seeds + 1)
-                for one in wanted
-                for rate in config.rates(one.experiment)
+                for group in all_groups
+                for rate in config.rates(group.experiment)
             ],
         )
         yield (
             "seeds",
             [
-                Training(self.trial(one, self.trained(one).learning_rate, seed))
+                TrainingJob(self.trial(group, self.best_runs(group).learning_rate, seed))
                 for seed in range(config.rate_seeds + 1, config.seeds + 1)
-                for one in wanted
+                for group in all_groups
             ],
         )
 
-    def trained(self, series: Series) -> Trained:
-        """The runs at the learning rate that scored best on the validation split, over the seeds that tried all.
+    def best_runs(self, group: RunGroup) -> BestRuns:
+        """The runs at the learning rate with the best validation score, averaged over the first ``rate_seeds`` seeds.
 
-        Runs that were good enough and so ended are ranked by the steps that they took. To be asked for when all rates
-        were tried: the answer is kept.
+        Runs that ended at their target score are ranked by their number of steps. The result is cached: call it only
+        after all rates were trained.
         """
-        key = (series.lesson.name, series.arm)
-        if key not in self._trained:
-            self._trained[key] = self._best(series)
-        return self._trained[key]
+        key = (group.dataset.name, group.arm)
+        if key not in self._best_runs:
+            self._best_runs[key] = self._select(group)
+        return self._best_runs[key]
 
-    def _best(self, series: Series) -> Trained:
-        tried = {
-            rate: [self.outcome(series, rate, seed) for seed in range(1, self.config.rate_seeds + 1)]
-            for rate in self.config.rates(series.experiment)
+    def _select(self, group: RunGroup) -> BestRuns:
+        outcomes = {
+            rate: [self.outcome(group, rate, seed) for seed in range(1, self.config.rate_seeds + 1)]
+            for rate in self.config.rates(group.experiment)
         }
 
         def rank(rate: float) -> tuple[float, float]:
-            nats = [math.inf if one.nats is None else max(one.nats, one.enough) for one in tried[rate]]
-            return statistics.fmean(nats), statistics.fmean(one.steps for one in tried[rate])
+            nats = [math.inf if one.nats is None else max(one.nats, one.target_nats) for one in outcomes[rate]]
+            return statistics.fmean(nats), statistics.fmean(one.steps for one in outcomes[rate])
 
-        best = min(tried, key=rank)
-        paths = [self.trial(series, best, seed).directory.path for seed in range(1, self.config.seeds + 1)]
-        return Trained(series, best, paths, {rate: [one.nats for one in each] for rate, each in tried.items()})
+        best = min(outcomes, key=rank)
+        paths = [self.trial(group, best, seed).directory.path for seed in range(1, self.config.seeds + 1)]
+        return BestRuns(group, best, paths, {rate: [one.nats for one in each] for rate, each in outcomes.items()})
 
-    def measurings(self, series: Series, measure: str, arguments: dict[str, Any]) -> list[Measuring]:
-        """One measurement of each of the series' runs at its best learning rate."""
-        return [Measuring(path, measure, arguments) for path in self.trained(series).paths]
+    def measurement_jobs(self, group: RunGroup, measure: str, arguments: dict[str, Any]) -> list[MeasurementJob]:
+        """One measurement job for each run of the group at its best learning rate."""
+        return [MeasurementJob(path, measure, arguments) for path in self.best_runs(group).paths]
 
-    def outcome(self, series: Series, rate: float, seed: int) -> Outcome:
-        """How a run that is done did."""
-        trial = self.trial(series, rate, seed)
+    def outcome(self, group: RunGroup, rate: float, seed: int) -> Outcome:
+        """The validation result of a completed run."""
+        trial = self.trial(group, rate, seed)
         records = [record for record in trial.directory.metrics() if record["kind"] == "evaluation"]
         nats = min((record["nats"] for record in records), default=None)
         steps = records[-1]["step"] if records else 0
@@ -195,8 +195,8 @@ class Grid:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Best validation score of a run in nats, None without one; the score that is good enough; steps taken."""
+    """Best validation score of a run in nats, None without one; the score that ends a run; steps of the run."""
 
     nats: float | None
-    enough: float
+    target_nats: float
     steps: int

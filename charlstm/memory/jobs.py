@@ -1,4 +1,4 @@
-"""The work of a memory comparison in pieces that any process can do: to train one run, or to measure one."""
+"""The jobs of a memory comparison, which can run in any process: train one run, or measure one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from charlstm.api import load
 from charlstm.comparison.experiment import Trial
 from charlstm.errors import UserError
 from charlstm.memory.measures import MEASURES, VERSION
-from charlstm.memory.stored import read_measured
+from charlstm.memory.schemas import read_measurement
 
 MEASURED = "measured"
-"""The folder within a run that keeps what was measured of it."""
+"""The folder of a run's measurements, within the run directory."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """One run of the grid."""
+class TrainingJob:
+    """Train one run of the grid."""
 
     trial: Trial
 
@@ -32,31 +32,31 @@ class Training:
 
     @property
     def key(self) -> Path:
-        """What no other job has."""
+        """The path that identifies the job: the run directory."""
         return self.trial.directory.path
 
     def done(self) -> bool:
-        """Whether it has come to an end already, with just these settings.
+        """Whether the run with these settings needs no more training.
 
-        Raises UserError if it was trained with others.
+        Raises UserError if it was trained with other settings.
         """
         return self.trial.done
 
-    def work(self, stopping: Callable[[], bool]) -> bool:
-        """Train it, or go on with it; False if it was stopped before its end."""
+    def work(self, should_stop: Callable[[], bool]) -> bool:
+        """Train or resume the run; False if it was stopped before its end."""
         with self.trial.directory.writing():
             trainer = self.trial.trainer()
             for _ in trainer.run():
-                if stopping():
+                if should_stop():
                     trainer.request_stop()
         return self.trial.directory.ended != "stopped"
 
 
 @dataclass(frozen=True)
-class Measuring:
-    """One measurement of one run; what it gave is kept in the run's folder.
+class MeasurementJob:
+    """Measure one run, and store the result in its directory.
 
-    arguments: what the measure is called with, in JSON types.
+    arguments: the arguments of the measure, in JSON types.
     """
 
     path: Path
@@ -69,21 +69,24 @@ class Measuring:
 
     @property
     def key(self) -> Path:
-        """What no other job has: the file that keeps the result."""
+        """The path that identifies the job: the file of its result."""
         text = json.dumps([VERSION, self.arguments], sort_keys=True)
         return self.path / MEASURED / f"{self.measure}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
     def done(self) -> bool:
-        """Whether it was measured already, and what that gave can be read."""
+        """Whether there is a readable result."""
         try:
             self.result()
         except UserError:
             return False
         return True
 
-    def work(self, stopping: Callable[[], bool]) -> bool:
-        """Measure and keep it. True: seconds are not worth breaking off. Raises UserError if it cannot be written."""
-        del stopping
+    def work(self, should_stop: Callable[[], bool]) -> bool:
+        """Measure and store the result; always True, since so short a job is not stopped.
+
+        Raises UserError if the result cannot be written.
+        """
+        del should_stop
         result = MEASURES[self.measure](load(self.path), **self.arguments)
         try:
             self.key.parent.mkdir(exist_ok=True)
@@ -93,8 +96,8 @@ class Measuring:
         return True
 
     def result(self) -> dict[str, Any]:
-        """What was measured. Raises UserError if it cannot be read."""
-        return read_measured(self.key, self.measure)
+        """Read the result. Raises UserError if that fails."""
+        return read_measurement(self.key, self.measure)
 
 
-Job = Training | Measuring
+Job = TrainingJob | MeasurementJob

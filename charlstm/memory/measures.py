@@ -1,6 +1,6 @@
-"""Measurements of one trained run, by name: from arguments in JSON types to figures in JSON types.
+"""The measures of a trained run, by name; arguments and results are JSON objects.
 
-A task is given as its class's name and fields: ``{"task": "Recall", "lag": 100}``.
+A task is specified by its class name and fields: ``{"task": "Recall", "lag": 100}``.
 """
 
 from __future__ import annotations
@@ -33,150 +33,150 @@ from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
 from charlstm.text.vocabulary import Vocabulary
 
-FRESH = 1_000_003
-"""The seed of fresh strings: none that is trained on is drawn with it."""
+TEST_SEED = 1_000_003
+"""The seed of test strings; no training string is drawn with it."""
 
 VERSION = 1
-"""Raised whenever a measure changes its meaning: what was measured before is measured again."""
+"""Incremented whenever the meaning of a measure changes: old results are then measured again."""
 
 STREAMS = 32
-"""Places of a text from which gates are watched."""
+"""Number of text segments on which gates are measured."""
 
 BLOCKS = 100
-"""Stretches of equal length into which a text's score is divided."""
+"""Number of blocks of equal length over which a text's score is averaged."""
 
-Figures = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 def make_task(spec: Mapping[str, Any]) -> Any:
-    """The task that a specification stands for."""
+    """Create the task of a specification."""
     return getattr(tasks, spec["task"])(**{name: value for name, value in spec.items() if name != "task"})
 
 
-def answers(run: LoadedRun, task: Figures, strings: int) -> Figures:
-    """How many of so many fresh strings are answered right, and -ln p per character of their answers."""
-    made = make_task(task)
-    found = answered(run.model, run.vocabulary, made.strings(strings, FRESH), made.mark)
-    return {"share": found.share, "characters_right": found.characters_right, "nats": _plain(found.nats)}
+def answers(run: LoadedRun, task: JsonObject, strings: int) -> JsonObject:
+    """The fraction of test strings that are answered correctly, and -ln p per character of their answers."""
+    instance = make_task(task)
+    result = answered(run.model, run.vocabulary, instance.strings(strings, TEST_SEED), instance.mark)
+    return {"share": result.share, "characters_right": result.characters_right, "nats": _finite(result.nats)}
 
 
-def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: Figures | None = None) -> Figures:
-    """Norms of the gradient over lag, as it starts or as it is trained: of each part of the state, [depth + 1].
+def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonObject | None = None) -> JsonObject:
+    """Norms of the gradient over lag for each part of the state, [depth + 1], at initialization or after training.
 
-    Each text's are relative to that of its whole state at lag 0; their mean over texts. On fresh strings of a task;
-    without one, at places of the test split, with real context behind them.
+    The norms of each text are relative to that of its whole state at lag 0, and averaged over texts. The texts are
+    test strings of a task; without a task, segments of the test split.
     """
     model = run.model if trained else untrained(run)
     if task is not None:
-        made = make_task(task)
-        strings = _encoded(run.vocabulary, made.strings(texts, FRESH))
-        begun = torch.cat([torch.full_like(strings[:1], model.vocabulary_size), strings])
-        found = gradient_over_lag(model, begun, min(depth, len(strings) - 1))
+        instance = make_task(task)
+        strings = _encoded(run.vocabulary, instance.strings(texts, TEST_SEED))
+        with_start = torch.cat([torch.full_like(strings[:1], model.vocabulary_size), strings])
+        result = gradient_over_lag(model, with_start, min(depth, len(strings) - 1))
     else:
-        found = gradient_over_lag(model, _places(test_split(run.corpus()), 2 * depth + 1, texts), depth)
-    first = found.norms[WHOLE][0]
-    there = first > 0
-    if not there.any():
-        return {part: np.zeros(len(norms)).tolist() for part, norms in found.norms.items()}
-    relative = {part: (norms[:, there] / first[there]).mean(1) for part, norms in found.norms.items()}
+        result = gradient_over_lag(model, _segments(test_split(run.corpus()), 2 * depth + 1, texts), depth)
+    first = result.norms[WHOLE][0]
+    is_positive = first > 0
+    if not is_positive.any():
+        return {part: np.zeros(len(norms)).tolist() for part, norms in result.norms.items()}
+    relative = {part: (norms[:, is_positive] / first[is_positive]).mean(1) for part, norms in result.norms.items()}
     return {part: np.nan_to_num(curve, posinf=np.finfo(float).max).tolist() for part, curve in relative.items()}
 
 
-def exchange(run: LoadedRun, task: Figures, pairs: int, parts: list[str]) -> Figures:
-    """State surgery in the middle of the lag, for each choice of parts: whose answers are given."""
-    made = make_task(task)
-    strings = made.strings(4 * pairs, FRESH)
+def exchange(run: LoadedRun, task: JsonObject, pairs: int, parts: list[str]) -> JsonObject:
+    """State surgery in the middle of the lag, for each part: how often each string's answer is given."""
+    instance = make_task(task)
+    strings = instance.strings(4 * pairs, TEST_SEED)
     half = len(strings) // 2
     chosen = [(a, b) for a, b in zip(strings[:half], strings[half:], strict=True) if a[-1] != b[-1]][:pairs]
-    first, second = (_begun(run, [pair[side] for pair in chosen]) for side in (0, 1))
-    at = 2 + made.lag // 2  # "no character", the key, half of the lag
-    found = {part: surgery(run.model, first, second, at, part) for part in parts}
-    return {part: {**asdict(one), "exchanged": part} for part, one in found.items()}
+    first, second = (_with_start(run, [pair[side] for pair in chosen]) for side in (0, 1))
+    step = 2 + instance.lag // 2  # "no character", the key, half of the lag
+    results = {part: surgery(run.model, first, second, step, part) for part in parts}
+    return {part: {**asdict(one), "exchanged": part} for part, one in results.items()}
 
 
-def counted(run: LoadedRun, letters: str, tested: list[int], shown: int) -> Figures:
-    """Up to which n of those tested all are counted right, which of them are, and the unit that counts at n = shown."""
+def counted(run: LoadedRun, letters: str, tested: list[int], shown: int) -> JsonObject:
+    """The largest n up to which all tested n are accepted, whether each is, and the counting unit at n = shown."""
     model, vocabulary = run.model, run.vocabulary
     text = counting_string(letters, shown)[:-1]
     counts = np.cumsum([1 if letter == letters[0] else -1 if letter == letters[1] else 0 for letter in text])
-    along = trajectory(model, vocabulary, text)
-    unit = counting_unit(along, counts)
-    values = along[unit.letter][:, unit.layer, unit.unit]
+    states = trajectory(model, vocabulary, text)
+    unit = counting_unit(states, counts)
+    values = states[unit.letter][:, unit.layer, unit.unit]
     return {
         "longest": longest_accepted(model, vocabulary, tested, letters),
         "accepted": [accepts(model, vocabulary, n, letters) for n in tested],
         "unit": f"{unit.letter}{unit.unit}",
-        "correlation": _plain(unit.correlation),
-        "rise": _plain(unit.rise),
-        "fall": _plain(unit.fall),
+        "correlation": _finite(unit.correlation),
+        "rise": _finite(unit.rise),
+        "fall": _finite(unit.fall),
         "values": values.tolist(),
         "counts": counts.tolist(),
     }
 
 
-def critical(run: LoadedRun, characters: int) -> Figures:
-    """The critical symbol of a fresh continual Reber text that is read at one go, and the largest state."""
-    text = tasks.ContinualReber().text(characters, FRESH)
-    found = critical_accuracy(run.model, run.vocabulary, text)
-    return {"share": found.accuracy, "places": found.places, "largest": _plain(found.largest)}
+def critical(run: LoadedRun, characters: int) -> JsonObject:
+    """Accuracy on the critical symbols of a continual Reber test text, read without a reset, and the largest state."""
+    text = tasks.ContinualReber().text(characters, TEST_SEED)
+    result = critical_accuracy(run.model, run.vocabulary, text)
+    return {"share": result.accuracy, "places": result.places, "largest": _finite(result.largest)}
 
 
-def closing_symbol(run: LoadedRun, strings: int) -> Figures:
-    """The critical symbol of fresh single Reber strings: the share in which T is told from P."""
-    return {"share": critical_share(run.model, run.vocabulary, tasks.Reber().strings(strings, FRESH))}
+def closing_symbol(run: LoadedRun, strings: int) -> JsonObject:
+    """Accuracy on the critical symbol, T or P, of single Reber test strings."""
+    return {"share": critical_share(run.model, run.vocabulary, tasks.Reber().strings(strings, TEST_SEED))}
 
 
-def kept_context(run: LoadedRun, kept: list[int], targets: int) -> Figures:
-    """-ln p of the same characters of the test split with so many characters of context, [kept, targets]; and with
-    all of it before each: the mean over the split, and over each of so many stretches of it."""
+def kept_context(run: LoadedRun, kept: list[int], targets: int) -> JsonObject:
+    """-ln p of the same characters of the test split for each length of context, [kept, targets]; with all context,
+    the mean over the split and over each of `BLOCKS` blocks of it."""
     ids = test_split(run.corpus())
-    found = context_curve(run.model, ids, kept, targets)
-    whole = nats_per_character(run.model, ids).astype(np.float64)
-    blocks = [float(block.mean()) for block in np.array_split(whole, min(BLOCKS, len(whole)))]
-    return {"nats": found.nats.astype(float).round(5).tolist(), "all": float(whole.mean()), "blocks": blocks}
+    result = context_curve(run.model, ids, kept, targets)
+    all_nats = nats_per_character(run.model, ids).astype(np.float64)
+    blocks = [float(block.mean()) for block in np.array_split(all_nats, min(BLOCKS, len(all_nats)))]
+    return {"nats": result.nats.astype(float).round(5).tolist(), "all": float(all_nats.mean()), "blocks": blocks}
 
 
-def signs(run: LoadedRun) -> Figures:
-    """Closing signs and line ends of the test split by distance: kind -> bins."""
+def signs(run: LoadedRun) -> JsonObject:
+    """Predictions of closing characters and line ends of the test split by distance: kind -> bins."""
     ids = test_split(run.corpus())
-    found = closing_signs(ids, run.vocabulary)
-    return closings(closing_accuracy(found, predict_tokens(run.model, ids, [sign.id for sign in found])))
+    positions = closing_signs(ids, run.vocabulary)
+    return closings(closing_accuracy(positions, predict_tokens(run.model, ids, [sign.id for sign in positions])))
 
 
-def ngram(run: LoadedRun, order: int) -> Figures:
-    """An n-gram model on the same text: its score on the test split, and what it makes of the signs."""
+def ngram(run: LoadedRun, order: int) -> JsonObject:
+    """An n-gram model of the same text: its score on the test split, and its predictions of closing characters."""
     corpus = run.corpus()
     train, ids = corpus.split("train"), test_split(corpus)
     assert not isinstance(train, Documents)
-    found = closing_signs(ids, run.vocabulary)
-    foresight = NGram(train, run.vocabulary.size, order).foresee(ids, [sign.id for sign in found])
+    positions = closing_signs(ids, run.vocabulary)
+    predictions = NGram(train, run.vocabulary.size, order).foresee(ids, [sign.id for sign in positions])
     return {
-        "nats": float(np.mean(foresight.nats, dtype=np.float64)),
-        "signs": closings(closing_accuracy(found, foresight)),
+        "nats": float(np.mean(predictions.nats, dtype=np.float64)),
+        "signs": closings(closing_accuracy(positions, predictions)),
     }
 
 
-def gate_values(run: LoadedRun, length: int, shown: int) -> Figures:
-    """Every gate over the test split: saturation of each unit, half-lives, and the forget gate along a piece of it."""
+def gate_values(run: LoadedRun, length: int, shown: int) -> JsonObject:
+    """All gates over the test split: saturation and half-life of each unit, and the forget gate over an excerpt."""
     ids, model = test_split(run.corpus()), run.model
-    found = gates(model, _places(ids, length, STREAMS)[:-1])
-    saturations = {letter: found.saturation(letter) for letter in found.values}
-    piece = torch.from_numpy(np.asarray(ids[:shown]).astype(np.int64))[:, None]
-    along = gates(model, piece)
-    letter = model.recurrent.cell.forget_gate or next(iter(found.values))
+    result = gates(model, _segments(ids, length, STREAMS)[:-1])
+    saturations = {letter: result.saturation(letter) for letter in result.values}
+    excerpt = torch.from_numpy(np.asarray(ids[:shown]).astype(np.int64))[:, None]
+    excerpt_gates = gates(model, excerpt)
+    letter = model.recurrent.cell.forget_gate or next(iter(result.values))
     return {
         "saturation": {
             letter: {name: values.ravel().tolist() for name, values in asdict(one).items()}
             for letter, one in saturations.items()
         },
-        "half_lives": None if found.half_lives is None else [_plain(x) for x in found.half_lives.ravel().tolist()],
+        "half_lives": None if result.half_lives is None else [_finite(x) for x in result.half_lives.ravel().tolist()],
         "letter": letter,
-        "series": along.series(letter).round(4).tolist(),
-        "characters": characters(run.vocabulary, piece[:, 0]),
+        "series": excerpt_gates.series(letter).round(4).tolist(),
+        "characters": characters(run.vocabulary, excerpt[:, 0]),
     }
 
 
-MEASURES: dict[str, Callable[..., Figures]] = {
+MEASURES: dict[str, Callable[..., JsonObject]] = {
     measure.__name__: measure
     for measure in (
         answers,
@@ -191,11 +191,11 @@ MEASURES: dict[str, Callable[..., Figures]] = {
         gate_values,
     )
 }
-"""By name, so that a measurement is a line of text to any process."""
+"""Measures by name, so that a measurement job can be sent to another process as text."""
 
 
 def untrained(run: LoadedRun) -> LanguageModel:
-    """The model of a run as its training began."""
+    """The initial model of a run, before training."""
     state = torch.get_rng_state()
     torch.manual_seed(run.config.training.seed)
     model = LanguageModel(run.config.model, run.vocabulary.size)
@@ -204,44 +204,45 @@ def untrained(run: LoadedRun) -> LanguageModel:
 
 
 def test_split(corpus: Corpus) -> npt.NDArray[np.unsignedinteger]:
-    """The end of a running text, which chose neither a checkpoint nor a learning rate."""
+    """The test split of a continuous text, which selected neither a checkpoint nor a learning rate."""
     ids = corpus.split("test")
     assert not isinstance(ids, Documents)
     return ids
 
 
-def closings(found: tuple[Closing, ...]) -> Figures:
+def closings(results: tuple[Closing, ...]) -> JsonObject:
+    """The results by kind, in JSON types."""
     return {
         one.kind: [
-            {"low": b.low, "high": b.high, "count": b.count, "right": b.right, "nats": _plain(b.nats)} for b in one.bins
+            {"low": b.low, "high": b.high, "count": b.count, "right": b.right, "nats": _finite(b.nats)}
+            for b in one.bins
         ]
-        for one in found
+        for one in results
     }
 
 
 def _encoded(vocabulary: Vocabulary, strings: list[str]) -> Tensor:
-    """Strings of one length as ids, [T, N]."""
+    """Strings of equal length as ids, [T, N]."""
     return torch.from_numpy(np.stack([vocabulary.encode(string) for string in strings], 1))
 
 
-def _begun(run: LoadedRun, strings: list[str]) -> Tensor:
+def _with_start(run: LoadedRun, strings: list[str]) -> Tensor:
+    """The ids of strings after the id of "no character", [T + 1, N]."""
     ids = _encoded(run.vocabulary, strings)
     return torch.cat([torch.full_like(ids[:1], run.model.vocabulary_size), ids])
 
 
-def _places(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> Tensor:
-    """The characters up to each of so many places, evenly spread, the place included: [length + 1, count].
+def _segments(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> Tensor:
+    """Evenly spaced segments of a text: [length + 1, count].
 
-    Raises UserError for a text that is shorter.
+    Raises UserError if the text is shorter than a segment.
     """
     if len(ids) <= length:
-        raise UserError(
-            f"the test split has {len(ids):,} characters, and {length + 1:,} are needed: give a longer text"
-        )
+        raise UserError(f"the test split has {len(ids):,} characters, but {length + 1:,} are needed: use a longer text")
     ends = np.linspace(length, len(ids) - 1, count).astype(np.int64)
     return torch.from_numpy(ids[ends + np.arange(-length, 1)[:, None]].astype(np.int64))
 
 
-def _plain(value: float) -> float | None:
-    """A figure that JSON has; None for one that is not finite."""
+def _finite(value: float) -> float | None:
+    """The number; None if it is not finite, since JSON has no such numbers."""
     return float(value) if math.isfinite(value) else None

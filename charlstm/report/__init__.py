@@ -1,1 +1,1 @@
-"""Report pages and plots, with one style."""
+"""Report pages, and plots in a common style."""

@@ -1,4 +1,4 @@
-"""The plot of a unit that counts."""
+"""Plot of a counting unit."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from charlstm.report.axes import End, label_ends, label_room, mark_places, ruled
+from charlstm.report.axes import End, grid_lines, label_ends, label_layout, mark_positions
 from charlstm.report.document import Figure
-from charlstm.report.drawing import MUTED, canvas, colour, finish, picture, short, style
+from charlstm.report.drawing import MUTED, canvas, color, finish, placeholder_on_error, short, style
 from charlstm.text.visible import visible
 
 
-@picture
+@placeholder_on_error
 def count_plot(
     trajectory: Sequence[float],
     counts: Sequence[float],
@@ -21,50 +21,50 @@ def count_plot(
     unit: str,
     boundaries: Mapping[str, float] | None = None,
     number: int = 0,
-    title: str = "A unit that counts",
+    title: str = "A counting unit",
 ) -> Figure | None:
-    """A unit's state along a text, over the count that the text stands at, scaled to fit it.
+    """Plot a unit's state along a text, together with the count in the text, scaled to fit the state.
 
     Args:
         trajectory: [T], the unit's state after each character.
-        counts: [T], the count after each character, such as how many more a than b were read.
-        name: the figure's name, unlike every other's.
-        unit: what the unit is called, such as `c of unit 3`.
-        boundaries: places in the text to be marked, by their names.
-        number: the colour number of the arm that is shown.
-        title: stands above the plot.
+        counts: [T], the count after each character, such as the number of a minus the number of b.
+        name: the unique name of the figure.
+        unit: the name of the unit, such as `c of unit 3`.
+        boundaries: positions in the text to be marked, by their names.
+        number: the color number of the arm.
+        title: the title of the plot.
     """
     state, count = np.array(trajectory, dtype=np.float64), np.array(counts, dtype=np.float64)
-    seen = np.isfinite(state) & np.isfinite(count)
-    if not seen.any():
+    valid = np.isfinite(state) & np.isfinite(count)
+    if not valid.any():
         return None
     with style():
         figure, axes = canvas()
-        # The line a + b * count nearest to the state (least squares): what the unit would be if it counted.
+        # Least-squares fit of a + b * count to the state: the state of a unit that counts exactly.
         basis = np.stack([np.ones_like(count), count], axis=1)
-        fitted = basis @ np.linalg.lstsq(basis[seen], state[seen], rcond=None)[0]
-        places = np.arange(1, len(state) + 1)
-        axes.plot(places, fitted, color=MUTED, linewidth=7, alpha=0.3, solid_capstyle="butt")
-        axes.plot(places, state, color=colour(number), linewidth=2)
+        fitted = basis @ np.linalg.lstsq(basis[valid], state[valid], rcond=None)[0]
+        positions = np.arange(1, len(state) + 1)
+        axes.plot(positions, fitted, color=MUTED, linewidth=7, alpha=0.3, solid_capstyle="butt")
+        axes.plot(positions, state, color=color(number), linewidth=2)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.margins(x=0.01)
-        ruled(axes)
-        mark_places(axes, boundaries or {})
-        last = int(np.flatnonzero(seen)[-1])
-        gap, _ = label_room(2)
+        grid_lines(axes)
+        mark_positions(axes, boundaries or {})
+        last = int(np.flatnonzero(valid)[-1])
+        gap, _ = label_layout(2)
         label_ends(
             axes,
             [
-                End(short(unit), colour(number), places[last], state[last]),
-                End("the count, scaled", MUTED, places[last], fitted[last]),
+                End(short(unit), color(number), positions[last], state[last]),
+                End("the count, scaled", MUTED, positions[last], fitted[last]),
             ],
             gap,
         )
         axes.set_xlabel("characters read")
         axes.set_title(visible(title), pad=20 if boundaries else None)
         alt = (
-            f"Line plot of the state of {visible(unit)} along {len(state)} characters, from {state[seen].min():.3g} to "
-            f"{state[seen].max():.3g}, over a count from {count[seen].min():g} to {count[seen].max():g} that is scaled "
-            f"to fit it; they differ by at most {np.abs(state - fitted)[seen].max():.3g}."
+            f"Line plot of the state of {visible(unit)} along {len(state)} characters, from {state[valid].min():.3g} "
+            f"to {state[valid].max():.3g}, with a count from {count[valid].min():g} to {count[valid].max():g} that "
+            f"is scaled to fit it; they differ by at most {np.abs(state - fitted)[valid].max():.3g}."
         )
-        return finish(figure, name, alt, "Broad: the count, shifted and scaled to lie nearest to the unit.")
+        return finish(figure, name, alt, "Broad line: the count, shifted and scaled to fit the unit's state.")

@@ -1,6 +1,6 @@
-"""Plots of how far a memory reaches: accuracy, gradient and loss against a distance in characters.
+"""Plots of accuracy, gradient and loss against a distance in characters.
 
-A missing measurement is NaN; a curve has a gap there. A plot without any measurement is None.
+A missing measurement is NaN and a gap in its curve. The functions return None if there are no measurements.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from charlstm.report.axes import (
     End,
+    fraction_axis,
+    grid_lines,
     label_ends,
-    label_room,
-    labelled_canvas,
+    label_layout,
+    labeled_canvas,
     log_distance,
     panels,
-    ruled,
-    share_axis,
 )
 from charlstm.report.document import Figure
-from charlstm.report.drawing import MUTED, colour, finish, percent, picture, short, stroke, style
+from charlstm.report.drawing import MUTED, color, finish, percent, placeholder_on_error, short, stroke, style
 from charlstm.report.estimate_plots import Estimate
 from charlstm.text.visible import visible
 
@@ -32,26 +32,26 @@ Curve = NDArray[np.float64]
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-@picture
+@placeholder_on_error
 def recall_plot(
     lags: Sequence[int],
     curves: Mapping[str, Sequence[Sequence[float]]],
-    colours: Mapping[str, int],
-    chance: float,
+    colors: Mapping[str, int],
+    chance_level: float,
     solved: float = 0.95,
     name: str = "recall-over-lag",
-    title: str = "Right answers over the lag",
+    title: str = "Accuracy over the lag",
 ) -> Figure | None:
-    """Accuracy against lag: the median over seeds, and each seed as a thin line.
+    """Plot accuracy against lag: the median over seeds, and each seed as a thin line.
 
     Args:
         lags: characters between the key and the query, ascending.
-        curves: for each arm, for each seed, the share of right answers at each lag.
-        colours: each arm's colour number.
-        chance: the share that a guess gets right.
-        solved: the share from which a lag counts as solved.
-        name: the figure's name, unlike every other's.
-        title: stands above the plot.
+        curves: for each arm and each seed, the accuracy at each lag.
+        colors: each arm's color number.
+        chance_level: the accuracy of guessing.
+        solved: the accuracy from which a lag is solved.
+        name: the unique name of the figure.
+        title: the title of the plot.
     """
     drawn = {
         arm: array for arm, seeds in curves.items() if np.isfinite(array := np.array(seeds, dtype=np.float64)).any()
@@ -59,112 +59,112 @@ def recall_plot(
     if not drawn:
         return None
     with style():
-        figure, axes, gap = labelled_canvas(len(drawn))
-        ends, said = [], []
+        figure, axes, gap = labeled_canvas(len(drawn))
+        ends, descriptions = [], []
         for (arm, seeds), width in zip(drawn.items(), _widths(len(drawn)), strict=True):
             median = _median(seeds)
             if len(seeds) > 1:
                 for seed in seeds:
-                    axes.plot(lags, seed, linewidth=0.8, alpha=0.35, **stroke(colours[arm]))
-            axes.plot(lags, median, marker="o", markersize=3 + width / 2, linewidth=width, **stroke(colours[arm]))
+                    axes.plot(lags, seed, linewidth=0.8, alpha=0.35, **stroke(colors[arm]))
+            axes.plot(lags, median, marker="o", markersize=3 + width / 2, linewidth=width, **stroke(colors[arm]))
             last = int(np.flatnonzero(np.isfinite(median))[-1])
-            ends.append(End(f"{short(arm)} {median[last]:.0%}", colour(colours[arm]), lags[last], median[last]))
-            shares = ", ".join(
-                f"{share:.0%} at {lag}" for lag, share in zip(lags, median, strict=True) if share == share
+            ends.append(End(f"{short(arm)} {median[last]:.0%}", color(colors[arm]), lags[last], median[last]))
+            points = ", ".join(
+                f"{accuracy:.0%} at {lag}" for lag, accuracy in zip(lags, median, strict=True) if accuracy == accuracy
             )
-            said.append(f"{visible(arm)}: {shares}.")
+            descriptions.append(f"{visible(arm)}: {points}.")
         log_distance(axes, lags)
-        share_axis(axes, {"chance": chance, "solved": solved})
+        fraction_axis(axes, {"chance": chance_level, "solved": solved})
         axes.set_xlabel("characters between the key and the query")
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
-        alt = f"Line plot of the share of right answers against the lag in characters; chance is {percent(chance)}. "
+        alt = f"Line plot of accuracy against the lag in characters; chance level: {percent(chance_level)}. "
         several = any(len(seeds) > 1 for seeds in drawn.values())
         caption = "Bold: median over seeds. Thin: each seed." if several else "One seed."
-        return finish(figure, name, alt + " ".join(said), caption)
+        return finish(figure, name, alt + " ".join(descriptions), caption)
 
 
-@picture
+@placeholder_on_error
 def lag_plot(
     curves: Mapping[str, Mapping[str, tuple[Sequence[float], int]]],
-    colours: Mapping[str, int],
-    share: float = 0.01,
+    colors: Mapping[str, int],
+    fraction: float = 0.01,
     floor: float = 1e-12,
     name: str = "gradient-over-lag",
     title: str = "Gradient over lag, relative to lag 0",
 ) -> Figure | None:
-    """The norm of d loss(t) / d state(t - k) against k, relative to its value at k = 0, on a logarithmic axis.
+    """Plot the norm of d loss(t) / d state(t - k) against k, relative to its value at k = 0, on a logarithmic axis.
 
-    A curve ends where it first falls below `floor`, be it to an exact zero.
+    A curve ends where it first falls below `floor`.
 
     Args:
-        curves: for each panel's title, for each arm, the norms at k = 0, 1, ... and the effective depth: the largest k
-            with at least `share` of the value at k = 0.
-        colours: each arm's colour number.
-        share: the share that the effective depth is about, drawn as a dotted line.
-        floor: what is smaller is not drawn.
-        name: the figure's name, unlike every other's.
-        title: stands above a single panel without a title of its own, and is the label of the upright axis otherwise.
+        curves: for each panel title and each arm, the norms at k = 0, 1, ... and the effective depth: the largest k
+            with at least `fraction` of the value at k = 0.
+        colors: each arm's color number.
+        fraction: the threshold of the effective depth, drawn as a dotted line.
+        floor: smaller values are not drawn.
+        name: the unique name of the figure.
+        title: the title of a single panel without a title, and the label of the y axis otherwise.
     """
-    relative = {panel: _relative(inside, floor) for panel, inside in curves.items()}
-    relative = {panel: inside for panel, inside in relative.items() if inside}
+    relative = {panel: _relative(by_arm, floor) for panel, by_arm in curves.items()}
+    relative = {panel: by_arm for panel, by_arm in relative.items() if by_arm}
     if not relative:
         return None
     with style():
-        gap, height = label_room(max(map(len, relative.values())))
+        gap, height = label_layout(max(map(len, relative.values())))
         figure, row = panels(len(relative), height)
-        said = []
+        descriptions = []
         _gradient_axis(
-            row[0], np.concatenate([c for inside in relative.values() for c in inside.values()]), share, floor
+            row[0], np.concatenate([c for by_arm in relative.values() for c in by_arm.values()]), fraction, floor
         )
-        for axes, (panel, inside) in zip(row, relative.items(), strict=True):
+        for axes, (panel, by_arm) in zip(row, relative.items(), strict=True):
             ends = []
-            for (arm, curve), width in zip(inside.items(), _widths(len(inside)), strict=True):
-                depth, shade = curves[panel][arm][1], colour(colours[arm])
-                axes.plot(curve, linewidth=width, solid_capstyle="butt", **stroke(colours[arm]))
+            for (arm, curve), width in zip(by_arm.items(), _widths(len(by_arm)), strict=True):
+                depth, arm_color = curves[panel][arm][1], color(colors[arm])
+                axes.plot(curve, linewidth=width, solid_capstyle="butt", **stroke(colors[arm]))
                 if depth < len(curve) and curve[depth] == curve[depth]:
-                    axes.plot(depth, curve[depth], "o", color=shade, markersize=8, clip_on=False)
+                    axes.plot(depth, curve[depth], "o", color=arm_color, markersize=8, clip_on=False)
                 last = int(np.flatnonzero(np.isfinite(curve))[-1])
-                ends.append(End(f"{short(arm)}: {depth}", shade, last, curve[last]))
-                said.append(f"{visible(panel)} {visible(arm)}: effective depth {depth}.".lstrip())
-            axes.set_xlim(0, max(len(curve) for curve in inside.values()) - 1)
+                ends.append(End(f"{short(arm)}: {depth}", arm_color, last, curve[last]))
+                descriptions.append(f"{visible(panel)} {visible(arm)}: effective depth {depth}.".lstrip())
+            axes.set_xlim(0, max(len(curve) for curve in by_arm.values()) - 1)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.set_xlabel("lag k in characters")
-            ruled(axes)
-            axes.axhline(share, color=MUTED, linestyle=":", linewidth=1.2)
+            grid_lines(axes)
+            axes.axhline(fraction, color=MUTED, linestyle=":", linewidth=1.2)
             label_ends(axes, ends, gap)
             axes.set_title(visible(panel or title))
         if any(relative):
             row[0].set_ylabel(visible(title))
-        alt = f"Line plot, logarithmic: {title}, against the lag k in characters. " + " ".join(said)
+        alt = f"Line plot, logarithmic: {title}, against the lag k in characters. " + " ".join(descriptions)
         caption = (
-            f"The figure beside each name, and the dot on its curve, is the effective depth: the largest lag with at "
-            f"least {percent(share)} of the gradient at lag 0 (dotted). Logarithmic: a straight fall is exponential."
+            f"The number beside each name, and the dot on its curve, is the effective depth: the largest lag with at "
+            f"least {percent(fraction)} of the gradient at lag 0 (dotted). A straight line is an exponential decay."
         )
         return finish(figure, name, alt, caption)
 
 
-@picture
+@placeholder_on_error
 def context_plot(
-    kept: Sequence[int],
+    context_lengths: Sequence[int],
     curves: Mapping[str, Sequence[Estimate]],
-    colours: Mapping[str, int],
+    colors: Mapping[str, int],
     ngram: tuple[int, float] | None = None,
     unit: str = "character",
     name: str = "loss-over-context",
     title: str = "",
 ) -> Figure | None:
-    """Held-out bits against the number of characters read since the state was reset, with a band for the interval.
+    """Plot held-out bits against the number of characters since the state was reset, with the interval as a band.
 
     Args:
-        kept: characters of context, ascending; 0 is drawn left of the logarithmic axis' beginning.
-        curves: for each arm, the mean bits for each of `kept`, with the interval's ends.
-        colours: each arm's colour number.
-        ngram: the order of an n-gram model and its bits: drawn as a level, with a dot at the order - 1 characters of
-            context that it has.
-        unit: what is scored: character or byte.
-        name: the figure's name, unlike every other's.
-        title: stands above the plot.
+        context_lengths: characters of context, ascending; 0 is drawn at the left end of the logarithmic axis.
+        curves: for each arm, the mean bits for each context length, with the ends of the interval.
+        colors: each arm's color number.
+        ngram: the order of an n-gram model and its bits: drawn as a horizontal line, with a dot at its context length,
+            order - 1.
+        unit: the unit of the score: character or byte.
+        name: the unique name of the figure.
+        title: the title of the plot.
     """
     drawn = {
         arm: array
@@ -174,39 +174,40 @@ def context_plot(
     if not drawn:
         return None
     with style():
-        figure, axes, gap = labelled_canvas(len(drawn) + (ngram is not None))
-        places = log_distance(axes, kept)
-        ends, said = [], []
+        figure, axes, gap = labeled_canvas(len(drawn) + (ngram is not None))
+        x_values = log_distance(axes, context_lengths)
+        ends, descriptions = [], []
         if ngram is not None:
             order, bits = ngram
             axes.axhline(bits, color=MUTED, linewidth=1.2, linestyle=":")
-            axes.plot(max(order - 1, places[0]), bits, "o", color=MUTED, markersize=6)
-            ends.append(End(f"{order}-gram {bits:.2f}", MUTED, places[-1], bits))
-            said.append(f"A {order}-gram model: {bits:.2f} bits.")
+            axes.plot(max(order - 1, x_values[0]), bits, "o", color=MUTED, markersize=6)
+            ends.append(End(f"{order}-gram {bits:.2f}", MUTED, x_values[-1], bits))
+            descriptions.append(f"A {order}-gram model: {bits:.2f} bits.")
         for arm, values in drawn.items():
             mean, low, high = values.T
-            axes.fill_between(places, low, high, color=colour(colours[arm]), alpha=0.18, linewidth=0)
-            axes.plot(places, mean, linewidth=2.2, marker="o", markersize=4, **stroke(colours[arm]))
-            seen = np.flatnonzero(np.isfinite(mean))
-            first, last = int(seen[0]), int(seen[-1])
-            ends.append(End(f"{short(arm)} {mean[last]:.2f}", colour(colours[arm]), places[last], mean[last]))
-            said.append(
-                f"{visible(arm)} goes from {mean[first]:.2f} bits at {kept[first]} to {mean[last]:.2f} at {kept[last]}."
+            axes.fill_between(x_values, low, high, color=color(colors[arm]), alpha=0.18, linewidth=0)
+            axes.plot(x_values, mean, linewidth=2.2, marker="o", markersize=4, **stroke(colors[arm]))
+            valid = np.flatnonzero(np.isfinite(mean))
+            first, last = int(valid[0]), int(valid[-1])
+            ends.append(End(f"{short(arm)} {mean[last]:.2f}", color(colors[arm]), x_values[last], mean[last]))
+            descriptions.append(
+                f"{visible(arm)} goes from {mean[first]:.2f} bits at {context_lengths[first]} to {mean[last]:.2f} at "
+                f"{context_lengths[last]}."
             )
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        ruled(axes)
+        grid_lines(axes)
         axes.set_xlabel(f"{unit}s read since the state was reset")
         axes.set_title(visible(title) or f"Held-out bits per {unit}")
         label_ends(axes, ends, gap)
-        alt = f"Line plot of held-out bits per {unit} against the {unit}s of context kept. " + " ".join(said)
-        caption = "Lower is better; a curve is flat beyond what its model uses." + (
+        alt = f"Line plot of held-out bits per {unit} against the {unit}s of context. " + " ".join(descriptions)
+        caption = "Lower is better; a curve is flat where its model does not use more context." + (
             " Band: 95% interval." if any(np.isfinite(values[:, 1:]).any() for values in drawn.values()) else ""
         )
         return finish(figure, name, alt, caption)
 
 
 def _median(seeds: Curve) -> Curve:
-    """The median over the seeds [seeds, places] that were measured at each place, NaN where none was."""
+    """The median over the seeds [seeds, positions] with a measurement at each position; NaN without one."""
     measured = np.isfinite(seeds).any(axis=0)
     median = np.full(seeds.shape[1], math.nan)
     median[measured] = np.nanmedian(seeds[:, measured], axis=0)
@@ -214,13 +215,13 @@ def _median(seeds: Curve) -> Curve:
 
 
 def _widths(count: int) -> list[float]:
-    """Line widths that leave an edge of each curve to be seen where later ones lie on it."""
+    """Decreasing line widths, so that an edge of each curve is visible under later ones."""
     step = min(0.7, 2.0 / max(count - 1, 1))
     return [2.0 + step * later for later in range(count - 1, -1, -1)]
 
 
 def _relative(curves: Mapping[str, tuple[Sequence[float], int]], floor: float) -> dict[str, Curve]:
-    """Each curve over its first value, down to the floor, NaN after it; one that begins with zero is left out."""
+    """Each curve relative to its first value, NaN after it reaches the floor; without curves that start at zero."""
     drawn = {}
     for arm, (norms, _) in curves.items():
         curve = np.array(norms, dtype=np.float64)
@@ -235,16 +236,16 @@ def _relative(curves: Mapping[str, tuple[Sequence[float], int]], floor: float) -
     return drawn
 
 
-def _gradient_axis(axes: Axes, values: Curve, share: float, floor: float) -> None:
-    """A logarithmic axis over the values and the share, with up to seven powers of ten and the share as ticks."""
+def _gradient_axis(axes: Axes, values: Curve, fraction: float, floor: float) -> None:
+    """Make the y axis logarithmic, with up to seven powers of ten and the fraction as ticks."""
     values = values[np.isfinite(values)]
-    lowest = math.floor(math.log10(max(min(values.min(), share / 10), floor)))
+    lowest = math.floor(math.log10(max(min(values.min(), fraction / 10), floor)))
     highest = math.ceil(math.log10(max(values.max(), 1.0)))
     ticks = [10.0**exponent for exponent in range(highest, lowest - 1, -math.ceil((highest - lowest) / 6))]
-    ticks = [tick for tick in ticks if abs(math.log10(tick / share)) > 0.5]
+    ticks = [tick for tick in ticks if abs(math.log10(tick / fraction)) > 0.5]
     axes.set_yscale("log")
     axes.set_ylim(10.0**lowest, 2 * 10.0**highest)
-    axes.set_yticks([*ticks, share], [*map(_power, ticks), percent(share)])
+    axes.set_yticks([*ticks, fraction], [*map(_power, ticks), percent(fraction)])
     axes.minorticks_off()
 
 

@@ -1,4 +1,4 @@
-"""How plots look: colours, style, and rendering to PNG and to inline SVG that follows the page's theme."""
+"""The style of plots, and rendering to PNG and to inline SVG that follows the theme of the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure as MplFigure
 
 from charlstm.report.document import Figure
 from charlstm.text.visible import visible
@@ -25,9 +25,9 @@ Drawn = TypeVar("Drawn")
 
 HEIGHT = 3.6  # inches
 WIDTH = 5.3
-FULL_WIDTH = 10.6  # of a figure that takes the page's whole width
+FULL_WIDTH = 10.6  # of a figure with the width of the page
 INK, MUTED, GRID = "#1f2430", "#59616e", "#dde1e7"
-# Okabe and Ito's colours, the lighter ones darkened until a label in them can be read on white.
+# The colors of Okabe and Ito, the lighter ones darkened so that labels are readable on white.
 PALETTE = ("#0068a8", "#cf4a00", "#00805c", "#a8498a", "#8a6500", "#454a52", "#0093a8")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _PNG_DPI = 200
@@ -35,7 +35,7 @@ _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 11,
     "text.color": INK,
-    "text.parse_math": False,  # An arm may have a dollar sign in its name.
+    "text.parse_math": False,  # The name of an arm can contain a dollar sign.
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.titlecolor": INK,
@@ -56,110 +56,108 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def colour(number: int) -> str:
-    """The colour of arm `number`."""
+def color(number: int) -> str:
+    """The color with this number."""
     return PALETTE[number % len(PALETTE)]
 
 
 def dashes(number: int) -> object:
-    """Solid until the colours run out."""
+    """The line style with this number: solid for the first palette of colors, then dashed."""
     return _DASHES[number // len(PALETTE) % len(_DASHES)]
 
 
 def stroke(number: int) -> dict[str, Any]:
-    """How the lines of arm `number` look, as matplotlib's arguments."""
-    return {"color": colour(number), "linestyle": dashes(number)}
+    """The line color and style with this number, as matplotlib arguments."""
+    return {"color": color(number), "linestyle": dashes(number)}
 
 
-def picture(draw: Callable[P, Drawn]) -> Callable[P, Drawn]:
-    """A drawing function, whose failure takes no report with it: the figure then says what is missing, and why."""
+def placeholder_on_error(draw: Callable[P, Drawn]) -> Callable[P, Drawn]:
+    """Decorate a drawing function: if it fails, return a figure with the error, so that the report is still written."""
 
     @functools.wraps(draw)
     def attempt(*arguments: P.args, **named: P.kwargs) -> Drawn:
         try:
             return draw(*arguments, **named)
         except Exception as error:
-            what = draw.__name__.replace("_", " ")
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            lacking = f"A picture is missing here ({what}): it could not be drawn. {visible(why)[:300]}"
-            return cast(Drawn, Figure(what, "", b"", lacking, lacking=lacking))
+            plot = draw.__name__.replace("_", " ")
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            message = f"A plot is missing here ({plot}): it could not be drawn. {visible(reason)[:300]}"
+            return cast(Drawn, Figure(plot, "", b"", message, error=message))
 
     return attempt
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style, whatever the user's own settings of matplotlib are; draw and `finish` inside it."""
+    """Use the style of the reports, whatever the user's matplotlib settings; draw and `finish` within this context."""
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", matplotlib.MatplotlibDeprecationWarning
-        )  # of settings that are on their way out
-        kept = ("backend", "interactive", "toolbar")
-        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(kept)})
+        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)  # about deprecated settings
+        unchanged = ("backend", "interactive", "toolbar")
+        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(unchanged)})
         matplotlib.rcParams.update(_STYLE)
-        # Names in other scripts: the browser has the glyphs, and the PNG shows boxes.
+        # Names in other scripts: browsers have the glyphs, and the PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
-def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[Canvas, Axes]:
-    """An empty figure of the house's size, in inches, with one set of axes."""
-    figure = Canvas(figsize=(width, height), layout="constrained")
+def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[MplFigure, Axes]:
+    """An empty figure with one axes; height and width in inches."""
+    figure = MplFigure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def finish(figure: Canvas, name: str, alt: str, caption: str = "") -> Figure:
-    """Render a drawn figure as SVG for the page and PNG for a file. `name` must be unlike every other's.
+def finish(figure: MplFigure, name: str, alt: str, caption: str = "") -> Figure:
+    """Render a figure as SVG for the page and as PNG for a file. `name` must be unique.
 
-    One that is much wider than the house's width takes the whole width of the page.
+    A figure that is much wider than the standard width gets the width of the page.
     """
     wide = bool(figure.get_figwidth() > (WIDTH + FULL_WIDTH) / 2)
     png, svg = io.BytesIO(), io.StringIO()
-    FigureCanvasAgg(figure)  # said outright: another backend may have put itself in charge of a format
+    FigureCanvasAgg(figure)  # explicitly, since another backend may have registered itself for the format
     figure.savefig(png, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
     FigureCanvasSVG(figure)
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(svg, format="svg", transparent=True, metadata=nothing)
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(svg, format="svg", transparent=True, metadata=no_metadata)
     return Figure(name, _inline(svg.getvalue(), name), png.getvalue(), alt, caption, wide)
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending `heights` moved as little as possible (least squares) until `gap` lies between them.
+    """Move ascending `heights` as little as possible (least squares) so that they are at least `gap` apart.
 
-    They are kept within 0 and 1 where there is room for all of them.
+    They stay between 0 and 1 if all of them fit.
     """
-    # Less the gaps below it, a height may equal the one before: isotonic regression, by pooling neighbours.
+    # After subtraction of the gaps below, heights must not decrease: isotonic regression by pooling neighbors.
     pools: list[list[float]] = []
-    for place, height in enumerate(heights):
-        pools.append([height - place * gap])
+    for index, height in enumerate(heights):
+        pools.append([height - index * gap])
         while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
-    room = max(1.0 - gap * (len(heights) - 1), 0.0)
-    level = [min(max(fmean(pool), 0.0), room) for pool in pools for _ in pool]
-    return [height + place * gap for place, height in enumerate(level)]
+    limit = max(1.0 - gap * (len(heights) - 1), 0.0)
+    level = [min(max(fmean(pool), 0.0), limit) for pool in pools for _ in pool]
+    return [height + index * gap for index, height in enumerate(level)]
 
 
 def compact(value: float) -> str:
-    """A count for an axis: 500, 20k, 1.5M."""
+    """Format a count for an axis: 500, 20k, 1.5M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
 
 
-def percent(share: float) -> str:
-    """A share, to three digits: 95%, 12.5%, 0.25%."""
-    return f"{100 * share:.3g}%"
+def percent(fraction: float) -> str:
+    """Format a fraction with three digits: 95%, 12.5%, 0.25%."""
+    return f"{100 * fraction:.3g}%"
 
 
-def short(name: str, longest: int = 16) -> str:
-    """A name for a label; of a long one the beginning and the end, where run names differ."""
+def short(name: str, max_length: int = 16) -> str:
+    """Shorten a name for a label to its beginning and end."""
     name = visible(name).replace("\n", " ").replace("\t", " ")
-    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-(longest // 2 - 1) :]}"
+    return name if len(name) <= max_length else f"{name[: max_length // 2]}…{name[-(max_length // 2 - 1) :]}"
 
 
 def _inline(svg: str, name: str) -> str:
-    """The svg element alone, its ids made the page's own, its colours those of the page's theme."""
+    """The svg element, with ids that are unique on the page, and the colors of the page's theme."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -1,6 +1,6 @@
 """Plots of estimates with their intervals: bars in groups, and accuracy by distance.
 
-A missing measurement is NaN. A plot without any measurement is None.
+A missing measurement is NaN. The functions return None if there are no measurements.
 """
 
 from __future__ import annotations
@@ -14,176 +14,189 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from charlstm.report.axes import End, label_ends, label_row, labelled_canvas, mark_places, ruled, share_axis
+from charlstm.report.axes import End, fraction_axis, grid_lines, label_ends, label_row, labeled_canvas, mark_positions
 from charlstm.report.document import Figure
-from charlstm.report.drawing import INK, MUTED, canvas, colour, finish, percent, picture, short, stroke, style
+from charlstm.report.drawing import (
+    INK,
+    MUTED,
+    canvas,
+    color,
+    finish,
+    percent,
+    placeholder_on_error,
+    short,
+    stroke,
+    style,
+)
 from charlstm.text.visible import visible
 
 Estimate = tuple[float, float, float]
-"""A value and the two ends of its interval; NaN for what is not known."""
+"""A value and the two ends of its interval; NaN where unknown."""
 
 
-def measured(curves: Mapping[str, Sequence[Estimate]]) -> dict[str, NDArray[np.float64]]:
-    """Each arm's estimates [values, 3]; an arm without any measurement is left out."""
-    arrays = {arm: np.array(own, dtype=np.float64).reshape(-1, 3) for arm, own in curves.items()}
-    return {arm: own for arm, own in arrays.items() if np.isfinite(own[:, 0]).any()}
+def measured_arrays(curves: Mapping[str, Sequence[Estimate]]) -> dict[str, NDArray[np.float64]]:
+    """Each arm's estimates as an array [values, 3], without arms that have no measurement."""
+    arrays = {arm: np.array(estimates, dtype=np.float64).reshape(-1, 3) for arm, estimates in curves.items()}
+    return {arm: array for arm, array in arrays.items() if np.isfinite(array[:, 0]).any()}
 
 
-@picture
+@placeholder_on_error
 def bars_plot(
     groups: Sequence[str],
     arms: Mapping[str, Sequence[Estimate]],
-    colours: Mapping[str, int],
+    colors: Mapping[str, int],
     name: str,
     title: str,
     thresholds: Mapping[str, float] | None = None,
     unit: str = "",
 ) -> Figure | None:
-    """A bar, a dot and an interval for each arm in each group, one row each.
+    """Plot a bar, a dot and an interval for each arm in each group, one row each.
 
     Args:
-        groups: what is measured, such as lengths or ablations, from the top.
-        arms: for each arm, one estimate for each group; NaN where it was not measured.
-        colours: each arm's colour number.
-        name: the figure's name, unlike every other's.
-        title: stands above the plot.
-        thresholds: values to be marked by a dotted line, by their names.
-        unit: of the values, such as nats; if empty they are shares from 0 to 1.
+        groups: names of the groups, such as lengths or ablations, from the top.
+        arms: for each arm, one estimate per group; NaN where it was not measured.
+        colors: each arm's color number.
+        name: the unique name of the figure.
+        title: the title of the plot.
+        thresholds: values to be marked by dotted lines, by their names.
+        unit: unit of the values, such as nats; empty for fractions from 0 to 1.
     """
-    values = measured(arms)
+    values = measured_arrays(arms)
     if not values:
         return None
-    nothing = np.full((len(groups), 3), math.nan)
+    missing = np.full((len(groups), 3), math.nan)
     marks = thresholds or {}
     with style():
         rows = _rows(groups, list(arms))
-        figure, axes = canvas(1.0 + 0.25 * bool(marks) + 0.29 * (rows[-1].place + 1))
-        said = []
+        figure, axes = canvas(1.0 + 0.25 * bool(marks) + 0.29 * (rows[-1].position + 1))
+        descriptions = []
         for row in rows:
             if row.arm is None:
                 continue
-            estimate = values.get(row.arm, nothing)[row.group]
-            figure_text = _draw_bar(axes, row.place, estimate, colours[row.arm], unit)
-            said.append(f"{visible(groups[row.group])}, {visible(row.arm)}: {figure_text}.".lstrip(", "))
-        axes.set_ylim(rows[-1].place + 0.6, -0.6)
-        axes.set_yticks([row.place for row in rows], [short(row.text, 22) for row in rows], color=INK)
+            estimate = values.get(row.arm, missing)[row.group]
+            value_text = _draw_bar(axes, row.position, estimate, colors[row.arm], unit)
+            descriptions.append(f"{visible(groups[row.group])}, {visible(row.arm)}: {value_text}.".lstrip(", "))
+        axes.set_ylim(rows[-1].position + 0.6, -0.6)
+        axes.set_yticks([row.position for row in rows], [short(row.text, 22) for row in rows], color=INK)
         for row, label in zip(rows, axes.get_yticklabels(), strict=True):
             if row.arm is None:
                 label.set_fontweight("bold")
         _value_axis(axes, np.concatenate(list(values.values())), list(marks.values()), unit)
-        mark_places(axes, marks)
+        mark_positions(axes, marks)
         axes.set_title(visible(title), pad=20 if marks else None)
-        lines = "".join(f" {visible(mark)} is at {_figure(value, unit)}." for mark, value in marks.items())
-        alt = f"Bar plot: {visible(title)}.{lines} " + " ".join(said)
-        known = any(np.isfinite(own[:, 1:]).any() for own in values.values())
-        return finish(figure, name, alt, "Line through a dot: 95% interval." if known else "")
+        lines = "".join(f" {visible(mark)} is at {_format(value, unit)}." for mark, value in marks.items())
+        alt = f"Bar plot: {visible(title)}.{lines} " + " ".join(descriptions)
+        has_intervals = any(np.isfinite(array[:, 1:]).any() for array in values.values())
+        return finish(figure, name, alt, "Line through a dot: 95% interval." if has_intervals else "")
 
 
-@picture
+@placeholder_on_error
 def distance_plot(
     bins: Sequence[str],
     counts: Sequence[int],
     curves: Mapping[str, Sequence[Estimate]],
-    colours: Mapping[str, int],
+    colors: Mapping[str, int],
     name: str,
     title: str,
     distance: str = "characters since it was opened",
 ) -> Figure | None:
-    """Accuracy by distance, with how many places each distance has.
+    """Plot accuracy by distance, with the number of positions at each distance.
 
     Args:
-        bins: the names of the distances, such as 10–19, from the nearest.
-        counts: how many places were counted at each distance.
-        curves: for each arm, the share of right predictions at each distance, with its interval.
-        colours: each arm's colour number.
-        name: the figure's name, unlike every other's.
-        title: stands above the plot, and says what is predicted.
-        distance: what the distance is.
+        bins: names of the distances, such as 10–19, ascending.
+        counts: number of positions at each distance.
+        curves: for each arm, the accuracy at each distance, with its interval.
+        colors: each arm's color number.
+        name: the unique name of the figure.
+        title: the title of the plot, which names what is predicted.
+        distance: the label of the x axis.
     """
-    drawn = measured(curves)
+    drawn = measured_arrays(curves)
     if not drawn:
         return None
     with style():
-        figure, axes, gap = labelled_canvas(len(drawn))
-        ends, said = [], []
-        # Side by side within a distance, so that one interval does not hide another.
-        aside = np.linspace(-0.18, 0.18, len(drawn)) if len(drawn) > 1 else [0.0]
-        for (arm, values), shift in zip(drawn.items(), aside, strict=True):
-            share, low, high = values.T
-            places, shade = np.arange(len(bins)) + shift, colour(colours[arm])
-            axes.vlines(places, low, high, color=shade, alpha=0.5, linewidth=1.8)
-            axes.plot(places, share, linewidth=1.6, marker="o", markersize=6, **stroke(colours[arm]))
-            last = int(np.flatnonzero(np.isfinite(share))[-1])
-            ends.append(End(f"{short(arm)} {share[last]:.0%}", shade, places[last], share[last]))
-            shares = ", ".join(f"{s:.0%} at {place}" for s, place in zip(share, bins, strict=True) if s == s)
-            said.append(f"{visible(arm)}: {shares}.")
-        share_axis(axes, {})
+        figure, axes, gap = labeled_canvas(len(drawn))
+        ends, descriptions = [], []
+        # Side by side within a distance, so that intervals do not overlap.
+        shifts = np.linspace(-0.18, 0.18, len(drawn)) if len(drawn) > 1 else [0.0]
+        for (arm, values), shift in zip(drawn.items(), shifts, strict=True):
+            accuracy, low, high = values.T
+            positions, bar_color = np.arange(len(bins)) + shift, color(colors[arm])
+            axes.vlines(positions, low, high, color=bar_color, alpha=0.5, linewidth=1.8)
+            axes.plot(positions, accuracy, linewidth=1.6, marker="o", markersize=6, **stroke(colors[arm]))
+            last = int(np.flatnonzero(np.isfinite(accuracy))[-1])
+            ends.append(End(f"{short(arm)} {accuracy[last]:.0%}", bar_color, positions[last], accuracy[last]))
+            points = ", ".join(f"{a:.0%} at {bin_name}" for a, bin_name in zip(accuracy, bins, strict=True) if a == a)
+            descriptions.append(f"{visible(arm)}: {points}.")
+        fraction_axis(axes, {})
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_xticks(
-            range(len(bins)), [f"{place}\n{count:,}" for place, count in zip(bins, counts, strict=True)], fontsize=9
+            range(len(bins)),
+            [f"{bin_name}\n{count:,}" for bin_name, count in zip(bins, counts, strict=True)],
+            fontsize=9,
         )
         axes.set_xlabel(distance)
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
-        alt = f"Plot of the share of right predictions by distance: {visible(title)}. " + " ".join(said)
-        known = any(np.isfinite(values[:, 1:]).any() for values in drawn.values())
-        caption = "Under each distance: how many places were counted."
-        return finish(figure, name, alt, caption + (" Upright lines: 95% intervals." if known else ""))
+        alt = f"Plot of accuracy by distance: {visible(title)}. " + " ".join(descriptions)
+        has_intervals = any(np.isfinite(values[:, 1:]).any() for values in drawn.values())
+        caption = "Under each distance: the number of positions."
+        return finish(figure, name, alt, caption + (" Vertical lines: 95% intervals." if has_intervals else ""))
 
 
 class _Row(NamedTuple):
-    """A line of text in front of a bar, or the heading of a group, which has no arm."""
+    """A row of the plot: a bar with its name, or the heading of a group, which has no arm."""
 
-    place: float
+    position: float
     text: str
     group: int
     arm: str | None
 
 
 def _rows(groups: Sequence[str], arms: Sequence[str]) -> list[_Row]:
-    """Where there is one arm the groups name the bars, and where there is one group without a name the arms do."""
+    """The rows: with a single arm, bars are named by their groups; with a single unnamed group, by their arms."""
     if len(arms) == 1:
-        return [_Row(float(place), group, place, arms[0]) for place, group in enumerate(groups)]
+        return [_Row(float(index), group, index, arms[0]) for index, group in enumerate(groups)]
     rows: list[_Row] = []
-    for number, group in enumerate(groups):
-        top = rows[-1].place + 1.45 if rows else 0.0
+    for index, group in enumerate(groups):
+        top = rows[-1].position + 1.45 if rows else 0.0
         if group:
-            rows.append(_Row(top, group, number, None))
+            rows.append(_Row(top, group, index, None))
             top += 1
-        rows += [_Row(top + place, arm, number, arm) for place, arm in enumerate(arms)]
+        rows += [_Row(top + offset, arm, index, arm) for offset, arm in enumerate(arms)]
     return rows
 
 
-def _draw_bar(axes: Axes, place: float, estimate: NDArray[np.float64], number: int, unit: str) -> str:
-    """Draw one row; the text is what it shows, for the row's end and for a reader who sees no plot."""
+def _draw_bar(axes: Axes, position: float, estimate: NDArray[np.float64], number: int, unit: str) -> str:
+    """Draw one row. Returns its value as text, which is also drawn at the end of the row."""
     value, low, high = estimate
-    measured = bool(np.isfinite(value))
-    shade = colour(number) if measured else MUTED
-    if measured:
-        axes.barh(place, value, height=0.62, color=shade, alpha=0.28, linewidth=0)
-        axes.plot([low, high], [place, place], color=shade, linewidth=1.8, solid_capstyle="butt")
-        axes.plot(value, place, "o", color=shade, markersize=7, clip_on=False)
-    text = _figure(float(value), unit) if measured else "not measured"
-    label_row(axes, place, text, color=shade, fontweight="bold" if measured else "normal", fontsize=10)
+    is_measured = bool(np.isfinite(value))
+    bar_color = color(number) if is_measured else MUTED
+    if is_measured:
+        axes.barh(position, value, height=0.62, color=bar_color, alpha=0.28, linewidth=0)
+        axes.plot([low, high], [position, position], color=bar_color, linewidth=1.8, solid_capstyle="butt")
+        axes.plot(value, position, "o", color=bar_color, markersize=7, clip_on=False)
+    text = _format(float(value), unit) if is_measured else "not measured"
+    label_row(axes, position, text, color=bar_color, fontweight="bold" if is_measured else "normal", fontsize=10)
     return text
 
 
-def _figure(value: float, unit: str) -> str:
+def _format(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}" if unit else percent(value)
 
 
 def _value_axis(axes: Axes, values: NDArray[np.float64], marks: Sequence[float], unit: str) -> None:
     if unit:
-        seen = [*values[np.isfinite(values)].tolist(), *marks, 0.0]
-        lowest, highest = min(seen), max(seen)
+        all_values = [*values[np.isfinite(values)].tolist(), *marks, 0.0]
+        lowest, highest = min(all_values), max(all_values)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(unit)
     else:
         lowest, highest = 0.0, 1.0
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    margin = 0.025 * (highest - lowest or 1.0)  # a dot at zero stays clear of its name
+    margin = 0.025 * (highest - lowest or 1.0)  # so that a dot at zero does not touch its name
     axes.set_xlim(lowest - margin, (highest if highest > lowest else 1.0) + margin)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    ruled(axes, "x")
+    grid_lines(axes, "x")

@@ -1,4 +1,4 @@
-"""A report on the disk: the page, its plots as PNG, and report.json."""
+"""Write a report: the page, its plots as PNG, and report.json."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ REPORT = "report.json"
 
 
 def write_document(document: Document, record: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write index.html, report.json and the plots as PNG into `folder`, which is made if need be.
+    """Write index.html, report.json and the plots as PNG into `folder`, which is created if it does not exist.
 
-    report.json holds the record, the headline, and the sections' data; a figure that is not finite becomes null.
+    report.json has the record, the headline and the data of the sections; numbers that are not finite become null.
     Returns the files written, index.html first.
 
     Raises:
-        UserError: it cannot be written.
-        ValueError: two sections or two figures share a name.
+        UserError: the files cannot be written.
+        ValueError: two sections or two figures have the same name.
     """
     check_names("section", [section.anchor for section in document.sections])
-    drawn = [figure for figure in document.figures if not figure.lacking]
+    drawn = [figure for figure in document.figures if not figure.error]
     check_names("figure", [figure.name for figure in drawn])
-    whole = dict(record)
-    whole["headline"] = document.headline
-    whole["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
+    full_record = dict(record)
+    full_record["headline"] = document.headline
+    full_record["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
     files = {
         "index.html": render(document).encode("utf-8"),
-        REPORT: (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode("utf-8"),
+        REPORT: (json.dumps(full_record, indent=1, allow_nan=False) + "\n").encode("utf-8"),
         **{f"{figure.name}.png": figure.png for figure in drawn},
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in reversed(files.items()):  # the page last: where it is, all of the report is
+        for name, content in reversed(files.items()):  # the page last, so that an existing page is complete
             atomic_io.write_atomic(folder / name, content)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the report: {error.strerror or error}") from error
@@ -46,7 +46,7 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
 
 
 def check_names(kind: str, names: Sequence[str]) -> None:
-    """Raises ValueError if two are the same."""
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"more than one {kind} named {', '.join(sorted(twice))}")
+    """Raise ValueError if two names are the same."""
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise ValueError(f"more than one {kind} named {', '.join(sorted(duplicates))}")

@@ -1,4 +1,4 @@
-"""Made-up runs whose statistics are easy to work out by hand."""
+"""Synthetic runs whose statistics are easy to compute by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MakeRun = Callable[..., RunResult]
 
 @pytest.fixture
 def make_run() -> MakeRun:
-    """A run that comes down to `bits` in three evaluations, 1,000 characters a second."""
+    """Create a run that reaches `bits` in three evaluations, at 1,000 characters per second."""
 
     def make(bits: float | None, seed: int = 1, name: str = "run", rise: float = 0.0, **changes: object) -> RunResult:
         scores = [] if bits is None else [bits + 1.0, bits, bits + rise]

@@ -17,7 +17,7 @@ HOSTILE = "</pre><script>alert('x')</script>\x1b[31mred\x9b2J\r\x00\u202egpj&amp
 
 
 class Page(HTMLParser):
-    """The page as a browser splits it: tags with their attributes, and the text of every <pre>."""
+    """The parsed page: tags with their attributes, and the text of every <pre>."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def page(comparison, folder, further=()) -> tuple[str, Page]:
     return text, Page(text)
 
 
-def test_files_written(drawn_plots, comparison, tmp_path):
+def test_report_files_are_written(drawn_plots, comparison, tmp_path):
     written = write_report(comparison, tmp_path / "new" / "report")
     assert [path.name for path in written] == [
         "index.html",
@@ -64,7 +64,7 @@ def test_files_written(drawn_plots, comparison, tmp_path):
     assert {path.name for path in (tmp_path / "new" / "report").iterdir()} == {path.name for path in written}
 
 
-def test_hostile_text_is_shown_and_does_nothing(comparison, tmp_path):
+def test_hostile_text_is_escaped(comparison, tmp_path):
     lstm, rnn = comparison.arms
     runs = [replace(run, sample=HOSTILE, name="<img src=x>") for run in rnn.runs]
     hostile = replace(
@@ -83,7 +83,7 @@ def test_hostile_text_is_shown_and_does_nothing(comparison, tmp_path):
     assert not set(text) & {"\x1b", "\x9b", "\x00", "\x07", "\u202e"}
 
 
-def test_page_stands_alone(comparison, tmp_path):
+def test_page_is_self_contained(comparison, tmp_path):
     text, parsed = page(comparison, tmp_path)
     assert "http:" not in text
     assert "https:" not in text
@@ -97,7 +97,7 @@ def test_page_stands_alone(comparison, tmp_path):
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
 
 
-def test_page_can_be_read_by_all(comparison, tmp_path):
+def test_page_is_accessible(comparison, tmp_path):
     text, parsed = page(comparison, tmp_path)
     images = [attributes for _, attributes in parsed.tags if attributes.get("role") == "img"]
     assert len(images) == 3
@@ -111,7 +111,7 @@ def test_page_can_be_read_by_all(comparison, tmp_path):
     assert links <= set(ids)
 
 
-def test_headline_says_what_was_measured(comparison):
+def test_headline_has_scores_and_difference(comparison):
     assert headline(comparison) == [
         "At 1,000 parameters, lstm reaches 2.10 bits per character of held-out text "
         "(3 seeds, 2.00 to 2.20), rnn 2.40 (3 seeds, 2.30 to 2.60).",
@@ -119,14 +119,14 @@ def test_headline_says_what_was_measured(comparison):
     ]
 
 
-def test_headline_admits_what_the_seeds_do_not_show(comparison, make_run):
+def test_headline_states_interval_that_includes_zero(comparison, make_run):
     close = Arm("rnn", [make_run(b, s) for s, b in ((1, 2.01), (2, 2.08), (3, 2.22))])
     text = headline(replace(comparison, arms=[comparison.arms[0], close]))[1]
     assert "includes zero" in text
     assert "+0.003 bits" in text
 
 
-def test_headline_names_parameters_that_differ(comparison):
+def test_headline_states_unequal_parameters(comparison):
     lstm, rnn = comparison.arms
     bigger = replace(rnn, runs=[replace(run, parameters=2000) for run in rnn.runs])
     text = headline(replace(comparison, arms=[lstm, bigger]))[0]
@@ -135,7 +135,7 @@ def test_headline_names_parameters_that_differ(comparison):
     assert "2,000 parameters" in text
 
 
-def test_headline_of_many_arms_gives_means_best_first(comparison, make_run):
+def test_headline_of_many_arms_lists_means_best_first(comparison, make_run):
     more = [Arm(f"a{k}", [make_run(1.0 + k)]) for k in range(3)]
     (text,) = headline(replace(comparison, arms=[*comparison.arms, *more]))
     assert text.index("a0 reaches 1.0") < text.index("a1 2.0") < text.index("lstm 2.1") < text.index("a2 3.0")
@@ -157,7 +157,7 @@ def test_summary_table(comparison):
     assert rnn[3] == "+0.300 [+0.052, +0.548]"
 
 
-def test_one_seed_is_said_and_has_no_interval(comparison, tmp_path):
+def test_one_seed_has_no_interval(comparison, tmp_path):
     one = replace(comparison, arms=[replace(arm, runs=arm.runs[:1]) for arm in comparison.arms])
     _, lstm, rnn = summary_table(one)
     assert lstm[2] == "one seed"
@@ -167,9 +167,9 @@ def test_one_seed_is_said_and_has_no_interval(comparison, tmp_path):
 
 
 def test_one_arm_has_no_difference_column(comparison, tmp_path):
-    alone = replace(comparison, arms=comparison.arms[:1])
-    assert "minus" not in " ".join(summary_table(alone)[0])
-    text, _ = page(alone, tmp_path)
+    single = replace(comparison, arms=comparison.arms[:1])
+    assert "minus" not in " ".join(summary_table(single)[0])
+    text, _ = page(single, tmp_path)
     assert "paired t interval" not in text
 
 
@@ -179,11 +179,11 @@ def test_unfinished_and_unscored_runs_are_marked(comparison, make_run, tmp_path)
     partly = replace(comparison, arms=arms)
     assert summary_table(partly)[2][-1] == "2 (1 unfinished, 1 without score)"
     text, _ = page(partly, tmp_path)
-    assert "1 of 5 runs unfinished" in text
-    assert "1 of 5 runs without a held-out score" in text
+    assert "1 of 5 runs are unfinished" in text
+    assert "1 of 5 runs have no held-out score" in text
 
 
-def test_nothing_scored_yet_is_a_page_all_the_same(make_run, tmp_path):
+def test_report_without_scores_is_written(make_run, tmp_path):
     bare = make_run(None, train=[], settings={}, characters_per_second=math.nan, seconds=0.0, finished=False)
     empty = Comparison("t", [Arm("a", [bare])], "c")
     assert headline(empty) == ["No held-out score yet: a."]
@@ -191,13 +191,13 @@ def test_nothing_scored_yet_is_a_page_all_the_same(make_run, tmp_path):
     assert summary_table(empty)[1][1] == "–"
 
 
-def test_pseudo_likelihoods_stand_apart(comparison, make_run, tmp_path):
+def test_pseudo_likelihoods_are_separate(comparison, make_run, tmp_path):
     both = Arm("both-ways", [make_run(0.777, s, "both-ways", causal=False) for s in (1, 2, 3)])
     mixed = replace(comparison, arms=[*comparison.arms, both])
     assert [row[0] for row in summary_table(mixed)] == ["arm", "lstm", "rnn"]
-    apart = summary_table(mixed, causal=False)
-    assert [row[0] for row in apart] == ["arm", "both-ways"]
-    assert apart[0][1] == "pseudo-likelihood, held-out bits/character"
+    table = summary_table(mixed, causal=False)
+    assert [row[0] for row in table] == ["arm", "both-ways"]
+    assert table[0][1] == "pseudo-likelihood, held-out bits/character"
     assert summary_table(comparison, causal=False) == []
     text, _ = page(mixed, tmp_path)
     results, pseudo = text.split('<section id="pseudo-likelihood">')
@@ -208,7 +208,7 @@ def test_pseudo_likelihoods_stand_apart(comparison, make_run, tmp_path):
     assert differences["pseudo_likelihood"]["differences"] == []
 
 
-def test_report_json_holds_all_that_was_measured(comparison, tmp_path):
+def test_report_json_has_all_measurements(comparison, tmp_path):
     write_report(comparison, tmp_path)
     record = json.loads((tmp_path / "report.json").read_text())
     for name in ("title", "corpus", "match", "difference", "notes", "unit", "compared"):
@@ -234,9 +234,9 @@ def test_report_json_holds_all_that_was_measured(comparison, tmp_path):
     assert record["headline"] == headline(comparison)
 
 
-def test_report_json_is_strict_json_even_after_a_run_exploded(comparison, make_run, tmp_path):
-    burst = [Evaluation(1, 10, 1.0, math.inf), Evaluation(2, 20, 2.0, math.nan)]
-    run = make_run(None, evaluations=burst, sample=HOSTILE, settings={"learning_rate": math.inf, "path": tmp_path})
+def test_report_json_is_strict_after_divergence(comparison, make_run, tmp_path):
+    diverged = [Evaluation(1, 10, 1.0, math.inf), Evaluation(2, 20, 2.0, math.nan)]
+    run = make_run(None, evaluations=diverged, sample=HOSTILE, settings={"learning_rate": math.inf, "path": tmp_path})
     write_report(replace(comparison, arms=[Arm("a", [run])]), tmp_path)
 
     def refuse(constant: str) -> None:
@@ -248,7 +248,7 @@ def test_report_json_is_strict_json_even_after_a_run_exploded(comparison, make_r
     assert record["arms"][0]["runs"][0]["sample"] == HOSTILE
 
 
-def test_bytes_are_called_bytes(comparison, tmp_path):
+def test_unit_is_byte_for_byte_models(comparison, tmp_path):
     as_bytes = replace(comparison, unit="byte")
     assert "bits per byte" in headline(as_bytes)[0]
     assert summary_table(as_bytes)[0][1] == "held-out bits/byte"
@@ -260,7 +260,7 @@ def test_bytes_are_called_bytes(comparison, tmp_path):
     assert nats == [evaluation.nats for evaluation in measured.evaluations]
 
 
-def test_further_sections_come_before_the_method(comparison, tmp_path):
+def test_further_sections_come_before_method(comparison, tmp_path):
     further = Section(
         title="Recall over a lag",
         paragraphs=["How far back a key is <found>."],
@@ -278,17 +278,17 @@ def test_further_sections_come_before_the_method(comparison, tmp_path):
         write_report(comparison, tmp_path, [Section(title="Samples")])
 
 
-def test_arms_that_share_a_name_are_refused(comparison, tmp_path):
+def test_arms_with_same_name_raise(comparison, tmp_path):
     with pytest.raises(ValueError, match="more than one arm named lstm"):
         write_report(replace(comparison, arms=[comparison.arms[0]] * 2), tmp_path)
 
 
-def test_page_and_plots_give_an_arm_the_same_colour(comparison, tmp_path):
+def test_page_and_plots_use_the_same_palette(comparison, tmp_path):
     text, _ = page(comparison, tmp_path)
-    for number, shade in enumerate(PALETTE):
-        assert f"--arm-{number}: {shade};" in text
+    for number, color in enumerate(PALETTE):
+        assert f"--arm-{number}: {color};" in text
 
 
-def test_visible_keeps_text_and_shows_the_rest():
+def test_visible_escapes_control_characters():
     assert visible("naïve 漢字 🙂\n\t") == "naïve 漢字 🙂\n\t"
     assert visible("\x1b[0m\x7f\u200b\u2028") == "\\x1b[0m\\x7f\\u200b\\u2028"

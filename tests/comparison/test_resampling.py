@@ -1,4 +1,4 @@
-"""Intervals and p against published values, and their coverage on simulated data."""
+"""Intervals and p values against published ones, and the coverage of intervals on simulated data."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from charlstm.comparison.resampling import crossed_bootstrap, fisher, paired_boo
     ("successes", "trials", "expected"),
     [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
 )
-def test_wilson_as_published(successes, trials, expected):
+def test_wilson_matches_published_intervals(successes, trials, expected):
     """Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3."""
     assert wilson(successes, trials) == pytest.approx(expected, abs=5e-5)
     low, high = wilson(trials - successes, trials)
     assert (1 - high, 1 - low) == pytest.approx(expected, abs=5e-5)
 
 
-def test_wilson_is_exact_at_its_ends():
+def test_wilson_bounds_are_exactly_zero_and_one():
     assert wilson(0, 7)[0] == 0.0
     assert wilson(2000, 2000)[1] == 1.0
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 3), (4, 3)])
-def test_no_proportion(successes, trials):
-    with pytest.raises(ValueError, match="make no proportion"):
+def test_invalid_proportions_raise(successes, trials):
+    with pytest.raises(ValueError, match="are not a proportion"):
         wilson(successes, trials)
 
 
@@ -46,22 +46,22 @@ def test_no_proportion(successes, trials):
         ((0, 0, 3, 2), 1.0),
     ],
 )
-def test_fisher(table, expected):
+def test_fisher_matches_known_values(table, expected):
     a, b, c, d = table
     assert fisher(a, b, c, d) == pytest.approx(expected, rel=1e-4)
     assert fisher(a, c, b, d) == fisher(a, b, c, d) == fisher(d, c, b, a)
 
 
-def test_fisher_of_thousands():
+def test_fisher_of_large_counts():
     assert fisher(1000, 0, 0, 1000) == pytest.approx(2 / math.comb(2000, 1000))
 
 
-def test_fisher_of_less_than_nothing():
+def test_fisher_of_negative_counts_raises():
     with pytest.raises(ValueError, match="negative"):
         fisher(1, -1, 2, 3)
 
 
-def test_the_interval_of_independent_values_is_the_normal_one():
+def test_interval_of_independent_values_is_normal():
     values = np.random.default_rng(1).normal(3, 2, 500)
     half = 1.96 * values.std() / math.sqrt(500)
     assert paired_bootstrap(values, 500, 1) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.008)
@@ -72,8 +72,8 @@ def test_the_interval_of_independent_values_is_the_normal_one():
     )
 
 
-def test_every_value_counts_alike_where_blocks_differ_in_length():
-    """Seven values in two blocks of three and four: a resample is one, the other, or both."""
+def test_blocks_of_unequal_length_weight_values_equally():
+    """Seven values in blocks of three and four: a resample is one block twice, or both."""
     assert paired_bootstrap([0, 0, 0, 1, 1, 1, 1], 2, 1) == (0.0, 1.0)
     values = np.arange(7.0)
     low, high = paired_bootstrap(values, 2, 1)
@@ -81,24 +81,24 @@ def test_every_value_counts_alike_where_blocks_differ_in_length():
     assert {low, high} <= means
 
 
-def test_one_block_and_one_value():
+def test_single_block_or_value_has_zero_width():
     assert paired_bootstrap([1.0, 2.0, 6.0], 1, 1) == (3.0, 3.0)
     assert paired_bootstrap([4.5], 1, 1) == (4.5, 4.5)
 
 
-def test_what_is_drawn_together_does_not_matter(monkeypatch):
+def test_interval_does_not_depend_on_chunk(monkeypatch):
     values = np.random.default_rng(1).normal(size=300)
     expected = paired_bootstrap(values, 30, 1)
-    monkeypatch.setattr(resampling, "DRAWN_TOGETHER", 700)
+    monkeypatch.setattr(resampling, "CHUNK", 700)
     assert paired_bootstrap(values, 30, 1) == expected
 
 
-def test_coverage_where_neighbours_are_alike():
-    """Of an autoregression x_t = 0.8 x_(t-1) + e_t, whose mean varies three times as much as that of independent
-    values, blocks cover the mean nearly always; single values far less often."""
-    chance, covered = np.random.default_rng(1), {10: 0, 200: 0}
+def test_block_coverage_of_autocorrelated_values():
+    """For x_t = 0.8 x_(t-1) + e_t, whose mean has three times the standard deviation as for independent values, the
+    intervals of blocks nearly always cover the mean; those of single values do so far less often."""
+    rng, covered = np.random.default_rng(1), {10: 0, 200: 0}
     for _ in range(60):
-        noise, values, x = chance.normal(size=250), np.empty(250), 0.0
+        noise, values, x = rng.normal(size=250), np.empty(250), 0.0
         for t in range(250):
             x = values[t] = 0.8 * x + noise[t]
         for blocks in covered:
@@ -109,25 +109,25 @@ def test_coverage_where_neighbours_are_alike():
 
 
 @pytest.mark.parametrize(
-    ("values", "blocks", "words"),
+    ("values", "blocks", "message"),
     [([], 1, "0 values"), ([1.0], 2, "1 values"), ([1.0], 0, "0 blocks"), ([1.0, math.nan], 1, "finite")],
 )
-def test_what_has_no_interval(values, blocks, words):
-    with pytest.raises(ValueError, match=words):
+def test_invalid_values_or_blocks_raise(values, blocks, message):
+    with pytest.raises(ValueError, match=message):
         paired_bootstrap(values, blocks, 1)
 
 
-def test_the_crossed_interval_is_that_of_runs_where_blocks_agree_and_of_blocks_where_runs_do():
-    chance = np.random.default_rng(3)
-    runs, blocks = chance.normal(size=(40, 1)) + np.zeros((40, 60)), np.zeros((40, 60)) + chance.normal(size=60)
-    for table, along in ((runs, runs[:, 0]), (blocks, blocks[0])):
+def test_crossed_interval_combines_runs_and_blocks():
+    rng = np.random.default_rng(3)
+    runs, blocks = rng.normal(size=(40, 1)) + np.zeros((40, 60)), np.zeros((40, 60)) + rng.normal(size=60)
+    for table, values in ((runs, runs[:, 0]), (blocks, blocks[0])):
         low, high = crossed_bootstrap(table, 1)
-        half = 1.96 * along.std() / math.sqrt(len(along))
-        assert (low, high) == pytest.approx((along.mean() - half, along.mean() + half), abs=0.013)
+        half = 1.96 * values.std() / math.sqrt(len(values))
+        assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.013)
     low, high = crossed_bootstrap(runs + blocks, 1)
     half = 1.96 * math.hypot(runs[:, 0].std() / math.sqrt(40), blocks[0].std() / math.sqrt(60))
     assert high - low == pytest.approx(2 * half, rel=0.1)
     assert crossed_bootstrap([[2.0]], 1) == (2.0, 2.0)
-    for bad in ([1.0], [[]], [[math.nan]]):
+    for invalid in ([1.0], [[]], [[math.nan]]):
         with pytest.raises(ValueError, match="values of runs over blocks"):
-            crossed_bootstrap(bad, 1)
+            crossed_bootstrap(invalid, 1)

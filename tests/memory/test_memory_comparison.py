@@ -1,4 +1,4 @@
-"""Comparisons of memories: every experiment, tiny, from its file to its report."""
+"""Memory comparisons: every experiment, tiny, from its configuration to its report."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from charlstm.config import MemoryConfig, load_comparison
 from charlstm.config.experiments import Claim
 from charlstm.errors import UserError
 from charlstm.memory.comparison import CLAIMS, MemoryComparison, criterion
-from charlstm.memory.experiments.base import estimate, reach, share
+from charlstm.memory.experiments.base import estimate, fraction_metric, reach
 from charlstm.memory.grid import Grid, Outcome
-from charlstm.memory.jobs import Training
-from charlstm.memory.measures import FRESH, MEASURES, make_task, untrained
-from charlstm.memory.stored import SCHEMAS, read_measured
+from charlstm.memory.jobs import TrainingJob
+from charlstm.memory.measures import MEASURES, TEST_SEED, make_task, untrained
+from charlstm.memory.schemas import SCHEMAS, read_measurement
 from charlstm.memory.workers import Stopped, Workers
 from charlstm.training.trainer import Trainer
 
@@ -57,7 +57,7 @@ experiments:
     strings: 60
     claims:
       - {{say: It recalls, figure: longest lag, arm: lstm, at_least: 5}}
-      - {{say: It is no oracle, figure: accuracy at lag 5, arm: rnn, at_most: 0.999}}
+      - {{say: It makes errors, figure: accuracy at lag 5, arm: rnn, at_most: 0.999}}
   gradient:
     arms: [lstm, rnn]
     lag: 5
@@ -114,53 +114,55 @@ EXPERIMENTS = ["recall", "gradient", "surgery", "gates", "counting", "order", "t
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("texts")
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     words = ["the cat", "a dog", "(so it is)", "[one (or two)]", '"yes"', "end."]
-    lines = [" ".join(chance.choice(words, 6)) for _ in range(120)]
+    lines = [" ".join(rng.choice(words, 6)) for _ in range(120)]
     (folder / "prose.txt").write_text("\n".join(lines))
     (folder / "signs.txt").write_text("\n".join(reversed(lines)))
     (folder / "memory.yaml").write_text(TINY.format(corpus=folder / "prose.txt", signs=folder / "signs.txt"))
     return folder
 
 
-def make(texts: Path, folder: Path, *overrides: str, only=(), quick=False, overwrite=False) -> MemoryComparison:
+def make_comparison(
+    texts: Path, folder: Path, *overrides: str, only=(), quick=False, overwrite=False
+) -> MemoryComparison:
     config = load_comparison(texts / "memory.yaml", overrides, quick)
     assert isinstance(config, MemoryConfig)
     return MemoryComparison(config, folder, "memory", ["compare", "memory.yaml"], only, overwrite)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _undrawn(undrawn_plots):
+def _no_rendering(undrawn_plots):
     with undrawn_plots("png", "svg"):
         yield
 
 
 @pytest.fixture(scope="module")
 def done(texts, tmp_path_factory) -> Path:
-    """The folder of the whole comparison, run to its end."""
+    """The folder of the complete comparison."""
     folder = tmp_path_factory.mktemp("runs") / "memory"
-    comparison = make(texts, folder)
+    comparison = make_comparison(texts, folder)
     with Workers(1) as workers:
         steps = list(comparison.run(workers))
     assert {step.phase for step in steps} == {"learning rates", "seeds", "measuring"}
     for phase in ("learning rates", "seeds", "measuring"):
-        own = [step for step in steps if step.phase == phase]
-        assert [step.done for step in own] == list(range(1, len(own) + 1))
-        assert {step.total for step in own} == {len(own)}
+        of_phase = [step for step in steps if step.phase == phase]
+        assert [step.done for step in of_phase] == list(range(1, len(of_phase) + 1))
+        assert {step.total for step in of_phase} == {len(of_phase)}
     comparison.write(folder / "report")
     return folder
 
 
 @pytest.mark.slow
-def test_the_drawn_report_shows_no_nan(texts, done, tmp_path, undrawn_plots):
+def test_rendered_report_shows_no_nan(texts, done, tmp_path, undrawn_plots):
     with undrawn_plots():
-        make(texts, done).write(tmp_path)
+        make_comparison(texts, done).write(tmp_path)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
     page = (tmp_path / "index.html").read_text()
     assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
 
 
-def test_every_experiment_has_its_section_plots_and_command(done):
+def test_each_experiment_has_section_plots_and_command(done):
     page = (done / "report" / "index.html").read_text()
     record = json.loads((done / "report" / "report.json").read_text())
     for name in EXPERIMENTS:
@@ -182,48 +184,50 @@ def test_every_experiment_has_its_section_plots_and_command(done):
     assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
 
 
-def test_verdicts_follow_from_the_figures(done, texts):
+def test_verdicts_follow_from_metrics(done, texts):
     record = json.loads((done / "report" / "report.json").read_text())
-    claims = {one["claim"]: one for one in record["verdicts"]}
-    shares = record["sections"]["recall-over-a-lag"]["shares"]
-    solved = [seed[1] >= 0.95 for seed in shares["lstm"]]
+    claims = {verdict["claim"]: verdict for verdict in record["verdicts"]}
+    accuracies = record["sections"]["recall-over-a-lag"]["shares"]
+    solved = [seed[1] >= 0.95 for seed in accuracies["lstm"]]
     assert claims["It recalls"]["held"] is (sum(solved) >= 3)
-    mean = np.mean([seed[1] for seed in shares["rnn"]])
-    assert claims["It is no oracle"]["held"] is bool(mean <= 0.999)
-    assert claims["It is no oracle"]["figure"] == f"{100 * mean:.1f}%".replace(".0%", "%")
+    mean = np.mean([seed[1] for seed in accuracies["rnn"]])
+    assert claims["It makes errors"]["held"] is bool(mean <= 0.999)
+    assert claims["It makes errors"]["figure"] == f"{100 * mean:.1f}%".replace(".0%", "%")
     assert claims["It reaches back"]["held"] is True
     assert claims["It recalls"]["criterion"] == "lstm: longest lag at least 5"
 
 
-def test_what_was_not_run_is_not_measured_and_stays_in(texts, tmp_path):
-    comparison = make(texts, tmp_path / "memory", only=["surgery"])
+def test_claims_of_other_experiments_are_not_measured(texts, tmp_path):
+    comparison = make_comparison(texts, tmp_path / "memory", only=["surgery"])
     with Workers(1) as workers:
         list(comparison.run(workers))
     files, document = comparison.write(tmp_path / "report")
-    assert [one.word for one in document.verdicts] == ["not measured"] * 3
+    assert [verdict.word for verdict in document.verdicts] == ["not measured"] * 3
     assert [section.title for section in document.sections] == ["State surgery", "How it was measured"]
     assert files[0] == tmp_path / "report" / "index.html"
 
 
-def test_one_experiment_made_again_leaves_the_others_in_the_report(texts, done):
-    _, document = make(texts, done, only=["recall"]).write(done / "again")
+def test_report_includes_completed_experiments(texts, done):
+    _, document = make_comparison(texts, done, only=["recall"]).write(done / "again")
     assert len(document.sections) == len(EXPERIMENTS) + 1
     assert document.remarks == []
-    assert "not measured" not in [one.word for one in document.verdicts]
+    assert "not measured" not in [verdict.word for verdict in document.verdicts]
 
 
-def test_a_claim_that_was_changed_after_the_first_run_is_told(texts, tmp_path):
+def test_claims_changed_after_first_run_are_reported(texts, tmp_path):
     with Workers(1) as workers:
-        list(make(texts, tmp_path / "memory", only=["copying"]).run(workers))
+        list(make_comparison(texts, tmp_path / "memory", only=["copying"]).run(workers))
     for solved, remarks in (("0.95", 0), ("0.5", 1)):
-        _, document = make(texts, tmp_path / "memory", f"solved={solved}", only=["copying"]).write(tmp_path / "report")
+        _, document = make_comparison(texts, tmp_path / "memory", f"solved={solved}", only=["copying"]).write(
+            tmp_path / "report"
+        )
         assert len(document.remarks) == remarks
     assert document.remarks[0].startswith("Claims or thresholds were changed after the first run")
 
 
 @pytest.mark.parametrize("broken", ["pipe", "not JSON", "loop"])
-def test_claims_that_cannot_be_read_are_told(texts, done, tmp_path, broken):
-    comparison, file = make(texts, tmp_path, only=["copying"]), tmp_path / CLAIMS
+def test_unreadable_claims_raise(texts, done, tmp_path, broken):
+    comparison, file = make_comparison(texts, tmp_path, only=["copying"]), tmp_path / CLAIMS
     if broken == "pipe":
         os.mkfifo(file)
     elif broken == "loop":
@@ -234,11 +238,11 @@ def test_claims_that_cannot_be_read_are_told(texts, done, tmp_path, broken):
         comparison._changed_claims()
 
 
-def test_what_each_measure_leaves_is_as_its_schema_says(done):
+def test_measurement_files_match_their_schemas(done):
     assert SCHEMAS.keys() == MEASURES.keys()
     files = list(done.glob("cells/*/measured/*.json"))
     assert {
-        read_measured(file, measure) and measure for file in files for measure in [measure_of(file)]
+        read_measurement(file, measure) and measure for file in files for measure in [measure_of(file)]
     } == MEASURES.keys()
 
 
@@ -250,20 +254,20 @@ BROKEN = [b"", b"5", b"null", b"{}", b"[" * 5000, b'{"share": null}', b"\xff", N
 
 
 @pytest.mark.parametrize("content", BROKEN)
-def test_a_broken_measurement_is_refused(tmp_path, content):
+def test_broken_measurement_raises(tmp_path, content):
     file = tmp_path / "answers-1.json"
     if content is None:
         os.mkfifo(file)
     else:
         file.write_bytes(content)
     with pytest.raises(UserError, match=r"answers-.*\.json"):
-        read_measured(file, "answers")
+        read_measurement(file, "answers")
 
 
 @pytest.mark.parametrize(
     "content", [c if c in (b"{}", None) else pytest.param(c, marks=pytest.mark.slow) for c in BROKEN]
 )
-def test_a_broken_measurement_is_measured_again(texts, done, content):
+def test_broken_measurement_is_repeated(texts, done, content):
     file = next(file for file in sorted(done.glob("cells/*/measured/*.json")) if measure_of(file) == "answers")
     before = file.read_bytes()
     file.unlink()
@@ -272,48 +276,50 @@ def test_a_broken_measurement_is_measured_again(texts, done, content):
     else:
         file.write_bytes(content)
     with pytest.raises(UserError, match=r"answers-.*\.json"):
-        read_measured(file, "answers")
+        read_measurement(file, "answers")
     with Workers(1) as workers:
-        list(make(texts, done).run(workers))
+        list(make_comparison(texts, done).run(workers))
     assert file.read_bytes() == before
 
 
-def test_another_text_under_the_same_name_is_refused(texts, done):
-    with pytest.raises(UserError, match=r"recall-2.txt was another text.*--overwrite"):
-        make(texts, done, "experiments.recall.strings=61")
+def test_other_text_with_same_name_raises(texts, done):
+    with pytest.raises(UserError, match=r"recall-2.txt has another text.*--overwrite"):
+        make_comparison(texts, done, "experiments.recall.strings=61")
 
 
-def test_nothing_that_is_done_is_done_again(texts, done, monkeypatch):
+def test_completed_jobs_are_not_repeated(texts, done, monkeypatch):
     monkeypatch.setattr(Trainer, "__init__", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr("charlstm.memory.jobs.load", lambda *_: pytest.fail("measured again"))
     with Workers(1) as workers:
-        assert list(make(texts, done).run(workers))
+        assert list(make_comparison(texts, done).run(workers))
 
 
-def test_arms_have_equal_parameters_unless_they_say_otherwise(texts, tmp_path):
-    comparison = make(texts, tmp_path, only=["recall"])
+def test_arms_match_parameters_unless_size_is_given(texts, tmp_path):
+    comparison = make_comparison(texts, tmp_path, only=["recall"])
     sizes = {
-        one.arm: (one.model.hidden_size, one.parameters) for one in comparison._series() if "-5" in one.lesson.name
+        group.arm: (group.model.hidden_size, group.parameters)
+        for group in comparison._run_groups()
+        if "-5" in group.dataset.name
     }
     assert sizes["lstm"][0] == sizes["wide"][0] == 6
     assert sizes["rnn"][0] > 6
     assert abs(sizes["rnn"][1] - sizes["lstm"][1]) <= sizes["lstm"][1] / 10
 
 
-def test_the_strings_of_the_test_are_not_those_of_the_training(done):
+def test_test_strings_differ_from_training_strings(done):
     lines = set((done / "texts" / "recall-5.txt").read_text().split())
     run = load(next(path for path in (done / "cells").iterdir() if path.name.startswith("recall-5-")))
     task = {"task": "Recall", "lag": 5, "keys": 3, "letters": 4}
-    fresh = make_task(task).strings(1000, FRESH)
-    assert len(lines & set(fresh)) < 0.2 * len(fresh)
+    test_strings = make_task(task).strings(1000, TEST_SEED)
+    assert len(lines & set(test_strings)) < 0.2 * len(test_strings)
     assert run.config.corpus.score_after == "?"
 
 
-def test_an_interrupted_comparison_goes_on_to_the_same_figures(texts, done, tmp_path, monkeypatch):
-    """Stopped amid a run, and again between two."""
+def test_resumed_comparison_has_same_metrics(texts, done, tmp_path, monkeypatch):
+    """Stop it during a run, and again between two runs."""
     only = ["recall", "surgery"]
     for stop_at in (20, 90):
-        comparison, seen = make(texts, tmp_path / "memory", only=only), []
+        comparison, seen = make_comparison(texts, tmp_path / "memory", only=only), []
         with Workers(1) as workers:
             run = Trainer._step
 
@@ -330,95 +336,95 @@ def test_an_interrupted_comparison_goes_on_to_the_same_figures(texts, done, tmp_
     with Workers(1) as workers:
         list(comparison.run(workers))
     comparison.write(tmp_path / "report")
-    found, expected = (
+    result, expected = (
         json.loads((folder / "report.json").read_text())["sections"]["recall-over-a-lag"]
         for folder in (tmp_path / "report", done / "report")
     )
-    assert found == expected
+    assert result == expected
 
 
-def test_two_processes_find_what_one_finds(texts, done, tmp_path):
-    comparison = make(texts, tmp_path / "memory", only=["copying"])
+def test_two_processes_equal_one(texts, done, tmp_path):
+    comparison = make_comparison(texts, tmp_path / "memory", only=["copying"])
     with Workers(2) as workers:
         steps = list(comparison.run(workers))
     assert len(steps) == 2 + 2 + 3
     comparison.write(tmp_path / "report")
-    found, expected = (
+    result, expected = (
         json.loads((folder / "report.json").read_text())["sections"]["copying-and-the-forget-bias-as-a-horizon"]
         for folder in (tmp_path / "report", done / "report")
     )
-    assert np.allclose(found["nats"]["lstm"], expected["nats"]["lstm"], rtol=1e-4)
+    assert np.allclose(result["nats"]["lstm"], expected["nats"]["lstm"], rtol=1e-4)
 
 
-def test_other_settings_under_the_same_name_are_refused(texts, done):
-    comparison = make(texts, done, "shared.training.budget.steps=7", only=["recall"])
+def test_other_settings_with_same_name_raise(texts, done):
+    comparison = make_comparison(texts, done, "shared.training.budget.steps=7", only=["recall"])
     with Workers(1) as workers, pytest.raises(UserError, match="was trained with other settings"):
         list(comparison.run(workers))
 
 
-def test_overwrite_trains_and_measures_anew(texts, done, tmp_path):
-    comparison = make(texts, tmp_path / "memory", only=["copying"])
+def test_overwrite_trains_and_measures_again(texts, done, tmp_path):
+    comparison = make_comparison(texts, tmp_path / "memory", only=["copying"])
     with Workers(1) as workers:
         list(comparison.run(workers))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
-    again = make(texts, tmp_path / "memory", only=["copying"], overwrite=True)
+    repeated = make_comparison(texts, tmp_path / "memory", only=["copying"], overwrite=True)
     with Workers(1) as workers:
-        list(again.run(workers))
+        list(repeated.run(workers))
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
     assert before.keys() == after.keys()
     assert all(after[path] > before[path] for path in before)
 
 
-def test_the_best_rate_is_that_of_the_lowest_score_and_among_good_enough_ones_the_fewest_steps(
-    texts, tmp_path, monkeypatch
-):
-    comparison = make(texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "rate_seeds=2", only=["copying"])
-    (series,) = comparison._series()
+def test_best_rate_has_lowest_score_then_fewest_steps(texts, tmp_path, monkeypatch):
+    comparison = make_comparison(
+        texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "rate_seeds=2", only=["copying"]
+    )
+    (group,) = comparison._run_groups()
     outcomes = {
         1e-3: [Outcome(0.04, 0.05, 900), Outcome(0.01, 0.05, 300)],
         1e-2: [Outcome(0.05, 0.05, 400), Outcome(0.04, 0.05, 700)],
         2e-2: [Outcome(0.001, 0.05, 100), Outcome(None, 0.05, 0)],
     }
     monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - 1])
-    assert comparison._grid.trained(series).learning_rate == 1e-2
+    assert comparison._grid.best_runs(group).learning_rate == 1e-2
     outcomes[1e-3][0] = Outcome(0.03, 0.0, 900)
-    assert comparison._grid.trained(series).learning_rate == 1e-2  # it is asked for once all are tried, and kept
-    assert comparison._grid._best(series).learning_rate == 1e-3
-    assert comparison._grid._best(series).paths[2].name == "copying-3-lstm-0.001-seed3"
+    assert comparison._grid.best_runs(group).learning_rate == 1e-2  # the result is cached
+    assert comparison._grid._select(group).learning_rate == 1e-3
+    assert comparison._grid._select(group).paths[2].name == "copying-3-lstm-0.001-seed3"
 
 
-def test_a_run_that_diverged_is_done(texts, tmp_path):
-    comparison = make(texts, tmp_path, "shared.training.clip_grad_norm=null", only=["copying"])
-    (series,) = comparison._series()
-    trial = comparison._grid.trial(series, 1e6, 1)
-    job = Training(trial)
+def test_diverged_run_is_done(texts, tmp_path):
+    comparison = make_comparison(texts, tmp_path, "shared.training.clip_grad_norm=null", only=["copying"])
+    (group,) = comparison._run_groups()
+    trial = comparison._grid.trial(group, 1e6, 1)
+    job = TrainingJob(trial)
     assert job.work(lambda: False)
     assert trial.directory.ended == "diverged"
     assert job.done()
 
 
-def test_untrained_is_the_model_at_the_first_step(done):
+def test_untrained_is_the_initial_model(done):
     path = next(path for path in sorted((done / "cells").iterdir()) if path.name.startswith("recall-5-lstm"))
     run = load(path)
     torch.manual_seed(run.config.training.seed)
     before = torch.get_rng_state()
-    fresh = untrained(run)
+    initial = untrained(run)
     assert torch.equal(torch.get_rng_state(), before)
-    again = type(run.model)(run.config.model, run.vocabulary.size)  # seeded above, as a trainer seeds itself
-    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), again.parameters(), strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(fresh.parameters(), run.model.parameters(), strict=True))
+    expected = type(run.model)(run.config.model, run.vocabulary.size)  # seeded above, as in a trainer
+    assert all(torch.equal(a, b) for a, b in zip(initial.parameters(), expected.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(initial.parameters(), run.model.parameters(), strict=True))
 
 
-def test_figures_over_seeds():
+def test_metrics_over_seeds():
     assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.6) == (20, [10, 20, 20])
     assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.8) == (5, [10, 20, 20])
     assert reach([5], [[False]], 0.8) == (0, [0])
-    (mean, low, high), words = share([1.0, 1.0, 1.0], 100)
+    (mean, low, high), metric = fraction_metric([1.0, 1.0, 1.0], 100)
     assert mean == high == 1.0
-    assert 0.96 < low < 0.97  # Wilson's, 100 of 100: the seeds had the same strings
-    assert words.interval == "95% over 100 strings; every seed the same: 96.3% to 100%"
-    (mean, low, high), words = share([0.9, 1.0, 1.0], 100)
-    assert words.interval.startswith("95% over 3 seeds: ")
+    assert 0.96 < low < 0.97  # Wilson's interval of 100 of 100, since all seeds have the same strings
+    assert metric.interval == "95% over 100 strings; every seed the same: 96.3% to 100%"
+    (mean, low, high), metric = fraction_metric([0.9, 1.0, 1.0], 100)
+    assert metric.interval.startswith("95% over 3 seeds: ")
     assert low < 0.9
     assert high == 1.0
     assert np.isnan(estimate([None])[0])
@@ -426,7 +432,7 @@ def test_figures_over_seeds():
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "message"),
     [
         ("experiments.recall.arms=[lstm, rmn]", "experiments.recall: there is no arm rmn. Did you mean rnn?"),
         ("experiments.surgery.lag=7", "7 is not one of recall.lags"),
@@ -439,21 +445,21 @@ def test_figures_over_seeds():
         ("experiments.recal={}", "experiments.recal"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_at_once(texts, change, complaint):
-    with pytest.raises(UserError, match=re.escape(complaint)):
+def test_invalid_file_raises(texts, change, message):
+    with pytest.raises(UserError, match=re.escape(message)):
         load_comparison(texts / "memory.yaml", [change])
 
 
-def test_a_claim_about_a_figure_that_there_is_not(texts, tmp_path):
+def test_unknown_metric_or_experiment_raises(texts, tmp_path):
     claim = "experiments.copying.claims=[{say: x, figure: gain over lag 3, arm: lstm, at_least: 1}]"
-    with pytest.raises(UserError, match=r"no figure 'gain over lag 3'. Figures: nats at lag 3, gain at lag 3"):
-        make(texts, tmp_path, claim)
+    with pytest.raises(UserError, match=r"no metric 'gain over lag 3'. Metrics: nats at lag 3, gain at lag 3"):
+        make_comparison(texts, tmp_path, claim)
     with pytest.raises(UserError, match="--only memory: there is no such experiment"):
-        make(texts, tmp_path, only=["memory"])
+        make_comparison(texts, tmp_path, only=["memory"])
 
 
-def test_claims_hold_at_their_threshold_and_not_without_a_figure():
-    least, most = (Claim(say="x", figure="y", arm="z", **{way: 0.5}) for way in ("at_least", "at_most"))
+def test_claims_hold_at_their_threshold_but_not_for_nan():
+    least, most = (Claim(say="x", figure="y", arm="z", **{bound: 0.5}) for bound in ("at_least", "at_most"))
     assert least.held(0.5)
     assert most.held(0.5)
     assert not least.held(0.49)
@@ -463,11 +469,11 @@ def test_claims_hold_at_their_threshold_and_not_without_a_figure():
     assert criterion(most) == "z: y at most 0.5"
 
 
-def test_quick_changes_what_the_file_says(texts):
+def test_quick_changes_the_configuration(texts):
     config = load_comparison(texts / "memory.yaml", ["rate_seeds=1"], quick=True)
     assert config.seeds == 1
     assert "counting" not in config.experiments.present()
-    slow = texts / "slow.yaml"
-    slow.write_text((texts / "memory.yaml").read_text().partition("quick:")[0])
+    without_quick = texts / "slow.yaml"
+    without_quick.write_text((texts / "memory.yaml").read_text().partition("quick:")[0])
     with pytest.raises(UserError, match="has no quick form"):
-        load_comparison(slow, quick=True)
+        load_comparison(without_quick, quick=True)

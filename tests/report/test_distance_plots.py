@@ -10,13 +10,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from charlstm.report.axes import End, label_ends, log_distance, share_axis
+from charlstm.report.axes import End, fraction_axis, label_ends, log_distance
 from charlstm.report.count_plot import count_plot
 from charlstm.report.distance_plots import context_plot, lag_plot, recall_plot
 from charlstm.report.document import Figure
 from charlstm.report.drawing import PALETTE, canvas, percent, style
 from charlstm.report.estimate_plots import bars_plot, distance_plot
-from charlstm.report.gate_plots import LINE, MOST_UNITS, gate_map, half_life_plot, saturation_plot
+from charlstm.report.gate_plots import LINE, MAX_UNITS, gate_map, half_life_plot, saturation_plot
 
 NAN = math.nan
 NONE = (NAN, NAN, NAN)
@@ -26,9 +26,9 @@ NINE = [f"arm-{k}" for k in range(9)]
 
 Build = Callable[[list[str], float], Figure | None]
 
-# Every plot of arms, as a function of the arms' names and of a value that every measurement has.
+# Every plot of arms, as a function of the names of the arms and the value of all measurements.
 BUILDERS: dict[str, Build] = {
-    "recall": lambda arms, v: recall_plot([5, 100], {a: [[v, v], [v, NAN]] for a in arms}, COLOURS, chance=0.125),
+    "recall": lambda arms, v: recall_plot([5, 100], {a: [[v, v], [v, NAN]] for a in arms}, COLOURS, chance_level=0.125),
     "lag": lambda arms, v: lag_plot({"start": {a: ([v, v / 2, 0.0], 1) for a in arms}, "end": {}}, COLOURS),
     "context": lambda arms, v: context_plot([0, 1, 10], {a: [(v, v, v), NONE, (v, NAN, NAN)] for a in arms}, COLOURS),
     "distance": lambda arms, v: distance_plot(
@@ -52,17 +52,17 @@ def _no_png(undrawn_plots, request):
 
 
 def texts(figure: Figure | None) -> list[str]:
-    """Every text of the plot, as a reader finds them."""
+    """All texts of the plot."""
     assert figure is not None
-    found: list[str] = []
+    result: list[str] = []
 
     class Reader(HTMLParser):
         def handle_data(self, data: str) -> None:
             if data.strip():
-                found.append(data.strip())
+                result.append(data.strip())
 
     Reader().feed(re.sub(r"<style.*?</style>", "", figure.svg, flags=re.DOTALL))
-    return found
+    return result
 
 
 def image(figure: Figure | None) -> np.ndarray:
@@ -70,14 +70,14 @@ def image(figure: Figure | None) -> np.ndarray:
     return matplotlib.image.imread(io.BytesIO(figure.png), format="png")
 
 
-def has_colour(figure: Figure | None, number: int) -> bool:
+def has_color(figure: Figure | None, number: int) -> bool:
     wanted = matplotlib.colors.to_rgb(PALETTE[number])
     return bool((np.abs(image(figure)[..., :3] - wanted).max(axis=-1) < 0.02).any())
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
 @pytest.mark.parametrize("arms", [["rnn"], ["lstm", HOSTILE], NINE], ids=["one", "hostile", "nine"])
-def test_every_arm_is_named_and_said(kind, arms):
+def test_each_arm_is_named_in_plot_and_alt(kind, arms):
     figure = BUILDERS[kind](arms, 0.5)
     assert figure is not None
     shown = " ".join(texts(figure))
@@ -94,14 +94,14 @@ def test_hostile_names_are_escaped(kind):
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_an_arm_has_its_colour(kind, drawn_plots):
+def test_arm_has_its_color(kind, drawn_plots):
     figure = BUILDERS[kind](["lstm"], 0.5)
-    assert has_colour(figure, 1)
-    assert not has_colour(figure, 0)
+    assert has_color(figure, 1)
+    assert not has_color(figure, 0)
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_svg_stands_alone_and_follows_the_theme(kind):
+def test_svg_is_self_contained_and_themed(kind):
     figure = ALL[kind](0.5)
     assert figure.svg.startswith("<svg ")
     assert not re.search(r"<script|https?:|@import|\son\w+=", figure.svg)
@@ -118,38 +118,38 @@ def test_svg_stands_alone_and_follows_the_theme(kind):
 
 
 @pytest.mark.parametrize("kind", [k if k == "gates" else pytest.param(k, marks=pytest.mark.slow) for k in ALL])
-def test_the_same_numbers_give_the_same_png(kind, drawn_plots):
+def test_png_is_deterministic(kind, drawn_plots):
     figure = ALL[kind](0.5)
     assert image(figure).std() > 0
     assert ALL[kind](0.5).png == figure.png
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_nothing_measured_is_no_plot_and_zero_is_a_measurement(kind):
+def test_no_measurements_give_none_but_zeros_a_plot(kind):
     assert ALL[kind](NAN) is None
-    # Only a gradient is shown relative to its first value, which must not be zero.
+    # Only gradients are relative to their first value, which must not be zero.
     assert (ALL[kind](0.0) is None) == (kind == "lag")
 
 
-def test_names_of_figures_differ():
+def test_figure_names_are_unique():
     assert len({build(0.5).name for build in ALL.values()}) == len(ALL)
 
 
-def test_recall_shows_the_median_the_chance_and_the_threshold():
+def test_recall_shows_median_chance_level_and_threshold():
     seeds = [[1.0, 0.2], [0.9, 0.4], [0.5, 0.9]]
-    figure = recall_plot([5, 100], {"rnn": seeds}, COLOURS, chance=0.125, solved=0.95)
+    figure = recall_plot([5, 100], {"rnn": seeds}, COLOURS, chance_level=0.125, solved=0.95)
     assert {"chance 12.5%", "solved 95%", "rnn 40%", "5", "100"} <= set(texts(figure))
     assert "rnn: 90% at 5, 40% at 100." in figure.alt
     assert "median" in figure.caption
 
 
-def test_recall_of_seeds_that_stopped_early_takes_those_that_did_not():
-    figure = recall_plot([5, 100], {"rnn": [[1.0, NAN], [0.9, 0.4]], "lstm": [[0.7, NAN]]}, COLOURS, chance=0.125)
+def test_recall_median_ignores_missing_seeds():
+    figure = recall_plot([5, 100], {"rnn": [[1.0, NAN], [0.9, 0.4]], "lstm": [[0.7, NAN]]}, COLOURS, chance_level=0.125)
     assert "rnn: 95% at 5, 40% at 100." in figure.alt
     assert "lstm: 70% at 5." in figure.alt
 
 
-def test_gradient_is_relative_and_labelled_with_its_depth():
+def test_gradient_is_relative_and_labeled_with_depth():
     curve = [8 * 0.1**k for k in range(20)]
     figure = lag_plot({"At the start": {"rnn": (curve, 2)}, "After training": {"lstm": (curve, 2)}}, COLOURS)
     shown = texts(figure)
@@ -159,11 +159,11 @@ def test_gradient_is_relative_and_labelled_with_its_depth():
     assert not lag_plot({"": {"rnn": (curve, 2)}}, COLOURS).wide
 
 
-def test_gradient_that_explodes_stays_on_the_axis():
+def test_exploding_gradient_is_within_axis():
     assert "10⁶" in texts(lag_plot({"": {"rnn": ([1.0, 1e6], 1)}}, COLOURS))
 
 
-def test_context_shows_the_ngram_and_no_context():
+def test_context_plot_shows_ngram_and_zero_context():
     curves = {"lstm": [(4.0, 3.9, 4.1), (2.0, 1.9, 2.1), (1.9, 1.8, 2.0)]}
     figure = context_plot([0, 1, 1000], curves, COLOURS, ngram=(5, 2.25))
     assert {"5-gram 2.25", "lstm 1.90", "0", "1", "1k"} <= set(texts(figure))
@@ -172,12 +172,12 @@ def test_context_shows_the_ngram_and_no_context():
     assert "interval" not in context_plot([1], {"lstm": [(4.0, NAN, NAN)]}, COLOURS).caption
 
 
-def test_distance_gives_the_counts():
+def test_distance_plot_shows_counts():
     figure = distance_plot(["1–9", "200+"], [1520, 8], {"rnn": [(0.5, 0.4, 0.6)] * 2}, COLOURS, "d", "Quotes")
     assert {"1,520", "8", "1–9", "200+", "rnn 50%"} <= set(texts(figure))
 
 
-def test_bars_say_what_was_not_measured_and_mark_thresholds():
+def test_bars_show_missing_values_and_thresholds():
     arms = {"rnn": [(0.25, 0.2, 0.3), NONE], "lstm": [NONE, NONE]}
     figure = bars_plot(["length 50", "length 100"], arms, COLOURS, "b", "Order", {"chance": 0.25})
     shown = texts(figure)
@@ -186,56 +186,56 @@ def test_bars_say_what_was_not_measured_and_mark_thresholds():
     assert "length 50, rnn: 25%. length 50, lstm: not measured." in figure.alt
 
 
-def test_bars_of_one_arm_are_named_by_their_groups():
+def test_bars_of_single_arm_are_named_by_groups():
     figure = bars_plot(["bias 0", "chrono"], {"lstm": [(0.1, NAN, NAN)] * 2}, COLOURS, "b", "Copying", unit="nats")
     assert {"bias 0", "chrono", "0.1 nats"} <= set(texts(figure))
     assert "lstm" not in texts(figure)
 
 
-def test_gate_map_shows_each_value_and_each_character(drawn_plots):
+def test_gate_map_shows_each_value_and_character(drawn_plots):
     text = "if x:\n\tgo\x1b\u202e." * 10
     values = np.linspace(0, 1, 2 * len(text)).reshape(-1, 2)
     figure = gate_map(values, text, "g", "Forget gate", units=[7, 30])
     shown = texts(figure)
-    # Of two lines, each with its own names of the units.
+    # The map has two lines, each with the indices of the units.
     assert len(text) > LINE
     assert shown.count("7") == shown.count("30") == 2
-    assert [shown.count(sign) for sign in "·↵→□x"] == [10, 10, 10, 20, 10]
+    assert [shown.count(symbol) for symbol in "·↵→□x"] == [10, 10, 10, 20, 10]
     assert figure.wide
-    shades = matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]
-    assert all((np.abs(image(figure)[..., :3] - shade).max(axis=-1) < 0.02).any() for shade in shades)
+    colors = matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]
+    assert all((np.abs(image(figure)[..., :3] - color).max(axis=-1) < 0.02).any() for color in colors)
     assert "7: 0.50, 30: 0.50" in figure.alt
 
 
-def test_gate_map_says_what_it_cannot_show():
-    assert "at most 24" in gate_map(np.zeros((3, MOST_UNITS + 1)), "abc", "g", "t").lacking
-    assert "for 2 characters" in gate_map(np.zeros((3, 2)), "ab", "g", "t").lacking
+def test_gate_map_reports_wrong_shapes():
+    assert "at most 24" in gate_map(np.zeros((3, MAX_UNITS + 1)), "abc", "g", "t").error
+    assert "for 2 characters" in gate_map(np.zeros((3, 2)), "ab", "g", "t").error
     assert gate_map(np.zeros((0, 2)), "", "g", "t") is None
 
 
-def test_saturation_has_a_panel_for_each_gate():
+def test_saturation_has_a_panel_per_gate():
     figure = saturation_plot({"input gate": ([0.1, 0.3], [0.5, 0.7]), "forget gate": ([0.0], [1.0])}, "s")
     assert {"input gate", "forget gate"} <= set(texts(figure))
-    assert "input gate: shut 20% and open 60% of the time, mean over 2 units." in figure.alt
+    assert "input gate: closed 20% and open 60% of the time, mean over 2 units." in figure.alt
 
 
-def test_half_lives_without_end_are_at_the_edge():
+def test_infinite_half_lives_are_at_the_edge():
     figure = half_life_plot({"lstm": [math.inf, math.inf, 1.0], "rnn": [0.0, 5.0, NAN]}, COLOURS, lag=50)
     assert {"lstm: 100k+", "rnn: 2.5", "lag 50"} <= set(texts(figure))
     assert "lstm: median 100k+ characters over 3 units, 67% of them at least the lag." in figure.alt
 
 
-def test_count_is_laid_over_the_unit_by_least_squares():
+def test_count_is_fitted_to_unit_by_least_squares():
     counts = [0, 1, 2, 3, 2, 1]
     figure = count_plot([5 - 2.0 * n for n in counts], counts, "c", "c of unit 3", {"first b": 5})
     assert {"c of unit 3", "the count, scaled", "first b"} <= set(texts(figure))
     gap = float(re.search(r"at most (\S+)\.$", figure.alt)[1])
     assert gap < 1e-9
-    apart = count_plot([0, 1, 0, 1], [1, 1, 2, 2], "c", "h", {})
-    assert apart.alt.endswith("at most 0.5.")
+    unfitted = count_plot([0, 1, 0, 1], [1, 1, 2, 2], "c", "h", {})
+    assert unfitted.alt.endswith("at most 0.5.")
 
 
-def test_labels_stand_at_their_curves_whatever_the_scale():
+def test_labels_are_at_curve_ends_on_any_scale():
     with style():
         _, axes = canvas()
         axes.plot([0, 1], [1e-8, 1.0])
@@ -244,31 +244,31 @@ def test_labels_stand_at_their_curves_whatever_the_scale():
         label_ends(axes, [End("half way", "black", 1.0, 1e-4), End("above", "black", 1.0, 7.0)], gap=0.05)
         assert [label.xyann for label in axes.texts] == [(1.03, pytest.approx(0.5)), (1.03, 1.0)]
         _, flat = canvas()
-        flat.plot([0, 1], [2.0, 2.0])  # its limits are found only when they are asked for
+        flat.plot([0, 1], [2.0, 2.0])  # matplotlib computes its limits lazily
         label_ends(flat, [End("flat", "black", 1.0, 2.0)], gap=0.05)
         assert flat.texts[0].xyann == (1.03, pytest.approx(0.5))
 
 
-def test_distances_have_the_ticks_there_is_room_for():
+def test_distance_axis_omits_ticks_that_do_not_fit():
     with style():
         _, axes = canvas()
-        places = log_distance(axes, [0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 1000])
-        assert places.tolist() == [0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100, 1000]
+        x_values = log_distance(axes, [0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 1000])
+        assert x_values.tolist() == [0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100, 1000]
         shown = [label.get_text() for label in axes.get_xticklabels()]
         assert {"0", "1", "100", "1k"} <= set(shown)
         assert not {"20", "30", "50"} <= set(shown)
 
 
-def test_marks_take_the_place_of_ticks_beside_them():
+def test_marks_replace_nearby_ticks():
     with style():
         _, axes = canvas()
-        share_axis(axes, {"solved": 0.95, "chance": 0.04})
+        fraction_axis(axes, {"solved": 0.95, "chance": 0.04})
         shown = [label.get_text() for label in axes.get_yticklabels()]
     assert shown == ["25%", "50%", "75%", "solved 95%", "chance 4%"]
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.95, "95%"), (0.125, "12.5%"), (0, "0%"), (1, "100%"), (0.0025, "0.25%")]
+    ("fraction", "text"), [(0.95, "95%"), (0.125, "12.5%"), (0, "0%"), (1, "100%"), (0.0025, "0.25%")]
 )
-def test_percent(share, text):
-    assert percent(share) == text
+def test_percent(fraction, text):
+    assert percent(fraction) == text

@@ -1,5 +1,7 @@
-"""The experiments: what each trains, what it measures, and how it tells of it. A file in this folder is discovered;
-its section of a configuration is in :mod:`charlstm.config.experiments`."""
+"""The experiments: what each trains, measures and reports. Every module in this folder is imported.
+
+Their configurations are in :mod:`charlstm.config.experiments`.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +10,25 @@ from pkgutil import iter_modules
 
 from charlstm.config import MemoryConfig
 from charlstm.errors import UserError
-from charlstm.memory.experiments.base import STUDIES, Study, study
+from charlstm.memory.experiments.base import EXPERIMENTS, MemoryExperiment, experiment
 from charlstm.memory.grid import Grid
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["STUDIES", "Study", "make_studies", "study"]
+__all__ = ["EXPERIMENTS", "MemoryExperiment", "experiment", "make_experiments"]
 
 
-def make_studies(config: MemoryConfig, grid: Grid, only: list[str]) -> dict[str, Study]:
-    """The experiments that the file asks for, or those of them that are named.
+def make_experiments(config: MemoryConfig, grid: Grid, only: list[str]) -> dict[str, MemoryExperiment]:
+    """Create the experiments of the file, or those in ``only``.
 
-    Raises UserError for a task that there is not, such as one that is too short.
+    Raises UserError if a task is not possible, for example because it is too short.
     """
-    found: dict[str, Study] = {}
+    experiments: dict[str, MemoryExperiment] = {}
     for name in config.experiments.present():
         if not only or name in only:
             try:
-                found[name] = STUDIES[name](config, grid)
+                experiments[name] = EXPERIMENTS[name](config, grid)
             except ValueError as error:
                 raise UserError(f"experiments.{name}: {error}") from None
-    return found
+    return experiments

@@ -1,4 +1,4 @@
-"""The base of experiments that train arms on several tasks and measure each run."""
+"""The base class of experiments that train arms on several tasks and measure each run."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import colours
-from charlstm.memory.grid import Grid, Series
-from charlstm.memory.jobs import Measuring
+from charlstm.memory.experiments.base import colors
+from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.jobs import MeasurementJob
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 class ArmsByTask(ABC, Generic[Key]):
-    """Arms trained on several tasks, and what is measured of each run.
+    """Arms trained on several tasks, and the measurements of their runs.
 
     Args:
-        series: for each task's key, such as its lag, the series of each arm that is trained on it.
+        groups: for each task's key, such as its lag, the run group of each arm that is trained on it.
     """
 
-    def __init__(self, config: MemoryConfig, grid: Grid, series: Mapping[Key, Mapping[str, Series]]) -> None:
-        self._config, self._grid, self._series = config, grid, series
-        self._colours = colours(config)
+    def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[Key, Mapping[str, RunGroup]]) -> None:
+        self._config, self._grid, self._groups = config, grid, groups
+        self._colors = colors(config)
 
     @abstractmethod
     def measure(self, key: Key) -> tuple[str, dict[str, Any]]:
-        """The measure of a task, by name, and its arguments: the same for every arm."""
+        """The name of a task's measure and its arguments, which are the same for every arm."""
 
-    def series(self) -> list[Series]:
-        """What is to be trained."""
-        return [one for arms in self._series.values() for one in arms.values()]
+    def run_groups(self) -> list[RunGroup]:
+        """The runs to train."""
+        return [group for groups in self._groups.values() for group in groups.values()]
 
-    def measures(self) -> list[Measuring]:
-        """What is to be measured, once that is trained."""
-        return [one for key, arms in self._series.items() for arm in arms for one in self._measures(key, arm)]
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        """The measurements to make after training."""
+        return [job for key, groups in self._groups.items() for arm in groups for job in self._jobs(key, arm)]
 
-    def _measures(self, key: Key, arm: str) -> list[Measuring]:
-        return self._grid.measurings(self._series[key][arm], *self.measure(key))
+    def _jobs(self, key: Key, arm: str) -> list[MeasurementJob]:
+        return self._grid.measurement_jobs(self._groups[key][arm], *self.measure(key))
 
     def _results(self, key: Key, arm: str) -> list[dict[str, Any]]:
-        """What was measured of an arm on a task, seed by seed."""
-        return [one.result() for one in self._measures(key, arm)]
+        """The measurements of an arm on a task, one per seed."""
+        return [job.result() for job in self._jobs(key, arm)]
 
-    def _arm_colours(self, arms: Iterable[str]) -> list[int]:
-        return [self._colours[arm] for arm in arms]
+    def _arm_colors(self, arms: Iterable[str]) -> list[int]:
+        return [self._colors[arm] for arm in arms]

@@ -1,4 +1,4 @@
-"""Copying after a wait, and how far the bias of the forget gate lets a cell see."""
+"""Copying after a delay, with different biases of the forget gate."""
 
 from __future__ import annotations
 
@@ -7,66 +7,68 @@ import math
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
 from charlstm.memory.experiments.base import (
-    Chapter,
-    Measured,
+    ExperimentResult,
+    MetricValue,
     estimate,
-    measured_number,
+    experiment,
+    mean_metric,
     percent,
     runs_table,
-    study,
 )
 from charlstm.memory.grid import Grid
-from charlstm.memory.measures import Figures as Values
-from charlstm.memory.measures import make_task
+from charlstm.memory.measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import bars_plot
 from charlstm.text.visible import visible
 
 WHAT = (
-    "Some symbols, a wait of blanks, a query, and the same symbols once more (Hochreiter & Schmidhuber 1997; Arjovsky "
-    "et al. 2016). A network without memory can do no better than guess each symbol: the dotted line. A forget gate "
-    "whose bias is b keeps half of its state for ln 2 / -ln sigmoid(b) steps: 1 step for a bias of 0, 2 for 1, 103 for "
-    "5; chrono draws the biases so that the units together span the wait (Tallec & Ollivier 2018)."
+    "Each string is some symbols, a delay of blanks, a query, and the same symbols again (Hochreiter & Schmidhuber "
+    "1997; Arjovsky et al. 2016). A network without memory can only guess each symbol: the dotted line is its loss. "
+    "With a forget gate whose bias is b, half of the state is left after ln 2 / -ln sigmoid(b) steps: 1 step for a "
+    "bias of 0, 2 for 1, 103 for 5; chrono draws the biases so that the half-lives of the units cover the delay "
+    "(Tallec & Ollivier 2018)."
 )
 
 
-@study("copying")
-class CopyingStudy(ArmsByTask[int]):
+@experiment("copying")
+class CopyingExperiment(ArmsByTask[int]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.copying
         assert section is not None
         self._section, self._lags = section, sorted(set(section.lags))
-        lessons = {lag: grid.task_lesson(f"copying-{lag}", self._task(lag), section.strings) for lag in self._lags}
-        super().__init__(config, grid, {lag: grid.series("copying", lessons[lag], section.arms) for lag in self._lags})
+        datasets = {lag: grid.task_dataset(f"copying-{lag}", self._task(lag), section.strings) for lag in self._lags}
+        super().__init__(
+            config, grid, {lag: grid.run_groups("copying", datasets[lag], section.arms) for lag in self._lags}
+        )
 
-    def _task(self, lag: int) -> Values:
+    def _task(self, lag: int) -> JsonObject:
         return {"task": "Copying", "lag": lag, "length": self._section.length, "symbols": self._section.symbols}
 
-    def names(self) -> list[str]:
-        return [f"{what} at lag {lag}" for lag in self._lags for what in ("nats", "gain")] + [
+    def metric_names(self) -> list[str]:
+        return [f"{name} at lag {lag}" for lag in self._lags for name in ("nats", "gain")] + [
             f"gain at lag {lag} of any seed" for lag in self._lags
         ]
 
-    def measure(self, key: int) -> tuple[str, Values]:
+    def measure(self, key: int) -> tuple[str, JsonObject]:
         return "answers", {"task": self._task(key), "strings": self._config.test_strings}
 
-    def chapter(self) -> Chapter:
+    def result(self) -> ExperimentResult:
         arms = self._section.arms
         baseline = make_task(self._task(self._lags[0])).baseline_nats
         nats = {arm: [[one["nats"] for one in self._results(lag, arm)] for lag in self._lags] for arm in arms}
-        estimates = {arm: [estimate(values, 0.0) for values in own] for arm, own in nats.items()}
-        figures: dict[tuple[str, str], Measured] = {}
+        estimates = {arm: [estimate(values, 0.0) for values in by_lag] for arm, by_lag in nats.items()}
+        metrics: dict[tuple[str, str], MetricValue] = {}
         for arm in arms:
-            for lag, own in zip(self._lags, nats[arm], strict=True):
-                gains = [None if value is None else baseline - value for value in own]
-                figures[f"nats at lag {lag}", arm] = measured_number(own, "nats")
-                figures[f"gain at lag {lag}", arm] = measured_number(gains, "nats")
+            for lag, values in zip(self._lags, nats[arm], strict=True):
+                gains = [None if value is None else baseline - value for value in values]
+                metrics[f"nats at lag {lag}", arm] = mean_metric(values, "nats")
+                metrics[f"gain at lag {lag}", arm] = mean_metric(gains, "nats")
                 best = max((gain for gain in gains if gain is not None), default=math.nan)
-                figures[f"gain at lag {lag} of any seed", arm] = Measured(best, f"{best:.3f} nats")
+                metrics[f"gain at lag {lag} of any seed", arm] = MetricValue(best, f"{best:.3f} nats")
         plot = bars_plot(
             [f"lag {lag}" for lag in self._lags],
             estimates,
-            self._colours,
+            self._colors,
             name="copying",
             title="Loss of each copied symbol",
             thresholds={"without memory": baseline},
@@ -76,20 +78,20 @@ class CopyingStudy(ArmsByTask[int]):
         table = Table(
             ["arm", *(f"lag {lag}" for lag in self._lags)],
             rows,
-            caption=f"Nats of a copied symbol, mean over seeds (symbols right); without memory {baseline:.3f} nats, "
+            caption=f"Nats of a copied symbol, mean over seeds (accuracy); without memory {baseline:.3f} nats, "
             f"{percent(1 / self._section.symbols)}",
-            colours=self._arm_colours(arms),
+            colors=self._arm_colors(arms),
         )
         section = Section(
             title="Copying, and the forget bias as a horizon",
             paragraphs=[WHAT],
             figures=[plot] if plot else [],
-            tables=[table, runs_table(self._grid, self.series())],
+            tables=[table, runs_table(self._grid, self.run_groups())],
             data={"lags": self._lags, "nats": nats, "baseline_nats": baseline},
         )
-        return Chapter(section, figures)
+        return ExperimentResult(section, metrics)
 
     def _cell(self, lag: int, arm: str) -> str:
-        found = self._results(lag, arm)
-        right = sum(one["characters_right"] for one in found) / len(found)
-        return f"{estimate([one['nats'] for one in found])[0]:.3f} ({percent(right)})"
+        results = self._results(lag, arm)
+        accuracy = sum(one["characters_right"] for one in results) / len(results)
+        return f"{estimate([one['nats'] for one in results])[0]:.3f} ({percent(accuracy)})"

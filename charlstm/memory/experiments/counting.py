@@ -1,4 +1,4 @@
-"""Counting beyond what was seen in training."""
+"""Counting beyond the lengths seen in training."""
 
 from __future__ import annotations
 
@@ -6,91 +6,97 @@ import statistics
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
-from charlstm.memory.experiments.base import Chapter, Measured, measured_reach, reach, runs_table, study
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, experiment, length_metric, reach, runs_table
 from charlstm.memory.grid import Grid
-from charlstm.memory.measures import Figures as Values
+from charlstm.memory.measures import JsonObject
 from charlstm.report.count_plot import count_plot
 from charlstm.report.document import Figure, Section, Table
 from charlstm.text.visible import visible
 
 SHOWN = 100
-"""The n of the string along which the counting unit is drawn."""
+"""The n of the string over which the counting unit is plotted."""
 
 WHAT = (
-    "Strings of n times a and then n times b, and of n times c after them. After the first b everything is certain to "
-    "who has counted: a string is accepted if every character from there on, its end included, is the most probable "
-    "one. In training n goes up to {longest}; the test goes beyond. An LSTM can count in its cell state, which adds "
-    "without bound; the state of a GRU and of a plain RNN is bounded (Gers & Schmidhuber 2001; Weiss, Goldberg & Yahav "
-    "2018). The unit whose value follows the count most closely is drawn below, for the best seed of each arm."
+    "The strings are n times a, then n times b, and in another task then n times c. After the first b, a network that "
+    "has counted can predict all characters: a string is accepted if each of them, its end included, is the most "
+    "probable one. In training, n is at most {longest}; the test uses larger n, too. An LSTM can count in its cell "
+    "state, which is unbounded; the states of a GRU and of a plain RNN are bounded (Gers & Schmidhuber 2001; Weiss, "
+    "Goldberg & Yahav 2018). The plots show the unit that correlates best with the count, in the best seed of each arm."
 )
 
 
-@study("counting")
-class CountingStudy(ArmsByTask[str]):
+@experiment("counting")
+class CountingExperiment(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.counting
         assert section is not None
         self._section, self._tested = section, sorted(set(section.tested))
-        series = {}
+        groups = {}
         for letters in dict.fromkeys(section.letters):
             task = {"task": "Counting", "letters": letters, "longest": section.longest}
-            lesson = grid.task_lesson(f"counting-{letters}", task, section.strings)
-            series[letters] = grid.series("counting", lesson, section.arms)
-        super().__init__(config, grid, series)
+            dataset = grid.task_dataset(f"counting-{letters}", task, section.strings)
+            groups[letters] = grid.run_groups("counting", dataset, section.arms)
+        super().__init__(config, grid, groups)
 
-    def names(self) -> list[str]:
-        return [f"longest {letters}{whose}" for letters in self._series for whose in ("", " of any seed")]
+    def metric_names(self) -> list[str]:
+        return [f"longest {letters}{suffix}" for letters in self._groups for suffix in ("", " of any seed")]
 
-    def measure(self, key: str) -> tuple[str, Values]:
+    def measure(self, key: str) -> tuple[str, JsonObject]:
         return "counted", {"letters": key, "tested": self._tested, "shown": SHOWN}
 
-    def chapter(self) -> Chapter:
+    def result(self) -> ExperimentResult:
         config, arms = self._config, self._section.arms
-        figures: dict[tuple[str, str], Measured] = {}
+        metrics: dict[tuple[str, str], MetricValue] = {}
         rows: list[list[str]] = []
-        shades: list[int] = []
+        row_colors: list[int] = []
         data: dict[str, object] = {}
         plots: list[Figure | None] = []
-        for letters in self._series:
+        for letters in self._groups:
             for arm in arms:
-                found = self._results(letters, arm)
-                own = [one["longest"] for one in found]
-                solved = [[n <= longest for n in self._tested] for longest in own]
-                figures[f"longest {letters}", arm] = measured_reach(
+                results = self._results(letters, arm)
+                longest = [one["longest"] for one in results]
+                solved = [[n <= limit for n in self._tested] for limit in longest]
+                metrics[f"longest {letters}", arm] = length_metric(
                     *reach(self._tested, solved, config.min_seed_fraction), unit="of each"
                 )
-                figures[f"longest {letters} of any seed", arm] = measured_reach(max(own), own, unit="of each")
-                best = max(found, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))
-                shades.append(self._colours[arm])
+                metrics[f"longest {letters} of any seed", arm] = length_metric(max(longest), longest, unit="of each")
+                best = max(results, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))
+                row_colors.append(self._colors[arm])
                 rows.append(
                     [
                         visible(arm),
                         letters,
-                        figures[f"longest {letters}", arm].text,
-                        f"{statistics.median(own):g}",
-                        ", ".join(map(str, own)),
+                        metrics[f"longest {letters}", arm].text,
+                        f"{statistics.median(longest):g}",
+                        ", ".join(map(str, longest)),
                         f"{best['unit']}, r = {best['correlation']:.3f}" if best["correlation"] is not None else "–",
                     ]
                 )
-                data[f"{letters}, {arm}"] = {"longest": own, "unit": best["unit"], "correlation": best["correlation"]}
+                data[f"{letters}, {arm}"] = {
+                    "longest": longest,
+                    "unit": best["unit"],
+                    "correlation": best["correlation"],
+                }
                 if letters == self._section.letters[0] and best["longest"]:
                     name, unit = f"counting-unit-{len(plots)}", f"unit {best['unit']}"
-                    places = {letters[number]: float(SHOWN * number) for number in range(1, len(letters))}
-                    title = f"A unit that counts: {arm}"
-                    number = self._colours[arm]
-                    plots.append(count_plot(best["values"], best["counts"], name, unit, places, number, title))
+                    boundaries = {letters[number]: float(SHOWN * number) for number in range(1, len(letters))}
+                    title = f"A counting unit: {arm}"
+                    color_number = self._colors[arm]
+                    plots.append(
+                        count_plot(best["values"], best["counts"], name, unit, boundaries, color_number, title)
+                    )
         table = Table(
             ["arm", "string", "longest n", "median of seeds", "each seed", "counting unit of the best seed"],
             rows,
             caption=f"Longest n up to which all tested n are accepted ({', '.join(map(str, self._tested))}); the first "
-            f"figure is what {config.min_seed_fraction:.0%} of the seeds reach; trained up to {self._section.longest}",
-            colours=shades,
+            f"number is reached by {config.min_seed_fraction:.0%} of the seeds; trained up to {self._section.longest}",
+            colors=row_colors,
         )
         section = Section(
             title="Counting",
             paragraphs=[WHAT.format(longest=self._section.longest)],
             figures=[plot for plot in plots if plot is not None],
-            tables=[table, runs_table(self._grid, self.series())],
+            tables=[table, runs_table(self._grid, self.run_groups())],
             data=data,
         )
-        return Chapter(section, figures)
+        return ExperimentResult(section, metrics)

@@ -1,4 +1,4 @@
-"""What each gate is for: networks without it, and what the gates of a trained one do."""
+"""The role of each gate: networks without it, and the gates of a trained network."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import numpy as np
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
 from charlstm.memory.experiments.base import (
-    Chapter,
-    Measured,
+    ExperimentResult,
+    MetricValue,
     estimate,
+    experiment,
+    fraction_metric,
     highest,
     percent,
     runs_table,
-    share,
-    study,
 )
-from charlstm.memory.experiments.recall import recall_series, recall_task
-from charlstm.memory.experiments.text import text_series
-from charlstm.memory.grid import Grid, Series
-from charlstm.memory.jobs import Measuring
-from charlstm.memory.measures import Figures as Values
+from charlstm.memory.experiments.recall import recall_groups, recall_task
+from charlstm.memory.experiments.text import text_groups
+from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.measures import JsonObject
 from charlstm.probes.tasks import ContinualReber
 from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, bars_plot
@@ -28,132 +28,139 @@ from charlstm.report.gate_plots import gate_map, half_life_plot, saturation_plot
 from charlstm.text.visible import visible
 
 ROWS, COLUMNS = 16, 160
-LONGEST_HALF_LIFE = 1e9
+MAX_HALF_LIFE = 1e9
 
 WHAT = (
-    "Networks with one gate taken away (Greff et al. 2017) on the tasks that were made to need it. Continual Reber: "
-    "strings of the embedded Reber grammar one after another, without a reset or a sign between them, of which one "
-    "symbol has to be known again at the end of each; without a forget gate the cell state of 1997 can only be added "
-    "to (Gers, Schmidhuber & Cummins 2000), and the test is one long stream. Reber: the same strings singly. Recall: a "
-    "key over a lag of letters, which an input gate is to keep out. Coupled and peephole cells stand beside."
+    "Networks without one of the gates (Greff et al. 2017), on tasks that were designed to need it. Continual Reber: "
+    "strings of the embedded Reber grammar in sequence, without a reset or a separator between them; one symbol of "
+    "each must be recalled at its end. Without a forget gate, as in 1997, the cell state can only be added to (Gers, "
+    "Schmidhuber & Cummins 2000), and the test is one long stream. Reber: single strings of the same grammar. Recall: "
+    "a key over a lag of letters, which an input gate can ignore. Coupled and peephole cells are included for "
+    "comparison."
 )
-INSIDE = (
-    "Inside a trained network, over text of the test split: how often each unit's gates are shut (below 0.1) and open "
-    "(above 0.9; Karpathy, Johnson & Fei-Fei 2015), and each unit's half-life, the characters after which half of its "
-    "state is left at the mean rate of its forget gate. The heat map shows the forget gate of the {rows} units that "
-    "move most, along its beginning."
+TRAINED_GATES = (
+    "The gates of a trained network over text of the test split: how often each unit's gates are closed (below 0.1) "
+    "and open (above 0.9; Karpathy, Johnson & Fei-Fei 2015), and each unit's half-life, the number of characters after "
+    "which half of its state is left at the mean value of its forget gate. The heat map shows the forget gate over the "
+    "beginning of the split for the {rows} units where it varies most."
 )
 
 
-@study("gates")
-class GatesStudy(ArmsByTask[str]):
+@experiment("gates")
+class GatesExperiment(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.gates
         assert section is not None
         self._section = section
-        series: dict[str, dict[str, Series]] = {}
+        groups: dict[str, dict[str, RunGroup]] = {}
         if section.continual_arms:
-            lesson = grid.text_lesson("continual-reber", ContinualReber().text(section.characters, 1))
-            series["continual Reber"] = grid.series("gates", lesson, section.continual_arms)
+            dataset = grid.text_dataset("continual-reber", ContinualReber().text(section.characters, 1))
+            groups["continual Reber"] = grid.run_groups("gates", dataset, section.continual_arms)
         if section.reber_arms:
-            lesson = grid.task_lesson("reber", {"task": "Reber"}, section.strings)
-            series["Reber"] = grid.series("gates", lesson, section.reber_arms)
+            dataset = grid.task_dataset("reber", {"task": "Reber"}, section.strings)
+            groups["Reber"] = grid.run_groups("gates", dataset, section.reber_arms)
         if section.recall_arms:
-            series[f"recall at {section.recall_lag}"] = recall_series(
+            groups[f"recall at {section.recall_lag}"] = recall_groups(
                 config, grid, section.recall_lag, section.recall_arms
             )
-        super().__init__(config, grid, series)
-        self._recalled: Values = {"task": recall_task(config, section.recall_lag)}
-        text = text_series(config, grid) if section.shown_arms else {}
+        super().__init__(config, grid, groups)
+        self._recall_arguments: JsonObject = {"task": recall_task(config, section.recall_lag)}
+        text = text_groups(config, grid) if section.shown_arms else {}
         self._shown = {arm: text[arm] for arm in section.shown_arms}
 
-    def names(self) -> list[str]:
-        return [f"{name}{whose}" for name in self._series for whose in ("", " of any seed")]
+    def metric_names(self) -> list[str]:
+        return [f"{name}{suffix}" for name in self._groups for suffix in ("", " of any seed")]
 
-    def series(self) -> list[Series]:
-        return [*super().series(), *self._shown.values()]
+    def run_groups(self) -> list[RunGroup]:
+        return [*super().run_groups(), *self._shown.values()]
 
-    def measure(self, key: str) -> tuple[str, Values]:
+    def measure(self, key: str) -> tuple[str, JsonObject]:
         if key == "continual Reber":
             return "critical", {"characters": self._section.test_characters}
         strings = {"strings": self._config.test_strings}
-        return ("closing_symbol", strings) if key == "Reber" else ("answers", self._recalled | strings)
+        return ("closing_symbol", strings) if key == "Reber" else ("answers", self._recall_arguments | strings)
 
-    def _inside(self, arm: str) -> Measuring:
-        """Of the first seed."""
-        return self._grid.measurings(self._shown[arm], "gate_values", {"length": 200, "shown": COLUMNS})[0]
+    def _gate_job(self, arm: str) -> MeasurementJob:
+        """The gate measurement of the arm's first seed."""
+        return self._grid.measurement_jobs(self._shown[arm], "gate_values", {"length": 200, "shown": COLUMNS})[0]
 
-    def measures(self) -> list[Measuring]:
-        return [*super().measures(), *(self._inside(arm) for arm in self._shown)]
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        return [*super().measurement_jobs(), *(self._gate_job(arm) for arm in self._shown)]
 
-    def chapter(self) -> Chapter:
-        arms = list(dict.fromkeys(arm for own in self._series.values() for arm in own))
-        figures: dict[tuple[str, str], Measured] = {}
-        estimates: dict[str, dict[str, list[Estimate]]] = {name: {} for name in self._series}
+    def result(self) -> ExperimentResult:
+        arms = list(dict.fromkeys(arm for groups in self._groups.values() for arm in groups))
+        metrics: dict[tuple[str, str], MetricValue] = {}
+        estimates: dict[str, dict[str, list[Estimate]]] = {name: {} for name in self._groups}
         rows = {arm: [visible(arm)] for arm in arms}
-        for name, own in self._series.items():
+        for name, groups in self._groups.items():
             for arm in arms:
-                if arm not in own:
+                if arm not in groups:
                     rows[arm].append("–")
                     continue
-                found = self._results(name, arm)
-                shares = [one["share"] for one in found]
-                value, figures[name, arm] = share(shares, found[0].get("places", self._config.test_strings))
-                figures[f"{name} of any seed", arm] = highest(shares)
+                results = self._results(name, arm)
+                accuracies = [one["share"] for one in results]
+                value, metrics[name, arm] = fraction_metric(
+                    accuracies, results[0].get("places", self._config.test_strings)
+                )
+                metrics[f"{name} of any seed", arm] = highest(accuracies)
                 estimates[name][arm] = [value]
-                state = [one["largest"] for one in found if "largest" in one]
-                words = f", largest state {estimate(state)[0]:,.0f}" if state else ""
-                rows[arm].append(f"{percent(value[0])} ({percent(min(shares))} to {percent(max(shares))}{words})")
+                largest = [one["largest"] for one in results if "largest" in one]
+                state = f", largest state {estimate(largest)[0]:,.0f}" if largest else ""
+                rows[arm].append(
+                    f"{percent(value[0])} ({percent(min(accuracies))} to {percent(max(accuracies))}{state})"
+                )
         plots = [
-            bars_plot([""], own, self._colours, f"ablations-{name.lower().replace(' ', '-')}", f"Right: {name}")
-            for name, own in estimates.items()
+            bars_plot([""], by_arm, self._colors, f"ablations-{name.lower().replace(' ', '-')}", f"Correct: {name}")
+            for name, by_arm in estimates.items()
         ]
         table = Table(
-            ["arm", *self._series],
+            ["arm", *self._groups],
             list(rows.values()),
-            caption="Right, mean over seeds (lowest to highest seed); a guess gets 50% of the two Reber tasks",
-            colours=self._arm_colours(arms),
+            caption="Correct, mean over seeds (lowest to highest seed); guessing gives 50% in the two Reber tasks",
+            colors=self._arm_colors(arms),
         )
-        inside = [figure for arm in self._shown for figure in self._look(arm)]
+        gate_plots = [figure for arm in self._shown for figure in self._plot_gates(arm)]
         if self._shown:
-            inside.append(self._half_lives())
+            gate_plots.append(self._plot_half_lives())
         section = Section(
             title="Gates",
-            paragraphs=[WHAT, *([INSIDE.format(rows=ROWS)] if self._shown else [])],
-            figures=[figure for figure in (*plots, *inside) if figure is not None],
-            tables=[table, runs_table(self._grid, super().series())],
+            paragraphs=[WHAT, *([TRAINED_GATES.format(rows=ROWS)] if self._shown else [])],
+            figures=[figure for figure in (*plots, *gate_plots) if figure is not None],
+            tables=[table, runs_table(self._grid, super().run_groups())],
             data={
                 "shares": {
-                    f"{name}, {arm}": self._results(name, arm) for name, own in self._series.items() for arm in own
+                    f"{name}, {arm}": self._results(name, arm)
+                    for name, groups in self._groups.items()
+                    for arm in groups
                 },
-                "half_lives": {arm: self._inside(arm).result()["half_lives"] for arm in self._shown},
+                "half_lives": {arm: self._gate_job(arm).result()["half_lives"] for arm in self._shown},
             },
         )
-        return Chapter(section, figures)
+        return ExperimentResult(section, metrics)
 
-    def _look(self, arm: str) -> list[Figure | None]:
-        """The saturation of an arm's gates, and the forget gate over text."""
-        found, slug = self._inside(arm).result(), "-".join("".join(c if c.isalnum() else " " for c in arm).split())
-        gates = {f"gate {letter}": (own["left"], own["right"]) for letter, own in found["saturation"].items()}
-        series = np.array(found["series"])
-        liveliest = np.sort(np.argsort(-series.std(0))[:ROWS])
-        text = "".join(character or " " for character in found["characters"])
+    def _plot_gates(self, arm: str) -> list[Figure | None]:
+        """Plot the saturation of an arm's gates, and the forget gate over text."""
+        result, slug = self._gate_job(arm).result(), "-".join("".join(c if c.isalnum() else " " for c in arm).split())
+        gates = {f"gate {letter}": (unit["left"], unit["right"]) for letter, unit in result["saturation"].items()}
+        values = np.array(result["series"])
+        most_variable = np.sort(np.argsort(-values.std(0))[:ROWS])
+        text = "".join(character or " " for character in result["characters"])
         return [
-            saturation_plot(gates, f"saturation-{slug}", f"Saturated gates: {arm}", self._colours[arm]),
+            saturation_plot(gates, f"saturation-{slug}", f"Saturated gates: {arm}", self._colors[arm]),
             gate_map(
-                series[:, liveliest],
+                values[:, most_variable],
                 text,
                 f"gate-map-{slug}",
-                f"Gate {found['letter']} over text: {arm}",
-                liveliest.tolist(),
+                f"Gate {result['letter']} over text: {arm}",
+                most_variable.tolist(),
             ),
         ]
 
-    def _half_lives(self) -> Figure | None:
-        lives = {arm: self._inside(arm).result()["half_lives"] for arm in self._shown}
+    def _plot_half_lives(self) -> Figure | None:
+        half_lives = {arm: self._gate_job(arm).result()["half_lives"] for arm in self._shown}
         drawn = {
-            arm: [LONGEST_HALF_LIFE if one is None else one for one in own]
-            for arm, own in lives.items()
-            if own is not None
+            arm: [MAX_HALF_LIFE if value is None else value for value in values]
+            for arm, values in half_lives.items()
+            if values is not None
         }
-        return half_life_plot(drawn, self._colours)
+        return half_life_plot(drawn, self._colors)

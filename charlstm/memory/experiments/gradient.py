@@ -1,4 +1,4 @@
-"""The gradient over lag, and what is left of memory where it is cut."""
+"""The gradient over lag, and recall where the gradient is cut in training."""
 
 from __future__ import annotations
 
@@ -8,135 +8,131 @@ from itertools import product
 import numpy as np
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import Chapter, Measured, colours, measured_reach, study
-from charlstm.memory.experiments.recall import RecallRuns, recall_series, recall_task
-from charlstm.memory.experiments.text import text_series
-from charlstm.memory.grid import Grid, Series
-from charlstm.memory.jobs import Measuring
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, length_metric
+from charlstm.memory.experiments.recall import RecallRuns, recall_groups, recall_task
+from charlstm.memory.experiments.text import text_groups
+from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.jobs import MeasurementJob
 from charlstm.probes.gradients import WHOLE, effective_depth
 from charlstm.report.distance_plots import lag_plot, recall_plot
 from charlstm.report.document import Section, Table
 from charlstm.text.visible import visible
 
-SHARE = 0.01
+DEPTH_FRACTION = 0.01
 
 WHAT = (
-    "How much a loss at t would change with the state k characters before it: the norm of d loss(t) / d state(t - k), "
-    "which is a product of k Jacobians and vanishes or explodes with k unless they keep near the identity (Hochreiter "
-    "1991; Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). The effective depth is the largest k at "
-    "which 1% of the value at k = 0 is left. Mean over seeds of the curves; the depth is that of each seed, its median "
-    "beside the name."
+    "How strongly the loss at t depends on the state k characters before: the norm of d loss(t) / d state(t - k), "
+    "which is a product of k Jacobians and vanishes or explodes with k unless they are close to the identity "
+    "(Hochreiter 1991; Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). The effective depth is the "
+    "largest k at which 1% of the value at k = 0 is left. Each curve is the mean over seeds; the number beside its "
+    "name is the median of the seeds' depths."
 )
 CUT = (
-    "Then the gradient is cut in training: along the cell state c from each step to the one before, and, apart from "
-    "that, along the output h. What runs forward is the same network; only the error no longer travels that way. If "
-    "the cell state is the path along which an LSTM learns over long lags, the first cut takes the long lags away and "
-    "the second hardly matters."
+    "Then the gradient from each step to the one before is cut in training: along the cell state c in one arm, and "
+    "along the output h in another. The forward pass is unchanged; only the backward pass does not use that path. If "
+    "the cell state is the path by which an LSTM learns over long lags, the first cut prevents recall over long lags, "
+    "and the second has little effect."
 )
 WHERE = ("on recall", "on text")
 WHEN = (" at the start", "")
 TITLES = {" at the start": "at the start", "": "trained"}
 
 
-@study("gradient")
-class GradientStudy:
+@experiment("gradient")
+class GradientExperiment:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.gradient
         assert section is not None
         self._config, self._grid, self._section = config, grid, section
-        self._recall = recall_series(config, grid, section.lag, section.arms)
-        text = text_series(config, grid) if config.experiments.text else {}
-        self._text = {arm: one for arm, one in text.items() if arm in section.arms}
+        self._recall = recall_groups(config, grid, section.lag, section.arms)
+        text = text_groups(config, grid) if config.experiments.text else {}
+        self._text = {arm: group for arm, group in text.items() if arm in section.arms}
         self._cut = RecallRuns(config, grid, section.cut_arms, section.cut_lags) if section.cut_arms else None
 
-    def names(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         return [*(f"depth {where}{when}" for where in WHERE for when in WHEN), "longest lag", "longest lag of any seed"]
 
-    def series(self) -> list[Series]:
-        cut = self._cut.series() if self._cut else []
+    def run_groups(self) -> list[RunGroup]:
+        cut = self._cut.run_groups() if self._cut else []
         return [*self._recall.values(), *self._text.values(), *cut]
 
-    def _measures(self, where: str, when: str, arm: str) -> list[Measuring]:
+    def _jobs(self, where: str, when: str, arm: str) -> list[MeasurementJob]:
         section, arguments = self._section, {"depth": self._section.depth, "texts": self._section.texts}
         task = {"task": recall_task(self._config, section.lag)} if where == "on recall" else {}
-        series = self._recall if where == "on recall" else self._text
+        groups = self._recall if where == "on recall" else self._text
         trained = {"trained": not when}
-        return self._grid.measurings(series[arm], "gradient", arguments | task | trained)
+        return self._grid.measurement_jobs(groups[arm], "gradient", arguments | task | trained)
 
     def _arms(self, where: str) -> list[str]:
         return list(self._recall if where == "on recall" else self._text)
 
-    def measures(self) -> list[Measuring]:
+    def measurement_jobs(self) -> list[MeasurementJob]:
         curves = [
-            one
-            for where in WHERE
-            for when in WHEN
-            for arm in self._arms(where)
-            for one in self._measures(where, when, arm)
+            job for where in WHERE for when in WHEN for arm in self._arms(where) for job in self._jobs(where, when, arm)
         ]
-        return curves + (self._cut.measures() if self._cut else [])
+        return curves + (self._cut.measurement_jobs() if self._cut else [])
 
-    def chapter(self) -> Chapter:
+    def result(self) -> ExperimentResult:
         parts = [self._curves(), *([self._cuts()] if self._cut else [])]
         section = Section(
             title="Gradient over lag",
-            paragraphs=[text for one in parts for text in one.section.paragraphs],
-            figures=[figure for one in parts for figure in one.section.figures],
-            tables=[table for one in parts for table in one.section.tables],
-            data={key: value for one in parts for key, value in one.section.data.items()},
+            paragraphs=[text for part in parts for text in part.section.paragraphs],
+            figures=[figure for part in parts for figure in part.section.figures],
+            tables=[table for part in parts for table in part.section.tables],
+            data={key: value for part in parts for key, value in part.section.data.items()},
         )
-        return Chapter(section, {key: value for one in parts for key, value in one.figures.items()})
+        return ExperimentResult(section, {key: value for part in parts for key, value in part.metrics.items()})
 
-    def _curves(self) -> Chapter:
-        """Norms over lag, and effective depths."""
-        shades, figures = colours(self._config), dict[tuple[str, str], Measured]()
+    def _curves(self) -> ExperimentResult:
+        """Gradient norms over lag, and effective depths."""
+        color_numbers, metrics = colors(self._config), dict[tuple[str, str], MetricValue]()
         panels: dict[tuple[str, str], dict[str, tuple[list[float], int]]] = {}
         rows = {arm: [visible(arm)] for arm in self._section.arms}
         for where, when in product(WHERE, WHEN):
             panels[where, when] = {}
             for arm in self._arms(where):
-                curves = [one.result()[WHOLE] for one in self._measures(where, when, arm)]
-                depths = [effective_depth(curve, SHARE) for curve in curves]
+                curves = [job.result()[WHOLE] for job in self._jobs(where, when, arm)]
+                depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
                 panels[where, when][arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
-                figures[f"depth {where}{when}", arm] = measured_reach(statistics.median(depths), depths, "characters")
+                metrics[f"depth {where}{when}", arm] = length_metric(statistics.median(depths), depths, "characters")
             for arm, row in rows.items():
-                row.append(figures[f"depth {where}{when}", arm].text if arm in panels[where, when] else "–")
+                row.append(metrics[f"depth {where}{when}", arm].text if arm in panels[where, when] else "–")
         drawn = [
             lag_plot(
                 {TITLES[when]: panels[where, when] for when in WHEN},
-                shades,
-                SHARE,
+                color_numbers,
+                DEPTH_FRACTION,
                 name=f"gradient-{where.replace(' ', '-')}",
                 title=f"Gradient over lag {where}",
             )
             for where in WHERE
         ]
-        caption = f"Effective depth, median of the seeds; measured up to {self._section.depth} characters back"
+        caption = f"Effective depth, median over seeds; measured up to {self._section.depth} characters back"
         header = ["arm", *(f"{where}, {TITLES[when]}" for where, when in product(WHERE, WHEN))]
         section = Section(
             title="",
             paragraphs=[WHAT],
             figures=[plot for plot in drawn if plot is not None],
-            tables=[Table(header, list(rows.values()), caption=caption, colours=[shades[arm] for arm in rows])],
+            tables=[Table(header, list(rows.values()), caption=caption, colors=[color_numbers[arm] for arm in rows])],
             data={
                 f"{where}, {TITLES[when]}, {arm}": {"depth": depth, "mean": mean}
-                for (where, when), own in panels.items()
-                for arm, (mean, depth) in own.items()
+                for (where, when), by_arm in panels.items()
+                for arm, (mean, depth) in by_arm.items()
             },
         )
-        return Chapter(section, figures)
+        return ExperimentResult(section, metrics)
 
-    def _cuts(self) -> Chapter:
-        """Recall with the gradient cut."""
+    def _cuts(self) -> ExperimentResult:
+        """Recall by arms whose gradient is cut."""
         assert self._cut is not None
         cut = self._cut
-        shares = {arm: cut.shares(arm) for arm in cut.arms}
-        chance = 1 / self._config.experiments.recall.keys
+        accuracies = {arm: cut.accuracies(arm) for arm in cut.arms}
+        chance_level = 1 / self._config.experiments.recall.keys
         plot = recall_plot(
             cut.lags,
-            shares,
-            colours(self._config),
-            chance,
+            accuracies,
+            colors(self._config),
+            chance_level,
             self._config.solved,
             name="cut-gradient",
             title="Recall with the gradient cut",
@@ -146,9 +142,9 @@ class GradientStudy:
             paragraphs=[CUT],
             figures=[plot] if plot else [],
             tables=[cut.table()],
-            data={"cut": {"lags": cut.lags, "shares": shares}},
+            data={"cut": {"lags": cut.lags, "shares": accuracies}},
         )
-        figures = {("longest lag", arm): cut.longest(arm) for arm in cut.arms}
-        return Chapter(
-            section, figures | {("longest lag of any seed", arm): cut.longest_of_any(arm) for arm in cut.arms}
+        metrics = {("longest lag", arm): cut.longest(arm) for arm in cut.arms}
+        return ExperimentResult(
+            section, metrics | {("longest lag of any seed", arm): cut.longest_of_any(arm) for arm in cut.arms}
         )

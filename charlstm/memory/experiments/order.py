@@ -1,13 +1,20 @@
-"""Temporal order and adding, with a plain RNN that is helped."""
+"""Temporal order and adding, also with a plain RNN whose vanishing gradients are penalized."""
 
 from __future__ import annotations
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
-from charlstm.memory.experiments.base import Chapter, highest, percent, runs_table, share, solved_share, study
+from charlstm.memory.experiments.base import (
+    ExperimentResult,
+    experiment,
+    fraction_metric,
+    highest,
+    percent,
+    runs_table,
+    solved_summary,
+)
 from charlstm.memory.grid import Grid
-from charlstm.memory.measures import Figures as Values
-from charlstm.memory.measures import make_task
+from charlstm.memory.measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import bars_plot
 from charlstm.text.visible import visible
@@ -15,75 +22,81 @@ from charlstm.text.visible import visible
 TASKS = {"temporal order": "TemporalOrder", "adding": "Adding"}
 
 WHAT = (
-    "Temporal order (Hochreiter & Schmidhuber 1997, experiment 6): two marks, each X or Y, stand among random letters, "
-    "and the answer says which came first and which second. Adding (experiment 4, with digits): of many digits, the "
-    "two after a star are to be added. A plain RNN is not helpless by nature: Pascanu, Mikolov & Bengio 2013 solved "
-    "temporal order with one by clipping the gradient and penalising a gradient that shrinks or grows on its way back. "
-    "That RNN is an arm here, and its figure stands as it came out."
+    "Temporal order (Hochreiter & Schmidhuber 1997, experiment 6): two marks, each X or Y, are among random letters, "
+    "and the answer is which came first and which second. Adding (experiment 4, with digits): of many digits, the two "
+    "after a star must be added. A plain RNN can learn temporal order: Pascanu, Mikolov & Bengio 2013 solved it by "
+    "clipping the gradient and penalizing a gradient that shrinks or grows in the backward pass. One arm here is such "
+    "an RNN."
 )
 
 
-@study("order")
-class OrderStudy(ArmsByTask[str]):
+@experiment("order")
+class OrderExperiment(ArmsByTask[str]):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.order
         assert section is not None
         self._section = section
         self._tasks = {
-            f"{words} {length}": {"task": task, "length": length}
-            for words, task in TASKS.items()
+            f"{name} {length}": {"task": task, "length": length}
+            for name, task in TASKS.items()
             for length in sorted(set(section.lengths))
         }
-        series = {}
+        groups = {}
         for name, task in self._tasks.items():
-            lesson = grid.task_lesson(name.replace(" ", "-"), task, section.strings)
-            series[name] = grid.series("order", lesson, section.arms)
-        super().__init__(config, grid, series)
+            dataset = grid.task_dataset(name.replace(" ", "-"), task, section.strings)
+            groups[name] = grid.run_groups("order", dataset, section.arms)
+        super().__init__(config, grid, groups)
 
-    def names(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         return [*self._tasks, *(f"{name} of any seed" for name in self._tasks)]
 
-    def measure(self, key: str) -> tuple[str, Values]:
+    def measure(self, key: str) -> tuple[str, JsonObject]:
         return "answers", {"task": self._tasks[key], "strings": self._config.test_strings}
 
-    def chapter(self) -> Chapter:
+    def result(self) -> ExperimentResult:
         config, arms = self._config, self._section.arms
-        shares = {
+        accuracies = {
             arm: {name: [one["share"] for one in self._results(name, arm)] for name in self._tasks} for arm in arms
         }
-        estimates = {arm: [share(own, config.test_strings)[0] for own in each.values()] for arm, each in shares.items()}
-        figures = {
-            (name, arm): share(own, config.test_strings)[1]
-            for arm, each in shares.items()
-            for name, own in each.items()
+        estimates = {
+            arm: [fraction_metric(values, config.test_strings)[0] for values in by_task.values()]
+            for arm, by_task in accuracies.items()
         }
-        figures |= {
-            (f"{name} of any seed", arm): highest(own) for arm, each in shares.items() for name, own in each.items()
+        metrics = {
+            (name, arm): fraction_metric(values, config.test_strings)[1]
+            for arm, by_task in accuracies.items()
+            for name, values in by_task.items()
         }
-        chances = {words: make_task({"task": task, "length": 50}).chance for words, task in TASKS.items()}
+        metrics |= {
+            (f"{name} of any seed", arm): highest(values)
+            for arm, by_task in accuracies.items()
+            for name, values in by_task.items()
+        }
+        guess_accuracies = {name: make_task({"task": task, "length": 50}).chance for name, task in TASKS.items()}
         plot = bars_plot(
             list(self._tasks),
             estimates,
-            self._colours,
+            self._colors,
             name="order-and-adding",
-            title="Right answers by task and length",
+            title="Correct answers by task and length",
             thresholds={"solved": config.solved},
         )
         rows = [
-            [visible(arm), *(solved_share(own, config.solved) for own in each.values())] for arm, each in shares.items()
+            [visible(arm), *(solved_summary(values, config.solved) for values in by_task.values())]
+            for arm, by_task in accuracies.items()
         ]
-        guesses = ", ".join(f"{words} {percent(chance)}" for words, chance in chances.items())
+        guesses = ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in guess_accuracies.items())
         table = Table(
             ["arm", *self._tasks],
             rows,
-            caption=f"Right answers to fresh strings, mean over seeds (seeds that solve it); by guessing: {guesses}",
-            colours=self._arm_colours(arms),
+            caption=f"Correct answers to test strings, mean over seeds (seeds that solve it); by guessing: {guesses}",
+            colors=self._arm_colors(arms),
         )
         section = Section(
             title="Temporal order and adding",
             paragraphs=[WHAT],
             figures=[plot] if plot else [],
-            tables=[table, runs_table(self._grid, self.series())],
-            data={"shares": shares, "chance": chances},
+            tables=[table, runs_table(self._grid, self.run_groups())],
+            data={"shares": accuracies, "chance": guess_accuracies},
         )
-        return Chapter(section, figures)
+        return ExperimentResult(section, metrics)

@@ -1,83 +1,83 @@
-"""State surgery: which part of the state holds the key."""
+"""State surgery: which part of the state stores the key."""
 
 from __future__ import annotations
 
 from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import Chapter, Measured, colours, percent, share, study
-from charlstm.memory.experiments.recall import recall_series, recall_task
-from charlstm.memory.grid import Grid, Series
-from charlstm.memory.jobs import Measuring
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, fraction_metric, percent
+from charlstm.memory.experiments.recall import recall_groups, recall_task
+from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate, bars_plot
 from charlstm.text.visible import visible
 
 WHAT = (
-    "Trained networks read two strings with different keys. In the middle of the lag of {lag} letters the two exchange "
-    "a part of their states, and each reads on to its query. If the key is kept in the cell state c, the answers "
-    "change places with c and not with h: the output h is made anew at every step, the cell state is carried. Nothing "
-    "exchanged is the control."
+    "Trained networks read two strings with different keys. In the middle of the lag of {lag} letters, a part of the "
+    "two states is exchanged, and each network reads on to its query. If the key is stored in the cell state c, the "
+    "answers are exchanged with c and not with h: the output h is computed again at every step, while the cell state "
+    "is carried over. The control exchanges nothing."
 )
 
 
-@study("surgery")
-class SurgeryStudy:
+@experiment("surgery")
+class SurgeryExperiment:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.surgery
         assert section is not None
         self._config, self._grid, self._section = config, grid, section
-        self._series = recall_series(config, grid, section.lag, section.arms)
-        self._parts = {arm: ["", *CELLS[one.model.cell].state[::-1]] for arm, one in self._series.items()}
+        self._groups = recall_groups(config, grid, section.lag, section.arms)
+        self._parts = {arm: ["", *CELLS[group.model.cell].state[::-1]] for arm, group in self._groups.items()}
 
-    def names(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         letters = dict.fromkeys(letter for parts in self._parts.values() for letter in parts)
         return [f"follows {letter}" if letter else "own answer" for letter in letters]
 
-    def series(self) -> list[Series]:
-        return list(self._series.values())
+    def run_groups(self) -> list[RunGroup]:
+        return list(self._groups.values())
 
-    def _measures(self, arm: str) -> list[Measuring]:
+    def _jobs(self, arm: str) -> list[MeasurementJob]:
         task = recall_task(self._config, self._section.lag)
         arguments = {"task": task, "pairs": self._section.pairs, "parts": self._parts[arm]}
-        return self._grid.measurings(self._series[arm], "exchange", arguments)
+        return self._grid.measurement_jobs(self._groups[arm], "exchange", arguments)
 
-    def measures(self) -> list[Measuring]:
-        return [one for arm in self._section.arms for one in self._measures(arm)]
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        return [job for arm in self._section.arms for job in self._jobs(arm)]
 
-    def chapter(self) -> Chapter:
+    def result(self) -> ExperimentResult:
         config, arms = self._config, self._section.arms
-        figures: dict[tuple[str, str], Measured] = {}
+        metrics: dict[tuple[str, str], MetricValue] = {}
         rows: list[list[str]] = []
         data: dict[str, object] = {}
         bars: dict[str, list[Estimate]] = {}
-        groups = list(dict.fromkeys(part for arm in arms for part in self._parts[arm]))
+        all_parts = list(dict.fromkeys(part for arm in arms for part in self._parts[arm]))
         for arm in arms:
-            found = [one.result() for one in self._measures(arm)]
-            data[arm] = found
+            results = [job.result() for job in self._jobs(arm)]
+            data[arm] = results
             bars[arm] = []
-            for part in groups:
-                if part not in found[0]:
+            for part in all_parts:
+                if part not in results[0]:
                     bars[arm].append((float("nan"),) * 3)
                     continue
-                pairs = found[0][part]["count"] // 2
-                shares = {whose: [one[part][whose] for one in found] for whose in ("own", "partner", "neither")}
-                name, whose = (f"follows {part}", "partner") if part else ("own answer", "own")
-                figures[name, arm] = share(shares[whose], pairs)[1]
-                bars[arm].append(share(shares["partner"], pairs)[0])
-                means = (percent(sum(own) / len(own)) for own in shares.values())
-                rows.append([visible(arm), _said(part), *means])
+                pairs = results[0][part]["count"] // 2
+                fractions = {key: [one[part][key] for one in results] for key in ("own", "partner", "neither")}
+                name, key = (f"follows {part}", "partner") if part else ("own answer", "own")
+                metrics[name, arm] = fraction_metric(fractions[key], pairs)[1]
+                bars[arm].append(fraction_metric(fractions["partner"], pairs)[0])
+                means = (percent(sum(values) / len(values)) for values in fractions.values())
+                rows.append([visible(arm), _label(part), *means])
         plot = bars_plot(
-            [_said(part) for part in groups],
+            [_label(part) for part in all_parts],
             bars,
-            colours(config),
+            colors(config),
             name="state-surgery",
-            title="Answers that are the other string's",
+            title="Answers with the key of the other string",
         )
         table = Table(
-            ["arm", "in the middle of the lag", "own answer", "the other's", "neither"],
+            ["arm", "in the middle of the lag", "own key", "other key", "neither"],
             rows,
             caption=f"Answers, mean over seeds; the same {pairs:,} pairs for each seed",
-            colours=[colours(config)[arm] for arm in arms for part in groups if part in self._parts[arm]],
+            colors=[colors(config)[arm] for arm in arms for part in all_parts if part in self._parts[arm]],
         )
         section = Section(
             title="State surgery",
@@ -86,8 +86,8 @@ class SurgeryStudy:
             tables=[table],
             data=data,
         )
-        return Chapter(section, figures)
+        return ExperimentResult(section, metrics)
 
 
-def _said(part: str) -> str:
+def _label(part: str) -> str:
     return f"{part or 'nothing'} exchanged"

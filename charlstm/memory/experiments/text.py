@@ -1,4 +1,4 @@
-"""What networks use of real text: loss against the context that is kept, and signs that close what is open."""
+"""How networks use the context of real text: loss against context length, and closing characters."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from charlstm.comparison.resampling import crossed_bootstrap, paired_bootstrap, wilson
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import Chapter, Measured, colours, runs_table, study
-from charlstm.memory.grid import Grid, Series
-from charlstm.memory.jobs import Measuring
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, runs_table
+from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.distance_plots import context_plot
 from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, distance_plot
@@ -20,157 +20,161 @@ from charlstm.text.visible import visible
 from charlstm.units import bits
 
 BLOCKS = 50
-"""Stretches of the text that are drawn with replacement: neighbouring characters are alike."""
+"""Blocks of the text that are drawn with replacement, since the losses of neighboring characters are correlated."""
 
 WHAT = (
-    "Everything here is measured on the end of the text, which chose neither a checkpoint nor a learning rate. The "
-    "same characters are predicted with so many characters of context: the state is zero that many characters before "
-    "the target, and what stands between is read (Khandelwal et al. 2018). Where a curve is flat, its network makes "
-    "nothing of what lies further back. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) was counted on the "
-    "same training text. Differences between two arms are paired, by seed and by place. On so small a text they may "
-    "well be small: they stand as they came out."
+    "All measurements are on the test split, the end of the text, which selected neither a checkpoint nor a learning "
+    "rate. The same characters are predicted with different lengths of context: the state is set to zero that many "
+    "characters before the target, and the characters between are read (Khandelwal et al. 2018). Where a curve is "
+    "flat, its network does not use more context. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) was "
+    "estimated on the same training text. Differences between two arms are paired by seed and by position."
 )
-SIGNS = (
-    "Closing brackets, quotes and line ends are what a text owes to something further back (Karpathy, Johnson & "
-    "Fei-Fei 2015). For each of them, read with all its context: is it the most probable character at its place, by "
-    "the distance to what it closes? The upright lines are Wilson's intervals over the places, of the mean over seeds."
+CLOSING = (
+    "Closing brackets, closing quotes and line ends depend on an earlier character (Karpathy, Johnson & Fei-Fei 2015). "
+    "How often is each of them the most probable character, given all its context, by the distance to the character "
+    "that it closes? The vertical lines are Wilson's intervals of the mean over seeds, over the positions."
 )
 
 
-def text_series(config: MemoryConfig, grid: Grid) -> dict[str, Series]:
-    """The arms on the real text."""
+def text_groups(config: MemoryConfig, grid: Grid) -> dict[str, RunGroup]:
+    """The run groups of the arms on the real text."""
     section = config.experiments.text
     assert section is not None
-    return grid.series("text", grid.corpus_lesson("text", section.corpus), section.arms)
+    return grid.run_groups("text", grid.corpus_dataset("text", section.corpus), section.arms)
 
 
-@study("text")
-class TextStudy:
+@experiment("text")
+class TextExperiment:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.text
         assert section is not None
-        self._config, self._grid, self._section, self._kept = config, grid, section, sorted(set(section.kept))
-        self._text = text_series(config, grid)
-        self._signs = self._text
+        self._config, self._grid, self._section, self._context_lengths = (
+            config,
+            grid,
+            section,
+            sorted(set(section.kept)),
+        )
+        self._text = text_groups(config, grid)
+        self._closing = self._text
         if section.signs is not None:
             arms = section.signs_arms or section.arms
-            self._signs = grid.series("text", grid.corpus_lesson("signs", section.signs), arms)
+            self._closing = grid.run_groups("text", grid.corpus_dataset("signs", section.signs), arms)
 
-    def names(self) -> list[str]:
+    def metric_names(self) -> list[str]:
         return ["bits per character", *(f"bits minus {arm}" for arm in self._section.arms)]
 
-    def series(self) -> list[Series]:
-        return [*self._text.values(), *self._signs.values()]
+    def run_groups(self) -> list[RunGroup]:
+        return [*self._text.values(), *self._closing.values()]
 
-    def _contexts(self, arm: str) -> list[Measuring]:
-        arguments = {"kept": self._kept, "targets": self._section.targets}
-        return self._grid.measurings(self._text[arm], "kept_context", arguments)
+    def _contexts(self, arm: str) -> list[MeasurementJob]:
+        arguments = {"kept": self._context_lengths, "targets": self._section.targets}
+        return self._grid.measurement_jobs(self._text[arm], "kept_context", arguments)
 
-    def _closings(self, arm: str) -> list[Measuring]:
-        return self._grid.measurings(self._signs[arm], "signs", {})
+    def _closings(self, arm: str) -> list[MeasurementJob]:
+        return self._grid.measurement_jobs(self._closing[arm], "signs", {})
 
-    def _ngram(self, series: dict[str, Series]) -> Measuring:
-        """Any run names the text."""
-        return self._grid.measurings(next(iter(series.values())), "ngram", {"order": self._section.ngram})[0]
+    def _ngram(self, groups: dict[str, RunGroup]) -> MeasurementJob:
+        """The n-gram measurement, which depends only on the text: any run of the groups will do."""
+        return self._grid.measurement_jobs(next(iter(groups.values())), "ngram", {"order": self._section.ngram})[0]
 
-    def measures(self) -> list[Measuring]:
-        contexts = [one for arm in self._text for one in self._contexts(arm)]
-        closings = [one for arm in self._signs for one in self._closings(arm)]
-        return [*contexts, *closings, self._ngram(self._text), self._ngram(self._signs)]
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        contexts = [job for arm in self._text for job in self._contexts(arm)]
+        closings = [job for arm in self._closing for job in self._closings(arm)]
+        return [*contexts, *closings, self._ngram(self._text), self._ngram(self._closing)]
 
     def _nats(self, arm: str) -> npt.NDArray[np.float64]:
-        """-ln p of each target at each length of context, mean over seeds, [kept, targets]."""
-        found: npt.NDArray[np.float64] = np.mean([one.result()["nats"] for one in self._contexts(arm)], axis=0)
-        return found
+        """-ln p of each target for each length of context, mean over seeds, [context lengths, targets]."""
+        nats: npt.NDArray[np.float64] = np.mean([job.result()["nats"] for job in self._contexts(arm)], axis=0)
+        return nats
 
-    def chapter(self) -> Chapter:
-        arms, shades = self._section.arms, colours(self._config)
+    def result(self) -> ExperimentResult:
+        arms, color_numbers = self._section.arms, colors(self._config)
         nats = {arm: self._nats(arm) for arm in arms}
-        curves = {arm: [_mean(row) for row in own] for arm, own in nats.items()}
-        figures: dict[tuple[str, str], Measured] = {}
+        curves = {arm: [_mean(row) for row in rows] for arm, rows in nats.items()}
+        metrics: dict[tuple[str, str], MetricValue] = {}
         rows = []
-        blocks = {arm: np.array([one.result()["blocks"] for one in self._contexts(arm)]) for arm in arms}
+        blocks = {arm: np.array([job.result()["blocks"] for job in self._contexts(arm)]) for arm in arms}
         for arm in arms:
-            figures["bits per character", arm] = _bits(blocks[arm])
+            metrics["bits per character", arm] = _bits(blocks[arm])
             for other in arms:
                 if other != arm:
-                    figures[f"bits minus {other}", arm] = _bits(blocks[arm] - blocks[other], "+")
-            whole = figures["bits per character", arm].text.removesuffix(" bits")
-            rows.append([visible(arm), whole, *(f"{value:.3f}" for value, _, _ in curves[arm])])
+                    metrics[f"bits minus {other}", arm] = _bits(blocks[arm] - blocks[other], "+")
+            bits_text = metrics["bits per character", arm].text.removesuffix(" bits")
+            rows.append([visible(arm), bits_text, *(f"{value:.3f}" for value, _, _ in curves[arm])])
         differences = [
-            f"{arms[0]} minus {other}: {found.text} ({found.interval})."
+            f"{arms[0]} minus {other}: {metric.text} ({metric.interval})."
             for other in arms[1:]
-            for found in [figures[f"bits minus {other}", arms[0]]]
+            for metric in [metrics[f"bits minus {other}", arms[0]]]
         ]
         ngram = self._ngram(self._text).result()
-        plot = context_plot(self._kept, curves, shades, (self._section.ngram, bits(ngram["nats"])))
+        plot = context_plot(self._context_lengths, curves, color_numbers, (self._section.ngram, bits(ngram["nats"])))
         table = Table(
-            ["arm", "all of it", *(f"{n} kept" for n in self._kept)],
+            ["arm", "all context", *(f"{n} characters" for n in self._context_lengths)],
             rows,
-            caption=f"Bits per character, mean over seeds, by characters of context kept; {self._section.targets} "
-            f"targets. {self._section.ngram}-gram model, all of it: {bits(ngram['nats']):.3f}",
-            colours=[shades[arm] for arm in arms],
+            caption=f"Bits per character, mean over seeds, by characters of context; {self._section.targets} "
+            f"targets. {self._section.ngram}-gram model, whole split: {bits(ngram['nats']):.3f}",
+            colors=[color_numbers[arm] for arm in arms],
         )
-        drawn, tables = self._by_distance()
+        closing_plots, tables = self._by_distance()
         section = Section(
             title="Real text",
-            paragraphs=[WHAT, f"Over all of it: {' '.join(differences)}", SIGNS],
-            figures=[figure for figure in (plot, *drawn) if figure is not None],
-            tables=[table, *tables, runs_table(self._grid, self.series())],
+            paragraphs=[WHAT, f"Over the whole test split: {' '.join(differences)}", CLOSING],
+            figures=[figure for figure in (plot, *closing_plots) if figure is not None],
+            tables=[table, *tables, runs_table(self._grid, self.run_groups())],
             data={
-                "kept": self._kept,
-                "bits": {arm: [list(each) for each in own] for arm, own in curves.items()},
+                "kept": self._context_lengths,
+                "bits": {arm: [list(estimate) for estimate in curve] for arm, curve in curves.items()},
                 "ngram": ngram,
-                "signs": {arm: [one.result() for one in self._closings(arm)] for arm in self._signs},
+                "signs": {arm: [job.result() for job in self._closings(arm)] for arm in self._closing},
             },
         )
-        return Chapter(section, figures)
+        return ExperimentResult(section, metrics)
 
     def _by_distance(self) -> tuple[list[Figure | None], list[Table]]:
-        """A plot and a table for each kind of sign."""
-        found = {arm: [one.result() for one in self._closings(arm)] for arm in self._signs}
-        found[f"{self._section.ngram}-gram"] = [self._ngram(self._signs).result()["signs"]]
-        shades = {**colours(self._config), f"{self._section.ngram}-gram": len(self._config.arms)}
-        figures, tables = [], []
-        kinds = next(iter(found.values()))[0]
+        """A plot and a table for each kind of closing character."""
+        results = {arm: [job.result() for job in self._closings(arm)] for arm in self._closing}
+        results[f"{self._section.ngram}-gram"] = [self._ngram(self._closing).result()["signs"]]
+        color_numbers = {**colors(self._config), f"{self._section.ngram}-gram": len(self._config.arms)}
+        plots, tables = [], []
+        kinds = next(iter(results.values()))[0]
         for kind in kinds:
             bins = [one for one in kinds[kind] if one["count"]]
             if not bins:
                 continue
             names = [f"{one['low']}–{one['high']}" if one["high"] else f"{one['low']}+" for one in bins]
             counts = [one["count"] for one in bins]
-            curves = {arm: [_right(runs, kind, one["low"]) for one in bins] for arm, runs in found.items()}
-            name = f"closing-{'-'.join(kind.split())}"
-            figures.append(distance_plot(names, counts, curves, shades, name, f"Right predictions: {kind}"))
+            curves = {arm: [_accuracy(runs, kind, one["low"]) for one in bins] for arm, runs in results.items()}
+            plot_name = f"closing-{'-'.join(kind.split())}"
+            plots.append(distance_plot(names, counts, curves, color_numbers, plot_name, f"Correct predictions: {kind}"))
             tables.append(
                 Table(
-                    ["distance", "places", *map(visible, curves)],
+                    ["distance", "positions", *map(visible, curves)],
                     [
-                        [each, f"{count:,}", *(f"{own[place][0]:.1%}" for own in curves.values())]
-                        for place, (each, count) in enumerate(zip(names, counts, strict=True))
+                        [bin_name, f"{count:,}", *(f"{curve[index][0]:.1%}" for curve in curves.values())]
+                        for index, (bin_name, count) in enumerate(zip(names, counts, strict=True))
                     ],
-                    caption=f"Share of {kind} that are the most probable character, by distance",
+                    caption=f"Fraction of {kind} that are the most probable character, by distance",
                     folded=True,
                 )
             )
-        return figures, tables
+        return plots, tables
 
 
 def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
-    """Bits per character, with their interval over stretches of the text."""
+    """Mean bits per character, with the interval over blocks of the text."""
     low, high = paired_bootstrap(nats, BLOCKS, 1)
     return bits(float(nats.mean())), bits(low), bits(high)
 
 
-def _bits(nats: npt.NDArray[np.float64], sign: str = "") -> Measured:
-    """Mean nats of each seed over each stretch of the text, or their differences, [seeds, stretches], as bits."""
+def _bits(nats: npt.NDArray[np.float64], sign: str = "") -> MetricValue:
+    """The metric in bits of nats, or differences in nats, of each seed over each block of the text, [seeds, blocks]."""
     mean, (low, high) = bits(float(nats.mean())), map(bits, crossed_bootstrap(nats, 1))
-    interval = f"95% over {len(nats)} seeds and {nats.shape[1]} stretches: {low:{sign}.3f} to {high:{sign}.3f}"
-    return Measured(mean, f"{mean:{sign}.3f} bits", interval)
+    interval = f"95% over {len(nats)} seeds and {nats.shape[1]} blocks: {low:{sign}.3f} to {high:{sign}.3f}"
+    return MetricValue(mean, f"{mean:{sign}.3f} bits", interval)
 
 
-def _right(runs: list[dict[str, Any]], kind: str, low: int) -> Estimate:
-    """The share of a bin's places that are right, mean over runs, with Wilson's interval over the places."""
+def _accuracy(runs: list[dict[str, Any]], kind: str, low: int) -> Estimate:
+    """Accuracy at the positions of a bin, mean over runs, with Wilson's interval over the positions."""
     bins = [one for run in runs for one in run[kind] if one["low"] == low]
-    count, share = bins[0]["count"], statistics.fmean(one["right"] / one["count"] for one in bins)
-    return share, *wilson(round(share * count), count)
+    count, accuracy = bins[0]["count"], statistics.fmean(one["right"] / one["count"] for one in bins)
+    return accuracy, *wilson(round(accuracy * count), count)

@@ -10,8 +10,8 @@ from charlstm.comparison.tables import verdict_rows
 from charlstm.report.document import Document, Figure, Section, Verdict, render, tally
 
 HELD = Verdict("An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", True, "recall-over-a-lag")
-BROKEN = Verdict("An RNN does not", "at most 20", "30", "", False, "recall-over-a-lag")
-OPEN = Verdict("An LSTM counts", "n = 1,000")
+NOT_HELD = Verdict("An RNN does not", "at most 20", "30", "", False, "recall-over-a-lag")
+NOT_MEASURED = Verdict("An LSTM counts", "n = 1,000")
 
 
 class Items(HTMLParser):
@@ -44,8 +44,8 @@ def document(*verdicts: Verdict, figures: list[Figure] | None = None) -> Documen
     )
 
 
-def test_every_verdict_says_in_words_whether_it_held():
-    text = render(document(HELD, BROKEN, OPEN))
+def test_each_verdict_is_named_and_marked():
+    text = render(document(HELD, NOT_HELD, NOT_MEASURED))
     items = Items(text).items
     assert items == [
         (
@@ -60,27 +60,27 @@ def test_every_verdict_says_in_words_whether_it_held():
         ),
         ("not-measured", ["not measured", "An LSTM counts", "criterion", "n = 1,000", "measured", "–"], []),
     ]
-    # And by a mark, of another shape for each.
+    # Each kind of verdict has a different mark.
     marks = re.findall(r'<p class="word"><svg [^>]*aria-hidden="true"><path d="([^"]+)"', text)
     assert len(set(marks)) == 3
     assert "<h2>Of 3 claims, 1 held, 1 not held and 1 not measured.</h2>" in text
     assert text.index("A headline.") < text.index('class="verdicts"') < text.index("<nav")
 
 
-def test_a_page_without_verdicts_has_nothing_of_them():
+def test_page_without_verdicts_does_not_mention_claims():
     body = render(document()).split("</head>")[1]
     assert "verdict" not in body
     assert "claim" not in body
 
 
-def test_hostile_verdicts_do_nothing():
+def test_verdicts_are_escaped():
     text = render(document(Verdict("<script>a", "<b>\x1b", "<i>", "<u>", False)))
     assert not re.search(r"<(script|b|i|u)>|\x1b", text)
     assert "&lt;script&gt;a" in text
 
 
-def test_a_link_to_nowhere_is_refused():
-    with pytest.raises(ValueError, match="section that is not there: gates"):
+def test_verdict_with_unknown_section_raises():
+    with pytest.raises(ValueError, match="sections that do not exist: gates"):
         render(document(Verdict("a", "b", section="gates")))
 
 
@@ -88,8 +88,8 @@ def test_a_link_to_nowhere_is_refused():
     ("verdicts", "text"),
     [
         ([HELD], "Of 1 claim, 1 held."),
-        ([HELD, HELD, OPEN], "Of 3 claims, 2 held and 1 not measured."),
-        ([BROKEN, OPEN, HELD, BROKEN], "Of 4 claims, 1 held, 2 not held and 1 not measured."),
+        ([HELD, HELD, NOT_MEASURED], "Of 3 claims, 2 held and 1 not measured."),
+        ([NOT_HELD, NOT_MEASURED, HELD, NOT_HELD], "Of 4 claims, 1 held, 2 not held and 1 not measured."),
     ],
 )
 def test_tally(verdicts, text):
@@ -98,7 +98,7 @@ def test_tally(verdicts, text):
 
 def test_verdict_rows():
     assert verdict_rows([]) == []
-    assert verdict_rows([HELD, BROKEN, OPEN]) == [
+    assert verdict_rows([HELD, NOT_HELD, NOT_MEASURED]) == [
         ["claim", "criterion", "measured", "interval", "verdict"],
         ["An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held"],
         ["An RNN does not", "at most 20", "30", "–", "not held"],
@@ -106,13 +106,13 @@ def test_verdict_rows():
     ]
 
 
-def test_verdicts_on_a_terminal_begin_at_one_place(capsys):
-    console.table(verdict_rows([HELD, BROKEN]), prose=True)
-    header, _, held, broken = (line for line in capsys.readouterr().out.splitlines() if line.strip())
-    assert header.index("criterion") == held.index("4 of 5") == broken.index("at most 20")
+def test_verdict_columns_are_aligned_in_terminal(capsys):
+    console.table(verdict_rows([HELD, NOT_HELD]), prose=True)
+    header, _, held, not_held = (line for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert header.index("criterion") == held.index("4 of 5") == not_held.index("at most 20")
 
 
-def test_a_wide_figure_has_the_page_and_can_be_scrolled():
+def test_wide_figure_has_full_width_and_scrolls():
     def figures(wide: bool) -> str:
         return render(document(figures=[Figure("f", "<svg></svg>", b"", "alt", wide=wide)])).split("</head>")[1]
 

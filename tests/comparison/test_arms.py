@@ -10,8 +10,8 @@ from charlstm.model import LanguageModel
 
 
 @pytest.fixture
-def make(corpus_file, tmp_path):
-    def experiment(arms, overwrite=False, **settings) -> Experiment:
+def make_arms(corpus_file, tmp_path):
+    def make(arms, overwrite=False, **settings) -> Experiment:
         settings = {
             "corpus": {"source": str(corpus_file)},
             "model": {"hidden_size": 40},
@@ -29,7 +29,7 @@ def make(corpus_file, tmp_path):
         }
         return Experiment(CompareConfig.model_validate(settings), tmp_path / "versus", "versus", overwrite)
 
-    return experiment
+    return make
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
@@ -41,51 +41,53 @@ def test_parameter_count_is_that_of_a_real_model(cell, options):
     assert parameter_count(config, 29) == real
 
 
-def test_only_the_readout_of_a_reservoir_counts_and_it_is_matched_by_that():
+def test_only_readout_of_reservoir_counts_and_is_matched():
     reservoir = ModelConfig(cell="esn", hidden_size=50, num_layers=2)
     assert parameter_count(reservoir, 29) == 29 * 50 + 29
-    goal = parameter_count(ModelConfig(cell="rnn", hidden_size=40), 29)
-    width = match_parameters(reservoir, 29, goal).hidden_size
-    assert abs(29 * (width + 1) - goal) <= 29 / 2
+    target = parameter_count(ModelConfig(cell="rnn", hidden_size=40), 29)
+    width = match_parameters(reservoir, 29, target).hidden_size
+    assert abs(29 * (width + 1) - target) <= 29 / 2
 
 
-@pytest.mark.parametrize("goal", [1, 500, 12_345, 1_000_000])
+@pytest.mark.parametrize("target", [1, 500, 12_345, 1_000_000])
 @pytest.mark.parametrize("cell", ["rnn", "gru"])
-def test_match_parameters_finds_the_nearest_width(cell, goal):
+def test_match_parameters_finds_the_nearest_width(cell, target):
     model = ModelConfig(cell=cell, num_layers=2)
-    found = match_parameters(model, 29, goal).hidden_size
+    width = match_parameters(model, 29, target).hidden_size
 
-    def miss(width):
-        return abs(parameter_count(model.model_copy(update={"hidden_size": width}), 29) - goal)
+    def miss(size):
+        return abs(parameter_count(model.model_copy(update={"hidden_size": size}), 29) - target)
 
-    assert miss(found) == min(miss(width) for width in range(max(1, found - 3), found + 4))
+    assert miss(width) == min(miss(other) for other in range(max(1, width - 3), width + 4))
 
 
-def test_matched_arms_agree_within_one_percent(make):
-    experiment = make(
+def test_matched_arms_agree_within_one_percent(make_arms):
+    comparison = make_arms(
         {"rnn": {"model.cell": "rnn", "model.hidden_size": 300}, "gru": {"model.cell": "gru"}}, match="parameters"
     )
-    size = experiment.corpus.vocabulary.size
-    counts = {arm: parameter_count(model, size) for arm, model in experiment.models.items()}
-    assert experiment.models["rnn"].hidden_size == 300
+    size = comparison.corpus.vocabulary.size
+    counts = {arm: parameter_count(model, size) for arm, model in comparison.models.items()}
+    assert comparison.models["rnn"].hidden_size == 300
     assert abs(counts["gru"] - counts["rnn"]) <= 0.01 * counts["rnn"]
-    assert experiment.arm_config("gru", 1).model == experiment.models["gru"]
-    assert [f"{count:,} parameters" in line for line, count in zip(experiment.describe(), counts.values(), strict=True)]
+    assert comparison.arm_config("gru", 1).model == comparison.models["gru"]
+    assert [f"{count:,} parameters" in line for line, count in zip(comparison.describe(), counts.values(), strict=True)]
 
 
-def test_without_match_the_file_decides(make):
-    experiment = make({"rnn": {"model.cell": "rnn"}, "gru": {"model.cell": "gru"}})
-    assert {model.hidden_size for model in experiment.models.values()} == {40}
+def test_without_match_sizes_are_as_configured(make_arms):
+    comparison = make_arms({"rnn": {"model.cell": "rnn"}, "gru": {"model.cell": "gru"}})
+    assert {model.hidden_size for model in comparison.models.values()} == {40}
 
 
-def test_a_size_that_cannot_be_matched(make):
+def test_size_that_cannot_be_matched_raises(make_arms):
     with pytest.raises(UserError, match=r"arm gru: no hidden_size gives .* within 1%"):
-        make({"rnn": {"model.cell": "rnn", "model.hidden_size": 3}, "gru": {"model.cell": "gru"}}, match="parameters")
+        make_arms(
+            {"rnn": {"model.cell": "rnn", "model.hidden_size": 3}, "gru": {"model.cell": "gru"}}, match="parameters"
+        )
 
 
-def test_trials_share_seeds_text_and_order(make):
-    experiment = make({"a": {"model.cell": "rnn"}, "b": {"training.learning_rate": 0.1}})
-    trials = list(experiment.trials())
+def test_trials_have_same_seeds_text_and_order(make_arms):
+    comparison = make_arms({"a": {"model.cell": "rnn"}, "b": {"training.learning_rate": 0.1}})
+    trials = list(comparison.trials())
     assert [t.label for t in trials] == ["a, seed 5", "b, seed 5", "a, seed 6", "b, seed 6"]
     assert len({t.directory.path for t in trials}) == 4
     assert not any(t.finished for t in trials)
@@ -95,50 +97,50 @@ def test_trials_share_seeds_text_and_order(make):
         assert (one.targets == two.targets).all()
 
 
-def test_a_finished_trial_is_not_trained_again_and_others_are_refused(make):
+def test_trial_with_other_settings_raises(make_arms):
     arms = {"a": {}, "b": {"model.cell": "rnn"}}
-    trial = next(make(arms).trials())
+    trial = next(make_arms(arms).trials())
     list(trial.trainer().run())
-    assert next(make(arms).trials()).finished
-    assert not next(make(arms, overwrite=True).trials()).finished
+    assert next(make_arms(arms).trials()).finished
+    assert not next(make_arms(arms, overwrite=True).trials()).finished
     with pytest.raises(UserError, match=r"other settings.*--overwrite"):
-        _ = next(make(arms, model={"hidden_size": 41}).trials()).finished
+        _ = next(make_arms(arms, model={"hidden_size": 41}).trials()).finished
 
 
-def test_a_trial_goes_on_where_it_was_stopped(make):
+def test_stopped_trial_resumes(make_arms):
     arms = {"a": {}, "b": {"model.cell": "rnn"}}
-    trainer = next(make(arms).trials()).trainer()
+    trainer = next(make_arms(arms).trials()).trainer()
     for event in trainer.run():
         if getattr(event, "step", 0) == 1:
             trainer.request_stop()
-    trial = next(make(arms).trials())
+    trial = next(make_arms(arms).trials())
     assert not trial.finished
     assert trial.trainer().counters.step == 1
 
 
-def test_a_trial_that_never_saved_begins_anew(make):
+def test_trial_without_checkpoint_starts_again(make_arms):
     arms = {"a": {}, "b": {"model.cell": "rnn"}}
-    trial = next(make(arms).trials())
+    trial = next(make_arms(arms).trials())
     trial.directory.create(trial.config)
-    trainer = next(make(arms).trials()).trainer()
+    trainer = next(make_arms(arms).trials()).trainer()
     assert trainer.counters.step == 0
     assert list(trainer.run())[-1].why == "budget"
 
 
-def test_the_comparison_says_what_differs(make):
+def test_comparison_lists_differences_and_results(make_arms):
     arms = {"a": {}, "b": {"model.cell": "rnn"}}
-    experiment = make(arms, seeds=1)
-    for trial in experiment.trials():
+    comparison = make_arms(arms, seeds=1)
+    for trial in comparison.trials():
         list(trial.trainer().run())
-    comparison = experiment.comparison()
-    assert [(arm.name, len(arm.runs)) for arm in comparison.arms] == [("a", 1), ("b", 1)]
-    assert "model.cell: lstm" in comparison.difference[0]
-    assert "model.cell: rnn" in comparison.difference[1]
-    (run,) = comparison.arms[1].runs
+    result = comparison.comparison()
+    assert [(arm.name, len(arm.runs)) for arm in result.arms] == [("a", 1), ("b", 1)]
+    assert "model.cell: lstm" in result.difference[0]
+    assert "model.cell: rnn" in result.difference[1]
+    (run,) = result.arms[1].runs
     assert run.finished
     assert run.causal
     assert run.settings["cell"] == "rnn"
-    assert run.parameters == parameter_count(experiment.models["b"], experiment.corpus.vocabulary.size)
+    assert run.parameters == parameter_count(comparison.models["b"], comparison.corpus.vocabulary.size)
     assert [e.step for e in run.evaluations] == [2]
     assert run.evaluations[0].characters == run.characters == 160
     assert len(run.sample) == 400

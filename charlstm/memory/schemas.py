@@ -1,4 +1,4 @@
-"""What each measure leaves in a run's folder, as a schema: a file that is not so is measured again."""
+"""Schemas of the stored measurement files; a file that does not match its schema is measured again."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from charlstm.files import read_regular
 SIZE_LIMIT = 1 << 28
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Numbers = Annotated[list[Number], Field(min_length=1)]
 
 
-class _Figures(BaseModel):
+class _Result(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-class _Share(_Figures):
-    share: Share
+class _Fraction(_Result):
+    share: Fraction
 
 
-class _Answers(_Share):
-    characters_right: Share
+class _Answers(_Fraction):
+    characters_right: Fraction
     nats: Number | None
 
 
-class _Critical(_Share):
+class _Critical(_Fraction):
     places: Count
     largest: Number | None
 
 
-class _Surgery(_Figures):
+class _Surgery(_Result):
     exchanged: str
-    own: Share
-    partner: Share
-    neither: Share
+    own: Fraction
+    partner: Fraction
+    neither: Fraction
     count: Count
 
 
-class _Counted(_Figures):
+class _Counted(_Result):
     longest: Count
     accepted: list[bool]
     unit: str
@@ -56,13 +56,13 @@ class _Counted(_Figures):
     counts: list[int]
 
 
-class _Context(_Figures):
+class _Context(_Result):
     nats: list[Numbers]
     all: Number
     blocks: Numbers
 
 
-class _Bin(_Figures):
+class _Bin(_Result):
     low: Count
     high: Count | None
     count: Count
@@ -70,18 +70,18 @@ class _Bin(_Figures):
     nats: Number | None
 
 
-class _NGram(_Figures):
+class _NGram(_Result):
     nats: Number
     signs: dict[str, list[_Bin]]
 
 
-class _Saturation(_Figures):
+class _Saturation(_Result):
     mean: Numbers
     left: Numbers
     right: Numbers
 
 
-class _Gates(_Figures):
+class _Gates(_Result):
     saturation: dict[str, _Saturation]
     half_lives: list[Number | None] | None
     letter: str
@@ -95,25 +95,25 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "exchange": TypeAdapter(dict[str, _Surgery]),
     "counted": TypeAdapter(_Counted),
     "critical": TypeAdapter(_Critical),
-    "closing_symbol": TypeAdapter(_Share),
+    "closing_symbol": TypeAdapter(_Fraction),
     "kept_context": TypeAdapter(_Context),
     "signs": TypeAdapter(dict[str, list[_Bin]]),
     "ngram": TypeAdapter(_NGram),
     "gate_values": TypeAdapter(_Gates),
 }
-"""By the measure's name."""
+"""Schemas by the name of the measure."""
 
 
-def read_measured(path: Path, measure: str) -> dict[str, Any]:
-    """The figures that a measure left. Raises UserError if the file is missing, or is no such figures."""
+def read_measurement(path: Path, measure: str) -> dict[str, Any]:
+    """Read the result of a measure. Raises UserError if the file is missing or does not match the schema."""
     content = read_regular(path, SIZE_LIMIT)
     try:
-        figures: dict[str, Any] = from_json(content)
-        SCHEMAS[measure].validate_python(figures)
+        result: dict[str, Any] = from_json(content)
+        SCHEMAS[measure].validate_python(result)
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: no result of the measure {measure}: {place:.80}: {first['msg']:.200}") from None
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: not a result of the measure {measure}: {field:.80}: {first['msg']:.200}") from None
     except ValueError:
-        raise UserError(f"{path}: no result of the measure {measure}: it is not JSON") from None
-    return figures
+        raise UserError(f"{path}: not a result of the measure {measure}: invalid JSON") from None
+    return result
