@@ -196,7 +196,7 @@ try:
     charlstm.config.load_config(Path("run.yaml"))
 except charlstm.UserError as error:
     assert str(error) == (
-        "run.yaml:2: model.initial_decay: has no effect with cell: mgu, only with accumulator. Take it out"
+        "run.yaml:2: model.initial_decay: has no effect with cell: mgu, only with accumulator. Remove it"
     ), error
 document = charlstm.config.Document("test", {
     "arms": {"a": {}},

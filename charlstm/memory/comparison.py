@@ -76,9 +76,9 @@ class MemoryComparison:
         for name, study in self._studies.items():
             known = {_kind(figure) for figure in study.names()}
             for claim in present[name].claims:
-                if _kind(claim.figure) not in known:
+                if _kind(claim.metric) not in known:
                     raise UserError(
-                        f"experiments.{name}.claims: there is no figure {claim.figure!r}. "
+                        f"experiments.{name}.claims: there is no figure {claim.metric!r}. "
                         f"Figures: {', '.join(study.names())}"
                     )
 
@@ -166,7 +166,11 @@ class MemoryComparison:
         claims = {
             name: [claim.model_dump() for claim in each.claims] for name, each in config.experiments.present().items()
         }
-        return {"solved": config.solved, "min_seed_fraction": config.min_seed_fraction, "claims": claims}
+        return {
+            "solve_threshold": config.solve_threshold,
+            "min_seed_fraction": config.min_seed_fraction,
+            "claims": claims,
+        }
 
     def _note_claims(self) -> None:
         """Write down what is claimed before anything is run."""
@@ -210,8 +214,8 @@ class MemoryComparison:
             ),
             (
                 "Solved",
-                f"{config.solved:.0%} of {config.test_strings:,} fresh strings answered right; the longest lag is the "
-                f"longest that {config.min_seed_fraction:.0%} of the seeds solve",
+                f"{config.solve_threshold:.0%} of {config.test_strings:,} fresh strings answered right; the longest "
+                f"lag is the longest that {config.min_seed_fraction:.0%} of the seeds solve",
             ),
             (
                 "Claims",
@@ -242,12 +246,12 @@ def _counted(phase: str, workers: Workers, jobs: Sequence[Job]) -> Iterator[Step
 def _verdicts(experiment: Experiment, chapter: Chapter | None) -> Iterator[Verdict]:
     figures: Figures = {} if chapter is None else chapter.figures
     for claim in experiment.claims:
-        found = figures.get((claim.figure, claim.arm))
+        found = figures.get((claim.metric, claim.arm))
         if found is None or chapter is None:
-            yield Verdict(claim.say, criterion(claim))
+            yield Verdict(claim.statement, criterion(claim))
         else:
             held = claim.held(found.value)
-            yield Verdict(claim.say, criterion(claim), found.text, found.interval, held, chapter.section.anchor)
+            yield Verdict(claim.statement, criterion(claim), found.text, found.interval, held, chapter.section.anchor)
 
 
 def _kind(figure: str) -> str:
@@ -258,7 +262,7 @@ def _kind(figure: str) -> str:
 def criterion(claim: Claim) -> str:
     """``lstm: longest lag at least 100``."""
     at, threshold = ("at least", claim.at_least) if claim.at_least is not None else ("at most", claim.at_most)
-    return f"{claim.arm}: {claim.figure} {at} {threshold:g}"
+    return f"{claim.arm}: {claim.metric} {at} {threshold:g}"
 
 
 def _headline(chapters: dict[str, Chapter]) -> list[str]:

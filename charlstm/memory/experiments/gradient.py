@@ -137,7 +137,7 @@ class GradientStudy:
             shares,
             colours(self._config),
             chance,
-            self._config.solved,
+            self._config.solve_threshold,
             name="cut-gradient",
             title="Recall with the gradient cut",
         )

@@ -67,10 +67,11 @@ class OrderStudy(ArmsByTask[str]):
             self._colours,
             name="order-and-adding",
             title="Right answers by task and length",
-            thresholds={"solved": config.solved},
+            thresholds={"solved": config.solve_threshold},
         )
         rows = [
-            [visible(arm), *(solved_share(own, config.solved) for own in each.values())] for arm, each in shares.items()
+            [visible(arm), *(solved_share(own, config.solve_threshold) for own in each.values())]
+            for arm, each in shares.items()
         ]
         guesses = ", ".join(f"{words} {percent(chance)}" for words, chance in chances.items())
         table = Table(

@@ -63,7 +63,7 @@ class RecallRuns(ArmsByTask[int]):
 
     def solved(self, arm: str) -> list[list[bool]]:
         """For each seed, whether it solves each lag."""
-        return [[value >= self._config.solved for value in seed] for seed in self.shares(arm)]
+        return [[value >= self._config.solve_threshold for value in seed] for seed in self.shares(arm)]
 
     def longest(self, arm: str) -> Measured:
         """The longest lag that enough seeds solve."""
@@ -81,11 +81,13 @@ class RecallRuns(ArmsByTask[int]):
             shares = self.shares(arm)
             row = [visible(arm), self.longest(arm).text, f"{self._series[self.lags[0]][arm].parameters:,}"]
             row += [
-                solved_share([seed[place] for seed in shares], self._config.solved) for place in range(len(self.lags))
+                solved_share([seed[place] for seed in shares], self._config.solve_threshold)
+                for place in range(len(self.lags))
             ]
             rows.append(row)
         header = ["arm", "longest lag", "parameters", *(f"lag {lag}" for lag in self.lags)]
-        caption = f"Right answers to fresh strings, mean over seeds (seeds that reach {percent(self._config.solved)})"
+        threshold = percent(self._config.solve_threshold)
+        caption = f"Right answers to fresh strings, mean over seeds (seeds that reach {threshold})"
         return Table(header, rows, caption=caption, colours=self._arm_colours(self.arms))
 
 
@@ -107,7 +109,7 @@ class RecallStudy(RecallRuns):
         for place, lag in enumerate(self.lags):
             for arm, own in shares.items():
                 figures[f"accuracy at lag {lag}", arm] = share([seed[place] for seed in own], config.test_strings)[1]
-        plot = recall_plot(self.lags, shares, self._colours, 1 / keys, config.solved)
+        plot = recall_plot(self.lags, shares, self._colours, 1 / keys, config.solve_threshold)
         section = Section(
             title="Recall over a lag",
             paragraphs=[WHAT, self._odds()],

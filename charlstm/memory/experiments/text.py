@@ -49,12 +49,17 @@ class TextStudy:
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
         section = config.experiments.text
         assert section is not None
-        self._config, self._grid, self._section, self._kept = config, grid, section, sorted(set(section.kept))
+        self._config, self._grid, self._section, self._kept = (
+            config,
+            grid,
+            section,
+            sorted(set(section.context_lengths)),
+        )
         self._text = text_series(config, grid)
         self._signs = self._text
-        if section.signs is not None:
-            arms = section.signs_arms or section.arms
-            self._signs = grid.series("text", grid.corpus_lesson("signs", section.signs), arms)
+        if section.closing_text is not None:
+            arms = section.closing_text_arms or section.arms
+            self._signs = grid.series("text", grid.corpus_lesson("signs", section.closing_text), arms)
 
     def names(self) -> list[str]:
         return ["bits per character", *(f"bits minus {arm}" for arm in self._section.arms)]
