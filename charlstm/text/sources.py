@@ -11,7 +11,7 @@ from pathlib import Path
 from charlstm.errors import UserError
 from charlstm.files import unreadable
 from charlstm.paths import check_recordable, expanded
-from charlstm.spelling import FILES, near, near_file
+from charlstm.spelling import FILE_CUTOFF, near, near_file
 from charlstm.text.catalogue import catalogue, catalogue_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
 
@@ -118,7 +118,7 @@ def _address(name: str) -> str:
 
 def _not_found(name: str, path: Path) -> str:
     hints = []
-    known = near(path.stem, catalogue_names(), FILES)
+    known = near(path.stem, catalogue_names(), FILE_CUTOFF)
     if known:
         hints.append(f"the catalogue has {known!r}")
     beside = _nearest_file(path)
