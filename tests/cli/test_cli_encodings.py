@@ -84,4 +84,4 @@ def test_line_ends_that_the_model_never_met_are_named(make_run, charlstm, tmp_pa
     (tmp_path / "windows.txt").write_bytes(TEXT.replace("\n", "\r\n").encode())
     found = charlstm("evaluate", run, "--text", tmp_path / "windows.txt")
     assert found.code == 2
-    assert "Its lines end in CR LF, those that the model learnt in LF. " in found.err
+    assert "Its lines end in CR LF, those of the training text in LF. " in found.err
