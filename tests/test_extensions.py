@@ -80,6 +80,8 @@ from charlstm.model.stack import Project
 
 
 class RandomVectors(nn.Module):
+    input_bound = None
+
     def __init__(self, vocabulary_size: int, size: int) -> None:
         super().__init__()
         self.output_size, self.window = size, 0

@@ -43,7 +43,7 @@ class Corpus:
     encoding: str
     documents: Documents | None = None
     """The documents in the order in which they are split; None: one running text."""
-    question: str = ""
+    separator_hint: str = ""
     """A hint that the separator of the documents may be wrong, if it is rare in the text."""
 
     def split(self, name: str) -> npt.NDArray[np.unsignedinteger] | Documents:
@@ -70,7 +70,7 @@ class Corpus:
         noun = "bytes" if self.vocabulary.kind == "bytes" else "characters"
         parts = [f"{part.stop - part.start:,} {key}" for key, part in self.splits.items() if part.stop > part.start]
         documents = "" if self.documents is None else f", {len(self.documents):,} documents"
-        documents += f" - {self.question} -" if self.question else ""
+        documents += f" - {self.separator_hint} -" if self.separator_hint else ""
         return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct{documents} ({', '.join(parts)})"
 
 
