@@ -71,9 +71,7 @@ def check_file(path: Path) -> int:
         UserError: it is missing, a folder, a pipe or a device, or cannot be accessed.
     """
     if _is_folder(path):
-        raise UserError(
-            f"{path}: this is a folder, not a text: name its files, for example {str(path / '*.txt')!r}"
-        )
+        raise UserError(f"{path}: this is a folder, not a text: name its files, for example {str(path / '*.txt')!r}")
     return regular_size(path)
 
 
