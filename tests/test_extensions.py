@@ -73,18 +73,16 @@ FRONT_END = '''"""Fixed random vectors of the characters."""
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from charlstm.config import ModelConfig
+from charlstm.model.front_end import FrontEnd
 from charlstm.model.stack import Project
 
 
-class RandomVectors(nn.Module):
-    input_bound = None
-
+class RandomVectors(FrontEnd):
     def __init__(self, vocabulary_size: int, size: int) -> None:
-        super().__init__()
-        self.output_size, self.window = size, 0
+        super().__init__(size)
         self.register_buffer("vectors", torch.randn(vocabulary_size, size))
 
     @classmethod
@@ -92,7 +90,13 @@ class RandomVectors(nn.Module):
         return cls(vocabulary_size, config.embedding_size or 1)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
-        return ids, lambda weight_ih: weight_ih @ self.vectors.t()
+        return ids, self.one_hot_weights
+
+    def one_hot_weights(self, weight_ih: Tensor) -> Tensor:
+        return weight_ih @ self.vectors.t()
+
+    def multiplied_rows(self, characters: int) -> int:
+        return 0
 '''
 FRONT_END_ENTRY = """
     "random_vectors": FrontEndEntry(

@@ -9,8 +9,8 @@ class FrontEndEntry(NamedTuple):
     """A front end as the configuration sees it; its class is in charlstm/model.
 
     description      what it does, for ``charlstm config``
-    implementation   ``module:class``; the class has ``from_config(config, vocabulary_size)`` and implements
-                     :data:`charlstm.model.front_end.FrontEnd`
+    implementation   ``module:class``; the class has ``from_config(config, vocabulary_size)`` and is a
+                     :class:`charlstm.model.front_end.FrontEnd`
     options          the fields of the model section that this front end has; any other front end refuses them
     """
 
