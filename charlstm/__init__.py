@@ -1,7 +1,7 @@
 """Character-level recurrent language models: train, sample, compare.
 
-``charlstm.load("runs/x")`` gives a trained run: ``generate(...)``, ``score(text)``, ``model``, ``vocabulary``,
-``config``. Recurrent layers with the interface of torch.nn are in ``charlstm.nn``. All of it: :mod:`charlstm.api`.
+``charlstm.load("runs/x")`` returns a trained run with ``generate(...)``, ``score(text)``, ``model``, ``vocabulary`` and
+``config``; see :mod:`charlstm.api`. ``charlstm.nn`` has recurrent layers with the interface of torch.nn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 __all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "__version__", "load", "nn"]
 
 
-def __getattr__(name: str) -> Any:  # torch takes seconds to import: only when asked for
+def __getattr__(name: str) -> Any:  # importing torch takes seconds: only on first use
     if name == "nn":
         return importlib.import_module("charlstm.nn")
     if name in __all__:

@@ -1,9 +1,9 @@
-"""The only module that talks to a terminal: texts, tables, and the live line of work that takes long.
+"""Terminal output: text, tables and progress lines. No other module writes to a terminal.
 
-Text that a model wrote goes to standard output, and so do results; notes and errors go to standard error. Where
-standard output is no terminal there are no escape codes and no live line. Whatever is printed, a model's text or the
-name of a file, no control character in it reaches a terminal or a log: it is shown as an escape. What a stream's
-encoding lacks is an escape too, but in tables, where lines and dashes become plain ones.
+Generated text and results go to standard output, notes and errors to standard error. If standard output is not a
+terminal, there are no escape codes and no progress line. Control characters in printed text, such as generated text or
+file names, are escaped. Characters that the encoding of a stream lacks are escaped, too; in tables, lines and dashes
+become ASCII.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ __all__ = [
 ]
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines
-_PLAIN_SIGNS = str.maketrans("–—·█▏▎▍▌▋▊▉", "---#|||||||")
-_live: list[Any] = []  # the bars of the live lines on the terminal
-_name = ""  # of a process that has nothing but errors to say
+_ASCII_CHARACTERS = str.maketrans("–—·█▏▎▍▌▋▊▉", "---#|||||||")
+_live: list[Any] = []  # the tqdm bars on the terminal
+_name = ""  # of a process that prints errors only
 
 
 def is_terminal() -> bool:
@@ -59,54 +59,54 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def only_errors(name: str) -> None:
-    """From now on print nothing but errors, with this name in front: another process speaks for this one."""
+    """From now on print errors only, prefixed with this name: another process prints everything else."""
     global _name
     _name = name
 
 
 def out(text: str, end: str = "\n") -> None:
-    """Print to standard output. Raises SystemExit if its reader has gone, as ``head`` does, and UserError if it cannot
-    be written and is no log (``as_log``)."""
+    """Print to standard output. Raises SystemExit if the pipe is closed, as by ``head``, and UserError if writing fails
+    outside of ``as_log``."""
     if not _name:
         with _above_live():
             streams.write_out(shown(text) + end)
 
 
 def out_bytes(content: bytes) -> None:
-    """Write bytes to standard output as they are: not for a terminal. Raises as :func:`out` does."""
+    """Write bytes to standard output unchanged; not for a terminal. Raises as :func:`out` does."""
     if not _name:
         streams.write_out(content)
 
 
 def out_json(value: Any, indent: int | None = None) -> None:
-    """Print a value as JSON, whatever it holds: a number that is not finite as null, a character that may not be shown
-    or that the encoding lacks as an escape. Raises as :func:`out` does."""
+    """Print a value as JSON: numbers that are not finite become null, and characters that are invisible or not in the
+    encoding are escaped. Raises as :func:`out` does."""
     text = json.dumps(finite(value), ensure_ascii=not streams.is_utf8(sys.stdout), indent=indent, allow_nan=False)
-    hidden = invisible if is_terminal() else _surrogate
-    if any(map(hidden, text)):
-        text = "".join(json.dumps(sign)[1:-1] if hidden(sign) else sign for sign in text)
+    needs_escape = invisible if is_terminal() else _is_surrogate
+    if any(map(needs_escape, text)):
+        text = "".join(json.dumps(character)[1:-1] if needs_escape(character) else character for character in text)
     if not _name:
         streams.write_out(text + "\n")
 
 
-def _surrogate(character: str) -> bool:
+def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
 def note(text: str) -> None:
-    """Print a remark to standard error, if anybody reads it, above the live line if there is one."""
+    """Print a note to standard error, above the progress line if there is one. Write errors are ignored."""
     if not _name:
-        _say(text)
+        _print_err(text)
 
 
-def _say(text: str) -> None:
+def _print_err(text: str) -> None:
     with _above_live():
         streams.write_err(visible(text) + "\n")
 
 
 @contextmanager
 def _above_live() -> Iterator[None]:
-    """What is printed in the block stands above the live line, if there is one."""
+    """Print in the block above the progress line, if there is one."""
     bar = _live[-1] if _live else None
     if bar is not None:
         bar.clear()
@@ -116,7 +116,7 @@ def _above_live() -> Iterator[None]:
 
 
 def show_log() -> None:
-    """Print what charlstm's modules have to say meanwhile (``logging``, from level INFO) as notes."""
+    """Print the log messages of charlstm's modules (``logging``, from level INFO) as notes."""
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -128,19 +128,19 @@ def show_log() -> None:
 
 
 def error(text: str) -> None:
-    """Print what went wrong to standard error."""
-    _say(f"{_name}: error: {text}" if _name else f"error: {text}")
+    """Print an error message to standard error."""
+    _print_err(f"{_name}: error: {text}" if _name else f"error: {text}")
 
 
 def shown(text: str) -> str:
-    """A text as it may be printed: on a terminal, control characters as escapes; elsewhere as it is."""
+    """A text with control characters escaped if standard output is a terminal, else unchanged."""
     return visible(text) if is_terminal() else text
 
 
 def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False) -> None:
-    """Print rows of plain text as a table; the first row is its header. Control characters become escapes.
+    """Print rows of plain text as a table; the first row is the header. Control characters are escaped.
 
-    Columns after the first are figures, which end at the same place; with `prose` they begin there.
+    Columns after the first are aligned to the right, for numbers; with `prose`, to the left.
     """
     if _name:
         return
@@ -149,31 +149,31 @@ def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False) -
     from rich.table import Table
     from rich.text import Text
 
-    def fitting(cell: str) -> Text:
+    def cell_text(cell: str) -> Text:
         cell = visible(cell)
-        fits = streams.encodable(cell, sys.stdout) == cell
-        return Text(cell if fits else streams.encodable(cell.translate(_PLAIN_SIGNS), sys.stdout))
+        is_encodable = streams.encodable(cell, sys.stdout) == cell
+        return Text(cell if is_encodable else streams.encodable(cell.translate(_ASCII_CHARACTERS), sys.stdout))
 
     lines = str(SIMPLE_HEAD)
     plain = streams.encodable(lines, sys.stdout) != lines
     header, *body = rows
-    grid = Table(
-        title=fitting(title) if title else None,
+    rendered = Table(
+        title=cell_text(title) if title else None,
         title_justify="left",
         box=Box(lines.replace("─", "-"), ascii=True) if plain else SIMPLE_HEAD,
         safe_box=False,
         pad_edge=False,
     )
     for number, name in enumerate(header):
-        grid.add_column(fitting(name), justify="left" if prose or number == 0 else "right", overflow="fold")
+        rendered.add_column(cell_text(name), justify="left" if prose or number == 0 else "right", overflow="fold")
     for row in body:
-        grid.add_row(*(fitting(cell) for cell in row))
-    terminal = is_terminal()  # said outright: rich would also believe FORCE_COLOR
+        rendered.add_row(*(cell_text(cell) for cell in row))
+    terminal = is_terminal()  # explicit: rich would also obey FORCE_COLOR
     width = None if terminal else 200
-    page = io.StringIO()
-    Console(file=page, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(grid)
+    buffer = io.StringIO()
+    Console(file=buffer, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(rendered)
     with _above_live():
-        streams.write_out(page.getvalue())
+        streams.write_out(buffer.getvalue())
 
 
 def duration(seconds: float) -> str:
@@ -185,8 +185,8 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class _Screen:
-    """A standard stream for tqdm, which writes into it what it likes."""
+class _TqdmStream:
+    """A standard stream that tqdm writes to."""
 
     def __init__(self, on_stderr: bool) -> None:
         self._stream = sys.stderr if on_stderr else sys.stdout
@@ -207,10 +207,10 @@ class _Screen:
 
 
 class LiveLine:
-    """One line that is kept up to date on a terminal; elsewhere a plain line every few seconds.
+    """A progress line that is updated in place on a terminal; elsewhere, a plain line every few seconds.
 
-    Use it as a context manager; ``update`` takes a share from 0 to 1 and a function that makes the text when it is
-    wanted. ``on_stderr``: on standard error, for work whose results alone go to standard output.
+    Use it as a context manager. ``update`` takes a fraction from 0 to 1 and a function that returns the text; it is
+    called only if the line is printed. ``on_stderr``: print to standard error, if standard output has only results.
     """
 
     def __init__(self, prefix: str = "", on_stderr: bool = False) -> None:
@@ -226,7 +226,7 @@ class LiveLine:
 
             self._bar = tqdm(
                 total=1.0,
-                file=_Screen(self._on_stderr),
+                file=_TqdmStream(self._on_stderr),
                 ascii=not streams.is_utf8(stream),
                 bar_format=self._prefix.replace("{", "{{").replace("}", "}}") + "{percentage:3.0f}%|{bar:12}| {desc}",
                 dynamic_ncols=True,
@@ -245,11 +245,11 @@ class LiveLine:
 
     @property
     def live(self) -> bool:
-        """Whether it is kept up to date on a terminal."""
+        """Whether the line is updated in place on a terminal."""
         return self._bar is not None
 
     def update(self, fraction: float, text: Callable[[], str], at_once: bool = False) -> None:
-        """Show how far it is; ``at_once`` also where the last line was shown just before."""
+        """Show the progress; ``at_once``: even if the last update was less than the interval ago."""
         now = time.monotonic()
         if now < self._next and not at_once:
             return

@@ -1,9 +1,9 @@
-"""The error that is the user's to mend: one clear message, no traceback."""
+"""The error for wrong input: one clear message, no traceback."""
 
 
 class UserError(Exception):
-    """Something in the user's input is wrong.
+    """Wrong input from the user, or a file that cannot be read or written.
 
-    The message is one or a few lines that say what is wrong, where, and what to do. The command line prints
-    it after ``error:`` and exits with code 2.
+    The message is one or a few lines: what is wrong, where, and what to do. The command line prints it after
+    ``error:`` and exits with code 2.
     """

@@ -1,4 +1,4 @@
-"""Paths as people write them, and commands that can be pasted back into a shell."""
+"""Checks of paths given by the user, and commands quoted for a shell."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from charlstm.errors import UserError
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with ``~`` or ``~user`` at its beginning replaced by that home folder, where there is one."""
+    """The path with a leading ``~`` or ``~user`` replaced by the home folder, if there is one."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # ~ of no user, or no home
+    except RuntimeError:  # unknown user, or no home folder
         return Path(path)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is one; a path that cannot be reached, or that no file system takes, is none."""
+    """Whether the path is a folder; False if it cannot be accessed or is not valid."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -26,7 +26,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether the path leads to anything; not, if it cannot be reached or no file system takes it."""
+    """Whether the path exists; False if it cannot be accessed or is not valid."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -34,18 +34,17 @@ def is_there(path: Path) -> bool:
 
 
 def check_recordable(path: Path) -> None:
-    """Raises UserError for a path with bytes that are no UTF-8: no configuration and no report can name it."""
+    """Raise UserError for a path that is not UTF-8: configurations and reports cannot contain it."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
         raise UserError(
-            f"{path}: a part of this path is no UTF-8, so that config.yaml and reports could not name it: rename it"
+            f"{path}: this path is not UTF-8, so config.yaml and reports cannot contain it: rename it"
         ) from None
 
 
 def command(*words: object, start: str = "charlstm") -> str:
-    """A command line that can be pasted into a shell, after ``start``: every word is quoted, and no path is taken for
-    an option."""
+    """A command line for a shell, beginning with ``start``: every word is quoted, and a path is never an option."""
     return " ".join([start, *map(_quoted, words)])
 
 

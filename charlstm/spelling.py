@@ -1,4 +1,4 @@
-"""What somebody may have meant: the nearest of the names that there are."""
+"""Spelling suggestions: the known name nearest to a given one."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import difflib
 from collections.abc import Iterable
 from pathlib import PurePath
 
-FILES = 0.7
-"""Nearness from which on the name of another file is suggested; `notes` to `nodes` is 0.8, `nope` to `one` 0.57."""
+FILE_CUTOFF = 0.7
+"""Minimum similarity of a suggested file name; `notes` and `nodes` have 0.8, `nope` and `one` 0.57."""
 
 
 def near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The word spelt most like `word`, if any is near; capitals do not count."""
+    """The most similar of `words`, if its similarity reaches `cutoff`; case is ignored."""
     lower = {candidate.lower(): candidate for candidate in words}
     matches = difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=cutoff)
     return lower[matches[0]] if matches else None
 
 
 def near_file(name: str, names: Iterable[str]) -> str | None:
-    """The file whose name is most like `name`, if it is near without its suffix: two of one kind share that anyway."""
-    stem, kind = PurePath(name).stem, PurePath(name).suffix
+    """The most similar file name, if it is similar without the suffix; of equal stems, one with the same suffix."""
+    stem, suffix = PurePath(name).stem, PurePath(name).suffix
     by_stem: dict[str, list[str]] = {}
     for other in names:
         by_stem.setdefault(PurePath(other).stem.lower(), []).append(other)
-    found = near(stem, by_stem, FILES)
-    return None if found is None else max(by_stem[found], key=lambda other: PurePath(other).suffix == kind)
+    match = near(stem, by_stem, FILE_CUTOFF)
+    return None if match is None else max(by_stem[match], key=lambda other: PurePath(other).suffix == suffix)

@@ -1,7 +1,7 @@
-"""The standard streams, which may be closed, full, gone, or of an encoding that lacks characters.
+"""Writing to standard streams that may be closed, full or disconnected, or lack characters in their encoding.
 
-A result that standard output does not take is an error; a line of a log is not: training goes on without it. Notes on
-standard error are lost in silence, since there is nowhere else to say so.
+A result that cannot be written to standard output is an error; a log line is not: training continues without it.
+Errors in writing to standard error are ignored, since they cannot be reported anywhere.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import TextIO
 
 from charlstm.errors import UserError
 
-_surviving = False
+_ignore_broken_pipe = False
 _logging = False
 _log_failed = False
 _broken_pipe: list[Callable[[], object]] = []
 
 
 def open_missing() -> None:
-    """Put something in the place of a standard stream that was closed before this process began.
+    """Open the null device for each standard stream that was closed when this process started.
 
-    Otherwise the next file that is opened would get its number, and what a library prints would go into that file.
-    What takes its place fails when it is used, as a closed stream does.
+    Otherwise the next opened file would get its file descriptor, and output of a library would go into that file. The
+    replacement is opened in the opposite mode, so that using it fails as a closed stream does.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
@@ -44,11 +44,11 @@ def open_missing() -> None:
 
 
 def write_out(content: str | bytes) -> None:
-    """Write to standard output, at once. Characters that its encoding lacks become escapes.
+    """Write to standard output and flush. Characters that its encoding lacks are escaped.
 
     Raises:
-        SystemExit: its reader has gone (see :func:`on_broken_pipe` and :func:`survive`).
-        UserError: it cannot be written, and this is no log (see :func:`as_log`).
+        SystemExit: the pipe is closed (see :func:`on_broken_pipe` and :func:`survive`).
+        UserError: writing fails outside of :func:`as_log`.
     """
     global _log_failed
     try:
@@ -59,20 +59,20 @@ def write_out(content: str | bytes) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         discard(sys.stdout)
-        if not _surviving:
+        if not _ignore_broken_pipe:
             _broken_pipe[-1]() if _broken_pipe else leave()
     except (OSError, ValueError) as error:  # ValueError: closed by this process itself
         reason = getattr(error, "strerror", None) or str(error)
-        if not _logging and not _surviving:
+        if not _logging and not _ignore_broken_pipe:
             discard(sys.stdout)
             raise UserError(f"standard output cannot be written: {reason}") from None
         if not _log_failed:
             _log_failed = True
-            write_err(f"note: standard output cannot be written ({reason}): going on without it\n")
+            write_err(f"note: standard output cannot be written ({reason}): continuing without it\n")
 
 
 def write_err(text: str) -> None:
-    """Write to standard error, at once, if that can be."""
+    """Write to standard error and flush; errors are ignored."""
     try:
         sys.stderr.write(encodable(text, sys.stderr))
         sys.stderr.flush()
@@ -83,26 +83,26 @@ def write_err(text: str) -> None:
 
 
 def read_in(limit: int) -> bytes:
-    """Standard input, up to so many bytes. Raises OSError."""
-    if sys.stdin is None:  # as Python leaves it where it was closed
+    """Up to ``limit`` bytes of standard input. Raises OSError."""
+    if sys.stdin is None:  # Python sets it to None if it was closed
         raise OSError(errno.EBADF, "standard input is closed")
     return sys.stdin.buffer.read(limit)
 
 
 @contextmanager
 def as_log(on: bool = True) -> Iterator[None]:
-    """What is written to standard output in the block is a log: where it is lost, the work goes on."""
+    """Treat standard output in the block as a log: if writing fails, the program continues."""
     global _logging, _log_failed
-    before, _logging, _log_failed = _logging, on or _logging, False
+    previous, _logging, _log_failed = _logging, on or _logging, False
     try:
         yield
     finally:
-        _logging = before
+        _logging = previous
 
 
 @contextmanager
 def on_broken_pipe(handle: Callable[[], object]) -> Iterator[None]:
-    """In the block call this when the reader of standard output has gone, in place of leaving the program."""
+    """In the block, call ``handle`` if the pipe of standard output is closed, instead of exiting."""
     _broken_pipe.append(handle)
     try:
         yield
@@ -111,14 +111,14 @@ def on_broken_pipe(handle: Callable[[], object]) -> Iterator[None]:
 
 
 def survive(on: bool = True) -> None:
-    """From now on a reader that has gone, as ``tee`` does at the same Ctrl-C, is no reason to leave: something is to be
-    saved."""
-    global _surviving
-    _surviving = on
+    """From now on do not exit if the pipe of standard output is closed, as by a ``tee`` that gets the same Ctrl-C:
+    something must still be saved."""
+    global _ignore_broken_pipe
+    _ignore_broken_pipe = on
 
 
 def hang_up() -> None:
-    """Say nothing more to a terminal that is about to go; what goes into a file still does."""
+    """Stop writing to a terminal that is about to close; output to files continues."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # no file behind it
             if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
@@ -126,7 +126,7 @@ def hang_up() -> None:
 
 
 def flush() -> None:
-    """Before the interpreter ends: what cannot be written any more is not tried again, and again complained about."""
+    """Flush before the interpreter exits; on failure discard the rest, so that Python does not retry and complain."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -135,7 +135,7 @@ def flush() -> None:
 
 
 def reader_gone() -> bool:
-    """Whether standard output is a pipe that nobody reads any more."""
+    """Whether standard output is a pipe whose reader has closed it."""
     with suppress(AttributeError, OSError, ValueError):  # a system without poll, or no file behind it
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
@@ -144,21 +144,21 @@ def reader_gone() -> bool:
 
 
 def discard(stream: TextIO) -> None:
-    """From now on what is written to the stream goes nowhere."""
+    """Redirect the stream to the null device."""
     with suppress(OSError, ValueError):  # no file behind it
         number = stream.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)
 
 
 def is_utf8(stream: TextIO) -> bool:
-    """Whether the stream takes every character."""
+    """Whether the encoding of the stream is UTF-8."""
     return _encoding(stream) == "utf-8"
 
 
 def encodable(text: str, stream: TextIO) -> str:
-    """The text with what the stream's encoding lacks, such as the odd bytes of a file's name, as escapes."""
+    """The text with characters that the encoding of the stream lacks, such as surrogates in file names, escaped."""
     encoding = _encoding(stream)
     try:
         text.encode(encoding)
@@ -175,5 +175,5 @@ def _encoding(stream: TextIO) -> str:
 
 
 def leave() -> None:
-    """Leave the program as one whose reader has gone."""
+    """Exit with the status of a process killed by SIGPIPE."""
     raise SystemExit(128 + getattr(signal, "SIGPIPE", 13))

@@ -1,16 +1,16 @@
-"""Nats and bits, and numbers that are none."""
+"""Conversion of nats to bits, and of values to finite JSON numbers."""
 
 import math
 from collections.abc import Mapping
 
 
 def bits(nats: float) -> float:
-    """Nats as bits: nats / ln 2. The one place where the two meet."""
+    """Nats converted to bits: nats / ln 2."""
     return nats / math.log(2.0)
 
 
 def finite(value: object) -> object:
-    """The same in JSON types, with None for what is not a finite number."""
+    """The value in JSON types, with None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

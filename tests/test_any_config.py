@@ -1,4 +1,4 @@
-"""Any configuration whatever trains a step or is refused in clear lines: never a traceback."""
+"""Property test: any configuration trains a step or gives clear error lines, never a traceback."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SMALL: dict[str, st.SearchStrategy[Any]] = {
     "training.seed": st.integers(0, 2**32 - 1),
     "name": st.sampled_from(["run", "a run", "名", "x" * 100]),
 }
-"""Values inside the range that keep a step small."""
+"""Valid values for which a training step is fast."""
 EDGES = [0, 1, -1, 2**20, 2**31, 2**63, -(2**63), 10**60, 0.5, 1.0, 1e-300, 1e300, -0.0, float("nan"), float("inf")]
 ODD = st.one_of(
     st.sampled_from(EDGES),
@@ -82,8 +82,8 @@ UNKNOWN = [
 FIELDS = {".".join(path): field for path, field in walk(Config)}
 
 
-def inside(name: str) -> st.SearchStrategy[Any]:
-    """Values that the field takes."""
+def valid_values(name: str) -> st.SearchStrategy[Any]:
+    """Values that the field allows."""
     field = FIELDS[name]
     if name in SMALL:
         return SMALL[name]
@@ -103,33 +103,35 @@ def inside(name: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def configurations(draw: st.DrawFn, compiled: bool) -> tuple[dict[str, Any], list[str]]:
-    """A configuration with a few fields set, most of them well; and a few more as overrides."""
+    """A configuration with a few fields, most of them valid, some of them as overrides."""
     chosen = {"corpus.source": draw(st.sampled_from(["plain.txt"] * 5 + sorted(TEXTS))), "training.device": "cpu"}
     chosen |= {"training.budget.steps": 1, "training.sample_length": 2, "model.hidden_size": 4}
     chosen |= {} if compiled else {"model.executor": "eager"}
     wrong = draw(st.integers(0, 9)) < 4
     for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=7, unique=True)):
-        chosen[name] = draw(inside(name))
+        chosen[name] = draw(valid_values(name))
     if not compiled and chosen["model.executor"] in ("auto", "cpp"):  # seconds for each kind of cell
         chosen["model.executor"] = "vendor"
     for name in draw(st.lists(st.sampled_from([*sorted(FIELDS), *UNKNOWN]), max_size=2)) if wrong else []:
         chosen[name] = draw(ODD)
     overrides = [name for name in chosen if draw(st.integers(0, 19)) == 0]
-    return nested({k: v for k, v in chosen.items() if k not in overrides}), [written(n, chosen[n]) for n in overrides]
+    return nested({k: v for k, v in chosen.items() if k not in overrides}), [
+        override_text(n, chosen[n]) for n in overrides
+    ]
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    whole: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for name, value in flat.items():
         *sections, leaf = name.split(".")
-        place = whole
+        target = config
         for section in sections:
-            place = place.setdefault(section, {})
-        place[leaf] = value
-    return whole
+            target = target.setdefault(section, {})
+        target[leaf] = value
+    return config
 
 
-def written(name: str, value: Any) -> str:
+def override_text(name: str, value: Any) -> str:
     return f"{name}={yaml.safe_dump(value, default_flow_style=True, width=10**9).removesuffix('...' + chr(10)).strip()}"
 
 
@@ -158,10 +160,10 @@ def train(config: dict[str, Any], overrides: list[str]) -> tuple[int, str]:
         sets = [part for override in overrides for part in ("--set", override)]
         patch.setattr(sys, "argv", ["charlstm", "train", str(path), "--runs", str(Path(runs) / "runs"), *sets])
         patch.setattr("charlstm.cli.train._write_report", lambda directory: directory.path)  # plots take half a second
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as exited:
             cli.main()
         trained = list(Path(runs).glob("runs/*/metrics.jsonl"))
-    code = left.value.code or 0
+    code = exited.value.code or 0
     assert isinstance(code, int)
     assert (code in (0, 3)) == bool(trained), (code, err.getvalue())
     return code, err.getvalue()
@@ -186,12 +188,12 @@ def check(case: tuple[dict[str, Any], list[str]]) -> None:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-def test_any_configuration_trains_a_step_or_is_refused(folder: Path, case: tuple[dict[str, Any], list[str]]) -> None:
+def test_any_config_trains_a_step_or_gives_an_error(folder: Path, case: tuple[dict[str, Any], list[str]]) -> None:
     check(case)
 
 
 @pytest.mark.slow
 @given(configurations(compiled=True))
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-def test_ten_thousand_configurations(folder: Path, case: tuple[dict[str, Any], list[str]]) -> None:
+def test_ten_thousand_configs(folder: Path, case: tuple[dict[str, Any], list[str]]) -> None:
     check(case)

@@ -1,3 +1,5 @@
+"""Terminal output: text, tables, notes and the progress line."""
+
 from __future__ import annotations
 
 import fcntl
@@ -25,22 +27,22 @@ class Terminal:
         self._master, slave = pty.openpty()
         os.set_blocking(self._master, False)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-        self._file, self._before = os.fdopen(slave, "w"), sys.stdout
+        self._file, self._previous = os.fdopen(slave, "w"), sys.stdout
         sys.stdout = self._file
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.stdout = self._before
+        sys.stdout = self._previous
         self._file.close()
         os.close(self._master)
 
     def read(self) -> str:
-        """What was written since the last time."""
-        found = b""
-        with suppress(OSError):  # nobody is left who could write
-            while select.select([self._master], [], [], 0.05)[0]:  # the system hands it over in pieces
-                found += os.read(self._master, 1 << 16)
-        return found.decode()
+        """The output since the last call."""
+        output = b""
+        with suppress(OSError):  # the other end is closed
+            while select.select([self._master], [], [], 0.05)[0]:  # the output arrives in pieces
+                output += os.read(self._master, 1 << 16)
+        return output.decode()
 
 
 def progress(step: int, fraction: float = 0.5) -> Progress:
@@ -63,7 +65,7 @@ def test_duration(seconds, text):
     assert console.duration(seconds) == text
 
 
-def test_off_a_terminal_lines_come_every_few_seconds(capsys, monkeypatch):
+def test_progress_prints_plain_lines_without_a_terminal(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     with console.LiveLine("[a] ") as line:
@@ -76,43 +78,43 @@ def test_off_a_terminal_lines_come_every_few_seconds(capsys, monkeypatch):
     assert captured.err == ""
 
 
-def test_the_text_is_made_only_when_it_is_shown(capsys):
-    made = []
+def test_progress_text_is_made_only_when_printed(capsys):
+    calls = []
     with console.LiveLine() as line:
         for step in range(100):
-            line.update(0.1, lambda step=step: made.append(step) or "x")
-    assert made == [0]
+            line.update(0.1, lambda step=step: calls.append(step) or "x")
+    assert calls == [0]
 
 
 @pytest.mark.parametrize("prefix", ["", "[{curly} %s arm] "])
-def test_on_a_terminal_one_line(prefix):
+def test_progress_updates_one_line_on_a_terminal(prefix):
     with Terminal() as terminal:
         with console.LiveLine(prefix) as line:
             line.update(0.5, lambda: "step 7")
             console.out("whole")
-        found = terminal.read()
-    assert found.startswith(f"\r{prefix}  0%|")
-    assert f"\r{prefix} 50%|" in found
-    assert "\rwhole\r\n" in found
+        output = terminal.read()
+    assert output.startswith(f"\r{prefix}  0%|")
+    assert f"\r{prefix} 50%|" in output
+    assert "\rwhole\r\n" in output
 
 
-def test_a_table_off_a_terminal_is_plain_even_if_colour_is_forced(capsys, monkeypatch):
+def test_force_color_does_not_color_tables_in_files(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     console.table([["arm", "bits"], ["[bold]a[/bold]", "1.5"], [":smile:" * 20, "2.25"]], "a [red]title")
-    found = capsys.readouterr().out
-    assert "\x1b" not in found
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
     for text in ("[bold]a[/bold]", ":smile:" * 20, "a [red]title", "2.25"):
-        assert text in found
+        assert text in output
 
 
-def test_text_of_a_model_on_a_terminal():
+def test_control_characters_are_escaped_on_a_terminal():
     with Terminal():
-        shown = console.shown("a\x1b[2J\r\n\tb\u202e")
-    assert shown == "a\\x1b[2J\\r\n\tb\\u202e"
+        text = console.shown("a\x1b[2J\r\n\tb\u202e")
+    assert text == "a\\x1b[2J\\r\n\tb\\u202e"
 
 
-def test_text_of_a_model_elsewhere(capsys):
+def test_text_is_unchanged_without_a_terminal(capsys):
     assert console.shown("a\x1b[2J\r\n") == "a\x1b[2J\r\n"
 
 
@@ -125,30 +127,30 @@ def test_errors_and_notes_go_to_standard_error(capsys):
     assert (captured.out, captured.err) == ("o\np", "n\nerror: e\n")
 
 
-def test_a_reader_that_has_gone_ends_the_program_quietly(monkeypatch):
+def test_closed_pipe_exits_with_code_141(monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as file:
         monkeypatch.setattr(sys, "stdout", file)
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exited:
             console.out("text")
-        assert left.value.code == 141
-        file.write("what is left is thrown away")
+        assert exited.value.code == 141
+        file.write("later output is discarded")
 
 
-def test_hang_up_silences_terminals_and_leaves_files_alone(monkeypatch, tmp_path):
+def test_hang_up_stops_terminal_output_only(monkeypatch, tmp_path):
     with (tmp_path / "log").open("w") as log, Terminal() as terminal:
         monkeypatch.setattr(sys, "stderr", log)
-        console.out("heard")
-        assert terminal.read() == "heard\r\n"
+        console.out("before")
+        assert terminal.read() == "before\r\n"
         console.hang_up()
-        console.out("unheard")
+        console.out("after")
         console.note("logged")
         assert terminal.read() == ""
     assert (tmp_path / "log").read_text() == "logged\n"
 
 
-def test_hang_up_without_files(monkeypatch):
+def test_hang_up_ignores_streams_without_a_file(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     console.hang_up()
@@ -156,7 +158,7 @@ def test_hang_up_without_files(monkeypatch):
     assert sys.stdout.getvalue() == "still there\n"
 
 
-def test_follow_shows_events_in_words(capsys):
+def test_follow_prints_training_events(capsys):
     events = [
         Notice("too short"),
         progress(1),

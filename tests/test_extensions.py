@@ -1,4 +1,4 @@
-"""Adding one of each kind of thing takes the files that CONTRIBUTING names: done in a copy of the package."""
+"""Adding one extension of each kind, in a copy of the package, needs only the files that CONTRIBUTING.md names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def adagrad(groups: Groups, training: TrainingConfig) -> Optimizer:
     return torch.optim.Adagrad(groups, lr=training.learning_rate)
 '''
 
-CELL_WITH_START = '''"""A leaky accumulator with an initial decay."""
+CELL_WITH_INIT = '''"""A leaky accumulator with an initial decay."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, sigmoid, 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DECAY = Option(0.5, "Initial share of the state that stays.", gt=0, lt=1)
+DECAY = Option(0.5, "Initial fraction of the state that is kept.", gt=0, lt=1)
 
 
 def decay(parameter: Tensor, initial_decay: float) -> None:
@@ -73,16 +73,16 @@ FRONT_END = '''"""Fixed random vectors of the characters."""
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from charlstm.config import ModelConfig
+from charlstm.model.front_end import FrontEnd
 from charlstm.model.stack import Project
 
 
-class RandomVectors(nn.Module):
+class RandomVectors(FrontEnd):
     def __init__(self, vocabulary_size: int, size: int) -> None:
-        super().__init__()
-        self.output_size, self.window = size, 0
+        super().__init__(size)
         self.register_buffer("vectors", torch.randn(vocabulary_size, size))
 
     @classmethod
@@ -90,7 +90,13 @@ class RandomVectors(nn.Module):
         return cls(vocabulary_size, config.embedding_size or 1)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
-        return ids, lambda weight_ih: weight_ih @ self.vectors.t()
+        return ids, self.one_hot_weights
+
+    def one_hot_weights(self, weight_ih: Tensor) -> Tensor:
+        return weight_ih @ self.vectors.t()
+
+    def multiplied_rows(self, characters: int) -> int:
+        return 0
 '''
 FRONT_END_ENTRY = """
     "random_vectors": FrontEndEntry(
@@ -104,7 +110,7 @@ EXPERIMENT_SECTION = '''
 class ParametersConfig(Experiment):
     """How many parameters the arms have."""
 
-    arms: Names = Field(description="The arms that are counted.")
+    arms: Names = Field(description="Arms whose parameters are counted.")
 
 
 class Experiments(_Experiments):
@@ -157,13 +163,13 @@ from charlstm.cli import app, signals
 for name in ("mgu", "accumulator"):
     cell = CELLS[name]
     weights = {n: torch.randn(s, dtype=torch.float64) for n, s in cell.parameter_shapes(4, 5).items()}
-    own = {n: weights.pop(n).requires_grad_() for n in cell.parameters}
+    cell_params = {n: weights.pop(n).requires_grad_() for n in cell.parameters}
     leaves = [t.requires_grad_() for t in weights.values()]
     x, state = torch.randn(3, 2, 4, dtype=torch.float64), (torch.randn(2, 5, dtype=torch.float64),)
     results = []
     for executor in ("reference", "eager"):
-        y, _ = executors()[executor].run(cell, Weights(**weights, parameters=own), x, state)
-        results.append((y, *torch.autograd.grad(y.square().sum(), [*leaves, *own.values()])))
+        y, _ = executors()[executor].run(cell, Weights(**weights, parameters=cell_params), x, state)
+        results.append((y, *torch.autograd.grad(y.square().sum(), [*leaves, *cell_params.values()])))
     for expected, result in zip(*results, strict=True):
         torch.testing.assert_close(result, expected)
 
@@ -176,7 +182,7 @@ def run(*arguments):
 fields = run("config")
 assert "mgu: The minimal gated unit (Zhou et al. 2016): one gate forgets and resets." in fields
 assert "initial_decay: number > 0 and < 1 | null" in fields, fields
-assert "Initial share of the state that stays. Left out: 0.5. Only for accumulator." in fields
+assert "Initial fraction of the state that is kept. null means 0.5. Only for accumulator." in fields
 assert "adagrad: Duchi et al. 2011." in fields
 assert "random_vectors: fixed random vectors" in fields
 assert run("greet") == "good day"
@@ -196,7 +202,7 @@ try:
     charlstm.config.load_config(Path("run.yaml"))
 except charlstm.UserError as error:
     assert str(error) == (
-        "run.yaml:2: model.initial_decay: has no effect with cell: mgu, only with accumulator. Take it out"
+        "run.yaml:2: model.initial_decay: has no effect with cell: mgu, only with accumulator. Remove it"
     ), error
 document = charlstm.config.Document("test", {
     "arms": {"a": {}},
@@ -216,18 +222,18 @@ def edit(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with one more of everything."""
+    """A checkout with one extension of each kind."""
     checkout = tmp_path_factory.mktemp("extended")
     shutil.copytree(ROOT / "charlstm", checkout / "charlstm", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", checkout)
     package = checkout / "charlstm"
     (package / "cells" / "mgu.py").write_text(*CELL, encoding="utf-8")
-    (package / "cells" / "accumulator.py").write_text(CELL_WITH_START, encoding="utf-8")
+    (package / "cells" / "accumulator.py").write_text(CELL_WITH_INIT, encoding="utf-8")
     (package / "optimizers" / "adagrad.py").write_text(OPTIMIZER, encoding="utf-8")
     (package / "model" / "random_vectors.py").write_text(FRONT_END, encoding="utf-8")
     entries = package / "config" / "front_ends.py"
     entries.write_text(entries.read_text(encoding="utf-8").rstrip().removesuffix("}").rstrip() + FRONT_END_ENTRY)
-    (package / "comparison" / "memory" / "studies" / "parameters.py").write_text(STUDY, encoding="utf-8")
+    (package / "memory" / "experiments" / "parameters.py").write_text(STUDY, encoding="utf-8")
     sections = package / "config" / "experiments.py"
     section = EXPERIMENT_SECTION.replace("class Experiments(_Experiments):\n", "class Experiments(Section):\n")
     edit(sections, "\n\nclass Experiments(Section):\n", section)
@@ -258,13 +264,13 @@ def run_python(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_one_more_of_each_kind_works_from_its_files(extended):
-    done = run_python(extended, "-c", TRIAL)
-    assert done.stdout.strip().endswith("all work"), done.stdout + done.stderr
+def test_extension_of_each_kind_works(extended):
+    completed = run_python(extended, "-c", TRIAL)
+    assert completed.stdout.strip().endswith("all work"), completed.stdout + completed.stderr
 
 
 @pytest.mark.slow
-def test_added_files_pass_the_type_checker(extended):
+def test_extensions_pass_the_type_checker(extended):
     files = ["cells/mgu.py", "cells/accumulator.py", "optimizers/adagrad.py", "model/random_vectors.py", "cli/greet.py"]
-    done = run_python(extended, "-m", "mypy", *(f"charlstm/{name}" for name in files))
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = run_python(extended, "-m", "mypy", *(f"charlstm/{name}" for name in files))
+    assert completed.returncode == 0, completed.stdout + completed.stderr

@@ -1,4 +1,4 @@
-"""Files that somebody else made: nothing in them runs, hangs, or reaches a terminal."""
+"""Untrusted files: they cannot run code, hang the program, or send control characters to the terminal."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u202
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
-    folder = tmp_path / "here"
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
+    folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
     (folder / "tiny.txt").write_text(text)
@@ -41,15 +41,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
 
 @pytest.fixture
 def charlstm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    """Exit code and everything that was said."""
+    """Runs a command and returns its exit code and its output."""
 
     def run(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["charlstm", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exited:
             cli.main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out + said.err
+        captured = capsys.readouterr()
+        return int(exited.value.code or 0), captured.out + captured.err
 
     return run
 
@@ -68,7 +68,7 @@ KINDS = {
 
 
 @pytest.fixture
-def kinds(here: Path) -> Iterator[None]:
+def kinds(folder: Path) -> Iterator[None]:
     os.mkfifo("pipe")
     with socket.socket(socket.AF_UNIX) as endpoint:
         endpoint.bind("socket")
@@ -80,7 +80,7 @@ def kinds(here: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("use", ["corpus", "config", "evaluate", "override"])
-def test_what_is_no_regular_file_is_told_at_once(name, use, kinds, charlstm, tiny_run):
+def test_special_files_give_an_error_at_once(name, use, kinds, charlstm, tiny_run):
     begin = time.monotonic()
     arguments = {
         "config": ("train", name),
@@ -91,15 +91,15 @@ def test_what_is_no_regular_file_is_told_at_once(name, use, kinds, charlstm, tin
         Path("run.yaml").write_text(CONFIG.replace("tiny.txt", f"[tiny.txt, {name}]"))
     if (use, name) == ("config", "folder"):
         return  # a run's folder without --resume: another message
-    code, said = charlstm(*arguments.get(use, ("train", "run.yaml")))
+    code, output = charlstm(*arguments.get(use, ("train", "run.yaml")))
     assert time.monotonic() - begin < 5
     assert code == 2
-    assert KINDS[name] in said
-    assert len(said.splitlines()) == 1
+    assert KINDS[name] in output
+    assert len(output.splitlines()) == 1
     assert not Path("runs").exists()
 
 
-def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(monkeypatch):
+def test_opening_a_pipe_instead_of_a_file_does_not_block(monkeypatch):
     os.mkfifo("pipe")
     monkeypatch.setattr("charlstm.files.regular_size", lambda _path: 1)
     with pytest.raises(UserError, match="pipe: this is a pipe"):
@@ -107,17 +107,17 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission(charlstm):
+def test_unreadable_file_is_an_error(charlstm):
     for name in ("tiny.txt", "run.yaml"):
         Path(name).chmod(0)
-        code, said = charlstm("train", "run.yaml")
-        assert (code, len(said.splitlines())) == (2, 1)
-        assert "Permission denied" in said
+        code, output = charlstm("train", "run.yaml")
+        assert (code, len(output.splitlines())) == (2, 1)
+        assert "Permission denied" in output
         Path(name).chmod(0o600)
 
 
-def test_a_file_that_may_not_be_opened(charlstm, monkeypatch):
-    """As above, for root too."""
+def test_permission_error_on_open_is_an_error(charlstm, monkeypatch):
+    """As above, but also for root."""
     genuine = os.open
 
     def refuse(path: object, *rest: int, **more: int) -> int:
@@ -126,9 +126,9 @@ def test_a_file_that_may_not_be_opened(charlstm, monkeypatch):
         return genuine(path, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", refuse)
-    code, said = charlstm("train", "run.yaml")
-    assert (code, len(said.splitlines())) == (2, 1)
-    assert re.search(r"tiny\.txt' cannot be read: Permission denied", said)
+    code, output = charlstm("train", "run.yaml")
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert re.search(r"tiny\.txt' cannot be read: Permission denied", output)
 
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
@@ -153,7 +153,7 @@ HOSTILE = {
     "huge key": ("x" * 200_000 + ": 1", "1: not valid YAML"),
     "many keys": ("\n".join(f"k{i}: 1" for i in range(12_000)), "unknown field"),
     "huge file": ("#" * (1 << 19) + "\n", "longer than 524288 bytes"),
-    "twice": ("corpus: {source: a}\ncorpus: {source: b}", "2: corpus: given twice, first on line 1"),
+    "twice": ("corpus: {source: a}\ncorpus: {source: b}", "2: corpus: duplicate key, first on line 1"),
     "binary": ("corpus: {source: !!binary aGVsbG8=}", "is a YAML tag"),
     "directive": ("%TAG ! tag:yaml.org,2002:python/\n---\ncorpus: {source: !name:os.system x}", "is a YAML tag"),
     "NUL": ("corpus: {source: a\0b}", "U+0000 is not allowed"),
@@ -162,22 +162,22 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_yaml(case, charlstm):
+def test_hostile_yaml_is_an_error(case, charlstm):
     content, expected = HOSTILE[case]
     Path("run.yaml").write_text(content)
     begin = time.monotonic()
-    code, said = charlstm("train", "run.yaml")
+    code, output = charlstm("train", "run.yaml")
     assert code == 2
-    assert expected in said
-    assert len(said.splitlines()) <= 41
-    assert all(len(line) < 1000 for line in said.splitlines())
+    assert expected in output
+    assert len(output.splitlines()) <= 41
+    assert all(len(line) < 1000 for line in output.splitlines())
     assert time.monotonic() - begin < 5
     assert not Path("pwned").exists()
     with pytest.raises(UserError):
         load_compare(Path("run.yaml"))
 
 
-def test_no_message_carries_control_characters(charlstm, tiny_run):
+def test_messages_contain_no_control_characters(charlstm, tiny_run):
     name = LOUD.replace("\x07", "")
     loud = Path(f"{name}.yaml")
     loud.write_text(CONFIG)
@@ -185,7 +185,7 @@ def test_no_message_carries_control_characters(charlstm, tiny_run):
     Path(f"{name}.bad").write_bytes(b"\xff\xfe")
     Path("same.txt").write_text("\x1b" * 50)
     Path("odd.txt").write_text("the \x1b\x9b\u202e cat")
-    said = [
+    results = [
         charlstm("train", loud),
         charlstm("train", "run.yaml", "--set", f'corpus.source="{name}.bad"'),
         charlstm("train", f"{name}.nothing"),
@@ -199,34 +199,34 @@ def test_no_message_carries_control_characters(charlstm, tiny_run):
         charlstm("evaluate", tiny_run, "--text", f"{name}.bad"),
         charlstm("compare", LOUD),
     ]
-    for code, text in said:
+    for code, text in results:
         assert code == 2, text
         assert not UNSAFE.search(text), repr(text)
-    assert "\\x1b[2J" in said[0][1]
+    assert "\\x1b[2J" in results[0][1]
 
 
-def test_names_of_files_as_escapes_in_tables_and_on_lines(capsys):
+def test_file_names_are_escaped_in_tables_and_lines(capsys):
     console.table([["name", LOUD], [LOUD, "1"]], LOUD)
     console.note(LOUD)
     console.error(LOUD)
     with console.LiveLine(LOUD) as line:
         line.update(0.1, lambda: "x")
-    said = capsys.readouterr()
-    assert not UNSAFE.search(said.err)
-    assert said.err.count("a\\x1b[2Jb\\x9b31mc\\u202ed\\x07e\\u2028f") == 2
-    assert not UNSAFE.search(said.out)
-    assert "a\\x1b[2J" in said.out
+    captured = capsys.readouterr()
+    assert not UNSAFE.search(captured.err)
+    assert captured.err.count("a\\x1b[2Jb\\x9b31mc\\u202ed\\x07e\\u2028f") == 2
+    assert not UNSAFE.search(captured.out)
+    assert "a\\x1b[2J" in captured.out
 
 
-def test_what_the_output_cannot_hold_is_an_escape(monkeypatch, tmp_path):
-    """Bytes in a file's name that are no UTF-8, and a terminal that knows ASCII alone."""
+def test_unencodable_characters_are_escaped(monkeypatch, tmp_path):
+    """File names that are not UTF-8, on a terminal with ASCII encoding."""
     with (tmp_path / "out").open("w", encoding="ascii") as file:
         monkeypatch.setattr(sys, "stdout", file)
         console.out("\udcff é 名")
     assert (tmp_path / "out").read_text() == "\\udcff \\xe9 \\u540d\n"
 
 
-def test_a_report_shows_hostile_text_as_text(make_config, make_trainer, tmp_path):
+def test_report_escapes_html_in_text(make_config, make_trainer, tmp_path):
     from charlstm.comparison.collect import compare_runs
     from charlstm.comparison.report import write_report
 
@@ -248,13 +248,13 @@ import json, os, sys
 from pathlib import Path
 
 folders, commands = json.loads(sys.argv[1])
-found, codes = [], []
+violations, codes = [], []
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 MOVES = {f"os.{name}" for name in "rename remove mkdir rmdir link symlink truncate chmod utime".split()}
 STARTS = {"subprocess.Popen", "pty.spawn", *(f"os.{name}" for name in "system exec posix_spawn spawn forkpty".split())}
 
 def inside(path, folder=-1):
-    if folder >= 0:  # as shutil.rmtree goes
+    if folder >= 0:  # a path relative to an open folder, as in shutil.rmtree
         path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
     if isinstance(path, int) or path == "/dev/null":
         return True
@@ -274,7 +274,7 @@ def watch(event, details):
     else:
         bad = event.startswith(("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib."))
     if bad:
-        found.append([len(codes), event, repr(details)[:300]])
+        violations.append([len(codes), event, repr(details)[:300]])
 
 sys.addaudithook(watch)
 from charlstm import cli
@@ -282,29 +282,29 @@ for command in commands:
     sys.argv = ["charlstm", *command]
     try:
         cli.main()
-    except SystemExit as left:
-        codes.append(left.code or 0)
+    except SystemExit as exited:
+        codes.append(exited.code or 0)
 sys.stdout.flush()
-print("\\n" + json.dumps([codes, found]))
+print("\\n" + json.dumps([codes, violations]))
 """
 
 
 def audited(folders: list[Path], commands: list[list[str]]) -> tuple[list[int], list[tuple[int, str, str]]]:
-    """Exit codes, and what was done outside of the folders."""
-    told = json.dumps([[str(folder) for folder in folders], commands])
-    done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", AUDIT, told],
+    """The exit codes, and the actions outside of the folders."""
+    argument = json.dumps([[str(folder) for folder in folders], commands])
+    completed = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", AUDIT, argument],
         capture_output=True,
         text=True,
         timeout=300,
         check=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CHARLSTM_CACHE": str(folders[0])},
     )
-    codes, found = json.loads(done.stdout.splitlines()[-1])
-    return codes, found
+    codes, violations = json.loads(completed.stdout.splitlines()[-1])
+    return codes, violations
 
 
-def test_under_an_audit_hook_nothing_but_the_work_is_done(tmp_path, tiny_run):
+def test_commands_write_only_to_their_folders(tmp_path, tiny_run):
     cache, runs = Path(os.environ["CHARLSTM_CACHE"]), tmp_path / "runs"
     Path("native.yaml").write_text(CONFIG.replace("eager", "auto"))
     commands = [
@@ -316,9 +316,10 @@ def test_under_an_audit_hook_nothing_but_the_work_is_done(tmp_path, tiny_run):
         ["train", "native.yaml", "--runs", str(runs)],
         ["train", "run.yaml", "--runs", "elsewhere"],
     ]
-    codes, found = audited([cache, runs], commands)
+    codes, violations = audited([cache, runs], commands)
     assert codes == [0] * len(commands)
-    libraries = ("torchinductor_", "matplotlib")  # the folders that torch and matplotlib make for themselves
-    assert [act for act in found if act[0] < 6 and not any(name in act[2] for name in libraries)] == []
-    assert {number for number, *_ in found} <= {0, 5, 6}, "nothing at all while a run is sampled or scored"
-    assert {"open", "os.mkdir", "os.rename"} <= {event for number, event, _ in found if number == 6}, "the hook is deaf"
+    libraries = ("torchinductor_", "matplotlib")  # folders that torch and matplotlib create
+    assert [act for act in violations if act[0] < 6 and not any(name in act[2] for name in libraries)] == []
+    assert {number for number, *_ in violations} <= {0, 5, 6}, "sampling and scoring must not write at all"
+    events = {event for number, event, _ in violations if number == 6}
+    assert {"open", "os.mkdir", "os.rename"} <= events, "the hook sees no events"

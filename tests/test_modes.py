@@ -1,4 +1,4 @@
-"""The tests themselves: none leaves a mode behind, and other people's plugins do not matter."""
+"""The test helpers: torch's global modes are restored, and third-party pytest plugins are not loaded."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from modes import put_back, waiting_refused
 ROOT = Path(__file__).parents[1]
 
 
-def switch(patch: pytest.MonkeyPatch) -> list[str]:
-    """The modes that torch is set to, with the warning that it gives on a GPU."""
-    seen: list[str] = []
+def record_sync_modes(patch: pytest.MonkeyPatch) -> list[str]:
+    """The list to which the calls of set_sync_debug_mode are appended; each call warns as on a GPU."""
+    modes: list[str] = []
 
     def set_mode(mode: str) -> None:
-        seen.append(mode)
+        modes.append(mode)
         warnings.warn("Synchronization debug mode is a prototype feature", UserWarning, stacklevel=2)
 
     patch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
-    return seen
+    return modes
 
 
-def test_waiting_is_allowed_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = switch(monkeypatch)
+def test_sync_debug_mode_is_reset_after_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = record_sync_modes(monkeypatch)
 
     def wait() -> None:
         with waiting_refused():
-            assert seen == ["error"]
+            assert modes == ["error"]
             raise RuntimeError("waited")
 
     with pytest.raises(RuntimeError, match="waited"):
         wait()
-    assert seen == ["error", "default"]
+    assert modes == ["error", "default"]
 
 
-def test_modes_are_put_back_after_a_failure() -> None:
+def test_torch_modes_are_restored_after_an_exception() -> None:
     before = torch.get_num_threads()
 
     def fail() -> None:
@@ -57,17 +57,17 @@ def test_modes_are_put_back_after_a_failure() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_plugins_of_others_are_not_loaded(tmp_path: Path) -> None:
-    """One that warns at its start, as pytest-benchmark does beside xdist, would stop every test."""
-    about = tmp_path / "loud-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[pytest11]\nloud = loud_plugin\n")
+def test_third_party_plugins_are_not_loaded(tmp_path: Path) -> None:
+    """A plugin that warns on startup, as pytest-benchmark does with xdist, would fail every test."""
+    metadata = tmp_path / "loud-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[pytest11]\nloud = loud_plugin\n")
     (tmp_path / "loud_plugin.py").write_text(
         "import warnings\ndef pytest_configure(config): warnings.warn('loud', UserWarning)\n"
     )
     (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", "-n", "1", tmp_path],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
@@ -75,4 +75,4 @@ def test_plugins_of_others_are_not_loaded(tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert found.returncode == 0, found.stdout + found.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr

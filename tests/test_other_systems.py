@@ -1,4 +1,4 @@
-"""Windows and macOS, feigned: what only other systems have is taken away before charlstm is imported."""
+"""Simulated Windows and macOS: what these systems lack is removed before charlstm is imported."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ ONLY_POSIX = {
 MODULES = "fcntl resource pwd grp termios tty pty syslog readline curses spwd crypt nis"
 
 system = sys.argv[1]
-taken = [ONLY_LINUX] if system == "Darwin" else [ONLY_LINUX, ONLY_POSIX]
-for module, names in ((m, n) for kind in taken for m, n in kind.items()):
+missing = [ONLY_LINUX] if system == "Darwin" else [ONLY_LINUX, ONLY_POSIX]
+for module, names in ((m, n) for kind in missing for m, n in kind.items()):
     for name in names.split():
         if hasattr(module, name):
             delattr(module, name)
@@ -43,14 +43,14 @@ if system == "Windows":
 platform.system = lambda: system
 read_bytes, read_text = pathlib.Path.read_bytes, pathlib.Path.read_text
 
-def nothing_in(read):
-    def reading(path, *args, **options):
+def without_system_files(read):
+    def read_checked(path, *args, **options):
         if str(path).startswith(("/proc/", "/sys/", "/dev/")):
             raise FileNotFoundError(2, "No such file or directory", str(path))
         return read(path, *args, **options)
-    return reading
+    return read_checked
 
-pathlib.Path.read_bytes, pathlib.Path.read_text = nothing_in(read_bytes), nothing_in(read_text)
+pathlib.Path.read_bytes, pathlib.Path.read_text = without_system_files(read_bytes), without_system_files(read_text)
 
 import charlstm
 for module in pkgutil.walk_packages(charlstm.__path__, "charlstm."):
@@ -62,8 +62,8 @@ def run(line):
     sys.argv = ["charlstm", *line.split()]
     try:
         main()
-    except SystemExit as left:
-        print(line, "->", left.code or 0, file=sys.stderr)
+    except SystemExit as exited:
+        print(line, "->", exited.code or 0, file=sys.stderr)
 
 for line in sys.stdin.read().splitlines():
     run(line)
@@ -87,9 +87,9 @@ training:
 
 
 @pytest.mark.parametrize("system", ["Windows", "Darwin"])
-def test_commands_need_only_what_a_system_has(tmp_path: Path, corpus_file: Path, system: str) -> None:
+def test_commands_work_on_other_systems(tmp_path: Path, corpus_file: Path, system: str) -> None:
     (tmp_path / "t.yaml").write_text(CONFIG.format(source=corpus_file), encoding="utf-8")
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", PROGRAM, system],
         input=COMMANDS,
         cwd=tmp_path,
@@ -100,6 +100,6 @@ def test_commands_need_only_what_a_system_has(tmp_path: Path, corpus_file: Path,
         timeout=900,
         check=False,
     )
-    ends = [line for line in found.stderr.splitlines() if " -> " in line]
+    exits = [line for line in completed.stderr.splitlines() if " -> " in line]
     *good, bad = COMMANDS.splitlines()
-    assert ends == [*(f"{line} -> 0" for line in good), f"{bad} -> 2"], found.stderr
+    assert exits == [*(f"{line} -> 0" for line in good), f"{bad} -> 2"], completed.stderr

@@ -30,7 +30,7 @@ def by_experiment(changes):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("model.cell.x", "model.cell is no section: it has no field x"),
+        ("model.cell.x", "model.cell is not a section: it has no field x"),
         ("model..cell", "write it as section.field"),
         ("model.cel", "unknown field. Did you mean cell?"),
         ("training", "expected a section"),

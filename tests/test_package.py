@@ -1,4 +1,4 @@
-"""What ``import charlstm`` gives."""
+"""The public interface of ``import charlstm``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import charlstm
 
 
-def test_dir_tells_what_there_is_without_loading_torch():
+def test_dir_lists_public_names_without_importing_torch():
     check = (
         "import sys, charlstm; names = dir(charlstm); assert 'torch' not in sys.modules; "
         "assert names == sorted(charlstm.__all__), names; assert {'load', 'nn', 'UserError'} <= set(names); "
@@ -20,12 +20,12 @@ def test_dir_tells_what_there_is_without_loading_torch():
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
-def test_what_there_is_not_is_named():
+def test_missing_attribute_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'charlstm' has no attribute 'lode'"):
         _ = charlstm.lode
 
 
-def test_the_public_interface_is_one_module():
+def test_api_module_defines_the_public_interface():
     from charlstm import api
 
     assert set(api.__all__) == set(charlstm.__all__) - {"__version__"}
@@ -35,5 +35,5 @@ def test_the_public_interface_is_one_module():
     assert all(callable(getattr(charlstm.LoadedRun, name)) for name in ("generate", "infill", "score", "corpus"))
 
 
-def test_type_checkers_are_told_of_the_types():
+def test_package_has_type_information():
     assert Path(charlstm.__file__).with_name("py.typed").is_file()

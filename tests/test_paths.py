@@ -1,4 +1,4 @@
-"""Paths as people write them, and commands that can be pasted."""
+"""Checks of paths, and commands quoted for a shell."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ WORDS = ["plain", "two words", "it's", '$HOME `id` "x" \\', "a\nb\tc", "é 名",
 
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="pastes into bash")
 @pytest.mark.parametrize("word", WORDS, ids=ascii)
-def test_a_command_can_be_pasted(word):
+def test_command_can_be_pasted_into_bash(word):
     line = command(word, "x", start="printf %s,")
     assert word.isascii() or line.isprintable()
     done = subprocess.run(["/bin/bash", "-c", os.fsencode(line)], capture_output=True, check=True)
     assert done.stdout == os.fsencode(f"{word},x,")
 
 
-def test_a_path_is_never_taken_for_an_option():
+def test_path_with_a_dash_is_not_an_option():
     assert command("train", Path("-x"), "--resume") == "charlstm train ./-x --resume"
     assert shlex.split(command("train", Path("a b"), start="torchrun -m charlstm")) == [
         *("torchrun", "-m", "charlstm", "train", "a b")
     ]
 
 
-def test_a_home_folder_is_expanded(monkeypatch):
+def test_tilde_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert expanded("~/x") == Path("/home/me/x")
     assert expanded(Path("~nobody-of-this-name/x")) == Path("~nobody-of-this-name/x")
@@ -50,36 +50,36 @@ def test_every_path_parameter_expands_the_home_folder(monkeypatch):
             plain, *extras = get_args(kind) if get_origin(kind) is Annotated else (kind,)
             if Path in (plain, *get_args(plain)):
                 (option,) = extras
-                given = [Path("~/x")] if get_origin(plain) is list else Path("~/x")
-                assert option.callback(given) == (
-                    [Path("/home/me/x")] if isinstance(given, list) else Path("/home/me/x")
+                value = [Path("~/x")] if get_origin(plain) is list else Path("~/x")
+                assert option.callback(value) == (
+                    [Path("/home/me/x")] if isinstance(value, list) else Path("/home/me/x")
                 ), name
                 checked += 1
     assert checked >= 8
 
 
-def test_a_run_in_the_home_folder_is_loaded(tiny_run, monkeypatch):
+def test_load_expands_the_home_folder(tiny_run, monkeypatch):
     monkeypatch.setenv("HOME", str(tiny_run.parent))
     assert charlstm.load("~/tiny").directory.path == tiny_run
 
 
-def test_what_no_file_system_takes_is_not_there():
+def test_invalid_paths_do_not_exist():
     for name in ("n" * 300, "a\0b"):
         assert not is_there(Path(name))
         assert not is_folder(Path(name))
 
 
-def test_a_path_that_is_no_text_is_refused():
+def test_path_that_is_not_utf8_is_an_error():
     check_recordable(Path("é"))
-    with pytest.raises(UserError, match="no UTF-8"):
+    with pytest.raises(UserError, match="not UTF-8"):
         check_recordable(Path("/a/b\udcff"))
 
 
 @pytest.mark.parametrize("name", ["é" * 100, "名" * 60, "a\udcff"], ids=ascii)
-def test_names_are_measured_in_bytes(name, tmp_path):
+def test_name_length_is_limited_in_bytes(name, tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("corpus: {source: a}")
-    with pytest.raises(UserError, match=r"bytes in UTF-8|cannot be part|surrogate|not allowed"):
+    with pytest.raises(UserError, match=r"bytes in UTF-8|cannot contain|surrogate|not allowed"):
         load_config(file, [f"name={name}"])
     assert load_config(file, [f"name={'é' * 80}"]).name == "é" * 80
 
@@ -99,5 +99,5 @@ def test_names_are_measured_in_bytes(name, tmp_path):
     ],
     ids=str,
 )
-def test_settings_are_shown_as_yaml(value, text):
+def test_as_yaml_writes_one_line(value, text):
     assert as_yaml(value) == text

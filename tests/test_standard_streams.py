@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or gone, and those whose encoding lacks characters."""
+"""Standard streams that are closed, full or disconnected, or whose encoding lacks characters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NARROW = pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 
 
 class Failing(io.StringIO):
-    """A stream that takes nothing."""
+    """A stream whose writes fail while `error` is set."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -38,27 +38,27 @@ class Failing(io.StringIO):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EBADF])
-def test_a_result_that_cannot_be_written_is_an_error(monkeypatch, number):
+def test_unwritable_result_is_an_error(monkeypatch, number):
     monkeypatch.setattr(sys, "stdout", Failing(number))
     with pytest.raises(UserError, match=f"^standard output cannot be written: {os.strerror(number)}$"):
         console.out("result")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EBADF])
-def test_a_log_that_cannot_be_written_is_said_once(monkeypatch, capsys, number):
+def test_unwritable_log_is_noted_once(monkeypatch, capsys, number):
     stream = Failing(number)
     monkeypatch.setattr(sys, "stdout", stream)
     with console.as_log():
         console.out("lost")
         console.table([["lost"], ["too"]])
-        stream.error = None  # there is room again
-        console.out("heard")
-    assert stream.lines == ["heard\n"]
+        stream.error = None
+        console.out("written")
+    assert stream.lines == ["written\n"]
     reason = os.strerror(number)
-    assert capsys.readouterr().err == f"note: standard output cannot be written ({reason}): going on without it\n"
+    assert capsys.readouterr().err == f"note: standard output cannot be written ({reason}): continuing without it\n"
 
 
-def test_a_stream_closed_by_this_process_is_an_error_too(monkeypatch):
+def test_closed_stream_is_an_error(monkeypatch):
     stream = io.StringIO()
     stream.close()
     monkeypatch.setattr(sys, "stdout", stream)
@@ -67,25 +67,25 @@ def test_a_stream_closed_by_this_process_is_an_error_too(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EPIPE])
-def test_notes_that_cannot_be_written_are_lost(monkeypatch, number):
+def test_unwritable_notes_are_ignored(monkeypatch, number):
     monkeypatch.setattr(sys, "stderr", Failing(number))
     console.note("note")
     console.error("error")
 
 
-def test_a_gone_reader_can_be_handled(monkeypatch):
-    stream, heard = Failing(errno.EPIPE), []
+def test_broken_pipe_calls_the_handler(monkeypatch):
+    stream, calls = Failing(errno.EPIPE), []
     stream.error = BrokenPipeError()
     monkeypatch.setattr(sys, "stdout", stream)
-    with console.on_broken_pipe(lambda: heard.append("gone")):
+    with console.on_broken_pipe(lambda: calls.append("closed")):
         console.out("text")
-    assert heard == ["gone"]
-    with pytest.raises(SystemExit) as left:
+    assert calls == ["closed"]
+    with pytest.raises(SystemExit) as exited:
         console.table([["a"], ["b"]])
-    assert left.value.code == 141
+    assert exited.value.code == 141
 
 
-def test_a_pipe_without_a_reader_is_seen(monkeypatch):
+def test_reader_gone_detects_a_closed_pipe(monkeypatch):
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
@@ -100,18 +100,18 @@ import json, os, sys
 from charlstm import standard_streams as streams
 streams.open_missing()
 number = os.open(os.devnull, os.O_WRONLY)
-found = [number]
+results = [number]
 for use in (lambda: streams.read_in(9), lambda: streams.write_out("x")):
-    try: found.append(repr(use()))
-    except BaseException as error: found.append(type(error).__name__)
+    try: results.append(repr(use()))
+    except BaseException as error: results.append(type(error).__name__)
 streams.write_err("lost")
 streams.flush()
-os.write(int(sys.argv[1]), json.dumps(found).encode())
+os.write(int(sys.argv[1]), json.dumps(results).encode())
 """
 
 
-def test_closed_streams_are_replaced_by_ones_that_fail():
-    """No file that is opened later gets their numbers."""
+def test_closed_streams_are_replaced_by_failing_ones():
+    """Files opened later do not get their file descriptors."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     command = f'exec "$0" -c "$1" {writer} <&- >&- 2>&-'
@@ -120,8 +120,8 @@ def test_closed_streams_are_replaced_by_ones_that_fail():
         ["sh", "-c", command, sys.executable, CLOSED], pass_fds=[writer], env=environment, check=False
     )
     os.close(writer)
-    with os.fdopen(reader) as said:
-        number, read, written = json.load(said)
+    with os.fdopen(reader) as results:
+        number, read, written = json.load(results)
     assert (done.returncode, read, written) == (0, "OSError", "UserError")
     assert number > 2
 
@@ -133,7 +133,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
 
 
 @NARROW
-def test_tables_are_plain_where_their_signs_are_lacking(monkeypatch, encoding):
+def test_tables_use_ascii_if_the_encoding_lacks_lines(monkeypatch, encoding):
     content = encoded(monkeypatch, encoding)
     console.table([["arm", "bits"], ["名 \u2028", "–"], ["b", "█▌▏"]], "a — title")
     title, header, rule, first, second = filter(None, map(str.rstrip, content.getvalue().decode(encoding).splitlines()))
@@ -144,7 +144,7 @@ def test_tables_are_plain_where_their_signs_are_lacking(monkeypatch, encoding):
     assert len({len(header), len(first), len(second)}) == 1
 
 
-def test_tables_keep_their_signs_where_they_can(monkeypatch):
+def test_tables_use_box_characters_in_utf8(monkeypatch):
     content = encoded(monkeypatch, "utf-8")
     console.table([["arm"], ["–"]])
     assert "─" in content.getvalue().decode()
@@ -152,7 +152,7 @@ def test_tables_keep_their_signs_where_they_can(monkeypatch):
 
 @NARROW
 @pytest.mark.parametrize("indent", [None, 2])
-def test_json_is_json_on_every_stream(monkeypatch, encoding, indent):
+def test_json_is_valid_in_every_encoding(monkeypatch, encoding, indent):
     content = encoded(monkeypatch, encoding)
     value = {"text": "é 名 \udcff \x85 \x1b \u2028", "nats": math.inf, "all": [math.nan, (1, -0.5)]}
     console.out_json(value, indent)
@@ -160,25 +160,25 @@ def test_json_is_json_on_every_stream(monkeypatch, encoding, indent):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_json_on_utf8_is_short_and_steers_no_terminal(monkeypatch, terminal):
+def test_json_escapes_only_what_the_stream_needs(monkeypatch, terminal):
     content = encoded(monkeypatch, "utf-8")
     monkeypatch.setattr(console, "is_terminal", lambda: terminal)
     value = {"text": "é \udcff \x9b"}
     console.out_json(value)
-    said = content.getvalue().decode()
-    assert json.loads(said) == value
-    assert "é" in said
-    assert ("\x9b" in said) == (not terminal)
+    output = content.getvalue().decode()
+    assert json.loads(output) == value
+    assert "é" in output
+    assert ("\x9b" in output) == (not terminal)
 
 
 @NARROW
-def test_a_live_line_is_plain_where_its_bar_is_lacking(monkeypatch, encoding):
+def test_progress_bar_uses_ascii_if_needed(monkeypatch, encoding):
     content = encoded(monkeypatch, encoding)
     monkeypatch.setattr(console, "is_terminal", lambda: True)
     with console.LiveLine() as line:
         line.update(0.5, lambda: "step 1 名")
         console.out("whole 名")
-    said = content.getvalue().decode(encoding)
-    assert "\\u540d" in said
-    assert "50%" in said
-    assert "#" in said
+    output = content.getvalue().decode(encoding)
+    assert "\\u540d" in output
+    assert "50%" in output
+    assert "#" in output

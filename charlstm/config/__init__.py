@@ -1,7 +1,7 @@
-"""Configuration files: YAML to checked, frozen models and back. The only user of yaml.
+"""Configuration files: YAML to validated, frozen models and back. The only user of yaml.
 
-What is read is YAML 1.2's core schema without anchors and tags: only ``true`` and ``false`` are booleans,
-``1e-4`` is a number, ``1:30`` and ``010`` stay text. Every problem is reported with its line, all at once.
+The dialect is YAML 1.2's core schema without anchors and tags: only ``true`` and ``false`` are booleans,
+``1e-4`` is a number, ``1:30`` and ``010`` stay text. All problems are reported at once, each with its line.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
 from charlstm.config.misplaced import for_text
 from charlstm.config.options import CELL_OPTIONS
-from charlstm.config.overrides import assigned, field_of
-from charlstm.config.problems import Document, located, place_line, problems_of
+from charlstm.config.overrides import parse_field_name, with_value
+from charlstm.config.problems import Document, error_line, locate, problems_of
 from charlstm.config.reader import parse
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
 from charlstm.config.sections import BudgetConfig, TrainingConfig
@@ -55,8 +55,8 @@ __all__ = [
     "validate",
 ]
 
-MAX_TOLD = 40
-"""Problems that are listed at once."""
+MAX_LISTED = 40
+"""Maximum number of problems in one error."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -65,49 +65,49 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read the configuration of a run; `overrides` are ``section.field=value``, as ``--set`` takes them.
 
     Raises:
-        UserError: everything that is wrong, one line each, with file and line (or the override).
+        UserError: all problems, one line each, with file and line (or the override).
     """
     return validate(Config, read_yaml(path), overrides)
 
 
 def load_compare(path: Path, overrides: Sequence[str] = ()) -> CompareConfig:
-    """Read a comparison file; errors as in `load_config`, those of an arm at the line of the arm."""
+    """Read a comparison file. Raises UserError as `load_config`; problems of an arm have the line of the arm."""
     return validate(CompareConfig, read_yaml(path), overrides)
 
 
 def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> CompareConfig | MemoryConfig:
-    """Read a file of either kind: one with ``experiments`` compares memories. ``quick``: with what its `quick` changes,
-    before the overrides.
+    """Read a comparison file of either kind: a memory comparison has ``experiments``. With ``quick``, the changes of
+    its `quick` field are applied before the overrides.
 
-    Raises UserError as `load_compare` does, and for a file that has no quick form.
+    Raises UserError as `load_compare` does, and with ``quick`` if the file has no `quick` field.
     """
     document = read_yaml(path)
-    shorter = document.data.get("quick") or []
-    if quick and not (isinstance(shorter, list) and shorter and all(isinstance(change, str) for change in shorter)):
-        raise UserError(f"{path} has no quick form: quick is to be a list of changes, such as seeds=2")
+    changes = document.data.get("quick") or []
+    if quick and not (isinstance(changes, list) and changes and all(isinstance(change, str) for change in changes)):
+        raise UserError(f"{path} has no quick form: quick must be a list of changes, such as seeds=2")
     if "experiments" not in document.data:
         return load_compare(path, overrides)
-    return validate(MemoryConfig, document, [*shorter, *overrides] if quick else overrides)
+    return validate(MemoryConfig, document, [*changes, *overrides] if quick else overrides)
 
 
-def parse_config(mapping: Mapping[str, Any], place: str) -> Config:
-    """Check a configuration given as plain data; `place` says in errors where it came from.
+def parse_config(mapping: Mapping[str, Any], source: str) -> Config:
+    """Validate a configuration given as plain data; errors begin with `source`.
 
     Raises:
-        UserError: everything that is wrong, one line each.
+        UserError: all problems, one line each.
     """
-    return validate(Config, Document(place, dict(mapping)))
+    return validate(Config, Document(source, dict(mapping)))
 
 
 def read_yaml(path: Path) -> Document:
     """Read a YAML file into plain data with line numbers.
 
     Raises:
-        UserError: there is no such file, it is no UTF-8 text, no YAML, empty, or no mapping.
+        UserError: the file is missing, not UTF-8, not YAML, empty, or not a mapping.
     """
     document = parse(read_text(path), str(path))
     if document.data is None:
-        raise UserError(f"{path}: the file is empty: it needs at least a corpus section")
+        raise UserError(f"{path}: the file is empty; it needs at least a corpus section")
     if not isinstance(document.data, dict):
         raise UserError(
             f"{path}:1: expected sections such as 'model:' at the top level of the file, not a list or text"
@@ -116,51 +116,51 @@ def read_yaml(path: Path) -> Document:
 
 
 def validate(model: type[Model], document: Document, overrides: Sequence[str] = ()) -> Model:
-    """Check a document against a model, after the overrides (``section.field=value``) are put in, in order.
+    """Validate a document after the overrides (``section.field=value``) are applied in order.
 
-    A mapping in an override replaces what was there.
+    A mapping in an override replaces the old value.
 
     Raises:
-        UserError: everything that is wrong, one line each, ordered by line.
+        UserError: all problems, one line each, ordered by line.
     """
     data = document.data
     lines: list[tuple[float, str]] = [
-        (line, place_line(f"{document.name}:{line}", problem.loc, problem.message))
+        (line, error_line(f"{document.name}:{line}", problem.loc, problem.message))
         for line, problem in document.problems
     ]
     overridden: dict[Loc, str] = {}
     for override in overrides:
-        place = f"--set {printable(override, 120)}"
+        source = f"--set {printable(override, 120)}"
         try:
-            loc, value = _read_override(override, place)
-            data = assigned(data, loc, value)
+            loc, value = _read_override(override, source)
+            data = with_value(data, loc, value)
         except UserError as error:
             lines.extend((float("inf"), line) for line in str(error).splitlines())
             continue
         except LookupError as error:
-            lines.append((float("inf"), f"{place}: {error.args[0]}"))
+            lines.append((float("inf"), f"{source}: {error.args[0]}"))
             continue
         overridden = {old: text for old, text in overridden.items() if old[: len(loc)] != loc}
-        overridden[loc] = place
+        overridden[loc] = source
     try:
-        checked = model.model_validate(data)
+        config = model.model_validate(data)
     except ValidationError as error:
-        # What could not be read, or was given twice, has no value to judge.
-        unread = {problem.loc for _, problem in document.problems}
+        # A value that could not be read, or a duplicate key, is already reported.
+        reported = {problem.loc for _, problem in document.problems}
         for problem in problems_of(error, model):
-            if problem.loc not in unread:
-                lines.append(located(problem, document, overridden))
+            if problem.loc not in reported:
+                lines.append(locate(problem, document, overridden))
     if lines:
-        told = list(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0])))
-        more = ["and more of the kind: mend these first"] if len(told) > MAX_TOLD else []
-        raise UserError("\n".join(told[:MAX_TOLD] + more))
-    return checked
+        messages = list(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0])))
+        more = [f"and {len(messages) - MAX_LISTED} more: fix these first"] if len(messages) > MAX_LISTED else []
+        raise UserError("\n".join(messages[:MAX_LISTED] + more))
+    return config
 
 
 def dump_yaml(config: BaseModel) -> str:
-    """The configuration as YAML, every field in declared order; `load_config` reads an equal one from it.
+    """The configuration as YAML, with every field in declared order; `load_config` reads an equal one from it.
 
-    Options without effect for the chosen cell are left out.
+    Options without effect for the chosen cell are omitted.
     """
     text: str = yaml.dump(
         config.model_dump(mode="json"),
@@ -173,29 +173,29 @@ def dump_yaml(config: BaseModel) -> str:
 
 
 def as_yaml(value: object) -> str:
-    """A setting as a configuration has it, on one line: ``null``, ``true``, ``[1, 2]``, ``{steps: 20}``."""
+    """A value as YAML on one line: ``null``, ``true``, ``[1, 2]``, ``{steps: 20}``."""
     text: str = yaml.dump(
         value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
     )
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _read_override(override: str, place: str) -> tuple[Loc, Any]:
+def _read_override(override: str, source: str) -> tuple[Loc, Any]:
     name, sign, text = override.partition("=")
     try:
-        loc = field_of(name)
+        loc = parse_field_name(name)
     except ValueError:
         sign = ""
     if not sign:
-        raise UserError(f"{place}: write it as section.field=value, for example --set model.hidden_size=512")
-    document = parse(text, place, lined=False)
+        raise UserError(f"{source}: write it as section.field=value, for example --set model.hidden_size=512")
+    document = parse(text, source, with_lines=False)
     if document.problems:
-        raise UserError("\n".join(f"{place}: {problem.message}" for _, problem in document.problems))
+        raise UserError("\n".join(f"{source}: {problem.message}" for _, problem in document.problems))
     return loc, document.data
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text so that YAML 1.1 and 1.2 readers both read it back as the same text."""
+    """Writes text so that YAML 1.1 and 1.2 readers both read the same text."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
         plain = resolve(text) is text and text.isprintable()

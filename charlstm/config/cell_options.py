@@ -1,4 +1,4 @@
-"""Fields of the model section made from what the cells declare: their types, ranges and documentation."""
+"""The fields of the model section that are generated from the options of the cells."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from charlstm.cells import CELLS
 from charlstm.cells.options import Option
-from charlstm.config.options import CELL_OPTIONS, START_OPTIONS
-from charlstm.config.sections import Reads
+from charlstm.config.options import CELL_OPTIONS, INIT_OPTIONS
+from charlstm.config.sections import TypeText
 
 Definition = tuple[Any, Any]
 """Annotation and pydantic field, as ``pydantic.create_model`` takes them."""
@@ -21,16 +21,16 @@ _NUMBERS = {int: "whole number", float: "number"}
 
 
 def cell_fields() -> dict[str, Definition]:
-    """The fields that choose among the cells of a base, then those of their initialisation."""
-    chosen = {name: _choice(name, option) for c in CELLS.values() for name, option in c.option_docs.items()}
-    return chosen | {name: _initial(name, option) for name, option in START_OPTIONS.items()}
+    """The fields that select a variant of a cell, then those of its initialization."""
+    variant = {name: _variant_field(name, option) for c in CELLS.values() for name, option in c.option_docs.items()}
+    return variant | {name: _init_field(name, option) for name, option in INIT_OPTIONS.items()}
 
 
 def check_start_option(name: str, value: object) -> None:
-    """Raise TypeError where no cell has this option of its initialisation, ValueError for a value outside its range."""
-    if name not in START_OPTIONS:
-        raise TypeError(f"no cell has an option {name}; there are {', '.join(START_OPTIONS)}")
-    option = START_OPTIONS[name]
+    """Check an initialization option. Raises TypeError if no cell has it, ValueError if the value is out of range."""
+    if name not in INIT_OPTIONS:
+        raise TypeError(f"no cell has an option {name}; there are {', '.join(INIT_OPTIONS)}")
+    option = INIT_OPTIONS[name]
     adapter: TypeAdapter[Any] = TypeAdapter(_optional(option), config=ConfigDict(strict=True, allow_inf_nan=False))
     try:
         adapter.validate_python(list(value) if isinstance(value, tuple) else value)
@@ -39,13 +39,13 @@ def check_start_option(name: str, value: object) -> None:
 
 
 def only_for(name: str) -> str:
-    """The sentence that says which cells have an option."""
+    """The sentence that lists the cells with an option."""
     *most, last = [base for base, options in CELL_OPTIONS.items() if name in options]
     return f"Only for {', '.join(most)} and {last}." if most else f"Only for {last}."
 
 
-def _choice(name: str, option: Option) -> Definition:
-    """A field whose allowed values are those that cells of one base declare."""
+def _variant_field(name: str, option: Option) -> Definition:
+    """A field that allows the values declared by the variants of a cell."""
     values = list(dict.fromkeys(c.options[name] for c in CELLS.values() if name in c.options))
     kind: Any = bool if option.kind is bool else Literal[tuple(value for value in values if value is not None)]
     return (kind | None if None in values else kind), Field(
@@ -53,12 +53,12 @@ def _choice(name: str, option: Option) -> Definition:
     )
 
 
-def _initial(name: str, option: Option) -> Definition:
-    """A field that is null until the cell is known, whose default it then takes."""
+def _init_field(name: str, option: Option) -> Definition:
+    """A field that is null until the cell is known, and then takes the default of the cell."""
     needed = "".join(f" Only with {other}: {value}." for other, value in option.requires.items())
-    text = f"{option.description} {_left_out(name)}{needed} {only_for(name)}"
+    text = f"{option.description} {_default_text(name)}{needed} {only_for(name)}"
     if option.words or option.pair:
-        annotation: Any = Annotated[_optional(option), Field(validate_default=True), Reads(_type_text(option))]
+        annotation: Any = Annotated[_optional(option), Field(validate_default=True), TypeText(_type_text(option))]
         return annotation, Field(None, description=text)
     annotation = Annotated[option.kind | None, Field(validate_default=True)]
     return annotation, Field(None, description=text, **_bounds(option))
@@ -85,25 +85,25 @@ def _type_text(option: Option) -> str:
     return " | ".join([f"{_NUMBERS[option.kind]} {' and '.join(bounds)}".rstrip(), *option.words])
 
 
-def _left_out(name: str) -> str:
-    """What leaving an option out means: one value, or that of each cell."""
+def _default_text(name: str) -> str:
+    """The default of an option, in words: one value, or one for each cell."""
     values: dict[str, list[str]] = {}
     for base, options in CELL_OPTIONS.items():
         if name in options:
             default = next(
                 c.init_options[name].default for c in CELLS.values() if c.base == base and name in c.init_options
             )
-            values.setdefault(_shown(default), []).append(base)
+            values.setdefault(_format_default(default), []).append(base)
     if len(values) == 1:
-        return f"Left out: {next(iter(values))}."
-    return f"Left out: {', '.join(f'{value} for {_and(bases)}' for value, bases in values.items())}."
+        return f"null means {next(iter(values))}."
+    return f"null means {', '.join(f'{value} for {_and(bases)}' for value, bases in values.items())}."
 
 
 def _and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _shown(default: object) -> str:
+def _format_default(default: object) -> str:
     if default is None:
         return "as in torch.nn"
     if isinstance(default, tuple):
@@ -123,5 +123,5 @@ def _number(value: float | None) -> str:
 
 def _smallest_first(value: float | list[float] | None) -> float | list[float] | None:
     if isinstance(value, list) and value[0] > value[1]:
-        raise ValueError(f"expected [smallest, largest], found {value}. Turn them round")
+        raise ValueError(f"expected [smallest, largest], found {value}. Swap them")
     return value

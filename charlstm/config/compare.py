@@ -1,4 +1,4 @@
-"""What a comparison file may say: the sections of a run, shared by all arms, and what each arm changes."""
+"""The schema of a comparison file: the sections of a run, shared by all arms, and the changes of each arm."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pydantic import Field, ValidationError, ValidationInfo, field_serializer, f
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.options import CONDITIONAL_OPTIONS, default_front_end, why_no_effect
 from charlstm.config.overrides import override
-from charlstm.config.problems import nearest_prefix, problems_of
+from charlstm.config.problems import longest_prefix, problems_of
 from charlstm.config.schema import Config, ModelOptions
-from charlstm.config.sections import Reads, RunName, TrainingConfig, WholeFile, check_name
+from charlstm.config.sections import ConfigFile, RunName, TrainingConfig, TypeText, check_name
 from charlstm.config.wording import Loc, Problem, as_one_error
 from charlstm.errors import UserError
 from charlstm.spelling import near
 
-_SHARED = {
+_NOT_IN_ARMS = {
     ("corpus",): "all arms share one text and one split: set it once, at the top level of the file",
     (
         "training",
         "seed",
     ): "all arms share their seeds: set training.seed at the top level, and their number with seeds",
-    ("name",): "an arm has no other name than its key",
+    ("name",): "the name of an arm is its key: remove this field",
 }
 
 
-class CompareConfig(WholeFile):
+class CompareConfig(ConfigFile):
     """Arms trained on the same text in the same order, each with the same seeds."""
 
     name: RunName | None = Field(
@@ -35,29 +35,28 @@ class CompareConfig(WholeFile):
     corpus: CorpusConfig = Field(description="The text, shared by all arms.")
     model: ModelOptions = Field(
         ModelOptions(),
-        description="The network as far as the arms share it. An option that only some arms' cells have "
-        "is for those arms.",
+        description="Model settings shared by the arms. An option that only some of their cells have applies to those "
+        "arms.",
     )
-    training: TrainingConfig = Field(TrainingConfig(), description="How the arms learn, as far as they share it.")
+    training: TrainingConfig = Field(TrainingConfig(), description="Training settings shared by the arms.")
     match: Literal["parameters", "width"] = Field(
         "width",
-        description="What is held equal. width: every arm has the hidden_size that the file gives it. "
-        "parameters: hidden_size of every arm but the first is chosen so that the parameter "
-        "counts agree within 1%.",
+        description="What is equal between the arms. width: every arm has the hidden_size set in the file. parameters: "
+        "the hidden_size of every arm but the first is chosen so that the numbers of parameters agree within 1%.",
     )
     seeds: int = Field(
-        3, ge=1, le=1000, description="Runs of each arm, with the seeds training.seed, training.seed + 1, ..."
+        3, ge=1, le=1000, description="Number of runs of each arm, with the seeds training.seed, training.seed + 1, ..."
     )
-    arms: Annotated[dict[str, dict[str, Any]], Reads("mapping of two or more arms")] = Field(
-        description="The arms: a name, and what this arm changes, as dotted names (`model.cell: rnn`) or "
-        "nested sections. An arm left empty is the shared settings as they are.",
+    arms: Annotated[dict[str, dict[str, Any]], TypeText("mapping of two or more arms")] = Field(
+        description="The arms: for each name, the changes to the shared settings, as dotted names (`model.cell: rnn`) "
+        "or nested sections. An empty arm uses the shared settings unchanged.",
     )
 
     @field_validator("arms", mode="before")
     @classmethod
-    def _at_least_two(cls, value: object) -> object:
+    def _has_two_arms(cls, value: object) -> object:
         if not isinstance(value, dict) or len(value) < 2:
-            raise ValueError("a comparison needs a mapping of at least two arms, each with what it changes")
+            raise ValueError("a comparison needs a mapping of at least two arms, each with its changes")
         problems = []
         for arm, changes in value.items():
             try:
@@ -65,15 +64,15 @@ class CompareConfig(WholeFile):
             except ValueError as error:
                 problems.append(Problem(("arms", arm), str(error)))
             if changes is not None and not isinstance(changes, dict):
-                problems.append(Problem(("arms", arm), "expected what the arm changes, such as model.cell: rnn"))
+                problems.append(Problem(("arms", arm), "expected a mapping of changes, such as model.cell: rnn"))
         if problems:
             raise as_one_error(problems)
         return {arm: {} if changes is None else changes for arm, changes in value.items()}
 
     @field_validator("arms")
     @classmethod
-    def _every_arm_is_valid(cls, arms: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        # A section that failed is reported by itself; the arms are then checked against its defaults.
+    def _arms_are_valid(cls, arms: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        # An invalid section is reported on its own; the arms are then checked against its defaults.
         corpus = info.data.get("corpus", CorpusConfig(source="any"))
         model = info.data.get("model", ModelOptions())
         training = info.data.get("training", TrainingConfig())
@@ -87,38 +86,38 @@ class CompareConfig(WholeFile):
                 arm.problems.append(
                     Problem(
                         ("model", "hidden_size"),
-                        "match: parameters chooses it; only the first arm may set it",
+                        "match: parameters chooses this value; only the first arm may set it",
                     )
                 )
             for problem in arm.check(training.seed + seeds - 1):
-                placed = arm.place(name, problem)
-                if placed not in problems:
-                    problems.append(placed)
+                located = arm.locate(name, problem)
+                if located not in problems:
+                    problems.append(located)
         if "model" in info.data:
             idle = [name for name in model.model_dump() if name in model.model_fields_set - used]
-            problems.extend(Problem(("model", name), "has no effect in any arm. Take it out") for name in idle)
+            problems.extend(Problem(("model", name), "has no effect in any arm. Remove it") for name in idle)
         if problems:
             raise as_one_error(problems)
         return arms
 
     @field_serializer("model")
-    def _without_idle_options(self, model: ModelOptions) -> dict[str, Any]:
-        # A default written out would count as set, and be refused where no arm has the option.
+    def _omit_idle_options(self, model: ModelOptions) -> dict[str, Any]:
+        # A written default would count as set: an error if no arm has the option.
         idle = (CONDITIONAL_OPTIONS | {"front_end"}) - model.model_fields_set
         return {name: value for name, value in model.model_dump().items() if name not in idle}
 
     def arm_config(self, arm: str, seed: int) -> Config:
-        """The configuration of one run: the arm's changes over the shared settings, with one of the seeds.
+        """The configuration of one run: the shared settings with the changes of the arm and one of the seeds.
 
         Args:
             arm: a key of `arms`.
-            seed: which of the seeds, 0 to ``seeds - 1``; it is added to the shared ``training.seed``.
+            seed: index of the seed, 0 to ``seeds - 1``; it is added to the shared ``training.seed``.
 
-        With ``match: parameters``, hidden_size is still the shared one: who counts parameters replaces it.
+        With ``match: parameters``, hidden_size is still the shared one; the caller replaces it.
 
         Raises:
             UserError: there is no such arm.
-            ValueError: there is no such seed.
+            ValueError: the seed index is out of range.
         """
         if arm not in self.arms:
             match = near(arm, self.arms)
@@ -132,7 +131,7 @@ class CompareConfig(WholeFile):
 
 
 class _Arm:
-    """The shared settings with one arm's changes; ``origin`` says which key of the arm set what."""
+    """The shared settings with the changes of one arm; ``origin`` maps each changed field to the key that set it."""
 
     def __init__(
         self, corpus: CorpusConfig, model: ModelOptions, training: TrainingConfig, changes: dict[str, Any]
@@ -143,39 +142,39 @@ class _Arm:
             "training": training.model_dump(exclude_unset=True),
         }
         self.settings, self.origin, self.problems = override(shared, changes)
-        self.sections: dict[Loc, Loc] = {}  # the sections round what the arm sets -> the first such key
+        self.sections: dict[Loc, Loc] = {}  # sections with a field that the arm sets -> the first key that sets one
         for loc, keys in self.origin.items():
-            self.problems += [Problem(loc, text) for place, text in _SHARED.items() if loc[: len(place)] == place]
+            self.problems += [Problem(loc, text) for head, text in _NOT_IN_ARMS.items() if loc[: len(head)] == head]
             for end in range(1, len(loc)):
                 self.sections.setdefault(loc[:end], keys)
         chosen = self.settings["model"]
         if isinstance(chosen, dict):
             cell = str(chosen.get("cell", model.cell))
-            as_chosen = {
+            with_defaults = {
                 "front_end": default_front_end(cell),
                 "num_layers": model.num_layers,
                 **chosen,
                 "cell": cell,
             }
             for option in list(chosen):
-                if ("model", option) not in self.origin and why_no_effect(option, as_chosen):
+                if ("model", option) not in self.origin and why_no_effect(option, with_defaults):
                     del chosen[option]
 
     def check(self, last_seed: int) -> list[Problem]:
-        """Everything wrong with the arm, located in the run's configuration."""
+        """All problems of the arm, located in the configuration of the run."""
         settings = dict(self.settings)
         if isinstance(settings["training"], dict):
             settings["training"] = {**settings["training"], "seed": last_seed}
         try:
             Config.model_validate(settings)
         except ValidationError as error:
-            seen = {problem.loc for problem in self.problems}
-            return self.problems + [found for found in problems_of(error, Config) if found.loc not in seen]
+            reported = {problem.loc for problem in self.problems}
+            return self.problems + [one for one in problems_of(error, Config) if one.loc not in reported]
         return self.problems
 
-    def place(self, name: str, problem: Problem) -> Problem:
-        """The problem, located in the comparison file: in the arm if it said so, else where all share it."""
-        prefix = nearest_prefix(problem.loc, self.origin)
+    def locate(self, name: str, problem: Problem) -> Problem:
+        """The problem, located in the comparison file: in the arm if the arm set the field, else in the shared part."""
+        prefix = longest_prefix(problem.loc, self.origin)
         if prefix is not None:
             rest = problem.loc[len(prefix) :]
             return Problem(("arms", name, *self.origin[prefix], *rest), problem.message)

@@ -1,4 +1,4 @@
-"""The experiments of a file that compares memories: what each gives its arms to remember, and what is claimed of it."""
+"""The experiments section of a memory comparison: the task of each experiment and the claims it tests."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.sections import Reads, Section
+from charlstm.config.sections import Section, TypeText
 from charlstm.config.wording import Problem
 
-Changes = Annotated[dict[str, Any], Reads("mapping of dotted names to values")]
+Changes = Annotated[dict[str, Any], TypeText("mapping of dotted names to values")]
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 Length = Annotated[int, Field(ge=1, le=100_000)]
 Rates = Annotated[list[Rate], Field(min_length=1)]
@@ -20,13 +20,13 @@ Names = Annotated[list[str], Field(min_length=1)]
 
 
 class Claim(Section):
-    """What is expected, with the threshold at which it counts as held: fixed before anything is run."""
+    """An expectation and the threshold that decides it, both fixed before anything is run."""
 
-    say: str = Field(min_length=1, max_length=300, description="The claim in plain words.")
-    figure: str = Field(description="The figure of the experiment that decides it, such as `longest lag`.")
-    arm: str = Field(description="The arm whose figure it is.")
-    at_least: float | None = Field(None, description="The claim is held if the figure is this or more.")
-    at_most: float | None = Field(None, description="The claim is held if the figure is this or less.")
+    statement: str = Field(min_length=1, max_length=300, description="The claim in plain words.")
+    metric: str = Field(description="The metric of the experiment that decides the claim, such as `longest lag`.")
+    arm: str = Field(description="The arm whose metric is tested.")
+    at_least: float | None = Field(None, description="The claim holds if the metric is at least this value.")
+    at_most: float | None = Field(None, description="The claim holds if the metric is at most this value.")
 
     @model_validator(mode="after")
     def _has_a_threshold(self) -> Claim:
@@ -35,176 +35,197 @@ class Claim(Section):
         return self
 
     def held(self, value: float) -> bool:
-        """Whether the measured figure meets the threshold; what is not a number does not."""
+        """Whether the measured value meets the threshold; NaN never does."""
         return value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0.0)
 
 
 class Experiment(Section):
-    """What all experiments share."""
+    """The fields that all experiments have."""
 
-    claims: list[Claim] = Field([], description="What is expected of its figures.")
+    claims: list[Claim] = Field([], description="Claims about the metrics of this experiment.")
 
-    def arms_of(self) -> list[str]:
-        """The arms that it trains or measures, each once."""
+    def arm_names(self) -> list[str]:
+        """The arms that this experiment trains or measures, each once."""
         return list(dict.fromkeys(arm for name, value in self if name.endswith("arms") for arm in value or []))
 
     def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
-        """What is wrong beside the other experiments and the arms of the file, each at its field within this one."""
+        """Conflicts with the other experiments and with the arms of the file, located within this experiment."""
         return []
 
 
-class Trained(Experiment):
-    """What those share that train networks of their own."""
+class TrainingExperiment(Experiment):
+    """The fields of experiments that train networks."""
 
     settings: Changes = Field(
-        {}, description="What this experiment changes in the shared settings, for all its arms, as dotted names."
+        {}, description="Changes to the shared settings for all arms of this experiment, as dotted names."
     )
     learning_rates: Rates | None = Field(
-        None, description="The grid of learning rates, if not the one that all experiments share."
+        None, description="Grid of learning rates of this experiment; null: the grid of the file."
     )
 
 
-class Tasks(Trained):
-    """What those share that train on the strings of a task."""
+class TaskExperiment(TrainingExperiment):
+    """The fields of experiments that train on the strings of a synthetic task."""
 
-    strings: int = Field(10_000, ge=20, le=10_000_000, description="Strings to train on.")
+    strings: int = Field(10_000, ge=20, le=10_000_000, description="Number of training strings.")
 
 
-class RecallConfig(Tasks):
+class RecallConfig(TaskExperiment):
     """A key, random letters, a query: which key was it? (Hochreiter & Schmidhuber 1997, experiment 2.)"""
 
-    arms: Names = Field(description="The arms that are trained on it.")
+    arms: Names = Field(description="Arms to train.")
     lags: Lengths = Field([5, 10, 20, 50, 100, 200], description="Numbers of letters between the key and the query.")
-    keys: int = Field(8, ge=2, le=26, description="Different keys.")
-    letters: int = Field(16, ge=1, le=26, description="Different letters between.")
+    keys: int = Field(8, ge=2, le=26, description="Number of different keys.")
+    letters: int = Field(16, ge=1, le=26, description="Number of different letters between the key and the query.")
 
 
 class GradientConfig(Experiment):
-    """How far back an error reaches, and what happens where it is cut."""
+    """How far back the gradient of the loss reaches, and what training reaches when the gradient is cut."""
 
-    arms: Names = Field(description="Arms of recall whose gradient is measured; those of text too, on text.")
-    lag: Length = Field(100, description="The lag of recall on which it is measured: one of recall.lags.")
+    arms: Names = Field(
+        description="Arms of recall whose gradient is measured; arms that text trains, too, are also measured on text."
+    )
+    lag: Length = Field(100, description="The lag at which the gradient is measured; must be one of recall.lags.")
     depth: Length = Field(
-        102, description="Characters back from the loss, k = 0 ... depth. Recall's key stands lag + 1 back."
+        102,
+        description="The gradient is measured k = 0 ... depth characters before the loss. The key of recall is at "
+        "k = lag + 1.",
     )
-    texts: int = Field(200, ge=1, le=100_000, description="Places of the text, or strings, that are averaged.")
+    texts: int = Field(
+        200, ge=1, le=100_000, description="Number of strings, or of positions in the text, to average over."
+    )
     cut_arms: list[str] = Field(
-        [], description="Arms that are trained on recall once more, with cuts and without, at cut_lags."
+        [], description="Arms to train on recall at cut_lags, to compare cut gradients with full ones."
     )
-    cut_lags: Lengths = Field([10, 50, 100], description="Lags of recall that the cut_arms are trained on.")
+    cut_lags: Lengths = Field([10, 50, 100], description="Lags at which cut_arms are trained.")
 
     def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:
         return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
 
 class SurgeryConfig(Experiment):
-    """Two strings with different keys exchange a part of their states in the middle of the lag."""
+    """Two strings with different keys swap part of their states in the middle of the lag."""
 
-    arms: Names = Field(["lstm"], description="Arms of recall that are operated on.")
-    lag: Length = Field(100, description="The lag of recall: one of recall.lags.")
-    pairs: int = Field(500, ge=1, le=1_000_000, description="Pairs of strings.")
+    arms: Names = Field(["lstm"], description="Arms of recall whose states are swapped.")
+    lag: Length = Field(100, description="The lag of the strings; must be one of recall.lags.")
+    pairs: int = Field(500, ge=1, le=1_000_000, description="Number of pairs of strings.")
 
     def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:
         return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
 
-class GatesConfig(Tasks):
-    """What each gate is for: networks without it, on tasks that need it."""
+class GatesConfig(TaskExperiment):
+    """Gate ablations: networks without one gate, on tasks that need it."""
 
     continual_arms: list[str] = Field(
-        [], description="Arms trained on the continual embedded Reber grammar: one running text without resets."
+        [],
+        description="Arms to train on the continual embedded Reber grammar: one running text, without state resets.",
     )
-    reber_arms: list[str] = Field([], description="Arms trained on single strings of the embedded Reber grammar.")
-    recall_arms: list[str] = Field([], description="Arms trained on recall at recall_lag, as recall trains its own.")
-    recall_lag: Length = Field(100, description="The lag of recall for the recall_arms.")
+    reber_arms: list[str] = Field([], description="Arms to train on single strings of the embedded Reber grammar.")
+    recall_arms: list[str] = Field([], description="Arms to train on recall with its settings, at recall_lag.")
+    recall_lag: Length = Field(100, description="The lag at which recall_arms are trained.")
     characters: int = Field(1_000_000, ge=1000, le=10**9, description="Characters of continual Reber text to train on.")
     test_characters: int = Field(
-        100_000, ge=100, le=10**8, description="Characters of fresh continual Reber text that are read at one go."
+        100_000,
+        ge=100,
+        le=10**8,
+        description="Characters of new continual Reber text to test on, read without a state reset.",
     )
     shown_arms: list[str] = Field(
-        [], description="Arms of text whose gates are shown over a text, with saturation and half-lives."
+        [], description="Arms of text whose gate activations, saturation and half-lives are plotted."
     )
 
     def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
-        of_text = experiments.text.arms if experiments.text else []
-        missing = [arm for arm in self.shown_arms if arm not in of_text]
+        text_arms = experiments.text.arms if experiments.text else []
+        missing = [arm for arm in self.shown_arms if arm not in text_arms]
         return [Problem(("shown_arms",), f"{arm} is not one of text.arms") for arm in missing]
 
 
-class CountingConfig(Tasks):
-    """Strings of n times a and n times b, with larger n than any in training (Weiss et al. 2018)."""
+class CountingConfig(TaskExperiment):
+    """Strings a^n b^n, tested with larger n than any in training (Weiss et al. 2018)."""
 
-    arms: Names = Field(description="The arms that are trained on it.")
+    arms: Names = Field(description="Arms to train.")
     letters: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2,26}$")]], Field(min_length=1)] = Field(
-        ["ab", "abc"], description="One task for each: ab is a^n b^n, abc is a^n b^n c^n."
+        ["ab", "abc"], description="One task for each item: ab means a^n b^n, abc means a^n b^n c^n."
     )
     longest: Length = Field(50, description="The largest n in training.")
-    tested: Lengths = Field([5, 10, 25, 50, 75, 100, 150, 200, 300, 500, 1000], description="The n that are tested.")
+    tested: Lengths = Field([5, 10, 25, 50, 75, 100, 150, 200, 300, 500, 1000], description="The values of n to test.")
 
 
-class OrderConfig(Tasks):
+class OrderConfig(TaskExperiment):
     """Temporal order and adding (Hochreiter & Schmidhuber 1997, experiments 4 and 6)."""
 
-    arms: Names = Field(description="The arms that are trained on both.")
+    arms: Names = Field(description="Arms to train on both tasks.")
     lengths: Lengths = Field([50, 100], description="Lengths of the strings.")
 
 
-class TextConfig(Trained):
-    """What networks use of real text: loss against the context that is kept, and signs that close what is open."""
+class TextConfig(TrainingExperiment):
+    """Real text: loss against the length of the context, and the prediction of closing brackets and quotes."""
 
-    arms: Names = Field(description="The arms that are trained on the text.")
+    arms: Names = Field(description="Arms to train on the text.")
     corpus: CorpusConfig = Field(
-        description="The text, with a test_fraction: everything is measured on the test split, which chooses nothing."
+        description="The text. test_fraction must be above 0: every metric comes from the test split, which is used "
+        "for nothing else."
     )
-    kept: Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1)] = Field(
+    context_lengths: Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1)] = Field(
         [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000],
-        description="Characters of context that are kept before the target.",
+        description="Numbers of characters before the target that the network reads.",
     )
-    targets: int = Field(2000, ge=100, le=10**7, description="Held-out characters that are predicted at each of them.")
-    ngram: int = Field(7, ge=1, le=20, description="Order of the n-gram model beside the networks.")
-    signs: CorpusConfig | None = Field(
-        None, description="Another text for closing brackets and quotes, with networks of its own; null: the same text."
+    targets: int = Field(
+        2000, ge=100, le=10**7, description="Number of held-out characters to predict at each context length."
     )
-    signs_arms: list[str] = Field([], description="The arms that are trained on the text for signs; none: all.")
+    ngram: int = Field(7, ge=1, le=20, description="Order of the n-gram model that the networks are compared with.")
+    closing_text: CorpusConfig | None = Field(
+        None,
+        description="Another text on which closing brackets and quotes are predicted, by networks trained on it. null: "
+        "the text of corpus.",
+    )
+    closing_text_arms: list[str] = Field([], description="Arms to train on closing_text; empty: all arms.")
 
     def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
         problems = []
-        for name, corpus in (("corpus", self.corpus), ("signs", self.signs)):
+        for name, corpus in (("corpus", self.corpus), ("closing_text", self.closing_text)):
             if corpus is not None and not corpus.test_fraction:
-                message = "it is to be measured on text that chose nothing: give it a test_fraction, such as 0.05"
+                message = "every metric comes from the test split: set test_fraction, for example to 0.05"
                 problems.append(Problem((name,), message))
             if corpus is not None and corpus.documents is not None:
-                problems.append(Problem((name, "documents"), "one running text is wanted here. Take it out"))
+                problems.append(
+                    Problem((name, "documents"), "this experiment needs one running text. Remove this field")
+                )
         return problems
 
 
-class CopyingConfig(Tasks):
+class CopyingConfig(TaskExperiment):
     """Some symbols, a long wait, the same symbols again (Tallec & Ollivier 2018)."""
 
-    arms: Names = Field(description="The arms that are trained on it.")
-    lags: Lengths = Field([20, 50, 100], description="Blanks between the symbols and the query.")
-    length: int = Field(10, ge=1, le=1000, description="Symbols to copy.")
-    symbols: int = Field(8, ge=2, le=26, description="Different symbols.")
+    arms: Names = Field(description="Arms to train.")
+    lags: Lengths = Field([20, 50, 100], description="Numbers of blanks between the symbols and the query.")
+    length: int = Field(10, ge=1, le=1000, description="Number of symbols to copy.")
+    symbols: int = Field(8, ge=2, le=26, description="Number of different symbols.")
 
 
 class Experiments(Section):
-    """The experiments, by name; one that is null or left out is not run."""
+    """The experiments, by name; an experiment that is null or left out is not run."""
 
-    recall: RecallConfig = Field(description="Recall over a lag; those of surgery and gradient go on from it.")
-    gradient: GradientConfig | None = Field(None, description="Gradient over lag, and cutting it.")
-    surgery: SurgeryConfig | None = Field(None, description="State surgery.")
-    gates: GatesConfig | None = Field(None, description="Ablations, saturation, half-lives.")
+    recall: RecallConfig = Field(
+        description="Recall of a key over a lag; surgery and gradient use the networks trained here."
+    )
+    gradient: GradientConfig | None = Field(
+        None, description="Gradient as a function of the lag, and training with the gradient cut."
+    )
+    surgery: SurgeryConfig | None = Field(None, description="Swapping states between strings.")
+    gates: GatesConfig | None = Field(None, description="Gate ablations, saturation and half-lives.")
     counting: CountingConfig | None = Field(None, description="Counting.")
     order: OrderConfig | None = Field(None, description="Temporal order and adding.")
-    text: TextConfig | None = Field(None, description="Real text.")
-    copying: CopyingConfig | None = Field(None, description="Copying, and the forget bias as a horizon.")
+    text: TextConfig | None = Field(None, description="Context use on real text.")
+    copying: CopyingConfig | None = Field(None, description="Copying, and how the forget bias limits the lag.")
 
     def present(self) -> dict[str, Experiment]:
-        """Those that are to be run, by name."""
+        """The experiments to run, by name."""
         return {name: value for name, value in self if value is not None}
 
 
-def _not_of_recall(lag: int, own: list[str], recall: RecallConfig, arms: Collection[str]) -> list[Problem]:
-    wrong = [] if lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
-    missing = [arm for arm in own if arm in arms and arm not in recall.arms]
-    return wrong + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]
+def _not_of_recall(lag: int, used: list[str], recall: RecallConfig, arms: Collection[str]) -> list[Problem]:
+    problems = [] if lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
+    missing = [arm for arm in used if arm in arms and arm not in recall.arms]
+    return problems + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]

@@ -1,4 +1,4 @@
-"""Looking at configuration models: finding a field, how its type reads, documentation, JSON Schema."""
+"""Introspection of configuration models: fields by path, their types and documentation, JSON Schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from charlstm.config.schema import Config
-from charlstm.config.sections import Reads
+from charlstm.config.sections import TypeText
 
 _SIGNS = (
     (annotated_types.Gt, "gt", ">"),
@@ -27,9 +27,9 @@ _PLAIN = {int: "whole number", float: "number", str: "text", bool: "true | false
 
 @dataclass(frozen=True)
 class FieldDoc:
-    """One field as a user sees it.
+    """The documentation of one field.
 
-    `section` is dotted, and empty at the top level; `default` is as YAML shows it, or "required".
+    `section` is dotted, and empty at the top level; `default` is in YAML, or "required".
     """
 
     section: str
@@ -45,7 +45,7 @@ class FieldDoc:
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, without metadata; an annotation that is none is its own only member."""
+    """The members of a union, without metadata; another annotation is its only member."""
     return tuple(get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in _members(annotation))
 
 
@@ -54,13 +54,13 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def choices(field: FieldInfo) -> list[str]:
-    """The words that a field allows, empty where it is not a choice of words."""
+    """The words that a field allows; empty if it is not a choice of words."""
     literals = [kind for kind in alternatives(field.annotation) if get_origin(kind) is Literal]
     return [str(value) for kind in literals for value in get_args(kind)]
 
 
 def section_model(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a field that is a section."""
+    """The model of a field that is a section; None for any other field."""
     for kind in alternatives(field.annotation):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
@@ -68,16 +68,27 @@ def section_model(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def find_section(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
-    """The model of the section at `path`, None where there is no such section."""
+    """The model of the section at `path`, which may be an item of a list; None if there is no such section."""
     section: type[BaseModel] | None = model
+    items: type[BaseModel] | None = None
     for part in path:
-        field = section.model_fields.get(str(part)) if section else None
+        if isinstance(part, int):
+            section, items = items, None
+            continue
+        field = section.model_fields.get(part) if section else None
         section = section_model(field) if field else None
+        items = _item_model(field) if field else None
     return section
 
 
+def _item_model(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of the items of a field that is a list of sections."""
+    (item,) = get_args(field.annotation) if get_origin(field.annotation) is list else (None,)
+    return item if isinstance(item, type) and issubclass(item, BaseModel) else None
+
+
 def find_field(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | None:
-    """The field at `path`, None where there is no such field."""
+    """The field at `path`; None if there is no such field."""
     section = find_section(model, path[:-1]) if path else None
     return section.model_fields.get(str(path[-1])) if section else None
 
@@ -93,11 +104,11 @@ def walk(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 def type_text(field: FieldInfo) -> str:
-    """How a user reads the field's type and range: ``rnn | lstm | gru``, ``whole number >= 1``."""
+    """The type and range of a field as the user reads them: ``rnn | lstm | gru``, ``whole number >= 1``."""
     kinds = [kind for kind in alternatives(field.annotation) if kind is not type(None)]
-    written = [item.text for item in _metadata(field) if isinstance(item, Reads)]
-    if written:
-        text = written[0]
+    explicit = [item.text for item in _metadata(field) if isinstance(item, TypeText)]
+    if explicit:
+        text = explicit[0]
     elif section_model(field):
         text = "section"
     else:
@@ -133,7 +144,7 @@ def json_schema(model: type[BaseModel] = Config) -> dict[str, Any]:
 
 
 def _metadata(field: FieldInfo) -> Iterator[Any]:
-    """A field's own metadata, then that of the members of its union (``Annotated[...] | None``)."""
+    """The metadata of a field, then that of the members of its union (``Annotated[...] | None``)."""
     yield from field.metadata
     for kind in _members(field.annotation):
         yield from getattr(kind, "__metadata__", ())

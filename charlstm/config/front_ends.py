@@ -1,4 +1,4 @@
-"""The front ends: how characters enter the first layer. An entry here and a class in charlstm/model make one."""
+"""The registry of front ends, which turn characters into the input of the first layer."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class FrontEndEntry(NamedTuple):
-    """What a configuration knows of a front end.
+    """A front end as the configuration sees it; its class is in charlstm/model.
 
     description      what it does, for ``charlstm config``
-    implementation   ``module:class``; the class has ``from_config(config, vocabulary_size)`` and what
-                     :data:`charlstm.model.front_end.FrontEnd` says
-    options          the fields of the model section that it has; front ends that do not list a field refuse it
+    implementation   ``module:class``; the class has ``from_config(config, vocabulary_size)`` and is a
+                     :class:`charlstm.model.front_end.FrontEnd`
+    options          the fields of the model section that this front end has; any other front end refuses them
     """
 
     description: str
@@ -20,12 +20,12 @@ class FrontEndEntry(NamedTuple):
 
 
 FRONT_ENDS = {
-    "one_hot": FrontEndEntry("each has its own column of input weights", "charlstm.model.front_end:OneHot"),
+    "one_hot": FrontEndEntry("each character selects a column of the input weights", "charlstm.model.front_end:OneHot"),
     "embedding": FrontEndEntry(
-        "a learnt vector of embedding_size numbers", "charlstm.model.front_end:Embedding", ("embedding_size",)
+        "a learned vector of embedding_size numbers", "charlstm.model.front_end:Embedding", ("embedding_size",)
     ),
     "convolution": FrontEndEntry(
-        "what learnt filters find in the embedded character and the few before it (CNN-LSTM; Kim et al. 2016)",
+        "learned filters over the embedded character and the few before it (CNN-LSTM; Kim et al. 2016)",
         "charlstm.model.convolution:Convolution",
         ("embedding_size", "kernel_sizes", "filters", "highway"),
     ),

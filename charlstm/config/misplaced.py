@@ -1,4 +1,4 @@
-"""What is named in the place of a configuration, and what to write and type instead."""
+"""Errors for a text or an address given in place of a configuration, with the configuration to write."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from charlstm.errors import UserError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _SECTION = re.compile(rb"""^[ \t{]*["']?(?:corpus|model|training|arms|experiments)["']?\s*:""", re.MULTILINE)
-_HOLDS_TEXT = (b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # UTF-16 and compressed files, with NULs
+_TEXT_WITH_NULS = (b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # UTF-16 and compressed files, with NULs
 _PLAIN = re.compile(r"[A-Za-z_/.][\w./-]*")
 
 
 def for_text(source: str, stem: str) -> str:
-    """The configuration to write for a text or a name of the catalogue, and the command that uses it."""
+    """The configuration to write for a text or a name of the catalog, and the command that uses it."""
     value = source if _PLAIN.fullmatch(source) else json.dumps(source, ensure_ascii=False)
     file = shlex.quote(f"{stem}.yaml")
     return (
@@ -27,19 +27,19 @@ def for_text(source: str, stem: str) -> str:
     )
 
 
-def refuse_text(path: Path, content: bytes) -> None:
-    """Raise UserError for a file that is a text to learn: by its name no configuration, and without any section."""
+def reject_text(path: Path, content: bytes) -> None:
+    """Raise UserError for a text to train on: a file without the suffix or any section of a configuration."""
     if path.suffix.lower() not in SUFFIXES and content.strip() and not _SECTION.search(content):
-        if b"\0" in content[:4096] and not content.startswith(_HOLDS_TEXT):
+        if b"\0" in content[:4096] and not content.startswith(_TEXT_WITH_NULS):
             raise UserError(f"{path}: this is neither a configuration nor a text. Name a configuration in YAML")
         raise UserError(f"{path}: this is a text, not a configuration. {for_text(str(path), path.stem)}")
 
 
-def refuse_address(path: Path) -> None:
-    """Raise UserError for a path that was the address of a page or file elsewhere."""
-    if found := re.match(r"(https?|ftp):/+", str(path)):
-        address = f"{found[1]}://{str(path)[found.end() :]}"
+def reject_address(path: Path) -> None:
+    """Raise UserError for a path that is a URL."""
+    if match := re.match(r"(https?|ftp):/+", str(path)):
+        address = f"{match[1]}://{str(path)[match.end() :]}"
         raise UserError(
-            f"{address} is an address, not a configuration. If it is a text, download it: curl -fLO "
+            f"{address} is an address, not a configuration file. If it is a text, download it: curl -fLO "
             f"{shlex.quote(address)}. {for_text(path.name, path.stem)}"
         )

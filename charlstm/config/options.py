@@ -1,4 +1,4 @@
-"""Which options of the model section belong to which cell, and what they mean where they are left out."""
+"""Which cells, front ends and depths have which options of the model section, and the defaults of these options."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from charlstm.cells.options import Option
 from charlstm.config.front_ends import FRONT_ENDS
 
 RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.reservoir)
-"""The cells of which nothing learns: only the readout does."""
+"""The cells without trainable parameters: only the readout is trained."""
 
 
 def _options(cell: Cell) -> frozenset[str]:
-    found = frozenset(cell.options) | cell.init_options.keys()
-    return found | {"washout"} if cell.reservoir else found
+    options = frozenset(cell.options) | cell.init_options.keys()
+    return options | {"washout"} if cell.reservoir else options
 
 
 CELL_OPTIONS: dict[str, frozenset[str]] = {
     base: frozenset().union(*(_options(c) for c in CELLS.values() if c.base == base))
     for base in sorted({c.base for c in CELLS.values()})
 }
-"""Cell -> the options of the model section that belong to this cell. Every other cell refuses them."""
+"""Cell -> the options of the model section that this cell has. They are errors with any other cell."""
 
 FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
     option: tuple(name for name, entry in FRONT_ENDS.items() if option in entry.options)
     for option in dict.fromkeys(option for entry in FRONT_ENDS.values() for option in entry.options)
 }
-"""Option of the model section -> the front ends that have it. Every other front end refuses it."""
+"""Option of the model section -> the front ends that have it. It is an error with any other front end."""
 
 CONDITIONAL_OPTIONS = frozenset({"residual", *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
 """The options of the model section that only some cells, front ends or depths have."""
 
-START_OPTIONS: dict[str, Option] = {name: o for c in CELLS.values() for name, o in c.init_options.items()}
-"""The options of the cells' initialisation: null, where left out, until the cell says what they are."""
+INIT_OPTIONS: dict[str, Option] = {name: o for c in CELLS.values() for name, o in c.init_options.items()}
+"""The initialization options of the cells; an option left out is null until it takes the default of the cell."""
 
 DEFAULT_EMBEDDING_SIZE = 64
 
 
 def default_front_end(cell: object) -> str:
-    """The front end where it is left out."""
+    """The front end that a cell has if none is set."""
     return "one_hot" if isinstance(cell, str) and cell in RESERVOIRS else "embedding"
 
 
 def chosen_cell(settings: Mapping[str, Any]) -> Cell | None:
-    """The cell that the fields of a model section ask for; None where they ask for none."""
+    """The cell that the fields of a model section select; None if there is no such cell."""
     try:
         return find(settings["cell"], **{name: settings[name] for name in settings if name != "cell"})
     except KeyError:
@@ -54,7 +54,7 @@ def chosen_cell(settings: Mapping[str, Any]) -> Cell | None:
 
 
 def why_no_effect(option: str, settings: Mapping[str, Any]) -> str | None:
-    """Why a model option changes nothing beside these settings of the model section; None where it does."""
+    """Why a model option has no effect with these settings of the model section; None if it has one."""
     name, front_end = settings.get("cell"), settings.get("front_end")
     if option == "residual" and settings.get("num_layers") == 1:
         return "has no effect with num_layers: 1, only with 2 or more"
@@ -67,20 +67,20 @@ def why_no_effect(option: str, settings: Mapping[str, Any]) -> str | None:
         return f"has no effect with cell: {name}, only with {', '.join(owners)}"
     cell = chosen_cell(settings)
     if cell and option not in _options(cell):
-        given = ", ".join(f"{key}: {json.dumps(value)}" for key, value in cell.options.items())
-        return f"has no effect with cell: {name} and {given}".replace('"', "")
-    for other, needed in START_OPTIONS[option].requires.items() if option in START_OPTIONS else ():
+        variant = ", ".join(f"{key}: {json.dumps(value)}" for key, value in cell.options.items())
+        return f"has no effect with cell: {name} and {variant}".replace('"', "")
+    for other, needed in INIT_OPTIONS[option].requires.items() if option in INIT_OPTIONS else ():
         if settings.get(other) != needed:
             return f"has no effect without {other}: {needed}"
     return None
 
 
-NULLS = START_OPTIONS.keys() | {"embedding_size"}
-"""The options that may be null, which means what :func:`default_value` says."""
+NULLABLE = INIT_OPTIONS.keys() | {"embedding_size"}
+"""The options that may be null, which stands for :func:`default_value`."""
 
 
 def default_value(option: str, settings: Mapping[str, Any]) -> object:
-    """What an option means beside these settings where it is null or left out."""
+    """The value of an option that is null or left out, with these settings of the model section."""
     if option == "embedding_size":
         return DEFAULT_EMBEDDING_SIZE
     cell = chosen_cell(settings)

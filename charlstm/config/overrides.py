@@ -1,4 +1,4 @@
-"""Fields set by dotted names: with ``--set``, by the arms of a comparison, by an experiment on memory."""
+"""Overriding fields by dotted names: with ``--set``, in the arms of a comparison, in a memory experiment."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from charlstm.config.wording import Loc, Problem, dotted
 
 @dataclass(frozen=True)
 class Assignment:
-    """A field of a run's configuration, ``("training", "batch_size")``, its value, and the keys that said so."""
+    """A field of a run's configuration, ``("training", "batch_size")``, its new value, and the keys that set it."""
 
     loc: Loc
     value: Any
     keys: Loc
 
 
-def field_of(name: str) -> Loc:
-    """``training.batch_size`` as its parts. Raises ValueError for what cannot be the name of a field."""
+def parse_field_name(name: str) -> Loc:
+    """``training.batch_size`` as its parts. Raises ValueError if it cannot be the name of a field."""
     loc = tuple(name.strip().split("."))
     if not all(loc) or len(loc) > MAX_DEPTH or has_surrogate(name):
         raise ValueError("write it as section.field, for example model.hidden_size")
     return loc
 
 
-def assignments(changes: Mapping[str, Any], above: Loc = (), keys: Loc = ()) -> Iterator[Assignment | Problem]:
-    """The fields that a mapping sets, by dotted names, nested sections or both, and the names that cannot be fields.
+def iter_assignments(changes: Mapping[str, Any], above: Loc = (), keys: Loc = ()) -> Iterator[Assignment | Problem]:
+    """The fields that a mapping sets, by dotted names, nested sections or both, and its invalid field names.
 
-    A section adds to what is set already; one that is left empty changes nothing.
+    The fields of a section are set one by one; an empty section changes nothing.
     """
     for key, value in changes.items():
         try:
-            loc = (*above, *field_of(str(key)))
+            loc = (*above, *parse_field_name(str(key)))
         except ValueError as error:
             yield Problem((*above, key), str(error))
             continue
         section = find_section(Config, loc)
         if isinstance(value, dict) and (value or section):
-            yield from assignments(value, loc, (*keys, key))
+            yield from iter_assignments(value, loc, (*keys, key))
         elif value is not None or not section:
             yield Assignment(loc, value, (*keys, key))
 
 
-def assigned(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
-    """A copy of plain data with the value at ``loc``, where a mapping replaces what was there; sections that are
-    missing are made. Raises LookupError where something else than a section is in the way."""
+def with_value(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
+    """A copy of plain data with the value at ``loc``; missing sections are created, and a mapping replaces the old
+    value. Raises LookupError if a part of ``loc`` before the last is not a section."""
     if depth == len(loc):
         return value
     if data is not None and not isinstance(data, dict):
-        raise LookupError(f"{dotted(loc[:depth])} is no section: it has no field {dotted(loc[depth:])}")
+        raise LookupError(f"{dotted(loc[:depth])} is not a section: it has no field {dotted(loc[depth:])}")
     section = data or {}
-    return {**section, loc[depth]: assigned(section.get(loc[depth]), loc, value, depth + 1)}
+    return {**section, loc[depth]: with_value(section.get(loc[depth]), loc, value, depth + 1)}
 
 
 class Overridden(NamedTuple):
-    """Settings with changes, which keys of the changes set which field, and what is wrong with the changes."""
+    """Settings after changes, the keys of the changes that set each field, and the problems of the changes."""
 
     settings: dict[str, Any]
     origin: dict[Loc, Loc]
@@ -67,18 +67,19 @@ class Overridden(NamedTuple):
 
 
 def override(settings: dict[str, Any], changes: Mapping[str, Any]) -> Overridden:
-    """A copy of plain settings with the changes of a mapping, see :func:`assignments`."""
+    """A copy of plain settings with the changes of a mapping; see :func:`iter_assignments`."""
     origin: dict[Loc, Loc] = {}
     problems: list[Problem] = []
-    for one in assignments(changes):
-        if isinstance(one, Problem):
-            problems.append(one)
+    for assignment in iter_assignments(changes):
+        if isinstance(assignment, Problem):
+            problems.append(assignment)
             continue
-        if one.loc in origin:
-            problems.append(Problem(one.loc, "set twice"))
-        origin[one.loc] = one.keys
+        loc = assignment.loc
+        if loc in origin:
+            problems.append(Problem(loc, "set twice"))
+        origin[loc] = assignment.keys
         try:
-            settings = assigned(settings, one.loc, one.value)
+            settings = with_value(settings, loc, assignment.value)
         except LookupError as error:
-            problems.append(Problem(one.loc, str(error.args[0])))
+            problems.append(Problem(loc, str(error.args[0])))
     return Overridden(settings, origin, problems)

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words: one clear line a problem, with the nearest spelling."""
+"""The error messages of a configuration: one line per problem, with the nearest spelling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from charlstm.config.fields import alternatives, choices, find_field, find_section, type_text, walk
-from charlstm.config.wording import Loc, Problem, dotted, show
+from charlstm.config.wording import Loc, Problem, dotted, format_value
 from charlstm.spelling import near
 
 MAX_PROBLEMS = 100
@@ -33,28 +33,42 @@ SYNONYMS = {
     "dtype": "precision",
     "file": "source",
     "path": "source",
+    "without": "ablate",
+    "hidden_input": "input_masking",
+    "scored_after": "score_after",
+    "nats": "target_nats",
+    "most_seeds": "min_seed_fraction",
+    "solved": "solve_threshold",
+    "say": "statement",
+    "figure": "metric",
+    "kept": "context_lengths",
+    "signs": "closing_text",
+    "signs_arms": "closing_text_arms",
+    "sequence": "eager",
+    "library": "vendor",
+    "native": "cpp",
 }
-"""What other tools call a field -> its name here."""
+"""The name of a field, or of a value, in other tools or in earlier versions -> its name here."""
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """The problems that pydantic found while it validated `model`, the first hundred of them."""
-    found: list[Problem] = []
+    """The first hundred problems of a pydantic error, raised by the validation of `model`."""
+    problems: list[Problem] = []
     seen: set[Loc] = set()
     for item in error.errors(include_url=False)[:MAX_PROBLEMS]:
-        loc = _field_of(tuple(item["loc"]), model)
+        loc = _without_union_members(tuple(item["loc"]), model)
         if loc != item["loc"] and loc in seen:
             continue
         seen.add(loc)
         if item["type"] == "charlstm_problems":
-            found.extend(item["ctx"]["problems"])
+            problems.extend(item["ctx"]["problems"])
         else:
-            found.append(Problem(loc, _message(item["type"], loc, item["input"], item["msg"], model)))
-    return found
+            problems.append(Problem(loc, _message(item["type"], loc, item["input"], item["msg"], model)))
+    return problems
 
 
-def _field_of(loc: Loc, model: type[BaseModel]) -> Loc:
-    """The place without the members of a union, each of which pydantic tries and tells of."""
+def _without_union_members(loc: Loc, model: type[BaseModel]) -> Loc:
+    """The location of the field: pydantic appends the name of each member of a union that it tries."""
     for end in range(1, len(loc)):
         field = find_field(model, loc[:end])
         if field and not find_section(model, loc[:end]) and len(set(alternatives(field.annotation)) - {type(None)}) > 1:
@@ -73,23 +87,23 @@ def _message(kind: str, loc: Loc, value: object, message: str, model: type[BaseM
     section = find_section(model, loc)
     if section:
         what = "a section" if loc else "sections"
-        return f"expected {what} with {', '.join(section.model_fields)}, found {show(value)}"
+        return f"expected {what} with {', '.join(section.model_fields)}, found {format_value(value)}"
     if field is None:
-        return f"{message[:1].lower()}{message[1:]}, found {show(value)}"
-    return f"expected {type_text(field)}, found {show(value)}{_hint(field, value)}"
+        return f"{message[:1].lower()}{message[1:]}, found {format_value(value)}"
+    return f"expected {type_text(field)}, found {format_value(value)}{_hint(field, value)}"
 
 
 def _hint(field: FieldInfo, value: object) -> str:
     kinds = alternatives(field.annotation)
     if get_origin(field.annotation) is list and not isinstance(value, list | dict | None):
-        return f". Write [{show(value)}]"
+        return f". Write [{format_value(value)}]"
     numeric = int in kinds or float in kinds
     if isinstance(value, str):
         if choices(field):
-            match = near(value, choices(field))
+            match = near(_current_name(value), choices(field))
             return f". Did you mean {match}?" if match else ""
         if numeric and re.fullmatch(r"[-+]?0[0-9]+(\.[0-9]*)?", value):
-            return f". Write {value.lstrip('+').lstrip('0') or '0'}, without zeros in front"
+            return f". Write {value.lstrip('+').lstrip('0') or '0'}, without leading zeros"
         if numeric and re.fullmatch(r"[0-9]+(_[0-9]+)+(\.[0-9]*)?", value):
             return f". Write {value.replace('_', '')}"
         if numeric and re.fullmatch(r"[-+]?[0-9]+,[0-9]+", value):
@@ -99,7 +113,7 @@ def _hint(field: FieldInfo, value: object) -> str:
     if isinstance(value, bool | int | float) and not numeric and bool not in kinds and not choices(field):
         return ". Put it in quotes to mean text"
     if value is None:
-        return ". Leave the field out for its default"
+        return ". Remove the field to use its default"
     return ""
 
 
@@ -113,15 +127,15 @@ def _suggestion(loc: Loc, allowed: list[str], model: type[BaseModel]) -> str:
     name = str(loc[-1])
     paths = [path for path, _ in walk(model)]
     by_leaf: dict[str, tuple[str, ...]] = {path[-1]: path for path in reversed(paths)}
-    known = SYNONYMS.get(name.lower().replace("-", "_"), name)
+    known = _current_name(name)
     *sections, leaf = known.split(".")
     if sections and tuple(known.split(".")) in paths:
         return f"{leaf} belongs under {'.'.join(sections)}. "
     if known in allowed:
         return f"Did you mean {known}? "
     if known in by_leaf:
-        home = ".".join(by_leaf[known][:-1])
-        return f"{known} belongs {f'under {home}' if home else 'at the top level'}. "
+        section = ".".join(by_leaf[known][:-1])
+        return f"{known} belongs {f'under {section}' if section else 'at the top level'}. "
     if match := near(name, allowed):
         return f"Did you mean {match}? "
     if match := near(name, by_leaf, cutoff=0.75):
@@ -129,18 +143,21 @@ def _suggestion(loc: Loc, allowed: list[str], model: type[BaseModel]) -> str:
     return ""
 
 
-def nearest_prefix(loc: Loc, places: dict[Loc, Any]) -> Loc | None:
-    """The longest beginning of `loc` that is in `places`."""
-    return next((loc[:end] for end in range(len(loc), -1, -1) if loc[:end] in places), None)
+def _current_name(name: str) -> str:
+    return SYNONYMS.get(name.lower().replace("-", "_"), name)
+
+
+def longest_prefix(loc: Loc, known: dict[Loc, Any]) -> Loc | None:
+    """The longest prefix of `loc` that is a key of `known`."""
+    return next((loc[:end] for end in range(len(loc), -1, -1) if loc[:end] in known), None)
 
 
 @dataclass(frozen=True)
 class Document:
-    """Plain data from a file or from Python, and where each part of it stands.
+    """Plain data from a file or from Python, with line numbers.
 
-    `lines` maps a path (``("model", "cell")``, list items by index) to its line, from 1. `problems` are what
-    reading already found wrong, with their lines (a key given twice, an anchor); `charlstm.config.validate`
-    reports them with its own.
+    `lines` maps a path (``("model", "cell")``, list items by index) to its line, from 1. `problems` are the problems
+    of the YAML, with their lines (a duplicate key, an anchor); `charlstm.config.validate` reports them with its own.
     """
 
     name: str
@@ -149,17 +166,17 @@ class Document:
     problems: tuple[tuple[int, Problem], ...] = ()
 
 
-def located(problem: Problem, document: Document, overridden: dict[Loc, str]) -> tuple[float, str]:
-    """The line to sort by, and the problem with its place in front: an override, else a line of the file."""
-    above = nearest_prefix(problem.loc, overridden)
+def locate(problem: Problem, document: Document, overridden: dict[Loc, str]) -> tuple[float, str]:
+    """The line to sort by, and the message, which begins with an override or with a line of the file."""
+    above = longest_prefix(problem.loc, overridden)
     within = [loc for loc in overridden if loc[: len(problem.loc)] == problem.loc]
     if above is not None or (within and problem.loc):
-        place = overridden[within[0] if above is None else above]
-        return float("inf"), place_line(place, () if above == problem.loc else problem.loc, problem.message)
-    known = nearest_prefix(problem.loc, document.lines)
+        override = overridden[within[0] if above is None else above]
+        return float("inf"), error_line(override, () if above == problem.loc else problem.loc, problem.message)
+    known = longest_prefix(problem.loc, document.lines)
     line = document.lines[known] if known else None
-    return line or 0, place_line(f"{document.name}:{line}" if line else document.name, problem.loc, problem.message)
+    return line or 0, error_line(f"{document.name}:{line}" if line else document.name, problem.loc, problem.message)
 
 
-def place_line(place: str, loc: Loc, message: str) -> str:
-    return f"{place}: {dotted(loc)}: {message}" if loc else f"{place}: {message}"
+def error_line(source: str, loc: Loc, message: str) -> str:
+    return f"{source}: {dotted(loc)}: {message}" if loc else f"{source}: {message}"

@@ -1,4 +1,4 @@
-"""YAML as plain data with line numbers: no tag is ever applied, nothing is shared, depth is bounded."""
+"""A YAML reader that returns plain data with line numbers: tags and anchors are errors, and depth is limited."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from charlstm.errors import UserError
 MAX_DEPTH = 20
 
 
-def parse(text: str, name: str, lined: bool = True) -> Document:
-    """One YAML document as plain data. Raises UserError where the text is no YAML."""
+def parse(text: str, name: str, with_lines: bool = True) -> Document:
+    """One YAML document as plain data. Raises UserError if the text is not valid YAML."""
     reader = _Reader()
     try:
         data = reader.read(yaml.parse(text, Loader=yaml.SafeLoader))
@@ -34,17 +34,17 @@ def parse(text: str, name: str, lined: bool = True) -> Document:
         message += f" (column {mark.column + 1})" if mark else ""
         message += ". A text that starts with * needs quotes" if "scanning an alias" in str(error.context) else ""
     except (ValueError, OverflowError):
-        # PyYAML lets through what chr() and int() say of an escape or a version out of range.
+        # PyYAML does not catch the errors of chr() and int() for an escape or a version that is out of range.
         escape = re.search(r"\\U(?!000|0010)[0-9a-fA-F]{8}", text)
         line = text.count("\n", 0, escape.start()) + 1 if escape else 1
         message = "not valid YAML: an escape or a number that is out of range"
     else:
         return Document(name, data, reader.lines, tuple(reader.problems))
-    raise UserError(f"{name}:{line}: {message}" if lined else f"{name}: {message}")
+    raise UserError(f"{name}:{line}: {message}" if with_lines else f"{name}: {message}")
 
 
 class _UnreadableError(Exception):
-    """Valid YAML that is not read any further."""
+    """Valid YAML that this reader does not support."""
 
     def __init__(self, event: yaml.Event, message: str) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class _UnreadableError(Exception):
 
 
 class _Reader:
-    """Builds plain data from YAML events: no tag is ever applied, nothing is shared, depth is bounded."""
+    """Builds plain data from YAML events."""
 
     def __init__(self) -> None:
         self.lines: dict[Loc, int] = {}
@@ -65,7 +65,7 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise _UnreadableError(event, "a second document begins ('---'): a file holds one")
+                    raise _UnreadableError(event, "a second document begins here ('---'); a file may contain only one")
             elif isinstance(event, yaml.NodeEvent):
                 data = self._node(event, events, ())
         return data
@@ -75,11 +75,11 @@ class _Reader:
 
     def _node(self, event: yaml.Event, events: Iterator[yaml.Event], loc: Loc) -> Any:
         self.lines.setdefault(loc, _line_of(event))
-        self._refuse_decoration(event, loc)
+        self._check_decoration(event, loc)
         if isinstance(event, yaml.ScalarEvent):
             text: str = event.value
             if has_surrogate(text):
-                self._problem(event, loc, "half a surrogate pair is no character: write the character itself")
+                self._problem(event, loc, "a lone surrogate is not a character: write the character itself")
                 return None
             return resolve(text) if event.style is None else text
         if len(loc) >= MAX_DEPTH:
@@ -92,31 +92,31 @@ class _Reader:
         return self._mapping(events, loc) if isinstance(event, yaml.MappingStartEvent) else None
 
     def _mapping(self, events: Iterator[yaml.Event], loc: Loc) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or has_surrogate(event.value):
                 raise _UnreadableError(event, "a key must be plain text")
             key: str = event.value
-            place = (*loc, key)
-            self._refuse_decoration(event, place)
-            if key in found:
-                self._problem(event, place, f"given twice, first on line {self.lines[place]}")
-            self.lines.setdefault(place, _line_of(event))
-            # Of a key given twice the first value stays, as its line does.
-            found.setdefault(key, self._node(next(events), events, place))
-        return found
+            key_loc = (*loc, key)
+            self._check_decoration(event, key_loc)
+            if key in mapping:
+                self._problem(event, key_loc, f"duplicate key, first on line {self.lines[key_loc]}")
+            self.lines.setdefault(key_loc, _line_of(event))
+            # The first value of a duplicate key is used, and its line.
+            mapping.setdefault(key, self._node(next(events), events, key_loc))
+        return mapping
 
-    def _refuse_decoration(self, event: yaml.Event, loc: Loc) -> None:
-        advice = "which is not used here: "
+    def _check_decoration(self, event: yaml.Event, loc: Loc) -> None:
+        advice = "which is not supported: "
         if isinstance(event, yaml.AliasEvent):
-            advice += "write the value out, or put a text that starts with * in quotes"
+            advice += "write out the value, or put a text that starts with * in quotes"
             self._problem(event, loc, f"*{event.anchor} is a YAML alias, {advice}")
         elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             if event.anchor is not None:
-                self._problem(event, loc, f"&{event.anchor} is a YAML anchor, {advice}take it out")
+                self._problem(event, loc, f"&{event.anchor} is a YAML anchor, {advice}remove it")
             if event.tag is not None:
                 tag = printable(event.tag.replace("tag:yaml.org,2002:", "!!"))
-                self._problem(event, loc, f"{tag} is a YAML tag, {advice}take it out")
+                self._problem(event, loc, f"{tag} is a YAML tag, {advice}remove it")
 
 
 def _line_of(event: yaml.Event) -> int:

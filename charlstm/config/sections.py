@@ -1,6 +1,6 @@
-"""The section of a configuration about the training, and what sections are made of.
+"""The training section of a configuration, and the base classes of all sections.
 
-Every ``description`` is the field's documentation; ``charlstm config`` and the JSON Schema print it.
+Every ``description`` is the public documentation of its field: ``charlstm config`` and the JSON Schema print it.
 """
 
 from __future__ import annotations
@@ -19,41 +19,43 @@ else:
     OptimizerName = Literal[tuple(OPTIMIZERS)]
 
 
-class Reads(NamedTuple):
-    """How a user reads a field's type, where the annotation cannot say it."""
+class TypeText(NamedTuple):
+    """Metadata of an annotation: the type of a field as the user reads it, if the annotation cannot express it."""
 
     text: str
 
 
 class Section(BaseModel):
-    """A frozen part of a configuration that refuses unknown fields and converts nothing but int to float."""
+    """A frozen section of a configuration: unknown fields are errors, and only int is converted, to float."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-LONGEST_NAME = 160
-"""Bytes of a name. File systems take 255; a comparison adds the task, the learning rate and the seed."""
+MAX_NAME_BYTES = 160
+"""File systems allow 255 bytes; a comparison appends the task, the learning rate and the seed."""
 
-RunName = Annotated[str, Reads("name of a folder")]
+RunName = Annotated[str, TypeText("name of a folder")]
 
 
 def check_name(value: str) -> str:
-    """Refuse what cannot be the name of one folder on every system. Raises ValueError."""
+    """The name, if every operating system allows a folder of this name. Raises ValueError if not."""
     if not value or len(value) > 100 or value[0] in ".-" or value != value.strip():
-        raise ValueError("a name has 1 to 100 characters and no '.', '-' or space in front, no space at the end")
+        raise ValueError(
+            "a name has 1 to 100 characters, does not begin with '.', '-' or a space, and does not end with a space"
+        )
     if bad := re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?\"<>|]", value):
-        raise ValueError(f"{bad.group()!r} cannot be part of a name: it is the name of a folder")
-    if (length := len(value.encode("utf-8"))) > LONGEST_NAME:
-        raise ValueError(f"it has {length} bytes in UTF-8; a name has at most {LONGEST_NAME}")
+        raise ValueError(f"a name is used as the name of a folder, so it cannot contain {bad.group()!r}")
+    if (length := len(value.encode("utf-8"))) > MAX_NAME_BYTES:
+        raise ValueError(f"the name has {length} bytes in UTF-8; at most {MAX_NAME_BYTES} are allowed")
     return value
 
 
-class WholeFile(Section):
-    """What the files of a run and of a comparison share: a name that a folder takes, and sections that may be empty."""
+class ConfigFile(Section):
+    """What the files of runs and comparisons have in common: the checks of their name, and empty sections."""
 
     @field_validator("name", check_fields=False)
     @classmethod
-    def _is_a_folder_name(cls, value: str | None) -> str | None:
+    def _is_folder_name(cls, value: str | None) -> str | None:
         return None if value is None else check_name(value)
 
     @field_validator("corpus", "model", "training", mode="before", check_fields=False)
@@ -63,15 +65,15 @@ class WholeFile(Section):
 
 
 class BudgetConfig(Section):
-    """When training ends: at whichever of these limits comes first. At least one is needed."""
+    """When training ends: at whichever of these limits is reached first. At least one must be set."""
 
     epochs: float | None = Field(
         None,
         gt=0,
-        description="Passes over the training text; fractions are allowed. The only limit, at 10, where "
-        "no budget is given at all.",
+        description="Passes over the training text; fractions are allowed. Without a budget section, the limit is 10 "
+        "epochs.",
     )
-    steps: int | None = Field(None, ge=1, description="Updates of the weights.")
+    steps: int | None = Field(None, ge=1, description="Optimizer steps (updates of the weights).")
     minutes: float | None = Field(
         None, gt=0, description="Minutes of training time; evaluation and sampling do not count."
     )
@@ -79,8 +81,8 @@ class BudgetConfig(Section):
     target_nats: float | None = Field(
         None,
         gt=0,
-        description="Held-out score, in nats per character, that is good enough: training ends at the first evaluation "
-        "that reaches it. It may never come, so it is no limit by itself.",
+        description="Target validation loss in nats per character: training ends at the first evaluation that reaches "
+        "it. It may never be reached, so another limit must be set, too.",
     )
 
     @model_validator(mode="after")
@@ -91,124 +93,123 @@ class BudgetConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How the network learns: truncated back-propagation through time with carried state."""
+    """How the network is trained: truncated backpropagation through time with carried state."""
 
     batch_size: int = Field(
         64,
         ge=1,
         le=2**20,
-        description="Streams of text, or documents, read side by side; each update averages over all of them.",
+        description="Number of text streams, or of documents, read in parallel; each update averages over all of them.",
     )
     sequence_length: int = Field(
         64,
         ge=1,
         le=2**20,
-        description="Characters of a chunk, over which gradients flow back (truncated back-propagation "
-        "through time, Williams & Peng 1990). The state is carried on from chunk to chunk, within a document if there "
-        "are documents; short documents make short chunks.",
+        description="Characters per chunk, through which gradients are backpropagated (truncated backpropagation "
+        "through time, Williams & Peng 1990). The state is carried from chunk to chunk; with documents, within a "
+        "document only. Short documents make short chunks.",
     )
     optimizer: OptimizerName = Field(
         "adamw",
-        description=f"{' '.join(f'{name}: {known.summary}' for name, known in OPTIMIZERS.items())} Each wants its own "
-        "learning_rate; sgd a far "
-        "larger one than adamw.",
+        description=f"{' '.join(f'{name}: {known.summary}' for name, known in OPTIMIZERS.items())} Each needs a "
+        "different learning_rate: sgd a far larger one than adamw.",
     )
     learning_rate: float = Field(
-        2e-3, gt=0, le=1e6, description="Step size of the optimiser at its highest, after the warm-up."
+        2e-3, gt=0, le=1e6, description="Highest learning rate of the schedule, reached after the warmup."
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop; adamw does not use it.")
     weight_decay: float = Field(
         0.0,
         ge=0,
         le=1e6,
-        description="Pull of the weights towards zero at each step: decoupled from the gradient in adamw, "
-        "an L2 penalty in sgd and rmsprop.",
+        description="Weight decay: decoupled from the gradient in adamw, an L2 penalty in sgd and rmsprop.",
     )
     schedule: Literal["constant", "cosine", "step", "plateau"] = Field(
         "cosine",
-        description="How the learning rate goes on after the warm-up. constant: as it is. cosine: down "
-        "along a half cosine to the end of the budget (Loshchilov & Hutter 2017). step: times "
-        "gamma every step_size epochs. plateau: times gamma when more than patience "
-        "evaluations in a row bring no improvement.",
+        description="Learning rate after the warmup. constant: no change. cosine: decays along a half cosine until the "
+        "end of the budget (Loshchilov & Hutter 2017). step: multiplied by gamma every step_size epochs. plateau: "
+        "multiplied by gamma when more than patience evaluations in a row bring no improvement.",
     )
     warmup_steps: int = Field(
         100,
         ge=0,
-        description="Steps over which the learning rate climbs from near zero to learning_rate; 0: none.",
+        description="Steps over which the learning rate rises linearly to learning_rate; 0: no warmup.",
     )
     final_learning_rate_fraction: float = Field(
-        0.05, ge=0, le=1, description="Where schedule: cosine ends, as a fraction of learning_rate."
+        0.05, ge=0, le=1, description="Learning rate at the end of schedule: cosine, as a fraction of learning_rate."
     )
     step_size: float = Field(1.0, ge=1e-9, le=1e9, description="Epochs between two reductions with schedule: step.")
     gamma: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Factor of each reduction of the learning rate with schedule: step and plateau.",
+        description="Factor by which schedule: step and schedule: plateau multiply the learning rate.",
     )
     patience: int = Field(
         2,
         ge=0,
-        description="Evaluations in a row without improvement that schedule: plateau still bears; at the next one it "
-        "reduces the learning rate.",
+        description="Evaluations in a row without improvement that schedule: plateau allows; after one more it reduces "
+        "the learning rate.",
     )
     clip_grad_norm: float | None = Field(
         1.0,
         gt=0,
-        description="Longest gradient allowed, as the norm over all parameters together; a longer one is "
-        "scaled down (Pascanu et al. 2013). null: no clipping.",
+        description="Maximum norm of the gradient over all parameters together; a larger gradient is scaled down to it "
+        "(Pascanu et al. 2013). null: no clipping.",
     )
     vanishing_penalty: float = Field(
         0.0,
         ge=0,
         le=1e6,
-        description="Weight of a penalty on gradients that vanish or grow on their way back through time (Pascanu et "
-        "al. 2013), which rescues some plain networks on tasks that need a memory; 8 is about what 2 is in the "
-        "authors' code. 0: none. Only for one layer of cell: rnn with nonlinearity: tanh, forward or backward.",
+        description="Weight of a penalty on gradients that vanish or grow while they are backpropagated through time "
+        "(Pascanu et al. 2013); it helps some plain networks on tasks that need memory. 8 corresponds to about 2 in "
+        "the authors' code. 0: no penalty. Only for one layer of cell: rnn with nonlinearity: tanh, forward or "
+        "backward.",
     )
     input_masking: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="About what share of the characters that the network reads in training is hidden from it, in runs "
-        "of 1 to 8, each read as no character at all; what is to be predicted stays. A bidirectional model so learns "
-        "to fill gaps of several characters, and predicts single ones a little worse.",
+        description="Approximate fraction of the input characters that are masked in training, in spans of 1 to 8 "
+        "characters; the targets stay. A bidirectional model thus learns to fill gaps of several characters, and "
+        "predicts single characters a little worse.",
     )
     budget: BudgetConfig = Field(
         BudgetConfig(epochs=10.0),
-        description="When training ends: epochs, steps or minutes, whichever comes first. Default: 10 epochs. Another "
-        "budget on resume lays schedule: cosine anew over all of it, so the learning rate moves to where it would "
-        "stand had the run had this budget from the beginning; the other schedules do not depend on it.",
+        description="When training ends: epochs, steps or minutes, whichever comes first. Default: 10 epochs. If a run "
+        "is resumed with another budget, schedule: cosine continues as if the run had had this budget from the "
+        "beginning; the other schedules do not depend on the budget.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="What matrix products are computed in. auto: bfloat16 on a GPU that has it and on a CPU "
-        "with a matrix unit (AMX), float32 elsewhere. Weights, cell state, loss and optimiser stay in float32. With "
-        "float32, training on an NVIDIA GPU multiplies numbers rounded to TF32 (10 bits of the mantissa) where the GPU "
-        "can; held-out scores are made in float32 with all its bits, on any device and with either setting.",
+        description="Data type of matrix multiplications in training. auto: bfloat16 on a GPU that supports it and on "
+        "a CPU with AMX, float32 elsewhere. Weights, cell state, loss and optimizer state stay in float32. With "
+        "float32, training on an NVIDIA GPU uses TF32 (10 bits of mantissa) if the GPU supports it. Held-out scores "
+        "are always computed in full float32.",
     )
-    device: Annotated[str, Reads(NAMES), AfterValidator(check_device_name)] = Field(
+    device: Annotated[str, TypeText(NAMES), AfterValidator(check_device_name)] = Field(
         "auto",
         json_schema_extra={"pattern": PATTERN},
-        description="Where to train: cpu, cuda (an NVIDIA or AMD GPU), cuda:N (the GPU with number N, "
-        "from 0), mps (Apple's GPU). auto: a GPU where there is one.",
+        description="Device to train on: cpu, cuda (an NVIDIA or AMD GPU), cuda:N (GPU number N, counted from 0), mps "
+        "(Apple's GPU). auto: a GPU if there is one, else the CPU.",
     )
     seed: int = Field(
         1,
         ge=0,
         le=2**32 - 1,
-        description="Where the random numbers of weights, dropout and samples start. Same seed, same "
-        "machine, same thread count: same run.",
+        description="Seed of the random numbers for weights, dropout and samples. The same seed gives the same run on "
+        "the same machine with the same number of threads.",
     )
-    evaluate_every: int = Field(500, ge=1, description="Steps between two scores of the validation split.")
+    evaluate_every: int = Field(500, ge=1, description="Steps between two evaluations on the validation split.")
     sample_length: int = Field(
         200,
         ge=0,
-        description="Characters of text that the model writes at each evaluation, to look at; 0: none. A bidirectional "
-        "model shows as much of the validation split instead, 8 characters in its middle filled anew in brackets.",
+        description="Characters of sample text to generate and print at each evaluation; 0: no sample. A bidirectional "
+        "model prints that much of the validation split instead, with 8 characters in the middle, in brackets, "
+        "predicted by the model.",
     )
     early_stopping: int | None = Field(
         None,
         ge=1,
-        description="Evaluations without improvement after which training stops before its budget ends. null: never.",
+        description="Number of evaluations in a row without improvement after which training stops early. null: never.",
     )

@@ -1,4 +1,4 @@
-"""Configuration files as text: reading one, and what an unquoted word in it means."""
+"""Reading the text of a configuration file, and resolving its unquoted scalars."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from charlstm.config.misplaced import refuse_address, refuse_text
+from charlstm.config.misplaced import reject_address, reject_text
 from charlstm.errors import UserError
 from charlstm.files import open_regular, unreadable
 from charlstm.spelling import near_file
@@ -25,13 +25,13 @@ _WORDS: dict[str, Any] = {
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file. Raises UserError where it is missing, no UTF-8, or far too long."""
+    """The text of a configuration file. Raises UserError if it is missing, not UTF-8, or far too long."""
     try:
         path.lstat()
     except FileNotFoundError:
-        refuse_address(path)
-        beside = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        match = near_file(path.name, beside)
+        reject_address(path)
+        siblings = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        match = near_file(path.name, siblings)
         raise UserError(
             f"{path}: there is no such file." + (f" Did you mean {path.parent / match}?" if match else "")
         ) from None
@@ -42,7 +42,7 @@ def read_text(path: Path) -> str:
             content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise unreadable(path, error) from None
-    refuse_text(path, content)
+    reject_text(path, content)
     if len(content) > MAX_BYTES:
         raise UserError(f"{path}: longer than {MAX_BYTES} bytes: is this a configuration file?")
     try:
@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
 
 
 def resolve(text: str) -> Any:
-    """What an unquoted scalar means in YAML 1.2's core schema; a leading zero, 0x and 0o stay text."""
+    """The value of an unquoted scalar in YAML 1.2's core schema; numbers with a leading zero, 0x or 0o stay text."""
     if text in _WORDS:
         return _WORDS[text]
     if len(text) <= 400:

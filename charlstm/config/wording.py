@@ -1,4 +1,4 @@
-"""A problem with a configuration, and how what stands in one is written out."""
+"""A problem of a configuration, and the formatting of values in messages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Loc = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: at which field, and what."""
+    """The location and the message of one problem."""
 
     loc: Loc
     message: str
 
 
 def as_one_error(problems: Sequence[Problem]) -> PydanticCustomError:
-    """Several problems as the single error that a validator may raise; `problems_of` unfolds it."""
+    """Several problems as the single error that a validator may raise; `problems_of` separates them again."""
     text = "; ".join(f"{dotted(problem.loc)}: {problem.message}" for problem in problems)
     return PydanticCustomError("charlstm_problems", "{text}", {"text": text, "problems": tuple(problems)})
 
@@ -32,13 +32,13 @@ def dotted(loc: Sequence[str | int]) -> str:
 
 
 def printable(text: str, limit: int = 60) -> str:
-    """`text` on one line without control characters, cut at `limit` characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
-    return shown if len(shown) <= limit else shown[:limit] + "..."
+    """`text` on one line, control characters escaped, truncated at `limit` characters."""
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
+    return escaped if len(escaped) <= limit else escaped[:limit] + "..."
 
 
-def show(value: object) -> str:
-    """A value as a user would write it."""
+def format_value(value: object) -> str:
+    """A value as it appears in messages."""
     if isinstance(value, str):
         return '"' + printable(value) + '"'
     if isinstance(value, float) and not math.isfinite(value):

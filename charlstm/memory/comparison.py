@@ -78,9 +78,9 @@ class MemoryComparison:
         for name, experiment in self._experiments.items():
             known = {_template(metric) for metric in experiment.metric_names()}
             for claim in present[name].claims:
-                if _template(claim.figure) not in known:
+                if _template(claim.metric) not in known:
                     raise UserError(
-                        f"experiments.{name}.claims: there is no metric {claim.figure!r}. "
+                        f"experiments.{name}.claims: there is no metric {claim.metric!r}. "
                         f"Metrics: {', '.join(experiment.metric_names())}"
                     )
 
@@ -178,7 +178,11 @@ class MemoryComparison:
             name: [claim.model_dump() for claim in section.claims]
             for name, section in config.experiments.present().items()
         }
-        return {"solved": config.solved, "min_seed_fraction": config.min_seed_fraction, "claims": claims}
+        return {
+            "solve_threshold": config.solve_threshold,
+            "min_seed_fraction": config.min_seed_fraction,
+            "claims": claims,
+        }
 
     def _write_claims(self) -> None:
         """Write the claims to a file before the first run."""
@@ -222,7 +226,7 @@ class MemoryComparison:
             ),
             (
                 "Solved",
-                f"{config.solved:.0%} of {config.test_strings:,} test strings answered correctly; the longest lag "
+                f"{config.solve_threshold:.0%} of {config.test_strings:,} test strings answered correctly; the longest lag "
                 f"is the longest that {config.min_seed_fraction:.0%} of the seeds solve",
             ),
             (
@@ -256,12 +260,12 @@ def _run_jobs(phase: str, workers: Workers, jobs: Sequence[Job]) -> Iterator[Ste
 def _verdicts(experiment: Experiment, result: ExperimentResult | None) -> Iterator[Verdict]:
     metrics: Metrics = {} if result is None else result.metrics
     for claim in experiment.claims:
-        metric = metrics.get((claim.figure, claim.arm))
+        metric = metrics.get((claim.metric, claim.arm))
         if metric is None or result is None:
-            yield Verdict(claim.say, criterion(claim))
+            yield Verdict(claim.statement, criterion(claim))
         else:
             held = claim.held(metric.value)
-            yield Verdict(claim.say, criterion(claim), metric.text, metric.interval, held, result.section.anchor)
+            yield Verdict(claim.statement, criterion(claim), metric.text, metric.interval, held, result.section.anchor)
 
 
 def _template(metric: str) -> str:
@@ -272,7 +276,7 @@ def _template(metric: str) -> str:
 def criterion(claim: Claim) -> str:
     """``lstm: longest lag at least 100``."""
     bound, threshold = ("at least", claim.at_least) if claim.at_least is not None else ("at most", claim.at_most)
-    return f"{claim.arm}: {claim.figure} {bound} {threshold:g}"
+    return f"{claim.arm}: {claim.metric} {bound} {threshold:g}"
 
 
 def _headline(results: dict[str, ExperimentResult]) -> list[str]:

@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from charlstm import atomic_io
+from charlstm.checkpoints.store import CheckpointStore
 from charlstm.config import Config, dump_yaml, load_config
 from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, check_folder, regular_size
-from charlstm import atomic_io
-from charlstm.checkpoints.store import CheckpointStore
 from charlstm.runs.lock import hold_lock
 from charlstm.runs.metrics import StopReason, count_records, end_of_record, read_records
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from charlstm.checkpoints.store import CheckpointStore, LoadedCheckpoint
 from charlstm.config import Config
-from charlstm.checkpoints.store import LoadedCheckpoint, CheckpointStore
 from charlstm.runs.directory import RunDirectory
 
 

@@ -1,1 +1,1 @@
-"""Text: vocabularies, memory-mapped corpora, resumable batches, and the catalogue of named corpora."""
+"""Vocabularies, memory-mapped corpora, resumable batches, and the catalog of named corpora."""

@@ -1,4 +1,4 @@
-"""Named corpora: where each is published, and the checksum that says it is the same text."""
+"""The catalog of named corpora: their URLs and checksums, and their download."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from charlstm.text.reading import PIECE, Progress
 
 TIMEOUT_SECONDS = 30
 CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "data"
-"""``data/`` of the checkout that this code runs from. An installed package has none."""
+"""``data/`` of the checkout that contains this code; it does not exist for an installed package."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A corpus that is downloaded once, on first use."""
+    """A corpus that is downloaded on first use."""
 
     name: str
     file: str
-    """The name it has in ``data/`` and in the cache."""
+    """Its file name in ``data/`` and in the cache."""
     url: str
     sha256: str
     bytes: int
@@ -38,40 +38,40 @@ class Entry:
 @cache
 def catalogue() -> dict[str, Entry]:
     """The downloadable corpora by name, from ``catalogue.json``."""
-    beside = Path(__file__).with_name("catalogue.json")
-    path = beside if beside.exists() else CHECKOUT_DATA / "catalogue.json"
+    installed = Path(__file__).with_name("catalogue.json")
+    path = installed if installed.exists() else CHECKOUT_DATA / "catalogue.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     return {name: Entry(name=name, **fields) for name, fields in content.items()}
 
 
 def catalogue_names() -> list[str]:
-    """Every name that a corpus source may be, sorted; `python-stdlib` is one."""
+    """The names of all corpora, including `python-stdlib`, sorted."""
     return sorted([*catalogue(), standard_library.NAME])
 
 
 def fetch(name: str, cache_folder: Path, on_progress: Progress | None = None) -> Path:
-    """The file that holds a named corpus.
+    """The file of a named corpus.
 
-    Looked for in ``data/`` of the checkout, then in ``corpora/`` of the cache folder, and only then
-    downloaded. A file counts only if its SHA-256 is the catalogue's.
+    Searches ``data/`` of the checkout, then ``corpora/`` of the cache folder, and downloads the file if neither has
+    it. A file is used only if its SHA-256 is that of the catalog.
 
     Raises:
-        KeyError: no such name.
-        UserError: it cannot be downloaded, or what came is another text.
+        KeyError: unknown name.
+        UserError: the download failed, or its SHA-256 differs.
     """
     if name == standard_library.NAME:
-        return standard_library.materialise(cache_folder)
+        return standard_library.materialize(cache_folder)
     entry = catalogue()[name]
     for path in (CHECKOUT_DATA / entry.file, cache_folder / "corpora" / entry.file):
-        if _is_the_text(path, entry):
+        if _is_intact(path, entry):
             return path
     target = writable_folder(cache_folder / "corpora") / entry.file
-    if not _is_the_text(target, entry):
+    if not _is_intact(target, entry):
         _download(entry, target, cache_folder / "corpora" / entry.file, on_progress)
     return target
 
 
-def _is_the_text(path: Path, entry: Entry) -> bool:
+def _is_intact(path: Path, entry: Entry) -> bool:
     try:
         if path.stat().st_size != entry.bytes:
             return False
@@ -80,19 +80,19 @@ def _is_the_text(path: Path, entry: Entry) -> bool:
         return False
 
 
-def _download(entry: Entry, target: Path, by_hand: Path, on_progress: Progress | None) -> None:
+def _download(entry: Entry, target: Path, manual_path: Path, on_progress: Progress | None) -> None:
     try:
         request = urllib.request.Request(entry.url, headers={"User-Agent": "charlstm"})
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except (OSError, http.client.HTTPException) as error:
-        raise _failed(entry, by_hand, f"it could not be downloaded ({_reason(error)})") from error
+        raise _download_error(entry, manual_path, f"it could not be downloaded ({_reason(error)})") from error
     digest, size = hashlib.sha256(), 0
     with response, written_whole(target) as file:
         while size <= entry.bytes:
             try:
                 piece = response.read(PIECE)
             except (OSError, http.client.HTTPException) as error:
-                raise _failed(entry, by_hand, f"the download broke off ({_reason(error)})") from error
+                raise _download_error(entry, manual_path, f"the download was interrupted ({_reason(error)})") from error
             if not piece:
                 break
             file.write(piece)
@@ -101,7 +101,7 @@ def _download(entry: Entry, target: Path, by_hand: Path, on_progress: Progress |
             if on_progress:
                 on_progress(f"downloading {entry.name}", size, entry.bytes)
         if digest.hexdigest() != entry.sha256:
-            raise _failed(entry, by_hand, "what came from its address is another text (the SHA-256 differs)")
+            raise _download_error(entry, manual_path, "the file at its URL has changed (the SHA-256 differs)")
 
 
 def _reason(error: Exception) -> str:
@@ -109,13 +109,13 @@ def _reason(error: Exception) -> str:
     return str(reason) or type(error).__name__
 
 
-def _failed(entry: Entry, by_hand: Path, what: str) -> UserError:
-    places = [by_hand]
+def _download_error(entry: Entry, manual_path: Path, what: str) -> UserError:
+    paths = [manual_path]
     if (CHECKOUT_DATA / "catalogue.json").exists():
-        places.insert(0, CHECKOUT_DATA / entry.file)
-    present = next((place for place in places if place.exists()), None)
-    note = f" ({present} is there, but it is not this text: its SHA-256 differs.)" if present else ""
+        paths.insert(0, CHECKOUT_DATA / entry.file)
+    existing = next((path for path in paths if path.exists()), None)
+    note = f" ({existing} exists, but it is another text: its SHA-256 differs.)" if existing else ""
     return UserError(
-        f"corpus {entry.name!r}: {what}. Fetch {entry.url} by hand and save it as "
-        f"{' or '.join(str(place) for place in places)} (SHA-256 {entry.sha256}).{note}"
+        f"corpus {entry.name!r}: {what}. Download {entry.url} manually and save it as "
+        f"{' or '.join(map(str, paths))} (SHA-256 {entry.sha256}).{note}"
     )

@@ -1,4 +1,4 @@
-"""Batches of documents of similar length: every character of every document is a target exactly once an epoch."""
+"""Batches of documents of similar length; every character of every document is a target exactly once per epoch."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from charlstm.errors import UserError
 from charlstm.text.documents import Direction, Documents, Sequences, permutation
 from charlstm.text.memory_map import release
 from charlstm.text.separators import Places
-from charlstm.text.streams import DAMAGED, IGNORE, RELEASE_AFTER, Batch, saved_place
+from charlstm.text.streams import DAMAGED_STATE, IGNORE, RELEASE_AFTER, Batch, checked_position
 
 POOL = 64
-"""Batches' worth of documents that are sorted by length together."""
+"""Number of batches whose documents are sorted by length together."""
 
 
 class DocumentBatches:
-    """D documents, B at a time from their beginnings, cut into chunks of at most T; beside `Streams`, and used alike.
+    """D documents in batches of B, cut into chunks of at most T; has the interface of `Streams`.
 
     In each epoch the documents are shuffled, pools of them are sorted by length, so that a batch has documents of
-    similar length, and the batches are shuffled. A chunk is as long as what is left of the longest document in it, at
-    most T; the shorter ones are filled up with the id V and targets that do not count. The epoch's odd batch is filled
-    up with empty rows. The order depends on ``seed`` and the epoch alone: `epoch` and `position` say all.
+    similar length, and the batches are shuffled. A chunk is as long as the rest of the longest document in it, at most
+    T; shorter documents are padded with the id V and the target `IGNORE`. The last, incomplete batch of an epoch is
+    padded with empty rows. The order depends only on ``seed`` and the epoch, so `epoch` and `position` are the whole
+    state.
 
-    Fewer documents than B are one smaller batch; `batch_size` is the number used, and `notice` says so.
+    With fewer documents than B, there is one smaller batch; `batch_size` is the number used, and `notice` reports it.
 
     Args:
-        documents: those to read; see `Sequences` for what of them is read in which direction.
+        documents: the documents to read; see `Sequences` for the effect of the direction.
         vocabulary_size: V.
-        batch_size: B wished for.
+        batch_size: the requested B.
         sequence_length: T.
-        direction: the model's.
-        seed: of the order.
+        direction: direction of the model.
+        seed: seed of the order.
 
     Raises:
-        UserError: there are no documents, or only a part of each counts and one is longer than T.
+        UserError: there are no documents, or with ``score_after`` one is longer than T.
         ValueError: B or T is below 1.
     """
 
     bytes_laid = 0
-    """Bytes of the text that lie on the device for good."""
+    """Bytes of the text that are resident on the device."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class DocumentBatches:
         if batch_size < 1 or sequence_length < 1:
             raise ValueError("batch_size and sequence_length must be at least 1")
         if len(documents) == 0:
-            raise UserError("there is no document to read: the split is empty. Give a longer text")
+            raise UserError("there is no document to read: the split is empty. Use a longer text")
         self._sequences = Sequences(documents, vocabulary_size, direction)
         self.characters = self._sequences.characters
         self.sequence_length = min(sequence_length, int(self._sequences.lengths.max()))
@@ -86,13 +87,13 @@ class DocumentBatches:
         self.epoch = epoch
         """Epochs completed."""
         self.position = 0
-        """Index, within the epoch, of the chunk that comes next."""
+        """Index of the next chunk in the epoch."""
         self._read = 0
         self._batches = self._order(epoch)
         self._last_chunks = np.cumsum(-(-self._lengths(self._batches).max(1) // self.sequence_length))
 
     def _order(self, epoch: int) -> Places:
-        """The epoch's batches, [number, B]; -1 for an empty row."""
+        """The document numbers of the batches of the epoch, [batches, B]; -1 for an empty row."""
         count = len(self._sequences.lengths)
         order = permutation(count, self._settings["seed"], epoch)
         pools = np.arange(count) // (POOL * self.batch_size)
@@ -106,7 +107,7 @@ class DocumentBatches:
 
     @property
     def _number(self) -> int:
-        """Which of the batches is being read."""
+        """Index of the current batch of documents."""
         return int(np.searchsorted(self._last_chunks, self.position, side="right"))
 
     @property
@@ -116,13 +117,13 @@ class DocumentBatches:
 
     @property
     def _offset(self) -> int:
-        """How much of the batch has been read, in characters of each document."""
+        """Number of characters of each document of the batch that have been read."""
         number = self._number
         return (self.position - int(self._last_chunks[number - 1] if number else 0)) * self.sequence_length
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of batches in the epoch that is being read; each epoch has its own."""
+        """Number of chunks in the current epoch; it differs between epochs."""
         return int(self._last_chunks[-1])
 
     @property
@@ -131,10 +132,10 @@ class DocumentBatches:
         return self.epoch + self._read / self.characters
 
     def next_batch(self) -> Batch:
-        """The batch at `position`; moves on by one chunk, and after the last one to the next epoch."""
+        """The batch at `position`; advances by one chunk, after the last chunk to the next epoch."""
         begin, which = self._offset, self._current
-        left = np.clip(self._lengths(which) - begin, 0, self.sequence_length)
-        rows = int(left.max())
+        remaining = np.clip(self._lengths(which) - begin, 0, self.sequence_length)
+        rows = int(remaining.max())
         window = self._sequences.window(which, begin - 1, begin + rows + 1)
         counted = self._sequences.counted(which, begin, begin + rows)
         targets = np.where(counted, window[1:-1], IGNORE)
@@ -144,7 +145,7 @@ class DocumentBatches:
             following=torch.from_numpy(window[2:]),
             fresh=begin == 0,
             count=int(counted.sum()),
-            lengths=torch.from_numpy(left),
+            lengths=torch.from_numpy(remaining),
         )
         self._unreleased += window.size
         if self._unreleased >= RELEASE_AFTER:
@@ -157,19 +158,19 @@ class DocumentBatches:
         return batch
 
     def state_dict(self) -> dict[str, int]:
-        """Where the reading stands, with the documents and settings it holds for: plain integers."""
+        """The position, with the documents and settings that it is valid for: plain integers."""
         return {"epoch": self.epoch, "position": self.position, **self._settings}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where `state_dict` was taken.
+        """Continue from the position of a `state_dict`.
 
         Raises:
-            UserError: the state was taken with other documents or settings, or is damaged.
+            UserError: the state was saved with other documents or settings, or is damaged.
         """
-        epoch, position = saved_place(state, self._settings)
+        epoch, position = checked_position(state, self._settings)
         self._begin(epoch)
         if position >= self.steps_per_epoch:
-            raise UserError(DAMAGED)
+            raise UserError(DAMAGED_STATE)
         self.position = position
         before = self._batches[: self._number]
         counted = np.where(before < 0, 0, self._sequences.counts[before]).sum()

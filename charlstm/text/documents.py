@@ -1,4 +1,4 @@
-"""A text as independent documents: where each begins and ends, in which order, and how a network reads them."""
+"""Independent documents of a text: their boundaries, their order, and how a network reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from charlstm.errors import UserError
 from charlstm.text.memory_map import release
-from charlstm.text.separators import BLOCK, END_MARKS, Places, called, end_text, occurrences
+from charlstm.text.separators import BLOCK, END_MARKS, Places, end_text, meant_separator, occurrences
 from charlstm.text.visible import visible
 from charlstm.text.vocabulary import Vocabulary
 
@@ -20,10 +20,10 @@ Direction = Literal["forward", "backward", "bidirectional"]
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """D documents: document d is ``ids[starts[d]:ends[d]]``, at least one character, and then the end mark.
+    """D documents: document d is ``ids[starts[d]:ends[d]]``, at least one character, followed by the end mark.
 
-    ``ids`` may be a memory map; nothing of it is copied. The order of the documents is that of ``starts``, not that of
-    the text. The end mark (one id or more) is the same for all, whatever stands in the text.
+    ``ids`` may be a memory map and is not copied. The order of the documents is that of ``starts``, not that of the
+    text. The end mark (one id or more) is the same for all documents, whatever follows them in the text.
     """
 
     ids: npt.NDArray[np.integer]
@@ -31,32 +31,32 @@ class Documents:
     ends: Places
     end_mark: Places
     scored: Places | None = None
-    """Where in the text each document's first character stands that counts; the end mark then does not. None: all
-    count."""
+    """Position in the text of the first character of each document that counts in the loss; the end mark then does not
+    count. None: all characters and the end mark count."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def chosen(self, which: slice | Places) -> Documents:
-        """Some of the documents, in the order given."""
+        """The documents selected by an index, in its order."""
         scored = None if self.scored is None else self.scored[which]
         return replace(self, starts=self.starts[which], ends=self.ends[which], scored=scored)
 
     def contain(self, texts: Sequence[Sequence[int]]) -> list[bool]:
         """For each text (ids, without the end mark), whether it is one of the documents."""
-        wanted = [np.array(text, self.ids.dtype).tobytes() for text in texts]
-        lengths, found = self.ends - self.starts, set[bytes]()
+        keys = [np.array(text, self.ids.dtype).tobytes() for text in texts]
+        lengths, present = self.ends - self.starts, set[bytes]()
         for length in {len(text) for text in texts} - {0}:
             starts = self.starts[lengths == length]
             rows = max(1, BLOCK // length)
             for block in (starts[first : first + rows] for first in range(0, len(starts), rows)):
                 content = np.ascontiguousarray(self.ids[block[:, None] + np.arange(length)])
-                found |= set(content.view(f"V{length * content.itemsize}").ravel().tolist()) & set(wanted)
-        return [text in found for text in wanted]
+                present |= set(content.view(f"V{length * content.itemsize}").ravel().tolist()) & set(keys)
+        return [key in present for key in keys]
 
 
 def beginning(text: npt.NDArray[np.integer] | Documents, length: int) -> npt.NDArray[np.integer]:
-    """The first ``length`` characters of a text, or of the first of some documents."""
+    """The first ``length`` characters of a text, or of the first document."""
     if isinstance(text, Documents):
         text = text.ids[text.starts[0] : text.ends[0]]
     return text[:length]
@@ -65,31 +65,30 @@ def beginning(text: npt.NDArray[np.integer] | Documents, length: int) -> npt.NDA
 def cut(
     ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, score_after: str | None = None
 ) -> Documents:
-    """The documents of a text [N], in its order.
+    """Split a text [N] into its documents, in the order of the text.
 
-    ``newline``: its lines, whether they end in LF or CR LF. ``blank_line``: its paragraphs, lines that follow each
-    other without an empty one between them. Any other separator: what stands between its occurrences. Empty documents
-    do not count, and the last one may lack its end.
+    ``newline``: lines, which may end in LF or CR LF. ``blank_line``: paragraphs, consecutive lines without an empty
+    line. Any other separator: the text between its occurrences. Empty documents are dropped, and the last document may
+    lack its end mark.
 
-    With ``score_after``, only what follows the first occurrence of this text in each document is to be predicted.
+    With ``score_after``, only the characters after its first occurrence in each document count in the loss.
 
     Raises:
-        UserError: the vocabulary does not have the separator's characters, or a document has nothing after
-            ``score_after``.
+        UserError: the vocabulary lacks a character of the separator, or a document has nothing after ``score_after``.
     """
     try:
         end_mark = vocabulary.encode(end_text(separator))
     except UserError:
-        named = separator if separator in END_MARKS else repr(separator)
-        meant = f"; did you mean {called(separator)}?" if called(separator) else ""
-        words = f" ({' and '.join(END_MARKS)} have a meaning of their own{meant})" if separator not in END_MARKS else ""
+        name = separator if separator in END_MARKS else repr(separator)
+        meant = f"; did you mean {meant_separator(separator)}?" if meant_separator(separator) else ""
+        note = f" ({' and '.join(END_MARKS)} have a special meaning{meant})" if separator not in END_MARKS else ""
         if separator in END_MARKS and "\r" in vocabulary.symbols:
-            words = ": its lines end in CR alone. Give them the usual ends: tr '\\r' '\\n' < FILE > NEW"
-        raise UserError(f"corpus.documents: {named}: there is no such separator in the text{words}") from None
+            note = ": its lines end in CR. Convert the line endings: tr '\\r' '\\n' < FILE > NEW"
+        raise UserError(f"corpus.documents: {name}: there is no such separator in the text{note}") from None
     if separator not in END_MARKS:
         ends = occurrences(ids, end_mark)
         starts = np.concatenate([[0], ends + len(end_mark)])
-        ends = np.append(ends, len(ids) - _cut_off(ids, end_mark))
+        ends = np.append(ends, len(ids) - _partial_match(ids, end_mark))
     else:
         feeds = occurrences(ids, end_mark[:1])
         starts, ends = np.concatenate([[0], feeds + 1]), np.append(feeds, len(ids))
@@ -97,18 +96,18 @@ def cut(
         if carriage_return >= 0:
             ends -= (ends > starts) & (np.take(ids, np.maximum(ends, 1) - 1) == carriage_return)
         if separator == "blank_line":
-            filled = np.concatenate([[False], ends > starts, [False]])
-            first, last = filled[1:-1] & ~filled[:-2], filled[1:-1] & ~filled[2:]
+            nonempty = np.concatenate([[False], ends > starts, [False]])
+            first, last = nonempty[1:-1] & ~nonempty[:-2], nonempty[1:-1] & ~nonempty[2:]
             starts, ends = starts[first], ends[last]
     release(ids)
-    there = ends > starts
-    starts, ends = starts[there], ends[there]
+    nonempty = ends > starts
+    starts, ends = starts[nonempty], ends[nonempty]
     scored = None if score_after is None else _scored(ids, vocabulary, starts, ends, score_after)
     return Documents(ids, starts, ends, end_mark, scored)
 
 
 def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places, ends: Places, mark: str) -> Places:
-    """The place after the first occurrence of the mark in each document."""
+    """The position after the first occurrence of the mark in each document."""
     try:
         pattern = vocabulary.encode(mark)
     except UserError:
@@ -117,35 +116,35 @@ def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places
     release(ids)
     number = np.searchsorted(after, starts + len(pattern))
     scored: Places = np.append(after, len(ids))[number]
-    if (without := np.flatnonzero(scored >= ends)).size:
-        first = int(without[0])
+    if (unscored := np.flatnonzero(scored >= ends)).size:
+        first = int(unscored[0])
         text = visible(vocabulary.decode(ids[starts[first] : min(ends[first], starts[first] + 40)]))
         raise UserError(
-            f"corpus.score_after: {mark!r}: nothing follows it in {without.size:,} of {len(starts):,} documents; the "
+            f"corpus.score_after: {mark!r}: nothing follows it in {unscored.size:,} of {len(starts):,} documents; the "
             f"first is number {first + 1:,}, {text!r}"
         )
     return scored
 
 
-def _cut_off(ids: npt.NDArray[np.integer], pattern: Places) -> int:
-    """How much of the pattern's beginning the text ends with, short of all of it."""
+def _partial_match(ids: npt.NDArray[np.integer], pattern: Places) -> int:
+    """Length of the longest proper prefix of the pattern that the text ends with."""
     sizes = range(min(len(pattern) - 1, len(ids)), 0, -1)
     return next((size for size in sizes if (ids[-size:] == pattern[:size]).all()), 0)
 
 
 def permutation(count: int, *seeds: int) -> Places:
-    """The numbers below ``count`` in an order that depends on the seeds alone: on no library's version, no machine.
+    """The numbers below ``count`` in a random order that depends only on the seeds, not on libraries or the machine.
 
-    Sorted by SplitMix64 (Steele, Lea & Flood 2014), which gives each number another key.
+    Sorted by a key from SplitMix64 (Steele, Lea & Flood 2014), which is different for each number.
     """
     with np.errstate(over="ignore"):
         key = np.zeros(1, np.uint64)
         for seed in seeds:
-            key = _mixed(key + np.uint64(seed))
-        return np.argsort(_mixed(np.arange(count, dtype=np.uint64) + key), kind="stable")
+            key = _mix(key + np.uint64(seed))
+        return np.argsort(_mix(np.arange(count, dtype=np.uint64) + key), kind="stable")
 
 
-def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     z: npt.NDArray[np.uint64] = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -154,46 +153,46 @@ def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 class Sequences:
-    """The documents as a network reads them.
+    """The documents as sequences of characters in reading direction.
 
-    forward: the characters, then the end mark. backward: both from right to left, the characters first: the end mark
-    stands before the document. bidirectional: the characters alone; given both sides, the end mark would say nothing.
+    forward: the characters, then the end mark. backward: the characters from right to left, then the end mark from
+    right to left. bidirectional: the characters without the end mark, which both sides would make trivial to predict.
     """
 
     def __init__(self, documents: Documents, vocabulary_size: int, direction: Direction) -> None:
         self.documents, self.vocabulary_size, self._reverse = documents, vocabulary_size, direction == "backward"
         mark = documents.end_mark[:: -1 if self._reverse else 1]
         self._mark = mark[:0] if direction == "bidirectional" else mark
-        self._none_and_mark = np.append(self._mark, vocabulary_size)
+        self._mark_and_none = np.append(self._mark, vocabulary_size)
         self.lengths: Places = documents.ends - documents.starts + len(self._mark)
-        """Of each document, in characters that are read."""
+        """Number of characters of each document, with the end mark."""
         self.counts, self.first = self.lengths, np.zeros_like(self.lengths)
-        """Of each document, how many characters count, and the offset of the first of them."""
+        """Number of characters of each document that count in the loss, and the offset of the first of them."""
         if documents.scored is not None:
             self.counts = documents.ends - documents.scored
             self.first = self.first if self._reverse else documents.scored - documents.starts
         self.characters = int(self.counts.sum())
-        """How many count in all."""
+        """Total number of characters that count."""
         self.places: Places = np.cumsum(self.counts) - self.counts
-        """Where those of each would begin if they stood one after the other."""
+        """Offset of each document in the concatenation of the characters that count."""
 
     def counted(self, which: Places, begin: int, end: int) -> npt.NDArray[np.bool_]:
-        """Whether the characters at the offsets ``begin`` to ``end`` of the documents ``which`` [B] count,
+        """Whether the characters at the offsets ``begin`` to ``end`` of the documents ``which`` [B] count in the loss,
         [end - begin, B]."""
         first = self.first[which]
         after = np.where(which < 0, first, first + self.counts[which])
         offsets = np.arange(begin, end)[:, None]
-        found: npt.NDArray[np.bool_] = (offsets >= first) & (offsets < after)
-        return found
+        counted: npt.NDArray[np.bool_] = (offsets >= first) & (offsets < after)
+        return counted
 
     def window(self, which: Places, begin: int, end: int) -> Places:
-        """The ids at the offsets ``begin`` to ``end`` of the documents ``which`` [B], [end - begin, B]; V before a
-        document, after it, and where ``which`` is -1."""
+        """The ids at the offsets ``begin`` to ``end`` of the documents ``which`` [B], [end - begin, B]; V before and
+        after a document, and in the rows where ``which`` is -1."""
         offsets = np.arange(begin, end)[:, None]
         starts, ends = self.documents.starts[which], self.documents.ends[which]
         content = np.where(which < 0, 0, ends - starts)
-        places = ends - 1 - offsets if self._reverse else starts + offsets
-        found = np.take(self.documents.ids, places, mode="clip").astype(np.int64)
+        positions = ends - 1 - offsets if self._reverse else starts + offsets
+        ids = np.take(self.documents.ids, positions, mode="clip").astype(np.int64)
         outside = (offsets < 0) | (offsets >= content)
         after = np.where((offsets < 0) | (which < 0), len(self._mark), np.clip(offsets - content, 0, len(self._mark)))
-        return np.where(outside, self._none_and_mark[after], found)
+        return np.where(outside, self._mark_and_none[after], ids)

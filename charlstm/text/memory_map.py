@@ -1,4 +1,4 @@
-"""Memory maps that do not fill the memory."""
+"""Release of the memory of memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 
 def release(ids: npt.NDArray[np.integer]) -> None:
-    """Give back the pages that a memory-mapped array holds in memory; reading them again brings them back.
+    """Release the pages of a memory-mapped array; reading them again loads them again.
 
-    Without this a process counts as large as all of the file that it has ever read. An array in memory, and a system
-    that cannot do it, are left alone.
+    Otherwise the resident size of the process includes every page that it has ever read. Has no effect on arrays in
+    memory, or if the system does not support it.
     """
-    below: object = ids
-    while isinstance(below, np.ndarray):
-        below = below.base
-    if isinstance(below, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        below.madvise(mmap.MADV_DONTNEED)
+    base: object = ids
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""Source files read in pieces, so that a text of any size takes constant memory."""
+"""Reading of source files in pieces, in constant memory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import numpy as np
 from charlstm.errors import UserError
 from charlstm.files import open_regular, regular_size, unreadable
 from charlstm.spelling import near
-from charlstm.text.decoding import decoded, refuse_other
+from charlstm.text.decoding import check_format, decoded
 from charlstm.text.unpacking import unpacked
 from charlstm.text.vocabulary import Codes, codes_of_text
 
 PIECE = 1 << 18
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how far it is, and how far it will go (0: unknown)."""
+"""Called with a description, the number of bytes done, and the total (0: unknown)."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of text: the name to show, and where it lies."""
+    """A text file: its displayed name and its path."""
 
     name: str
     path: Path
@@ -38,7 +38,7 @@ def check_encoding(encoding: str) -> str:
     """The codec's canonical name, or ``"bytes"``.
 
     Raises:
-        UserError: Python has no such text encoding.
+        UserError: it is not a text encoding of Python.
     """
     if encoding.strip().lower() == "bytes":
         return "bytes"
@@ -58,7 +58,7 @@ def check_encoding(encoding: str) -> str:
         nearest = near(encoding.replace("_", "-"), sorted(known))
         hint = f"did you mean {nearest!r}? " if nearest else ""
         raise UserError(
-            f"unknown encoding {encoding!r}: {hint}Give a Python text encoding "
+            f"unknown encoding {encoding!r}: {hint}Use a Python text encoding "
             "(utf-8, latin-1, gb18030, ...) or `bytes`."
         ) from error
     return name
@@ -68,7 +68,7 @@ def check_file(path: Path) -> int:
     """Size in bytes of a regular file.
 
     Raises:
-        UserError: it is missing, a folder, a pipe or a device, or cannot be reached.
+        UserError: it is missing, a folder, a pipe or a device, or cannot be accessed.
     """
     if _is_folder(path):
         raise UserError(f"{path}: this is a folder, not a text: name its files, for example {str(path / '*.txt')!r}")
@@ -78,15 +78,15 @@ def check_file(path: Path) -> int:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (OSError, ValueError):  # a name that is too long, say: opening it tells
+    except (OSError, ValueError):  # such as a name that is too long: opening the file reports it
         return False
 
 
 def read_pieces(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, piece by piece, unpacked if gzip, bzip2 or xz has compressed it.
+    """The bytes of a file in pieces, decompressed if it is a gzip, bzip2 or xz file.
 
     Raises:
-        UserError: it cannot be read, or unpacked.
+        UserError: it cannot be read or decompressed.
     """
     with open_regular(path) as file:
         try:
@@ -96,7 +96,7 @@ def read_pieces(path: Path) -> Iterator[bytes]:
 
 
 def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> tuple[str, list[int]]:
-    """SHA-256 (hex) of all files' bytes, unpacked, one after the other, and how many bytes each file has then."""
+    """SHA-256 (hex) of the decompressed bytes of all files, concatenated, and the decompressed size of each file."""
     total = sum(check_file(source.path) for source in sources)
     digest, done, sizes = hashlib.sha256(), 0, []
     for source in sources:
@@ -112,17 +112,15 @@ def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> 
 
 
 def check_text(source: Source, encoding: str) -> None:
-    """Raise UserError for a file that its beginning shows to be no text in this encoding, although it may decode."""
-    refuse_other(partial(read_pieces, source.path), encoding, source.name)
+    """Raise UserError if the file does not begin like text in this encoding, even if it can be decoded."""
+    check_format(partial(read_pieces, source.path), encoding, source.name)
 
 
 def read_codes(source: Source, encoding: str) -> Iterator[tuple[bytes, Codes]]:
-    """The bytes of a file, piece by piece, each with the code points that become complete in it.
+    """Each piece of the bytes of a file with the code points that become complete in it.
 
-    The code points are uint8 where the piece is bytes or all ASCII, else uint32.
-
-    A byte-order mark at the start of a file is dropped (not with ``bytes``); line ends stay as they are.
-    The last piece may be ``b""``.
+    The code points are uint8 if the piece is bytes or all ASCII, else uint32. A byte-order mark at the start of a file
+    is dropped, except with ``bytes``. The last piece may be ``b""``.
 
     Raises:
         UserError: the file is not text in this encoding (with byte offset, line and column), or cannot be read.
@@ -137,5 +135,5 @@ def read_codes(source: Source, encoding: str) -> Iterator[tuple[bytes, Codes]]:
 
 
 def _codes(text: str) -> Codes:
-    """The code points of a text: in one byte each where it is all ASCII, which is many times faster."""
+    """The code points of a text: uint8 if it is all ASCII, which is many times faster, else uint32."""
     return np.frombuffer(text.encode("ascii"), np.uint8) if text.isascii() else codes_of_text(text)

@@ -1,4 +1,4 @@
-"""A text that went to another place together with the run that learnt it."""
+"""Locating the text of a run after both were moved."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from charlstm.text.sources import resolve
 
 
 def relocated(source: str | Sequence[str], run: Path, digest: Callable[[], str]) -> str | list[str]:
-    """The source of a corpus as it is to be named now.
+    """The source of a corpus, with paths updated if its files were moved together with the run.
 
-    Files that are not there any more are looked for beside the run: as if their folder, or one above it, now stood in
-    one of the folders that the run's lies in. They are taken only if the whole text is the same.
+    Missing files are searched relative to the parent folders of the run, by as much of their old path as possible.
+    They are used only if the whole text has the same SHA-256.
 
     Args:
-        source: absolute paths, globs and names of the catalogue.
+        source: absolute paths, globs and names of the catalog.
         run: the absolute path of the run's folder.
-        digest: gives the SHA-256 (hex) of the text; called only if something is missing.
+        digest: returns the SHA-256 (hex) of the text; called only if a file is missing.
     """
     names = [source] if isinstance(source, str) else list(source)
-    missing = [name for name in names if Path(name).is_absolute() and not _there(name)]
+    missing = [name for name in names if Path(name).is_absolute() and not _exists(name)]
     if missing:
-        wanted = digest()
+        expected = digest()
         old = Path(os.path.commonpath([_folder(name) for name in missing]))
-        for new in _places(old, run, any("**" in name for name in missing)):
+        for new in _candidates(old, run, any("**" in name for name in missing)):
             moved = [str(new / Path(name).relative_to(old)) if name in missing else name for name in names]
-            if _digest(moved) == wanted:
+            if _digest(moved) == expected:
                 return moved[0] if isinstance(source, str) else moved
     return source if isinstance(source, str) else names
 
 
 def _folder(name: str) -> Path:
-    """The folder that a file lies in, or that a glob begins in."""
+    """The folder of a file, or the part of a glob before its first pattern."""
     return Path(*takewhile(lambda part: not set(part) & set("*?"), Path(name).parent.parts))
 
 
-def _places(old: Path, run: Path, deep: bool) -> Iterator[Path]:
-    """Where the folder may be now: first by as much of its old path as possible, and near the run."""
+def _candidates(old: Path, run: Path, deep: bool) -> Iterator[Path]:
+    """Possible new paths of a folder: those with more of its old path first, then those nearer to the run."""
     folders = [folder for folder in run.parents if folder != folder.parent]
-    for first in range(1, len(old.parts) + (not deep)):  # a ** is not to search a whole disk
+    for first in range(1, len(old.parts) + (not deep)):  # ** must not search a whole disk
         for folder in folders:
             if (new := folder.joinpath(*old.parts[first:])) != old and new.is_dir():
                 yield new
 
 
-def _there(name: str) -> bool:
+def _exists(name: str) -> bool:
     try:
         return bool(resolve(name, user_cache_folder()))
     except UserError:

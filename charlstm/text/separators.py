@@ -1,4 +1,4 @@
-"""What stands between documents: separators that have a name, any other text, and which of them is meant."""
+"""Separators of documents: named ones, any other text, and hints if another one is likely meant."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from charlstm.text.memory_map import release
 from charlstm.text.vocabulary import Vocabulary
 
 BLOCK = 1 << 24
-"""Characters that are looked through at a time."""
+"""Characters searched at a time."""
 
 END_MARKS = {"newline": "\n", "blank_line": "\n\n"}
-"""The separators that have a name, and the text that ends each of their documents."""
+"""The named separators -> the text that ends each document."""
 
-_ALSO_CALLED = {
+_SYNONYMS = {
     "newline": r"(new ?|end of |each |per )?line( ?(end|ending|break|feed))?s?|nl|lf|cr ?lf|eol|(\\r|/r)?(\\|/)n",
     "blank_line": r"((blank|empty|double new) ?(line)?|para(graph)?)s?|((\\r|/r)?(\\|/)n){2}",
 }
@@ -29,21 +29,23 @@ Places: TypeAlias = npt.NDArray[np.int64]
 
 
 def end_text(separator: str) -> str:
-    """The text that ends a document: that of a separator with a name, else the separator itself."""
+    """The text that ends a document: that of a named separator, else the separator itself."""
     return END_MARKS.get(separator, separator)
 
 
-def called(separator: str) -> str | None:
-    """The separator with a name that a text is likely to mean: ``newline`` for "lines" or a written-out ``\\n``."""
+def meant_separator(separator: str) -> str | None:
+    """The named separator that a text is likely to mean: ``newline`` for "lines" or an escaped ``\\n``."""
     words = re.sub(r"[\s_-]+", " ", separator.strip("\"' ").lower())
-    return next((name for name, pattern in _ALSO_CALLED.items() if re.fullmatch(pattern, words)), None)
+    return next((name for name, pattern in _SYNONYMS.items() if re.fullmatch(pattern, words)), None)
 
 
-def question(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, documents: int) -> str:
-    """What to ask where a separator cuts a text [N] into so few documents that one with a name is likely to be meant;
-    "" where it is not: if one with a name is called like it, it stands no more often, otherwise not 100 times as often.
+def separator_hint(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, documents: int) -> str:
+    """A question to the user if a named separator is likely meant, since it is more frequent in the text [N]; else "".
+
+    A named separator that the text is a synonym of must be more frequent than ``documents``; else newline must be 100
+    times as frequent.
     """
-    meant = called(separator)
+    meant = meant_separator(separator)
     if separator in END_MARKS or (meant is None and documents > len(ids) // _RARE):
         return ""
     name = meant or "newline"
@@ -51,14 +53,14 @@ def question(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: st
         mark = vocabulary.encode(END_MARKS[name])
     except UserError:
         return ""
-    count = sum(len(places) for places in _by_block(ids, mark))
+    count = sum(len(positions) for positions in _by_block(ids, mark))
     release(ids)
-    often = count > documents * (1 if meant else _RARE)
-    return f"did you mean {name}, which stands in it {count:,} times?" if often else ""
+    is_frequent = count > documents * (1 if meant else _RARE)
+    return f"did you mean {name}, which occurs in it {count:,} times?" if is_frequent else ""
 
 
 def occurrences(ids: npt.NDArray[np.integer], pattern: Places) -> Places:
-    """Where the pattern begins in a text [N], at every place, overlapping or not: ascending."""
+    """The positions at which the pattern begins in a text [N], ascending; occurrences may overlap."""
     return np.concatenate([np.empty(0, np.int64), *_by_block(ids, pattern)])
 
 
@@ -67,7 +69,7 @@ def _by_block(ids: npt.NDArray[np.integer], pattern: Places) -> Iterator[Places]
     for begin in range(0, len(ids) - size + 1, BLOCK):
         block = np.asarray(ids[begin : begin + BLOCK + size - 1])
         rows = len(block) - size + 1
-        here = block[:rows] == pattern[0]
+        matches = block[:rows] == pattern[0]
         for offset in range(1, size):
-            here &= block[offset : offset + rows] == pattern[offset]
-        yield begin + np.flatnonzero(here)
+            matches &= block[offset : offset + rows] == pattern[offset]
+        yield begin + np.flatnonzero(matches)

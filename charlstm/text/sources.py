@@ -1,4 +1,4 @@
-"""From what a configuration names as its corpus to the files that hold it."""
+"""Resolution of a corpus source (names, paths, globs) to files."""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ from pathlib import Path
 from charlstm.errors import UserError
 from charlstm.files import unreadable
 from charlstm.paths import check_recordable, expanded
-from charlstm.spelling import FILES, near, near_file
+from charlstm.spelling import FILE_CUTOFF, near, near_file
 from charlstm.text.catalogue import catalogue, catalogue_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
 
-LONGEST_NAME = 1000
+MAX_NAME_LENGTH = 1000
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | None = None) -> list[Source]:
     """The files of a corpus, in order.
 
-    Each name is a name of the catalogue, else an existing path, else a glob (sorted, ``**`` for any depth);
-    several are concatenated in the order given. To mean a file that is named as a catalogue entry is, write
-    ``./name``.
+    Each item is a name of the catalog, else an existing path, else a glob (sorted, ``**`` for any depth); several are
+    concatenated in the order given. ``./name`` is always a file, even if the catalog has this name.
 
     Args:
-        cache: the cache folder, for what the catalogue downloads.
+        cache: the cache folder, for downloads.
 
     Raises:
-        UserError: a name is nothing of these, an address, or no regular file, or a download failed.
+        UserError: an item is none of these, is a URL or not a regular file, or a download failed.
     """
     names = [source] if isinstance(source, str) else list(source)
     if not names:
-        raise UserError("the corpus names no source: give a file, a glob, or a name of the catalogue")
-    return [found for name in names for found in _resolve_one(name, cache, on_progress)]
+        raise UserError("the corpus has no source: set corpus.source to a file, a glob, or a name of the catalog")
+    return [file for name in names for file in _resolve_one(name, cache, on_progress)]
 
 
 def absolute(source: str | Sequence[str]) -> str | list[str]:
-    """The same texts by absolute path, so that they are found from any folder; names of the catalogue stay names.
+    """The same source with absolute paths, independent of the working directory; catalog names are not changed.
 
-    Raises UserError for a path that is no text.
+    Raises UserError for a path that is not UTF-8.
     """
     if not isinstance(source, str):
         return [str(absolute(part)) for part in source]
@@ -57,7 +56,7 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
         return [Source(name, fetch(name, cache, on_progress))]
     if not name.strip() or "\0" in name:
         raise UserError(f"a corpus source must be a name or a path, not {name!r}")
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME_LENGTH:
         raise UserError(f"a corpus source must be a name or a path, not a text of {len(name):,} characters")
     if ADDRESS.match(name):
         raise UserError(_address(name))
@@ -76,25 +75,25 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
 
 
 def _matches(path: Path) -> list[Path]:
-    """The path, if it is there; else the files that match it as a glob, sorted."""
+    """The path, if it exists; else the files that match it as a glob, sorted."""
     base, pattern = _split(path)
     if not pattern:
         return [path]
     if not glob.has_magic(pattern):
         return []
-    found = sorted(glob.glob(pattern, root_dir=base, recursive=True))  # noqa: PTH207 (hidden files do not match)
-    return [base / match for match in found if not (base / match).is_dir()]
+    matches = sorted(glob.glob(pattern, root_dir=base, recursive=True))  # noqa: PTH207 (hidden files do not match)
+    return [base / match for match in matches if not (base / match).is_dir()]
 
 
 def _split(path: Path) -> tuple[Path, str]:
-    """The part of the path that is there, and the rest, in which alone ``*``, ``?`` and ``[`` mean something."""
+    """The longest existing part of the path, and the rest, in which ``*``, ``?`` and ``[`` are patterns."""
     for base in (path, *path.parents):
-        if _is_there(base):
+        if _exists(base):
             return base, "" if base == path else str(path.relative_to(base))
     return Path(), str(path)
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -107,33 +106,33 @@ def _is_there(path: Path) -> bool:
 def _address(name: str) -> str:
     known = next((entry.name for entry in catalogue().values() if entry.url == name), None)
     if known:
-        return f"{name} is the address of {known!r} in the catalogue: write that name instead"
+        return f"{name} is the address of {known!r} in the catalog: use that name instead"
     if name.lower().startswith("file://"):
-        return f"{name} is an address: write the path alone, {name[len('file://') :]}"
+        return f"{name} is an address: use the path, {name[len('file://') :]}"
     return (
-        f"{name} is an address, and nothing is downloaded but what the catalogue has ({', '.join(catalogue_names())}). "
-        f"Download it first: curl -fLO {shlex.quote(name)}, and name the file"
+        f"{name} is an address; only corpora of the catalog are downloaded ({', '.join(catalogue_names())}). "
+        f"Download it first: curl -fLO {shlex.quote(name)}, and set corpus.source to the file"
     )
 
 
 def _not_found(name: str, path: Path) -> str:
     hints = []
-    known = near(path.stem, catalogue_names(), FILES)
+    known = near(path.stem, catalogue_names(), FILE_CUTOFF)
     if known:
-        hints.append(f"the catalogue has {known!r}")
-    beside = _nearest_file(path)
-    if beside:
-        hints.append(f"there is a file {beside!r}")
+        hints.append(f"the catalog has {known!r}")
+    similar = _nearest_file(path)
+    if similar:
+        hints.append(f"there is a file {similar!r}")
     if hints:
-        return f"no corpus {name!r}: no file of that name, and no entry of the catalogue; {', and '.join(hints)}"
+        return f"no corpus {name!r}: no file of that name, and no entry of the catalog; {', and '.join(hints)}"
     entries = ", ".join(catalogue_names())
-    return f"no corpus {name!r}: no file of that name, and no entry of the catalogue ({entries})"
+    return f"no corpus {name!r}: no file of that name, and no entry of the catalog ({entries})"
 
 
 def _nearest_file(path: Path) -> str | None:
     try:
-        beside = sorted(file.name for file in path.parent.iterdir() if file.is_file())
+        siblings = sorted(file.name for file in path.parent.iterdir() if file.is_file())
     except OSError:
         return None
-    found = near_file(path.name, beside)
-    return str(path.parent / found) if found else None
+    match = near_file(path.name, siblings)
+    return str(path.parent / match) if match else None

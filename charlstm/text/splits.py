@@ -1,4 +1,4 @@
-"""Where training, validation and test text begin and end."""
+"""The boundaries of the training, validation and test splits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from charlstm.errors import UserError
 from charlstm.text.documents import Documents
 
 
-def kept_shares(validation: float, test: float) -> tuple[Fraction, Fraction]:
-    """The shares of the text before the end of training, and before the end of validation.
+def cumulative_fractions(validation: float, test: float) -> tuple[Fraction, Fraction]:
+    """The fractions of the text at which the training split and the validation split end.
 
     Raises:
-        UserError: they leave no room.
+        UserError: they leave no training text.
     """
-    # Decimal fractions, exactly: in floating point 1 - 0.9 of ten characters is none.
+    # Exact decimal fractions: in floating point, 1 - 0.9 of ten characters rounds down to none.
     parts = Fraction(str(validation)), Fraction(str(test))
     if min(parts) < 0 or sum(parts) >= 1:
         raise UserError(
@@ -27,21 +27,23 @@ def kept_shares(validation: float, test: float) -> tuple[Fraction, Fraction]:
 
 
 def document_boundaries(
-    documents: Documents, kept: tuple[Fraction, Fraction], name: str, question: str = ""
+    documents: Documents, boundaries: tuple[Fraction, Fraction], name: str, hint: str = ""
 ) -> tuple[int, int]:
-    """The numbers of documents before the end of training, and before the end of validation: those at which the shares
-    of characters are nearest to the shares wanted, with one document at least in each split that is wanted.
+    """The numbers of documents at which the training split and the validation split end.
+
+    The fractions of characters are as near as possible to ``boundaries`` (`cumulative_fractions`), with at least one
+    document in each split whose fraction is above 0.
 
     Raises:
         UserError: there are fewer documents than splits.
     """
-    count, validated, tested = len(documents), kept[0] < kept[1], kept[1] < 1
-    if count < 1 + validated + tested:
+    count, has_validation, has_test = len(documents), boundaries[0] < boundaries[1], boundaries[1] < 1
+    if count < 1 + has_validation + has_test:
         raise UserError(
-            f"{name}: corpus.documents finds {'1 document' if count == 1 else f'{count} documents'} in it: too few for "
-            f"training, validation and test. {question or 'Give another separator, or a longer text'}"
+            f"{name}: corpus.documents splits it into {'1 document' if count == 1 else f'{count} documents'}: too few "
+            f"for training, validation and test. {hint or 'Use another separator, or a longer text'}"
         )
-    after = np.cumsum(documents.ends - documents.starts + len(documents.end_mark))
-    train, validation = (int(np.abs(after - int(int(after[-1]) * share)).argmin()) + 1 for share in kept)
-    train = min(train, count - validated - tested)
-    return train, min(max(validation, train + validated), count - tested)
+    ends = np.cumsum(documents.ends - documents.starts + len(documents.end_mark))
+    train, validation = (int(np.abs(ends - int(int(ends[-1]) * fraction)).argmin()) + 1 for fraction in boundaries)
+    train = min(train, count - has_validation - has_test)
+    return train, min(max(validation, train + has_validation), count - has_test)

@@ -1,16 +1,15 @@
-"""The corpus ``python-stdlib``: the source of the running Python's own standard library.
+"""The corpus ``python-stdlib``: the source code of the standard library of the running Python.
 
-It needs no download. Which files, and why in this order:
+It needs no download. Its files, and their order:
 
 - every ``.py`` file of the library that is pure ASCII (for a small vocabulary), with ``\\n`` line ends;
-- no tests, no bundled applications and tools (idlelib, lib2to3, turtledemo, ensurepip), no mere tables
-  (encodings, pydoc_data, msilib), nothing that differs from machine to machine (site-packages, build
-  settings);
-- ordered by the SHA-256 of the relative path. A split cuts by position: in alphabetical order the validation
+- no tests, no bundled applications and tools (idlelib, lib2to3, turtledemo, ensurepip), no data tables
+  (encodings, pydoc_data, msilib), nothing that differs between machines (site-packages, build settings);
+- ordered by the SHA-256 of the relative path. Splits are cut by position: in alphabetical order the validation
   text would be ``unittest``, ``urllib``, ``xml`` and ``zipfile``, unlike the rest. This fixed shuffle
   spreads every package over the whole text, and it is the same on every machine.
 
-Two Pythons of one version give the same text, save for packages that a distribution leaves out.
+Two Pythons of the same version give the same text, except for packages that a distribution omits.
 """
 
 from __future__ import annotations
@@ -25,37 +24,37 @@ from charlstm.cache import writable_folder, written_whole
 from charlstm.errors import UserError
 
 NAME = "python-stdlib"
-LEFT_OUT_FOLDERS = frozenset(
+EXCLUDED_FOLDERS = frozenset(
     {"__pycache__", "dist-packages", "lib-dynload", "site-packages"}
     | {"test", "tests", "idle_test"}
     | {"ensurepip", "idlelib", "lib2to3", "turtledemo"}
     | {"encodings", "msilib", "pydoc_data"}
 )
-LEFT_OUT_FILES = frozenset({"sitecustomize.py", "usercustomize.py", "__phello__.foo.py"})
-LEFT_OUT_BEGINNINGS = ("_sysconfigdata", "_sysconfig_vars", "config-")
+EXCLUDED_FILES = frozenset({"sitecustomize.py", "usercustomize.py", "__phello__.foo.py"})
+EXCLUDED_PREFIXES = ("_sysconfigdata", "_sysconfig_vars", "config-")
 
 
 def standard_library_files(folder: Path) -> list[Path]:
-    """The chosen files under `folder`, relative to it, in the corpus's order."""
-    found = []
+    """The files of the corpus under `folder`, relative to it, in the order of the corpus."""
+    paths = []
     for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in LEFT_OUT_FOLDERS and not _machine_made(name)]
-        found += [
+        folders[:] = [name for name in folders if name not in EXCLUDED_FOLDERS and not _is_generated(name)]
+        paths += [
             (Path(parent) / name).relative_to(folder)
             for name in files
-            if name.endswith(".py") and name not in LEFT_OUT_FILES and not _machine_made(name)
+            if name.endswith(".py") and name not in EXCLUDED_FILES and not _is_generated(name)
         ]
-    return sorted(found, key=lambda path: hashlib.sha256(path.as_posix().encode()).digest())
+    return sorted(paths, key=lambda path: hashlib.sha256(path.as_posix().encode()).digest())
 
 
 def standard_library_text(folder: Path | None = None) -> bytes:
     """The corpus as bytes, the files joined by a newline.
 
     Args:
-        folder: where the library lies; the running Python's own by default.
+        folder: the folder of the library; by default that of the running Python.
 
     Raises:
-        UserError: there is no source in it (some Pythons come without).
+        UserError: the folder has no source code (some Pythons are distributed without it).
     """
     folder = folder or Path(sysconfig.get_path("stdlib"))
     texts = []
@@ -67,12 +66,12 @@ def standard_library_text(folder: Path | None = None) -> bytes:
         if text and text.isascii():
             texts.append(text)
     if not texts:
-        raise UserError(f"this Python carries no source of its standard library (looked in {folder})")
+        raise UserError(f"this Python has no source code of its standard library (searched {folder})")
     return b"\n".join(texts)
 
 
-def materialise(cache: Path) -> Path:
-    """The file that holds the corpus, written to the cache folder unless it is there already."""
+def materialize(cache: Path) -> Path:
+    """The file of the corpus, written to the cache folder if it is not there yet."""
     text = standard_library_text()
     digest = hashlib.sha256(text).hexdigest()
     folder = writable_folder(cache / "corpora")
@@ -87,5 +86,5 @@ def materialise(cache: Path) -> Path:
     return path
 
 
-def _machine_made(name: str) -> bool:
-    return name.startswith(LEFT_OUT_BEGINNINGS)
+def _is_generated(name: str) -> bool:
+    return name.startswith(EXCLUDED_PREFIXES)

@@ -1,4 +1,4 @@
-"""Batches of contiguous streams: every character of a split is a target exactly once an epoch."""
+"""Batches of contiguous streams; every character of a split is a target exactly once per epoch."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ from charlstm.errors import UserError
 from charlstm.text.memory_map import release
 
 IGNORE = -100
-"""The target that does not count."""
+"""Target index that does not count in the loss, as ``ignore_index`` in torch."""
 
-DAMAGED = "cannot resume: the saved place in the text is damaged. Begin a new run."
+DAMAGED_STATE = "cannot resume: the saved position in the text is damaged. Start a new run."
 
 RELEASE_AFTER = 1 << 26
-"""Characters read before the pages of a memory map that hold them are given back."""
+"""Number of characters read before the pages of the memory map are released."""
 
-LAID_AT_A_TIME = 1 << 22
-"""Characters that are read at a time where the whole text is put on a device."""
+COPY_BLOCK = 1 << 22
+"""Characters copied at a time when the whole text is copied to a device."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One chunk of every stream, time-major. All tensors are int64 ``[T, B]``, on the CPU unless the streams are put
-    elsewhere.
+    """One chunk of every stream, time-major. All tensors are int64 ``[T, B]``, on the CPU or on the device of the
+    streams.
 
     ``previous``, ``targets`` and ``following`` are the characters at t-1, t and t+1 in reading direction;
-    the id V where there is none (before the first, after the last character of the split). Targets that do
-    not count are `IGNORE`. The three may share memory: they are for reading.
+    V before the first and after the last character of the split. Targets that do not count are `IGNORE`. The three
+    tensors may share memory: do not modify them.
     """
 
     previous: torch.Tensor
     targets: torch.Tensor
     following: torch.Tensor
     fresh: bool
-    """The chunk begins something new in every row: carried state no longer fits."""
+    """Whether a new sequence begins in every row, so that the carried state must be reset."""
     count: int
-    """Number of targets that count."""
+    """Number of targets that count in the loss."""
     lengths: torch.Tensor | None = None
-    """How much of each row is text, int64 ``[B]``, where what follows is only filled up; None: all of it."""
+    """Length of the text in each column, int64 ``[B]``, before the padding; None: no padding."""
 
 
 class Streams:
     """A text of N characters as B contiguous streams, cut into chunks of T.
 
     Stream b has the targets ``[N*b//B, N*(b+1)//B)``, so lengths differ by at most one. The last chunk may be
-    shorter than T; in its last row the streams that are shorter by one do not count. There is no random
-    state: the order of batches is fixed, and `epoch` and `position` say all.
+    shorter than T; in its last row the streams that are shorter by one do not count. The order of batches is fixed,
+    so `epoch` and `position` are the whole state.
 
-    A text too short for B streams of T is cut into fewer streams, at least one, each of them min(N, T) long
-    or longer; `batch_size` is the number used, and `notice` says so in a sentence.
+    A text too short for B streams of length T is cut into fewer streams, at least one, each of length min(N, T) or
+    longer; `batch_size` is the number used, and `notice` reports it.
 
-    With a washout, the first so many targets of every stream do not count: a network that starts from zero has not
-    read enough yet. At least one row of the first chunk counts, whatever the washout.
+    With a washout, the first ``washout`` targets of every stream do not count, since the state starts from zero. At
+    least one row of the first chunk always counts.
 
     Args:
         ids: ``[N]``, any integer dtype, may be a memory map; it is never copied as a whole.
         vocabulary_size: V.
-        batch_size: B wished for.
+        batch_size: the requested B.
         sequence_length: T.
         reverse: read the text from right to left.
-        washout: targets at the start of each stream that do not count, from 0.
+        washout: number of targets at the start of each stream that do not count.
 
     Raises:
         UserError: the text is empty.
@@ -83,7 +83,7 @@ class Streams:
         if batch_size < 1 or sequence_length < 1:
             raise ValueError("batch_size and sequence_length must be at least 1")
         if len(ids) == 0:
-            raise UserError("there is no text to read: the split is empty. Give a longer text or change the fractions.")
+            raise UserError("there is no text to read: the split is empty. Use a longer text or change the fractions.")
         self.ids = np.asarray(ids)
         self.vocabulary_size = vocabulary_size
         self.sequence_length = sequence_length
@@ -100,7 +100,7 @@ class Streams:
         self.epoch = 0
         """Epochs completed."""
         self.position = 0
-        """Index, within the epoch, of the chunk that comes next."""
+        """Index of the next chunk in the epoch."""
         self._unreleased = 0
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         lengths = np.diff(bounds)
@@ -108,8 +108,8 @@ class Streams:
         self._washout = min(washout, self._longest - 1, sequence_length - 1)
         self._short = torch.from_numpy(lengths < self._longest)
         self._short_count = int(self._short.sum())
-        self._places = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
-        self._laid: torch.Tensor | None = None
+        self._positions = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
+        self._resident: torch.Tensor | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,57 +123,57 @@ class Streams:
 
     @property
     def bytes_to_lay(self) -> int:
-        """The memory that :meth:`put_on` takes."""
-        return (self._longest + 2) * self.batch_size * self._laid_dtype.itemsize
+        """Bytes of device memory that :meth:`put_on` needs."""
+        return (self._longest + 2) * self.batch_size * self._resident_dtype.itemsize
 
     @property
     def bytes_laid(self) -> int:
-        """The memory that :meth:`put_on` took; 0 where the text is read from where it lies."""
-        return 0 if self._laid is None else self._laid.nbytes
+        """Bytes of device memory that :meth:`put_on` has allocated; 0 if the text is read from the host."""
+        return 0 if self._resident is None else self._resident.nbytes
 
     def put_on(self, device: torch.device) -> None:
-        """Lay the whole text out on a device, the streams side by side, in a small type: batches are then cut out
-        there, and nothing is copied any more. They are the same."""
-        laid = torch.empty(self._longest + 2, self.batch_size, dtype=self._laid_dtype, device=device)
-        rows = max(1, LAID_AT_A_TIME // self.batch_size)
-        for begin in range(0, len(laid), rows):
-            part = laid[begin : begin + rows]
+        """Copy the whole text to a device as [length, B] in the smallest dtype; batches are then sliced there, without
+        further copies. The batches do not change."""
+        resident = torch.empty(self._longest + 2, self.batch_size, dtype=self._resident_dtype, device=device)
+        rows = max(1, COPY_BLOCK // self.batch_size)
+        for begin in range(0, len(resident), rows):
+            part = resident[begin : begin + rows]
             part.copy_(torch.from_numpy(self._read(begin, len(part))))
             release(self.ids)
-        self._laid, self._short = laid, self._short.to(device)
+        self._resident, self._short = resident, self._short.to(device)
 
     @property
-    def _laid_dtype(self) -> torch.dtype:
-        """The smallest type that holds the ids, V too."""
+    def _resident_dtype(self) -> torch.dtype:
+        """The smallest dtype that can represent the ids and V."""
         return next(d for d in (torch.uint8, torch.int16, torch.int32) if self.vocabulary_size <= torch.iinfo(d).max)
 
     def _read(self, begin: int, rows: int) -> npt.NDArray[np.int64]:
         """The characters at the offsets ``begin - 1`` to ``begin - 1 + rows`` of every stream, [rows, B]."""
-        if rows <= len(self._places):
-            place = self._places[:rows] + begin
+        if rows <= len(self._positions):
+            positions = self._positions[:rows] + begin
         else:
-            place = self._places[0] + np.arange(begin, begin + rows)[:, None]
-        source = self.characters - 1 - place if self.reverse else place
+            positions = self._positions[0] + np.arange(begin, begin + rows)[:, None]
+        source = self.characters - 1 - positions if self.reverse else positions
         window = np.take(self.ids, source, mode="clip").astype(np.int64)
         if begin == 0 or begin + rows == self._longest + 2:
-            window[(place < 0) | (place >= self.characters)] = self.vocabulary_size
+            window[(positions < 0) | (positions >= self.characters)] = self.vocabulary_size
         return window
 
     def next_batch(self) -> Batch:
-        """The batch at `position`; moves on by one chunk, and after the last one to the next epoch."""
+        """The batch at `position`; advances by one chunk, after the last chunk to the next epoch."""
         begin = self.position * self.sequence_length
         rows = min(self.sequence_length, self._longest - begin)
-        if self._laid is None:
+        if self._resident is None:
             window = torch.from_numpy(self._read(begin, rows + 2))
             self._unreleased += window.numel()
         else:
-            window = self._laid[begin : begin + rows + 2].to(torch.int64)
+            window = self._resident[begin : begin + rows + 2].to(torch.int64)
         last = self.position == self.steps_per_epoch - 1
         targets = window[1:-1]
-        unread = self._washout if self.position == 0 else 0
-        if last or unread:
+        ignored = self._washout if self.position == 0 else 0
+        if last or ignored:
             targets = targets.clone()
-            targets[:unread] = IGNORE
+            targets[:ignored] = IGNORE
         if last:
             targets[-1].masked_fill_(self._short, IGNORE)
         batch = Batch(
@@ -181,7 +181,7 @@ class Streams:
             targets=targets,
             following=window[2:],
             fresh=self.position == 0,
-            count=targets.numel() - unread * self.batch_size - (self._short_count if last else 0),
+            count=targets.numel() - ignored * self.batch_size - (self._short_count if last else 0),
         )
         if self._unreleased >= RELEASE_AFTER:
             release(self.ids)
@@ -192,22 +192,22 @@ class Streams:
         return batch
 
     def state_dict(self) -> dict[str, int]:
-        """Where the reading stands, with the shape it holds for: plain integers."""
-        return {"epoch": self.epoch, "position": self.position, **self._shape()}
+        """The position, with the settings that it is valid for: plain integers."""
+        return {"epoch": self.epoch, "position": self.position, **self._settings()}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where `state_dict` was taken.
+        """Continue from the position of a `state_dict`.
 
         Raises:
-            UserError: the state was taken with another text length, batch size, sequence length or
+            UserError: the state was saved with another text length, batch size, sequence length or
                 direction, or is damaged.
         """
-        epoch, position = saved_place(state, self._shape())
+        epoch, position = checked_position(state, self._settings())
         if position >= self.steps_per_epoch:
-            raise UserError(DAMAGED)
+            raise UserError(DAMAGED_STATE)
         self.epoch, self.position = epoch, position
 
-    def _shape(self) -> dict[str, int]:
+    def _settings(self) -> dict[str, int]:
         return {
             "characters": self.characters,
             "batch_size": self.batch_size,
@@ -216,20 +216,22 @@ class Streams:
         }
 
 
-def saved_place(state: Mapping[str, int], mine: Mapping[str, int]) -> tuple[int, int]:
-    """Epoch and position of a saved state, if the shape that it holds for is ``mine``.
+def checked_position(state: Mapping[str, int], settings: Mapping[str, int]) -> tuple[int, int]:
+    """Epoch and position of a saved state, if it was saved with these settings.
 
     Raises:
-        UserError: it was saved with another one, or is damaged.
+        UserError: it was saved with other settings, or is damaged.
     """
-    other = {key: state.get(key) for key in mine}
-    if other != mine:
-        differing = ", ".join(f"{key} {other[key]} then, {mine[key]} now" for key in mine if other[key] != mine[key])
+    saved = {key: state.get(key) for key in settings}
+    if saved != settings:
+        differing = ", ".join(
+            f"{key} was {saved[key]}, is {settings[key]}" for key in settings if saved[key] != settings[key]
+        )
         raise UserError(
             f"cannot resume: the batches are cut differently from the saved run ({differing}). "
-            "Resume with the same text, batch_size, sequence_length and direction, or begin a new run."
+            "Resume with the same text, batch_size, sequence_length and direction, or start a new run."
         )
     epoch, position = state.get("epoch", -1), state.get("position", -1)
     if epoch < 0 or position < 0:
-        raise UserError(DAMAGED)
+        raise UserError(DAMAGED_STATE)
     return epoch, position

@@ -1,4 +1,4 @@
-"""Compressed files read as the text they hold: gzip, bzip2 and xz, in constant memory."""
+"""Decompression of gzip, bzip2 and xz files, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ _OPENERS = (
     (re.compile(rb"BZh[1-9]1AY&SY"), bz2.open, "bunzip2"),
     (re.compile(rb"\xfd7zXZ\x00"), lzma.open, "unxz"),
 )
-MAGIC = 10  # bytes that tell what a file is compressed with
-ALWAYS_READ = 1 << 28
-MOST_TIMES = 100  # as large as the file; text shrinks to a third or a tenth, a decompression bomb to a thousandth
+MAGIC = 10  # bytes that identify the compression
+ALWAYS_ALLOWED = 1 << 28  # decompressed bytes
+MAX_RATIO = 100  # of the sizes; text shrinks to a third or a tenth, a decompression bomb to a thousandth
 
 
 def unpack(content: bytes, name: str = "this") -> bytes:
-    """What a file holds whose whole content is given: unpacked if it is compressed. Raises UserError as `unpacked`."""
+    """The content of a file, decompressed if it is compressed. Raises UserError as `unpacked`."""
     return b"".join(unpacked(io.BytesIO(content), name, max(1, len(content))))
 
 
 def unpacked(file: BinaryIO, name: str, piece: int) -> Iterator[bytes]:
-    """The bytes of an open file in pieces of ``piece`` bytes, unpacked if it is compressed.
+    """The bytes of an open file in pieces of ``piece`` bytes, decompressed if it is compressed.
 
     Raises:
-        UserError: the compressed file is damaged or cut off, or unpacks to over 256 MiB and a hundred times its size.
+        UserError: the compressed file is damaged or truncated, or decompresses to over 256 MiB and a hundred times its
+            size.
         OSError: it cannot be read.
     """
     magic = file.read(MAGIC)
@@ -43,20 +44,20 @@ def unpacked(file: BinaryIO, name: str, piece: int) -> Iterator[bytes]:
         while content := file.read(piece):
             yield content
         return
-    total, limit = 0, max(ALWAYS_READ, MOST_TIMES * size)
+    total, limit = 0, max(ALWAYS_ALLOWED, MAX_RATIO * size)
     try:
         with opener(file) as text:
             while content := text.read(piece):
                 total += len(content)
                 if total > limit:
                     raise UserError(
-                        f"{name}: {size:,} bytes that unpack to over {limit:,}: this is hardly a text. If it is meant, "
-                        f"unpack it yourself ({tool}) and give the result"
+                        f"{name}: {size:,} bytes that decompress to over {limit:,}: this is hardly a text. If it is "
+                        f"one, decompress it yourself ({tool}) and use the result"
                     )
                 yield content
     except EOFError:
-        raise UserError(f"{name}: the compressed file is cut off: its end is missing. Get it again") from None
+        raise UserError(f"{name}: the compressed file is truncated: its end is missing. Download it again") from None
     except (OSError, zlib.error, lzma.LZMAError) as error:
         if getattr(error, "errno", None) is not None:
             raise
-        raise UserError(f"{name}: the compressed file is damaged ({error}). Get it again") from None
+        raise UserError(f"{name}: the compressed file is damaged ({error}). Download it again") from None

@@ -1,4 +1,4 @@
-"""Text made safe to show: what steers a terminal, or cannot be seen, as escapes."""
+"""Escaping of control characters and invisible characters, for safe display."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import unicodedata
 
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 PARTS_OF_TEXT = frozenset(
-    "\u00ad\u200c\u200d"  # soft hyphen and joiners, which words and emoji are written with
-    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"  # signs around numbers
+    "\u00ad\u200c\u200d"  # soft hyphen and joiners, which are part of words and emoji
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"  # number signs
 )
 EMOJI = range(0x1F000, 0x1FFFE)
-"""Blocks in which every year has new pictures; Python's tables may be older than the text."""
+"""Blocks that get new emoji every year; Python's Unicode tables may be older than the text."""
 
 
 def invisible(character: str) -> bool:
-    """Whether the character is invisible or steers a terminal. Newline, tab, joiners and soft hyphens count as
-    harmless, and so does a picture that Python does not know yet."""
+    """Whether the character is invisible or controls a terminal. False for newline, tab, joiners, soft hyphens, and
+    emoji that Python does not know yet."""
     if character in "\n\t" or character in PARTS_OF_TEXT:
         return False
     category = unicodedata.category(character)
@@ -28,5 +28,5 @@ def escape(character: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with every such character as an escape."""
+    """The text with every `invisible` character escaped."""
     return "".join(escape(character) if invisible(character) else character for character in text)

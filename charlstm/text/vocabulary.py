@@ -1,4 +1,4 @@
-"""Symbols and their ids: every distinct code point of a text (or every distinct byte), sorted."""
+"""The vocabulary: the distinct code points (or bytes) of a text, sorted, and their ids."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Kind = Literal["characters", "bytes"]
 Unknown = Literal["error", "skip"]
 Codes: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
-MOST_SYMBOLS = sys.maxunicode + 1
-SHOWN_UNKNOWN = 8
+MAX_SYMBOLS = sys.maxunicode + 1
+MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols that a model knows, in the order of their ids. Immutable; compares by value.
+    """The symbols of a model, in the order of their ids. Immutable; compares by value.
 
-    ``symbols`` holds one code point each, strictly ascending. For ``kind == "bytes"`` the symbol of byte
-    ``b`` is ``chr(b)``. Ids run from 0 to ``size - 1``; by convention ``size`` itself means "no character".
+    Each item of ``symbols`` is one code point, strictly ascending. For ``kind == "bytes"`` the symbol of byte
+    ``b`` is ``chr(b)``. Ids are 0 to ``size - 1``; by convention the id ``size`` means "no character".
 
     Raises:
-        ValueError: the symbols are none, not single code points, not ascending, or no bytes.
+        ValueError: the symbols are empty, not single code points, not ascending, or not bytes.
     """
 
     symbols: tuple[str, ...]
@@ -41,15 +41,15 @@ class Vocabulary:
         if self.kind not in ("characters", "bytes"):
             raise ValueError(f"kind must be 'characters' or 'bytes', not {self.kind!r}")
         if not self.symbols or any(len(symbol) != 1 for symbol in self.symbols):
-            raise ValueError("a vocabulary is made of one or more single code points")
+            raise ValueError("a vocabulary consists of one or more single code points")
         if any(a >= b for a, b in zip(self.symbols, self.symbols[1:], strict=False)):
-            raise ValueError("the symbols of a vocabulary are distinct and sorted by code point")
+            raise ValueError("the symbols of a vocabulary must be distinct and sorted by code point")
         if self.kind == "bytes" and ord(self.symbols[-1]) > 255:
-            raise ValueError("the symbols of a byte vocabulary are chr(0) to chr(255)")
+            raise ValueError("the symbols of a byte vocabulary must be in chr(0) to chr(255)")
 
     @classmethod
     def from_text(cls, text: str | bytes) -> Vocabulary:
-        """The vocabulary of a text held in memory: characters of a ``str``, bytes of a ``bytes``."""
+        """The vocabulary of a text in memory: the characters of a ``str``, the bytes of a ``bytes``."""
         if isinstance(text, bytes):
             return cls.from_codes(set(text), "bytes")
         return cls(tuple(sorted(set(text))), "characters")
@@ -66,7 +66,7 @@ class Vocabulary:
 
     @property
     def unit(self) -> Literal["character", "byte"]:
-        """What one symbol is, for labels such as bits per character."""
+        """The name of one symbol, for labels such as bits per character."""
         return "byte" if self.kind == "bytes" else "character"
 
     def __len__(self) -> int:
@@ -75,13 +75,13 @@ class Vocabulary:
     def encode(self, text: str | bytes, unknown: Unknown = "error", gap: str | None = None) -> npt.NDArray[np.int64]:
         """Ids ``[N]`` of a text.
 
-        A byte vocabulary takes a ``str`` as its UTF-8 bytes; a vocabulary of characters takes ``bytes`` as
-        UTF-8. ``unknown="skip"`` leaves out what the vocabulary does not have. The symbol ``gap`` becomes the id V, "no
-        character", whether the vocabulary has it or not.
+        A byte vocabulary encodes a ``str`` as UTF-8 first; a character vocabulary decodes ``bytes`` as UTF-8.
+        ``unknown="skip"`` drops unknown symbols. The symbol ``gap`` becomes the id V, "no character", even if the
+        vocabulary has it.
 
         Raises:
-            UserError: a symbol is not in the vocabulary (each distinct one listed with its first place),
-                bytes given to a vocabulary of characters are not UTF-8, or ``gap`` is not a single symbol.
+            UserError: a symbol is not in the vocabulary (each is listed with its first position), bytes given to a
+                character vocabulary are not UTF-8, or ``gap`` is not a single symbol.
         """
         content: str | bytes
         if self.kind == "bytes":
@@ -93,7 +93,7 @@ class Vocabulary:
         ids = self.ids_of_codes(codes)
         if gap is not None:
             if len(gap) != 1 or (self.kind == "bytes" and not gap.isascii()):
-                raise UserError(f"the sign of a gap must be a single {self.unit}, found {gap!r}")
+                raise UserError(f"the gap symbol must be a single {self.unit}, found {gap!r}")
             ids[codes == ord(gap)] = self.size
         missing = np.flatnonzero(ids < 0)
         if missing.size and unknown == "error":
@@ -103,13 +103,13 @@ class Vocabulary:
         return ids.astype(np.int64)
 
     def ids_of_codes(self, codes: Codes) -> npt.NDArray[np.int32]:
-        """Ids ``[N]`` of code points or byte values ``[N]``; -1 where the vocabulary has none."""
+        """Ids ``[N]`` of code points or byte values ``[N]``; -1 if unknown."""
         return np.take(self._table, codes, mode="clip")
 
     def packer(self, dtype: np.dtype[np.unsignedinteger]) -> Callable[[Codes], bytes]:
-        """A fast function from code points or byte values, all of them known, to their ids as bytes of `dtype`."""
+        """A fast function from known code points or byte values to their ids, as bytes of `dtype`."""
         table = self._table.astype(dtype)
-        # Symbols are sorted: the id of a byte or an ASCII character fits in a byte whatever else there is.
+        # Symbols are sorted: the id of a byte or an ASCII character always fits in a byte.
         of_byte = self._table[:256].astype(np.uint8).tobytes().ljust(256, b"\0")
 
         def pack(codes: Codes) -> bytes:
@@ -121,7 +121,7 @@ class Vocabulary:
         return pack
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """The text of ids ``[N]``. Of bytes: read as UTF-8, with U+FFFD where they are not.
+        """The text of ids ``[N]``. Bytes are decoded as UTF-8, with U+FFFD for invalid bytes.
 
         Raises:
             ValueError: an id is outside ``0 .. size - 1``.
@@ -132,7 +132,7 @@ class Vocabulary:
         return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
     def decode_bytes(self, ids: npt.ArrayLike) -> bytes:
-        """The exact bytes of ids ``[N]``; of characters, their UTF-8 bytes.
+        """The exact bytes of ids ``[N]``; characters are encoded as UTF-8.
 
         Raises:
             ValueError: an id is outside ``0 .. size - 1``.
@@ -142,30 +142,30 @@ class Vocabulary:
         return self.decode(ids).encode("utf-8", "surrogatepass")
 
     def incremental_decoder(self) -> Callable[[npt.ArrayLike], str]:
-        """A function that decodes a text piece by piece; of bytes, a character appears once its last byte is there."""
+        """A function that decodes a text piece by piece; bytes of an incomplete character wait for the next piece."""
         if self.kind == "characters":
             return self.decode
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return lambda ids: decoder.decode(self.decode_bytes(ids))
 
     def to_json(self) -> str:
-        """A JSON text (ASCII only) that `from_json` turns back into an equal vocabulary."""
+        """JSON (ASCII only) from which `from_json` makes an equal vocabulary."""
         return json.dumps({"kind": self.kind, "symbols": list(self.symbols)})
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """The vocabulary that `to_json` wrote.
+        """The vocabulary of a `to_json` text.
 
         Raises:
-            ValueError: the text is not such a JSON.
+            ValueError: the text is not a valid vocabulary.
         """
         try:
-            if text.count(",") > MOST_SYMBOLS + 10:
-                raise ValueError("it has more symbols than there are")
+            if text.count(",") > MAX_SYMBOLS + 10:
+                raise ValueError("it has more symbols than there are code points")
             content = json.loads(text)
             symbols = content["symbols"]
             if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-                raise ValueError("its symbols are no list of texts")
+                raise ValueError("its symbols are not a list of strings")
             return cls(tuple(symbols), content["kind"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a vocabulary: {error!r}") from error
@@ -176,7 +176,7 @@ class Vocabulary:
 
     @cached_property
     def _table(self) -> npt.NDArray[np.int32]:
-        """Code point -> id, -1 for none; the last entry stands for every code point above the largest."""
+        """Code point -> id, -1 if unknown; the last entry is for every code point above the largest."""
         table = np.full(int(self._codes[-1]) + 2, -1, np.int32)
         table[self._codes] = np.arange(self.size, dtype=np.int32)
         return table
@@ -198,22 +198,22 @@ class Vocabulary:
         distinct, first = np.unique(codes, return_index=True)
         for code, index in sorted(zip(distinct, first, strict=True), key=lambda pair: int(pair[1])):
             firsts[int(code)] = int(missing[index])
-        shown = [
-            f"{_name(code, self.kind)} at {_place(content, place)}"
-            for code, place in list(firsts.items())[:SHOWN_UNKNOWN]
+        listed = [
+            f"{_name(code, self.kind)} at {_line_and_column(content, index)}"
+            for code, index in list(firsts.items())[:MAX_LISTED]
         ]
-        more = f"; and {len(firsts) - len(shown)} more" if len(firsts) > len(shown) else ""
+        more = f"; and {len(firsts) - len(listed)} more" if len(firsts) > len(listed) else ""
         noun = self.unit
-        ends = (
-            "Its lines end in CR LF, those that the model learnt in LF. "
+        line_ends = (
+            "Its lines end in CR LF, those of the training text in LF. "
             if 13 in firsts and "\n" in self.symbols
             else ""
         )
         subject = f"1 {noun} is" if len(firsts) == 1 else f"{len(firsts)} distinct {noun}s are"
         return (
-            f"{subject} not in the vocabulary of {self.size} (place as line:column): "
-            f"{'; '.join(shown)}{more}. {ends}"
-            "Take them out of the text, or leave them out with `--unknown skip`."
+            f"{subject} not in the vocabulary of {self.size} (position as line:column): "
+            f"{'; '.join(listed)}{more}. {line_ends}"
+            "Remove them from the text, or skip them with `--unknown skip`."
         )
 
 
@@ -224,7 +224,7 @@ def codes_of_text(text: str) -> npt.NDArray[np.uint32]:
 
 def _bytes_of(text: str) -> bytes:
     try:
-        # What the command line could not decode arrives as surrogate escapes: give those bytes back.
+        # Undecodable bytes of the command line arrive as surrogate escapes: restore them.
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
@@ -235,8 +235,8 @@ def _text_of(content: bytes) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"the text is not UTF-8: byte 0x{content[error.start]:02X} at {_place(content, error.start)}. "
-            "This model knows characters, so its text must be given in UTF-8."
+            f"the text is not UTF-8: byte 0x{content[error.start]:02X} at {_line_and_column(content, error.start)}. "
+            "This is a model of characters, so its text must be UTF-8."
         ) from error
 
 
@@ -244,7 +244,7 @@ def _name(code: int, kind: Kind) -> str:
     return f"0x{code:02X}" if kind == "bytes" else f"{chr(code)!r} (U+{code:04X})"
 
 
-def _place(content: str | bytes, index: int) -> str:
+def _line_and_column(content: str | bytes, index: int) -> str:
     if isinstance(content, bytes):
         line, start = content.count(b"\n", 0, index) + 1, content.rfind(b"\n", 0, index) + 1
     else:

@@ -219,7 +219,7 @@ def test_runs_on_different_documents_are_not_compared(charlstm, names, tmp_path)
     ("override", "message"),
     [
         ("corpus.documents=newlines", "'newlines': there is no such separator"),
-        ("corpus.documents=blank_line", "finds 1 document in it: too few"),
+        ("corpus.documents=blank_line", "splits it into 1 document: too few"),
         ('corpus.documents=""', "corpus.documents"),
         ("corpus.documents=3", "corpus.documents"),
         ("corpus.shuffle_documents=true", "has no effect on one running text, only with documents"),

@@ -84,4 +84,4 @@ def test_unknown_line_ends_are_named(make_run, charlstm, tmp_path):
     (tmp_path / "windows.txt").write_bytes(TEXT.replace("\n", "\r\n").encode())
     result = charlstm("evaluate", run, "--text", tmp_path / "windows.txt")
     assert result.code == 2
-    assert "Its lines end in CR LF, those that the model learnt in LF. " in result.err
+    assert "Its lines end in CR LF, those of the training text in LF. " in result.err

@@ -71,12 +71,10 @@ def test_address_has_to_be_downloaded_first(charlstm):
     Path("c.yaml").write_text(f"corpus: {{source: '{ADDRESS}'}}\n")
     result = charlstm("train", "c.yaml")
     assert (result.code, result.out) == (2, "")
-    assert result.err.startswith(
-        f"error: {ADDRESS} is an address, and nothing is downloaded but what the catalogue has ("
-    )
-    assert f"curl -fLO {ADDRESS}, and name the file" in result.err
+    assert result.err.startswith(f"error: {ADDRESS} is an address; only corpora of the catalog are downloaded (")
+    assert f"curl -fLO {ADDRESS}, and set corpus.source to the file" in result.err
     result = charlstm("train", ADDRESS)
-    assert result.err.startswith(f"error: {ADDRESS} is an address, not a configuration.")
+    assert result.err.startswith(f"error: {ADDRESS} is an address, not a configuration file.")
     assert "\ncorpus: {source: tale%20of.txt}\n" in result.err.replace('"', "")
 
 
@@ -85,9 +83,9 @@ def test_address_of_a_catalogue_corpus_names_the_corpus(charlstm):
 
     address = catalogue()["tinyshakespeare"].url
     Path("c.yaml").write_text(f"corpus: {{source: ['{address}']}}\n")
-    assert "is the address of 'tinyshakespeare' in the catalogue" in charlstm("train", "c.yaml").err
+    assert "is the address of 'tinyshakespeare' in the catalog" in charlstm("train", "c.yaml").err
     Path("c.yaml").write_text("corpus: {source: 'file:///tmp/a.txt'}\n")
-    assert "write the path alone, /tmp/a.txt" in charlstm("train", "c.yaml").err
+    assert "use the path, /tmp/a.txt" in charlstm("train", "c.yaml").err
 
 
 @pytest.mark.parametrize(

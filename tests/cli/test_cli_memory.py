@@ -38,7 +38,7 @@ experiments:
     keys: 3
     strings: 60
     claims:
-      - {say: It knows nothing yet, figure: longest lag, arm: rnn, at_most: 4}
+      - {statement: It knows nothing yet, metric: longest lag, arm: rnn, at_most: 4}
 quick: [seeds=1]
 """
 

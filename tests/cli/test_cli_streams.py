@@ -73,7 +73,7 @@ def test_training_continues_without_its_log(charlstm, config_file, monkeypatch, 
     assert RunDirectory(Path("runs/tiny")).finished
     assert Path("runs/tiny/report/index.html").exists()
     reason = os.strerror(errno.ENOSPC if how == "full" else errno.EIO)
-    assert result.err.count(f"note: standard output cannot be written ({reason}): going on without it\n") == 1
+    assert result.err.count(f"note: standard output cannot be written ({reason}): continuing without it\n") == 1
 
 
 def test_training_continues_without_its_notes(charlstm, config_file):

@@ -56,8 +56,8 @@ experiments:
     letters: 4
     strings: 60
     claims:
-      - {{say: It recalls, figure: longest lag, arm: lstm, at_least: 5}}
-      - {{say: It makes errors, figure: accuracy at lag 5, arm: rnn, at_most: 0.999}}
+      - {{statement: It recalls, metric: longest lag, arm: lstm, at_least: 5}}
+      - {{statement: It makes errors, metric: accuracy at lag 5, arm: rnn, at_most: 0.999}}
   gradient:
     arms: [lstm, rnn]
     lag: 5
@@ -66,7 +66,7 @@ experiments:
     cut_arms: [lstm, cut]
     cut_lags: [2]
     claims:
-      - {{say: It reaches back, figure: depth on recall, arm: lstm, at_least: 0}}
+      - {{statement: It reaches back, metric: depth on recall, arm: lstm, at_least: 0}}
   surgery:
     lag: 5
     pairs: 10
@@ -92,11 +92,11 @@ experiments:
   text:
     arms: [lstm, rnn]
     corpus: {{source: {corpus}, test_fraction: 0.2}}
-    kept: [0, 1, 5]
+    context_lengths: [0, 1, 5]
     targets: 100
     ngram: 2
-    signs: {{source: {signs}, test_fraction: 0.2}}
-    signs_arms: [rnn]
+    closing_text: {{source: {signs}, test_fraction: 0.2}}
+    closing_text_arms: [rnn]
   copying:
     arms: [lstm]
     lags: [3]
@@ -218,7 +218,7 @@ def test_claims_changed_after_first_run_are_reported(texts, tmp_path):
     with Workers(1) as workers:
         list(make_comparison(texts, tmp_path / "memory", only=["copying"]).run(workers))
     for solved, remarks in (("0.95", 0), ("0.5", 1)):
-        _, document = make_comparison(texts, tmp_path / "memory", f"solved={solved}", only=["copying"]).write(
+        _, document = make_comparison(texts, tmp_path / "memory", f"solve_threshold={solved}", only=["copying"]).write(
             tmp_path / "report"
         )
         assert len(document.remarks) == remarks
@@ -441,7 +441,10 @@ def test_metrics_over_seeds():
         ("rate_seeds=9", "expected at most seeds, 3, found 9"),
         ("arms.lstm={model.cel: lstm}", "in recall: model.cel: unknown field"),
         ("shared={training.budget.steps: 0}", "training.budget.steps: expected"),
-        ("experiments.recall.claims=[{say: x, figure: longest lag, arm: lstm}]", "give either at_least or at_most"),
+        (
+            "experiments.recall.claims=[{statement: x, metric: longest lag, arm: lstm}]",
+            "give either at_least or at_most",
+        ),
         ("experiments.recal={}", "experiments.recal"),
     ],
 )
@@ -451,7 +454,7 @@ def test_invalid_file_raises(texts, change, message):
 
 
 def test_unknown_metric_or_experiment_raises(texts, tmp_path):
-    claim = "experiments.copying.claims=[{say: x, figure: gain over lag 3, arm: lstm, at_least: 1}]"
+    claim = "experiments.copying.claims=[{statement: x, metric: gain over lag 3, arm: lstm, at_least: 1}]"
     with pytest.raises(UserError, match=r"no metric 'gain over lag 3'. Metrics: nats at lag 3, gain at lag 3"):
         make_comparison(texts, tmp_path, claim)
     with pytest.raises(UserError, match="--only memory: there is no such experiment"):
@@ -459,7 +462,7 @@ def test_unknown_metric_or_experiment_raises(texts, tmp_path):
 
 
 def test_claims_hold_at_their_threshold_but_not_for_nan():
-    least, most = (Claim(say="x", figure="y", arm="z", **{bound: 0.5}) for bound in ("at_least", "at_most"))
+    least, most = (Claim(statement="x", metric="y", arm="z", **{bound: 0.5}) for bound in ("at_least", "at_most"))
     assert least.held(0.5)
     assert most.held(0.5)
     assert not least.held(0.49)

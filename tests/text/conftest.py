@@ -2,6 +2,6 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-# A machine that is busy is not a failure.
+# A busy machine must not fail a test.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")

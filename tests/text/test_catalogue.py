@@ -1,3 +1,5 @@
+"""The catalog of named corpora and its downloads."""
+
 from __future__ import annotations
 
 import hashlib
@@ -19,14 +21,14 @@ ENTRY = Entry(
 
 
 class Network:
-    """Stands for urllib: what it answers, and how often it was asked."""
+    """A fake of urllib with a fixed answer, which records the requested URLs."""
 
     def __init__(self, answer: bytes | Exception) -> None:
         self.answer = answer
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def __call__(self, request: object, timeout: float) -> io.BytesIO:
-        self.asked.append(request.full_url)  # type: ignore[attr-defined]
+        self.requests.append(request.full_url)  # type: ignore[attr-defined]
         assert timeout > 0
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -44,12 +46,12 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def network(monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception) -> Network:
-    made = Network(answer)
-    monkeypatch.setattr("urllib.request.urlopen", made)
-    return made
+    fake = Network(answer)
+    monkeypatch.setattr("urllib.request.urlopen", fake)
+    return fake
 
 
-def test_the_shipped_catalogue_is_complete() -> None:
+def test_shipped_catalog_is_complete() -> None:
     assert {"tinyshakespeare", "warpeace", "names"} <= set(catalogue())
     assert "python-stdlib" in catalogue_names()
     for entry in catalogue().values():
@@ -62,28 +64,28 @@ def test_the_shipped_catalogue_is_complete() -> None:
 
 
 @pytest.mark.usefixtures("checkout")
-def test_a_download_happens_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = network(monkeypatch, TEXT)
-    seen: list[tuple[str, int, int]] = []
-    path = fetch("small", tmp_path / "cache", lambda *what: seen.append(what))
+def test_corpus_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = network(monkeypatch, TEXT)
+    progress: list[tuple[str, int, int]] = []
+    path = fetch("small", tmp_path / "cache", lambda *event: progress.append(event))
     assert path.read_bytes() == TEXT
-    assert seen[-1] == ("downloading small", len(TEXT), len(TEXT))
+    assert progress[-1] == ("downloading small", len(TEXT), len(TEXT))
     assert fetch("small", tmp_path / "cache") == path
-    assert asked.asked == [ENTRY.url]
+    assert fake.requests == [ENTRY.url]
     assert [file.name for file in path.parent.iterdir()] == ["small.txt"]
 
 
-def test_a_text_in_the_checkout_is_taken(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = network(monkeypatch, TEXT)
+def test_file_in_the_checkout_is_used(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = network(monkeypatch, TEXT)
     (checkout / "small.txt").write_bytes(TEXT)
     assert fetch("small", tmp_path / "cache") == checkout / "small.txt"
-    assert not asked.asked
+    assert not fake.requests
     (checkout / "small.txt").write_bytes(TEXT.upper())
     assert fetch("small", tmp_path / "cache") == tmp_path / "cache" / "corpora" / "small.txt"
 
 
 @pytest.mark.usefixtures("checkout")
-def test_a_spoilt_cache_is_downloaded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_cache_file_is_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network(monkeypatch, TEXT)
     path = fetch("small", tmp_path / "cache")
     path.write_bytes(TEXT.upper())
@@ -92,36 +94,34 @@ def test_a_spoilt_cache_is_downloaded_anew(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize("answer", [TEXT.upper(), TEXT[:-1], TEXT * 1000])
-def test_another_text_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+def test_file_with_wrong_checksum_is_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
     network(monkeypatch, answer)
-    with pytest.raises(UserError, match="what came from its address is another text"):
+    with pytest.raises(UserError, match="the file at its URL has changed"):
         fetch("small", tmp_path / "cache")
     assert not list((tmp_path / "cache" / "corpora").iterdir())
 
 
-def test_without_a_network_the_message_says_what_to_do(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_error_says_what_to_do(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network(monkeypatch, URLError("Name or service not known"))
     with pytest.raises(UserError) as caught:
         fetch("small", tmp_path / "cache")
     message = str(caught.value)
-    by_hand = f"{checkout / 'small.txt'} or {tmp_path / 'cache' / 'corpora' / 'small.txt'}"
-    for part in (ENTRY.url, "Name or service not known", by_hand, ENTRY.sha256):
+    manual_paths = f"{checkout / 'small.txt'} or {tmp_path / 'cache' / 'corpora' / 'small.txt'}"
+    for part in (ENTRY.url, "Name or service not known", manual_paths, ENTRY.sha256):
         assert part in message
-    assert "is there, but" not in message
+    assert "exists, but" not in message
     (checkout / "small.txt").write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"small\.txt is there, but it is not this text"):
+    with pytest.raises(UserError, match=r"small\.txt exists, but it is another text"):
         fetch("small", tmp_path / "cache")
 
 
 @pytest.mark.usefixtures("checkout")
-def test_a_download_that_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_download_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(io.BytesIO):
         def read(self, _size: int | None = -1, /) -> bytes:
             raise ConnectionResetError("Connection reset by peer")
 
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Broken())
-    with pytest.raises(UserError, match=r"broke off \(Connection reset by peer\)"):
+    with pytest.raises(UserError, match=r"was interrupted \(Connection reset by peer\)"):
         fetch("small", tmp_path / "cache")
     assert not list((tmp_path / "cache" / "corpora").iterdir())

@@ -1,4 +1,4 @@
-"""Texts of any size: constant memory, a speed, and preparations that are killed, raced, or run out of room."""
+"""Large corpora: memory, speed, and encoding that is killed, concurrent, or runs out of disk space."""
 
 from __future__ import annotations
 
@@ -48,13 +48,11 @@ def wait_for_part(folder: Path, process: subprocess.Popen[str]) -> Path:
         if parts := list(folder.glob(".*.part")):
             return parts[0]
         time.sleep(0.005)
-    raise AssertionError("no file was begun")
+    raise AssertionError("no temporary file was created")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_preparation_leaves_nothing_that_counts_and_nothing_that_stays(
-    cache: Path, number: signal.Signals
-) -> None:
+def test_file_of_a_killed_process_is_ignored_and_removed(cache: Path, number: signal.Signals) -> None:
     Path("a.txt").write_text("hello there\n" * 4000)
     with start(SLOW + LOAD, "a.txt") as process:
         wait_for_part(cache, process)
@@ -67,8 +65,8 @@ def test_a_killed_preparation_leaves_nothing_that_counts_and_nothing_that_stays(
     assert text_of(load_corpus("a.txt")) == "hello there\n" * 4000
 
 
-def test_two_processes_at_once(cache: Path) -> None:
-    """The second begins while the first is writing, and leaves the first one's file alone."""
+def test_two_concurrent_processes_agree(cache: Path) -> None:
+    """The second process starts while the first is writing, and does not touch its file."""
     content = "hello there\n" * 4000
     Path("a.txt").write_text(content)
     with start(SLOW + LOAD, "a.txt") as first:
@@ -85,7 +83,7 @@ def test_two_processes_at_once(cache: Path) -> None:
     assert text_of(load_corpus("a.txt")) == content
 
 
-def test_many_processes_at_once(cache: Path) -> None:
+def test_four_concurrent_processes_agree(cache: Path) -> None:
     Path("a.txt").write_text("hello there\n" * 50_000)
     processes = [start(LOAD, "a.txt") for _ in range(4)]
     for process in processes:
@@ -100,7 +98,7 @@ REPORTING = (
 )
 
 
-def test_a_file_that_outgrows_the_room(cache: Path) -> None:
+def test_file_size_limit_is_an_error(cache: Path) -> None:
     Path("a.txt").write_text("hello there\n" * 50_000)
     with start(LIMITED + REPORTING, "a.txt") as process:
         out, err = process.communicate(timeout=60)
@@ -111,7 +109,7 @@ def test_a_file_that_outgrows_the_room(cache: Path) -> None:
     assert not list(cache.iterdir())
 
 
-def test_too_little_room_is_told_before_the_work(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space_is_an_error_before_writing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 5})
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
     Path("a.txt").write_text("hello")
@@ -122,7 +120,7 @@ def test_too_little_room_is_told_before_the_work(cache: Path, monkeypatch: pytes
     assert len(list(cache.iterdir())) == 2
 
 
-def test_a_file_that_changes_between_runs_is_read_anew() -> None:
+def test_file_changed_between_runs_is_read_again() -> None:
     Path("a.txt").write_text("hello there")
     before = load_corpus("a.txt")
     stamp = Path("a.txt").stat()
@@ -133,14 +131,14 @@ def test_a_file_that_changes_between_runs_is_read_anew() -> None:
     assert before.digest != after.digest
 
 
-def test_a_file_that_grows_while_it_is_prepared(cache: Path) -> None:
+def test_file_growing_while_read_is_an_error(cache: Path) -> None:
     Path("a.txt").write_text("hello there\n" * 4000)
     with start(SLOW + REPORTING, "a.txt") as process:
         wait_for_part(cache, process)
         with Path("a.txt").open("a") as file:
             file.write("more")
         out, err = process.communicate(timeout=60)
-    assert (out, err) == ("a.txt changed while it was being read: run this again when it is whole\n", "")
+    assert (out, err) == ("a.txt changed while it was being read: try again when it is complete\n", "")
     assert not list(cache.iterdir())
 
 
@@ -154,8 +152,8 @@ def test_sixty_thousand_distinct_characters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tail", ["", "é", "名"])
-def test_ascii_pieces_beside_others_and_one_line_of_fifty_megabytes(tail: str) -> None:
-    """Nothing depends on lines; pieces that are ASCII go another way than those that are not."""
+def test_ascii_and_other_pieces_in_one_long_line(tail: str) -> None:
+    """Nothing depends on lines; ASCII pieces take a different code path."""
     pattern = "".join(map(chr, range(32, 127)))
     repeats = 50_000_000 // len(pattern) if not tail else 9_000
     text = pattern * repeats + tail + pattern[::-1] * 9_000
@@ -165,7 +163,7 @@ def test_ascii_pieces_beside_others_and_one_line_of_fifty_megabytes(tail: str) -
     assert text_of(corpus) == text
 
 
-def test_ids_of_ascii_in_a_vocabulary_of_two_bytes() -> None:
+def test_ascii_text_with_two_byte_ids() -> None:
     text = "\1~" + "".join(map(chr, range(0x4E00, 0x4F00))) + "\n" + "a~\1" * 200_000
     Path("a.txt").write_text(text)
     corpus = load_corpus("a.txt")
@@ -173,8 +171,8 @@ def test_ids_of_ascii_in_a_vocabulary_of_two_bytes() -> None:
     assert text_of(corpus) == text
 
 
-def test_a_hundred_megabytes_a_second() -> None:
-    """Measured by processor time, on one core, of a text that is all ASCII; half of it is asked for here."""
+def test_loading_is_fast() -> None:
+    """Processor time on one core for an ASCII text; the test requires half of the usual speed."""
     Path("a.txt").write_text("the quick brown fox jumps over the lazy dog, 0123456789 times.\n" * 800_000)
     size = Path("a.txt").stat().st_size
     begin = time.process_time()
@@ -188,19 +186,19 @@ def resident_file_pages() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
-def test_reading_all_of_a_text_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_releases_memory_map_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlstm.text.streams.RELEASE_AFTER", 1 << 22)
     Path("a.txt").write_bytes(b"ab" * (1 << 25))
     streams = Streams(load_corpus("a.txt").split("train"), 2, 16, 1 << 14)
-    before = most = resident_file_pages()
+    before = peak = resident_file_pages()
     while streams.epoch == 0:
         streams.next_batch()
-        most = max(most, resident_file_pages())
-    assert most - before < 32_000_000
+        peak = max(peak, resident_file_pages())
+    assert peak - before < 32_000_000
     assert streams.characters > 60_000_000
 
 
-def test_a_bad_byte_far_in_is_placed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_position_of_an_invalid_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PIECE", 50)
     Path("a.txt").write_bytes(b"\xef\xbb\xbf" + "né\n".encode() * 100 + "xé".encode() * 40 + b"\xff")
     with pytest.raises(UserError, match=r"byte 0xFF at offset 523 \(line 101, column 81\)"):

@@ -1,4 +1,4 @@
-"""A text that went to another place together with the run that learnt it."""
+"""Locating the text of a run after both were moved."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SOURCES = ["texts/x.txt", "z.txt", "texts/*.txt", "texts/**/*.txt", ["texts/more/y.txt", "texts/x.txt"], ["z.txt"]]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=str)
-def test_a_text_is_found_where_its_project_went(source, project: Path, tmp_path: Path) -> None:
-    recorded = absolute(source)
+@pytest.mark.parametrize("original", SOURCES, ids=str)
+def test_text_moved_with_its_project_is_located(original, project: Path, tmp_path: Path) -> None:
+    recorded = absolute(original)
     digest = load_corpus(recorded).digest
     assert relocated(recorded, project / "runs" / "run", lambda: pytest.fail("nothing is missing")) == recorded
-    for place in ("new", "old/other", "deep/er/project"):
-        new = tmp_path / place
+    for name in ("new", "old/other", "deep/er/project"):
+        new = tmp_path / name
         new.parent.mkdir(exist_ok=True, parents=True)
         project.rename(new)
         (new / "runs" / "x.txt").write_text("another text of the same name")
-        found = relocated(recorded, new / "runs" / "run", lambda: digest)
-        assert load_corpus(found).digest == digest
-        assert type(found) is type(recorded)
+        source = relocated(recorded, new / "runs" / "run", lambda: digest)
+        assert load_corpus(source).digest == digest
+        assert type(source) is type(recorded)
         new.rename(project)
         (project / "runs" / "x.txt").unlink()
 
 
-def test_a_text_of_other_content_is_not_taken(project: Path, tmp_path: Path) -> None:
+def test_file_with_other_content_is_not_used(project: Path, tmp_path: Path) -> None:
     recorded = absolute("texts/x.txt")
     new = project.rename(tmp_path / "new")
     assert relocated(recorded, new / "runs" / "run", lambda: "0" * 64) == recorded
 
 
-def test_only_what_is_missing_is_looked_for(project: Path, tmp_path: Path) -> None:
+def test_only_missing_files_are_searched(project: Path, tmp_path: Path) -> None:
     recorded = absolute(["z.txt", "texts/x.txt"])
     digest = load_corpus(recorded).digest
     (tmp_path / "elsewhere").mkdir()

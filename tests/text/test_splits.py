@@ -1,4 +1,4 @@
-"""Where the splits of documents end: nearest to the shares that are wanted, and none of those is empty."""
+"""Splits of documents end nearest to the requested fractions, and no requested split is empty."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.text.documents import Documents, cut
-from charlstm.text.splits import document_boundaries, kept_shares
+from charlstm.text.splits import cumulative_fractions, document_boundaries
 from charlstm.text.vocabulary import Vocabulary
 
 
 def documents_of(sizes: list[int]) -> Documents:
-    """Lines of so many characters, their ends among them."""
+    """Lines of the given lengths, which include the line end."""
     vocabulary = Vocabulary.from_text("a\n")
     return cut(vocabulary.encode("".join("a" * (n - 1) + "\n" for n in sizes)).astype(np.uint8), vocabulary, "newline")
 
@@ -37,22 +37,22 @@ def documents_of(sizes: list[int]) -> Documents:
         ([3], 0.0, 0.0, (1, 1)),
     ],
 )
-def test_splits_end_at_the_documents_nearest_to_their_shares(sizes, validation, test, expected):
-    found = document_boundaries(documents_of(sizes), kept_shares(validation, test), "a.txt")
-    assert found == expected
+def test_splits_end_nearest_to_their_fractions(sizes, validation, test, expected):
+    boundaries = document_boundaries(documents_of(sizes), cumulative_fractions(validation, test), "a.txt")
+    assert boundaries == expected
 
 
 @pytest.mark.parametrize(
     ("count", "validation", "test"), [(1, 0.1, 0.0), (1, 0.0, 0.1), (1, 0.1, 0.1), (2, 0.1, 0.1), (0, 0.0, 0.0)]
 )
-def test_fewer_documents_than_splits_are_refused(count, validation, test):
+def test_fewer_documents_than_splits_is_an_error(count, validation, test):
     documents = documents_of([3, 3]).chosen(slice(0, count))
     number = "1 document" if count == 1 else f"{count} documents"
-    with pytest.raises(UserError, match=rf"^a\.txt: corpus\.documents finds {number} in it: too few"):
-        document_boundaries(documents, kept_shares(validation, test), "a.txt")
+    with pytest.raises(UserError, match=rf"^a\.txt: corpus\.documents splits it into {number}: too few"):
+        document_boundaries(documents, cumulative_fractions(validation, test), "a.txt")
 
 
-def test_shares_are_exact_decimal_fractions():
-    assert kept_shares(0.1, 0.2) == (Fraction(7, 10), Fraction(8, 10))
-    assert kept_shares(0.9, 0.0) == (Fraction(1, 10), 1)
-    assert kept_shares(0.0, 0.999) == (Fraction(1, 1000), Fraction(1, 1000))
+def test_cumulative_fractions_are_exact():
+    assert cumulative_fractions(0.1, 0.2) == (Fraction(7, 10), Fraction(8, 10))
+    assert cumulative_fractions(0.9, 0.0) == (Fraction(1, 10), 1)
+    assert cumulative_fractions(0.0, 0.999) == (Fraction(1, 1000), Fraction(1, 1000))

@@ -1,3 +1,5 @@
+"""The corpus python-stdlib: its files, their order, and its cache."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,7 +8,7 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.text.corpus import load_corpus
-from charlstm.text.standard_library import materialise, standard_library_files, standard_library_text
+from charlstm.text.standard_library import materialize, standard_library_files, standard_library_text
 
 
 def library(folder: Path, files: dict[str, bytes]) -> Path:
@@ -16,9 +18,9 @@ def library(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def test_what_is_left_out(tmp_path: Path) -> None:
-    kept = {f"m{i}.py": b"x = %d\n" % i for i in range(5)} | {"package/inner/code.py": b"y = 1\r\n"}
-    others = dict.fromkeys(
+def test_excluded_files_are_not_in_the_text(tmp_path: Path) -> None:
+    included = {f"m{i}.py": b"x = %d\n" % i for i in range(5)} | {"package/inner/code.py": b"y = 1\r\n"}
+    excluded = dict.fromkeys(
         (
             "test/test_x.py",
             "package/tests/test_y.py",
@@ -30,7 +32,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
         ),
         b"other\n",
     )
-    folder = library(tmp_path, kept | others | {"accents.py": "é = 1\n".encode(), "empty.py": b""})
+    folder = library(tmp_path, included | excluded | {"accents.py": "é = 1\n".encode(), "empty.py": b""})
     text = standard_library_text(folder)
     assert text.isascii()
     assert b"other" not in text
@@ -41,7 +43,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     assert b"\r" not in text
 
 
-def test_the_order_depends_on_nothing_but_the_names(tmp_path: Path) -> None:
+def test_order_depends_only_on_the_names(tmp_path: Path) -> None:
     names = [f"module_{i}.py" for i in range(50)]
     one = library(tmp_path / "one", dict.fromkeys(names, b"a\n"))
     other = library(tmp_path / "elsewhere", dict.fromkeys(reversed(names), b"b\n"))
@@ -49,12 +51,12 @@ def test_the_order_depends_on_nothing_but_the_names(tmp_path: Path) -> None:
     assert [path.name for path in standard_library_files(one)] != sorted(names)
 
 
-def test_a_python_without_source_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="carries no source"):
+def test_python_without_source_code_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no source code"):
         standard_library_text(tmp_path)
 
 
-def test_it_is_a_corpus_by_name(tmp_path: Path) -> None:
+def test_python_stdlib_is_a_corpus(tmp_path: Path) -> None:
     corpus = load_corpus("python-stdlib", cache=tmp_path)
     assert corpus.sources == ("python-stdlib",)
     assert corpus.ids.size > 1_000_000
@@ -65,11 +67,11 @@ def test_it_is_a_corpus_by_name(tmp_path: Path) -> None:
         assert str(tmp_path) not in text
 
 
-def test_it_is_written_once_and_mended(tmp_path: Path) -> None:
-    path = materialise(tmp_path)
+def test_file_is_written_once_and_repaired(tmp_path: Path) -> None:
+    path = materialize(tmp_path)
     before = path.stat().st_mtime_ns
-    assert materialise(tmp_path).stat().st_mtime_ns == before
+    assert materialize(tmp_path).stat().st_mtime_ns == before
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    assert materialise(tmp_path) == path
+    assert materialize(tmp_path) == path
     assert path.read_bytes() == content

@@ -1,3 +1,5 @@
+"""Stream batches: every character of a text is a target exactly once per epoch."""
+
 from __future__ import annotations
 
 import json
@@ -16,7 +18,7 @@ V = 2000
 
 
 def distinct(n: int) -> np.ndarray:
-    """A text in which every character tells its place."""
+    """A text in which every id is its position."""
     return np.arange(n, dtype=np.uint16)
 
 
@@ -38,7 +40,7 @@ shapes = st.tuples(st.integers(1, 300), st.integers(1, 12), st.integers(1, 20), 
 @example((3, 2, 1, True))
 @example((7, 5, 30, False))
 @example((64 * 3 + 1, 3, 64, False))
-def test_every_character_is_a_target_exactly_once_an_epoch(shape: tuple[int, int, int, bool]) -> None:
+def test_every_character_is_a_target_once_per_epoch(shape: tuple[int, int, int, bool]) -> None:
     n, batch_size, length, reverse = shape
     streams = Streams(distinct(n), V, batch_size, length, reverse)
     for _ in range(2):
@@ -56,7 +58,7 @@ def test_every_character_is_a_target_exactly_once_an_epoch(shape: tuple[int, int
 
 
 @given(shapes)
-def test_previous_and_following_are_the_neighbours_in_reading_direction(
+def test_previous_and_following_are_neighbors(
     shape: tuple[int, int, int, bool],
 ) -> None:
     n, batch_size, length, reverse = shape
@@ -79,32 +81,32 @@ def test_streams_are_contiguous_and_differ_by_at_most_one(shape: tuple[int, int,
     lengths = []
     for b in range(used):
         column = whole[:, b]
-        kept = column[column != IGNORE]
-        np.testing.assert_array_equal(kept, text[n * b // used : n * (b + 1) // used].astype(np.int64))
-        assert (column[len(kept) :] == IGNORE).all()
-        lengths.append(len(kept))
+        counted = column[column != IGNORE]
+        np.testing.assert_array_equal(counted, text[n * b // used : n * (b + 1) // used].astype(np.int64))
+        assert (column[len(counted) :] == IGNORE).all()
+        lengths.append(len(counted))
     assert max(lengths) - min(lengths) <= 1
     assert min(lengths) >= min(n, length) or used == 1
 
 
 @given(shapes, st.data())
-def test_resumed_mid_epoch_equals_never_stopped(shape: tuple[int, int, int, bool], data: st.DataObject) -> None:
+def test_resumed_streams_equal_uninterrupted_ones(shape: tuple[int, int, int, bool], data: st.DataObject) -> None:
     n, batch_size, length, reverse = shape
-    never = Streams(distinct(n), V, batch_size, length, reverse)
-    steps = never.steps_per_epoch
+    uninterrupted = Streams(distinct(n), V, batch_size, length, reverse)
+    steps = uninterrupted.steps_per_epoch
     stop = data.draw(st.integers(0, 2 * steps))
     for _ in range(stop):
-        never.next_batch()
-    state = json.loads(json.dumps(never.state_dict()))
+        uninterrupted.next_batch()
+    state = json.loads(json.dumps(uninterrupted.state_dict()))
     resumed = Streams(distinct(n), V, batch_size, length, reverse)
     resumed.load_state_dict(state)
-    assert resumed.progress == never.progress == stop / steps
+    assert resumed.progress == uninterrupted.progress == stop / steps
     for _ in range(steps + 1):
-        assert same(never.next_batch(), resumed.next_batch())
-    assert resumed.state_dict() == never.state_dict()
+        assert same(uninterrupted.next_batch(), resumed.next_batch())
+    assert resumed.state_dict() == uninterrupted.state_dict()
 
 
-def test_a_small_batch_by_hand() -> None:
+def test_batches_of_a_small_text() -> None:
     streams = Streams(np.frombuffer(b"\0\1\2\3\4", np.uint8), 5, batch_size=2, sequence_length=2)
     first, second = epoch_of(streams)
     assert first.previous.tolist() == [[5, 1], [0, 2]]
@@ -119,19 +121,19 @@ def test_a_small_batch_by_hand() -> None:
     assert streams.next_batch().fresh
 
 
-def test_the_id_for_none_does_not_wrap_in_a_byte() -> None:
+def test_id_for_no_character_does_not_overflow() -> None:
     ids = np.arange(256, dtype=np.uint8)
     batch = Streams(ids, 256, 1, 256).next_batch()
     assert batch.previous[0, 0] == 256
     assert batch.following[-1, 0] == 256
 
 
-def test_the_text_is_not_changed_and_targets_that_do_not_count_are_seen_by_targets_alone() -> None:
+def test_text_is_not_modified_and_only_targets_are_ignored() -> None:
     ids = distinct(101)
     ids.flags.writeable = False
     for batch in epoch_of(Streams(ids, V, 2, 10)):
-        for seen in (batch.previous, batch.following):
-            assert (seen != IGNORE).all()
+        for ids_read in (batch.previous, batch.following):
+            assert (ids_read != IGNORE).all()
     batch.targets.zero_()
     np.testing.assert_array_equal(ids, distinct(101))
 
@@ -145,38 +147,38 @@ def test_the_text_is_not_changed_and_targets_that_do_not_count_are_seen_by_targe
         (64 * 64 - 1, 63, "63 streams are"),
     ],
 )
-def test_a_short_text_takes_fewer_streams_and_says_so(n: int, used: int, words: str) -> None:
+def test_short_text_has_fewer_streams_and_a_notice(n: int, used: int, words: str) -> None:
     streams = Streams(np.zeros(n, np.uint8), 2, 64, 64)
     assert streams.batch_size == used
     assert streams.notice is not None
     assert f"{n:,} characters is too short for 64 streams of 64: {words} used instead." in streams.notice
 
 
-def test_a_text_that_suffices_needs_no_notice() -> None:
+def test_long_enough_text_has_no_notice() -> None:
     streams = Streams(np.zeros(64 * 64, np.uint8), 2, 64, 64)
     assert (streams.batch_size, streams.notice, streams.steps_per_epoch) == (64, None, 1)
 
 
-def test_a_state_for_other_batches_is_refused() -> None:
+def test_state_of_other_settings_is_an_error() -> None:
     state = Streams(distinct(500), V, 4, 10).state_dict()
     for n, batch_size, length, reverse, words in [
-        (501, 4, 10, False, "characters 500 then, 501 now"),
-        (500, 5, 10, False, "batch_size 4 then, 5 now"),
-        (500, 4, 11, False, "sequence_length 10 then, 11 now"),
-        (500, 4, 10, True, "reverse 0 then, 1 now"),
+        (501, 4, 10, False, "characters was 500, is 501"),
+        (500, 5, 10, False, "batch_size was 4, is 5"),
+        (500, 4, 11, False, "sequence_length was 10, is 11"),
+        (500, 4, 10, True, "reverse was 0, is 1"),
     ]:
         with pytest.raises(UserError, match=f"cannot resume: .*{words}"):
             Streams(distinct(n), V, batch_size, length, reverse).load_state_dict(state)
 
 
 @pytest.mark.parametrize("damage", [{"position": 13}, {"position": -1}, {"epoch": -1}])
-def test_a_damaged_place_is_refused(damage: dict[str, int]) -> None:
+def test_damaged_position_is_an_error(damage: dict[str, int]) -> None:
     streams = Streams(distinct(500), V, 4, 10)
     with pytest.raises(UserError, match="damaged"):
         streams.load_state_dict({**streams.state_dict(), **damage})
 
 
-def test_an_empty_text_is_refused() -> None:
+def test_empty_text_is_an_error() -> None:
     with pytest.raises(UserError, match="the split is empty"):
         Streams(distinct(0), V, 4, 10)
     with pytest.raises(ValueError, match="at least 1"):
@@ -186,39 +188,35 @@ def test_an_empty_text_is_refused() -> None:
 @given(shapes, st.integers(0, 15))
 @example((64 * 3 + 1, 3, 64, False), 63)
 @example((2, 1, 12, True), 11)
-def test_a_washout_takes_the_first_targets_of_every_stream_and_never_a_whole_batch(
-    shape: tuple[int, int, int, bool], washout: int
-) -> None:
+def test_washout_ignores_the_first_targets_of_each_stream(shape: tuple[int, int, int, bool], washout: int) -> None:
     n, batch_size, length, reverse = shape
     plain = Streams(distinct(n), V, batch_size, length, reverse)
     washed = Streams(distinct(n), V, batch_size, length, reverse, washout)
     for _ in range(2):
-        for place, (all_, some) in enumerate(zip(epoch_of(plain), epoch_of(washed), strict=True)):
+        for step, (all_, some) in enumerate(zip(epoch_of(plain), epoch_of(washed), strict=True)):
             assert torch.equal(some.previous, all_.previous)
             assert torch.equal(some.following, all_.following)
-            left_out = min(washout, len(all_.targets) - 1, length - 1) if place == 0 else 0
-            assert (some.targets[:left_out] == IGNORE).all()
-            assert torch.equal(some.targets[left_out:], all_.targets[left_out:])
+            ignored = min(washout, len(all_.targets) - 1, length - 1) if step == 0 else 0
+            assert (some.targets[:ignored] == IGNORE).all()
+            assert torch.equal(some.targets[ignored:], all_.targets[ignored:])
             assert some.count == int((some.targets != IGNORE).sum()) > 0
 
 
 @given(shapes, st.integers(0, 30), st.sampled_from([200, V, 70_000]))
 @example((64 * 3 + 1, 3, 64, False), 5, 200)
-def test_put_on_a_device_they_give_the_same_batches(
-    shape: tuple[int, int, int, bool], washout: int, symbols: int
-) -> None:
+def test_batches_on_a_device_are_the_same(shape: tuple[int, int, int, bool], washout: int, symbols: int) -> None:
     n, batch_size, length, reverse = shape
     text = distinct(n).astype(np.uint32) % symbols
-    there, here = (Streams(text, symbols, batch_size, length, reverse, washout) for _ in range(2))
-    there.put_on(torch.device("cpu"))
+    resident, host = (Streams(text, symbols, batch_size, length, reverse, washout) for _ in range(2))
+    resident.put_on(torch.device("cpu"))
     for _ in range(2):
-        assert all(same(a, b) for a, b in zip(epoch_of(there), epoch_of(here), strict=True))
-    assert there.state_dict() == here.state_dict()
+        assert all(same(a, b) for a, b in zip(epoch_of(resident), epoch_of(host), strict=True))
+    assert resident.state_dict() == host.state_dict()
 
 
-def test_put_on_a_device_a_byte_a_character_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Laid out some rows at a time; V takes a place of its own."""
-    monkeypatch.setattr(streams_module, "LAID_AT_A_TIME", 7)
+def test_text_on_a_device_has_the_smallest_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied a few rows at a time; V needs an id, too."""
+    monkeypatch.setattr(streams_module, "COPY_BLOCK", 7)
     for symbols, size in ((255, 1), (256, 2), (32_767, 2), (32_768, 4)):
         text = np.arange(100, dtype=np.uint32) * 327 % symbols
         streams = Streams(text, symbols, 3, 8)
@@ -231,8 +229,8 @@ def test_put_on_a_device_a_byte_a_character_is_enough(monkeypatch: pytest.Monkey
         assert streams.next_batch().targets[:, 2].tolist() == text[74:82].tolist()
 
 
-def test_cut_out_on_a_device_without_a_wait() -> None:
-    """The meta device has no values that could be waited for."""
+def test_batches_on_a_device_need_no_synchronization() -> None:
+    """The meta device has no values, so a synchronization would fail."""
     streams = Streams(distinct(100), V, 3, 8, washout=5)
     streams.put_on(torch.device("meta"))
     for batch in epoch_of(streams):

@@ -1,3 +1,5 @@
+"""Control and invisible characters are escaped, characters that belong to a text are not."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,7 +11,7 @@ SHOWN = {
     "Persian non-joiner": "می\u200cخواهم",
     "soft hyphen": "Donau\u00addampf",
     "Arabic end of ayah": "\u06dd١",
-    "emoji of a Unicode to come": "\U0001fade \U0001f6da \U0001fc00",
+    "emoji of a future Unicode": "\U0001fade \U0001f6da \U0001fc00",
     "tab and newline": "a\tb\n",
 }
 ESCAPED = {
@@ -18,22 +20,22 @@ ESCAPED = {
     "carriage return": "\r",
     "right-to-left override": "\u202e",
     "isolate": "\u2066",
-    "mark of direction": "\u200f",
+    "right-to-left mark": "\u200f",
     "byte-order mark": "\ufeff",
     "word joiner": "\u2060",
     "hidden tag": "\U000e0041",
-    "no character": "\U0001ffff",
+    "noncharacter": "\U0001ffff",
     "unassigned outside of the emoji": "\u0378",
     "private": "\ue000",
-    "half a pair": "\udc80",
+    "lone surrogate": "\udc80",
 }
 
 
 @pytest.mark.parametrize("text", SHOWN.values(), ids=SHOWN)
-def test_what_belongs_to_a_text_is_shown(text):
+def test_characters_of_text_are_unchanged(text):
     assert visible(text) == text
 
 
 @pytest.mark.parametrize("character", ESCAPED.values(), ids=ESCAPED)
-def test_what_steers_a_terminal_is_escaped(character):
+def test_control_and_invisible_characters_are_escaped(character):
     assert visible(f"a{character}b") == "a" + character.encode("unicode_escape").decode() + "b"

@@ -1,3 +1,5 @@
+"""Vocabularies: encoding, decoding, JSON, and the errors of unknown symbols."""
+
 from __future__ import annotations
 
 import json
@@ -25,7 +27,7 @@ def test_decode_undoes_encode(text: str) -> None:
 
 
 @given(st.binary(min_size=1))
-def test_bytes_come_back_exactly(content: bytes) -> None:
+def test_bytes_survive_a_round_trip(content: bytes) -> None:
     vocabulary = Vocabulary.from_text(content)
     assert vocabulary.kind == "bytes"
     assert vocabulary.size == len(set(content))
@@ -34,7 +36,7 @@ def test_bytes_come_back_exactly(content: bytes) -> None:
 
 
 @given(texts)
-def test_json_keeps_everything(text: str) -> None:
+def test_json_round_trip_is_exact(text: str) -> None:
     for vocabulary in (
         Vocabulary.from_text(text),
         Vocabulary.from_text(text.encode("utf-8", "surrogatepass")),
@@ -47,29 +49,29 @@ def test_json_keeps_everything(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[]", "{}", '{"kind": "words", "symbols": ["a"]}', "no", '{"kind":"bytes","symbols":1}']
 )
-def test_a_json_that_is_no_vocabulary_is_refused(text: str) -> None:
+def test_invalid_json_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Vocabulary.from_json(text)
 
 
 @pytest.mark.parametrize("symbols", [(), ("b", "a"), ("a", "a"), ("ab",), ("",)])
-def test_symbols_are_single_distinct_and_sorted(symbols: tuple[str, ...]) -> None:
+def test_symbols_must_be_single_distinct_and_sorted(symbols: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="vocabulary"):
         Vocabulary(symbols)
 
 
-def test_a_byte_is_at_most_255() -> None:
+def test_byte_symbols_are_at_most_255() -> None:
     with pytest.raises(ValueError, match="byte vocabulary"):
         Vocabulary(("a", "\u0100"), "bytes")
 
 
-def test_ids_follow_code_points() -> None:
+def test_ids_are_ordered_by_code_point() -> None:
     vocabulary = Vocabulary.from_text("cab\U0001f600é")
     assert vocabulary.symbols == ("a", "b", "c", "é", "\U0001f600")
     np.testing.assert_array_equal(vocabulary.encode("é\U0001f600ab"), [3, 4, 0, 1])
 
 
-def test_text_is_utf8_for_a_byte_vocabulary_and_the_other_way_round() -> None:
+def test_text_and_bytes_are_converted_as_utf8() -> None:
     content = "né".encode()
     np.testing.assert_array_equal(Vocabulary.from_text(content).encode("né"), [0, 2, 1])
     assert Vocabulary.from_text("né").decode(Vocabulary.from_text("né").encode(content)) == "né"
@@ -78,18 +80,18 @@ def test_text_is_utf8_for_a_byte_vocabulary_and_the_other_way_round() -> None:
         Vocabulary.from_text("né").encode(b"n\nn\xff")
 
 
-def test_bytes_that_the_command_line_could_not_decode_come_through() -> None:
+def test_surrogate_escapes_encode_as_their_bytes() -> None:
     argument = b"a\xff".decode("utf-8", "surrogateescape")
     vocabulary = Vocabulary.from_text(b"a\xff")
     assert vocabulary.decode_bytes(vocabulary.encode(argument)) == b"a\xff"
 
 
-def test_unknown_characters_are_each_named_once_with_their_first_place() -> None:
+def test_unknown_characters_are_listed_with_positions() -> None:
     vocabulary = Vocabulary.from_text("ab\n")
     with pytest.raises(UserError) as caught:
         vocabulary.encode("ab\naé\nb\ud800é\x1b中")
     message = str(caught.value)
-    assert message.startswith("4 distinct characters are not in the vocabulary of 3 (place as line:column): ")
+    assert message.startswith("4 distinct characters are not in the vocabulary of 3 (position as line:column): ")
     assert "'é' (U+00E9) at 2:2; '\\ud800' (U+D800) at 3:2; '\\x1b' (U+001B) at 3:4; '中' (U+4E2D) at 3:5." in message
     assert "`--unknown skip`" in message
     assert "\x1b" not in message
@@ -102,38 +104,38 @@ def test_many_unknown_characters_are_counted() -> None:
         Vocabulary.from_text("ab").encode("acca")
 
 
-def test_unknown_bytes_are_named_in_hexadecimal() -> None:
+def test_unknown_bytes_are_listed_in_hexadecimal() -> None:
     with pytest.raises(UserError, match=r"1 byte is not .*: 0xC3 at 2:1\."):
         Vocabulary.from_text(b"a\n\xa9").encode("a\né")
 
 
-@pytest.mark.parametrize(("text", "place"), [("é", "1:1"), ("\né", "2:1"), ("ab\n\naé", "3:2")])
-def test_places_are_counted_from_line_1_and_column_1(text: str, place: str) -> None:
+@pytest.mark.parametrize(("text", "position"), [("é", "1:1"), ("\né", "2:1"), ("ab\n\naé", "3:2")])
+def test_positions_start_at_line_1_and_column_1(text: str, position: str) -> None:
     for known, given_text in ((Vocabulary.from_text("ab\n"), text), (Vocabulary.from_text(b"ab\n"), text.encode())):
-        with pytest.raises(UserError, match=rf" at {place}[.;]"):
+        with pytest.raises(UserError, match=rf" at {position}[.;]"):
             known.encode(given_text)
 
 
 @given(texts, st.text(st.characters()))
-def test_skip_leaves_out_what_is_unknown(known: str, text: str) -> None:
+def test_skip_drops_unknown_characters(known: str, text: str) -> None:
     vocabulary = Vocabulary.from_text(known)
-    kept = "".join(character for character in text if character in known)
-    assert vocabulary.decode(vocabulary.encode(text, unknown="skip")) == kept
+    expected = "".join(character for character in text if character in known)
+    assert vocabulary.decode(vocabulary.encode(text, unknown="skip")) == expected
 
 
 @pytest.mark.parametrize("ids", [[-1], [2], [0, 5]])
-def test_ids_outside_never_decode_to_some_other_character(ids: list[int]) -> None:
+def test_ids_out_of_range_are_errors(ids: list[int]) -> None:
     with pytest.raises(ValueError, match=r"0 \.\. 1"):
         Vocabulary.from_text("ab").decode(ids)
 
 
-def test_a_character_is_decoded_once_its_last_byte_is_there() -> None:
+def test_incremental_decoder_waits_for_the_last_byte() -> None:
     vocabulary = Vocabulary.from_text("né☃".encode())
     decode = vocabulary.incremental_decoder()
     assert [decode([id]) for id in vocabulary.encode("né☃")] == ["n", "", "é", "", "", "☃"]
 
 
-def test_characters_are_decoded_one_by_one_whatever_they_are() -> None:
+def test_incremental_decoder_of_characters() -> None:
     vocabulary = Vocabulary.from_text("a\ud800☃")
     decode = vocabulary.incremental_decoder()
     assert [decode([id]) for id in vocabulary.encode("☃\ud800a")] == ["☃", "\ud800", "a"]
@@ -141,7 +143,7 @@ def test_characters_are_decoded_one_by_one_whatever_they_are() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
 @pytest.mark.parametrize("text", ["abc", "aé\xff", "aéЖ☃", bytes(range(256))], ids=ascii)
-def test_packed_ids_are_those_of_encode(text: str | bytes, dtype: type) -> None:
+def test_packer_equals_encode(text: str | bytes, dtype: type) -> None:
     vocabulary = Vocabulary.from_text(text)
     codes = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else codes_of_text(text)
     expected = vocabulary.encode(text).astype(dtype).tobytes()
@@ -151,14 +153,14 @@ def test_packed_ids_are_those_of_encode(text: str | bytes, dtype: type) -> None:
         assert pack(codes.astype(np.uint8)) == expected
 
 
-def test_nothing_encodes_and_decodes_to_nothing() -> None:
+def test_empty_text_round_trips() -> None:
     for vocabulary in (Vocabulary.from_text("ab"), Vocabulary.from_text(b"ab")):
         assert vocabulary.encode("").size == 0
         assert vocabulary.decode([]) == ""
         assert vocabulary.decode_bytes([]) == b""
 
 
-def test_a_large_vocabulary() -> None:
+def test_large_vocabulary_round_trips() -> None:
     rng = np.random.default_rng(0)
     codes = rng.choice(np.arange(0x4E00, 0x9FA5), 5387, replace=False)
     text = "".join(map(chr, rng.choice(codes, 200_000)))
@@ -166,14 +168,14 @@ def test_a_large_vocabulary() -> None:
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
-def test_a_vocabulary_cannot_be_changed() -> None:
+def test_vocabulary_is_immutable() -> None:
     vocabulary = Vocabulary.from_text("ab")
     with pytest.raises(AttributeError):
         vocabulary.symbols = ("c",)  # type: ignore[misc]
     assert hash(vocabulary) == hash(Vocabulary.from_text("ba"))
 
 
-def test_a_gap_is_no_character_whether_it_is_known_or_not():
+def test_gap_encodes_as_no_character():
     vocabulary = Vocabulary.from_text("ab_")
     assert vocabulary.encode("a_b", gap="_").tolist() == [vocabulary.encode("a")[0], 3, vocabulary.encode("b")[0]]
     assert vocabulary.encode("?a?", gap="?").tolist() == [3, vocabulary.encode("a")[0], 3]

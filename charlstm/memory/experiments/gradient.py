@@ -133,7 +133,7 @@ class GradientExperiment:
             accuracies,
             colors(self._config),
             chance_level,
-            self._config.solved,
+            self._config.solve_threshold,
             name="cut-gradient",
             title="Recall with the gradient cut",
         )

@@ -79,10 +79,10 @@ class OrderExperiment(ArmsByTask[str]):
             self._colors,
             name="order-and-adding",
             title="Correct answers by task and length",
-            thresholds={"solved": config.solved},
+            thresholds={"solved": config.solve_threshold},
         )
         rows = [
-            [visible(arm), *(solved_summary(values, config.solved) for values in by_task.values())]
+            [visible(arm), *(solved_summary(values, config.solve_threshold) for values in by_task.values())]
             for arm, by_task in accuracies.items()
         ]
         guesses = ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in guess_accuracies.items())

@@ -64,7 +64,7 @@ class RecallRuns(ArmsByTask[int]):
 
     def solved(self, arm: str) -> list[list[bool]]:
         """For each seed, whether it solves each lag."""
-        return [[value >= self._config.solved for value in seed] for seed in self.accuracies(arm)]
+        return [[value >= self._config.solve_threshold for value in seed] for seed in self.accuracies(arm)]
 
     def longest(self, arm: str) -> MetricValue:
         """The longest lag that enough seeds solve."""
@@ -82,12 +82,12 @@ class RecallRuns(ArmsByTask[int]):
             accuracies = self.accuracies(arm)
             row = [visible(arm), self.longest(arm).text, f"{self._groups[self.lags[0]][arm].parameters:,}"]
             row += [
-                solved_summary([seed[index] for seed in accuracies], self._config.solved)
+                solved_summary([seed[index] for seed in accuracies], self._config.solve_threshold)
                 for index in range(len(self.lags))
             ]
             rows.append(row)
         header = ["arm", "longest lag", "parameters", *(f"lag {lag}" for lag in self.lags)]
-        caption = f"Correct answers to test strings, mean over seeds (seeds that reach {percent(self._config.solved)})"
+        caption = f"Correct answers to test strings, mean over seeds (seeds that reach {percent(self._config.solve_threshold)})"
         return Table(header, rows, caption=caption, colors=self._arm_colors(self.arms))
 
 
@@ -111,7 +111,7 @@ class RecallExperiment(RecallRuns):
                 metrics[f"accuracy at lag {lag}", arm] = fraction_metric(
                     [seed[index] for seed in seeds], config.test_strings
                 )[1]
-        plot = recall_plot(self.lags, accuracies, self._colors, 1 / keys, config.solved)
+        plot = recall_plot(self.lags, accuracies, self._colors, 1 / keys, config.solve_threshold)
         section = Section(
             title="Recall over a lag",
             paragraphs=[WHAT, self._significance()],

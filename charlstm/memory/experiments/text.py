@@ -52,13 +52,13 @@ class TextExperiment:
             config,
             grid,
             section,
-            sorted(set(section.kept)),
+            sorted(set(section.context_lengths)),
         )
         self._text = text_groups(config, grid)
         self._closing = self._text
-        if section.signs is not None:
-            arms = section.signs_arms or section.arms
-            self._closing = grid.run_groups("text", grid.corpus_dataset("signs", section.signs), arms)
+        if section.closing_text is not None:
+            arms = section.closing_text_arms or section.arms
+            self._closing = grid.run_groups("text", grid.corpus_dataset("signs", section.closing_text), arms)
 
     def metric_names(self) -> list[str]:
         return ["bits per character", *(f"bits minus {arm}" for arm in self._section.arms)]
