@@ -36,9 +36,9 @@ from charlstm.model.front_end import ConvolutionWeights
 @cache
 def decoder_library(dtype: torch.dtype) -> ctypes.CDLL | str:
     """The C++ decoder of all cells with matmuls in ``dtype``, built if needed; or the reason why it cannot be built."""
-    folder = Path(__file__).parent / "cpp"
+    folder = Path(__file__).parent
     try:
-        sources = [(folder / name).read_text(encoding="utf-8") for name in ("window.h", "decoder.h")]
+        sources = [(folder / name).read_text(encoding="utf-8") for name in ("cpp/window.h", "cpp/decoder.h")]
         return load("decoder", dtype, "\n".join(sources))
     except BuildError as reason:
         return str(reason)

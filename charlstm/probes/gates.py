@@ -23,7 +23,7 @@ from charlstm.compiler.graph import Node, ordered, trace
 from charlstm.executors import State, Weights
 from charlstm.executors.base import input_side
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import initial_state, float64_copy, layer_output, trajectory
+from charlstm.probes.reading import float64_copy, initial_state, layer_output, trajectory
 from charlstm.text.vocabulary import Vocabulary
 
 LEFT_SATURATED, RIGHT_SATURATED = 0.1, 0.9

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from charlstm.executors import State
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import initial_state, float64_copy, layer_output, named_state
+from charlstm.probes.reading import float64_copy, initial_state, layer_output, named_state
 
 WHOLE = "all"
 
