@@ -12,7 +12,7 @@
 ``Sample``     one text returned by ``generate``
 ``Infilled``   one text returned by ``infill``
 ``Score``      the result of ``score``, in nats and bits
-``UserError``  raised for wrong input and for files that cannot be read, with a message for users
+``UserError``  raised for wrong input and for unreadable files, with a message for users
 ``nn``         recurrent layers with the interface of torch.nn: :mod:`charlstm.nn`
 =============  ========================================================================================
 
@@ -86,7 +86,7 @@ class LoadedRun:
         until: str | None = None,
         unknown: Unknown = "error",
     ) -> list[Sample]:
-        """Texts that the model writes; see :func:`charlstm.generation.generate`.
+        """Sample texts from the model; see :func:`charlstm.generation.generate`.
 
         Args:
             prime: the text that they go on from.

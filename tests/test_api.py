@@ -172,16 +172,16 @@ def test_memory_estimate_is_close_to_saved_tensors(make_config, make_trainer, ce
     assert parts["weights and gradients"] == weights + learn
     state = [t for s in trainer.state.optimizer.state.values() for t in s.values() if t.dim()]
     assert parts["optimiser"] == sum(t.numel() * t.element_size() for t in state)
-    seen = {}
+    sizes = {}
 
     def record(t):
-        seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
     parameter_storage = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(record, lambda t: t):
         trainer.step.loss(trainer.streams.next_batch(), trainer.state.carried)
-    saved = sum(size for place, size in seen.items() if place not in parameter_storage)
+    saved = sum(size for address, size in sizes.items() if address not in parameter_storage)
     assert 0.5 < (parts["kept values"] + parts["logits"]) / saved < 4
 
 

@@ -75,15 +75,15 @@ def vectors(*size: int) -> Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(4), dtype=torch.float64).requires_grad_()
 
 
-@pytest.mark.parametrize("given", [False, True], ids=["no-hx", "hx"])
+@pytest.mark.parametrize("has_hx", [False, True], ids=["no-hx", "hx"])
 @pytest.mark.parametrize("batched", [True, False], ids=["batch", "no-batch"])
 @pytest.mark.parametrize("executor", [e for e in executors() if e != "triton"])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("name", TORCH)
-def test_equals_torch(name, form, executor, batched, given):
+def test_equals_torch(name, form, executor, batched, has_hx):
     layer, torch_layer = pair(name, executor, **form)
     x = vectors(*((B, T) if form.get("batch_first") else (T, B)), I) if batched else vectors(T, I)
-    hx = initial_state(layer, B if batched else None) if given else None
+    hx = initial_state(layer, B if batched else None) if has_hx else None
     if executor == "cpp":
         x = x.detach().float().requires_grad_()
     assert_equal(layer, torch_layer, x, hx)
@@ -322,16 +322,16 @@ def test_dropout_is_drawn_for_every_element_as_in_torch():
 
 
 @pytest.mark.parametrize("sort", [True, False], ids=["sorted", "unsorted"])
-@pytest.mark.parametrize("given", [False, True], ids=["no-hx", "hx"])
+@pytest.mark.parametrize("has_hx", [False, True], ids=["no-hx", "hx"])
 @pytest.mark.parametrize("lengths", [[6, 4, 4, 1], [3, 3, 3], [1], [5, 4, 3, 2, 1]], ids=str)
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("name", TORCH)
-def test_packed_sequences_equal_torch(name, form, lengths, given, sort):
+def test_packed_sequences_equal_torch(name, form, lengths, has_hx, sort):
     layer, torch_layer = pair(name, **form)
     lengths = lengths if sort else [*lengths[1::2], *lengths[::2]]
     packed = pack_padded_sequence(vectors(max(lengths), len(lengths), I), lengths, enforce_sorted=sort)
     packed = packed._replace(data=packed.data.detach().requires_grad_())
-    assert_equal(layer, torch_layer, packed, initial_state(layer, len(lengths)) if given else None)
+    assert_equal(layer, torch_layer, packed, initial_state(layer, len(lengths)) if has_hx else None)
     (actual, _), (expected, _) = layer(packed), torch_layer(packed)
     assert isinstance(actual, PackedSequence)
     for a, b in zip(actual[1:], expected[1:], strict=True):

@@ -103,11 +103,11 @@ def weight_norm(layer: Any, x: Tensor) -> Any:
 
 
 def hooks(layer: Any, x: Tensor) -> Any:
-    seen: list[Any] = []
+    received: list[Any] = []
     layer.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2,))
-    layer.register_forward_hook(lambda *given: (given[2][0] + 1, given[2][1]))
-    layer.register_full_backward_hook(lambda *given: seen.extend(given[2][:1]))
-    return layer(x)[0], gradients(layer, layer(x)[0]), seen
+    layer.register_forward_hook(lambda *arguments: (arguments[2][0] + 1, arguments[2][1]))
+    layer.register_full_backward_hook(lambda *arguments: received.extend(arguments[2][:1]))
+    return layer(x)[0], gradients(layer, layer(x)[0]), received
 
 
 def no_grad(layer: Any, x: Tensor) -> Any:
@@ -252,7 +252,7 @@ def outcome(behavior: Any, layer: Any) -> list[Any] | Exception:
 
 @pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", TORCH)
-@pytest.mark.parametrize("behaviour", BEHAVIORS.values(), ids=BEHAVIORS)
+@pytest.mark.parametrize("behavior", BEHAVIORS.values(), ids=BEHAVIORS)
 def test_behaves_as_torch(behavior, name, executor):
     torch.manual_seed(1)
     torch_layer = getattr(nn, name)(I, H, 2).double()

@@ -213,8 +213,8 @@ def _describe(
     filled: npt.NDArray[np.int64],
     log_p: list[float],
 ) -> Infilled:
-    whole = ids.copy()
-    whole[positions] = filled
+    complete = ids.copy()
+    complete[positions] = filled
     bounds = [0, *(np.flatnonzero(np.diff(positions) > 1) + 1).tolist(), len(positions)]
     gaps = [Gap(int(positions[a]), vocabulary.decode(filled[a:b]), log_p[a:b]) for a, b in pairwise(bounds)]
-    return Infilled(vocabulary.decode(whole), whole.tolist(), gaps)
+    return Infilled(vocabulary.decode(complete), complete.tolist(), gaps)

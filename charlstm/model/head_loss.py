@@ -58,11 +58,11 @@ def mean_nats(
         return apply(y, weight, bias, targets.where(is_counted, 0), row_weights, dtype, chunk_logits)
 
 
-def logits_held(rows: int, symbols: int, units: int, device: torch.device) -> int:
+def logits_held(rows: int, vocabulary_size: int, hidden_size: int, device: torch.device) -> int:
     """Number of logits that :func:`mean_nats` holds at a time for ``rows`` rows: all, unless they are more than
     ``LOGITS`` and more than the elements of y."""
     limit = _max_logits(device)
-    return rows * symbols if rows * symbols <= max(limit, rows * units) else limit
+    return rows * vocabulary_size if rows * vocabulary_size <= max(limit, rows * hidden_size) else limit
 
 
 @torch.no_grad()

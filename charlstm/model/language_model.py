@@ -26,7 +26,7 @@ class LanguageModel(nn.Module):
     """p(character at t | characters before it), or given the characters on both sides.
 
     ``direction``:
-      forward        reads left to right.
+      forward        left to right.
       backward       the same network over reversed text; the caller reverses the text.
       bidirectional  two separate stacks, concatenated only before the head: the character at t is predicted from the
                      forward stack's output after t-1 and the backward stack's output before t+1, so that neither has
@@ -102,11 +102,11 @@ class LanguageModel(nn.Module):
     def _run(
         self, front_end: FrontEnd, stack: RecurrentStack, ids: Tensor, state: State | None
     ) -> tuple[Tensor, State]:
-        whole: State = self.initial_state(ids.shape[1]) if state is None else state
+        initial: State = self.initial_state(ids.shape[1]) if state is None else state
         parts = len(stack.cell.state)
-        ids, window = front_end.with_window(ids, whole[parts:])
+        ids, window = front_end.with_window(ids, initial[parts:])
         x, project = front_end(ids)
-        y, last = stack(x, whole[:parts], project)
+        y, last = stack(x, initial[:parts], project)
         return y, (*last, *window)
 
     def choices(self, ids: Tensor) -> Iterator[Choice]:

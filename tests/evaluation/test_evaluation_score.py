@@ -243,13 +243,13 @@ def test_a_large_vocabulary(front_end):
 
 
 def test_logits_per_chunk_are_bounded(monkeypatch):
-    model, seen = make_model(), []
+    model, rows = make_model(), []
     monkeypatch.setattr(head_loss, "LOGITS", 100)
     logits = head_loss._logits
-    monkeypatch.setattr(head_loss, "_logits", lambda *a: (seen.append(len(a[0])), logits(*a))[1])
+    monkeypatch.setattr(head_loss, "_logits", lambda *a: (rows.append(len(a[0])), logits(*a))[1])
     score(model, ids_of(300))
-    assert max(seen) == 100 // 16, "symbols are padded to 16"
-    assert sum(seen) == 300
+    assert max(rows) == 100 // 16, "symbols are padded to 16"
+    assert sum(rows) == 300
 
 
 def test_empty_text_is_refused():

@@ -71,12 +71,12 @@ def test_incremental_model_continues_from_a_given_state(cell, front_end):
     whole = IncrementalModel(model, 2)
     expected = [whole(row).clone() for row in ids]
     _, state = model(ids[:5])
-    given = tuple(part.clone() for part in state)
+    copied_state = tuple(part.clone() for part in state)
     incremental = IncrementalModel(model, 2)
     incremental.state = state
-    for row, wanted in zip(ids[5:], expected[5:], strict=True):
-        torch.testing.assert_close(incremental(row), wanted, rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(a, b) for a, b in zip(given, state, strict=True))
+    for row, logits in zip(ids[5:], expected[5:], strict=True):
+        torch.testing.assert_close(incremental(row), logits, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(copied_state, state, strict=True))
 
 
 def test_incremental_model_handles_a_large_vocabulary():
@@ -431,18 +431,18 @@ def test_until_of_a_backward_model_starts_the_text(monkeypatch):
 
 
 def test_prompt_is_encoded_in_order_after_no_character(monkeypatch):
-    seen = []
+    encoded = []
 
     class RecordingLogits(FixedLogits):
         def __call__(self, ids):
-            seen.append(ids.tolist())
+            encoded.append(ids.tolist())
             return super().__call__(ids)
 
     monkeypatch.setattr(sampler, "IncrementalModel", RecordingLogits)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     generate(make_model(), VOCABULARY, "bad", 1, num_samples=2)
     expected = [VOCABULARY.size, *VOCABULARY.encode("bad").tolist()]
-    assert seen[:4] == [[i, i] for i in expected]
+    assert encoded[:4] == [[i, i] for i in expected]
 
 
 def test_unknown_character_in_the_prompt():

@@ -35,13 +35,13 @@ def full_logits(model: LanguageModel, text: torch.Tensor) -> torch.Tensor:
     return model(torch.cat([none, text[:-1]]), following=torch.cat([text[1:], none]))[0]
 
 
-@pytest.mark.parametrize("places", POSITIONS, ids=str)
+@pytest.mark.parametrize("positions", POSITIONS, ids=str)
 @pytest.mark.parametrize("options", MODELS, ids=str)
 def test_every_draw_is_conditioned_on_the_current_text(options, positions):
     model, generator = make_model(**options), torch.Generator().manual_seed(1)
-    given = torch.randint(V, (T, 2), generator=generator)
-    chains = GibbsChains(model, given, positions, copies=3)
-    text, visited = given.repeat_interleave(3, 1), []
+    initial_text = torch.randint(V, (T, 2), generator=generator)
+    chains = GibbsChains(model, initial_text, positions, copies=3)
+    text, visited = initial_text.repeat_interleave(3, 1), []
     text[positions] = V
 
     def draw(k, logits):

@@ -100,10 +100,10 @@ def test_alignment_does_not_change_the_loss(monkeypatch, shape, count):
     """With padding symbols, as on a GPU."""
     leaves, targets = tensors(shape)
     expected = results(mean_nats(*leaves, targets, IGNORE, count), leaves)
-    with DispatchRecorder() as seen:
+    with DispatchRecorder() as recorder:
         monkeypatch.setattr(head_loss, "ALIGNED", ("cpu",))
         actual = results(mean_nats(*leaves, targets, IGNORE, count), leaves)
-    assert seen.numbers >= targets.numel() * 16
+    assert recorder.numbers >= targets.numel() * 16
     for f, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(f, e, rtol=1e-12, atol=1e-14)
 
@@ -227,18 +227,18 @@ def test_nats_of_each_target(monkeypatch, shape, logits):
     torch.testing.assert_close(actual, expected.view(targets.shape))
 
 
-@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 def test_logits_never_exist_all_at_once(monkeypatch, bfloat16):
     monkeypatch.setattr(head_loss, "LOGITS", 1 << 13)
     leaves, targets = tensors((50, 8, 4, 1000), torch.float32)
     all_logits, head = targets.numel() * 1000, 1008 * 4
-    with DispatchRecorder() as seen, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+    with DispatchRecorder() as recorder, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         mean_nats(*leaves, targets, IGNORE).backward()
         target_nats(*leaves, targets.clamp(min=0))
-    assert max(head, 8 * 1008) == seen.numbers < all_logits / 40
-    with DispatchRecorder() as seen:
+    assert max(head, 8 * 1008) == recorder.numbers < all_logits / 40
+    with DispatchRecorder() as recorder:
         plain(*leaves, targets).backward()
-    assert seen.numbers >= all_logits, "the recorder detects all logits"
+    assert recorder.numbers >= all_logits, "the recorder detects all logits"
 
 
 def test_logits_held():

@@ -136,23 +136,23 @@ def spectral_radius(matrix: Tensor, squarings: int = 16) -> float:
 SHAPES = [(1, 0.1, 0.5), (40, 1.0, 1.2), (300, 0.1, 0.95), (150, 1e-6, 0.9)]
 
 
-@pytest.mark.parametrize(("units", "density", "radius"), SHAPES)
-def test_reservoir_has_the_configured_radius_and_density(units, density, radius):
+@pytest.mark.parametrize(("hidden_size", "density", "radius"), SHAPES)
+def test_reservoir_has_the_configured_radius_and_density(hidden_size, density, radius):
     torch.manual_seed(4)
     initializer = Initializer(density=density, spectral_radius=radius, input_scaling=0.3)
-    stack = RecurrentStack(find("esn"), 3, units, 2, initializer=initializer)
+    stack = RecurrentStack(find("esn"), 3, hidden_size, 2, initializer=initializer)
     for layer in ("_l0", "_l1"):
         w = stack.weights(layer)
         assert spectral_radius(w.weight_hh) == pytest.approx(radius, rel=1e-3)
-        assert ((w.weight_hh != 0).sum(1) == max(1, round(density * units))).all()
+        assert ((w.weight_hh != 0).sum(1) == max(1, round(density * hidden_size))).all()
         assert w.weight_ih.abs().max() <= 0.3
         assert not w.bias_ih.any()
         assert not w.bias_hh.any()
     assert not any(p.requires_grad for p in stack.parameters())
-    if units > 100:
+    if hidden_size > 100:
         assert stack.weights().weight_ih.abs().max() > 0.28
         assert not torch.equal(stack.weight_hh_l0, stack.weight_hh_l1)
-        assert len({tuple(row.nonzero().flatten().tolist()) for row in stack.weight_hh_l0}) > units / 2
+        assert len({tuple(row.nonzero().flatten().tolist()) for row in stack.weight_hh_l0}) > hidden_size / 2
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)

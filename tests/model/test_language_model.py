@@ -150,8 +150,8 @@ def test_no_character_is_the_zero_vector(front, many):
     actual, _ = network.encode(ids)
     expected, _ = stack(torch.zeros(*ids.shape, stack.input_size).double())
     torch.testing.assert_close(actual, expected)
-    seen, _ = network.encode(ids * 0)
-    assert not torch.allclose(seen, actual)
+    other, _ = network.encode(ids * 0)
+    assert not torch.allclose(other, actual)
 
 
 @fronts

@@ -121,18 +121,18 @@ def test_only_a_long_enough_ngram_predicts_closing_brackets():
     vocabulary = Vocabulary.from_text(text)
     ids = vocabulary.encode(text).astype(np.uint8)
     result = closing_signs(ids, vocabulary)
-    shares = {}
+    results = {}
     for order in (4, 6):
         (closing,) = closing_accuracy(result, NGram(ids, vocabulary.size, order).predict(ids, [result[0].id]))
         (only,) = closing.bins
         assert only.count == 50
         (discrimination,) = closing.discrimination
-        shares[order] = only.share, discrimination.closing, discrimination.inside
-    assert shares[4][0] == 0
-    assert shares[4][1] == pytest.approx(0.5, abs=0.1), "after three letters, of two"
-    assert shares[6][0] > 0.95
-    assert shares[6][1] > 0.9
-    assert shares[6][2] < 0.05
+        results[order] = only.share, discrimination.closing, discrimination.inside
+    assert results[4][0] == 0
+    assert results[4][1] == pytest.approx(0.5, abs=0.1), "after three letters, of two"
+    assert results[6][0] > 0.95
+    assert results[6][1] > 0.9
+    assert results[6][2] < 0.05
 
 
 def test_closing_accuracy_of_a_network():

@@ -107,8 +107,8 @@ def test_full_context_gives_the_ordinary_score():
 def test_targets_are_spread_and_have_the_longest_context():
     model, ids = make_model(), ids_of(500)
     curve = context_curve(model, ids, [0, 100], targets=40, seed=2)
-    shares = (curve.targets - 100) // 10
-    np.testing.assert_array_equal(shares, np.arange(40))
+    parts = (curve.targets - 100) // 10
+    np.testing.assert_array_equal(parts, np.arange(40))
     assert len(set((curve.targets % 10).tolist())) > 3
     again, other = (context_curve(model, ids, [5, 100], targets=40, seed=seed).targets for seed in (2, 3))
     np.testing.assert_array_equal(again, curve.targets)

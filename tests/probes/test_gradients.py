@@ -23,12 +23,12 @@ def linear(x, r, h):
 del CELLS["linear"]
 
 
-def linear_model(radius: float, units: int = 5) -> LanguageModel:
+def linear_model(radius: float, hidden_size: int = 5) -> LanguageModel:
     torch.manual_seed(1)
-    network = LanguageModel(ModelConfig(hidden_size=units, front_end="one_hot"), V).double()
-    network.recurrent = RecurrentStack(linear, V, units).double()
+    network = LanguageModel(ModelConfig(hidden_size=hidden_size, front_end="one_hot"), V).double()
+    network.recurrent = RecurrentStack(linear, V, hidden_size).double()
     with torch.no_grad():
-        q, _ = torch.linalg.qr(torch.randn(units, units, dtype=torch.float64))
+        q, _ = torch.linalg.qr(torch.randn(hidden_size, hidden_size, dtype=torch.float64))
         network.recurrent.get_parameter("weight_hh_l0").copy_(radius * q)
     return network
 

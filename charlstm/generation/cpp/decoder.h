@@ -141,12 +141,12 @@ static void sample_steps(const Sampling& w) {
       }
       for (int64_t layer_index = 0; layer_index < w.layers; ++layer_index) {
         if (below) {
-          const int64_t deep = layer_index ? w.H : w.window->width;
+          const int64_t input_size = layer_index ? w.H : w.window->width;
           P* x = w.inputs[layer_index];
           tiles(w.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
             for (int64_t gate = 0; gate < w.gates; ++gate) {
-              const P* panels = w.input_weights[layer_index] + (panel * w.gates + gate) * deep * PANEL;
-              product(rows, deep, below + row * deep, deep, panels, false, sums);
+              const P* panels = w.input_weights[layer_index] + (panel * w.gates + gate) * input_size * PANEL;
+              product(rows, input_size, below + row * input_size, input_size, panels, false, sums);
               for (int64_t r = 0; r < rows; ++r)
                 for (int64_t j = 0; j < PANEL; j += LANES)
                   store(x + ((row + r) * w.gates + gate) * w.H + panel * PANEL + j, load(sums + r * PANEL + j));
