@@ -72,7 +72,7 @@ def test_front_end_adds_its_state(front_end):
     ids, after = model.front_end.with_window(torch.arange(6).remainder(5).view(2, 3), added)
     assert ids.shape == (2 + model.front_end.window, 3)
     assert [part.shape for part in after] == [part.shape for part in added]
-    assert (model.front_end.reader(3, torch.float32) is None) == model.front_end.gives_ids
+    assert (model.front_end.incremental(3, torch.float32) is None) == model.front_end.outputs_ids
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
