@@ -92,8 +92,8 @@ class CppDecoder:
             self._states.append({s: [states[s], low_states[s]] if s in low_states else [states[s]] for s in cell.state})
             bias = joined_bias(cell, weights.bias_ih, weights.bias_hh)
             no_bias = zeros(gates * self._padded_size)
-            reads_ids = number == 0 and convolution is None
-            if reads_ids:
+            input_is_ids = number == 0 and convolution is None
+            if input_is_ids:
                 x = input_table(weights.weight_ih, gates, dtype)
                 input_weights.append(None)
             else:
@@ -106,7 +106,7 @@ class CppDecoder:
                 "threads": 1,
                 "by_rows": 0,
                 "x": x,
-                "ids": self._ids if reads_ids else None,
+                "ids": self._ids if input_is_ids else None,
                 "weights": pack(cell, weights.weight_hh, gates, dtype),
                 "bias_x": no_bias if bias is None else pad_gates(bias, gates),
                 "bias_h": no_bias if weights.bias_hh is None else pad_gates(weights.bias_hh, gates),

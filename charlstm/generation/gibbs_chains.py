@@ -33,10 +33,8 @@ class GibbsChains:
         self._end = _repeat(*model.encode_backward(torch.cat([text[positions[-1] + 1 :], none])), 0, copies)
         self._segments = [text[a + 1 : b].repeat_interleave(copies, 1) for a, b in pairwise(positions)]
         self.ids = none.repeat(len(positions), copies)
-        self._forward_outputs, self._backward_outputs = (
-            [self._start[0]] * len(positions),
-            [self._end[0]] * len(positions),
-        )
+        self._forward_outputs = [self._start[0]] * len(positions)
+        self._backward_outputs = [self._end[0]] * len(positions)
         self._is_leftward = True
         self.sweep()
 

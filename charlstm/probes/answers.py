@@ -82,11 +82,9 @@ def answered(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str
             is_wrong = torch.zeros_like(is_answer)
             is_wrong[is_answer] = ~is_right
             right[indices] = ~is_wrong.any(0).numpy()
-            right_count, nats, characters = (
-                right_count + int(is_right.sum()),
-                nats + float(answer_nats.double().sum()),
-                characters + len(is_right),
-            )
+            right_count += int(is_right.sum())
+            nats += float(answer_nats.double().sum())
+            characters += len(is_right)
     return Answers(right, right_count / characters, nats / characters)
 
 
