@@ -172,7 +172,7 @@ class LoadedRun:
         separator = self.config.corpus.documents
         content = ids if separator is None else cut(ids, self.vocabulary, separator, self.config.corpus.score_after)
         if len(content) == 0:
-            raise UserError("the text to score has no document: it consists of separators only")
+            raise UserError("the text to score has no document: it has nothing but separators")
         return content
 
     def corpus(self) -> Corpus:

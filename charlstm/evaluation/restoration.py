@@ -69,7 +69,7 @@ def restore(
     too short for the gaps, and for values out of range.
     """
     if gaps < 1 or not lengths or min(lengths) < 1:
-        raise UserError(f"expected at least one gap of one or more characters, found {gaps} of {list(lengths)}")
+        raise UserError(f"gaps and their lengths must be 1 or more, found {gaps} gaps of lengths {list(lengths)}")
     gap_starts = [_gap_starts(len(ids), length, gaps, seed) for length in lengths]
     counts = np.bincount(ids, minlength=model.vocabulary_size)
     with eval_mode(model):

@@ -93,7 +93,7 @@ def infill(
             f"a {model.direction} model sees only one side of a gap: train with direction: bidirectional to fill gaps"
         )
     if num_samples < 1 or sweeps < 1:
-        raise UserError(f"expected at least one filling and one sweep, found {num_samples} and {sweeps}")
+        raise UserError(f"num-samples and sweeps must be 1 or more, found {num_samples} and {sweeps}")
     ids = vocabulary.encode(text, unknown, gap)
     positions = np.flatnonzero(ids == vocabulary.size)
     if not len(positions):

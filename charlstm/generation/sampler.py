@@ -127,7 +127,10 @@ def draw(
 def check_not_nan(log_probabilities: Tensor) -> None:
     """Raises UserError if any element is NaN."""
     if bool(log_probabilities.isnan().any()):
-        raise UserError("the model's probabilities are NaN: its weights are too large to be used")
+        raise UserError(
+            "the model's probabilities are NaN, because its weights are too large: use an earlier checkpoint, or train again "
+            "with a lower learning_rate"
+        )
 
 
 Decode = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
@@ -219,7 +222,7 @@ def generate(
     bidirectional model, for values out of range, and for texts that do not fit into main memory.
     """
     if num_samples < 1 or length < 0:
-        raise UserError(f"expected at least one text of 0 or more characters, found {num_samples} of {length}")
+        raise UserError(f"num-samples must be 1 or more and length 0 or more, found {num_samples} and {length}")
     backward = model.direction == "backward"
     prompt, end = prompt_ids(model, vocabulary, prime, until, unknown)
     state = sum(part.shape[0] * part.shape[-1] for part in model.initial_state(1))

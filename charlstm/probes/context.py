@@ -66,7 +66,9 @@ def context_curve(
     if model.direction != "forward":
         raise UserError(f"the context curve needs a model with direction: forward, found {model.direction}")
     if targets < 1 or not lengths or min(lengths) < 0:
-        raise UserError(f"expected one or more targets and lengths of at least 0, found {targets} and {list(lengths)}")
+        raise UserError(
+            f"targets must be 1 or more and lengths 0 or more, found {targets} targets, lengths {list(lengths)}"
+        )
     context_lengths = np.unique(np.asarray(lengths, np.int64))
     positions = _targets(len(ids), targets, int(context_lengths[-1]), seed)
     nats = np.empty((len(context_lengths), targets), np.float32)

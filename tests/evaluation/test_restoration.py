@@ -152,7 +152,12 @@ def test_batch_size_does_not_change_gaps_of_one_character(direction, monkeypatch
 
 @pytest.mark.parametrize(
     ("lengths", "gaps", "message"),
-    [([], 5, "at least one"), ([0], 5, "at least one"), ([3], 0, "at least one"), ([3], 2000, "6,512 characters")],
+    [
+        ([], 5, "gaps and their lengths must be 1 or more"),
+        ([0], 5, "gaps and their lengths must be 1 or more"),
+        ([3], 0, "gaps and their lengths must be 1 or more"),
+        ([3], 2000, "6,512 characters"),
+    ],
     ids=str,
 )
 def test_invalid_arguments_are_refused(lengths, gaps, message):

@@ -379,7 +379,7 @@ def test_values_out_of_range(options):
 
 @pytest.mark.parametrize("options", [{"num_samples": 0}, {"length": -1}], ids=str)
 def test_numbers_out_of_range(options):
-    with pytest.raises(UserError, match="at least one text"):
+    with pytest.raises(UserError, match="num-samples must be 1 or more and length 0 or more"):
         generate(make_model(), VOCABULARY, **options)
 
 

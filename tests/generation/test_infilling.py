@@ -232,8 +232,8 @@ def test_unknown_characters():
         ("", {}, "no gap"),
         ("a_c", {"gap": "__"}, "single character"),
         ("a_c", {"gap": ""}, "single character, found ''"),
-        ("a_c", {"num_samples": 0}, "at least one"),
-        ("a_c", {"sweeps": 0}, "at least one"),
+        ("a_c", {"num_samples": 0}, "num-samples and sweeps must be 1 or more"),
+        ("a_c", {"sweeps": 0}, "num-samples and sweeps must be 1 or more"),
     ],
     ids=str,
 )

@@ -158,7 +158,7 @@ def test_incremental_steps_equal_the_full_sequence(cell, depth, front):
 
 
 def test_bidirectional_model_cannot_be_incremental():
-    with pytest.raises(UserError, match="cannot write on"):
+    with pytest.raises(UserError, match="cannot continue a text"):
         IncrementalModel(LanguageModel(ModelConfig(direction="bidirectional", hidden_size=4), 5))
 
 
