@@ -128,8 +128,8 @@ def check_not_nan(log_probabilities: Tensor) -> None:
     """Raises UserError if any element is NaN."""
     if bool(log_probabilities.isnan().any()):
         raise UserError(
-            "the model's probabilities are NaN, because its weights are too large: use an earlier checkpoint, or train again "
-            "with a lower learning_rate"
+            "the model's probabilities are NaN, because its weights are too large: use an earlier checkpoint, or train "
+            "again with a lower learning_rate"
         )
 
 
