@@ -59,7 +59,7 @@ def test_leaking_count_fails_at_the_computed_length(logit):
         return True
 
     expected = next((n - 1 for n in range(1, 200) if not right(n)), 199)
-    network = counter(AB, forget=logit)
+    network = counter(AB, forget_bias=logit)
     assert longest_accepted(network, AB, range(1, 200)) == expected
     assert 0 < expected < 199
     assert not accepts(network, AB, expected + 1)
