@@ -141,7 +141,7 @@ def test_gradient_below_float32_range_is_measured():
 def test_depth_beyond_the_text_is_refused():
     with pytest.raises(ValueError, match=r"0 \.\. 4"):
         gradient_over_lag(model(), text(5), depth=5)
-    with pytest.raises(ValueError, match="characters that are read"):
+    with pytest.raises(ValueError, match="number of input characters"):
         gradient_over_lag(model(), text(1))
 
 
