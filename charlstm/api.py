@@ -1,4 +1,4 @@
-"""The public interface: what programs that use charlstm as a library may rely on.
+"""The public interface of charlstm as a library.
 
     import charlstm
 
@@ -7,16 +7,16 @@
     print(run.score("for i in range(10):").bits_per_character)
 
 =============  ========================================================================================
-``load``       a trained run, from its folder or a checkpoint: a :class:`LoadedRun`
+``load``       loads a trained run from its directory or a checkpoint: a :class:`LoadedRun`
 ``LoadedRun``  ``generate``, ``infill``, ``score``, ``corpus``; ``model``, ``vocabulary``, ``config``
-``Sample``     one text that ``generate`` gives
-``Infilled``   one text that ``infill`` gives
-``Score``      what ``score`` gives, in nats and bits
-``UserError``  raised for wrong input and for files that cannot be read, with a message for people
+``Sample``     one text returned by ``generate``
+``Infilled``   one text returned by ``infill``
+``Score``      the result of ``score``, in nats and bits
+``UserError``  raised for wrong input and for unreadable files, with a message for users
 ``nn``         recurrent layers with the interface of torch.nn: :mod:`charlstm.nn`
 =============  ========================================================================================
 
-Everything here is an attribute of ``charlstm`` itself, which loads torch only when one of them is asked for.
+All of these are attributes of ``charlstm``, which imports torch on first access.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A model with its vocabulary and configuration, as ``charlstm.load`` gives it.
+    """A model with its vocabulary and configuration, as returned by ``charlstm.load``.
 
-    ``header`` is the JSON of the checkpoint; ``directory`` the run that it is of, if it lies in one.
+    ``header`` is the checkpoint's JSON header; ``directory`` is the run directory that contains the checkpoint, if any.
     """
 
     model: LanguageModel
@@ -86,20 +86,20 @@ class LoadedRun:
         until: str | None = None,
         unknown: Unknown = "error",
     ) -> list[Sample]:
-        """Texts that the model writes; see :func:`charlstm.generation.generate`.
+        """Sample texts from the model; see :func:`charlstm.generation.generate`.
 
         Args:
             prime: the text that they go on from.
             length: characters to write, at most.
             temperature: logits are divided by it; 0 takes the most probable character.
             top_k: draw from so many of the most probable characters; 0: from all.
-            top_p: draw from the most probable characters that make up this probability together, above 0, at most 1.
-            min_p: leave out characters less probable than this share of the most probable one, 0 to 1.
-            seed: of the draws; the same seed gives the same texts.
-            num_samples: texts, side by side.
-            until: end a text after this; None: of a model of documents at the end of one, without the separator, else
-                nowhere; ``""``: nowhere.
-            unknown: what to do with characters of ``prime`` that the model does not know.
+            top_p: sample from the fewest most probable characters with this total probability, above 0, at most 1.
+            min_p: exclude characters less probable than this fraction of the most probable one, 0 to 1.
+            seed: random seed; the same seed gives the same texts.
+            num_samples: number of texts.
+            until: end a text after this string; None: for a model of documents, end it at a document's end, without the
+                separator; ``""``: never.
+            unknown: what to do with characters of ``prime`` outside the vocabulary: ``error`` or ``skip``.
 
         Raises:
             UserError: an argument is out of range, a character is unknown, or the model is bidirectional.
@@ -111,12 +111,12 @@ class LoadedRun:
 
     @property
     def document_end(self) -> str:
-        """The text that ends a document, "" if the corpus is one running text."""
+        """The text that ends a document; "" if the corpus is one running text."""
         separator = self.config.corpus.documents
         return "" if separator is None else end_text(separator)
 
     def novel(self, samples: Sequence[Sample]) -> list[bool]:
-        """For each text, whether it is none of the documents that the model was trained on; an empty one is not new.
+        """For each text, whether it is not among the training documents; an empty text is not novel.
 
         Raises UserError if the corpus is not documents, or :meth:`corpus` does.
         """
@@ -124,7 +124,7 @@ class LoadedRun:
         if not isinstance(text, Documents):
             raise UserError("the corpus is one running text: set corpus.documents to train on documents")
         known = text.contain([sample.ids for sample in samples])
-        return [bool(sample.ids) and not old for sample, old in zip(samples, known, strict=True)]
+        return [bool(sample.ids) and not is_known for sample, is_known in zip(samples, known, strict=True)]
 
     def infill(
         self,
@@ -143,53 +143,51 @@ class LoadedRun:
         """The text with its gaps filled by a bidirectional model; see :func:`charlstm.generation.infill`.
 
         Args:
-            text: with a ``gap`` for each character that is to be filled in.
-            gap: the character that stands for one that is missing.
-            sweeps: how often every gap is drawn again.
+            text: the text, with ``gap`` in place of each missing character.
+            gap: the character that marks a missing one.
+            sweeps: number of Gibbs sweeps over all gaps.
             temperature, top_k, top_p, min_p, seed, num_samples, unknown: as for :meth:`generate`.
 
         Raises:
-            UserError: the model is not bidirectional, there is no gap, or a character is unknown.
+            UserError: the model is not bidirectional, the text has no gap, or a character is unknown.
         """
         sampling = Sampling(temperature, top_k, top_p, min_p)
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 
     def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
-        """Mean nats per character of a text; of documents, cut at the separator of those that it was trained on.
+        """Mean nats per character of a text; for a model of documents, the text is split at the corpus's separator.
 
-        Raises UserError for characters that the model has never seen, or no text.
+        Raises UserError for characters outside the vocabulary, or an empty text.
         """
         return score(self.model, self.read(text, unknown))
 
     def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
-        """A text to score, as ids [N] or documents, bytes as those of a file that is trained on; raises as
-        :meth:`score` does."""
+        """A text to score, as ids [N] or documents; bytes are decoded like a corpus file. Raises like :meth:`score`."""
         if isinstance(text, bytes):
             characters = self.vocabulary.kind == "characters"
             text = decode(text, self.config.corpus.encoding) if characters else unpack(text)
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) == 0:
-            raise UserError("there is no text to score")
+            raise UserError("the text to score is empty")
         separator = self.config.corpus.documents
         content = ids if separator is None else cut(ids, self.vocabulary, separator, self.config.corpus.score_after)
         if len(content) == 0:
-            raise UserError("there is no document to score: the text has nothing but separators")
+            raise UserError("the text to score has no document: it has nothing but separators")
         return content
 
     def corpus(self) -> Corpus:
-        """The corpus that it was trained on: where the run's config.yaml names it, or where it went with the run's
-        folder.
+        """The training corpus, from the source in the run's config.yaml, or relocated along with the run's directory.
 
-        Raises UserError if it cannot be found, or has changed since.
+        Raises UserError if it cannot be found, or has changed.
         """
-        place = {"source": self._source()}
+        source = {"source": self._source()}
         try:
-            corpus = load_corpus(**{**self.config.corpus.model_dump(), **place})
-        except UserError as problem:
+            corpus = load_corpus(**{**self.config.corpus.model_dump(), **source})
+        except UserError as error:
             if self.directory is None:
                 raise
             file = self.directory.config_file
-            raise UserError(f"{problem}. If the text moved, name its place in {file}, under corpus.source") from None
+            raise UserError(f"{error}. If the text was moved, set corpus.source in {file}") from None
         if corpus.digest != self.header["corpus_digest"]:
             raise UserError("the corpus is not the one that this model was trained on: its content has changed")
         return corpus
@@ -210,52 +208,52 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     """Load a trained run.
 
     Args:
-        path: the run's directory, or a checkpoint file; ``~`` is the home folder.
-        checkpoint: of a directory, ``best`` (by the held-out score) or ``last``.
+        path: the run's directory, or a checkpoint file; ``~`` is the home directory.
+        checkpoint: for a directory, ``best`` (by the held-out score) or ``last``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
-    In place of a damaged checkpoint of a run, the newest good one is taken, with a warning (``logging``).
+    If a run's checkpoint is damaged, the newest intact one is loaded, with a warning (``logging``).
 
     Raises:
-        UserError: there is no such run, checkpoint or device, or the file is damaged.
+        UserError: the run, checkpoint or device does not exist, or the file is damaged.
     """
     path = expanded(path)
-    directory = RunDirectory(path) if is_folder(path) else _around(path)
-    check = checkpoint_checks() if directory is None else _check(directory)
+    directory = RunDirectory(path) if is_folder(path) else _containing_run(path)
+    check = checkpoint_checks() if directory is None else _checks_for(directory)
     if directory is not None and directory.path == path:
         if checkpoint not in ("best", "last"):
-            raise UserError(f"no checkpoint {checkpoint!r}: there are best and last")
-        kept = directory.checkpoints
-        found = kept.best_or_newest(check) if checkpoint == "best" else kept.newest(check)
-        for line in found.damaged:
-            log.warning("%s; took %s", line, found.path.name)
+            raise UserError(f"no checkpoint {checkpoint!r}: expected best or last")
+        store = directory.checkpoints
+        loaded = store.best_or_newest(check) if checkpoint == "best" else store.newest(check)
+        for line in loaded.damaged:
+            log.warning("%s; loaded %s instead", line, loaded.path.name)
     else:
         try:
             with CheckpointFile(path) as file:
-                found = LoadedCheckpoint(path, *file.read(check), [])
+                loaded = LoadedCheckpoint(path, *file.read(check), [])
         except MissingError:
-            raise UserError(f"{path}: there is no such run or checkpoint{_nearby(path)}") from None
-    config, vocabulary = header_settings(found.header)
-    with torch.device("meta"):  # no first values are drawn, only to be replaced
+            raise UserError(f"{path}: there is no such run or checkpoint{_suggest_runs(path)}") from None
+    config, vocabulary = header_settings(loaded.header)
+    with torch.device("meta"):  # skips the initialization
         model = LanguageModel(config.model, vocabulary.size)
     model.to_empty(device="cpu")
-    model.load_state_dict(strip_prefix("model", found.tensors))
-    model.prefer(found.header.get("preferred"))
-    return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, found.header, directory)
+    model.load_state_dict(strip_prefix("model", loaded.tensors))
+    model.prefer(loaded.header.get("preferred"))
+    return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, loaded.header, directory)
 
 
-def _around(path: Path) -> RunDirectory | None:
-    """The run in whose folder of checkpoints a file lies."""
+def _containing_run(path: Path) -> RunDirectory | None:
+    """The run whose checkpoints directory contains the file."""
     run = RunDirectory(path.parent.parent)
     return run if path.parent == run.checkpoints.folder and run.exists else None
 
 
-def _check(directory: RunDirectory) -> Check:
-    """That a checkpoint is of the model that the run's own configuration makes. Raises UserError if this is no run."""
-    config, place = directory.config(), directory.config_file
-    return checkpoint_checks(lambda path, saved: check_same_model(path, saved, config, place))
+def _checks_for(directory: RunDirectory) -> Check:
+    """Checks that a checkpoint matches the model in the run's config.yaml. Raises UserError if it is not a run."""
+    config, config_file = directory.config(), directory.config_file
+    return checkpoint_checks(lambda path, saved: check_same_model(path, saved, config, config_file))
 
 
-def _nearby(path: Path) -> str:
+def _suggest_runs(path: Path) -> str:
     runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if is_folder(path.parent) else []
-    return f". There are: {', '.join(map(str, runs[:8]))}" if runs else ". Train one: charlstm train CONFIG"
+    return f". Runs there: {', '.join(map(str, runs[:8]))}" if runs else ". Train one: charlstm train CONFIG"

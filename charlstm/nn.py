@@ -1,15 +1,15 @@
 """Recurrent layers with the interface of torch.nn: constructor arguments, inputs, outputs and state dictionaries.
 
 ``RNN``, ``LSTM`` and ``GRU`` exchange their state dictionaries with torch.nn's, and all take packed sequences. What
-differs: ``GRU`` also takes ``reset_after``, the cells with a forget gate take ``forget_bias`` (a number or ``chrono``
-with ``chrono_length``; 1 by default, while torch starts at about 0, as does ``GRU``), ``RNN`` with relu starts as the
-IRNN, all take the ``executor`` that runs them, and ``LSTM`` has no projections. What starts mean is said in
+differs: ``GRU`` also takes ``reset_after``; cells with a forget gate take ``forget_bias`` (a number or ``chrono``
+with ``chrono_length``; default 1, while torch and ``GRU`` initialize it to about 0); ``RNN`` with relu is initialized
+as the IRNN; all take an ``executor``; and ``LSTM`` has no projections. The initialization options are documented in
 :mod:`charlstm.model.initialization`.
 
 Second derivatives work with every executor. ``torch.func``, forward-mode differentiation, ``torch.jit.trace``,
 ``torch.compile`` and ``torch.export`` work with ``executor="auto"``, ``"eager"`` and ``"reference"``; the equations
-then run step by step, so that a trace or a compiled graph fits one length only. ``cpp`` and ``triton`` refuse.
-``torch.compiler.disable(layer)`` keeps their kernels in a compiled program.
+then run step by step, so that a trace or a compiled graph is valid for one length only. ``cpp`` and ``triton`` raise an
+error; wrap a layer in ``torch.compiler.disable`` to use their kernels in a compiled program.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = ["GRU", "LSTM", "RNN", "CoupledLSTM", "Leaky", "PeepholeLSTM"]
 
 
 class _Layers(RecurrentStack):
-    """The interface of torch.nn around a stack.
+    """A recurrent stack with the interface of torch.nn.
 
     Shapes, as in torch.nn: input [T, B, I], [B, T, I] if ``batch_first``, or [T, I] without a batch; output the same
     with D H for I; h_0 and h_n (and c_0, c_n) [L D, B, H], or [L D, H] without a batch. D is 2 if bidirectional.
-    A PackedSequence gives a PackedSequence; h_0 and h_n keep the order in which its sequences were given.
+    A PackedSequence as input gives a PackedSequence; h_0 and h_n have the original order of its sequences.
 
-    Raises ValueError for sizes below 1, a dropout outside [0, 1], projections, and inputs or states of another shape,
-    type or device than the weights; TypeError for sizes that are no whole numbers, for what is no floating-point tensor
-    and for an option of the start that the cell does not have.
+    Raises ValueError for sizes below 1, a dropout outside [0, 1], projections, and inputs or states whose shape, dtype
+    or device does not match the weights; TypeError for sizes that are not integers, for inputs that are not
+    floating-point tensors, and for initialization options that the cell does not have.
     """
 
     def __init__(
@@ -57,28 +57,28 @@ class _Layers(RecurrentStack):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         executor: str = "auto",
-        **start: Any,
+        **initialization: Any,
     ) -> None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
             if not isinstance(size, int):
-                raise TypeError(f"{name} must be a whole number, found {size!r}")
+                raise TypeError(f"{name} must be an integer, found {size!r}")
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, found {size}")
         for name, flag in {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}.items():
             if not isinstance(flag, bool):
                 raise TypeError(f"{name} must be True or False, found {flag!r}")
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-            raise ValueError(f"dropout is a probability, from 0 to 1, found {dropout!r}")
+            raise ValueError(f"dropout must be a probability from 0 to 1, found {dropout!r}")
         if dropout and num_layers == 1:
             warnings.warn(
-                f"dropout acts between layers: with num_layers=1, dropout={dropout} does nothing", stacklevel=3
+                f"dropout acts between layers: with num_layers=1, dropout={dropout} has no effect", stacklevel=3
             )
         if proj_size != 0:
             raise ValueError(f"{type(self).__name__} has no projections: proj_size must be 0, found {proj_size!r}")
-        start = {name: value for name, value in start.items() if value is not None}
-        if idle := start.keys() - cell.init_options.keys():
-            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(idle))}")
+        initialization = {name: value for name, value in initialization.items() if value is not None}
+        if unknown := initialization.keys() - cell.init_options.keys():
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}")
         super().__init__(
             cell,
             input_size,
@@ -88,7 +88,7 @@ class _Layers(RecurrentStack):
             dropout=float(dropout),
             dropout_kind="elementwise",
             bidirectional=bidirectional,
-            start=Initializer(**start),
+            initializer=Initializer(**initialization),
             executor=executor,
         )
         self.batch_first, self.proj_size = batch_first, proj_size
@@ -96,7 +96,8 @@ class _Layers(RecurrentStack):
 
     @property
     def mode(self) -> str:
-        """torch's name of the cell, such as ``LSTM`` or ``RNN_TANH``; of a cell that torch does not have, its own."""
+        """torch's name of the cell, such as ``LSTM`` or ``RNN_TANH``; for cells that torch does not have, the cell's
+        name."""
         return (self.cell.torch or self.cell.name).upper()
 
     @property
@@ -111,11 +112,11 @@ class _Layers(RecurrentStack):
         return [weight for weights in self.all_weights for weight in weights]
 
     def flatten_parameters(self) -> None:
-        """Nothing to do; torch.nn's layers have it, so programs call it."""
+        """Do nothing; for compatibility with torch.nn."""
 
     def __prepare_scriptable__(self) -> NoReturn:
         raise RuntimeError(
-            f"torch.jit.script cannot read {type(self).__name__}: use torch.jit.trace or torch.export, or script "
+            f"torch.jit.script does not support {type(self).__name__}: use torch.jit.trace or torch.export, or script "
             "torch.nn's layer with this state_dict()"
         )
 
@@ -124,44 +125,46 @@ class _Layers(RecurrentStack):
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
         with silent_trace():
-            self._check(input, (2, 3), f"[T, B, {self.input_size}] or [T, {self.input_size}]")
+            self._check_input(input, (2, 3), f"[T, B, {self.input_size}] or [T, {self.input_size}]")
             batched = input.dim() == 3
             x = input.transpose(0, 1) if batched and self.batch_first else input
             if not len(x):
                 raise ValueError(f"expected at least one time step, found an input of {list(input.shape)}")
-            state = None if hx is None else self._given(hx, batched, x.shape[1] if batched else 1)
-        y, last = super().forward(x if batched else x.unsqueeze(1), state)
-        # The output of kernels is part of what they keep for the way back: a copy can be viewed, changed and saved.
+            state = None if hx is None else self._check_state(hx, batched, x.shape[1] if batched else 1)
+        y, final = super().forward(x if batched else x.unsqueeze(1), state)
+        # The output of kernels is a view of a buffer saved for the backward pass: a copy can be modified and saved.
         if not tracing(self.weights(), y) and y.untyped_storage().nbytes() > y.nbytes:
             y = y.clone()
         if not batched:
-            y, last = y.squeeze(1), tuple(part.squeeze(1) for part in last)
+            y, final = y.squeeze(1), tuple(part.squeeze(1) for part in final)
         elif self.batch_first:
             y = y.transpose(0, 1)
-        return y, last if len(last) > 1 else last[0]
+        return y, final if len(final) > 1 else final[0]
 
     def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         if traced_by_jit():
-            raise RuntimeError("a trace of packed sequences would fit their lengths only: trace with padded sequences")
-        x, sizes, order, back = input
-        self._check(x, (2,), f"packed sequences of [N, {self.input_size}]")
-        state = None if hx is None else self._given(hx, True, int(sizes[0]))
-        if state is not None and order is not None:
-            state = tuple(part.index_select(1, order) for part in state)
-        y, last = super().forward(x, state, batch_sizes=sizes)
-        if back is not None:
-            last = tuple(part.index_select(1, back) for part in last)
-        return PackedSequence(y, sizes, order, back), last if len(last) > 1 else last[0]
+            raise RuntimeError(
+                "a trace of packed sequences would be valid for their lengths only: trace with padded sequences"
+            )
+        x, sizes, sorted_indices, unsorted = input
+        self._check_input(x, (2,), f"packed sequences of [N, {self.input_size}]")
+        state = None if hx is None else self._check_state(hx, True, int(sizes[0]))
+        if state is not None and sorted_indices is not None:
+            state = tuple(part.index_select(1, sorted_indices) for part in state)
+        y, final = super().forward(x, state, batch_sizes=sizes)
+        if unsorted is not None:
+            final = tuple(part.index_select(1, unsorted) for part in final)
+        return PackedSequence(y, sizes, sorted_indices, unsorted), final if len(final) > 1 else final[0]
 
-    def _check(self, x: Any, dimensions: tuple[int, ...], expected: str) -> None:
+    def _check_input(self, x: Any, dimensions: tuple[int, ...], expected: str) -> None:
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            found = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"expected a floating-point tensor or a PackedSequence, found {found}")
+            actual = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"expected a floating-point tensor or a PackedSequence, found {actual}")
         if x.dim() not in dimensions or x.shape[-1] != self.input_size:
             raise ValueError(f"expected {expected}, found {list(x.shape)}")
-        self._check_kind("input", x)
+        self._check_device_and_dtype("input", x)
 
-    def _check_kind(self, name: str, t: Tensor) -> None:
+    def _check_device_and_dtype(self, name: str, t: Tensor) -> None:
         weight = self.weight_hh_l0
         if t.device != weight.device:
             raise ValueError(
@@ -173,49 +176,49 @@ class _Layers(RecurrentStack):
                 f".to({weight.dtype}) or layer.to({t.dtype})"
             )
 
-    def _given(self, hx: Any, batched: bool, batch_size: int) -> State:
+    def _check_state(self, hx: Any, batched: bool, batch_size: int) -> State:
         parts: State = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        if strange := [type(part).__name__ for part in parts if not isinstance(part, Tensor)]:
-            raise TypeError(f"expected a first state of tensors, found {', '.join(strange)}")
+        if wrong_types := [type(part).__name__ for part in parts if not isinstance(part, Tensor)]:
+            raise TypeError(f"expected an initial state of tensors, found {', '.join(wrong_types)}")
         expected = [tuple(part.shape) for part in self.initial_state(batch_size)]
         if not batched:
-            expected = [(layers, units) for layers, _, units in expected]
+            expected = [(layers, hidden_size) for layers, _, hidden_size in expected]
         if [tuple(part.shape) for part in parts] != expected:
-            raise ValueError(f"expected a first state of {expected}, found {[tuple(p.shape) for p in parts]}")
+            raise ValueError(f"expected an initial state of {expected}, found {[tuple(p.shape) for p in parts]}")
         for part in parts:
-            self._check_kind("first state", part)
+            self._check_device_and_dtype("initial state", part)
         return parts if batched else tuple(part.unsqueeze(1) for part in parts)
 
     def extra_repr(self) -> str:
-        """As torch.nn's, and what torch.nn does not have where it is not the default."""
+        """As in torch.nn, plus other options that differ from their defaults."""
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        shown = {name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) != default}
+        options = {name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) != default}
         if self.cell.torch is None:
             base = CELLS[self.cell.base].options
-            shown |= {name: value for name, value in self.cell.options.items() if value != base[name]}
+            options |= {name: value for name, value in self.cell.options.items() if value != base[name]}
         if self.executor != "auto":
-            shown["executor"] = self.executor
-        return ", ".join([f"{self.input_size}, {self.hidden_size}", *(f"{k}={v}" for k, v in shown.items())])
+            options["executor"] = self.executor
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *(f"{k}={v}" for k, v in options.items())])
 
 
 class RNN(_Layers):
-    """``torch.nn.RNN``: h = tanh(W x + b + U h + b'); ``nonlinearity="relu"`` starts U as the identity (IRNN).
+    """``torch.nn.RNN``: h = tanh(W x + b + U h + b'); ``nonlinearity="relu"`` initializes U to the identity (IRNN).
 
-    As in torch.nn, ``nonlinearity`` is also the fourth argument by position. Raises ValueError for another one.
+    As in torch.nn, ``nonlinearity`` is also the fourth argument by position. Raises ValueError for another value.
 
     Args:
         input_size: the number of features of the input, I.
-        hidden_size: the number of units, H.
-        num_layers: layers on top of each other.
+        hidden_size: the number of features of the hidden state, H.
+        num_layers: the number of stacked layers.
         nonlinearity: ``"tanh"`` or ``"relu"``.
         bias: whether the layers have the biases b_ih and b_hh.
         batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
-        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        dropout: the dropout probability on the output of every layer but the last, from 0 to 1.
         bidirectional: whether each layer reads in both directions, D = 2.
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
-        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
-        identity_scale: with relu, what the identity is multiplied by at the start; None: 1.
+        executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
+        identity_scale: with relu, the initial scale of the identity; None: 1.
     """
 
     def __init__(
@@ -236,7 +239,7 @@ class RNN(_Layers):
         identity_scale: float | None = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity is tanh or relu, found {nonlinearity!r}")
+            raise ValueError(f"nonlinearity must be tanh or relu, found {nonlinearity!r}")
         super().__init__(
             find("rnn", nonlinearity=nonlinearity),
             input_size,
@@ -264,16 +267,16 @@ class LSTM(_Layers):
 
     Args:
         input_size: the number of features of the input, I.
-        hidden_size: the number of units, H.
-        num_layers: layers on top of each other.
+        hidden_size: the number of features of the hidden state, H.
+        num_layers: the number of stacked layers.
         bias: whether the layers have the biases b_ih and b_hh.
         batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
-        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        dropout: the dropout probability on the output of every layer but the last, from 0 to 1.
         bidirectional: whether each layer reads in both directions, D = 2.
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
-        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
-        forget_bias: what the biases of the forget gate add up to at the start, or ``"chrono"``; None: 1.
+        executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
+        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
     """
 
@@ -313,21 +316,21 @@ class LSTM(_Layers):
 
 
 class GRU(_Layers):
-    """``torch.nn.GRU``; ``reset_after=False`` applies the reset gate before the product (:mod:`charlstm.cells.gru`).
+    """``torch.nn.GRU``; ``reset_after=False`` applies the reset gate before the matmul (:mod:`charlstm.cells.gru`).
 
     Args:
         input_size: the number of features of the input, I.
-        hidden_size: the number of units, H.
-        num_layers: layers on top of each other.
+        hidden_size: the number of features of the hidden state, H.
+        num_layers: the number of stacked layers.
         bias: whether the layers have the biases b_ih and b_hh.
         batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
-        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        dropout: the dropout probability on the output of every layer but the last, from 0 to 1.
         bidirectional: whether each layer reads in both directions, D = 2.
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
-        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
-        reset_after: whether the reset gate acts after the recurrent product, as in torch.nn.
-        forget_bias: what the biases of the update gate add up to at the start, or ``"chrono"``; None: as in torch.nn.
+        executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
+        reset_after: whether the reset gate acts after the recurrent matmul, as in torch.nn.
+        forget_bias: the initial sum of the biases of the update gate, or ``"chrono"``; None: as in torch.nn.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
     """
 
@@ -372,16 +375,16 @@ class PeepholeLSTM(_Layers):
 
     Args:
         input_size: the number of features of the input, I.
-        hidden_size: the number of units, H.
-        num_layers: layers on top of each other.
+        hidden_size: the number of features of the hidden state, H.
+        num_layers: the number of stacked layers.
         bias: whether the layers have the biases b_ih and b_hh.
         batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
-        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        dropout: the dropout probability on the output of every layer but the last, from 0 to 1.
         bidirectional: whether each layer reads in both directions, D = 2.
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
-        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
-        forget_bias: what the biases of the forget gate add up to at the start, or ``"chrono"``; None: 1.
+        executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
+        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
     """
 
@@ -425,16 +428,16 @@ class CoupledLSTM(_Layers):
 
     Args:
         input_size: the number of features of the input, I.
-        hidden_size: the number of units, H.
-        num_layers: layers on top of each other.
+        hidden_size: the number of features of the hidden state, H.
+        num_layers: the number of stacked layers.
         bias: whether the layers have the biases b_ih and b_hh.
         batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
-        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        dropout: the dropout probability on the output of every layer but the last, from 0 to 1.
         bidirectional: whether each layer reads in both directions, D = 2.
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
-        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
-        forget_bias: what the biases of the forget gate add up to at the start, or ``"chrono"``; None: 1.
+        executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
+        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
     """
 
@@ -478,17 +481,18 @@ class Leaky(_Layers):
 
     Args:
         input_size: the number of features of the input, I.
-        hidden_size: the number of units, H.
-        num_layers: layers on top of each other.
+        hidden_size: the number of features of the hidden state, H.
+        num_layers: the number of stacked layers.
         bias: whether the layers have the biases b_ih and b_hh.
         batch_first: whether input and output are [B, T, I] and [B, T, D H]; states stay [L D, B, H].
-        dropout: the probability with which the output of every layer but the last is zeroed, from 0 to 1.
+        dropout: the dropout probability on the output of every layer but the last, from 0 to 1.
         bidirectional: whether each layer reads in both directions, D = 2.
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
-        executor: what runs the layers: auto, or the name of an executor (:func:`charlstm.executors.executors`).
-        learn_leak: whether the leak rates are learnt.
-        leak_rate: of all units, or the smallest and the largest, above 0 and at most 1; None: the cell's default.
+        executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
+        learn_leak: whether the leak rates are trainable.
+        leak_rate: the initial rate of all units, or the smallest and the largest, above 0 and at most 1; None: the
+            default of the cell.
     """
 
     def __init__(

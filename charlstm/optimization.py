@@ -1,4 +1,4 @@
-"""Optimizers as a configuration asks for them, and their state as named tensors."""
+"""Configured optimizers, and their state as named tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from charlstm.optimizers import OPTIMIZERS
 
 
 def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The configured optimiser. Weight decay acts on matrices, not on biases and other vectors."""
+    """Build the configured optimizer. Weight decay acts on matrices, not on biases and other vectors."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -20,7 +20,7 @@ def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opti
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's state as tensors, named after the parameters: ``head.weight.exp_avg``."""
+    """The optimizer's state as tensors, named after the parameters: ``head.weight.exp_avg``."""
     names = {id(p): name for name, p in model.named_parameters()}
     return {
         f"{names[id(p)]}.{key}": value
@@ -31,23 +31,23 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 
 
 def optimizer_layout(config: TrainingConfig, model: nn.Module) -> dict[str, Tensor]:
-    """What :func:`optimizer_tensors` gives after a step, by shape and dtype alone, where the model is."""
-    like = {matrix: _state_after_a_step(config, matrix) for matrix in (True, False)}
+    """Tensors of the shape, dtype and device of what :func:`optimizer_tensors` returns after a step."""
+    layouts = {matrix: _state_after_a_step(config, matrix) for matrix in (True, False)}
     return {
-        f"{name}.{kind}": p.detach() if value is None else torch.empty_like(value, device=p.device)
+        f"{name}.{key}": p.detach() if value is None else torch.empty_like(value, device=p.device)
         for name, p in model.named_parameters()
         if p.requires_grad
-        for kind, value in like[p.dim() >= 2].items()
+        for key, value in layouts[p.dim() >= 2].items()
     }
 
 
 def state_per_weight(config: TrainingConfig) -> int:
-    """Numbers that the optimiser holds for each weight of a matrix."""
+    """Number of state elements per weight of a matrix."""
     return list(_state_after_a_step(config, True).values()).count(None)
 
 
 def _state_after_a_step(config: TrainingConfig, matrix: bool) -> dict[str, Tensor | None]:
-    """The state for one parameter, by name: None where it has the shape of the parameter, else the tensor."""
+    """The state of one parameter by name: None if it has the shape of the parameter, else the tensor."""
     with torch.device("cpu"):
         probe = nn.ParameterList([torch.zeros((2, 3) if matrix else (3,))])  # draws no random numbers
         (p,) = probe.parameters()
@@ -59,13 +59,13 @@ def _state_after_a_step(config: TrainingConfig, matrix: bool) -> dict[str, Tenso
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put back what :func:`optimizer_tensors` gave, matched by parameter name."""
+    """Load the result of :func:`optimizer_tensors`, matched by parameter name."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     names = {id(p): name for name, p in model.named_parameters()}
     state: dict[int, dict[str, Tensor]] = {}
     for index, p in enumerate(parameters):
         prefix = f"{names[id(p)]}."
-        own = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        if own:
-            state[index] = own
+        parameter_state = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+        if parameter_state:
+            state[index] = parameter_state
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

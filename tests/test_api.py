@@ -1,4 +1,4 @@
-"""``charlstm.load``: a run from Python."""
+"""``charlstm.load``: a trained run in Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 
 
-def test_load_gives_what_it_says(tiny_run, corpus, make_config):
+def test_load_returns_a_complete_run(tiny_run, corpus, make_config):
     run = charlstm.load(str(tiny_run))
     assert isinstance(run, charlstm.LoadedRun)
     assert isinstance(run.model, LanguageModel)
@@ -44,27 +44,27 @@ def test_gaps_are_filled(make_config, make_trainer):
     list(trainer.run())
     run = charlstm.load(trainer.directory.path)
     options = {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "min_p": 0.1}
-    found = run.infill("the ?a? sat", gap="?", seed=3, num_samples=2, sweeps=5, **options)
-    assert found == infill(run.model, run.vocabulary, "the ?a? sat", "?", Sampling(**options), 3, 2, 5)
+    result = run.infill("the ?a? sat", gap="?", seed=3, num_samples=2, sweeps=5, **options)
+    assert result == infill(run.model, run.vocabulary, "the ?a? sat", "?", Sampling(**options), 3, 2, 5)
     assert run.infill("t€e c__", unknown="skip") == run.infill("te c__")
 
 
 def test_score_of_a_text_and_of_its_bytes(tiny_run):
     run = charlstm.load(tiny_run)
-    found = run.score("the cat sat on a mat")
-    assert isinstance(found, Score)
-    assert found.characters == 20
-    assert found == run.score(b"the cat sat on a mat")
-    assert found.nats < run.score("tac eht tas no tam a").nats
+    result = run.score("the cat sat on a mat")
+    assert isinstance(result, Score)
+    assert result.characters == 20
+    assert result == run.score(b"the cat sat on a mat")
+    assert result.nats < run.score("tac eht tas no tam a").nats
     with pytest.raises(UserError, match="'€'"):
         run.score("the €")
     assert run.score("the €", unknown="skip") == run.score("the ")
     for empty in ("", b""):
-        with pytest.raises(UserError, match="no text"):
+        with pytest.raises(UserError, match="text to score is empty"):
             run.score(empty)
 
 
-def test_best_is_the_checkpoint_with_the_score_that_was_recorded(tiny_run):
+def test_best_checkpoint_reproduces_its_recorded_score(tiny_run):
     run = charlstm.load(tiny_run)
     best = min((r for r in run.metrics if r["kind"] == "evaluation"), key=lambda r: r["nats"])
     assert run.header["counters"]["step"] == best["step"]
@@ -85,7 +85,7 @@ def test_load_a_checkpoint_file(tiny_run, tmp_path):
     assert run.generate("the ", 20) == inside.generate("the ", 20)
 
 
-def test_load_leaves_the_random_state_alone(tiny_run):
+def test_load_does_not_change_the_random_state(tiny_run):
     before = torch.get_rng_state()
     run = charlstm.load(tiny_run)
     run.generate("the", 20)
@@ -94,13 +94,13 @@ def test_load_leaves_the_random_state_alone(tiny_run):
 
 
 def test_load_errors(tiny_run, tmp_path):
-    with pytest.raises(UserError, match=rf"no such run.*There are: .*{tiny_run.name}"):
+    with pytest.raises(UserError, match=rf"no such run.*Runs there: .*{tiny_run.name}"):
         charlstm.load(tiny_run.with_name("tinny"))
     with pytest.raises(UserError, match="charlstm train"):
         charlstm.load(tmp_path / "nothing" / "here")
     with pytest.raises(UserError, match="is no run"):
         charlstm.load(tmp_path)
-    with pytest.raises(UserError, match="there are best and last"):
+    with pytest.raises(UserError, match="expected best or last"):
         charlstm.load(tiny_run, "newest")
     with pytest.raises(UserError, match="damaged, or no checkpoint"):
         charlstm.load(tiny_run / "config.yaml")
@@ -115,7 +115,7 @@ def test_load_errors(tiny_run, tmp_path):
         charlstm.load(copy)
 
 
-def test_a_changed_corpus_is_refused(make_config, make_trainer, tmp_path, text):
+def test_changed_corpus_is_refused(make_config, make_trainer, tmp_path, text):
     path = tmp_path / "text.txt"
     path.write_text(text)
     config = make_config(corpus={"source": str(path)}, budget={"steps": 1})
@@ -126,13 +126,13 @@ def test_a_changed_corpus_is_refused(make_config, make_trainer, tmp_path, text):
         charlstm.load(trainer.directory.path).corpus()
 
 
-def test_the_header_holds_what_one_needs_to_know(tiny_run):
+def test_header_has_config_vocabulary_and_versions(tiny_run):
     _, header = load_checkpoint(tiny_run / "checkpoints" / "best.safetensors")
     assert {"config", "vocabulary", "corpus_digest", "counters", "versions", "threads", "precision"} <= header.keys()
     assert header["versions"] == {"charlstm": charlstm.__version__, "torch": torch.__version__}
 
 
-def test_loading_draws_no_first_values(make_config, make_trainer, tmp_path, monkeypatch):
+def test_loading_skips_initialization(make_config, make_trainer, tmp_path, monkeypatch):
     trainer = make_trainer(make_config({"cell": "esn"}, budget={"steps": 2}))
     list(trainer.run())
     monkeypatch.setattr(torch.linalg, "eigvals", None)
@@ -144,7 +144,7 @@ def test_loading_draws_no_first_values(make_config, make_trainer, tmp_path, monk
         assert p.requires_grad == q.requires_grad
 
 
-def test_unknown_attributes_of_the_package():
+def test_unknown_package_attribute_is_an_error():
     with pytest.raises(AttributeError):
         charlstm.nonsense  # noqa: B018
 
@@ -160,7 +160,7 @@ def test_unknown_attributes_of_the_package():
     ],
     ids=str,
 )
-def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, options):
+def test_memory_estimate_is_close_to_saved_tensors(make_config, make_trainer, cell, options):
     if cell == "esn" and "front_end" in options:
         pytest.skip("a reservoir reads one-hot characters")
     config = make_config({"cell": cell, "hidden_size": 32, **options}, batch_size=8, sequence_length=50)
@@ -172,17 +172,17 @@ def test_memory_estimate_is_near_what_is_kept(make_config, make_trainer, cell, o
     assert parts["weights and gradients"] == weights + learn
     state = [t for s in trainer.state.optimizer.state.values() for t in s.values() if t.dim()]
     assert parts["optimiser"] == sum(t.numel() * t.element_size() for t in state)
-    seen = {}
+    sizes = {}
 
-    def keep(t):
-        seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+    def record(t):
+        sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
-    own = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    parameter_storage = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda t: t):
         trainer.step.loss(trainer.streams.next_batch(), trainer.state.carried)
-    kept = sum(size for place, size in seen.items() if place not in own)
-    assert 0.5 < (parts["kept values"] + parts["logits"]) / kept < 4
+    saved = sum(size for address, size in sizes.items() if address not in parameter_storage)
+    assert 0.5 < (parts["kept values"] + parts["logits"]) / saved < 4
 
 
 def test_devices():
@@ -207,13 +207,13 @@ def test_devices():
         ("cuda:-1", "cuda"),
     ],
 )
-def test_a_name_of_no_device_is_refused_with_the_nearest(name, hint):
+def test_unknown_device_is_refused_with_a_suggestion(name, hint):
     with pytest.raises(UserError) as caught:
         resolve_device(name)
-    told = str(caught.value)
-    assert told.startswith(f'device: expected auto | cpu | cuda | cuda:N | mps, found "{name}"')
+    message = str(caught.value)
+    assert message.startswith(f'device: expected auto | cpu | cuda | cuda:N | mps, found "{name}"')
     if name != "meta":
-        assert told.endswith(f"Did you mean {hint}?" if hint else '""')
+        assert message.endswith(f"Did you mean {hint}?" if hint else '""')
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_auto_is_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, expected):
     assert resolve_device("auto") == torch.device(expected)
 
 
-def test_precision_is_what_is_asked_for_or_what_this_cpu_is_faster_with(monkeypatch):
+def test_auto_precision_is_the_faster_one_on_this_cpu(monkeypatch):
     cpu, lstm = torch.device("cpu"), CELLS["lstm"]
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(device, "kernels", lambda *_: object())
@@ -251,7 +251,7 @@ def test_the_precision_is_decided_before_a_kernel_is_compiled(monkeypatch):
     assert resolve_precision("auto", torch.device("cpu"), CELLS["lstm"]) == "float32"
 
 
-def test_the_gain_of_bfloat16_is_measured_once_and_remembered(monkeypatch, tmp_path):
+def test_bfloat16_gain_is_measured_once_and_cached(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
     measured = []
     monkeypatch.setattr(bfloat16_speed, "_measure", lambda: measured.append(1) or 3.25)

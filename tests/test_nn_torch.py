@@ -1,4 +1,4 @@
-"""torch.nn's public behaviours, one by one, on its layers and on ours: the same results, or both refuse."""
+"""torch.nn's public behaviors on its layers and on ours: the same results, or both raise an error."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Twice(nn.Module):
         return 2 * weight
 
 
-def flat(found: Any) -> list[Any]:
-    return [part for each in found for part in flat(each)] if isinstance(found, (tuple, list)) else [found]
+def flat(result: Any) -> list[Any]:
+    return [part for each in result for part in flat(each)] if isinstance(result, (tuple, list)) else [result]
 
 
 def gradients(layer: Any, y: Tensor) -> list[Any]:
@@ -44,7 +44,7 @@ def relu_in_place(layer: Any, x: Tensor) -> Any:
     return gradients(layer, torch.relu_(layer(x)[0]))
 
 
-def places(layer: Any, x: Tensor) -> Any:
+def memory_layout(layer: Any, x: Tensor) -> Any:
     y, last = layer(x)
     return [(t.shape, t.stride(), t.untyped_storage().nbytes() == t.nbytes) for t in flat((y, last))]
 
@@ -82,7 +82,7 @@ def shared(layer: Any, x: Tensor) -> Any:
 
 
 def plain_tensor(layer: Any, x: Tensor) -> Any:
-    """As programs that drop weights do it."""
+    """As in DropConnect: a weight replaced by a plain tensor."""
     raw = layer.weight_hh_l0
     del layer.weight_hh_l0
     layer.register_parameter("raw", raw)
@@ -103,11 +103,11 @@ def weight_norm(layer: Any, x: Tensor) -> Any:
 
 
 def hooks(layer: Any, x: Tensor) -> Any:
-    seen: list[Any] = []
+    received: list[Any] = []
     layer.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2,))
-    layer.register_forward_hook(lambda *given: (given[2][0] + 1, given[2][1]))
-    layer.register_full_backward_hook(lambda *given: seen.extend(given[2][:1]))
-    return layer(x)[0], gradients(layer, layer(x)[0]), seen
+    layer.register_forward_hook(lambda *arguments: (arguments[2][0] + 1, arguments[2][1]))
+    layer.register_full_backward_hook(lambda *arguments: received.extend(arguments[2][:1]))
+    return layer(x)[0], gradients(layer, layer(x)[0]), received
 
 
 def no_grad(layer: Any, x: Tensor) -> Any:
@@ -175,7 +175,7 @@ def moved(kind: torch.dtype) -> Any:
 
 
 def state(change: Any) -> Any:
-    """A first state that is changed."""
+    """Run with a modified initial state."""
 
     def run(layer: Any, x: Tensor) -> Any:
         h = x.new_ones(layer.num_layers, x.shape[1], H)
@@ -185,7 +185,7 @@ def state(change: Any) -> Any:
     return run
 
 
-BEHAVIOURS = {
+BEHAVIORS = {
     "a batch of none": lambda layer, x: [t.shape for t in flat(layer(x[:, :0]))],
     "a batch of none, backward": lambda layer, x: gradients(layer, layer(x[:, :0])[0]),
     "no time step": lambda layer, x: layer(x[:0]),
@@ -216,7 +216,7 @@ BEHAVIOURS = {
         for f in (
             changed_in_place,
             relu_in_place,
-            places,
+            memory_layout,
             saved,
             partly_frozen,
             all_frozen,
@@ -241,37 +241,37 @@ BEHAVIOURS = {
 }
 
 
-def outcome(behaviour: Any, layer: Any) -> list[Any] | Exception:
+def outcome(behavior: Any, layer: Any) -> list[Any] | Exception:
     torch.manual_seed(3)
     x = torch.randn(T, B, I).to(layer.weight_ih_l0.dtype)
     try:
-        return flat(behaviour(layer, x))
+        return flat(behavior(layer, x))
     except Exception as error:
         return error
 
 
 @pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", TORCH)
-@pytest.mark.parametrize("behaviour", BEHAVIOURS.values(), ids=BEHAVIOURS)
-def test_behaves_as_torch(behaviour, name, executor):
+@pytest.mark.parametrize("behavior", BEHAVIORS.values(), ids=BEHAVIORS)
+def test_behaves_as_torch(behavior, name, executor):
     torch.manual_seed(1)
-    theirs = getattr(nn, name)(I, H, 2).double()
-    mine = getattr(ours, name)(I, H, 2, executor=executor)
-    mine.load_state_dict(theirs.state_dict())
-    if refusal := executors()[executor].refuses(mine.cell, mine.weights(), torch.ones(1, 1, I)):
+    torch_layer = getattr(nn, name)(I, H, 2).double()
+    our_layer = getattr(ours, name)(I, H, 2, executor=executor)
+    our_layer.load_state_dict(torch_layer.state_dict())
+    if refusal := executors()[executor].refuses(our_layer.cell, our_layer.weights(), torch.ones(1, 1, I)):
         pytest.skip(refusal)
     if executor != "cpp":
-        mine = mine.double()
-    if behaviour in (BEHAVIOURS["half"], BEHAVIOURS["bfloat16"]):
-        mine.executor = "eager"
-    found, expected = outcome(behaviour, mine), outcome(behaviour, theirs)
+        our_layer = our_layer.double()
+    if behavior in (BEHAVIORS["half"], BEHAVIORS["bfloat16"]):
+        our_layer.executor = "eager"
+    actual, expected = outcome(behavior, our_layer), outcome(behavior, torch_layer)
     if isinstance(expected, Exception):
-        assert isinstance(found, Exception), f"torch refuses: {expected}"
-        assert str(found)
+        assert isinstance(actual, Exception), f"torch refuses: {expected}"
+        assert str(actual)
         return
-    if isinstance(found, Exception):
-        raise found
-    for f, e in zip(found, expected, strict=True):
+    if isinstance(actual, Exception):
+        raise actual
+    for f, e in zip(actual, expected, strict=True):
         if isinstance(e, Tensor):
             torch.testing.assert_close(f, e, check_dtype=False, rtol=1e-4, atol=1e-5)
         else:
@@ -320,16 +320,16 @@ def test_refuses_what_torch_refuses(name, options):
     ],
     ids=str,
 )
-def test_shows_itself_as_torch_does(name, options):
+def test_repr_equals_torch(name, options):
     if name != "LSTM":
         options = {key: value for key, value in options.items() if key != "proj_size"}
-    mine, theirs = getattr(ours, name)(I, H, **options), getattr(nn, name)(I, H, **options)
-    assert repr(mine) == repr(theirs)
-    assert attributes(mine, Tensor()) == attributes(theirs, Tensor())
-    assert names(mine, Tensor()) == names(theirs, Tensor())
+    our_layer, torch_layer = getattr(ours, name)(I, H, **options), getattr(nn, name)(I, H, **options)
+    assert repr(our_layer) == repr(torch_layer)
+    assert attributes(our_layer, Tensor()) == attributes(torch_layer, Tensor())
+    assert names(our_layer, Tensor()) == names(torch_layer, Tensor())
 
 
-def test_what_torch_does_not_have_is_shown_where_it_is_not_the_default():
+def test_repr_shows_non_default_options_that_torch_lacks():
     assert repr(ours.GRU(I, H, reset_after=False)) == "GRU(3, 4, reset_after=False)"
     assert repr(ours.LSTM(I, H, executor="eager")) == "LSTM(3, 4, executor=eager)"
     assert repr(ours.Leaky(I, H, learn_leak=False)) == "Leaky(3, 4, learn_leak=False)"
@@ -339,36 +339,36 @@ def test_what_torch_does_not_have_is_shown_where_it_is_not_the_default():
 def test_dropout_on_one_layer_warns_as_in_torch(name):
     with pytest.warns(UserWarning, match="num_layers"):
         getattr(nn, name)(I, H, dropout=0.5)
-    with pytest.warns(UserWarning, match="num_layers") as caught:
+    with pytest.warns(UserWarning, match="num_layers") as warnings:
         getattr(ours, name)(I, H, dropout=0.5)
-    assert caught[0].filename == __file__
+    assert warnings[0].filename == __file__
 
 
-def test_arguments_by_position_up_to_the_type():
+def test_positional_arguments_up_to_dtype():
     arguments = (I, H, 2, True, True, 0.5, True, 0, "cpu", torch.float64)
-    mine, theirs = ours.LSTM(*arguments), nn.LSTM(*arguments)
-    assert repr(mine) == repr(theirs)
-    assert mine.weight_ih_l0.dtype == theirs.weight_ih_l0.dtype
+    our_layer, torch_layer = ours.LSTM(*arguments), nn.LSTM(*arguments)
+    assert repr(our_layer) == repr(torch_layer)
+    assert our_layer.weight_ih_l0.dtype == torch_layer.weight_ih_l0.dtype
 
 
-def test_projections_are_refused_with_their_name():
+def test_projections_are_refused():
     with pytest.raises(ValueError, match="no projections: proj_size must be 0, found 2"):
         ours.LSTM(I, H, proj_size=2)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_another_device_or_type_is_a_clear_error(name):
+def test_wrong_device_or_dtype_is_a_clear_error(name):
     layer, x = getattr(ours, name)(I, H, executor="eager"), torch.randn(T, B, I)
     first = layer.initial_state(B)
     with pytest.raises(ValueError, match=r"input is torch\.float64 and the weights are torch\.float32"):
         layer(x.double())
     with pytest.raises(ValueError, match="input is on meta and the weights are on cpu"):
         layer(x.to("meta"))
-    with pytest.raises(ValueError, match=r"first state is torch\.float64"):
+    with pytest.raises(ValueError, match=r"initial state is torch\.float64"):
         layer(x, tuple(part.double() for part in first))
-    with pytest.raises(ValueError, match="first state is on meta"):
+    with pytest.raises(ValueError, match="initial state is on meta"):
         layer(x, tuple(part.to("meta") for part in first))
-    with pytest.raises(TypeError, match="first state of tensors, found NoneType"):
+    with pytest.raises(TypeError, match="initial state of tensors, found NoneType"):
         layer(x, (None,) * len(first))
     with torch.autocast("cpu", torch.bfloat16):
         layer(x.bfloat16())

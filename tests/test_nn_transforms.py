@@ -1,5 +1,5 @@
-"""Layers under what torch does with programs besides running them: each works, or refuses in Python and says what to
-do instead."""
+"""Layers under tracing, compilation, export and function transforms: each works, or raises an error with an
+alternative."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # now: it lists torch's functions as they are, and other tests put something in their places
+import torch._dynamo  # at import: it lists torch's functions, which other tests monkeypatch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jvp, vmap
@@ -29,41 +29,41 @@ QUIET = pytest.mark.filterwarnings(
 )
 
 
-def near(found: Any, expected: Any) -> None:
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+def assert_close(actual: Any, expected: Any) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def traced(layer: Any, x: Tensor) -> None:
-    found = torch.jit.trace(layer, (x,))
-    near(found(x), layer(x))
+    result = torch.jit.trace(layer, (x,))
+    assert_close(result(x), layer(x))
     more = torch.cat([x, x], 1)
-    near(found(more), layer(more))
+    assert_close(result(more), layer(more))
     longer = torch.cat([x, x])
     if layer.executor == "vendor" or (
         layer.executor == "auto" and layer.cell.name == "lstm"
-    ):  # torch's own layer, of any length
-        near(found(longer), layer(longer))
+    ):  # torch's layer, for any length
+        assert_close(result(longer), layer(longer))
     else:
         with pytest.raises(RuntimeError, match=f"Expected {T} elements in a list but found {2 * T}"):
-            found(longer)
+            result(longer)
 
 
 def exported(layer: Any, x: Tensor) -> None:
-    near(torch.export.export(layer, (x,)).module()(x), layer(x))
+    assert_close(torch.export.export(layer, (x,)).module()(x), layer(x))
 
 
 def recorded(layer: Any, x: Tensor) -> None:
-    near(make_fx(lambda v: layer(v)[0])(x)(x + 1), layer(x + 1)[0])
+    assert_close(make_fx(lambda v: layer(v)[0])(x)(x + 1), layer(x + 1)[0])
 
 
 def compiled(layer: Any, x: Tensor) -> None:
     torch._dynamo.reset()
-    near(torch.compile(layer, fullgraph=True, backend="eager")(x), layer(x))
+    assert_close(torch.compile(layer, fullgraph=True, backend="eager")(x), layer(x))
 
 
 def over_a_batch(layer: Any, x: Tensor) -> None:
     many = torch.stack([x, x + 1])
-    near(vmap(layer)(many)[0], torch.stack([layer(each)[0] for each in many]))
+    assert_close(vmap(layer)(many)[0], torch.stack([layer(each)[0] for each in many]))
 
 
 def per_sample_gradients(layer: Any, x: Tensor) -> None:
@@ -72,9 +72,9 @@ def per_sample_gradients(layer: Any, x: Tensor) -> None:
     def loss(weights: Any, x: Tensor) -> Tensor:
         return functional_call(layer, weights, (x,))[0].square().sum()
 
-    found = vmap(grad(loss), (None, 0))(weights, torch.stack([x, x + 1]))
+    actual = vmap(grad(loss), (None, 0))(weights, torch.stack([x, x + 1]))
     expected = torch.autograd.grad(loss(weights, x + 1), list(weights.values()))
-    near([d[1] for d in found.values()], list(expected))
+    assert_close([d[1] for d in actual.values()], list(expected))
 
 
 def directional(layer: Any, x: Tensor) -> Tensor:
@@ -86,19 +86,19 @@ def directional(layer: Any, x: Tensor) -> Tensor:
 
 
 def jacobian_product(layer: Any, x: Tensor) -> None:
-    near(jvp(lambda v: layer(v)[0], (x,), (torch.ones_like(x),))[1], directional(layer, x))
+    assert_close(jvp(lambda v: layer(v)[0], (x,), (torch.ones_like(x),))[1], directional(layer, x))
 
 
 def dual_numbers(layer: Any, x: Tensor) -> None:
     with forward_ad.dual_level():
         y, _ = layer(forward_ad.make_dual(x, torch.ones_like(x)))
-        near(forward_ad.unpack_dual(y).tangent, directional(layer, x))
+        assert_close(forward_ad.unpack_dual(y).tangent, directional(layer, x))
 
 
 TRANSFORMS = (traced, recorded, exported, compiled, over_a_batch, per_sample_gradients, jacobian_product, dual_numbers)
 
 
-def made(name: str, executor: str) -> tuple[Any, Tensor]:
+def make(name: str, executor: str) -> tuple[Any, Tensor]:
     torch.manual_seed(2)
     layer = getattr(ours, name)(I, H, executor=executor)
     return layer, torch.randn(T, B, I)
@@ -114,19 +114,19 @@ def made(name: str, executor: str) -> tuple[Any, Tensor]:
             marks=pytest.mark.slow if transform is compiled and name not in ("LSTM", "Leaky") else (),
         )
         for name, executor, transform in product(LAYERS, ["auto", "eager"], TRANSFORMS)
-        if transform not in (exported, compiled) or executor == "eager" or name == "LSTM"  # these take a second
+        if transform not in (exported, compiled) or executor == "eager" or name == "LSTM"  # about a second each
     ],
 )
 def test_works_transformed(name, executor, transform):
-    transform(*made(name, executor))
+    transform(*make(name, executor))
 
 
 @QUIET
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("executor", ["cpp", "vendor"])
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
-def test_kernels_work_transformed_or_refuse(name, executor, transform):
-    layer, x = made(name, executor)
+def test_kernels_support_transforms_or_refuse(name, executor, transform):
+    layer, x = make(name, executor)
     if executor == "vendor" and transform in (traced, recorded, exported, compiled):
         transform(layer, x)
         return
@@ -137,8 +137,8 @@ def test_kernels_work_transformed_or_refuse(name, executor, transform):
 
 @QUIET
 @pytest.mark.parametrize("name", LAYERS)
-def test_scripting_is_refused_with_what_to_do_instead(name):
-    with pytest.raises(RuntimeError, match=rf"cannot read {name}: use torch\.jit\.trace"):
+def test_scripting_is_refused_with_an_alternative(name):
+    with pytest.raises(RuntimeError, match=rf"does not support {name}: use torch\.jit\.trace"):
         torch.jit.script(torch.nn.ModuleList([getattr(ours, name)(I, H)]))
 
 
@@ -153,39 +153,39 @@ class Packed(torch.nn.Module):
 
 @QUIET
 def test_a_trace_of_packed_sequences_is_refused():
-    with pytest.raises(RuntimeError, match="would fit their lengths only"):
+    with pytest.raises(RuntimeError, match="would be valid for their lengths only"):
         torch.jit.trace(Packed(), (torch.randn(T, I),))
 
 
 @pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_functional_call_takes_other_weights(name, executor):
-    layer, x = made(name, executor)
+    layer, x = make(name, executor)
     weights = {key: (p.detach() * 0.5).requires_grad_() for key, p in layer.named_parameters()}
-    found = functional_call(layer, weights, (x,))
-    found[0].sum().backward()
+    result = functional_call(layer, weights, (x,))
+    result[0].sum().backward()
     layer.load_state_dict(weights)
-    near(found, layer(x))
+    assert_close(result, layer(x))
     layer(x)[0].sum().backward()
-    near([w.grad for w in weights.values()], [p.grad for p in layer.parameters()])
+    assert_close([w.grad for w in weights.values()], [p.grad for p in layer.parameters()])
 
 
 @pytest.mark.parametrize("executor", ["cpp", "eager"])
 def test_checkpointing_gives_the_same_gradients(executor):
-    layer, x = made("PeepholeLSTM", executor)
-    found, expected = (
+    layer, x = make("PeepholeLSTM", executor)
+    actual, expected = (
         torch.autograd.grad(run(x).square().sum(), list(layer.parameters()))
         for run in (lambda v: checkpoint(lambda w: layer(w)[0], v, use_reentrant=False), lambda v: layer(v)[0])
     )
-    near(found, expected)
+    assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_many_gradients_at_once_are_those_one_by_one(name, executor):
-    layer, x = made(name, executor)
+def test_batched_gradients_equal_single_ones(name, executor):
+    layer, x = make(name, executor)
     many = torch.randn(3, T, B, H)
     leaves = list(layer.parameters())
-    found = torch.autograd.grad(layer(x)[0], leaves, many, is_grads_batched=True)
+    result = torch.autograd.grad(layer(x)[0], leaves, many, is_grads_batched=True)
     one_by_one = [torch.autograd.grad(layer(x)[0], leaves, d) for d in many]
-    near(list(found), [torch.stack(each) for each in zip(*one_by_one, strict=True)])
+    assert_close(list(result), [torch.stack(each) for each in zip(*one_by_one, strict=True)])

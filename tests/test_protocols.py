@@ -1,4 +1,4 @@
-"""Executors and front ends say what they are: no module outside asks for one by its name or its class."""
+"""No module outside of executors and front ends refers to one by its name or class."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from charlstm.training.memory_estimate import Batches, demand, memory_estimate
 
 PACKAGE = Path(charlstm.__file__).parent
 NAMES = {"reference", "eager", "vendor", "cpp", "triton"}
-CLASSES = {"Reference", "Sequence", "Library", "Native", "Triton", "OneHot", "Embedding", "Convolution"}
-SCHEMA, PLACE = "config/schema.py", "benchmark/place.py"
+CLASSES = {"Reference", "Eager", "Vendor", "Cpp", "Triton", "OneHot", "Embedding", "Convolution"}
+SCHEMA, ENVIRONMENT = "config/schema.py", "benchmark/environment.py"
 
 
-def spoken_of(tree: ast.AST) -> Iterator[str]:
-    """The names of executors in a module, and the classes that it asks isinstance of."""
+def find_references(tree: ast.AST) -> Iterator[str]:
+    """Yield the executor names in a module, and the executor and front-end classes in its isinstance checks."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value in NAMES:
             yield f"line {node.lineno}: {node.value!r}"
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
-            asked = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node.args[1])}
-            yield from (f"line {node.lineno}: isinstance(..., {name})" for name in sorted(asked & CLASSES))
+            class_names = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node.args[1])}
+            yield from (f"line {node.lineno}: isinstance(..., {name})" for name in sorted(class_names & CLASSES))
 
 
-def test_no_module_asks_for_an_executor_or_front_end():
-    # The schema lists the names that a user may give; in place.py triton is the package on the index.
-    found = {
-        place: said
+def test_no_module_refers_to_an_executor_or_front_end():
+    # The schema lists the valid names; in benchmark/environment.py triton is the name of a package.
+    offenders = {
+        module: references
         for path in PACKAGE.rglob("*.py")
-        if (place := path.relative_to(PACKAGE).as_posix()) not in (SCHEMA, PLACE)
-        and not place.startswith("executors/")
-        and (said := list(spoken_of(ast.parse(path.read_text(encoding="utf-8")))))
+        if (module := path.relative_to(PACKAGE).as_posix()) not in (SCHEMA, ENVIRONMENT)
+        and not module.startswith("executors/")
+        and (references := list(find_references(ast.parse(path.read_text(encoding="utf-8")))))
     }
-    assert not found
+    assert not offenders
 
 
-def test_the_names_in_the_schema_are_those_of_the_executors():
+def test_schema_lists_all_executor_names():
     assert set(executors()) == NAMES
     for name in ("auto", *NAMES):
         assert ModelConfig(executor=name).executor == name
 
 
 @pytest.mark.parametrize("source", ['x in ("auto", "cpp")', "isinstance(x, Convolution)", 'others["triton"]'])
-def test_a_question_after_a_name_is_seen(source):
-    assert list(spoken_of(ast.parse(source)))
+def test_references_are_detected(source):
+    assert list(find_references(ast.parse(source)))
 
 
 @pytest.mark.parametrize("executor", executors().values(), ids=list(executors()))
-def test_a_request_permits_its_executor_alone(executor):
+def test_a_request_permits_only_its_executor(executor):
     assert permits(executor.name, executor)
     assert permits("auto", executor) == executor.automatic == (executor.name != "reference")
     assert not any(permits(executor.name, other) for other in executors().values() if other is not executor)
 
 
 @pytest.mark.parametrize("front_end", ["one_hot", "embedding", "convolution"])
-def test_a_front_end_adds_its_own_state(front_end):
+def test_front_end_adds_its_state(front_end):
     model = LanguageModel(ModelConfig(hidden_size=4, front_end=front_end), 5)
     assert isinstance(model.front_end, FrontEnd)
     added = model.front_end.initial_state(3)
@@ -72,11 +72,11 @@ def test_a_front_end_adds_its_own_state(front_end):
     ids, after = model.front_end.with_window(torch.arange(6).remainder(5).view(2, 3), added)
     assert ids.shape == (2 + model.front_end.window, 3)
     assert [part.shape for part in after] == [part.shape for part in added]
-    assert (model.front_end.reader(3, torch.float32) is None) == model.front_end.gives_ids
+    assert (model.front_end.incremental(3, torch.float32) is None) == model.front_end.outputs_ids
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_estimates_take_values_and_no_trainer(cell):
+def test_memory_estimate_needs_no_trainer(cell):
     model = LanguageModel(ModelConfig(cell=cell, hidden_size=8, num_layers=2, front_end="one_hot"), 7)
     device, batches = torch.device("cpu"), Batches(4, 10, text_bytes=100)
 

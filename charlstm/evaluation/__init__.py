@@ -1,4 +1,4 @@
-"""Held-out scores, what a model expects at every place, and what it restores."""
+"""Held-out scores, token predictions and restoration of deleted characters."""
 
 from charlstm.evaluation.predictions import TokenPredictions, predict_tokens
 from charlstm.evaluation.restoration import Restoration, restore

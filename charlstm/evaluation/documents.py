@@ -1,4 +1,4 @@
-"""Documents side by side, to be scored: each from a state of its own that begins with nothing."""
+"""Batches of documents to score, each from a zero initial state."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from charlstm.model import LanguageModel
 from charlstm.text.documents import Sequences
 from charlstm.text.separators import Places
 
-DOCUMENTS = 64  # read side by side, however long they are
-CHARACTERS = 1 << 13  # read side by side, of short documents
+DOCUMENTS = 64  # minimum batch size, for long documents
+CHARACTERS = 1 << 13  # maximum total length of a batch of short documents
 
 
 def document_pieces(model: LanguageModel, sequences: Sequences) -> Iterator[DocumentPieces]:
-    """All documents, those of similar length together; for a bidirectional model, those of equal length: its backward
-    stack begins where they end."""
+    """Yield all documents in batches of similar length; for a bidirectional model of equal length, since its backward
+    stack starts at their ends."""
     lengths = sequences.lengths
     order = np.argsort(-lengths, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(lengths[order])) + 1, len(order))
@@ -35,23 +35,23 @@ def document_pieces(model: LanguageModel, sequences: Sequences) -> Iterator[Docu
 
 
 class DocumentPieces:
-    """Some of the documents as `charlstm.evaluation.score` reads them; they begin at offset 0."""
+    """A batch of documents as :class:`charlstm.evaluation.score.Pieces`; each begins at offset 0."""
 
-    def __init__(self, model: LanguageModel, sequences: Sequences, which: Places) -> None:
-        self._model, self._sequences, self._which = model, sequences, which
-        self.longest = int(sequences.lengths[which].max())
+    def __init__(self, model: LanguageModel, sequences: Sequences, indices: Places) -> None:
+        self._model, self._sequences, self._indices = model, sequences, indices
+        self.longest = int(sequences.lengths[indices].max())
 
-    def at(self, begin: int, end: int) -> Tensor:
-        window = self._sequences.window(self._which, begin, end)
+    def ids_at(self, begin: int, end: int) -> Tensor:
+        window = self._sequences.window(self._indices, begin, end)
         return to_device(torch.from_numpy(window), self._model.head.weight.device)
 
-    def put(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None:
-        there = self._sequences.counted(self._which, begin, begin + len(values))
-        offsets = np.arange(begin, begin + len(values))[:, None] - self._sequences.first[self._which]
-        out[(self._sequences.places[self._which] + offsets)[there]] = values[there]
+    def store(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None:
+        is_scored = self._sequences.counted(self._indices, begin, begin + len(values))
+        offsets = np.arange(begin, begin + len(values))[:, None] - self._sequences.first[self._indices]
+        out[(self._sequences.places[self._indices] + offsets)[is_scored]] = values[is_scored]
 
-    def warm_up(self) -> State:
-        return self._model.initial_state(len(self._which))
+    def state_before(self) -> State:
+        return self._model.initial_state(len(self._indices))
 
-    def warm_up_after(self) -> State:
-        return self._model.initial_state(len(self._which))
+    def state_after(self) -> State:
+        return self._model.initial_state(len(self._indices))

@@ -1,4 +1,4 @@
-"""What a model expects at every place of a text, before it sees what stands there."""
+"""A model's prediction at every position of a text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from charlstm.model.head_loss import token_stats
 
 @dataclass(frozen=True)
 class TokenPredictions:
-    """What is expected at each of the N places of a text, given what stands before it.
+    """Predictions at each of the N positions of a text, given the characters before it.
 
-    nats          -ln p of the character that stands there, [N]
+    nats          -ln p of the actual character, [N]
     right         whether it was the most probable one, [N]
-    symbols       ids of K symbols that were asked about
-    symbol_nats   -ln p of each of them at every place, [N, K]
+    symbols       ids of the K requested symbols
+    symbol_nats   -ln p of each of them at every position, [N, K]
     """
 
     nats: npt.NDArray[np.floating]
@@ -35,22 +35,22 @@ def predict_tokens(
     model: LanguageModel,
     ids: npt.NDArray[np.integer],
     symbols: Sequence[int] = (),
-    between: Callable[[], None] = lambda: None,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> TokenPredictions:
-    """The foresight of a forward model over a text ids [N], which it reads as for
+    """The predictions of a forward model for a text ids [N], encoded as for
     :func:`charlstm.evaluation.nats_per_character`.
 
-    Raises UserError for a model of another direction: it has seen what follows.
+    Raises UserError for a model of another direction, which has seen the characters that follow.
     """
     if model.direction != "forward":
-        raise UserError(f"foresight needs a model with direction: forward, found {model.direction}")
+        raise UserError(f"predicting each character needs a model with direction: forward, found {model.direction}")
     head = model.head
-    asked = torch.tensor(list(symbols), dtype=torch.int64, device=head.weight.device)
-    found = per_character(
+    symbol_ids = torch.tensor(list(symbols), dtype=torch.int64, device=head.weight.device)
+    stats = per_character(
         model,
         ids,
-        lambda y, targets: token_stats(y, head.weight, head.bias, targets, asked),
+        lambda y, targets: token_stats(y, head.weight, head.bias, targets, symbol_ids),
         (2 + len(symbols),),
-        between,
+        on_chunk,
     )
-    return TokenPredictions(found[:, 0], found[:, 1] == 1, tuple(symbols), found[:, 2:])
+    return TokenPredictions(stats[:, 0], stats[:, 1] == 1, tuple(symbols), stats[:, 2:])

@@ -1,4 +1,4 @@
-"""How many characters a model restores that were deleted from a text."""
+"""The fraction of deleted characters of a text that a model restores."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.gibbs_chains import GibbsChains
-from charlstm.generation.sampler import Sampling, UniformDraws, choose
+from charlstm.generation.sampler import Sampling, UniformDraws, sample_ids
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 
-CONTEXT = 256  # characters on either side of a gap that a model reads, if it reads that side
+CONTEXT = 256  # characters of context on each side of a gap that the model uses
 GAPS = 200
 CHAINS = 16  # Gibbs chains a gap
-SWEEPS = 30  # of each for every character of the gap, for the more there are, the slower they mix; half of them count
-MOST_SWEEPS = 240
-CONTINUATIONS = 128  # that a model which reads one way writes a gap
-ROWS = 2048  # chains or continuations side by side
+SWEEPS = 30  # of each chain per character of the gap, since long gaps mix slowly; the second half counts
+MAX_SWEEPS = 240
+CONTINUATIONS = 128  # that a unidirectional model samples per gap
+BATCH = 2048  # chains or continuations per batch
 RESAMPLES = 10_000
 
 Ids = npt.NDArray[np.integer]
@@ -30,13 +30,12 @@ Ids = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Restoration:
-    """The shares of the deleted characters that were restored, 0 to 1, for gaps of one ``length``.
+    """The fractions of deleted characters that were restored, 0 to 1, for gaps of one ``length``.
 
-    restored       by the most probable character at each place, given the context alone
-    low, high      its 95% interval: percentiles over gaps drawn anew with replacement (Efron 1979)
-    greedy         by a model that reads one way and takes the most probable character one after the other; None for a
-                   bidirectional model
-    most_frequent  by the most frequent character of the text, everywhere
+    restored       by the most probable character at each position, given the context alone
+    low, high      its 95% interval: percentiles over gaps resampled with replacement (Efron 1979)
+    greedy         by greedy decoding with a unidirectional model; None for a bidirectional model
+    most_frequent  by always guessing the most frequent character of the text
     """
 
     length: int
@@ -54,37 +53,37 @@ def restore(
     lengths: Sequence[int],
     gaps: int = GAPS,
     seed: int = 1,
-    between: Callable[[], None] = lambda: None,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> Iterator[Restoration]:
-    """For each length, delete so many runs of characters from the text ids [N], one at a time, and have them guessed.
+    """For each length, guess ``gaps`` runs of characters deleted one at a time from the text ids [N].
 
-    A bidirectional model reads 256 characters on either side of a gap, a forward one those before it, a backward one
-    those behind it. The guess at a place is the mode of its distribution given that context, which is estimated as the
-    mean of p(x_k | the rest of the gap, context) over what the model itself draws for the rest (Rao-Blackwell): by
-    Gibbs sampling, as in :func:`charlstm.generation.infill`, over the second half of 30 sweeps a character of the gap
-    (240 at most) of 16 chains, or over 128 continuations. The gaps are spread over the text, at places that depend on
-    its length, the length of the gaps, their number and the seed only: two models with the same text have the same
-    gaps. No other random state is touched.
+    A bidirectional model gets 256 characters on each side of a gap, a forward model those before it, a backward model
+    those behind it. The guess at a position is the mode of its distribution given that context, which is estimated as
+    the mean of p(x_k | rest of the gap, context) over the model's samples of the rest (Rao-Blackwell): by Gibbs
+    sampling, as in :func:`charlstm.generation.infill`, over the second half of 30 sweeps per character of the gap (at
+    most 240) of 16 chains, or over 128 continuations. The gaps are spread over the text and depend only on its length,
+    the length of the gaps, their number and the seed: two models get the same gaps of the same text. Torch's random
+    state is not changed.
 
-    ``between`` is called now and then; what it raises breaks the measurement off. Raises UserError if the text is too
-    short for so many gaps, and for values out of range.
+    ``on_chunk`` is called regularly; an exception that it raises stops the measurement. Raises UserError if the text is
+    too short for the gaps, and for values out of range.
     """
     if gaps < 1 or not lengths or min(lengths) < 1:
-        raise UserError(f"at least one gap of one or more characters: found {gaps} of {list(lengths)}")
-    places = [_places(len(ids), length, gaps, seed) for length in lengths]
+        raise UserError(f"gaps and their lengths must be 1 or more, found {gaps} gaps of lengths {list(lengths)}")
+    gap_starts = [_gap_starts(len(ids), length, gaps, seed) for length in lengths]
     counts = np.bincount(ids, minlength=model.vocabulary_size)
     with eval_mode(model):
-        for length, begins in zip(lengths, places, strict=True):
-            found, greedy = _guesses(model, ids, begins, length, seed, between)
-            truth = np.stack([ids[b : b + length] for b in begins], 1)
-            right = (found == truth).mean(0)
-            chance = np.random.default_rng(seed)
-            means = [right[chance.integers(gaps, size=gaps)].mean() for _ in range(RESAMPLES)]
+        for length, starts in zip(lengths, gap_starts, strict=True):
+            guesses, greedy = _guesses(model, ids, starts, length, seed, on_chunk)
+            truth = np.stack([ids[b : b + length] for b in starts], 1)
+            accuracy = (guesses == truth).mean(0)
+            generator = np.random.default_rng(seed)
+            means = [accuracy[generator.integers(gaps, size=gaps)].mean() for _ in range(RESAMPLES)]
             low, high = np.percentile(means, [2.5, 97.5])
             yield Restoration(
                 length,
                 gaps,
-                float(right.mean()),
+                float(accuracy.mean()),
                 float(low),
                 float(high),
                 None if greedy is None else float((greedy == truth).mean()),
@@ -92,40 +91,40 @@ def restore(
             )
 
 
-def _places(characters: int, length: int, gaps: int, seed: int) -> npt.NDArray[np.int64]:
-    """Where the gaps begin, ascending: each somewhere in its own share of the text."""
-    share = (characters - 2 * CONTEXT) // gaps
-    if share < length:
-        least = 2 * CONTEXT + gaps * length
+def _gap_starts(characters: int, length: int, gaps: int, seed: int) -> npt.NDArray[np.int64]:
+    """The start positions of the gaps, ascending: each is random within an equal part of the text."""
+    spacing = (characters - 2 * CONTEXT) // gaps
+    if spacing < length:
+        minimum = 2 * CONTEXT + gaps * length
         raise UserError(
-            f"{gaps} gaps of {length} need a text of {least:,} characters, found {characters:,}; take fewer gaps"
+            f"{gaps} gaps of {length} need a text of {minimum:,} characters, found {characters:,}; take fewer gaps"
         )
-    chance = np.random.default_rng([seed, length])
-    return CONTEXT + share * np.arange(gaps) + chance.integers(share - length + 1, size=gaps)
+    generator = np.random.default_rng([seed, length])
+    return CONTEXT + spacing * np.arange(gaps) + generator.integers(spacing - length + 1, size=gaps)
 
 
 def _guesses(
-    model: LanguageModel, ids: Ids, begins: npt.NDArray[np.int64], length: int, seed: int, between: Callable[[], None]
+    model: LanguageModel, ids: Ids, starts: npt.NDArray[np.int64], length: int, seed: int, on_chunk: Callable[[], None]
 ) -> tuple[Ids, Ids | None]:
-    """The guess for every place of every gap, [length, G], and the greedy one of a model that reads one way."""
+    """The guess for every position of every gap, [length, G], and the greedy guess of a unidirectional model."""
     window = np.arange(-CONTEXT, length + CONTEXT)[:, None]
     copies = CHAINS if model.bidirectional else CONTINUATIONS
-    together = max(1, ROWS // copies)
-    found: list[Ids] = []
+    texts_per_batch = max(1, BATCH // copies)
+    guesses: list[Ids] = []
     greedy: list[Ids] = []
-    for first in range(0, len(begins), together):
-        rows = ids[begins[first : first + together] + window].astype(np.int64)
-        chances = UniformDraws(seed + first, rows.shape[1] * copies)
+    for first in range(0, len(starts), texts_per_batch):
+        rows = ids[starts[first : first + texts_per_batch] + window].astype(np.int64)
+        draws = UniformDraws(seed + first, rows.shape[1] * copies)
         text = torch.from_numpy(rows).to(model.head.weight.device)
         if model.bidirectional:
-            found.append(_modes(_by_gibbs(model, text, length, chances, between)))
+            guesses.append(_modes(_gibbs_marginals(model, text, length, draws, on_chunk)))
             continue
-        turn = model.direction == "backward"
-        before = (text.flip(0) if turn else text)[:CONTEXT]
-        for out, sampling, width in ((found, Sampling(), copies), (greedy, Sampling(temperature=0), 1)):
-            modes = _modes(_by_continuing(model, before, length, width, sampling, chances, between))
-            out.append(modes[::-1] if turn else modes)
-    return np.concatenate(found, 1), np.concatenate(greedy, 1) if greedy else None
+        is_backward = model.direction == "backward"
+        before = (text.flip(0) if is_backward else text)[:CONTEXT]
+        for out, sampling, width in ((guesses, Sampling(), copies), (greedy, Sampling(temperature=0), 1)):
+            modes = _modes(_continuation_marginals(model, before, length, width, sampling, draws, on_chunk))
+            out.append(modes[::-1] if is_backward else modes)
+    return np.concatenate(guesses, 1), np.concatenate(greedy, 1) if greedy else None
 
 
 def _modes(marginals: Tensor) -> Ids:
@@ -134,53 +133,53 @@ def _modes(marginals: Tensor) -> Ids:
 
 
 @torch.no_grad()
-def _by_gibbs(
-    model: LanguageModel, text: Tensor, length: int, chances: UniformDraws, between: Callable[[], None]
+def _gibbs_marginals(
+    model: LanguageModel, text: Tensor, length: int, draws: UniformDraws, on_chunk: Callable[[], None]
 ) -> Tensor:
-    """p of every symbol at each place of the gap in the middle, [length, B, V]; text [T, B]."""
+    """p of every symbol at each position of the gap in the middle, [length, B, V]; text [T, B]."""
     chains = GibbsChains(model, text, range(CONTEXT, CONTEXT + length), CHAINS)
     sums = text.new_zeros(length, text.shape[1], model.vocabulary_size, dtype=torch.float32)
 
     def draw(k: int, logits: Tensor) -> Tensor:
         if counts:
-            sums[k] += _over_copies(logits, CHAINS)
-        return choose(logits, Sampling(), chances.take(1)[0])
+            sums[k] += _mean_over_copies(logits, CHAINS)
+        return sample_ids(logits, Sampling(), draws.take(1)[0])
 
     if length == 1:
         return chains.logits(0).softmax(-1)[None, ::CHAINS]
-    sweeps = min(SWEEPS * length, MOST_SWEEPS)
+    sweeps = min(SWEEPS * length, MAX_SWEEPS)
     for number in range(sweeps):
-        between()
+        on_chunk()
         counts = number >= sweeps // 2
         chains.sweep(draw)
     return sums
 
 
 @torch.no_grad()
-def _by_continuing(
+def _continuation_marginals(
     model: LanguageModel,
     before: Tensor,
     length: int,
     copies: int,
     sampling: Sampling,
-    chances: UniformDraws,
-    between: Callable[[], None],
+    draws: UniformDraws,
+    on_chunk: Callable[[], None],
 ) -> Tensor:
-    """The same from what stands before the gap alone, [T, B], over so many continuations."""
+    """The same from the context ``before`` [T, B] alone, over ``copies`` continuations."""
     none = before.new_full((1, before.shape[1]), model.vocabulary_size)
-    y, state = model.read(torch.cat([none, before]))
+    y, state = model.encode(torch.cat([none, before]))
     y, state = y[-1].repeat_interleave(copies, 0), tuple(part.repeat_interleave(copies, 1) for part in state)
-    found = []
+    marginals = []
     for _ in range(length):
-        between()
+        on_chunk()
         logits = model.head(y)
-        found.append(_over_copies(logits, copies))
-        drawn = choose(logits, sampling, chances.take(1)[0][: len(logits)])
-        outputs, state = model.read(drawn[None], state)
+        marginals.append(_mean_over_copies(logits, copies))
+        ids = sample_ids(logits, sampling, draws.take(1)[0][: len(logits)])
+        outputs, state = model.encode(ids[None], state)
         y = outputs[0]
-    return torch.stack(found)
+    return torch.stack(marginals)
 
 
-def _over_copies(logits: Tensor, copies: int) -> Tensor:
-    """The mean p over the copies of each text: [B, V] of [B copies, V]."""
+def _mean_over_copies(logits: Tensor, copies: int) -> Tensor:
+    """p averaged over the copies of each text: [B copies, V] to [B, V]."""
     return logits.softmax(-1).view(-1, copies, logits.shape[1]).mean(1)

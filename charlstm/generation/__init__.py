@@ -1,4 +1,4 @@
-"""Writing text with a trained model."""
+"""Sampling and infilling text with a trained model."""
 
 from charlstm.generation.infilling import Infilled, infill
 from charlstm.generation.preview import preview

@@ -1,4 +1,4 @@
-"""Writing text natively: whole steps of a stack, its head and the draw of the next character, in one C++ call."""
+"""Sampling on the CPU: the steps of a stack, its head and the draw of the next character in one C++ call."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ from charlstm.executors.cpp.memory import (
     words,
 )
 from charlstm.executors.cpp.partition import shared
-from charlstm.generation.cpp_window import Windows
-from charlstm.model.front_end import Convolved
+from charlstm.generation.cpp_window import CppWindow
+from charlstm.model.front_end import ConvolutionWeights
 
 
 @cache
 def decoder_library(dtype: torch.dtype) -> ctypes.CDLL | str:
-    """The C++ decoder of all cells with products in ``dtype``, built if need be; or why there is none."""
-    folder = Path(__file__).parent / "cpp"
+    """The C++ decoder of all cells with matmuls in ``dtype``, built if needed; or the reason why it cannot be built."""
+    folder = Path(__file__).parent
     try:
-        parts = [(folder / name).read_text(encoding="utf-8") for name in ("window.h", "decoder.h")]
-        return load("decoder", dtype, "\n".join(parts))
+        sources = [(folder / name).read_text(encoding="utf-8") for name in ("cpp/window.h", "cpp/decoder.h")]
+        return load("decoder", dtype, "\n".join(sources))
     except BuildError as reason:
         return str(reason)
 
 
 class CppDecoder:
-    """B texts that go on from a state of their own, in the weights as they are now.
+    """Decodes B texts, with the weights at construction and a carried state.
 
-    layers: the stack's weights from the bottom; the input weights of the first are those of one-hot vectors,
-    [GH, V], or where it reads what is ``convolved``, [GH, N]. head [V, H] and head_bias [V] give the logits of the next
-    character. ``dtype`` is that of the products; with ``residual`` every layer above the first adds its input to its
-    output.
+    layers: the weights of the stack, bottom first; the input weights of the first layer are for one-hot vectors,
+    [GH, V], or for the outputs of ``convolution``, [GH, N]. head [V, H] and head_bias [V] give the logits of the next
+    character. ``dtype`` is the dtype of the matmuls; with ``residual`` every layer above the first adds its input to
+    its output.
+
+    Raises BuildError if the decoder cannot be built.
     """
 
     def __init__(
@@ -63,58 +65,58 @@ class CppDecoder:
         dtype: torch.dtype = torch.float32,
         *,
         residual: bool = False,
-        convolved: Convolved | None = None,
+        convolution: ConvolutionWeights | None = None,
     ) -> None:
-        self._cell, self._dtype, self._batch, self._turn = cell, dtype, batch_size, 0
-        gates, units, vocabulary = len(cell.gates), layers[0].hidden_size, head.shape[0]
-        self._padded, self._units = padded_units(units), units
+        self._cell, self._dtype, self._batch, self._step = cell, dtype, batch_size, 0
+        gates, hidden_size, vocabulary = len(cell.gates), layers[0].hidden_size, head.shape[0]
+        self._padded_size, self._hidden_size = padded_units(hidden_size), hidden_size
         decoder = decoder_library(dtype)
         if isinstance(decoder, str):
             raise BuildError(decoder)
         self._decoder = decoder
         loop = forward_loop(cell)
 
-        def room(*shape: int, low: bool = False) -> Tensor:
+        def zeros(*shape: int, low: bool = False) -> Tensor:
             return torch.zeros(shape, dtype=dtype if low else torch.float32)
 
         self._ids = torch.full((batch_size,), vocabulary)
-        self._windows = None if convolved is None else Windows(cell, convolved, batch_size, dtype)
+        self._window = None if convolution is None else CppWindow(cell, convolution, batch_size, dtype)
         self._states: list[dict[str, list[Tensor]]] = []
-        self._kept: list[object] = []
+        self._keep_alive: list[object] = []
         structures = []
         inputs, outputs = [], []
         input_weights: list[Tensor | None] = []
         for number, weights in enumerate(layers):
-            exact = {s: room(2, batch_size, self._padded) for s in cell.state}
-            low = {s: room(2, batch_size, self._padded, low=True) for s in operand_states(cell)}
-            self._states.append({s: [exact[s], low[s]] if s in low else [exact[s]] for s in cell.state})
+            states = {s: zeros(2, batch_size, self._padded_size) for s in cell.state}
+            low_states = {s: zeros(2, batch_size, self._padded_size, low=True) for s in operand_states(cell)}
+            self._states.append({s: [states[s], low_states[s]] if s in low_states else [states[s]] for s in cell.state})
             bias = joined_bias(cell, weights.bias_ih, weights.bias_hh)
-            none = room(gates * self._padded)
-            reads_ids = number == 0 and convolved is None
-            if reads_ids:
+            no_bias = zeros(gates * self._padded_size)
+            input_is_ids = number == 0 and convolution is None
+            if input_is_ids:
                 x = input_table(weights.weight_ih, gates, dtype)
                 input_weights.append(None)
             else:
-                x = room(batch_size, gates * self._padded, low=True)
+                x = zeros(batch_size, gates * self._padded_size, low=True)
                 input_weights.append(pack(cell, weights.weight_ih, gates, dtype))
             buffers = {
                 "T": 1,
                 "B": batch_size,
-                "H": self._padded,
+                "H": self._padded_size,
                 "threads": 1,
                 "by_rows": 0,
                 "x": x,
-                "ids": self._ids if reads_ids else None,
+                "ids": self._ids if input_is_ids else None,
                 "weights": pack(cell, weights.weight_hh, gates, dtype),
-                "bias_x": none if bias is None else pad_gates(bias, gates),
-                "bias_h": none if weights.bias_hh is None else pad_gates(weights.bias_hh, gates),
+                "bias_x": no_bias if bias is None else pad_gates(bias, gates),
+                "bias_h": no_bias if weights.bias_hh is None else pad_gates(weights.bias_hh, gates),
                 "keep": 0,
                 "input_mask": 0,
                 "low_mask": 1,
-                **{f"s_{s}": stack for s, stack in exact.items()},
+                **{f"s_{s}": stack for s, stack in states.items()},
                 **{f"all_{s}": 1 for s in cell.state},
-                **{f"l_{s}": stack for s, stack in low.items()},
-                **{name: room(batch_size, self._padded, low=True) for name in loop.values.values()},
+                **{f"l_{s}": stack for s, stack in low_states.items()},
+                **{name: zeros(batch_size, self._padded_size, low=True) for name in loop.values.values()},
                 **{
                     f"p_{name}": pad_gates(weights.parameters[name], len(letters))
                     for name, letters in cell.parameters.items()
@@ -123,10 +125,10 @@ class CppDecoder:
             prepared, scratch = structure(loop, buffers)
             structures.append(prepared)
             inputs.append(x)
-            outputs.append(low[cell.state[0]])
-            self._kept += [buffers, scratch]
-        wide = padded_units(vocabulary)
-        self._logits = room(batch_size, wide)
+            outputs.append(low_states[cell.state[0]])
+            self._keep_alive += [buffers, scratch]
+        padded_vocabulary = padded_units(vocabulary)
+        self._logits = zeros(batch_size, padded_vocabulary)
         self._vocabulary = vocabulary
         layer_addresses = (ctypes.c_int64 * len(layers))(*map(ctypes.addressof, structures))
         weight_addresses = words(*input_weights)
@@ -138,17 +140,17 @@ class CppDecoder:
             ctypes.c_int64.in_dll(kernels, "forward_products").value,
             ctypes.cast(kernels.forward_stage, ctypes.c_void_p).value,
         )
-        with_inputs = room(len(layers), batch_size, self._padded, low=True) if residual else None
+        residual_outputs = zeros(len(layers), batch_size, self._padded_size, low=True) if residual else None
         head_panels, bias = pack(cell, head, 1, dtype), pad_gates(head_bias, 1)
-        self._kept += [structures, layer_addresses, input_weights, weight_addresses, head_panels, bias]
-        self._kept += [input_addresses, output_addresses]
+        self._keep_alive += [structures, layer_addresses, input_weights, weight_addresses, head_panels, bias]
+        self._keep_alive += [input_addresses, output_addresses]
         self._network = (
             ctypes.addressof(layer_addresses),
             ctypes.addressof(input_addresses),
             ctypes.addressof(output_addresses),
-            None if self._windows is None else ctypes.addressof(self._windows.structure),
+            None if self._window is None else ctypes.addressof(self._window.structure),
             ctypes.addressof(weight_addresses),
-            with_inputs,
+            residual_outputs,
             head_panels,
             bias,
             self._logits,
@@ -157,73 +159,73 @@ class CppDecoder:
 
     @property
     def logits(self) -> Tensor:
-        """The logits [B, V] from which the latest character was drawn."""
+        """The logits [B, V] from which the latest character was sampled."""
         return self._logits[:, : self._vocabulary]
 
     @property
     def state(self) -> State:
-        """The state of all layers, each part [L, B, H], and of the windows, before the latest character that was
-        written is read."""
-        turn, units = self._turn & 1, self._units
-        layers = (torch.stack([layer[s][0][turn, :, :units] for layer in self._states]) for s in self._cell.state)
-        return (*layers,) if self._windows is None else (*layers, self._windows.state)
+        """The state of all layers, each part [L, B, H], and of the window, before the latest sampled character."""
+        step, hidden_size = self._step & 1, self._hidden_size
+        layers = (torch.stack([layer[s][0][step, :, :hidden_size] for layer in self._states]) for s in self._cell.state)
+        return (*layers,) if self._window is None else (*layers, self._window.state)
 
     @state.setter
     def state(self, state: State) -> None:
-        if self._windows is not None:
-            *layers, self._windows.state = state
+        if self._window is not None:
+            *layers, self._window.state = state
             state = tuple(layers)
         for s, part in zip(self._cell.state, state, strict=True):
-            for layer, own in zip(self._states, part, strict=True):
+            for layer, layer_state in zip(self._states, part, strict=True):
                 for stack in layer[s]:
-                    stack[self._turn & 1] = pad_last(own, self._padded)
+                    stack[self._step & 1] = pad_last(layer_state, self._padded_size)
 
-    def write(
+    def sample(
         self,
-        chances: Tensor,
-        read: Tensor | None = None,
+        draws: Tensor,
+        prompt: Tensor | None = None,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
-        """Read the characters ``read`` [N, B], or those written last, and write as many as ``chances`` [T, B] says.
+        """Encode ``prompt`` [N, B], or else the characters sampled last, and sample one character for each of
+        ``draws``.
 
-        chances: uniform in [0, 1), float64; the first character whose cumulative probability exceeds it is written. The
-        options are those of :class:`charlstm.generation.sampler.Sampling`. Returns the ids written and the natural
-        logarithms of their probabilities at temperature 1, both [T, B].
+        draws [T, B]: uniform in [0, 1), float64; the first character whose cumulative probability exceeds its draw is
+        sampled. The options are those of :class:`charlstm.generation.sampler.Sampling`. Returns the sampled ids and
+        ln p at temperature 1, both [T, B].
         """
-        count = chances.shape[0]
+        count = draws.shape[0]
         assert count > 0
-        assert chances.dtype == torch.float64
-        given = 0 if read is None else read.shape[0]
-        read = None if read is None else checked(read, self._vocabulary)
+        assert draws.dtype == torch.float64
+        prompt_length = 0 if prompt is None else prompt.shape[0]
+        prompt = None if prompt is None else checked(prompt, self._vocabulary)
         settings = torch.tensor([temperature, top_p, min_p], dtype=torch.float64)
-        written = torch.empty(count, self._batch, dtype=torch.int64)
+        sampled = torch.empty(count, self._batch, dtype=torch.int64)
         log_probabilities = torch.empty(count, self._batch)
-        key = (self._cell, self._dtype, "sample", self._batch, self._padded, len(self._states))
-        steps = count + max(given - 1, 0)
-        with shared(key, self._batch, self._padded // PANEL, steps) as way:
+        key = (self._cell, self._dtype, "sample", self._batch, self._padded_size, len(self._states))
+        steps = count + max(prompt_length - 1, 0)
+        with shared(key, self._batch, self._padded_size // PANEL, steps) as partition:
             task = words(
                 len(self._states),
                 self._batch,
-                self._padded,
+                self._padded_size,
                 self._vocabulary,
-                *map(int, way),
+                *map(int, partition),
                 *self._cell_kernels,
-                self._turn,
-                given,
+                self._step,
+                prompt_length,
                 count,
                 int(temperature == 0),
                 top_k,
                 settings,
                 *self._network,
-                read,
-                chances.contiguous(),
-                written,
+                prompt,
+                draws.contiguous(),
+                sampled,
                 log_probabilities,
             )
             self._decoder.sample_text(ctypes.byref(task))
-        self._turn += steps
-        return written, log_probabilities
+        self._step += steps
+        return sampled, log_probabilities

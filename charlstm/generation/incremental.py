@@ -1,4 +1,4 @@
-"""A language model one character at a time: what sampling runs, natively where it can."""
+"""A language model that is run one character at a time, for sampling."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from charlstm.model.language_model import LanguageModel
 
 
 def make_cpp_decoder(model: LanguageModel, batch_size: int = 1) -> CppDecoder | None:
-    """The model as it is now, as a native writer of text; None where the executor asked for is another, or refuses.
+    """A C++ decoder with the current weights of the model; None if the executor is another one or does not support it.
 
-    Under ``torch.autocast`` its products are made in the autocast type.
+    Under ``torch.autocast`` its matmuls run in the autocast dtype.
 
-    Raises UserError for a bidirectional model, which has no next character.
+    Raises UserError for a bidirectional model, which cannot predict the next character.
     """
     stack, weights = model.recurrent, _weights(model)
     first, ids = weights[0], torch.zeros(1, 1, dtype=torch.int64)
@@ -40,30 +40,30 @@ def make_cpp_decoder(model: LanguageModel, batch_size: int = 1) -> CppDecoder | 
             batch_size,
             matmul_dtype(first.weight_hh),
             residual=stack.residual,
-            convolved=model.front_end.convolved(),
+            convolution=model.front_end.convolution_weights(),
         )
 
 
 @torch.no_grad()
 def _weights(model: LanguageModel) -> list[Weights]:
-    """The weights of all layers; those of the first are for one-hot vectors if the front end gives ids."""
+    """The weights of all layers; those of the first are for one-hot vectors if the front end outputs ids."""
     if model.bidirectional:
         raise UserError(
-            "a bidirectional model sees both sides of a character and cannot write on, but fills gaps: --infill; "
-            "train with direction: forward (or backward) to go on from a text"
+            "a bidirectional model needs the text on both sides of a character: it cannot continue a text, only fill "
+            "gaps (--infill); to continue texts, train with direction: forward (or backward)"
         )
     first, *above = (model.recurrent.weights(f"_l{layer}") for layer in range(model.recurrent.num_layers))
     return [replace(first, weight_ih=model.front_end.one_hot_weights(first.weight_ih)), *above]
 
 
 class IncrementalModel:
-    """Reads one character of each of B texts at a time and gives the logits of the next: constant cost a character.
+    """Maps one character of each of B texts to the logits of the next, at constant cost per character.
 
-    It works on the weights as they are now and holds a state of its own; the model's training is not touched. Under
-    ``torch.autocast``, as it is when the object is made, products are made in the autocast type. ``logits`` [B, V] and
-    all else that a step reads or writes stay where they are, so that a step can be recorded.
+    It uses the weights at construction and holds its state; the model is not changed. If constructed under
+    ``torch.autocast``, matmuls run in the autocast dtype. ``logits`` [B, V] and all other tensors of a step have fixed
+    addresses, so that a step can be captured in a CUDA graph.
 
-    Raises UserError for a bidirectional model, which has no next character.
+    Raises UserError for a bidirectional model, which cannot predict the next character.
     """
 
     def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
@@ -75,8 +75,8 @@ class IncrementalModel:
             self._cell = model.recurrent.cell
             self._layers = [Step(self._cell, w, batch_size, dtype) for w in weights]
             self._residual = model.recurrent.residual
-            self._reader = model.front_end.reader(batch_size, dtype)
-            if self._reader is None:
+            self._front_end = model.front_end.incremental(batch_size, dtype)
+            if self._front_end is None:
                 self._table = self._layers[0].table(first).contiguous()
             self._biases = [layer.bias() for layer in self._layers]
             self._input_weights = [w.weight_ih.to(dtype) for w in weights]
@@ -85,34 +85,34 @@ class IncrementalModel:
 
     @property
     def state(self) -> State:
-        """The state of all layers, each part [L, B, H], and of the front end, as LanguageModel has it."""
+        """The state of all layers, each part [L, B, H], and of the front end, as in LanguageModel."""
         layers = tuple(torch.stack(part) for part in zip(*(layer.state for layer in self._layers), strict=True))
-        return layers if self._reader is None else (*layers, *self._reader.state)
+        return layers if self._front_end is None else (*layers, *self._front_end.state)
 
     @state.setter
     def state(self, state: State) -> None:
         parts = len(self._cell.state)
-        if self._reader is not None:
-            self._reader.state = state[parts:]
+        if self._front_end is not None:
+            self._front_end.state = state[parts:]
         for number, layer in enumerate(self._layers):
             layer.state = tuple(part[number] for part in state[:parts])
 
     def __call__(self, ids: Tensor) -> Tensor:
-        """The logits [B, V] of what follows the characters ids [B]; they hold until the next call."""
+        """The logits [B, V] of the characters after ids [B], valid until the next call."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            if self._reader is None:
+            if self._front_end is None:
                 torch.index_select(self._table, 0, ids, out=self._layers[0].values)
             else:
-                self._fill(0, self._reader(ids))
+                self._project_input(0, self._front_end(ids))
             h = self._layers[0]()
             for number in range(1, len(self._layers)):
-                self._fill(number, h)
+                self._project_input(number, h)
                 y = self._layers[number]()
                 h = h + y if self._residual else y
             bias, weight = self._head
             affine(self.logits, h, weight, bias)
         return self.logits
 
-    def _fill(self, number: int, x: Tensor) -> None:
-        """The input side of a layer from its input."""
+    def _project_input(self, number: int, x: Tensor) -> None:
+        """Compute the input side of a layer from its input."""
         affine(self._layers[number].values, x, self._input_weights[number], self._biases[number])

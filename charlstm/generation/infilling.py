@@ -1,4 +1,4 @@
-"""Gaps of a text filled from both sides, by a bidirectional model."""
+"""Filling the gaps of a text with a bidirectional model."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.gibbs_chains import GibbsChains
-from charlstm.generation.sampler import Sampling, UniformDraws, check_numbers, choose
+from charlstm.generation.sampler import Sampling, UniformDraws, check_not_nan, sample_ids
 from charlstm.hardware.main_memory import check_room
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.units import bits
 
-SWEEPS = 40  # over all places; in gaps of eight, 20 gave fillings that were less like text, 80 hardly better ones
-HOT = 1.0  # the least temperature of the first sweep; 2 and 3 were no better
-PAIR = 300  # symbols up to which two open places are drawn from their exact distribution
-SHOWN_GAP = 8  # characters filled anew to show what a model has learnt
-TRIES = 16  # chains of which the most probable is taken at temperature 0
+SWEEPS = 40  # over all positions; in gaps of eight, 20 gave fillings less like text, 80 hardly better ones
+START_TEMPERATURE = 1.0  # minimum temperature of the first sweep; 2 and 3 were not better
+MAX_PAIR_SYMBOLS = 300  # vocabulary size up to which two masked positions are drawn from their exact distribution
+PREVIEW_GAP = 8  # characters that a preview masks and fills
+GREEDY_CHAINS = 16  # chains at temperature 0, of which the most probable filling is returned
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A filled gap: its place in the text, counted in characters (of bytes: bytes) from 0, what was filled in, and ln p
-    of each of its characters given all others of the text, filled ones too."""
+    """A filled gap: its position in the text, in characters (or bytes) from 0, the filled-in text, and ln p of each of
+    its characters given all others of the text, filled ones included."""
 
-    place: int
+    position: int
     text: str
     log_probabilities: list[float]
 
@@ -48,9 +48,9 @@ class Infilled:
 
     @property
     def pseudo_nats(self) -> float:
-        """The mean -ln p of a filled character given all others: a pseudo-likelihood, no likelihood of the filling."""
-        found = [p for gap in self.gaps for p in gap.log_probabilities]
-        return -sum(found) / len(found)
+        """Mean -ln p per filled character given all others: a pseudo-likelihood, not a likelihood of the filling."""
+        log_p = [p for gap in self.gaps for p in gap.log_probabilities]
+        return -sum(log_p) / len(log_p)
 
     @property
     def pseudo_bits(self) -> float:
@@ -67,60 +67,65 @@ def infill(
     num_samples: int = 1,
     sweeps: int = SWEEPS,
     unknown: Unknown = "error",
-    between: Callable[[], None] = lambda: None,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> list[Infilled]:
-    """``num_samples`` fillings of a text in which each sign ``gap`` stands for one character to find.
+    """``num_samples`` fillings of a text in which each character ``gap`` masks one character.
 
-    The characters are drawn by Gibbs sampling from p(x_k | all others), over all open places by turns from left to
-    right and from right to left, ``sweeps`` times; a temperature below 1 is cooled down to over the first half of them.
-    The model learnt each of these distributions by itself, and no joint one need have them all: what is drawn from is
-    the stationary distribution of the chain (a dependency network, Heckerman et al. 2000; of bidirectional recurrent
-    networks, Berglund et al. 2015). With one open place it is drawn from exactly, with two too, if there are at most
-    300 symbols; then ``sweeps`` changes nothing.
+    The characters are drawn by Gibbs sampling from p(x_k | all others), over all masked positions, alternating from
+    left to right and from right to left, ``sweeps`` times; a temperature below 1 is reached by cooling over the first
+    half. The model learned each of these distributions separately, and they need not have a common joint distribution:
+    the fillings are drawn from the stationary distribution of the chain (a dependency network, Heckerman et al. 2000;
+    of bidirectional recurrent networks, Berglund et al. 2015). One masked position is drawn exactly, and so are two if
+    there are at most 300 symbols; then ``sweeps`` has no effect.
 
-    At temperature 0 a single place takes its most probable character, a pair the most probable pair; otherwise, after
-    the cooling, each place takes the mode of its distribution by turns (iterated conditional modes, Besag 1986) in 16
-    chains, of which the one with the best pseudo-likelihood is taken.
+    At temperature 0 a single position gets its most probable character, a pair the most probable pair; otherwise, after
+    the cooling, each position in turn gets the mode of its distribution (iterated conditional modes, Besag 1986) in 16
+    chains, of which the one with the best pseudo-likelihood is returned.
 
-    The same seed gives the same fillings and no other random state is touched. ``between`` is called before each draw;
-    what it raises breaks the filling off.
+    The same seed gives the same fillings; torch's random state is not changed. ``on_chunk`` is called before each draw;
+    an exception that it raises stops the filling.
 
-    Raises UserError for a model that reads one way, a text without a gap or with characters that the model has never
-    seen (``unknown="skip"`` leaves them out), and for values out of range.
+    Raises UserError for a unidirectional model, a text without a gap or with characters outside the vocabulary
+    (``unknown="skip"`` drops them), and values out of range.
     """
     if not model.bidirectional:
         raise UserError(
-            f"a {model.direction} model sees one side of a gap only; train with direction: bidirectional to fill gaps"
+            f"a {model.direction} model sees only one side of a gap: train with direction: bidirectional to fill gaps"
         )
     if num_samples < 1 or sweeps < 1:
-        raise UserError(f"at least one filling and one sweep: found {num_samples} and {sweeps}")
+        raise UserError(f"num-samples and sweeps must be 1 or more, found {num_samples} and {sweeps}")
     ids = vocabulary.encode(text, unknown, gap)
-    places = np.flatnonzero(ids == vocabulary.size)
-    if not len(places):
+    positions = np.flatnonzero(ids == vocabulary.size)
+    if not len(positions):
         raise UserError(f"the text has no gap: write {gap!r} for each {vocabulary.unit} to fill in")
-    each = len(places) * (8 * model.head.in_features + 8 * model.vocabulary_size)
-    check_room(num_samples, each * (1 if sampling is None or sampling.temperature > 0 else TRIES))
+    bytes_per_filling = len(positions) * (8 * model.head.in_features + 8 * model.vocabulary_size)
+    check_room(num_samples, bytes_per_filling * (1 if sampling is None or sampling.temperature > 0 else GREEDY_CHAINS))
     column = torch.from_numpy(ids)[:, None].to(model.head.weight.device)
     with eval_mode(model):
-        found, nats = _fill(model, column, places.tolist(), sampling or Sampling(), seed, num_samples, sweeps, between)
-    return [_describe(vocabulary, ids, places, a, p) for a, p in zip(found.T.numpy(), nats.T.tolist(), strict=True)]
+        filled, log_p = _fill(
+            model, column, positions.tolist(), sampling or Sampling(), seed, num_samples, sweeps, on_chunk
+        )
+    return [
+        _describe(vocabulary, ids, positions, a, p) for a, p in zip(filled.T.numpy(), log_p.T.tolist(), strict=True)
+    ]
 
 
-def shown_infilling(
+def preview_infilling(
     model: LanguageModel,
     vocabulary: Vocabulary,
     ids: npt.NDArray[np.integer],
     seed: int,
-    between: Callable[[], None] = lambda: None,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> str:
-    """A text ids [N] with 8 characters in its middle, or a third of it, filled anew at temperature 0.8, in brackets."""
-    size = min(SHOWN_GAP, -(-len(ids) // 3))
-    places = range((len(ids) - size) // 2, (len(ids) + size) // 2)
+    """A text ids [N] with up to 8 characters, at most a third, in its middle masked and filled at temperature 0.8, in
+    brackets."""
+    size = min(PREVIEW_GAP, -(-len(ids) // 3))
+    positions = range((len(ids) - size) // 2, (len(ids) + size) // 2)
     column = torch.from_numpy(ids.astype(np.int64))[:, None].to(model.head.weight.device)
     with eval_mode(model):
-        found, _ = _fill(model, column, list(places), Sampling(temperature=0.8), seed, 1, SWEEPS, between)
+        filled_ids, _ = _fill(model, column, list(positions), Sampling(temperature=0.8), seed, 1, SWEEPS, on_chunk)
     before, filled, behind = (
-        vocabulary.decode(part) for part in (ids[: places.start], found[:, 0].numpy(), ids[places.stop :])
+        vocabulary.decode(part) for part in (ids[: positions.start], filled_ids[:, 0].numpy(), ids[positions.stop :])
     )
     return f"{before}[{filled}]{behind}"
 
@@ -128,65 +133,70 @@ def shown_infilling(
 def _fill(
     model: LanguageModel,
     text: Tensor,
-    places: list[int],
+    positions: list[int],
     sampling: Sampling,
     seed: int,
     num_samples: int,
     sweeps: int,
-    between: Callable[[], None],
+    on_chunk: Callable[[], None],
 ) -> tuple[Tensor, Tensor]:
-    """Ids of the open places, [N, num_samples], and ln p of each given all others; text [T, 1]."""
-    exact = len(places) == 1 or (len(places) == 2 and model.vocabulary_size <= PAIR)
-    tries = 1 if exact or sampling.temperature > 0 else TRIES
-    chains = GibbsChains(model, text, places, num_samples * tries)
-    chances = UniformDraws(seed, num_samples * tries)
-    if len(places) == 2 and exact:
-        chains.ids.copy_(_pair(GibbsChains(model, text, places, model.vocabulary_size), sampling, chances))
+    """Ids of the masked positions, [N, num_samples], and ln p of each given all others; text [T, 1]."""
+    is_exact = len(positions) == 1 or (len(positions) == 2 and model.vocabulary_size <= MAX_PAIR_SYMBOLS)
+    chains_per_filling = 1 if is_exact or sampling.temperature > 0 else GREEDY_CHAINS
+    chains = GibbsChains(model, text, positions, num_samples * chains_per_filling)
+    draws = UniformDraws(seed, num_samples * chains_per_filling)
+    if len(positions) == 2 and is_exact:
+        chains.ids.copy_(_pair(GibbsChains(model, text, positions, model.vocabulary_size), sampling, draws))
     else:
 
-        def draw(at: Sampling, _: int, logits: Tensor) -> Tensor:
-            between()
-            return choose(logits, at, chances.take(1)[0])
+        def draw(settings: Sampling, _: int, logits: Tensor) -> Tensor:
+            on_chunk()
+            return sample_ids(logits, settings, draws.take(1)[0])
 
-        for temperature in cooling(sampling.temperature, 1 if exact else sweeps):
+        for temperature in cooling(sampling.temperature, 1 if is_exact else sweeps):
             chains.sweep(partial(draw, replace(sampling, temperature=temperature)))
-    found = chains.conditionals().gather(-1, chains.ids[..., None])[..., 0]
-    check_numbers(found)
-    best = found.sum(0).view(num_samples, tries).argmax(1) + tries * torch.arange(num_samples, device=found.device)
-    return chains.ids[:, best].cpu(), found[:, best].cpu()
+    log_p = chains.conditionals().gather(-1, chains.ids[..., None])[..., 0]
+    check_not_nan(log_p)
+    best = log_p.sum(0).view(num_samples, chains_per_filling).argmax(1) + chains_per_filling * torch.arange(
+        num_samples, device=log_p.device
+    )
+    return chains.ids[:, best].cpu(), log_p[:, best].cpu()
 
 
 def cooling(temperature: float, sweeps: int) -> list[float]:
-    """The temperature of each sweep: over the first half evenly from ``HOT`` down to the one asked for."""
-    hot = max(HOT, temperature)
-    cool = sweeps // 2
-    return [hot + (temperature - hot) * min(1.0, k / cool) if cool else temperature for k in range(sweeps)]
+    """The temperature of each sweep: linear over the first half from ``START_TEMPERATURE`` to ``temperature``."""
+    start = max(START_TEMPERATURE, temperature)
+    cooling_sweeps = sweeps // 2
+    return [
+        start + (temperature - start) * min(1.0, k / cooling_sweeps) if cooling_sweeps else temperature
+        for k in range(sweeps)
+    ]
 
 
-def _pair(symbols: GibbsChains, sampling: Sampling, chances: UniformDraws) -> Tensor:
-    """Two ids for each chance, [2, B]; ``symbols`` holds as many copies of the text as there are symbols."""
+def _pair(symbols: GibbsChains, sampling: Sampling, draws: UniformDraws) -> Tensor:
+    """Two ids for each uniform draw, [2, B]; ``symbols`` holds one copy of the text for each symbol."""
     symbols.ids.copy_(torch.arange(symbols.ids.shape[1]))
     conditionals = symbols.conditionals().cpu()
-    check_numbers(conditionals)
+    check_not_nan(conditionals)
     first, second = conditionals.double()  # Apple's GPUs have no float64
     greedy = sampling.temperature == 0
     given_second, given_first = (p.exp() if greedy else sampling.probabilities(p) for p in (first, second))
     joint = stationary(given_second, given_first).flatten()
-    drawn = chances.take(1)[0]
+    uniform = draws.take(1)[0]
     if greedy:
-        flat = joint.argmax().expand(len(drawn))
+        flat = joint.argmax().expand(len(uniform))
     else:
         sums = joint.cumsum(0)
-        flat = torch.searchsorted(sums, drawn * sums[-1], right=True)
+        flat = torch.searchsorted(sums, uniform * sums[-1], right=True)
     size = symbols.ids.shape[1]
     return torch.stack([flat // size, flat % size])
 
 
 def stationary(given_second: Tensor, given_first: Tensor) -> Tensor:
-    """p(a, b), [V, V], that Gibbs sampling ends in after it has drawn a, then b.
+    """The stationary distribution p(a, b), [V, V], of Gibbs sampling that draws a, then b.
 
     given_second [V, V]: row b is proportional to p(a | b); given_first: row a to p(b | a). With the chain of a,
-    P = given_first given_second, the distribution of a is what uniform becomes after 2^30 steps of P.
+    P = given_first given_second, the distribution of a is uniform after 2^30 steps of P.
     """
     given_second, given_first = (p / p.sum(-1, keepdim=True) for p in (given_second, given_first))
     chain = given_first @ given_second
@@ -199,12 +209,12 @@ def stationary(given_second: Tensor, given_first: Tensor) -> Tensor:
 def _describe(
     vocabulary: Vocabulary,
     ids: npt.NDArray[np.int64],
-    places: npt.NDArray[np.intp],
+    positions: npt.NDArray[np.intp],
     filled: npt.NDArray[np.int64],
-    nats: list[float],
+    log_p: list[float],
 ) -> Infilled:
-    whole = ids.copy()
-    whole[places] = filled
-    bounds = [0, *(np.flatnonzero(np.diff(places) > 1) + 1).tolist(), len(places)]
-    gaps = [Gap(int(places[a]), vocabulary.decode(filled[a:b]), nats[a:b]) for a, b in pairwise(bounds)]
-    return Infilled(vocabulary.decode(whole), whole.tolist(), gaps)
+    complete = ids.copy()
+    complete[positions] = filled
+    bounds = [0, *(np.flatnonzero(np.diff(positions) > 1) + 1).tolist(), len(positions)]
+    gaps = [Gap(int(positions[a]), vocabulary.decode(filled[a:b]), log_p[a:b]) for a, b in pairwise(bounds)]
+    return Infilled(vocabulary.decode(complete), complete.tolist(), gaps)

@@ -1,4 +1,4 @@
-"""Dropout, in the two kinds that recurrent networks use."""
+"""Elementwise and locked dropout."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _part: ContextVar[tuple[slice, int] | None] = ContextVar("part", default=None)
 
 @contextmanager
 def part_of_batch(columns: slice, batch_size: int) -> Iterator[None]:
-    """Meanwhile x is only these columns of a batch of this size: masks are drawn for all of it, and have their zeros
-    where they had them if it were whole."""
+    """Within this context x holds only these columns of a batch of this size. Masks are drawn for the whole batch, so
+    that the same elements are dropped as without splitting it."""
     token = _part.set((columns, batch_size))
     try:
         yield
@@ -24,10 +24,10 @@ def part_of_batch(columns: slice, batch_size: int) -> Iterator[None]:
 
 
 def dropout(x: Tensor, probability: float, kind: str, training: bool) -> Tensor:
-    """Zero a share of x [T, B, H] and scale up the rest, in training only.
+    """Zero elements of x [T, B, H] with this probability and scale up the rest, in training only.
 
-    ``elementwise`` draws every element by itself (Zaremba, Sutskever & Vinyals 2014); ``locked`` draws one mask
-    [1, B, H] for all time steps (Gal & Ghahramani 2016; Merity, Keskar & Socher 2018). The result has x's type.
+    ``elementwise`` draws each element independently (Zaremba, Sutskever & Vinyals 2014); ``locked`` draws one mask
+    [1, B, H] for all time steps (Gal & Ghahramani 2016; Merity, Keskar & Socher 2018). The result has the dtype of x.
     """
     if not training or probability == 0:
         return x
@@ -36,6 +36,9 @@ def dropout(x: Tensor, probability: float, kind: str, training: bool) -> Tensor:
         if batch_size == x.shape[1]:
             return F.dropout(x, probability)
         mask = F.dropout(x.new_ones(len(x), batch_size, *x.shape[2:]), probability)
-        return x * mask[:, columns].contiguous()  # what autograd keeps is then no more than these columns
-    kept = 1 - probability
-    return x * x.new_empty(1, batch_size, *x.shape[2:]).bernoulli_(kept).div_(kept or 1)[:, columns]
+        return x * mask[:, columns].contiguous()  # contiguous: autograd then saves these columns only
+    keep_probability = 1 - probability
+    return (
+        x
+        * x.new_empty(1, batch_size, *x.shape[2:]).bernoulli_(keep_probability).div_(keep_probability or 1)[:, columns]
+    )

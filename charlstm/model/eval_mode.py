@@ -1,4 +1,4 @@
-"""A model as it is used, not trained."""
+"""A context manager for evaluation mode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charlstm.model.language_model import LanguageModel
 
 @contextmanager
 def eval_mode(model: LanguageModel) -> Iterator[None]:
-    """Without dropout, and in float32 with all its bits, while the block lasts; then in the mode that it was in."""
+    """Disable dropout and reduced-precision float32 matmuls within the block; then restore the training mode."""
     training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Front ends: how characters become the input of the first recurrent layer."""
+"""Front ends: they turn character ids into the input of the first recurrent layer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from charlstm.model.stack import Project
 
 
 @dataclass(frozen=True)
-class Convolved:
-    """x = tanh(K e + b) of the vectors e of the W latest characters, side by side, the oldest first.
+class ConvolutionWeights:
+    """The weights of x = tanh(K e + b), with e the concatenated embeddings of the W latest characters, oldest first.
 
-    vectors [V + 1, E], the last one zero; kernel K [N, W E]; bias [N]; highway: the weight [2 N, N] and the bias [2 N]
-    of a highway layer that follows, its gate first.
+    vectors [V + 1, E], the last row zero; kernel K [N, W E]; bias [N]; highway: weight [2 N, N] and bias [2 N] of a
+    highway layer that follows, the gate first.
     """
 
     vectors: Tensor
@@ -34,20 +34,20 @@ class Convolved:
 
 
 class FrontEnd(nn.Module):
-    """The interface of all front ends, with the defaults of those that give ids and have no state.
+    """The interface of all front ends, with the defaults for front ends that output ids and have no state.
 
     ``forward`` takes ids [window + T, B], 0 to V - 1, or V for "no character", and returns the input of a
     RecurrentStack for the last T of them, ids or vectors [T, B, output_size], with the projection that ids need.
 
-    output_size    the size of the vectors that the first layer reads
-    window         how many earlier characters an output depends on, beside its own
-    gives_ids      whether the first layer can read ids, which stand for columns of its (projected) input weights
-    per_direction  whether each direction of a bidirectional model has one of its own, not a shared one
-    input_bound    the first layer's input weights start uniform in plus or minus this; None: as in other layers
+    output_size    the input_size of the first layer
+    window         number of earlier characters that an output depends on, besides the current one
+    outputs_ids    whether the output is ids, which index columns of the first layer's (projected) input weights
+    per_direction  whether each direction of a bidirectional model has a separate front end
+    input_bound    the first layer's input weights are initialized uniform in +-input_bound; None: as in other layers
     """
 
     window: int = 0
-    gives_ids: bool = True
+    outputs_ids: bool = True
     per_direction: bool = False
     input_bound: float | None = None
 
@@ -57,57 +57,56 @@ class FrontEnd(nn.Module):
 
     @classmethod
     def from_config(cls, config: ModelConfig, vocabulary_size: int) -> FrontEnd:
-        """The front end that a configuration asks for."""
+        """Build the configured front end."""
         raise NotImplementedError
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
-        """The input of a RecurrentStack and what it has to do with its input weights."""
+        """The input of a RecurrentStack and the projection of its input weights, if any."""
         raise NotImplementedError
 
     def initial_state(self, batch_size: int) -> State:  # noqa: ARG002
-        """What this front end adds to a model's state: nothing, or one part that is zero at the beginning of a text."""
+        """What this front end adds to the state of a model: nothing, or one part, zero at the beginning of a text."""
         return ()
 
     def with_window(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """ids [T, B] with the characters of its state in front, [window + T, B], and the state after them."""
+        """ids [T, B] with the characters of the state prepended, [window + T, B], and the state after them."""
         return ids, state
 
     def one_hot_weights(self, weight_ih: Tensor) -> Tensor:
-        """The first layer's input weights for one-hot vectors, [GH, V]; as they are if it reads vectors."""
+        """The first layer's input weights for one-hot vectors, [GH, V]; unchanged if its input is vectors."""
         return weight_ih
 
-    def reader(self, batch_size: int, dtype: torch.dtype) -> Reader | None:  # noqa: ARG002
-        """Makes the vectors of one character of each of B texts at a time, products in ``dtype``; None if it gives
-        ids."""
+    def incremental(self, batch_size: int, dtype: torch.dtype) -> IncrementalFrontEnd | None:  # noqa: ARG002
+        """This front end one character of each of B texts at a time, matmuls in ``dtype``; None if it outputs ids."""
         return None
 
-    def convolved(self) -> Convolved | None:
-        """The same for the native writer of texts; None if it gives ids."""
+    def convolution_weights(self) -> ConvolutionWeights | None:
+        """The weights for the C++ decoder; None if the front end outputs ids."""
         return None
 
-    def multiplied_rows(self, characters: int) -> int:
-        """How many vectors are multiplied by the first layer's input weights for so many characters."""
+    def input_matmul_rows(self, characters: int) -> int:
+        """Number of vectors multiplied by the first layer's input weights for a batch of ``characters``."""
         raise NotImplementedError
 
     def kept_bytes(self) -> int:
-        """Bytes that are kept of a character for the backward pass, gradients included."""
+        """Bytes per character saved for the backward pass, gradients included."""
         return 0
 
 
-class Reader(Protocol):
-    """A front end one character of each of B texts at a time. ``state`` is its part of the model's state."""
+class IncrementalFrontEnd(Protocol):
+    """A front end over B texts, one character at a time. ``state`` is its part of the model's state."""
 
     state: State
 
     def __call__(self, ids: Tensor) -> Tensor:
-        """The vectors [B, output_size] of the characters ids [B]; they hold until the next call."""
+        """The vectors [B, output_size] for the characters ids [B], valid until the next call."""
 
 
 class OneHot(FrontEnd):
-    """The one-hot vector of a character; its product with the input weights is a look-up of one of their columns.
+    """One-hot vectors; multiplying one by the input weights is a look-up of a column.
 
-    A one-hot vector has a single one: with input weights in +-1 it moves the gates as much as H numbers of unit
-    variance would with weights in +-1/sqrt(H).
+    A one-hot vector has a single nonzero element: with input weights in +-1 the gates get inputs of the same variance
+    as from H inputs of unit variance with weights in +-1/sqrt(H).
     """
 
     input_bound = 1.0
@@ -117,18 +116,18 @@ class OneHot(FrontEnd):
         return cls(vocabulary_size)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
-        """The ids, with nothing to be done with the input weights."""
+        """The ids, and no projection."""
         return ids, None
 
-    def multiplied_rows(self, characters: int) -> int:  # noqa: ARG002
+    def input_matmul_rows(self, characters: int) -> int:  # noqa: ARG002
         return 0
 
 
 class Embedding(FrontEnd):
-    """A learnt vector for each character; the id V (no character) is the zero vector.
+    """A learned vector for each character; the id V (no character) is the zero vector.
 
-    Where a batch holds at least as many characters as the vocabulary, ``W E`` is made once, for all symbols, and its
-    columns are looked up; else the vectors are looked up and multiplied by W.
+    If a batch holds at least as many characters as the vocabulary, W E^T is computed once for all symbols and its
+    columns are looked up; otherwise the vectors are looked up and multiplied by W.
     """
 
     def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
@@ -151,12 +150,12 @@ class Embedding(FrontEnd):
         """W E^T: [GH, V]."""
         return (self.weight @ weight_ih.t()).t()
 
-    def multiplied_rows(self, characters: int) -> int:
+    def input_matmul_rows(self, characters: int) -> int:
         return min(characters, len(self.weight))
 
 
 def make_front_end(config: ModelConfig, vocabulary_size: int) -> FrontEnd:
-    """The front end that a configuration asks for."""
+    """Build the configured front end."""
     module, _, name = FRONT_ENDS[config.front_end].implementation.partition(":")
-    made: FrontEnd = getattr(import_module(module), name).from_config(config, vocabulary_size)
-    return made
+    front_end: FrontEnd = getattr(import_module(module), name).from_config(config, vocabulary_size)
+    return front_end

@@ -1,8 +1,8 @@
-"""The linear layer over the vocabulary and its loss in one pass, some rows at a time.
+"""The linear layer over the vocabulary and its loss, computed in chunks of rows.
 
-With logits l = W y + b and p = softmax(l), the loss of a target t is -ln p_t, and its gradient by l is p less one at t.
-Where the logits of all rows would take much memory they are never held together: each chunk of rows gives its share of
-the loss and of every gradient and is forgotten.
+With logits l = W y + b and p = softmax(l), the loss of a target t is -ln p_t, and its gradient with respect to l is
+p - onehot(t). If the logits of all rows would take much memory they never exist at the same time: each chunk of rows
+adds to the loss and to every gradient and is freed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from charlstm.executors.autograd import gradients_with_graph
 from charlstm.executors.base import matmul_dtype
 
-LOGITS = 1 << 22  # logits held at a time on the CPU, 16 MB: smaller products were slower, larger ones hardly faster
-LOGITS_ON_GPU = 1 << 26  # 256 MB: there each chunk costs a dozen launches
-ALIGNMENT = 16  # symbols: where rows of logits begin on cache lines, float32 products were up to 1.7 times as fast
+LOGITS = 1 << 22  # logits per chunk on the CPU, 16 MB: smaller matmuls were slower, larger ones hardly faster
+LOGITS_ON_GPU = 1 << 26  # 256 MB: each chunk costs a dozen kernel launches
+ALIGNMENT = 16  # symbols: with rows of logits aligned to cache lines, float32 matmuls were up to 1.7 times as fast
 ALIGNED = ("cuda",)
-"""Devices on which all logits held together are aligned too: cuBLAS asks for it in bfloat16. What it gains has not been
+"""Devices on which logits are aligned without chunking too, as cuBLAS recommends for bfloat16. The gain has not been
 measured."""
 
 
@@ -33,16 +33,16 @@ def mean_nats(
     """Mean -ln p of the targets in nats: ``F.cross_entropy`` of ``F.linear(y, weight, bias)``, with its gradients.
 
     y [T, B, H], weight [V, H], bias [V], targets [T, B]; targets equal to ``ignore_index`` do not count, and if none
-    counts the mean is not a number. Under ``torch.autocast`` the products are made in its type; logits, softmax and
-    sums stay in the type of the weight. With ``count`` the sum is divided by it, and not by how many count here: the
-    means of the parts of a batch, each with the count of the whole, add up to that of the whole.
+    counts the mean is NaN. Under ``torch.autocast`` the matmuls run in its dtype; logits, softmax and sums stay in the
+    dtype of the weight. With ``count`` the sum is divided by it instead of by the number of targets that count here:
+    the means of the parts of a batch, each with the count of the whole, add up to the mean of the whole.
 
-    Where all logits are held together, torch's own operations do it, on the CPU 0.1 ms faster at 65 symbols. Else the
-    gradients are made along with the loss, and scaled by the incoming gradient later.
+    If all logits fit into one chunk, torch's operations are used, on the CPU 0.1 ms faster at 65 symbols. Otherwise the
+    gradients are computed in the forward pass and scaled by the incoming gradient in the backward pass.
     """
-    symbols, units = weight.shape
-    held = logits_held(targets.numel(), symbols, units, y.device)
-    if held == targets.numel() * symbols:
+    vocabulary_size, hidden_size = weight.shape
+    chunk_logits = logits_held(targets.numel(), vocabulary_size, hidden_size, y.device)
+    if chunk_logits == targets.numel() * vocabulary_size:
         if y.device.type in ALIGNED:
             weight, bias = _aligned(weight, bias)
         logits = F.linear(y, weight, bias).to(weight.dtype)
@@ -50,121 +50,131 @@ def mean_nats(
         if count is None:
             return F.cross_entropy(flat, flat_targets, ignore_index=ignore_index)
         return F.cross_entropy(flat, flat_targets, ignore_index=ignore_index, reduction="sum") / count
-    counted = targets != ignore_index
+    is_counted = targets != ignore_index
     apply: Callable[..., Tensor] = _MeanNats.apply
     dtype = matmul_dtype(weight)
     with torch.autocast(y.device.type, enabled=False):
-        share = counted.to(weight.dtype) / (counted.sum() if count is None else count)
-        return apply(y, weight, bias, targets.where(counted, 0), share, dtype, held)
+        row_weights = is_counted.to(weight.dtype) / (is_counted.sum() if count is None else count)
+        return apply(y, weight, bias, targets.where(is_counted, 0), row_weights, dtype, chunk_logits)
 
 
-def logits_held(rows: int, symbols: int, units: int, device: torch.device) -> int:
-    """How many of the logits of so many rows :func:`mean_nats` holds at a time: all, unless they are more than
-    ``LOGITS`` and more than the numbers that they are made of."""
-    most = _most_logits(device)
-    return rows * symbols if rows * symbols <= max(most, rows * units) else most
+def logits_held(rows: int, vocabulary_size: int, hidden_size: int, device: torch.device) -> int:
+    """Number of logits that :func:`mean_nats` holds at a time for ``rows`` rows: all, unless they are more than
+    ``LOGITS`` and more than the elements of y."""
+    limit = _max_logits(device)
+    return rows * vocabulary_size if rows * vocabulary_size <= max(limit, rows * hidden_size) else limit
 
 
 @torch.no_grad()
 def target_nats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """-ln p of each target, [T, B]; no gradients. Arguments as for :func:`mean_nats`, but that every target counts."""
+    """-ln p of each target, [T, B]; no gradients. Arguments as for :func:`mean_nats`, except that every target
+    counts."""
     flat, flat_targets = y.flatten(0, 1), targets.flatten()
-    found = flat.new_empty(len(flat))
+    nats = flat.new_empty(len(flat))
     weight, bias = _aligned(weight, bias)
-    for part in _parts(flat, weight, _most_logits(y.device)):
-        found[part] = F.cross_entropy(_logits(flat[part], weight, bias), flat_targets[part], reduction="none")
-    return found.view(targets.shape)
+    for rows in _row_chunks(flat, weight, _max_logits(y.device)):
+        nats[rows] = F.cross_entropy(_logits(flat[rows], weight, bias), flat_targets[rows], reduction="none")
+    return nats.view(targets.shape)
 
 
 @torch.no_grad()
 def token_stats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, symbols: Tensor) -> Tensor:
-    """-ln p of each target, 1 or 0 for whether it is the most probable symbol, and -ln p of each of the symbols [K],
-    all in one: [T, B, 2 + K]; no gradients. Other arguments as for :func:`target_nats`."""
+    """-ln p of each target, 1 if it is the most probable symbol else 0, and -ln p of each of the symbols [K],
+    concatenated: [T, B, 2 + K]; no gradients. Other arguments as for :func:`target_nats`."""
     flat, flat_targets = y.flatten(0, 1), targets.reshape(-1, 1)
-    found = flat.new_empty(len(flat), 2 + len(symbols))
+    stats = flat.new_empty(len(flat), 2 + len(symbols))
     weight, bias = _aligned(weight, bias)
-    for part in _parts(flat, weight, _most_logits(y.device)):
-        log_p, target = _logits(flat[part], weight, bias).log_softmax(1), flat_targets[part]
-        right = log_p.argmax(1, keepdim=True) == target
-        found[part] = torch.cat([-log_p.gather(1, target), right, -log_p[:, symbols]], 1)
-    return found.view(*targets.shape, -1)
+    for rows in _row_chunks(flat, weight, _max_logits(y.device)):
+        log_p, target = _logits(flat[rows], weight, bias).log_softmax(1), flat_targets[rows]
+        is_correct = log_p.argmax(1, keepdim=True) == target
+        stats[rows] = torch.cat([-log_p.gather(1, target), is_correct, -log_p[:, symbols]], 1)
+    return stats.view(*targets.shape, -1)
 
 
 class _MeanNats(torch.autograd.Function):
-    """The sum of ``share`` -ln p, for targets that are all symbols."""
+    """The sum of ``row_weights`` * -ln p, for targets that are all symbols."""
 
     @staticmethod
     def forward(
-        ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: Tensor, dtype: torch.dtype, held: int
+        ctx: Any,
+        y: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        row_weights: Tensor,
+        dtype: torch.dtype,
+        chunk_logits: int,
     ) -> Tensor:
-        ctx.dtype, inputs = dtype, (y, weight, bias, targets, share)
-        symbols, flat = len(weight), y.flatten(0, 1).to(dtype)
+        ctx.dtype, inputs = dtype, (y, weight, bias, targets, row_weights)
+        vocabulary_size, flat = len(weight), y.flatten(0, 1).to(dtype)
         weight, bias = _aligned(weight.to(dtype), bias)
         total = bias.new_zeros(())
         d_flat = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         d_weight, d_bias = torch.zeros_like(weight, dtype=bias.dtype), torch.zeros_like(bias)
-        targets, share = targets.reshape(-1, 1), share.reshape(-1, 1)
-        for part in _parts(flat, weight, held):
-            nats, d_logits = _loss(flat[part], weight, bias, targets[part], share[part])
+        targets, row_weights = targets.reshape(-1, 1), row_weights.reshape(-1, 1)
+        for rows in _row_chunks(flat, weight, chunk_logits):
+            nats, d_logits = _loss(flat[rows], weight, bias, targets[rows], row_weights[rows])
             total += nats
             d_bias += d_logits.sum(0)
-            low = d_logits.to(dtype)
+            d_logits_low = d_logits.to(dtype)
             if d_flat is not None:
-                torch.mm(low, weight, out=d_flat[part])
+                torch.mm(d_logits_low, weight, out=d_flat[rows])
             if dtype == bias.dtype:
-                d_weight.addmm_(low.t(), flat[part])
+                d_weight.addmm_(d_logits_low.t(), flat[rows])
             else:
-                d_weight += low.t() @ flat[part]
+                d_weight += d_logits_low.t() @ flat[rows]
         d_y = None if d_flat is None else d_flat.view(y.shape)
-        ctx.save_for_backward(d_y, d_weight[:symbols], d_bias[:symbols], *inputs)
+        ctx.save_for_backward(d_y, d_weight[:vocabulary_size], d_bias[:vocabulary_size], *inputs)
         return total
 
     @staticmethod
     def backward(ctx: Any, d_total: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         gradients, inputs = saved[:3], saved[3:]
-        if torch.is_grad_enabled():  # a graph of the gradients is asked for: all logits are then held together
-            exact = partial(_exact, dtype=ctx.dtype)
-            return (*gradients_with_graph(exact, inputs, ctx.needs_input_grad[:5], (d_total,)), None, None)
+        if torch.is_grad_enabled():  # create_graph: all logits then exist at the same time
+            differentiable = partial(_differentiable_loss, dtype=ctx.dtype)
+            return (*gradients_with_graph(differentiable, inputs, ctx.needs_input_grad[:5], (d_total,)), None, None)
         scaled = (d if d is None else d * d_total.to(d.dtype) for d in gradients)
         return (*scaled, None, None, None, None)
 
 
-def _exact(
-    y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: Tensor, dtype: torch.dtype
+def _differentiable_loss(
+    y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor]:
-    """The sum of ``share`` -ln p by operations that can be differentiated twice."""
+    """The sum of ``row_weights`` * -ln p by operations that can be differentiated twice."""
     logits = F.linear(y.to(dtype), weight.to(dtype)).to(bias.dtype) + bias
-    return (torch.sum(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none") * share.flatten()),)
+    return (
+        torch.sum(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none") * row_weights.flatten()),
+    )
 
 
-def _loss(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """``share`` -ln p summed over the rows, and its gradient by the logits. -ln p_t = max l - l_t - ln max p, so that
-    the exponentials are taken once."""
+def _loss(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, row_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of ``row_weights`` * -ln p over the rows, and its gradient with respect to the logits. With
+    -ln p_t = max l - l_t - ln max p the exponentials are computed once."""
     logits = _logits(y, weight, bias)
     p = torch.softmax(logits, 1)
     nats = logits.amax(1, keepdim=True) - logits.gather(1, targets) - p.amax(1, keepdim=True).log()
-    return torch.sum(nats * share), p.scatter_add_(1, targets, torch.full_like(nats, -1)).mul_(share)
+    return torch.sum(nats * row_weights), p.scatter_add_(1, targets, torch.full_like(nats, -1)).mul_(row_weights)
 
 
 def _logits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """[N, V] in the type of the bias."""
+    """[N, V] in the dtype of the bias."""
     if y.dtype == bias.dtype:
         return torch.addmm(bias, y, weight.t())
-    return (y @ weight.t()).to(bias.dtype).add_(bias)  # adding two types at once took up to twice as long
+    return (y @ weight.t()).to(bias.dtype).add_(bias)  # adding two dtypes at once took up to twice as long
 
 
 def _aligned(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias with symbols added up to a multiple of ``ALIGNMENT``, whose p is zero."""
-    added = -len(weight) % ALIGNMENT
-    return F.pad(weight, (0, 0, 0, added)), F.pad(bias, (0, added), value=-math.inf)
+    """Weight and bias padded to a multiple of ``ALIGNMENT`` symbols; p of the padding is zero."""
+    padding = -len(weight) % ALIGNMENT
+    return F.pad(weight, (0, 0, 0, padding)), F.pad(bias, (0, padding), value=-math.inf)
 
 
-def _parts(y: Tensor, weight: Tensor, held: int) -> Iterator[slice]:
-    """The rows of y [N, H] in chunks of about ``held`` logits."""
-    rows = max(1, held // len(weight))
+def _row_chunks(y: Tensor, weight: Tensor, chunk_logits: int) -> Iterator[slice]:
+    """The rows of y [N, H] in chunks of about ``chunk_logits`` logits."""
+    rows = max(1, chunk_logits // len(weight))
     return (slice(first, first + rows) for first in range(0, len(y), rows))
 
 
-def _most_logits(device: torch.device) -> int:
+def _max_logits(device: torch.device) -> int:
     return LOGITS if device.type == "cpu" else LOGITS_ON_GPU

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CARRY = -2.0  # where the gate's bias starts: most of x passes unchanged at first
+CARRY = -2.0  # initial gate bias: most of x passes unchanged at first
 
 
 class Highway(nn.Module):
     """y = t relu(W x + b) + (1 - t) x with t = sigmoid(W_t x + b_t) (Srivastava, Greff & Schmidhuber 2015).
 
-    ``weight`` [2 N, N] and ``bias`` [2 N] hold W_t and b_t, then W and b; b_t starts at -2, b at 0, the weights as in
-    torch.nn.Linear. x and y are [..., N], in the type of the parameters, also under ``torch.autocast``.
+    ``weight`` [2 N, N] and ``bias`` [2 N] hold W_t and b_t, then W and b; b_t is initialized to -2, b to 0, the weights
+    as in torch.nn.Linear. x and y are [..., N], in the dtype of the parameters, also under ``torch.autocast``.
     """
 
     def __init__(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""How the parameters of a layer start: as in torch.nn, but for what a cell declares and a user asks for."""
+"""Parameter initialization: as in torch.nn, except for what a cell declares or a user sets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BIASES = ("bias_ih", "bias_hh")
 
 
 class Initializer:
-    """The options of a start, by name (the ``init_options`` of a cell); one that is left out or None stands for the
-    cell's own default. Every cell with a forget gate has
+    """Initialization options by name (the ``init_options`` of a cell); an option that is missing or None takes the
+    default of the cell. Every cell with a forget gate has
 
-    forget_bias      what the sum of both biases of the forget gate starts at, or ``chrono``: log u for u drawn for
-                     each unit from U[1, T - 1], and the input gate's, where a cell has one of its own, at -log u
-                     (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?"). A unit whose gates are at
-                     their biases then keeps its state for about u characters
+    forget_bias      initial sum of both biases of the forget gate, or ``chrono``: log u with u drawn for each unit
+                     from U[1, T - 1], and -log u for the input gate if the cell has a separate one (Tallec & Ollivier
+                     2018, "Can recurrent neural networks warp time?"). A unit whose gates equal the sigmoid of
+                     their biases then retains its state for about u characters
     chrono_length    T, characters, at least 3
 
     Raises ValueError for a value outside the option's range and TypeError for an option that no cell has.
@@ -38,7 +38,7 @@ class Initializer:
 
     @torch.no_grad()
     def apply(self, cell: Cell, weights: Weights) -> None:
-        """Draw the first values of a layer from torch's global generator."""
+        """Initialize a layer's parameters in place from torch's global generator."""
         named = {"weight_ih": weights.weight_ih, "weight_hh": weights.weight_hh, **weights.parameters}
         if weights.bias_ih is not None and weights.bias_hh is not None:
             named |= {"bias_ih": weights.bias_ih, "bias_hh": weights.bias_hh}
@@ -46,23 +46,24 @@ class Initializer:
         for name in cell.parameter_shapes(1, 1):
             if name in named:
                 nn.init.uniform_(named[name], -bound, bound)
-        for key, initialise in cell.initializers.items():
+        for key, initialize in cell.initializers.items():
             name, _, part = key.partition(".")
             if name in named:
-                parameter = _parts(cell, name, named[name])[part] if part else named[name]
-                initialise(parameter, **{option: self._value(cell, option) for option in options_of(initialise)})
+                parameter = _gate_views(cell, name, named[name])[part] if part else named[name]
+                initialize(parameter, **{option: self._value(cell, option) for option in options_of(initialize)})
         if cell.forget_gate and weights.bias_ih is not None:
-            self._forget(cell, named)
+            self._init_forget_gate(cell, named)
 
     def _value(self, cell: Cell, option: str) -> Any:
         return self.options.get(option, cell.init_options[option].default)
 
-    def _forget(self, cell: Cell, named: Mapping[str, Tensor]) -> None:
-        """The biases of the forget gate and, with ``chrono``, of the input gate; all of each in ``bias_ih``."""
+    def _init_forget_gate(self, cell: Cell, named: Mapping[str, Tensor]) -> None:
+        """Set the biases of the forget gate and, with ``chrono``, of the input gate, in ``bias_ih``; ``bias_hh`` is
+        zero."""
         bias = self._value(cell, "forget_bias")
         if bias is None:
             return
-        ih, hh = (_parts(cell, name, named[name]) for name in BIASES)
+        ih, hh = (_gate_views(cell, name, named[name]) for name in BIASES)
         gates = [str(cell.forget_gate)]
         if bias == CHRONO:
             bias = ih[gates[0]].clone().uniform_(1, self._value(cell, "chrono_length") - 1).log_()
@@ -73,7 +74,7 @@ class Initializer:
             hh[gate].zero_()
 
 
-def _parts(cell: Cell, name: str, parameter: Tensor) -> dict[str, Tensor]:
-    """The rows of each gate, or of each entry of a per-unit parameter."""
+def _gate_views(cell: Cell, name: str, parameter: Tensor) -> dict[str, Tensor]:
+    """Views of the rows of each gate, or of each entry of a per-unit parameter."""
     letters = cell.parts_of(name)
     return dict(zip(letters, parameter.chunk(len(letters)), strict=True))

@@ -1,4 +1,4 @@
-"""A character-level language model: front end, recurrent stack(s), a linear layer over the vocabulary."""
+"""A character-level language model: front end, recurrent stack(s), linear head over the vocabulary."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from charlstm.model.stack import RecurrentStack
 
 
 def cell_of(config: ModelConfig) -> Cell:
-    """The cell that a configuration asks for, by its name and its options."""
+    """The configured cell, by its name and options."""
     return find(config.cell, **config.model_dump(exclude={"cell"}))
 
 
 class LanguageModel(nn.Module):
-    """p(character at t | what is before it), or both sides of it.
+    """p(character at t | characters before it), or given the characters on both sides.
 
     ``direction``:
-      forward        reads left to right.
-      backward       the same network over the text read from right to left; whoever feeds it turns the text round.
-      bidirectional  two separate stacks that meet only here: the character at t is predicted from the forward stack's
-                     output after t-1 and the backward stack's output before t+1, so that neither has seen it
-                     (Berglund et al. 2015). Its figure is a pseudo-likelihood, not a likelihood. They share an
-                     embedding; a convolution is causal, so that each has one of its own.
+      forward        left to right.
+      backward       the same network over reversed text; the caller reverses the text.
+      bidirectional  two separate stacks, concatenated only before the head: the character at t is predicted from the
+                     forward stack's output after t-1 and the backward stack's output before t+1, so that neither has
+                     seen it (Berglund et al. 2015). The score is a pseudo-likelihood, not a likelihood. The stacks
+                     share an embedding; a convolution is causal, so each stack has a separate one.
 
-    The state is that of the stack, followed by what the front end adds: a convolution one part, the characters in its
-    window; zeros are the beginning of a text.
+    The state is that of the stack, followed by that of the front end: for a convolution one part, the characters in its
+    window. Zeros are the state at the beginning of a text.
 
-    Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. The
-    first layer's input weights start as the front end asks for, unless the cell declares how they start.
+    Ids are [T, B], 0 to V-1; V is "no character". Dropout also acts on the output of the last layer. The first layer's
+    input weights are initialized by the front end's ``input_bound``, unless the cell declares their initialization.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
@@ -55,7 +55,7 @@ class LanguageModel(nn.Module):
                 config.num_layers,
                 dropout=config.dropout,
                 dropout_kind=config.dropout_kind,
-                start=Initializer(**{option: getattr(config, option) for option in cell.init_options}),
+                initializer=Initializer(**{option: getattr(config, option) for option in cell.init_options}),
                 executor=config.executor,
                 residual=config.residual,
             )
@@ -74,49 +74,51 @@ class LanguageModel(nn.Module):
 
     @property
     def bidirectional(self) -> bool:
-        """Whether the model sees both sides of the character that it predicts."""
+        """Whether the model predicts a character from both sides of it."""
         return self.direction == "bidirectional"
 
     def initial_state(self, batch_size: int) -> State:
-        """The state of either direction before its first character: zeros."""
+        """The state of either stack before its first character: zeros."""
         return (*self.recurrent.initial_state(batch_size), *self.front_end.initial_state(batch_size))
 
-    def read(self, previous: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Outputs of the forward stack, [T, B, H], after each of the characters ``previous``, and its last state."""
+    def encode(self, previous: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The forward stack's outputs [T, B, H] after each of the characters ``previous`` [T, B], and its final
+        state."""
         return self._run(self.front_end, self.recurrent, previous, state)
 
-    def read_backward(
+    def encode_backward(
         self, following: Tensor, state: State | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Outputs of the backward stack, which reads ``following`` from its end; in the order of the text.
+        """The backward stack's outputs [T, B, H] over ``following`` [T, B] from its end, in text order, and its final
+        state.
 
-        With ``lengths`` [B] it begins each text at its own end, and the rows beyond are read last.
+        With ``lengths`` [B] each column is reversed within its length; the padding comes last.
         """
         assert self.recurrent_backward is not None
         front_end = self.front_end if self.front_end_backward is None else self.front_end_backward
-        y, last = self._run(front_end, self.recurrent_backward, _turned(following, lengths), state)
-        return _turned(y, lengths), last
+        y, last = self._run(front_end, self.recurrent_backward, _reversed_time(following, lengths), state)
+        return _reversed_time(y, lengths), last
 
     def _run(
         self, front_end: FrontEnd, stack: RecurrentStack, ids: Tensor, state: State | None
     ) -> tuple[Tensor, State]:
-        whole: State = self.initial_state(ids.shape[1]) if state is None else state
+        initial: State = self.initial_state(ids.shape[1]) if state is None else state
         parts = len(stack.cell.state)
-        ids, window = front_end.with_window(ids, whole[parts:])
+        ids, window = front_end.with_window(ids, initial[parts:])
         x, project = front_end(ids)
-        y, last = stack(x, whole[:parts], project)
+        y, last = stack(x, initial[:parts], project)
         return y, (*last, *window)
 
     def choices(self, ids: Tensor) -> Iterator[Choice]:
-        """For each layer, the executor that would run it on characters such as ids [T, B], and why."""
+        """For each layer, the executor chosen for input such as ids [T, B], and the reason."""
         return self.recurrent.choices(self._first_input(ids))
 
     def candidates(self, ids: Tensor) -> list[str]:
-        """The executors that ``auto`` may take for all layers on characters such as ids [T, B]."""
+        """The executors that ``auto`` may choose for all layers on input such as ids [T, B]."""
         return self.recurrent.candidates(self._first_input(ids))
 
     def prefer(self, executor: str | None) -> None:
-        """Have ``auto`` take this executor wherever it is willing; None: the first in order."""
+        """Make ``auto`` choose this executor wherever it supports the layer; None: the first in order."""
         for stack in (self.recurrent, self.recurrent_backward):
             if stack is not None:
                 stack.preferred = executor
@@ -134,17 +136,19 @@ class LanguageModel(nn.Module):
         state_after: State | None = None,
         lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """What the head reads, [T, B, H], or 2H if bidirectional, and the forward stack's last state.
+        """The input of the head, [T, B, H], or [T, B, 2H] if bidirectional, and the forward stack's final state.
 
         previous [T, B]: the character before each position. following [T, B]: the one after it, for a bidirectional
-        model; ``state_after``: the backward stack's state beyond the last position (zeros if not given); ``lengths``
-        [B]: how much of each text there is, if not all T; what stands beyond is not read before it.
+        model; ``state_after``: the backward stack's state beyond the last position (default: zeros); ``lengths`` [B]:
+        length of each text, if not T; the backward stack starts at the end of each.
+
+        Raises ValueError for a bidirectional model without ``following``.
         """
-        y, last = self.read(previous, state)
+        y, last = self.encode(previous, state)
         if self.bidirectional:
             if following is None:
-                raise ValueError("a bidirectional model needs the following characters too")
-            y = torch.cat([y, self.read_backward(following, state_after, lengths)[0]], -1)
+                raise ValueError("a bidirectional model needs the characters after each position: pass following")
+            y = torch.cat([y, self.encode_backward(following, state_after, lengths)[0]], -1)
         return dropout(y, self.config.dropout, self.config.dropout_kind, self.training), last
 
     def forward(
@@ -155,26 +159,26 @@ class LanguageModel(nn.Module):
         state_after: State | None = None,
         lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Logits [T, B, V] and the forward stack's last state; arguments as for :meth:`hidden`."""
+        """Logits [T, B, V] and the forward stack's final state; arguments as for :meth:`hidden`."""
         y, last = self.hidden(previous, state, following, state_after, lengths)
         return self.head(y), last
 
     def parameter_counts(self) -> dict[str, int]:
-        """Number of parameters of each part that learn."""
+        """Number of trainable parameters of each submodule."""
         counts = {name: sum(_sizes(part, True)) for name, part in self.named_children()}
         return {name: count for name, count in counts.items() if count}
 
     def fixed_count(self) -> int:
-        """Number of parameters that stay as they started."""
+        """Number of frozen parameters."""
         return sum(_sizes(self, False))
 
 
-def _sizes(module: nn.Module, learns: bool) -> Iterator[int]:
-    return (p.numel() for p in module.parameters() if p.requires_grad == learns)
+def _sizes(module: nn.Module, requires_grad: bool) -> Iterator[int]:
+    return (p.numel() for p in module.parameters() if p.requires_grad == requires_grad)
 
 
-def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """x [T, B, ...] back to front: all of it, or of each column b the first ``lengths[b]`` rows."""
+def _reversed_time(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x [T, B, ...] reversed in time: all of it, or in each column b the first ``lengths[b]`` rows."""
     if lengths is None:
         return x.flip(0)
     t = torch.arange(len(x), device=x.device)[:, None]

@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one batch, as torch.nn.utils.rnn packs them."""
+"""Packed sequences of different lengths, as in torch.nn.utils.rnn."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ def run_packed(
     state: State,
     reverse: bool,
 ) -> tuple[Tensor, State]:
-    """One layer in one direction along packed sequences, longest first.
+    """Run one layer in one direction over packed sequences, longest first.
 
-    x [N, I] holds the steps one after the other, ``batch_sizes[t]`` rows for step t. Steps of equal size are run
-    together. Going forward, sequences leave the state as they end; in reverse each joins at its own end, with its
-    first state.
-    Returns y [N, H] and the last states, each part [B, H].
+    x [N, I] holds the steps consecutively, ``batch_sizes[t]`` rows for step t. Consecutive steps of equal batch size
+    run in one call. In the forward direction, sequences leave the batch as they end; in reverse, each joins at its last
+    step with its initial state. Returns y [N, H] and the final states, each part [B, H].
     """
-    pieces = [(size, len(list(steps))) for size, steps in groupby(batch_sizes.tolist())]
-    parts = list(torch.split(x, [size * steps for size, steps in pieces]))
+    runs = [(size, len(list(steps))) for size, steps in groupby(batch_sizes.tolist())]
+    parts = list(torch.split(x, [size * steps for size, steps in runs]))
     if reverse:
-        pieces.reverse()
+        runs.reverse()
         parts.reverse()
-    now = tuple(part[: pieces[0][0]] for part in state)
+    current = tuple(part[: runs[0][0]] for part in state)
     outputs: list[Tensor] = []
-    ended: list[State] = []
-    for (size, steps), part in zip(pieces, parts, strict=True):
-        running = len(now[0])
+    finished: list[State] = []
+    for (size, steps), part in zip(runs, parts, strict=True):
+        running = len(current[0])
         if running > size:
-            ended.append(tuple(s[size:] for s in now))
-            now = tuple(s[:size] for s in now)
+            finished.append(tuple(s[size:] for s in current))
+            current = tuple(s[:size] for s in current)
         elif running < size:
-            now = tuple(torch.cat([s, first[running:size]]) for s, first in zip(now, state, strict=True))
+            current = tuple(torch.cat([s, first[running:size]]) for s, first in zip(current, state, strict=True))
         steps_x = part.reshape(steps, size, -1)
-        y, now = run(steps_x.flip(0) if reverse else steps_x, now)
+        y, current = run(steps_x.flip(0) if reverse else steps_x, current)
         outputs.append((y.flip(0) if reverse else y).reshape(steps * size, -1))
     if reverse:
         outputs.reverse()
-    last = zip(*reversed([*ended, now]), strict=True)
-    return torch.cat(outputs), tuple(torch.cat(rows) for rows in last)
+    final = zip(*reversed([*finished, current]), strict=True)
+    return torch.cat(outputs), tuple(torch.cat(rows) for rows in final)

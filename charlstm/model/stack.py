@@ -1,4 +1,4 @@
-"""Recurrent layers on top of each other, with torch.nn's parameters."""
+"""Stacked recurrent layers with the parameter names of torch.nn."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from charlstm.model.initialization import Initializer
 from charlstm.model.packed import run_packed
 
 Project = Callable[[Tensor], Tensor]
-Prepared = list[tuple[Weights, Executor]]
-DEFAULT_START = Initializer()
+PreparedLayer = list[tuple[Weights, Executor]]
+DEFAULT_INITIALIZER = Initializer()
 
 
 class RecurrentStack(nn.Module):
     """``num_layers`` layers of one cell.
 
-    Parameters are named and laid out as in torch.nn (``weight_ih_l0``, ``bias_hh_l1``, ``weight_ih_l0_reverse``), the
-    cell's own ones likewise (``weight_peephole_l0``), and start as in torch.nn: uniform in +-1/sqrt(H), but for what
-    the cell declares and ``start`` says (:mod:`charlstm.model.initialization`). What the cell declares frozen has no
-    gradient.
+    Parameters have the names and shapes of torch.nn (``weight_ih_l0``, ``bias_hh_l1``, ``weight_ih_l0_reverse``), those
+    specific to a cell likewise (``weight_peephole_l0``), and are initialized as in torch.nn, uniform in +-1/sqrt(H),
+    except for what the cell declares and ``initializer`` sets (:mod:`charlstm.model.initialization`). Parameters that
+    the cell declares frozen have no gradient.
 
     ``dropout`` acts between layers, on the output of every layer but the last; ``dropout_kind`` is ``elementwise``
     (torch.nn's) or ``locked`` (one mask for all time steps: Gal & Ghahramani 2016).
     ``residual`` adds its input to the output of every layer above the first (He et al. 2016; Wu et al. 2016, section
     3.1); dropout acts on the sum.
-    ``bidirectional`` means what it means in torch.nn: every layer sees both directions of the one below.
+    ``bidirectional`` as in torch.nn: every layer gets both directions of the layer below.
 
     Shapes: x [T, B, I] or ids [T, B]; y [T, B, D H]; each part of the state [L D, B, H], with D = 2 if bidirectional.
     """
@@ -49,57 +49,59 @@ class RecurrentStack(nn.Module):
         dropout: float = 0.0,
         dropout_kind: str = "locked",
         bidirectional: bool = False,
-        start: Initializer = DEFAULT_START,
+        initializer: Initializer = DEFAULT_INITIALIZER,
         executor: str = "auto",
         residual: bool = False,
     ) -> None:
         super().__init__()
         self.cell, self.executor = cell, executor
         self.preferred: str | None = None
-        """The executor that ``auto`` takes wherever it is willing, by name."""
+        """Name of the executor that ``auto`` chooses wherever it supports the layer."""
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
-        self.bidirectional, self.start, self.residual = bidirectional, start, residual
+        self.bidirectional, self.initializer, self.residual = bidirectional, initializer, residual
         self._flat: list[int] = []
         directions = 2 if bidirectional else 1
         for layer in range(num_layers):
             size = input_size if layer == 0 else hidden_size * directions
             for suffix in self._suffixes(layer):
                 for name, shape in cell.parameter_shapes(size, hidden_size, bias).items():
-                    learns = name not in cell.frozen
-                    self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape), requires_grad=learns))
+                    requires_grad = name not in cell.frozen
+                    self.register_parameter(
+                        name + suffix, nn.Parameter(torch.empty(shape), requires_grad=requires_grad)
+                    )
         self.reset_parameters()
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"] if self.bidirectional else [f"_l{layer}"]
 
     def reset_parameters(self) -> None:
-        """Draw the first values."""
+        """Initialize all parameters."""
         for layer in range(self.num_layers):
             for suffix in self._suffixes(layer):
-                self.start.apply(self.cell, self.weights(suffix))
+                self.initializer.apply(self.cell, self.weights(suffix))
 
     def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters of one layer and direction; suffix as in torch.nn: ``_l0``, ``_l1_reverse``."""
 
         def get(name: str) -> Tensor:
-            found: Tensor = getattr(self, name + suffix)
-            return found
+            parameter: Tensor = getattr(self, name + suffix)
+            return parameter
 
         bias_ih, bias_hh = (get("bias_ih"), get("bias_hh")) if self.bias else (None, None)
-        own = {name: get(name) for name in self.cell.parameters}
-        return Weights(get("weight_ih"), get("weight_hh"), bias_ih, bias_hh, own)
+        cell_parameters = {name: get(name) for name in self.cell.parameters}
+        return Weights(get("weight_ih"), get("weight_hh"), bias_ih, bias_hh, cell_parameters)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Move or cast the parameters; they then lie as an executor that runs whole stacks wants them."""
-        moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        """Move or cast the parameters, then arrange them in memory for an executor that runs whole stacks."""
+        module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         runner = None if self.bidirectional else stack_runner(self.executor, self.weights().weight_hh.device.type)
         self._flat = []
         if runner is not None:
             layers = [self.weights(f"_l{layer}") for layer in range(self.num_layers)]
             runner.arrange_stack(self.cell, layers)
-            self._flat = _places(layers)
-        return moved
+            self._flat = _data_pointers(layers)
+        return module
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros."""
@@ -108,17 +110,17 @@ class RecurrentStack(nn.Module):
         return tuple(first.new_zeros(layers, batch_size, self.hidden_size) for _ in self.cell.state)
 
     def choices(self, x: Tensor) -> Iterator[Choice]:
-        """For each layer, the executor that would run it on an input such as x, and why."""
+        """For each layer, the executor chosen for an input such as x, and the reason."""
         for weights, below in self._layers(x):
             yield choose(self.executor, self.cell, weights, below, self.preferred)
 
     def candidates(self, x: Tensor) -> list[str]:
-        """The executors that ``auto`` may take for all layers, the first in order first."""
-        willing = [candidates(self.cell, weights, below) for weights, below in self._layers(x)]
-        return [name for name in willing[0] if all(name in names for names in willing)]
+        """The executors that ``auto`` may choose for all layers, in order of preference."""
+        supported = [candidates(self.cell, weights, below) for weights, below in self._layers(x)]
+        return [name for name in supported[0] if all(name in names for names in supported)]
 
     def _layers(self, x: Tensor) -> Iterator[tuple[Weights, Tensor]]:
-        """For each layer its weights and an input of the kind that it gets when the first gets x."""
+        """For each layer its weights and an example of its input when the first layer gets x."""
         for layer in range(self.num_layers):
             yield self.weights(f"_l{layer}"), x if layer == 0 else torch.empty(1, 1, 1, device=x.device)
 
@@ -129,49 +131,50 @@ class RecurrentStack(nn.Module):
         project: Project | None = None,
         batch_sizes: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Run all layers; ``project`` turns the first layer's input weights into those that fit ids.
+        """Run all layers; ``project`` maps the first layer's input weights to weights for ids.
 
         With ``batch_sizes``, x and y are packed sequences, [N, I] and [N, D H]; see :mod:`charlstm.model.packed`.
         """
         if state is None:
             state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))
-        layers = [self._prepared(layer, state[0] if layer else x, project) for layer in range(self.num_layers)]
-        runner = self._runner_of(layers, x.device.type) if batch_sizes is None else None
+        layers = [self._prepare_layer(layer, state[0] if layer else x, project) for layer in range(self.num_layers)]
+        runner = self._common_stack_runner(layers, x.device.type) if batch_sizes is None else None
         if runner is not None:
-            whole = [weights for ((weights, _),) in layers]
-            return runner.run_stack(self.cell, whole, x, state, flat=_places(whole) == self._flat)
-        last: list[State] = []
+            all_weights = [weights for ((weights, _),) in layers]
+            return runner.run_stack(self.cell, all_weights, x, state, flat=_data_pointers(all_weights) == self._flat)
+        final: list[State] = []
         for layer, directions in enumerate(layers):
             outputs = []
             for reverse, (weights, executor) in enumerate(directions):
-                first = tuple(part[len(last)] for part in state)
+                initial = tuple(part[len(final)] for part in state)
                 run = partial(executor.run, self.cell, weights)
-                y, new = _run(run, x, first, bool(reverse), batch_sizes)
+                y, new = _run(run, x, initial, bool(reverse), batch_sizes)
                 outputs.append(y)
-                last.append(new)
+                final.append(new)
             y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
             x = x + y if self.residual and layer else y
             if layer < self.num_layers - 1:
                 x = dropout(x, self.dropout, self.dropout_kind, self.training)
-        return x, tuple(torch.stack(part) for part in zip(*last, strict=True))
+        return x, tuple(torch.stack(part) for part in zip(*final, strict=True))
 
-    def _prepared(self, layer: int, x: Tensor, project: Project | None) -> Prepared:
-        """For each direction of a layer, its weights, those of the first projected, and the executor that runs them on
-        an input such as x."""
-        found = []
+    def _prepare_layer(self, layer: int, x: Tensor, project: Project | None) -> PreparedLayer:
+        """For each direction of a layer, its weights, projected in the first layer, and the executor for an input such
+        as x."""
+        prepared = []
         for suffix in self._suffixes(layer):
             weights = self.weights(suffix)
             if project is not None and layer == 0:
                 weights = replace(weights, weight_ih=project(weights.weight_ih))
-            found.append((weights, choose(self.executor, self.cell, weights, x, self.preferred).executor))
-        return found
+            prepared.append((weights, choose(self.executor, self.cell, weights, x, self.preferred).executor))
+        return prepared
 
-    def _runner_of(self, layers: Sequence[Prepared], device: str) -> StackRunner | None:
-        """What runs all layers in one call, if one executor that can runs each, with nothing between them."""
-        between = self.num_layers > 1 and (self.residual or (self.training and self.dropout > 0))
+    def _common_stack_runner(self, layers: Sequence[PreparedLayer], device: str) -> StackRunner | None:
+        """The runner for all layers in one call, if one executor with such a runner is chosen for all of them and there
+        is no work between them."""
+        has_work_between = self.num_layers > 1 and (self.residual or (self.training and self.dropout > 0))
         first, *others = (executor for directions in layers for _, executor in directions)
         runner = first.stacks
-        if runner is None or device not in runner.stack_devices or between or self.bidirectional:
+        if runner is None or device not in runner.stack_devices or has_work_between or self.bidirectional:
             return None
         return runner if all(executor is first for executor in others) else None
 
@@ -186,14 +189,14 @@ def _run(
     reverse: bool,
     batch_sizes: Tensor | None,
 ) -> tuple[Tensor, State]:
-    """One layer in one direction."""
+    """Run one layer in one direction."""
     if batch_sizes is not None:
         return run_packed(run, x, batch_sizes, state, reverse)
     y, new = run(x.flip(0) if reverse else x, state)
     return (y.flip(0) if reverse else y), new
 
 
-def _places(layers: Sequence[Weights]) -> list[int]:
-    """Where in memory the weights lie."""
+def _data_pointers(layers: Sequence[Weights]) -> list[int]:
+    """The memory addresses of the weights."""
     tensors = (t for w in layers for t in (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh))
     return [t.data_ptr() for t in tensors if t is not None]

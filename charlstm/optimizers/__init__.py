@@ -1,4 +1,4 @@
-"""The optimisers, one a file. A new file in this folder is a new optimiser: nothing else needs to know of it."""
+"""The optimizers, one per module. A new module in this package registers a new optimizer, without other changes."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,7 +1,7 @@
-"""What an optimiser is: a function from parameter groups and the training section to a ``torch.optim.Optimizer``.
+"""The registry of optimizers: functions from parameter groups and the training section to a ``torch.optim.Optimizer``.
 
-The first paragraph of its file's docstring documents it in ``charlstm config``. Its state holds tensors only, each of
-the shape of its parameter or a scalar, and is complete after one step; checkpoints store and check it by that.
+The first paragraph of the module's docstring documents it in ``charlstm config``. Its state must consist of tensors,
+each of the shape of its parameter or a scalar, that all exist after one step: checkpoints rely on it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Make = Callable[[Groups, Any], "Optimizer"]
 
 @dataclass(frozen=True)
 class OptimizerFactory:
-    """An optimiser that a configuration may name. ``make(groups, training)`` builds it."""
+    """A configurable optimizer. ``make(groups, training)`` builds it."""
 
     name: str
     make: Make
 
     @property
     def summary(self) -> str:
-        """What it is, with its source: the first paragraph of its file's docstring."""
+        """Its description with the source: the first paragraph of its module's docstring."""
         text = sys.modules[self.make.__module__].__doc__ or self.name
         return " ".join(text.split("\n\n")[0].split())
 
@@ -37,6 +37,6 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {}
 
 
 def optimizer(make: Make) -> Make:
-    """Register the decorated function as an optimiser under its name."""
+    """Register the decorated function as an optimizer under its name."""
     OPTIMIZERS[make.__name__] = OptimizerFactory(make.__name__, make)
     return make

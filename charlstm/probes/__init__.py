@@ -1,1 +1,1 @@
-"""What a network remembers: tasks that need a memory, and instruments that measure a trained model."""
+"""Probes of a trained model's memory: synthetic tasks and measurements."""

@@ -1,4 +1,4 @@
-"""Closing brackets, closing quotes and line ends: characters that depend on one far back, by the distance to it."""
+"""Closing brackets, closing quotes and line ends: characters that depend on an opener, by the distance to it."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from charlstm.evaluation import TokenPredictions
 from charlstm.text.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.integer]
-Places = npt.NDArray[np.int64]
-Marks = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Kind = Literal["bracket", "quote", "line end"]
 
 BINS = ((1, 9), (10, 19), (20, 49), (50, 99), (100, 199), (200, None))
 LONGEST_SPAN = 1000
 BRACKETS = {")": "(", "]": "[", "}": "{"}
-SIGNS = re.compile(r'\\[\\"]|"+|[()\[\]{}]|\n')
+TOKENS = re.compile(r'\\[\\"]|"+|[()\[\]{}]|\n')
 
 
 @dataclass(frozen=True)
 class ClosingSign:
-    """Where one sign closes something in a text of N characters.
+    """The occurrences of one closing character in a text of N characters.
 
     kind       bracket, quote or line end
-    symbol     the sign, and ``id``, its id in the vocabulary
-    places     where it closes, ascending, [C]
-    distances  characters from the opener to it, of a line end the length of the line, [C]
-    inside     the places of other characters where what it closes is open, [N]
-    outside    the places of other characters where it is not, [N]
+    symbol     the character, and ``id``, its id in the vocabulary
+    positions  where it closes a span, ascending, [C]
+    distances  characters from the opener to it; for a line end the length of the line, [C]
+    inside     mask of the other characters within an open span, [N]
+    outside    mask of the other characters outside of all spans, [N]
     """
 
     kind: Kind
     symbol: str
     id: int
-    places: Places
-    distances: Places
-    inside: Marks
-    outside: Marks
+    positions: Positions
+    distances: Positions
+    inside: Mask
+    outside: Mask
 
 
 @dataclass(frozen=True)
 class DistanceBin:
-    """The closing places at the distances from ``low`` to ``high`` (None: and more).
+    """The closing characters at distances from ``low`` to ``high`` (None: unbounded).
 
-    count  places; right: those where the sign was the most probable character; nats: mean -ln p of it
+    count  number of them; right: number predicted as the most probable character; nats: mean -ln p
     """
 
     low: int
@@ -61,14 +61,14 @@ class DistanceBin:
 
     @property
     def share(self) -> float:
-        """The share that was right."""
+        """The fraction that was right."""
         return self.right / self.count
 
 
 @dataclass(frozen=True)
 class Discrimination:
-    """Mean p of a sign where it closes, at other characters inside of what it closes, and at those outside; None where
-    there are none. A model that always expects the sign gives it the same p everywhere."""
+    """Mean p of a closing character where it occurs, at other characters within its spans, and at those outside; None
+    without such characters. A model that always predicts the character gives it the same p everywhere."""
 
     symbol: str
     closing: float
@@ -78,7 +78,7 @@ class Discrimination:
 
 @dataclass(frozen=True)
 class Closing:
-    """What was expected at the closing signs of one kind; bins without a place are left out."""
+    """Predictions at the closing characters of one kind; empty bins are left out."""
 
     kind: Kind
     bins: tuple[DistanceBin, ...]
@@ -86,50 +86,53 @@ class Closing:
 
 
 def closing_signs(ids: Ids, vocabulary: Vocabulary) -> tuple[ClosingSign, ...]:
-    """Finds what closes in a text ids [N] by its characters alone, without any grammar; signs that close nothing in it
-    are left out.
+    """Find the closing characters of a text ids [N] by its characters alone, without a grammar; those that close
+    nothing in it are left out.
 
-    Brackets nest: ``)``, ``]`` and ``}`` close the nearest opener of their sort that is open, and what was opened
-    after it stays without a close. Double quotes open and close in turn, anew after each blank line; two or more in a
-    row count as none (an empty string, or Python's long quotes), nor does one after a backslash. What was not closed
-    within 1,000 characters is given up. A line end is the newline after a line that is not empty, and a line is open
-    from its second character on: before the first there is nothing to close. CR LF counts as none, for LF follows from
-    CR.
+    Brackets nest: ``)``, ``]`` and ``}`` close the nearest open opener of their kind, and openers after it stay
+    unclosed. Double quotes open and close alternately, starting again after each blank line; two or more in a row are
+    ignored (an empty string, or Python's triple quotes), and so is one after a backslash. An opener that is not closed
+    within 1,000 characters is ignored. A line end is the newline after a line that is not empty, and a line is open
+    from its second character on. CR LF is ignored, since CR determines LF.
     """
     text = _characters(ids, vocabulary)
-    found = []
-    for symbol, begins_and_ends in _spans(text).items():
-        if begins_and_ends:
-            begins, places = np.array(begins_and_ends, np.int64).T
-            number = vocabulary.symbols.index(symbol)
-            open_at, other = _covered(begins, places, len(text)), ids != number
-            distances = places - begins
-            found.append(
-                ClosingSign(_kind(symbol), symbol, number, places, distances, open_at & other, ~open_at & other)
+    signs = []
+    for symbol, spans in _spans(text).items():
+        if spans:
+            starts, positions = np.array(spans, np.int64).T
+            symbol_id = vocabulary.symbols.index(symbol)
+            open_at, is_other = _covered(starts, positions, len(text)), ids != symbol_id
+            distances = positions - starts
+            signs.append(
+                ClosingSign(
+                    _kind(symbol), symbol, symbol_id, positions, distances, open_at & is_other, ~open_at & is_other
+                )
             )
-    return tuple(found)
+    return tuple(signs)
 
 
-def closing_accuracy(signs: Sequence[ClosingSign], foresight: TokenPredictions) -> tuple[Closing, ...]:
-    """What was expected at the signs that :func:`closing_signs` found, kind by kind. The foresight, of a network or of
-    an n-gram model, is that of the same text, and asked about the id of every sign.
+def closing_accuracy(signs: Sequence[ClosingSign], predictions: TokenPredictions) -> tuple[Closing, ...]:
+    """The predictions at the results of :func:`closing_signs`, kind by kind. ``predictions``, by a network or an n-gram
+    model, are for the same text and include the id of every sign in ``symbols``.
 
-    Raises ValueError for a foresight of another text, or one that was not asked about a sign.
+    Raises ValueError for predictions of another text, or without the id of a sign.
     """
     for sign in signs:
-        if len(foresight.nats) != len(sign.inside) or sign.id not in foresight.symbols:
-            raise ValueError(f"this foresight is of another text, or was not asked about {sign.symbol!r}")
-    found = []
+        if len(predictions.nats) != len(sign.inside) or sign.id not in predictions.symbols:
+            raise ValueError(f"the predictions are of another text, or do not include {sign.symbol!r}")
+    results = []
     for kind, members in groupby(signs, key=lambda sign: sign.kind):
-        own = list(members)
-        places, distances = (np.concatenate(part) for part in zip(*((s.places, s.distances) for s in own), strict=True))
-        bins = _bins(distances, foresight.right[places], foresight.nats[places])
-        found.append(Closing(kind, bins, tuple(_discrimination(sign, foresight) for sign in own)))
-    return tuple(found)
+        signs_of_kind = list(members)
+        positions, distances = (
+            np.concatenate(part) for part in zip(*((s.positions, s.distances) for s in signs_of_kind), strict=True)
+        )
+        bins = _bins(distances, predictions.right[positions], predictions.nats[positions])
+        results.append(Closing(kind, bins, tuple(_discrimination(sign, predictions) for sign in signs_of_kind)))
+    return tuple(results)
 
 
 def _characters(ids: Ids, vocabulary: Vocabulary) -> str:
-    """The text, one character for each id: of bytes, each as the code point of its value."""
+    """The text, one character per id; a byte as the code point of its value."""
     return vocabulary.decode_bytes(ids).decode("latin-1") if vocabulary.kind == "bytes" else vocabulary.decode(ids)
 
 
@@ -138,60 +141,60 @@ def _kind(symbol: str) -> Kind:
 
 
 def _spans(text: str) -> dict[str, list[tuple[int, int]]]:
-    """For each closing sign, where its spans begin and where the sign stands; of a line, where its first character
-    stands."""
-    found: dict[str, list[tuple[int, int]]] = {symbol: [] for symbol in (*BRACKETS, '"', "\n")}
+    """For each closing character, the positions of the opener and the closing character of its spans; a line opens with
+    its first character."""
+    spans: dict[str, list[tuple[int, int]]] = {symbol: [] for symbol in (*BRACKETS, '"', "\n")}
     still_open: list[tuple[str, int]] = []
     quote: int | None = None
     line = 0
 
-    for match in SIGNS.finditer(text):
-        sign, place = match[0], match.start()
+    for match in TOKENS.finditer(text):
+        sign, position = match[0], match.start()
         if sign == "\n":
-            if not text[line:place].strip():
+            if not text[line:position].strip():
                 quote = None
-            if place > line and text[place - 1] != "\r":
-                found[sign].append((line, place))
-            line = place + 1
+            if position > line and text[position - 1] != "\r":
+                spans[sign].append((line, position))
+            line = position + 1
         elif sign == '"':
-            if quote is None or place - quote > LONGEST_SPAN:
-                quote = place
+            if quote is None or position - quote > LONGEST_SPAN:
+                quote = position
             else:
-                found[sign].append((quote, place))
+                spans[sign].append((quote, position))
                 quote = None
         elif sign in "()[]{}":
-            still_open = [(own, begin) for own, begin in still_open if place - begin <= LONGEST_SPAN]
+            still_open = [(opener, begin) for opener, begin in still_open if position - begin <= LONGEST_SPAN]
             if sign not in BRACKETS:
-                still_open.append((sign, place))
+                still_open.append((sign, position))
                 continue
-            nearest = max((n for n, (own, _) in enumerate(still_open) if own == BRACKETS[sign]), default=None)
-            if nearest is not None:
-                found[sign].append((still_open[nearest][1], place))
-                del still_open[nearest:]
-    return found
+            match_index = max((n for n, (opener, _) in enumerate(still_open) if opener == BRACKETS[sign]), default=None)
+            if match_index is not None:
+                spans[sign].append((still_open[match_index][1], position))
+                del still_open[match_index:]
+    return spans
 
 
-def _covered(begins: Places, ends: Places, characters: int) -> Marks:
-    """The places after a begin and up to its end."""
-    changes = np.bincount(begins + 1, minlength=characters + 1) - np.bincount(ends, minlength=characters + 1)
-    covered: Marks = changes.cumsum()[:-1] > 0
+def _covered(starts: Positions, ends: Positions, characters: int) -> Mask:
+    """Mask of the positions after a start and before its end."""
+    changes = np.bincount(starts + 1, minlength=characters + 1) - np.bincount(ends, minlength=characters + 1)
+    covered: Mask = changes.cumsum()[:-1] > 0
     return covered
 
 
-def _bins(distances: Places, right: Marks, nats: npt.NDArray[np.floating]) -> tuple[DistanceBin, ...]:
-    found = []
+def _bins(distances: Positions, right: Mask, nats: npt.NDArray[np.floating]) -> tuple[DistanceBin, ...]:
+    bins = []
     for low, high in BINS:
-        own = (distances >= low) & (distances <= (high or distances.max()))
-        if own.any():
-            mean = float(nats[own].mean(dtype=np.float64))
-            found.append(DistanceBin(low, high, int(own.sum()), int(right[own].sum()), mean))
-    return tuple(found)
+        in_bin = (distances >= low) & (distances <= (high or distances.max()))
+        if in_bin.any():
+            mean = float(nats[in_bin].mean(dtype=np.float64))
+            bins.append(DistanceBin(low, high, int(in_bin.sum()), int(right[in_bin].sum()), mean))
+    return tuple(bins)
 
 
-def _discrimination(sign: ClosingSign, foresight: TokenPredictions) -> Discrimination:
-    p = np.exp(-foresight.symbol_nats[:, foresight.symbols.index(sign.id)].astype(np.float64))
+def _discrimination(sign: ClosingSign, predictions: TokenPredictions) -> Discrimination:
+    p = np.exp(-predictions.symbol_nats[:, predictions.symbols.index(sign.id)].astype(np.float64))
 
-    def mean(marked: Marks) -> float | None:
-        return float(p[marked].mean()) if marked.any() else None
+    def mean(mask: Mask) -> float | None:
+        return float(p[mask].mean()) if mask.any() else None
 
-    return Discrimination(sign.symbol, float(p[sign.places].mean()), mean(sign.inside), mean(sign.outside))
+    return Discrimination(sign.symbol, float(p[sign.positions].mean()), mean(sign.inside), mean(sign.outside))

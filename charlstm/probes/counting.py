@@ -1,4 +1,4 @@
-"""Whether a model counts, and with which unit: a^n b^n and a^n b^n c^n.
+"""Whether a model counts a^n b^n and a^n b^n c^n, and with which unit.
 
 Gers & Schmidhuber 2001, "LSTM recurrent networks learn simple context-free and context-sensitive languages"; Weiss,
 Goldberg & Yahav 2018, "On the practical computational power of finite precision RNNs for language recognition".
@@ -21,7 +21,7 @@ from charlstm.probes import reading
 from charlstm.probes.tasks.counting import counting_string
 from charlstm.text.vocabulary import Vocabulary
 
-SIDE_BY_SIDE = 32  # strings that are read at a time
+BATCH = 32  # strings per batch
 
 Values: TypeAlias = npt.NDArray[np.floating]
 
@@ -30,10 +30,10 @@ Values: TypeAlias = npt.NDArray[np.floating]
 class CountingUnit:
     """The unit whose value follows a count most closely.
 
-    letter, layer, unit   which one: of which part of the state, from 0
-    correlation           Pearson's, with its sign; 0 where no unit changes at all
-    rise, fall            how much its value changes per character while the count rises, and while it falls: the mean;
-                          NaN where it never does
+    letter, layer, unit   part of the state by its letter, layer and unit from 0
+    correlation           Pearson's, signed; 0 if no unit changes
+    rise, fall            mean change of its value per character while the count rises, and while it falls; NaN if it
+                          never does
     """
 
     letter: str
@@ -45,59 +45,61 @@ class CountingUnit:
 
 
 def trajectory(model: LanguageModel, vocabulary: Vocabulary, text: str) -> dict[str, Values]:
-    """The state after each character of a text that is read from its beginning, by the equations.
+    """The state after each character of a text, from its beginning, by the reference executor in float64.
 
     Each part by its letter: [T, L, H].
 
-    Raises UserError for a symbol that is not in the vocabulary, and for a model that does not read forward.
+    Raises UserError for a symbol that is not in the vocabulary, and for a model whose direction is not forward.
     """
-    network = reading.exact(_forward(model))
+    network = reading.float64_copy(_forward(model))
     ids = torch.from_numpy(vocabulary.encode(text))[:, None].to(network.head.weight.device)
-    along = reading.trajectory(network, _begun(ids, model.vocabulary_size), network.initial_state(1))
-    return {letter: part[2:, :, 0].cpu().numpy() for letter, part in along.items()}
+    states = reading.trajectory(network, _with_no_character(ids, model.vocabulary_size), network.initial_state(1))
+    return {letter: part[2:, :, 0].cpu().numpy() for letter, part in states.items()}
 
 
-def counting_unit(along: Mapping[str, Values], counts: npt.ArrayLike) -> CountingUnit:
-    """The unit with the highest absolute correlation with ``counts`` [T], such as the number of a less that of b so
-    far, along a text's :func:`trajectory`.
+def counting_unit(states: Mapping[str, Values], counts: npt.ArrayLike) -> CountingUnit:
+    """The unit with the highest absolute correlation with ``counts`` [T], such as the number of a minus the number of b
+    so far, over a text's :func:`trajectory`.
 
-    Raises ValueError if there is not one count for each step, or they are all the same.
+    Raises ValueError if there is not one count for each step, or all counts are equal.
     """
     count = np.asarray(counts, np.float64)
-    letters, steps = list(along), len(next(iter(along.values())))
+    letters, steps = list(states), len(next(iter(states.values())))
     if len(count) != steps or not count.std():
-        raise ValueError(f"there must be {steps} counts, one for each step, and not all the same")
-    values = np.stack([along[letter] for letter in letters]).astype(np.float64)
-    centred, count_centred = values - values.mean(1, keepdims=True), count - count.mean()
-    spread = np.sqrt((centred**2).sum(1) * (count_centred**2).sum())
-    correlations = np.einsum("stlh,t->slh", centred, count_centred) / np.where(spread > 0, spread, np.inf)
+        raise ValueError(f"expected {steps} counts, one for each step, and not all the same")
+    values = np.stack([states[letter] for letter in letters]).astype(np.float64)
+    centered, count_centered = values - values.mean(1, keepdims=True), count - count.mean()
+    spread = np.sqrt((centered**2).sum(1) * (count_centered**2).sum())
+    correlations = np.einsum("stlh,t->slh", centered, count_centered) / np.where(spread > 0, spread, np.inf)
     part, layer, unit = np.unravel_index(np.abs(correlations).argmax(), correlations.shape)
-    changes, turns = np.diff(values[part, :, layer, unit]), np.diff(count)
-    rise, fall = (float(changes[way].mean()) if way.any() else float("nan") for way in (turns > 0, turns < 0))
+    changes, count_changes = np.diff(values[part, :, layer, unit]), np.diff(count)
+    rise, fall = (
+        float(changes[mask].mean()) if mask.any() else float("nan") for mask in (count_changes > 0, count_changes < 0)
+    )
     return CountingUnit(letters[part], int(layer), int(unit), float(correlations[part, layer, unit]), rise, fall)
 
 
 def accepts(model: LanguageModel, vocabulary: Vocabulary, n: int, letters: str = "ab") -> bool:
-    """Whether the model knows from the second letter on how a^n b^n (``letters`` "abc": a^n b^n c^n) goes on.
+    """Whether the model predicts a^n b^n (``letters`` "abc": a^n b^n c^n) correctly from the second letter on.
 
-    The string and its end are read from the beginning; each character after the first b must be the
-    most probable one: b until the n-th and no longer, then c or the end.
+    The string and its end are encoded from the beginning; each character after the first b must be the most probable
+    one: b exactly n times, then c or the end.
 
     Raises:
         ValueError: n is below 1.
-        UserError: a symbol is not in the vocabulary, or the model does not read forward.
+        UserError: a symbol is not in the vocabulary, or the model's direction is not forward.
     """
     return bool(_accepted(model, vocabulary, [n], letters)[0])
 
 
 def longest_accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: Iterable[int], letters: str = "ab") -> int:
-    """The largest of the lengths n such that it and all smaller ones of them are accepted; 0 if the smallest is not.
+    """The largest of the lengths n such that it and all smaller ones are accepted; 0 if the smallest is not.
 
-    Raises what :func:`accepts` raises.
+    Raises like :func:`accepts`.
     """
     longest, ascending = 0, sorted(set(lengths))
-    for first in range(0, len(ascending), SIDE_BY_SIDE):
-        group = ascending[first : first + SIDE_BY_SIDE]
+    for first in range(0, len(ascending), BATCH):
+        group = ascending[first : first + BATCH]
         for n, right in zip(group, _accepted(model, vocabulary, group, letters), strict=True):
             if not right:
                 return longest
@@ -107,7 +109,7 @@ def longest_accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: Iter
 
 @torch.no_grad()
 def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], letters: str) -> npt.NDArray[np.bool_]:
-    """Of each length, side by side; what is read beyond a string's end does not count."""
+    """Whether each length is accepted, as one batch; padding after a string's end does not count."""
     if min(lengths) < 1:
         raise ValueError(f"a string has at least one of each letter, not {min(lengths)}")
     strings = [vocabulary.encode(counting_string(letters, n)) for n in lengths]
@@ -115,12 +117,12 @@ def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], 
     for column, string in enumerate(strings):
         ids[: len(string), column] = torch.from_numpy(string)
     ids = ids.to(model.head.weight.device)
-    with reading.undisturbed(_forward(model)):
-        y, _ = model.read(_begun(ids, model.vocabulary_size)[:-1])
-        given = model.head(y).argmax(-1)
-    place, first = torch.arange(len(ids))[:, None], torch.tensor(lengths) + 1
-    counted = (place >= first) & (place < torch.tensor([len(string) for string in strings]))
-    right: npt.NDArray[np.bool_] = ((given == ids).cpu() | ~counted).all(0).numpy()
+    with reading.probe_mode(_forward(model)):
+        y, _ = model.encode(_with_no_character(ids, model.vocabulary_size)[:-1])
+        predicted = model.head(y).argmax(-1)
+    position, first = torch.arange(len(ids))[:, None], torch.tensor(lengths) + 1
+    is_scored = (position >= first) & (position < torch.tensor([len(string) for string in strings]))
+    right: npt.NDArray[np.bool_] = ((predicted == ids).cpu() | ~is_scored).all(0).numpy()
     return right
 
 
@@ -130,6 +132,6 @@ def _forward(model: LanguageModel) -> LanguageModel:
     return model
 
 
-def _begun(ids: Tensor, none: int) -> Tensor:
+def _with_no_character(ids: Tensor, none: int) -> Tensor:
     """Ids [T, B] with "no character" before them, [T + 1, B]."""
     return torch.cat([ids.new_full((1, ids.shape[1]), none), ids])

@@ -1,7 +1,7 @@
-"""What the gates of a model do along a text.
+"""The gate activations of a model over a text.
 
-Which value of a cell's equations is a gate is read from their graph: the sigmoid of a sum in which one gate letter
-stands. Nothing here knows a cell by name.
+The gates are found in the graph of a cell's equations: a gate is the sigmoid of a sum that contains one gate letter.
+This module does not refer to cells by name.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from charlstm.compiler.graph import Node, ordered, trace
 from charlstm.executors import State, Weights
 from charlstm.executors.base import input_side
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import begin, exact, handed_on, trajectory
+from charlstm.probes.reading import float64_copy, initial_state, layer_output, trajectory
 from charlstm.text.vocabulary import Vocabulary
 
-LEFT, RIGHT = 0.1, 0.9
-"""Below and above which a gate is saturated (Karpathy, Johnson & Fei-Fei 2015)."""
+LEFT_SATURATED, RIGHT_SATURATED = 0.1, 0.9
+"""Thresholds below and above which a gate is saturated (Karpathy, Johnson & Fei-Fei 2015)."""
 
 Values: TypeAlias = npt.NDArray[np.floating]
 
@@ -44,8 +44,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Saturation:
-    """Of one gate, over all steps of all texts, each [L, H]: its mean, the share of steps at which it is
-    left-saturated, below 0.1, and the share at which it is right-saturated, above 0.9."""
+    """Statistics of one gate over all steps of all texts, each [L, H]: its mean, the fraction of steps at which it is
+    left-saturated, below 0.1, and the fraction at which it is right-saturated, above 0.9."""
 
     mean: Values
     left: Values
@@ -56,68 +56,70 @@ class Saturation:
 class Gates:
     """Every gate by its letter in the cell, [T, L, B, H], in 0 .. 1.
 
-    ``half_lives`` [L, H] is ln 2 / -mean(ln f) for the gate f that the cell declares as the share of the state which
-    is kept (gru's z, coupled's f): the number of characters after which half of a unit's state is left at the mean rate
-    of this text. None for a cell without such a gate.
+    ``half_lives`` [L, H] is ln 2 / -mean(ln f) for the gate f that the cell declares as its forget gate (gru's z,
+    coupled's f): the number of characters after which a unit's state decays to half at the mean rate of this text. None
+    for a cell without such a gate.
     """
 
     values: Mapping[str, Values]
     half_lives: Values | None
 
     def saturation(self, letter: str) -> Saturation:
-        """Of each unit of one gate (Karpathy, Johnson & Fei-Fei 2015, "Visualizing and understanding recurrent
-        networks", section 4.2)."""
+        """Statistics of each unit of one gate (Karpathy, Johnson & Fei-Fei 2015, "Visualizing and understanding
+        recurrent networks", section 4.2)."""
         values = self.values[letter]
-        return Saturation(*(x.mean((0, 2), dtype=np.float64) for x in (values, values < LEFT, values > RIGHT)))
+        return Saturation(
+            *(x.mean((0, 2), dtype=np.float64) for x in (values, values < LEFT_SATURATED, values > RIGHT_SATURATED))
+        )
 
     def series(self, letter: str, layer: int = 0, text: int = 0) -> Values:
-        """One gate of one layer along one text, [T, H]: the rows of a heat map."""
+        """One gate of one layer over one text, [T, H]: the rows of a heat map."""
         return self.values[letter][:, layer, text]
 
 
 @torch.no_grad()
 def gates(model: LanguageModel, previous: Tensor, state: State | None = None) -> Gates:
-    """The gates at each step of reading ``previous`` [T, B] from ``state`` (zeros if not given), by the equations.
+    """The gates at each step over ``previous`` [T, B] from ``state`` (default: zeros), by the reference executor.
 
     Raises UserError for a bidirectional model.
     """
-    network = exact(model)
+    network = float64_copy(model)
     previous = previous.to(network.head.weight.device)
-    cell, first = network.recurrent.cell, begin(network, previous.shape[1], state)
-    along, arguments = trajectory(network, previous, first), gate_arguments(cell)
-    found: dict[str, list[Tensor]] = {letter: [] for letter in arguments}
+    cell, first = network.recurrent.cell, initial_state(network, previous.shape[1], state)
+    states, arguments = trajectory(network, previous, first), gate_arguments(cell)
+    arguments_by_letter: dict[str, list[Tensor]] = {letter: [] for letter in arguments}
     for layer in range(network.recurrent.num_layers):
-        x, weights = _input(network, previous, first, along[cell.state[0]], layer)
-        before = {letter: part[:-1, layer] for letter, part in along.items()}
-        values = _evaluated(cell, list(arguments.values()), weights, x, before)
+        x, weights = _input(network, previous, first, states[cell.state[0]], layer)
+        before = {letter: part[:-1, layer] for letter, part in states.items()}
+        values = _evaluate(cell, list(arguments.values()), weights, x, before)
         for letter, node in arguments.items():
-            found[letter].append(values[node])
-    together = {letter: torch.stack(each, 1) for letter, each in found.items()}
-    half_lives = _half_lives(together[cell.forget_gate]) if cell.forget_gate in together else None
-    return Gates({letter: each.sigmoid().cpu().numpy() for letter, each in together.items()}, half_lives)
+            arguments_by_letter[letter].append(values[node])
+    stacked = {letter: torch.stack(values, 1) for letter, values in arguments_by_letter.items()}
+    half_lives = _half_lives(stacked[cell.forget_gate]) if cell.forget_gate in stacked else None
+    return Gates({letter: values.sigmoid().cpu().numpy() for letter, values in stacked.items()}, half_lives)
 
 
 def characters(vocabulary: Vocabulary, ids: Tensor) -> list[str]:
-    """What stands beside each step of a series: the character that was read, by its id [T]; "" for no character."""
+    """Labels for the steps of a series: the characters of the ids [T]; "" for "no character"."""
     return ["" if i == vocabulary.size else vocabulary.symbols[i] for i in ids.tolist()]
 
 
 @cache
 def gate_arguments(cell: Cell) -> dict[str, Node]:
-    """Gate letter -> what its sigmoid is taken of, in the graph of the cell's equations.
+    """Gate letter -> the argument of its sigmoid, in the graph of the cell's equations.
 
-    A letter without a sigmoid of its own, such as a candidate's, is left out.
+    A letter without a sigmoid, such as a candidate's, is left out.
     """
-    found: dict[str, Node] = {}
+    arguments: dict[str, Node] = {}
     for n in ordered(trace(cell).new_state):
         letters = _letters(n.args[0]) if n.op == "sigmoid" else set()
         if len(letters) == 1:
-            found[letters.pop()] = n.args[0]
-    return {letter: found[letter] for letter in cell.gates if letter in found}
+            arguments[letters.pop()] = n.args[0]
+    return {letter: arguments[letter] for letter in cell.gates if letter in arguments}
 
 
 def _letters(n: Node) -> set[str]:
-    """The gates whose sides a sum contains, short of what stands inside of another function."""
+    """The gate letters in a sum, without descending into other functions."""
     if n.op in ("input", "product", "gate"):
         return {n.label}
     inner = n.args if n.op in ("add", "sub", "mul", "neg") else ()
@@ -125,25 +127,25 @@ def _letters(n: Node) -> set[str]:
 
 
 def _input(model: LanguageModel, previous: Tensor, state: State, h: Tensor, layer: int) -> tuple[Tensor, Weights]:
-    """What a layer reads and its weights, given the outputs h [T + 1, L, B, H] of all layers."""
+    """The input of a layer and its weights, given the outputs h [T + 1, L, B, H] of all layers."""
     weights = model.recurrent.weights(f"_l{layer}")
     if layer:
-        return handed_on(model, h[1:], layer - 1), weights
+        return layer_output(model, h[1:], layer - 1), weights
     previous, _ = model.front_end.with_window(previous, state[len(model.recurrent.cell.state) :])
     x, project = model.front_end(previous)
     return x, weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
 
 
-def _evaluated(
+def _evaluate(
     cell: Cell, roots: list[Node], weights: Weights, x: Tensor, before: Mapping[str, Tensor]
 ) -> dict[Node, Tensor]:
-    """The roots for all steps at once, [T, B, H], given the state before each step, [T, B, H]."""
+    """Evaluate the roots for all steps at once, [T, B, H], given the state before each step, [T, B, H]."""
 
-    def split(letters: str, whole: Tensor) -> dict[str, Tensor]:
-        return dict(zip(letters, whole.chunk(len(letters), -1), strict=True))
+    def split(letters: str, stacked: Tensor) -> dict[str, Tensor]:
+        return dict(zip(letters, stacked.chunk(len(letters), -1), strict=True))
 
     inputs = split(cell.gates, input_side(x, weights.weight_ih, weights.bias_ih))
-    own = {name: split(letters, weights.parameters[name]) for name, letters in cell.parameters.items()}
+    cell_parameters = {name: split(letters, weights.parameters[name]) for name, letters in cell.parameters.items()}
     rows = {k: slice(n * weights.hidden_size, (n + 1) * weights.hidden_size) for n, k in enumerate(cell.gates)}
     values: dict[Node, Any] = {}
     for n in ordered(roots):
@@ -156,19 +158,20 @@ def _evaluated(
             values[n] = before[n.label]
         elif n.op == "parameter":
             name, entry = n.label
-            values[n] = own[name][entry]
+            values[n] = cell_parameters[name][entry]
         elif n.op in ("product", "gate"):
             bias = None if weights.bias_hh is None else weights.bias_hh[rows[n.label]]
-            product = F.linear(arguments[0], weights.weight_hh[rows[n.label]], bias)
-            values[n] = product + inputs[n.label] if n.op == "gate" else product
+            matmul = F.linear(arguments[0], weights.weight_hh[rows[n.label]], bias)
+            values[n] = matmul + inputs[n.label] if n.op == "gate" else matmul
         else:
             values[n] = OPERATORS[n.op](*arguments)
     return values
 
 
 def _half_lives(argument: Tensor) -> Values:
-    """ln 2 / -mean(ln sigmoid(a)) over the steps and the texts, a [T, L, B, H]: exact where sigmoid(a) rounds to 1."""
+    """ln 2 / -mean(ln sigmoid(a)) over the steps and the texts, a [T, L, B, H]: accurate even if sigmoid(a) rounds to
+    1."""
     rate = F.softplus(-argument).mean((0, 2)).cpu().numpy()
     with np.errstate(divide="ignore"):
-        found: Values = np.log(2) / rate
-    return found
+        half_lives: Values = np.log(2) / rate
+    return half_lives

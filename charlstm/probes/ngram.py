@@ -1,4 +1,4 @@
-"""A character n-gram model, to be put beside the networks: interpolated Kneser-Ney with modified discounts."""
+"""A character n-gram model as a baseline: interpolated Kneser-Ney with modified discounts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Ids = npt.NDArray[np.integer]
 Indices = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
 
-NO_ESTIMATE = (0.5, 1.0, 1.5)  # discounts where they cannot be estimated, as in KenLM (Heafield et al. 2013)
+NO_ESTIMATE = (0.5, 1.0, 1.5)  # discounts if they cannot be estimated, as in KenLM (Heafield et al. 2013)
 
 
 @dataclass(frozen=True)
 class _Grams:
-    """The distinct runs of k characters of a text: run g is the run ``keys[g] // V`` of k - 1 characters and the
+    """The distinct k-grams of a text: k-gram g is the (k - 1)-gram ``keys[g] // V`` followed by the
     character ``keys[g] % V``. Keys ascend.
 
-    suffixes  which run of k - 1 characters the last k - 1 of it are
-    times     how often it occurs
-    first     which one the text begins with
+    suffixes  index of the (k - 1)-gram of its last k - 1 characters
+    times     number of occurrences
+    first     index of the k-gram that the text begins with
     """
 
     keys: Indices
@@ -35,123 +35,126 @@ class _Grams:
 
 @dataclass(frozen=True)
 class _Order:
-    """The conditional distributions of one order: the context is a run of k - 1 characters.
+    """The conditional distributions of one order k, given contexts of k - 1 characters.
 
-    keys     of the runs of k characters, as in _Grams
+    keys     of the k-grams, as in _Grams
     p        p(last character | the others) of each
-    left     what each context leaves to the next shorter one; 1 for a context that nothing follows
+    backoff  weight of the next shorter context for each context; 1 for a context that nothing follows
     best     the most probable character after each context
     best_p   its p
     """
 
     keys: Indices
     p: Numbers
-    left: Numbers
+    backoff: Numbers
     best: Indices
     best_p: Numbers
 
 
 class NGram:
-    """p(character | the order - 1 characters before it), learnt from a text ids [N] with symbols 0 to V - 1.
+    """p(character | the order - 1 characters before it), estimated from a text ids [N] with symbols 0 to V - 1.
 
     For a context u of k - 1 characters, u' the same without its first one, and a character w,
 
         p(w | u) = max(c(u w) - D(c(u w)), 0) / c(u) + g(u) p(w | u'),
 
-    where c(u w) is how often ``u w`` occurs for the highest order, and below it how many different characters stand
-    before ``u w`` (Kneser & Ney 1995; the beginning of the text counts as one); c(u) is the sum over w, g(u) what
-    makes the sum one, and under one character lies 1 / V. The three discounts of an order are those of Chen & Goodman
-    1999: with n_i the number of runs with c = i and Y = n_1 / (n_1 + 2 n_2),
+    where c(u w) is the number of occurrences of ``u w`` for the highest order, and below it the number of different
+    characters before ``u w`` (Kneser & Ney 1995; the beginning of the text counts as one); c(u) is the sum over w, g(u)
+    normalizes p, and the distribution below order 1 is 1 / V. The three discounts of an order are those of Chen &
+    Goodman
+    1999: with n_i the number of k-grams with c = i and Y = n_1 / (n_1 + 2 n_2),
 
         D(i) = i - (i + 1) Y n_(i+1) / n_i    for i = 1, 2, and 3 and more;
 
-    where these are not above 0 and at most i, 0.5, 1 and 1.5. A context that the text does not have is shortened.
+    if these are not above 0 and at most i, 0.5, 1 and 1.5. Contexts that do not occur in the text are shortened.
 
     Raises ValueError for an order below 1, and for a text shorter than the order.
     """
 
     def __init__(self, ids: Ids, vocabulary_size: int, order: int) -> None:
         if not 1 <= order <= len(ids):
-            raise ValueError(f"an order of 1 up to the {len(ids)} characters of the text is needed, found {order}")
+            raise ValueError(f"expected an order of 1 up to the {len(ids)} characters of the text, found {order}")
         self.vocabulary_size, self.order = vocabulary_size, order
         grams = _all_grams(ids, vocabulary_size, order)
         self._orders: list[_Order] = []
         p = best_p = np.array([1 / vocabulary_size])
         best = suffixes = np.zeros(1, np.int64)
-        for own, longer in zip(grams, [*grams[1:], None], strict=True):
-            counts = own.times if longer is None else _neighbours(own, longer)
-            shorter = p[own.suffixes], best[suffixes], best_p[suffixes]
-            found = _order(own.keys, counts, *shorter, vocabulary_size)
-            self._orders.append(found)
-            p, best, best_p, suffixes = found.p, found.best, found.best_p, own.suffixes
+        for grams_k, longer in zip(grams, [*grams[1:], None], strict=True):
+            counts = grams_k.times if longer is None else _count_predecessors(grams_k, longer)
+            shorter = p[grams_k.suffixes], best[suffixes], best_p[suffixes]
+            order_k = _order(grams_k.keys, counts, *shorter, vocabulary_size)
+            self._orders.append(order_k)
+            p, best, best_p, suffixes = order_k.p, order_k.best, order_k.best_p, grams_k.suffixes
 
-    def foresee(self, ids: Ids, symbols: Sequence[int] = ()) -> TokenPredictions:
-        """What the model expects at each place of a text ids [N], the first of which has no context, the second one
-        character, and so on."""
+    def predict(self, ids: Ids, symbols: Sequence[int] = ()) -> TokenPredictions:
+        """Predictions at each position of a text ids [N]; the first has no context, the second one character, and so
+        on."""
         ids, V = ids.astype(np.int64), self.vocabulary_size
-        p, others = np.full(len(ids), 1 / V), np.full((len(symbols), len(ids)), 1 / V)
+        p, symbol_p = np.full(len(ids), 1 / V), np.full((len(symbols), len(ids)), 1 / V)
         best = np.zeros(len(ids), np.int64)
         context = np.zeros(len(ids), np.int64)
         for order in self._orders:
-            there = np.flatnonzero(context >= 0)
-            known = context[there]
-            gram = _find(order.keys, known * V + ids[there])
-            left = order.left[known]
-            p[there] = np.where(gram >= 0, order.p[gram], left * p[there])
-            best[there] = order.best[known]
-            for symbol, other in zip(symbols, others, strict=True):
-                of_context = np.full(len(order.left), -1)
+            positions = np.flatnonzero(context >= 0)
+            known = context[positions]
+            gram = _index_of(order.keys, known * V + ids[positions])
+            backoff = order.backoff[known]
+            p[positions] = np.where(gram >= 0, order.p[gram], backoff * p[positions])
+            best[positions] = order.best[known]
+            for symbol, p_of_symbol in zip(symbols, symbol_p, strict=True):
+                of_context = np.full(len(order.backoff), -1)
                 ends = np.flatnonzero(order.keys % V == symbol)
                 of_context[order.keys[ends] // V] = ends
-                own = of_context[known]
-                other[there] = np.where(own >= 0, order.p[own], left * other[there])
+                gram_of_symbol = of_context[known]
+                p_of_symbol[positions] = np.where(
+                    gram_of_symbol >= 0, order.p[gram_of_symbol], backoff * p_of_symbol[positions]
+                )
             context = np.full(len(ids), -1)
-            before = there < len(ids) - 1
-            context[there[before] + 1] = gram[before]
-        return TokenPredictions(-np.log(p), best == ids, tuple(symbols), -np.log(others).T)
+            before = positions < len(ids) - 1
+            context[positions[before] + 1] = gram[before]
+        return TokenPredictions(-np.log(p), best == ids, tuple(symbols), -np.log(symbol_p).T)
 
 
 def _all_grams(ids: Ids, V: int, order: int) -> list[_Grams]:
-    """The runs of 1, 2, ..., order characters of the text."""
-    found: list[_Grams] = []
-    before = np.zeros(len(ids) + 1, np.int64)  # the run of k - 1 characters that ends just before each place
+    """The 1-grams, 2-grams, ..., ``order``-grams of the text."""
+    grams: list[_Grams] = []
+    before = np.zeros(len(ids) + 1, np.int64)  # the (k - 1)-gram that ends just before each position
     ids = ids.astype(np.int64)
     for k in range(1, order + 1):
-        keys, places, runs, times = np.unique(
+        keys, first_positions, runs, times = np.unique(
             before[:-1] * V + ids[k - 1 :], return_index=True, return_inverse=True, return_counts=True
         )
         runs = runs.reshape(-1)
-        found.append(_Grams(keys, before[1:][places], times, int(runs[0])))
+        grams.append(_Grams(keys, before[1:][first_positions], times, int(runs[0])))
         before = runs
-    return found
+    return grams
 
 
-def _neighbours(own: _Grams, longer: _Grams) -> Indices:
-    """Before each run, how many different characters stand."""
-    counts: Indices = np.bincount(longer.suffixes, minlength=len(own.keys))
-    counts[own.first] += 1
+def _count_predecessors(grams: _Grams, longer: _Grams) -> Indices:
+    """The number of different characters before each k-gram."""
+    counts: Indices = np.bincount(longer.suffixes, minlength=len(grams.keys))
+    counts[grams.first] += 1
     return counts
 
 
 def _order(
     keys: Indices, counts: Indices, shorter_p: Numbers, shorter_best: Indices, shorter_best_p: Numbers, V: int
 ) -> _Order:
-    """The distributions from the counts of the runs, and what the contexts without their first character say:
-    ``shorter_p`` for each run, the other two for each context."""
+    """The distributions from the counts of the k-grams and from the contexts without their first character:
+    ``shorter_p`` for each k-gram, the other two for each context."""
     contexts = len(shorter_best)
     context = keys // V
     discount = np.array([0.0, *_discounts(counts)])[np.minimum(counts, 3)]
     total = np.bincount(context, counts, contexts)
-    left = np.divide(np.bincount(context, discount, contexts), total, out=np.ones(contexts), where=total > 0)
-    p = (counts - discount) / total[context] + left[context] * shorter_p
+    backoff = np.divide(np.bincount(context, discount, contexts), total, out=np.ones(contexts), where=total > 0)
+    p = (counts - discount) / total[context] + backoff[context] * shorter_p
     # A character that does not follow the context is at most as probable as the best one after the shorter context.
-    best, best_p = shorter_best.copy(), left * shorter_best_p
+    best, best_p = shorter_best.copy(), backoff * shorter_best_p
     ascending = np.lexsort((p, context))
     last = np.flatnonzero(np.diff(context[ascending], append=-1))
     top = ascending[last]
     better = top[p[top] > best_p[context[top]]]
     best[context[better]], best_p[context[better]] = keys[better] % V, p[better]
-    return _Order(keys, p, left, best, best_p)
+    return _Order(keys, p, backoff, best, best_p)
 
 
 def _discounts(counts: Indices) -> tuple[float, ...]:
@@ -159,12 +162,12 @@ def _discounts(counts: Indices) -> tuple[float, ...]:
     if not n[1:].all():
         return NO_ESTIMATE
     y = n[1] / (n[1] + 2 * n[2])
-    found = tuple(float(i - (i + 1) * y * n[i + 1] / n[i]) for i in (1, 2, 3))
-    return found if all(0 < d <= i for i, d in enumerate(found, 1)) else NO_ESTIMATE
+    discounts = tuple(float(i - (i + 1) * y * n[i + 1] / n[i]) for i in (1, 2, 3))
+    return discounts if all(0 < d <= i for i, d in enumerate(discounts, 1)) else NO_ESTIMATE
 
 
-def _find(keys: Indices, wanted: Indices) -> Indices:
-    """Where each of the wanted keys stands in the ascending ones; -1 for none."""
-    places = np.searchsorted(keys, wanted)
-    np.minimum(places, len(keys) - 1, out=places)
-    return np.where(keys[places] == wanted, places, -1)
+def _index_of(keys: Indices, queries: Indices) -> Indices:
+    """The index of each wanted key in the ascending keys; -1 if missing."""
+    indices = np.searchsorted(keys, queries)
+    np.minimum(indices, len(keys) - 1, out=indices)
+    return np.where(keys[indices] == queries, indices, -1)

@@ -1,4 +1,4 @@
-"""State surgery: two strings exchange a part of their states half way, and the answers say which part remembers."""
+"""State surgery: exchange a part of the state between two strings to see which part carries the answer."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import parts, undisturbed
+from charlstm.probes.reading import named_state, probe_mode
 
 
 @dataclass(frozen=True)
 class Surgery:
-    """Whose answer is given after the exchange: shares of ``count`` answers, two for each pair.
+    """Which answer is predicted after the exchange: fractions of ``count`` answers, two for each pair.
 
-    exchanged   letters of the parts of the state that changed places; none is the control
-    own         the answer of the string that was read
+    exchanged   letters of the exchanged parts of the state; empty for the control
+    own         the answer of the string itself
     partner     the answer of the string that the parts came from
     neither     any other character
     """
@@ -31,15 +31,15 @@ class Surgery:
 
 @torch.no_grad()
 def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchanged: str = "") -> Surgery:
-    """Exchange parts of the state of all layers between the two strings of each pair and read on.
+    """Exchange parts of the state of all layers between the two strings of each pair and continue.
 
-    first, second [T + 1, N]: ids of N pairs, V for "no character"; T are read, the last is the answer, which is given
-    if it is the most probable character there. ``at``: how many are read before the exchange. ``exchanged``: letters
-    of the cell's state, such as ``c``, ``h`` or, for all of it, ``hc``.
+    first, second [T + 1, N]: ids of N pairs, V for "no character"; the first T are the input, the last is the answer.
+    ``at``: number of characters before the exchange. ``exchanged``: letters of the cell's state, such as ``c``, ``h``
+    or, for all of it, ``hc``.
 
     Raises:
-        ValueError: the strings are not alike in shape, an answer is that of its partner, or nothing is read before or
-            after the exchange.
+        ValueError: the strings differ in shape, an answer equals that of its partner, or there are no characters before
+            or after the exchange.
         UserError: the cell has no such part, or the model is bidirectional.
     """
     if first.shape != second.shape or (first[-1] == second[-1]).any():
@@ -52,12 +52,12 @@ def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchan
             f"cell {model.config.cell} has no state {missing!r} to exchange; its parts are {', '.join(letters)}"
         )
     texts, pairs = torch.cat([first, second], 1).to(model.head.weight.device), first.shape[1]
-    with undisturbed(model):
-        _, state = model.read(texts[:at])
-        own = parts(model, state)
-        changed = (part.roll(pairs, 1) if letter in exchanged else part for letter, part in own.items())
-        y, _ = model.read(texts[at:-1], (*changed, *state[len(own) :]))
-        given = model.head(y[-1]).argmax(-1)
+    with probe_mode(model):
+        _, state = model.encode(texts[:at])
+        by_letter = named_state(model, state)
+        changed = (part.roll(pairs, 1) if letter in exchanged else part for letter, part in by_letter.items())
+        y, _ = model.encode(texts[at:-1], (*changed, *state[len(by_letter) :]))
+        predicted = model.head(y[-1]).argmax(-1)
     answers, count = texts[-1], 2 * pairs
-    kept, followed = (int((given == wanted).sum()) for wanted in (answers, answers.roll(pairs)))
-    return Surgery(exchanged, kept / count, followed / count, (count - kept - followed) / count, count)
+    own, partner = (int((predicted == expected).sum()) for expected in (answers, answers.roll(pairs)))
+    return Surgery(exchanged, own / count, partner / count, (count - own - partner) / count, count)

@@ -1,4 +1,4 @@
-"""Every character is scored exactly once, with real context, whatever the shape of the computation."""
+"""Every character is scored exactly once, with context, whatever the chunk sizes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_model(vocabulary: int = V, **options) -> LanguageModel:
     model = LanguageModel(ModelConfig(**{"hidden_size": 12, **options}), vocabulary)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(2.5)  # so that what was read matters
+            parameter.mul_(2.5)  # so that the context matters
     return model
 
 
@@ -33,7 +33,7 @@ def ids_of(n: int, vocabulary: int = V) -> np.ndarray:
 
 @torch.no_grad()
 def naive(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
-    """One character after the other from the text's start, each scored before it is read."""
+    """One character at a time from the start of the text, each scored before it is encoded."""
     model.eval()
     previous, state, nats = model.vocabulary_size, None, []
     for character in ids.tolist():
@@ -45,18 +45,18 @@ def naive(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def naive_both_sides(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
-    """The forward stack from the start, the backward stack from the end, a character at a time."""
+    """The forward stack from the start, the backward stack from the end, one character at a time."""
     model.eval()
     none, n = model.vocabulary_size, len(ids)
     before, after = [], []
-    for read, found, text in (
-        (model.read, before, [none, *ids[:-1].tolist()]),
-        (model.read_backward, after, [none, *ids[:0:-1].tolist()]),
+    for encode, outputs, text in (
+        (model.encode, before, [none, *ids[:-1].tolist()]),
+        (model.encode_backward, after, [none, *ids[:0:-1].tolist()]),
     ):
         state = None
         for character in text:
-            y, state = read(torch.tensor([[character]]), state)
-            found.append(y[0, 0])
+            y, state = encode(torch.tensor([[character]]), state)
+            outputs.append(y[0, 0])
     logits = torch.stack([model.head(torch.cat([before[t], after[n - 1 - t]])) for t in range(n)])
     return -logits.double().log_softmax(-1)[torch.arange(n), torch.from_numpy(ids.astype(np.int64))].numpy()
 
@@ -84,23 +84,23 @@ CELLS = [
 )
 def test_a_short_text_equals_the_naive_score(options, n):
     model, ids = make_model(**options), ids_of(n)
-    found = nats_per_character(model, ids)
-    assert found.shape == (n,)
-    np.testing.assert_allclose(found, naive(model, ids), rtol=1e-4, atol=1e-5)
+    result = nats_per_character(model, ids)
+    assert result.shape == (n,)
+    np.testing.assert_allclose(result, naive(model, ids), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "options", [{}, pytest.param(CONVOLUTION, marks=pytest.mark.slow)], ids=["embedding", "convolution"]
 )
-def test_a_long_text_in_pieces_is_near_the_naive_score(options):
+def test_long_text_in_pieces_is_close_to_the_naive_score(options):
     model, ids = make_model(**options), ids_of(3 * 1024 + 2)
-    found, expected = nats_per_character(model, ids), naive(model, ids)
+    actual, expected = nats_per_character(model, ids), naive(model, ids)
     assert len(score_module._Pieces(model, ids).starts) == 3
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-    assert found.mean() == pytest.approx(expected.mean(), rel=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+    assert actual.mean() == pytest.approx(expected.mean(), rel=1e-6)
 
 
-def test_the_warm_up_is_what_makes_it_near(monkeypatch):
+def test_longer_warm_up_reduces_the_error(monkeypatch):
     model, ids = make_model(), ids_of(600)
     expected, errors = naive(model, ids), []
     for warm_up, pieces in ((2, 64), (60, 5)):
@@ -121,7 +121,7 @@ def test_bidirectional_equals_both_stacks_over_the_whole_text(options, n):
 @pytest.mark.parametrize(
     "options", [pytest.param({}, marks=pytest.mark.slow), CONVOLUTION], ids=["embedding", "convolution"]
 )
-def test_bidirectional_in_pieces(options, n):
+def test_bidirectional_in_pieces_is_close_to_naive(options, n):
     model, ids = make_model(direction="bidirectional", cell="gru", **options), ids_of(n)
     assert len(score_module._Pieces(model, ids).starts) == n // 1024
     np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-3, atol=1e-3)
@@ -139,7 +139,7 @@ WIDTHS = [(1, 1 << 22), (7, 1 << 22), (5000, 1 << 22), (128, 1), (128, 9 * V)]
     ],
 )
 @pytest.mark.parametrize("front", [{}, CONVOLUTION], ids=["embedding", "convolution"])
-def test_the_shape_of_the_computation_does_not_matter(monkeypatch, direction, chunk, logits, front):
+def test_chunk_sizes_do_not_change_scores(monkeypatch, direction, chunk, logits, front):
     model, ids = make_model(direction=direction, **front), ids_of(2050)
     expected = nats_per_character(model, ids)
     monkeypatch.setattr(score_module, "CHUNK", chunk)
@@ -149,15 +149,15 @@ def test_the_shape_of_the_computation_does_not_matter(monkeypatch, direction, ch
 
 @pytest.mark.parametrize("n", [1, 50, 2500])
 @pytest.mark.parametrize("front", [{}, CONVOLUTION], ids=["embedding", "convolution"])
-def test_backward_is_forward_over_the_turned_text(n, front):
+def test_backward_equals_forward_over_reversed_text(n, front):
     forward, backward = make_model(**front), make_model(direction="backward", **front)
     backward.load_state_dict(forward.state_dict())
     ids = ids_of(n)
     np.testing.assert_array_equal(nats_per_character(backward, ids), nats_per_character(forward, ids[::-1])[::-1])
 
 
-def test_it_is_a_probability():
-    """p(c | what is before) sums to one over c, and the score of a text is made of just these."""
+def test_probabilities_sum_to_one():
+    """p(c | what is before) sums to one over c, and the score of a text consists of these."""
     model, ids = make_model(), ids_of(20)
     last = [nats_per_character(model, np.append(ids, c))[-1] for c in range(V)]
     assert sum(math.exp(-float(nats)) for nats in last) == pytest.approx(1, abs=1e-5)
@@ -166,7 +166,7 @@ def test_it_is_a_probability():
     assert sum(math.exp(-float(nats)) for nats in middle) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_character_does_not_see_itself_nor_what_follows():
+def test_score_of_a_character_depends_on_earlier_ones_only():
     model, ids = make_model(), ids_of(300)
     other = ids.copy()
     other[200] = (ids[200] + 1) % V
@@ -176,16 +176,16 @@ def test_a_character_does_not_see_itself_nor_what_follows():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_dropout_is_off_and_the_mode_comes_back(training):
+def test_scoring_disables_dropout_and_restores_the_mode(training):
     model, ids = make_model(dropout=0.5, num_layers=2), ids_of(100)
     model.train(training)
-    found = score(model, ids)
+    result = score(model, ids)
     assert model.training is training
     assert all(part.training is training for part in model.modules())
-    assert found == score(model.eval(), ids)
+    assert result == score(model.eval(), ids)
 
 
-def test_the_mode_comes_back_after_an_error(monkeypatch):
+def test_mode_is_restored_after_an_error(monkeypatch):
     model = make_model()
     model.train()
     monkeypatch.setattr(LanguageModel, "hidden", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
@@ -194,42 +194,42 @@ def test_the_mode_comes_back_after_an_error(monkeypatch):
     assert model.training
 
 
-def test_no_random_numbers_and_no_gradients():
+def test_scoring_uses_no_random_numbers_and_no_gradients():
     model, before = make_model(), torch.get_rng_state()
     score(model, ids_of(2050))
     assert torch.equal(before, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_autocast_around_it_does_not_matter():
+def test_autocast_does_not_change_scores():
     model, ids = make_model(), ids_of(100)
     expected = nats_per_character(model, ids)
     with torch.autocast("cpu", torch.bfloat16):
         np.testing.assert_array_equal(nats_per_character(model, ids), expected)
 
 
-def test_the_shape_of_the_training_batch_does_not_matter(make_trainer, make_config, tmp_path):
-    found = set()
+def test_training_batch_shape_does_not_change_scores(make_trainer, make_config, tmp_path):
+    result = set()
     for batch_size, sequence_length in ((1, 5), (4, 20), (64, 64)):
         config = make_config(batch_size=batch_size, sequence_length=sequence_length)
-        found.add(make_trainer(config, tmp_path / str(batch_size)).score())
-    assert len(found) == 1
-    assert found.pop().characters == 150
+        result.add(make_trainer(config, tmp_path / str(batch_size)).score())
+    assert len(result) == 1
+    assert result.pop().characters == 150
 
 
 def test_score_is_the_mean_with_its_units():
     model, ids = make_model(), ids_of(2050)
-    found = score(model, ids)
-    assert found.characters == 2050
-    assert found.nats == pytest.approx(float(nats_per_character(model, ids).astype(np.float64).mean()), rel=1e-12)
-    assert found.bits_per_character == pytest.approx(found.nats / math.log(2))
-    assert found.perplexity == pytest.approx(math.exp(found.nats))
-    assert not found.pseudo
+    result = score(model, ids)
+    assert result.characters == 2050
+    assert result.nats == pytest.approx(float(nats_per_character(model, ids).astype(np.float64).mean()), rel=1e-12)
+    assert result.bits_per_character == pytest.approx(result.nats / math.log(2))
+    assert result.perplexity == pytest.approx(math.exp(result.nats))
+    assert not result.pseudo
     assert score(make_model(direction="bidirectional"), ids).pseudo
     assert Score(1e6, 1).perplexity == math.exp(700)
 
 
-def test_an_untrained_model_guesses():
+def test_untrained_model_scores_ln_v():
     torch.manual_seed(1)
     model = LanguageModel(ModelConfig(hidden_size=8), 50)
     assert score(model, ids_of(500, 50)).nats == pytest.approx(math.log(50), abs=0.05)
@@ -242,22 +242,22 @@ def test_a_large_vocabulary(front_end):
     np.testing.assert_allclose(nats_per_character(model, ids), naive(model, ids), rtol=1e-4, atol=1e-4)
 
 
-def test_the_logits_held_at_a_time_are_bounded(monkeypatch):
-    model, seen = make_model(), []
+def test_logits_per_chunk_are_bounded(monkeypatch):
+    model, rows = make_model(), []
     monkeypatch.setattr(head_loss, "LOGITS", 100)
     logits = head_loss._logits
-    monkeypatch.setattr(head_loss, "_logits", lambda *a: (seen.append(len(a[0])), logits(*a))[1])
+    monkeypatch.setattr(head_loss, "_logits", lambda *a: (rows.append(len(a[0])), logits(*a))[1])
     score(model, ids_of(300))
-    assert max(seen) == 100 // 16, "symbols are added up to 16"
-    assert sum(seen) == 300
+    assert max(rows) == 100 // 16, "symbols are padded to 16"
+    assert sum(rows) == 300
 
 
-def test_no_text():
+def test_empty_text_is_refused():
     with pytest.raises(ValueError, match="no character"):
         score(make_model(), ids_of(0))
 
 
-def test_the_ids_are_not_changed():
+def test_scoring_does_not_change_the_ids():
     ids = ids_of(1500)
     ids.flags.writeable = False
     for direction in ("forward", "backward", "bidirectional"):

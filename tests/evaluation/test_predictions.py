@@ -1,4 +1,4 @@
-"""What a model expects at every place, against its logits one character at a time."""
+"""Token predictions against logits computed one character at a time."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ def ids_of(n: int) -> np.ndarray:
 
 @torch.no_grad()
 def naive(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
-    """-ln p of every symbol at every place, [N, V]."""
-    previous, state, found = V, None, []
+    """-ln p of every symbol at every position, [N, V]."""
+    previous, state, result = V, None, []
     for character in ids.tolist():
         logits, state = model(torch.tensor([[previous]]), state)
-        found.append(-logits[0, 0].double().log_softmax(-1).numpy())
+        result.append(-logits[0, 0].double().log_softmax(-1).numpy())
         previous = character
-    return np.array(found)
+    return np.array(result)
 
 
 @pytest.mark.parametrize("logits", [1, 40, 1 << 22])
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}], ids=str)
-def test_it_equals_the_logits_a_character_at_a_time(monkeypatch, options, logits):
+def test_predictions_equal_step_by_step_logits(monkeypatch, options, logits):
     monkeypatch.setattr(head_loss, "LOGITS", logits)
     model, ids, symbols = make_model(**options), ids_of(300), (7, 0, 10)
-    found, expected = predict_tokens(model, ids, symbols), naive(model, ids)
-    np.testing.assert_allclose(found.nats, expected[np.arange(300), ids], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.symbol_nats, expected[:, symbols], rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(found.right, expected.argmin(1) == ids)
-    assert 0 < found.right.sum() < 300
-    assert found.symbols == symbols
+    actual, expected = predict_tokens(model, ids, symbols), naive(model, ids)
+    np.testing.assert_allclose(actual.nats, expected[np.arange(300), ids], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actual.symbol_nats, expected[:, symbols], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(actual.right, expected.argmin(1) == ids)
+    assert 0 < actual.right.sum() < 300
+    assert actual.symbols == symbols
 
 
-def test_a_long_text_is_read_as_the_score_reads_it():
+def test_nats_of_a_long_text_equal_its_score():
     model, ids = make_model(), ids_of(3000)
-    found = predict_tokens(model, ids)
-    np.testing.assert_allclose(found.nats, nats_per_character(model, ids), rtol=1e-4, atol=1e-5)
-    assert found.symbol_nats.shape == (3000, 0)
+    result = predict_tokens(model, ids)
+    np.testing.assert_allclose(result.nats, nats_per_character(model, ids), rtol=1e-4, atol=1e-5)
+    assert result.symbol_nats.shape == (3000, 0)
 
 
-def test_all_symbols_together_are_certain():
+def test_symbol_probabilities_sum_to_one():
     p = np.exp(-predict_tokens(make_model(), ids_of(40), range(V)).symbol_nats)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])
-def test_a_model_that_has_seen_what_follows_is_refused(direction):
+def test_only_forward_models_predict_tokens(direction):
     with pytest.raises(UserError, match=f"direction: forward, found {direction}"):
         predict_tokens(make_model(direction=direction), ids_of(10))

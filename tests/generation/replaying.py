@@ -1,4 +1,4 @@
-"""What a CUDA graph does, on the CPU: the operations of one call, done again on the very tensors that it had."""
+"""A CUDA graph emulated on the CPU: the operations of one call, repeated on the same tensors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.utils._pytree import tree_leaves
 
 from charlstm.executors.cuda_graph import WARM_UP
 
-WAITS = ("_local_scalar_dense", "nonzero", "scalar_tensor", "lift_fresh", "is_nonzero")
-"""Operations that read from a GPU, or bring a number to it, and so cannot be captured."""
+SYNCHRONIZING = ("_local_scalar_dense", "nonzero", "scalar_tensor", "lift_fresh", "is_nonzero")
+"""Operations that synchronize with a GPU or copy a number to it, and so cannot be captured."""
 
 
-class Replayed:
-    """A stand-in for Recording that runs the work as a capture does, and Python's part of it never again."""
+class ReplayedGraph:
+    """A stand-in for CudaGraph that captures the operations of the work, and replays them without its Python code."""
 
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:  # noqa: ARG002
         with torch.inference_mode(False), torch.no_grad():
@@ -25,13 +25,13 @@ class Replayed:
             with _Tape() as tape:
                 work()
         self.operations = tape.operations
-        found = {operation.__name__.split(".")[0] for operation, *_ in self.operations}
-        assert not found & set(WAITS), found
+        result = {operation.__name__.split(".")[0] for operation, *_ in self.operations}
+        assert not result & set(SYNCHRONIZING), result
 
     def __call__(self) -> None:
-        for operation, arguments, named, results in self.operations:
-            again = operation(*arguments, **named)
-            for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
+        for operation, arguments, kwargs, results in self.operations:
+            new_results = operation(*arguments, **kwargs)
+            for old, new in zip(tree_leaves(results), tree_leaves(new_results), strict=True):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
@@ -41,7 +41,7 @@ class _Tape(TorchDispatchMode):
         super().__init__()
         self.operations: list[tuple[Any, Any, Any, Any]] = []
 
-    def __torch_dispatch__(self, operation: Any, _: Any, arguments: Any = (), named: Any = None) -> Any:
-        results = operation(*arguments, **(named or {}))
-        self.operations.append((operation, arguments, named or {}, results))
+    def __torch_dispatch__(self, operation: Any, _: Any, arguments: Any = (), kwargs: Any = None) -> Any:
+        results = operation(*arguments, **(kwargs or {}))
+        self.operations.append((operation, arguments, kwargs or {}, results))
         return results

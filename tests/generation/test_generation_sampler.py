@@ -1,4 +1,4 @@
-"""Text from a model: what is drawn, from which distribution, and at what cost."""
+"""Sampling: reproducibility, distribution, and cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.generation import Sampling, generate, sampler
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
-from charlstm.generation.sampler import choose
+from charlstm.generation.sampler import sample_ids
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 
@@ -39,7 +39,7 @@ def make_model(vocabulary_size: int = VOCABULARY.size, **options) -> LanguageMod
     return model.eval()
 
 
-# the stepper is the model
+# the incremental model equals the model
 
 
 CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [2, 5], "filters": 6}
@@ -51,35 +51,35 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [2, 5], "filters": 6}
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def test_the_stepper_equals_the_model(cell, layers, front_end):
+def test_incremental_model_equals_the_model(cell, layers, front_end):
     model = make_model(num_layers=layers, **CELLS[cell], **front_end)
     ids = torch.randint(model.vocabulary_size + 1, (12, 3), generator=torch.Generator().manual_seed(1))
     expected, state = model(ids)
-    stepper = IncrementalModel(model, 3)
-    found = torch.stack([stepper(row).clone() for row in ids])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    for a, b in zip(stepper.state, state, strict=True):
+    incremental = IncrementalModel(model, 3)
+    actual = torch.stack([incremental(row).clone() for row in ids])
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    for a, b in zip(incremental.state, state, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("front_end", [{}, CONVOLUTION], ids=["embedding", "convolution"])
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def test_the_stepper_goes_on_from_a_given_state(cell, front_end):
+def test_incremental_model_continues_from_a_given_state(cell, front_end):
     model = make_model(num_layers=2, **CELLS[cell], **front_end)
     ids = torch.randint(model.vocabulary_size, (8, 2), generator=torch.Generator().manual_seed(2))
     whole = IncrementalModel(model, 2)
     expected = [whole(row).clone() for row in ids]
     _, state = model(ids[:5])
-    given = tuple(part.clone() for part in state)
-    stepper = IncrementalModel(model, 2)
-    stepper.state = state
-    for row, wanted in zip(ids[5:], expected[5:], strict=True):
-        torch.testing.assert_close(stepper(row), wanted, rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(a, b) for a, b in zip(given, state, strict=True))
+    copied_state = tuple(part.clone() for part in state)
+    incremental = IncrementalModel(model, 2)
+    incremental.state = state
+    for row, logits in zip(ids[5:], expected[5:], strict=True):
+        torch.testing.assert_close(incremental(row), logits, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(copied_state, state, strict=True))
 
 
-def test_the_stepper_reads_a_large_vocabulary_and_is_without_gradients():
+def test_incremental_model_handles_a_large_vocabulary():
     model = make_model(5000, front_end="embedding", embedding_size=4)
     logits = IncrementalModel(model, 2)(torch.tensor([4999, 5000]))
     assert logits.shape == (2, 5000)
@@ -101,7 +101,7 @@ def test_same_seed_same_text_whatever_the_random_state():
     assert a != generate(model, VOCABULARY, "abc", 80, seed=4)
 
 
-def test_a_longer_text_begins_like_the_shorter():
+def test_longer_text_starts_with_the_shorter():
     model = make_model()
     (long,), (short,) = (generate(model, VOCABULARY, "", n, seed=3) for n in (300, 40))
     assert long.text.startswith(short.text)
@@ -109,7 +109,7 @@ def test_a_longer_text_begins_like_the_shorter():
 
 
 @pytest.mark.parametrize("options", [{}, CONVOLUTION, {"num_layers": 3, "residual": True}], ids=str)
-def test_texts_side_by_side_differ_and_are_each_a_text_of_the_model(options):
+def test_batched_texts_differ_and_have_the_scores_of_the_model(options):
     model = make_model(**options)
     samples = generate(model, VOCABULARY, "ab", 30, seed=1, num_samples=5)
     assert len({s.text for s in samples}) == 5
@@ -118,9 +118,9 @@ def test_texts_side_by_side_differ_and_are_each_a_text_of_the_model(options):
         np.testing.assert_allclose(s.log_probabilities, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_chances_go_on_beyond_their_first_block(monkeypatch):
+def test_draws_continue_after_the_first_block(monkeypatch):
     model = make_model()
-    monkeypatch.setattr(sampler, "CHANCES_BLOCK", 3)
+    monkeypatch.setattr(sampler, "DRAWS_BLOCK", 3)
     (s,) = generate(model, VOCABULARY, "", 100, Sampling(temperature=10.0), seed=1)
     assert len({s.text[k : k + 3] for k in range(0, 99, 3)}) > 20
 
@@ -138,13 +138,13 @@ def test_greedy_is_the_argmax_of_the_whole_text(cell):
     assert logits[3:, 0].argmax(-1).tolist() == ids[3:].tolist()
 
 
-def test_greedy_takes_no_seed():
+def test_greedy_ignores_the_seed():
     model = make_model()
     a, b = (generate(model, VOCABULARY, "", 20, Sampling(temperature=0), seed=s) for s in (1, 2))
     assert a == b
 
 
-# probabilities of what was written
+# probabilities of sampled characters
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
@@ -157,7 +157,7 @@ def test_log_probabilities_are_the_score_of_the_text(direction, sampling):
     np.testing.assert_allclose(s.log_probabilities, -written, rtol=1e-3, atol=1e-4)
 
 
-def test_a_backward_model_writes_before_the_prime():
+def test_backward_model_samples_before_the_prompt():
     model = make_model(direction="backward")
     (s,) = generate(model, VOCABULARY, "abc", 30, seed=1)
     assert s.backward
@@ -165,11 +165,11 @@ def test_a_backward_model_writes_before_the_prime():
     assert len(s.text) == 30
     forward = make_model()
     forward.load_state_dict(model.state_dict())
-    (turned,) = generate(forward, VOCABULARY, "cba", 30, seed=1)
-    assert s.whole == turned.whole[::-1]
+    (reversed_text,) = generate(forward, VOCABULARY, "cba", 30, seed=1)
+    assert s.whole == reversed_text.whole[::-1]
 
 
-def test_a_bidirectional_model_cannot_write_on():
+def test_bidirectional_model_cannot_continue_a_text():
     with pytest.raises(UserError, match="direction: forward"):
         generate(make_model(direction="bidirectional"), VOCABULARY)
 
@@ -178,7 +178,7 @@ def test_a_bidirectional_model_cannot_write_on():
 
 
 @pytest.mark.parametrize(("prime", "length"), [("", 0), ("", 50), ("abcd", 50), ("abcd" * 10, 1)])
-def test_every_character_is_read_once(monkeypatch, prime, length):
+def test_every_character_is_encoded_once(monkeypatch, prime, length):
     calls, step = [], IncrementalModel.__call__
     monkeypatch.setattr(IncrementalModel, "__call__", lambda self, ids: (calls.append(len(ids)), step(self, ids))[1])
     (s,) = generate(make_model(executor="eager"), VOCABULARY, prime, length)
@@ -189,8 +189,8 @@ def test_every_character_is_read_once(monkeypatch, prime, length):
 # the distribution
 
 
-class Fixed:
-    """A stand-in for the stepper: the same logits whatever was read, and it notes what that was."""
+class FixedLogits:
+    """A stand-in for IncrementalModel with the same logits for every input."""
 
     device = torch.device("cpu")
     logits = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0])
@@ -198,16 +198,16 @@ class Fixed:
     state = ()
 
     def __init__(self, model, batch_size=1):  # noqa: ARG002
-        self.logits = Fixed.logits.expand(batch_size, -1)
+        self.logits = FixedLogits.logits.expand(batch_size, -1)
 
     def __call__(self, ids):  # noqa: ARG002
         return self.logits
 
 
 def frequencies(monkeypatch, sampling, draws=400, width=100, seed=1):
-    monkeypatch.setattr(sampler, "IncrementalModel", Fixed)
+    monkeypatch.setattr(sampler, "IncrementalModel", FixedLogits)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
-    counts = torch.zeros(len(Fixed.logits))
+    counts = torch.zeros(len(FixedLogits.logits))
     texts = sampler.draw(make_model(), [], sampling, seed, width)
     for _ in range(draws):
         ids, _ = next(texts)
@@ -222,17 +222,17 @@ def frequencies(monkeypatch, sampling, draws=400, width=100, seed=1):
 )
 def test_frequencies_match_the_distribution(monkeypatch, sampling):
     counts = frequencies(monkeypatch, sampling)
-    p = sampling.probabilities(Fixed.logits[None])[0].double()
+    p = sampling.probabilities(FixedLogits.logits[None])[0].double()
     expected = p / p.sum() * counts.sum()
     inside = expected > 0
     assert counts[~inside].sum() == 0
     chi_square = float(((counts - expected)[inside].square() / expected[inside]).sum())
-    assert chi_square < 40  # exceeded by chance once in 100,000 with nine degrees of freedom
+    assert chi_square < 40  # exceeded with probability 1e-5 at nine degrees of freedom
 
 
-def test_neighbours_are_independent(monkeypatch):
-    """Of texts side by side and of characters one after the other."""
-    monkeypatch.setattr(sampler, "IncrementalModel", Fixed)
+def test_adjacent_characters_are_independent(monkeypatch):
+    """Of neighboring texts and of consecutive characters."""
+    monkeypatch.setattr(sampler, "IncrementalModel", FixedLogits)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     texts = sampler.draw(make_model(), [], Sampling(), 1, 50)
     ids = torch.tensor([next(texts)[0] for _ in range(400)], dtype=torch.float64)
@@ -241,50 +241,52 @@ def test_neighbours_are_independent(monkeypatch):
         assert abs(float(correlation)) < 0.03
 
 
-def shares(**options):
-    p = Sampling(**options).probabilities(Fixed.logits[None])[0]
+def probabilities(**options):
+    p = Sampling(**options).probabilities(FixedLogits.logits[None])[0]
     return (p / p.sum()).double()
 
 
 def test_temperature_by_hand():
-    torch.testing.assert_close(shares(temperature=0.5), (Fixed.logits.double() * 2).softmax(-1), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        probabilities(temperature=0.5), (FixedLogits.logits.double() * 2).softmax(-1), rtol=1e-5, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 10, 11, 1000])
-def test_top_k_keeps_the_k_most_probable_in_proportion(k):
-    found, whole = shares(top_k=k), Fixed.logits.double().softmax(-1)
-    kept = min(k, 10)
-    assert (found > 0).tolist() == [True] * kept + [False] * (10 - kept)
-    torch.testing.assert_close(found[:kept], whole[:kept] / whole[:kept].sum(), rtol=1e-5, atol=1e-7)
+def test_top_k_keeps_the_k_most_probable_characters(k):
+    result, whole = probabilities(top_k=k), FixedLogits.logits.double().softmax(-1)
+    count = min(k, 10)
+    assert (result > 0).tolist() == [True] * count + [False] * (10 - count)
+    torch.testing.assert_close(result[:count], whole[:count] / whole[:count].sum(), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("p", [1e-9, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0])
 def test_top_p_keeps_the_fewest_that_reach_it(p):
-    found, whole = shares(top_p=p), Fixed.logits.double().softmax(-1)
-    kept = int((found > 0).sum())
-    assert (found[:kept] > 0).all()
+    result, whole = probabilities(top_p=p), FixedLogits.logits.double().softmax(-1)
+    count = int((result > 0).sum())
+    assert (result[:count] > 0).all()
     if p == 1.0:
-        assert kept == 10
+        assert count == 10
     else:
-        assert whole[:kept].sum() >= p - 1e-6
-        assert whole[: kept - 1].sum() < p
-    torch.testing.assert_close(found[:kept], whole[:kept] / whole[:kept].sum(), rtol=1e-5, atol=1e-7)
+        assert whole[:count].sum() >= p - 1e-6
+        assert whole[: count - 1].sum() < p
+    torch.testing.assert_close(result[:count], whole[:count] / whole[:count].sum(), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 1.0])
-def test_min_p_keeps_what_is_near_the_best(share):
-    found, whole = shares(min_p=share), Fixed.logits.double().softmax(-1)
-    assert (found > 0).tolist() == (whole >= share * whole.max()).tolist()
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.3, 1.0])
+def test_min_p_keeps_characters_close_to_the_best(fraction):
+    result, whole = probabilities(min_p=fraction), FixedLogits.logits.double().softmax(-1)
+    assert (result > 0).tolist() == (whole >= fraction * whole.max()).tolist()
 
 
 def test_top_p_counts_after_top_k():
-    """Of the two kept by top_k, the first alone has more than 0.6 of what they have together."""
-    assert (shares(top_k=2, top_p=0.6) > 0).sum() == 1
-    assert (shares(top_p=0.6) > 0).sum() > 1
+    """Of the two characters selected by top_k, the first has more than 0.6 of their total probability."""
+    assert (probabilities(top_k=2, top_p=0.6) > 0).sum() == 1
+    assert (probabilities(top_p=0.6) > 0).sum() > 1
 
 
-def test_the_cuts_are_made_row_by_row():
-    logits = torch.stack([Fixed.logits, Fixed.logits.flip(0)])
+def test_filters_act_row_by_row():
+    logits = torch.stack([FixedLogits.logits, FixedLogits.logits.flip(0)])
     for options in ({"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}):
         p = Sampling(**options).probabilities(logits)
         torch.testing.assert_close(p[0], p[1].flip(0))
@@ -292,25 +294,25 @@ def test_the_cuts_are_made_row_by_row():
 
 # ties and edges
 
-CHANCES = torch.tensor([0, 0.25, 0.5, 0.75, 1 - 2**-53], dtype=torch.float64)  # the last one is the greatest
+DRAWS = torch.tensor([0, 0.25, 0.5, 0.75, 1 - 2**-53], dtype=torch.float64)  # the last one is the largest below 1
 EVEN = [0.0] * 4
 
 
-def drawn_plainly(logits, sampling):
-    return choose(torch.tensor(logits).expand(len(CHANCES), -1), sampling, CHANCES)
+def sample_with_torch(logits, sampling):
+    return sample_ids(torch.tensor(logits).expand(len(DRAWS), -1), sampling, DRAWS)
 
 
-def drawn_natively(logits, sampling):
+def sample_with_cpp(logits, sampling):
     model = make_model(len(logits))
     torch.nn.init.zeros_(model.head.weight)
     model.head.bias.data = torch.tensor(logits)
-    writer = make_cpp_decoder(model, 1)
-    if writer is None:
+    decoder = make_cpp_decoder(model, 1)
+    if decoder is None:
         pytest.skip("no C++ kernels here")
-    return writer.write(CHANCES[:, None], torch.tensor([[len(logits)]]), **asdict(sampling))[0][:, 0]
+    return decoder.sample(DRAWS[:, None], torch.tensor([[len(logits)]]), **asdict(sampling))[0][:, 0]
 
 
-@pytest.mark.parametrize("drawn", [drawn_plainly, drawn_natively], ids=["plain", "cpp"])
+@pytest.mark.parametrize("sample", [sample_with_torch, sample_with_cpp], ids=["plain", "cpp"])
 @pytest.mark.parametrize(
     ("logits", "options", "expected"),
     [
@@ -330,27 +332,27 @@ def drawn_natively(logits, sampling):
     ],
     ids=str,
 )
-def test_ties_and_the_ends_of_the_distribution(drawn, logits, options, expected):
-    """Of equals, top_k and min_p keep all; top_p and temperature 0 the first ones. A character that is
-    cut off is never drawn."""
-    assert drawn(logits, Sampling(**options)).tolist() == expected
+def test_ties_and_the_ends_of_the_distribution(sample, logits, options, expected):
+    """Of equally probable characters, top_k and min_p select all, top_p and temperature 0 the first ones. A filtered
+    character is never sampled."""
+    assert sample(logits, Sampling(**options)).tolist() == expected
 
 
 @pytest.mark.parametrize(
     "options",
     [{"top_k": 1}, {"top_k": 2}, {"top_k": 30}, {"top_k": 69}, {"top_p": 0.1}, {"top_p": 0.9}, {"min_p": 0.3}],
 )
-def test_cuts_among_many_symbols_are_the_same_natively(options):
+def test_cpp_filters_match_torch_for_many_symbols(options):
     for seed in range(4):
         logits = (torch.randperm(70, generator=torch.Generator().manual_seed(seed)) / 20).tolist()
         sampling = Sampling(**options)
-        assert drawn_natively(logits, sampling).tolist() == drawn_plainly(logits, sampling).tolist()
+        assert sample_with_cpp(logits, sampling).tolist() == sample_with_torch(logits, sampling).tolist()
 
 
 @pytest.mark.parametrize(
     "options", [{"temperature": 0}, {"top_k": 0}, {"top_p": 1}, {"top_p": 1e-300}, {"min_p": 0}, {"min_p": 1}], ids=str
 )
-def test_the_ends_of_each_range_are_in_it(options):
+def test_range_limits_are_valid(options):
     (value,) = options.values()
     assert asdict(Sampling(**options))[next(iter(options))] == value
 
@@ -377,28 +379,28 @@ def test_values_out_of_range(options):
 
 @pytest.mark.parametrize("options", [{"num_samples": 0}, {"length": -1}], ids=str)
 def test_numbers_out_of_range(options):
-    with pytest.raises(UserError, match="at least one text"):
+    with pytest.raises(UserError, match="num-samples must be 1 or more and length 0 or more"):
         generate(make_model(), VOCABULARY, **options)
 
 
-# until, prime
+# until, prompt
 
 
-class Script(Fixed):
-    """Writes the alphabet round and round, each text of a batch one character further on."""
+class CyclingAlphabet(FixedLogits):
+    """Cycles through the alphabet, each text of a batch one character ahead of the previous."""
 
     def __init__(self, model, batch_size=1):
         super().__init__(model, batch_size)
-        self.place = torch.arange(batch_size)
+        self.position = torch.arange(batch_size)
 
     def __call__(self, ids):  # noqa: ARG002
-        self.logits = 50.0 * torch.nn.functional.one_hot(self.place % VOCABULARY.size, VOCABULARY.size).float()
-        self.place = self.place + 1
+        self.logits = 50.0 * torch.nn.functional.one_hot(self.position % VOCABULARY.size, VOCABULARY.size).float()
+        self.position = self.position + 1
         return self.logits
 
 
-def test_until_ends_each_text_after_it_was_written(monkeypatch):
-    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+def test_until_ends_each_text(monkeypatch):
+    monkeypatch.setattr(sampler, "IncrementalModel", CyclingAlphabet)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     order = "".join(VOCABULARY.symbols)
     assert order == "\n abcdefgh"
@@ -407,43 +409,43 @@ def test_until_ends_each_text_after_it_was_written(monkeypatch):
     assert [len(s.log_probabilities) for s in samples] == [6, 5, 4]
 
 
-def test_until_that_never_comes_ends_at_the_length(monkeypatch):
-    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+def test_missing_until_ends_at_the_length(monkeypatch):
+    monkeypatch.setattr(sampler, "IncrementalModel", CyclingAlphabet)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     (s,) = generate(make_model(), VOCABULARY, "", 25, until="dc")
     assert len(s.text) == 25
 
 
 def test_until_does_not_count_the_prime(monkeypatch):
-    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+    monkeypatch.setattr(sampler, "IncrementalModel", CyclingAlphabet)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     (s,) = generate(make_model(), VOCABULARY, "\n a", 100, until="ab")
     assert s.text == "bcdefgh\n ab"
 
 
-def test_until_of_a_backward_model_begins_the_text(monkeypatch):
-    monkeypatch.setattr(sampler, "IncrementalModel", Script)
+def test_until_of_a_backward_model_starts_the_text(monkeypatch):
+    monkeypatch.setattr(sampler, "IncrementalModel", CyclingAlphabet)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     (s,) = generate(make_model(direction="backward"), VOCABULARY, "", 100, until="dc")
     assert s.text == "dcba \n"
 
 
-def test_the_prime_is_read_in_order_after_no_character(monkeypatch):
-    seen = []
+def test_prompt_is_encoded_in_order_after_no_character(monkeypatch):
+    encoded = []
 
-    class Noting(Fixed):
+    class RecordingLogits(FixedLogits):
         def __call__(self, ids):
-            seen.append(ids.tolist())
+            encoded.append(ids.tolist())
             return super().__call__(ids)
 
-    monkeypatch.setattr(sampler, "IncrementalModel", Noting)
+    monkeypatch.setattr(sampler, "IncrementalModel", RecordingLogits)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     generate(make_model(), VOCABULARY, "bad", 1, num_samples=2)
     expected = [VOCABULARY.size, *VOCABULARY.encode("bad").tolist()]
-    assert seen[:4] == [[i, i] for i in expected]
+    assert encoded[:4] == [[i, i] for i in expected]
 
 
-def test_an_unknown_character_in_the_prime():
+def test_unknown_character_in_the_prompt():
     model = make_model()
     with pytest.raises(UserError, match=r"'é' \(U\+00E9\) at 1:2"):
         generate(model, VOCABULARY, "aéb")
@@ -455,12 +457,12 @@ def test_an_unknown_character_in_the_prime():
         generate(model, VOCABULARY, "ab", until="!")
 
 
-def test_bytes():
+def test_vocabulary_of_bytes():
     vocabulary = Vocabulary.from_text("na\u00efve \u2603!".encode())
     model = make_model(vocabulary.size)
     (s,) = generate(model, vocabulary, "\u00ef", 40, Sampling(temperature=3.0), seed=1)
     assert s.prime == "\u00ef"
-    assert len(s.log_probabilities) == 40  # one a byte
+    assert len(s.log_probabilities) == 40  # one per byte
     assert len(s.text) <= 40
     with pytest.raises(UserError, match="0x7A"):
         generate(model, vocabulary, "z")
@@ -468,7 +470,7 @@ def test_bytes():
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-31])
 @pytest.mark.parametrize("cpp", [True, False])
-def test_a_temperature_next_to_zero_is_greedy(monkeypatch, temperature, cpp):
+def test_temperature_close_to_zero_is_greedy(monkeypatch, temperature, cpp):
     if not cpp:
         monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     model = make_model()
@@ -477,7 +479,7 @@ def test_a_temperature_next_to_zero_is_greedy(monkeypatch, temperature, cpp):
 
 
 @pytest.mark.parametrize("temperature", [1e-30, 1e-20, 1e30, 1e300])
-def test_no_temperature_makes_probabilities_that_are_none(temperature):
+def test_extreme_temperatures_give_valid_probabilities(temperature):
     logits = torch.tensor([[-3e4, 2.0, 3.0, 3.0]])
     p = Sampling(temperature).probabilities(logits)
     assert p.sum().item() == pytest.approx(1)
@@ -485,7 +487,7 @@ def test_no_temperature_makes_probabilities_that_are_none(temperature):
     assert p[0].tolist() == pytest.approx(expected)
 
 
-def test_more_texts_than_there_is_memory_for(monkeypatch):
+def test_too_many_texts_for_memory_are_refused(monkeypatch):
     monkeypatch.setattr("charlstm.hardware.main_memory.free_main_memory", lambda: 10**9)
     with pytest.raises(UserError, match=r"^not enough memory: 20,000,000 texts take 80\d\.\d GB, 1\.0 GB are free"):
         generate(make_model(), VOCABULARY, "", 400, num_samples=20_000_000)

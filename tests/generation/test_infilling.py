@@ -1,4 +1,4 @@
-"""Gaps are filled from the distribution that can be computed by enumeration, and nothing else is touched."""
+"""Gaps are filled from the distribution computed by enumeration, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.generation import Sampling, infill, infilling
-from charlstm.generation.infilling import cooling, shown_infilling, stationary
+from charlstm.generation.infilling import cooling, preview_infilling, stationary
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 
@@ -32,46 +32,46 @@ def make_model(vocabulary: Vocabulary = ABC, scale: float = 4.0, **options) -> L
 
 
 @torch.no_grad()
-def conditional(model: LanguageModel, ids: list[int], place: int, sampling: Sampling = PLAIN) -> np.ndarray:
-    """p(x | all others) at one place, by reading the whole text both ways."""
+def conditional(model: LanguageModel, ids: list[int], position: int, sampling: Sampling = PLAIN) -> np.ndarray:
+    """p(x | all others) at one position, by encoding the full text in both directions."""
     text, none = torch.tensor(ids)[:, None], torch.tensor([[model.vocabulary_size]])
     logits, _ = model(torch.cat([none, text[:-1]]), following=torch.cat([text[1:], none]))
-    p = sampling.probabilities(logits[place])[0].double()
+    p = sampling.probabilities(logits[position])[0].double()
     return (p / p.sum()).numpy()
 
 
-def enumerated(model: LanguageModel, text: str, order: list[int], sampling: Sampling) -> np.ndarray:
-    """What drawing the open places over and over in this ``order`` ends in: p of each filling, by the left eigenvector
-    of the matrix between all fillings."""
-    places = [place for place, sign in enumerate(text) if sign == "_"]
+def enumerate_fillings(model: LanguageModel, text: str, order: list[int], sampling: Sampling) -> np.ndarray:
+    """The stationary distribution of drawing the masked positions in this ``order``: p of each filling, by the left
+    eigenvector of the transition matrix between fillings."""
+    positions = [position for position, sign in enumerate(text) if sign == "_"]
     ids = [0 if sign == "_" else ABC.symbols.index(sign) for sign in text]
-    fillings = list(itertools.product(range(ABC.size), repeat=len(places)))
+    fillings = list(itertools.product(range(ABC.size), repeat=len(positions)))
     chain = np.eye(len(fillings))
     for k in order:
         step = np.zeros_like(chain)
         for row, filling in enumerate(fillings):
-            for place, character in zip(places, filling, strict=True):
-                ids[place] = character
-            for character, p in enumerate(conditional(model, ids, places[k], sampling)):
+            for position, character in zip(positions, filling, strict=True):
+                ids[position] = character
+            for character, p in enumerate(conditional(model, ids, positions[k], sampling)):
                 step[row, fillings.index((*filling[:k], character, *filling[k + 1 :]))] = p
         chain = chain @ step
     values, vectors = np.linalg.eig(chain.T)
-    found = np.real(vectors[:, np.argmax(np.real(values))])
-    return found / found.sum()
+    result = np.real(vectors[:, np.argmax(np.real(values))])
+    return result / result.sum()
 
 
 def frequencies(model: LanguageModel, text: str, sampling: Sampling, draws: int = 4000, **options) -> np.ndarray:
-    found = infill(model, ABC, text, sampling=sampling, num_samples=draws, seed=5, **options)
+    result = infill(model, ABC, text, sampling=sampling, num_samples=draws, seed=5, **options)
     size = text.count("_")
     counts = np.zeros(ABC.size**size)
-    for f in found:
+    for f in result:
         digits = [ABC.symbols.index(s) for gap in f.gaps for s in gap.text]
         counts[int(np.ravel_multi_index(digits, (ABC.size,) * size))] += 1
     return counts
 
 
-def assert_from(counts: np.ndarray, p: np.ndarray) -> None:
-    """Chi-square, within what chance exceeds once in about 100,000 times; rare fillings together."""
+def assert_drawn_from(counts: np.ndarray, p: np.ndarray) -> None:
+    """Chi-square test with a false alarm rate of about 1e-5; rare fillings are pooled."""
     expected = p * counts.sum()
     common = expected >= 5
     counts, expected = (np.append(a[common], a[~common].sum()) for a in (counts, expected))
@@ -84,7 +84,7 @@ SAMPLINGS = [Sampling(), Sampling(0.6), Sampling(1.5), Sampling(top_k=2), Sampli
 
 
 def fast_for_each(first: list, second: list) -> list:
-    """All pairs, of which those are fast in which each value is met for the first time."""
+    """All pairs; those in which a value occurs for the first time are fast."""
     return [
         pytest.param(a, b, marks=() if i == j or i >= len(second) > j == 0 else pytest.mark.slow)
         for i, a in enumerate(first)
@@ -93,35 +93,35 @@ def fast_for_each(first: list, second: list) -> list:
 
 
 @pytest.mark.parametrize(("sampling", "text"), fast_for_each(SAMPLINGS, ["ab_ca", "_bca", "abc_"]), ids=str)
-def test_one_place_is_drawn_from_its_conditional(text, sampling):
+def test_one_position_follows_its_conditional(text, sampling):
     model = make_model()
-    place = text.index("_")
+    position = text.index("_")
     ids = [0 if s == "_" else ABC.symbols.index(s) for s in text]
-    p = conditional(model, ids, place, sampling)
-    assert_from(frequencies(model, text, sampling, sweeps=1), p) if (p > 0).sum() > 1 else None
+    p = conditional(model, ids, position, sampling)
+    assert_drawn_from(frequencies(model, text, sampling, sweeps=1), p) if (p > 0).sum() > 1 else None
 
 
 @pytest.mark.parametrize(("sampling", "text"), fast_for_each(SAMPLINGS[:3], ["ab__ca", "a_bca_b", "__"]), ids=str)
-def test_two_places_are_drawn_exactly_and_by_long_chains_alike(monkeypatch, text, sampling):
+def test_two_positions_have_the_exact_distribution(monkeypatch, text, sampling):
     model = make_model()
-    assert_from(frequencies(model, text, sampling, sweeps=1), enumerated(model, text, [0, 1], sampling))
-    monkeypatch.setattr(infilling, "PAIR", 0)
-    assert_from(frequencies(model, text, sampling, sweeps=41), enumerated(model, text, [0, 1], sampling))
+    assert_drawn_from(frequencies(model, text, sampling, sweeps=1), enumerate_fillings(model, text, [0, 1], sampling))
+    monkeypatch.setattr(infilling, "MAX_PAIR_SYMBOLS", 0)
+    assert_drawn_from(frequencies(model, text, sampling, sweeps=41), enumerate_fillings(model, text, [0, 1], sampling))
 
 
 @pytest.mark.parametrize("text", ["ab___c", "_a_bb_"])
-def test_more_places_are_drawn_from_the_chains_own_distribution(text):
+def test_more_positions_follow_the_stationary_distribution(text):
     model, sampling = make_model(), Sampling(0.8)
-    assert_from(frequencies(model, text, sampling), enumerated(model, text, [0, 1, 2, 2, 1, 0], sampling))
+    assert_drawn_from(frequencies(model, text, sampling), enumerate_fillings(model, text, [0, 1, 2, 2, 1, 0], sampling))
 
 
 def test_the_enumeration_can_fail():
     model, text = make_model(), "ab__ca"
     with pytest.raises(AssertionError):
-        assert_from(frequencies(model, text, Sampling()), enumerated(model, text, [0, 1], Sampling(0.8)))
+        assert_drawn_from(frequencies(model, text, Sampling()), enumerate_fillings(model, text, [0, 1], Sampling(0.8)))
 
 
-def test_stationary_of_conditionals_that_have_a_joint_distribution_is_that():
+def test_stationary_recovers_a_consistent_joint_distribution():
     joint = torch.rand(7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) ** 4
     joint /= joint.sum()
     torch.testing.assert_close(stationary(3 * joint.T, joint), joint)
@@ -130,59 +130,59 @@ def test_stationary_of_conditionals_that_have_a_joint_distribution_is_that():
 # temperature 0
 
 
-def test_greedy_takes_the_most_probable_character_and_pair():
+def test_greedy_selects_the_most_probable_character_and_pair():
     model = make_model()
     (one,) = infill(model, ABC, "ab_ca", sampling=Sampling(0))
     assert one.gaps[0].text == "abc"[conditional(model, [0, 1, 0, 2, 0], 2).argmax()]
     (pair,) = infill(model, ABC, "ab__ca", sampling=Sampling(0))
-    best = enumerated(model, "ab__ca", [0, 1], Sampling()).argmax()
+    best = enumerate_fillings(model, "ab__ca", [0, 1], Sampling()).argmax()
     assert pair.gaps[0].text == "abc"[best // 3] + "abc"[best % 3]
 
 
-def test_greedy_ends_where_every_character_is_the_most_probable_given_the_others():
+def test_greedy_ends_at_the_mode_of_each_conditional():
     model = make_model()
-    for found in infill(model, ABC, "ab____ca_b", sampling=Sampling(0), num_samples=3):
-        ids = ABC.encode(found.whole).tolist()
-        assert all(conditional(model, ids, place).argmax() == ids[place] for place in (2, 3, 4, 5, 8))
+    for result in infill(model, ABC, "ab____ca_b", sampling=Sampling(0), num_samples=3):
+        ids = ABC.encode(result.whole).tolist()
+        assert all(conditional(model, ids, position).argmax() == ids[position] for position in (2, 3, 4, 5, 8))
 
 
-def test_greedy_takes_the_best_of_sixteen_chains(monkeypatch):
+def test_greedy_returns_the_best_of_sixteen_chains(monkeypatch):
     model, arguments = make_model(LETTERS), {"sampling": Sampling(0), "sweeps": 2, "seed": 1}
     best = infill(model, LETTERS, "ab______ca_b", num_samples=2, **arguments)
-    monkeypatch.setattr(infilling, "TRIES", 1)
+    monkeypatch.setattr(infilling, "GREEDY_CHAINS", 1)
     chains = infill(model, LETTERS, "ab______ca_b", num_samples=32, **arguments)
-    for found, tries in zip(best, (chains[:16], chains[16:]), strict=True):
+    for result, tries in zip(best, (chains[:16], chains[16:]), strict=True):
         assert len({chain.pseudo_nats for chain in tries}) > 1
-        assert found == min(tries, key=lambda chain: chain.pseudo_nats)
+        assert result == min(tries, key=lambda chain: chain.pseudo_nats)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 3.0])
 def test_cooling(temperature):
-    found = cooling(temperature, 10)
-    assert found[0] == max(1.0, temperature)
-    assert found[5:] == [temperature] * 5
-    assert found == sorted(found, reverse=True)
+    result = cooling(temperature, 10)
+    assert result[0] == max(1.0, temperature)
+    assert result[5:] == [temperature] * 5
+    assert result == sorted(result, reverse=True)
     assert cooling(temperature, 1) == [temperature]
 
 
-# what is told
+# results
 
 
 @pytest.mark.parametrize("text", ["a_", "_", "ab__gh", "_a__b c___\n_", "a_" * 30])
-def test_only_gaps_change_and_their_figures_are_the_score_of_the_text(text):
+def test_only_gaps_change_and_log_p_equals_the_score(text):
     model = make_model(LETTERS, num_layers=2)
-    for found in infill(model, LETTERS, text, num_samples=2):
-        assert len(found.whole) == len(text)
-        assert all(a == b for a, b in zip(found.whole, text, strict=True) if b != "_")
-        covered = [gap.place + n for gap in found.gaps for n in range(len(gap.text))]
-        assert covered == [place for place, sign in enumerate(text) if sign == "_"]
-        assert all(found.whole[gap.place :].startswith(gap.text) for gap in found.gaps)
-        assert all(a.place + len(a.text) < b.place for a, b in itertools.pairwise(found.gaps))
-        expected = -nats_per_character(model, LETTERS.encode(found.whole))[covered]
-        told = [p for gap in found.gaps for p in gap.log_probabilities]
-        np.testing.assert_allclose(told, expected, rtol=1e-3, atol=1e-4)
-        assert found.pseudo_nats == pytest.approx(-expected.mean(), rel=1e-3)
-        assert found.pseudo_bits == pytest.approx(-expected.mean() / np.log(2), rel=1e-3)
+    for actual in infill(model, LETTERS, text, num_samples=2):
+        assert len(actual.whole) == len(text)
+        assert all(a == b for a, b in zip(actual.whole, text, strict=True) if b != "_")
+        covered = [gap.position + n for gap in actual.gaps for n in range(len(gap.text))]
+        assert covered == [position for position, sign in enumerate(text) if sign == "_"]
+        assert all(actual.whole[gap.position :].startswith(gap.text) for gap in actual.gaps)
+        assert all(a.position + len(a.text) < b.position for a, b in itertools.pairwise(actual.gaps))
+        expected = -nats_per_character(model, LETTERS.encode(actual.whole))[covered]
+        log_p = [p for gap in actual.gaps for p in gap.log_probabilities]
+        np.testing.assert_allclose(log_p, expected, rtol=1e-3, atol=1e-4)
+        assert actual.pseudo_nats == pytest.approx(-expected.mean(), rel=1e-3)
+        assert actual.pseudo_bits == pytest.approx(-expected.mean() / np.log(2), rel=1e-3)
 
 
 def test_same_seed_same_text_whatever_the_random_state_and_mode():
@@ -198,21 +198,21 @@ def test_same_seed_same_text_whatever_the_random_state_and_mode():
     assert len({f.whole for f in a}) > 1
 
 
-def test_another_sign_for_gaps():
+def test_gap_character_can_be_chosen():
     model = make_model(LETTERS)
-    (found,) = infill(model, LETTERS, "a_b?c", gap="?")
-    assert found.whole.startswith("a_b")
-    assert [gap.place for gap in found.gaps] == [3]
-    (found,) = infill(model, LETTERS, "abbc", gap="b")
-    assert [gap.place for gap in found.gaps] == [1]
+    (result,) = infill(model, LETTERS, "a_b?c", gap="?")
+    assert result.whole.startswith("a_b")
+    assert [gap.position for gap in result.gaps] == [3]
+    (result,) = infill(model, LETTERS, "abbc", gap="b")
+    assert [gap.position for gap in result.gaps] == [1]
 
 
-def test_bytes():
+def test_vocabulary_of_bytes():
     vocabulary = Vocabulary.from_text("na\u00efve!".encode())
     model = make_model(vocabulary)
-    (found,) = infill(model, vocabulary, "\u00ef__!")
-    assert found.gaps[0].place == 2
-    assert len(found.gaps[0].log_probabilities) == 2
+    (result,) = infill(model, vocabulary, "\u00ef__!")
+    assert result.gaps[0].position == 2
+    assert len(result.gaps[0].log_probabilities) == 2
     with pytest.raises(UserError, match="single byte"):
         infill(model, vocabulary, "na\u00ef", gap="\u00ef")
 
@@ -232,36 +232,36 @@ def test_unknown_characters():
         ("", {}, "no gap"),
         ("a_c", {"gap": "__"}, "single character"),
         ("a_c", {"gap": ""}, "single character, found ''"),
-        ("a_c", {"num_samples": 0}, "at least one"),
-        ("a_c", {"sweeps": 0}, "at least one"),
+        ("a_c", {"num_samples": 0}, "num-samples and sweeps must be 1 or more"),
+        ("a_c", {"sweeps": 0}, "num-samples and sweeps must be 1 or more"),
     ],
     ids=str,
 )
-def test_mistakes(text, options, message):
+def test_invalid_arguments_are_refused(text, options, message):
     with pytest.raises(UserError, match=message):
         infill(make_model(), ABC, text, **options)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_a_model_that_reads_one_way_is_refused(direction):
+def test_unidirectional_model_is_refused(direction):
     with pytest.raises(UserError, match=f"a {direction} model .* direction: bidirectional"):
         infill(make_model(direction=direction), ABC, "a_c")
 
 
-def test_it_can_be_broken_off():
+def test_callback_can_stop_it():
     def stop():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        infill(make_model(), ABC, "a___c", between=stop)
+        infill(make_model(), ABC, "a___c", on_chunk=stop)
 
 
 @pytest.mark.parametrize("size", [1, 5, 8, 9, 40])
-def test_an_infilling_to_look_at(size):
+def test_preview_infilling_fills_the_middle(size):
     model = make_model(LETTERS)
     ids = np.arange(size).astype(np.uint8) % LETTERS.size
-    shown = shown_infilling(model, LETTERS, ids, seed=1)
-    before, rest = shown.split("[")
+    preview = preview_infilling(model, LETTERS, ids, seed=1)
+    before, rest = preview.split("[")
     filled, behind = rest.split("]")
     assert len(filled) == min(8, math.ceil(size / 3))
     assert abs(len(before) - len(behind)) <= 1
@@ -269,7 +269,7 @@ def test_an_infilling_to_look_at(size):
     assert (before, behind) == (text[: len(before)], text[len(before) + len(filled) :])
 
 
-def test_more_fillings_than_there_is_memory_for(monkeypatch):
+def test_too_many_fillings_for_memory_are_refused(monkeypatch):
     monkeypatch.setattr("charlstm.hardware.main_memory.free_main_memory", lambda: 10**9)
     with pytest.raises(UserError, match=r"^not enough memory: 20,000,000 texts take \d\.\d GB, 1\.0 GB are free"):
         infill(make_model(), ABC, "a_b", num_samples=20_000_000)

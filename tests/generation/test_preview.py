@@ -1,4 +1,4 @@
-"""A little of what a model writes, and documents without the mark that ends them."""
+"""Previews of samples, and documents without their end mark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MILD = Sampling(temperature=0.8)
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("until", ["a", "\n", "bc"])
-def test_until_may_be_left_out_and_nothing_else_changes(direction, until):
+def test_leave_out_until_changes_only_the_text(direction, until):
     model = make_model(direction=direction)
     settings = (model, VOCABULARY, "cab", 60, PLAIN, 3, 8, until)
     within, without = generate(*settings), generate(*settings, leave_out_until=True)
@@ -31,17 +31,17 @@ def test_until_may_be_left_out_and_nothing_else_changes(direction, until):
         assert until not in other.text or not one.ended
 
 
-def test_of_a_running_text_it_is_just_its_beginning():
+def test_preview_of_running_text_is_its_beginning():
     model = make_model()
     assert preview(model, VOCABULARY, 50, 4) == generate(model, VOCABULARY, "", 50, MILD, 4)[0].whole
 
 
 @pytest.mark.parametrize("length", [1, 20, 60, 2000])
 @pytest.mark.parametrize("end", ["a", "\n\n"])
-def test_of_documents_it_is_as_many_whole_ones_as_fit(length, end):
+def test_preview_of_documents_has_as_many_as_fit(length, end):
     model = make_model()
     texts = [s.whole for s in generate(model, VOCABULARY, "", length, MILD, 4, 20, end, leave_out_until=True)]
-    shown = preview(model, VOCABULARY, length, 4, end)
-    assert len(shown) <= length
-    count = next(n for n in range(1, 21) if end.join(texts[:n]) == shown)
+    text = preview(model, VOCABULARY, length, 4, end)
+    assert len(text) <= length
+    count = next(n for n in range(1, 21) if end.join(texts[:n]) == text)
     assert count == 20 or len(end.join(texts[: count + 1])) > length

@@ -1,4 +1,4 @@
-"""The convolution against loops over its definition: what it reads, what it remembers, and its highway."""
+"""The convolution against loops over its definition: outputs, window state, and highway layer."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ V, E, F_, B = 6, 5, 3, 2
 
 def make(sizes: list[int], highway: bool = False) -> Convolution:
     torch.manual_seed(1)
-    found = Convolution(V, E, sizes, F_, highway).double()
+    convolution = Convolution(V, E, sizes, F_, highway).double()
     with torch.no_grad():
-        for parameter in found.parameters():
+        for parameter in convolution.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.7)
-    return found
+    return convolution
 
 
 def naive(convolution: Convolution, sizes: list[int], ids: Tensor) -> Tensor:
-    """tanh(b + sum over k of K_k e_(t-k)), a filter, a text and a character at a time; then the highway."""
+    """tanh(b + sum over k of K_k e_(t-k)), one filter, text and character at a time; then the highway layer."""
     kernel, row = {}, 0
     for offset in range(max(sizes)):
         for number, width in enumerate(sorted(sizes)):
@@ -64,18 +64,18 @@ def test_outputs_and_gradients_equal_the_definition(sizes, highway, steps):
     convolution = make(sizes, highway)
     ids = some_ids(max(sizes) - 1 + steps)
     assert (ids.numel() < V) == (steps == 1 and max(sizes) <= 2)
-    (found, project), expected = convolution(ids), naive(convolution, sizes, ids)
+    (actual, project), expected = convolution(ids), naive(convolution, sizes, ids)
     assert project is None
-    assert found.shape == (steps, B, convolution.output_size)
-    torch.testing.assert_close(found, expected)
-    factors = torch.randn_like(found)
-    gradients = [torch.autograd.grad((y * factors).sum(), list(convolution.parameters())) for y in (found, expected)]
+    assert actual.shape == (steps, B, convolution.output_size)
+    torch.testing.assert_close(actual, expected)
+    factors = torch.randn_like(actual)
+    gradients = [torch.autograd.grad((y * factors).sum(), list(convolution.parameters())) for y in (actual, expected)]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
 
 
-def test_torch_makes_the_same_convolution():
-    """torch.nn.functional.conv1d, whose filters stand the other way round, over characters padded on the left."""
+def test_equals_torch_conv1d():
+    """torch.nn.functional.conv1d, whose filters are reversed, over characters padded on the left."""
     convolution = make([3])
     ids = some_ids(8)
     vectors = torch.cat([convolution.embedding, torch.zeros(1, E).double()])[ids]
@@ -84,7 +84,7 @@ def test_torch_makes_the_same_convolution():
     torch.testing.assert_close(convolution(ids)[0], expected)
 
 
-def test_a_filter_sees_the_characters_of_its_width_and_no_others():
+def test_filter_depends_on_the_characters_in_its_width_only():
     sizes = [1, 2, 4]
     convolution = make(sizes)
     ids = some_ids(12).clamp(max=V - 1)
@@ -97,19 +97,19 @@ def test_a_filter_sees_the_characters_of_its_width_and_no_others():
             assert part.any() != (6 <= t < 6 + width)
 
 
-def test_the_window_is_remembered_exactly_and_zeros_are_no_characters():
+def test_window_round_trips_and_zeros_mean_no_character():
     convolution = make([1, 4]).float()
     ids = some_ids(7)
-    part = convolution.remember(ids)
+    part = convolution.encode_window(ids)
     assert part.shape == (3, B, 1)
-    assert torch.equal(convolution.recall(part), ids[-3:])
-    assert torch.equal(convolution.recall(torch.zeros(3, B, 1)), torch.full((3, B), V))
+    assert torch.equal(convolution.decode_window(part), ids[-3:])
+    assert torch.equal(convolution.decode_window(torch.zeros(3, B, 1)), torch.full((3, B), V))
     large = Convolution(1_114_112, 1, [2], 1, highway=False)
     for character in (0, 1, 1_114_111, 1_114_112):
-        assert large.recall(large.remember(torch.tensor([[character]]))).item() == character
+        assert large.decode_window(large.encode_window(torch.tensor([[character]]))).item() == character
 
 
-def test_filters_start_as_those_of_torch_and_a_highway_starts_by_carrying():
+def test_initial_filters_match_torch_and_highway_passes_input():
     torch.manual_seed(2)
     convolution = Convolution(9, 25, [1, 4], 400, highway=True)
     first, *later = convolution.kernel.split([800, 400, 400, 400])
@@ -124,14 +124,14 @@ def test_filters_start_as_those_of_torch_and_a_highway_starts_by_carrying():
 
 
 @pytest.mark.parametrize("steps", [2, 60])
-def test_under_autocast_products_are_rounded_and_the_output_keeps_its_type(steps):
+def test_autocast_rounds_matmuls_and_keeps_the_output_dtype(steps):
     convolution, ids = make([1, 3], highway=True).float(), some_ids(steps + 2)
     expected, _ = convolution(ids)
     with torch.autocast("cpu", torch.bfloat16):
-        found, _ = convolution(ids)
+        actual, _ = convolution(ids)
         alone = Highway(4)(torch.randn(3, 4))
-    found.square().sum().backward()
-    assert found.dtype == alone.dtype == torch.float32
-    assert not torch.equal(found, expected)
-    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.1)
+    actual.square().sum().backward()
+    assert actual.dtype == alone.dtype == torch.float32
+    assert not torch.equal(actual, expected)
+    torch.testing.assert_close(actual, expected, rtol=0.1, atol=0.1)
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in convolution.parameters())

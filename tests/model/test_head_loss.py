@@ -1,4 +1,4 @@
-"""The head's loss in one pass against F.cross_entropy of F.linear: values, gradients, and how much it holds."""
+"""The chunked loss of the head against F.cross_entropy of F.linear: values, gradients, and memory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ chunks = pytest.mark.parametrize("logits", [2, 40, 300, 1 << 22])
 
 
 def tensors(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], Tensor]:
-    """y, weight, bias, and the targets, some of which do not count."""
-    steps, batch, units, symbols = shape
+    """y, weight, bias, and targets, some of them ignored."""
+    steps, batch, hidden_size, symbols = shape
     g = torch.Generator().manual_seed(sum(shape))
-    sizes = ((steps, batch, units), (symbols, units), (symbols,))
+    sizes = ((steps, batch, hidden_size), (symbols, hidden_size), (symbols,))
     leaves = [torch.randn(s, generator=g, dtype=torch.float64).to(dtype).requires_grad_() for s in sizes]
     targets = torch.randint(symbols, (steps, batch), generator=g)
     if steps > 1:
@@ -39,17 +39,17 @@ def plain(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
 
 
 def results(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-    """The loss and the gradients of thrice the loss."""
+    """The loss and the gradients of three times the loss."""
     return [loss.detach(), *torch.autograd.grad(3 * loss, leaves)]
 
 
 def always_in_chunks(monkeypatch: pytest.MonkeyPatch, logits: int = 2) -> None:
-    """Also where there are fewer logits than numbers that they are made of."""
+    """Compute in chunks even if there are fewer logits than elements of y."""
     monkeypatch.setattr(head_loss, "logits_held", lambda *_: logits)
 
 
-class Watched(TorchDispatchMode):
-    """Notes what is called and the most numbers of any tensor that is made."""
+class DispatchRecorder(TorchDispatchMode):
+    """Records the called operations and the largest number of elements of their outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,11 +58,11 @@ class Watched(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.functions.add(str(function))
-        made = function(*args, **(kwargs or {}))
-        for t in made if isinstance(made, tuple | list) else [made]:
+        outputs = function(*args, **(kwargs or {}))
+        for t in outputs if isinstance(outputs, tuple | list) else [outputs]:
             if isinstance(t, Tensor):
                 self.numbers = max(self.numbers, t.untyped_storage().nbytes() // t.element_size())
-        return made
+        return outputs
 
 
 @chunks
@@ -70,41 +70,41 @@ class Watched(TorchDispatchMode):
 def test_equals_cross_entropy(monkeypatch, shape, logits):
     always_in_chunks(monkeypatch, logits)
     leaves, targets = tensors(shape)
-    for found, expected in zip(
+    for actual, expected in zip(
         results(mean_nats(*leaves, targets, IGNORE), leaves), results(plain(*leaves, targets), leaves), strict=True
     ):
-        assert found.is_contiguous()
-        torch.testing.assert_close(found, expected)
+        assert actual.is_contiguous()
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @shapes
 def test_second_derivatives_are_those_of_cross_entropy(monkeypatch, shape, dtype):
     always_in_chunks(monkeypatch, 40)
-    exact = torch.float32 if dtype == torch.bfloat16 else dtype
-    leaves, targets = tensors(shape, exact)
-    found = []
+    param_dtype = torch.float32 if dtype == torch.bfloat16 else dtype
+    leaves, targets = tensors(shape, param_dtype)
+    result = []
     for loss in (mean_nats, plain):
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != exact):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != param_dtype):
             nats = loss(*leaves, targets)
         gradients = torch.autograd.grad(nats, leaves, create_graph=True)
-        found.append([*gradients, *torch.autograd.grad(sum((g * g).sum() for g in gradients), leaves)])
-    for f, e in zip(*found, strict=True):
+        result.append([*gradients, *torch.autograd.grad(sum((g * g).sum() for g in gradients), leaves)])
+    for f, e in zip(*result, strict=True):
         assert f.dtype == e.dtype
-        torch.testing.assert_close(f, e, **({"rtol": 0.05, "atol": 0.02} if dtype != exact else {}))
+        torch.testing.assert_close(f, e, **({"rtol": 0.05, "atol": 0.02} if dtype != param_dtype else {}))
 
 
 @pytest.mark.parametrize("count", [None, 50])
 @shapes
-def test_aligned_rows_of_all_logits_change_nothing(monkeypatch, shape, count):
-    """As on a GPU, with symbols added that nothing is."""
+def test_alignment_does_not_change_the_loss(monkeypatch, shape, count):
+    """With padding symbols, as on a GPU."""
     leaves, targets = tensors(shape)
     expected = results(mean_nats(*leaves, targets, IGNORE, count), leaves)
-    with Watched() as seen:
+    with DispatchRecorder() as recorder:
         monkeypatch.setattr(head_loss, "ALIGNED", ("cpu",))
-        found = results(mean_nats(*leaves, targets, IGNORE, count), leaves)
-    assert seen.numbers >= targets.numel() * 16
-    for f, e in zip(found, expected, strict=True):
+        actual = results(mean_nats(*leaves, targets, IGNORE, count), leaves)
+    assert recorder.numbers >= targets.numel() * 16
+    for f, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(f, e, rtol=1e-12, atol=1e-14)
 
 
@@ -117,20 +117,20 @@ def test_numeric_gradients(monkeypatch, shape, projected):
 
 
 @pytest.mark.parametrize("counting", [[], [0], [6], [2, 3]], ids=str)
-def test_chunks_in_which_nothing_counts(monkeypatch, counting):
+def test_chunks_without_counted_targets(monkeypatch, counting):
     always_in_chunks(monkeypatch, 32)
     leaves, targets = tensors((7, 2, 3, 16))
     targets[[t for t in range(7) if t not in counting]] = IGNORE
-    found = results(mean_nats(*leaves, targets, IGNORE), leaves)
-    assert bool(found[0].isfinite()) == bool(counting)
-    for a, b in zip(found, results(plain(*leaves, targets), leaves), strict=True):
+    result = results(mean_nats(*leaves, targets, IGNORE), leaves)
+    assert bool(result[0].isfinite()) == bool(counting)
+    for a, b in zip(result, results(plain(*leaves, targets), leaves), strict=True):
         if counting:
             torch.testing.assert_close(a, b)
 
 
 @chunks
-def test_parts_of_a_batch_with_its_count_add_up(monkeypatch, logits):
-    """Also where nothing counts in a part."""
+def test_losses_of_batch_parts_add_up(monkeypatch, logits):
+    """Including a part without counted targets."""
     always_in_chunks(monkeypatch, logits)
     (y, weight, bias), targets = tensors((7, 4, 3, 16))
     targets[:, 2] = IGNORE
@@ -138,24 +138,29 @@ def test_parts_of_a_batch_with_its_count_add_up(monkeypatch, logits):
     parts = [mean_nats(y[:, b : b + 1], weight, bias, targets[:, b : b + 1], IGNORE, count) for b in range(4)]
     assert parts[2].item() == 0
     leaves = [y, weight, bias]
-    for found, expected in zip(results(sum(parts), leaves), results(plain(*leaves, targets), leaves), strict=True):
-        torch.testing.assert_close(found, expected)
+    for actual, expected in zip(results(sum(parts), leaves), results(plain(*leaves, targets), leaves), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
-def test_float32_is_as_exact_as_torch(monkeypatch):
+def test_float32_is_as_accurate_as_torch(monkeypatch):
     always_in_chunks(monkeypatch, 1 << 12)
     leaves, targets = tensors((40, 8, 32, 501))
-    low = [leaf.detach().float().requires_grad_() for leaf in leaves]
-    truth = results(plain(*leaves, targets), leaves)
-    found, theirs = results(mean_nats(*low, targets, IGNORE), low), results(plain(*low, targets), low)
-    for exact, a, b in zip(truth, found, theirs, strict=True):
-        scale = float(exact.abs().max())
-        assert float((a - exact).abs().max()) <= max(2 * float((b - exact).abs().max()), 3e-7 * scale)
+    leaves_float32 = [leaf.detach().float().requires_grad_() for leaf in leaves]
+    reference = results(plain(*leaves, targets), leaves)
+    result, torch_result = (
+        results(mean_nats(*leaves_float32, targets, IGNORE), leaves_float32),
+        results(plain(*leaves_float32, targets), leaves_float32),
+    )
+    for reference_value, a, b in zip(reference, result, torch_result, strict=True):
+        scale = float(reference_value.abs().max())
+        assert float((a - reference_value).abs().max()) <= max(
+            2 * float((b - reference_value).abs().max()), 3e-7 * scale
+        )
 
 
 @pytest.mark.parametrize("y_dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("how", ["in chunks", "at once", "at once, aligned"])
-def test_bfloat16_products_under_autocast(monkeypatch, y_dtype, how):
+def test_bfloat16_matmuls_under_autocast(monkeypatch, y_dtype, how):
     if how == "in chunks":
         always_in_chunks(monkeypatch, 1 << 12)
     if how == "at once, aligned":
@@ -164,15 +169,17 @@ def test_bfloat16_products_under_autocast(monkeypatch, y_dtype, how):
     leaves[0] = leaves[0].detach().to(y_dtype).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         losses = [loss(*leaves, targets) for loss in (mean_nats, plain)]
-    found, theirs = (results(loss, leaves) for loss in losses)
-    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    assert [t.dtype for t in found] == [torch.float32, y_dtype, torch.float32, torch.float32]
-    for a, b, truth in zip(found, theirs, results(plain(*exact, targets), exact), strict=True):
-        error, scale = float((a - truth).abs().max()), float(truth.abs().max())
-        assert 1e-6 * scale < error < 1.5 * float((b - truth).abs().max()) + 1e-3 * scale
+    result, torch_result = (results(loss, leaves) for loss in losses)
+    leaves_float64 = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    assert [t.dtype for t in result] == [torch.float32, y_dtype, torch.float32, torch.float32]
+    for a, b, reference in zip(
+        result, torch_result, results(plain(*leaves_float64, targets), leaves_float64), strict=True
+    ):
+        error, scale = float((a - reference).abs().max()), float(reference.abs().max())
+        assert 1e-6 * scale < error < 1.5 * float((b - reference).abs().max()) + 1e-3 * scale
 
 
-def test_what_is_next_to_impossible_has_its_price(monkeypatch):
+def test_loss_is_finite_when_p_underflows(monkeypatch):
     """-ln p of a target whose p is zero in float32."""
     always_in_chunks(monkeypatch)
     y, weight = torch.ones(2, 1, 1).requires_grad_(), torch.tensor([[0.0], [1000.0], [-50.0]]).requires_grad_()
@@ -185,7 +192,7 @@ def test_what_is_next_to_impossible_has_its_price(monkeypatch):
     assert target_nats(y, weight, torch.zeros(3), targets).tolist() == [[1000.0], [1050.0]]
 
 
-def test_nothing_hides_a_value_that_is_not_a_number(monkeypatch):
+def test_nan_propagates_to_loss_and_gradients(monkeypatch):
     always_in_chunks(monkeypatch, 16)
     leaves, targets = tensors((7, 2, 3, 17))
     with torch.no_grad():
@@ -195,16 +202,16 @@ def test_nothing_hides_a_value_that_is_not_a_number(monkeypatch):
     assert all(g.isnan().any() for g in gradients)
 
 
-def test_a_fixed_network_below_gets_no_gradient(monkeypatch):
+def test_frozen_network_below_gets_no_gradient(monkeypatch):
     always_in_chunks(monkeypatch, 16)
     (y, *head), targets = tensors((7, 2, 3, 17))
     expected = results(plain(y, *head, targets), head)
-    with Watched() as below:
-        found = results(mean_nats(y.detach(), *head, targets, IGNORE), head)
-    with Watched() as whole:
+    with DispatchRecorder() as below:
+        actual = results(mean_nats(y.detach(), *head, targets, IGNORE), head)
+    with DispatchRecorder() as whole:
         mean_nats(y, *head, targets, IGNORE)
     assert "aten.mm.out" in whole.functions - below.functions
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -215,36 +222,36 @@ def test_nats_of_each_target(monkeypatch, shape, logits):
     (y, weight, bias), targets = tensors(shape)
     targets = targets.clamp(min=0)
     expected = F.cross_entropy(F.linear(y, weight, bias).flatten(0, 1), targets.flatten(), reduction="none")
-    found = target_nats(y, weight, bias, targets)
-    assert not found.requires_grad
-    torch.testing.assert_close(found, expected.view(targets.shape))
+    actual = target_nats(y, weight, bias, targets)
+    assert not actual.requires_grad
+    torch.testing.assert_close(actual, expected.view(targets.shape))
 
 
-@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
-def test_the_logits_are_never_all_held(monkeypatch, low):
+@pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
+def test_logits_never_exist_all_at_once(monkeypatch, bfloat16):
     monkeypatch.setattr(head_loss, "LOGITS", 1 << 13)
     leaves, targets = tensors((50, 8, 4, 1000), torch.float32)
     all_logits, head = targets.numel() * 1000, 1008 * 4
-    with Watched() as seen, torch.autocast("cpu", torch.bfloat16, enabled=low):
+    with DispatchRecorder() as recorder, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         mean_nats(*leaves, targets, IGNORE).backward()
         target_nats(*leaves, targets.clamp(min=0))
-    assert max(head, 8 * 1008) == seen.numbers < all_logits / 40
-    with Watched() as seen:
+    assert max(head, 8 * 1008) == recorder.numbers < all_logits / 40
+    with DispatchRecorder() as recorder:
         plain(*leaves, targets).backward()
-    assert seen.numbers >= all_logits, "that would be noticed"
+    assert recorder.numbers >= all_logits, "the recorder detects all logits"
 
 
-def test_how_many_logits_are_held():
+def test_logits_held():
     cpu = torch.device("cpu")
     assert head_loss.LOGITS == 1 << 22
     assert logits_held(2048, 65, 256, cpu) == 2048 * 65
     assert logits_held(2048, 2048, 256, cpu) == 2048 * 2048
     assert logits_held(2048, 5387, 256, cpu) == 1 << 22
-    assert logits_held(65536, 65, 256, cpu) == 65536 * 65, "fewer than the numbers they are made of"
+    assert logits_held(65536, 65, 256, cpu) == 65536 * 65, "fewer than the elements of y"
     assert logits_held(65536, 65, 64, cpu) == 1 << 22
 
 
-def test_the_model_gives_its_head_what_forward_reads():
+def test_hidden_is_the_input_of_the_head():
     torch.manual_seed(3)
     for direction in ("forward", "bidirectional"):
         config = ModelConfig(hidden_size=6, num_layers=2, direction=direction, dropout=0.5)

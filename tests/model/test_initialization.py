@@ -1,4 +1,4 @@
-"""First values: what they are drawn from, what that means for the cell, and what stays as torch has it."""
+"""Initialization: distributions, their effect on the cell, and what stays as in torch."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ from charlstm.executors import executors
 from charlstm.model import LanguageModel, RecurrentStack
 from charlstm.model.initialization import Initializer
 
-FORGETFUL = [c for c in CELLS.values() if c.forget_gate]
-forgetful = pytest.mark.parametrize("cell", FORGETFUL, ids=lambda c: c.name)
+WITH_FORGET_GATE = [c for c in CELLS.values() if c.forget_gate]
+with_forget_gate = pytest.mark.parametrize("cell", WITH_FORGET_GATE, ids=lambda c: c.name)
 
 
 def bias(stack: RecurrentStack, gate: str) -> Tensor:
-    """The sum of both biases of a gate, which is what counts."""
+    """The sum of both biases of a gate."""
     rows = slice(stack.cell.gates.index(gate) * stack.hidden_size, None)
     return (stack.bias_ih_l0 + stack.bias_hh_l0)[rows][: stack.hidden_size].detach()
 
 
-@forgetful
-def test_chrono_draws_memories_evenly_up_to_the_longest(cell):
+@with_forget_gate
+def test_chrono_time_scales_are_uniform(cell):
     torch.manual_seed(1)
-    stack = RecurrentStack(cell, 2, 2000, start=Initializer(forget_bias="chrono", chrono_length=31))
+    stack = RecurrentStack(cell, 2, 2000, initializer=Initializer(forget_bias="chrono", chrono_length=31))
     memory = bias(stack, cell.forget_gate).double().exp()
     assert memory.min() >= 1 - 1e-6
     assert memory.max() <= 30 + 1e-4
     even = torch.linspace(1, 30, 2000, dtype=torch.float64)
-    assert (memory.sort().values - even).abs().max() < 1.5  # of 29; evenly drawn ones stray by about 0.5
+    assert (memory.sort().values - even).abs().max() < 1.5  # of 29; uniform samples deviate by about 0.5
     if cell.input_gate:
         torch.testing.assert_close(bias(stack, cell.input_gate), -bias(stack, cell.forget_gate))
     for gate in set(cell.gates) - {cell.forget_gate, cell.input_gate}:
         assert bias(stack, gate).abs().max() <= 2 / math.sqrt(2000)
-    assert not torch.equal(bias(RecurrentStack(cell, 2, 2000, start=stack.start), cell.forget_gate), memory.log())
+    assert not torch.equal(
+        bias(RecurrentStack(cell, 2, 2000, initializer=stack.initializer), cell.forget_gate), memory.log()
+    )
 
 
 @pytest.mark.parametrize("cell", [find(name) for name in ("lstm", "gru", "peephole", "coupled")], ids=lambda c: c.name)
-def test_a_unit_with_chrono_biases_keeps_its_state_for_about_the_drawn_time(cell):
-    """(u / (1 + u))^u is 1/2 at u = 1 and falls to 1/e: after u characters about a third is left."""
+def test_chrono_unit_retains_state_for_its_drawn_time(cell):
+    """(u / (1 + u))^u is 1/2 at u = 1 and falls to 1/e: after u characters about a third remains."""
     torch.manual_seed(2)
-    stack = RecurrentStack(cell, 1, 50, start=Initializer(forget_bias="chrono", chrono_length=200))
+    stack = RecurrentStack(cell, 1, 50, initializer=Initializer(forget_bias="chrono", chrono_length=200))
     memory = bias(stack, cell.forget_gate).exp()
     with torch.no_grad():
         for name, parameter in stack.named_parameters():
@@ -54,23 +56,23 @@ def test_a_unit_with_chrono_biases_keeps_its_state_for_about_the_drawn_time(cell
             start = cell.gates.index(gate) * 50
             stack.bias_ih_l0[start : start + 50] = stack.bias_hh_l0[start : start + 50] = 0
         state = tuple(torch.ones(50, 1).t() for _ in cell.state)
-        left = torch.zeros(50)
+        remaining = torch.zeros(50)
         for t in range(1, 201):
             _, state = executors()["reference"].run(cell, stack.weights(), torch.zeros(1, 1, 1), state)
             now = memory.round() == t
-            left[now] = state[-1][0][now]
-    assert ((left > 0.32) & (left < 0.51)).all(), left
+            remaining[now] = state[-1][0][now]
+    assert ((remaining > 0.32) & (remaining < 0.51)).all(), remaining
 
 
 @pytest.mark.parametrize("scale", [None, 0.01])
-def test_an_irnn_starts_as_the_identity_times_its_scale(scale):
-    stack = RecurrentStack(find("rnn", nonlinearity="relu"), 3, 5, start=Initializer(identity_scale=scale))
+def test_irnn_is_initialized_to_the_scaled_identity(scale):
+    stack = RecurrentStack(find("rnn", nonlinearity="relu"), 3, 5, initializer=Initializer(identity_scale=scale))
     torch.testing.assert_close(stack.weight_hh_l0.detach(), torch.eye(5) * (scale or 1))
     assert not stack.bias_ih_l0.any()
     assert not stack.bias_hh_l0.any()
 
 
-def test_a_start_that_is_none_is_an_error():
+def test_invalid_option_is_an_error():
     with pytest.raises(ValueError, match=r"forget_bias: expected number >= -1000 and <= 1000 \| chrono, found 'crono'"):
         Initializer(forget_bias="crono")
     with pytest.raises(ValueError, match="chrono_length: expected whole number >= 3 and <= 2147483648, found 2"):
@@ -82,15 +84,15 @@ def test_a_start_that_is_none_is_an_error():
         Initializer(forget_baes=1.0)
 
 
-def test_the_length_left_out_is_a_hundred():
+def test_chrono_length_defaults_to_a_hundred():
     torch.manual_seed(3)
-    memory = bias(RecurrentStack(find("lstm"), 2, 5000, start=Initializer(forget_bias="chrono")), "f").exp()
+    memory = bias(RecurrentStack(find("lstm"), 2, 5000, initializer=Initializer(forget_bias="chrono")), "f").exp()
     assert 95 < memory.max() <= 99 + 1e-3
 
 
-@forgetful
-def test_a_number_is_where_the_sum_starts_and_left_out_it_is_one_but_for_the_gru(cell):
-    number = RecurrentStack(cell, 2, 5, start=Initializer(forget_bias=2.5))
+@with_forget_gate
+def test_forget_bias_defaults_to_one_except_for_gru(cell):
+    number = RecurrentStack(cell, 2, 5, initializer=Initializer(forget_bias=2.5))
     assert torch.equal(bias(number, cell.forget_gate), torch.full((5,), 2.5))
     default = bias(RecurrentStack(cell, 2, 5), cell.forget_gate)
     if cell.base == "gru":
@@ -101,9 +103,9 @@ def test_a_number_is_where_the_sum_starts_and_left_out_it_is_one_but_for_the_gru
 
 
 @pytest.mark.parametrize("learn", [True, False])
-def test_leaking_rates_are_spread_by_equal_factors(learn):
+def test_leak_rates_are_spaced_geometrically(learn):
     cell = find("leaky", learn_leak=learn)
-    stack = RecurrentStack(cell, 2, 9, 2, start=Initializer(leak_rate=[0.001, 0.5]))
+    stack = RecurrentStack(cell, 2, 9, 2, initializer=Initializer(leak_rate=[0.001, 0.5]))
     for layer in ("_l0", "_l1"):
         (parameter,) = stack.weights(layer).parameters.values()
         rate = parameter.detach().double().sigmoid() if learn else parameter.double()
@@ -112,17 +114,17 @@ def test_leaking_rates_are_spread_by_equal_factors(learn):
         assert parameter.requires_grad == learn
 
 
-def test_a_fixed_rate_of_one_is_exact_and_a_learnt_one_stays_below():
+def test_frozen_leak_rate_can_be_one_and_a_learned_one_not():
     fixed = RecurrentStack(find("leaky", learn_leak=False), 2, 7)
     assert fixed.leak_rate_l0[-1] == 1
     assert fixed.leak_rate_l0[0] == pytest.approx(0.05)
     assert torch.equal(RecurrentStack(find("esn"), 2, 7).leak_rate_l0, torch.ones(7))
-    learnt = RecurrentStack(find("leaky"), 2, 7, start=Initializer(leak_rate=1.0)).leak_logit_l0.sigmoid()
-    torch.testing.assert_close(learnt, torch.full((7,), 0.99))
+    learned = RecurrentStack(find("leaky"), 2, 7, initializer=Initializer(leak_rate=1.0)).leak_logit_l0.sigmoid()
+    torch.testing.assert_close(learned, torch.full((7,), 0.99))
 
 
-def growth(matrix: Tensor, squarings: int = 16) -> float:
-    """The spectral radius as what a power grows by: |A^2k| / |A^k| to the 1/k, for a large k."""
+def spectral_radius(matrix: Tensor, squarings: int = 16) -> float:
+    """The spectral radius from the growth of powers: (|A^2k| / |A^k|)^(1/k), for a large k."""
     power, logs = matrix.detach().double(), [0.0]
     for _ in range(squarings):
         size = power.norm()
@@ -134,37 +136,37 @@ def growth(matrix: Tensor, squarings: int = 16) -> float:
 SHAPES = [(1, 0.1, 0.5), (40, 1.0, 1.2), (300, 0.1, 0.95), (150, 1e-6, 0.9)]
 
 
-@pytest.mark.parametrize(("units", "density", "radius"), SHAPES)
-def test_a_reservoir_has_the_radius_and_the_density_that_were_asked_for(units, density, radius):
+@pytest.mark.parametrize(("hidden_size", "density", "radius"), SHAPES)
+def test_reservoir_has_the_configured_radius_and_density(hidden_size, density, radius):
     torch.manual_seed(4)
-    start = Initializer(density=density, spectral_radius=radius, input_scaling=0.3)
-    stack = RecurrentStack(find("esn"), 3, units, 2, start=start)
+    initializer = Initializer(density=density, spectral_radius=radius, input_scaling=0.3)
+    stack = RecurrentStack(find("esn"), 3, hidden_size, 2, initializer=initializer)
     for layer in ("_l0", "_l1"):
         w = stack.weights(layer)
-        assert growth(w.weight_hh) == pytest.approx(radius, rel=1e-3)
-        assert ((w.weight_hh != 0).sum(1) == max(1, round(density * units))).all()
+        assert spectral_radius(w.weight_hh) == pytest.approx(radius, rel=1e-3)
+        assert ((w.weight_hh != 0).sum(1) == max(1, round(density * hidden_size))).all()
         assert w.weight_ih.abs().max() <= 0.3
         assert not w.bias_ih.any()
         assert not w.bias_hh.any()
     assert not any(p.requires_grad for p in stack.parameters())
-    if units > 100:
+    if hidden_size > 100:
         assert stack.weights().weight_ih.abs().max() > 0.28
         assert not torch.equal(stack.weight_hh_l0, stack.weight_hh_l1)
-        assert len({tuple(row.nonzero().flatten().tolist()) for row in stack.weight_hh_l0}) > units / 2
+        assert len({tuple(row.nonzero().flatten().tolist()) for row in stack.weight_hh_l0}) > hidden_size / 2
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
-def test_the_seed_decides_and_shapes_cost_no_numbers(cell, monkeypatch):
+def test_initialization_depends_on_the_seed_only(cell, monkeypatch):
     options = {"cell": cell.base, **cell.options, "hidden_size": 6, "num_layers": 2}
     if cell.forget_gate:
         options["forget_bias"] = "chrono"
     config = ModelConfig(**options)
 
-    def drawn(seed: int) -> dict[str, Tensor]:
+    def initialized(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
         return LanguageModel(config, 5).state_dict()
 
-    one, same, other = drawn(1), drawn(1), drawn(2)
+    one, same, other = initialized(1), initialized(1), initialized(2)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["recurrent.weight_hh_l0"], other["recurrent.weight_hh_l0"]) or cell.name == "irnn"
     monkeypatch.setattr(torch.linalg, "eigvals", None)
@@ -175,7 +177,7 @@ def test_the_seed_decides_and_shapes_cost_no_numbers(cell, monkeypatch):
     assert {name: t.shape for name, t in shapes.items()} == {name: t.shape for name, t in one.items()}
 
 
-def test_input_weights_of_one_hot_vectors_keep_the_scaling_of_the_reservoir():
+def test_one_hot_input_weights_keep_the_reservoir_scaling():
     torch.manual_seed(5)
     model = LanguageModel(ModelConfig(cell="esn", hidden_size=50, input_scaling=0.01), 20)
     assert 0.009 < model.recurrent.weight_ih_l0.abs().max() <= 0.01

@@ -1,4 +1,4 @@
-"""The language model: what it may see, its front ends, its parts, and that it learns."""
+"""The language model: its context, front ends, submodules, and training."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FRONT_ENDS = [
 ]
 fronts = pytest.mark.parametrize("front", FRONT_ENDS, ids=lambda front: front["front_end"])
 CONFIGURATIONS = [{"cell": c.base, **c.options} for c in CELLS.values()]
-REMEMBERING = [{"cell": c.base, **c.options} for c in CELLS.values() if c.forget_gate]
+WITH_FORGET_GATE = [{"cell": c.base, **c.options} for c in CELLS.values() if c.forget_gate]
 
 
 def with_fronts(*configurations: dict[str, Any], fast: Sequence[str] = tuple(CELLS)) -> Any:
-    """Each configuration with each front end that it takes: a reservoir takes no embedding. Slow are those in which a
-    cell that is not ``fast`` meets another than the first."""
+    """Each configuration with each front end that it supports: a reservoir supports one-hot only. Pairs of a cell that
+    is not ``fast`` and another front end than the first are slow."""
     few = [{"cell": CELLS[name].base, **CELLS[name].options} for name in fast]
     pairs = [
         pytest.param(f, front, marks=() if f in few or front is FRONT_ENDS[0] else pytest.mark.slow)
@@ -66,7 +66,7 @@ def changed(ids: Tensor, t: int) -> Tensor:
 
 @fronts
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_a_bidirectional_model_does_not_see_what_it_predicts(num_layers, front):
+def test_bidirectional_model_does_not_see_its_targets(num_layers, front):
     network = model(direction="bidirectional", num_layers=num_layers, **front).eval()
     ids = text()
     before = predict(network, ids)
@@ -80,7 +80,7 @@ def test_a_bidirectional_model_does_not_see_what_it_predicts(num_layers, front):
 @fronts
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_a_one_way_model_sees_only_what_was_read(num_layers, direction, front):
+def test_unidirectional_model_sees_only_earlier_characters(num_layers, direction, front):
     network = model(direction=direction, num_layers=num_layers, **front).eval()
     ids = text()
     before = predict(network, ids)
@@ -92,7 +92,7 @@ def test_a_one_way_model_sees_only_what_was_read(num_layers, direction, front):
 
 
 @pytest.mark.parametrize("fields", CONFIGURATIONS, ids=str)
-def test_both_laws_hold_for_every_cell(fields):
+def test_every_cell_sees_only_its_context(fields):
     ids = text()
     for direction in ("forward", "bidirectional"):
         network = model(direction=direction, num_layers=2, **fields).eval()
@@ -102,7 +102,7 @@ def test_both_laws_hold_for_every_cell(fields):
         assert (after[5] != before[5]).any()
 
 
-def test_a_bidirectional_model_joins_two_separate_stacks_at_the_top():
+def test_bidirectional_concatenates_two_stacks_before_the_head():
     network = model(direction="bidirectional", num_layers=2, front_end="one_hot").eval()
     ids = text()
     previous, following = around(ids)
@@ -113,14 +113,14 @@ def test_a_bidirectional_model_joins_two_separate_stacks_at_the_top():
     torch.testing.assert_close(logits, network.head(torch.cat([forward, backward.flip(0)], -1)))
 
 
-def test_a_bidirectional_model_asks_for_the_following_characters():
+def test_bidirectional_model_requires_following_characters():
     with pytest.raises(ValueError, match="following"):
         model(direction="bidirectional")(text())
 
 
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
-def test_the_embedding_is_looked_up_or_multiplied_with_the_same_result(direction):
-    """Enough characters at once: a look-up in W E. Few: vectors times W. Against a product with one-hot vectors."""
+def test_embedding_look_up_equals_multiplication(direction):
+    """Many characters: a look-up in W E^T. Few: vectors times W. Against a matmul with one-hot vectors."""
     for vocabulary_size in (V, 30):
         ids = text(4, 2)
         ids[0, 0] = vocabulary_size
@@ -128,15 +128,15 @@ def test_the_embedding_is_looked_up_or_multiplied_with_the_same_result(direction
         _, project = network.front_end(ids)
         assert (project is not None) == (vocabulary_size <= ids.numel())
         following = ids.flip(0) if network.bidirectional else None
-        found = network(ids, following=following)[0]
+        actual = network(ids, following=following)[0]
         vectors = F.one_hot(ids, vocabulary_size + 1)[..., :vocabulary_size].double()
         dense = vectors @ network.front_end.weight
         y = network.recurrent(dense)[0]
         if network.bidirectional:
             y = torch.cat([y, network.recurrent_backward(dense)[0].flip(0)], -1)
         expected = network.head(y)
-        torch.testing.assert_close(found, expected)
-        gradients = [torch.autograd.grad(t.square().sum(), list(network.parameters())) for t in (found, expected)]
+        torch.testing.assert_close(actual, expected)
+        gradients = [torch.autograd.grad(t.square().sum(), list(network.parameters())) for t in (actual, expected)]
         for a, b in zip(*gradients, strict=True):
             torch.testing.assert_close(a, b)
 
@@ -147,11 +147,11 @@ def test_no_character_is_the_zero_vector(front, many):
     network = model(**front)
     stack = network.recurrent
     ids = torch.full((1, V if many else 1), V)
-    found, _ = network.read(ids)
+    actual, _ = network.encode(ids)
     expected, _ = stack(torch.zeros(*ids.shape, stack.input_size).double())
-    torch.testing.assert_close(found, expected)
-    seen, _ = network.read(ids * 0)
-    assert not torch.allclose(seen, found)
+    torch.testing.assert_close(actual, expected)
+    other, _ = network.encode(ids * 0)
+    assert not torch.allclose(other, actual)
 
 
 @fronts
@@ -174,7 +174,7 @@ def test_parameter_counts(front):
 
 
 @pytest.mark.parametrize("kind", ["locked", "elementwise"])
-def test_dropout_is_off_in_evaluation_and_acts_below_the_readout_in_training(kind):
+def test_dropout_acts_below_the_head_in_training_only(kind):
     network = model(dropout=0.5, dropout_kind=kind)
     ids = text()
     assert not torch.equal(network(ids)[0], network(ids)[0])
@@ -184,8 +184,8 @@ def test_dropout_is_off_in_evaluation_and_acts_below_the_readout_in_training(kin
     assert torch.equal(network(ids)[0], plain(ids)[0])
 
 
-@pytest.mark.parametrize("fields", REMEMBERING, ids=str)
-def test_forget_bias_is_the_sum_of_both_biases_and_changes_no_layout(fields):
+@pytest.mark.parametrize("fields", WITH_FORGET_GATE, ids=str)
+def test_forget_bias_is_the_sum_of_both_biases(fields):
     low, high = (model(num_layers=2, forget_bias=b, **fields) for b in (0.0, 3.5))
     assert {n: p.shape for n, p in low.state_dict().items()} == {n: p.shape for n, p in high.state_dict().items()}
     cell = high.recurrent.cell
@@ -201,7 +201,7 @@ def test_forget_bias_is_the_sum_of_both_biases_and_changes_no_layout(fields):
 
 
 @with_fronts(*CONFIGURATIONS)
-def test_chunks_with_carried_state_equal_the_whole_text(fields, front):
+def test_chunks_with_carried_state_equal_the_full_text(fields, front):
     network = model(num_layers=2, **fields, **front)
     ids = text(12)
     whole, last = network(ids)
@@ -212,26 +212,26 @@ def test_chunks_with_carried_state_equal_the_whole_text(fields, front):
     torch.testing.assert_close(torch.cat(parts), whole)
     for a, b in zip(state, last, strict=True):
         torch.testing.assert_close(a, b)
-    learnt = [p for p in network.parameters() if p.requires_grad]
+    trainable = [p for p in network.parameters() if p.requires_grad]
     sums = (torch.cat(parts).square().sum(), whole.square().sum())
-    gradients = [torch.autograd.grad(s, learnt) for s in sums]
+    gradients = [torch.autograd.grad(s, trainable) for s in sums]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
 
 
-def test_the_backward_stack_goes_on_from_the_characters_after_it():
+def test_backward_stack_continues_from_a_carried_state():
     network = model(direction="bidirectional", **FRONT_ENDS[2])
     following = text(12)
-    whole, _ = network.read_backward(following)
-    right, state = network.read_backward(following[7:])
-    left, _ = network.read_backward(following[:7], state)
+    whole, _ = network.encode_backward(following)
+    right, state = network.encode_backward(following[7:])
+    left, _ = network.encode_backward(following[:7], state)
     torch.testing.assert_close(torch.cat([left, right]), whole)
-    alone, _ = network.read_backward(following[:7])
+    alone, _ = network.encode_backward(following[:7])
     assert not torch.allclose(alone[-1], left[-1])
 
 
 @pytest.mark.parametrize("kernel_sizes", [[1], [2], [1, 20]], ids=str)
-def test_zeros_are_the_state_before_the_first_character(kernel_sizes):
+def test_zero_state_is_the_beginning_of_a_text(kernel_sizes):
     network = model(front_end="convolution", kernel_sizes=kernel_sizes, filters=3)
     ids = text(4)
     state = network.initial_state(B)
@@ -240,23 +240,23 @@ def test_zeros_are_the_state_before_the_first_character(kernel_sizes):
     none = torch.full((max(kernel_sizes) - 1, B), V)
     x, _ = network.front_end(torch.cat([none, ids]))
     expected = network.head(network.recurrent(x)[0])
-    for found in (network(ids)[0], network(ids, state)[0]):
-        assert torch.equal(found, expected)
+    for actual in (network(ids)[0], network(ids, state)[0]):
+        assert torch.equal(actual, expected)
 
 
 @with_fronts(*CONFIGURATIONS, {"direction": "bidirectional"}, fast=("lstm", "rnn"))
-def test_a_few_steps_lower_the_loss(fields, front):
+def test_training_lowers_the_loss(fields, front):
     network = model(**{"hidden_size": 16, **fields}, **front).float()
     ids = (torch.arange(24) % 4)[:, None].repeat(1, 2)
     previous, following = around(ids)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     losses = []
     for _ in range(40):
         logits, _ = network(previous, following=following if network.bidirectional else None)
         loss = F.cross_entropy(logits.flatten(0, 1), ids.flatten())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[0] > 1.5
     assert losses[-1] < 0.5

@@ -1,4 +1,4 @@
-"""Multiply-adds against two other counts: torch's own of what the reference executor does, and by hand."""
+"""Multiply-adds against torch's FLOP counter on the reference executor, and against counts by hand."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def counted(model: LanguageModel, batch: int, steps: int) -> int:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("layers", "batch", "steps"), [(1, 4, 7), (2, 3, 5), (3, 2, 2)])
-def test_training_is_what_torch_counts(cell, layers, batch, steps):
+def test_training_count_equals_torchs_flop_counter(cell, layers, batch, steps):
     model = make(cell, layers)
     more = counted(model, batch, steps) - training_multiply_adds(model, batch, steps)
-    if "r.of(" in inspect.getsource(CELLS[cell].equations):  # its gate asks for a gradient at the first step too
+    if "r.of(" in inspect.getsource(CELLS[cell].equations):  # its gate needs a gradient at the first step, too
         assert 0 < more < layers * batch * H * H * len(CELLS[cell].gates)
     else:
         assert more == 0
 
 
 @pytest.mark.parametrize("frozen", ["front_end", "head.weight", "recurrent.weight_hh_l0", "recurrent.weight_ih_l1"])
-def test_what_does_not_learn_is_not_counted(frozen):
+def test_frozen_parameters_are_not_counted(frozen):
     model = make("lstm", 2)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(frozen))
     assert training_multiply_adds(model, 3, 5) == counted(model, 3, 5)
 
 
-def test_only_the_readout_learns():
+def test_only_the_head_is_trained():
     model = make("rnn")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("head"))
@@ -71,10 +71,10 @@ def test_sampling_by_hand(cell, gates):
     assert sampling_multiply_adds(make(cell, 3)) == gates * H * H * 5 + H * V
 
 
-def test_sampling_is_what_torch_counts_where_torch_does_it():
+def test_sampling_count_equals_torchs_flop_counter():
     model = make("peephole", 2)
     model.requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 1, dtype=torch.int64))
-    embedded = 4 * H * E  # a step alone multiplies its embedding; a text has a table
+    embedded = 4 * H * E  # a single step multiplies its embedding; sampling uses a table
     assert sampling_multiply_adds(model) == counter.get_total_flops() // 2 - embedded

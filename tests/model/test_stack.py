@@ -1,4 +1,4 @@
-"""Stacks, dropout and the single steps of sampling."""
+"""Stacks, dropout and incremental steps."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from charlstm.model.dropout import dropout, part_of_batch
 def test_locked_dropout_is_one_mask_for_all_steps():
     x = torch.randn(50, 4, 30)
     torch.manual_seed(0)
-    kept = dropout(x, 0.4, "locked", True) != 0
-    assert (kept == kept[0]).all()
-    assert not (kept[0] == kept[0, :1]).all(), "each text has a mask of its own"
-    assert 0.4 < kept.double().mean() < 0.8
+    is_nonzero = dropout(x, 0.4, "locked", True) != 0
+    assert (is_nonzero == is_nonzero[0]).all()
+    assert not (is_nonzero[0] == is_nonzero[0, :1]).all(), "each text has a separate mask"
+    assert 0.4 < is_nonzero.double().mean() < 0.8
 
 
 def test_elementwise_dropout_is_drawn_for_every_step():
     torch.manual_seed(0)
-    kept = dropout(torch.ones(50, 4, 30), 0.4, "elementwise", True) != 0
-    assert (kept != kept[0]).any(0).all()
-    assert 0.55 < kept.double().mean() < 0.65
+    is_nonzero = dropout(torch.ones(50, 4, 30), 0.4, "elementwise", True) != 0
+    assert (is_nonzero != is_nonzero[0]).any(0).all()
+    assert 0.55 < is_nonzero.double().mean() < 0.65
 
 
 @pytest.mark.parametrize("kind", ["locked", "elementwise"])
-def test_dropout_keeps_the_mean_and_does_nothing_in_evaluation(kind):
+def test_dropout_keeps_the_mean_and_is_off_in_evaluation(kind):
     torch.manual_seed(0)
     x = torch.ones(20, 40, 100)
     dropped = dropout(x, 0.25, kind, True)
@@ -42,7 +42,7 @@ def test_dropout_keeps_the_mean_and_does_nothing_in_evaluation(kind):
 
 
 @pytest.mark.parametrize("kind", ["locked", "elementwise"])
-def test_dropout_keeps_the_type_and_can_take_everything(kind):
+def test_dropout_keeps_the_dtype_and_can_drop_everything(kind):
     x = torch.ones(5, 3, 4, dtype=torch.bfloat16)
     assert dropout(x, 0.25, kind, True).dtype == torch.bfloat16
     assert not dropout(x, 1.0, kind, True).any()
@@ -53,42 +53,44 @@ def test_dropout_acts_on_every_layer_but_the_last():
     layers = []
     for n in range(3):
         layers.append(RecurrentStack(find("lstm"), 3 if n == 0 else 4, 4))
-        own = {name.replace(f"_l{n}", "_l0"): p for name, p in stack.state_dict().items() if name.endswith(f"_l{n}")}
-        layers[n].load_state_dict(own)
+        layer_state = {
+            name.replace(f"_l{n}", "_l0"): p for name, p in stack.state_dict().items() if name.endswith(f"_l{n}")
+        }
+        layers[n].load_state_dict(layer_state)
     x = torch.randn(6, 2, 3)
     torch.manual_seed(1)
-    found, _ = stack(x)
+    result, _ = stack(x)
     torch.manual_seed(1)
     y, _ = layers[0](x)
     for layer in layers[1:]:
         y, _ = layer(y * F.dropout(torch.ones(1, 2, 4), 0.5))
-    torch.testing.assert_close(found, y)
+    torch.testing.assert_close(result, y)
 
 
 @pytest.mark.parametrize("executor", ["eager", "cpp"])
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_residual_layers_add_their_input_and_dropout_acts_on_the_sum(cell, bidirectional, executor):
-    units = 8 if bidirectional else 4
+def test_residual_adds_the_input_and_dropout_acts_on_the_sum(cell, bidirectional, executor):
+    hidden_size = 8 if bidirectional else 4
     options = {"bidirectional": bidirectional, "executor": executor}
     stack = RecurrentStack(cell, 3, 4, 3, dropout=0.5, residual=True, **options)
     layers = []
     for n in range(3):
-        layers.append(RecurrentStack(cell, 3 if n == 0 else units, 4, **options))
-        own = {name.replace(f"_l{n}", "_l0"): p for name, p in stack.state_dict().items() if f"_l{n}" in name}
-        layers[n].load_state_dict(own)
+        layers.append(RecurrentStack(cell, 3 if n == 0 else hidden_size, 4, **options))
+        layer_state = {name.replace(f"_l{n}", "_l0"): p for name, p in stack.state_dict().items() if f"_l{n}" in name}
+        layers[n].load_state_dict(layer_state)
     x = torch.randn(6, 2, 3)
     torch.manual_seed(1)
-    found, last = stack(x)
+    actual, last = stack(x)
     torch.manual_seed(1)
     h, first = layers[0](x)
     states = [first]
     for layer in layers[1:]:
-        h = h * F.dropout(torch.ones(1, 2, units), 0.5)
+        h = h * F.dropout(torch.ones(1, 2, hidden_size), 0.5)
         y, state = layer(h)
         states.append(state)
         h = h + y
-    torch.testing.assert_close(found, h)
+    torch.testing.assert_close(actual, h)
     for part, expected in zip(last, zip(*states, strict=True), strict=True):
         torch.testing.assert_close(part, torch.cat(expected))
 
@@ -111,15 +113,15 @@ def test_parameters_and_states_of_every_cell(cell, bidirectional):
 
 
 def test_choices_name_an_executor_for_every_layer():
-    weights_only = RecurrentStack(find("lstm"), 2000, 4, 2)
-    bottom, top = weights_only.choices(torch.zeros(3, 2, dtype=torch.long))
+    stack = RecurrentStack(find("lstm"), 2000, 4, 2)
+    bottom, top = stack.choices(torch.zeros(3, 2, dtype=torch.long))
     assert "one-hot vectors of 2000" in bottom.others["vendor"]
     refused = "cpp" in bottom.refusing
     assert bottom.executor.name == ("eager" if refused else "cpp")
-    assert top.executor.refuses(find("lstm"), weights_only.weights("_l1"), torch.zeros(1, 1, 4)) is None
+    assert top.executor.refuses(find("lstm"), stack.weights("_l1"), torch.zeros(1, 1, 4)) is None
 
 
-def test_a_requested_executor_that_refuses_is_an_error():
+def test_requested_executor_that_refuses_is_an_error():
     stack = RecurrentStack(find("peephole"), 3, 4, executor="vendor")
     with pytest.raises(UserError, match="executor vendor cannot run cell peephole"):
         stack(torch.randn(5, 2, 3))
@@ -137,31 +139,31 @@ def test_a_requested_executor_that_refuses_is_an_error():
 )
 @pytest.mark.parametrize("depth", [{}, {"num_layers": 3}, {"num_layers": 3, "residual": True}], ids=str)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
-def test_single_steps_equal_the_whole_sequence(cell, depth, front):
+def test_incremental_steps_equal_the_full_sequence(cell, depth, front):
     torch.manual_seed(4)
-    own = {"front_end": "one_hot"} if cell.reservoir else front
-    config = ModelConfig(cell=cell.base, hidden_size=6, dropout=0.5, **depth, **cell.options, **own)
+    front_end_fields = {"front_end": "one_hot"} if cell.reservoir else front
+    config = ModelConfig(cell=cell.base, hidden_size=6, dropout=0.5, **depth, **cell.options, **front_end_fields)
     network = LanguageModel(config, 7).double()
     ids = torch.randint(8, (10, 3))
     expected, last = network.eval()(ids)
-    stepper = IncrementalModel(network.train(), 3)
+    incremental = IncrementalModel(network.train(), 3)
     middle = None
-    for t, now in enumerate(ids):
-        torch.testing.assert_close(stepper(now), expected[t])
-        middle = stepper.state if t == 4 else middle
-    for a, b in zip(stepper.state, last, strict=True):
+    for t, row in enumerate(ids):
+        torch.testing.assert_close(incremental(row), expected[t])
+        middle = incremental.state if t == 4 else middle
+    for a, b in zip(incremental.state, last, strict=True):
         torch.testing.assert_close(a, b)
-    stepper.state = middle
-    torch.testing.assert_close(stepper(ids[5]), expected[5])
+    incremental.state = middle
+    torch.testing.assert_close(incremental(ids[5]), expected[5])
 
 
-def test_a_bidirectional_model_has_no_next_character():
-    with pytest.raises(UserError, match="cannot write on"):
+def test_bidirectional_model_cannot_be_incremental():
+    with pytest.raises(UserError, match="cannot continue a text"):
         IncrementalModel(LanguageModel(ModelConfig(direction="bidirectional", hidden_size=4), 5))
 
 
 @pytest.mark.parametrize("kind", ["locked", "elementwise"])
-def test_columns_of_a_batch_are_dropped_as_in_the_whole(kind):
+def test_part_of_batch_drops_the_same_elements_as_the_whole(kind):
     x = torch.randn(7, 6, 5)
     torch.manual_seed(3)
     whole, after = dropout(x, 0.4, kind, True), torch.get_rng_state()
@@ -172,6 +174,6 @@ def test_columns_of_a_batch_are_dropped_as_in_the_whole(kind):
         assert torch.equal(torch.get_rng_state(), after)
         with part_of_batch(columns, 6):
             dropped = dropout(x[:, columns].requires_grad_(), 0.4, kind, True)
-        assert dropped.grad_fn._saved_other.untyped_storage().nbytes() <= 4 * dropped.numel()  # kept: not of all
+        assert dropped.grad_fn._saved_other.untyped_storage().nbytes() <= 4 * dropped.numel()  # not the whole batch
     torch.manual_seed(3)
     assert torch.equal(dropout(x, 0.4, kind, True), whole)

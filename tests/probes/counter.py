@@ -1,4 +1,4 @@
-"""An LSTM set by hand that counts."""
+"""An LSTM with hand-set weights that counts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SHUT, WIDE = -200.0, 200.0  # the sigmoid of these is 0 and 1 to the last digit
 SILENT, CLOCK, FIRST = 0, 1, 2
 
 
-def counter(vocabulary: Vocabulary, letters: str = "ab", kept: float = WIDE) -> LanguageModel:
+def counter(vocabulary: Vocabulary, letters: str = "ab", forget_bias: float = WIDE) -> LanguageModel:
     """Accepts a^n b^n (with more letters: a^n b^n c^n) for every n.
 
     Unit 2 + j adds 1 to c on letter j, subtracts 1 on letter j + 1, and h = tanh(c). Unit 0 is always zero; unit 1 adds
-    1 on every letter and is not read. The logit of letter j + 1 is 40 / 2^j of its counter's h, that of the end mark 5:
-    a letter goes on for as long as its counter is above zero.
-    With ``kept``, the logit of the forget gate, if it is small, the count leaks.
+    1 on every letter and has no effect on the output. The logit of letter j + 1 is 40 / 2^j of its counter's h, that of
+    the end mark 5: a letter is predicted again while its counter is above zero.
+    With a small ``forget_bias``, the logit of the forget gate, the count leaks.
     """
     pairs = len(letters) - 1
     model = LanguageModel(ModelConfig(cell="lstm", hidden_size=FIRST + pairs, front_end="one_hot"), len(vocabulary))
@@ -33,7 +33,7 @@ def counter(vocabulary: Vocabulary, letters: str = "ab", kept: float = WIDE) -> 
         i, _, g, _ = model.recurrent.get_parameter("weight_ih_l0").chunk(4)
         bias_i, bias_f, _, bias_o = model.recurrent.get_parameter("bias_ih_l0").chunk(4)
         bias_i.fill_(SHUT)
-        bias_f.fill_(kept)
+        bias_f.fill_(forget_bias)
         bias_o.fill_(WIDE)
         i[CLOCK, ids] = g[CLOCK, ids] = 2 * WIDE
         for j, (up, down) in enumerate(pairwise(ids)):

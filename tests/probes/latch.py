@@ -1,4 +1,4 @@
-"""An LSTM set by hand that remembers one key for ever."""
+"""An LSTM with hand-set weights that stores one key forever."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ SHUT, WIDE = -200.0, 200.0  # the sigmoid of these is 0 and 1 to the last digit
 
 
 def latch(vocabulary: Vocabulary, keys: str, query: str = "?") -> LanguageModel:
-    """Strings ``key, anything but keys, query, key``: p of the key is highest after the query, at any distance, and
-    before it p of what is no key.
+    """Strings ``key, anything but keys, query, key``: after the query p of the key is highest, at any distance;
+    before it p of other characters.
 
     One unit for each key. The forget gate is always open, the input gate only on keys, the output gate only on the
-    query: c is 1 (tanh of a large number) in the unit of the key that was read and 0 in the others, and stays; h is 0
-    until the query. The state before does not matter to any gate.
+    query: c is 1 (tanh of a large number) in the unit of the key and 0 in the others, and does not change; h is 0 until
+    the query. No gate depends on the previous state.
     """
     model = LanguageModel(ModelConfig(cell="lstm", hidden_size=len(keys), front_end="one_hot"), len(vocabulary))
     ids = torch.from_numpy(vocabulary.encode(keys))
-    (asked,) = vocabulary.encode(query)
+    (query_id,) = vocabulary.encode(query)
     units = torch.arange(len(keys))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -33,7 +33,7 @@ def latch(vocabulary: Vocabulary, keys: str, query: str = "?") -> LanguageModel:
         bias_o.fill_(SHUT)
         i[:, ids] = WIDE - SHUT
         g[units, ids] = WIDE
-        o[:, asked] = WIDE - SHUT
+        o[:, query_id] = WIDE - SHUT
         model.head.weight[ids, units] = 10.0
         model.head.bias.fill_(1.0)
         model.head.bias[ids] = 0.0

@@ -1,4 +1,4 @@
-"""Small fresh models of every kind, and what a probe must leave alone."""
+"""Small random models of every kind, and a check for side effects of probes."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ every_kind = pytest.mark.parametrize("fields", KINDS, ids=str)
 
 
 def model(**fields: Any) -> LanguageModel:
-    """Two layers of 6 units in float64, in training mode with dropout, and with states that move."""
+    """Two layers of 6 units in float64, in training mode with dropout, and with states that vary."""
     torch.manual_seed(3)
     layers = fields.get("num_layers", 2)
-    made = LanguageModel(ModelConfig(**{"hidden_size": 6, "num_layers": layers, "dropout": 0.3, **fields}), V).double()
+    network = LanguageModel(
+        ModelConfig(**{"hidden_size": 6, "num_layers": layers, "dropout": 0.3, **fields}), V
+    ).double()
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in network.named_parameters():
             if name.startswith(("recurrent", "head")) and parameter.requires_grad:
                 parameter.mul_(1.5).add_(0.1 * torch.randn_like(parameter))
-    return made.train()
+    return network.train()
 
 
 def text(steps: int, batch: int = 3) -> Tensor:
@@ -44,18 +46,18 @@ def text(steps: int, batch: int = 3) -> Tensor:
 
 
 @contextmanager
-def left_alone(network: LanguageModel) -> Iterator[None]:
+def assert_unchanged(network: LanguageModel) -> Iterator[None]:
     """Fails if the block changes the network's weights, gradients, mode or executor, or torch's random state."""
 
-    def now() -> tuple[Any, ...]:
+    def snapshot() -> tuple[Any, ...]:
         values = [p.detach().clone() for p in network.parameters()]
-        learns = [(p.requires_grad, p.grad is None) for p in network.parameters()]
+        gradients = [(p.requires_grad, p.grad is None) for p in network.parameters()]
         modes = [m.training for m in network.modules()]
-        return values, learns, modes, network.recurrent.executor, torch.get_rng_state(), torch.is_grad_enabled()
+        return values, gradients, modes, network.recurrent.executor, torch.get_rng_state(), torch.is_grad_enabled()
 
-    before = now()
+    before = snapshot()
     yield
-    after = now()
+    after = snapshot()
     assert all(map(torch.equal, before[0], after[0]))
     assert before[1:4] == after[1:4]
     assert torch.equal(before[4], after[4])

@@ -1,4 +1,4 @@
-"""Answers: against one string after the other, and a model set by hand whose answers are known."""
+"""Answers, against encoding each string alone, and for models with known answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make(vocabulary: Vocabulary, **options) -> LanguageModel:
 
 
 def latch() -> LanguageModel:
-    """An LSTM that keeps a key for ever: its unit k takes in 1 when it reads key k, and forgets nothing."""
+    """An LSTM that stores a key forever: unit k becomes 1 at key k, and the forget gate is open."""
     model = make(RECALL, cell="lstm", hidden_size=8, front_end="one_hot")
     with torch.no_grad():
         for parameter in model.parameters():
@@ -45,30 +45,30 @@ def latch() -> LanguageModel:
 
 
 @pytest.mark.parametrize("lag", [0, 5, 700])
-def test_a_latch_set_by_hand_recalls_over_any_lag(lag):
+def test_latch_recalls_over_any_lag(lag):
     strings = Recall(lag).strings(100, 1)
-    found = answered(latch(), RECALL, strings, "?")
-    assert found.right.all()
-    assert found.share == found.characters_right == 1
+    result = answered(latch(), RECALL, strings, "?")
+    assert result.right.all()
+    assert result.share == result.characters_right == 1
     others = (RECALL.size - 1) * math.exp(-10 * math.tanh(1))
-    assert found.nats == pytest.approx(math.log(1 + others), rel=1e-4)
+    assert result.nats == pytest.approx(math.log(1 + others), rel=1e-4)
 
 
-def test_a_latch_with_two_answers_exchanged_is_wrong_there_alone():
+def test_swapping_two_answers_of_a_latch_breaks_only_those():
     model, strings = latch(), Recall(20).strings(300, 2)
     a, b = RECALL.encode("AB").tolist()
     with torch.no_grad():
         model.head.weight[[a, b]] = model.head.weight[[b, a]].clone()
-    found = answered(model, RECALL, strings, "?")
-    assert found.right.tolist() == [string[0] not in "AB" for string in strings]
+    result = answered(model, RECALL, strings, "?")
+    assert result.right.tolist() == [string[0] not in "AB" for string in strings]
 
 
 def naive(model: LanguageModel, vocabulary: Vocabulary, string: str, first: int) -> tuple[list[bool], list[float]]:
     state, previous, right, nats = None, vocabulary.size, [], []
     with torch.no_grad():
-        for place, character in enumerate(vocabulary.encode(string).tolist()):
+        for position, character in enumerate(vocabulary.encode(string).tolist()):
             logits, state = model(torch.tensor([[previous]]), state)
-            if place >= first:
+            if position >= first:
                 right.append(int(logits.argmax()) == character)
                 nats.append(-float(logits[0, 0].double().log_softmax(0)[character]))
             previous = character
@@ -78,22 +78,22 @@ def naive(model: LanguageModel, vocabulary: Vocabulary, string: str, first: int)
 @pytest.mark.parametrize("mark", ["b", None])
 @pytest.mark.parametrize("options", [{"cell": "gru"}, {"front_end": "convolution"}], ids=["gru", "convolution"])
 @pytest.mark.parametrize("characters", [1, 60, 10_000])
-def test_strings_of_any_lengths_are_answered_as_each_alone(monkeypatch, mark, options, characters):
+def test_batching_does_not_change_answers(monkeypatch, mark, options, characters):
     monkeypatch.setattr(module, "CHARACTERS", characters)
     vocabulary = Vocabulary.from_text("abc.")
     model = make(vocabulary, dropout=0.5, **options).eval()
     strings = Counting("abc", longest=12).strings(25, 1)
     expected = [naive(model, vocabulary, s, 0 if mark is None else s.index(mark) + 1) for s in strings]
-    found = answered(model.train(), vocabulary, strings, mark)
-    assert found.right.tolist() == [all(right) for right, _ in expected]
+    actual = answered(model.train(), vocabulary, strings, mark)
+    assert actual.right.tolist() == [all(right) for right, _ in expected]
     all_right = [hit for right, _ in expected for hit in right]
     assert 0 < sum(all_right) < len(all_right)
-    assert found.characters_right == pytest.approx(np.mean(all_right))
-    assert found.nats == pytest.approx(np.mean([x for _, nats in expected for x in nats]), rel=1e-5)
+    assert actual.characters_right == pytest.approx(np.mean(all_right))
+    assert actual.nats == pytest.approx(np.mean([x for _, nats in expected for x in nats]), rel=1e-5)
 
 
-def stubborn(a: float, b: float) -> LanguageModel:
-    """It always prefers T to P, or P to T."""
+def constant_model(a: float, b: float) -> LanguageModel:
+    """A model that always prefers T to P, or P to T."""
     model = make(REBER, cell="rnn", front_end="one_hot")
     with torch.no_grad():
         model.head.weight.zero_()
@@ -101,46 +101,46 @@ def stubborn(a: float, b: float) -> LanguageModel:
     return model
 
 
-def test_who_always_says_t_is_right_where_t_stands():
+def test_constant_model_is_right_at_its_symbol():
     text = ContinualReber().text(3000, 1)
     critical = ContinualReber().critical(text)
-    share = np.mean([text[place] == "T" for place in critical])
-    assert critical_accuracy(stubborn(1, 0), REBER, text).accuracy == pytest.approx(share)
-    assert critical_accuracy(stubborn(0, 1), REBER, text).accuracy == pytest.approx(1 - share)
-    assert critical_accuracy(stubborn(0, 1), REBER, text).places == len(critical)
+    share = np.mean([text[position] == "T" for position in critical])
+    assert critical_accuracy(constant_model(1, 0), REBER, text).accuracy == pytest.approx(share)
+    assert critical_accuracy(constant_model(0, 1), REBER, text).accuracy == pytest.approx(1 - share)
+    assert critical_accuracy(constant_model(0, 1), REBER, text).places == len(critical)
 
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru"}, {"front_end": "convolution", "num_layers": 2}], ids=str)
 @pytest.mark.parametrize("chunk", [1, 7, 128, 1000])
-def test_a_running_text_is_read_as_one_stream(monkeypatch, options, chunk):
+def test_running_text_is_one_stream(monkeypatch, options, chunk):
     monkeypatch.setattr(module, "CHUNK", chunk)
     model, text = make(REBER, **options).eval(), ContinualReber().text(300, 2)
     state, previous, right, largest = None, REBER.size, [], 0.0
     critical = set(ContinualReber().critical(text).tolist())
     t, p = REBER.encode("TP").tolist()
-    for place, character in enumerate(REBER.encode(text).tolist()):
+    for position, character in enumerate(REBER.encode(text).tolist()):
         with torch.no_grad():
             logits, state = model(torch.tensor([[previous]]), state)
         largest = max(largest, float(state[0 if "gru" in options.values() else 1].abs().max()))
-        if place in critical:
+        if position in critical:
             right.append((logits[0, 0, t] > logits[0, 0, p]) == (character == t))
         previous = character
-    found = critical_accuracy(model, REBER, text)
-    assert found.places == len(right) > 10
-    assert found.accuracy == pytest.approx(np.mean(right))
-    assert found.largest == pytest.approx(largest, rel=1e-5)
+    result = critical_accuracy(model, REBER, text)
+    assert result.places == len(right) > 10
+    assert result.accuracy == pytest.approx(np.mean(right))
+    assert result.largest == pytest.approx(largest, rel=1e-5)
 
 
-def test_looking_changes_nothing():
+def test_probing_has_no_side_effects():
     model = make(REBER, dropout=0.5).train()
     text = ContinualReber().text(200, 3)
-    before, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    before, random_state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
     first = answered(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
     second = answered(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
     assert first[0].nats == second[0].nats
     assert first[1] == second[1]
     assert model.training
-    assert torch.equal(random, torch.get_rng_state())
+    assert torch.equal(random_state, torch.get_rng_state())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 
@@ -157,7 +157,7 @@ def test_other_directions_are_refused(direction):
 @pytest.mark.parametrize(
     ("strings", "mark", "complaint"),
     [
-        ([], None, "no string"),
+        ([], None, "no strings"),
         (["BT", "B"], "B", "'B' has nothing after 'B'"),
         (["T"], "X", "nothing"),
         (["B", ""], None, "empty"),
@@ -168,8 +168,8 @@ def test_what_has_no_answer_is_refused(strings, mark, complaint):
         answered(make(REBER), REBER, strings, mark)
 
 
-def test_what_the_model_does_not_know_is_refused():
+def test_unknown_characters_are_refused():
     with pytest.raises(UserError, match="not in the vocabulary"):
         answered(make(REBER), REBER, ["A?B"], "?")
-    with pytest.raises(ValueError, match="no critical place"):
+    with pytest.raises(ValueError, match="no critical position"):
         critical_accuracy(make(REBER), REBER, "BT")

@@ -1,4 +1,4 @@
-"""What closes in a text, found by its characters, and what was expected there."""
+"""Closing characters of a text, and the predictions there."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from charlstm.text.vocabulary import Vocabulary
 
 
 def signs(text: str | bytes, symbols: str = ')]}"'):
-    """For each symbol, where it closes and how far from its opener."""
+    """For each symbol, its closing positions and the distances to the openers."""
     vocabulary = Vocabulary.from_text(text)
-    found = closing_signs(vocabulary.encode(text).astype(np.uint8), vocabulary)
+    result = closing_signs(vocabulary.encode(text).astype(np.uint8), vocabulary)
     return {
-        s.symbol: list(zip(s.places.tolist(), s.distances.tolist(), strict=True)) for s in found if s.symbol in symbols
+        s.symbol: list(zip(s.positions.tolist(), s.distances.tolist(), strict=True))
+        for s in result
+        if s.symbol in symbols
     }
 
 
@@ -44,7 +46,7 @@ def signs(text: str | bytes, symbols: str = ')]}"'):
         ('"' + "a" * 1000 + '"b"', {'"': [(1003, 2)]}),
     ],
 )
-def test_what_closes(text, expected):
+def test_closing_positions_and_distances(text, expected):
     assert signs(text) == expected
 
 
@@ -53,12 +55,12 @@ def test_line_ends():
     assert signs("ab\r\ncde\n", "\n") == {"\n": [(7, 3)]}
 
 
-def test_bytes_and_characters_beyond_ascii_keep_their_places():
+def test_positions_count_bytes_or_characters():
     assert signs("(é)") == {")": [(2, 2)]}
     assert signs("(é)".encode()) == {")": [(3, 3)]}
 
 
-def test_what_is_open_and_what_is_not():
+def test_inside_and_outside_masks():
     text = "a(b(c)d)e)f"
     vocabulary = Vocabulary.from_text(text)
     (sign,) = closing_signs(vocabulary.encode(text), vocabulary)
@@ -68,11 +70,11 @@ def test_what_is_open_and_what_is_not():
     assert "".join(np.array(list(text))[sign.outside]) == "a(ef"
 
 
-def test_the_figures_by_hand():
+def test_bins_and_discrimination_by_hand():
     """Two pairs close at distance 2 and one at 12."""
     text = "(a) [b] (" + "c" * 11 + ")"
     vocabulary = Vocabulary.from_text(text)
-    found = closing_signs(vocabulary.encode(text), vocabulary)
+    result = closing_signs(vocabulary.encode(text), vocabulary)
     closers = [2, 6, 20]
     nats, right, n = np.full(len(text), 9.0), np.zeros(len(text), bool), len(text)
     nats[closers], right[[2, 20]] = [1.0, 3.0, 0.5], True
@@ -81,7 +83,7 @@ def test_the_figures_by_hand():
     p[[1, *range(9, 20)], 0] = 0.2
     p[5, 1] = 0.3
     symbols = (vocabulary.symbols.index(")"), vocabulary.symbols.index("]"))
-    (closing,) = closing_accuracy(found, TokenPredictions(nats, right, symbols, -np.log(p)))
+    (closing,) = closing_accuracy(result, TokenPredictions(nats, right, symbols, -np.log(p)))
     assert closing.kind == "bracket"
     assert closing.bins == (DistanceBin(1, 9, 2, 1, 2.0), DistanceBin(10, 19, 1, 1, 0.5))
     assert [b.share for b in closing.bins] == [0.5, 1.0]
@@ -95,15 +97,15 @@ def test_the_figures_by_hand():
 def test_the_last_bin_has_no_end():
     text = "a" * 1500 + "\n" + "b" * 199 + "\n"
     vocabulary = Vocabulary.from_text(text)
-    found = closing_signs(vocabulary.encode(text), vocabulary)
+    result = closing_signs(vocabulary.encode(text), vocabulary)
     zeros = np.zeros(len(text))
-    (closing,) = closing_accuracy(found, TokenPredictions(zeros, zeros == 0, (found[0].id,), zeros[:, None]))
+    (closing,) = closing_accuracy(result, TokenPredictions(zeros, zeros == 0, (result[0].id,), zeros[:, None]))
     assert closing.kind == "line end"
     assert closing.bins == (DistanceBin(100, 199, 1, 1, 0.0), DistanceBin(200, None, 1, 1, 0.0))
     assert closing.discrimination == (Discrimination("\n", 1.0, 1.0, 1.0),)
 
 
-def test_a_text_that_closes_nothing():
+def test_text_without_closing_characters():
     vocabulary = Vocabulary.from_text("abc")
     assert (
         closing_accuracy(
@@ -113,51 +115,51 @@ def test_a_text_that_closes_nothing():
     )
 
 
-def test_a_long_enough_ngram_closes_and_a_short_one_does_not():
-    """After the bracket come four letters, then its close; within three letters nothing tells how far it is."""
+def test_only_a_long_enough_ngram_predicts_closing_brackets():
+    """After the bracket come four letters, then its close; three letters of context do not determine the position."""
     text = "(aaaa)bbbbb" * 50
     vocabulary = Vocabulary.from_text(text)
     ids = vocabulary.encode(text).astype(np.uint8)
-    found = closing_signs(ids, vocabulary)
-    shares = {}
+    result = closing_signs(ids, vocabulary)
+    results = {}
     for order in (4, 6):
-        (closing,) = closing_accuracy(found, NGram(ids, vocabulary.size, order).foresee(ids, [found[0].id]))
+        (closing,) = closing_accuracy(result, NGram(ids, vocabulary.size, order).predict(ids, [result[0].id]))
         (only,) = closing.bins
         assert only.count == 50
-        (chance,) = closing.discrimination
-        shares[order] = only.share, chance.closing, chance.inside
-    assert shares[4][0] == 0
-    assert shares[4][1] == pytest.approx(0.5, abs=0.1), "after three letters, of two"
-    assert shares[6][0] > 0.95
-    assert shares[6][1] > 0.9
-    assert shares[6][2] < 0.05
+        (discrimination,) = closing.discrimination
+        results[order] = only.share, discrimination.closing, discrimination.inside
+    assert results[4][0] == 0
+    assert results[4][1] == pytest.approx(0.5, abs=0.1), "after three letters, of two"
+    assert results[6][0] > 0.95
+    assert results[6][1] > 0.9
+    assert results[6][2] < 0.05
 
 
-def test_of_a_network():
-    """One that always expects a closing bracket is always right, and no surer inside than outside."""
+def test_closing_accuracy_of_a_network():
+    """A network that always predicts a closing bracket is always right, with the same p inside and outside."""
     text = "a (b) (cc)\n" * 9
     vocabulary = Vocabulary.from_text(text)
     model = LanguageModel(ModelConfig(hidden_size=4), vocabulary.size)
     ids = vocabulary.encode(text)
-    found = closing_signs(ids, vocabulary)
-    bracket = next(s for s in found if s.symbol == ")")
+    result = closing_signs(ids, vocabulary)
+    bracket = next(s for s in result if s.symbol == ")")
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias[bracket.id] = 5
-    brackets, lines = closing_accuracy(found, predict_tokens(model, ids, [s.id for s in found]))
+    brackets, lines = closing_accuracy(result, predict_tokens(model, ids, [s.id for s in result]))
     assert [(b.count, b.share) for b in brackets.bins] == [(18, 1.0)]
     assert [(b.count, b.share) for b in lines.bins] == [(9, 0.0)]
-    (chance,) = brackets.discrimination
+    (discrimination,) = brackets.discrimination
     p = np.exp(5) / (np.exp(5) + vocabulary.size - 1)
-    assert (chance.closing, chance.inside, chance.outside) == pytest.approx((p, p, p), abs=1e-5)
+    assert (discrimination.closing, discrimination.inside, discrimination.outside) == pytest.approx((p, p, p), abs=1e-5)
 
 
-def test_the_foresight_of_another_text_is_refused():
+def test_predictions_of_another_text_are_refused():
     vocabulary = Vocabulary.from_text("(ab)")
-    found = closing_signs(vocabulary.encode("(ab)"), vocabulary)
+    result = closing_signs(vocabulary.encode("(ab)"), vocabulary)
     zeros = np.zeros(4)
-    for characters, symbols in ((3, (found[0].id,)), (4, ())):
-        with pytest.raises(ValueError, match="another text, or was not asked about"):
+    for characters, symbols in ((3, (result[0].id,)), (4, ())):
+        with pytest.raises(ValueError, match="another text, or do not include"):
             closing_accuracy(
-                found, TokenPredictions(zeros[:characters], zeros[:characters] == 0, symbols, zeros[:, None])
+                result, TokenPredictions(zeros[:characters], zeros[:characters] == 0, symbols, zeros[:, None])
             )

@@ -1,4 +1,4 @@
-"""Loss against the context kept: models whose sight is known, and the same read one text at a time."""
+"""Loss against context length, for models with a known context, and against one text at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_model(**options) -> LanguageModel:
 
 
 def without_memory(**options) -> LanguageModel:
-    """An LSTM whose forget gate is shut and that does not read its own output."""
+    """An LSTM with a closed forget gate and without recurrent weights."""
     model = make_model(**options)
     with torch.no_grad():
         model.recurrent.get_parameter("weight_hh_l0").zero_()
@@ -49,16 +49,16 @@ def naive(model: LanguageModel, ids: np.ndarray, target: int, length: int) -> fl
     return -float(logits.double().log_softmax(-1)[int(ids[target])])
 
 
-@pytest.mark.parametrize("together", [3, 256])
+@pytest.mark.parametrize("batch", [3, 256])
 @pytest.mark.parametrize("chunk", [1, 7, 128])
 @pytest.mark.parametrize(
     "options",
     [{}, {"cell": "gru", "num_layers": 2}, {"cell": "rnn", "num_layers": 2, "residual": True}],
     ids=str,
 )
-def test_every_figure_is_that_of_just_so_many_characters(monkeypatch, options, chunk, together):
+def test_loss_uses_exactly_the_given_context_length(monkeypatch, options, chunk, batch):
     monkeypatch.setattr(context, "CHUNK", chunk)
-    monkeypatch.setattr(context, "TOGETHER", together)
+    monkeypatch.setattr(context, "BATCH", batch)
     model, ids = make_model(**options), ids_of(200)
     curve = context_curve(model, ids, [20, 0, 1, 2, 20], targets=10)
     assert curve.lengths.tolist() == [0, 1, 2, 20]
@@ -67,21 +67,21 @@ def test_every_figure_is_that_of_just_so_many_characters(monkeypatch, options, c
     np.testing.assert_allclose(curve.mean, np.mean(expected, 1), rtol=1e-4)
 
 
-def test_a_network_without_memory_sees_one_character():
+def test_network_without_memory_uses_one_character():
     curve = context_curve(without_memory(), ids_of(400), [0, 1, 2, 10, 100], targets=50)
     assert (curve.nats[0] != curve.nats[1]).all()
     np.testing.assert_allclose(curve.nats[2:], curve.nats[[1, 1, 1]], atol=1e-5)
 
 
-def test_a_window_of_three_characters_is_seen_and_no_more():
+def test_window_of_three_uses_three_characters_of_context():
     model = without_memory(front_end="convolution", kernel_sizes=[1, 3], filters=6)
     curve = context_curve(model, ids_of(400), [1, 2, 3, 4, 50], targets=50)
     assert (np.abs(curve.nats[:2] - curve.nats[2]) > 1e-3).mean() > 0.9
     np.testing.assert_allclose(curve.nats[3:], curve.nats[[2, 2]], atol=1e-5)
 
 
-def test_an_adding_cell_sees_all_of_it():
-    """A cell that adds up every reading of one symbol (its gates open) tells 40 characters back from 50."""
+def test_adding_cell_uses_the_full_context():
+    """A cell that counts a symbol (its gates open) distinguishes 40 characters of context from 50."""
     model, ids = make_model(hidden_size=1, front_end="one_hot"), np.zeros(300, np.uint8)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -96,7 +96,7 @@ def test_an_adding_cell_sees_all_of_it():
     np.testing.assert_allclose(curve.mean, np.log(np.exp(logits) + V - 1) - logits, atol=1e-4)
 
 
-def test_all_of_the_context_gives_the_ordinary_score():
+def test_full_context_gives_the_ordinary_score():
     model, ids = make_model(), ids_of(900)
     curve = context_curve(model, ids, [1, 400], targets=100)
     expected = nats_per_character(model, ids)[curve.targets]
@@ -107,33 +107,33 @@ def test_all_of_the_context_gives_the_ordinary_score():
 def test_targets_are_spread_and_have_the_longest_context():
     model, ids = make_model(), ids_of(500)
     curve = context_curve(model, ids, [0, 100], targets=40, seed=2)
-    shares = (curve.targets - 100) // 10
-    np.testing.assert_array_equal(shares, np.arange(40))
+    parts = (curve.targets - 100) // 10
+    np.testing.assert_array_equal(parts, np.arange(40))
     assert len(set((curve.targets % 10).tolist())) > 3
     again, other = (context_curve(model, ids, [5, 100], targets=40, seed=seed).targets for seed in (2, 3))
     np.testing.assert_array_equal(again, curve.targets)
     assert (other != curve.targets).any()
 
 
-def test_every_place_can_be_a_target():
+def test_every_position_can_be_a_target():
     assert context_curve(make_model(), ids_of(30), [10], targets=20).targets.tolist() == list(range(10, 30))
 
 
-def test_the_model_and_the_random_state_are_left_alone():
+def test_model_and_random_state_are_unchanged():
     model, before = make_model(dropout=0.5, num_layers=2).train(), torch.get_rng_state()
-    found = context_curve(model, ids_of(60), [5], targets=10)
+    result = context_curve(model, ids_of(60), [5], targets=10)
     assert model.training
     assert torch.equal(before, torch.get_rng_state())
     with torch.autocast("cpu", torch.bfloat16):
-        np.testing.assert_array_equal(context_curve(model.eval(), ids_of(60), [5], targets=10).nats, found.nats)
+        np.testing.assert_array_equal(context_curve(model.eval(), ids_of(60), [5], targets=10).nats, result.nats)
 
 
-def test_it_can_be_broken_off():
+def test_callback_can_stop_it():
     def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        context_curve(make_model(), ids_of(60), [5], targets=10, between=stop)
+        context_curve(make_model(), ids_of(60), [5], targets=10, on_chunk=stop)
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])
@@ -151,6 +151,6 @@ def test_only_a_forward_model_has_a_curve(direction):
         ([41], 20, "need a text of 61 characters, found 60"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(lengths, targets, words):
+def test_invalid_arguments_are_refused(lengths, targets, words):
     with pytest.raises(UserError, match=words):
         context_curve(make_model(), ids_of(60), lengths, targets)

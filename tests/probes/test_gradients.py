@@ -1,11 +1,11 @@
-"""The gradient over lag, against closed forms and against autograd done in another way."""
+"""The gradient over lag, against closed forms and against independent uses of autograd."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from small_models import V, every_kind, left_alone, model, text
+from small_models import V, assert_unchanged, every_kind, model, text
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,22 +23,22 @@ def linear(x, r, h):
 del CELLS["linear"]
 
 
-def linear_model(radius: float, units: int = 5) -> LanguageModel:
+def linear_model(radius: float, hidden_size: int = 5) -> LanguageModel:
     torch.manual_seed(1)
-    network = LanguageModel(ModelConfig(hidden_size=units, front_end="one_hot"), V).double()
-    network.recurrent = RecurrentStack(linear, V, units).double()
+    network = LanguageModel(ModelConfig(hidden_size=hidden_size, front_end="one_hot"), V).double()
+    network.recurrent = RecurrentStack(linear, V, hidden_size).double()
     with torch.no_grad():
-        q, _ = torch.linalg.qr(torch.randn(units, units, dtype=torch.float64))
+        q, _ = torch.linalg.qr(torch.randn(hidden_size, hidden_size, dtype=torch.float64))
         network.recurrent.get_parameter("weight_hh_l0").copy_(radius * q)
     return network
 
 
 @pytest.mark.parametrize("radius", [0.9, 1.0, 1.1])
-def test_a_linear_network_has_the_powers_of_its_spectral_radius(radius):
-    found = gradient_over_lag(linear_model(radius), text(101))
-    curve = found.curve()
+def test_linear_network_gradient_is_a_power_of_the_radius(radius):
+    result = gradient_over_lag(linear_model(radius), text(101))
+    curve = result.curve()
     np.testing.assert_allclose(curve / curve[0], radius ** np.arange(101.0), rtol=1e-10)
-    np.testing.assert_array_equal(found.norms["h"], found.norms["all"])
+    np.testing.assert_array_equal(result.norms["h"], result.norms["all"])
 
 
 def test_the_effective_depth_of_a_linear_network():
@@ -47,7 +47,7 @@ def test_the_effective_depth_of_a_linear_network():
     assert effective_depth(curve, share=0.5) == 6
 
 
-def test_two_tanh_units_by_the_product_of_their_jacobians():
+def test_two_tanh_units_equal_the_product_of_jacobians():
     network = model(cell="rnn", num_layers=1, hidden_size=2, front_end="one_hot", dropout=0.0)
     ids = text(9)
     values = {name: value.detach().numpy() for name, value in network.recurrent.named_parameters()}
@@ -70,13 +70,13 @@ def test_two_tanh_units_by_the_product_of_their_jacobians():
     np.testing.assert_allclose(gradient_over_lag(network, ids).norms["all"], expected, rtol=1e-10)
 
 
-def test_an_lstm_against_torch_and_its_own_graph():
+def test_lstm_gradients_equal_torchs():
     network, ids = model(cell="lstm"), text(7)
     cells = [nn.LSTMCell(size, 6).double() for size in (network.front_end.output_size, 6)]
     for layer, one in enumerate(cells):
         one.load_state_dict({n: network.recurrent.get_parameter(f"{n}_l{layer}") for n, _ in one.named_parameters()})
     vectors = F.pad(network.front_end.weight, (0, 0, 0, 1))
-    found = gradient_over_lag(network, ids).norms
+    result = gradient_over_lag(network, ids).norms
     for k in range(7):
         for b in range(3):
             h, c = (torch.zeros(2, 6, dtype=torch.float64) for _ in range(2))
@@ -92,16 +92,16 @@ def test_an_lstm_against_torch_and_its_own_graph():
                 leaves = (h, c)
             loss = F.cross_entropy(network.head(h[1]), ids[-1, b])
             d_h, d_c = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
-            assert found["h"][k, b] == pytest.approx(d_h.norm().item(), rel=1e-9)
-            assert found["c"][k, b] == pytest.approx(d_c.norm().item(), rel=1e-9)
-            assert found["all"][k, b] == pytest.approx(torch.cat([d_h, d_c]).norm().item(), rel=1e-9)
+            assert result["h"][k, b] == pytest.approx(d_h.norm().item(), rel=1e-9)
+            assert result["c"][k, b] == pytest.approx(d_c.norm().item(), rel=1e-9)
+            assert result["all"][k, b] == pytest.approx(torch.cat([d_h, d_c]).norm().item(), rel=1e-9)
 
 
 @every_kind
-def test_the_gradient_by_the_state_before_is_that_of_the_ordinary_forward(fields):
+def test_gradient_equals_that_of_the_model_forward(fields):
     network, ids = model(**fields), text(6)
     network.eval()
-    state = network.read(text(4).flip(0))[1]
+    state = network.encode(text(4).flip(0))[1]
     leaves = [part.detach().requires_grad_() for part in state[: len(network.recurrent.cell.state)]]
     logits, _ = network(ids[:-1], (*leaves, *state[len(leaves) :]))
     losses = F.cross_entropy(logits[-1], ids[-1], reduction="none")
@@ -109,15 +109,15 @@ def test_the_gradient_by_the_state_before_is_that_of_the_ordinary_forward(fields
     for gradient in torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True):
         expected += gradient.pow(2).sum((0, 2))
     network.train()
-    with left_alone(network), torch.no_grad():
-        found = gradient_over_lag(network, ids, state=state)
-    np.testing.assert_allclose(found.norms["all"][-1], expected.sqrt().numpy(), rtol=1e-8)
-    assert (found.norms["all"][0] > 0).all()
-    assert set(found.norms) == {"all", *network.recurrent.cell.state}
+    with assert_unchanged(network), torch.no_grad():
+        actual = gradient_over_lag(network, ids, state=state)
+    np.testing.assert_allclose(actual.norms["all"][-1], expected.sqrt().numpy(), rtol=1e-8)
+    assert (actual.norms["all"][0] > 0).all()
+    assert set(actual.norms) == {"all", *network.recurrent.cell.state}
 
 
 @every_kind
-def test_less_depth_is_the_beginning_of_the_same_curve(fields):
+def test_smaller_depth_gives_a_prefix_of_the_curve(fields):
     network, ids = model(**fields), text(7)
     whole, some = gradient_over_lag(network, ids), gradient_over_lag(network, ids, depth=3)
     for part, norms in some.norms.items():
@@ -125,28 +125,28 @@ def test_less_depth_is_the_beginning_of_the_same_curve(fields):
     assert len(gradient_over_lag(network, ids, depth=0).curve()) == 1
 
 
-def test_neither_the_models_executor_nor_its_type_matters():
+def test_executor_and_dtype_of_the_model_do_not_matter():
     network, ids = model(cell="lstm", executor="eager").float(), text(9)
-    with left_alone(network), torch.autocast("cpu", torch.bfloat16):
-        found = gradient_over_lag(network, ids)
-    expected = gradient_over_lag(model(cell="lstm"), ids)  # of the same weights, but for their rounding
-    np.testing.assert_allclose(found.norms["all"], expected.norms["all"], rtol=1e-4)
+    with assert_unchanged(network), torch.autocast("cpu", torch.bfloat16):
+        actual = gradient_over_lag(network, ids)
+    expected = gradient_over_lag(model(cell="lstm"), ids)  # the same weights before rounding
+    np.testing.assert_allclose(actual.norms["all"], expected.norms["all"], rtol=1e-4)
 
 
-def test_a_gradient_far_below_float32_is_measured():
+def test_gradient_below_float32_range_is_measured():
     curve = gradient_over_lag(linear_model(0.05).float(), text(101)).curve()
     np.testing.assert_allclose(curve / curve[0], 0.05 ** np.arange(101.0), rtol=1e-4)
 
 
-def test_a_depth_beyond_the_text_is_refused():
+def test_depth_beyond_the_text_is_refused():
     with pytest.raises(ValueError, match=r"0 \.\. 4"):
         gradient_over_lag(model(), text(5), depth=5)
-    with pytest.raises(ValueError, match="characters that are read"):
+    with pytest.raises(ValueError, match="number of input characters"):
         gradient_over_lag(model(), text(1))
 
 
 def test_effective_depth():
-    assert effective_depth([1.0, 0.5, 0.001, 0.01, 0.002]) == 3, "beyond a gap, and at the share itself"
+    assert effective_depth([1.0, 0.5, 0.001, 0.01, 0.002]) == 3, "beyond a gap, and at exactly the share"
     assert effective_depth([2.0, 0.01]) == 0
-    assert effective_depth([0.0, 0.5, 0.2], base=1.0, share=0.3) == 1, "a part that is not read at once"
+    assert effective_depth([0.0, 0.5, 0.2], base=1.0, share=0.3) == 1, "a part with a zero gradient at lag 0"
     assert effective_depth([0.0, 0.0]) == 0

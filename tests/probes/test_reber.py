@@ -1,4 +1,4 @@
-"""The Reber grammar against the graph as drawn, written out here once more as a regular expression."""
+"""The Reber grammar against a regular expression written from its published graph."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from charlstm.probes.tasks import ContinualReber, Reber
 
-# B, then by T to the loop of S, or by P to the loop of T. From the upper way by X S to the end, or by X X down to the
-# lower one; from the lower one by V V to the end, or by V P up to where the upper one chooses again.
+# B, then by T to the loop of S, or by P to the loop of T. From the upper path by X S to the end, or by X X down to the
+# lower one; from the lower path by V V to the end, or by V P up to the last choice of the upper one.
 UP, DOWN = "(?:S*X)", "(?:T*V)"
 INNER = rf"B(?:T{UP}(?:X{DOWN}P)*(?:S|X{DOWN}V)|P{DOWN}(?:PX{DOWN})*(?:V|PS))E"
 EMBEDDED = re.compile(rf"B(?:T{INNER}T|P{INNER}P)E")
 
 
-def test_every_string_is_of_the_grammar_and_no_short_one_is_missing():
+def test_strings_follow_the_grammar_and_short_ones_all_occur():
     strings = Reber().strings(60_000, 1)
     assert all(EMBEDDED.fullmatch(string) for string in set(strings))
     short = {
@@ -30,15 +30,15 @@ def test_every_string_is_of_the_grammar_and_no_short_one_is_missing():
     assert {string for string in strings if len(string) <= 12} == short
 
 
-def test_each_way_is_taken_half_of_the_time():
+def test_transitions_have_equal_probability():
     strings = Reber().strings(40_000, 2)
     assert sum(string[1] == "T" for string in strings) / 40_000 == pytest.approx(0.5, abs=0.01)
     assert sum(string[3] == "T" for string in strings) / 40_000 == pytest.approx(0.5, abs=0.01)
     assert strings.count("BTBTXSETE") / 40_000 == pytest.approx(1 / 16, abs=0.006)
 
 
-def test_figures_are_those_of_the_strings():
-    """ln 2 for each place with two ways and for the critical symbol, over the characters and the ends."""
+def test_chance_and_baseline_match_the_strings():
+    """ln 2 for each state with two transitions and for the critical symbol, over the characters and the ends."""
     strings, reber = Reber().strings(40_000, 3), ContinualReber()
     choices = sum(len(allowed) == 2 for allowed in reber.allowed("".join(strings)))
     characters = sum(len(string) + 1 for string in strings)
@@ -48,7 +48,7 @@ def test_figures_are_those_of_the_strings():
     assert [Reber().answer(string) for string in strings[:99]] == [string[1] for string in strings[:99]]
 
 
-def test_a_running_text_is_strings_without_a_gap():
+def test_running_text_is_concatenated_strings():
     text = ContinualReber().text(5000, 4)
     assert len(text) == 5000
     assert text == ContinualReber().text(5000, 4) != ContinualReber().text(5000, 5)
@@ -57,27 +57,29 @@ def test_a_running_text_is_strings_without_a_gap():
     assert len(text) - whole.end() < 100
 
 
-def test_critical_places_are_the_second_to_last_of_each_string():
-    strings, places, start = Reber().strings(50, 6), [], 0
+def test_critical_positions_are_second_to_last_in_each_string():
+    strings, positions, start = Reber().strings(50, 6), [], 0
     for string in strings:
         start += len(string)
-        places.append(start - 2)
+        positions.append(start - 2)
     text = "".join(strings)
-    assert ContinualReber().critical(text).tolist() == places
-    assert ContinualReber().critical(text[: places[1]]).tolist() == places[:1]
+    assert ContinualReber().critical(text).tolist() == positions
+    assert ContinualReber().critical(text[: positions[1]]).tolist() == positions[:1]
     assert ContinualReber().critical("").tolist() == []
 
 
-def test_what_is_allowed_is_what_some_string_goes_on_with():
+def test_allowed_symbols_are_those_of_some_string():
     text, strings = "BPBTSSXXTVPSEPE", Reber().strings(60_000, 7)
     assert EMBEDDED.fullmatch(text)
-    for place, allowed in enumerate(ContinualReber().allowed(text)):
-        assert set(allowed) == {s[place] for s in strings if s.startswith(text[:place]) and len(s) > place}, place
+    for position, allowed in enumerate(ContinualReber().allowed(text)):
+        assert set(allowed) == {s[position] for s in strings if s.startswith(text[:position]) and len(s) > position}, (
+            position
+        )
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("T", "'T' at place 0, where B may stand"), ("BTBTXSEPE", "'P' at place 7, where T may"), ("BX", "where T or P")],
+    [("T", "'T' at position 0, expected B"), ("BTBTXSEPE", "'P' at position 7, expected T"), ("BX", "expected T or P")],
 )
 def test_a_text_of_another_grammar_is_refused(text, complaint):
     with pytest.raises(ValueError, match=f"not of the grammar: .*{complaint}"):

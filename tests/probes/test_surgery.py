@@ -1,11 +1,11 @@
-"""Exchanging states, on a latch that is known to keep its key in c."""
+"""Exchanging states, on a latch that is known to store its key in c."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from latch import latch
-from small_models import every_kind, left_alone, model, text
+from small_models import assert_unchanged, every_kind, model, text
 from torch import Tensor
 
 from charlstm.errors import UserError
@@ -18,10 +18,10 @@ KEYS = "ABCD"
 
 
 def strings(lag: int, shift: int) -> Tensor:
-    """No character, key, ``lag`` letters, query, key; for each key once, its pair being ``shift`` keys on."""
-    chance = torch.Generator().manual_seed(lag + shift)
+    """No character, key, ``lag`` letters, query, key; one string for each key, rolled by ``shift`` keys."""
+    generator = torch.Generator().manual_seed(lag + shift)
     keys = torch.from_numpy(VOCABULARY.encode(KEYS)).roll(shift)[None]
-    letters = torch.from_numpy(VOCABULARY.encode("abc"))[torch.randint(3, (lag, len(KEYS)), generator=chance)]
+    letters = torch.from_numpy(VOCABULARY.encode("abc"))[torch.randint(3, (lag, len(KEYS)), generator=generator)]
     none, query = (torch.full_like(keys, number) for number in (len(VOCABULARY), VOCABULARY.encode("?")[0]))
     return torch.cat([none, keys, letters, query, keys])
 
@@ -36,28 +36,28 @@ def test_the_latch_recalls_at_any_lag(lag):
 
 @pytest.mark.parametrize("executor", ["auto", "eager", "reference"])
 @pytest.mark.parametrize(("exchanged", "own", "partner"), [("", 1, 0), ("h", 1, 0), ("c", 0, 1), ("hc", 0, 1)])
-def test_the_latch_follows_c_and_not_h(exchanged, own, partner, executor):
+def test_latch_answer_follows_c_and_not_h(exchanged, own, partner, executor):
     network = latch(VOCABULARY, KEYS)
     network.recurrent.executor = executor
-    found = surgery(network, strings(60, 0), strings(60, 1), 30, exchanged)
-    assert (found.own, found.partner, found.neither, found.count) == (own, partner, 0, 8)
-    assert found.exchanged == exchanged
+    result = surgery(network, strings(60, 0), strings(60, 1), 30, exchanged)
+    assert (result.own, result.partner, result.neither, result.count) == (own, partner, 0, 8)
+    assert result.exchanged == exchanged
 
 
-def test_before_the_key_there_is_nothing_to_exchange():
-    found = surgery(latch(VOCABULARY, KEYS), strings(9, 0), strings(9, 1), 1, "hc")
-    assert (found.own, found.partner) == (1, 0)
+def test_exchange_before_the_key_has_no_effect():
+    result = surgery(latch(VOCABULARY, KEYS), strings(9, 0), strings(9, 1), 1, "hc")
+    assert (result.own, result.partner) == (1, 0)
 
 
-def test_an_answer_that_is_neither():
+def test_answer_of_neither_string():
     network = latch(VOCABULARY, "AB")
-    found = surgery(network, strings(5, 0), strings(5, 1), 3)
-    assert (found.own, found.partner, found.neither) == (0.5, 0, 0.5), "it knows no C and no D"
+    result = surgery(network, strings(5, 0), strings(5, 1), 3)
+    assert (result.own, result.partner, result.neither) == (0.5, 0, 0.5), "it does not know C and D"
 
 
 def by_hand(network: LanguageModel, string: Tensor, partner: Tensor, at: int, exchanged: str) -> int:
-    """The character given for one string, read alone."""
-    states = [network.read(one[:at, None])[1] for one in (string, partner)]
+    """The predicted character for one string, encoded alone."""
+    states = [network.encode(one[:at, None])[1] for one in (string, partner)]
     letters = network.recurrent.cell.state
     mixed = tuple(
         b if number < len(letters) and letters[number] in exchanged else a
@@ -68,20 +68,20 @@ def by_hand(network: LanguageModel, string: Tensor, partner: Tensor, at: int, ex
 
 
 @every_kind
-def test_each_string_goes_on_from_the_mixed_state(fields):
+def test_each_string_continues_from_the_mixed_state(fields):
     network, first, second = model(**fields), text(9, 10), text(9, 10).flip(1)
     second[-1] = (first[-1] + 1) % 7
     letters = network.recurrent.cell.state
     for exchanged in ("", letters[-1], letters):
-        with left_alone(network):
-            found = surgery(network, first, second, 4, exchanged)
+        with assert_unchanged(network):
+            result = surgery(network, first, second, 4, exchanged)
         network.eval()
         pairs = [*zip(first.t(), second.t(), strict=True), *zip(second.t(), first.t(), strict=True)]
-        given = [by_hand(network, own, partner, 4, exchanged) for own, partner in pairs]
+        predicted = [by_hand(network, own, partner, 4, exchanged) for own, partner in pairs]
         network.train()
-        assert found.own == sum(g == own[-1] for g, (own, _) in zip(given, pairs, strict=True)) / 20
-        assert found.partner == sum(g == partner[-1] for g, (_, partner) in zip(given, pairs, strict=True)) / 20
-        assert found.own + found.partner + found.neither == pytest.approx(1)
+        assert result.own == sum(g == own[-1] for g, (own, _) in zip(predicted, pairs, strict=True)) / 20
+        assert result.partner == sum(g == partner[-1] for g, (_, partner) in zip(predicted, pairs, strict=True)) / 20
+        assert result.own + result.partner + result.neither == pytest.approx(1)
 
 
 def test_what_cannot_be_exchanged_is_refused():

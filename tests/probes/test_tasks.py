@@ -1,4 +1,4 @@
-"""Tasks: their strings are what they say, and their figures those of the best guess."""
+"""Tasks: their strings, and the chance and baseline of the best guess."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_strings_depend_on_the_seed_alone(task: Task):
     assert not any(set(string) & set("\r\n\0 ") for string in strings)
 
 
-def test_a_seed_makes_these_strings_on_every_machine():
+def test_strings_of_a_seed_are_pinned():
     assert Recall(5).strings(4, 1) == ["Eegngi?E", "Hamifm?H", "Behcgd?B", "Hemehp?H"]
     bits = np.random.PCG64(9).random_raw(3) >> np.uint64(32)
     expected = [1 + int(bit) * 50 // 2**32 for bit in bits.tolist()]
@@ -45,21 +45,21 @@ def test_a_seed_makes_these_strings_on_every_machine():
 
 
 @pytest.mark.parametrize("task", MARKED, ids=str)
-def test_the_mark_stands_once_before_the_answer(task: Task):
+def test_mark_occurs_once_before_the_answer(task: Task):
     for string in task.strings(200, 1):
         assert string.count(task.mark) == 1
         assert task.answer(string) == string[string.index(task.mark) + 1 :] != ""
 
 
 @pytest.mark.parametrize("task", [t for t in MARKED if t.chance > 0.01], ids=str)
-def test_chance_and_baseline_are_those_of_the_commonest_answers(task: Task):
-    """Against counted answers: the share of the commonest, and their entropy per character."""
+def test_chance_and_baseline_match_the_answer_frequencies(task: Task):
+    """Against counted answers: the frequency of the most common one, and their entropy per character."""
     count = 40_000
     answers = Counter(task.answer(string) for string in task.strings(count, 5))
-    shares = [number / count for number in answers.values()]
-    assert max(shares) == pytest.approx(task.chance, abs=0.01)
+    frequencies = [number / count for number in answers.values()]
+    assert max(frequencies) == pytest.approx(task.chance, abs=0.01)
     length = len(next(iter(answers)))
-    assert -sum(p * math.log(p) for p in shares) / length == pytest.approx(task.baseline_nats, abs=0.005)
+    assert -sum(p * math.log(p) for p in frequencies) / length == pytest.approx(task.baseline_nats, abs=0.005)
 
 
 @pytest.mark.parametrize("task", [t for t in MARKED if not isinstance(t, Adding)], ids=str)
@@ -89,9 +89,9 @@ def test_copying_repeats_all_symbols_after_the_blanks():
 def test_temporal_order_names_the_two_marks(length):
     first_places, second_places = set(), set()
     for string in TemporalOrder(length).strings(2000, 2):
-        places = [place for place, character in enumerate(string) if character in "XY"]
-        assert len(places) == 2
-        first, second = places
+        positions = [position for position, character in enumerate(string) if character in "XY"]
+        assert len(positions) == 2
+        first, second = positions
         first_places.add(first)
         second_places.add(second)
         assert string[-2] == "?"
@@ -104,7 +104,7 @@ def test_temporal_order_names_the_two_marks(length):
 
 @pytest.mark.parametrize("length", [2, 9, 50])
 def test_adding_adds_the_starred_digits_one_in_each_half(length):
-    places = set()
+    positions = set()
     for string in Adding(length).strings(3000, 2):
         numbers, total = string.split("=")
         starred = [int(part[0]) for part in numbers.split("*")[1:]]
@@ -114,8 +114,8 @@ def test_adding_adds_the_starred_digits_one_in_each_half(length):
         assert len(numbers.replace("*", "")) == length
         first, second = (len(part.replace("*", "")) for part in (numbers.split("*")[0], numbers.rpartition("*")[0]))
         assert first < length // 2 <= second < length
-        places |= {first, second}
-    assert places == set(range(length))
+        positions |= {first, second}
+    assert positions == set(range(length))
 
 
 def test_counting_counts():
@@ -124,7 +124,7 @@ def test_counting_counts():
     assert Counting("ab", 1000, 1000).strings(1, 0) == ["a" * 1000 + "b" * 1000 + "."]
 
 
-def test_who_has_not_counted_pays_for_the_length():
+def test_counting_baseline_is_the_entropy_of_the_length():
     """p(c | k letters b) = p(n = k | n >= k) along the second letter, and certainty from there on."""
     task = Counting("abc", 2, 9)
     nats, characters = 0.0, 0

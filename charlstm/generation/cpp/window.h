@@ -1,5 +1,5 @@
-// What the first layer reads where that is not one character: a convolution over the latest characters of each text,
-// and a highway layer if there is one.
+// The input of the first layer of a model with a convolution: the convolution over the latest characters of each text,
+// and an optional highway layer.
 
 struct Window {
   int64_t length, embedding;  // W characters, vectors of E numbers
@@ -7,16 +7,16 @@ struct Window {
   const P* vectors;           // [V + 1, E]
   const P* kernel;            // panels of [N, W E]
   const float* bias;          // [width]
-  const P* highway;           // panels of [2 N, N]; null: there is none
+  const P* highway;           // panels of [2 N, N]; null: no highway layer
   const float* highway_bias;  // [2 width]
   int64_t* ids;               // [B, W], the oldest first
   P* embedded;                // [B, depth]
-  P* found;                   // [B, width], of the convolution
-  P* carried;                 // [B, width], of the highway
+  P* output;                  // [B, width], of the convolution
+  P* highway_output;          // [B, width]
 };
 
-// One text goes on by a character.
-static void move_on(const Window& w, int64_t row, int64_t id) {
+// Appends a character to the window of one text.
+static void shift_window(const Window& w, int64_t row, int64_t id) {
   int64_t* ids = w.ids + row * w.length;
   std::memmove(ids, ids + 1, (w.length - 1) * sizeof *ids);
   ids[w.length - 1] = id;
@@ -31,21 +31,21 @@ static void convolve(const Window& w, int64_t panel, int64_t row, int64_t rows, 
     for (int64_t j = 0; j < PANEL; j += LANES) {
       const int64_t unit = panel * PANEL + j;
       const V total = load(sums + r * PANEL + j) + load(w.bias + unit);
-      store(w.found + (row + r) * w.width + unit, hyperbolic_tangent(total));
+      store(w.output + (row + r) * w.width + unit, hyperbolic_tangent(total));
     }
 }
 
-static void carry(const Window& w, int64_t panel, int64_t row, int64_t rows, float* sums) {
+static void apply_highway(const Window& w, int64_t panel, int64_t row, int64_t rows, float* sums) {
   float* values = sums + ROWS * PANEL;
-  const P *x = w.found + row * w.width, *gates = w.highway + panel * 2 * w.width * PANEL;
+  const P *x = w.output + row * w.width, *gates = w.highway + panel * 2 * w.width * PANEL;
   product(rows, w.width, x, w.width, gates, false, sums);
   product(rows, w.width, x, w.width, gates + w.width * PANEL, false, values);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < PANEL; j += LANES) {
       const int64_t unit = panel * PANEL + j, at = (row + r) * w.width + unit;
-      const V old = load(w.found + at);
+      const V input = load(w.output + at);
       const V gate = sigmoid(load(sums + r * PANEL + j) + load(w.highway_bias + unit));
       const V value = rectified(load(values + r * PANEL + j) + load(w.highway_bias + w.width + unit));
-      store(w.carried + at, old + gate * (value - old));
+      store(w.highway_output + at, input + gate * (value - input));
     }
 }

@@ -1,4 +1,4 @@
-"""Tasks that need a memory, as texts: one string a line."""
+"""Synthetic tasks that need memory, as texts with one string per line."""
 
 from charlstm.probes.tasks.adding import Adding
 from charlstm.probes.tasks.base import Task

@@ -13,14 +13,14 @@ import numpy as np
 from charlstm.probes.tasks.base import Draws, Task, as_strings, check
 
 SUMS = Counter(a + b for a, b in product(range(10), repeat=2))
-"""How many of the 100 pairs of digits have each sum."""
+"""Number of the 100 pairs of digits with each sum."""
 
 
 @dataclass(frozen=True)
 class Adding(Task):
-    """``3 1 *4 1 .. 5 *9 2 = 13``: digits, of which the two after a star are to be added, as two digits.
+    """``3 1 *4 1 .. 5 *9 2 = 13``: the sum, as two digits, of the two digits after a star.
 
-    One of the two stands in the first half, the other in the second.
+    One of them is in the first half, the other in the second.
 
     length  digits before the "=", at least 2
 
@@ -41,8 +41,8 @@ class Adding(Task):
 
     @property
     def baseline_nats(self) -> float:
-        shares = [number / SUMS.total() for number in SUMS.values()]
-        return -sum(p * math.log(p) for p in shares) / 2
+        frequencies = [number / SUMS.total() for number in SUMS.values()]
+        return -sum(p * math.log(p) for p in frequencies) / 2
 
     def strings(self, count: int, seed: int) -> list[str]:
         draws, rows, half = Draws(seed), np.arange(count), self.length // 2

@@ -1,4 +1,4 @@
-"""Copying (Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016; as set up here, Tallec & Ollivier 2018)."""
+"""Copying (Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016; this variant: Tallec & Ollivier 2018)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Copying(Task):
     """``s..s _.._ ? s..s``: ``length`` symbols, ``lag`` blanks, the query, the same symbols in the same order.
 
     Only the copy counts: without memory it costs ln ``symbols`` per character, ``length`` ln ``symbols`` per string.
-    The papers spread the same sum over the blanks as well and write 10 ln 8 / (T + 20).
+    The papers average over the blanks as well: 10 ln 8 / (T + 20).
 
     lag      blanks between the symbols and the query
-    length   symbols in a row
-    symbols  how many different ones there are, lower-case letters
+    length   number of symbols to copy
+    symbols  number of different symbols, lower-case letters
 
-    Raises ValueError for numbers out of range.
+    Raises ValueError for values out of range.
     """
 
     name: ClassVar[str] = "copying"
@@ -48,6 +48,6 @@ class Copying(Task):
 
     def strings(self, count: int, seed: int) -> list[str]:
         symbols = alphabet(ascii_lowercase[: self.symbols])[Draws(seed).below(self.symbols, count, self.length)]
-        wait = np.full((count, self.lag + 1), ord("_"), np.uint32)
-        wait[:, -1] = ord("?")
-        return as_strings(np.concatenate([symbols, wait, symbols], 1))
+        blanks = np.full((count, self.lag + 1), ord("_"), np.uint32)
+        blanks[:, -1] = ord("?")
+        return as_strings(np.concatenate([symbols, blanks, symbols], 1))

@@ -9,19 +9,19 @@ from typing import ClassVar
 from charlstm.probes.tasks.base import Draws, Task, check
 
 END = "."
-"""What ends a string: it has to be known when."""
+"""The end of a string, which the model has to predict."""
 
 
 @dataclass(frozen=True)
 class Counting(Task):
     """``aa..abb..b.``: each of the letters n times, with n uniform from ``shortest`` to ``longest``, and an end.
 
-    When the first b is there, all that follows, the end included, is certain to who has counted, and only that counts
-    in training: n itself nobody can know. So a perfect counter pays nothing; ``baseline_nats`` is what is paid by one
-    that knows the letters in order but has not counted: ln of the number of lengths for each string, spread over the
-    characters that count in a mean one. ``chance`` is the share of the strings that agree with one fixed n.
+    After the first b, n determines all that follows, the end included, and only these characters count in training: n
+    itself is not predictable. So a perfect counter has zero loss; ``baseline_nats`` is the loss of a model that knows
+    the order of the letters but does not count: ln of the number of lengths per string, divided by the mean number of
+    characters that count. ``chance`` is the fraction of the strings with one fixed n.
 
-    Raises ValueError for letters that are not two or more different ones or hold the end, and lengths out of range.
+    Raises ValueError for fewer than two letters, repeated letters, the end among them, and lengths out of range.
     """
 
     name: ClassVar[str] = "counting"
@@ -39,7 +39,7 @@ class Counting(Task):
 
     @property
     def lengths(self) -> int:
-        """How many different n there are."""
+        """The number of different n."""
         return self.longest - self.shortest + 1
 
     @property

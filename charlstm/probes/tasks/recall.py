@@ -17,11 +17,11 @@ class Recall(Task):
     """``K x..x ? K``: a key, ``lag`` random letters, the query, the key again.
 
     lag      characters between the key and the query
-    keys     how many keys there are, upper-case letters; chance is 1 in so many
-    letters  how many letters the lag is drawn from, lower-case
-    mixed    draw the lag from the keys instead, so that only its place says which character is the key
+    keys     number of keys, upper-case letters; chance is 1 / keys
+    letters  number of letters that the lag is drawn from, lower-case
+    mixed    draw the lag from the keys instead, so that only the position identifies the key
 
-    Raises ValueError for numbers out of range.
+    Raises ValueError for values out of range.
     """
 
     name: ClassVar[str] = "recall"
@@ -48,8 +48,8 @@ class Recall(Task):
     def strings(self, count: int, seed: int) -> list[str]:
         draws = Draws(seed)
         keys = alphabet(ascii_uppercase[: self.keys])
-        between = keys if self.mixed else alphabet(ascii_lowercase[: self.letters])
+        lag_letters = keys if self.mixed else alphabet(ascii_lowercase[: self.letters])
         key = keys[draws.below(self.keys, count, 1)]
-        lag = between[draws.below(len(between), count, self.lag)]
+        lag = lag_letters[draws.below(len(lag_letters), count, self.lag)]
         query = np.full_like(key, ord("?"))
         return as_strings(np.concatenate([key, lag, query, key], 1))

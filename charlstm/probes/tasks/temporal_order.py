@@ -16,10 +16,9 @@ CLASSES = "QRSU"
 
 @dataclass(frozen=True)
 class TemporalOrder(Task):
-    """``a..X..d..Y..b ? R``: which of X and Y came first and which second, among the letters a to d.
+    """``a..X..d..Y..b ? R``: the order of two symbols, each X or Y, among the letters a to d.
 
-    The first of the two stands at a random place from a tenth to a fifth of the length, the second from a half to three
-    fifths.
+    The first of the two is at a random position from 1/10 to 1/5 of the length, the second from 1/2 to 3/5.
 
     length  characters before the query, at least 10
 
@@ -47,10 +46,10 @@ class TemporalOrder(Task):
         codes = np.empty((count, self.length + 2), np.uint32)
         codes[:, : self.length] = alphabet("abcd")[draws.below(4, count, self.length)]
         marks = draws.below(2, count, 2)
-        for number, (low, high) in enumerate(((1, 2), (5, 6))):
+        for index, (low, high) in enumerate(((1, 2), (5, 6))):
             first, last = self.length * low // 10, self.length * high // 10
-            places = first + draws.below(last - first + 1, count)
-            codes[np.arange(count), places] = alphabet("XY")[marks[:, number]]
+            positions = first + draws.below(last - first + 1, count)
+            codes[np.arange(count), positions] = alphabet("XY")[marks[:, index]]
         codes[:, -2] = ord("?")
         codes[:, -1] = alphabet(CLASSES)[2 * marks[:, 0] + marks[:, 1]]
         return as_strings(codes)
