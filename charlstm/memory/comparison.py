@@ -226,8 +226,8 @@ class MemoryComparison:
             ),
             (
                 "Solved",
-                f"{config.solve_threshold:.0%} of {config.test_strings:,} test strings answered correctly; the longest lag "
-                f"is the longest that {config.min_seed_fraction:.0%} of the seeds solve",
+                f"{config.solve_threshold:.0%} of {config.test_strings:,} test strings answered correctly; the longest "
+                f"lag is the longest that {config.min_seed_fraction:.0%} of the seeds solve",
             ),
             (
                 "Claims",

@@ -87,7 +87,8 @@ class RecallRuns(ArmsByTask[int]):
             ]
             rows.append(row)
         header = ["arm", "longest lag", "parameters", *(f"lag {lag}" for lag in self.lags)]
-        caption = f"Correct answers to test strings, mean over seeds (seeds that reach {percent(self._config.solve_threshold)})"
+        threshold = percent(self._config.solve_threshold)
+        caption = f"Correct answers to test strings, mean over seeds (seeds that reach {threshold})"
         return Table(header, rows, caption=caption, colors=self._arm_colors(self.arms))
 
 
