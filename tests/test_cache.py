@@ -8,7 +8,7 @@ from charlstm.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.errors import UserError
 
 
-def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CHARLSTM_CACHE", "~/own")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -21,7 +21,7 @@ def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert user_cache_folder() == tmp_path / ".cache" / "charlstm"
 
 
-def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
+def test_read_only_folder_is_replaced_by_a_temporary_one(tmp_path: Path) -> None:
     assert writable_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     (tmp_path / "file").touch()
     substitute = writable_folder(tmp_path / "file" / "ids")
@@ -30,7 +30,7 @@ def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
     assert tmp_path not in substitute.parents
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_file_is_written_atomically(tmp_path: Path) -> None:
     target = tmp_path / "x"
     target.write_bytes(b"old")
 
@@ -49,7 +49,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -65,7 +65,7 @@ def work(folder: Path, cases: dict[str, object], processes: int) -> None:
 @pytest.fixture(scope="module")
 def runs(make_config, tmp_path_factory):
     """Two processes have trained every case."""
-    folder = tmp_path_factory.mktemp("team")
+    folder = tmp_path_factory.mktemp("group")
     cases = {}
     for name, (model, corpus, training) in CASES.items():
         config = make_config(model, corpus, **{"budget": {"steps": 16}, **training})
@@ -104,7 +104,7 @@ def assert_close(ours: Path, theirs: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_are_as_one(runs, config_of, make_trainer, tmp_path, name):
+def test_two_processes_equal_one(runs, config_of, make_trainer, tmp_path, name):
     config = config_of(name)
     trainer = make_trainer(config, tmp_path / "one", load_corpus(**config.corpus.model_dump()))
     list(trainer.run())
@@ -112,7 +112,7 @@ def test_two_processes_are_as_one(runs, config_of, make_trainer, tmp_path, name)
     assert_close(runs / name, tmp_path / "one")
 
 
-def test_stopped_and_resumed_equals_never_stopped_bit_for_bit(runs):
+def test_resumed_run_equals_uninterrupted_run(runs):
     for name in ("last", "best"):
         (ours, one), (theirs, other) = (
             load_checkpoint(runs / run / "checkpoints" / f"{name}.safetensors") for run in ("stopped", "locked")
@@ -126,7 +126,7 @@ def test_stopped_and_resumed_equals_never_stopped_bit_for_bit(runs):
 
 
 @pytest.mark.slow
-def test_the_order_of_a_sum_is_that_of_before(make_config, tmp_path):
+def test_resume_preserves_the_order_of_summation(make_config, tmp_path):
     """Among three, the order in which gradients are summed up depends on where they lie in torch's buckets."""
     model = {"hidden_size": 96, "num_layers": 3, "executor": "vendor"}
     config = make_config(model, batch_size=6, budget={"steps": 16}).model_dump(mode="json", exclude_unset=True)
@@ -137,7 +137,7 @@ def test_the_order_of_a_sum_is_that_of_before(make_config, tmp_path):
     assert all(torch.equal(t, stopped[name]) for name, t in whole.items())
 
 
-def test_one_process_goes_on_with_what_two_have_begun(runs, config_of, make_trainer, corpus, tmp_path):
+def test_one_process_resumes_a_run_of_two(runs, config_of, make_trainer, corpus, tmp_path):
     trainer = make_trainer(config_of("locked"), runs / "left")
     assert trainer.resume() == ["processes was 2, is 1: results will differ in rounding"]
     assert trainer.counters.step == 9  # it was agreed upon a step after it was asked for
@@ -147,7 +147,7 @@ def test_one_process_goes_on_with_what_two_have_begun(runs, config_of, make_trai
     assert ends[0]["nats"] == pytest.approx(ends[1]["nats"], rel=1e-5)
 
 
-def test_what_they_tell_each_other(runs):
+def test_collective_operations(runs):
     first, second = (json.loads((runs / f"found-{rank}.json").read_text())["messages"] for rank in (0, 1))
     for found in (first, second):
         assert found["most"] == [1, 0, 0.5]
@@ -159,7 +159,7 @@ def test_what_they_tell_each_other(runs):
     assert (first["same"], second["same"]) == ("", "differs")
 
 
-def test_who_takes_part(monkeypatch):
+def test_group_from_environment(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert ProcessGroup.from_environment() is SINGLE_PROCESS
@@ -177,7 +177,7 @@ def test_who_takes_part(monkeypatch):
         ProcessGroup.from_environment()
 
 
-def test_a_batch_that_cannot_be_divided_is_refused():
+def test_indivisible_batch_is_refused():
     three = ProcessGroup(0, 3, 0, 3)
     three.check(6, 6)
     assert [ProcessGroup(rank, 3).columns(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
@@ -191,7 +191,7 @@ def test_a_batch_that_cannot_be_divided_is_refused():
             three.check(used, asked)
 
 
-def test_each_takes_the_gpu_of_its_number(monkeypatch):
+def test_each_process_gets_the_gpu_of_its_local_rank(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert resolve_device("auto", TWO) == resolve_device("cpu", TWO) == torch.device("cpu")
     with pytest.raises(UserError, match=r"0 GPUs. Use device: auto or cpu"):
@@ -211,15 +211,15 @@ def test_each_takes_the_gpu_of_its_number(monkeypatch):
 
 
 class Other(ProcessGroup):
-    """A team whose other process has used 9 seconds, and was told to stop."""
+    """A group whose other process has used 9 seconds, and was told to stop."""
 
     def most(self, *numbers):
         return tuple(max(pair) for pair in zip(numbers, (9.0, True, False), strict=True))
 
 
-def test_what_is_asked_of_one_is_heeded_by_all_when_they_have_agreed():
+def test_requests_take_effect_after_sync():
     alone, requests = StopControl(SINGLE_PROCESS), StopControl(Other(0, 2, 0, 2))
-    alone.stop_here = alone.save_here = requests.save_here = True
+    alone.stop_requested = alone.save_requested = requests.save_requested = True
     assert (alone.stop, alone.save, alone.agree(3.0)) == (True, True, 3.0)
     assert (requests.stop, requests.save) == (False, False)
     assert requests.agree(3.0) == 9
@@ -230,7 +230,7 @@ def test_what_is_asked_of_one_is_heeded_by_all_when_they_have_agreed():
     assert not alone.save
 
 
-def test_an_onlooker_writes_nothing(tiny_run, tmp_path, make_config):
+def test_read_only_run_directory_writes_nothing(tiny_run, tmp_path, make_config):
     new = ReadOnlyRunDirectory(tmp_path / "new")
     with new.writing():
         new.create(make_config())
@@ -248,7 +248,7 @@ def test_an_onlooker_writes_nothing(tiny_run, tmp_path, make_config):
     assert before == {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
 
 
-def test_lost_connections_are_told_apart_from_other_errors():
+def test_lost_connections_are_recognized():
     for message, kind in (
         ("[../gloo/transport/tcp/pair.cc:553] Connection closed", ProcessLostError),
         ("gl", RuntimeError),
@@ -261,7 +261,7 @@ def test_lost_connections_are_told_apart_from_other_errors():
             raise kind("refused")
 
 
-def test_what_nccl_says_is_told_and_a_lack_of_memory_is_none_of_the_connection():
+def test_nccl_reason_is_reported_and_out_of_memory_passes():
     said = "NCCL error in: NCCLUtils.cpp:77, unhandled system error\nncclSystemError\nLast error:\nno room in /dev/shm"
     with (
         pytest.raises(ProcessLostError, match=r"\(NCCL error in: .*, unhandled system error: no room in /dev/shm\)$"),
@@ -272,7 +272,7 @@ def test_what_nccl_says_is_told_and_a_lack_of_memory_is_none_of_the_connection()
         raise torch.distributed.DistBackendError("NCCL error: Cuda failure 2 'out of memory'")
 
 
-def test_an_error_that_only_an_inner_block_has_agreed_upon_is_not_lost(monkeypatch):
+def test_error_of_an_inner_block_is_not_lost(monkeypatch):
     """As where another process failed before it came to the inner block, and their talks are one apart."""
     agreed = iter([2.0, 0.0])
     monkeypatch.setattr(ProcessGroup, "most", lambda *_: (next(agreed),))

@@ -17,7 +17,7 @@ import torch
 import charlstm
 from charlstm.checkpoints import format
 from charlstm.checkpoints.format import load_checkpoint, pack
-from charlstm.checkpoints.header import KEY
+from charlstm.checkpoints.header import METADATA_KEY
 from charlstm.errors import UserError
 from charlstm.generation import infill
 from charlstm.model import LanguageModel
@@ -77,7 +77,7 @@ LAYOUTS = {
     "exp_avg missing": {"optimizer.head.bias.exp_avg": None},
     "step of a weight's shape": {"optimizer.head.bias.step": torch.zeros(V)},
     "step a whole number": {"optimizer.head.bias.step": torch.tensor(3)},
-    "another optimiser's": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
+    "another optimizer's": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
     "of no weight": {"optimizer.tail.exp_avg": torch.zeros(3)},
     "weight of another shape": {"model.head.bias": torch.zeros(V + 1)},
     "weight in another precision": {"model.head.bias": torch.zeros(V, dtype=torch.float16)},
@@ -94,7 +94,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_another_layout_is_refused_before_it_is_read(case, forge, corpus, monkeypatch):
+def test_wrong_layout_is_refused_before_reading_tensors(case, forge, corpus, monkeypatch):
     file = forge(LAYOUTS[case])
     monkeypatch.setattr(format, "_fill", None)
     name = next(iter(LAYOUTS[case]))
@@ -117,7 +117,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("place", "value"), HEADERS, ids=lambda value: str(value)[:40])
-def test_a_header_out_of_range_is_refused(place, value, forge, corpus, monkeypatch):
+def test_header_values_out_of_range_are_refused(place, value, forge, corpus, monkeypatch):
     file = forge(header={"counters.sum_nats": 3.0, "counters.sum_count": 2, place: value})
     monkeypatch.setattr(format, "_fill", None)
     assert all(len(text) < 1000 for text in refusals(file, corpus))
@@ -125,7 +125,7 @@ def test_a_header_out_of_range_is_refused(place, value, forge, corpus, monkeypat
 
 @pytest.mark.parametrize("number", [NAN, INF, -INF])
 @pytest.mark.parametrize("name", ["model.head.bias", "optimizer.head.bias.exp_avg", "state.0"])
-def test_numbers_that_are_not_finite_are_refused(name, number, forge, corpus, tiny_run):
+def test_nan_and_infinity_are_refused(name, number, forge, corpus, tiny_run):
     tensor = load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0][name]
     tensor.view(-1)[-1] = number
     said = refusals(forge({name: tensor}), corpus)
@@ -133,7 +133,7 @@ def test_numbers_that_are_not_finite_are_refused(name, number, forge, corpus, ti
 
 
 @pytest.mark.parametrize("kind", ["step", "exp_avg_sq"])
-def test_a_negative_state_of_an_optimizer_is_refused(kind, forge, corpus, tiny_run):
+def test_negative_optimizer_state_is_refused(kind, forge, corpus, tiny_run):
     name = f"optimizer.head.bias.{kind}"
     tensor = load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0][name]
     directory = RunDirectory(forge({name: -1 - tensor}).parent.parent)
@@ -141,7 +141,7 @@ def test_a_negative_state_of_an_optimizer_is_refused(kind, forge, corpus, tiny_r
         Trainer(directory.config(), corpus, directory).resume()
 
 
-def test_weights_too_large_to_use_are_refused(forge, tiny_run):
+def test_generation_refuses_too_large_weights(forge, tiny_run):
     weights = {
         name: torch.where(t > 0, 3e38, -3e38)
         for name, t in load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0].items()
@@ -153,7 +153,7 @@ def test_weights_too_large_to_use_are_refused(forge, tiny_run):
 
 
 @pytest.mark.parametrize("gaps", ["the _at", "the c__", "the ____"])
-def test_weights_too_large_fill_no_gap(gaps, make_config, corpus):
+def test_infilling_refuses_too_large_weights(gaps, make_config, corpus):
     config = make_config({"direction": "bidirectional"})
     model = LanguageModel(config.model, corpus.vocabulary.size).eval()
     for p in model.parameters():
@@ -162,7 +162,7 @@ def test_weights_too_large_fill_no_gap(gaps, make_config, corpus):
         infill(model, corpus.vocabulary, gaps)
 
 
-def test_a_good_one_is_taken_in_place_of_a_forged_one(forge, tiny_run, caplog):
+def test_valid_checkpoint_is_loaded_in_place_of_a_forged_one(forge, tiny_run, caplog):
     file = forge({"optimizer.head.weight.exp_avg": torch.zeros(())})
     shutil.copy(tiny_run / "checkpoints" / "previous.safetensors", file.with_name("previous.safetensors"))
     (file.with_name("best.safetensors")).mkdir()
@@ -170,7 +170,7 @@ def test_a_good_one_is_taken_in_place_of_a_forged_one(forge, tiny_run, caplog):
     assert caplog.text.count("took previous.safetensors") == 2
 
 
-def test_five_gigabytes_of_another_name_are_not_read(forge, tiny_run):
+def test_unexpected_large_tensor_is_not_read(forge, tiny_run):
     file = forge()
     whole = file.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
@@ -205,13 +205,13 @@ BOMBS = {
 
 @pytest.mark.parametrize("room", [0, 1 << 20], ids=["few tensors", "many tensors"])
 @pytest.mark.parametrize("case", BOMBS)
-def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, room, forge):
+def test_header_bomb_takes_little_time_and_memory(case, room, forge):
     file = forge({"model.room": torch.zeros(room, dtype=torch.uint8)} if room else {})
     whole = file.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     outer = json.loads(whole[8 : 8 + length])
-    inner, front = BOMBS[case](outer["__metadata__"][KEY])
-    outer["__metadata__"] = {KEY: inner, "checksum": "0" * 64}
+    inner, front = BOMBS[case](outer["__metadata__"][METADATA_KEY])
+    outer["__metadata__"] = {METADATA_KEY: inner, "checksum": "0" * 64}
     raw = ("{" + front + json.dumps(outer, separators=(",", ":"))[1:]).encode()
     head = struct.pack("<Q", len(raw)) + raw
     digest = hashlib.sha256(head + whole[8 + length :]).hexdigest()
@@ -226,7 +226,7 @@ def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, room, forge)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * size / 1024
 
 
-def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_run, tmp_path):
+def test_checkpoint_of_another_cell_is_refused(make_config, make_trainer, tiny_run, tmp_path):
     trainer = make_trainer(make_config({"cell": "gru", "hidden_size": 16, "executor": "eager"}, budget={"steps": 1}))
     list(trainer.run())
     run = tmp_path / "mixed"
@@ -253,7 +253,7 @@ def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_ru
 @pytest.mark.parametrize(
     "optimizer", [{}, {"optimizer": "sgd"}, {"optimizer": "rmsprop", "momentum": 0.5}], ids=["adamw", "sgd", "rmsprop"]
 )
-def test_what_is_saved_is_what_is_expected(model, optimizer, make_config, make_trainer):
+def test_saved_checkpoints_pass_the_checks(model, optimizer, make_config, make_trainer):
     config = make_config({**model, "executor": "eager"}, budget={"steps": 1}, sample_length=0, **optimizer)
     trainer = make_trainer(config)
     list(trainer.run())
@@ -264,7 +264,7 @@ def test_what_is_saved_is_what_is_expected(model, optimizer, make_config, make_t
         assert torch.equal(t, saved[name]), name
 
 
-def test_a_large_vocabulary_and_many_layers_are_no_forgery(tmp_path):
+def test_large_vocabulary_and_many_layers_are_accepted(tmp_path):
     symbols = [chr(code) for code in range(32, 0x11000) if not 0xD800 <= code < 0xE000]
     header = {"vocabulary": json.dumps({"kind": "characters", "symbols": symbols}), "sources": ["x" * 40] * 20_000}
     tensors = {

@@ -21,7 +21,7 @@ import torch
 
 import charlstm
 from charlstm.checkpoints.format import CheckpointFile, load_checkpoint
-from charlstm.checkpoints.header import HEADER_LIMIT, KEY
+from charlstm.checkpoints.header import HEADER_LIMIT, METADATA_KEY
 from charlstm.errors import UserError
 from charlstm.runs.directory import RunDirectory
 from charlstm.training.trainer import Trainer
@@ -35,7 +35,7 @@ def whole(tiny_run):
 def parts(content):
     (length,) = struct.unpack("<Q", content[:8])
     outer = json.loads(content[8 : 8 + length])
-    return outer, json.loads(outer["__metadata__"][KEY]), content[8 + length :]
+    return outer, json.loads(outer["__metadata__"][METADATA_KEY]), content[8 + length :]
 
 
 def sealed(outer, inner, data):
@@ -76,14 +76,14 @@ def refused(folder, corpus):
     return str(loading.value), str(resuming.value)
 
 
-def test_what_the_forger_seals_unchanged_is_taken(whole, forged, corpus):
+def test_unchanged_content_with_new_checksum_is_accepted(whole, forged, corpus):
     folder = forged(sealed(*parts(whole)))
     assert charlstm.load(folder).header["counters"]["step"] == 90
     directory = RunDirectory(folder)
     assert Trainer(directory.config(), corpus, directory).resume() == []
 
 
-def test_every_flipped_bit_and_every_truncation_is_noticed(whole, tmp_path):
+def test_flipped_bits_and_truncations_are_detected(whole, tmp_path):
     chance, path = random.Random(5), tmp_path / "c.safetensors"
     flips = int(os.environ.get("CHARLSTM_FLIPS", "2000"))
     head = 8 + struct.unpack("<Q", whole[:8])[0]
@@ -122,13 +122,13 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(whole, tmp_path):
     ],
     ids=str,
 )
-def test_forged_places_and_shapes_are_refused(whole, forged, corpus, change):
+def test_forged_offsets_and_shapes_are_refused(whole, forged, corpus, change):
     outer, inner, data = parts(whole)
     outer["model.head.bias"] = {**outer["model.head.bias"], **change}
     assert all("damaged, or no checkpoint" in text for text in refused(forged(sealed(outer, inner, data)), corpus))
 
 
-def test_overlaps_gaps_and_bytes_behind_are_refused(whole, forged, corpus):
+def test_overlaps_gaps_and_trailing_bytes_are_refused(whole, forged, corpus):
     outer, inner, data = parts(whole)
     names = sorted((name for name in outer if name != "__metadata__"), key=lambda n: outer[n]["data_offsets"])
     twin = {**outer, "twin": outer[names[0]]}
@@ -151,7 +151,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("place", "value"), PATHS, ids=lambda v: str(v)[:40])
-def test_wrong_parts_of_the_header_are_refused(whole, forged, corpus, tmp_path, place, value):
+def test_invalid_header_values_are_refused(whole, forged, corpus, tmp_path, place, value):
     outer, inner, data = parts(whole)
     *above, last = place.split(".")
     table = inner
@@ -178,7 +178,7 @@ def test_missing_tensors_are_refused(whole, forged, corpus, missing):
         Trainer(directory.config(), corpus, directory).resume()
 
 
-def test_a_forged_random_state_is_refused(whole, forged, corpus):
+def test_forged_rng_state_is_refused(whole, forged, corpus):
     outer, inner, data = parts(whole)
     begin, end = outer["random.cpu"]["data_offsets"]
     before = torch.get_rng_state()
@@ -199,7 +199,7 @@ def test_deep_headers_are_refused(whole, forged, corpus, depth):
     refused(forged(struct.pack("<Q", len(raw)) + raw), corpus)
 
 
-def test_names_given_twice_are_refused(whole, forged, corpus):
+def test_duplicate_names_are_refused(whole, forged, corpus):
     outer, inner, data = parts(whole)
     twice = json.dumps(inner)[:-1] + ', "format": 2}'
     assert all("a name twice" in text for text in refused(forged(sealed(outer, twice, data)), corpus))
@@ -222,7 +222,7 @@ def test_huge_headers_take_no_memory(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak cannot be reset here")
-def test_reading_takes_no_more_than_the_file(tmp_path, whole):
+def test_reading_takes_no_more_memory_than_the_file(tmp_path, whole):
     outer, inner, _ = parts(whole)
     size = 64 << 20
     table = {"__metadata__": outer["__metadata__"], "a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
@@ -241,7 +241,7 @@ def peak_memory():
 
 
 @pytest.mark.parametrize("change", ["cut", "overwritten"])
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, whole, change):
+def test_file_that_changes_while_being_read_is_refused(tmp_path, whole, change):
     path = tmp_path / "c.safetensors"
     path.write_bytes(whole)
 
@@ -257,7 +257,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, whole, change
         file.read(interfere)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_other_file_types_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     for path in (tmp_path / "pipe", tmp_path, tmp_path / "loop", "/dev/zero"):

@@ -12,7 +12,7 @@ from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
 from charlstm.hardware import out_of_memory
 from charlstm.hardware.device import Memory
-from charlstm.hardware.out_of_memory import Demand, what_to_lower
+from charlstm.hardware.out_of_memory import MemoryEstimate, settings_to_lower
 from charlstm.training import validation
 
 GB = 10**9
@@ -32,50 +32,50 @@ def settings(found):
 NAMES = ("training.batch_size", "training.sequence_length", "model.hidden_size")
 
 
-def test_what_is_advised_fits():
+def test_suggested_settings_fit():
     """30 GB are needed where 22 are, of which 20 % may grow: two thirds of what does."""
-    need = Demand(2 * GB, 28 * GB, 64, 128, 2048)
-    found = settings(what_to_lower(need, Memory(24 * GB, 2 * GB, 20 * GB), 3 * GB))
+    need = MemoryEstimate(2 * GB, 28 * GB, 64, 128, 2048)
+    found = settings(settings_to_lower(need, Memory(24 * GB, 2 * GB, 20 * GB), 3 * GB))
     assert found == dict(zip(NAMES, (32, 64, 1024), strict=True))  # times 0.636
-    found = settings(what_to_lower(need, Memory(32 * GB, 2 * GB, 28 * GB), 3 * GB))
+    found = settings(settings_to_lower(need, Memory(32 * GB, 2 * GB, 28 * GB), 3 * GB))
     assert found == dict(zip(NAMES, (48, 96, 1536), strict=True))  # 25 of 29 GB are too near: times 0.75
     for name, value in found.items():
         part = value / {"batch": 64, "eager": 128, "hidden": 2048}[name.split(".")[1].split("_")[0]]
         assert 2 * GB + 28 * GB * part <= 27 * GB
 
 
-def test_what_is_really_held_counts_where_it_is_more_than_was_estimated():
-    need = Demand(1 * GB, 4 * GB, 64, 128, 2048)
-    found = settings(what_to_lower(need, Memory(24 * GB, 1 * GB, 21 * GB), 20 * GB))
+def test_allocated_memory_above_the_estimate_counts():
+    need = MemoryEstimate(1 * GB, 4 * GB, 64, 128, 2048)
+    found = settings(settings_to_lower(need, Memory(24 * GB, 1 * GB, 21 * GB), 20 * GB))
     assert found["training.batch_size"] == 24  # 40 GB grow, 18.8 may: times 0.47
 
 
-def test_weights_that_do_not_fit_want_fewer_units():
-    need = Demand(40 * GB, 0, 64, 128, 8192)
-    found = settings(what_to_lower(need, Memory(24 * GB, 22 * GB, 0), 8 * GB))
+def test_weights_that_do_not_fit_lower_hidden_size():
+    need = MemoryEstimate(40 * GB, 0, 64, 128, 8192)
+    found = settings(settings_to_lower(need, Memory(24 * GB, 22 * GB, 0), 8 * GB))
     assert list(found) == ["model.hidden_size"]
     assert found["model.hidden_size"] == 3072  # 9.9 of 40 GB: 0.4975 of the units
-    found = settings(what_to_lower(Demand(40 * GB, 9 * GB, 64, 128, 8192), Memory(24 * GB, 0, 22 * GB), GB))
+    found = settings(settings_to_lower(MemoryEstimate(40 * GB, 9 * GB, 64, 128, 8192), Memory(24 * GB, 0, 22 * GB), GB))
     assert list(found) == ["model.hidden_size"]
 
 
-def test_what_is_one_already_is_not_lowered():
-    found = settings(what_to_lower(Demand(GB, 90 * GB, 1, 256, 512), Memory(24 * GB, 0, 22 * GB), GB))
+def test_batch_size_1_is_not_lowered():
+    found = settings(settings_to_lower(MemoryEstimate(GB, 90 * GB, 1, 256, 512), Memory(24 * GB, 0, 22 * GB), GB))
     assert "training.batch_size" not in found
     assert found["training.sequence_length"] == 48  # times 0.209
 
 
-def test_a_device_that_tells_nothing_gets_half():
-    assert settings(what_to_lower(Demand(GB, GB, 64, 100, 512), None, 0)) == dict(
+def test_unknown_memory_suggests_half():
+    assert settings(settings_to_lower(MemoryEstimate(GB, GB, 64, 100, 512), None, 0)) == dict(
         zip(NAMES, (32, 48, 256), strict=True)
     )
 
 
-def test_a_batch_that_is_advised_can_be_shared_out():
-    need = Demand(2 * GB, 28 * GB, 66, 128, 2048, processes=11)
-    found = settings(what_to_lower(need, Memory(24 * GB, 2 * GB, 20 * GB), 3 * GB))
+def test_suggested_batch_size_divides_among_processes():
+    need = MemoryEstimate(2 * GB, 28 * GB, 66, 128, 2048, processes=11)
+    found = settings(settings_to_lower(need, Memory(24 * GB, 2 * GB, 20 * GB), 3 * GB))
     assert found["training.batch_size"] == 33  # of 11 processes, 3 of 6 each: times 0.636
-    assert "training.batch_size" not in settings(what_to_lower(replace(need, batch_size=11), None, 0))
+    assert "training.batch_size" not in settings(settings_to_lower(replace(need, batch_size=11), None, 0))
 
 
 MPS = "MPS backend out of memory (MPS allocated: 17.71 GB). Tried to allocate 1.00 GB on private pool."
@@ -96,12 +96,12 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
     ],
     ids=["cuda", "cuda small", "mps", "cpu", "cublas", "cudnn"],
 )
-def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, asked):
+def test_message_has_requested_and_free_memory(monkeypatch, error, asked):
     monkeypatch.setattr(out_of_memory, "memory", lambda _: Memory(24 * GB, 1 * GB, 10 * GB))
-    need = Demand(GB, GB, 64, 128, 512)
+    need = MemoryEstimate(GB, GB, 64, 128, 512)
     with (
         pytest.raises(UserError) as caught,
-        out_of_memory.enough_memory(torch.device("cuda:1"), lambda: ("in step 3", need)),
+        out_of_memory.report_out_of_memory(torch.device("cuda:1"), lambda: ("in step 3", need)),
     ):
         raise error
     told = str(caught.value)
@@ -113,17 +113,20 @@ def test_one_line_says_what_was_asked_and_what_there_is(monkeypatch, error, aske
     assert "\n" not in told
 
 
-def test_what_executors_keep_is_given_up_once_the_memory_was_looked_at(monkeypatch):
+def test_plan_cache_is_cleared_after_reading_memory_status(monkeypatch):
     order = []
     monkeypatch.setattr(out_of_memory, "memory", lambda _: order.append("looked"))
     monkeypatch.setattr(out_of_memory, "clear_plan_cache", lambda: order.append("forgotten"))
-    need = Demand(GB, GB, 64, 128, 512)
-    with pytest.raises(UserError), out_of_memory.enough_memory(torch.device("cuda"), lambda: ("in step 3", need)):
+    need = MemoryEstimate(GB, GB, 64, 128, 512)
+    with (
+        pytest.raises(UserError),
+        out_of_memory.report_out_of_memory(torch.device("cuda"), lambda: ("in step 3", need)),
+    ):
         raise cuda_error()
     assert order == ["looked", "forgotten"]
 
 
-def test_weights_that_cannot_fit_are_refused_before(make_trainer, make_config, monkeypatch):
+def test_too_large_weights_are_refused_before_allocation(make_trainer, make_config, monkeypatch):
     monkeypatch.setattr(out_of_memory, "free_main_memory", lambda: 4000)
     monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("the model is being made"))
     expected = r"^not enough memory: weights, .* take 0 MB, 0 MB are free\. Lower model\.hidden_size=\d"
@@ -132,20 +135,25 @@ def test_weights_that_cannot_fit_are_refused_before(make_trainer, make_config, m
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError(CPU)])
-def test_main_memory_that_runs_out_is_told_with_what_is_free(monkeypatch, error):
+def test_message_has_free_main_memory(monkeypatch, error):
     monkeypatch.setattr(out_of_memory, "free_main_memory", lambda: 3 * GB)
     with (
         pytest.raises(UserError, match=r"3\.0 GB are free"),
-        out_of_memory.enough_memory(torch.device("cpu"), lambda: ("in step 3", Demand(GB, GB, 64, 128, 512))),
+        out_of_memory.report_out_of_memory(
+            torch.device("cpu"), lambda: ("in step 3", MemoryEstimate(GB, GB, 64, 128, 512))
+        ),
     ):
         raise error
 
 
-def test_other_errors_are_none_of_this():
+def test_other_errors_pass_through():
     def never():
         pytest.fail("nothing is asked")
 
-    with pytest.raises(RuntimeError, match="sizes differ"), out_of_memory.enough_memory(torch.device("cpu"), never):
+    with (
+        pytest.raises(RuntimeError, match="sizes differ"),
+        out_of_memory.report_out_of_memory(torch.device("cpu"), never),
+    ):
         raise RuntimeError("sizes differ")
 
 
@@ -163,7 +171,7 @@ def run_out(trainer, place, monkeypatch):
     return str(caught.value)
 
 
-def test_a_step_that_finds_no_memory_loses_nothing(make_trainer, make_config, monkeypatch):
+def test_run_out_of_memory_in_a_step_can_be_resumed(make_trainer, make_config, monkeypatch):
     config = make_config(evaluate_every=4, budget={"steps": 12})
     trainer = make_trainer(config)
     told = run_out(trainer, (trainer.step, "gradients"), monkeypatch)
@@ -175,14 +183,14 @@ def test_a_step_that_finds_no_memory_loses_nothing(make_trainer, make_config, mo
     assert list(again.run())[-1].why == "budget"
 
 
-def test_an_evaluation_that_finds_none_is_not_helped_by_a_smaller_batch(make_trainer, make_config, monkeypatch):
+def test_out_of_memory_in_evaluation_lowers_hidden_size_only(make_trainer, make_config, monkeypatch):
     trainer = make_trainer(make_config(evaluate_every=8, budget={"steps": 12}))
     told = run_out(trainer, (trainer, "score"), monkeypatch)
     assert "in the evaluation after step 8" in told
     assert "Begin a new run with model.hidden_size=4 (now 8)." in told
 
 
-def test_an_evaluation_has_the_memory_that_is_kept_for_the_steps(make_trainer, make_config, monkeypatch):
+def test_evaluation_frees_the_plan_cache_when_out_of_memory(make_trainer, make_config, monkeypatch):
     """The memory of recorded steps is given up for it, as if it had been there from the beginning."""
     kept, given_up, score = [True], [], validation.score
 
@@ -202,7 +210,7 @@ def test_an_evaluation_has_the_memory_that_is_kept_for_the_steps(make_trainer, m
     assert given_up == [8]
 
 
-def test_a_model_that_does_not_fit_is_told_before_anything_is_written(make_trainer, make_config, monkeypatch):
+def test_model_that_does_not_fit_is_refused(make_trainer, make_config, monkeypatch):
     def to(*_):
         raise cuda_error()
 
@@ -212,7 +220,7 @@ def test_a_model_that_does_not_fit_is_told_before_anything_is_written(make_train
 
 
 @pytest.mark.parametrize("executor", ["eager", "vendor", "cpp"])
-def test_a_demand_is_all_of_the_estimate(make_trainer, make_config, executor):
+def test_estimate_equals_the_sum_of_its_parts(make_trainer, make_config, executor):
     sizes = []
     for batch_size in (2, 4):
         trainer = make_trainer(make_config({"executor": executor}, batch_size=batch_size))
@@ -224,7 +232,7 @@ def test_a_demand_is_all_of_the_estimate(make_trainer, make_config, executor):
     assert (need.batch_size, need.sequence_length, need.hidden_size) == (4, 20, 8)
 
 
-def test_a_text_on_the_device_is_part_of_it(make_trainer, make_config):
+def test_estimate_includes_resident_text(make_trainer, make_config):
     trainer = make_trainer(make_config())
     before = trainer.demand()
     trainer.streams.put_on(torch.device("cpu"))

@@ -19,10 +19,10 @@ def content(step):
 
 
 @pytest.mark.parametrize("saves", [1, 2])
-def test_a_reader_finds_the_newest_between_any_two_moves(saves, tmp_path, monkeypatch):
+def test_reader_gets_newest_checkpoint_during_a_save(saves, tmp_path, monkeypatch):
     """The moves of the save after these are made before, between and after the reader's openings, in every way."""
     for number, slots in enumerate(itertools.combinations_with_replacement(range(5), MOVES)):
-        kept = CheckpointStore(tmp_path / str(number))
+        store = CheckpointStore(tmp_path / str(number))
         kept.folder.mkdir()
         for step, path in zip(range(saves, 0, -1), (kept.last, kept.previous), strict=False):
             path.write_bytes(content(step))

@@ -55,7 +55,7 @@ def file(tmp_path):
     return path
 
 
-def test_records_are_read_as_they_were_written(file, tmp_path):
+def test_records_round_trip(file, tmp_path):
     assert list(read_records(file)) == GOOD
     assert list(read_records(tmp_path / "missing")) == []
     assert count_records(file) == 4
@@ -71,7 +71,7 @@ def test_records_are_read_as_they_were_written(file, tmp_path):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_line_is_told_with_its_number(case, file):
+def test_invalid_record_is_reported_with_its_line(case, file):
     with file.open("a", errors="surrogateescape") as end:
         end.write(BAD[case] + "\n" + json.dumps(END) + "\n")
     records = read_records(file)
@@ -83,7 +83,7 @@ def test_a_bad_line_is_told_with_its_number(case, file):
 
 
 @pytest.mark.parametrize("torn", ['{"kind": "tra', "\0" * 4000, "5"])
-def test_a_last_line_that_is_cut_short_is_left_out(torn, file):
+def test_truncated_last_line_is_skipped(torn, file):
     with file.open("a") as end:
         end.write(torn)
     assert list(read_records(file)) == GOOD
@@ -94,7 +94,7 @@ def test_a_last_line_that_is_cut_short_is_left_out(torn, file):
 @pytest.mark.parametrize(
     "use", [lambda path: list(read_records(path)), count_records, lambda path: end_of_record(path, 1)]
 )
-def test_what_is_no_regular_file_is_refused(kind, use, tmp_path):
+def test_other_file_types_are_refused(kind, use, tmp_path):
     path = tmp_path / "metrics.jsonl"
     if kind == "pipe":
         os.mkfifo(path)
@@ -106,7 +106,7 @@ def test_what_is_no_regular_file_is_refused(kind, use, tmp_path):
         use(path)
 
 
-def test_an_endless_line_takes_no_memory(tmp_path):
+def test_endless_line_takes_little_memory(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with path.open("wb") as file:
         file.truncate(1 << 40)

@@ -137,7 +137,7 @@ def disks(log):
             pending.append(operation)
 
 
-def test_every_crash_while_saving_leaves_what_was_acknowledged(tmp_path, monkeypatch):
+def test_crash_while_saving_leaves_acknowledged_checkpoint(tmp_path, monkeypatch):
     log = []
     monkeypatch.setattr(atomic_io, "os", Recorder(log))
     checkpoints = CheckpointStore(tmp_path / "recorded")
@@ -299,7 +299,7 @@ def content_of(folder):
 
 
 @pytest.mark.parametrize("best", [False, True])
-def test_a_full_disk_leaves_the_old_ones_and_says_what_is_needed(three, best):
+def test_full_disk_leaves_checkpoints_and_names_bytes_needed(three, best):
     before, old = content_of(three.folder), resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, old[1]))
@@ -318,7 +318,7 @@ def test_a_full_disk_leaves_the_old_ones_and_says_what_is_needed(three, best):
     assert three.newest().header["counters"]["step"] == 4
 
 
-def test_a_vanished_folder_is_one_clear_line_and_not_made_again(tmp_path):
+def test_deleted_run_directory_is_a_clear_error(tmp_path):
     checkpoints = CheckpointStore(tmp_path / "run" / "checkpoints")
     checkpoints.folder.mkdir(parents=True)
     save(checkpoints, 1)
@@ -331,7 +331,7 @@ def test_a_vanished_folder_is_one_clear_line_and_not_made_again(tmp_path):
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
 @pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), KeyboardInterrupt()], ids=["error", "stopped"])
 @pytest.mark.parametrize("when", range(4))
-def test_whatever_fails_leaves_the_newest_and_no_litter(three, monkeypatch, call, error, when):
+def test_failed_save_leaves_newest_and_no_temporary_files(three, monkeypatch, call, error, when):
     count = itertools.count()
 
     def fails(*arguments):
@@ -362,14 +362,14 @@ def spoil(path, place=-3):
     path.write_bytes(content)
 
 
-def test_two_and_the_best_are_kept(three):
+def test_last_two_and_best_checkpoints_are_stored(three):
     assert {
         name: load_checkpoint(three.folder / f"{name}.safetensors")[1]["counters"]["step"]
         for name in ("last", "previous", "best")
     } == {"last": 3, "previous": 2, "best": 2}
 
 
-def test_the_newest_is_found_by_content_not_by_name_or_time(three):
+def test_newest_checkpoint_is_chosen_by_content(three):
     three.last.rename(three.folder / "x")
     three.best.rename(three.last)
     (three.folder / "x").rename(three.best)
@@ -379,7 +379,7 @@ def test_the_newest_is_found_by_content_not_by_name_or_time(three):
 
 
 @pytest.mark.parametrize("place", [-3, 0, 9, 60, None], ids=["tensors", "length", "brace", "header", "empty"])
-def test_a_damaged_one_is_named_and_the_one_before_is_taken(three, place):
+def test_damaged_checkpoint_is_reported_and_skipped(three, place):
     if place is None:
         three.last.write_bytes(b"")
     else:
@@ -394,7 +394,7 @@ def test_a_damaged_one_is_named_and_the_one_before_is_taken(three, place):
     assert load_checkpoint(three.previous)[1]["counters"]["step"] == 2
 
 
-def test_a_run_whose_last_is_damaged_goes_on_from_the_one_before(make_trainer, make_config):
+def test_run_with_damaged_last_resumes_from_previous(make_trainer, make_config):
     first = make_trainer(make_config(budget={"steps": 12}))
     list(first.run())
     for path in (first.directory.last, first.directory.best):
@@ -409,7 +409,7 @@ def test_a_run_whose_last_is_damaged_goes_on_from_the_one_before(make_trainer, m
     assert good_steps(again.directory.checkpoints.folder) >= {12, 18}
 
 
-def test_the_best_is_replaced_by_the_newest_only_where_it_is_damaged(three):
+def test_damaged_best_falls_back_to_newest(three):
     assert three.best_or_newest().path == three.best
     spoil(three.best)
     found = three.best_or_newest()
@@ -417,7 +417,7 @@ def test_the_best_is_replaced_by_the_newest_only_where_it_is_damaged(three):
     assert found.damaged[0].startswith(f"{three.best}: damaged")
 
 
-def test_sweeping_takes_our_temporaries_only(tmp_path):
+def test_only_own_temporary_files_are_removed(tmp_path):
     for name in (".last.safetensors.12.tmp", ".notes.tmp", "a.12.tmp", ".config.yaml.7.tmp"):
         (tmp_path / name).touch()
     atomic_io.remove_temporaries(tmp_path)

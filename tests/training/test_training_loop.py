@@ -41,7 +41,7 @@ def same_tensors(a, b):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "plateau"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_loss_falls(make_trainer, make_config, optimizer, schedule):
+def test_loss_decreases(make_trainer, make_config, optimizer, schedule):
     config = make_config(
         optimizer=optimizer,
         learning_rate=OPTIMIZERS[optimizer],
@@ -60,9 +60,7 @@ def test_the_loss_falls(make_trainer, make_config, optimizer, schedule):
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize(("batch_size", "sequence_length"), [(1, 7), (4, 16), (7, 16), (4, 400)])
-def test_an_epoch_scores_every_character_once_with_the_state_carried(
-    make_trainer, make_config, batch_size, sequence_length, direction
-):
+def test_epoch_trains_on_every_character_once(make_trainer, make_config, batch_size, sequence_length, direction):
     """With weights that stand still, an epoch's losses sum up to that of whole streams read from a zero state."""
     config = make_config(
         {"num_layers": 2, "direction": direction},
@@ -97,7 +95,7 @@ def test_an_epoch_scores_every_character_once_with_the_state_carried(
         assert float(counts @ [r["nats"] for r in records]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_carried_state_matters_to_that_test(make_trainer, make_config, monkeypatch):
+def test_losses_depend_on_the_carried_state(make_trainer, make_config, monkeypatch):
     """The same epoch without carrying gives other losses."""
     config = make_config(batch_size=1, optimizer="sgd", learning_rate=1e-30, budget={"epochs": 1}, evaluate_every=39)
     trainer = make_trainer(config)
@@ -116,7 +114,7 @@ def test_the_carried_state_matters_to_that_test(make_trainer, make_config, monke
     assert all(a != b for a, b in zip(carried[1:], forgotten[1:], strict=True))
 
 
-def test_the_clipped_gradient_is_the_one_applied(make_trainer, make_config):
+def test_clipped_gradient_is_applied(make_trainer, make_config):
     config = make_config(
         optimizer="sgd", momentum=0.0, learning_rate=1.0, clip_grad_norm=1e-3, schedule="constant", warmup_steps=0
     )
@@ -128,7 +126,7 @@ def test_the_clipped_gradient_is_the_one_applied(make_trainer, make_config):
     assert moved == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_steps_are_those_of_the_plain_loop(make_trainer, make_config):
+def test_steps_equal_those_of_a_plain_torch_loop(make_trainer, make_config):
     """Clipped and unclipped ones, bit for bit."""
     config = make_config(clip_grad_norm=0.27, budget={"steps": 12}, evaluate_every=12, schedule="constant")
     trainer, plain = make_trainer(config), make_trainer(config)
@@ -148,7 +146,7 @@ def test_steps_are_those_of_the_plain_loop(make_trainer, make_config):
     assert same_tensors(copies(trainer), copies(plain))
 
 
-def test_weight_decay_spares_vectors(make_trainer, make_config):
+def test_weight_decay_skips_vectors(make_trainer, make_config):
     config = make_config({"cell": "peephole", "front_end": "embedding", "embedding_size": 4}, weight_decay=0.1)
     groups = make_trainer(config).state.optimizer.param_groups
     decayed = {group["weight_decay"]: {p.dim() for p in group["params"]} for group in groups}
@@ -177,7 +175,7 @@ def test_budget_in_epochs(make_trainer, make_config):
     assert ended.why == "budget"
 
 
-def test_budget_in_minutes_counts_training_alone(make_trainer, make_config, monkeypatch):
+def test_budget_in_minutes_counts_training_only(make_trainer, make_config, monkeypatch):
     now = [0.0]
 
     def perf_counter():
@@ -198,13 +196,13 @@ def test_budget_in_minutes_counts_training_alone(make_trainer, make_config, monk
 
 
 @pytest.mark.parametrize("budget", [{"steps": 5, "epochs": 100.0}, {"steps": 1000, "epochs": 5 / 17}])
-def test_whichever_budget_comes_first(make_trainer, make_config, budget):
+def test_first_budget_limit_ends_the_run(make_trainer, make_config, budget):
     trainer = make_trainer(make_config(budget=budget))
     assert trainer.streams.steps_per_epoch == 17
     assert steps_of(trainer)[0] == 5
 
 
-def test_the_end_of_the_budget_is_evaluated(make_trainer, make_config):
+def test_run_ends_with_an_evaluation(make_trainer, make_config):
     events = list(make_trainer(make_config(budget={"steps": 8}, evaluate_every=6)).run())
     assert [e.step for e in of(Evaluated, events)] == [6, 8]
 
@@ -217,7 +215,7 @@ def scripted(trainer, monkeypatch, scores):
     monkeypatch.setattr(trainer, "score", lambda: Score(next(left), 150))
 
 
-def test_best_is_never_overwritten_by_a_worse_one(make_trainer, make_config, monkeypatch):
+def test_worse_score_does_not_replace_best(make_trainer, make_config, monkeypatch):
     trainer = make_trainer(make_config(budget={"steps": 5}, evaluate_every=1))
     scripted(trainer, monkeypatch, [2.5, 2.0, 2.2, 2.0, 2.1])
     events = of(Evaluated, trainer.run())
@@ -227,7 +225,7 @@ def test_best_is_never_overwritten_by_a_worse_one(make_trainer, make_config, mon
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 5
 
 
-def test_best_stays_the_best_over_a_resume(make_trainer, make_config, monkeypatch):
+def test_best_remains_best_after_resume(make_trainer, make_config, monkeypatch):
     config = make_config(budget={"steps": 6}, evaluate_every=1)
     trainer = make_trainer(config)
     scripted(trainer, monkeypatch, [2.5, 2.0, 2.2])
@@ -250,7 +248,7 @@ def test_early_stopping(make_trainer, make_config, monkeypatch):
     assert trainer.directory.finished
 
 
-def test_plateau_lowers_the_rate_and_resume_remembers(make_trainer, make_config, monkeypatch):
+def test_plateau_reduces_rate_and_survives_resume(make_trainer, make_config, monkeypatch):
     config = make_config(
         schedule="plateau",
         gamma=0.5,
@@ -294,7 +292,7 @@ def bad_gradient(trainer, loss):
 
 
 @pytest.mark.parametrize("bad", [bad_nan, bad_explosion, bad_gradient])
-def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_trainer, make_config, monkeypatch, bad):
+def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config, monkeypatch, bad):
     config = make_config(evaluate_every=4, budget={"steps": 12})
     whole = make_trainer(config)
     trainer = make_trainer(config, whole.directory.path.with_name("bad"))
@@ -348,7 +346,7 @@ def test_exploded_weights_are_never_saved(make_trainer, make_config):
 # what stands in the metrics
 
 
-def test_records_have_the_agreed_fields(make_trainer, make_config):
+def test_records_have_the_documented_fields(make_trainer, make_config):
     trainer = make_trainer(make_config(evaluate_every=6, budget={"steps": 12}))
     list(trainer.run())
     records = trainer.directory.metrics()
@@ -394,7 +392,7 @@ def test_records_have_the_agreed_fields(make_trainer, make_config):
     assert (records[0]["kind"], records[-1]["kind"]) == ("start", "end")
 
 
-def test_records_average_over_the_steps_between_them(make_trainer, make_config):
+def test_records_average_over_their_steps(make_trainer, make_config):
     config = make_config(evaluate_every=60, sequence_length=25, budget={"steps": 18})
     trainer = make_trainer(config)
     losses, make_loss = [], trainer.step.loss
@@ -415,7 +413,7 @@ def test_records_average_over_the_steps_between_them(make_trainer, make_config):
         assert record["nats"] == pytest.approx(mean)
 
 
-def test_the_speed_of_a_record_is_that_since_the_one_before(make_trainer, make_config):
+def test_record_speed_covers_the_time_since_the_last_record(make_trainer, make_config):
     trainer = make_trainer(make_config(evaluate_every=60, budget={"steps": 12}))
     list(trainer.run())
     train = [r for r in trainer.directory.metrics() if r["kind"] == "train"]
@@ -425,7 +423,7 @@ def test_the_speed_of_a_record_is_that_since_the_one_before(make_trainer, make_c
         assert record["characters_per_second"] == pytest.approx(characters / seconds)
 
 
-def test_each_evaluation_samples_with_a_seed_of_its_own(make_trainer, make_config):
+def test_each_evaluation_samples_with_another_seed(make_trainer, make_config):
     settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # the weights stand still
     trainer = make_trainer(make_config(seed=5, evaluate_every=3, budget={"steps": 6}, sample_length=40, **settings))
     found = [event.sample for event in of(Evaluated, trainer.run())]
@@ -433,7 +431,7 @@ def test_each_evaluation_samples_with_a_seed_of_its_own(make_trainer, make_confi
     assert found[0] != found[1]
 
 
-def test_a_short_text_is_trained_on_with_a_notice(make_config, make_trainer, tmp_path):
+def test_short_text_gives_a_notice(make_config, make_trainer, tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("abcab" * 6)
     config = make_config(corpus={"source": str(path)}, budget={"steps": 3})
@@ -444,7 +442,7 @@ def test_a_short_text_is_trained_on_with_a_notice(make_config, make_trainer, tmp
     assert events[-1].why == "budget"
 
 
-def test_an_empty_validation_split_is_said_before_training(make_config, make_trainer, tmp_path):
+def test_empty_validation_split_is_refused_before_training(make_config, make_trainer, tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("abcab" * 20)
     text = load_corpus(str(path), validation_fraction=0.001, test_fraction=0.105)
@@ -452,7 +450,7 @@ def test_an_empty_validation_split_is_said_before_training(make_config, make_tra
         make_trainer(make_config(corpus={"source": str(path)}), tmp_path / "run", text)
 
 
-def test_a_large_vocabulary(make_config, make_trainer, tmp_path):
+def test_large_vocabulary_trains(make_config, make_trainer, tmp_path):
     path = tmp_path / "chinese.txt"
     path.write_text("".join(chr(0x4E00 + (k * 7) % 5000) for k in range(6000)), encoding="utf-8")
     text = load_corpus(str(path))
@@ -462,7 +460,7 @@ def test_a_large_vocabulary(make_config, make_trainer, tmp_path):
     assert list(trainer.run())[-1].why == "budget"
 
 
-def test_a_large_vocabulary_in_chunks_learns_the_same(make_config, make_trainer, monkeypatch):
+def test_chunked_logits_train_the_same(make_config, make_trainer, monkeypatch):
     """With as few logits held at a time as there are symbols, about."""
     config = make_config(budget={"steps": 20}, evaluate_every=20)
     whole = of(Progress, make_trainer(config).run())
@@ -473,7 +471,7 @@ def test_a_large_vocabulary_in_chunks_learns_the_same(make_config, make_trainer,
         assert [getattr(e, name) for e in chunks] == pytest.approx([getattr(e, name) for e in whole], rel=1e-3)
 
 
-def test_bidirectional_scores_are_marked(make_config, make_trainer):
+def test_bidirectional_scores_are_marked_pseudo(make_config, make_trainer):
     trainer = make_trainer(make_config({"direction": "bidirectional"}, budget={"steps": 6}))
     evaluated = of(Evaluated, trainer.run())
     (event,) = evaluated
@@ -491,7 +489,7 @@ def test_the_default_budget_is_ten_epochs():
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
 @pytest.mark.parametrize("end", ["stopped", "broken off"])
-def test_what_executors_keep_for_a_run_is_given_up_at_its_end(make_trainer, make_config, monkeypatch, end):
+def test_executor_buffers_are_freed_at_the_end_of_a_run(make_trainer, make_config, monkeypatch, end):
     pool = Pool()
     monkeypatch.setattr("charlstm.executors.triton.executor.POOL", pool)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,7 +13,7 @@ import charlstm
 from charlstm import atomic_io
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
-from charlstm.hardware.device import set_random_states
+from charlstm.hardware.device import set_rng_states
 from charlstm.text.corpus import load_corpus
 from charlstm.training.events import Evaluated, Progress
 
@@ -78,7 +78,7 @@ def assert_same(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_stopped_and_resumed_equals_never_stopped(make_trainer, make_config, tmp_path, case):
+def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_path, case):
     model, training = CASES[case]
     config = make_config(model, **{"budget": {"steps": STEPS}, **training})
     train(make_trainer, config, tmp_path / "whole")
@@ -92,14 +92,14 @@ def test_stopped_and_resumed_equals_never_stopped(make_trainer, make_config, tmp
 @pytest.mark.parametrize(
     "stop", [1, 6, 17, 18, 39, *(pytest.param(s, marks=pytest.mark.slow) for s in (3, 16, 24, 35))]
 )
-def test_stopped_once_at_any_step(make_trainer, make_config, tmp_path, stop):
+def test_run_stopped_once_equals_uninterrupted_run(make_trainer, make_config, tmp_path, stop):
     config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
     train(make_trainer, config, tmp_path / "whole")
     train(make_trainer, config, tmp_path / "stopped", [stop])
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_a_run_that_died_goes_on_from_its_last_checkpoint(make_trainer, make_config, tmp_path):
+def test_killed_run_resumes_from_its_last_checkpoint(make_trainer, make_config, tmp_path):
     """No farewell: records and samples after the checkpoint are forgotten and made again."""
     config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
     train(make_trainer, config, tmp_path / "whole")
@@ -112,7 +112,7 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint(make_trainer, make_con
     assert_same(tmp_path / "whole", tmp_path / "died")
 
 
-def test_a_run_that_died_between_its_two_checkpoints_goes_on(make_trainer, make_config, tmp_path, monkeypatch):
+def test_run_killed_between_best_and_last_resumes(make_trainer, make_config, tmp_path, monkeypatch):
     """``best`` may be newer than ``last``, never older than what the counters say."""
     config = make_config(budget={"steps": 18}, sample_length=0)
     train(make_trainer, config, tmp_path / "whole")
@@ -136,7 +136,7 @@ def test_a_run_that_died_between_its_two_checkpoints_goes_on(make_trainer, make_
     assert_same(tmp_path / "whole", tmp_path / "died")
 
 
-def test_a_longer_budget_goes_on_where_the_shorter_ended(make_trainer, make_config, tmp_path):
+def test_longer_budget_continues_a_finished_run(make_trainer, make_config, tmp_path):
     short, long = (make_config(budget={"steps": steps}, schedule="constant", sample_length=0) for steps in (18, STEPS))
     train(make_trainer, long, tmp_path / "whole")
     train(make_trainer, short, tmp_path / "longer")
@@ -158,7 +158,7 @@ def test_resuming_a_finished_run_changes_nothing(make_trainer, make_config, tmp_
     assert before[1:] == after[1:]
 
 
-def test_two_runs_with_the_same_seed_are_identical_and_others_not(make_trainer, make_config, tmp_path):
+def test_same_seed_gives_identical_runs(make_trainer, make_config, tmp_path):
     model = {"dropout": 0.2, "num_layers": 2}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(len(name))
@@ -169,7 +169,7 @@ def test_two_runs_with_the_same_seed_are_identical_and_others_not(make_trainer, 
 
 
 @pytest.mark.parametrize("kind", ["locked", "elementwise"])
-def test_evaluating_and_sampling_change_nothing_of_the_training(make_trainer, make_config, tmp_path, kind):
+def test_evaluations_do_not_change_the_training(make_trainer, make_config, tmp_path, kind):
     model = {"dropout": 0.3, "dropout_kind": kind, "num_layers": 2}
     budget = {"steps": 20}
     often = make_config(model, evaluate_every=3, sample_length=30, budget=budget)
@@ -185,7 +185,7 @@ def test_evaluating_and_sampling_change_nothing_of_the_training(make_trainer, ma
         assert torch.equal(t, trainers[1][name]), name
 
 
-def test_one_evaluation_and_sample_leave_every_tensor_alone(make_trainer, make_config):
+def test_evaluation_does_not_change_any_tensor(make_trainer, make_config):
     trainer = make_trainer(make_config({"dropout": 0.3}))
     next(e for e in trainer.run() if isinstance(e, Progress))
     random, state = torch.get_rng_state(), [part.clone() for part in trainer.state.carried]
@@ -230,7 +230,7 @@ def test_resume_names_what_changed(make_trainer, make_config, tmp_path, model, t
     assert all(torch.equal(t, before[name]) for name, t in trainer.model.state_dict().items())
 
 
-def test_resume_refuses_another_text_and_takes_one_that_moved(make_trainer, make_config, tmp_path, text):
+def test_resume_refuses_another_text_and_accepts_a_moved_one(make_trainer, make_config, tmp_path, text):
     path = tmp_path / "run"
     train(make_trainer, make_config(budget={"steps": 2}), path)
     changed = tmp_path / "changed.txt"
@@ -254,12 +254,12 @@ def test_resume_refuses_another_text_and_takes_one_that_moved(make_trainer, make
     ],
     ids=str,
 )
-def test_resume_takes_what_may_change(make_trainer, make_config, tmp_path, training):
+def test_resume_accepts_settings_that_may_change(make_trainer, make_config, tmp_path, training):
     train(make_trainer, make_config(budget={"steps": 2}), tmp_path / "run")
     assert make_trainer(make_config(**training), tmp_path / "run").resume() == []
 
 
-def test_resume_says_what_differs(make_trainer, make_config, tmp_path, monkeypatch):
+def test_resume_reports_differences_of_the_machine(make_trainer, make_config, tmp_path, monkeypatch):
     train(make_trainer, make_config(budget={"steps": 2}), tmp_path / "run")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     (difference,) = make_trainer(make_config(), tmp_path / "run").resume()
@@ -277,7 +277,7 @@ def test_resume_refuses_a_run_of_damaged_checkpoints(make_trainer, make_config, 
     assert all(f"{name}.safetensors: damaged" in str(caught.value) for name in ("last", "previous", "best"))
 
 
-def test_what_was_saved_on_a_gpu_goes_on_here(make_trainer, make_config, tmp_path):
+def test_checkpoint_of_a_gpu_resumes_on_the_cpu(make_trainer, make_config, tmp_path):
     """Its own random state is of no use here, and the rest is what the CPU needs."""
     config = make_config({"dropout": 0.2})
     train(make_trainer, config, tmp_path / "whole")
@@ -294,10 +294,10 @@ def test_what_was_saved_on_a_gpu_goes_on_here(make_trainer, make_config, tmp_pat
     assert_same(tmp_path / "whole", tmp_path / "moved")
 
 
-def test_what_was_saved_here_leaves_the_random_state_of_a_gpu_alone():
+def test_missing_gpu_rng_state_is_not_restored():
     """That of the CPU is put back; a call to the GPU's would raise where there is none."""
     before = torch.get_rng_state()
     torch.rand(3)
     for device in ("cuda", "mps"):
-        set_random_states(torch.device(device), {"cpu": before})
+        set_rng_states(torch.device(device), {"cpu": before})
     assert torch.equal(torch.get_rng_state(), before)

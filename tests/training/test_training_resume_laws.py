@@ -92,7 +92,7 @@ def covering(seed: int) -> list[dict[str, str]]:
 CASES = covering(1)
 
 
-def test_every_cell_and_executor_is_among_the_cases():
+def test_cases_cover_every_cell_and_executor():
     found = {cell_of(ModelConfig(**options)).name for options in CELL_OPTIONS.values()}
     assert found == {cell.name for cell in CELLS.values()}
     met = {(case["cell"], case["executor"]) for case in CASES}
@@ -153,7 +153,7 @@ def stop_at(trainer, where: str, step: int) -> None:
 
 def before(trainer, where: str, ask: Callable[[], None]) -> None:
     """Have something done whenever the trainer begins a step, or to score or to write in an evaluation."""
-    held_out = trainer._held_out
+    held_out = trainer._validator
     owner, name = {"step": (trainer, "_step"), "scoring": (held_out, "score"), "sampling": (held_out, "sample")}[where]
     method = getattr(owner, name)
 
@@ -173,7 +173,7 @@ def stops_for(chance: random.Random, epoch: int, every: int) -> list[tuple[str, 
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n].values()).replace(" ", "-"))
-def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch, number):
+def test_resumed_run_equals_uninterrupted_run(trained, tmp_path, monkeypatch, number):
     case, chance = CASES[number], random.Random(number)
     epoch, every = EPOCH // 2, 4
     model = {
@@ -199,7 +199,7 @@ def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch
     }
     if case["cell"] == "irnn":
         training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
-    monkeypatch.setattr(deferred_metrics, "UNSURE", 1e9)  # the state of an IRNN grows without bound
+    monkeypatch.setattr(deferred_metrics, "MIN_DIVERGENCE_NATS", 1e9)  # the state of an IRNN grows without bound
     whole = trained("whole", model, training, epoch=epoch)
     assert whole[-1].why == "budget", whole[-1]
     stopped = trained("stopped", model, training, stops_for(chance, epoch, every), epoch=epoch)
@@ -212,7 +212,7 @@ PLACES = [("step", step) for step in (1, 5, 6, 7, 11, 12, 13, 17, 18, 19, 23, 24
 PLACES += [(where, step) for step in (6, 12, 24) for where in ("scoring", "sampling")]
 
 
-def test_stopped_at_every_place_one_after_the_other(trained, tmp_path):
+def test_run_stopped_many_times_equals_uninterrupted_run(trained, tmp_path):
     """An evaluation that a stop breaks off is made again, not left out; also by the run that is stopped once more."""
     model, training = {"dropout": 0.2}, {"schedule": "plateau", "patience": 0}
     trained("whole", model, training)
@@ -220,7 +220,7 @@ def test_stopped_at_every_place_one_after_the_other(trained, tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_early_stopping_stays_stopped_until_it_is_given_more_patience(trained):
+def test_early_stopping_survives_resume_until_patience_changes(trained):
     training = {"early_stopping": 1, "optimizer": "sgd", "learning_rate": 1e-30}
     assert (trained("run", {}, training)[-1].why, trained("run", {}, training)[-1].step) == ("early_stopping", 12)
     later = trained("run", {}, training | {"early_stopping": None})
@@ -228,7 +228,7 @@ def test_early_stopping_stays_stopped_until_it_is_given_more_patience(trained):
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_a_longer_budget_lays_the_schedule_anew_over_all_of_it(trained, schedule):
+def test_longer_budget_rescales_the_schedule(trained, schedule):
     """From the resume on, the learning rate is that of a run with this budget from the beginning."""
     long = {"schedule": schedule}
     rates = {e.step: e.learning_rate for e in trained("whole", {}, long) if isinstance(e, Progress)}
@@ -240,7 +240,7 @@ def test_a_longer_budget_lays_the_schedule_anew_over_all_of_it(trained, schedule
         assert before[-1] < 0.2 * rates[10]
 
 
-def test_saving_on_request_goes_on_and_is_gone_on_from(trained, make_config, make_trainer, short, tmp_path):
+def test_requested_save_can_be_resumed(trained, make_config, make_trainer, short, tmp_path):
     """A step later, and amid an evaluation, the run dies: it goes on from what was asked for."""
     trained("whole", {"dropout": 0.2}, {})
     for where, step, saved in (("step", 7, 8), ("scoring", 12, 12), ("sampling", 18, 18)):
@@ -315,7 +315,7 @@ UNTOUCHED = {"counters.best_step", "counters.evaluations_without_improvement", "
 
 
 @pytest.mark.parametrize("case", NEEDED)
-def test_everything_that_a_checkpoint_holds_is_needed(trained, tmp_path, monkeypatch, case):
+def test_every_entry_of_a_checkpoint_is_needed(trained, tmp_path, monkeypatch, case):
     """Without an item it is refused; with another value the run goes another way, or it is refused."""
     monkeypatch.setattr(trainer_module, "time", Ticking())
     model, training = NEEDED[case]
@@ -372,7 +372,7 @@ def other(name, value):
 # numbers gone bad are never saved
 
 
-def test_what_is_not_finite_is_not_saved_by_a_stop_or_a_request(trained, make_config, make_trainer, short, tmp_path):
+def test_stop_and_save_requests_never_save_nan(trained, make_config, make_trainer, short, tmp_path):
     for ask in ("request_stop", "request_save"):
         config = make_config({"hidden_size": 5}, batch_size=3, sequence_length=8, budget={"steps": STEPS})
         trainer = make_trainer(config, tmp_path / ask, short)
