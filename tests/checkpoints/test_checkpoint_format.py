@@ -1,4 +1,4 @@
-"""One file, whole or not at all, and no damage goes unseen."""
+"""The checkpoint file format: round trip, and detection of any damage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def content() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return {
         "model.weight": torch.randn(3, 4, generator=generator),
-        "model.turned": torch.randn(2, 3, generator=generator).t(),
+        "model.transposed": torch.randn(2, 3, generator=generator).t(),
         "random.cpu": torch.arange(16, dtype=torch.uint8),
         "count": torch.tensor(7, dtype=torch.int64),
         "half": torch.ones(3, dtype=torch.bfloat16),
@@ -59,7 +59,7 @@ def test_checkpoint_is_plain_safetensors(path):
 
 
 def test_tensors_are_written_without_a_copy():
-    """A copy of all of them may be more than there is memory for."""
+    """A copy of all tensors may not fit into memory."""
     t = torch.ones(1000)
     _, piece = pack({"a": t}, {})
     t[0] = 2
@@ -71,9 +71,9 @@ def test_layout_equals_that_of_safetensors(path):
     raw = path.read_bytes()
     begin = 8 + struct.unpack("<Q", raw[:8])[0]
     save_file({name: t.contiguous() for name, t in content().items()}, path)
-    theirs = path.read_bytes()
+    expected = path.read_bytes()
     assert begin % 8 == 0
-    assert raw[begin:] == theirs[8 + struct.unpack("<Q", theirs[:8])[0] :]
+    assert raw[begin:] == expected[8 + struct.unpack("<Q", expected[:8])[0] :]
 
 
 def test_loaded_tensors_do_not_share_memory(tmp_path):
@@ -92,9 +92,9 @@ def test_strip_prefix_matches_whole_names_only():
 @pytest.mark.parametrize("mask", [0x01, 0x10, 0x80])
 def test_every_flipped_byte_is_detected(path, mask):
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for offset in range(len(whole)):
         damaged = bytearray(whole)
-        damaged[place] ^= mask
+        damaged[offset] ^= mask
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"last\.safetensors"):
             load_checkpoint(path)

@@ -1,4 +1,4 @@
-"""Checkpoints whose checksum is right and whose content is forged: refused before it is read, by every reader."""
+"""Forged checkpoints with a valid checksum: every reader refuses them before reading their tensors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.fixture
 def forge(tmp_path, tiny_run):
-    """Writes a copy of the run whose only checkpoint has these changes; gives the file. A change of None deletes."""
+    """Writes a copy of the run whose only checkpoint has these changes; returns the file. None deletes an entry."""
     folder = tmp_path / "run"
     shutil.copytree(tiny_run, folder)
     file = folder / "checkpoints" / "last.safetensors"
@@ -39,24 +39,24 @@ def forge(tmp_path, tiny_run):
 
     def write(tensors=None, header=None):
         old_tensors, old_header = load_checkpoint(file)
-        table = changed(old_tensors, tensors or {})
-        for place, value in (header or {}).items():
-            *above, last = place.split(".")
-            functools.reduce(dict.__getitem__, above, old_header)[last] = value
+        table = with_changes(old_tensors, tensors or {})
+        for key, value in (header or {}).items():
+            *parents, last = key.split(".")
+            functools.reduce(dict.__getitem__, parents, old_header)[last] = value
         file.write_bytes(b"".join(pack(table, old_header)))
         return file
 
     return write
 
 
-def changed(table, changes):
+def with_changes(table, changes):
     return {name: value for name, value in {**table, **changes}.items() if value is not None}
 
 
 def refusals(file, corpus):
-    """The messages with which loading the file, loading its run, and going on with it refuse."""
+    """The error messages of loading the file, loading its run, and resuming it."""
     directory = RunDirectory(file.parent.parent)
-    said = []
+    messages = []
     for use in (
         lambda: charlstm.load(file),
         lambda: charlstm.load(directory.path),
@@ -64,9 +64,9 @@ def refusals(file, corpus):
     ):
         with pytest.raises(UserError) as refusal:
             use()
-        said.append(str(refusal.value))
-    assert all(str(file) in text for text in said)
-    return said
+        messages.append(str(refusal.value))
+    assert all(str(file) in text for text in messages)
+    return messages
 
 
 H, V = 16, 16
@@ -77,19 +77,19 @@ LAYOUTS = {
     "exp_avg missing": {"optimizer.head.bias.exp_avg": None},
     "step of a weight's shape": {"optimizer.head.bias.step": torch.zeros(V)},
     "step a whole number": {"optimizer.head.bias.step": torch.tensor(3)},
-    "another optimizer's": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
-    "of no weight": {"optimizer.tail.exp_avg": torch.zeros(3)},
+    "of another optimizer": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
+    "of an unknown weight": {"optimizer.tail.exp_avg": torch.zeros(3)},
     "weight of another shape": {"model.head.bias": torch.zeros(V + 1)},
     "weight in another precision": {"model.head.bias": torch.zeros(V, dtype=torch.float16)},
     "weight missing": {"model.head.bias": None},
-    "weight too much": {"model.tail.bias": torch.zeros(3)},
+    "unexpected weight": {"model.tail.bias": torch.zeros(3)},
     "state of other streams": {"state.0": torch.zeros(1, 3, H)},
-    "state too much": {"state.2": torch.zeros(1, 4, H)},
-    "random state missing": {"random.cpu": None},
-    "random state in floats": {"random.cpu": torch.zeros(5056)},
-    "random state too long": {"random.cuda": torch.zeros(1 << 17, dtype=torch.uint8)},
-    "random state of nothing": {"random.tea": torch.zeros(16, dtype=torch.uint8)},
-    "of no part": {"tea": torch.zeros(3)},
+    "unexpected state": {"state.2": torch.zeros(1, 4, H)},
+    "RNG state missing": {"random.cpu": None},
+    "RNG state of floats": {"random.cpu": torch.zeros(5056)},
+    "RNG state too long": {"random.cuda": torch.zeros(1 << 17, dtype=torch.uint8)},
+    "RNG state of an unknown device": {"random.tea": torch.zeros(16, dtype=torch.uint8)},
+    "of an unknown part": {"tea": torch.zeros(3)},
 }
 
 
@@ -116,9 +116,9 @@ HEADERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("place", "value"), HEADERS, ids=lambda value: str(value)[:40])
-def test_header_values_out_of_range_are_refused(place, value, forge, corpus, monkeypatch):
-    file = forge(header={"counters.sum_nats": 3.0, "counters.sum_count": 2, place: value})
+@pytest.mark.parametrize(("key", "value"), HEADERS, ids=lambda value: str(value)[:40])
+def test_header_values_out_of_range_are_refused(key, value, forge, corpus, monkeypatch):
+    file = forge(header={"counters.sum_nats": 3.0, "counters.sum_count": 2, key: value})
     monkeypatch.setattr(format, "_fill", None)
     assert all(len(text) < 1000 for text in refusals(file, corpus))
 
@@ -128,8 +128,8 @@ def test_header_values_out_of_range_are_refused(place, value, forge, corpus, mon
 def test_nan_and_infinity_are_refused(name, number, forge, corpus, tiny_run):
     tensor = load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0][name]
     tensor.view(-1)[-1] = number
-    said = refusals(forge({name: tensor}), corpus)
-    assert all(f"'{name}' holds numbers that are not finite" in text for text in said)
+    messages = refusals(forge({name: tensor}), corpus)
+    assert all(f"'{name}' contains NaN or infinity" in text for text in messages)
 
 
 @pytest.mark.parametrize("kind", ["step", "exp_avg_sq"])
@@ -203,10 +203,10 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("room", [0, 1 << 20], ids=["few tensors", "many tensors"])
+@pytest.mark.parametrize("tensor_bytes", [0, 1 << 20], ids=["few tensors", "many tensors"])
 @pytest.mark.parametrize("case", BOMBS)
-def test_header_bomb_takes_little_time_and_memory(case, room, forge):
-    file = forge({"model.room": torch.zeros(room, dtype=torch.uint8)} if room else {})
+def test_header_bomb_takes_little_time_and_memory(case, tensor_bytes, forge):
+    file = forge({"model.large": torch.zeros(tensor_bytes, dtype=torch.uint8)} if tensor_bytes else {})
     whole = file.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     outer = json.loads(whole[8 : 8 + length])
@@ -222,7 +222,7 @@ def test_header_bomb_takes_little_time_and_memory(case, room, forge):
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(UserError, match=r"last\.safetensors: "):
         charlstm.load(file)
-    assert time.process_time() - start < 2  # half of it on a machine at rest
+    assert time.process_time() - start < 2  # half of that on an idle machine
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * size / 1024
 
 
@@ -273,7 +273,7 @@ def test_large_vocabulary_and_many_layers_are_accepted(tmp_path):
     tensors["model.head.bias"] = torch.zeros(len(symbols))
     path = tmp_path / "large.safetensors"
     path.write_bytes(b"".join(pack(tensors, header)))
-    found, read = load_checkpoint(path)
-    assert found.keys() == tensors.keys()
-    assert read["vocabulary"] == header["vocabulary"]
-    assert math.prod(found["model.recurrent.weight_ih_l0_0"].shape) == 1
+    loaded, loaded_header = load_checkpoint(path)
+    assert loaded.keys() == tensors.keys()
+    assert loaded_header["vocabulary"] == header["vocabulary"]
+    assert math.prod(loaded["model.recurrent.weight_ih_l0_0"].shape) == 1

@@ -11,7 +11,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate m
 
 
 @pytest.mark.parametrize(
-    ("error", "short"),
+    ("error", "expected"),
     [
         (MemoryError(), True),
         (RuntimeError(CPU), True),
@@ -23,12 +23,12 @@ CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate m
         (ValueError("out of memory"), False),
     ],
 )
-def test_out_of_memory_errors_are_recognized(error, short):
-    assert is_shortage(error) == short
+def test_out_of_memory_errors_are_recognized(error, expected):
+    assert is_shortage(error) == expected
 
 
 @pytest.mark.parametrize(
-    ("message", "asked"),
+    ("message", "requested"),
     [
         (CPU, 4000),
         ("Unable to allocate 3.0 GiB", 3 << 30),
@@ -36,13 +36,13 @@ def test_out_of_memory_errors_are_recognized(error, short):
         ("", 0),
     ],
 )
-def test_requested_bytes_are_parsed(message, asked):
-    assert asked_bytes(message) == asked
+def test_requested_bytes_are_parsed(message, requested):
+    assert asked_bytes(message) == requested
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Files of a machine that has 8,000 kB, and nothing else."""
+    """The files of a machine with 8,000 kB free and no other limits."""
     monkeypatch.setattr(main_memory, "_PROC", tmp_path)
     monkeypatch.setattr(main_memory, "_CGROUP", tmp_path)
     monkeypatch.setattr("resource.getrlimit", lambda _: (-1, -1))

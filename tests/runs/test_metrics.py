@@ -1,4 +1,4 @@
-"""metrics.jsonl: what is no record is told with its line, and never used."""
+"""metrics.jsonl: an invalid record is reported with its line number, and never used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charlstm.runs.metrics import LINE_LIMIT, count_records, end_of_record, read
 START = {"kind": "start", "step": 0, "device": "cpu"}
 TRAIN = {"kind": "train", "step": 3, "characters": 240, "seconds": 0.5, "nats": 2.25}
 EVALUATION = {**TRAIN, "kind": "evaluation", "split": "validation"}
-END = {"kind": "end", "why": "budget", "step": 3, "seconds": 0.5}
+END = {"kind": "end", "stop_reason": "budget", "step": 3, "seconds": 0.5}
 GOOD = [START, TRAIN, EVALUATION, END]
 
 BAD = {
@@ -44,7 +44,8 @@ BAD = {
     "characters fraction": json.dumps(TRAIN | {"characters": 1.5}),
     "step negative": json.dumps(END | {"step": -1}),
     "step true": json.dumps(START | {"step": True}),
-    "why unknown": json.dumps(END | {"why": "boredom"}),
+    "stop_reason unknown": json.dumps(END | {"stop_reason": "boredom"}),
+    "stop_reason missing": json.dumps({"kind": "end", "why": "budget", "step": 3, "seconds": 0.5}),
 }
 
 
@@ -66,7 +67,7 @@ def test_records_round_trip(file, tmp_path):
     with file.open("a") as end:
         end.write("[]\n")
     assert end_of_record(file, 4) == ends[4]
-    with pytest.raises(UserError, match=":5: no record"):
+    with pytest.raises(UserError, match=":5: not a valid record"):
         end_of_record(file, 5)
 
 
@@ -76,16 +77,16 @@ def test_invalid_record_is_reported_with_its_line(case, file):
         end.write(BAD[case] + "\n" + json.dumps(END) + "\n")
     records = read_records(file)
     assert [next(records) for _ in GOOD] == GOOD
-    with pytest.raises(UserError, match=r"metrics\.jsonl:5: no record of a training run") as refusal:
+    with pytest.raises(UserError, match=r"metrics\.jsonl:5: not a valid record of a training run") as refusal:
         next(records)
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 500
 
 
-@pytest.mark.parametrize("torn", ['{"kind": "tra', "\0" * 4000, "5"])
-def test_truncated_last_line_is_skipped(torn, file):
+@pytest.mark.parametrize("truncated", ['{"kind": "tra', "\0" * 4000, "5"])
+def test_truncated_last_line_is_skipped(truncated, file):
     with file.open("a") as end:
-        end.write(torn)
+        end.write(truncated)
     assert list(read_records(file)) == GOOD
     assert count_records(file) == 4
 
@@ -111,6 +112,6 @@ def test_endless_line_takes_little_memory(tmp_path):
     with path.open("wb") as file:
         file.truncate(1 << 40)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match=r":1: no record"):
+    with pytest.raises(UserError, match=r":1: not a valid record"):
         list(read_records(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 << 10

@@ -41,7 +41,7 @@ def test_folder_without_a_run_is_never_changed(tmp_path, make_config, overwrite)
     (tmp_path / "photos" / "cat.jpg").write_text("x")
     (tmp_path / "file").write_text("x")
     for name in ("photos", "file"):
-        with pytest.raises(UserError, match="is no run"):
+        with pytest.raises(UserError, match="is not a run directory"):
             RunDirectory(tmp_path / name).create(make_config(), overwrite)
     assert (tmp_path / "photos" / "cat.jpg").exists()
     (tmp_path / "empty").mkdir()
@@ -81,13 +81,13 @@ def test_truncate_logs_restores_metrics_and_samples(run):
     for _ in range(2):
         run.truncate_logs(lengths)
         assert (run.metrics_file.read_bytes(), run.samples_file.read_bytes()) == before
-    run.samples_file.write_text("short")  # somebody's own doing: let be, never made longer
+    run.samples_file.write_text("short")  # edited by hand: never extended
     run.truncate_logs(lengths)
     assert run.samples_file.read_text() == "short"
 
 
 def test_logs_are_flushed_before_the_checkpoint(make_trainer, make_config, monkeypatch):
-    trainer = make_trainer(make_config({"executor": "eager"}))  # which compiles nothing, and so writes nothing
+    trainer = make_trainer(make_config({"executor": "eager"}))  # compiles nothing, so it writes no cache files
     directory, order, fsync, replace = trainer.directory, [], os.fsync, os.replace
     directory.append_metrics({"kind": "train", "step": 0})
     directory.append_sample(0, "x")
@@ -100,8 +100,8 @@ def test_logs_are_flushed_before_the_checkpoint(make_trainer, make_config, monke
 
 def test_finished_follows_the_last_end_record(run):
     assert not run.finished
-    for why, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
-        run.append_metrics({"kind": "end", "why": why, "step": 1, "seconds": 1.5})
+    for stop_reason, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
+        run.append_metrics({"kind": "end", "stop_reason": stop_reason, "step": 1, "seconds": 1.5})
         assert run.finished is expected
     run.truncate_logs({"metrics": 0, "samples": 0})
     assert not run.finished

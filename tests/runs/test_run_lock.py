@@ -1,4 +1,4 @@
-"""One writer at a time; readers always; nothing to delete by hand."""
+"""The write lock: one writer at a time, and nothing to delete after a crash."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from charlstm.runs.directory import RunDirectory
 HOLD = """
 import sys, time
 from pathlib import Path
-from charlstm.runs.lock import held
-with held(Path(sys.argv[1])):
+from charlstm.runs.lock import hold_lock
+with hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -32,7 +32,7 @@ def run(tmp_path, make_config):
 
 @pytest.fixture
 def other(run):
-    """Another process that writes the run."""
+    """Another process that holds the lock."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.lock_file)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
@@ -41,7 +41,7 @@ def other(run):
     process.stdout.close()
 
 
-def test_second_writer_waits_until_the_first_is_killed(run, other):
+def test_second_writer_is_refused_while_the_first_lives(run, other):
     with pytest.raises(UserError) as caught, run.writing():
         pass
     assert f"{run.path} is being written by process {other.pid} on " in str(caught.value)
@@ -80,7 +80,7 @@ def test_lock_file_that_is_a_link_is_refused(run, tmp_path, content):
 
 def test_owner_is_named_without_reading_the_locked_byte(run, other):
     with run.lock_file.open("r+b") as file:
-        file.write(b"?")  # Windows lets no other process read it
+        file.write(b"?")  # on Windows no other process can read it
     with pytest.raises(UserError, match=f"written by process {other.pid} on "), run.writing():
         pass
 
@@ -113,6 +113,6 @@ def test_temporary_files_do_not_block_a_new_run(tmp_path, make_config):
 
 def test_no_lock_file_is_created_in_other_folders(tmp_path):
     (tmp_path / "cat.jpg").touch()
-    with pytest.raises(UserError, match="is no run"), RunDirectory(tmp_path).writing():
+    with pytest.raises(UserError, match="is not a run directory"), RunDirectory(tmp_path).writing():
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["cat.jpg"]

@@ -1,4 +1,4 @@
-"""What one training run does: losses, carried state, budgets, the best checkpoint, divergence."""
+"""A training run: losses, carried state, budgets, the best checkpoint, divergence."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_loss_decreases(make_trainer, make_config, optimizer, schedule):
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize(("batch_size", "sequence_length"), [(1, 7), (4, 16), (7, 16), (4, 400)])
 def test_epoch_trains_on_every_character_once(make_trainer, make_config, batch_size, sequence_length, direction):
-    """With weights that stand still, an epoch's losses sum up to that of whole streams read from a zero state."""
+    """With constant weights, the losses of an epoch sum up to that of whole streams read from a zero state."""
     config = make_config(
         {"num_layers": 2, "direction": direction},
         batch_size=batch_size,
@@ -69,7 +69,7 @@ def test_epoch_trains_on_every_character_once(make_trainer, make_config, batch_s
         optimizer="sgd",
         learning_rate=1e-30,
         budget={"epochs": 2},
-        evaluate_every=39,  # a record each step
+        evaluate_every=39,  # a record per step
         sample_length=0,
     )
     trainer = make_trainer(config)
@@ -96,7 +96,7 @@ def test_epoch_trains_on_every_character_once(make_trainer, make_config, batch_s
 
 
 def test_losses_depend_on_the_carried_state(make_trainer, make_config, monkeypatch):
-    """The same epoch without carrying gives other losses."""
+    """The same epoch with a zero state for each chunk gives other losses."""
     config = make_config(batch_size=1, optimizer="sgd", learning_rate=1e-30, budget={"epochs": 1}, evaluate_every=39)
     trainer = make_trainer(config)
     with torch.no_grad():
@@ -105,13 +105,13 @@ def test_losses_depend_on_the_carried_state(make_trainer, make_config, monkeypat
     carried = [e.nats for e in of(Progress, trainer.run())]
     again = make_trainer(config, trainer.directory.path)
     again.model.load_state_dict(trainer.model.state_dict())
-    forgotten = []
+    losses_from_zero = []
     for event in again.run():
         if isinstance(event, Progress):
-            forgotten.append(event.nats)
+            losses_from_zero.append(event.nats)
             again.state.carried = tuple(torch.zeros_like(part) for part in again.state.carried)
-    assert carried[0] == forgotten[0]
-    assert all(a != b for a, b in zip(carried[1:], forgotten[1:], strict=True))
+    assert carried[0] == losses_from_zero[0]
+    assert all(a != b for a, b in zip(carried[1:], losses_from_zero[1:], strict=True))
 
 
 def test_clipped_gradient_is_applied(make_trainer, make_config):
@@ -121,13 +121,15 @@ def test_clipped_gradient_is_applied(make_trainer, make_config):
     trainer = make_trainer(config)
     before = copies(trainer)
     event = next(e for e in trainer.run() if isinstance(e, Progress))
-    moved = math.sqrt(sum(float((t - before[name]).square().sum()) for name, t in trainer.model.state_dict().items()))
-    assert event.gradient_norm > 0.01  # as it was before clipping
-    assert moved == pytest.approx(1e-3, rel=1e-3)
+    update_norm = math.sqrt(
+        sum(float((t - before[name]).square().sum()) for name, t in trainer.model.state_dict().items())
+    )
+    assert event.gradient_norm > 0.01  # before clipping
+    assert update_norm == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_steps_equal_those_of_a_plain_torch_loop(make_trainer, make_config):
-    """Clipped and unclipped ones, bit for bit."""
+    """Clipped and unclipped steps, bit for bit."""
     config = make_config(clip_grad_norm=0.27, budget={"steps": 12}, evaluate_every=12, schedule="constant")
     trainer, plain = make_trainer(config), make_trainer(config)
     optimizer, streams, state, norms = plain.state.optimizer, plain.streams, plain.state.carried, []
@@ -210,14 +212,14 @@ def test_run_ends_with_an_evaluation(make_trainer, make_config):
 # the best checkpoint, early stopping, plateau: scripted scores
 
 
-def scripted(trainer, monkeypatch, scores):
-    left = iter(scores)
-    monkeypatch.setattr(trainer, "score", lambda: Score(next(left), 150))
+def script_scores(trainer, monkeypatch, scores):
+    remaining = iter(scores)
+    monkeypatch.setattr(trainer, "score", lambda: Score(next(remaining), 150))
 
 
 def test_worse_score_does_not_replace_best(make_trainer, make_config, monkeypatch):
     trainer = make_trainer(make_config(budget={"steps": 5}, evaluate_every=1))
-    scripted(trainer, monkeypatch, [2.5, 2.0, 2.2, 2.0, 2.1])
+    script_scores(trainer, monkeypatch, [2.5, 2.0, 2.2, 2.0, 2.1])
     events = of(Evaluated, trainer.run())
     assert [e.improved for e in events] == [True, True, False, False, False]
     assert [e.best_nats for e in events] == [2.5, 2.0, 2.0, 2.0, 2.0]
@@ -228,20 +230,20 @@ def test_worse_score_does_not_replace_best(make_trainer, make_config, monkeypatc
 def test_best_remains_best_after_resume(make_trainer, make_config, monkeypatch):
     config = make_config(budget={"steps": 6}, evaluate_every=1)
     trainer = make_trainer(config)
-    scripted(trainer, monkeypatch, [2.5, 2.0, 2.2])
+    script_scores(trainer, monkeypatch, [2.5, 2.0, 2.2])
     for event in trainer.run():
         if isinstance(event, Evaluated) and event.step == 3:
             trainer.request_stop()
     again = make_trainer(config)
     again.resume()
-    scripted(again, monkeypatch, [2.1, 2.05, 2.3])
+    script_scores(again, monkeypatch, [2.1, 2.05, 2.3])
     assert [e.improved for e in of(Evaluated, again.run())] == [False, False, False]
     assert load_checkpoint(again.directory.best)[1]["counters"]["step"] == 2
 
 
 def test_early_stopping(make_trainer, make_config, monkeypatch):
     trainer = make_trainer(make_config(budget={"steps": 50}, evaluate_every=1, early_stopping=2))
-    scripted(trainer, monkeypatch, [2.5, 2.6, 2.4, 2.4, 2.45, 2.0])
+    script_scores(trainer, monkeypatch, [2.5, 2.6, 2.4, 2.4, 2.45, 2.0])
     events = list(trainer.run())
     ended = events[-1]
     assert (ended.why, ended.step, ended.best_step, ended.best_nats) == ("early_stopping", 5, 3, 2.4)
@@ -258,10 +260,10 @@ def test_plateau_reduces_rate_and_survives_resume(make_trainer, make_config, mon
         budget={"steps": 8},
         evaluate_every=1,
     )
-    scores = [2.5, 2.6, 2.6, 2.6, 2.6, 2.0, 2.1, 2.2]  # more than one in a row without improvement: after 3 and 5, 8
+    scores = [2.5, 2.6, 2.6, 2.6, 2.6, 2.0, 2.1, 2.2]  # more than one in a row without improvement after 3, 5 and 8
     expected = [0.01] * 3 + [0.005] * 2 + [0.0025] * 3
     trainer = make_trainer(config)
-    scripted(trainer, monkeypatch, scores)
+    script_scores(trainer, monkeypatch, scores)
     rates = []
     for event in trainer.run():
         if isinstance(event, Progress):
@@ -270,7 +272,7 @@ def test_plateau_reduces_rate_and_survives_resume(make_trainer, make_config, mon
             trainer.request_stop()
     again = make_trainer(config)
     again.resume()
-    scripted(again, monkeypatch, scores[4:])
+    script_scores(again, monkeypatch, scores[4:])
     rates += [e.learning_rate for e in of(Progress, again.run())]
     assert rates == pytest.approx(expected)
 
@@ -278,24 +280,24 @@ def test_plateau_reduces_rate_and_survives_resume(make_trainer, make_config, mon
 # divergence
 
 
-def bad_nan(trainer, loss):
+def nan_loss(trainer, loss):
     return loss * math.nan
 
 
-def bad_explosion(trainer, loss):
+def exploding_loss(trainer, loss):
     return loss * 1e4
 
 
-def bad_gradient(trainer, loss):
+def infinite_gradient(trainer, loss):
     trainer.model.head.bias.register_hook(lambda gradient: gradient * math.inf)
     return loss
 
 
-@pytest.mark.parametrize("bad", [bad_nan, bad_explosion, bad_gradient])
-def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config, monkeypatch, bad):
+@pytest.mark.parametrize("fault", [nan_loss, exploding_loss, infinite_gradient])
+def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config, monkeypatch, fault):
     config = make_config(evaluate_every=4, budget={"steps": 12})
     whole = make_trainer(config)
-    trainer = make_trainer(config, whole.directory.path.with_name("bad"))
+    trainer = make_trainer(config, whole.directory.path.with_name("diverged"))
     list(whole.run())
     make_loss, before = trainer.step.loss, {}
 
@@ -304,7 +306,7 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
         if trainer.counters.step == 6:
             before.update(copies(trainer))
             before["optimizer"] = repr(trainer.state.optimizer.state_dict()["state"])
-            value = bad(trainer, value)
+            value = fault(trainer, value)
         return value, state
 
     monkeypatch.setattr(trainer.step, "loss", loss)
@@ -320,7 +322,7 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
     assert all(t.isfinite().all() for t in strip_prefix("model", tensors).values())
     assert trainer.directory.metrics()[-1] | {"seconds": 0} == {
         "kind": "end",
-        "why": "diverged",
+        "stop_reason": "diverged",
         "step": 6,
         "seconds": 0,
     }
@@ -333,7 +335,7 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
 
 
 def test_exploded_weights_are_never_saved(make_trainer, make_config):
-    """The first step wrecks the weights, and the evaluation comes before the next step could notice."""
+    """The first step makes the weights explode, and the evaluation runs before another step."""
     trainer = make_trainer(make_config(learning_rate=100.0, warmup_steps=0, evaluate_every=1))
     events = list(trainer.run())
     assert [type(e) for e in events] == [Progress, Ended]
@@ -343,7 +345,7 @@ def test_exploded_weights_are_never_saved(make_trainer, make_config):
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0
 
 
-# what stands in the metrics
+# metrics.jsonl
 
 
 def test_records_have_the_documented_fields(make_trainer, make_config):
@@ -407,8 +409,8 @@ def test_records_average_over_their_steps(make_trainer, make_config):
     assert len({count for _, count in losses}) > 1
     train = [r for r in trainer.directory.metrics() if r["kind"] == "train"]
     assert [r["step"] for r in train] == [3, 6, 9, 12, 15, 18]
-    for place, record in enumerate(train):
-        chunk = losses[3 * place : 3 * place + 3]
+    for index, record in enumerate(train):
+        chunk = losses[3 * index : 3 * index + 3]
         mean = sum(nats * count for nats, count in chunk) / sum(count for _, count in chunk)
         assert record["nats"] == pytest.approx(mean)
 
@@ -424,11 +426,11 @@ def test_record_speed_covers_the_time_since_the_last_record(make_trainer, make_c
 
 
 def test_each_evaluation_samples_with_another_seed(make_trainer, make_config):
-    settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # the weights stand still
+    settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # constant weights
     trainer = make_trainer(make_config(seed=5, evaluate_every=3, budget={"steps": 6}, sample_length=40, **settings))
-    found = [event.sample for event in of(Evaluated, trainer.run())]
-    assert found == [preview(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
-    assert found[0] != found[1]
+    samples = [event.sample for event in of(Evaluated, trainer.run())]
+    assert samples == [preview(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
+    assert samples[0] != samples[1]
 
 
 def test_short_text_gives_a_notice(make_config, make_trainer, tmp_path):
@@ -461,7 +463,7 @@ def test_large_vocabulary_trains(make_config, make_trainer, tmp_path):
 
 
 def test_chunked_logits_train_the_same(make_config, make_trainer, monkeypatch):
-    """With as few logits held at a time as there are symbols, about."""
+    """With about as few logits in memory as there are symbols."""
     config = make_config(budget={"steps": 20}, evaluate_every=20)
     whole = of(Progress, make_trainer(config).run())
     monkeypatch.setattr(head_loss, "logits_held", lambda *_: 40)
@@ -488,7 +490,7 @@ def test_the_default_budget_is_ten_epochs():
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
-@pytest.mark.parametrize("end", ["stopped", "broken off"])
+@pytest.mark.parametrize("end", ["stopped", "closed"])
 def test_executor_buffers_are_freed_at_the_end_of_a_run(make_trainer, make_config, monkeypatch, end):
     pool = Pool()
     monkeypatch.setattr("charlstm.executors.triton.executor.POOL", pool)

@@ -1,4 +1,4 @@
-"""Stopped and resumed equals never stopped, bit for bit; and nothing but training touches training's state."""
+"""A resumed run equals an uninterrupted one bit for bit, and only training changes its state."""
 
 from __future__ import annotations
 
@@ -18,58 +18,58 @@ from charlstm.text.corpus import load_corpus
 from charlstm.training.events import Evaluated, Progress
 
 STEPS = 40
-STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # mid-chunk records, around evaluations (every 6), the epoch's end (17)
+STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # between records, around evaluations (every 6), the end of the epoch (17)
 CLOCK = {"seconds", "recorded_seconds", "characters_per_second"}
 
-CASES = {  # what the covering array of the resume laws leaves out
+CASES = {  # not covered by the cases of test_training_resume_laws.py
     "lstm": ({}, {}),
     "convolution of one": ({"front_end": "convolution", "kernel_sizes": [1], "filters": 4, "highway": True}, {}),
     "convolution bfloat16": ({"front_end": "convolution", "highway": True}, {"precision": "bfloat16"}),
     "residual": ({"num_layers": 3, "residual": True}, {}),
-    "records apart": ({}, {"evaluate_every": 20 * 6}),
+    "rare records": ({}, {"evaluate_every": 20 * 6}),
     "automatic precision": ({}, {"precision": "auto"}),
     "early stopping": ({}, {"early_stopping": 2, "optimizer": "sgd", "learning_rate": 1e-30}),
 }
 
 
 def train(make_trainer, config, path: Path, stops=(), corpus=None):
-    """Train to the end, stopping after each of the steps; every leg is a trainer of its own."""
+    """Train to the end, stopping after each of ``stops`` and resuming with a new trainer."""
     events = []
     for stop in (*stops, None):
-        begun = path.exists()
+        exists = path.exists()
         trainer = make_trainer(config, path) if corpus is None else make_trainer(config, path, corpus)
-        if begun:
+        if exists:
             assert trainer.resume() == []
         for event in trainer.run():
             events.append(event)
             if isinstance(event, Progress) and event.step == stop:
                 trainer.request_stop()
-        torch.rand(7)  # whatever else happens to the random state between two legs
+        torch.rand(7)  # the RNG state may change between two trainers
     return events
 
 
-def timeless(value):
+def without_times(value):
     if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in CLOCK}
-    return [timeless(v) for v in value] if isinstance(value, list) else value
+        return {k: without_times(v) for k, v in value.items() if k not in CLOCK}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
 
 
-def remains(path: Path) -> tuple[dict, object, list, str]:
-    """All that a run leaves behind, but for the clock."""
+def run_content(path: Path) -> tuple[dict, object, list, str]:
+    """All that a run has saved, except times."""
     tensors, header = {}, []
     for name in ("last", "best"):
         file = path / "checkpoints" / f"{name}.safetensors"
         if file.exists():
-            found, text = load_checkpoint(file)
-            tensors |= {f"{name} {key}": t for key, t in found.items()}
-            header.append(timeless(text))
-    metrics = [timeless(json.loads(line)) for line in (path / "metrics.jsonl").read_text().splitlines()]
+            loaded, loaded_header = load_checkpoint(file)
+            tensors |= {f"{name} {key}": t for key, t in loaded.items()}
+            header.append(without_times(loaded_header))
+    metrics = [without_times(json.loads(line)) for line in (path / "metrics.jsonl").read_text().splitlines()]
     samples = path / "samples.txt"
     return tensors, header, metrics, samples.read_text() if samples.exists() else ""
 
 
 def assert_same(a: Path, b: Path) -> None:
-    (tensors, *rest), (others, *others_rest) = remains(a), remains(b)
+    (tensors, *rest), (others, *others_rest) = run_content(a), run_content(b)
     assert rest == others_rest
     assert tensors.keys() == others.keys()
     for name, t in tensors.items():
@@ -83,7 +83,7 @@ def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_pat
     config = make_config(model, **{"budget": {"steps": STEPS}, **training})
     train(make_trainer, config, tmp_path / "whole")
     ended = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert ended["why"] == ("early_stopping" if case == "early stopping" else "budget")
+    assert ended["stop_reason"] == ("early_stopping" if case == "early stopping" else "budget")
     stops = [stop for stop in STOPS if stop < ended["step"]]
     train(make_trainer, config, tmp_path / "stopped", stops)
     assert_same(tmp_path / "whole", tmp_path / "stopped")
@@ -100,23 +100,23 @@ def test_run_stopped_once_equals_uninterrupted_run(make_trainer, make_config, tm
 
 
 def test_killed_run_resumes_from_its_last_checkpoint(make_trainer, make_config, tmp_path):
-    """No farewell: records and samples after the checkpoint are forgotten and made again."""
+    """Records and samples after the checkpoint are deleted and written again."""
     config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
     train(make_trainer, config, tmp_path / "whole")
-    for event in make_trainer(config, tmp_path / "died").run():
+    for event in make_trainer(config, tmp_path / "killed").run():
         if event.step == 11:
             break
-    with (tmp_path / "died" / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "train", "step": 1')  # cut short
-    train(make_trainer, config, tmp_path / "died")
-    assert_same(tmp_path / "whole", tmp_path / "died")
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 1')  # truncated
+    train(make_trainer, config, tmp_path / "killed")
+    assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_run_killed_between_best_and_last_resumes(make_trainer, make_config, tmp_path, monkeypatch):
-    """``best`` may be newer than ``last``, never older than what the counters say."""
+    """``best`` may be newer than ``last``, but never worse than its counters."""
     config = make_config(budget={"steps": 18}, sample_length=0)
     train(make_trainer, config, tmp_path / "whole")
-    trainer = make_trainer(config, tmp_path / "died")
+    trainer = make_trainer(config, tmp_path / "killed")
     write = atomic_io.staged_file
 
     def last_fails(path, *pieces):
@@ -132,8 +132,8 @@ def test_run_killed_between_best_and_last_resumes(make_trainer, make_config, tmp
     best = load_checkpoint(trainer.directory.best)[1]["counters"]
     assert counters["step"] == 6
     assert best["best_nats"] <= counters["best_nats"]
-    train(make_trainer, config, tmp_path / "died")
-    assert_same(tmp_path / "whole", tmp_path / "died")
+    train(make_trainer, config, tmp_path / "killed")
+    assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_longer_budget_continues_a_finished_run(make_trainer, make_config, tmp_path):
@@ -151,10 +151,10 @@ def test_longer_budget_continues_a_finished_run(make_trainer, make_config, tmp_p
 def test_resuming_a_finished_run_changes_nothing(make_trainer, make_config, tmp_path):
     config = make_config(budget={"steps": 12})
     train(make_trainer, config, tmp_path / "run")
-    before = remains(tmp_path / "run")
+    before = run_content(tmp_path / "run")
     events = train(make_trainer, config, tmp_path / "run")
     assert [type(e).__name__ for e in events] == ["Ended"]
-    after = remains(tmp_path / "run")
+    after = run_content(tmp_path / "run")
     assert before[1:] == after[1:]
 
 
@@ -164,7 +164,7 @@ def test_same_seed_gives_identical_runs(make_trainer, make_config, tmp_path):
         torch.manual_seed(len(name))
         train(make_trainer, make_config(model, seed=seed), tmp_path / name)
     assert_same(tmp_path / "a", tmp_path / "b")
-    a, c = remains(tmp_path / "a")[0], remains(tmp_path / "c")[0]
+    a, c = run_content(tmp_path / "a")[0], run_content(tmp_path / "c")[0]
     assert not any(torch.equal(a[name], c[name]) for name in a if name.startswith("last model"))
 
 
@@ -174,15 +174,15 @@ def test_evaluations_do_not_change_the_training(make_trainer, make_config, tmp_p
     budget = {"steps": 20}
     often = make_config(model, evaluate_every=3, sample_length=30, budget=budget)
     never = make_config(model, evaluate_every=1000, sample_length=0, budget=budget)
-    trainers = []
+    checkpoints = []
     for name, config in (("often", often), ("never", never)):
         trainer = make_trainer(config, tmp_path / name)
         count = sum(isinstance(e, Evaluated) for e in trainer.run())
         assert count == (7 if name == "often" else 1)
-        trainers.append(load_checkpoint(trainer.directory.last)[0])
-    assert trainers[0].keys() == trainers[1].keys()
-    for name, t in trainers[0].items():
-        assert torch.equal(t, trainers[1][name]), name
+        checkpoints.append(load_checkpoint(trainer.directory.last)[0])
+    assert checkpoints[0].keys() == checkpoints[1].keys()
+    for name, t in checkpoints[0].items():
+        assert torch.equal(t, checkpoints[1][name]), name
 
 
 def test_evaluation_does_not_change_any_tensor(make_trainer, make_config):
@@ -199,7 +199,7 @@ def test_evaluation_does_not_change_any_tensor(make_trainer, make_config):
     assert trainer.model.training
 
 
-# what may not change
+# settings that must not change
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_resume_refuses_a_run_of_damaged_checkpoints(make_trainer, make_config, 
 
 
 def test_checkpoint_of_a_gpu_resumes_on_the_cpu(make_trainer, make_config, tmp_path):
-    """Its own random state is of no use here, and the rest is what the CPU needs."""
+    """The RNG state of the GPU is ignored; everything else is restored."""
     config = make_config({"dropout": 0.2})
     train(make_trainer, config, tmp_path / "whole")
     trainer = make_trainer(config, tmp_path / "moved")
@@ -286,8 +286,8 @@ def test_checkpoint_of_a_gpu_resumes_on_the_cpu(make_trainer, make_config, tmp_p
         if isinstance(event, Progress) and event.step == 7:
             trainer.request_stop()
     tensors, header = load_checkpoint(trainer.directory.last)
-    there = {"random.cuda": torch.zeros(16, dtype=torch.uint8)}
-    trainer.directory.checkpoints.save(tensors | there, header | {"device": "NVIDIA H100"}, best=False)
+    cuda_state = {"random.cuda": torch.zeros(16, dtype=torch.uint8)}
+    trainer.directory.checkpoints.save(tensors | cuda_state, header | {"device": "NVIDIA H100"}, best=False)
     trainer = make_trainer(config, tmp_path / "moved")
     assert trainer.resume() == ["device was NVIDIA H100, is cpu: results will differ in rounding"]
     list(trainer.run())
@@ -295,7 +295,7 @@ def test_checkpoint_of_a_gpu_resumes_on_the_cpu(make_trainer, make_config, tmp_p
 
 
 def test_missing_gpu_rng_state_is_not_restored():
-    """That of the CPU is put back; a call to the GPU's would raise where there is none."""
+    """The state of the CPU is restored; setting that of a missing GPU would raise."""
     before = torch.get_rng_state()
     torch.rand(3)
     for device in ("cuda", "mps"):
