@@ -69,7 +69,7 @@ class ProcessGroup:
                 raise ValueError
         except (KeyError, ValueError):
             raise UserError(
-                "WORLD_SIZE is set, but RANK, LOCAL_RANK or LOCAL_WORLD_SIZE is missing or invalid: start the processes "
+                "WORLD_SIZE is set, but RANK, LOCAL_RANK or LOCAL_WORLD_SIZE is missing or invalid: start them "
                 "with torchrun -m charlstm train ..., or unset WORLD_SIZE"
             ) from None
         return ProcessGroup(rank, size, local_rank, local_size)
@@ -163,14 +163,14 @@ class ProcessGroup:
         """In rank 0 the state with the columns of all processes; in others ``state``."""
         if self.size == 1:
             return state
-        whole = []
+        gathered = []
         for part in state:
             local = part.cpu().contiguous()
             parts = [torch.empty_like(local) for _ in range(self.size)] if self.first else None
             with detect_lost_processes():
                 distributed.gather(local, parts, 0, group=_CONTROL[0])
-            whole.append(part if parts is None else torch.cat(parts, 1))
-        return tuple(whole)
+            gathered.append(part if parts is None else torch.cat(parts, 1))
+        return tuple(gathered)
 
     @contextmanager
     def sync_errors(self) -> Iterator[None]:

@@ -10,9 +10,9 @@ from charlstm.errors import UserError
 
 def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("CHARLSTM_CACHE", "~/own")
+    monkeypatch.setenv("CHARLSTM_CACHE", "~/configured")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert user_cache_folder() == tmp_path / "own"
+    assert user_cache_folder() == tmp_path / "configured"
     monkeypatch.delenv("CHARLSTM_CACHE")
     assert user_cache_folder() == tmp_path / "xdg" / "charlstm"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
@@ -34,13 +34,13 @@ def test_file_is_written_atomically(tmp_path: Path) -> None:
     target = tmp_path / "x"
     target.write_bytes(b"old")
 
-    def breaking_off() -> None:
+    def interrupted_write() -> None:
         with written_whole(target) as file:
             file.write(b"new")
             raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        breaking_off()
+        interrupted_write()
     assert target.read_bytes() == b"old"
     with written_whole(target) as file:
         file.write(b"new")

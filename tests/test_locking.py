@@ -1,4 +1,4 @@
-"""Locks on open files: held until the file is closed, and no error where there are none."""
+"""Locks on open files: held until the file is closed, and optional where the system has none."""
 
 from __future__ import annotations
 

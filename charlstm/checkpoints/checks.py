@@ -61,7 +61,7 @@ class Header(_Strict):
         conditions = {
             "more evaluations than steps": c.step >= c.evaluations_without_improvement,
             "a best score after the last step": c.best_step is None or c.best_step <= c.step,
-            "a best score without its step, or the reverse": (c.best_step is None) == (c.best_nats is None),
+            "only a part of the best score": (c.best_step is None) == (c.best_nats is None),
             "more recorded than trained": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
             "an impossible sum of losses": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
             "more reductions than steps": max(self.schedule.values()) <= c.step,

@@ -51,7 +51,7 @@ def _device_of_rank(name: str, group: ProcessGroup, cuda: bool) -> torch.device:
     if device.index is not None and group.local_size > 1:
         raise UserError(
             f"device: {name} is one GPU for {group.local_size} processes on this machine: use device: cuda, "
-            "which gives each process its own"
+            "which gives each process one GPU"
         )
     if device.index is None:
         device = torch.device("cuda", group.local_rank)

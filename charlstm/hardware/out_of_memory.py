@@ -93,11 +93,11 @@ def settings_to_lower(estimate: MemoryEstimate, status: Memory | None, requested
     fixed, batch_size, hidden_size = estimate.fixed, estimate.batch_size, estimate.hidden_size
     usable = math.inf if status is None else USABLE * (status.free + status.held)
     held = 0 if status is None else status.held
-    growing = max(estimate.growing, held + requested - fixed) if estimate.growing else 0
-    if not growing or fixed >= usable:
+    activations = max(estimate.growing, held + requested - fixed) if estimate.growing else 0
+    if not activations or fixed >= usable:
         factor = math.sqrt(min(usable / 2 / fixed, MAX_FACTOR) if status else DEFAULT_FACTOR)
         return [_lower("model.hidden_size", hidden_size, factor)]
-    factor = DEFAULT_FACTOR if status is None else min((usable - fixed) / growing, MAX_FACTOR)
+    factor = DEFAULT_FACTOR if status is None else min((usable - fixed) / activations, MAX_FACTOR)
     settings = {
         "training.batch_size": (batch_size, estimate.processes),
         "training.sequence_length": (estimate.sequence_length, 1),

@@ -70,6 +70,6 @@ def weights_estimate(training: TrainingConfig, model: LanguageModel, processes: 
 
 def demand(parts: dict[str, int], batches: Batches, hidden_size: int) -> MemoryEstimate:
     """Sum up the bytes of :func:`memory_estimate` or :func:`weights_estimate` by the settings they depend on."""
-    per_batch = parts.get("saved activations", 0) + parts.get("logits", 0)
+    activations = parts.get("saved activations", 0) + parts.get("logits", 0)
     shape = (batches.batch_size, batches.sequence_length, hidden_size, batches.processes)
-    return MemoryEstimate(sum(parts.values()) - per_batch, per_batch, *shape)
+    return MemoryEstimate(sum(parts.values()) - activations, activations, *shape)

@@ -91,9 +91,9 @@ def test_strip_prefix_matches_whole_names_only():
 
 @pytest.mark.parametrize("mask", [0x01, 0x10, 0x80])
 def test_every_flipped_byte_is_detected(path, mask):
-    whole = path.read_bytes()
-    for offset in range(len(whole)):
-        damaged = bytearray(whole)
+    original = path.read_bytes()
+    for offset in range(len(original)):
+        damaged = bytearray(original)
         damaged[offset] ^= mask
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"last\.safetensors"):
@@ -101,9 +101,9 @@ def test_every_flipped_byte_is_detected(path, mask):
 
 
 def test_every_truncation_is_detected(path):
-    whole = path.read_bytes()
-    for length in [*range(0, 16), *range(16, len(whole), 7), len(whole) - 1]:
-        path.write_bytes(whole[:length])
+    original = path.read_bytes()
+    for length in [*range(0, 16), *range(16, len(original), 7), len(original) - 1]:
+        path.write_bytes(original[:length])
         with pytest.raises(UserError, match=r"last\.safetensors"):
             load_checkpoint(path)
 

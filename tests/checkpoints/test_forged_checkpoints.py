@@ -76,7 +76,7 @@ LAYOUTS = {
     "exp_avg of another dtype": {"optimizer.head.bias.exp_avg": torch.zeros(V, dtype=torch.float64)},
     "exp_avg missing": {"optimizer.head.bias.exp_avg": None},
     "step of a weight's shape": {"optimizer.head.bias.step": torch.zeros(V)},
-    "step a whole number": {"optimizer.head.bias.step": torch.tensor(3)},
+    "step an integer": {"optimizer.head.bias.step": torch.tensor(3)},
     "of another optimizer": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
     "of an unknown weight": {"optimizer.tail.exp_avg": torch.zeros(3)},
     "weight of another shape": {"model.head.bias": torch.zeros(V + 1)},
@@ -172,14 +172,14 @@ def test_valid_checkpoint_is_loaded_in_place_of_a_forged_one(forge, tiny_run, ca
 
 def test_unexpected_large_tensor_is_not_read(forge, tiny_run):
     file = forge()
-    whole = file.read_bytes()
-    (length,) = struct.unpack("<Q", whole[:8])
-    outer, size = json.loads(whole[8 : 8 + length]), 5 << 30
-    begin = len(whole) - 8 - length
+    original = file.read_bytes()
+    (length,) = struct.unpack("<Q", original[:8])
+    outer, size = json.loads(original[8 : 8 + length]), 5 << 30
+    begin = len(original) - 8 - length
     outer["model.huge"] = {"dtype": "U8", "shape": [size], "data_offsets": [begin, begin + size]}
     raw = json.dumps(outer, separators=(",", ":")).encode()
     with file.open("wb") as out:
-        out.write(struct.pack("<Q", len(raw)) + raw + whole[8 + length :])
+        out.write(struct.pack("<Q", len(raw)) + raw + original[8 + length :])
         out.truncate(8 + len(raw) + begin + size)
     before = time.process_time()
     with pytest.raises(UserError, match=r"'model\.huge' is uint8"):
@@ -207,16 +207,16 @@ BOMBS = {
 @pytest.mark.parametrize("case", BOMBS)
 def test_header_bomb_takes_little_time_and_memory(case, tensor_bytes, forge):
     file = forge({"model.large": torch.zeros(tensor_bytes, dtype=torch.uint8)} if tensor_bytes else {})
-    whole = file.read_bytes()
-    (length,) = struct.unpack("<Q", whole[:8])
-    outer = json.loads(whole[8 : 8 + length])
+    original = file.read_bytes()
+    (length,) = struct.unpack("<Q", original[:8])
+    outer = json.loads(original[8 : 8 + length])
     inner, front = BOMBS[case](outer["__metadata__"][METADATA_KEY])
     outer["__metadata__"] = {METADATA_KEY: inner, "checksum": "0" * 64}
     raw = ("{" + front + json.dumps(outer, separators=(",", ":"))[1:]).encode()
     head = struct.pack("<Q", len(raw)) + raw
-    digest = hashlib.sha256(head + whole[8 + length :]).hexdigest()
+    digest = hashlib.sha256(head + original[8 + length :]).hexdigest()
     head = head.replace(b'"checksum":"' + b"0" * 64, b'"checksum":"' + digest.encode())
-    file.write_bytes(head + whole[8 + length :])
+    file.write_bytes(head + original[8 + length :])
     size = file.stat().st_size
     del raw, head, inner, front, outer
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()

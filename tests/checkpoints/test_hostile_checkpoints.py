@@ -28,7 +28,7 @@ from charlstm.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_run):
+def checkpoint_bytes(tiny_run):
     return (tiny_run / "checkpoints" / "last.safetensors").read_bytes()
 
 
@@ -76,25 +76,25 @@ def refusals(folder, corpus):
     return str(loading.value), str(resuming.value)
 
 
-def test_unchanged_content_with_new_checksum_is_accepted(whole, forged, corpus):
-    folder = forged(with_checksum(*split_checkpoint(whole)))
+def test_unchanged_content_with_new_checksum_is_accepted(checkpoint_bytes, forged, corpus):
+    folder = forged(with_checksum(*split_checkpoint(checkpoint_bytes)))
     assert charlstm.load(folder).header["counters"]["step"] == 90
     directory = RunDirectory(folder)
     assert Trainer(directory.config(), corpus, directory).resume() == []
 
 
-def test_flipped_bits_and_truncations_are_detected(whole, tmp_path):
+def test_flipped_bits_and_truncations_are_detected(checkpoint_bytes, tmp_path):
     rng, path = random.Random(5), tmp_path / "c.safetensors"
     flips = int(os.environ.get("CHARLSTM_FLIPS", "2000"))
-    head = 8 + struct.unpack("<Q", whole[:8])[0]
+    head = 8 + struct.unpack("<Q", checkpoint_bytes[:8])[0]
     for number in range(flips):
-        damaged = bytearray(whole)
-        damaged[rng.randrange(head if number % 2 else len(whole))] ^= 1 << rng.randrange(8)
+        damaged = bytearray(checkpoint_bytes)
+        damaged[rng.randrange(head if number % 2 else len(checkpoint_bytes))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"c\.safetensors: "):
             load_checkpoint(path)
     for number in range(256):
-        path.write_bytes(whole[: number * len(whole) // 256])
+        path.write_bytes(checkpoint_bytes[: number * len(checkpoint_bytes) // 256])
         with pytest.raises(UserError, match=r"c\.safetensors: "):
             load_checkpoint(path)
 
@@ -122,16 +122,16 @@ def test_flipped_bits_and_truncations_are_detected(whole, tmp_path):
     ],
     ids=str,
 )
-def test_forged_offsets_and_shapes_are_refused(whole, forged, corpus, change):
-    outer, inner, data = split_checkpoint(whole)
+def test_forged_offsets_and_shapes_are_refused(checkpoint_bytes, forged, corpus, change):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     outer["model.head.bias"] = {**outer["model.head.bias"], **change}
     assert all(
         "damaged, or not a checkpoint" in text for text in refusals(forged(with_checksum(outer, inner, data)), corpus)
     )
 
 
-def test_overlaps_gaps_and_trailing_bytes_are_refused(whole, forged, corpus):
-    outer, inner, data = split_checkpoint(whole)
+def test_overlaps_gaps_and_trailing_bytes_are_refused(checkpoint_bytes, forged, corpus):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     names = sorted((name for name in outer if name != "__metadata__"), key=lambda n: outer[n]["data_offsets"])
     twin = {**outer, "twin": outer[names[0]]}
     gap = {name: entry for name, entry in outer.items() if name != names[3]}
@@ -155,8 +155,8 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("key", "value"), PATHS, ids=lambda v: str(v)[:40])
-def test_invalid_header_values_are_refused(whole, forged, corpus, tmp_path, key, value):
-    outer, inner, data = split_checkpoint(whole)
+def test_invalid_header_values_are_refused(checkpoint_bytes, forged, corpus, tmp_path, key, value):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     *parents, last = key.split(".")
     table = inner
     for name in parents:
@@ -174,16 +174,16 @@ def test_invalid_header_values_are_refused(whole, forged, corpus, tmp_path, key,
 
 
 @pytest.mark.parametrize("missing", ["model.head.bias", "state.0", "random.cpu"])
-def test_missing_tensors_are_refused(whole, forged, corpus, missing):
-    outer, inner, data = split_checkpoint(whole)
+def test_missing_tensors_are_refused(checkpoint_bytes, forged, corpus, missing):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     outer[f"{missing}x"] = outer.pop(missing)
     directory = RunDirectory(forged(with_checksum(outer, inner, data)))
     with pytest.raises(UserError, match=missing.removeprefix("model.").removeprefix("state.")):
         Trainer(directory.config(), corpus, directory).resume()
 
 
-def test_forged_rng_state_is_refused(whole, forged, corpus):
-    outer, inner, data = split_checkpoint(whole)
+def test_forged_rng_state_is_refused(checkpoint_bytes, forged, corpus):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     begin, end = outer["random.cpu"]["data_offsets"]
     before = torch.get_rng_state()
     directory = RunDirectory(forged(with_checksum(outer, inner, data[:begin] + b"\xff" * (end - begin) + data[end:])))
@@ -195,16 +195,16 @@ def test_forged_rng_state_is_refused(whole, forged, corpus):
 
 
 @pytest.mark.parametrize("depth", [25, 500, 100_000])
-def test_deep_headers_are_refused(whole, forged, corpus, depth):
-    outer, _, data = split_checkpoint(whole)
+def test_deep_headers_are_refused(checkpoint_bytes, forged, corpus, depth):
+    outer, _, data = split_checkpoint(checkpoint_bytes)
     deep = '{"a":' * depth + "1" + "}" * depth
     assert all("nested too deeply" in text for text in refusals(forged(with_checksum(outer, deep, data)), corpus))
     raw = b"[" * depth + b"]" * depth
     refusals(forged(struct.pack("<Q", len(raw)) + raw), corpus)
 
 
-def test_duplicate_names_are_refused(whole, forged, corpus):
-    outer, inner, data = split_checkpoint(whole)
+def test_duplicate_names_are_refused(checkpoint_bytes, forged, corpus):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     twice = json.dumps(inner)[:-1] + ', "format": 2}'
     assert all("a duplicate name" in text for text in refusals(forged(with_checksum(outer, twice, data)), corpus))
 
@@ -226,8 +226,8 @@ def test_huge_headers_take_no_memory(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak cannot be reset here")
-def test_reading_takes_no_more_memory_than_the_file(tmp_path, whole):
-    outer, inner, _ = split_checkpoint(whole)
+def test_reading_takes_no_more_memory_than_the_file(tmp_path, checkpoint_bytes):
+    outer, inner, _ = split_checkpoint(checkpoint_bytes)
     size = 64 << 20
     table = {"__metadata__": outer["__metadata__"], "a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
     path = tmp_path / "large.safetensors"
@@ -245,16 +245,16 @@ def peak_memory():
 
 
 @pytest.mark.parametrize("change", ["cut", "overwritten"])
-def test_file_that_changes_while_being_read_is_refused(tmp_path, whole, change):
+def test_file_that_changes_while_being_read_is_refused(tmp_path, checkpoint_bytes, change):
     path = tmp_path / "c.safetensors"
-    path.write_bytes(whole)
+    path.write_bytes(checkpoint_bytes)
 
     def interfere(*_):
         with path.open("r+b") as file:
             if change == "cut":
-                file.truncate(len(whole) - 5000)
+                file.truncate(len(checkpoint_bytes) - 5000)
             else:
-                file.seek(len(whole) - 5000)
+                file.seek(len(checkpoint_bytes) - 5000)
                 file.write(b"?")
 
     with CheckpointFile(path) as file, pytest.raises(UserError, match=r"shorter|checksum"):

@@ -185,7 +185,7 @@ def test_readers_that_are_gone_do_not_keep_a_stopped_run_from_being_saved(config
     process.send_signal(INT)
     assert process.wait(timeout=60) == 130
     assert load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))[1]["counters"]["step"] >= saved
-    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["why"] == "stopped"
+    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["stop_reason"] == "stopped"
 
 
 def test_while_nothing_runs_the_first_signal_leaves():

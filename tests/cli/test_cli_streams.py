@@ -90,7 +90,7 @@ def test_training_that_nobody_reads_ends_saved(charlstm, config_file, monkeypatc
         found = charlstm("train", config_file)
     assert found.code == 128 + signal.SIGPIPE
     assert "nobody reads standard output any more: stopping after this step" in found.err
-    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["why"] == "stopped"
+    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["stop_reason"] == "stopped"
     step = load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))[1]["counters"]["step"]
     assert 0 < step < 12
     assert charlstm("train", "runs/tiny", "--resume").code == 0

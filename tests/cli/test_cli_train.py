@@ -273,4 +273,4 @@ def test_a_terminal_that_vanishes_does_not_lose_the_run(config_file):
     found = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)
     assert found.returncode == 129
     assert steps(Path("runs/tiny")) > 0
-    assert json.loads(Path("runs/tiny/metrics.jsonl").read_text().splitlines()[-1])["why"] == "stopped"
+    assert json.loads(Path("runs/tiny/metrics.jsonl").read_text().splitlines()[-1])["stop_reason"] == "stopped"

@@ -20,8 +20,8 @@ GB = 10**9
 
 def cuda_error(requested="2.00 GiB"):
     return torch.OutOfMemoryError(
-        f"CUDA out of memory. Tried to allocate {requested}. GPU 0 has a total capacity of 23.64 GiB of which 1.10 GiB is "
-        "free. Including non-PyTorch memory, this process has 22.53 GiB memory in use."
+        f"CUDA out of memory. Tried to allocate {requested}. GPU 0 has a total capacity of 23.64 GiB of which 1.10 GiB "
+        "is free. Including non-PyTorch memory, this process has 22.53 GiB memory in use."
     )
 
 

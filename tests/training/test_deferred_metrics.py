@@ -61,7 +61,7 @@ def test_checkpoint_includes_all_pending_steps(
 ):
     """A stop or a save requested while steps are pending: during a step, or just after the decision not to read yet."""
     config = make_config({"dropout": 0.2}, evaluate_every=90, budget={"steps": 23})
-    list(make_asynchronous(config, tmp_path / "whole", 1000).run())
+    list(make_asynchronous(config, tmp_path / "uninterrupted", 1000).run())
     trainer = make_asynchronous(config, tmp_path / "run", 1000)
     method = trainer.step.update if when == "step" else trainer._step
 
@@ -83,7 +83,7 @@ def test_checkpoint_includes_all_pending_steps(
     again = make_asynchronous(config, tmp_path / "run", 1000)
     again.resume()
     list(again.run())
-    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "run")
 
 
 @pytest.mark.parametrize("factor", [math.nan, 1e4])

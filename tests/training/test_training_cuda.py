@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from modes import waiting_refused
-from test_distributed import work
+from test_distributed import train_cases
 from test_training_resume import assert_same, train
 
 from charlstm.checkpoints.format import load_checkpoint
@@ -60,7 +60,7 @@ def test_resumed_run_equals_uninterrupted_run(
         )
     model = {"executor": executor, "dropout": 0.2, "num_layers": 2, "hidden_size": 64}
     config = make_config(model, device="cuda", precision=precision, batch_size=16)
-    list(make_trainer(config, tmp_path / "whole").run())
+    list(make_trainer(config, tmp_path / "uninterrupted").run())
     for stop in (5, 11, None):
         trainer = make_trainer(config, tmp_path / "stopped")
         if trainer.directory.checkpoints.any():
@@ -69,13 +69,13 @@ def test_resumed_run_equals_uninterrupted_run(
         for event in trainer.run():
             if getattr(event, "step", None) == stop:
                 trainer.request_stop()
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_equal_one(make_trainer, make_config, tmp_path):
     config = make_config({"dropout": 0.3, "num_layers": 2}, device="cuda", budget={"steps": 16})
-    work(tmp_path, {"two": (config.model_dump(mode="json", exclude_unset=True), [])}, 2)
+    train_cases(tmp_path, {"two": (config.model_dump(mode="json", exclude_unset=True), [])}, 2)
     list(make_trainer(config, tmp_path / "one").run())
     scores = [[r["nats"] for r in RunDirectory(tmp_path / name).metrics() if "nats" in r] for name in ("one", "two")]
     assert scores[1] == pytest.approx(scores[0], rel=1e-3)
@@ -85,7 +85,7 @@ def test_two_gpus_equal_one(make_trainer, make_config, tmp_path):
 def test_run_moves_between_devices(make_trainer, make_config, tmp_path, optimizer):
     """Stopped on one device, resumed on the other, and back: the losses equal those of the CPU up to rounding."""
     settings = {"optimizer": optimizer, "learning_rate": 1e-3, "budget": {"steps": 18}}
-    events = train(make_trainer, make_config(**settings), tmp_path / "whole")
+    events = train(make_trainer, make_config(**settings), tmp_path / "uninterrupted")
     moved = []
     for device, stop in (("cpu", 5), ("cuda", 11), ("cpu", None)):
         config = make_config(**settings, device=device)

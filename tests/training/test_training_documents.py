@@ -48,7 +48,7 @@ def make(make_config, make_trainer, lines, tmp_path):
 )
 def test_resumed_run_equals_uninterrupted_run(make, tmp_path, direction, stops):
     model = {"direction": direction, "dropout": 0.3, "cell": "gru"}
-    list(make("whole", model).run())
+    list(make("uninterrupted", model).run())
     for stop in (*stops, None):
         trainer = make("stopped", model)
         if trainer.directory.checkpoints.any():
@@ -57,7 +57,7 @@ def test_resumed_run_equals_uninterrupted_run(make, tmp_path, direction, stops):
             if getattr(event, "step", None) == stop:
                 trainer.request_stop()
         torch.rand(3)
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 def test_chunk_loss_equals_loss_of_separate_documents(make):

@@ -296,9 +296,9 @@ def infinite_gradient(trainer, loss):
 @pytest.mark.parametrize("fault", [nan_loss, exploding_loss, infinite_gradient])
 def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config, monkeypatch, fault):
     config = make_config(evaluate_every=4, budget={"steps": 12})
-    whole = make_trainer(config)
-    trainer = make_trainer(config, whole.directory.path.with_name("diverged"))
-    list(whole.run())
+    uninterrupted = make_trainer(config)
+    trainer = make_trainer(config, uninterrupted.directory.path.with_name("diverged"))
+    list(uninterrupted.run())
     make_loss, before = trainer.step.loss, {}
 
     def loss(batch, carried):
@@ -331,7 +331,7 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
     again = make_trainer(config, trainer.directory.path)
     again.resume()
     assert list(again.run())[-1].why == "budget"
-    assert same_tensors(copies(whole), copies(again))
+    assert same_tensors(copies(uninterrupted), copies(again))
 
 
 def test_exploded_weights_are_never_saved(make_trainer, make_config):
@@ -465,12 +465,12 @@ def test_large_vocabulary_trains(make_config, make_trainer, tmp_path):
 def test_chunked_logits_train_the_same(make_config, make_trainer, monkeypatch):
     """With about as few logits in memory as there are symbols."""
     config = make_config(budget={"steps": 20}, evaluate_every=20)
-    whole = of(Progress, make_trainer(config).run())
+    unchunked = of(Progress, make_trainer(config).run())
     monkeypatch.setattr(head_loss, "logits_held", lambda *_: 40)
     chunks = of(Progress, make_trainer(config).run())
-    assert [e.nats for e in chunks] != [e.nats for e in whole]
+    assert [e.nats for e in chunks] != [e.nats for e in unchunked]
     for name in ("nats", "gradient_norm"):
-        assert [getattr(e, name) for e in chunks] == pytest.approx([getattr(e, name) for e in whole], rel=1e-3)
+        assert [getattr(e, name) for e in chunks] == pytest.approx([getattr(e, name) for e in unchunked], rel=1e-3)
 
 
 def test_bidirectional_scores_are_marked_pseudo(make_config, make_trainer):

@@ -81,12 +81,12 @@ def assert_same(a: Path, b: Path) -> None:
 def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_path, case):
     model, training = CASES[case]
     config = make_config(model, **{"budget": {"steps": STEPS}, **training})
-    train(make_trainer, config, tmp_path / "whole")
-    ended = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
+    train(make_trainer, config, tmp_path / "uninterrupted")
+    ended = json.loads((tmp_path / "uninterrupted" / "metrics.jsonl").read_text().splitlines()[-1])
     assert ended["stop_reason"] == ("early_stopping" if case == "early stopping" else "budget")
     stops = [stop for stop in STOPS if stop < ended["step"]]
     train(make_trainer, config, tmp_path / "stopped", stops)
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 @pytest.mark.parametrize(
@@ -94,28 +94,28 @@ def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_pat
 )
 def test_run_stopped_once_equals_uninterrupted_run(make_trainer, make_config, tmp_path, stop):
     config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
-    train(make_trainer, config, tmp_path / "whole")
+    train(make_trainer, config, tmp_path / "uninterrupted")
     train(make_trainer, config, tmp_path / "stopped", [stop])
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 def test_killed_run_resumes_from_its_last_checkpoint(make_trainer, make_config, tmp_path):
     """Records and samples after the checkpoint are deleted and written again."""
     config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
-    train(make_trainer, config, tmp_path / "whole")
+    train(make_trainer, config, tmp_path / "uninterrupted")
     for event in make_trainer(config, tmp_path / "killed").run():
         if event.step == 11:
             break
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "step": 1')  # truncated
     train(make_trainer, config, tmp_path / "killed")
-    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "killed")
 
 
 def test_run_killed_between_best_and_last_resumes(make_trainer, make_config, tmp_path, monkeypatch):
     """``best`` may be newer than ``last``, but never worse than its counters."""
     config = make_config(budget={"steps": 18}, sample_length=0)
-    train(make_trainer, config, tmp_path / "whole")
+    train(make_trainer, config, tmp_path / "uninterrupted")
     trainer = make_trainer(config, tmp_path / "killed")
     write = atomic_io.staged_file
 
@@ -133,17 +133,17 @@ def test_run_killed_between_best_and_last_resumes(make_trainer, make_config, tmp
     assert counters["step"] == 6
     assert best["best_nats"] <= counters["best_nats"]
     train(make_trainer, config, tmp_path / "killed")
-    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "killed")
 
 
 def test_longer_budget_continues_a_finished_run(make_trainer, make_config, tmp_path):
     short, long = (make_config(budget={"steps": steps}, schedule="constant", sample_length=0) for steps in (18, STEPS))
-    train(make_trainer, long, tmp_path / "whole")
+    train(make_trainer, long, tmp_path / "uninterrupted")
     train(make_trainer, short, tmp_path / "longer")
     steps = [e.step for e in train(make_trainer, long, tmp_path / "longer") if isinstance(e, Progress)]
     assert steps == list(range(19, STEPS + 1))
     ours, theirs = (
-        load_checkpoint(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "longer")
+        load_checkpoint(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("uninterrupted", "longer")
     )
     assert all(torch.equal(t, theirs[0][name]) for name, t in ours[0].items())
 
@@ -280,7 +280,7 @@ def test_resume_refuses_a_run_of_damaged_checkpoints(make_trainer, make_config, 
 def test_checkpoint_of_a_gpu_resumes_on_the_cpu(make_trainer, make_config, tmp_path):
     """The RNG state of the GPU is ignored; everything else is restored."""
     config = make_config({"dropout": 0.2})
-    train(make_trainer, config, tmp_path / "whole")
+    train(make_trainer, config, tmp_path / "uninterrupted")
     trainer = make_trainer(config, tmp_path / "moved")
     for event in trainer.run():
         if isinstance(event, Progress) and event.step == 7:
@@ -291,7 +291,7 @@ def test_checkpoint_of_a_gpu_resumes_on_the_cpu(make_trainer, make_config, tmp_p
     trainer = make_trainer(config, tmp_path / "moved")
     assert trainer.resume() == ["device was NVIDIA H100, is cpu: results will differ in rounding"]
     list(trainer.run())
-    assert_same(tmp_path / "whole", tmp_path / "moved")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "moved")
 
 
 def test_missing_gpu_rng_state_is_not_restored():

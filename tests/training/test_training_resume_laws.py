@@ -202,11 +202,11 @@ def test_resumed_run_equals_uninterrupted_run(trained, tmp_path, monkeypatch, nu
     if case["cell"] == "irnn":
         training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
     monkeypatch.setattr(deferred_metrics, "MIN_DIVERGENCE_NATS", 1e9)  # the state of an IRNN grows without bound
-    whole = trained("whole", model, training, epoch=epoch)
-    assert whole[-1].why == "budget", whole[-1]
+    uninterrupted = trained("uninterrupted", model, training, epoch=epoch)
+    assert uninterrupted[-1].why == "budget", uninterrupted[-1]
     stopped = trained("stopped", model, training, stops_for(rng, epoch, every), epoch=epoch)
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
-    scores = [[(e.step, e.nats) for e in events if isinstance(e, Evaluated)] for events in (whole, stopped)]
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
+    scores = [[(e.step, e.nats) for e in events if isinstance(e, Evaluated)] for events in (uninterrupted, stopped)]
     assert scores[0] == scores[1]
 
 
@@ -217,9 +217,9 @@ STOPS += [(where, step) for step in (6, 12, 24) for where in ("scoring", "sampli
 def test_run_stopped_many_times_equals_uninterrupted_run(trained, tmp_path):
     """An evaluation that a stop interrupts is repeated, also if the resumed run is stopped again."""
     model, training = {"dropout": 0.2}, {"schedule": "plateau", "patience": 0}
-    trained("whole", model, training)
+    trained("uninterrupted", model, training)
     trained("stopped", model, training, sorted(STOPS, key=lambda stop: (stop[1], STOPS.index(stop))))
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 def test_early_stopping_survives_resume_until_patience_changes(trained):
@@ -233,7 +233,7 @@ def test_early_stopping_survives_resume_until_patience_changes(trained):
 def test_longer_budget_rescales_the_schedule(trained, schedule):
     """After the resume, the learning rate is that of a run with this budget from the start."""
     long = {"schedule": schedule}
-    rates = {e.step: e.learning_rate for e in trained("whole", {}, long) if isinstance(e, Progress)}
+    rates = {e.step: e.learning_rate for e in trained("uninterrupted", {}, long) if isinstance(e, Progress)}
     short = trained("short", {}, long | {"budget": {"steps": 10}})
     before = [e.learning_rate for e in short if isinstance(e, Progress)]
     after = {e.step: e.learning_rate for e in trained("short", {}, long) if isinstance(e, Progress)}
@@ -244,7 +244,7 @@ def test_longer_budget_rescales_the_schedule(trained, schedule):
 
 def test_requested_save_can_be_resumed(trained, make_config, make_trainer, short, tmp_path):
     """The run is killed after a requested save, a step later or during an evaluation, and resumes from it."""
-    trained("whole", {"dropout": 0.2}, {})
+    trained("uninterrupted", {"dropout": 0.2}, {})
     for where, step, saved in (("step", 7, 8), ("scoring", 12, 12), ("sampling", 18, 18)):
         path = tmp_path / where
         config = make_config(
@@ -271,7 +271,7 @@ def test_requested_save_can_be_resumed(trained, make_config, make_trainer, short
         header = load_checkpoint(tmp_path / "killed" / "checkpoints" / "last.safetensors")[1]
         assert header["counters"]["step"] == saved
         trained("killed", {"dropout": 0.2}, {})
-        assert_same(tmp_path / "whole", tmp_path / "killed")
+        assert_same(tmp_path / "uninterrupted", tmp_path / "killed")
         shutil.rmtree(tmp_path / "killed")
 
 
@@ -322,8 +322,8 @@ def test_every_entry_of_a_checkpoint_is_needed(trained, tmp_path, monkeypatch, c
     monkeypatch.setattr(trainer_module, "time", Ticking())
     model, training = NEEDED[case]
     training = {"budget": {"steps": 20}, "evaluate_every": 40} | training
-    trained("whole", model, training)
-    expected = run_content_with_times(tmp_path / "whole")
+    trained("uninterrupted", model, training)
+    expected = run_content_with_times(tmp_path / "uninterrupted")
     trained("stopped", model, training, [("scoring", 15) if case == "adamw" else ("step", 17)], end=False)
     load, entries = TrainingState.load, []
 

@@ -10,7 +10,7 @@ from test_training_resume import assert_same
 from charlstm.model.dropout import dropout
 from charlstm.text.corpus import load_corpus
 from charlstm.text.streams import IGNORE
-from charlstm.training.vanishing_penalty import BOUND, penalty_gradient
+from charlstm.training.vanishing_penalty import MIN_NORM, penalty_gradient
 
 RNN = {"cell": "rnn", "hidden_size": 7}
 
@@ -22,7 +22,7 @@ def omega_gradient(matrix, outputs, loss):
     d = arriving.norm(dim=-1)
     onward = torch.einsum("tbi,tbi,ij->tbj", arriving, 1 - h**2, u)
     terms = (onward.norm(dim=-1) / d - 1) ** 2
-    return torch.autograd.grad(terms[d >= BOUND].mean(), u)[0]
+    return torch.autograd.grad(terms[d >= MIN_NORM].mean(), u)[0]
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
@@ -112,7 +112,7 @@ def test_resumed_run_equals_uninterrupted_run(make_config, make_trainer, corpus,
     text = lines if documents else corpus
     source = {"source": text.sources[0], **({"documents": "newline"} if documents else {})}
     config = make_config({**RNN, "dropout": 0.2}, source, vanishing_penalty=3.0)
-    list(make_trainer(config, tmp_path / "whole", text).run())
+    list(make_trainer(config, tmp_path / "uninterrupted", text).run())
     for stop in (5, 6, 13, None):
         trainer = make_trainer(config, tmp_path / "stopped", text)
         if trainer.directory.checkpoints.any():
@@ -120,7 +120,7 @@ def test_resumed_run_equals_uninterrupted_run(make_config, make_trainer, corpus,
         for event in trainer.run():
             if getattr(event, "step", None) == stop:
                 trainer.request_stop()
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 def test_weight_0_changes_nothing(make_config, make_trainer):
