@@ -92,8 +92,8 @@ def settings_to_lower(estimate: MemoryEstimate, status: Memory | None, requested
     """
     fixed, batch_size, hidden_size = estimate.fixed, estimate.batch_size, estimate.hidden_size
     usable = math.inf if status is None else USABLE * (status.free + status.held)
-    held = 0 if status is None else status.held
-    activations = max(estimate.growing, held + requested - fixed) if estimate.growing else 0
+    allocated = 0 if status is None else status.held
+    activations = max(estimate.growing, allocated + requested - fixed) if estimate.growing else 0
     if not activations or fixed >= usable:
         factor = math.sqrt(min(usable / 2 / fixed, MAX_FACTOR) if status else DEFAULT_FACTOR)
         return [_lower("model.hidden_size", hidden_size, factor)]
