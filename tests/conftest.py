@@ -36,7 +36,7 @@ if not torch.cuda.is_available():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
-    """Skip tests that need C++ kernels on a machine without a compiler, another processor or no bfloat16.
+    """Skip tests that need C++ kernels which this machine cannot build or run.
 
     ``test_machines.py`` checks that kernels are available where they should be.
     """
