@@ -1,4 +1,4 @@
-"""Files that outlive a power cut: whole or not at all, and in the order in which they were written."""
+"""Atomic and durable file operations: complete or not at all, in order, even after a power cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_FLUSHABLE = (errno.EINVAL, errno.ENOTSUP)
 
 @contextmanager
 def staged_file(path: Path, *pieces: Piece) -> Iterator[Path]:
-    """A temporary file beside ``path`` with this content, on the disk; to be moved, and gone when the block ends.
+    """A temporary file next to ``path`` with this content, flushed to disk; rename it in the block, else it is deleted.
 
     Raises OSError.
     """
@@ -35,24 +35,23 @@ def staged_file(path: Path, *pieces: Piece) -> Iterator[Path]:
         yield temporary
     finally:
         with suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108 (the crash tests record what this module asks of os)
+            os.unlink(temporary)  # noqa: PTH108 (the crash tests record the calls of os)
 
 
 def write_atomic(path: Path, *pieces: Piece) -> None:
-    """Put this content in the place of ``path``: after a crash, there is the old file or the new one. Raises
-    OSError."""
+    """Write or replace ``path`` atomically: after a crash, it is the old or the new file. Raises OSError."""
     with staged_file(path, *pieces) as temporary:
         rename(temporary, path)
         fsync_directory(path.parent)
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give ``source`` the name ``target``, whatever has it now."""
+    """Rename ``source`` to ``target``, replacing it."""
     os.replace(source, target)  # noqa: PTH105
 
 
 def make_directory(path: Path) -> None:
-    """Make the folder and those above it, and have their names on the disk. Raises OSError."""
+    """Create the folder and its parents, flushed to disk. Raises OSError."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -64,19 +63,19 @@ def make_directory(path: Path) -> None:
 
 
 def fsync_file(path: Path) -> None:
-    """Have on the disk what was written to the file, if there is one. Raises OSError."""
+    """Flush the content of the file to disk, if it exists. Raises OSError."""
     with suppress(FileNotFoundError):
         _flush(path, os.O_RDWR)
 
 
 def fsync_directory(folder: Path) -> None:
-    """Have on the disk which files the folder holds. Raises OSError."""
+    """Flush the entries of the folder to disk. Raises OSError."""
     if os.name == "posix":
         _flush(folder, os.O_RDONLY)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete the temporary files of writers that were killed. Only for who knows that none is alive."""
+    """Delete the temporary files of killed writers. Call it only while holding the write lock."""
     for path in folder.glob(".*.tmp"):
         if is_temporary(path):
             with suppress(OSError):
@@ -84,7 +83,7 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether the name is one that :func:`staged_file` gives."""
+    """Whether the name is one of :func:`staged_file`."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
@@ -93,7 +92,7 @@ def _flush(path: Path, flags: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NOT_FLUSHABLE:  # some network folders have nothing to flush
+        if error.errno not in _NOT_FLUSHABLE:  # some network file systems cannot flush
             raise
     finally:
         os.close(descriptor)

@@ -1,8 +1,8 @@
-"""The processes that train one run together, as torchrun starts them.
+"""Communication between the processes of a distributed run, started by torchrun.
 
-Control messages (what was asked for, figures, errors, carried states) are tensors on the CPU and go by gloo; gradients
-and losses go by NCCL where they are on a GPU. All processes call the same methods in the same order; a single one calls
-them too, and talks to nobody.
+Control messages (requests, metrics, errors, carried states) are CPU tensors sent by gloo; gradients and losses on GPUs
+are sent by NCCL. All processes call the same methods in the same order; in a single process the methods do not
+communicate.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from torch import Tensor, distributed, nn
 from charlstm.errors import UserError
 from charlstm.executors import State
 
-PATIENCE = timedelta(hours=24)  # the first one may score a large held-out text, or write, while the others wait
-POLL = 0.02  # seconds between two looks for something that may be long in coming
+CONTROL_TIMEOUT = timedelta(hours=24)  # rank 0 may score a large validation split, or write, while the others wait
+POLL_SECONDS = 0.02  # seconds between two checks for a message from rank 0
 
 
 class SynchronizedError(UserError):
-    """All processes of a team end with it; its message is empty in all but the one that tells it."""
+    """Raised in all processes of a group; the message is empty in all but the process that reports it."""
 
 
 class ProcessLostError(UserError):
-    """Another process of the team cannot be reached, now or any more; with torch's own words for it."""
+    """Another process of the group cannot be reached; the message includes that of torch."""
 
     def __init__(self, cause: BaseException) -> None:
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
-        words = ": ".join(dict.fromkeys([lines[0][:300], lines[-1][:300]]))  # NCCL gives its reason in the last one
+        reason = ": ".join(dict.fromkeys([lines[0][:300], lines[-1][:300]]))  # NCCL has its reason in the last line
         super().__init__(
-            "another process of this run has ended, or cannot be reached. What was saved is kept: "
-            f"start all of them again with --resume ({words})"
+            "another process of this run has ended, or cannot be reached. The checkpoints remain: "
+            f"start all processes again with --resume ({reason})"
         )
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Who takes part: ``rank`` of ``size`` processes, and ``local_rank`` of the ``local_size`` on this machine."""
+    """Process ``rank`` of ``size``, and ``local_rank`` of the ``local_size`` processes on this machine."""
 
     rank: int = 0
     size: int = 1
@@ -55,9 +55,9 @@ class ProcessGroup:
 
     @staticmethod
     def from_environment() -> ProcessGroup:
-        """As torchrun's variables say (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE); alone without them.
+        """From torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE); else a single process.
 
-        Raises UserError if one of them is missing or no fitting number.
+        Raises UserError if one of them is missing or invalid.
         """
         if os.environ.get("WORLD_SIZE", "1") == "1":
             return SINGLE_PROCESS
@@ -69,106 +69,115 @@ class ProcessGroup:
                 raise ValueError
         except (KeyError, ValueError):
             raise UserError(
-                "WORLD_SIZE is set, but RANK, LOCAL_RANK and LOCAL_WORLD_SIZE do not fit it: start the processes with "
-                "torchrun -m charlstm train ..., or unset WORLD_SIZE"
+                "WORLD_SIZE is set, but RANK, LOCAL_RANK or LOCAL_WORLD_SIZE is missing or invalid: start them "
+                "with torchrun -m charlstm train ..., or unset WORLD_SIZE"
             ) from None
         return ProcessGroup(rank, size, local_rank, local_size)
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes, prints, scores and samples."""
+        """Whether this is rank 0, which writes, prints, scores and samples."""
         return self.rank == 0
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """Be in touch with the others while the block lasts. Raises LostError if they cannot be reached."""
+        """Connect to the other processes during the block. Raises ProcessLostError if they cannot be reached."""
         if self.size == 1:
             yield
             return
-        # Functions there have the group as a default: imported later, by DistributedDataParallel, they would keep it
-        # and its threads to the end of the interpreter, which then now and then aborts.
+        # Functions in this module have the default group as a default argument. Imported later, by
+        # DistributedDataParallel, they would keep its threads alive until the interpreter exits, which may then abort.
         importlib.import_module("torch.distributed.nn.functional")
         cuda = torch.cuda.is_available() and distributed.is_nccl_available()
         with detect_lost_processes():
             distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-            # Gradients are never long in coming: torch's own patience finds a machine that is gone.
-            _CONTROL.append(distributed.new_group(backend="gloo", timeout=PATIENCE))
+            # Gradients keep the default timeout of torch, which detects a lost machine.
+            _CONTROL.append(distributed.new_group(backend="gloo", timeout=CONTROL_TIMEOUT))
         yield
         _CONTROL.clear()
-        gc.collect()  # what else has the group
-        distributed.destroy_process_group()  # not after an error: NCCL would wait for what never comes
+        gc.collect()  # drop other references to the group
+        distributed.destroy_process_group()  # not after an error: NCCL would wait forever
 
     def columns(self, batch_size: int) -> slice:
-        """Which columns of a batch are this process's."""
-        share = batch_size // self.size
-        return slice(self.rank * share, (self.rank + 1) * share)
+        """The batch columns of this process."""
+        count = batch_size // self.size
+        return slice(self.rank * count, (self.rank + 1) * count)
 
-    def check(self, batch_size: int, asked: int) -> None:
-        """Raises UserError if this many streams, fewer than were asked for in a short text, cannot be divided."""
+    def check(self, batch_size: int, requested: int) -> None:
+        """Raises UserError if the batch cannot be divided among the processes.
+
+        ``requested``: training.batch_size; a short text may give fewer streams, ``batch_size``.
+        """
         if batch_size % self.size == 0:
             return
         lower = batch_size // self.size * self.size
-        fitting = [lower] * (lower > 0) + [lower + self.size] * (batch_size == asked)
-        mend = f"Set training.batch_size to {' or '.join(map(str, fitting))}, or start" if fitting else "Start"
-        what = f"training.batch_size {asked}" if batch_size == asked else f"A batch of {batch_size} (the text is short)"
-        raise UserError(f"{what} cannot be divided evenly among {self.size} processes. {mend} another number of them")
+        sizes = [lower] * (lower > 0) + [lower + self.size] * (batch_size == requested)
+        start = f"Set training.batch_size to {' or '.join(map(str, sizes))}, or start" if sizes else "Start"
+        what = (
+            f"training.batch_size {requested}"
+            if batch_size == requested
+            else f"A batch of {batch_size} (the text is short)"
+        )
+        raise UserError(
+            f"{what} cannot be divided evenly among {self.size} processes. {start} another number of processes"
+        )
 
     def all_reduce_max(self, *numbers: float) -> tuple[float, ...]:
-        """The largest that any of the processes gives, of each of the numbers."""
+        """The maximum over all processes of each number."""
         if self.size == 1:
             return numbers
-        found = torch.tensor(numbers, dtype=torch.float64)
+        maxima = torch.tensor(numbers, dtype=torch.float64)
         with detect_lost_processes():
-            distributed.all_reduce(found, distributed.ReduceOp.MAX, group=_CONTROL[0])
-        return tuple(found.tolist())
+            distributed.all_reduce(maxima, distributed.ReduceOp.MAX, group=_CONTROL[0])
+        return tuple(maxima.tolist())
 
     def all_reduce_sum(self, x: Tensor) -> Tensor:
-        """The sum of all processes' x, put into x."""
+        """Sum x over all processes, in place."""
         if self.size > 1:
             with detect_lost_processes():
                 distributed.all_reduce(x)
         return x
 
     def broadcast_from_rank0(self, make: Callable[[], Any]) -> Any:
-        """What the first process makes, fit for JSON; the others wait for it, and hear signals meanwhile."""
+        """Broadcast the JSON value that ``make`` returns in rank 0; the others wait, and still handle signals."""
         if self.size == 1:
             return make()
-        made = make() if self.first else None
-        content = torch.frombuffer(bytearray(json.dumps(made).encode()), dtype=torch.uint8)
+        value = make() if self.first else None
+        content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         length = torch.tensor(len(content))
-        self._wait_for_first(length)
+        self._broadcast(length)
         if not self.first:
             content = torch.empty(int(length), dtype=torch.uint8)
-        self._wait_for_first(content)
+        self._broadcast(content)
         return json.loads(bytes(content.tolist()))
 
     @staticmethod
-    def _wait_for_first(x: Tensor) -> None:
+    def _broadcast(x: Tensor) -> None:
         with detect_lost_processes():
             work = distributed.broadcast(x, 0, group=_CONTROL[0], async_op=True)
             while not work.is_completed():
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
             work.wait()
 
     def gather(self, state: State) -> State:
-        """In the first process a state with the columns of all; elsewhere as it is."""
+        """In rank 0 the state with the columns of all processes; in others ``state``."""
         if self.size == 1:
             return state
-        whole = []
+        gathered = []
         for part in state:
-            own = part.cpu().contiguous()
-            others = [torch.empty_like(own) for _ in range(self.size)] if self.first else None
+            local = part.cpu().contiguous()
+            parts = [torch.empty_like(local) for _ in range(self.size)] if self.first else None
             with detect_lost_processes():
-                distributed.gather(own, others, 0, group=_CONTROL[0])
-            whole.append(part if others is None else torch.cat(others, 1))
-        return tuple(whole)
+                distributed.gather(local, parts, 0, group=_CONTROL[0])
+            gathered.append(part if parts is None else torch.cat(parts, 1))
+        return tuple(gathered)
 
     @contextmanager
     def sync_errors(self) -> Iterator[None]:
-        """End the block in all processes together: if it raises UserError in any of them, all raise AgreedError.
+        """Synchronize the end of the block: if it raises UserError in any process, all raise SynchronizedError.
 
-        The message is that of the lowest rank which has one. The block itself must not wait for others but in ways in
-        which all of them take part.
+        The message is that of the lowest rank with an error. In the block, processes may wait for each other only in
+        collective calls.
         """
         if self.size == 1:
             yield
@@ -187,46 +196,45 @@ class ProcessGroup:
             raise caught
 
     def assert_equal_across_ranks(self, value: Any, problem: str) -> None:
-        """Raises AgreedError with the problem in all processes unless all have the same value, which is fit for
-        JSON."""
+        """Raises SynchronizedError in all processes unless all have the same JSON value."""
         with self.sync_errors():
             if self.broadcast_from_rank0(lambda: value) != value:
                 raise UserError(problem)
 
     def barrier(self) -> None:
-        """Wait until all have come here."""
+        """Wait for all processes."""
         self.all_reduce_max(0)
 
     def wrap_ddp(self, module: nn.Module) -> nn.Module:
-        """The module under DistributedDataParallel: a backward pass through it leaves the sum, not the mean, of all
-        processes' gradients in each. With the module of the first process's weights."""
+        """Wrap the module in DistributedDataParallel, with the weights of rank 0. Its backward pass gives the sum, not
+        the mean, of the gradients of all processes."""
         with detect_lost_processes():
             wrapped = nn.parallel.DistributedDataParallel(module)
-        # a lambda: torch takes no annotations that are strings
+        # a lambda: torch rejects annotations that are strings
         wrapped.register_comm_hook(None, lambda _, bucket: _sum(bucket.buffer()))
         return wrapped
 
 
 SINGLE_PROCESS = ProcessGroup()
-"""The ordinary case."""
+"""The group of a run without torchrun."""
 
 _CONTROL: list[distributed.ProcessGroup] = []
-"""The group by which control messages go, while there is one."""
+"""The gloo group of the control messages, while connected."""
 
 
 @contextmanager
 def detect_lost_processes() -> Iterator[None]:
-    """Raise LostError for an error of the connection to other processes; a lack of memory stays what it is."""
+    """Raise ProcessLostError for a communication error; out-of-memory errors pass through."""
     try:
         yield
-    except RuntimeError as error:  # gloo has no type of its own for its errors, only its source's path in each
-        ours = (distributed.is_available() and isinstance(error, distributed.DistError)) or "gloo/" in str(error)
-        if ours and "out of memory" not in str(error):
+    except RuntimeError as error:  # gloo errors have no type of their own, only the path of its source
+        is_lost = (distributed.is_available() and isinstance(error, distributed.DistError)) or "gloo/" in str(error)
+        if is_lost and "out of memory" not in str(error):
             raise ProcessLostError(error) from error
         raise
 
 
 def _sum(x: Tensor) -> torch.futures.Future[Tensor]:
     work = distributed.all_reduce(x, async_op=True)
-    found: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
-    return found
+    total: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
+    return total

@@ -1,4 +1,4 @@
-"""Regular files, and nothing else that has a name: what a pipe or a device holds has no end."""
+"""Opens regular files only: a pipe or a device may have no end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from charlstm.errors import UserError
 
 
 class MissingError(UserError):
-    """There is nothing of this name, not even a link."""
+    """The path does not exist, not even as a link."""
 
 
 _KINDS = (
@@ -24,28 +24,28 @@ _KINDS = (
 
 
 def regular_size(path: Path) -> int:
-    """Size in bytes of a regular file. Says at once what else it is; opens nothing.
+    """Size in bytes of a regular file. Opens nothing, so it never waits for a pipe.
 
     Raises:
-        MissingError: there is nothing of this name.
-        UserError: it is a link to nothing, a folder, a pipe, a socket or a device, or cannot be reached.
+        MissingError: the path does not exist.
+        UserError: it is a dangling link, a folder, a pipe, a socket or a device, or cannot be accessed.
     """
     return _size(path, _status(path))
 
 
 def check_folder(path: Path) -> None:
-    """Raises UserError if something that is no folder has this name; a folder may also be missing."""
+    """Raises UserError if the path exists and is not a folder."""
     with suppress(MissingError):
         if not stat.S_ISDIR(_status(path).st_mode):
-            raise UserError(f"{path}: this is no folder: give it another name, or delete it")
+            raise UserError(f"{path}: this is not a folder: rename or delete it")
 
 
 def open_regular(path: Path) -> io.FileIO:
     """A regular file, open for reading, unbuffered. Never waits for a writer, as opening a pipe does.
 
     Raises:
-        MissingError: there is nothing of this name.
-        UserError: as `regular_size`, or there is no permission to read it.
+        MissingError: the path does not exist.
+        UserError: as `regular_size`, or it must not be read.
     """
     regular_size(path)
     try:
@@ -57,13 +57,13 @@ def open_regular(path: Path) -> io.FileIO:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most so many bytes. Raises as `open_regular`, and UserError if it is longer
+    """The content of a regular file of at most ``limit`` bytes. Raises as `open_regular`, and UserError if it is longer
     or cannot be read."""
     with io.BufferedReader(open_regular(path)) as file:
         try:
             size = file.seek(0, os.SEEK_END)
             if size > limit:
-                raise UserError(f"{path}: longer than {limit:,} bytes, which no such file is")
+                raise UserError(f"{path}: longer than the limit of {limit:,} bytes")
             file.seek(0)
             return file.read(size)
         except OSError as error:
@@ -71,10 +71,10 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def append_regular(path: Path, content: bytes) -> None:
-    """Append to a regular file, made if need be. Never waits for a reader, as a pipe does.
+    """Append to a regular file, created if needed. Never waits for a reader, as a pipe does.
 
     Raises:
-        UserError: something else has this name, as `regular_size` says.
+        UserError: the path is something else; see `regular_size`.
         OSError: it cannot be written.
     """
     with suppress(MissingError):
@@ -86,7 +86,7 @@ def append_regular(path: Path, content: bytes) -> None:
 
 
 def open_descriptor(path: Path, flags: int) -> int:
-    """The descriptor of a regular file, opened without waiting. Raises OSError; UserError for any other kind."""
+    """The descriptor of a regular file, opened without waiting. Raises OSError, and UserError for other file types."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
     try:
         _size(path, os.fstat(descriptor))
@@ -97,7 +97,7 @@ def open_descriptor(path: Path, flags: int) -> int:
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> UserError:
-    """The error as one line with the file's name, cut if it is very long."""
+    """The error in one line with the file name, truncated if very long."""
     name = str(path)
     name = name if len(name) <= 200 else f"{name[:200]}..."
     return UserError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}")
@@ -108,7 +108,7 @@ def _status(path: Path) -> os.stat_result:
         return path.stat()
     except FileNotFoundError:
         if path.is_symlink():
-            raise UserError(f"{path}: this is a link to {path.readlink()}, which is not there") from None
+            raise UserError(f"{path}: this is a link to {path.readlink()}, which does not exist") from None
         raise MissingError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
@@ -118,6 +118,6 @@ def _size(path: Path, status: os.stat_result) -> int:
     if stat.S_ISDIR(status.st_mode):
         raise UserError(f"{path}: this is a folder, not a file")
     if not stat.S_ISREG(status.st_mode):
-        kind = next((kind for test, kind in _KINDS if test(status.st_mode)), "no file")
-        raise UserError(f"{path}: this is {kind}, not a regular file: write what it holds to a file first")
+        kind = next((kind for test, kind in _KINDS if test(status.st_mode)), "something else")
+        raise UserError(f"{path}: this is {kind}, not a regular file: write its content to a file first")
     return status.st_size

@@ -1,4 +1,4 @@
-"""Locks on open files, by the operating system: released with the process that holds them, however it ends."""
+"""Locks on open files by the operating system, released whenever the process that holds them ends."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import errno
 import os
 import platform
 
-OPEN_FILES_MOVE = platform.system() != "Windows"
+CAN_RENAME_OPEN_FILES = platform.system() != "Windows"
 """Whether a file can be renamed and deleted while it is open."""
 
 FIRST_READABLE = 1
-"""On Windows no other process can read the byte that is locked, the first of the file."""
+"""Offset of the first byte that other processes can read: on Windows, not the locked first byte."""
 
 
 def lock(descriptor: int) -> bool:
-    """Lock an open file for this process alone, without waiting; released when the file is closed.
+    """Lock an open file exclusively, without waiting; closing the file releases the lock.
 
-    filelock's ``FileLock`` is not used: it empties the file, which names its holder, and where a file system has no
-    locks it makes a marker file that a killed process leaves behind.
+    ``FileLock`` of filelock is not used: it truncates the file, which names its owner, and on file systems without
+    locks it creates a marker file that a killed process leaves behind.
 
-    Returns False where the system, or the file system that the file is on, has no locks.
+    Returns False if the operating system or the file system has no locks.
 
     Raises:
         BlockingIOError: another process holds the lock.
     """
-    from filelock import lock_descriptor  # not above: `charlstm --help` loads this module
+    from filelock import lock_descriptor  # imported here: `charlstm --help` loads this module
 
     try:
         if lock_descriptor(descriptor, blocking=False):

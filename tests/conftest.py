@@ -1,4 +1,4 @@
-"""A tiny text, tiny configurations, and one tiny trained run for all tests."""
+"""Fixtures for all tests: a tiny text, tiny configurations and a tiny trained run."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ if not torch.cuda.is_available():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
-    """Skip, and say why, what needs C++ kernels that this machine cannot have: no compiler, another processor, no
-    bfloat16. ``test_machines.py`` holds that they are there where they can be."""
+    """Skip tests that need C++ kernels which this machine cannot build or run.
+
+    ``test_machines.py`` checks that kernels are available where they should be.
+    """
     try:
         return (yield)
     except BuildError as refusal:
-        pytest.skip(f"native: {refusal}")
+        pytest.skip(f"cpp: {refusal}")
     except UserError as error:
         if not str(error).startswith(REFUSED):
             raise
@@ -50,61 +52,61 @@ def pytest_runtest_call() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of our own, which the processes of one test run share, and no styling forced upon the output."""
+    """A separate cache, shared by the processes of a test run, and output without styles."""
     folder = tmp_path_factory.getbasetemp()
-    together = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHARLSTM_CACHE", str(together / "cache"))
+        patch.setenv("CHARLSTM_CACHE", str(shared / "cache"))
         patch.setenv("NO_COLOR", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("CHARLSTM_MEASURE", "0")  # what is fastest may differ from test to test
-        patch.setattr(os, "fsync", lambda _: None)  # no test cuts the power, and a flush takes longer than a step
-        patch.setattr("charlstm.generation.infilling.SWEEPS", 4)  # of the filled gap that an evaluation shows
+        patch.setenv("CHARLSTM_MEASURE", "0")  # the fastest executor may differ from test to test
+        patch.setattr(os, "fsync", lambda _: None)  # no test needs durable files, and fsync takes longer than a step
+        patch.setattr("charlstm.generation.infilling.SWEEPS", 4)  # of the infilling that an evaluation shows
         patch.setattr("typer.main.get_command", cache(typer.main.get_command))
         if "CXX" not in os.environ and shutil.which("c++"):
-            patch.setenv("CXX", "c++ -O1")  # test_cpp.py holds optimized kernels to the laws
+            patch.setenv("CXX", "c++ -O1")  # test_cpp.py tests optimized kernels
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
             patch.delenv(name, raising=False)
         yield
 
 
 @pytest.fixture(autouse=True)
-def _modes_put_back() -> Iterator[None]:
+def _restore_modes() -> Iterator[None]:
     with put_back():
         yield
 
 
 @pytest.fixture(scope="session")
 def undrawn_plots() -> Callable[..., AbstractContextManager[None]]:
-    """A context in which plots are laid out but not rendered in the given formats: it takes longer than to train."""
-    genuine, empty = Figure.savefig, {"png": b"PNG", "svg": '<svg viewBox="0 0 1 1"></svg>'}
+    """A context in which plots are not rendered in the given formats: rendering takes longer than training."""
+    savefig, empty = Figure.savefig, {"png": b"PNG", "svg": '<svg viewBox="0 0 1 1"></svg>'}
 
     @contextmanager
-    def undrawn(*formats: str) -> Iterator[None]:
+    def skip_drawing(*formats: str) -> Iterator[None]:
         def save(figure: Figure, file: Any, *, format: str, **options: Any) -> None:
             if format in formats:
                 file.write(empty[format])
             else:
-                genuine(figure, file, format=format, **options)
+                savefig(figure, file, format=format, **options)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Figure, "savefig", save)
             yield
 
-    return undrawn
+    return skip_drawing
 
 
 @pytest.fixture
 def drawn_plots() -> None:
-    """Plots are rendered in this test, whatever others of its module do."""
+    """Plots are rendered in this test, even if other tests of its module skip drawing."""
 
 
 @pytest.fixture(scope="session")
 def text() -> str:
-    """1,500 characters, 16 distinct, with words to learn."""
-    chance = random.Random(1)
+    """1,500 characters of words, 16 distinct."""
+    rng = random.Random(1)
     words = ["the", "cat", "sat", "on", "a", "mat\nand", "saw", "two", "dogs", "run", "home\n"]
-    return " ".join(chance.choice(words) for _ in range(600))[:1500]
+    return " ".join(rng.choice(words) for _ in range(600))[:1500]
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +149,7 @@ def make_config(corpus_file: Path) -> MakeConfig:
 
 @pytest.fixture
 def make_trainer(corpus: Corpus, tmp_path: Path) -> MakeTrainer:
-    """A trainer with a fresh run directory, or one that is there already (``path``)."""
+    """A trainer with a new run directory, or with an existing one (``path``)."""
 
     def make(config: Config, path: Path | None = None, text: Corpus = corpus) -> Trainer:
         directory = RunDirectory(path or tmp_path / "run")

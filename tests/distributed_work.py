@@ -1,4 +1,4 @@
-"""What each of the processes does that test_distributed.py starts: runs, and what it hears from the others."""
+"""The work of each process that test_distributed.py starts: training runs and collective operations."""
 
 from __future__ import annotations
 
@@ -19,63 +19,63 @@ from charlstm.training.events import Progress
 from charlstm.training.trainer import Trainer
 
 
-def train(team: ProcessGroup, path: Path, settings: dict[str, Any], stops: list[int]) -> list[str]:
-    """Train a run to its end, or to the last of the stops if that is negative; what was told at the end."""
+def train(group: ProcessGroup, path: Path, settings: dict[str, Any], stops: list[int]) -> list[str]:
+    """Train a run to its end, or to the last of the stops if that is negative; returns the messages of resuming."""
     config = parse_config(settings, "test")
     corpus = load_corpus(**config.corpus.model_dump())
-    told = []
-    for number, place in enumerate([*stops, 0] if not stops or stops[-1] > 0 else stops):
-        directory = (RunDirectory if team.first else ReadOnlyRunDirectory)(path)
-        trainer = Trainer(config, corpus, directory, team)
+    messages = []
+    for number, stop in enumerate([*stops, 0] if not stops or stops[-1] > 0 else stops):
+        directory = (RunDirectory if group.first else ReadOnlyRunDirectory)(path)
+        trainer = Trainer(config, corpus, directory, group)
         if number:
-            told += trainer.resume()
+            messages += trainer.resume()
         else:
             directory.create(config)
         for event in trainer.run():
-            # asked of one process alone
-            if isinstance(event, Progress) and event.step == abs(place) and team.rank == team.size - 1:
+            # requested of one process only
+            if isinstance(event, Progress) and event.step == abs(stop) and group.rank == group.size - 1:
                 trainer.request_stop()
-        team.barrier()  # the first one still writes when the others have come to the end
-    return told
+        group.barrier()  # rank 0 still writes after the others have finished
+    return messages
 
 
-def messages(team: ProcessGroup) -> dict[str, Any]:
-    """What comes of each of the team's methods."""
-    found: dict[str, Any] = {
-        "most": team.all_reduce_max(team.rank, -team.rank, 0.5),
-        "summed": team.all_reduce_sum(torch.tensor([1.0, team.rank])).tolist(),
-        "first": team.broadcast_from_rank0(lambda: ["é\ud800", 0.1, float("inf"), None, team.rank]),
-        "gathered": [part.tolist() for part in team.gather((torch.full((1, 2, 1), float(team.rank)),))],
+def collectives(group: ProcessGroup) -> dict[str, Any]:
+    """The results of the methods of the group."""
+    results: dict[str, Any] = {
+        "max": group.all_reduce_max(group.rank, -group.rank, 0.5),
+        "sum": group.all_reduce_sum(torch.tensor([1.0, group.rank])).tolist(),
+        "broadcast": group.broadcast_from_rank0(lambda: ["é\ud800", 0.1, float("inf"), None, group.rank]),
+        "gather": [part.tolist() for part in group.gather((torch.full((1, 2, 1), float(group.rank)),))],
     }
 
-    def problem(of: list[int]) -> str | None:
+    def error_message(failing: list[int]) -> str | None:
         try:
-            with team.sync_errors(), team.sync_errors():
-                if team.rank in of:
-                    raise UserError(f"of {team.rank}")
+            with group.sync_errors(), group.sync_errors():
+                if group.rank in failing:
+                    raise UserError(f"of {group.rank}")
         except UserError as error:
             return f"{type(error).__name__} {error}"
         return None
 
-    found["problems"] = [problem(of) for of in ([], [0], [1], [0, 1])]
+    results["errors"] = [error_message(failing) for failing in ([], [0], [1], [0, 1])]
     try:
-        team.assert_equal_across_ranks(1, "never")
-        team.assert_equal_across_ranks(team.rank, "differs")
+        group.assert_equal_across_ranks(1, "never")
+        group.assert_equal_across_ranks(group.rank, "differs")
     except UserError as error:
-        found["same"] = str(error)
-    return found
+        results["not equal"] = str(error)
+    return results
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    folder, team = Path(sys.argv[1]), ProcessGroup.from_environment()
-    with team.joined():
-        found = {"messages": messages(team), "told": {}}
+    folder, group = Path(sys.argv[1]), ProcessGroup.from_environment()
+    with group.joined():
+        results = {"collectives": collectives(group), "messages": {}}
         for name, (settings, stops) in json.loads((folder / "cases.json").read_text()).items():
-            found["told"][name] = train(team, folder / name, settings, stops)
-    (folder / f"found-{team.rank}.json").write_text(json.dumps(found))
+            results["messages"][name] = train(group, folder / name, settings, stops)
+    (folder / f"results-{group.rank}.json").write_text(json.dumps(results))
     threads = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
-    assert not any("gloo" in name for name in threads)  # one that outlives the interpreter now and then aborts it
+    assert not any("gloo" in name for name in threads)  # a thread that outlives the interpreter may abort it
 
 
 if __name__ == "__main__":

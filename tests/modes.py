@@ -1,4 +1,4 @@
-"""Modes of the whole process, which a test may switch and no other test may inherit."""
+"""Global modes of torch, which no test may leave changed."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def _refuse_waiting(mode: str) -> None:
 
 @contextmanager
 def put_back() -> Iterator[None]:
-    """However the block ends, torch's modes are then what they were before."""
+    """Restore the modes of torch at the end of the block."""
     before = _modes()
     try:
         yield
     finally:
-        threads, dtype, gradients, deterministic, warn_only, products, layers = before
+        threads, dtype, grad_enabled, deterministic, warn_only, matmul, rnn = before
         if _modes() != before:
             torch.set_num_threads(threads)
             torch.set_default_dtype(dtype)
-            torch.set_grad_enabled(gradients)
+            torch.set_grad_enabled(grad_enabled)
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-            torch.backends.cuda.matmul.fp32_precision = products
-            torch.backends.cudnn.rnn.fp32_precision = layers
+            torch.backends.cuda.matmul.fp32_precision = matmul
+            torch.backends.cudnn.rnn.fp32_precision = rnn
 
 
 def _modes() -> tuple[Any, ...]:

@@ -8,11 +8,11 @@ from charlstm.cache import user_cache_folder, writable_folder, written_whole
 from charlstm.errors import UserError
 
 
-def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("CHARLSTM_CACHE", "~/own")
+    monkeypatch.setenv("CHARLSTM_CACHE", "~/configured")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert user_cache_folder() == tmp_path / "own"
+    assert user_cache_folder() == tmp_path / "configured"
     monkeypatch.delenv("CHARLSTM_CACHE")
     assert user_cache_folder() == tmp_path / "xdg" / "charlstm"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
@@ -21,7 +21,7 @@ def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert user_cache_folder() == tmp_path / ".cache" / "charlstm"
 
 
-def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
+def test_read_only_folder_is_replaced_by_a_temporary_one(tmp_path: Path) -> None:
     assert writable_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     (tmp_path / "file").touch()
     substitute = writable_folder(tmp_path / "file" / "ids")
@@ -30,17 +30,17 @@ def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
     assert tmp_path not in substitute.parents
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_file_is_written_atomically(tmp_path: Path) -> None:
     target = tmp_path / "x"
     target.write_bytes(b"old")
 
-    def breaking_off() -> None:
+    def interrupted_write() -> None:
         with written_whole(target) as file:
             file.write(b"new")
             raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        breaking_off()
+        interrupted_write()
     assert target.read_bytes() == b"old"
     with written_whole(target) as file:
         file.write(b"new")
@@ -49,7 +49,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""Several processes train one run: the same figures as one process, but for rounding."""
+"""Distributed training: several processes give the results of one, up to rounding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from charlstm.runs.read_only import ReadOnlyRunDirectory
 from charlstm.text.corpus import load_corpus
 from charlstm.training.stop_control import StopControl
 
-WORK = Path(__file__).parent / "distributed_work.py"
+SCRIPT = Path(__file__).parent / "distributed_work.py"
 DOCUMENTS = {"documents": "\n", "validation_fraction": 0.2}
 TWO = ProcessGroup(1, 2, 1, 2)
 
@@ -44,34 +44,36 @@ CASES = {
         {"input_masking": 0.2},
     ),
     "window": ({"cell": "peephole", "front_end": "convolution", "executor": "eager"}, {}, {"optimizer": "sgd"}),
-    "fixed": ({"cell": "esn", "executor": "eager"}, {}, {"sequence_length": 3}),
+    "frozen": ({"cell": "esn", "executor": "eager"}, {}, {"sequence_length": 3}),
     "penalty": (
         {"cell": "rnn", "executor": "reference"},
         {},
         {"vanishing_penalty": 8.0, "schedule": "plateau", "patience": 0},
     ),
 }
-STOPPED = {"stopped": [4, 6, 13], "left": [-8]}  # of the first case; the negative one is not gone on with
+STOPPED = {"stopped": [4, 6, 13], "left": [-8]}  # of the first case; a run with a negative stop is not resumed
 
 
-def work(folder: Path, cases: dict[str, object], processes: int) -> None:
-    """Have every case trained by so many processes, in the folder of its name."""
+def train_cases(folder: Path, cases: dict[str, object], processes: int) -> None:
+    """Train every case with this many processes, in the folder of its name."""
     (folder / "cases.json").write_text(json.dumps(cases))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run([*launch, str(WORK), str(folder)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = subprocess.run(
+        [*launch, str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")
 def runs(make_config, tmp_path_factory):
-    """Two processes have trained every case."""
-    folder = tmp_path_factory.mktemp("team")
+    """The runs of all cases, trained by two processes."""
+    folder = tmp_path_factory.mktemp("group")
     cases = {}
     for name, (model, corpus, training) in CASES.items():
         config = make_config(model, corpus, **{"budget": {"steps": 16}, **training})
         cases[name] = (config.model_dump(mode="json", exclude_unset=True), [])
     cases |= {name: (cases["locked"][0], stops) for name, stops in STOPPED.items()}
-    work(folder, cases, 2)
+    train_cases(folder, cases, 2)
     return folder
 
 
@@ -84,27 +86,27 @@ def config_of(make_config):
     return make
 
 
-def assert_close(ours: Path, theirs: Path) -> None:
-    """The same metrics and samples, and weights and carried states to rounding."""
-    kinds = ("nats", "gradient_norm", "characters", "learning_rate", "epoch", "characters_scored", "why")
-    records = [RunDirectory(path).metrics() for path in (ours, theirs)]
+def assert_close(distributed: Path, single: Path) -> None:
+    """The same metrics, weights and carried states up to rounding."""
+    fields = ("nats", "gradient_norm", "characters", "learning_rate", "epoch", "characters_scored", "stop_reason")
+    records = [RunDirectory(path).metrics() for path in (distributed, single)]
     assert [r["kind"] for r in records[0]] == [r["kind"] for r in records[1]]
-    for mine, other in zip(*records, strict=True):
-        for kind in kinds:
-            expected = other.get(kind)
-            near = pytest.approx(expected, rel=1e-5) if isinstance(expected, float) else expected
-            assert mine.get(kind) == near, (mine["step"], kind)
-    saved = [load_checkpoint(path / "checkpoints" / "last.safetensors") for path in (ours, theirs)]
-    (mine, header), (other, _) = saved
+    for record, other in zip(*records, strict=True):
+        for field in fields:
+            expected = other.get(field)
+            approximate = pytest.approx(expected, rel=1e-5) if isinstance(expected, float) else expected
+            assert record.get(field) == approximate, (record["step"], field)
+    loaded = [load_checkpoint(path / "checkpoints" / "last.safetensors") for path in (distributed, single)]
+    (tensors, header), (expected_tensors, _) = loaded
     assert header["processes"] == 2
-    assert mine.keys() == other.keys()
-    for name, t in mine.items():
-        torch.testing.assert_close(t, other[name], rtol=1e-3, atol=1e-5, msg=name)
-    assert torch.equal(mine["random.cpu"], other["random.cpu"])
+    assert tensors.keys() == expected_tensors.keys()
+    for name, t in tensors.items():
+        torch.testing.assert_close(t, expected_tensors[name], rtol=1e-3, atol=1e-5, msg=name)
+    assert torch.equal(tensors["random.cpu"], expected_tensors["random.cpu"])
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_are_as_one(runs, config_of, make_trainer, tmp_path, name):
+def test_two_processes_equal_one(runs, config_of, make_trainer, tmp_path, name):
     config = config_of(name)
     trainer = make_trainer(config, tmp_path / "one", load_corpus(**config.corpus.model_dump()))
     list(trainer.run())
@@ -112,54 +114,54 @@ def test_two_processes_are_as_one(runs, config_of, make_trainer, tmp_path, name)
     assert_close(runs / name, tmp_path / "one")
 
 
-def test_stopped_and_resumed_equals_never_stopped_bit_for_bit(runs):
+def test_resumed_run_equals_uninterrupted_run(runs):
     for name in ("last", "best"):
-        (ours, one), (theirs, other) = (
+        (resumed, header), (expected, expected_header) = (
             load_checkpoint(runs / run / "checkpoints" / f"{name}.safetensors") for run in ("stopped", "locked")
         )
-        assert one["counters"]["step"] == other["counters"]["step"]
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(t, theirs[key]) for key, t in ours.items())
+        assert header["counters"]["step"] == expected_header["counters"]["step"]
+        assert resumed.keys() == expected.keys()
+        assert all(torch.equal(t, expected[key]) for key, t in resumed.items())
     assert (runs / "stopped" / "samples.txt").read_text() == (runs / "locked" / "samples.txt").read_text()
-    told = [json.loads((runs / f"found-{rank}.json").read_text())["told"]["stopped"] for rank in (0, 1)]
-    assert told == [[], []]  # nothing differed
+    messages = [json.loads((runs / f"results-{rank}.json").read_text())["messages"]["stopped"] for rank in (0, 1)]
+    assert messages == [[], []]  # no differences
 
 
 @pytest.mark.slow
-def test_the_order_of_a_sum_is_that_of_before(make_config, tmp_path):
-    """Among three, the order in which gradients are summed up depends on where they lie in torch's buckets."""
+def test_resume_preserves_the_order_of_summation(make_config, tmp_path):
+    """With three processes, the order in which gradients are summed depends on the layout of torch's buckets."""
     model = {"hidden_size": 96, "num_layers": 3, "executor": "vendor"}
     config = make_config(model, batch_size=6, budget={"steps": 16}).model_dump(mode="json", exclude_unset=True)
-    work(tmp_path, {"whole": (config, []), "stopped": (config, [4, 9])}, 3)
-    whole, stopped = (
-        load_checkpoint(tmp_path / run / "checkpoints" / "last.safetensors")[0] for run in ("whole", "stopped")
+    train_cases(tmp_path, {"uninterrupted": (config, []), "stopped": (config, [4, 9])}, 3)
+    uninterrupted, stopped = (
+        load_checkpoint(tmp_path / run / "checkpoints" / "last.safetensors")[0] for run in ("uninterrupted", "stopped")
     )
-    assert all(torch.equal(t, stopped[name]) for name, t in whole.items())
+    assert all(torch.equal(t, stopped[name]) for name, t in uninterrupted.items())
 
 
-def test_one_process_goes_on_with_what_two_have_begun(runs, config_of, make_trainer, corpus, tmp_path):
+def test_one_process_resumes_a_run_of_two(runs, config_of, make_trainer, corpus, tmp_path):
     trainer = make_trainer(config_of("locked"), runs / "left")
     assert trainer.resume() == ["processes was 2, is 1: results will differ in rounding"]
-    assert trainer.counters.step == 9  # it was agreed upon a step after it was asked for
+    assert trainer.counters.step == 9  # requests are synchronized one step later
     list(trainer.run())
     ends = [RunDirectory(runs / name).metrics()[-2] for name in ("left", "locked")]
     assert [end["kind"] for end in ends] == ["evaluation"] * 2
     assert ends[0]["nats"] == pytest.approx(ends[1]["nats"], rel=1e-5)
 
 
-def test_what_they_tell_each_other(runs):
-    first, second = (json.loads((runs / f"found-{rank}.json").read_text())["messages"] for rank in (0, 1))
-    for found in (first, second):
-        assert found["most"] == [1, 0, 0.5]
-        assert found["summed"] == [2, 1]
-        assert found["first"] == ["é\ud800", 0.1, float("inf"), None, 0]
-    assert first["gathered"] == [[[[0], [0], [1], [1]]]]
-    assert first["problems"] == [None, "AgreedError of 0", "AgreedError ", "AgreedError of 0"]
-    assert second["problems"] == [None, "AgreedError ", "AgreedError of 1", "AgreedError "]
-    assert (first["same"], second["same"]) == ("", "differs")
+def test_collective_operations(runs):
+    first, second = (json.loads((runs / f"results-{rank}.json").read_text())["collectives"] for rank in (0, 1))
+    for results in (first, second):
+        assert results["max"] == [1, 0, 0.5]
+        assert results["sum"] == [2, 1]
+        assert results["broadcast"] == ["é\ud800", 0.1, float("inf"), None, 0]
+    assert first["gather"] == [[[[0], [0], [1], [1]]]]
+    assert first["errors"] == [None, "SynchronizedError of 0", "SynchronizedError ", "SynchronizedError of 0"]
+    assert second["errors"] == [None, "SynchronizedError ", "SynchronizedError of 1", "SynchronizedError "]
+    assert (first["not equal"], second["not equal"]) == ("", "differs")
 
 
-def test_who_takes_part(monkeypatch):
+def test_group_from_environment(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert ProcessGroup.from_environment() is SINGLE_PROCESS
@@ -177,21 +179,21 @@ def test_who_takes_part(monkeypatch):
         ProcessGroup.from_environment()
 
 
-def test_a_batch_that_cannot_be_divided_is_refused():
+def test_indivisible_batch_is_refused():
     three = ProcessGroup(0, 3, 0, 3)
     three.check(6, 6)
     assert [ProcessGroup(rank, 3).columns(6) for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
-    for used, asked, message in (
+    for batch_size, requested, message in (
         (4, 4, r"training.batch_size 4 .* 3 processes. Set training.batch_size to 3 or 6,"),
         (2, 2, r"Set training.batch_size to 3,"),
         (7, 9, r"batch of 7 .*short.* Set training.batch_size to 6,"),
         (1, 9, r"batch of 1 .*short.* processes. Start another number"),
     ):
         with pytest.raises(UserError, match=message):
-            three.check(used, asked)
+            three.check(batch_size, requested)
 
 
-def test_each_takes_the_gpu_of_its_number(monkeypatch):
+def test_each_process_gets_the_gpu_of_its_local_rank(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert resolve_device("auto", TWO) == resolve_device("cpu", TWO) == torch.device("cpu")
     with pytest.raises(UserError, match=r"0 GPUs. Use device: auto or cpu"):
@@ -203,7 +205,7 @@ def test_each_takes_the_gpu_of_its_number(monkeypatch):
     with pytest.raises(UserError, match="cuda:1 is one GPU for 2 processes"):
         resolve_device("cuda:1", TWO)
     with pytest.raises(
-        UserError, match=r"no device cuda:2 here: 3 processes on this machine, 2 GPUs.*--nproc-per-node=2"
+        UserError, match=r"device cuda:2 is not available: 3 processes on this machine, 2 GPUs.*--nproc-per-node=2"
     ):
         resolve_device("auto", ProcessGroup(2, 3, 2, 3))
     with pytest.raises(UserError, match="mps"):
@@ -211,26 +213,26 @@ def test_each_takes_the_gpu_of_its_number(monkeypatch):
 
 
 class Other(ProcessGroup):
-    """A team whose other process has used 9 seconds, and was told to stop."""
+    """A group whose other process has trained for 9 seconds and got a stop request."""
 
-    def most(self, *numbers):
+    def all_reduce_max(self, *numbers):
         return tuple(max(pair) for pair in zip(numbers, (9.0, True, False), strict=True))
 
 
-def test_what_is_asked_of_one_is_heeded_by_all_when_they_have_agreed():
-    alone, requests = StopControl(SINGLE_PROCESS), StopControl(Other(0, 2, 0, 2))
-    alone.stop_here = alone.save_here = requests.save_here = True
-    assert (alone.stop, alone.save, alone.agree(3.0)) == (True, True, 3.0)
-    assert (requests.stop, requests.save) == (False, False)
-    assert requests.agree(3.0) == 9
-    assert (requests.stop, requests.save) == (True, True)
-    requests.saving()
-    assert (requests.stop, requests.save) == (True, False)
-    alone.saving()
-    assert not alone.save
+def test_requests_take_effect_after_sync():
+    single, distributed = StopControl(SINGLE_PROCESS), StopControl(Other(0, 2, 0, 2))
+    single.stop_requested = single.save_requested = distributed.save_requested = True
+    assert (single.should_stop, single.should_save, single.sync(3.0)) == (True, True, 3.0)
+    assert (distributed.should_stop, distributed.should_save) == (False, False)
+    assert distributed.sync(3.0) == 9
+    assert (distributed.should_stop, distributed.should_save) == (True, True)
+    distributed.clear_save_request()
+    assert (distributed.should_stop, distributed.should_save) == (True, False)
+    single.clear_save_request()
+    assert not single.should_save
 
 
-def test_an_onlooker_writes_nothing(tiny_run, tmp_path, make_config):
+def test_read_only_run_directory_writes_nothing(tiny_run, tmp_path, make_config):
     new = ReadOnlyRunDirectory(tmp_path / "new")
     with new.writing():
         new.create(make_config())
@@ -241,14 +243,14 @@ def test_an_onlooker_writes_nothing(tiny_run, tmp_path, make_config):
         new.truncate_logs(new.flush())
     assert not new.path.exists()
     before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
-    there = ReadOnlyRunDirectory(tiny_run)
-    there.truncate_logs({"metrics": 0, "samples": 0})
-    there.checkpoints.quarantine(there.checkpoints.newest())
-    assert there.metrics() == RunDirectory(tiny_run).metrics()
+    existing = ReadOnlyRunDirectory(tiny_run)
+    existing.truncate_logs({"metrics": 0, "samples": 0})
+    existing.checkpoints.quarantine(existing.checkpoints.newest())
+    assert existing.metrics() == RunDirectory(tiny_run).metrics()
     assert before == {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
 
 
-def test_lost_connections_are_told_apart_from_other_errors():
+def test_lost_connections_are_recognized():
     for message, kind in (
         ("[../gloo/transport/tcp/pair.cc:553] Connection closed", ProcessLostError),
         ("gl", RuntimeError),
@@ -261,20 +263,22 @@ def test_lost_connections_are_told_apart_from_other_errors():
             raise kind("refused")
 
 
-def test_what_nccl_says_is_told_and_a_lack_of_memory_is_none_of_the_connection():
-    said = "NCCL error in: NCCLUtils.cpp:77, unhandled system error\nncclSystemError\nLast error:\nno room in /dev/shm"
+def test_nccl_reason_is_reported_and_out_of_memory_passes():
+    message = (
+        "NCCL error in: NCCLUtils.cpp:77, unhandled system error\nncclSystemError\nLast error:\nno room in /dev/shm"
+    )
     with (
         pytest.raises(ProcessLostError, match=r"\(NCCL error in: .*, unhandled system error: no room in /dev/shm\)$"),
         detect_lost_processes(),
     ):
-        raise torch.distributed.DistBackendError(said)
+        raise torch.distributed.DistBackendError(message)
     with pytest.raises(torch.distributed.DistBackendError, match="memory"), detect_lost_processes():
         raise torch.distributed.DistBackendError("NCCL error: Cuda failure 2 'out of memory'")
 
 
-def test_an_error_that_only_an_inner_block_has_agreed_upon_is_not_lost(monkeypatch):
-    """As where another process failed before it came to the inner block, and their talks are one apart."""
-    agreed = iter([2.0, 0.0])
-    monkeypatch.setattr(ProcessGroup, "most", lambda *_: (next(agreed),))
-    with pytest.raises(SynchronizedError), TWO.alike(), TWO.alike():
+def test_error_of_an_inner_block_is_not_lost(monkeypatch):
+    """As if another process had failed before the inner block, so that its messages are one behind."""
+    maxima = iter([2.0, 0.0])
+    monkeypatch.setattr(ProcessGroup, "all_reduce_max", lambda *_: (next(maxima),))
+    with pytest.raises(SynchronizedError), TWO.sync_errors(), TWO.sync_errors():
         pass

@@ -1,4 +1,4 @@
-"""Locks on open files: held until the file is closed, and no error where there are none."""
+"""Locks on open files: held until the file is closed, and optional where the system has none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from charlstm import locking
 
 
-def test_a_lock_is_held_until_the_file_is_closed(tmp_path: Path) -> None:
+def test_lock_is_held_until_the_file_is_closed(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("owner")
     with (tmp_path / "x").open("r+b") as first, (tmp_path / "x").open("r+b") as second:
         assert locking.lock(first.fileno())
@@ -25,16 +25,16 @@ def test_a_lock_is_held_until_the_file_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL])
-def test_a_file_system_without_locks_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_file_system_without_locks_is_not_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     monkeypatch.setattr(fcntl, "flock", _fails_with(number))
     with (tmp_path / "x").open("wb") as file:
         assert not locking.lock(file.fileno())
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EACCES])
-def test_a_lock_held_on_another_machine_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_lock_held_on_another_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(fcntl, "flock", _fails_with(number))
     with (tmp_path / "x").open("wb") as file, pytest.raises(BlockingIOError):
         locking.lock(file.fileno())

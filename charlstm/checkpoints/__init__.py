@@ -1,1 +1,1 @@
-"""Checkpoints: the file format, its checks, and which checkpoints a run has."""
+"""Checkpoints: the file format, its checks, and the checkpoints of a run."""

@@ -1,4 +1,4 @@
-"""What a checkpoint must be before it is used, as its configuration implies it: a checksum can be forged."""
+"""Checks of a checkpoint against its configuration before it is used: a checksum can be forged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Streams(BaseModel):
 
 
 class Header(_Strict):
-    """The keys that are read but for the vocabulary, with types and ranges; others are let be."""
+    """The keys that are read, except the vocabulary, with types and ranges; other keys are ignored."""
 
     config: dict[str, Any]
     corpus_digest: _Text
@@ -58,42 +58,42 @@ class Header(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Header:
         c = self.counters
-        facts = {
+        conditions = {
             "more evaluations than steps": c.step >= c.evaluations_without_improvement,
-            "a best score after its last step": c.best_step is None or c.best_step <= c.step,
-            "half of a best score": (c.best_step is None) == (c.best_nats is None),
-            "more recorded than read": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
-            "a sum of losses that no steps can have": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
+            "a best score after the last step": c.best_step is None or c.best_step <= c.step,
+            "only a part of the best score": (c.best_step is None) == (c.best_nats is None),
+            "more recorded than trained": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
+            "an impossible sum of losses": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
             "more reductions than steps": max(self.schedule.values()) <= c.step,
-            "more of the text read than it has steps": max(self.streams.epoch, self.streams.position) <= c.step,
+            "more of the text read than there were steps": max(self.streams.epoch, self.streams.position) <= c.step,
         }
-        if wrong := [what for what, holds in facts.items() if not holds]:
-            raise ValueError(f"it claims {wrong[0]}")
+        if wrong := [what for what, holds in conditions.items() if not holds]:
+            raise ValueError(f"it has {wrong[0]}")
         return self
 
 
-Agree = Callable[[Path, Config], None]
-"""Raises UserError if a checkpoint's configuration, the second argument, is not that of the run in which it lies."""
+ConfigCheck = Callable[[Path, Config], None]
+"""Takes a checkpoint's path and configuration; raises UserError if the configuration does not match the run."""
 
 
-def checkpoint_checks(agree: Agree = lambda *_: None) -> Check:
-    """Whether header, names, shapes and dtypes are what the header's configuration implies.
+def checkpoint_checks(check_config: ConfigCheck = lambda *_: None) -> Check:
+    """A check that header, names, shapes and dtypes are what the header's configuration implies.
 
-    Raises DamagedError if they are not, and what ``agree`` raises.
+    The check raises DamagedError if they are not, and whatever ``check_config`` raises.
     """
 
     def check(path: Path, header: Mapping[str, Any], declared: Mapping[str, Tensor]) -> None:
         try:
-            known, config, vocabulary = _parse_header(header)
+            fields, config, vocabulary = _parse_header(header)
         except UserError as problem:
             reason = str(problem).splitlines()[0]
             raise DamagedError(f"{path}: not a checkpoint of charlstm: {reason}") from None
-        agree(path, config)
-        batch_size = known.streams.batch_size
+        check_config(path, config)
+        batch_size = fields.streams.batch_size
         try:
             if batch_size > config.training.batch_size:
                 raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
-            check_layout(declared, config, vocabulary.size, known.counters.step, batch_size)
+            check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size)
         except UserError as problem:
             raise DamagedError(f"{path}: {problem}") from None
 
@@ -101,21 +101,21 @@ def checkpoint_checks(agree: Agree = lambda *_: None) -> Check:
 
 
 def header_settings(header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:
-    """The configuration and the vocabulary in a header that has passed."""
+    """The configuration and the vocabulary in a checked header."""
     _, config, vocabulary = _parse_header(header)
     return config, vocabulary
 
 
 def _parse_header(header: Mapping[str, Any]) -> tuple[Header, Config, Vocabulary]:
     try:
-        # A vocabulary of megabytes is not written and read once more.
-        known = Header.model_validate_json(json.dumps({**header, "vocabulary": ""}))
+        # Without the vocabulary, which may have megabytes: it is parsed below.
+        fields = Header.model_validate_json(json.dumps({**header, "vocabulary": ""}))
     except ValidationError as problem:
         first = problem.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "a number"
-        raise UserError(f"{place!r:.80} in its header: {first['msg']:.200}") from None
+        key = ".".join(map(str, first["loc"])) or "a number"
+        raise UserError(f"{key!r:.80} in its header: {first['msg']:.200}") from None
     try:
         vocabulary = Vocabulary.from_json(header["vocabulary"])
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as problem:
         raise UserError(f"its vocabulary: {problem!s:.200}") from None
-    return known, parse_config(known.config, "its configuration"), vocabulary
+    return fields, parse_config(fields.config, "its configuration"), vocabulary

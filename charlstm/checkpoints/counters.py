@@ -1,4 +1,4 @@
-"""The numbers that a run carries from step to step, and that its checkpoints record."""
+"""The counters of a run, saved in its checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 LARGEST_LOSS = 1e30
-"""In nats: sums and plots of losses up to it stay finite, so a checkpoint may hold them."""
+"""In nats: sums and plots of losses up to it stay finite, so a checkpoint may contain them."""
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
@@ -17,9 +17,9 @@ _Nats = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass
 class Counters:
-    """Numbers that a run has to remember. ``sum_nats`` and ``sum_count`` cover the steps since the last record.
+    """Counters of a run. ``sum_nats`` and ``sum_count`` cover the steps since the last record.
 
-    ``evaluation_due``: the steps have come to an evaluation that is not made yet, or was broken off.
+    ``evaluation_due``: the next evaluation has not started, or was interrupted.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -36,7 +36,7 @@ class Counters:
     evaluations_without_improvement: Count = 0
     evaluation_due: bool = False
 
-    def recorded(self) -> None:
-        """What comes now belongs to the next record."""
+    def start_record(self) -> None:
+        """Start to accumulate the next record."""
         self.sum_nats, self.sum_count = 0.0, 0
         self.recorded_seconds, self.recorded_characters = self.seconds, self.characters

@@ -1,4 +1,4 @@
-"""The header of a checkpoint: limits before it is parsed, and the places of its tensors against the file's length."""
+"""Parses the header of a checkpoint, within limits, and checks the offsets of its tensors."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, BinaryIO
 
 import torch
 
-KEY = "charlstm"
+METADATA_KEY = "charlstm"
 HEADER_LIMIT = 32 << 20
 HEADER_BASE = 1 << 20
-HEADER_SHARE = 32
-"""Bytes of a header for each byte of tensors, beyond the base: a symbol has 30, and at least 12 of weights; the tensors
-of a layer of one unit have 1,500, and 200 of numbers."""
+HEADER_PER_TENSOR_BYTE = 32
+"""Header bytes allowed per byte of tensors, beyond the base: a symbol takes 30 and has at least 12 bytes of weights; a
+layer with hidden_size 1 takes 1,500 and has 200."""
 BRACKETS_LIMIT = 200_000
-PARTS_LIMIT = 200_000
+VALUES_LIMIT = 200_000
 DEPTH_LIMIT = 20
 DTYPES = {
     "F64": torch.float64,
@@ -31,62 +31,62 @@ DTYPES = {
 }
 
 
-class WrongError(Exception):
-    """What is wrong with the content."""
+class InvalidContentError(Exception):
+    """The content is invalid; the message is the reason."""
 
 
 def read_head(file: BinaryIO) -> tuple[int, bytes, dict[str, Any]]:
-    """Length of the file, its first part with the header, and the header as safetensors has it."""
+    """The length of the file, its bytes up to the end of the header, and the safetensors header."""
     size = file.seek(0, 2)
     file.seek(0)
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > size - 8:
-        raise WrongError(f"it has {size:,} bytes, fewer than its header needs")
+        raise InvalidContentError(f"it has {size:,} bytes, fewer than its header needs")
     if length > HEADER_LIMIT:
-        raise WrongError(f"its header has {length:,} bytes, more than the limit of {HEADER_LIMIT:,}")
+        raise InvalidContentError(f"its header has {length:,} bytes, more than the limit of {HEADER_LIMIT:,}")
     raw = file.read(length)
     brackets = raw.count(b"[") + raw.count(b"{")
     if brackets > BRACKETS_LIMIT:
-        raise WrongError("its header has too many parts")
+        raise InvalidContentError("its header has too many values")
     if length > header_limit(size - 8 - length):
-        raise WrongError(f"its header has {length:,} bytes, too many for its tensors")
-    outer = _json(raw, 5 * brackets + 200)  # a tensor has 3 brackets and 13 parts
+        raise InvalidContentError(f"its header has {length:,} bytes, too many for its tensors")
+    outer = _json(raw, 5 * brackets + 200)  # a tensor has 3 brackets and 13 values
     if not isinstance(outer, dict):
-        raise WrongError("its header is no table")
+        raise InvalidContentError("its header is not a JSON object")
     metadata = outer.get("__metadata__")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
-        raise WrongError("not a checkpoint of charlstm")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(METADATA_KEY), str):
+        raise InvalidContentError("not a checkpoint of charlstm")
     return size, start + raw, outer
 
 
 def header_limit(data: int) -> int:
-    """Bytes that a header may have beside so many bytes of tensors."""
-    return min(HEADER_LIMIT, HEADER_BASE + HEADER_SHARE * data)
+    """The largest header, in bytes, for ``data`` bytes of tensors."""
+    return min(HEADER_LIMIT, HEADER_BASE + HEADER_PER_TENSOR_BYTE * data)
 
 
-def parsed_header(outer: dict[str, Any]) -> dict[str, Any]:
-    header = _json(outer["__metadata__"][KEY], PARTS_LIMIT)
+def parse_header(outer: dict[str, Any]) -> dict[str, Any]:
+    header = _json(outer["__metadata__"][METADATA_KEY], VALUES_LIMIT)
     if not isinstance(header, dict):
-        raise WrongError("its header is no table")
+        raise InvalidContentError("its header is not a JSON object")
     return header
 
 
-def _json(text: str | bytes, most_parts: int) -> Any:
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _json(text: str | bytes, max_values: int) -> Any:
+    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) < len(pairs):
-            raise WrongError("its header has a name twice")
+            raise InvalidContentError("its header has a duplicate name")
         return table
 
-    if _parts(text) > most_parts:
-        raise WrongError("its header has too many parts")
+    if _count_values(text) > max_values:
+        raise InvalidContentError("its header has too many values")
     try:
-        content = json.loads(text, object_pairs_hook=distinct)
+        content = json.loads(text, object_pairs_hook=refuse_duplicates)
     except RecursionError:
-        raise WrongError("its header is nested too deeply") from None
+        raise InvalidContentError("its header is nested too deeply") from None
     except ValueError:
-        raise WrongError("its header is no JSON") from None
+        raise InvalidContentError("its header is not JSON") from None
     level = [content]
     for _ in range(DEPTH_LIMIT):
         level = [
@@ -96,22 +96,22 @@ def _json(text: str | bytes, most_parts: int) -> Any:
             for inner in (part.values() if isinstance(part, dict) else part)
         ]
     if level:
-        raise WrongError("its header is nested too deeply")
+        raise InvalidContentError("its header is nested too deeply")
     return content
 
 
-def _parts(text: str | bytes) -> int:
-    """At least so many values as JSON text has; what stands quoted within a string, as the vocabulary does, is hardly
-    counted. Before anything is parsed: a value takes fifty bytes of memory, and two or more of the file."""
+def _count_values(text: str | bytes) -> int:
+    """An upper bound of the number of values in a JSON text, without parsing it; JSON quoted within a string, like the
+    vocabulary, hardly counts. Parsed, a value takes about fifty bytes of memory, but only two in the file."""
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     strings = content.count(b'"') - content.count(b'\\"')
     others = content.count(b",") - content.count(b'\\",')
     return strings // 2 + others + content.count(b"[") + content.count(b"{")
 
 
-def places_of(outer: dict[str, Any], length: int) -> list[tuple[str, torch.dtype, list[int]]]:
-    """The tensors as they lie side by side, from the first byte after the header to the last, each of its size."""
-    places = []
+def tensor_entries(outer: dict[str, Any], length: int) -> list[tuple[str, torch.dtype, list[int]]]:
+    """Name, dtype and shape of each tensor, by offset. Raises InvalidContentError unless they fill the data exactly."""
+    entries = []
     for name, entry in outer.items():
         if name == "__metadata__":
             continue
@@ -121,15 +121,15 @@ def places_of(outer: dict[str, Any], length: int) -> list[tuple[str, torch.dtype
             ):
                 size = math.prod(shape) * DTYPES[kind].itemsize
             case _:
-                raise WrongError(f"{name!r:.80} is no tensor")
+                raise InvalidContentError(f"{name!r:.80} is not a valid tensor")
         if len(shape) > 8 or end - begin != size:
-            raise WrongError(f"{name!r:.80} has not the size of its shape")
-        places.append((begin, end, name, DTYPES[kind], shape))
-    reached = 0
-    for begin, end, name, *_ in sorted(places, key=lambda place: place[:3]):
-        if begin != reached:
-            raise WrongError(f"there is a gap or an overlap before {name!r:.80}")
-        reached = end
-    if reached != length:
-        raise WrongError(f"it has {length:,} bytes of tensors, where its header speaks of {reached:,}")
-    return [place[2:] for place in sorted(places, key=lambda place: place[:3])]
+            raise InvalidContentError(f"{name!r:.80} does not have the size of its shape")
+        entries.append((begin, end, name, DTYPES[kind], shape))
+    end_of_previous = 0
+    for begin, end, name, *_ in sorted(entries, key=lambda entry: entry[:3]):
+        if begin != end_of_previous:
+            raise InvalidContentError(f"there is a gap or an overlap before {name!r:.80}")
+        end_of_previous = end
+    if end_of_previous != length:
+        raise InvalidContentError(f"it has {length:,} bytes of tensors, but its header declares {end_of_previous:,}")
+    return [entry[2:] for entry in sorted(entries, key=lambda entry: entry[:3])]

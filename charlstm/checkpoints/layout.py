@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint as its configuration implies them: names, shapes and dtypes, before any is read."""
+"""The expected names, shapes and dtypes of the tensors of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from charlstm.model import LanguageModel
 from charlstm.optimization import optimizer_layout
 
 RANDOM_STATE_LIMIT = 1 << 16
-"""Bytes of the state of a random generator; that of the CPU has 5,056."""
+"""Largest RNG state in bytes; that of the CPU has 5,056."""
 
 
 def expected_layout(config: Config, vocabulary_size: int, step: int, batch_size: int) -> dict[str, Tensor]:
-    """Every tensor on the meta device but the random states: of the model, its optimiser, and the carried state.
+    """Every tensor of model, optimizer and carried state, on the meta device; RNG states are not included.
 
-    step: how many the optimiser has made; before its first one it has no state. batch_size: streams.
+    ``step``: optimizer steps; the optimizer has no state before its first. ``batch_size``: number of streams.
     """
     with torch.device("meta"):
         model = LanguageModel(config.model, vocabulary_size)
@@ -38,23 +38,23 @@ def check_layout(
 ) -> None:
     """Raises UserError at the first tensor that is missing, unexpected, or of another shape or dtype."""
     weights = strip_prefix("model", declared)
-    if config.model.num_layers > len(weights):  # before so many layers are made
+    if config.model.num_layers > len(weights):  # before the layers are created
         raise UserError(f"{len(weights)} tensors are too few for a model of {config.model.num_layers} layers")
     others = {name: t for name, t in declared.items() if not name.startswith("random.")}
     expected = expected_layout(config, vocabulary_size, step, batch_size)
     for name in sorted(expected.keys() | others.keys()):
-        there, wanted = (_described(tensors.get(name)) for tensors in (others, expected))
-        if there != wanted:
+        actual, wanted = (_describe(tensors.get(name)) for tensors in (others, expected))
+        if actual != wanted:
             raise UserError(
-                "of another vocabulary or model than its configuration says: "
-                f"{name!r:.80} is {there}, should be {wanted}"
+                "the tensors do not match the vocabulary or model of its configuration: "
+                f"{name!r:.80} is {actual}, should be {wanted}"
             )
     for name in sorted({"random.cpu"} | (declared.keys() - others.keys())):
         t = declared.get(name)
         known = name in ("random.cpu", "random.cuda", "random.mps")
         if t is None or not known or t.dtype != torch.uint8 or t.dim() != 1 or t.numel() > RANDOM_STATE_LIMIT:
-            raise UserError(f"{name!r:.80} is {_described(t)}, should be the state of a random generator")
+            raise UserError(f"{name!r:.80} is {_describe(t)}, should be an RNG state")
 
 
-def _described(t: Tensor | None) -> str:
+def _describe(t: Tensor | None) -> str:
     return "missing" if t is None else f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}"

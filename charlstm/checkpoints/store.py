@@ -1,10 +1,10 @@
-"""Which checkpoints a run keeps: the last two and the best, and how the newest good one is found.
+"""Stores the last two and the best checkpoint of a run, and loads the newest valid one.
 
-``last`` and ``previous`` follow each other; ``best`` has the best held-out score. Each save: the new file is on the
-disk before any name changes; then last -> moving, new -> last, the folder is flushed, moving -> previous takes the
-place of the oldest, and the folder is flushed. So at every moment two different saves are whole, and the newest that
-was acknowledged is one of them, whichever of the renames a crash lets stand. ``best`` is written before ``last``:
-after a crash between the two it is the newest, and the run goes on from it.
+``previous`` is the checkpoint before ``last``; ``best`` has the best validation score. A save first flushes the new
+file to disk; then it renames last -> moving and new -> last, flushes the folder, renames moving -> previous, which
+replaces the oldest, and flushes the folder. So at any time two different saves are complete, and one of them is the
+newest acknowledged one, whichever renames survive a crash. ``best`` is written before ``last``: after a crash between
+the two it is the newest, and the run resumes from it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from charlstm.files import MissingError, check_folder
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint that is as it was written; ``damaged`` tells, a line each, which had to be passed over."""
+    """A valid checkpoint; ``damaged`` has one message for each damaged checkpoint that was skipped."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -47,19 +47,19 @@ class CheckpointStore:
         self.best = folder / "best.safetensors"
 
     def any(self) -> bool:
-        """Whether there is one at all, good or bad. Raises UserError if something else has the folder's name."""
+        """Whether a checkpoint exists, valid or not. Raises UserError if the folder is something else."""
         check_folder(self.folder)
         return any(os.path.lexists(path) for path in self.files)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Where they are, in the order in which saving moves one along; the best is written beside them."""
+        """The paths, in the order in which a save renames a checkpoint; ``best`` comes last."""
         return (self.last, self.moving, self.previous, self.best)
 
     def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None:
-        """Write the newest, as ``last`` and, if it is, as ``best``.
+        """Write the newest checkpoint, as ``last`` and, if ``best`` is true, also as ``best``.
 
-        Raises UserError, with the bytes that are needed, if it cannot be written; what was there before is kept.
+        Raises UserError, with the bytes needed, if it cannot be written; the earlier checkpoints remain.
         """
         pieces = pack(tensors, header)
         if not self.folder.is_dir():
@@ -79,15 +79,15 @@ class CheckpointStore:
                 atomic_io.fsync_directory(self.folder)
 
     def newest(self, check: Check = accept_all) -> LoadedCheckpoint:
-        """The newest that is good, by what the files hold: not by their names or times.
+        """The newest valid checkpoint, by content, not by file name or time.
 
-        Raises UserError if there is none. What ``check`` raises passes through, but for DamagedError.
+        Raises UserError if there is none. Errors of ``check`` pass through, except DamagedError.
         """
         check_folder(self.folder)
         damaged: list[str] = []
         with ExitStack() as stack:
             files = []
-            # Each is looked for and opened in one move, in the order in which saving moves one along: none is missed.
+            # Opened in the order in which a concurrent save renames a checkpoint, so that none is missed.
             for path in self.files:
                 try:
                     files.append(stack.enter_context(CheckpointFile(path)))
@@ -96,11 +96,11 @@ class CheckpointStore:
                 except DamagedError as problem:
                     damaged.append(str(problem))
             if not files and not damaged:
-                raise UserError(f"{self.last}: there is no such checkpoint")
-            # A good file claims what is true, so the first good one in this order is the newest good one. What claims
-            # no step comes first: it is damaged, and to be named.
-            claims = {file: file.claimed_step for file in files}
-            for file in sorted(files, key=lambda file: claims[file] if claims[file] >= 0 else math.inf, reverse=True):
+                raise UserError(f"{self.last}: no such checkpoint")
+            # A valid file has its true step in the header, so the first valid one in this order is the newest. Files
+            # without a step come first: they are damaged, and must be reported.
+            steps = {file: file.claimed_step for file in files}
+            for file in sorted(files, key=lambda file: steps[file] if steps[file] >= 0 else math.inf, reverse=True):
                 try:
                     return LoadedCheckpoint(file.path, *file.read(check), damaged)
                 except DamagedError as problem:
@@ -108,7 +108,7 @@ class CheckpointStore:
         raise UserError(f"no checkpoint of this run can be used: {'; '.join(damaged)}")
 
     def best_or_newest(self, check: Check = accept_all) -> LoadedCheckpoint:
-        """``best``; before there is one, or if it is damaged, the newest that is good. Raises as :meth:`newest`."""
+        """``best``; if it is missing or damaged, the newest valid checkpoint. Raises as :meth:`newest`."""
         try:
             with CheckpointFile(self.best) as file:
                 return LoadedCheckpoint(file.path, *file.read(check), [])
@@ -118,9 +118,9 @@ class CheckpointStore:
             newest = self.newest(check)
             return replace(newest, damaged=[*dict.fromkeys([str(problem), *newest.damaged])])
 
-    def quarantine(self, found: LoadedCheckpoint) -> None:
-        """Give ``last`` another name if it is not good, so that saving does not put it in a good one's place."""
-        if any(line.startswith(f"{self.last}:") for line in found.damaged):
+    def quarantine(self, loaded: LoadedCheckpoint) -> None:
+        """Rename ``last`` if it is damaged, so that a save does not replace a valid checkpoint by it."""
+        if any(line.startswith(f"{self.last}:") for line in loaded.damaged):
             with _wrap_os_error(self.last, ()):
                 atomic_io.rename(self.last, self.last.with_suffix(".damaged"))
                 atomic_io.fsync_directory(self.folder)
@@ -128,16 +128,16 @@ class CheckpointStore:
 
 @contextmanager
 def _wrap_os_error(path: Path, pieces: tuple[atomic_io.Piece, ...]) -> Iterator[None]:
-    """An OSError as one line: which file, how many bytes, how many there is room for."""
+    """Raise an OSError of the block as a UserError with the file, the bytes needed and the bytes free."""
     try:
         yield
     except OSError as error:
         needed = sum(len(piece) for piece in pieces)
         try:
-            room = f", {shutil.disk_usage(path.parent).free:,} free"
+            free = f", {shutil.disk_usage(path.parent).free:,} free"
         except OSError:
-            room = ""
+            free = ""
         raise UserError(
-            f"{path}: cannot write the checkpoint ({needed:,} bytes needed{room}): {error.strerror or error}. "
-            "The checkpoints before it are kept"
+            f"{path}: cannot write the checkpoint ({needed:,} bytes needed{free}): {error.strerror or error}. "
+            "The earlier checkpoints remain"
         ) from error

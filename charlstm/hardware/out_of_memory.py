@@ -1,4 +1,4 @@
-"""A device that has too little memory: what was asked for, what there is, and what to lower by how much."""
+"""Out-of-memory errors: the memory requested and free, and which settings to lower by how much."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from charlstm.executors import clear_plan_cache
 from charlstm.hardware.device import Memory, memory
 from charlstm.hardware.main_memory import (
     asked_bytes,
-    does_not_fit,
+    format_bytes,
     free_main_memory,
     is_shortage,
+    not_enough_memory,
     shortage_facts,
-    size_text,
 )
 
-USABLE = 0.9  # of a device's memory: the rest goes in pieces that are too small
-UNKNOWN = 0.5  # what to lower to where a device does not tell its memory
-LESS = 0.75  # what to lower to at most: as it was, it did not fit
+USABLE = 0.9  # fraction of the device memory; the rest is lost to fragmentation
+DEFAULT_FACTOR = 0.5  # of a setting, where a device does not report its memory
+MAX_FACTOR = 0.75  # of a setting: the current value did not fit
 
 
 @dataclass(frozen=True)
-class Demand:
-    """The memory that training takes, in bytes, and what it depends on.
+class MemoryEstimate:
+    """The memory of a training run, in bytes per process, and the settings it depends on.
 
-    ``fixed``: weights, gradients, optimiser, the text if it lies there: grows with the square of ``hidden_size``.
-    ``growing``: what is kept for the way back: grows with ``batch_size``, ``sequence_length`` and ``hidden_size``.
-    ``processes``: how many of them share the batch evenly.
+    ``fixed``: weights, gradients, optimizer state, resident text; grows with the square of ``hidden_size``.
+    ``growing``: activations saved for backward; grows with ``batch_size``, ``sequence_length`` and ``hidden_size``.
+    ``processes``: the batch is split evenly among them.
     """
 
     fixed: int
@@ -44,71 +44,73 @@ class Demand:
 
 
 @contextmanager
-def enough_memory(device: torch.device, demand: Callable[[], tuple[str, Demand]]) -> Iterator[None]:
-    """Raises UserError in place of a lack of memory in the block; ``demand`` tells what was done (``in step 3``) and
-    what it takes."""
+def report_out_of_memory(device: torch.device, describe: Callable[[], tuple[str, MemoryEstimate]]) -> Iterator[None]:
+    """Raises UserError in place of an out-of-memory error in the block.
+
+    ``describe`` returns the current work (``in step 3``) and its memory estimate.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_shortage(error):
             raise
-        told = shortage(str(error), device, *demand())  # before anything is given up that the work needs
+        message = out_of_memory_message(str(error), device, *describe())  # before memory is freed
         clear_plan_cache()
-        raise UserError(told) from None
+        raise UserError(message) from None
 
 
-def shortage(message: str, device: torch.device, when: str, demand: Demand) -> str:
-    """What the user is told; ``message`` is torch's own."""
-    found, asked = memory(device), asked_bytes(message)
-    facts = shortage_facts(asked, free_main_memory() if device.type == "cpu" else None)
-    if found is not None:
-        facts.append(f"{size_text(found.free)} of {size_text(found.total)} are free")
-        others = found.total - found.free - found.held
-        if others > found.total / 10:
-            facts.append(f"{size_text(others)} are held by the driver and other programs")
-    told = f": {', '.join(facts)}" if facts else ""
-    lower = " or ".join(what_to_lower(demand, found, asked))
+def out_of_memory_message(error: str, device: torch.device, when: str, estimate: MemoryEstimate) -> str:
+    """The message to the user; ``error`` is the message of torch."""
+    status, requested = memory(device), asked_bytes(error)
+    facts = shortage_facts(requested, free_main_memory() if device.type == "cpu" else None)
+    if status is not None:
+        facts.append(f"{format_bytes(status.free)} of {format_bytes(status.total)} are free")
+        others = status.total - status.free - status.held
+        if others > status.total / 10:
+            facts.append(f"{format_bytes(others)} are used by the driver and other programs")
+    details = f": {', '.join(facts)}" if facts else ""
+    lower = " or ".join(settings_to_lower(estimate, status, requested))
     return (
-        f"out of memory on {device} {when}{told}. Begin a new run with {lower}. These cannot change on --resume; what "
-        "this run has saved stays, and goes on where there is more memory"
+        f"out of memory on {device} {when}{details}. Start a new run with {lower}. These cannot change on "
+        "--resume; the checkpoints of this run remain, and it can be resumed on a device with more memory"
     )
 
 
-def check_weights(device: torch.device, demand: Demand) -> None:
-    """Raises UserError if weights, gradients and optimiser cannot fit into the main memory: before they are made, for
-    the system would rather kill a process than refuse it memory."""
+def check_weights_fit(device: torch.device, estimate: MemoryEstimate) -> None:
+    """Raises UserError if weights, gradients and optimizer state do not fit into the main memory. Call it before they
+    are created: the system may kill a process rather than refuse it memory."""
     free = free_main_memory()
-    if device.type == "cpu" and free is not None and demand.fixed > free:
-        lower = " or ".join(what_to_lower(demand, Memory(free, free, 0), 0))
-        raise does_not_fit("weights, gradients and optimiser", demand.fixed, free, f"Lower {lower}")
+    if device.type == "cpu" and free is not None and estimate.fixed > free:
+        lower = " or ".join(settings_to_lower(estimate, Memory(free, free, 0), 0))
+        raise not_enough_memory("weights, gradients and optimizer", estimate.fixed, free, f"Lower {lower}")
 
 
-def what_to_lower(demand: Demand, found: Memory | None, asked: int) -> list[str]:
-    """Settings, each of which alone should make it fit.
+def settings_to_lower(estimate: MemoryEstimate, status: Memory | None, requested: int) -> list[str]:
+    """Settings, each of which alone should make the run fit.
 
-    What is kept is taken to be what was estimated, or what was found to be held and asked for, if that is more.
+    The activations are taken to be the estimate, or the memory allocated and requested, if that is more.
     """
-    fixed, batch, length, units = demand.fixed, demand.batch_size, demand.sequence_length, demand.hidden_size
-    room = math.inf if found is None else USABLE * (found.free + found.held)
-    held = 0 if found is None else found.held
-    growing = max(demand.growing, held + asked - fixed) if demand.growing else 0
-    if not growing or fixed >= room:
-        share = math.sqrt(min(room / 2 / fixed, LESS) if found else UNKNOWN)
-        return [_lower("model.hidden_size", units, share)]
-    share = UNKNOWN if found is None else min((room - fixed) / growing, LESS)
+    fixed, batch_size, hidden_size = estimate.fixed, estimate.batch_size, estimate.hidden_size
+    usable = math.inf if status is None else USABLE * (status.free + status.held)
+    allocated = 0 if status is None else status.held
+    activations = max(estimate.growing, allocated + requested - fixed) if estimate.growing else 0
+    if not activations or fixed >= usable:
+        factor = math.sqrt(min(usable / 2 / fixed, MAX_FACTOR) if status else DEFAULT_FACTOR)
+        return [_lower("model.hidden_size", hidden_size, factor)]
+    factor = DEFAULT_FACTOR if status is None else min((usable - fixed) / activations, MAX_FACTOR)
     settings = {
-        "training.batch_size": (batch, demand.processes),
-        "training.sequence_length": (length, 1),
-        "model.hidden_size": (units, 1),
+        "training.batch_size": (batch_size, estimate.processes),
+        "training.sequence_length": (estimate.sequence_length, 1),
+        "model.hidden_size": (hidden_size, 1),
     }
-    return [_lower(name, now, share, of) for name, (now, of) in settings.items() if now * share >= of]
+    return [_lower(name, now, factor, of) for name, (now, of) in settings.items() if now * factor >= of]
 
 
-def _lower(name: str, now: int, share: float, multiple_of: int = 1) -> str:
-    return f"{name}={_round(now * share / multiple_of) * multiple_of} (now {now})"
+def _lower(name: str, now: int, factor: float, multiple_of: int = 1) -> str:
+    return f"{name}={_round(now * factor / multiple_of) * multiple_of} (now {now})"
 
 
 def _round(number: float) -> int:
-    """Down to a power of two, or one and a half times one."""
+    """Round down to a power of two, or to one and a half times a power of two."""
     power = 1 << (max(1, int(number)).bit_length() - 1)
     return power + power // 2 if power + power // 2 <= number else power

@@ -1,4 +1,4 @@
-"""``runs/<name>/``: all files of one run."""
+"""The directory of a run, ``runs/<name>/``, and its files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from charlstm.runs.metrics import StopReason, count_records, end_of_record, read
 
 
 class RunDirectory:
-    """Paths and small files of a run: config.yaml, metrics.jsonl, checkpoints/, samples.txt, report/."""
+    """The files of a run: config.yaml, metrics.jsonl, checkpoints/, samples.txt, report/."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,30 +34,30 @@ class RunDirectory:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether the directory contains a run."""
         return os.path.lexists(self.config_file)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the only writer while the block lasts; the folder is made if need be. Reading is not hindered.
+        """Hold the write lock during the block; creates the folder if needed. Does not block readers.
 
-        Raises UserError if another process writes the run, or the folder holds something else.
+        Raises UserError if another process is writing the run, or if the folder contains something else.
         """
         self._refuse_foreign()
         with self._wrap_os_error():
             atomic_io.make_directory(self.path)
-        with hold_lock(self.lock_file) as alone:
-            if alone:
+        with hold_lock(self.lock_file) as is_locked:
+            if is_locked:
                 atomic_io.remove_temporaries(self.path)
                 atomic_io.remove_temporaries(self.checkpoints.folder)
             yield
 
     def create(self, config: Config, overwrite: bool = False) -> None:
-        """Begin a run. Raises UserError if there is one, or a folder that holds something else."""
+        """Create a run. Raises UserError if it exists already, or if the folder contains something else."""
         if self.exists and not overwrite:
             raise UserError(
-                f"{self.path} exists already. Go on with it: --resume. Begin another: --name NAME. "
-                "Delete it and begin again: --overwrite"
+                f"{self.path} exists already. Resume it: --resume. Start another run: --name NAME. "
+                "Delete it and start again: --overwrite"
             )
         self._refuse_foreign()
         with self._wrap_os_error():
@@ -67,7 +67,7 @@ class RunDirectory:
             self.write_config(config)
 
     def _empty(self) -> None:
-        """Delete all but the lock, which may be held, and config.yaml, without which the rest would be no run."""
+        """Delete everything except the lock, which may be held, and config.yaml, which marks the folder as a run."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -81,16 +81,16 @@ class RunDirectory:
             if not self.path.is_dir() or any(
                 path != self.lock_file and not atomic_io.is_temporary(path) for path in self.path.iterdir()
             ):
-                raise UserError(f"{self.path} exists and is no run. Take another name: --name NAME")
+                raise UserError(f"{self.path} exists and is not a run directory. Choose another name: --name NAME")
 
     def write_config(self, config: Config) -> None:
         with self._wrap_os_error(self.config_file):
             atomic_io.write_atomic(self.config_file, dump_yaml(config).encode("utf-8"))
 
     def config(self) -> Config:
-        """The resolved configuration. Raises UserError if this is no run."""
+        """The resolved configuration. Raises UserError if this is not a run directory."""
         if not self.exists:
-            raise UserError(f"{self.path} is no run: it has no config.yaml. Runs are made by charlstm train")
+            raise UserError(f"{self.path} is not a run directory: it has no config.yaml. charlstm train creates runs")
         return load_config(self.config_file)
 
     def append_metrics(self, record: dict[str, Any]) -> None:
@@ -102,21 +102,21 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its own end: its budget used, its score reached, or no more improvement."""
+        """Whether the run is complete: budget used, target score reached, or early stopping."""
         return self.ended in ("budget", "good_enough", "early_stopping")
 
     @property
     def ended(self) -> StopReason | None:
-        """Why it ended when it was last trained; None if it never came to an end."""
-        why = None
+        """Why the latest training ended; None if none has ended."""
+        stop_reason = None
         for record in read_records(self.metrics_file):
-            why = record.get("why", why)
-        return why
+            stop_reason = record.get("stop_reason", stop_reason)
+        return stop_reason
 
     def flush(self) -> dict[str, int]:
-        """Have metrics and samples on the disk; how long they are, for :meth:`truncate_logs`.
+        """Flush metrics and samples to disk; returns their lengths, for :meth:`truncate_logs`.
 
-        Metrics are counted in records, for their figures of time are never twice as long; samples in bytes.
+        The length of the metrics is in records, since the number of digits of times varies; that of samples in bytes.
         """
         self.check_files()
         with self._wrap_os_error():
@@ -125,9 +125,9 @@ class RunDirectory:
         return {"metrics": count_records(self.metrics_file), "samples": self._samples_size()}
 
     def truncate_logs(self, lengths: Mapping[str, int]) -> None:
-        """Forget what was appended since :meth:`flush` gave these lengths, by a run that did not live to save it.
+        """Delete what an interrupted run appended after :meth:`flush` returned these lengths.
 
-        Raises UserError, before anything is cut, if what stands before it is no metrics.
+        Raises UserError, before any file changes, if the metrics before that are invalid.
         """
         self.check_files()
         with self._wrap_os_error():
@@ -137,7 +137,7 @@ class RunDirectory:
                 os.truncate(self.samples_file, lengths["samples"])
 
     def check_files(self) -> None:
-        """Raises UserError if something else lies where files are written to: a pipe, a folder, a link to nothing."""
+        """Raises UserError if a path to write is something else: a pipe, a folder or a dangling link."""
         check_folder(self.report_folder)
         check_folder(self.checkpoints.folder)
         for path in (self.metrics_file, self.samples_file, *self.checkpoints.files):

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock of the operating system, gone with the process that holds it, however that ends."""
+"""The write lock of a run, by the operating system: released whenever the process that holds it ends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from charlstm.locking import FIRST_READABLE, lock
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock on the file, made if need be; yields False where the system has no locks.
+    """Hold the lock on the file, created if needed; yields False where the system has no locks.
 
-    The file stays when the block ends: to delete it would let two others hold it at once.
+    The file remains after the block: if it were deleted, two other processes could hold the lock at once.
 
     Raises:
-        UserError: another process holds it (the message says which), or the file cannot be written.
+        UserError: another process holds the lock (the message names it), or the file cannot be written.
     """
     try:
         descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
@@ -41,7 +41,7 @@ def _lock(descriptor: int, path: Path) -> bool:
     except BlockingIOError:
         raise UserError(
             f"{path.parent} is being written by {_owner(descriptor)}. "
-            "Wait until it has ended, stop it, or take another name: --name NAME"
+            "Wait until it ends, stop it, or choose another name: --name NAME"
         ) from None
     now = datetime.now().astimezone().isoformat(" ", "seconds")
     text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})
@@ -49,7 +49,7 @@ def _lock(descriptor: int, path: Path) -> bool:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, b" " * FIRST_READABLE + text.encode())
     except OSError:
-        pass  # a full disk: the lock holds all the same, only nameless
+        pass  # a full disk: the lock holds, only the owner is not recorded
     return True
 
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON record a line, each checked against its schema before it is used."""
+"""Reads metrics.jsonl: one JSON record per line, validated against its schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charlstm.files import MissingError, open_regular, unreadable
 StopReason = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
 
 LINE_LIMIT = 1 << 16
-"""Bytes of a line: the longest record, the first, names the executor of each of up to 1,024 layers."""
+"""Bytes of a line; the longest record, the first, names the executor of each of up to 1,024 layers."""
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
@@ -26,7 +26,7 @@ _Nats = Annotated[float, Field(gt=-1e30, lt=1e30, allow_inf_nan=False)]
 
 
 class _Record(BaseModel):
-    """The fields that are read, with their ranges; a record may have more."""
+    """The fields that are read, with their ranges; a record may have others."""
 
     model_config = ConfigDict(strict=True)
     step: _Count
@@ -45,7 +45,7 @@ class _Score(_Record):
 
 class _End(_Record):
     kind: Literal["end"]
-    why: StopReason
+    stop_reason: StopReason
     seconds: _Seconds
 
 
@@ -53,31 +53,30 @@ _SCHEMA: TypeAdapter[_Record] = TypeAdapter(Annotated[_Start | _Score | _End, Fi
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records, oldest first; none without a file. A last line that a crash cut short is left out.
+    """The records, oldest first; none if the file does not exist. Skips a last line that a crash truncated.
 
-    Raises UserError, with the line's number, at the first line that is no such record, and if the file cannot be read.
+    Raises UserError, with the line number, at the first invalid record, and if the file cannot be read.
     """
     return (record for record, _ in _read(path))
 
 
 def count_records(path: Path) -> int:
-    """Whole lines in the file. Raises UserError if it cannot be read."""
-    with _opened(path) as file:
-        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+    """Number of complete lines in the file. Raises UserError if it cannot be read."""
+    with _open(path) as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
 def end_of_record(path: Path, count: int) -> int:
-    """Bytes from the beginning of the file to the end of its first ``count`` records, or of all. Raises as
-    :func:`read_records`."""
+    """Offset in bytes of the end of the first ``count`` records, or of all. Raises as :func:`read_records`."""
     return max((end for _, end in islice(_read(path), count)), default=0)
 
 
 def _read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each record with the place in the file where it ends."""
-    with _opened(path) as file:
-        number = end = 0
+    """Each record with the offset of its end."""
+    with _open(path) as file:
+        line_number = end = 0
         while line := file.readline(LINE_LIMIT):
-            number, end = number + 1, end + len(line)
+            line_number, end = line_number + 1, end + len(line)
             try:
                 record = from_json(line)
                 _SCHEMA.validate_python(record)
@@ -85,13 +84,13 @@ def _read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                 if not line.endswith(b"\n") and len(line) < LINE_LIMIT:
                     return
                 raise UserError(
-                    f"{path}:{number}: no record of a training run: {_reason(problem)}. Delete it to read on"
+                    f"{path}:{line_number}: not a valid record of a training run: {_reason(problem)}. Delete this line to continue"
                 ) from None
             yield record, end
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+def _open(path: Path) -> Iterator[io.BufferedIOBase]:
     try:
         raw = open_regular(path)
     except MissingError:
@@ -105,9 +104,9 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def _reason(problem: ValueError) -> str:
-    """The first thing wrong: ``seconds: Input should be a valid number``."""
+    """The first validation error: ``seconds: Input should be a valid number``."""
     if not isinstance(problem, ValidationError):
         return "it is not JSON"
     first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(map(str, first["loc"][1:]))
-    return (f"{place}: " if place else "") + f"{first['msg']:.200}"
+    field = ".".join(map(str, first["loc"][1:]))
+    return (f"{field}: " if field else "") + f"{first['msg']:.200}"

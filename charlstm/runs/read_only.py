@@ -1,4 +1,4 @@
-"""A run's folder in the hands of a process that only reads."""
+"""The run directory of processes other than rank 0, which only read it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charlstm.runs.directory import RunDirectory
 
 
 class ReadOnlyRunDirectory(RunDirectory):
-    """The folder as a team's other processes have it: they read what the first one wrote, and write nothing."""
+    """The run directory of ranks other than 0: they read the files of rank 0 and write none."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -40,4 +40,4 @@ class ReadOnlyRunDirectory(RunDirectory):
 class _ReadOnlyStore(CheckpointStore):
     def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None: ...
 
-    def quarantine(self, found: LoadedCheckpoint) -> None: ...
+    def quarantine(self, loaded: LoadedCheckpoint) -> None: ...

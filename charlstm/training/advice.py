@@ -1,4 +1,4 @@
-"""What to do about a loss that went bad."""
+"""Advice for a training run that has diverged."""
 
 from __future__ import annotations
 
@@ -17,35 +17,38 @@ def divergence_advice(
 ) -> str:
     """What happened, the likely cause, and what to try.
 
-    With a gradient's norm: of a step that was not applied, or, where it was seen only later (``applied``), not saved.
-    With nats alone: of the held-out loss. With neither: of weights or an optimiser that hold a number that is not
-    finite.
+    Args:
+        step: steps completed before the divergence.
+        nats: the training loss if ``norm`` is given, else the held-out loss. None: weights or optimizer state are not
+            finite.
+        norm: the gradient norm.
+        applied: the step had been applied before its loss was read.
     """
     if nats is None:
-        what = f"weights or optimiser hold a number that is not finite after step {step}; they were not saved"
+        what = f"weights or optimizer state contain NaN or infinity after step {step}; they were not saved"
     elif norm is None:
-        what = f"the held-out loss went bad after step {step} ({nats:.4g} nats); that step was not saved"
+        what = f"the held-out loss diverged after step {step} ({nats:.4g} nats); that step was not saved"
     else:
         part = "gradient" if math.isfinite(nats) and not math.isfinite(norm) else "loss"
         what = (
-            f"the {part} went bad at step {step + 1} (loss {nats:.4g} nats, gradient norm {norm:.4g}); "
+            f"the {part} diverged at step {step + 1} (loss {nats:.4g} nats, gradient norm {norm:.4g}); "
             f"that step was not {'saved' if applied else 'applied'}"
         )
-    steadier = ", or training.precision=float32 in a new run" if precision == "bfloat16" else ""
+    precision_hint = ", or training.precision=float32 in a new run" if precision == "bfloat16" else ""
     if step == 0:
         return (
-            f"{what}. Nothing has been learnt yet, so it is not the learning rate: the numbers grow along the chunk. "
+            f"{what}. No update was made yet, so the learning rate is not the cause: the values grow along the chunk. "
             f"Try a new run with a shorter training.sequence_length (now {c.sequence_length}) or another "
-            f"model.cell{steadier}"
+            f"model.cell{precision_hint}"
         )
     clip = "off" if c.clip_grad_norm is None else f"{c.clip_grad_norm:g}"
     return (
         f"{what}. Most likely the learning rate is too high: "
         f"try --set training.learning_rate={lower_rate(c)}, a longer warm-up "
-        f"(warmup_steps is {c.warmup_steps}) or clip_grad_norm 1 (now {clip}){steadier}"
+        f"(warmup_steps is {c.warmup_steps}) or clip_grad_norm 1 (now {clip}){precision_hint}"
     )
 
 
 def lower_rate(c: TrainingConfig) -> str:
-    """The learning rate to try next, after a loss that went bad."""
+    """The learning rate to try after a divergence."""
     return f"{c.learning_rate / 3:.2g}"

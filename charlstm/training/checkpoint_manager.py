@@ -1,4 +1,4 @@
-"""A run's state into its folder and back."""
+"""Saves the state of a run to its directory and restores it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from charlstm.training.state import TrainingState
 
 
 class CheckpointManager:
-    """Saves and takes up the state of one run, for all processes of its team together."""
+    """Saves and restores the state of one run; all processes of the group call it together."""
 
     def __init__(
-        self, config: Config, corpus: Corpus, directory: RunDirectory, team: ProcessGroup, state: TrainingState
+        self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup, state: TrainingState
     ) -> None:
-        self._config, self._corpus, self._directory, self._team, self._state = config, corpus, directory, team, state
+        self._config, self._corpus, self._directory, self._group, self._state = config, corpus, directory, group, state
 
     def save(self, facts: Mapping[str, Any], best: bool) -> None:
-        """Write the checkpoint ``last``, and ``best`` too if it is; facts: what the run runs on, for its header.
+        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true.
+
+        ``facts`` describe device, precision and versions; they go into the header.
 
         Raises UserError if it cannot be written.
         """
         written = self._directory.flush()
-        tensors = self._state.tensors(self._team.gather(self._state.carried))
+        tensors = self._state.tensors(self._group.gather(self._state.carried))
         header = {
             "config": self._config.model_dump(mode="json"),
             "vocabulary": self._corpus.vocabulary.to_json(),
@@ -44,48 +46,48 @@ class CheckpointManager:
         self._directory.checkpoints.save(tensors, header, best)
 
     def restore(self) -> LoadedCheckpoint | None:
-        """Put the newest good checkpoint into the state, and the folder back to where it was written; None if the run
-        did not live to save one.
+        """Load the newest valid checkpoint into the state and truncate the logs to its step; None if the run has saved
+        no checkpoint.
 
-        Raises UserError if there is no good one, or the corpus, the model or a setting that shapes the training is
-        another.
+        Raises UserError if no checkpoint is valid, or if the corpus, the model or a training setting that must not
+        change has changed.
         """
         directory = self._directory
-        with self._team.sync_errors():  # nothing is changed before all have read it
-            found = self._newest()
-        apart = f"{directory.path}: the processes find different checkpoints here: they must share one folder"
-        self._team.assert_equal_across_ranks([found is None, self._state.counters.step], apart)
-        if found is None:
+        with self._group.sync_errors():  # no file changes before all processes have read the checkpoint
+            checkpoint = self._load_newest()
+        problem = f"{directory.path}: the processes read different checkpoints here: they must share one folder"
+        self._group.assert_equal_across_ranks([checkpoint is None, self._state.counters.step], problem)
+        if checkpoint is None:
             directory.truncate_logs({"metrics": 0, "samples": 0})
         else:
-            directory.checkpoints.quarantine(found)
-            directory.truncate_logs(found.header["written"])
-        return found
+            directory.checkpoints.quarantine(checkpoint)
+            directory.truncate_logs(checkpoint.header["written"])
+        return checkpoint
 
-    def _newest(self) -> LoadedCheckpoint | None:
-        kept, directory = self._directory.checkpoints, self._directory
+    def _load_newest(self) -> LoadedCheckpoint | None:
+        store, directory = self._directory.checkpoints, self._directory
         directory.check_files()
-        if not kept.any() and all(record["step"] == 0 for record in directory.metrics()):
+        if not store.any() and all(record["step"] == 0 for record in directory.metrics()):
             return None
-        found = kept.newest(checkpoint_checks(self._agree))
-        _, vocabulary = header_settings(found.header)
-        if found.header["corpus_digest"] != self._corpus.digest or vocabulary != self._corpus.vocabulary:
-            raise UserError(f"{directory.path}: the corpus has changed since this run began; it cannot go on")
-        load_state(self._state, found)
-        return found
+        checkpoint = store.newest(checkpoint_checks(self._check_settings))
+        _, vocabulary = header_settings(checkpoint.header)
+        if checkpoint.header["corpus_digest"] != self._corpus.digest or vocabulary != self._corpus.vocabulary:
+            raise UserError(f"{directory.path}: the corpus has changed since this run started; it cannot be resumed")
+        load_state(self._state, checkpoint)
+        return checkpoint
 
-    def _agree(self, _: Path, saved: Config) -> None:
+    def _check_settings(self, _: Path, saved: Config) -> None:
         if changed := changed_settings(saved, self._config):
             lines = "\n  ".join(changed)
-            raise UserError(f"{self._directory.path}: a run goes on with the settings it began with:\n  {lines}")
+            raise UserError(f"{self._directory.path}: these settings must not change when a run is resumed:\n  {lines}")
 
 
-def load_state(state: TrainingState, found: LoadedCheckpoint) -> None:
-    """Put a checkpoint that has passed into a training state. Raises UserError if it does not fit."""
-    for name, t in strip_prefix("optimizer", found.tensors).items():
+def load_state(state: TrainingState, checkpoint: LoadedCheckpoint) -> None:
+    """Load a checked checkpoint into a training state. Raises UserError if it does not fit."""
+    for name, t in strip_prefix("optimizer", checkpoint.tensors).items():
         if name.endswith((".step", ".exp_avg_sq", ".square_avg")) and bool((t < 0).any()):
-            raise UserError(f"{found.path}: the optimiser's {name!r:.80} is negative, which no optimiser writes")
+            raise UserError(f"{checkpoint.path}: {name!r:.80} of the optimizer is negative, which no optimizer writes")
     try:
-        state.load(found.tensors, found.header)
+        state.load(checkpoint.tensors, checkpoint.header)
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
-        raise UserError(f"{found.path}: does not fit this run: {str(problem).splitlines()[0]:.200}") from None
+        raise UserError(f"{checkpoint.path}: does not fit this run: {str(problem).splitlines()[0]:.200}") from None

@@ -1,4 +1,4 @@
-"""The loss and the gradient's norm of each step, read from where they were computed."""
+"""Loss and gradient norm of each step, read from the device some steps at a time."""
 
 from __future__ import annotations
 
@@ -9,70 +9,69 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PACE = 0.2  # seconds of training between two readings, about: a watcher sees life, and little is lost by waiting
-FARTHEST = 256  # steps between two readings at most
-UNSURE = 25.0  # nats: Adam's epsilon keeps a model that learns soundly from being surer than about 18
+READ_INTERVAL = 0.2  # seconds of training between two reads: live for a watcher, and cheap
+MAX_PENDING = 256  # steps between two reads, at most
+MIN_DIVERGENCE_NATS = 25.0  # nats: with Adam's epsilon, a healthy model is at most about 18 nats wrong
 
 
 def has_diverged(nats: float, symbols: int) -> bool:
-    """Whether a loss is not finite, or so much worse than a guess (ln V) that the weights cannot be any good.
+    """Whether a loss is not finite, or far above the loss of a uniform guess (ln V).
 
-    A text that suddenly turns to other symbols costs a sound model up to about 18 nats each, however small V is.
-    The loss is computed in float32 in either precision, and bfloat16 has float32's range: the bound is the same.
+    A text that switches to other symbols costs a healthy model up to about 18 nats per character, however small V is.
+    The loss is computed in float32 in either precision, and bfloat16 has the range of float32: the bound is the same.
     """
-    return not math.isfinite(nats) or nats > max(UNSURE, 3 * math.log(symbols) + 1)
+    return not math.isfinite(nats) or nats > max(MIN_DIVERGENCE_NATS, 3 * math.log(symbols) + 1)
 
 
 class PendingStep(NamedTuple):
-    """A step that has been told to begin: the counters before it, how many targets count in it, its figures.
+    """A launched step: the counters before it, its number of targets, its loss and gradient norm.
 
-    ``figures`` is [2], on the device: the loss in nats and the gradient's norm.
+    ``loss_and_norm`` is [2], on the device: the loss in nats and the gradient norm.
     """
 
     steps_before: int
     characters_before: int
-    counted: int
-    figures: Tensor
+    num_targets: int
+    loss_and_norm: Tensor
 
 
 class DeferredMetrics:
-    """Keeps the figures of the steps that are under way.
+    """Holds loss and gradient norm of the steps that were launched and not read yet.
 
-    The CPU is done with a step when the call returns, and its figures can be read at once. Other devices are only told
-    what to do and go on by themselves (``ahead``): who reads the figures waits for them, and the device then has
-    nothing to do until the next step is prepared. So they are read some steps at a time, about every fifth of a second;
-    how many steps that is, is found by the clock.
+    On the CPU a step is complete when the call returns, and its metrics can be read at once. Other devices run
+    asynchronously: reading the metrics waits for the device, which is then idle until the next step is launched. So
+    they are read some steps at a time, about every fifth of a second; the clock sets the number of steps.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.ahead = device.type != "cpu"
-        self._kept: list[PendingStep] = []
-        self._together = 1
+        self.is_asynchronous = device.type != "cpu"
+        self._pending: list[PendingStep] = []
+        self._read_every = 1
         self._seconds = 0.0
 
     def __len__(self) -> int:
-        """How many have not been read."""
-        return len(self._kept)
+        """Number of steps not read yet."""
+        return len(self._pending)
 
     @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it is time to read them."""
-        return len(self._kept) >= self._together
+        return len(self._pending) >= self._read_every
 
-    def keep(self, begun: PendingStep) -> None:
-        """Those of one more step."""
-        self._kept.append(begun)
+    def append(self, pending: PendingStep) -> None:
+        """Add a launched step."""
+        self._pending.append(pending)
 
     def read(self) -> Iterator[tuple[PendingStep, float, float]]:
-        """All steps that were not read yet, in their order, with loss and norm; waits for them once."""
-        if not self._kept:
+        """All steps not read yet, in order, with loss and gradient norm; waits for the device once."""
+        if not self._pending:
             return
-        kept, self._kept = self._kept, []
-        values = torch.stack([begun.figures for begun in kept]).tolist()
-        for begun, (nats, norm) in zip(kept, values, strict=True):
-            yield begun, nats, norm
+        steps, self._pending = self._pending, []
+        values = torch.stack([pending.loss_and_norm for pending in steps]).tolist()
+        for pending, (nats, norm) in zip(steps, values, strict=True):
+            yield pending, nats, norm
 
     def set_pace(self, steps: int, seconds: float) -> None:
-        """So many steps were read, when the run had trained for so many seconds in all."""
-        passed, self._seconds = max(seconds - self._seconds, 1e-9), seconds
-        self._together = max(1, min(round(PACE * steps / passed), 2 * steps, FARTHEST))
+        """Adapt to a read of ``steps`` steps after ``seconds`` of training in all."""
+        elapsed, self._seconds = max(seconds - self._seconds, 1e-9), seconds
+        self._read_every = max(1, min(round(READ_INTERVAL * steps / elapsed), 2 * steps, MAX_PENDING))

@@ -1,4 +1,4 @@
-"""What a trainer tells while it works: plain objects, printed by whoever likes to."""
+"""The events of a training run, as plain objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from charlstm.units import bits
 
 @dataclass(frozen=True)
 class Progress:
-    """After each step. ``nats`` is a running mean of the training loss; ``fraction`` the share of the budget used."""
+    """After each step. ``nats``: running mean of the training loss. ``fraction``: used fraction of the budget."""
 
     step: int
     epoch: float
@@ -28,12 +28,12 @@ class Progress:
         return bits(self.nats)
 
     def record(self) -> dict[str, Any]:
-        """What of it stands in the metrics."""
+        """The record for metrics.jsonl."""
         return {name: value for name, value in vars(self).items() if name != "fraction"}
 
     @property
     def seconds_left(self) -> float:
-        """Training time left, if the rest goes as fast as what is done."""
+        """Estimated training time left, at the mean speed so far."""
         return self.seconds * (1 - self.fraction) / self.fraction if self.fraction > 0 else math.inf
 
 
@@ -41,7 +41,7 @@ class Progress:
 class Evaluated:
     """A held-out score.
 
-    ``pseudo``: of a bidirectional model, a pseudo-likelihood. ``sample``: some text, if asked for.
+    ``pseudo``: whether it is the pseudo-likelihood of a bidirectional model. ``sample``: generated text, or empty.
     """
 
     step: int
@@ -58,7 +58,7 @@ class Evaluated:
         return bits(self.nats)
 
     def record(self, unit: str) -> dict[str, Any]:
-        """What of it stands in the metrics; unit: what the text is made of, characters or bytes."""
+        """The record for metrics.jsonl; ``unit`` of the text: ``character`` or ``byte``."""
         return {
             "step": self.step,
             "epoch": self.epoch,
@@ -71,15 +71,15 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something worth saying once."""
+    """A message to the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The last event. ``why``: the budget is used, its score reached, no more improvement, stopped from
-    outside, or the loss went bad."""
+    """The last event. ``why``: the budget is used, its target score is reached, early stopping, a stop request, or
+    divergence."""
 
     why: StopReason
     step: int

@@ -1,4 +1,4 @@
-"""Characters hidden from a network in training, in runs, as the gaps are that it will have to fill."""
+"""Masks spans of the input in training, like the gaps that a bidirectional model fills."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from torch import Tensor
 
 from charlstm.executors.transfer import to_device
 
-LONGEST = 8
+MAX_SPAN = 8
 
 
-def mask_spans(previous: Tensor, following: Tensor, share: float, nothing: int) -> tuple[Tensor, Tensor]:
-    """The characters before and after each position, both [T, B], with about this share of the text replaced by the id
-    ``nothing``: runs of 1 to 8 characters, all lengths equally often, hidden from both sides alike.
+def mask_spans(previous: Tensor, following: Tensor, fraction: float, mask_id: int) -> tuple[Tensor, Tensor]:
+    """The characters before and after each position, both [T, B], with about this fraction of the text replaced by
+    ``mask_id``: spans of 1 to 8 characters, uniformly distributed, the same for both directions.
 
-    As masked spans are (Joshi et al. 2020, "SpanBERT"), but for a model that gives p of one character at a time: every
-    position stays a target. Draws from torch's random state on the CPU, wherever the text is, and nothing at all for
-    the share 0.
+    Like the masked spans of SpanBERT (Joshi et al. 2020), but for a model that predicts one character at a time: every
+    position stays a target. Draws from torch's CPU generator, wherever the text is; draws nothing for the fraction 0.
     """
-    if share == 0:
+    if fraction == 0:
         return previous, following
     steps, batch = previous.shape
-    starts = -math.log(1 - share) / ((LONGEST + 1) / 2)  # runs that begin at a place: a place is in so many on average
-    begins = torch.rand(steps + 1 + LONGEST, batch) < starts
-    lengths = torch.randint(1, LONGEST + 1, begins.shape)
-    hidden = torch.zeros(steps + 2, batch, dtype=torch.bool)  # place 0 is the character before the first position
-    for offset in range(LONGEST):
-        first = LONGEST - 1 - offset
-        hidden |= (begins & (lengths > offset))[first : first + steps + 2]
-    hidden = to_device(hidden, previous.device)
-    return previous.masked_fill(hidden[:-2], nothing), following.masked_fill(hidden[2:], nothing)
+    mean_length = (MAX_SPAN + 1) / 2
+    start_probability = -math.log(1 - fraction) / mean_length
+    starts = torch.rand(steps + 1 + MAX_SPAN, batch) < start_probability
+    lengths = torch.randint(1, MAX_SPAN + 1, starts.shape)
+    masked = torch.zeros(steps + 2, batch, dtype=torch.bool)  # index 0 is the character before the first position
+    for offset in range(MAX_SPAN):
+        first = MAX_SPAN - 1 - offset
+        masked |= (starts & (lengths > offset))[first : first + steps + 2]
+    masked = to_device(masked, previous.device)
+    return previous.masked_fill(masked[:-2], mask_id), following.masked_fill(masked[2:], mask_id)

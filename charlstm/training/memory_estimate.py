@@ -1,4 +1,4 @@
-"""How much memory a run will take, before it starts."""
+"""Estimates the memory of a training run before it starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from charlstm.config import TrainingConfig
 from charlstm.executors import Executor
-from charlstm.hardware.out_of_memory import Demand
+from charlstm.hardware.out_of_memory import MemoryEstimate
 from charlstm.model import LanguageModel
 from charlstm.model.head_loss import logits_held
 from charlstm.optimization import state_per_weight
@@ -17,8 +17,8 @@ from charlstm.optimization import state_per_weight
 
 @dataclass(frozen=True)
 class Batches:
-    """What one process trains on: B of its streams, T characters each, the number of processes that share a batch, and
-    the bytes of the text that lie on the device."""
+    """The shape of a batch: ``batch_size`` B over all processes, ``sequence_length`` T, the number of processes that
+    split B, and the bytes of the text resident on each device."""
 
     batch_size: int
     sequence_length: int
@@ -27,7 +27,7 @@ class Batches:
 
     @property
     def characters(self) -> int:
-        """Characters of a batch in each process."""
+        """Characters of a batch per process."""
         return self.batch_size // self.processes * self.sequence_length
 
 
@@ -39,37 +39,37 @@ def memory_estimate(
     device: torch.device,
     precision: str,
 ) -> dict[str, int]:
-    """Bytes by purpose, in each process: weights with gradients, optimiser, values kept for the backward pass, logits.
+    """Bytes per process, by purpose: weights with gradients, optimizer, activations saved for backward, logits.
 
-    ``executors`` has one for each layer. Each says what it keeps of a character, and so does the front end; logits, as
-    many as are held at a time, are three arrays (logits, probabilities, gradients). Processes that train together have
-    a copy of the gradients to exchange.
+    ``executors`` has one entry per layer; each executor and the front end report their saved bytes per character. The
+    logits in memory at a time count three times (logits, probabilities, gradients). With several processes, a copy of
+    the gradients is needed for the all-reduce.
     """
     cell = model.recurrent.cell
-    low = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    kept = model.front_end.kept_bytes()
+    compute_dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    saved = model.front_end.kept_bytes()
     for layer, executor in enumerate(executors if not cell.reservoir else ()):
         ids = model.vocabulary_size if layer == 0 and model.front_end.gives_ids else 0
-        kept += executor.kept_bytes(cell, model.recurrent.hidden_size, low, ids)
-    symbols, units = model.head.weight.shape
-    held = logits_held(batches.characters, symbols, units, device)
+        saved += executor.kept_bytes(cell, model.recurrent.hidden_size, compute_dtype, ids)
+    vocabulary_size, hidden_size = model.head.weight.shape
+    logits = logits_held(batches.characters, vocabulary_size, hidden_size, device)
     return {
         **weights_estimate(training, model, batches.processes),
-        "kept values": batches.characters * kept * (2 if model.bidirectional else 1),
-        "logits": 3 * 4 * held,
+        "saved activations": batches.characters * saved * (2 if model.bidirectional else 1),
+        "logits": 3 * 4 * logits,
         **({"text": batches.text_bytes} if batches.text_bytes else {}),
     }
 
 
 def weights_estimate(training: TrainingConfig, model: LanguageModel, processes: int = 1) -> dict[str, int]:
-    """Bytes of the weights with their gradients and of the optimiser, before there is anything to train on."""
-    weights, fixed = 4 * sum(model.parameter_counts().values()), 4 * model.fixed_count()
-    optimiser = state_per_weight(training) * weights
-    return {"weights and gradients": (2 if processes == 1 else 3) * weights + fixed, "optimiser": optimiser}
+    """Bytes of the weights with their gradients, and of the optimizer state."""
+    weights, frozen = 4 * sum(model.parameter_counts().values()), 4 * model.fixed_count()
+    optimizer = state_per_weight(training) * weights
+    return {"weights and gradients": (2 if processes == 1 else 3) * weights + frozen, "optimizer": optimizer}
 
 
-def demand(parts: dict[str, int], batches: Batches, hidden_size: int) -> Demand:
-    """What :func:`memory_estimate` or :func:`weights_estimate` gave, by what it depends on."""
-    growing = parts.get("kept values", 0) + parts.get("logits", 0)
+def demand(parts: dict[str, int], batches: Batches, hidden_size: int) -> MemoryEstimate:
+    """Sum up the bytes of :func:`memory_estimate` or :func:`weights_estimate` by the settings they depend on."""
+    activations = parts.get("saved activations", 0) + parts.get("logits", 0)
     shape = (batches.batch_size, batches.sequence_length, hidden_size, batches.processes)
-    return Demand(sum(parts.values()) - growing, growing, *shape)
+    return MemoryEstimate(sum(parts.values()) - activations, activations, *shape)

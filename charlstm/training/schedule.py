@@ -11,10 +11,10 @@ from charlstm.config import TrainingConfig
 class Schedule:
     """The learning rate over training.
 
-    ``rate = learning_rate * warm-up * course``: the warm-up climbs linearly over ``warmup_steps``; the course is 1
+    ``rate = learning_rate * warmup * decay``: the warm-up rises linearly over ``warmup_steps``; the decay is 1
     (constant), a half cosine over the budget (cosine), ``gamma ** (epochs // step_size)`` (step), or ``gamma **
-    reductions`` (plateau). The cosine runs over the present budget, from the run's first step: a run that is resumed
-    with another budget in steps or epochs goes on along the curve of a run that had it from the beginning.
+    reductions`` (plateau). The cosine spans the current budget, from the first step of the run: a run that is resumed
+    with another budget in steps or epochs continues on the curve of a run that had this budget from the start.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -23,21 +23,21 @@ class Schedule:
         self.without_improvement = 0
 
     def rate(self, step: int, epoch: float, progress: float) -> float:
-        """The learning rate of the step with this number, from 0; progress is the share of the budget that is used."""
+        """The learning rate of a step, counted from 0; ``progress`` is the used fraction of the budget."""
         c = self._config
-        course = 1.0
+        decay = 1.0
         if c.schedule == "cosine":
-            low = c.final_learning_rate_fraction
-            course = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+            floor = c.final_learning_rate_fraction
+            decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         elif c.schedule == "step":
-            course = c.gamma ** math.floor(epoch / c.step_size + 1e-9)
+            decay = c.gamma ** math.floor(epoch / c.step_size + 1e-9)
         elif c.schedule == "plateau":
-            course = c.gamma**self.reductions
-        warm_up = min(1.0, (step + 1) / c.warmup_steps) if c.warmup_steps else 1.0
-        return c.learning_rate * warm_up * course
+            decay = c.gamma**self.reductions
+        warmup = min(1.0, (step + 1) / c.warmup_steps) if c.warmup_steps else 1.0
+        return c.learning_rate * warmup * decay
 
-    def evaluated(self, improved: bool) -> None:
-        """Take note of an evaluation (plateau)."""
+    def step_evaluation(self, improved: bool) -> None:
+        """Update the plateau schedule after an evaluation."""
         self.without_improvement = 0 if improved else self.without_improvement + 1
         if self.without_improvement > self._config.patience:
             self.reductions += 1

@@ -1,4 +1,4 @@
-"""All that a training run has to remember, in one place."""
+"""The complete state of a training run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charlstm.checkpoints.format import strip_prefix
 from charlstm.config import TrainingConfig
 from charlstm.errors import UserError
 from charlstm.executors import State
-from charlstm.hardware.device import random_states, set_random_states
+from charlstm.hardware.device import get_rng_states, set_rng_states
 from charlstm.model import LanguageModel
 from charlstm.optimization import load_optimizer_tensors, optimizer_layout, optimizer_tensors
 from charlstm.training.loader import BatchSource
@@ -23,10 +23,10 @@ from charlstm.training.schedule import Schedule
 
 @dataclass
 class TrainingState:
-    """Model, optimiser, schedule, the place in the text, the carried state, the counters, and torch's random state.
+    """Model, optimizer, schedule, position in the text, carried hidden state, counters, and torch's RNG states.
 
-    What is here, and the settings, determine how the run goes on; nothing else does. Of a team each process carries the
-    state of its own ``columns`` of the batch; saved are all of them.
+    Together with the settings this determines the rest of the run. With several processes, each carries the state of
+    its ``columns`` of the batch; a checkpoint holds all columns.
     """
 
     settings: TrainingConfig
@@ -43,23 +43,24 @@ class TrainingState:
         return self.model.head.weight.device
 
     @property
-    def finite(self) -> bool:
-        """Whether every number of weights, optimiser and carried state is finite; what is not is never saved."""
-        kept = [t for name, t in self.tensors().items() if not name.startswith("random.")]
-        return bool(torch.stack([t.isfinite().all().to(self.device) for t in kept]).all())
+    def is_finite(self) -> bool:
+        """Whether weights, optimizer state and carried state are all finite; only then may they be saved."""
+        tensors = [t for name, t in self.tensors().items() if not name.startswith("random.")]
+        return bool(torch.stack([t.isfinite().all().to(self.device) for t in tensors]).all())
 
     def tensors(self, carried: State | None = None) -> dict[str, Tensor]:
-        """Every tensor by name: ``model.``, ``optimizer.``, ``state.``, ``random.``; with the carried state of all
-        columns, if it is given."""
+        """Every tensor by name: ``model.``, ``optimizer.``, ``state.``, ``random.``.
+
+        ``carried``: the carried state of all columns, in place of this process's."""
         return {
             **{f"model.{name}": t for name, t in self.model.state_dict().items()},
             **{f"optimizer.{name}": t for name, t in optimizer_tensors(self.optimizer, self.model).items()},
             **{f"state.{index}": part for index, part in enumerate(carried or self.carried)},
-            **{f"random.{kind}": state for kind, state in random_states(self.device).items()},
+            **{f"random.{kind}": state for kind, state in get_rng_states(self.device).items()},
         }
 
     def numbers(self) -> dict[str, Any]:
-        """The rest, fit for JSON."""
+        """The state that is not tensors, as JSON values."""
         return {
             "counters": asdict(self.counters),
             "schedule": self.schedule.state_dict(),
@@ -67,9 +68,9 @@ class TrainingState:
         }
 
     def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Put back what :meth:`tensors` and :meth:`numbers` gave.
+        """Restore the result of :meth:`tensors` and :meth:`numbers`.
 
-        Raises UserError, and nothing has changed, if something is missing or too much.
+        Raises UserError, before anything changes, if an entry is missing or unexpected.
         """
         self._check(tensors, numbers)
         self.streams.load_state_dict(numbers["streams"])
@@ -79,15 +80,15 @@ class TrainingState:
         self.carried = tuple(part[:, self.columns].contiguous().to(self.device) for _, part in parts)
         self.counters = Counters(**numbers["counters"])
         self.schedule.load_state_dict(numbers["schedule"])
-        set_random_states(self.device, strip_prefix("random", tensors))
+        set_rng_states(self.device, strip_prefix("random", tensors))
 
     def _check(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         names = {name for name in self.tensors() if not name.startswith("optimizer.")}
         if numbers["counters"]["step"] > 0:
             names |= {f"optimizer.{name}" for name in optimizer_layout(self.settings, self.model)}
-        elsewhere = {"random.cuda", "random.mps"}  # a run may go on on another device
-        odd = sorted((names ^ tensors.keys()) - elsewhere)
-        for part, mine in self.numbers().items():
-            odd += sorted(f"{part}.{name}" for name in mine.keys() ^ numbers[part].keys())
-        if odd:
-            raise UserError(f"the checkpoint does not fit this run: {', '.join(odd[:5])} missing or too much")
+        optional = {"random.cuda", "random.mps"}  # a run may be resumed on another device
+        mismatches = sorted((names ^ tensors.keys()) - optional)
+        for part, expected in self.numbers().items():
+            mismatches += sorted(f"{part}.{name}" for name in expected.keys() ^ numbers[part].keys())
+        if mismatches:
+            raise UserError(f"the checkpoint does not fit this run: {', '.join(mismatches[:5])} missing or unexpected")

@@ -1,4 +1,4 @@
-"""One step of training: the loss of a batch, its gradients, and what the optimiser makes of them."""
+"""One training step: the loss of a batch, its gradients, and the optimizer step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from charlstm.training.vanishing_penalty import VanishingPenalty
 
 
 class TrainingStep:
-    """Steps of one model with one optimiser.
+    """Training steps of one model with one optimizer.
 
-    ``precision`` is that of the products, ``float32`` or ``bfloat16``; weights, states, loss and optimiser stay in
-    float32.
+    ``precision`` of the matmuls is ``float32`` or ``bfloat16``; weights, states, loss and optimizer stay in float32.
 
-    Each process of a team is given the whole batch, and takes its own columns of it: a share of the loss, which is a
-    sum over all targets divided by the whole batch's count. Random numbers are drawn for all columns by all processes
-    alike. So a step of several processes is that of one, but for rounding.
+    With several processes, each gets the whole batch and trains on its columns; its loss is the sum over its targets
+    divided by the target count of the whole batch. Every process draws the random numbers of all columns. So a step of
+    several processes equals that of one, up to rounding.
     """
 
     def __init__(
@@ -38,50 +37,50 @@ class TrainingStep:
         model: LanguageModel,
         optimizer: torch.optim.Optimizer,
         precision: str,
-        team: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.precision = precision
-        self._config, self._model, self._optimizer, self._team = config, model, optimizer, team
-        self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, team)
-        self._loss: nn.Module = _Loss(model, lambda: self.precision)
+        self._config, self._model, self._optimizer, self._group = config, model, optimizer, group
+        self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, group)
+        self._loss: nn.Module = _LossModule(model, lambda: self.precision)
 
     def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
-        """Mean -ln p of the targets that count, in nats, and the state after the batch; of a team, this process's share
-        of the mean and its columns of the state."""
-        model, team = self._model, self._team
+        """Mean -ln p of the counted targets, in nats, and the state after the batch; with several processes, this
+        process's summand of the mean and its columns of the state."""
+        model, group = self._model, self._group
         device, batch_size = model.head.weight.device, batch.targets.shape[1]
-        columns = team.columns(batch_size)
+        columns = group.columns(batch_size)
         model.train()
         before, after = mask_spans(batch.previous, batch.following, self._config.input_masking, model.vocabulary_size)
 
-        def own(x: Tensor) -> Tensor:
-            return to_device(x if team.size == 1 else x[..., columns].contiguous(), device)
+        def local(x: Tensor) -> Tensor:
+            return to_device(x if group.size == 1 else x[..., columns].contiguous(), device)
 
-        previous, targets = own(before), own(batch.targets)
-        following = own(after) if model.bidirectional else None
-        lengths = None if batch.lengths is None else own(batch.lengths)
-        count = None if team.size == 1 else batch.count
+        previous, targets = local(before), local(batch.targets)
+        following = local(after) if model.bidirectional else None
+        lengths = None if batch.lengths is None else local(batch.lengths)
+        count = None if group.size == 1 else batch.count
         with part_of_batch(columns, batch_size):
-            found: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count)
-        return found
+            result: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count)
+        return result
 
     def gradients(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
-        """Put the gradients into the parameters. Gives the loss in nats and the gradients' norm, [2], and the state
-        after the batch, [L, B, H] each. Of a team: the same loss and gradients in all processes."""
+        """Compute the gradients of the parameters. Returns the loss in nats and the gradient norm, [2], and the state
+        after the batch, [L, B, H] each. Loss and gradients are the same in all processes."""
         self._model.zero_grad()
         with float32_products(self._model.head.weight.device, rounded=True), detect_lost_processes():
             loss, state = self.loss(batch, carried)
             loss.backward()  # type: ignore[no-untyped-call]
             self._penalty.add_gradient()
-        nats = self._team.all_reduce_sum(loss.detach())
+        nats = self._group.all_reduce_sum(loss.detach())
         norm = get_total_norm([p.grad for p in self._model.parameters() if p.grad is not None])
-        # oneDNN under bfloat16 gives a state in bfloat16
+        # oneDNN under bfloat16 returns a bfloat16 state
         return torch.stack([nats, norm]), tuple(part.detach().to(torch.float32) for part in state)
 
     def update(self, rate: float, norm: Tensor) -> None:
-        """Clip the gradients, whose norm is given, and apply them with this learning rate."""
+        """Clip the gradients, given their norm, and apply them with learning rate ``rate``."""
         limit = self._config.clip_grad_norm
-        # The CPU looks whether there is anything to clip; elsewhere that would be a wait, so they are always scaled.
+        # On other devices than the CPU, the comparison would wait for the device: there they are always scaled.
         if limit and (norm.device.type != "cpu" or float(norm) > limit):
             clip_grads_with_norm_(self._model.parameters(), limit, norm)
         for group in self._optimizer.param_groups:
@@ -89,23 +88,23 @@ class TrainingStep:
         self._optimizer.step()
 
     def prepare(self) -> None:
-        """Have the processes of a team share their gradients from now on; all of them call it, once the weights are
-        those to begin with. A single process has nothing to prepare."""
-        if self._team.size == 1:
+        """Wrap the model in DistributedDataParallel; all processes call it, once the initial weights are loaded. Does
+        nothing with a single process."""
+        if self._group.size == 1:
             return
-        self._loss = together = self._team.wrap_ddp(self._loss)
-        # DistributedDataParallel lays its buckets out anew after the first pass that it sees, and where a gradient lies
-        # decides in which order it is summed up: a resumed run must not begin with another layout than it ended with.
+        self._loss = ddp = self._group.wrap_ddp(self._loss)
+        # DistributedDataParallel rebuilds its buckets after its first backward pass, and the bucket layout sets the
+        # order of summation: a resumed run must start with the layout that it ended with.
         one = torch.zeros(1, 1, dtype=torch.int64, device=self._model.head.weight.device)
         following = one if self._model.bidirectional else None
-        self._model.eval()  # draws nothing
-        loss, _ = together(one, self._model.initial_state(1), following, None, one, 1)
+        self._model.eval()  # draws no dropout masks
+        loss, _ = ddp(one, self._model.initial_state(1), following, None, one, 1)
         loss.backward()
         self._model.zero_grad()
 
 
-class _Loss(nn.Module):
-    """Model and loss as one module, as DistributedDataParallel wants it."""
+class _LossModule(nn.Module):
+    """Model and loss as one module, as DistributedDataParallel requires."""
 
     def __init__(self, model: LanguageModel, precision: Callable[[], str]) -> None:
         super().__init__()
@@ -120,7 +119,7 @@ class _Loss(nn.Module):
         targets: Tensor,
         count: int | None,
     ) -> tuple[Tensor, State]:
-        """The mean as :func:`mean_nats` gives it, and the state after the batch."""
+        """The loss of :func:`mean_nats` and the state after the batch."""
         head = self.model.head
         with torch.autocast(previous.device.type, torch.bfloat16, enabled=self._precision() == "bfloat16"):
             y, state = self.model.hidden(previous, carried, following, lengths=lengths)

@@ -1,4 +1,4 @@
-"""What is asked of a training run from outside."""
+"""Requests to stop or save a training run."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from charlstm.distributed import ProcessGroup
 
 
 class StopControl:
-    """A stop or a save: asked for at any moment, from a signal handler; heeded by all processes of a team at once.
+    """Requests to stop or save, which a signal handler may set at any time; all processes act on them at the same step.
 
-    ``stop_here`` and ``save_here`` are what was asked of this process; ``stop`` and ``save`` what is to be done, which
-    in a team is what all of them have agreed upon.
+    ``stop_requested`` and ``save_requested`` are the requests to this process; ``should_stop`` and ``should_save`` are
+    what to do now: with several processes, what they have agreed on.
     """
 
-    def __init__(self, team: ProcessGroup) -> None:
-        self._team = team
-        self.stop_here = self.save_here = False
+    def __init__(self, group: ProcessGroup) -> None:
+        self._group = group
+        self.stop_requested = self.save_requested = False
         self._agreed_stop = self._agreed_save = False
 
     @property
-    def stop(self) -> bool:
-        return self._agreed_stop if self._team.size > 1 else self.stop_here
+    def should_stop(self) -> bool:
+        return self._agreed_stop if self._group.size > 1 else self.stop_requested
 
     @property
-    def save(self) -> bool:
-        return self._agreed_save if self._team.size > 1 else self.save_here
+    def should_save(self) -> bool:
+        return self._agreed_save if self._group.size > 1 else self.save_requested
 
-    def agree(self, seconds: float) -> float:
-        """Agree with the other processes; gives the largest of their seconds, with which all go on."""
-        seconds, stop, save = self._team.all_reduce_max(seconds, self.stop_here, self.save_here)
+    def sync(self, seconds: float) -> float:
+        """Synchronize the requests of all processes; returns the maximum of their ``seconds``."""
+        seconds, stop, save = self._group.all_reduce_max(seconds, self.stop_requested, self.save_requested)
         self._agreed_stop, self._agreed_save = bool(stop), bool(save)
         return seconds
 
-    def saving(self) -> None:
-        """A save is at hand: what was asked for so far is met by it."""
-        self.save_here = self._agreed_save = False
+    def clear_save_request(self) -> None:
+        """Called before a save, which fulfills all requests so far."""
+        self.save_requested = self._agreed_save = False

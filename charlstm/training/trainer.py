@@ -1,4 +1,4 @@
-"""Truncated back-propagation through time."""
+"""Training by truncated backpropagation through time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_proce
 from charlstm.evaluation import Score
 from charlstm.executors import Choice, clear_plan_cache
 from charlstm.hardware.device import free_memory, keep_memory, resolve_device, resolve_precision
-from charlstm.hardware.out_of_memory import Demand, check_weights, enough_memory
+from charlstm.hardware.out_of_memory import MemoryEstimate, check_weights_fit, report_out_of_memory
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
 from charlstm.optimization import make_optimizer
@@ -26,6 +26,7 @@ from charlstm.runs.directory import RunDirectory
 from charlstm.runs.metrics import StopReason
 from charlstm.text.corpus import Corpus
 from charlstm.training.advice import divergence_advice
+from charlstm.training.budget import finish_reason, used_fraction
 from charlstm.training.checkpoint_manager import CheckpointManager
 from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has_diverged
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
@@ -42,20 +43,19 @@ RECORDS_PER_EVALUATION = 20
 
 
 class Trainer:
-    """Trains one model on one corpus and keeps its run directory.
+    """Trains one model on one corpus and writes its run directory.
 
-    What has to survive a stop is in ``state``; evaluation and sampling touch none of it. The processes of a team have
-    one each and go through the same steps, each with its columns of every batch; the first one alone scores and samples
-    for all, and the directories of the others write nothing.
+    ``state`` is all that a resumed run needs; evaluation and sampling do not change it. Each process of a group has a
+    trainer and runs the same steps on its columns of every batch; only rank 0 scores, samples and writes files.
     """
 
     def __init__(
-        self, config: Config, corpus: Corpus, directory: RunDirectory, team: ProcessGroup = SINGLE_PROCESS
+        self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
     ) -> None:
-        self.config, self.corpus, self.directory, self.team = config, corpus, directory, team
+        self.config, self.corpus, self.directory, self.team = config, corpus, directory, group
         training = config.training
-        self.device = resolve_device(training.device, team)
-        if team.size > 1 and self.device.type == "cuda":
+        self.device = resolve_device(training.device, group)
+        if group.size > 1 and self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.precision = resolve_precision(
             training.precision, self.device, cell_of(config.model), config.model.executor
@@ -63,19 +63,19 @@ class Trainer:
         keep_memory()
         with torch.device("meta"):
             model = LanguageModel(config.model, corpus.vocabulary.size)
-        asked = Batches(training.batch_size, training.sequence_length)
-        weights = demand(weights_estimate(training, model), asked, config.model.hidden_size)
-        check_weights(self.device, weights)
+        batches = Batches(training.batch_size, training.sequence_length)
+        weights = demand(weights_estimate(training, model), batches, config.model.hidden_size)
+        check_weights_fit(self.device, weights)
         torch.manual_seed(training.seed)
-        with enough_memory(self.device, lambda: ("for the weights", weights)):
+        with report_out_of_memory(self.device, lambda: ("for the weights", weights)):
             self.model = LanguageModel(config.model, corpus.vocabulary.size)
             self.model.to(self.device)
             self.streams = make_batch_source(training_batches(config, corpus), self.device, free_memory(self.device))
-            team.check(self.streams.batch_size, training.batch_size)
-            columns = team.columns(self.streams.batch_size)
+            group.check(self.streams.batch_size, training.batch_size)
+            columns = group.columns(self.streams.batch_size)
             carried = self.model.initial_state(columns.stop - columns.start)
-        # At once: that there is no text for it is better heard of before the training.
-        self._held_out = Validator(config, corpus, self.model, team, self._between)
+        # Now: a missing validation split must be reported before training.
+        self._validator = Validator(config, corpus, self.model, group, self._poll_requests)
         self.state = TrainingState(
             settings=training,
             model=self.model,
@@ -85,60 +85,54 @@ class Trainer:
             carried=carried,
             columns=columns,
         )
-        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, team)
-        self.figures = DeferredMetrics(self.device)
-        self._norm = self._passed = 0.0
+        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, group)
+        self.deferred_metrics = DeferredMetrics(self.device)
+        self._norm = self._unsynced_seconds = 0.0
         self._executor_chosen = False
-        self._keeper = CheckpointManager(config, corpus, directory, team, self.state)
-        self._requests = StopControl(team)
+        self._checkpoint_manager = CheckpointManager(config, corpus, directory, group, self.state)
+        self._stop_control = StopControl(group)
         self._notices: list[Notice] = []
 
     @property
     def counters(self) -> Counters:
-        """The run's numbers so far."""
+        """Counters of the run so far."""
         return self.state.counters
 
     def request_stop(self) -> None:
-        """Save and end after the step in hand, or amid an evaluation, which is then made again on resume.
+        """Save and end after the current step, or during an evaluation, which is repeated on resume.
 
         Safe to call from a signal handler.
         """
-        self._requests.stop_here = True
+        self._stop_control.stop_requested = True
 
     def request_save(self) -> None:
-        """Save after the step in hand, or amid an evaluation (of a team, after it), and go on.
+        """Save after the current step or during an evaluation (with several processes, after it), and continue.
 
         Safe to call from a signal handler.
         """
-        self._requests.save_here = True
+        self._stop_control.save_requested = True
 
     @property
     def progress(self) -> float:
-        """The share of the budget that is used, 0 to 1: the largest over its limits."""
-        budget = self.config.training.budget
-        shares = [
-            (self.counters.step, budget.steps),
-            (self.streams.progress, budget.epochs),
-            (self.counters.seconds, None if budget.minutes is None else 60 * budget.minutes),
-        ]
-        return min(1.0, max(used / limit for used, limit in shares if limit is not None))
+        """The used fraction of the budget, 0 to 1."""
+        return used_fraction(self.config.training, self.counters, self.streams.progress)
 
     def run(self) -> Iterator[Event]:
-        """Train to the end of the budget, yielding an event after each step, or some steps of a GPU, and evaluation;
-        :class:`Ended` comes last. Raises UserError if the memory does not suffice: what was saved stays."""
+        """Train until the budget is used, yielding an event after each step (on a GPU, after some steps) and each
+        evaluation; :class:`Ended` comes last. Raises UserError if memory runs out; saved checkpoints remain."""
         self.precision = self.step.precision = self.team.broadcast_from_rank0(lambda: self.precision)
         self.choose_executor()
         with detect_lost_processes():
             self.step.prepare()
-        whole = self.demand()  # now: without memory nothing can be found out any more
+        estimate = self.estimate_memory()  # now: it needs memory itself
 
-        def wanted() -> tuple[str, Demand]:
+        def current_work() -> tuple[str, MemoryEstimate]:
             if self.counters.evaluation_due:
-                return f"in the evaluation after step {self.counters.step:,}", replace(whole, growing=0)
-            return f"in step {self.counters.step + 1:,}", whole
+                return f"in the evaluation after step {self.counters.step:,}", replace(estimate, growing=0)
+            return f"in step {self.counters.step + 1:,}", estimate
 
         try:
-            with enough_memory(self.device, wanted):
+            with report_out_of_memory(self.device, current_work):
                 yield from self._events()
         finally:
             clear_plan_cache()
@@ -150,85 +144,81 @@ class Trainer:
             if not self.directory.metrics():
                 self.directory.append_metrics({"kind": "start", "step": 0, **self.facts()})
             self.save(best=False)
-        while (why := self._over()) is None:
+        while (stop_reason := self._stop_reason()) is None:
             event = self._evaluate() if self.counters.evaluation_due else self._step()
-            if self._requests.save and not isinstance(event, Ended):
-                self._save_as_asked()
+            if self._stop_control.should_save and not isinstance(event, Ended):
+                self._save_on_request()
             yield from self._notices
             self._notices.clear()
             if event is not None:
                 yield event
             if isinstance(event, Ended):
                 return
-        if why == "stopped":
-            ended = self._catch_up()
-            if ended is None and not self._finite():
-                ended = self._ended("diverged", self._advice())
+        if stop_reason == "stopped":
+            ended = self._read_pending()
+            if ended is None and not self._is_finite():
+                ended = self._end("diverged", self._divergence_advice())
             if ended is not None:
                 yield ended
                 return
             self.save(best=False)
-        yield self._ended(why)
+        yield self._end(stop_reason)
 
-    def _over(self) -> StopReason | None:
-        """Why the run ends here, if it does."""
-        counters, patience = self.counters, self.config.training.early_stopping
-        if not counters.evaluation_due:
-            enough = self.config.training.budget.target_nats
-            if enough is not None and counters.best_nats is not None and counters.best_nats <= enough:
-                return "good_enough"
-            if patience is not None and counters.evaluations_without_improvement >= patience:
-                return "early_stopping"
-            if self.progress >= 1:
-                return "budget"
-        return "stopped" if self._requests.stop else None
+    def _stop_reason(self) -> StopReason | None:
+        """Why the run ends now; None if it continues."""
+        if not self.counters.evaluation_due:
+            reason = finish_reason(self.config.training, self.counters, self.progress)
+            if reason is not None:
+                return reason
+        return "stopped" if self._stop_control.should_stop else None
 
-    def _finite(self) -> bool:
-        """Whether all numbers are finite, in all processes of the team."""
-        return not any(self.team.all_reduce_max(not self.state.finite))
+    def _is_finite(self) -> bool:
+        """Whether the state is finite in all processes."""
+        return not any(self.team.all_reduce_max(not self.state.is_finite))
 
-    def _save_as_asked(self) -> None:
-        if len(self.figures):  # asked for just now: the next step is read
+    def _save_on_request(self) -> None:
+        if len(self.deferred_metrics):  # unread steps: wait until the next step has read them
             return
-        self._requests.saving()
-        if self._finite():
+        self._stop_control.clear_save_request()
+        if self._is_finite():
             self.save(best=False)
-            self._notices.append(Notice(f"saved at step {self.counters.step:,}, as asked for"))
+            self._notices.append(Notice(f"saved at step {self.counters.step:,}, as requested"))
 
-    def _between(self) -> None:
-        """Called every moment of an evaluation, which touches nothing of what is saved."""
-        if self._requests.save:
-            self._save_as_asked()
-        if self._requests.stop_here:
+    def _poll_requests(self) -> None:
+        """Called regularly during an evaluation, which does not change the saved state."""
+        if self._stop_control.should_save:
+            self._save_on_request()
+        if self._stop_control.stop_requested:
             raise ValidationInterruptedError
 
     def _step(self) -> Progress | Ended | None:
-        """None where the step's figures are not read yet."""
+        """Train on one batch. Returns None if its metrics are not read yet."""
         start = time.perf_counter()
-        training, counters, ahead = self.config.training, self.counters, self.figures.ahead
+        training, counters = self.config.training, self.counters
+        is_asynchronous = self.deferred_metrics.is_asynchronous
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
         batch = self.streams.next_batch()
         if batch.fresh:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
-        figures, carried = self.step.gradients(batch, self.state.carried)
-        self.figures.keep(PendingStep(counters.step, counters.characters, batch.count, figures))
-        if not ahead and (ended := self._read()) is not None:
+        loss_and_norm, carried = self.step.gradients(batch, self.state.carried)
+        self.deferred_metrics.append(PendingStep(counters.step, counters.characters, batch.count, loss_and_norm))
+        if not is_asynchronous and (ended := self._process_metrics()) is not None:
             return ended
-        self.step.update(rate, figures[1])
+        self.step.update(rate, loss_and_norm[1])
         self.state.carried = carried
         counters.step += 1
         counters.characters += batch.count
-        self._passed += time.perf_counter() - start
+        self._unsynced_seconds += time.perf_counter() - start
         recorded = counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0
         counters.evaluation_due = counters.step % training.evaluate_every == 0 or self.progress >= 1
-        if ahead:
-            wanted = recorded or counters.evaluation_due or self._requests.stop or self._requests.save
-            if not (wanted or self.figures.due):
+        if is_asynchronous:
+            requested = self._stop_control.should_stop or self._stop_control.should_save
+            if not (recorded or counters.evaluation_due or requested or self.deferred_metrics.is_due):
                 return None
-            if (ended := self._catch_up()) is not None:
+            if (ended := self._read_pending()) is not None:
                 return ended
         else:
-            self._agree()
+            self._sync()
         counters.evaluation_due |= self.progress >= 1
         event = Progress(
             step=counters.step,
@@ -243,60 +233,60 @@ class Trainer:
         )
         if recorded or self.progress >= 1:
             self.directory.append_metrics({"kind": "train", **event.record(), "characters": counters.characters})
-            counters.recorded()
+            counters.start_record()
         return event
 
-    def _catch_up(self) -> Ended | None:
-        """Wait for the steps under way, if any, and read their figures."""
-        if not (steps := len(self.figures)):
+    def _read_pending(self) -> Ended | None:
+        """Wait for the pending steps, if any, and read their metrics."""
+        if not (steps := len(self.deferred_metrics)):
             return None
         start = time.perf_counter()
-        ended = self._read()
-        self._passed += time.perf_counter() - start
-        self._agree()
-        self.figures.set_pace(steps, self.counters.seconds)
+        ended = self._process_metrics()
+        self._unsynced_seconds += time.perf_counter() - start
+        self._sync()
+        self.deferred_metrics.set_pace(steps, self.counters.seconds)
         return ended
 
-    def _agree(self) -> None:
-        """With the other processes on what was asked for, and on the time: it moves on here alone."""
-        self.counters.seconds = self._requests.agree(self.counters.seconds + self._passed)
-        self._passed = 0.0
+    def _sync(self) -> None:
+        """Synchronize requests and training time with the other processes."""
+        self.counters.seconds = self._stop_control.sync(self.counters.seconds + self._unsynced_seconds)
+        self._unsynced_seconds = 0.0
 
-    def _read(self) -> Ended | None:
-        """Read the figures of all steps so far. At the first that is bad the run ends, with the step before it."""
+    def _process_metrics(self) -> Ended | None:
+        """Read the metrics of all pending steps. The run ends at the first that diverged, with the step before it."""
         counters = self.counters
-        for begun, nats, norm in self.figures.read():
-            if self._bad(nats) or not math.isfinite(norm):
-                counters.step, counters.characters = begun.steps_before, begun.characters_before
-                return self._ended("diverged", self._advice(nats, norm))
-            counters.sum_nats += nats * begun.counted
-            counters.sum_count += begun.counted
+        for pending, nats, norm in self.deferred_metrics.read():
+            if self._has_diverged(nats) or not math.isfinite(norm):
+                counters.step, counters.characters = pending.steps_before, pending.characters_before
+                return self._end("diverged", self._divergence_advice(nats, norm))
+            counters.sum_nats += nats * pending.num_targets
+            counters.sum_count += pending.num_targets
             self._norm = norm
         return None
 
     def score(self) -> Score:
-        """The held-out score of the model as it is; all processes of a team call it."""
-        return self._held_out.score()
+        """The validation score of the current model; all processes call it."""
+        return self._validator.score()
 
     def _evaluate(self) -> Evaluated | Ended | None:
-        """Score, write a sample, save. None, and nothing has changed, if a stop was asked for meanwhile."""
+        """Score, sample and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
         counters = self.counters
         try:
             result = self.score()
-            if self._bad(result.nats):
-                return self._ended("diverged", self._advice(result.nats))
-            if not self._finite():
-                return self._ended("diverged", self._advice())
-            sample = self._held_out.sample(self.config.training.seed + counters.step)
+            if self._has_diverged(result.nats):
+                return self._end("diverged", self._divergence_advice(result.nats))
+            if not self._is_finite():
+                return self._end("diverged", self._divergence_advice())
+            sample = self._validator.sample(self.config.training.seed + counters.step)
         except ValidationInterruptedError:
-            self._agree()
+            self._sync()
             return None
         improved = counters.best_nats is None or result.nats < counters.best_nats
         if improved:
             counters.best_nats, counters.best_step = result.nats, counters.step
         counters.evaluations_without_improvement = 0 if improved else counters.evaluations_without_improvement + 1
         counters.evaluation_due = False
-        self.state.schedule.evaluated(improved)
+        self.state.schedule.step_evaluation(improved)
         event = Evaluated(
             step=counters.step,
             epoch=self.streams.progress,
@@ -308,27 +298,27 @@ class Trainer:
             sample=sample,
         )
         record = event.record(self.corpus.vocabulary.unit)
-        place = {"characters": counters.characters, "seconds": counters.seconds}
-        self.directory.append_metrics({"kind": "evaluation", "split": "validation", **record, **place})
+        position = {"characters": counters.characters, "seconds": counters.seconds}
+        self.directory.append_metrics({"kind": "evaluation", "split": "validation", **record, **position})
         if sample:
             self.directory.append_sample(event.step, sample)
         self.save(best=improved)
         return event
 
-    def _bad(self, nats: float) -> bool:
+    def _has_diverged(self, nats: float) -> bool:
         return has_diverged(nats, self.corpus.vocabulary.size)
 
-    def _advice(self, nats: float | None = None, norm: float | None = None) -> str:
-        step, applied = self.counters.step, self.figures.ahead
+    def _divergence_advice(self, nats: float | None = None, norm: float | None = None) -> str:
+        step, applied = self.counters.step, self.deferred_metrics.is_asynchronous
         return divergence_advice(self.config.training, self.precision, step, nats, norm, applied)
 
-    def _ended(self, why: StopReason, advice: str = "") -> Ended:
+    def _end(self, stop_reason: StopReason, advice: str = "") -> Ended:
         c = self.counters
-        self.directory.append_metrics({"kind": "end", "why": why, "step": c.step, "seconds": c.seconds})
-        return Ended(why, c.step, c.best_nats, c.best_step, c.seconds, c.characters, advice)
+        self.directory.append_metrics({"kind": "end", "stop_reason": stop_reason, "step": c.step, "seconds": c.seconds})
+        return Ended(stop_reason, c.step, c.best_nats, c.best_step, c.seconds, c.characters, advice)
 
     def facts(self) -> dict[str, Any]:
-        """What the run ran on: for the metrics and the checkpoint."""
+        """Device, precision and versions of the run, for the metrics and the checkpoint header."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         return {
             "device": name,
@@ -342,8 +332,8 @@ class Trainer:
         }
 
     def choose_executor(self) -> None:
-        """Have ``model.executor: auto`` take what trains fastest here, by measurement at the first call; after
-        :meth:`resume`, what the run began with. Processes that train together take the first in order."""
+        """Choose the fastest executor for ``model.executor: auto``, measured at the first call. After :meth:`resume`,
+        the run keeps its executor; several processes take the first candidate."""
         if not self._executor_chosen and self.team.size == 1:
             self.model.prefer(
                 fastest_executor(self.step, self.model, self.streams.batch_size, self.config.training.sequence_length)
@@ -351,13 +341,13 @@ class Trainer:
         self._executor_chosen = True
 
     def memory_estimate(self) -> dict[str, int]:
-        """Bytes that each process will take, by purpose."""
+        """Estimated bytes per process, by purpose."""
         executors = [choice.executor for choice in self.choices()]
         training, device = self.config.training, self.device
         return memory_estimate(training, self.model, self._batches(), executors, device, self.precision)
 
-    def demand(self) -> Demand:
-        """The same, by what it depends on."""
+    def estimate_memory(self) -> MemoryEstimate:
+        """Estimated bytes per process, by the settings they depend on."""
         return demand(self.memory_estimate(), self._batches(), self.config.model.hidden_size)
 
     def _batches(self) -> Batches:
@@ -369,30 +359,30 @@ class Trainer:
         return [choice.executor.name for choice in self.choices()]
 
     def choices(self) -> list[Choice]:
-        """For each layer, which executor was chosen and why."""
+        """For each layer, the chosen executor and the reason."""
         training = self.config.training
-        share = self.streams.batch_size // self.team.size
-        x = torch.zeros(training.sequence_length, share, dtype=torch.int64, device=self.device)
+        local_batch_size = self.streams.batch_size // self.team.size
+        x = torch.zeros(training.sequence_length, local_batch_size, dtype=torch.int64, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return list(self.model.choices(x))
 
     def save(self, best: bool) -> None:
-        """Write the checkpoint ``last``, and ``best`` too if it is. Raises UserError if it cannot be written."""
-        self._keeper.save(self.facts(), best)
+        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true. Raises UserError on failure."""
+        self._checkpoint_manager.save(self.facts(), best)
 
     def resume(self) -> list[str]:
-        """Go on from the newest checkpoint that is good; from the beginning, if the run did not live to save one.
+        """Resume from the newest valid checkpoint, or start again if the run has saved none.
 
-        Returns what to tell: what was damaged, and what differs from where it was written. Raises UserError if there
-        is no good one, or the corpus, the model or a setting that shapes the training is another.
+        Returns messages for the user: damaged checkpoints, and differences of device, threads or versions. Raises
+        UserError if no checkpoint is valid, or if the corpus, the model or a setting that must not change has changed.
         """
-        found = self._keeper.restore()
-        if found is None:
-            return ["nothing of this run was saved yet: it begins anew"]
+        checkpoint = self._checkpoint_manager.restore()
+        if checkpoint is None:
+            return ["this run has no checkpoint yet: it starts again from step 0"]
         if self.config.training.precision == "auto":
-            self.precision = self.step.precision = found.header["precision"]
-        self.model.prefer(found.header.get("preferred"))
+            self.precision = self.step.precision = checkpoint.header["precision"]
+        self.model.prefer(checkpoint.header.get("preferred"))
         self._executor_chosen = True
         step = f"{self.counters.step:,}"
-        damaged = [f"{line}; went on from {found.path.name}, step {step}" for line in found.damaged]
-        return damaged + differences(found.header, self.facts())
+        damaged = [f"{line}; resumed from {checkpoint.path.name}, step {step}" for line in checkpoint.damaged]
+        return damaged + differences(checkpoint.header, self.facts())

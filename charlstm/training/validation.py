@@ -1,4 +1,4 @@
-"""What a model in training is worth on the text that it is not trained on."""
+"""Scores and samples the model on the validation split during training."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ from charlstm.text.corpus import Corpus
 
 
 class ValidationInterruptedError(Exception):
-    """A stop was asked for in the middle of an evaluation."""
+    """A stop was requested during an evaluation."""
 
 
 class Validator:
-    """The validation split, with the score and the sample that are made of it.
+    """Scores the validation split and generates samples.
 
-    Of a team the first process makes them, and all get what it found. ``between`` is called every moment meanwhile; if
-    it raises BreakOffError there, that is raised in all of them. Training's own state is not touched.
+    Rank 0 does the work and broadcasts the result. It calls ``on_chunk`` regularly; if that raises
+    ValidationInterruptedError, all processes raise it. The training state does not change.
     """
 
     def __init__(
-        self, config: Config, corpus: Corpus, model: LanguageModel, team: ProcessGroup, between: Callable[[], None]
+        self, config: Config, corpus: Corpus, model: LanguageModel, group: ProcessGroup, on_chunk: Callable[[], None]
     ) -> None:
-        self._corpus, self._model, self._team, self._between = corpus, model, team, between
+        self._corpus, self._model, self._group, self._on_chunk = corpus, model, group, on_chunk
         self._length = config.training.sample_length
         self._text = corpus.split("validation")
 
     def score(self) -> Score:
-        """The score of the model as it is."""
-        return Score(*self._by_first(lambda: astuple(self._scored())))
+        """The score of the current model."""
+        return Score(*self._on_rank0(lambda: astuple(self._score_split())))
 
-    def _scored(self) -> Score:
+    def _score_split(self) -> Score:
         try:
-            return score(self._model, self._text, self._between)
+            return score(self._model, self._text, self._on_chunk)
         except torch.OutOfMemoryError:
-            clear_plan_cache()  # what the executors keep for the steps is made again with the next one
-        return score(self._model, self._text, self._between)
+            clear_plan_cache()  # the next step rebuilds it
+        return score(self._model, self._text, self._on_chunk)
 
     def sample(self, seed: int) -> str:
-        """Some text; "" if none is wanted."""
+        """Generated text; empty if ``sample_length`` is 0."""
         if self._length == 0:
             return ""
         documents, vocabulary = self._corpus.documents, self._corpus.vocabulary
         end = "" if documents is None else vocabulary.decode(documents.end_mark)
-        arguments = (self._model, vocabulary, self._length, seed, end, self._text, self._between)
-        text: str = self._by_first(lambda: preview(*arguments))
+        arguments = (self._model, vocabulary, self._length, seed, end, self._text, self._on_chunk)
+        text: str = self._on_rank0(lambda: preview(*arguments))
         return text
 
-    def _by_first(self, work: Callable[[], Any]) -> Any:
-        def tried() -> list[Any]:
+    def _on_rank0(self, work: Callable[[], Any]) -> Any:
+        def attempt() -> list[Any]:
             try:
                 return [work()]
             except ValidationInterruptedError:
                 return []
 
-        found = self._team.broadcast_from_rank0(tried)
-        if not found:
+        result = self._group.broadcast_from_rank0(attempt)
+        if not result:
             raise ValidationInterruptedError
-        return found[0]
+        return result[0]

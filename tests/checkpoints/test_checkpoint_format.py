@@ -1,4 +1,4 @@
-"""One file, whole or not at all, and no damage goes unseen."""
+"""The checkpoint file format: round trip, and detection of any damage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def content() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return {
         "model.weight": torch.randn(3, 4, generator=generator),
-        "model.turned": torch.randn(2, 3, generator=generator).t(),
+        "model.transposed": torch.randn(2, 3, generator=generator).t(),
         "random.cpu": torch.arange(16, dtype=torch.uint8),
         "count": torch.tensor(7, dtype=torch.int64),
         "half": torch.ones(3, dtype=torch.bfloat16),
@@ -54,12 +54,12 @@ def test_round_trip(path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_it_is_plain_safetensors(path):
+def test_checkpoint_is_plain_safetensors(path):
     assert torch.equal(load_file(path)["model.weight"], content()["model.weight"])
 
 
-def test_tensors_are_written_from_where_they_are():
-    """A copy of all of them may be more than there is memory for."""
+def test_tensors_are_written_without_a_copy():
+    """A copy of all tensors may not fit into memory."""
     t = torch.ones(1000)
     _, piece = pack({"a": t}, {})
     t[0] = 2
@@ -67,16 +67,16 @@ def test_tensors_are_written_from_where_they_are():
     assert torch.frombuffer(bytearray(piece), dtype=torch.float32)[0] == 2
 
 
-def test_it_is_laid_out_as_safetensors_does(path):
+def test_layout_equals_that_of_safetensors(path):
     raw = path.read_bytes()
     begin = 8 + struct.unpack("<Q", raw[:8])[0]
     save_file({name: t.contiguous() for name, t in content().items()}, path)
-    theirs = path.read_bytes()
+    expected = path.read_bytes()
     assert begin % 8 == 0
-    assert raw[begin:] == theirs[8 + struct.unpack("<Q", theirs[:8])[0] :]
+    assert raw[begin:] == expected[8 + struct.unpack("<Q", expected[:8])[0] :]
 
 
-def test_it_does_not_alias_what_it_saved(tmp_path):
+def test_loaded_tensors_do_not_share_memory(tmp_path):
     shared = torch.ones(4)
     save_checkpoint(tmp_path / "c", {"a": shared, "b": shared, "c": shared[:2]}, {})
     tensors, _ = load_checkpoint(tmp_path / "c")
@@ -84,31 +84,31 @@ def test_it_does_not_alias_what_it_saved(tmp_path):
     assert len(tensors["c"]) == 2
 
 
-def test_under_takes_whole_names_only():
+def test_strip_prefix_matches_whole_names_only():
     tensors = {"state.0": torch.zeros(1), "state.1": torch.ones(1), "states.0": torch.ones(1)}
     assert strip_prefix("state", tensors).keys() == {"0", "1"}
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x10, 0x80])
-def test_every_flipped_byte_is_noticed(path, mask):
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        damaged = bytearray(whole)
-        damaged[place] ^= mask
+def test_every_flipped_byte_is_detected(path, mask):
+    original = path.read_bytes()
+    for offset in range(len(original)):
+        damaged = bytearray(original)
+        damaged[offset] ^= mask
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"last\.safetensors"):
             load_checkpoint(path)
 
 
-def test_every_truncation_is_noticed(path):
-    whole = path.read_bytes()
-    for length in [*range(0, 16), *range(16, len(whole), 7), len(whole) - 1]:
-        path.write_bytes(whole[:length])
+def test_every_truncation_is_detected(path):
+    original = path.read_bytes()
+    for length in [*range(0, 16), *range(16, len(original), 7), len(original) - 1]:
+        path.write_bytes(original[:length])
         with pytest.raises(UserError, match=r"last\.safetensors"):
             load_checkpoint(path)
 
 
-def test_something_appended_is_noticed(path):
+def test_appended_bytes_are_detected(path):
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(UserError):
         load_checkpoint(path)
@@ -124,7 +124,7 @@ def test_other_files_are_refused(tmp_path):
         load_checkpoint(tmp_path / "other")
 
 
-def test_another_format_is_refused(tmp_path, monkeypatch):
+def test_other_format_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(format, "FORMAT", 3)
     save_checkpoint(tmp_path / "c", content(), HEADER)
     monkeypatch.undo()
@@ -132,7 +132,7 @@ def test_another_format_is_refused(tmp_path, monkeypatch):
         load_checkpoint(tmp_path / "c")
 
 
-def test_the_header_names_its_checksum(path):
+def test_header_contains_the_checksum(path):
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     metadata = json.loads(raw[8 : 8 + length])["__metadata__"]
@@ -140,7 +140,7 @@ def test_the_header_names_its_checksum(path):
     assert json.loads(metadata["charlstm"])["step"] == 3
 
 
-def test_no_pickle_anywhere():
+def test_no_module_uses_pickle():
     forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     for file in Path(charlstm.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

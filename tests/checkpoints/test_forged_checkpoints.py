@@ -1,4 +1,4 @@
-"""Checkpoints whose checksum is right and whose content is forged: refused before it is read, by every reader."""
+"""Forged checkpoints with a valid checksum: every reader refuses them before reading their tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 import charlstm
 from charlstm.checkpoints import format
 from charlstm.checkpoints.format import load_checkpoint, pack
-from charlstm.checkpoints.header import KEY
+from charlstm.checkpoints.header import METADATA_KEY
 from charlstm.errors import UserError
 from charlstm.generation import infill
 from charlstm.model import LanguageModel
@@ -29,7 +29,7 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.fixture
 def forge(tmp_path, tiny_run):
-    """Writes a copy of the run whose only checkpoint has these changes; gives the file. A change of None deletes."""
+    """Writes a copy of the run whose only checkpoint has these changes; returns the file. None deletes an entry."""
     folder = tmp_path / "run"
     shutil.copytree(tiny_run, folder)
     file = folder / "checkpoints" / "last.safetensors"
@@ -39,24 +39,24 @@ def forge(tmp_path, tiny_run):
 
     def write(tensors=None, header=None):
         old_tensors, old_header = load_checkpoint(file)
-        table = changed(old_tensors, tensors or {})
-        for place, value in (header or {}).items():
-            *above, last = place.split(".")
-            functools.reduce(dict.__getitem__, above, old_header)[last] = value
+        table = with_changes(old_tensors, tensors or {})
+        for key, value in (header or {}).items():
+            *parents, last = key.split(".")
+            functools.reduce(dict.__getitem__, parents, old_header)[last] = value
         file.write_bytes(b"".join(pack(table, old_header)))
         return file
 
     return write
 
 
-def changed(table, changes):
+def with_changes(table, changes):
     return {name: value for name, value in {**table, **changes}.items() if value is not None}
 
 
 def refusals(file, corpus):
-    """The messages with which loading the file, loading its run, and going on with it refuse."""
+    """The error messages of loading the file, loading its run, and resuming it."""
     directory = RunDirectory(file.parent.parent)
-    said = []
+    messages = []
     for use in (
         lambda: charlstm.load(file),
         lambda: charlstm.load(directory.path),
@@ -64,9 +64,9 @@ def refusals(file, corpus):
     ):
         with pytest.raises(UserError) as refusal:
             use()
-        said.append(str(refusal.value))
-    assert all(str(file) in text for text in said)
-    return said
+        messages.append(str(refusal.value))
+    assert all(str(file) in text for text in messages)
+    return messages
 
 
 H, V = 16, 16
@@ -76,25 +76,25 @@ LAYOUTS = {
     "exp_avg of another dtype": {"optimizer.head.bias.exp_avg": torch.zeros(V, dtype=torch.float64)},
     "exp_avg missing": {"optimizer.head.bias.exp_avg": None},
     "step of a weight's shape": {"optimizer.head.bias.step": torch.zeros(V)},
-    "step a whole number": {"optimizer.head.bias.step": torch.tensor(3)},
-    "another optimiser's": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
-    "of no weight": {"optimizer.tail.exp_avg": torch.zeros(3)},
+    "step an integer": {"optimizer.head.bias.step": torch.tensor(3)},
+    "of another optimizer": {"optimizer.head.bias.momentum_buffer": torch.zeros(V)},
+    "of an unknown weight": {"optimizer.tail.exp_avg": torch.zeros(3)},
     "weight of another shape": {"model.head.bias": torch.zeros(V + 1)},
     "weight in another precision": {"model.head.bias": torch.zeros(V, dtype=torch.float16)},
     "weight missing": {"model.head.bias": None},
-    "weight too much": {"model.tail.bias": torch.zeros(3)},
+    "unexpected weight": {"model.tail.bias": torch.zeros(3)},
     "state of other streams": {"state.0": torch.zeros(1, 3, H)},
-    "state too much": {"state.2": torch.zeros(1, 4, H)},
-    "random state missing": {"random.cpu": None},
-    "random state in floats": {"random.cpu": torch.zeros(5056)},
-    "random state too long": {"random.cuda": torch.zeros(1 << 17, dtype=torch.uint8)},
-    "random state of nothing": {"random.tea": torch.zeros(16, dtype=torch.uint8)},
-    "of no part": {"tea": torch.zeros(3)},
+    "unexpected state": {"state.2": torch.zeros(1, 4, H)},
+    "RNG state missing": {"random.cpu": None},
+    "RNG state of floats": {"random.cpu": torch.zeros(5056)},
+    "RNG state too long": {"random.cuda": torch.zeros(1 << 17, dtype=torch.uint8)},
+    "RNG state of an unknown device": {"random.tea": torch.zeros(16, dtype=torch.uint8)},
+    "of an unknown part": {"tea": torch.zeros(3)},
 }
 
 
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_another_layout_is_refused_before_it_is_read(case, forge, corpus, monkeypatch):
+def test_wrong_layout_is_refused_before_reading_tensors(case, forge, corpus, monkeypatch):
     file = forge(LAYOUTS[case])
     monkeypatch.setattr(format, "_fill", None)
     name = next(iter(LAYOUTS[case]))
@@ -116,24 +116,24 @@ HEADERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("place", "value"), HEADERS, ids=lambda value: str(value)[:40])
-def test_a_header_out_of_range_is_refused(place, value, forge, corpus, monkeypatch):
-    file = forge(header={"counters.sum_nats": 3.0, "counters.sum_count": 2, place: value})
+@pytest.mark.parametrize(("key", "value"), HEADERS, ids=lambda value: str(value)[:40])
+def test_header_values_out_of_range_are_refused(key, value, forge, corpus, monkeypatch):
+    file = forge(header={"counters.sum_nats": 3.0, "counters.sum_count": 2, key: value})
     monkeypatch.setattr(format, "_fill", None)
     assert all(len(text) < 1000 for text in refusals(file, corpus))
 
 
 @pytest.mark.parametrize("number", [NAN, INF, -INF])
 @pytest.mark.parametrize("name", ["model.head.bias", "optimizer.head.bias.exp_avg", "state.0"])
-def test_numbers_that_are_not_finite_are_refused(name, number, forge, corpus, tiny_run):
+def test_nan_and_infinity_are_refused(name, number, forge, corpus, tiny_run):
     tensor = load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0][name]
     tensor.view(-1)[-1] = number
-    said = refusals(forge({name: tensor}), corpus)
-    assert all(f"'{name}' holds numbers that are not finite" in text for text in said)
+    messages = refusals(forge({name: tensor}), corpus)
+    assert all(f"'{name}' contains NaN or infinity" in text for text in messages)
 
 
 @pytest.mark.parametrize("kind", ["step", "exp_avg_sq"])
-def test_a_negative_state_of_an_optimizer_is_refused(kind, forge, corpus, tiny_run):
+def test_negative_optimizer_state_is_refused(kind, forge, corpus, tiny_run):
     name = f"optimizer.head.bias.{kind}"
     tensor = load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0][name]
     directory = RunDirectory(forge({name: -1 - tensor}).parent.parent)
@@ -141,7 +141,7 @@ def test_a_negative_state_of_an_optimizer_is_refused(kind, forge, corpus, tiny_r
         Trainer(directory.config(), corpus, directory).resume()
 
 
-def test_weights_too_large_to_use_are_refused(forge, tiny_run):
+def test_generation_refuses_too_large_weights(forge, tiny_run):
     weights = {
         name: torch.where(t > 0, 3e38, -3e38)
         for name, t in load_checkpoint(tiny_run / "checkpoints" / "last.safetensors")[0].items()
@@ -153,7 +153,7 @@ def test_weights_too_large_to_use_are_refused(forge, tiny_run):
 
 
 @pytest.mark.parametrize("gaps", ["the _at", "the c__", "the ____"])
-def test_weights_too_large_fill_no_gap(gaps, make_config, corpus):
+def test_infilling_refuses_too_large_weights(gaps, make_config, corpus):
     config = make_config({"direction": "bidirectional"})
     model = LanguageModel(config.model, corpus.vocabulary.size).eval()
     for p in model.parameters():
@@ -162,7 +162,7 @@ def test_weights_too_large_fill_no_gap(gaps, make_config, corpus):
         infill(model, corpus.vocabulary, gaps)
 
 
-def test_a_good_one_is_taken_in_place_of_a_forged_one(forge, tiny_run, caplog):
+def test_valid_checkpoint_is_loaded_in_place_of_a_forged_one(forge, tiny_run, caplog):
     file = forge({"optimizer.head.weight.exp_avg": torch.zeros(())})
     shutil.copy(tiny_run / "checkpoints" / "previous.safetensors", file.with_name("previous.safetensors"))
     (file.with_name("best.safetensors")).mkdir()
@@ -170,16 +170,16 @@ def test_a_good_one_is_taken_in_place_of_a_forged_one(forge, tiny_run, caplog):
     assert caplog.text.count("took previous.safetensors") == 2
 
 
-def test_five_gigabytes_of_another_name_are_not_read(forge, tiny_run):
+def test_unexpected_large_tensor_is_not_read(forge, tiny_run):
     file = forge()
-    whole = file.read_bytes()
-    (length,) = struct.unpack("<Q", whole[:8])
-    outer, size = json.loads(whole[8 : 8 + length]), 5 << 30
-    begin = len(whole) - 8 - length
+    original = file.read_bytes()
+    (length,) = struct.unpack("<Q", original[:8])
+    outer, size = json.loads(original[8 : 8 + length]), 5 << 30
+    begin = len(original) - 8 - length
     outer["model.huge"] = {"dtype": "U8", "shape": [size], "data_offsets": [begin, begin + size]}
     raw = json.dumps(outer, separators=(",", ":")).encode()
     with file.open("wb") as out:
-        out.write(struct.pack("<Q", len(raw)) + raw + whole[8 + length :])
+        out.write(struct.pack("<Q", len(raw)) + raw + original[8 + length :])
         out.truncate(8 + len(raw) + begin + size)
     before = time.process_time()
     with pytest.raises(UserError, match=r"'model\.huge' is uint8"):
@@ -203,30 +203,30 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("room", [0, 1 << 20], ids=["few tensors", "many tensors"])
+@pytest.mark.parametrize("tensor_bytes", [0, 1 << 20], ids=["few tensors", "many tensors"])
 @pytest.mark.parametrize("case", BOMBS)
-def test_a_header_of_many_parts_takes_neither_time_nor_memory(case, room, forge):
-    file = forge({"model.room": torch.zeros(room, dtype=torch.uint8)} if room else {})
-    whole = file.read_bytes()
-    (length,) = struct.unpack("<Q", whole[:8])
-    outer = json.loads(whole[8 : 8 + length])
-    inner, front = BOMBS[case](outer["__metadata__"][KEY])
-    outer["__metadata__"] = {KEY: inner, "checksum": "0" * 64}
+def test_header_bomb_takes_little_time_and_memory(case, tensor_bytes, forge):
+    file = forge({"model.large": torch.zeros(tensor_bytes, dtype=torch.uint8)} if tensor_bytes else {})
+    original = file.read_bytes()
+    (length,) = struct.unpack("<Q", original[:8])
+    outer = json.loads(original[8 : 8 + length])
+    inner, front = BOMBS[case](outer["__metadata__"][METADATA_KEY])
+    outer["__metadata__"] = {METADATA_KEY: inner, "checksum": "0" * 64}
     raw = ("{" + front + json.dumps(outer, separators=(",", ":"))[1:]).encode()
     head = struct.pack("<Q", len(raw)) + raw
-    digest = hashlib.sha256(head + whole[8 + length :]).hexdigest()
+    digest = hashlib.sha256(head + original[8 + length :]).hexdigest()
     head = head.replace(b'"checksum":"' + b"0" * 64, b'"checksum":"' + digest.encode())
-    file.write_bytes(head + whole[8 + length :])
+    file.write_bytes(head + original[8 + length :])
     size = file.stat().st_size
     del raw, head, inner, front, outer
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(UserError, match=r"last\.safetensors: "):
         charlstm.load(file)
-    assert time.process_time() - start < 2  # half of it on a machine at rest
+    assert time.process_time() - start < 2  # half of that on an idle machine
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * size / 1024
 
 
-def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_run, tmp_path):
+def test_checkpoint_of_another_cell_is_refused(make_config, make_trainer, tiny_run, tmp_path):
     trainer = make_trainer(make_config({"cell": "gru", "hidden_size": 16, "executor": "eager"}, budget={"steps": 1}))
     list(trainer.run())
     run = tmp_path / "mixed"
@@ -253,7 +253,7 @@ def test_a_checkpoint_of_another_cell_is_told(make_config, make_trainer, tiny_ru
 @pytest.mark.parametrize(
     "optimizer", [{}, {"optimizer": "sgd"}, {"optimizer": "rmsprop", "momentum": 0.5}], ids=["adamw", "sgd", "rmsprop"]
 )
-def test_what_is_saved_is_what_is_expected(model, optimizer, make_config, make_trainer):
+def test_saved_checkpoints_pass_the_checks(model, optimizer, make_config, make_trainer):
     config = make_config({**model, "executor": "eager"}, budget={"steps": 1}, sample_length=0, **optimizer)
     trainer = make_trainer(config)
     list(trainer.run())
@@ -264,7 +264,7 @@ def test_what_is_saved_is_what_is_expected(model, optimizer, make_config, make_t
         assert torch.equal(t, saved[name]), name
 
 
-def test_a_large_vocabulary_and_many_layers_are_no_forgery(tmp_path):
+def test_large_vocabulary_and_many_layers_are_accepted(tmp_path):
     symbols = [chr(code) for code in range(32, 0x11000) if not 0xD800 <= code < 0xE000]
     header = {"vocabulary": json.dumps({"kind": "characters", "symbols": symbols}), "sources": ["x" * 40] * 20_000}
     tensors = {
@@ -273,7 +273,7 @@ def test_a_large_vocabulary_and_many_layers_are_no_forgery(tmp_path):
     tensors["model.head.bias"] = torch.zeros(len(symbols))
     path = tmp_path / "large.safetensors"
     path.write_bytes(b"".join(pack(tensors, header)))
-    found, read = load_checkpoint(path)
-    assert found.keys() == tensors.keys()
-    assert read["vocabulary"] == header["vocabulary"]
-    assert math.prod(found["model.recurrent.weight_ih_l0_0"].shape) == 1
+    loaded, loaded_header = load_checkpoint(path)
+    assert loaded.keys() == tensors.keys()
+    assert loaded_header["vocabulary"] == header["vocabulary"]
+    assert math.prod(loaded["model.recurrent.weight_ih_l0_0"].shape) == 1

@@ -1,4 +1,4 @@
-"""Damaged and forged checkpoints: none is taken, none crashes, none takes memory.
+"""Damaged and forged checkpoints: all are refused, without a crash or a large allocation.
 
 ``CHARLSTM_FLIPS`` sets the number of flipped bits (2,000).
 """
@@ -21,25 +21,25 @@ import torch
 
 import charlstm
 from charlstm.checkpoints.format import CheckpointFile, load_checkpoint
-from charlstm.checkpoints.header import HEADER_LIMIT, KEY
+from charlstm.checkpoints.header import HEADER_LIMIT, METADATA_KEY
 from charlstm.errors import UserError
 from charlstm.runs.directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_run):
+def checkpoint_bytes(tiny_run):
     return (tiny_run / "checkpoints" / "last.safetensors").read_bytes()
 
 
-def parts(content):
+def split_checkpoint(content):
     (length,) = struct.unpack("<Q", content[:8])
     outer = json.loads(content[8 : 8 + length])
-    return outer, json.loads(outer["__metadata__"][KEY]), content[8 + length :]
+    return outer, json.loads(outer["__metadata__"][METADATA_KEY]), content[8 + length :]
 
 
-def sealed(outer, inner, data):
-    """A checkpoint with this header and a checksum that fits; ``inner`` a table or a text."""
+def with_checksum(outer, inner, data):
+    """A checkpoint with this header and a valid checksum; ``inner`` is a dict or JSON text."""
     text = inner if isinstance(inner, str) else json.dumps(inner)
     outer = {**outer, "__metadata__": {"charlstm": text, "checksum": "0" * 64}}
     raw = json.dumps(outer, separators=(",", ":")).encode()
@@ -50,7 +50,7 @@ def sealed(outer, inner, data):
 
 @pytest.fixture
 def forged(tmp_path, tiny_run):
-    """Writes a copy of the run whose only checkpoint is this; gives the run."""
+    """Writes a copy of the run whose only checkpoint has this content; returns the run directory."""
 
     def write(content):
         folder = tmp_path / "run"
@@ -64,8 +64,8 @@ def forged(tmp_path, tiny_run):
     return write
 
 
-def refused(folder, corpus):
-    """The messages with which loading and going on refuse it."""
+def refusals(folder, corpus):
+    """The error messages of loading and of resuming the run."""
     file = folder / "checkpoints" / "last.safetensors"
     with pytest.raises(UserError) as loading:
         charlstm.load(file)
@@ -76,25 +76,25 @@ def refused(folder, corpus):
     return str(loading.value), str(resuming.value)
 
 
-def test_what_the_forger_seals_unchanged_is_taken(whole, forged, corpus):
-    folder = forged(sealed(*parts(whole)))
+def test_unchanged_content_with_new_checksum_is_accepted(checkpoint_bytes, forged, corpus):
+    folder = forged(with_checksum(*split_checkpoint(checkpoint_bytes)))
     assert charlstm.load(folder).header["counters"]["step"] == 90
     directory = RunDirectory(folder)
     assert Trainer(directory.config(), corpus, directory).resume() == []
 
 
-def test_every_flipped_bit_and_every_truncation_is_noticed(whole, tmp_path):
-    chance, path = random.Random(5), tmp_path / "c.safetensors"
+def test_flipped_bits_and_truncations_are_detected(checkpoint_bytes, tmp_path):
+    rng, path = random.Random(5), tmp_path / "c.safetensors"
     flips = int(os.environ.get("CHARLSTM_FLIPS", "2000"))
-    head = 8 + struct.unpack("<Q", whole[:8])[0]
+    head = 8 + struct.unpack("<Q", checkpoint_bytes[:8])[0]
     for number in range(flips):
-        damaged = bytearray(whole)
-        damaged[chance.randrange(head if number % 2 else len(whole))] ^= 1 << chance.randrange(8)
+        damaged = bytearray(checkpoint_bytes)
+        damaged[rng.randrange(head if number % 2 else len(checkpoint_bytes))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"c\.safetensors: "):
             load_checkpoint(path)
     for number in range(256):
-        path.write_bytes(whole[: number * len(whole) // 256])
+        path.write_bytes(checkpoint_bytes[: number * len(checkpoint_bytes) // 256])
         with pytest.raises(UserError, match=r"c\.safetensors: "):
             load_checkpoint(path)
 
@@ -122,20 +122,24 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(whole, tmp_path):
     ],
     ids=str,
 )
-def test_forged_places_and_shapes_are_refused(whole, forged, corpus, change):
-    outer, inner, data = parts(whole)
+def test_forged_offsets_and_shapes_are_refused(checkpoint_bytes, forged, corpus, change):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     outer["model.head.bias"] = {**outer["model.head.bias"], **change}
-    assert all("damaged, or no checkpoint" in text for text in refused(forged(sealed(outer, inner, data)), corpus))
+    assert all(
+        "damaged, or not a checkpoint" in text for text in refusals(forged(with_checksum(outer, inner, data)), corpus)
+    )
 
 
-def test_overlaps_gaps_and_bytes_behind_are_refused(whole, forged, corpus):
-    outer, inner, data = parts(whole)
+def test_overlaps_gaps_and_trailing_bytes_are_refused(checkpoint_bytes, forged, corpus):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     names = sorted((name for name in outer if name != "__metadata__"), key=lambda n: outer[n]["data_offsets"])
     twin = {**outer, "twin": outer[names[0]]}
     gap = {name: entry for name, entry in outer.items() if name != names[3]}
-    for content in (sealed(twin, inner, data), sealed(gap, inner, data)):
-        assert all("a gap or an overlap" in text for text in refused(forged(content), corpus))
-    assert all("its header speaks of" in text for text in refused(forged(sealed(outer, inner, data + b"\0")), corpus))
+    for content in (with_checksum(twin, inner, data), with_checksum(gap, inner, data)):
+        assert all("a gap or an overlap" in text for text in refusals(forged(content), corpus))
+    assert all(
+        "its header declares" in text for text in refusals(forged(with_checksum(outer, inner, data + b"\0")), corpus)
+    )
 
 
 PATHS = [
@@ -150,39 +154,39 @@ PATHS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("place", "value"), PATHS, ids=lambda v: str(v)[:40])
-def test_wrong_parts_of_the_header_are_refused(whole, forged, corpus, tmp_path, place, value):
-    outer, inner, data = parts(whole)
-    *above, last = place.split(".")
+@pytest.mark.parametrize(("key", "value"), PATHS, ids=lambda v: str(v)[:40])
+def test_invalid_header_values_are_refused(checkpoint_bytes, forged, corpus, tmp_path, key, value):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
+    *parents, last = key.split(".")
     table = inner
-    for name in above:
+    for name in parents:
         table = table[name]
     table[last] = value
-    folder = forged(sealed(outer, inner, data))
+    folder = forged(with_checksum(outer, inner, data))
     before = sorted(tmp_path.rglob("*"))
-    if place in ("streams", "streams.position", "counters.unknown"):  # only going on uses them
+    if key in ("streams", "streams.position", "counters.unknown"):  # used only on resume
         directory = RunDirectory(folder)
         with pytest.raises(UserError):
             Trainer(directory.config(), corpus, directory).resume()
     else:
-        refused(folder, corpus)
+        refusals(folder, corpus)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("missing", ["model.head.bias", "state.0", "random.cpu"])
-def test_missing_tensors_are_refused(whole, forged, corpus, missing):
-    outer, inner, data = parts(whole)
+def test_missing_tensors_are_refused(checkpoint_bytes, forged, corpus, missing):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     outer[f"{missing}x"] = outer.pop(missing)
-    directory = RunDirectory(forged(sealed(outer, inner, data)))
+    directory = RunDirectory(forged(with_checksum(outer, inner, data)))
     with pytest.raises(UserError, match=missing.removeprefix("model.").removeprefix("state.")):
         Trainer(directory.config(), corpus, directory).resume()
 
 
-def test_a_forged_random_state_is_refused(whole, forged, corpus):
-    outer, inner, data = parts(whole)
+def test_forged_rng_state_is_refused(checkpoint_bytes, forged, corpus):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     begin, end = outer["random.cpu"]["data_offsets"]
     before = torch.get_rng_state()
-    directory = RunDirectory(forged(sealed(outer, inner, data[:begin] + b"\xff" * (end - begin) + data[end:])))
+    directory = RunDirectory(forged(with_checksum(outer, inner, data[:begin] + b"\xff" * (end - begin) + data[end:])))
     try:
         with pytest.raises(UserError, match="does not fit this run"):
             Trainer(directory.config(), corpus, directory).resume()
@@ -191,18 +195,18 @@ def test_a_forged_random_state_is_refused(whole, forged, corpus):
 
 
 @pytest.mark.parametrize("depth", [25, 500, 100_000])
-def test_deep_headers_are_refused(whole, forged, corpus, depth):
-    outer, _, data = parts(whole)
+def test_deep_headers_are_refused(checkpoint_bytes, forged, corpus, depth):
+    outer, _, data = split_checkpoint(checkpoint_bytes)
     deep = '{"a":' * depth + "1" + "}" * depth
-    assert all("nested too deeply" in text for text in refused(forged(sealed(outer, deep, data)), corpus))
+    assert all("nested too deeply" in text for text in refusals(forged(with_checksum(outer, deep, data)), corpus))
     raw = b"[" * depth + b"]" * depth
-    refused(forged(struct.pack("<Q", len(raw)) + raw), corpus)
+    refusals(forged(struct.pack("<Q", len(raw)) + raw), corpus)
 
 
-def test_names_given_twice_are_refused(whole, forged, corpus):
-    outer, inner, data = parts(whole)
+def test_duplicate_names_are_refused(checkpoint_bytes, forged, corpus):
+    outer, inner, data = split_checkpoint(checkpoint_bytes)
     twice = json.dumps(inner)[:-1] + ', "format": 2}'
-    assert all("a name twice" in text for text in refused(forged(sealed(outer, twice, data)), corpus))
+    assert all("a duplicate name" in text for text in refusals(forged(with_checksum(outer, twice, data)), corpus))
 
 
 def test_huge_headers_take_no_memory(tmp_path):
@@ -216,20 +220,20 @@ def test_huge_headers_take_no_memory(tmp_path):
             load_checkpoint(path)
     raw = b'{"a":[' + b"[]," * (4 << 20) + b"[]]}"
     path.write_bytes(struct.pack("<Q", len(raw)) + raw)
-    with pytest.raises(UserError, match="too many parts"):
+    with pytest.raises(UserError, match="too many values"):
         load_checkpoint(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 << 10
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak cannot be reset here")
-def test_reading_takes_no_more_than_the_file(tmp_path, whole):
-    outer, inner, _ = parts(whole)
+def test_reading_takes_no_more_memory_than_the_file(tmp_path, checkpoint_bytes):
+    outer, inner, _ = split_checkpoint(checkpoint_bytes)
     size = 64 << 20
     table = {"__metadata__": outer["__metadata__"], "a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
     path = tmp_path / "large.safetensors"
-    path.write_bytes(sealed(table, inner, bytes(size)))
-    ctypes.CDLL(None).malloc_trim(0)  # training keeps freed memory for reuse
-    Path("/proc/self/clear_refs").write_text("5")  # reset the peak to what is resident now
+    path.write_bytes(with_checksum(table, inner, bytes(size)))
+    ctypes.CDLL(None).malloc_trim(0)  # training retains freed memory
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak to the current usage
     before = peak_memory()
     load_checkpoint(path)
     assert peak_memory() - before < 1.2 * size
@@ -241,23 +245,23 @@ def peak_memory():
 
 
 @pytest.mark.parametrize("change", ["cut", "overwritten"])
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, whole, change):
+def test_file_that_changes_while_being_read_is_refused(tmp_path, checkpoint_bytes, change):
     path = tmp_path / "c.safetensors"
-    path.write_bytes(whole)
+    path.write_bytes(checkpoint_bytes)
 
     def interfere(*_):
         with path.open("r+b") as file:
             if change == "cut":
-                file.truncate(len(whole) - 5000)
+                file.truncate(len(checkpoint_bytes) - 5000)
             else:
-                file.seek(len(whole) - 5000)
+                file.seek(len(checkpoint_bytes) - 5000)
                 file.write(b"?")
 
     with CheckpointFile(path) as file, pytest.raises(UserError, match=r"shorter|checksum"):
         file.read(interfere)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_other_file_types_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     for path in (tmp_path / "pipe", tmp_path, tmp_path / "loop", "/dev/zero"):

@@ -198,5 +198,5 @@ def test_workers_save_and_stop_with_their_parent(memory_file, number):
         ends = [
             json.loads(path.read_text().splitlines()[-1]) for path in Path("runs/memory/cells").glob("*/metrics.jsonl")
         ]
-        assert [end["why"] for end in ends] == ["stopped", "stopped"]
+        assert [end["stop_reason"] for end in ends] == ["stopped", "stopped"]
     assert "Traceback" not in out

@@ -187,7 +187,7 @@ def test_stopped_run_with_a_closed_pipe_is_saved(config_file):
     process.send_signal(INT)
     assert process.wait(timeout=60) == 130
     assert load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))[1]["counters"]["step"] >= saved
-    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["why"] == "stopped"
+    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["stop_reason"] == "stopped"
 
 
 def test_first_signal_exits_if_nothing_has_to_be_saved():

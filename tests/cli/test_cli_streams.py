@@ -90,7 +90,7 @@ def test_closed_pipe_saves_and_stops_training(charlstm, config_file, monkeypatch
         result = charlstm("train", config_file)
     assert result.code == 128 + signal.SIGPIPE
     assert "standard output is closed: stopping after this step" in result.err
-    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["why"] == "stopped"
+    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["stop_reason"] == "stopped"
     step = load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))[1]["counters"]["step"]
     assert 0 < step < 12
     assert charlstm("train", "runs/tiny", "--resume").code == 0

@@ -273,4 +273,4 @@ def test_closed_terminal_saves_the_run(config_file):
     result = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)
     assert result.returncode == 129
     assert steps(Path("runs/tiny")) > 0
-    assert json.loads(Path("runs/tiny/metrics.jsonl").read_text().splitlines()[-1])["why"] == "stopped"
+    assert json.loads(Path("runs/tiny/metrics.jsonl").read_text().splitlines()[-1])["stop_reason"] == "stopped"

@@ -11,7 +11,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate m
 
 
 @pytest.mark.parametrize(
-    ("error", "short"),
+    ("error", "expected"),
     [
         (MemoryError(), True),
         (RuntimeError(CPU), True),
@@ -23,12 +23,12 @@ CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate m
         (ValueError("out of memory"), False),
     ],
 )
-def test_which_errors_are_a_lack_of_memory(error, short):
-    assert is_shortage(error) == short
+def test_out_of_memory_errors_are_recognized(error, expected):
+    assert is_shortage(error) == expected
 
 
 @pytest.mark.parametrize(
-    ("message", "asked"),
+    ("message", "requested"),
     [
         (CPU, 4000),
         ("Unable to allocate 3.0 GiB", 3 << 30),
@@ -36,13 +36,13 @@ def test_which_errors_are_a_lack_of_memory(error, short):
         ("", 0),
     ],
 )
-def test_what_was_asked_for(message, asked):
-    assert asked_bytes(message) == asked
+def test_requested_bytes_are_parsed(message, requested):
+    assert asked_bytes(message) == requested
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Files of a machine that has 8,000 kB, and nothing else."""
+    """The files of a machine with 8,000 kB free and no other limits."""
     monkeypatch.setattr(main_memory, "_PROC", tmp_path)
     monkeypatch.setattr(main_memory, "_CGROUP", tmp_path)
     monkeypatch.setattr("resource.getrlimit", lambda _: (-1, -1))
@@ -50,19 +50,19 @@ def machine(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_memory_and_swap_of_the_machine(machine):
+def test_free_memory_includes_swap(machine):
     assert free_main_memory() == 8000 * 1024
 
 
 @pytest.mark.parametrize(("limit", "free"), [("5000\n", 4100), ("max\n", 8000 * 1024)])
-def test_a_container_may_have_less(machine, limit, free):
+def test_container_limit_applies(machine, limit, free):
     (machine / "memory.max").write_text(limit)
     (machine / "memory.current").write_text("1000")
     (machine / "memory.stat").write_text("anon 7\ninactive_file 60\nactive_file 40\n")
     assert free_main_memory() == free
 
 
-def test_a_limit_of_the_process(machine, monkeypatch):
+def test_process_limit_applies(machine, monkeypatch):
     monkeypatch.setattr("resource.getrlimit", lambda _: (100_000, 100_000))
     monkeypatch.setattr("resource.getpagesize", lambda: 4096)
     (machine / "self").mkdir()
@@ -70,6 +70,6 @@ def test_a_limit_of_the_process(machine, monkeypatch):
     assert free_main_memory() == 100_000 - 40_960
 
 
-def test_a_system_that_tells_nothing(machine):
+def test_unknown_free_memory_is_none(machine):
     (machine / "meminfo").unlink()
     assert free_main_memory() is None

@@ -1,4 +1,4 @@
-"""A reader beside a run that saves: whatever moment it meets, it gets the newest checkpoint."""
+"""A reader concurrent with a save gets the newest checkpoint, whatever the timing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charlstm.checkpoints import format
 from charlstm.checkpoints.format import pack
 from charlstm.checkpoints.store import CheckpointStore
 
-MOVES = 3  # of a save: last -> moving, new -> last, moving -> previous
+RENAMES = 3  # of a save: last -> moving, new -> last, moving -> previous
 
 
 def content(step):
@@ -19,31 +19,31 @@ def content(step):
 
 
 @pytest.mark.parametrize("saves", [1, 2])
-def test_a_reader_finds_the_newest_between_any_two_moves(saves, tmp_path, monkeypatch):
-    """The moves of the save after these are made before, between and after the reader's openings, in every way."""
-    for number, slots in enumerate(itertools.combinations_with_replacement(range(5), MOVES)):
-        kept = CheckpointStore(tmp_path / str(number))
-        kept.folder.mkdir()
-        for step, path in zip(range(saves, 0, -1), (kept.last, kept.previous), strict=False):
+def test_reader_gets_newest_checkpoint_during_a_save(saves, tmp_path, monkeypatch):
+    """The renames of the next save happen before, between and after the reader opens files, in all orders."""
+    for number, slots in enumerate(itertools.combinations_with_replacement(range(5), RENAMES)):
+        store = CheckpointStore(tmp_path / str(number))
+        store.folder.mkdir()
+        for step, path in zip(range(saves, 0, -1), (store.last, store.previous), strict=False):
             path.write_bytes(content(step))
-        new = kept.folder / "new"
+        new = store.folder / "new"
         new.write_bytes(content(saves + 1))
-        moves = iter(
-            zip(slots, ((kept.last, kept.moving), (new, kept.last), (kept.moving, kept.previous)), strict=True)
+        renames = iter(
+            zip(slots, ((store.last, store.moving), (new, store.last), (store.moving, store.previous)), strict=True)
         )
-        opened, waiting = itertools.count(), [next(moves)]
+        opened, waiting = itertools.count(), [next(renames)]
         open_regular = format.open_regular
 
-        def opening(path, opened=opened, waiting=waiting, moves=moves, open_regular=open_regular):
+        def rename_and_open(path, opened=opened, waiting=waiting, renames=renames, open_regular=open_regular):
             turn = next(opened)
             while waiting and waiting[0][0] <= turn:
                 source, target = waiting.pop()[1]
                 source.replace(target)
-                waiting.extend(itertools.islice(moves, 1))
+                waiting.extend(itertools.islice(renames, 1))
             return open_regular(path)
 
         with monkeypatch.context() as patch:
-            patch.setattr(format, "open_regular", opening)
-            found = kept.newest()
-        assert found.header["counters"]["step"] >= saves
-        assert found.damaged == []
+            patch.setattr(format, "open_regular", rename_and_open)
+            loaded = store.newest()
+        assert loaded.header["counters"]["step"] >= saves
+        assert loaded.damaged == []

@@ -1,4 +1,4 @@
-"""metrics.jsonl: what is no record is told with its line, and never used."""
+"""metrics.jsonl: an invalid record is reported with its line number, and never used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charlstm.runs.metrics import LINE_LIMIT, count_records, end_of_record, read
 START = {"kind": "start", "step": 0, "device": "cpu"}
 TRAIN = {"kind": "train", "step": 3, "characters": 240, "seconds": 0.5, "nats": 2.25}
 EVALUATION = {**TRAIN, "kind": "evaluation", "split": "validation"}
-END = {"kind": "end", "why": "budget", "step": 3, "seconds": 0.5}
+END = {"kind": "end", "stop_reason": "budget", "step": 3, "seconds": 0.5}
 GOOD = [START, TRAIN, EVALUATION, END]
 
 BAD = {
@@ -44,7 +44,8 @@ BAD = {
     "characters fraction": json.dumps(TRAIN | {"characters": 1.5}),
     "step negative": json.dumps(END | {"step": -1}),
     "step true": json.dumps(START | {"step": True}),
-    "why unknown": json.dumps(END | {"why": "boredom"}),
+    "stop_reason unknown": json.dumps(END | {"stop_reason": "boredom"}),
+    "stop_reason missing": json.dumps({"kind": "end", "why": "budget", "step": 3, "seconds": 0.5}),
 }
 
 
@@ -55,7 +56,7 @@ def file(tmp_path):
     return path
 
 
-def test_records_are_read_as_they_were_written(file, tmp_path):
+def test_records_round_trip(file, tmp_path):
     assert list(read_records(file)) == GOOD
     assert list(read_records(tmp_path / "missing")) == []
     assert count_records(file) == 4
@@ -66,26 +67,26 @@ def test_records_are_read_as_they_were_written(file, tmp_path):
     with file.open("a") as end:
         end.write("[]\n")
     assert end_of_record(file, 4) == ends[4]
-    with pytest.raises(UserError, match=":5: no record"):
+    with pytest.raises(UserError, match=":5: not a valid record"):
         end_of_record(file, 5)
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_line_is_told_with_its_number(case, file):
+def test_invalid_record_is_reported_with_its_line(case, file):
     with file.open("a", errors="surrogateescape") as end:
         end.write(BAD[case] + "\n" + json.dumps(END) + "\n")
     records = read_records(file)
     assert [next(records) for _ in GOOD] == GOOD
-    with pytest.raises(UserError, match=r"metrics\.jsonl:5: no record of a training run") as refusal:
+    with pytest.raises(UserError, match=r"metrics\.jsonl:5: not a valid record of a training run") as refusal:
         next(records)
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 500
 
 
-@pytest.mark.parametrize("torn", ['{"kind": "tra', "\0" * 4000, "5"])
-def test_a_last_line_that_is_cut_short_is_left_out(torn, file):
+@pytest.mark.parametrize("truncated", ['{"kind": "tra', "\0" * 4000, "5"])
+def test_truncated_last_line_is_skipped(truncated, file):
     with file.open("a") as end:
-        end.write(torn)
+        end.write(truncated)
     assert list(read_records(file)) == GOOD
     assert count_records(file) == 4
 
@@ -94,7 +95,7 @@ def test_a_last_line_that_is_cut_short_is_left_out(torn, file):
 @pytest.mark.parametrize(
     "use", [lambda path: list(read_records(path)), count_records, lambda path: end_of_record(path, 1)]
 )
-def test_what_is_no_regular_file_is_refused(kind, use, tmp_path):
+def test_other_file_types_are_refused(kind, use, tmp_path):
     path = tmp_path / "metrics.jsonl"
     if kind == "pipe":
         os.mkfifo(path)
@@ -106,11 +107,11 @@ def test_what_is_no_regular_file_is_refused(kind, use, tmp_path):
         use(path)
 
 
-def test_an_endless_line_takes_no_memory(tmp_path):
+def test_endless_line_takes_little_memory(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with path.open("wb") as file:
         file.truncate(1 << 40)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match=r":1: no record"):
+    with pytest.raises(UserError, match=r":1: not a valid record"):
         list(read_records(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 << 10

@@ -25,7 +25,7 @@ def test_create_writes_the_resolved_configuration(run, make_config):
     assert load_config(run.config_file) == make_config() == run.config()
 
 
-def test_an_existing_run_is_not_touched(run, make_config):
+def test_existing_run_is_not_overwritten(run, make_config):
     run.append_sample(1, "text")
     with pytest.raises(UserError, match=r"--resume.*--name NAME.*--overwrite"):
         run.create(make_config())
@@ -36,26 +36,26 @@ def test_an_existing_run_is_not_touched(run, make_config):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_that_is_no_run_is_never_touched(tmp_path, make_config, overwrite):
+def test_folder_without_a_run_is_never_changed(tmp_path, make_config, overwrite):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("x")
     (tmp_path / "file").write_text("x")
     for name in ("photos", "file"):
-        with pytest.raises(UserError, match="is no run"):
+        with pytest.raises(UserError, match="is not a run directory"):
             RunDirectory(tmp_path / name).create(make_config(), overwrite)
     assert (tmp_path / "photos" / "cat.jpg").exists()
     (tmp_path / "empty").mkdir()
     RunDirectory(tmp_path / "empty").create(make_config())
 
 
-def test_no_run(tmp_path):
+def test_directory_without_a_run(tmp_path):
     assert not RunDirectory(tmp_path).exists
     assert RunDirectory(tmp_path).metrics() == []
     with pytest.raises(UserError, match=r"no config\.yaml"):
         RunDirectory(tmp_path).config()
 
 
-def test_metrics_round_trip_without_a_torn_last_line(run):
+def test_metrics_skip_a_truncated_last_line(run):
     records = [TRAIN | {"step": k, "nats": 1 / 3} for k in range(1, 4)]
     for record in records:
         run.append_metrics(record)
@@ -69,7 +69,7 @@ def test_metrics_round_trip_without_a_torn_last_line(run):
     assert run.metrics() == records
 
 
-def test_metrics_and_samples_are_cut_back_to_what_they_were(run):
+def test_truncate_logs_restores_metrics_and_samples(run):
     run.truncate_logs(run.flush())
     assert run.metrics() == []
     run.append_metrics(TRAIN)
@@ -81,13 +81,13 @@ def test_metrics_and_samples_are_cut_back_to_what_they_were(run):
     for _ in range(2):
         run.truncate_logs(lengths)
         assert (run.metrics_file.read_bytes(), run.samples_file.read_bytes()) == before
-    run.samples_file.write_text("short")  # somebody's own doing: let be, never made longer
+    run.samples_file.write_text("short")  # edited by hand: never extended
     run.truncate_logs(lengths)
     assert run.samples_file.read_text() == "short"
 
 
-def test_metrics_and_samples_are_flushed_before_the_checkpoint(make_trainer, make_config, monkeypatch):
-    trainer = make_trainer(make_config({"executor": "eager"}))  # which compiles nothing, and so writes nothing
+def test_logs_are_flushed_before_the_checkpoint(make_trainer, make_config, monkeypatch):
+    trainer = make_trainer(make_config({"executor": "eager"}))  # compiles nothing, so it writes no cache files
     directory, order, fsync, replace = trainer.directory, [], os.fsync, os.replace
     directory.append_metrics({"kind": "train", "step": 0})
     directory.append_sample(0, "x")
@@ -98,22 +98,22 @@ def test_metrics_and_samples_are_flushed_before_the_checkpoint(make_trainer, mak
     assert [name for name in order if name] == ["metrics.jsonl", "samples.txt", "last.safetensors"]
 
 
-def test_finished_is_what_the_last_end_says(run):
+def test_finished_follows_the_last_end_record(run):
     assert not run.finished
-    for why, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
-        run.append_metrics({"kind": "end", "why": why, "step": 1, "seconds": 1.5})
+    for stop_reason, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):
+        run.append_metrics({"kind": "end", "stop_reason": stop_reason, "step": 1, "seconds": 1.5})
         assert run.finished is expected
     run.truncate_logs({"metrics": 0, "samples": 0})
     assert not run.finished
 
 
-def test_samples_keep_every_character(run):
+def test_samples_preserve_every_character(run):
     run.append_sample(3, "a\r\nb\x1b\u2028\udc80")
     content = run.samples_file.read_bytes().decode("utf-8", "surrogatepass")
     assert content == "===== step 3\na\r\nb\x1b\u2028\udc80\n\n"
 
 
-def test_a_full_disk_is_one_clear_message(run, monkeypatch, make_config):
+def test_full_disk_is_a_clear_error(run, monkeypatch, make_config):
     def refuse(*_args, **_keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

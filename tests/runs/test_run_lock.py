@@ -1,4 +1,4 @@
-"""One writer at a time; readers always; nothing to delete by hand."""
+"""The write lock: one writer at a time, and nothing to delete after a crash."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from charlstm.runs.directory import RunDirectory
 HOLD = """
 import sys, time
 from pathlib import Path
-from charlstm.runs.lock import held
-with held(Path(sys.argv[1])):
+from charlstm.runs.lock import hold_lock
+with hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -32,7 +32,7 @@ def run(tmp_path, make_config):
 
 @pytest.fixture
 def other(run):
-    """Another process that writes the run."""
+    """Another process that holds the lock."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.lock_file)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
@@ -41,7 +41,7 @@ def other(run):
     process.stdout.close()
 
 
-def test_a_second_writer_is_refused_until_the_first_is_killed(run, other):
+def test_second_writer_is_refused_while_the_first_lives(run, other):
     with pytest.raises(UserError) as caught, run.writing():
         pass
     assert f"{run.path} is being written by process {other.pid} on " in str(caught.value)
@@ -54,7 +54,7 @@ def test_a_second_writer_is_refused_until_the_first_is_killed(run, other):
         assert json.loads(run.lock_file.read_text())["pid"] == os.getpid()
 
 
-def test_only_the_one_writer_sweeps(run, other):
+def test_only_the_writer_removes_temporary_files(run, other):
     temporary = run.path / ".config.yaml.12.tmp"
     temporary.touch()
     with pytest.raises(UserError), run.writing():
@@ -68,7 +68,7 @@ def test_only_the_one_writer_sweeps(run, other):
 
 @pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system follows every link")
 @pytest.mark.parametrize("content", [None, "precious"])
-def test_a_lock_that_is_a_link_is_refused_and_not_followed(run, tmp_path, content):
+def test_lock_file_that_is_a_link_is_refused(run, tmp_path, content):
     target = tmp_path / "elsewhere"
     if content is not None:
         target.write_text(content)
@@ -78,21 +78,21 @@ def test_a_lock_that_is_a_link_is_refused_and_not_followed(run, tmp_path, conten
     assert (target.read_text() if target.exists() else None) == content
 
 
-def test_the_holder_is_named_without_reading_the_locked_byte(run, other):
+def test_owner_is_named_without_reading_the_locked_byte(run, other):
     with run.lock_file.open("r+b") as file:
-        file.write(b"?")  # Windows lets no other process read it
+        file.write(b"?")  # on Windows no other process can read it
     with pytest.raises(UserError, match=f"written by process {other.pid} on "), run.writing():
         pass
 
 
 @pytest.mark.parametrize("content", ["", "[" * 900, '{"pid": "x"}', "{}"])
-def test_a_spoilt_lock_file_is_no_traceback(run, other, content):
+def test_invalid_lock_file_gives_a_clear_error(run, other, content):
     run.lock_file.write_text(content)
     with pytest.raises(UserError, match="written by another process"), run.writing():
         pass
 
 
-def test_beginning_anew_keeps_the_lock(run, make_config):
+def test_overwriting_a_run_preserves_the_lock(run, make_config):
     with run.writing():
         number = run.lock_file.stat().st_ino
         run.append_sample(1, "x")
@@ -102,7 +102,7 @@ def test_beginning_anew_keeps_the_lock(run, make_config):
     assert {path.name for path in run.path.iterdir()} == {".lock", "config.yaml"}
 
 
-def test_what_a_killed_beginning_leaves_is_no_hindrance(tmp_path, make_config):
+def test_temporary_files_do_not_block_a_new_run(tmp_path, make_config):
     directory = RunDirectory(tmp_path / "x")
     directory.path.mkdir()
     (directory.path / ".config.yaml.77.tmp").write_text("half")
@@ -111,8 +111,8 @@ def test_what_a_killed_beginning_leaves_is_no_hindrance(tmp_path, make_config):
     assert {path.name for path in directory.path.iterdir()} == {".lock", "config.yaml"}
 
 
-def test_no_lock_is_put_where_something_else_is(tmp_path):
+def test_no_lock_file_is_created_in_other_folders(tmp_path):
     (tmp_path / "cat.jpg").touch()
-    with pytest.raises(UserError, match="is no run"), RunDirectory(tmp_path).writing():
+    with pytest.raises(UserError, match="is not a run directory"), RunDirectory(tmp_path).writing():
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["cat.jpg"]

@@ -1,4 +1,4 @@
-"""Losses that are read some steps at a time, as on a GPU: the CPU is told to do so too, and the run is the same."""
+"""Metrics read some steps at a time, as on a GPU: forced on the CPU, the run stays the same."""
 
 from __future__ import annotations
 
@@ -20,90 +20,91 @@ TIMES = ("seconds", "characters_per_second")
 
 
 @pytest.fixture
-def ahead(make_trainer, monkeypatch):
-    """A trainer that reads the figures of so many steps together."""
+def make_asynchronous(make_trainer, monkeypatch):
+    """A trainer that reads the metrics of ``read_every`` steps at a time."""
 
-    def make(config, path, together):
+    def make(config, path, read_every):
         trainer = make_trainer(config, path)
-        trainer.figures.ahead = True
-        monkeypatch.setattr(trainer.figures, "set_pace", lambda *_: None)
-        trainer.figures._together = together
+        trainer.deferred_metrics.is_asynchronous = True
+        monkeypatch.setattr(trainer.deferred_metrics, "set_pace", lambda *_: None)
+        trainer.deferred_metrics._read_every = read_every
         return trainer
 
     return make
 
 
-def lines(path):
-    found = trainer_module.RunDirectory(path).metrics()
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in found]
+def metrics_without_times(path):
+    records = trainer_module.RunDirectory(path).metrics()
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in records]
 
 
-@pytest.mark.parametrize("together", [1, 3, 1000])
-def test_the_run_is_the_same_however_rarely_they_are_read(ahead, make_trainer, make_config, tmp_path, together):
+@pytest.mark.parametrize("read_every", [1, 3, 1000])
+def test_run_does_not_depend_on_read_interval(make_asynchronous, make_trainer, make_config, tmp_path, read_every):
     settings = {"evaluate_every": 90, "budget": {"steps": 23}, "clip_grad_norm": 0.27}  # a record every four steps
     config = make_config({"dropout": 0.2}, **settings)
     each = list(make_trainer(config, tmp_path / "each").run())
-    events = list(ahead(config, tmp_path / "together", together).run())
-    assert_same(tmp_path / "each", tmp_path / "together")
-    assert lines(tmp_path / "each") == lines(tmp_path / "together")
-    told = [
-        [(e.step, e.epoch, e.nats, e.gradient_norm) for e in of if isinstance(e, Progress)] for of in (each, events)
+    events = list(make_asynchronous(config, tmp_path / "deferred", read_every).run())
+    assert_same(tmp_path / "each", tmp_path / "deferred")
+    assert metrics_without_times(tmp_path / "each") == metrics_without_times(tmp_path / "deferred")
+    progress = [
+        [(e.step, e.epoch, e.nats, e.gradient_norm) for e in run if isinstance(e, Progress)] for run in (each, events)
     ]
-    assert set(told[1]) <= set(told[0])
+    assert set(progress[1]) <= set(progress[0])
     expected = {1: range(1, 24), 3: [3, 4, 7, 8, 11, 12, 15, 16, 19, 20, 23], 1000: [4, 8, 12, 16, 20, 23]}
-    assert [step for step, *_ in told[1]] == list(expected[together])
+    assert [step for step, *_ in progress[1]] == list(expected[read_every])
 
 
-@pytest.mark.parametrize("ask", ["request_stop", "request_save"])
+@pytest.mark.parametrize("request_name", ["request_stop", "request_save"])
 @pytest.mark.parametrize("when", ["step", "after"])
-def test_what_is_saved_has_all_of_the_steps_in_it(ahead, make_config, tmp_path, monkeypatch, ask, when):
-    """A stop or a save that is asked for while unread steps are under way: in a step, or when it was just decided that
-    its figures need not be read yet."""
+def test_checkpoint_includes_all_pending_steps(
+    make_asynchronous, make_config, tmp_path, monkeypatch, request_name, when
+):
+    """A stop or a save requested while steps are pending: during a step, or just after the decision not to read yet."""
     config = make_config({"dropout": 0.2}, evaluate_every=90, budget={"steps": 23})
-    list(ahead(config, tmp_path / "whole", 1000).run())
-    trainer = ahead(config, tmp_path / "run", 1000)
+    list(make_asynchronous(config, tmp_path / "uninterrupted", 1000).run())
+    trainer = make_asynchronous(config, tmp_path / "run", 1000)
     method = trainer.step.update if when == "step" else trainer._step
 
-    def asking(*arguments):
-        found = method(*arguments)
+    def method_with_request(*arguments):
+        result = method(*arguments)
         if trainer.counters.step == (6 if when == "step" else 7):
-            getattr(trainer, ask)()
-        return found
+            getattr(trainer, request_name)()
+        return result
 
-    monkeypatch.setattr(*((trainer.step, "update") if when == "step" else (trainer, "_step")), asking)
+    monkeypatch.setattr(*((trainer.step, "update") if when == "step" else (trainer, "_step")), method_with_request)
     events = iter(trainer.run())
     for event in events:
         if isinstance(event, Notice):
             break
-    saved = 7 if ask == "request_stop" or when == "step" else 8
+    saved = 7 if request_name == "request_stop" or when == "step" else 8
     header = load_checkpoint(trainer.directory.last)[1]
     assert header["counters"]["step"] == saved
     assert header["counters"]["sum_count"] == 80 * (saved - 4) if saved < 8 else header["counters"]["sum_count"] == 0
-    again = ahead(config, tmp_path / "run", 1000)
+    again = make_asynchronous(config, tmp_path / "run", 1000)
     again.resume()
     list(again.run())
-    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "run")
 
 
-@pytest.mark.parametrize("bad", [math.nan, 1e4])
-@pytest.mark.parametrize("found", ["at a record", "at a stop"])
-def test_a_bad_step_is_named_though_others_followed_it_and_nothing_since_is_saved(
-    ahead, make_config, tmp_path, monkeypatch, bad, found
+@pytest.mark.parametrize("factor", [math.nan, 1e4])
+@pytest.mark.parametrize("read_at", ["record", "stop"])
+def test_late_divergence_is_reported_and_not_saved(
+    make_asynchronous, make_config, tmp_path, monkeypatch, factor, read_at
 ):
     config = make_config(evaluate_every=100, budget={"steps": 200})  # a record every five steps
-    trainer = ahead(config, tmp_path / "run", 1000)
+    trainer = make_asynchronous(config, tmp_path / "run", 1000)
     make_loss = trainer.step.loss
 
     def loss(batch, carried):
         value, state = make_loss(batch, carried)
-        if trainer.counters.step == 8 and found == "at a stop":
+        if trainer.counters.step == 8 and read_at == "stop":
             trainer.request_stop()
-        return (value * bad if trainer.counters.step == 6 else value), state
+        return (value * factor if trainer.counters.step == 6 else value), state
 
     monkeypatch.setattr(trainer.step, "loss", loss)
     *events, ended = trainer.run()
     assert (ended.why, ended.step, ended.characters) == ("diverged", 6, 6 * 80)
-    assert "loss went bad at step 7" in ended.advice
+    assert "loss diverged at step 7" in ended.advice
     assert "that step was not saved" in ended.advice
     assert not any(isinstance(e, Evaluated) for e in events)
     assert trainer.directory.metrics()[-1]["step"] == 6
@@ -111,57 +112,59 @@ def test_a_bad_step_is_named_though_others_followed_it_and_nothing_since_is_save
     assert header["counters"]["step"] == 0
 
 
-def test_only_a_step_that_is_seen_at_once_is_not_applied():
+def test_advice_tells_whether_the_step_was_applied():
     config = parse_config({"corpus": {"source": "x"}}, "test").training
-    at_once, later = (divergence_advice(config, "float32", 5, math.nan, 1.0, applied) for applied in (False, True))
-    assert "not applied" in at_once
-    assert "not saved" in later
+    synchronous, asynchronous = (
+        divergence_advice(config, "float32", 5, math.nan, 1.0, applied) for applied in (False, True)
+    )
+    assert "not applied" in synchronous
+    assert "not saved" in asynchronous
 
 
-def test_training_time_is_that_of_the_work_not_of_giving_it(ahead, make_config, tmp_path, monkeypatch):
-    """Each step takes a tenth of a second to ask for and two seconds to do; the wait is at the reading."""
-    now, waiting = [0.0], [0]
+def test_training_time_includes_waiting_for_the_device(make_asynchronous, make_config, tmp_path, monkeypatch):
+    """Each step takes 0.1 seconds to launch and 2 seconds to run; the read waits for it."""
+    now, pending = [0.0], [0]
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     config = make_config(budget={"minutes": 1.0}, evaluate_every=1000, sample_length=0)
-    trainer = ahead(config, tmp_path / "run", 5)
-    gradients, read = trainer.step.gradients, trainer.figures.read
+    trainer = make_asynchronous(config, tmp_path / "run", 5)
+    gradients, read = trainer.step.gradients, trainer.deferred_metrics.read
 
-    def asking(*arguments):
+    def launch(*arguments):
         now[0] += 0.1
-        waiting[0] += 1
+        pending[0] += 1
         return gradients(*arguments)
 
-    def doing():
-        now[0] += 2.0 * waiting[0]
-        waiting[0] = 0
+    def wait_and_read():
+        now[0] += 2.0 * pending[0]
+        pending[0] = 0
         yield from read()
 
-    monkeypatch.setattr(trainer.step, "gradients", asking)
-    monkeypatch.setattr(trainer.figures, "read", doing)
+    monkeypatch.setattr(trainer.step, "gradients", launch)
+    monkeypatch.setattr(trainer.deferred_metrics, "read", wait_and_read)
     ended = list(trainer.run())[-1]
-    assert (ended.why, ended.step) == ("budget", 30)  # the first reading past a minute
+    assert (ended.why, ended.step) == ("budget", 30)  # the first read past a minute
     assert ended.seconds == pytest.approx(30 * 2.1)
 
 
-def test_they_are_read_about_every_fifth_of_a_second():
-    figures = DeferredMetrics(torch.device("meta"))
-    assert figures.ahead
-    assert not DeferredMetrics(torch.device("cpu")).ahead
+def test_metrics_are_read_every_fifth_of_a_second():
+    metrics = DeferredMetrics(torch.device("meta"))
+    assert metrics.is_asynchronous
+    assert not DeferredMetrics(torch.device("cpu")).is_asynchronous
     steps, seconds, unread = 0, 0.0, []
     for _ in range(2000):  # steps of a hundredth of a second
-        figures.keep(PendingStep(0, 0, 1, torch.zeros(2)))
+        metrics.append(PendingStep(0, 0, 1, torch.zeros(2)))
         steps, seconds = steps + 1, seconds + 0.01
-        if figures.due:
-            unread.append(len(figures))
-            figures._kept.clear()
-            figures.set_pace(unread[-1], seconds)
+        if metrics.is_due:
+            unread.append(len(metrics))
+            metrics._pending.clear()
+            metrics.set_pace(unread[-1], seconds)
     assert unread[:6] == [1, 2, 4, 8, 16, 20]
     assert set(unread[6:]) == {20}
-    figures.set_pace(20, seconds + 20.0)  # then of a second each: every one is read
-    assert figures._together == 1
+    metrics.set_pace(20, seconds + 20.0)  # then one second each: every step is read
+    assert metrics._read_every == 1
     for _ in range(20):
-        figures.set_pace(figures._together, seconds + 20.0)  # of no time at all
-    assert figures._together == 256
+        metrics.set_pace(metrics._read_every, seconds + 20.0)  # then no time at all
+    assert metrics._read_every == 256
 
 
 @pytest.mark.parametrize(
@@ -176,19 +179,19 @@ def test_they_are_read_about_every_fifth_of_a_second():
         (math.nan, 2, True),
     ],
 )
-def test_a_loss_goes_bad_above_25_nats_and_3_ln_v_plus_1(nats, symbols, expected):
+def test_loss_diverges_above_25_nats_and_3_ln_v_plus_1(nats, symbols, expected):
     assert has_diverged(nats, symbols) is expected
 
 
-def test_they_come_in_order_and_once():
-    figures = DeferredMetrics(torch.device("cpu"))
-    assert list(figures.read()) == []
+def test_metrics_are_read_in_order_and_once():
+    metrics = DeferredMetrics(torch.device("cpu"))
+    assert list(metrics.read()) == []
     for k in range(3):
-        figures.keep(PendingStep(k, 10 * k, 10, torch.tensor([k + 0.5, k + 0.25])))
-    assert len(figures) == 3
-    assert [(b.steps_before, b.characters_before, nats, norm) for b, nats, norm in figures.read()] == [
+        metrics.append(PendingStep(k, 10 * k, 10, torch.tensor([k + 0.5, k + 0.25])))
+    assert len(metrics) == 3
+    assert [(b.steps_before, b.characters_before, nats, norm) for b, nats, norm in metrics.read()] == [
         (0, 0, 0.5, 0.25),
         (1, 10, 1.5, 1.25),
         (2, 20, 2.5, 2.25),
     ]
-    assert len(figures) == 0
+    assert len(metrics) == 0

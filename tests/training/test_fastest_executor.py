@@ -1,4 +1,4 @@
-"""``auto`` takes the executor that is measured to train fastest, and a run keeps the one that it began with."""
+"""``auto`` chooses the executor that was measured to train fastest, and a resumed run keeps its executor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import torch
 import charlstm
 from charlstm.executors import measurement_cache
 from charlstm.training import fastest_executor
-from charlstm.training.fastest_executor import HOPELESS, ROUNDS, TIE, WARM_UP, measure_by_turns, pick
+from charlstm.training.fastest_executor import (
+    ELIMINATION_RATIO,
+    MAX_ROUNDS,
+    TIE_RATIO,
+    WARM_UP_ROUNDS,
+    measure_round_robin,
+    pick,
+)
 
 
 def finish(trainer):
@@ -25,7 +32,7 @@ def _measure(monkeypatch):
 
 @pytest.fixture
 def timings(monkeypatch, tmp_path):
-    """Seconds that executors are feigned to need, by name; whoever is not named needs 1 second."""
+    """Simulated seconds per executor name; 1 second by default."""
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
     seconds: dict[str, float] = {}
 
@@ -34,7 +41,7 @@ def timings(monkeypatch, tmp_path):
             run()
         return {name: seconds.get(name, 1.0) for name in runs}
 
-    monkeypatch.setattr(fastest_executor, "measure_by_turns", measure)
+    monkeypatch.setattr(fastest_executor, "measure_round_robin", measure)
     return seconds
 
 
@@ -42,45 +49,45 @@ def timings(monkeypatch, tmp_path):
     ("seconds", "expected"),
     [
         ({"cpp": 1.0, "vendor": 2.0}, "cpp"),
-        ({"cpp": TIE, "vendor": 1.0}, "cpp"),
-        ({"cpp": TIE + 0.01, "vendor": 1.0}, "vendor"),
+        ({"cpp": TIE_RATIO, "vendor": 1.0}, "cpp"),
+        ({"cpp": TIE_RATIO + 0.01, "vendor": 1.0}, "vendor"),
         ({"cpp": 2.0, "vendor": 1.02, "eager": 1.0}, "vendor"),
     ],
 )
-def test_the_first_within_a_tie_of_the_fastest_is_picked(seconds, expected):
+def test_first_candidate_within_tie_ratio_is_picked(seconds, expected):
     assert pick(seconds) == expected
 
 
-def test_candidates_run_by_turns_and_hopeless_ones_stop():
+def test_slow_candidates_are_eliminated_from_the_rounds():
     now, order = [0.0], []
-    costs = {"a": 0.01, "b": 0.01 * HOPELESS * 1.01, "c": 0.0101}
+    costs = {"a": 0.01, "b": 0.01 * ELIMINATION_RATIO * 1.01, "c": 0.0101}
 
     def run(name):
         order.append(name)
         now[0] += costs[name]
 
-    seconds = measure_by_turns({name: lambda name=name: run(name) for name in costs}, lambda: now[0])
+    seconds = measure_round_robin({name: lambda name=name: run(name) for name in costs}, lambda: now[0])
     assert seconds == pytest.approx(costs)
     assert {name: order.count(name) for name in costs} == {
-        "a": ROUNDS + WARM_UP,
-        "b": fastest_executor.FIRST_ROUNDS + WARM_UP,
-        "c": ROUNDS + WARM_UP,
+        "a": MAX_ROUNDS + WARM_UP_ROUNDS,
+        "b": fastest_executor.MIN_ROUNDS + WARM_UP_ROUNDS,
+        "c": MAX_ROUNDS + WARM_UP_ROUNDS,
     }
-    assert order[3 * WARM_UP :][:6] == ["a", "b", "c"] * 2
+    assert order[3 * WARM_UP_ROUNDS :][:6] == ["a", "b", "c"] * 2
 
 
-def test_slow_candidates_take_few_rounds():
+def test_time_limit_ends_the_rounds():
     now = [0.0]
 
     def run():
-        now[0] += fastest_executor.SECONDS
+        now[0] += fastest_executor.TIME_LIMIT
 
-    measure_by_turns({"a": run, "b": run}, lambda: now[0])
-    assert now[0] == 2 * fastest_executor.SECONDS * (WARM_UP + fastest_executor.FIRST_ROUNDS)
+    measure_round_robin({"a": run, "b": run}, lambda: now[0])
+    assert now[0] == 2 * fastest_executor.TIME_LIMIT * (WARM_UP_ROUNDS + fastest_executor.MIN_ROUNDS)
 
 
 @pytest.mark.parametrize("name", ["eager", "vendor"])
-def test_a_run_takes_the_fastest_and_keeps_it_on_resume(make_trainer, make_config, timings, tmp_path, name):
+def test_run_uses_fastest_executor_also_after_resume(make_trainer, make_config, timings, tmp_path, name):
     timings[name] = 0.5
     trainer = make_trainer(make_config(budget={"steps": 8}))
     finish(trainer)
@@ -88,7 +95,7 @@ def test_a_run_takes_the_fastest_and_keeps_it_on_resume(make_trainer, make_confi
     assert trainer.model.recurrent.preferred == name
     for path in (tmp_path / "cache").rglob("executors-*.json"):
         path.unlink()
-    timings[name] = 2.0  # by now another would be measured to be faster
+    timings[name] = 2.0  # now another executor would be faster
     resumed = make_trainer(make_config(budget={"steps": 12}), tmp_path / "run")
     assert resumed.resume() == []
     finish(resumed)
@@ -96,7 +103,7 @@ def test_a_run_takes_the_fastest_and_keeps_it_on_resume(make_trainer, make_confi
     assert charlstm.load(tmp_path / "run", device="cpu").model.recurrent.preferred == name
 
 
-def test_measuring_changes_nothing_of_the_training(make_trainer, make_config, timings):
+def test_measuring_does_not_change_the_training_state(make_trainer, make_config, timings):
     timings["eager"] = 0.5
     trainer = make_trainer(make_config({"dropout": 0.3}))
     before = [p.clone() for p in trainer.model.parameters()], torch.get_rng_state()
@@ -107,8 +114,8 @@ def test_measuring_changes_nothing_of_the_training(make_trainer, make_config, ti
     assert trainer.counters.step == 0
 
 
-def test_an_executor_asked_for_is_not_measured(make_trainer, make_config, timings, monkeypatch):
-    monkeypatch.setattr(fastest_executor, "measure_by_turns", lambda _: pytest.fail("measured"))
+def test_configured_executor_is_not_measured(make_trainer, make_config, timings, monkeypatch):
+    monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config({"executor": "eager"}))
     trainer.choose_executor()
     assert trainer.executors() == ["eager"]
@@ -116,43 +123,43 @@ def test_an_executor_asked_for_is_not_measured(make_trainer, make_config, timing
 
 def test_measuring_can_be_switched_off(make_trainer, make_config, monkeypatch):
     monkeypatch.setenv("CHARLSTM_MEASURE", "0")
-    monkeypatch.setattr(fastest_executor, "measure_by_turns", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
     trainer.choose_executor()
     assert trainer.model.recurrent.preferred is None
 
 
 def test_huge_time_steps_are_not_measured(make_trainer, make_config, monkeypatch):
-    monkeypatch.setattr(fastest_executor, "WORK", 1.0)
-    monkeypatch.setattr(fastest_executor, "measure_by_turns", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(fastest_executor, "MAX_MULTIPLY_ADDS", 1.0)
+    monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
     trainer.choose_executor()
     assert trainer.model.recurrent.preferred is None
 
 
-def test_the_steps_measured_are_of_bounded_size(make_trainer, make_config, monkeypatch, tmp_path):
+def test_measured_steps_are_of_bounded_size(make_trainer, make_config, monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
     shapes = []
     trainer = make_trainer(make_config())
     per_step = fastest_executor.training_multiply_adds(trainer.model, 4, 2) / 2
-    monkeypatch.setattr(fastest_executor, "WORK", 7.5 * per_step)
+    monkeypatch.setattr(fastest_executor, "MAX_MULTIPLY_ADDS", 7.5 * per_step)
     monkeypatch.setattr(
-        fastest_executor, "_measured", lambda _s, _m, ids, names: shapes.append(tuple(ids.shape)) or {names[0]: 1.0}
+        fastest_executor, "_measure", lambda _s, _m, ids, names: shapes.append(tuple(ids.shape)) or {names[0]: 1.0}
     )
     trainer.choose_executor()
     assert shapes == [(7, 4)]
 
 
-def test_what_was_measured_is_remembered_until_a_fact_changes(monkeypatch, tmp_path):
+def test_measurement_is_cached_until_its_key_changes(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
-    measured = []
+    calls = []
 
     def measure():
-        measured.append(1)
-        return {"cpp": float(len(measured))}
+        calls.append(1)
+        return {"cpp": float(len(calls))}
 
-    for facts, expected in (([1], 1.0), ([1], 1.0), ([2], 2.0), ([1], 1.0)):
-        assert measurement_cache.cached_measurement("executors", facts, measure)["cpp"] == expected
+    for key, expected in (([1], 1.0), ([1], 1.0), ([2], 2.0), ([1], 1.0)):
+        assert measurement_cache.cached_measurement("executors", key, measure)["cpp"] == expected
     torch.set_num_threads(2)
     try:
         assert measurement_cache.cached_measurement("executors", [1], measure)["cpp"] == 3.0
@@ -160,18 +167,18 @@ def test_what_was_measured_is_remembered_until_a_fact_changes(monkeypatch, tmp_p
         torch.set_num_threads(1)
 
 
-def test_of_two_that_measure_at_once_the_first_decides(monkeypatch, tmp_path):
+def test_first_of_two_concurrent_measurements_wins(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path))
 
     def slow():
-        measurement_cache.cached_measurement("executors", [], lambda: {"cpp": 1.0})  # another process meanwhile
+        measurement_cache.cached_measurement("executors", [], lambda: {"cpp": 1.0})  # another process at the same time
         return {"cpp": 2.0}
 
     assert measurement_cache.cached_measurement("executors", [], slow) == {"cpp": 1.0}
 
 
 @pytest.mark.parametrize("content", ["", "{broken", "[]", "5", '{"cpp": null}', '{"other": 1}'])
-def test_a_broken_memory_is_no_obstacle(content, make_trainer, make_config, timings, tmp_path):
+def test_damaged_measurement_cache_is_ignored(content, make_trainer, make_config, timings, tmp_path):
     trainer = make_trainer(make_config())
     trainer.choose_executor()
     (path,) = (tmp_path / "cache" / "measured").glob("executors-*.json")
@@ -182,7 +189,7 @@ def test_a_broken_memory_is_no_obstacle(content, make_trainer, make_config, timi
     again.choices()
 
 
-def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
+def test_read_only_measurement_cache_is_ignored(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("CHARLSTM_CACHE", str(blocked))

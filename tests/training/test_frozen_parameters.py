@@ -1,4 +1,4 @@
-"""Training moves what learns and not a bit of what is fixed."""
+"""Training changes all parameters that require gradients, and no frozen ones."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ OPTIMIZERS = [
     ids=lambda value: value if isinstance(value, str) else value["optimizer"],
 )
 @pytest.mark.parametrize("model", [{"cell": "esn", "num_layers": 2}, {"cell": "leaky", "learn_leak": False}], ids=str)
-def test_what_is_fixed_is_the_same_after_training_and_the_rest_has_moved(
-    make_config, make_trainer, model, executor, optimizer
-):
+def test_training_changes_only_parameters_that_require_grad(make_config, make_trainer, model, executor, optimizer):
     trainer = make_trainer(make_config({**model, "executor": executor, "direction": "bidirectional"}, **optimizer))
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     assert list(trainer.run())[-1].why == "budget"
-    fixed = {name for name, p in trainer.model.named_parameters() if not p.requires_grad}
-    assert {name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])} == fixed
-    assert all(name.startswith("recurrent") for name in fixed)
-    count = sum(p.numel() for name, p in before.items() if name not in fixed)
+    frozen = {name for name, p in trainer.model.named_parameters() if not p.requires_grad}
+    assert {name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])} == frozen
+    assert all(name.startswith("recurrent") for name in frozen)
+    count = sum(p.numel() for name, p in before.items() if name not in frozen)
     assert trainer.facts()["parameters"] == count
-    assert trainer.model.fixed_count() == sum(before[name].numel() for name in fixed) > 0
+    assert trainer.model.fixed_count() == sum(before[name].numel() for name in frozen) > 0
 
 
-def test_a_reservoir_learns_something(make_config, make_trainer):
+def test_reservoir_model_learns(make_config, make_trainer):
     model = {"cell": "esn", "hidden_size": 60, "washout": 10}
     events = list(make_trainer(make_config(model, budget={"steps": 60}, evaluate_every=20, learning_rate=3e-2)).run())
     nats = [event.nats for event in events if hasattr(event, "improved")]
@@ -44,14 +42,14 @@ def test_a_reservoir_learns_something(make_config, make_trainer):
     assert nats[-1] < 2.2
 
 
-def test_a_leaking_rate_is_learnt(make_config, make_trainer):
+def test_leak_rate_is_trained(make_config, make_trainer):
     trainer = make_trainer(make_config({"cell": "leaky"}))
     before = trainer.model.recurrent.leak_logit_l0.detach().clone()
     list(trainer.run())
     assert (trainer.model.recurrent.leak_logit_l0 != before).all()
 
 
-def test_the_washout_leaves_the_first_losses_out(make_config, make_trainer):
+def test_washout_excludes_the_first_losses(make_config, make_trainer):
     trainer = make_trainer(make_config({"cell": "esn", "washout": 15}, batch_size=4, sequence_length=20))
     first, second = (trainer.streams.next_batch() for _ in range(2))
     assert (first.count, second.count) == (4 * 5, 4 * 20)

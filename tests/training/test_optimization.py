@@ -28,22 +28,22 @@ def test_warm_up_climbs_linearly_and_ends():
 
 def test_cosine_by_hand():
     s = schedule(schedule="cosine", final_learning_rate_fraction=0.2)
-    found = [s.rate(9, 0, progress) for progress in (0, 1 / 3, 0.5, 1, 1.5)]
-    assert found == pytest.approx([0.1, 0.1 * (0.2 + 0.8 * 0.75), 0.06, 0.02, 0.02])
+    rates = [s.rate(9, 0, progress) for progress in (0, 1 / 3, 0.5, 1, 1.5)]
+    assert rates == pytest.approx([0.1, 0.1 * (0.2 + 0.8 * 0.75), 0.06, 0.02, 0.02])
 
 
-def test_cosine_is_multiplied_by_the_warm_up():
+def test_warm_up_multiplies_cosine():
     s = schedule(schedule="cosine", final_learning_rate_fraction=0.0, warmup_steps=10)
     assert s.rate(4, 0, 0.5) == pytest.approx(0.1 * 0.5 * 0.5)
 
 
 def test_step_by_hand():
     s = schedule(schedule="step", step_size=0.5, gamma=0.1)
-    found = [s.rate(9, epoch, 0) for epoch in (0, 0.49, 0.5, 0.99, 1.0, 1.5)]
-    assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.0001])
+    rates = [s.rate(9, epoch, 0) for epoch in (0, 0.49, 0.5, 0.99, 1.0, 1.5)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.0001])
 
 
-def test_step_size_that_is_no_binary_fraction():
+def test_step_size_that_is_not_a_binary_fraction():
     s = schedule(schedule="step", step_size=0.1, gamma=0.5)
     assert s.rate(0, 0.1 + 0.2, 0) == pytest.approx(0.1 / 8)
     assert s.rate(0, 0.7, 0) == pytest.approx(0.1 / 2**7)
@@ -59,7 +59,7 @@ def test_plateau_agrees_with_torch(patience):
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, threshold=0.0)
     best = math.inf
     for loss in losses:
-        s.evaluated(loss < best)
+        s.step_evaluation(loss < best)
         theirs.step(loss)
         best = min(best, loss)
         assert s.rate(0, 0, 0) == pytest.approx(optimizer.param_groups[0]["lr"])
@@ -70,10 +70,10 @@ def test_plateau_agrees_with_torch(patience):
 
 
 class Model(nn.Module):
-    def __init__(self, turned: bool = False) -> None:
+    def __init__(self, reverse: bool = False) -> None:
         super().__init__()
         names = ["a", "ab", "b"]
-        for name in names[::-1] if turned else names:
+        for name in names[::-1] if reverse else names:
             self.register_parameter(name, nn.Parameter(torch.ones(2, 2) * ord(name[0])))
 
 
@@ -88,7 +88,7 @@ class Model(nn.Module):
     ],
     ids=str,
 )
-def test_optimiser_state_moves_by_name_not_by_order(settings, tensors_each):
+def test_optimizer_state_is_loaded_by_name_not_by_order(settings, tensors_each):
     config = TrainingConfig(learning_rate=0.1, **settings)
 
     def step(model, optimizer, times):
@@ -104,17 +104,17 @@ def test_optimiser_state_moves_by_name_not_by_order(settings, tensors_each):
     step(model, optimizer, 3)
     tensors = optimizer_tensors(optimizer, model)
     assert len(tensors) == 3 * tensors_each
-    turned = Model(turned=True)
-    turned.load_state_dict(model.state_dict())
-    other = make_optimizer(config, turned)
-    load_optimizer_tensors(other, turned, {name: t.clone() for name, t in tensors.items()})
+    reversed_model = Model(reverse=True)
+    reversed_model.load_state_dict(model.state_dict())
+    other = make_optimizer(config, reversed_model)
+    load_optimizer_tensors(other, reversed_model, {name: t.clone() for name, t in tensors.items()})
     step(model, optimizer, 2)
-    step(turned, other, 2)
+    step(reversed_model, other, 2)
     for name, value in model.state_dict().items():
-        assert torch.equal(value, turned.state_dict()[name])
+        assert torch.equal(value, reversed_model.state_dict()[name])
 
 
-def test_what_is_frozen_has_no_state():
+def test_frozen_parameters_have_no_optimizer_state():
     model = Model()
     model.ab.requires_grad_(False)
     optimizer = make_optimizer(TrainingConfig(optimizer="adamw"), model)
@@ -124,17 +124,17 @@ def test_what_is_frozen_has_no_state():
     assert {name.split(".")[0] for name in optimizer_tensors(optimizer, model)} == {"a", "b"}
 
 
-def test_only_matrices_decay():
+def test_weight_decay_applies_to_matrices_only():
     model = nn.Linear(2, 2)
     optimizer = make_optimizer(
         TrainingConfig(weight_decay=0.1, learning_rate=0.5, momentum=0.25, optimizer="sgd"), model
     )
-    found = [(group["params"], group["weight_decay"], group["momentum"]) for group in optimizer.param_groups]
-    assert found == [([model.weight], 0.1, 0.25), ([model.bias], 0.0, 0.25)]
+    groups = [(group["params"], group["weight_decay"], group["momentum"]) for group in optimizer.param_groups]
+    assert groups == [([model.weight], 0.1, 0.25), ([model.bias], 0.0, 0.25)]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_layout_is_the_state_after_a_step(name):
+def test_layout_equals_optimizer_state_after_a_step(name):
     model = torch.nn.Linear(4, 3)
     config = TrainingConfig(optimizer=name)
     before = torch.get_rng_state()

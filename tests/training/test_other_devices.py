@@ -1,6 +1,6 @@
-"""Training on another device than the CPU. In place of a GPU stands torch's meta device: its tensors have no values, so
-whatever would wait for one (``item``, ``tolist``, ``bool``, a copy back, boolean indexing) raises, and most of what
-mixes it with the CPU does too."""
+"""Training on another device than the CPU, with torch's meta device in place of a GPU: its tensors have no values, so
+whatever would wait for the device (``item``, ``tolist``, ``bool``, a copy back, boolean indexing) raises, as do most
+operations that mix it with the CPU."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ V = 11
 
 
 @pytest.fixture(autouse=True)
-def _what_meta_lacks(monkeypatch):
-    """It has no autocast; and it forgets, with ``out=``, that a number on the CPU may stand beside any tensor."""
+def _emulate_missing_features(monkeypatch):
+    """The meta device has no autocast, and with ``out=`` it rejects zero-dimensional CPU tensors."""
     autocast, enabled = torch.autocast, torch.is_autocast_enabled
     monkeypatch.setattr(
         torch, "autocast", lambda kind, *a, **k: nullcontext() if kind == "meta" else autocast(kind, *a, **k)
@@ -79,11 +79,11 @@ def steps(model=None, text="running", count=2, **training):
         assert {t.device.type for t in vars(batch).values() if isinstance(t, torch.Tensor)} == {"meta"}
         if batch.fresh:
             carried = tuple(torch.zeros_like(part) for part in carried)
-        figures, carried = step.gradients(batch, carried)
-        step.update(1e-3, figures[1])
-        assert {t.device.type for t in (figures, *carried)} == {"meta"}
-    learning = [p for p in network.parameters() if p.requires_grad and count]
-    assert all(p.grad is not None and p.grad.device.type == "meta" for p in learning)
+        loss_and_norm, carried = step.gradients(batch, carried)
+        step.update(1e-3, loss_and_norm[1])
+        assert {t.device.type for t in (loss_and_norm, *carried)} == {"meta"}
+    trainable = [p for p in network.parameters() if p.requires_grad and count]
+    assert all(p.grad is not None and p.grad.device.type == "meta" for p in trainable)
     for state in optimizer.state.values():
         assert {t.device.type for name, t in state.items() if name != "step" and isinstance(t, torch.Tensor)} <= {
             "meta"
@@ -103,20 +103,20 @@ MODELS = [
 ]
 
 
-def test_no_cell_waits_for_anything_and_all_of_its_step_is_on_the_device():
+def test_cells_never_wait_and_stay_on_the_device():
     for options in CELL_OPTIONS.values():
         steps(options)
 
 
 @pytest.mark.parametrize("text", ["running", "documents"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: " ".join(map(str, m.values())))
-def test_nor_does_any_other_part_of_a_model(model, text):
+def test_other_model_parts_never_wait(model, text):
     steps(model, text)
 
 
 @pytest.fixture
 def read_back(monkeypatch):
-    """What an evaluation reads back, in the shapes that it should have, in place of values."""
+    """The tensors that an evaluation copies to the CPU; it gets zeros of the same shape."""
     read = []
 
     def cpu(t):
@@ -133,7 +133,7 @@ def read_back(monkeypatch):
     [{}, {"direction": "backward"}, {"direction": "bidirectional"}, {"front_end": "convolution"}, {"num_layers": 2}],
     ids=str,
 )
-def test_an_evaluation_waits_only_where_it_reads_many_results_together(model, text, read_back, monkeypatch):
+def test_evaluation_reads_many_results_at_once(model, text, read_back, monkeypatch):
     network = steps(model, text, count=0)
     content = documents() if text == "documents" else np.arange(64 * 30) % V
     for name, value in {"WARM_UP": 10, "CHUNK": 8, "READ_TOGETHER": 3}.items():
@@ -144,27 +144,27 @@ def test_an_evaluation_waits_only_where_it_reads_many_results_together(model, te
         assert [t.shape for t in read_back] == [(24, 64), (6, 64)]
 
 
-def test_a_foresight_is_found_on_the_device(read_back):
-    found = predict_tokens(steps(count=0), np.arange(300) % V, [2, 5])
-    assert found.symbol_nats.shape == (300, 2)
+def test_token_predictions_stay_on_the_device(read_back):
+    predictions = predict_tokens(steps(count=0), np.arange(300) % V, [2, 5])
+    assert predictions.symbol_nats.shape == (300, 2)
     assert [t.shape for t in read_back] == [(300, 1, 4)]
 
 
-def test_a_stepper_steps_on_the_device():
+def test_incremental_model_stays_on_the_device():
     for model in ({}, {"front_end": "convolution"}, {"num_layers": 2, "residual": True}, {"cell": "gru"}):
-        stepper = IncrementalModel(steps(model, count=0), 3)
-        logits = stepper(torch.zeros(3, dtype=torch.int64, device=META))
-        stepper.state = stepper.state
+        incremental = IncrementalModel(steps(model, count=0), 3)
+        logits = incremental(torch.zeros(3, dtype=torch.int64, device=META))
+        incremental.state = incremental.state
         assert (logits.shape, logits.device) == ((3, V), META)
 
 
 @pytest.mark.parametrize("limit", [None, 0.1])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
-def test_neither_does_an_update(optimizer, limit):
+def test_optimizer_step_never_waits(optimizer, limit):
     steps(optimizer=optimizer, clip_grad_norm=limit, weight_decay=0.1)
 
 
-def test_nor_does_anything_that_is_added_to_training():
+def test_penalty_and_masking_never_wait():
     steps({"cell": "rnn"}, vanishing_penalty=2.0)
     for text in ("running", "documents"):
         steps({"direction": "bidirectional"}, text, input_masking=0.3)

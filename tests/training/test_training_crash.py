@@ -1,6 +1,6 @@
-"""No moment at which a run can end loses what was saved: every prefix of the writes, power cuts, kill -9, full disks.
+"""No crash loses an acknowledged checkpoint: every prefix of the writes, power cuts, kill -9, full disks.
 
-The kills: 40 in the fast suite, 200 in ``pytest -m slow``; others, with their figures printed, by
+The kills: 40 in the fast suite, 200 in ``pytest -m slow``; any number, with statistics, by
 ``CHARLSTM_KILLS=1000 pytest tests/training/test_training_crash.py -k kill -s``.
 """
 
@@ -40,19 +40,19 @@ def save(checkpoints, step, best=False):
     checkpoints.save(tensors(step), {"counters": {"step": step}}, best)
 
 
-def good_steps(folder):
-    found = set()
+def valid_steps(folder):
+    steps = set()
     for path in folder.glob("*.safetensors"):
         with suppress(UserError):
-            found.add(load_checkpoint(path)[1]["counters"]["step"])
-    return found
+            steps.add(load_checkpoint(path)[1]["counters"]["step"])
+    return steps
 
 
 # a simulated disk
 
 
 class Recorder:
-    """``os`` for :mod:`durable`, writing down what changes the disk: (what, file number or name, ...)."""
+    """``os`` for :mod:`charlstm.atomic_io`; records what changes the disk: (operation, file number or name, ...)."""
 
     def __init__(self, log):
         self.log, self.files, self.names = log, {}, {}
@@ -87,12 +87,12 @@ class Recorder:
         self.log.append(("unlink", path.name, self.names.pop(path.name)))
 
 
-def applied(names, operations):
+def apply_operations(names, operations):
     names = dict(names)
-    for what, *arguments in operations:
-        if what == "create":
+    for kind, *arguments in operations:
+        if kind == "create":
             names[arguments[0]] = arguments[1]
-        elif what == "rename":
+        elif kind == "rename":
             source, target, number = arguments
             if names.get(source) == number:
                 del names[source]
@@ -103,41 +103,43 @@ def applied(names, operations):
 
 
 def disks(log):
-    """(acknowledged step, {name: content}) of every disk that a crash after part of this log may leave."""
+    """(acknowledged step, {name: content}) of every disk state that a crash during this log may leave."""
     flushed, pending, written, safe, acknowledged = {}, [], {}, {}, 0
     for operation in [*log, ("end",)]:
-        everything = applied(flushed, pending)
+        everything = apply_operations(flushed, pending)
         yield acknowledged, {name: written.get(number, b"") for name, number in everything.items()}  # killed
         for chosen in itertools.product((False, True), repeat=len(pending)):  # a power cut
-            names = applied(flushed, itertools.compress(pending, chosen))
+            names = apply_operations(flushed, itertools.compress(pending, chosen))
             for lost in ("nothing", "half", "all", "zeros"):
                 contents = {}
                 for name, number in names.items():
-                    content, kept_ = written.get(number, b""), safe.get(number, 0)
-                    length = {"nothing": len(content), "half": (kept_ + len(content)) // 2}.get(lost, kept_)
+                    content, flushed_length = written.get(number, b""), safe.get(number, 0)
+                    length = {"nothing": len(content), "half": (flushed_length + len(content)) // 2}.get(
+                        lost, flushed_length
+                    )
                     contents[name] = content[:length]
                     if lost == "zeros":
                         contents[name] += bytes(len(content) - length)
                 yield acknowledged, contents
-        what, *arguments = operation
-        if what == "write":
+        kind, *arguments = operation
+        if kind == "write":
             number, content = arguments
             before = written.get(number, b"")
             for part in {1, 8, len(content) // 3, len(content) // 2, len(content) - 1}:  # torn
                 written[number] = before + content[:part]
                 yield acknowledged, {name: written.get(n, b"") for name, n in everything.items()}
             written[number] = before + content
-        elif what == "flush":
+        elif kind == "flush":
             safe[arguments[0]] = len(written[arguments[0]])
-        elif what == "flush folder":
+        elif kind == "flush folder":
             flushed, pending = everything, []
-        elif what == "acknowledged":
+        elif kind == "acknowledged":
             acknowledged = arguments[0]
-        elif what != "end":
+        elif kind != "end":
             pending.append(operation)
 
 
-def test_every_crash_while_saving_leaves_what_was_acknowledged(tmp_path, monkeypatch):
+def test_crash_while_saving_leaves_acknowledged_checkpoint(tmp_path, monkeypatch):
     log = []
     monkeypatch.setattr(atomic_io, "os", Recorder(log))
     checkpoints = CheckpointStore(tmp_path / "recorded")
@@ -157,15 +159,15 @@ def test_every_crash_while_saving_leaves_what_was_acknowledged(tmp_path, monkeyp
             (crashed.folder / name).write_bytes(content)
         if not acknowledged:
             continue
-        found = crashed.newest()
-        step = found.header["counters"]["step"]
+        loaded = crashed.newest()
+        step = loaded.header["counters"]["step"]
         assert acknowledged <= step <= acknowledged + 1
-        assert torch.equal(found.tensors["model.weight"], tensors(step)["model.weight"])
-        assert len(good_steps(crashed.folder)) >= min(acknowledged, 2)
-        crashed.quarantine(found)
+        assert torch.equal(loaded.tensors["model.weight"], tensors(step)["model.weight"])
+        assert len(valid_steps(crashed.folder)) >= min(acknowledged, 2)
+        crashed.quarantine(loaded)
         atomic_io.remove_temporaries(crashed.folder)
         save(crashed, step + 1)
-        after = good_steps(crashed.folder)
+        after = valid_steps(crashed.folder)
         assert max(after) == step + 1
         assert len(after) >= 2
         assert {path.name for path in crashed.folder.iterdir()} <= {
@@ -177,25 +179,25 @@ def test_every_crash_while_saving_leaves_what_was_acknowledged(tmp_path, monkeyp
 
 
 class Slow:
-    """``os`` for :mod:`durable`, each call half a millisecond later: a save long enough to be hit."""
+    """``os`` for :mod:`charlstm.atomic_io`, with a delay of 0.5 ms per call: a save long enough to be killed."""
 
     def __getattr__(self, name):
         time.sleep(0.0005)
         return getattr(os, name)
 
 
-def life(config, corpus, path, pipe, slow):
-    """Begin or go on with the run for ever, telling through the pipe when a save begins and what is saved."""
+def run_forever(config, corpus, path, pipe, slow):
+    """Start or resume the run; send -1 through the pipe when a save starts, and the step when it is complete."""
     directory = RunDirectory(path)
     trainer = Trainer(config, corpus, directory)
     write = CheckpointStore.save
 
-    def telling(self, *arguments):
+    def save_and_report(self, *arguments):
         os.write(pipe, struct.pack("<q", -1))
         write(self, *arguments)
         os.write(pipe, struct.pack("<q", trainer.counters.step))
 
-    CheckpointStore.save = telling  # in this child only
+    CheckpointStore.save = save_and_report  # in this child only
     atomic_io.os = Slow() if slow else os
     with directory.writing():
         if directory.exists:
@@ -206,40 +208,40 @@ def life(config, corpus, path, pipe, slow):
             pass
 
 
-def killed(config, corpus, path, chance, inside):
-    """One life, killed at a random moment. The steps that it acknowledged; whether it died in a save."""
+def run_and_kill(config, corpus, path, rng, inside):
+    """Kill a process of the run at a random time. Returns its acknowledged steps, and whether it died in a save."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork and threads; there is one thread here
         child = os.fork()
     if child == 0:
         with suppress(BaseException):
-            life(config, corpus, path, writing, inside)
+            run_forever(config, corpus, path, writing, inside)
         os._exit(1)
     os.close(writing)
-    heard = b""
+    received = b""
     if inside:
-        saves = chance.randint(1, 4)
-        while sum(n == -1 for (n,) in struct.iter_unpack("<q", heard[: len(heard) // 8 * 8])) < saves:
+        saves = rng.randint(1, 4)
+        while sum(n == -1 for (n,) in struct.iter_unpack("<q", received[: len(received) // 8 * 8])) < saves:
             assert select.select([reading], [], [], 20)[0]
             more = os.read(reading, 8)
-            assert more, "the life ended by itself"
-            heard += more
-        time.sleep(chance.uniform(0, 0.012))
+            assert more, "the process ended by itself"
+            received += more
+        time.sleep(rng.uniform(0, 0.012))
     else:
-        time.sleep(chance.uniform(0, 0.1))
+        time.sleep(rng.uniform(0, 0.1))
     os.kill(child, signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     while more := os.read(reading, 4096):
-        heard += more
+        received += more
     os.close(reading)
-    told = [n for (n,) in struct.iter_unpack("<q", heard)]
-    return [n for n in told if n >= 0], bool(told) and told[-1] == -1
+    messages = [n for (n,) in struct.iter_unpack("<q", received)]
+    return [n for n in messages if n >= 0], bool(messages) and messages[-1] == -1
 
 
 @pytest.fixture
 def quick_folder(tmp_path):
-    """In memory where there is such a place: a kill says nothing about fsync, which takes most of the time."""
+    """A folder in memory, if available: kills do not test fsync, which takes most of the time."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or not os.access(memory, os.W_OK):
         yield tmp_path
@@ -254,16 +256,18 @@ def test_kill_9_loses_no_acknowledged_checkpoint(make_config, corpus, quick_fold
     config = make_config(budget={"steps": 10**6}, evaluate_every=2, schedule="constant")
     warm = RunDirectory(quick_folder / "warm")
     warm.create(config)
-    next(event for event in Trainer(config, corpus, warm).run() if isinstance(event, Evaluated))  # loads, once
-    chance, acknowledged, in_save = random.Random(7), -1, 0
+    next(
+        event for event in Trainer(config, corpus, warm).run() if isinstance(event, Evaluated)
+    )  # loads modules before the forks
+    rng, acknowledged, in_save = random.Random(7), -1, 0
     for number in range(kills):
-        told, inside = killed(config, corpus, path, chance, inside=number % 2 == 0)
+        steps, inside = run_and_kill(config, corpus, path, rng, inside=number % 2 == 0)
         in_save += inside
-        acknowledged = max([acknowledged, *told])
+        acknowledged = max([acknowledged, *steps])
         if acknowledged >= 0:
             step = RunDirectory(path).checkpoints.newest().header["counters"]["step"]
             assert acknowledged <= step <= acknowledged + 2
-            acknowledged = step  # what one life found, the next ones may build on
+            acknowledged = step  # later processes build on the step that this one resumed from
     print(f"{kills} kills, {in_save} of them in a save, {acknowledged:,} steps")  # noqa: T201
     assert in_save > 0.3 * kills
     directory = RunDirectory(path)
@@ -283,11 +287,11 @@ def test_kill_9_loses_no_acknowledged_checkpoint(make_config, corpus, quick_fold
     assert left == names | {".lock", "config.yaml", "metrics.jsonl", "samples.txt"}
 
 
-# disks that refuse
+# full and failing disks
 
 
 @pytest.fixture
-def three(tmp_path):
+def three_saves(tmp_path):
     checkpoints = CheckpointStore(tmp_path / "checkpoints")
     for step in (1, 2, 3):
         save(checkpoints, step, best=step == 2)
@@ -299,26 +303,26 @@ def content_of(folder):
 
 
 @pytest.mark.parametrize("best", [False, True])
-def test_a_full_disk_leaves_the_old_ones_and_says_what_is_needed(three, best):
-    before, old = content_of(three.folder), resource.getrlimit(resource.RLIMIT_FSIZE)
+def test_full_disk_leaves_checkpoints_and_names_bytes_needed(three_saves, best):
+    before, old = content_of(three_saves.folder), resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, old[1]))
     try:
         with pytest.raises(UserError) as caught:
-            save(three, 4, best)
+            save(three_saves, 4, best)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     name = "best" if best else "last"
-    assert str(caught.value).startswith(f"{three.folder / name}.safetensors: cannot write the checkpoint (")
+    assert str(caught.value).startswith(f"{three_saves.folder / name}.safetensors: cannot write the checkpoint (")
     assert f"({len(before['last.safetensors']):,} bytes needed, " in str(caught.value)
-    assert "File too large. The checkpoints before it are kept" in str(caught.value)
+    assert "File too large. The earlier checkpoints remain" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert content_of(three.folder) == before
-    save(three, 4, best)
-    assert three.newest().header["counters"]["step"] == 4
+    assert content_of(three_saves.folder) == before
+    save(three_saves, 4, best)
+    assert three_saves.newest().header["counters"]["step"] == 4
 
 
-def test_a_vanished_folder_is_one_clear_line_and_not_made_again(tmp_path):
+def test_deleted_run_directory_is_a_clear_error(tmp_path):
     checkpoints = CheckpointStore(tmp_path / "run" / "checkpoints")
     checkpoints.folder.mkdir(parents=True)
     save(checkpoints, 1)
@@ -331,7 +335,7 @@ def test_a_vanished_folder_is_one_clear_line_and_not_made_again(tmp_path):
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
 @pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), KeyboardInterrupt()], ids=["error", "stopped"])
 @pytest.mark.parametrize("when", range(4))
-def test_whatever_fails_leaves_the_newest_and_no_litter(three, monkeypatch, call, error, when):
+def test_failed_save_leaves_newest_and_no_temporary_files(three_saves, monkeypatch, call, error, when):
     count = itertools.count()
 
     def fails(*arguments):
@@ -342,82 +346,82 @@ def test_whatever_fails_leaves_the_newest_and_no_litter(three, monkeypatch, call
     shim = type("Failing", (), {"__getattr__": lambda _, name: fails if name == call else getattr(os, name)})()
     monkeypatch.setattr(atomic_io, "os", shim)
     with suppress(UserError, KeyboardInterrupt):
-        save(three, 4)
+        save(three_saves, 4)
     monkeypatch.undo()
-    assert three.newest().header["counters"]["step"] >= 3
-    assert len(good_steps(three.folder)) >= 2
-    assert not list(three.folder.glob(".*"))
-    save(three, 5)
-    assert good_steps(three.folder) >= {5}
-    assert len(good_steps(three.folder) - {2}) >= 2
-    assert not three.moving.exists()
+    assert three_saves.newest().header["counters"]["step"] >= 3
+    assert len(valid_steps(three_saves.folder)) >= 2
+    assert not list(three_saves.folder.glob(".*"))
+    save(three_saves, 5)
+    assert valid_steps(three_saves.folder) >= {5}
+    assert len(valid_steps(three_saves.folder) - {2}) >= 2
+    assert not three_saves.moving.exists()
 
 
-# which one is taken
+# which checkpoint is loaded
 
 
-def spoil(path, place=-3):
+def damage(path, offset=-3):
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[offset] ^= 1
     path.write_bytes(content)
 
 
-def test_two_and_the_best_are_kept(three):
+def test_last_two_and_best_checkpoints_are_stored(three_saves):
     assert {
-        name: load_checkpoint(three.folder / f"{name}.safetensors")[1]["counters"]["step"]
+        name: load_checkpoint(three_saves.folder / f"{name}.safetensors")[1]["counters"]["step"]
         for name in ("last", "previous", "best")
     } == {"last": 3, "previous": 2, "best": 2}
 
 
-def test_the_newest_is_found_by_content_not_by_name_or_time(three):
-    three.last.rename(three.folder / "x")
-    three.best.rename(three.last)
-    (three.folder / "x").rename(three.best)
-    os.utime(three.best, (1, 1))
-    assert three.newest().path == three.best
-    assert three.newest().header["counters"]["step"] == 3
+def test_newest_checkpoint_is_chosen_by_content(three_saves):
+    three_saves.last.rename(three_saves.folder / "x")
+    three_saves.best.rename(three_saves.last)
+    (three_saves.folder / "x").rename(three_saves.best)
+    os.utime(three_saves.best, (1, 1))
+    assert three_saves.newest().path == three_saves.best
+    assert three_saves.newest().header["counters"]["step"] == 3
 
 
-@pytest.mark.parametrize("place", [-3, 0, 9, 60, None], ids=["tensors", "length", "brace", "header", "empty"])
-def test_a_damaged_one_is_named_and_the_one_before_is_taken(three, place):
-    if place is None:
-        three.last.write_bytes(b"")
+@pytest.mark.parametrize("offset", [-3, 0, 9, 60, None], ids=["tensors", "length", "brace", "header", "empty"])
+def test_damaged_checkpoint_is_reported_and_skipped(three_saves, offset):
+    if offset is None:
+        three_saves.last.write_bytes(b"")
     else:
-        spoil(three.last, place)
-    found = three.newest()
-    assert found.header["counters"]["step"] == 2
-    (line,) = found.damaged
-    assert line.startswith(f"{three.last}: damaged")
-    three.quarantine(found)
-    save(three, 3)
-    assert good_steps(three.folder) == {2, 3}
-    assert load_checkpoint(three.previous)[1]["counters"]["step"] == 2
+        damage(three_saves.last, offset)
+    loaded = three_saves.newest()
+    assert loaded.header["counters"]["step"] == 2
+    (line,) = loaded.damaged
+    assert line.startswith(f"{three_saves.last}: damaged")
+    three_saves.quarantine(loaded)
+    save(three_saves, 3)
+    assert valid_steps(three_saves.folder) == {2, 3}
+    assert load_checkpoint(three_saves.previous)[1]["counters"]["step"] == 2
 
 
-def test_a_run_whose_last_is_damaged_goes_on_from_the_one_before(make_trainer, make_config):
+def test_run_with_damaged_last_resumes_from_previous(make_trainer, make_config):
     first = make_trainer(make_config(budget={"steps": 12}))
     list(first.run())
     for path in (first.directory.last, first.directory.best):
-        spoil(path)
+        damage(path)
     again = make_trainer(make_config(budget={"steps": 18}), first.directory.path)
     notes = [note for note in again.resume() if "damaged" in note]
     assert len(notes) == 2
-    assert all("went on from previous.safetensors, step 6" in note for note in notes)
+    assert all("resumed from previous.safetensors, step 6" in note for note in notes)
     list(again.run())
     steps = [record["step"] for record in again.directory.metrics() if record["kind"] == "evaluation"]
     assert steps == [6, 12, 18]
-    assert good_steps(again.directory.checkpoints.folder) >= {12, 18}
+    assert valid_steps(again.directory.checkpoints.folder) >= {12, 18}
 
 
-def test_the_best_is_replaced_by_the_newest_only_where_it_is_damaged(three):
-    assert three.best_or_newest().path == three.best
-    spoil(three.best)
-    found = three.best_or_newest()
-    assert found.path == three.last
-    assert found.damaged[0].startswith(f"{three.best}: damaged")
+def test_damaged_best_falls_back_to_newest(three_saves):
+    assert three_saves.best_or_newest().path == three_saves.best
+    damage(three_saves.best)
+    loaded = three_saves.best_or_newest()
+    assert loaded.path == three_saves.last
+    assert loaded.damaged[0].startswith(f"{three_saves.best}: damaged")
 
 
-def test_sweeping_takes_our_temporaries_only(tmp_path):
+def test_only_own_temporary_files_are_removed(tmp_path):
     for name in (".last.safetensors.12.tmp", ".notes.tmp", "a.12.tmp", ".config.yaml.7.tmp"):
         (tmp_path / name).touch()
     atomic_io.remove_temporaries(tmp_path)

@@ -1,11 +1,11 @@
-"""What only an NVIDIA GPU can show; skipped where there is none."""
+"""Training on an NVIDIA GPU; skipped without one."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from modes import waiting_refused
-from test_distributed import work
+from test_distributed import train_cases
 from test_training_resume import assert_same, train
 
 from charlstm.checkpoints.format import load_checkpoint
@@ -27,63 +27,65 @@ MODELS = [
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m["cell"])
-@pytest.mark.parametrize(("input_masking", "ahead"), [(0.0, False), (0.2, False), (0.2, True)])
-def test_no_step_waits(make_trainer, make_config, monkeypatch, model, precision, input_masking, ahead):
-    """After a few steps, in which kernels are made and graphs recorded, torch raises where the CPU waits."""
-    if ahead:
+@pytest.mark.parametrize(("input_masking", "prefetch"), [(0.0, False), (0.2, False), (0.2, True)])
+def test_training_step_never_waits_for_the_gpu(
+    make_trainer, make_config, monkeypatch, model, precision, input_masking, prefetch
+):
+    """After a few steps, which compile kernels and record graphs, torch raises where the CPU waits."""
+    if prefetch:
         monkeypatch.setattr(
             "charlstm.training.trainer.make_batch_source", lambda streams, device, _: PrefetchLoader(streams, device)
         )
     settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "input_masking": input_masking}
     trainer = make_trainer(make_config(model, precision=precision, device="cuda", **settings))
-    trainer.figures._together = 1000
+    trainer.deferred_metrics._read_every = 1000
     for _ in range(20):
         trainer._step()
     with waiting_refused():
-        for _ in range(20):  # over the end of an epoch, which has 17 steps
+        for _ in range(20):  # past the end of an epoch, which has 17 steps
             assert trainer._step() is None
-    assert trainer._catch_up() is None
+    assert trainer._read_pending() is None
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize(
     ("executor", "precision"), [("vendor", "float32"), ("triton", "float32"), ("triton", "bfloat16")]
 )
-def test_stopped_and_resumed_equals_never_stopped(
-    make_trainer, make_config, monkeypatch, tmp_path, executor, precision, ahead
+def test_resumed_run_equals_uninterrupted_run(
+    make_trainer, make_config, monkeypatch, tmp_path, executor, precision, prefetch
 ):
-    if ahead:
+    if prefetch:
         monkeypatch.setattr(
             "charlstm.training.trainer.make_batch_source", lambda streams, device, _: PrefetchLoader(streams, device)
         )
     model = {"executor": executor, "dropout": 0.2, "num_layers": 2, "hidden_size": 64}
     config = make_config(model, device="cuda", precision=precision, batch_size=16)
-    list(make_trainer(config, tmp_path / "whole").run())
-    for place in (5, 11, None):
+    list(make_trainer(config, tmp_path / "uninterrupted").run())
+    for stop in (5, 11, None):
         trainer = make_trainer(config, tmp_path / "stopped")
         if trainer.directory.checkpoints.any():
             assert trainer.resume() == []
-        trainer.figures._together = 1
+        trainer.deferred_metrics._read_every = 1
         for event in trainer.run():
-            if getattr(event, "step", None) == place:
+            if getattr(event, "step", None) == stop:
                 trainer.request_stop()
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_two_gpus_are_as_one(make_trainer, make_config, tmp_path):
+def test_two_gpus_equal_one(make_trainer, make_config, tmp_path):
     config = make_config({"dropout": 0.3, "num_layers": 2}, device="cuda", budget={"steps": 16})
-    work(tmp_path, {"two": (config.model_dump(mode="json", exclude_unset=True), [])}, 2)
+    train_cases(tmp_path, {"two": (config.model_dump(mode="json", exclude_unset=True), [])}, 2)
     list(make_trainer(config, tmp_path / "one").run())
     scores = [[r["nats"] for r in RunDirectory(tmp_path / name).metrics() if "nats" in r] for name in ("one", "two")]
     assert scores[1] == pytest.approx(scores[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
-def test_a_run_moves_between_the_devices(make_trainer, make_config, tmp_path, optimizer):
-    """Stopped on one, gone on with on the other, and back: the losses are those of the CPU to rounding."""
+def test_run_moves_between_devices(make_trainer, make_config, tmp_path, optimizer):
+    """Stopped on one device, resumed on the other, and back: the losses equal those of the CPU up to rounding."""
     settings = {"optimizer": optimizer, "learning_rate": 1e-3, "budget": {"steps": 18}}
-    events = train(make_trainer, make_config(**settings), tmp_path / "whole")
+    events = train(make_trainer, make_config(**settings), tmp_path / "uninterrupted")
     moved = []
     for device, stop in (("cpu", 5), ("cuda", 11), ("cpu", None)):
         config = make_config(**settings, device=device)
@@ -92,20 +94,20 @@ def test_a_run_moves_between_the_devices(make_trainer, make_config, tmp_path, op
             trainer.resume()
         update = trainer.step.update
 
-        def stopping(*arguments, trainer=trainer, stop=stop, update=update):
+        def update_and_stop(*arguments, trainer=trainer, stop=stop, update=update):
             if trainer.counters.step + 1 == stop:
                 trainer.request_stop()
             update(*arguments)
 
-        trainer.step.update = stopping
+        trainer.step.update = update_and_stop
         moved += list(trainer.run())
-    scores = [[e.nats for e in of if isinstance(e, Evaluated)] for of in (events, moved)]
+    scores = [[e.nats for e in run if isinstance(e, Evaluated)] for run in (events, moved)]
     assert scores[1] == pytest.approx(scores[0], rel=1e-3)
     assert isinstance(moved[-1], Ended)
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 18
 
 
-def test_documents_are_copied_ahead(make_trainer, make_config, corpus_file, tmp_path):
+def test_documents_are_prefetched(make_trainer, make_config, corpus_file, tmp_path):
     corpus = load_corpus(str(corpus_file), documents="newline")
     source = {"source": str(corpus_file), "documents": "newline"}
     scores = []
@@ -118,13 +120,13 @@ def test_documents_are_copied_ahead(make_trainer, make_config, corpus_file, tmp_
     assert scores[1] == pytest.approx(scores[0], rel=1e-3)
 
 
-def test_too_little_memory_is_told_by_what_to_lower(make_trainer, make_config, tmp_path):
+def test_out_of_memory_message_names_sizes(make_trainer, make_config, tmp_path):
     config = make_config({"hidden_size": 2048, "num_layers": 4}, device="cuda", batch_size=70, sequence_length=20)
     trainer = make_trainer(config, tmp_path / "run")
     torch.cuda.set_per_process_memory_fraction(0.02)
     try:
         trainer.step.gradients = lambda *_: torch.empty(1 << 42, dtype=torch.uint8, device="cuda")
-        with pytest.raises(UserError, match=r"out of memory on cuda in step 1: .* more were asked for, .* are free"):
+        with pytest.raises(UserError, match=r"out of memory on cuda in step 1: .* more were requested, .* are free"):
             list(trainer.run())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

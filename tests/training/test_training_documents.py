@@ -1,4 +1,4 @@
-"""Training on documents: from a zero state each, resumable at any chunk, with samples that are documents."""
+"""Training on documents: each from a zero state, resumable at any chunk, with samples that are documents."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ WORDS = ["ann", "bo", "cyd", "the cat sat on a mat", "two dogs", "home", "run ho
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory) -> Corpus:
     path = tmp_path_factory.mktemp("texts") / "lines.txt"
-    chance = random.Random(3)
-    path.write_text("".join(f"{chance.choice(WORDS)} {chance.choice(WORDS)}\n" for _ in range(60)))
+    rng = random.Random(3)
+    path.write_text("".join(f"{rng.choice(WORDS)} {rng.choice(WORDS)}\n" for _ in range(60)))
     return load_corpus(str(path), documents="newline")
 
 
@@ -46,22 +46,22 @@ def make(make_config, make_trainer, lines, tmp_path):
     ],
     ids=str,
 )
-def test_stopped_and_resumed_equals_never_stopped(make, tmp_path, direction, stops):
+def test_resumed_run_equals_uninterrupted_run(make, tmp_path, direction, stops):
     model = {"direction": direction, "dropout": 0.3, "cell": "gru"}
-    list(make("whole", model).run())
-    for place in (*stops, None):
+    list(make("uninterrupted", model).run())
+    for stop in (*stops, None):
         trainer = make("stopped", model)
         if trainer.directory.checkpoints.any():
             assert trainer.resume() == []
         for event in trainer.run():
-            if getattr(event, "step", None) == place:
+            if getattr(event, "step", None) == stop:
                 trainer.request_stop()
         torch.rand(3)
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
-def test_the_loss_of_a_chunk_is_that_of_its_documents_alone(make):
-    """Each row from its document's beginning, read alone and as a whole, however it was cut and filled up."""
+def test_chunk_loss_equals_loss_of_separate_documents(make):
+    """Each row as one whole document, read alone, however it was chunked and padded."""
     trainer = make()
     rows: dict[int, tuple[list[int], list[int]]] = {}
     for _ in range(40):
@@ -72,25 +72,25 @@ def test_the_loss_of_a_chunk_is_that_of_its_documents_alone(make):
         loss, state = trainer.step.loss(batch, trainer.state.carried)
         trainer.state.carried = tuple(part.detach() for part in state)
         nats = []
-        for b, (read, targets) in rows.items():
+        for b, (inputs, targets) in rows.items():
             n = int(batch.lengths[b])
-            read += batch.previous[:n, b].tolist()
+            inputs += batch.previous[:n, b].tolist()
             targets += batch.targets[:n, b].tolist()
             if n:
-                logits = trainer.model(torch.tensor(read)[:, None])[0][-n:, 0]
+                logits = trainer.model(torch.tensor(inputs)[:, None])[0][-n:, 0]
                 nats.append(F.cross_entropy(logits, torch.tensor(targets[-n:]), reduction="none"))
         assert sum(map(len, nats)) == batch.count == int((batch.targets != IGNORE).sum())
         torch.testing.assert_close(loss, torch.cat(nats).mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_it_learns_where_documents_end_and_writes_whole_ones(make, lines):
+def test_model_learns_document_ends(make, lines):
     trainer = make(model={"hidden_size": 32}, budget={"steps": 150}, evaluate_every=150, sample_length=60)
     events = list(trainer.run())
     (evaluated,) = [event for event in events if isinstance(event, Evaluated)]
     assert evaluated.nats < 1.5
-    shown = evaluated.sample.split("\n")
+    documents = evaluated.sample.split("\n")
     assert len(evaluated.sample) <= 60
-    assert len(shown) > 1
+    assert len(documents) > 1
     held_out = lines.split("validation")
     assert isinstance(held_out, Documents)
     assert evaluated.characters_scored == int((held_out.ends - held_out.starts + 1).sum())
@@ -101,7 +101,7 @@ def test_it_learns_where_documents_end_and_writes_whole_ones(make, lines):
     assert "\n" in run.generate(length=200, until="")[0].text
 
 
-def test_a_sample_that_finds_no_end_is_cut_off(make):
+def test_sample_without_an_end_is_truncated(make):
     trainer = make(sample_length=1)
     assert all(len(e.sample) <= 1 for e in trainer.run() if isinstance(e, Evaluated))
 
@@ -113,25 +113,23 @@ def test_epochs_are_counted_in_characters(make, lines):
     assert trainer.counters.characters == 2 * trainer.streams.characters
 
 
-def test_fewer_documents_than_a_batch_are_told(make):
+def test_fewer_documents_than_batch_size_give_a_notice(make):
     trainer = make(batch_size=500, budget={"steps": 1})
     assert any(isinstance(event, Notice) and "only" in event.text for event in trainer.run())
     same = make("other", batch_size=trainer.streams.batch_size)
     assert trainer.memory_estimate() == same.memory_estimate()
 
 
-def test_a_run_goes_on_with_the_documents_it_began_with(make):
+def test_resume_refuses_another_document_separator(make):
     trainer = make(budget={"steps": 1})
     list(trainer.run())
     with pytest.raises(UserError, match=r"corpus\.documents was newline, is blank_line"):
         make(documents="blank_line").resume()
 
 
-def test_the_loss_is_that_of_the_answers_and_training_ends_when_they_are_good_enough(
-    make_config, make_trainer, tmp_path
-):
-    chance = random.Random(5)
-    pairs = [(chance.choice("ab"), "".join(chance.choices("xyz", k=3))) for _ in range(400)]
+def test_scored_answers_end_training_at_target_nats(make_config, make_trainer, tmp_path):
+    rng = random.Random(5)
+    pairs = [(rng.choice("ab"), "".join(rng.choices("xyz", k=3))) for _ in range(400)]
     path = tmp_path / "questions.txt"
     path.write_text("".join(f"{key}{noise}={key}\n" for key, noise in pairs))
     corpus = load_corpus(str(path), documents="newline", score_after="=")

@@ -1,4 +1,4 @@
-"""What one training run does: losses, carried state, budgets, the best checkpoint, divergence."""
+"""A training run: losses, carried state, budgets, the best checkpoint, divergence."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def same_tensors(a, b):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "plateau"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_loss_falls(make_trainer, make_config, optimizer, schedule):
+def test_loss_decreases(make_trainer, make_config, optimizer, schedule):
     config = make_config(
         optimizer=optimizer,
         learning_rate=OPTIMIZERS[optimizer],
@@ -60,10 +60,8 @@ def test_the_loss_falls(make_trainer, make_config, optimizer, schedule):
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize(("batch_size", "sequence_length"), [(1, 7), (4, 16), (7, 16), (4, 400)])
-def test_an_epoch_scores_every_character_once_with_the_state_carried(
-    make_trainer, make_config, batch_size, sequence_length, direction
-):
-    """With weights that stand still, an epoch's losses sum up to that of whole streams read from a zero state."""
+def test_epoch_trains_on_every_character_once(make_trainer, make_config, batch_size, sequence_length, direction):
+    """With constant weights, the losses of an epoch sum up to that of whole streams read from a zero state."""
     config = make_config(
         {"num_layers": 2, "direction": direction},
         batch_size=batch_size,
@@ -71,7 +69,7 @@ def test_an_epoch_scores_every_character_once_with_the_state_carried(
         optimizer="sgd",
         learning_rate=1e-30,
         budget={"epochs": 2},
-        evaluate_every=39,  # a record each step
+        evaluate_every=39,  # a record per step
         sample_length=0,
     )
     trainer = make_trainer(config)
@@ -97,8 +95,8 @@ def test_an_epoch_scores_every_character_once_with_the_state_carried(
         assert float(counts @ [r["nats"] for r in records]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_carried_state_matters_to_that_test(make_trainer, make_config, monkeypatch):
-    """The same epoch without carrying gives other losses."""
+def test_losses_depend_on_the_carried_state(make_trainer, make_config, monkeypatch):
+    """The same epoch with a zero state for each chunk gives other losses."""
     config = make_config(batch_size=1, optimizer="sgd", learning_rate=1e-30, budget={"epochs": 1}, evaluate_every=39)
     trainer = make_trainer(config)
     with torch.no_grad():
@@ -107,29 +105,31 @@ def test_the_carried_state_matters_to_that_test(make_trainer, make_config, monke
     carried = [e.nats for e in of(Progress, trainer.run())]
     again = make_trainer(config, trainer.directory.path)
     again.model.load_state_dict(trainer.model.state_dict())
-    forgotten = []
+    losses_from_zero = []
     for event in again.run():
         if isinstance(event, Progress):
-            forgotten.append(event.nats)
+            losses_from_zero.append(event.nats)
             again.state.carried = tuple(torch.zeros_like(part) for part in again.state.carried)
-    assert carried[0] == forgotten[0]
-    assert all(a != b for a, b in zip(carried[1:], forgotten[1:], strict=True))
+    assert carried[0] == losses_from_zero[0]
+    assert all(a != b for a, b in zip(carried[1:], losses_from_zero[1:], strict=True))
 
 
-def test_the_clipped_gradient_is_the_one_applied(make_trainer, make_config):
+def test_clipped_gradient_is_applied(make_trainer, make_config):
     config = make_config(
         optimizer="sgd", momentum=0.0, learning_rate=1.0, clip_grad_norm=1e-3, schedule="constant", warmup_steps=0
     )
     trainer = make_trainer(config)
     before = copies(trainer)
     event = next(e for e in trainer.run() if isinstance(e, Progress))
-    moved = math.sqrt(sum(float((t - before[name]).square().sum()) for name, t in trainer.model.state_dict().items()))
-    assert event.gradient_norm > 0.01  # as it was before clipping
-    assert moved == pytest.approx(1e-3, rel=1e-3)
+    update_norm = math.sqrt(
+        sum(float((t - before[name]).square().sum()) for name, t in trainer.model.state_dict().items())
+    )
+    assert event.gradient_norm > 0.01  # before clipping
+    assert update_norm == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_steps_are_those_of_the_plain_loop(make_trainer, make_config):
-    """Clipped and unclipped ones, bit for bit."""
+def test_steps_equal_those_of_a_plain_torch_loop(make_trainer, make_config):
+    """Clipped and unclipped steps, bit for bit."""
     config = make_config(clip_grad_norm=0.27, budget={"steps": 12}, evaluate_every=12, schedule="constant")
     trainer, plain = make_trainer(config), make_trainer(config)
     optimizer, streams, state, norms = plain.state.optimizer, plain.streams, plain.state.carried, []
@@ -148,7 +148,7 @@ def test_steps_are_those_of_the_plain_loop(make_trainer, make_config):
     assert same_tensors(copies(trainer), copies(plain))
 
 
-def test_weight_decay_spares_vectors(make_trainer, make_config):
+def test_weight_decay_skips_vectors(make_trainer, make_config):
     config = make_config({"cell": "peephole", "front_end": "embedding", "embedding_size": 4}, weight_decay=0.1)
     groups = make_trainer(config).state.optimizer.param_groups
     decayed = {group["weight_decay"]: {p.dim() for p in group["params"]} for group in groups}
@@ -177,7 +177,7 @@ def test_budget_in_epochs(make_trainer, make_config):
     assert ended.why == "budget"
 
 
-def test_budget_in_minutes_counts_training_alone(make_trainer, make_config, monkeypatch):
+def test_budget_in_minutes_counts_training_only(make_trainer, make_config, monkeypatch):
     now = [0.0]
 
     def perf_counter():
@@ -198,13 +198,13 @@ def test_budget_in_minutes_counts_training_alone(make_trainer, make_config, monk
 
 
 @pytest.mark.parametrize("budget", [{"steps": 5, "epochs": 100.0}, {"steps": 1000, "epochs": 5 / 17}])
-def test_whichever_budget_comes_first(make_trainer, make_config, budget):
+def test_first_budget_limit_ends_the_run(make_trainer, make_config, budget):
     trainer = make_trainer(make_config(budget=budget))
     assert trainer.streams.steps_per_epoch == 17
     assert steps_of(trainer)[0] == 5
 
 
-def test_the_end_of_the_budget_is_evaluated(make_trainer, make_config):
+def test_run_ends_with_an_evaluation(make_trainer, make_config):
     events = list(make_trainer(make_config(budget={"steps": 8}, evaluate_every=6)).run())
     assert [e.step for e in of(Evaluated, events)] == [6, 8]
 
@@ -212,14 +212,14 @@ def test_the_end_of_the_budget_is_evaluated(make_trainer, make_config):
 # the best checkpoint, early stopping, plateau: scripted scores
 
 
-def scripted(trainer, monkeypatch, scores):
-    left = iter(scores)
-    monkeypatch.setattr(trainer, "score", lambda: Score(next(left), 150))
+def script_scores(trainer, monkeypatch, scores):
+    remaining = iter(scores)
+    monkeypatch.setattr(trainer, "score", lambda: Score(next(remaining), 150))
 
 
-def test_best_is_never_overwritten_by_a_worse_one(make_trainer, make_config, monkeypatch):
+def test_worse_score_does_not_replace_best(make_trainer, make_config, monkeypatch):
     trainer = make_trainer(make_config(budget={"steps": 5}, evaluate_every=1))
-    scripted(trainer, monkeypatch, [2.5, 2.0, 2.2, 2.0, 2.1])
+    script_scores(trainer, monkeypatch, [2.5, 2.0, 2.2, 2.0, 2.1])
     events = of(Evaluated, trainer.run())
     assert [e.improved for e in events] == [True, True, False, False, False]
     assert [e.best_nats for e in events] == [2.5, 2.0, 2.0, 2.0, 2.0]
@@ -227,30 +227,30 @@ def test_best_is_never_overwritten_by_a_worse_one(make_trainer, make_config, mon
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 5
 
 
-def test_best_stays_the_best_over_a_resume(make_trainer, make_config, monkeypatch):
+def test_best_remains_best_after_resume(make_trainer, make_config, monkeypatch):
     config = make_config(budget={"steps": 6}, evaluate_every=1)
     trainer = make_trainer(config)
-    scripted(trainer, monkeypatch, [2.5, 2.0, 2.2])
+    script_scores(trainer, monkeypatch, [2.5, 2.0, 2.2])
     for event in trainer.run():
         if isinstance(event, Evaluated) and event.step == 3:
             trainer.request_stop()
     again = make_trainer(config)
     again.resume()
-    scripted(again, monkeypatch, [2.1, 2.05, 2.3])
+    script_scores(again, monkeypatch, [2.1, 2.05, 2.3])
     assert [e.improved for e in of(Evaluated, again.run())] == [False, False, False]
     assert load_checkpoint(again.directory.best)[1]["counters"]["step"] == 2
 
 
 def test_early_stopping(make_trainer, make_config, monkeypatch):
     trainer = make_trainer(make_config(budget={"steps": 50}, evaluate_every=1, early_stopping=2))
-    scripted(trainer, monkeypatch, [2.5, 2.6, 2.4, 2.4, 2.45, 2.0])
+    script_scores(trainer, monkeypatch, [2.5, 2.6, 2.4, 2.4, 2.45, 2.0])
     events = list(trainer.run())
     ended = events[-1]
     assert (ended.why, ended.step, ended.best_step, ended.best_nats) == ("early_stopping", 5, 3, 2.4)
     assert trainer.directory.finished
 
 
-def test_plateau_lowers_the_rate_and_resume_remembers(make_trainer, make_config, monkeypatch):
+def test_plateau_reduces_rate_and_survives_resume(make_trainer, make_config, monkeypatch):
     config = make_config(
         schedule="plateau",
         gamma=0.5,
@@ -260,10 +260,10 @@ def test_plateau_lowers_the_rate_and_resume_remembers(make_trainer, make_config,
         budget={"steps": 8},
         evaluate_every=1,
     )
-    scores = [2.5, 2.6, 2.6, 2.6, 2.6, 2.0, 2.1, 2.2]  # more than one in a row without improvement: after 3 and 5, 8
+    scores = [2.5, 2.6, 2.6, 2.6, 2.6, 2.0, 2.1, 2.2]  # more than one in a row without improvement after 3, 5 and 8
     expected = [0.01] * 3 + [0.005] * 2 + [0.0025] * 3
     trainer = make_trainer(config)
-    scripted(trainer, monkeypatch, scores)
+    script_scores(trainer, monkeypatch, scores)
     rates = []
     for event in trainer.run():
         if isinstance(event, Progress):
@@ -272,7 +272,7 @@ def test_plateau_lowers_the_rate_and_resume_remembers(make_trainer, make_config,
             trainer.request_stop()
     again = make_trainer(config)
     again.resume()
-    scripted(again, monkeypatch, scores[4:])
+    script_scores(again, monkeypatch, scores[4:])
     rates += [e.learning_rate for e in of(Progress, again.run())]
     assert rates == pytest.approx(expected)
 
@@ -280,25 +280,25 @@ def test_plateau_lowers_the_rate_and_resume_remembers(make_trainer, make_config,
 # divergence
 
 
-def bad_nan(trainer, loss):
+def nan_loss(trainer, loss):
     return loss * math.nan
 
 
-def bad_explosion(trainer, loss):
+def exploding_loss(trainer, loss):
     return loss * 1e4
 
 
-def bad_gradient(trainer, loss):
+def infinite_gradient(trainer, loss):
     trainer.model.head.bias.register_hook(lambda gradient: gradient * math.inf)
     return loss
 
 
-@pytest.mark.parametrize("bad", [bad_nan, bad_explosion, bad_gradient])
-def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_trainer, make_config, monkeypatch, bad):
+@pytest.mark.parametrize("fault", [nan_loss, exploding_loss, infinite_gradient])
+def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config, monkeypatch, fault):
     config = make_config(evaluate_every=4, budget={"steps": 12})
-    whole = make_trainer(config)
-    trainer = make_trainer(config, whole.directory.path.with_name("bad"))
-    list(whole.run())
+    uninterrupted = make_trainer(config)
+    trainer = make_trainer(config, uninterrupted.directory.path.with_name("diverged"))
+    list(uninterrupted.run())
     make_loss, before = trainer.step.loss, {}
 
     def loss(batch, carried):
@@ -306,7 +306,7 @@ def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_train
         if trainer.counters.step == 6:
             before.update(copies(trainer))
             before["optimizer"] = repr(trainer.state.optimizer.state_dict()["state"])
-            value = bad(trainer, value)
+            value = fault(trainer, value)
         return value, state
 
     monkeypatch.setattr(trainer.step, "loss", loss)
@@ -322,7 +322,7 @@ def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_train
     assert all(t.isfinite().all() for t in strip_prefix("model", tensors).values())
     assert trainer.directory.metrics()[-1] | {"seconds": 0} == {
         "kind": "end",
-        "why": "diverged",
+        "stop_reason": "diverged",
         "step": 6,
         "seconds": 0,
     }
@@ -331,11 +331,11 @@ def test_a_bad_loss_is_not_applied_and_the_last_good_checkpoint_stays(make_train
     again = make_trainer(config, trainer.directory.path)
     again.resume()
     assert list(again.run())[-1].why == "budget"
-    assert same_tensors(copies(whole), copies(again))
+    assert same_tensors(copies(uninterrupted), copies(again))
 
 
 def test_exploded_weights_are_never_saved(make_trainer, make_config):
-    """The first step wrecks the weights, and the evaluation comes before the next step could notice."""
+    """The first step makes the weights explode, and the evaluation runs before another step."""
     trainer = make_trainer(make_config(learning_rate=100.0, warmup_steps=0, evaluate_every=1))
     events = list(trainer.run())
     assert [type(e) for e in events] == [Progress, Ended]
@@ -345,10 +345,10 @@ def test_exploded_weights_are_never_saved(make_trainer, make_config):
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0
 
 
-# what stands in the metrics
+# metrics.jsonl
 
 
-def test_records_have_the_agreed_fields(make_trainer, make_config):
+def test_records_have_the_documented_fields(make_trainer, make_config):
     trainer = make_trainer(make_config(evaluate_every=6, budget={"steps": 12}))
     list(trainer.run())
     records = trainer.directory.metrics()
@@ -394,7 +394,7 @@ def test_records_have_the_agreed_fields(make_trainer, make_config):
     assert (records[0]["kind"], records[-1]["kind"]) == ("start", "end")
 
 
-def test_records_average_over_the_steps_between_them(make_trainer, make_config):
+def test_records_average_over_their_steps(make_trainer, make_config):
     config = make_config(evaluate_every=60, sequence_length=25, budget={"steps": 18})
     trainer = make_trainer(config)
     losses, make_loss = [], trainer.step.loss
@@ -409,13 +409,13 @@ def test_records_average_over_the_steps_between_them(make_trainer, make_config):
     assert len({count for _, count in losses}) > 1
     train = [r for r in trainer.directory.metrics() if r["kind"] == "train"]
     assert [r["step"] for r in train] == [3, 6, 9, 12, 15, 18]
-    for place, record in enumerate(train):
-        chunk = losses[3 * place : 3 * place + 3]
+    for index, record in enumerate(train):
+        chunk = losses[3 * index : 3 * index + 3]
         mean = sum(nats * count for nats, count in chunk) / sum(count for _, count in chunk)
         assert record["nats"] == pytest.approx(mean)
 
 
-def test_the_speed_of_a_record_is_that_since_the_one_before(make_trainer, make_config):
+def test_record_speed_covers_the_time_since_the_last_record(make_trainer, make_config):
     trainer = make_trainer(make_config(evaluate_every=60, budget={"steps": 12}))
     list(trainer.run())
     train = [r for r in trainer.directory.metrics() if r["kind"] == "train"]
@@ -425,15 +425,15 @@ def test_the_speed_of_a_record_is_that_since_the_one_before(make_trainer, make_c
         assert record["characters_per_second"] == pytest.approx(characters / seconds)
 
 
-def test_each_evaluation_samples_with_a_seed_of_its_own(make_trainer, make_config):
-    settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # the weights stand still
+def test_each_evaluation_samples_with_another_seed(make_trainer, make_config):
+    settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # constant weights
     trainer = make_trainer(make_config(seed=5, evaluate_every=3, budget={"steps": 6}, sample_length=40, **settings))
-    found = [event.sample for event in of(Evaluated, trainer.run())]
-    assert found == [preview(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
-    assert found[0] != found[1]
+    samples = [event.sample for event in of(Evaluated, trainer.run())]
+    assert samples == [preview(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
+    assert samples[0] != samples[1]
 
 
-def test_a_short_text_is_trained_on_with_a_notice(make_config, make_trainer, tmp_path):
+def test_short_text_gives_a_notice(make_config, make_trainer, tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("abcab" * 6)
     config = make_config(corpus={"source": str(path)}, budget={"steps": 3})
@@ -444,7 +444,7 @@ def test_a_short_text_is_trained_on_with_a_notice(make_config, make_trainer, tmp
     assert events[-1].why == "budget"
 
 
-def test_an_empty_validation_split_is_said_before_training(make_config, make_trainer, tmp_path):
+def test_empty_validation_split_is_refused_before_training(make_config, make_trainer, tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("abcab" * 20)
     text = load_corpus(str(path), validation_fraction=0.001, test_fraction=0.105)
@@ -452,7 +452,7 @@ def test_an_empty_validation_split_is_said_before_training(make_config, make_tra
         make_trainer(make_config(corpus={"source": str(path)}), tmp_path / "run", text)
 
 
-def test_a_large_vocabulary(make_config, make_trainer, tmp_path):
+def test_large_vocabulary_trains(make_config, make_trainer, tmp_path):
     path = tmp_path / "chinese.txt"
     path.write_text("".join(chr(0x4E00 + (k * 7) % 5000) for k in range(6000)), encoding="utf-8")
     text = load_corpus(str(path))
@@ -462,18 +462,18 @@ def test_a_large_vocabulary(make_config, make_trainer, tmp_path):
     assert list(trainer.run())[-1].why == "budget"
 
 
-def test_a_large_vocabulary_in_chunks_learns_the_same(make_config, make_trainer, monkeypatch):
-    """With as few logits held at a time as there are symbols, about."""
+def test_chunked_logits_train_the_same(make_config, make_trainer, monkeypatch):
+    """With about as few logits in memory as there are symbols."""
     config = make_config(budget={"steps": 20}, evaluate_every=20)
-    whole = of(Progress, make_trainer(config).run())
+    unchunked = of(Progress, make_trainer(config).run())
     monkeypatch.setattr(head_loss, "logits_held", lambda *_: 40)
     chunks = of(Progress, make_trainer(config).run())
-    assert [e.nats for e in chunks] != [e.nats for e in whole]
+    assert [e.nats for e in chunks] != [e.nats for e in unchunked]
     for name in ("nats", "gradient_norm"):
-        assert [getattr(e, name) for e in chunks] == pytest.approx([getattr(e, name) for e in whole], rel=1e-3)
+        assert [getattr(e, name) for e in chunks] == pytest.approx([getattr(e, name) for e in unchunked], rel=1e-3)
 
 
-def test_bidirectional_scores_are_marked(make_config, make_trainer):
+def test_bidirectional_scores_are_marked_pseudo(make_config, make_trainer):
     trainer = make_trainer(make_config({"direction": "bidirectional"}, budget={"steps": 6}))
     evaluated = of(Evaluated, trainer.run())
     (event,) = evaluated
@@ -490,8 +490,8 @@ def test_the_default_budget_is_ten_epochs():
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
-@pytest.mark.parametrize("end", ["stopped", "broken off"])
-def test_what_executors_keep_for_a_run_is_given_up_at_its_end(make_trainer, make_config, monkeypatch, end):
+@pytest.mark.parametrize("end", ["stopped", "closed"])
+def test_executor_buffers_are_freed_at_the_end_of_a_run(make_trainer, make_config, monkeypatch, end):
     pool = Pool()
     monkeypatch.setattr("charlstm.executors.triton.executor.POOL", pool)
     device = "cuda" if torch.cuda.is_available() else "cpu"

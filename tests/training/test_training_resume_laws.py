@@ -1,5 +1,5 @@
-"""Stopped and resumed equals never stopped: for any two settings together, wherever the stops fall; and everything
-that a checkpoint holds is needed for it."""
+"""A resumed run equals an uninterrupted one for any pair of settings and any stops; and every entry of a checkpoint is
+needed for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_training_resume import assert_same, remains
+from test_training_resume import assert_same, run_content
 
 from charlstm.cells import CELLS
 from charlstm.checkpoints.format import load_checkpoint
@@ -61,60 +61,60 @@ FACTORS = {
 }
 
 
-def allowed(case: dict[str, str]) -> bool:
+def is_supported(case: dict[str, str]) -> bool:
     return case.get("executor") != "vendor" or case.get("cell") in (None, "rnn", "irnn", "lstm", "gru")
 
 
-def covering(seed: int) -> list[dict[str, str]]:
-    """Cases in which any two values of two factors that go together meet at least once."""
-    chance = random.Random(seed)
+def pairwise_cases(seed: int) -> list[dict[str, str]]:
+    """Cases that contain every supported pair of values of two factors at least once."""
+    rng = random.Random(seed)
     missing = {
         pair
         for a, b in itertools.combinations(FACTORS, 2)
         for pair in itertools.product([(a, v) for v in FACTORS[a]], [(b, v) for v in FACTORS[b]])
-        if allowed(dict(pair))
+        if is_supported(dict(pair))
     }
     cases = []
     while missing:
-        tried = []
-        for first in chance.choices(sorted(missing), k=40):
-            case = {name: chance.choice(values) for name, values in FACTORS.items()} | dict(first)
-            if allowed(case):
+        candidates = []
+        for first in rng.choices(sorted(missing), k=40):
+            case = {name: rng.choice(values) for name, values in FACTORS.items()} | dict(first)
+            if is_supported(case):
                 pairs = set(itertools.combinations([(name, case[name]) for name in FACTORS], 2))
-                tried.append((len(pairs & missing), sorted(case.items()), pairs))
-        if tried:
-            _, best, pairs = max(tried, key=lambda t: t[:2])
+                candidates.append((len(pairs & missing), sorted(case.items()), pairs))
+        if candidates:
+            _, best, pairs = max(candidates, key=lambda t: t[:2])
             missing -= pairs
             cases.append(dict(best))
     return cases
 
 
-CASES = covering(1)
+CASES = pairwise_cases(1)
 
 
-def test_every_cell_and_executor_is_among_the_cases():
-    found = {cell_of(ModelConfig(**options)).name for options in CELL_OPTIONS.values()}
-    assert found == {cell.name for cell in CELLS.values()}
-    met = {(case["cell"], case["executor"]) for case in CASES}
-    assert len(met) == 3 * len(CELLS) + 4  # library runs four cells
+def test_cases_cover_every_cell_and_executor():
+    names = {cell_of(ModelConfig(**options)).name for options in CELL_OPTIONS.values()}
+    assert names == {cell.name for cell in CELLS.values()}
+    pairs = {(case["cell"], case["executor"]) for case in CASES}
+    assert len(pairs) == 3 * len(CELLS) + 4  # vendor runs four cells
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     path = tmp_path_factory.mktemp("texts") / "short.txt"
-    chance = random.Random(2)
-    path.write_text("".join(chance.choice("abcde \n") for _ in range(310)))
+    rng = random.Random(2)
+    path.write_text("".join(rng.choice("abcde \n") for _ in range(310)))
     return load_corpus(str(path))
 
 
 @pytest.fixture
 def trained(make_config, make_trainer, short, tmp_path):
-    """Trains a run to its end, stopped at each of the places on the way; what it told is returned."""
+    """Trains a run to its end, stopped and resumed at each of ``stops``; returns the events."""
 
     def train(name, model, training, stops=(), end=True, epoch=EPOCH):
         path = tmp_path / name
         events = []
-        for place in (*stops, None) if end else stops:
+        for stop in (*stops, None) if end else stops:
             config = make_config(
                 {"hidden_size": 5, **model},
                 **{
@@ -125,113 +125,115 @@ def trained(make_config, make_trainer, short, tmp_path):
                     **training,
                 },
             )
-            begun = path.exists()
+            exists = path.exists()
             trainer = make_trainer(config, path, short)
             assert trainer.streams.steps_per_epoch == epoch
-            if begun:
+            if exists:
                 assert trainer.resume() == []
-            if place:
-                stop_at(trainer, *place)
+            if stop:
+                stop_at(trainer, *stop)
             events += list(trainer.run())
-            torch.rand(7)  # whatever else happens to the random state between two legs
-            if place:
-                assert trainer.counters.step == place[1]
+            torch.rand(7)  # the RNG state may change between two trainers
+            if stop:
+                assert trainer.counters.step == stop[1]
         return events
 
     return train
 
 
 def stop_at(trainer, where: str, step: int) -> None:
-    """Ask for a stop during this step, or as the evaluation after it begins to score or to write."""
+    """Request a stop during this step, or when the evaluation after it starts to score or to sample."""
 
-    def ask() -> None:
+    def request() -> None:
         if trainer.counters.step == (step - 1 if where == "step" else step):
             trainer.request_stop()
 
-    before(trainer, where, ask)
+    call_before(trainer, where, request)
 
 
-def before(trainer, where: str, ask: Callable[[], None]) -> None:
-    """Have something done whenever the trainer begins a step, or to score or to write in an evaluation."""
-    held_out = trainer._held_out
-    owner, name = {"step": (trainer, "_step"), "scoring": (held_out, "score"), "sampling": (held_out, "sample")}[where]
+def call_before(trainer, where: str, action: Callable[[], None]) -> None:
+    """Call ``action`` whenever the trainer starts a step, a score or a sample."""
+    validator = trainer._validator
+    owner, name = {"step": (trainer, "_step"), "scoring": (validator, "score"), "sampling": (validator, "sample")}[
+        where
+    ]
     method = getattr(owner, name)
 
-    def after_asking(*arguments):
-        ask()
+    def action_and_method(*arguments):
+        action()
         return method(*arguments)
 
-    setattr(owner, name, after_asking)
+    setattr(owner, name, action_and_method)
 
 
-def stops_for(chance: random.Random, epoch: int, every: int) -> list[tuple[str, int]]:
-    """Three, one after the other: near the end of an epoch, amid an evaluation, anywhere."""
-    amid = (chance.choice(["scoring", "sampling"]), every * chance.randint(1, 2 * epoch // every))
-    places = {epoch + chance.randint(-1, 1): "step", chance.randint(1, 2 * epoch - 1): "step"}
-    places[amid[1]] = amid[0]
-    return [(where, step) for step, where in sorted(places.items())]
+def stops_for(rng: random.Random, epoch: int, every: int) -> list[tuple[str, int]]:
+    """Three stops in order: near the end of an epoch, during an evaluation, and anywhere."""
+    evaluation = (rng.choice(["scoring", "sampling"]), every * rng.randint(1, 2 * epoch // every))
+    stops = {epoch + rng.randint(-1, 1): "step", rng.randint(1, 2 * epoch - 1): "step"}
+    stops[evaluation[1]] = evaluation[0]
+    return [(where, step) for step, where in sorted(stops.items())]
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n].values()).replace(" ", "-"))
-def test_stopped_and_resumed_equals_never_stopped(trained, tmp_path, monkeypatch, number):
-    case, chance = CASES[number], random.Random(number)
+def test_resumed_run_equals_uninterrupted_run(trained, tmp_path, monkeypatch, number):
+    case, rng = CASES[number], random.Random(number)
     epoch, every = EPOCH // 2, 4
     model = {
         "executor": case["executor"],
         "direction": case["direction"],
         "num_layers": 2,
-        "front_end": chance.choice(["one_hot", "embedding", "convolution"]),
-        "residual": chance.choice([False, case["cell"] != "irnn"]),  # its sums explode
+        "front_end": rng.choice(["one_hot", "embedding", "convolution"]),
+        "residual": rng.choice([False, case["cell"] != "irnn"]),  # its residual sums explode
         **CELL_OPTIONS[case["cell"]],
     }
     if case["dropout"] != "none":
         model |= {"dropout": 0.3, "dropout_kind": case["dropout"]}
-    hidden = {"input_masking": chance.choice([0.0, 0.2])}
+    masking = {"input_masking": rng.choice([0.0, 0.2])}
     training = {
         "precision": case["precision"],
         "batch_size": 6,
         "budget": {"steps": 2 * epoch},
         "evaluate_every": every,
         "sample_length": 5,
-        **hidden,
+        **masking,
         **OPTIMIZERS[case["optimizer"]],
         **SCHEDULES[case["schedule"]],
     }
     if case["cell"] == "irnn":
         training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
-    monkeypatch.setattr(deferred_metrics, "UNSURE", 1e9)  # the state of an IRNN grows without bound
-    whole = trained("whole", model, training, epoch=epoch)
-    assert whole[-1].why == "budget", whole[-1]
-    stopped = trained("stopped", model, training, stops_for(chance, epoch, every), epoch=epoch)
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
-    shown = [[(e.step, e.nats) for e in events if isinstance(e, Evaluated)] for events in (whole, stopped)]
-    assert shown[0] == shown[1]
+    monkeypatch.setattr(deferred_metrics, "MIN_DIVERGENCE_NATS", 1e9)  # the state of an IRNN grows without bound
+    uninterrupted = trained("uninterrupted", model, training, epoch=epoch)
+    assert uninterrupted[-1].why == "budget", uninterrupted[-1]
+    stopped = trained("stopped", model, training, stops_for(rng, epoch, every), epoch=epoch)
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
+    scores = [[(e.step, e.nats) for e in events if isinstance(e, Evaluated)] for events in (uninterrupted, stopped)]
+    assert scores[0] == scores[1]
 
 
-PLACES = [("step", step) for step in (1, 5, 6, 7, 11, 12, 13, 17, 18, 19, 23, 24)]
-PLACES += [(where, step) for step in (6, 12, 24) for where in ("scoring", "sampling")]
+STOPS = [("step", step) for step in (1, 5, 6, 7, 11, 12, 13, 17, 18, 19, 23, 24)]
+STOPS += [(where, step) for step in (6, 12, 24) for where in ("scoring", "sampling")]
 
 
-def test_stopped_at_every_place_one_after_the_other(trained, tmp_path):
-    """An evaluation that a stop breaks off is made again, not left out; also by the run that is stopped once more."""
+def test_run_stopped_many_times_equals_uninterrupted_run(trained, tmp_path):
+    """An evaluation that a stop interrupts is repeated, also if the resumed run is stopped again."""
     model, training = {"dropout": 0.2}, {"schedule": "plateau", "patience": 0}
-    trained("whole", model, training)
-    trained("stopped", model, training, sorted(PLACES, key=lambda place: (place[1], PLACES.index(place))))
-    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    trained("uninterrupted", model, training)
+    trained("stopped", model, training, sorted(STOPS, key=lambda stop: (stop[1], STOPS.index(stop))))
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
-def test_early_stopping_stays_stopped_until_it_is_given_more_patience(trained):
+def test_early_stopping_survives_resume_until_patience_changes(trained):
     training = {"early_stopping": 1, "optimizer": "sgd", "learning_rate": 1e-30}
     assert (trained("run", {}, training)[-1].why, trained("run", {}, training)[-1].step) == ("early_stopping", 12)
-    later = trained("run", {}, training | {"early_stopping": None})
-    assert (later[-1].why, later[-1].step) == ("budget", STEPS)
+    resumed = trained("run", {}, training | {"early_stopping": None})
+    assert (resumed[-1].why, resumed[-1].step) == ("budget", STEPS)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_a_longer_budget_lays_the_schedule_anew_over_all_of_it(trained, schedule):
-    """From the resume on, the learning rate is that of a run with this budget from the beginning."""
+def test_longer_budget_rescales_the_schedule(trained, schedule):
+    """After the resume, the learning rate is that of a run with this budget from the start."""
     long = {"schedule": schedule}
-    rates = {e.step: e.learning_rate for e in trained("whole", {}, long) if isinstance(e, Progress)}
+    rates = {e.step: e.learning_rate for e in trained("uninterrupted", {}, long) if isinstance(e, Progress)}
     short = trained("short", {}, long | {"budget": {"steps": 10}})
     before = [e.learning_rate for e in short if isinstance(e, Progress)]
     after = {e.step: e.learning_rate for e in trained("short", {}, long) if isinstance(e, Progress)}
@@ -240,9 +242,9 @@ def test_a_longer_budget_lays_the_schedule_anew_over_all_of_it(trained, schedule
         assert before[-1] < 0.2 * rates[10]
 
 
-def test_saving_on_request_goes_on_and_is_gone_on_from(trained, make_config, make_trainer, short, tmp_path):
-    """A step later, and amid an evaluation, the run dies: it goes on from what was asked for."""
-    trained("whole", {"dropout": 0.2}, {})
+def test_requested_save_can_be_resumed(trained, make_config, make_trainer, short, tmp_path):
+    """The run is killed after a requested save, a step later or during an evaluation, and resumes from it."""
+    trained("uninterrupted", {"dropout": 0.2}, {})
     for where, step, saved in (("step", 7, 8), ("scoring", 12, 12), ("sampling", 18, 18)):
         path = tmp_path / where
         config = make_config(
@@ -253,31 +255,31 @@ def test_saving_on_request_goes_on_and_is_gone_on_from(trained, make_config, mak
             evaluate_every=EVALUATE_EVERY,
         )
         trainer = make_trainer(config, path, short)
-        asked: list[bool] = []
+        requests: list[bool] = []
 
-        def ask(trainer=trainer, step=step, asked=asked):
-            if trainer.counters.step == step and not asked:
-                asked.append(True)
+        def request(trainer=trainer, step=step, requests=requests):
+            if trainer.counters.step == step and not requests:
+                requests.append(True)
                 trainer.request_save()
 
-        before(trainer, where, ask)
+        call_before(trainer, where, request)
         for event in trainer.run():
             if isinstance(event, Notice):
-                assert event.text == f"saved at step {saved}, as asked for"
+                assert event.text == f"saved at step {saved}, as requested"
                 break
-        shutil.copytree(path, tmp_path / "died")
-        header = load_checkpoint(tmp_path / "died" / "checkpoints" / "last.safetensors")[1]
+        shutil.copytree(path, tmp_path / "killed")
+        header = load_checkpoint(tmp_path / "killed" / "checkpoints" / "last.safetensors")[1]
         assert header["counters"]["step"] == saved
-        trained("died", {"dropout": 0.2}, {})
-        assert_same(tmp_path / "whole", tmp_path / "died")
-        shutil.rmtree(tmp_path / "died")
+        trained("killed", {"dropout": 0.2}, {})
+        assert_same(tmp_path / "uninterrupted", tmp_path / "killed")
+        shutil.rmtree(tmp_path / "killed")
 
 
-# everything that is kept is needed
+# every entry of a checkpoint is needed
 
 
 class Ticking(SimpleNamespace):
-    """A clock that goes on by a second whenever it is read: then the records of time are part of the law too."""
+    """A clock that advances by a second per reading, so that recorded times can be compared too."""
 
     now = 0.0
 
@@ -286,13 +288,13 @@ class Ticking(SimpleNamespace):
         return self.now
 
 
-def exactly(path):
-    """All that a run leaves behind, with its clock."""
+def run_content_with_times(path):
+    """All that a run has saved, with times."""
     header = load_checkpoint(path / "checkpoints" / "last.safetensors")[1]
-    return remains(path), header, (path / "metrics.jsonl").read_text()
+    return run_content(path), header, (path / "metrics.jsonl").read_text()
 
 
-def same(a, b) -> bool:
+def is_same(a, b) -> bool:
     (tensors, *rest), *more = a[0], *a[1:]
     (others, *others_rest), *others_more = b[0], *b[1:]
     return (
@@ -307,26 +309,26 @@ NEEDED = {
         {"dropout": 0.2},
         {"schedule": "plateau", "patience": 1, "learning_rate": 1.0, "warmup_steps": 0, "evaluate_every": 5},
     ),
-    "rmsprop": ({"front_end": "convolution"}, {"optimizer": "rmsprop"}),  # two steps a record, stopped between them
+    "rmsprop": ({"front_end": "convolution"}, {"optimizer": "rmsprop"}),  # two steps per record, stopped between them
     "sgd": ({}, {"optimizer": "sgd", "learning_rate": 0.5}),
 }
-# Where there was no evaluation yet, the first one sets these anew.
+# Before the first evaluation, which sets them.
 UNTOUCHED = {"counters.best_step", "counters.evaluations_without_improvement", "schedule.without_improvement"}
 
 
 @pytest.mark.parametrize("case", NEEDED)
-def test_everything_that_a_checkpoint_holds_is_needed(trained, tmp_path, monkeypatch, case):
-    """Without an item it is refused; with another value the run goes another way, or it is refused."""
+def test_every_entry_of_a_checkpoint_is_needed(trained, tmp_path, monkeypatch, case):
+    """Without an entry the checkpoint is refused; with another value it is refused, or the run differs."""
     monkeypatch.setattr(trainer_module, "time", Ticking())
     model, training = NEEDED[case]
     training = {"budget": {"steps": 20}, "evaluate_every": 40} | training
-    trained("whole", model, training)
-    expected = exactly(tmp_path / "whole")
+    trained("uninterrupted", model, training)
+    expected = run_content_with_times(tmp_path / "uninterrupted")
     trained("stopped", model, training, [("scoring", 15) if case == "adamw" else ("step", 17)], end=False)
-    load, kept = TrainingState.load, []
+    load, entries = TrainingState.load, []
 
-    def resumed(change) -> bool | None:
-        """Whether the law holds; None where the checkpoint is refused."""
+    def is_unchanged(change) -> bool | None:
+        """Whether the resumed run equals the uninterrupted one; None if the checkpoint is refused."""
 
         def loading(self, tensors, numbers):
             parts = {part: dict(numbers[part]) for part in ("counters", "schedule", "streams")}
@@ -341,48 +343,48 @@ def test_everything_that_a_checkpoint_holds_is_needed(trained, tmp_path, monkeyp
                 trained("resumed", model, training)
             except UserError:
                 return None
-        return same(expected, exactly(tmp_path / "resumed"))
+        return is_same(expected, run_content_with_times(tmp_path / "resumed"))
 
-    def listed(tensors, parts):
-        kept.extend(("tensors", name, t) for name, t in tensors.items())
-        kept.extend((part, name, value) for part, numbers in parts.items() for name, value in numbers.items())
+    def list_entries(tensors, parts):
+        entries.extend(("tensors", name, t) for name, t in tensors.items())
+        entries.extend((part, name, value) for part, numbers in parts.items() for name, value in numbers.items())
 
-    assert resumed(listed)
-    idle = set()
-    for part, name, value in kept:
+    assert is_unchanged(list_entries)
+    unused = set()
+    for part, name, value in entries:
 
-        def without(tensors, parts, part=part, name=name):
+        def delete(tensors, parts, part=part, name=name):
             del {"tensors": tensors, **parts}[part][name]
 
-        def another(tensors, parts, part=part, name=name, value=value):
-            {"tensors": tensors, **parts}[part][name] = other(name, value)
+        def replace(tensors, parts, part=part, name=name, value=value):
+            {"tensors": tensors, **parts}[part][name] = other_value(name, value)
 
-        assert resumed(without) is None, f"without {part} {name}"
-        if resumed(another):
-            idle.add(f"{part}.{name}")
-    assert idle == (set() if case == "adamw" else UNTOUCHED)
+        assert is_unchanged(delete) is None, f"without {part} {name}"
+        if is_unchanged(replace):
+            unused.add(f"{part}.{name}")
+    assert unused == (set() if case == "adamw" else UNTOUCHED)
 
 
-def other(name, value):
+def other_value(name, value):
     if isinstance(value, torch.Tensor):
         return torch.Generator().manual_seed(99).get_state() if name.startswith("random") else torch.zeros_like(value)
     return not value if isinstance(value, bool) else 0 if value else 1
 
 
-# numbers gone bad are never saved
+# NaN is never saved
 
 
-def test_what_is_not_finite_is_not_saved_by_a_stop_or_a_request(trained, make_config, make_trainer, short, tmp_path):
-    for ask in ("request_stop", "request_save"):
+def test_stop_and_save_requests_never_save_nan(trained, make_config, make_trainer, short, tmp_path):
+    for request_name in ("request_stop", "request_save"):
         config = make_config({"hidden_size": 5}, batch_size=3, sequence_length=8, budget={"steps": STEPS})
-        trainer = make_trainer(config, tmp_path / ask, short)
+        trainer = make_trainer(config, tmp_path / request_name, short)
         events = []
         for event in trainer.run():
             events.append(event)
             if isinstance(event, Progress) and event.step == 2:
                 with torch.no_grad():
                     trainer.model.head.bias[0] = torch.nan
-                getattr(trainer, ask)()
+                getattr(trainer, request_name)()
         assert isinstance(events[-1], Ended)
         assert events[-1].why == "diverged"
         assert not [e for e in events if isinstance(e, Notice)]
