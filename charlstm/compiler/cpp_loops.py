@@ -25,11 +25,11 @@ from functools import cache
 import torch
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_printer import NUMBERS, Fields, Printer
+from charlstm.compiler.cpp_printer import SCALARS, Fields, Printer
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.graph import Node, ordered, trace
-from charlstm.compiler.schedule import backward_roots, kept, separate_gates
-from charlstm.compiler.stages import operand_states, read_states, stored_values
+from charlstm.compiler.schedule import backward_roots, saved_for_backward, separate_gates
+from charlstm.compiler.stages import backward_states, operand_states, stored_values
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def forward_loop(cell: Cell) -> Loop:
         *(("const float*", f"p_{name}") for name in cell.parameters),
         *(("float*", f"w_{number}") for number in range(printer.scratch)),
     ]
-    return Loop(printer.source("Forward", fields), (*NUMBERS, *(name for _, name in fields)), values)
+    return Loop(printer.source("Forward", fields), (*SCALARS, *(name for _, name in fields)), values)
 
 
 @cache
@@ -99,7 +99,7 @@ def backward_loop(cell: Cell) -> Loop:
     derivative = differentiate(cell)
     step = derivative.forward
     roots = backward_roots(derivative)
-    values = {n: place for n, place in stored_values(cell).items() if n in kept(cell)}
+    values = {n: place for n, place in stored_values(cell).items() if n in saved_for_backward(cell)}
     leaves = {n: f"load(b.{place} + t * b.B * b.H + at)" for n, place in values.items()}
     stacks = {s: f"b.{'l' if s in operand_states(cell) else 's'}_{s}" for s in cell.state}
     for s, n in zip(cell.state, step.new_state, strict=True):
@@ -149,10 +149,10 @@ def backward_loop(cell: Cell) -> Loop:
         ("P*", "e"),
         *(("float*", f"w_{number}") for number in range(printer.scratch)),
     ]
-    return Loop(printer.source("Backward", fields), (*NUMBERS, *(name for _, name in fields)), values)
+    return Loop(printer.source("Backward", fields), (*SCALARS, *(name for _, name in fields)), values)
 
 
-def kept_bytes(cell: Cell, dtype: torch.dtype) -> int:
+def saved_bytes_per_unit(cell: Cell, dtype: torch.dtype) -> int:
     """Bytes that a training step holds for each unit of each character, with products in ``dtype``."""
     low = len(operand_states(cell)) + len(stored_values(cell)) + len(cell.gates) + len(separate_gates(cell))
-    return low * dtype.itemsize + 4 * len(read_states(cell))
+    return low * dtype.itemsize + 4 * len(backward_states(cell))

@@ -33,7 +33,7 @@ CPP = Language(
         "relu_backward": "rectified_backward({}, {})",
     },
 )
-NUMBERS = ("T", "B", "H", "threads", "by_rows")
+SCALARS = ("T", "B", "H", "threads", "by_rows")
 Fields = list[tuple[str, str]]
 
 
@@ -93,7 +93,7 @@ class Printer:
         arguments = f"const {name}Buffers& b, int64_t t, int64_t panel, int64_t row, int64_t rows, float* sums"
         lines = [
             f"struct {name}Buffers {{",
-            f"  int64_t {', '.join(NUMBERS)};",
+            f"  int64_t {', '.join(SCALARS)};",
             *(f"  {kind} {field};" for kind, field in fields),
             "};",
             f"struct {name} {{",

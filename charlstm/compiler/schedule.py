@@ -101,7 +101,7 @@ def backward_roots(derivative: Derivative) -> list[Node]:
 
 
 @cache
-def kept(cell: Cell) -> frozenset[Node]:
+def saved_for_backward(cell: Cell) -> frozenset[Node]:
     """The forward values to keep for the backward pass, beside the states.
 
     Activations, and whatever comes out of a product or goes into one; other arithmetic is cheap and done again.

@@ -13,7 +13,7 @@ from functools import cache
 from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.graph import PRODUCTS, Node, ordered, trace
-from charlstm.compiler.schedule import backward_roots, kept
+from charlstm.compiler.schedule import backward_roots, saved_for_backward
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ def operand_states(cell: Cell) -> str:
 
 
 @cache
-def read_states(cell: Cell) -> str:
+def backward_states(cell: Cell) -> str:
     """The letters of the states of which the way back reads the exact values of all steps."""
     step = trace(cell)
     new = dict(zip(step.new_state, cell.state, strict=True))
-    order = ordered(backward_roots(differentiate(cell)), {*kept(cell), *new})
+    order = ordered(backward_roots(differentiate(cell)), {*saved_for_backward(cell), *new})
     found = {new.get(n) or n.label for n in order if n in new or n.op == "state"}
     return "".join(s for s in cell.state if s in found and s not in operand_states(cell))
 
@@ -133,5 +133,5 @@ def stored_values(cell: Cell) -> dict[Node, str]:
     """The values beside the states that products or the way back read, and the names of their buffers: ``v_0`` ..."""
     step = trace(cell)
     read = {p.args[0] for p in step.products if p.args[0].op != "state"}
-    chosen = [n for n in ordered(step.new_state) if n in kept(cell) or n in read]
+    chosen = [n for n in ordered(step.new_state) if n in saved_for_backward(cell) or n in read]
     return {n: f"v_{number}" for number, n in enumerate(chosen)}

@@ -28,7 +28,7 @@ import torch
 from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.graph import Node, ordered, trace
-from charlstm.compiler.schedule import Instruction, backward_roots, kept, runs, select, separate_gates
+from charlstm.compiler.schedule import Instruction, backward_roots, runs, saved_for_backward, select, separate_gates
 
 ATEN = torch.ops.aten
 OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -67,7 +67,7 @@ class Code:
     products: tuple[tuple[str, str], ...]
 
 
-class _Places:
+class _BufferAllocator:
     """Where each value of a step lives."""
 
     def __init__(
@@ -130,7 +130,7 @@ def _print(
     keep: frozenset[Node],
 ) -> tuple[list[str], dict[Node, str], list[tuple[str, str]]]:
     instructions = select(cell, roots, fixed, keep | set(targets))
-    places = _Places(instructions, fixed, keep, roots)
+    places = _BufferAllocator(instructions, fixed, keep, roots)
     lines: list[str] = []
     products: list[tuple[str, str]] = []
     for at, instruction in enumerate(instructions):
@@ -163,11 +163,11 @@ def _transposed(cell: Cell, instruction: Instruction, reads: list[str], out: str
 
 @cache
 def forward_code(cell: Cell) -> Code:
-    """The forward loop: fills s_, turns a_ from input sides to the values that ``kept`` names."""
+    """The forward loop: fills s_, turns a_ from input sides to the values that ``saved_for_backward`` names."""
     step = trace(cell)
     roots = list(step.new_state)
     targets = {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
-    lines, places, products = _print(cell, roots, _leaves(roots), targets, kept(cell))
+    lines, places, products = _print(cell, roots, _leaves(roots), targets, saved_for_backward(cell))
     ends = [(f"s_{s}[t + 1]", n) for s, n in zip(cell.state, roots, strict=True)]
     lines += [f"{end}.copy_({places[n]})" for end, n in ends if places[n] != end]
     return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", places, products)
@@ -182,7 +182,7 @@ def backward_code(cell: Cell) -> Code:
     roots = [n for n in backward_roots(derivative) if n not in derivative.parameters.values()] + list(sums.values())
     forward = forward_code(cell).places
     fixed = _leaves(roots)
-    fixed |= {n: forward[n] for n in ordered(roots) if n in kept(cell)}
+    fixed |= {n: forward[n] for n in ordered(roots) if n in saved_for_backward(cell)}
     fixed |= {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
     destinations = [
         *((f"{'e' if k in separate_gates(cell) else 'd'}_{k}[t]", n) for k, n in derivative.recurrent.items()),

@@ -50,12 +50,12 @@ def tanh(a):
     under = 135135 + z * (62370 + z * (3150 + z * 28))
     return tl.where(far, tl.where(a < 0, e - 1, 1 - e), over) / tl.where(far, 1 + e, under)
 '''
-OPENING = """    t = t.to(tl.int64)
+INDICES = """    t = t.to(tl.int64)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = at < B * H
     row = at // H
     unit = at % H"""
-SIDES = """    if ids is None:
+INPUT_ADDRESS = """    if ids is None:
         sides = x + t * (B * ROW) + row * ROW + unit
     else:
         symbol = tl.load(ids + t * B + row, mask, 0)
@@ -74,9 +74,9 @@ class Kernel:
 
 def print_kernel(cell: Cell, name: str, body: list[str]) -> tuple[Kernel, str]:
     """A kernel of which the lines of ``body`` are the work, and its source."""
-    opening = [OPENING]
+    opening = [INDICES]
     if any(re.search(r"\bsides\b", line) for line in body):
-        opening.append(SIDES.format(gates=len(cell.gates)))
+        opening.append(INPUT_ADDRESS.format(gates=len(cell.gates)))
     buffers = sorted({b for line in (*opening[1:], *body) for b in BUFFER.findall(line)})
     arguments = ", ".join(["t", "B", *buffers, *(f"{c}: tl.constexpr" for c in CONSTANTS)])
     lines = [
@@ -93,4 +93,4 @@ def print_source(title: str, kernels: list[str]) -> str:
     return "\n\n\n".join([PRELUDE.format(title=title).rstrip(), *kernels]) + "\n"
 
 
-TRIAL = print_source("a trial", ["@triton.jit\ndef trial(x):\n    tl.store(x, tanh(tl.load(x)))"])
+PROBE = print_source("a trial", ["@triton.jit\ndef trial(x):\n    tl.store(x, tanh(tl.load(x)))"])

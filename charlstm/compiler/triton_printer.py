@@ -28,13 +28,13 @@ from functools import cache
 from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.graph import Node, ordered, trace
-from charlstm.compiler.schedule import backward_roots, kept, runs, separate_gates
-from charlstm.compiler.stages import Stages, levels, operand_states, read_states, stored_values
+from charlstm.compiler.schedule import backward_roots, runs, saved_for_backward, separate_gates
+from charlstm.compiler.stages import Stages, backward_states, levels, operand_states, stored_values
 from charlstm.compiler.triton_language import TRITON, Kernel, print_kernel, print_source
 
 
 @dataclass(frozen=True)
-class Product:
+class Matmul:
     """``out`` = the sum over runs of gates of U_run v for the one operand v, or of U_run^T d_run (``transposed``)."""
 
     out: str
@@ -53,7 +53,7 @@ class Program:
     """
 
     source: str
-    products: tuple[tuple[Product, ...], ...]
+    products: tuple[tuple[Matmul, ...], ...]
     kernels: tuple[Kernel, ...]
     scratch: int
     outputs: Mapping[str, str]
@@ -61,10 +61,10 @@ class Program:
     last: Kernel | None = None
 
 
-def gate_products(cell: Cell) -> list[tuple[int, str, str]]:
+def gate_matmuls(cell: Cell) -> list[tuple[int, str, str]]:
     """The recurrent products of a step, [runs of neighbouring gates]: stage, run, and the buffer of the operand."""
     step = trace(cell)
-    level = levels(step.new_state, _given(step.new_state))
+    level = levels(step.new_state, _leaf_nodes(step.new_state))
     groups: dict[tuple[int, str], str] = {}
     for n in step.products:
         operand = n.args[0]
@@ -81,32 +81,32 @@ def forward_program(cell: Cell) -> Program:
     leaves = _parameters(cell, nodes)
     for n in nodes:
         if n.op == "state":
-            leaves[n] = _load(f"s_{n.label} + {_turn(cell, n.label, 't')} * B * H + at")
+            leaves[n] = _load(f"s_{n.label} + {_time_index(cell, n.label, 't')} * B * H + at")
         elif n.op == "input":
-            leaves[n] = _load(f"sides + {_gate(cell, n)}") + " + " + _load(f"bias_x + {_gate(cell, n)} + unit")
+            leaves[n] = _load(f"sides + {_gate_offset(cell, n)}") + " + " + _load(f"bias_x + {_gate_offset(cell, n)} + unit")
     places = {n: f"{name} + (t & KEEP) * B * H + at" for n, name in stored_values(cell).items()}
     stores = {n: [f"tl.store({place}, {{}}, mask)"] for n, place in places.items()}
     reloads = {n: _load(place) for n, place in places.items()}
     for s, n in zip(cell.state, step.new_state, strict=True):
-        exact = f"s_{s} + {_turn(cell, s, '(t + 1)')} * B * H + at"
+        exact = f"s_{s} + {_time_index(cell, s, '(t + 1)')} * B * H + at"
         lines = [f"tl.store({exact}, {{}}, mask)"]
         if s in operand_states(cell):
             lines.append(f"tl.store(l_{s} + (t + 1) * B * H + at, {{}}, mask)")
         stores.setdefault(n, []).extend(lines)
         reloads[n] = _load(exact)
 
-    made = gate_products(cell)
-    products: list[list[Product]] = [[] for _ in range(1 + max((stage for stage, _, _ in made), default=0))]
+    made = gate_matmuls(cell)
+    products: list[list[Matmul]] = [[] for _ in range(1 + max((stage for stage, _, _ in made), default=0))]
     results: dict[str, str] = {}
     for number, (stage, run, operand) in enumerate(made):
-        products[stage].append(Product(f"q_{number}", operand, (run,)))
+        products[stage].append(Matmul(f"q_{number}", operand, (run,)))
         for place, k in enumerate(run):
             results[k] = _load(f"q_{number} + row * ({len(run)} * H) + {place} * H + unit")
 
     def product(stage: int, n: Node) -> str:  # noqa: ARG001
         if n.op == "product":
-            return f"{results[n.label]} + {_load(f'bias_h + {_gate(cell, n)} + unit')}"
-        given = (_load(f"sides + {_gate(cell, n)}"), _load(f"bias_x + {_gate(cell, n)} + unit"))
+            return f"{results[n.label]} + {_load(f'bias_h + {_gate_offset(cell, n)} + unit')}"
+        given = (_load(f"sides + {_gate_offset(cell, n)}"), _load(f"bias_x + {_gate_offset(cell, n)} + unit"))
         return f"{results[n.label]} + {' + '.join(given)}"
 
     stages = Stages(step.new_state, leaves, reloads, stores, TRITON, product)
@@ -126,7 +126,9 @@ def backward_program(cell: Cell) -> Program:
     derivative = differentiate(cell)
     step = derivative.forward
     roots = backward_roots(derivative)
-    leaves = {n: _load(f"{v} + t * B * H + at") for n, v in stored_values(cell).items() if n in kept(cell)}
+    leaves = {
+        n: _load(f"{v} + t * B * H + at") for n, v in stored_values(cell).items() if n in saved_for_backward(cell)
+    }
     stacks = {s: f"{'l' if s in operand_states(cell) else 's'}_{s}" for s in cell.state}
     for s, n in zip(cell.state, step.new_state, strict=True):
         leaves[n] = _load(f"{stacks[s]} + (t + 1) * B * H + at")
@@ -158,28 +160,28 @@ def backward_program(cell: Cell) -> Program:
         place = f"z_{name} + {cell.parameters[name].index(k)} * B * H + at"
         into(f"tl.store({place}, tl.load({place}, mask) + {{}}, mask)", n)
 
-    products: list[list[Product]] = [[] for _ in range(1 + max(levels(roots, leaves).values(), default=0))]
+    products: list[list[Matmul]] = [[] for _ in range(1 + max(levels(roots, leaves).values(), default=0))]
     outputs: dict[str, str] = {}
 
     def product(stage: int, n: Node) -> str:
         out = f"q_{len(outputs)}"
         outputs[out] = ""
-        products[stage].append(Product(out, recurrent_gradients(cell), tuple(runs(cell.gates, n.label))))
+        products[stage].append(Matmul(out, recurrent_gradient_buffer(cell), tuple(runs(cell.gates, n.label))))
         return _load(f"{out} + at")
 
     stages = Stages(roots, leaves, {}, stores, TRITON, product, fleeting=gradients)
     head, *middle, tail = stages.bodies if len(stages.bodies) > 1 else [*stages.bodies, []]
     joined = [s for s in cell.state if any(line.startswith(f"before_{s} = ") for line in tail)]
-    carried = [_carry(s) for s in joined]
-    first = print_kernel(cell, "first", [*_taken(cell, head), *head, *_given_back(cell, head)])
+    carried = [_carry_over(s) for s in joined]
+    first = print_kernel(cell, "first", [*_load_carried(cell, head), *head, *_store_carried(cell, head)])
     between = [
-        print_kernel(cell, f"stage_{n}", [*body, *_given_back(cell, body)]) for n, body in enumerate(middle, start=1)
+        print_kernel(cell, f"stage_{n}", [*body, *_store_carried(cell, body)]) for n, body in enumerate(middle, start=1)
     ]
     if not tail:
         return Program(print_source(f"{cell.name}, backward", [first[1]]), ((),), (first[0],), 0, {}, first[0])
-    both = ["t += 1", *tail, *carried, "t -= 1", *_taken(cell, head, joined), *head, *_given_back(cell, head)]
+    both = ["t += 1", *tail, *carried, "t -= 1", *_load_carried(cell, head, joined), *head, *_store_carried(cell, head)]
     every = [print_kernel(cell, "stage_0", both), *between]
-    last = print_kernel(cell, "last", [*tail, *_given_back(cell, tail)])
+    last = print_kernel(cell, "last", [*tail, *_store_carried(cell, tail)])
     return Program(
         print_source(f"{cell.name}, backward", [first[1], *(text for _, text in every), last[1]]),
         tuple(map(tuple, products)),
@@ -191,12 +193,12 @@ def backward_program(cell: Cell) -> Program:
     )
 
 
-def recurrent_gradients(cell: Cell) -> str:
+def recurrent_gradient_buffer(cell: Cell) -> str:
     """The buffer with the gradients of the recurrent sides of all gates that have one."""
     return "e" if separate_gates(cell) else "d"
 
 
-def _given(roots: tuple[Node, ...]) -> set[Node]:
+def _leaf_nodes(roots: tuple[Node, ...]) -> set[Node]:
     return {n for n in ordered(roots) if n.op in ("state", "input", "parameter")}
 
 
@@ -212,24 +214,24 @@ def _load(place: str) -> str:
     return f"tl.load({place}, mask).to(EXACT)"
 
 
-def _gate(cell: Cell, n: Node) -> str:
+def _gate_offset(cell: Cell, n: Node) -> str:
     return f"{cell.gates.index(n.label)} * H"
 
 
-def _turn(cell: Cell, state: str, step: str) -> str:
-    return f"({step} & {'ALL' if state in read_states(cell) else '1'})"
+def _time_index(cell: Cell, state: str, step: str) -> str:
+    return f"({step} & {'ALL' if state in backward_states(cell) else '1'})"
 
 
-def _carry(state: str) -> str:
+def _carry_over(state: str) -> str:
     return f"after_{state} = before_{state}"
 
 
-def _taken(cell: Cell, body: list[str], joined: list[str] | None = None) -> list[str]:
+def _load_carried(cell: Cell, body: list[str], joined: list[str] | None = None) -> list[str]:
     """The gradients that come from the step after this one by way of a buffer."""
     used = [s for s in cell.state if any(re.search(rf"\bafter_{s}\b", line) for line in body)]
     return [f"after_{s} = tl.load(g_{s} + ((t + 1) & 1) * B * H + at, mask)" for s in used if s not in (joined or ())]
 
 
-def _given_back(cell: Cell, body: list[str]) -> list[str]:
+def _store_carried(cell: Cell, body: list[str]) -> list[str]:
     made = [s for s in cell.state if any(line.startswith(f"before_{s} = ") for line in body)]
     return [f"tl.store(g_{s} + (t & 1) * B * H + at, before_{s}, mask)" for s in made]

@@ -55,7 +55,7 @@ def twice_differentiable(backward: Callable[..., Gradients]) -> Callable[..., Gr
     return either
 
 
-def split(cell: Cell, saved: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+def split_saved(cell: Cell, saved: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """What a function of the cell has saved: its inputs (x, W, U, two biases, the cell's own parameters, the state),
     and the rest."""
     count = 5 + len(cell.parameters) + len(cell.state)
@@ -64,7 +64,7 @@ def split(cell: Cell, saved: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequen
 
 def _reference_gradients(ctx: Any, d_outputs: Sequence[Tensor]) -> Gradients:
     cell: Cell = ctx.cell
-    inputs, _ = split(cell, ctx.saved_tensors)
+    inputs, _ = split_saved(cell, ctx.saved_tensors)
 
     def run(x: Tensor, w: Tensor, u: Tensor, bias_ih: Tensor, bias_hh: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         own = dict(zip(cell.parameters, rest, strict=False))

@@ -92,7 +92,7 @@ class StackRunner(Protocol):
         """As ``Executor.run``, with each part of the state [L, B, H]; ``flat``: the weights are arranged for it."""
 
 
-def plain_kept_bytes(cell: Cell, hidden_size: int) -> int:
+def eager_saved_bytes(cell: Cell, hidden_size: int) -> int:
     """``kept_bytes`` in float32: the gates and their gradients, and three vectors for each part of the state."""
     return hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
 

@@ -12,7 +12,7 @@ from charlstm.compiler.schedule import summed_gates
 from charlstm.compiler.torch_printer import Code
 
 
-class Products:
+class RecurrentMatmuls:
     """The recurrent products of one layer, made in ``dtype``, with the states in the type of the weights."""
 
     def __init__(self, cell: Cell, dtype: torch.dtype, weight_hh: Tensor, bias_hh: Tensor | None) -> None:
@@ -21,7 +21,7 @@ class Products:
         self._dtype = dtype
         self._same = dtype == weight_hh.dtype
         all_runs = {cell.gates[a:b] for a in range(len(cell.gates)) for b in range(a + 1, len(cell.gates) + 1)}
-        parts = {run: columns(cell.gates, run, units) for run in all_runs}
+        parts = {run: gate_slice(cell.gates, run, units) for run in all_runs}
         self._weight = {run: weight[part] for run, part in parts.items()}
         self._bias = {run: bias_hh[part] for run, part in parts.items()} if bias_hh is not None else {}
 
@@ -62,28 +62,28 @@ def affine(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         torch.addmm(bias, x, weight.t(), out=out)
 
 
-def named(code: Code, prefix: str) -> list[str]:
+def names_with_prefix(code: Code, prefix: str) -> list[str]:
     return [name for name in code.names if name.startswith(prefix)]
 
 
-def columns(letters: str, run: str, units: int) -> slice:
+def gate_slice(letters: str, run: str, units: int) -> slice:
     """Where the run of gates stands among all columns."""
     start = letters.index(run)
     return slice(start * units, (start + len(run)) * units)
 
 
-def cut(buffer: Tensor, letters: str, names: Iterable[str]) -> dict[str, tuple[Tensor, ...]]:
+def gate_views(buffer: Tensor, letters: str, names: Iterable[str]) -> dict[str, tuple[Tensor, ...]]:
     """Views of [T, B, nH], for each name (``a_rz``) a list over time of [B, len(run) H]."""
     units = buffer.shape[-1] // max(len(letters), 1)
-    return {name: buffer[..., columns(letters, name[2:], units)].unbind(0) for name in names}
+    return {name: buffer[..., gate_slice(letters, name[2:], units)].unbind(0) for name in names}
 
 
-def over_steps(buffers: Sequence[Tensor], steps: int) -> Sequence[Tensor]:
+def per_step(buffers: Sequence[Tensor], steps: int) -> Sequence[Tensor]:
     """A buffer for each step: those given, or where they are fewer, by turns."""
     return buffers if len(buffers) >= steps else [buffers[t % len(buffers)] for t in range(steps)]
 
 
-def entries(cell: Cell, parameters: Iterable[Tensor], batch: int) -> dict[str, Tensor]:
+def parameter_views(cell: Cell, parameters: Iterable[Tensor], batch: int) -> dict[str, Tensor]:
     """The per-unit parameters as ``p_NAME_k``, spread over the batch, [B, H], as is whatever is made of them."""
     return {
         f"p_{name}_{k}": part.expand(batch, -1)
@@ -100,6 +100,6 @@ def joined_bias(cell: Cell, bias_ih: Tensor | None, bias_hh: Tensor | None) -> T
     summed = summed_gates(cell)
     for k in cell.gates:
         if k not in summed:
-            part = columns(cell.gates, k, units)
+            part = gate_slice(cell.gates, k, units)
             bias[part] = bias_ih[part]
     return bias

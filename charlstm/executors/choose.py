@@ -17,7 +17,7 @@ from charlstm.executors.triton import Triton
 from charlstm.executors.vendor import Vendor
 
 AUTO = "auto"
-LOW_STATE = "keeps the cell state in bfloat16"
+BFLOAT16_STATE = "keeps the cell state in bfloat16"
 
 
 @cache
@@ -49,7 +49,7 @@ def stack_runner(requested: str, device: str) -> StackRunner | None:
     return next((runner for runner in runners if runner is not None and device in runner.stack_devices), None)
 
 
-def order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
+def preference_order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
     """The executors from which ``auto`` takes the first willing one, unless one was measured to be the fastest;
     ``low``: with products in bfloat16.
 
@@ -71,7 +71,7 @@ def order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
 
 
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: str | None = None) -> Choice:
-    """The requested executor, or for ``auto`` the ``preferred`` one if it is willing, else the first in :func:`order`
+    """The requested executor, or for ``auto`` the ``preferred`` one if it is willing, else the first in :func:`preference_order`
     that is.
 
     ``preferred`` names the executor that was measured to be the fastest, or that a run began with.
@@ -85,16 +85,16 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: s
         if refusal:
             raise UserError(f"executor {requested} cannot run cell {cell.name} here: {refusal}. Use executor: auto")
         return Choice(known[requested], "asked for", {})
-    device, low = _kind(weights)
+    device, low = _device_and_precision(weights)
     refusals = {name: executor.refuses(cell, weights, x) for name, executor in known.items()}
     if preferred is not None and refusals[preferred] is None:
         chosen, reason = preferred, "measured to be the fastest here, or what the run began with"
         behind = dict.fromkeys(known, f"this run takes {preferred}")
     else:
-        chosen = next(name for name in order(device, low, cell) if refusals[name] is None)
+        chosen = next(name for name in preference_order(device, low, cell) if refusals[name] is None)
         reason, behind = f"the first willing on {device}", dict.fromkeys(known, f"comes after {chosen} on {device}")
     if low:
-        behind["vendor"] = LOW_STATE
+        behind["vendor"] = BFLOAT16_STATE
     others = {name: refusals[name] or behind[name] for name in known if name != chosen}
     refusing = tuple(name for name in others if refusals[name])
     made_here = tuple(name for name in refusing if known[name].devices == (device,))
@@ -102,11 +102,15 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: s
 
 
 def candidates(cell: Cell, weights: Weights, x: Tensor) -> list[str]:
-    """All executors that ``auto`` may take for a layer, in :func:`order`."""
+    """All executors that ``auto`` may take for a layer, in :func:`preference_order`."""
     known = executors()
-    return [name for name in order(*_kind(weights), cell) if known[name].refuses(cell, weights, x) is None]
+    return [
+        name
+        for name in preference_order(*_device_and_precision(weights), cell)
+        if known[name].refuses(cell, weights, x) is None
+    ]
 
 
-def _kind(weights: Weights) -> tuple[str, bool]:
+def _device_and_precision(weights: Weights) -> tuple[str, bool]:
     """The device, and whether products are made in a lower precision than that of the weights."""
     return weights.weight_hh.device.type, matmul_dtype(weights.weight_hh) != weights.weight_hh.dtype

@@ -20,17 +20,17 @@ class CudaGraph:
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:
-        self._do = work if device.type != "cuda" else _recorded(work, device)
+        self._do = work if device.type != "cuda" else _capture(work, device)
 
     def __call__(self) -> None:
         self._do()
 
 
-def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+def _capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     # A capture in inference mode would make the state of the random generator a tensor that none after it may write.
     with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
-        stream, outside = _side(device), torch.cuda.current_stream(device)
+        stream, outside = _capture_stream(device), torch.cuda.current_stream(device)
         stream.wait_stream(outside)
         with torch.cuda.stream(stream):  # around the capture too, which does not put the stream back if its end fails
             try:
@@ -49,6 +49,6 @@ def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], No
 
 
 @cache
-def _side(device: torch.device) -> torch.cuda.Stream:
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
     """One stream for all recordings of a device: cuBLAS keeps a workspace for each stream that it was ever used on."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -17,9 +17,17 @@ from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.schedule import separate_gates
 from charlstm.compiler.torch_printer import backward_code, forward_code
-from charlstm.executors.autograd import apply_autograd, split, twice_differentiable
-from charlstm.executors.base import State, Weights, input_side, is_ids, plain_kept_bytes
-from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
+from charlstm.executors.autograd import apply_autograd, split_saved, twice_differentiable
+from charlstm.executors.base import State, Weights, eager_saved_bytes, input_side, is_ids
+from charlstm.executors.buffers import (
+    RecurrentMatmuls,
+    gate_slice,
+    gate_views,
+    joined_bias,
+    names_with_prefix,
+    parameter_views,
+    per_step,
+)
 from charlstm.executors.input_gradients import input_gradients
 
 
@@ -38,7 +46,7 @@ class Eager:
         return apply_autograd(_Run, cell, weights, x, state)
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
-        return plain_kept_bytes(cell, hidden_size)
+        return eager_saved_bytes(cell, hidden_size)
 
 
 class _Run(torch.autograd.Function):
@@ -67,18 +75,18 @@ class _Run(torch.autograd.Function):
         }
         for stack, first in zip(stacks.values(), state, strict=True):
             stack[0] = first
-        stacks |= {name: values.new_empty(kept, batch, units) for name in named(code, "v_")}
+        stacks |= {name: values.new_empty(kept, batch, units) for name in names_with_prefix(code, "v_")}
         separate = values.new_empty(kept, batch, units * len(separate_gates(cell)))
-        products = Products(cell, dtype, weight_hh, bias_hh)
+        products = RecurrentMatmuls(cell, dtype, weight_hh, bias_hh)
         buffers: dict[str, Any] = {
-            **{name: over_steps(stack.unbind(0), steps + (name[0] == "s")) for name, stack in stacks.items()},
-            **cut(values, cell.gates, named(code, "a_")),
+            **{name: per_step(stack.unbind(0), steps + (name[0] == "s")) for name, stack in stacks.items()},
+            **gate_views(values, cell.gates, names_with_prefix(code, "a_")),
             **{
-                name: over_steps(parts, steps)
-                for name, parts in cut(separate, separate_gates(cell), named(code, "q_")).items()
+                name: per_step(parts, steps)
+                for name, parts in gate_views(separate, separate_gates(cell), names_with_prefix(code, "q_")).items()
             },
-            **{name: values.new_empty(batch, units) for name in named(code, "w_")},
-            **entries(cell, parameters, batch),
+            **{name: values.new_empty(batch, units) for name in names_with_prefix(code, "w_")},
+            **parameter_views(cell, parameters, batch),
             "accumulate": products.accumulate,
             "product": products.product,
         }
@@ -98,7 +106,7 @@ class _Run(torch.autograd.Function):
 
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     cell: Cell = ctx.cell
-    inputs, (values, separate, *rest) = split(cell, ctx.saved_tensors)
+    inputs, (values, separate, *rest) = split_saved(cell, ctx.saved_tensors)
     x, weight_ih, weight_hh, _, _, *parameters_and_state = inputs
     parameters = parameters_and_state[: len(cell.parameters)]
     stacks = dict(zip(ctx.stack_names, rest, strict=True))
@@ -110,19 +118,22 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     sums = {f"z_{name}_{k}": values.new_zeros(batch, units) for name, k in labels}
     buffers: dict[str, Any] = {
         **{name: stack.unbind(0) for name, stack in stacks.items()},
-        **cut(values, cell.gates, named(code, "a_")),
-        **cut(separate, separate_gates(cell), named(code, "q_")),
-        **cut(gradients, cell.gates, named(code, "d_")),
-        **cut(separate_gradients, separate_gates(cell), named(code, "e_")),
+        **gate_views(values, cell.gates, names_with_prefix(code, "a_")),
+        **gate_views(separate, separate_gates(cell), names_with_prefix(code, "q_")),
+        **gate_views(gradients, cell.gates, names_with_prefix(code, "d_")),
+        **gate_views(separate_gradients, separate_gates(cell), names_with_prefix(code, "e_")),
         **{f"g_{s}": gradient.clone() for s, gradient in zip(cell.state, d_state, strict=True)},
-        **{name: values.new_empty(batch, units) for name in (*named(code, "w_"), *named(code, "n_"))},
-        **entries(cell, parameters, batch),
+        **{
+            name: values.new_empty(batch, units)
+            for name in (*names_with_prefix(code, "w_"), *names_with_prefix(code, "n_"))
+        },
+        **parameter_views(cell, parameters, batch),
         **sums,
         "y": d_output.unbind(0),
-        "transposed": Products(cell, ctx.dtype, weight_hh, None).transposed,
+        "transposed": RecurrentMatmuls(cell, ctx.dtype, weight_hh, None).transposed,
     }
     for k in set(cell.gates) - differentiate(cell).inputs.keys():
-        gradients[..., columns(cell.gates, k, units)] = 0
+        gradients[..., gate_slice(cell.gates, k, units)] = 0
     d_first = code.function(steps, buffers)
 
     needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = ctx.needs_input_grad[3:]
@@ -132,8 +143,8 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     d_weight_hh = torch.zeros_like(weight_hh) if needs_hh else None
     d_bias_hh = torch.zeros_like(d_bias) if d_bias is not None and needs_bias_hh else None
     for run, operand in forward_code(cell).products:
-        part, apart = columns(cell.gates, run, units), run[0] in separate_gates(cell)
-        d_run = separate_flat[:, columns(separate_gates(cell), run, units)] if apart else low[:, part]
+        part, apart = gate_slice(cell.gates, run, units), run[0] in separate_gates(cell)
+        d_run = separate_flat[:, gate_slice(separate_gates(cell), run, units)] if apart else low[:, part]
         if d_bias_hh is not None and d_bias is not None:
             d_bias_hh[part] = d_run.sum(0) if apart else d_bias[part]
         if d_weight_hh is not None:
@@ -163,7 +174,7 @@ def _over_time(
         return stacks[name][1:] if index == "t + 1]" else stacks[name][:steps]
     if name[0] in "aq":
         whole, letters = (values, cell.gates) if name[0] == "a" else (separate, separate_gates(cell))
-        return whole[..., columns(letters, name[2:], units)]
+        return whole[..., gate_slice(letters, name[2:], units)]
     parameter: Tensor = buffers[name]
     return parameter.expand(steps, *parameter.shape)
 

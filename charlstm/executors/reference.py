@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, input_side, plain_kept_bytes
+from charlstm.executors.base import State, Weights, eager_saved_bytes, input_side
 
 
 class _Entries:
@@ -64,7 +64,8 @@ class Reference:
         outputs = []
         for x_t in input_side(x, weights.weight_ih, weights.bias_ih):
             seen = [
-                _stopped(part) if s in cell.stop_gradient else part for s, part in zip(cell.state, state, strict=True)
+                _stop_gradient(part) if s in cell.stop_gradient else part
+                for s, part in zip(cell.state, state, strict=True)
             ]
             recurrent = _RecurrentSide(cell, weights, seen[0])
             state = cell.step(_Entries(cell.gates, x_t), recurrent, *seen, *parameters)
@@ -72,10 +73,10 @@ class Reference:
         return torch.stack(outputs), state
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
-        return plain_kept_bytes(cell, hidden_size)
+        return eager_saved_bytes(cell, hidden_size)
 
 
-def _stopped(part: Tensor) -> Tensor:
+def _stop_gradient(part: Tensor) -> Tensor:
     """As ``part.detach()``, but ``part`` gets zeros for its gradient, as from every other executor, not None."""
     seen = part.clone()
     if seen.requires_grad:

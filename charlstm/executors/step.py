@@ -12,7 +12,7 @@ from charlstm.cells import Cell
 from charlstm.compiler.schedule import separate_gates
 from charlstm.compiler.torch_printer import forward_code
 from charlstm.executors.base import State, Weights, input_side
-from charlstm.executors.buffers import Products, cut, entries, joined_bias, named
+from charlstm.executors.buffers import RecurrentMatmuls, gate_views, joined_bias, names_with_prefix, parameter_views
 
 
 class Step:
@@ -32,15 +32,15 @@ class Step:
         self._cell, self._weights, self._run = cell, weights, code.function
         self.values = room(len(cell.gates) * units)
         self._old, self._new = ([like.new_zeros(batch_size, units) for _ in cell.state] for _ in range(2))
-        products = Products(cell, dtype, weights.weight_hh, weights.bias_hh)
+        products = RecurrentMatmuls(cell, dtype, weights.weight_hh, weights.bias_hh)
         separate = room(units * len(separate_gates(cell)))
         self._buffers: dict[str, Any] = {
             **{f"s_{s}": pair for s, *pair in zip(cell.state, self._old, self._new, strict=True)},
-            **{name: [room(units)] for name in named(code, "v_")},
-            **{name: room(units) for name in named(code, "w_")},
-            **cut(self.values[None], cell.gates, named(code, "a_")),
-            **cut(separate[None], separate_gates(cell), named(code, "q_")),
-            **entries(cell, [weights.parameters[name] for name in cell.parameters], batch_size),
+            **{name: [room(units)] for name in names_with_prefix(code, "v_")},
+            **{name: room(units) for name in names_with_prefix(code, "w_")},
+            **gate_views(self.values[None], cell.gates, names_with_prefix(code, "a_")),
+            **gate_views(separate[None], separate_gates(cell), names_with_prefix(code, "q_")),
+            **parameter_views(cell, [weights.parameters[name] for name in cell.parameters], batch_size),
             "accumulate": products.accumulate,
             "product": products.product,
         }

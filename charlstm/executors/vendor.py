@@ -59,14 +59,14 @@ class Vendor:
 
     def arrange_stack(self, cell: Cell, layers: Sequence[Weights]) -> None:
         if cell.torch is not None:
-            flatten(cell, len(layers), tensors(layers))
+            flatten_weights(cell, len(layers), flat_weight_list(layers))
 
     def run_stack(
         self, cell: Cell, layers: Sequence[Weights], x: Tensor, state: State, flat: bool = False
     ) -> tuple[Tensor, State]:
         """Several layers, each on the output of the one below, as one call; each part of the state is [L, B, H].
 
-        ``flat`` says that the weights lie as :func:`flatten` put them; else a copy that lies so is made.
+        ``flat`` says that the weights lie as :func:`flatten_weights` put them; else a copy that lies so is made.
         """
         device, exact = x.device, layers[0].weight_hh.dtype
         as_torch = device.type in TORCH_CASTS
@@ -74,7 +74,7 @@ class Vendor:
         training = traced_by_jit() or any(needs_grad(weights, x, state) for weights in layers)
         with nullcontext() if as_torch else torch.autocast(device.type, enabled=False):
             x = one_hot(x, layers[0].input_size, dtype) if is_ids(x) else x.to(dtype)
-            given = tensors(layers)
+            given = flat_weight_list(layers)
             weights = [w.to(dtype) for w in given]
             if _cudnn_runs(dtype, device) and not (flat and dtype == exact):
                 weights = _flat_copy(cell, len(layers), weights)
@@ -83,7 +83,7 @@ class Vendor:
             if cell.torch == "LSTM":
                 y, *new = torch.lstm(x, first, weights, *options)
             else:
-                y, *new = _one_part(cell)(x, first[0], weights, *options)
+                y, *new = _single_state_function(cell)(x, first[0], weights, *options)
             return y, tuple(s.to(exact) for s in new)
 
 
@@ -106,13 +106,13 @@ def cannot_run(cell: Cell, device: str, dtype: torch.dtype, product: torch.dtype
     return None
 
 
-def tensors(layers: Sequence[Weights]) -> list[Tensor]:
+def flat_weight_list(layers: Sequence[Weights]) -> list[Tensor]:
     """The weights as torch's functions take them."""
     fixed = ((w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh) for w in layers)
     return [t for t in chain.from_iterable(fixed) if t is not None]
 
 
-def flatten(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> None:
+def flatten_weights(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> None:
     """Move the weights of a whole stack, whose values stay, into one buffer, in the order in which cuDNN wants them:
     torch would otherwise make such a copy at every call, with a warning. Nothing happens where there is no cuDNN."""
     first, second, *_ = weights
@@ -132,7 +132,7 @@ def flatten(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> None:
         )
 
 
-class _Flat(torch.autograd.Function):
+class _FlatCopy(torch.autograd.Function):
     """A copy of weights that lies flat; their gradients are those of the copy."""
 
     @staticmethod
@@ -140,7 +140,7 @@ class _Flat(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         # what is moved is not what was given, but other tensors with the same content
         copies = [_alias(w.detach().contiguous()) for w in weights]
-        flatten(cell, num_layers, copies)
+        flatten_weights(cell, num_layers, copies)
         return tuple(copies)
 
     @staticmethod
@@ -154,11 +154,11 @@ def _alias(w: Tensor) -> Tensor:
 
 
 def _flat_copy(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> list[Tensor]:
-    apply: Callable[..., Any] = _Flat.apply
+    apply: Callable[..., Any] = _FlatCopy.apply
     return list(apply(cell, num_layers, *weights))
 
 
-def _one_part(cell: Cell) -> Callable[..., Any]:
+def _single_state_function(cell: Cell) -> Callable[..., Any]:
     """torch's function for a cell whose state is its output."""
     if cell.torch == "GRU":
         return torch.gru

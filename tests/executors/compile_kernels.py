@@ -19,7 +19,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from charlstm.cells import CELLS
-from charlstm.executors.triton.kernels import trial
+from charlstm.executors.triton.kernels import launch_error
 from charlstm.executors.triton.plans import Plan, Shape
 
 
@@ -47,7 +47,7 @@ def main(jobs: list[str]) -> None:
 
     JITFunction.run = compile_only
     driver.set_active(AbsentGPU())
-    assert trial(torch.device("cpu")) is None
+    assert launch_error(torch.device("cpu")) is None
     found = {}
     for job in jobs:
         name, kind, *numbers = job.split(",")

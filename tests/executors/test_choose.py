@@ -9,7 +9,7 @@ from test_laws import make
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors import candidates, choose, executors
-from charlstm.executors.choose import order
+from charlstm.executors.choose import preference_order
 from charlstm.executors.vendor import ONE_HOT_LIMIT
 
 
@@ -93,7 +93,7 @@ def test_under_bfloat16_the_cell_state_stays_in_float32():
 )
 def test_the_order_on_each_device(device, low, expected):
     for name, names in expected.items():
-        assert " ".join(order(device, low, CELLS[name])) == names
+        assert " ".join(preference_order(device, low, CELLS[name])) == names
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])

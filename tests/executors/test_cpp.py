@@ -21,7 +21,7 @@ from charlstm.config import ModelConfig
 from charlstm.executors import choose, executors
 from charlstm.executors.cpp import build, partition
 from charlstm.executors.cpp.memory import pack, sum_by_id
-from charlstm.executors.cpp.partition import Partition, ways
+from charlstm.executors.cpp.partition import Partition, candidate_partitions
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
 from charlstm.model import LanguageModel
 
@@ -126,10 +126,10 @@ def test_extreme_inputs_agree_with_reference(cell, values):
 
 
 def test_ways_worth_trying():
-    assert ways(1, 1, 8) == [Partition(1, True)]
-    assert ways(64, 8, 1) == [Partition(1, True)]
-    assert ways(1, 8, 2) == [Partition(1, True), Partition(2, False)]
-    assert ways(64, 8, 2) == [Partition(1, True), Partition(2, True), Partition(2, False)]
+    assert candidate_partitions(1, 1, 8) == [Partition(1, True)]
+    assert candidate_partitions(64, 8, 1) == [Partition(1, True)]
+    assert candidate_partitions(1, 8, 2) == [Partition(1, True), Partition(2, False)]
+    assert candidate_partitions(64, 8, 2) == [Partition(1, True), Partition(2, True), Partition(2, False)]
 
 
 def test_the_fastest_way_is_taken_and_another_one_when_the_load_changes(monkeypatch):
@@ -149,7 +149,7 @@ def test_the_fastest_way_is_taken_and_another_one_when_the_load_changes(monkeypa
     assert {first.count(way) for way in cost} <= {partition.TRIALS, partition.TRIALS + 1}
     assert set(taken(80)) == {Partition(2, False)}
     cost[Partition(2, False)] = 9.0
-    later = taken(30 * partition.AGAIN)
+    later = taken(30 * partition.RETRY_EVERY)
     assert later[-1] == Partition(2, True)
     assert later.count(Partition(2, False)) < 50
 

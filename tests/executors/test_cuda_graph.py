@@ -78,7 +78,7 @@ def cuda(monkeypatch) -> Streams:
     streams = Streams()
     for name in ("current_stream", "device", "stream", "graph", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
-    monkeypatch.setattr(cuda_graph, "_side", lambda _: streams.side)
+    monkeypatch.setattr(cuda_graph, "_capture_stream", lambda _: streams.side)
     return streams
 
 

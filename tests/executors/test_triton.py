@@ -18,7 +18,7 @@ from charlstm.errors import UserError
 from charlstm.executors import choose, clear_plan_cache, executors
 from charlstm.executors.precision import float32_products
 from charlstm.executors.triton import executor as module
-from charlstm.executors.triton.kernels import PROGRAMS, SMALLEST, functions, geometry
+from charlstm.executors.triton.kernels import MIN_BLOCK, MIN_BLOCKS, functions, launch_geometry
 from charlstm.executors.triton.plans import Plan
 from charlstm.executors.triton.pool import Pool
 
@@ -72,11 +72,11 @@ def test_what_is_not_a_number_stays_so_and_is_not_hidden_by_a_relu():
     assert not y[:, 1].isnan().any()
 
 
-@pytest.mark.parametrize("elements", [1, 127, 129, 100_000, PROGRAMS * SMALLEST, 10**7])
+@pytest.mark.parametrize("elements", [1, 127, 129, 100_000, MIN_BLOCKS * MIN_BLOCK, 10**7])
 def test_blocks_cover_everything_and_there_are_enough_of_them(elements):
-    blocks, block, warps = geometry(elements)
+    blocks, block, warps = launch_geometry(elements)
     assert blocks * block >= elements > (blocks - 1) * block
-    assert blocks >= PROGRAMS or block == SMALLEST
+    assert blocks >= MIN_BLOCKS or block == MIN_BLOCK
     assert block == 4 * 32 * warps
 
 

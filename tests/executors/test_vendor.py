@@ -61,7 +61,7 @@ def cudnn(monkeypatch):
 def test_a_flat_copy_changes_neither_results_nor_the_weights(cell, shape, ids, bias, cudnn):
     weights, x, state = make(cell, shape, bias=bias, ids=ids)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    given = vendor.tensors([weights])
+    given = vendor.flat_weight_list([weights])
     before = [(w.data_ptr(), w._version) for w in given]
     found = outputs_and_gradients(executors()["vendor"], cell, weights, x, state)
     for e, f in zip(expected, found, strict=True):

@@ -11,7 +11,7 @@ import torch
 from charlstm.executors.measurement_cache import cached_measurement
 
 SIDES = (128, 512)  # of the square matrices that are multiplied: small ones first, as a CPU may be very slow at it
-SLOW = 0.25
+EMULATED = 0.25
 """A gain below which a CPU only imitates bfloat16: large products would take seconds and need not be measured."""
 ROUNDS = 15
 
@@ -25,7 +25,7 @@ def bfloat16_gain() -> float:
 
 def imitates_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 so slowly that nobody would train with it."""
-    return bfloat16_gain() < SLOW
+    return bfloat16_gain() < EMULATED
 
 
 def _measure() -> float:
@@ -41,6 +41,6 @@ def _measure() -> float:
                 if number:
                     seconds[dtype].append(time.perf_counter() - start)
         gain = median(seconds[torch.float32]) / median(seconds[torch.bfloat16])
-        if gain < SLOW:
+        if gain < EMULATED:
             break
     return gain

@@ -24,13 +24,13 @@ from charlstm.errors import UserError
 
 LOG = logging.getLogger("charlstm")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
-PRODUCT_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
+COMPUTE_DTYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 TIME_LIMIT = 120.0  # seconds
 NO_BFLOAT16 = "torch makes no packed bfloat16 products on this CPU"
 DIGEST = 32  # bytes of a SHA-256
 
 
-_lacking: set[torch.dtype] = set()
+_unsupported_dtypes: set[torch.dtype] = set()
 """Types that were seen not to multiply here, whatever the cell."""
 
 
@@ -41,14 +41,14 @@ class BuildError(Exception):
 @cache
 def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     """The kernels of a cell with products in ``dtype``, built if need be; or why there are none."""
-    if dtype == torch.bfloat16 and (dtype in _lacking or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if dtype == torch.bfloat16 and (dtype in _unsupported_dtypes or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return NO_BFLOAT16  # before anything is compiled in vain
     try:
         library = load(cell.name, dtype, source(cell))
     except BuildError as reason:
         return str(reason)
     if not library.products_work():
-        _lacking.add(dtype)
+        _unsupported_dtypes.add(dtype)
         return NO_BFLOAT16 if dtype == torch.bfloat16 else "torch makes no packed products on this CPU"
     return library
 
@@ -67,14 +67,14 @@ def load(name: str, dtype: torch.dtype, source: str) -> ctypes.CDLL:
     """
     folder = Path(__file__).parent
     parts = [
-        f"#include <cstdint>\nusing P = {PRODUCT_TYPES[dtype]};",
+        f"#include <cstdint>\nusing P = {COMPUTE_DTYPES[dtype]};",
         *((folder / file).read_text(encoding="utf-8") for file in ("vectors.h", "runtime.h")),
         source,
     ]
     whole = "\n".join(parts)
     spelled = f"{name} ({str(dtype).removeprefix('torch.')})"
     path = _path(name, dtype, whole)
-    if not _whole(path):
+    if not _is_intact(path):
         _compile(spelled, whole, path)
     try:
         return ctypes.CDLL(str(path))
@@ -88,13 +88,13 @@ def _path(name: str, dtype: torch.dtype, source: str) -> Path:
         raise BuildError(f"it is made for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
     if "avx2" not in processor():
         raise BuildError("the CPU has no AVX2")
-    compiler = _compiler()
-    facts = [*OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, processor(), *_libraries()]
+    compiler = _compiler_command()
+    facts = [*OPTIONS, *compiler, _size_and_mtime(compiler[0]), torch.__version__, processor(), *_libraries()]
     digest = hashlib.sha256("\0".join([source, *facts]).encode()).hexdigest()[:20]
     return user_cache_folder() / "kernels" / f"{name}-{str(dtype).removeprefix('torch.')}-{digest}.so"
 
 
-def _whole(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     """Whether the library is there and ends in the digest of all before it."""
     try:
         content = path.read_bytes()
@@ -103,7 +103,7 @@ def _whole(path: Path) -> bool:
     return content[-DIGEST:] == hashlib.sha256(content[:-DIGEST]).digest()
 
 
-def _compiler() -> list[str]:
+def _compiler_command() -> list[str]:
     try:
         asked = shlex.split(os.environ.get("CXX", ""))
     except ValueError as error:
@@ -115,7 +115,7 @@ def _compiler() -> list[str]:
     raise BuildError("there is no C++ compiler (c++, g++ or clang++ on the path, or $CXX)")
 
 
-def _stamp(program: str) -> str:
+def _size_and_mtime(program: str) -> str:
     facts = Path(program).resolve().stat()
     return f"{facts.st_size} {facts.st_mtime_ns}"
 
@@ -145,7 +145,7 @@ def _libraries() -> tuple[str, ...]:
 def _compile(what: str, source: str, target: Path) -> None:
     LOG.info("compiling C++ kernels for %s, once for this machine", what)
     start = time.perf_counter()
-    compiler = _compiler()
+    compiler = _compiler_command()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import backward_loop, forward_loop, kept_bytes
+from charlstm.compiler.cpp_loops import backward_loop, forward_loop, saved_bytes_per_unit
 from charlstm.compiler.schedule import separate_gates
-from charlstm.compiler.stages import operand_states, read_states
-from charlstm.executors.autograd import apply_autograd, split, twice_differentiable
+from charlstm.compiler.stages import backward_states, operand_states
+from charlstm.executors.autograd import apply_autograd, split_saved, twice_differentiable
 from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
 from charlstm.executors.buffers import joined_bias
-from charlstm.executors.cpp.build import PRODUCT_TYPES, kernels
+from charlstm.executors.cpp.build import COMPUTE_DTYPES, kernels
 from charlstm.executors.cpp.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
 from charlstm.executors.cpp.memory import (
     PANEL,
@@ -49,7 +49,7 @@ class Cpp:
             return reason
         for dtype, wanted in (
             (weights.weight_hh.dtype, (torch.float32,)),
-            (matmul_dtype(weights.weight_hh), PRODUCT_TYPES),
+            (matmul_dtype(weights.weight_hh), COMPUTE_DTYPES),
         ):
             if dtype not in wanted:
                 return f"it has no {str(dtype).removeprefix('torch.')}"
@@ -62,9 +62,9 @@ class Cpp:
             raise ValueError(f"cell {cell.name} with {units} units needs weights of {rows} rows")
         return apply_autograd(_Run, cell, weights, x, state)
 
-    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+    def saved_bytes_per_unit(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         """What the kernels keep, and the gradients of the gates, for H rounded up to whole panels."""
-        return padded_units(hidden_size) * kept_bytes(cell, dtype)
+        return padded_units(hidden_size) * saved_bytes_per_unit(cell, dtype)
 
 
 class _Run(torch.autograd.Function):
@@ -89,7 +89,7 @@ class _Run(torch.autograd.Function):
         padded = padded_units(units)
         parameters = {name: pad_gates(p, len(cell.parameters[name])) for name, p in own.items()}
         exact = {
-            s: weight_hh.new_empty(steps + 1 if training and s in read_states(cell) else 2, batch, padded)
+            s: weight_hh.new_empty(steps + 1 if training and s in backward_states(cell) else 2, batch, padded)
             for s in cell.state
         }
         low = {s: weight_hh.new_empty(steps + 1, batch, padded, dtype=dtype) for s in operand_states(cell)}
@@ -114,7 +114,7 @@ class _Run(torch.autograd.Function):
             "input_mask": -1,
             "low_mask": -1,
             **{f"s_{s}": stack for s, stack in exact.items()},
-            **{f"all_{s}": -1 if training and s in read_states(cell) else 1 for s in exact},
+            **{f"all_{s}": -1 if training and s in backward_states(cell) else 1 for s in exact},
             **{f"l_{s}": stack for s, stack in low.items()},
             **values,
             **{f"p_{name}": p for name, p in parameters.items()},
@@ -127,7 +127,7 @@ class _Run(torch.autograd.Function):
             made = (*parameters.values(), *exact.values(), *low.values(), *values.values())
             ctx.save_for_backward(*inputs, *made)
         last = (
-            stack[steps if training and s in read_states(cell) else steps & 1, :, :units].clone()
+            stack[steps if training and s in backward_states(cell) else steps & 1, :, :units].clone()
             for s, stack in exact.items()
         )
         return (low[cell.state[0]][1:, :, :units], *last)
@@ -141,7 +141,7 @@ class _Run(torch.autograd.Function):
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     cell: Cell = ctx.cell
     dtype: torch.dtype = ctx.dtype
-    inputs, made = split(cell, ctx.saved_tensors)
+    inputs, made = split_saved(cell, ctx.saved_tensors)
     (x, weight_ih, weight_hh, *_), saved = inputs, iter(made)
     parameters, exact, low, values = (
         {name: next(saved) for name in names} for names in (tuple(cell.parameters), *ctx.names)

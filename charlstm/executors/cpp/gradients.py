@@ -13,7 +13,7 @@ from charlstm.compiler.cpp_loops import forward_loop
 from charlstm.compiler.graph import trace
 from charlstm.compiler.schedule import runs, separate_gates
 from charlstm.executors.base import is_ids
-from charlstm.executors.buffers import columns
+from charlstm.executors.buffers import gate_slice
 from charlstm.executors.cpp.memory import checked, padded_units, sum_by_id, unpad_gates
 
 
@@ -31,7 +31,7 @@ def recurrent_gradient(cell: Cell, weight_hh: Tensor, operands: Mapping[str, Ten
         start = letters.index(run)
         read = operands[operand].view(-1, padded)[: len(d)]
         product = whole[:, start * padded : (start + len(run)) * padded].t() @ read
-        d_weight_hh[columns(cell.gates, run, units)] = unpad_gates(product, len(run), units)[:, :units]
+        d_weight_hh[gate_slice(cell.gates, run, units)] = unpad_gates(product, len(run), units)[:, :units]
     return d_weight_hh
 
 
@@ -42,7 +42,7 @@ def recurrent_bias_gradient(cell: Cell, e: Tensor, d_bias: Tensor) -> Tensor:
     found = torch.zeros_like(d_bias)
     for run, _ in _operands(cell):
         letters, sums = (separate, apart) if run[0] in separate else (cell.gates, d_bias)
-        found[columns(cell.gates, run, units)] = sums[columns(letters, run, units)]
+        found[gate_slice(cell.gates, run, units)] = sums[gate_slice(letters, run, units)]
     return found
 
 

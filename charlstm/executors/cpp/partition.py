@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 
 TRIALS = 3  # measured calls of each way before the fastest is taken
-AGAIN = 100  # calls after which another way is tried again: the machine's load may have changed
-REMEMBERED = 5  # measured calls of a way, the latest ones
+RETRY_EVERY = 100  # calls after which another way is tried again: the machine's load may have changed
+WINDOW = 5  # measured calls of a way, the latest ones
 
 
 class Partition(NamedTuple):
@@ -33,15 +33,15 @@ class _Record:
         rarest = min(self.seconds, key=lambda way: len(self.seconds[way]))
         if len(self.seconds[rarest]) < TRIALS:
             return rarest
-        if self.calls % AGAIN == 0:
-            return list(self.seconds)[self.calls // AGAIN % len(self.seconds)]
+        if self.calls % RETRY_EVERY == 0:
+            return list(self.seconds)[self.calls // RETRY_EVERY % len(self.seconds)]
         return min(self.seconds, key=lambda way: min(self.seconds[way]))
 
 
 _records: dict[Hashable, _Record] = {}
 
 
-def ways(rows: int, panels: int, threads: int) -> list[Partition]:
+def candidate_partitions(rows: int, panels: int, threads: int) -> list[Partition]:
     """The ways worth trying."""
     found = [Partition(1, True)]
     if threads > 1 and rows > 1:
@@ -61,8 +61,8 @@ def shared(key: Hashable, rows: int, panels: int, steps: int = 1) -> Iterator[Pa
     threads = torch.get_num_threads()
     record = _records.get((key, threads))
     if record is None:
-        possible = ways(rows, panels, threads)
-        record = _records[key, threads] = _Record({way: deque(maxlen=REMEMBERED) for way in possible})
+        possible = candidate_partitions(rows, panels, threads)
+        record = _records[key, threads] = _Record({way: deque(maxlen=WINDOW) for way in possible})
         yield possible[-1]  # not measured: torch makes its kernels on the way
         return
     way = record.next()

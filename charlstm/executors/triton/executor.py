@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import kept_bytes
-from charlstm.compiler.triton_printer import gate_products, recurrent_gradients
+from charlstm.compiler.cpp_loops import saved_bytes_per_unit
+from charlstm.compiler.triton_printer import gate_matmuls, recurrent_gradient_buffer
 from charlstm.executors.autograd import apply_autograd, twice_differentiable
 from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
-from charlstm.executors.buffers import columns
+from charlstm.executors.buffers import gate_slice
 from charlstm.executors.input_gradients import input_gradients
 from charlstm.executors.tracing import tracing
-from charlstm.executors.triton.kernels import on_device_of, trial
+from charlstm.executors.triton.kernels import launch_error, on_device_of
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Lease, Pool
 
 POOL = Pool()
-EXACT_TYPES = (torch.float32, torch.float64)
-PRODUCT_TYPES = (*EXACT_TYPES, torch.bfloat16)
+PARAM_DTYPES = (torch.float32, torch.float64)
+COMPUTE_DTYPES = (*PARAM_DTYPES, torch.bfloat16)
 
 
 class Triton:
@@ -37,21 +37,21 @@ class Triton:
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         device, exact, low = weights.weight_hh.device, weights.weight_hh.dtype, matmul_dtype(weights.weight_hh)
-        refusal = _no_device(device, low) or tracing(weights, x)
+        refusal = _device_refusal(device, low) or tracing(weights, x)
         if refusal:
             return refusal
-        for dtype, wanted in ((exact, EXACT_TYPES), (low, PRODUCT_TYPES)):
+        for dtype, wanted in ((exact, PARAM_DTYPES), (low, COMPUTE_DTYPES)):
             if dtype not in wanted:
                 return f"it has no {str(dtype).removeprefix('torch.')}"
-        return trial(device)
+        return launch_error(device)
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         with on_device_of(x):
             return apply_autograd(_Run, cell, weights, x, state)
 
-    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+    def saved_bytes_per_unit(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         """What the kernels keep, and the gradients of the gates."""
-        return hidden_size * (kept_bytes(cell, dtype) + dtype.itemsize)
+        return hidden_size * (saved_bytes_per_unit(cell, dtype) + dtype.itemsize)
 
 
 def clear_plan_cache() -> None:
@@ -65,7 +65,7 @@ def interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
-def _no_device(device: torch.device, low: torch.dtype) -> str | None:
+def _device_refusal(device: torch.device, low: torch.dtype) -> str | None:
     if device.type == "cpu" and interpreting():
         return _not_installed()
     if device.type != "cuda" or torch.version.hip is not None:
@@ -146,7 +146,7 @@ def _gradients(
     """Of x, the weights and biases, the cell's own parameters and the first state."""
     cell, exact, units = plan.shape.cell, plan.shape.exact, plan.shape.units
     d_first = plan.backward(d_output, d_state)
-    d, e = (plan.buffer(name).flatten(0, 1) for name in ("d", recurrent_gradients(cell)))
+    d, e = (plan.buffer(name).flatten(0, 1) for name in ("d", recurrent_gradient_buffer(cell)))
     needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = needed
     d_weight_ih, d_bias = input_gradients(x, d, d, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
     d_weight_hh = d_bias_hh = None
@@ -154,12 +154,12 @@ def _gradients(
         d_weight_hh = torch.zeros(len(cell.gates) * units, units, dtype=exact, device=x.device)
     if needs_bias_hh and d_bias is not None:
         d_bias_hh = torch.zeros_like(d_bias)
-    for _, run, operand in gate_products(cell):
-        part = columns(cell.gates, run, units)
+    for _, run, operand in gate_matmuls(cell):
+        part = gate_slice(cell.gates, run, units)
         if d_weight_hh is not None:
             d_weight_hh[part] = e[:, part].t() @ plan.buffer(operand).flatten(0, 1)[: len(e)]
         if d_bias_hh is not None and d_bias is not None:
-            d_bias_hh[part] = d_bias[part] if recurrent_gradients(cell) == "d" else e[:, part].sum(0, dtype=exact)
+            d_bias_hh[part] = d_bias[part] if recurrent_gradient_buffer(cell) == "d" else e[:, part].sum(0, dtype=exact)
     d_x = (d @ weight_ih.to(d.dtype)).view(x.shape).to(x.dtype) if needs_x else None
     d_own = (
         plan.buffer(f"z_{name}").sum(1).flatten() if wanted else None

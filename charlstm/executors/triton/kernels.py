@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from charlstm.compiler.triton_language import TRIAL, Kernel
+from charlstm.compiler.triton_language import PROBE, Kernel
 from charlstm.compiler.triton_printer import Program
 
-PROGRAMS = 264  # blocks that a launch has at least if there is enough work: two for each processor of an H100
-SMALLEST, LARGEST = 128, 1024  # elements of a block
-PER_WARP = 128  # elements: with more than four for each thread, the compiler moves bfloat16 through shared memory
+MIN_BLOCKS = 264  # blocks that a launch has at least if there is enough work: two for each processor of an H100
+MIN_BLOCK, MAX_BLOCK = 128, 1024  # elements of a block
+ELEMENTS_PER_WARP = (
+    128  # elements: with more than four for each thread, the compiler moves bfloat16 through shared memory
+)
 
 
 class Geometry(NamedTuple):
@@ -29,12 +31,12 @@ class Geometry(NamedTuple):
     warps: int
 
 
-def geometry(elements: int) -> Geometry:
+def launch_geometry(elements: int) -> Geometry:
     """How ``elements`` are shared out: large blocks as long as every processor has two of them."""
-    block = LARGEST
-    while block > SMALLEST and -(-elements // block) < PROGRAMS:
+    block = MAX_BLOCK
+    while block > MIN_BLOCK and -(-elements // block) < MIN_BLOCKS:
         block //= 2
-    return Geometry(-(-elements // block), block, block // PER_WARP)
+    return Geometry(-(-elements // block), block, block // ELEMENTS_PER_WARP)
 
 
 @cache
@@ -73,11 +75,11 @@ def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
 OPTIONS = {"enable_fp_fusion": False}
 
 
-def launcher(
+def kernel_launcher(
     program: Program, kernel: Kernel, buffers: Mapping[str, Tensor | None], batch: int, given: Mapping[str, Any]
 ) -> Callable[[int], None]:
     """A kernel on its buffers: a function of the step."""
-    blocks, _, warps = geometry(batch * given["H"])
+    blocks, _, warps = launch_geometry(batch * given["H"])
     run = functions(program.source)[kernel.name][(blocks,)]
     arguments = [buffers[name] for name in kernel.buffers]
 
@@ -88,12 +90,12 @@ def launcher(
 
 
 @cache
-def trial(device: torch.device) -> str | None:
+def launch_error(device: torch.device) -> str | None:
     """Why Triton runs no kernel here; None if it does. It may lack a C compiler, or not fit the driver."""
     room = torch.zeros(1, device=device)
     try:
         with on_device_of(room):
-            functions(TRIAL)["trial"][(1,)](room, **OPTIONS)
+            functions(PROBE)["trial"][(1,)](room, **OPTIONS)
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
         return f"Triton fails here: {lines[0][:200]}"

@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.triton_printer import Product, backward_program, forward_program
-from charlstm.executors.buffers import columns, over_steps
-from charlstm.executors.triton.kernels import launcher
+from charlstm.compiler.triton_printer import Matmul, backward_program, forward_program
+from charlstm.executors.buffers import gate_slice, per_step
+from charlstm.executors.triton.kernels import kernel_launcher
 
-Work = Callable[[], None]
+Loop = Callable[[], None]
 Buffers = Mapping[str, Tensor | None]
 Step = Callable[[int], object]
 
 
-def forward_work(
+def forward_loop(
     cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, given: Mapping[str, Any]
-) -> Work:
+) -> Loop:
     """The way forward, with the recurrent weight [GH, H]."""
     program = forward_program(cell)
     stages = [
         (
-            [_product(cell, steps, p, buffers, weight) for p in products],
-            launcher(program, kernel, buffers, batch, given),
+            [_gate_matmul(cell, steps, p, buffers, weight) for p in products],
+            kernel_launcher(program, kernel, buffers, batch, given),
         )
         for products, kernel in zip(program.products, program.kernels, strict=True)
     ]
@@ -42,16 +42,16 @@ def forward_work(
     return work
 
 
-def backward_work(
+def backward_loop(
     cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, given: Mapping[str, Any]
-) -> Work:
+) -> Loop:
     """The way back, with the recurrent weight [GH, H]."""
     program = backward_program(cell)
     first, last, *kernels = (
-        None if kernel is None else launcher(program, kernel, buffers, batch, given)
+        None if kernel is None else kernel_launcher(program, kernel, buffers, batch, given)
         for kernel in (program.first, program.last, *program.kernels)
     )
-    products = [[_transposed(cell, p, buffers, weight) for p in stage] for stage in program.products]
+    products = [[_transposed_matmul(cell, p, buffers, weight) for p in stage] for stage in program.products]
     sums = [_buffer(buffers, f"z_{name}") for name in cell.parameters]
 
     def work() -> None:
@@ -71,18 +71,18 @@ def backward_work(
     return work
 
 
-def _product(cell: Cell, steps: int, product: Product, buffers: Buffers, weight: Tensor) -> Step:
+def _gate_matmul(cell: Cell, steps: int, product: Matmul, buffers: Buffers, weight: Tensor) -> Step:
     out, units = _buffer(buffers, product.out), weight.shape[1]
-    operands = over_steps(_buffer(buffers, product.operand).unbind(0), steps)
+    operands = per_step(_buffer(buffers, product.operand).unbind(0), steps)
     (run,) = product.runs
-    matrix = weight[columns(cell.gates, run, units)].t()
+    matrix = weight[gate_slice(cell.gates, run, units)].t()
     return lambda t: torch.mm(operands[t], matrix, out=out)
 
 
-def _transposed(cell: Cell, product: Product, buffers: Buffers, weight: Tensor) -> Step:
+def _transposed_matmul(cell: Cell, product: Matmul, buffers: Buffers, weight: Tensor) -> Step:
     out, units = _buffer(buffers, product.out), weight.shape[1]
     gradients = _buffer(buffers, product.operand)
-    parts = [columns(cell.gates, run, units) for run in product.runs]
+    parts = [gate_slice(cell.gates, run, units) for run in product.runs]
     terms = [(gradients[..., part].unbind(0), weight[part]) for part in parts]
 
     def multiply(t: int) -> None:

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.compiler.schedule import separate_gates
-from charlstm.compiler.stages import operand_states, read_states, stored_values
+from charlstm.compiler.stages import backward_states, operand_states, stored_values
 from charlstm.compiler.triton_printer import backward_program, forward_program
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import joined_bias
 from charlstm.executors.cuda_graph import CudaGraph
-from charlstm.executors.triton.kernels import constants, geometry
-from charlstm.executors.triton.loops import backward_work, forward_work
+from charlstm.executors.triton.kernels import constants, launch_geometry
+from charlstm.executors.triton.loops import backward_loop, forward_loop
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Plan:
             self._weight = self._room(len(cell.gates) * units, units, low=True)
             self._forward_buffers = self._make_forward()
             self._backward_buffers = self._make_backward() if shape.training else {}
-        given = constants(units, geometry(batch * units).block, shape.exact, shape.training)
+        given = constants(units, launch_geometry(batch * units).block, shape.exact, shape.training)
         rest = (self._weight, given)
-        work = [forward_work(cell, steps, batch, self._forward_buffers, *rest)]
+        work = [forward_loop(cell, steps, batch, self._forward_buffers, *rest)]
         if shape.training:
-            work.append(backward_work(cell, steps, batch, self._backward_buffers, *rest))
+            work.append(backward_loop(cell, steps, batch, self._backward_buffers, *rest))
         self._work = [CudaGraph(w, shape.device) for w in work] if record else work
 
     def _room(self, *size: int, low: bool = False) -> Tensor:
@@ -84,7 +84,7 @@ class Plan:
             "bias_x": self._room(rows),
             "bias_h": self._room(rows),
             **{
-                f"s_{s}": self._room(steps + 1 if training and s in read_states(cell) else 2, batch, units)
+                f"s_{s}": self._room(steps + 1 if training and s in backward_states(cell) else 2, batch, units)
                 for s in cell.state
             },
             **{f"l_{s}": self._room(steps + 1, batch, units, low=True) for s in operand_states(cell)},

@@ -9,10 +9,10 @@ import torch
 
 from charlstm.executors.triton.plans import Plan, Shape
 
-SHAPES = 16  # recorded shapes that are kept at most; each holds the memory of its layers
+MAX_SHAPES = 16  # recorded shapes that are kept at most; each holds the memory of its layers
 PATIENCE = 500  # runs of layers for which a recorded shape is kept though others would like its place
 PLANS = 16  # recorded plans of one shape: layers of one size, or passes that wait for their way back
-REMEMBERED = 1024  # shapes that are known to have been seen
+MAX_SEEN = 1024  # shapes that are known to have been seen
 
 
 class Lease:
@@ -43,7 +43,7 @@ class Pool:
     one goes on as at first.
     """
 
-    def __init__(self, shapes: int = SHAPES, patience: int = PATIENCE) -> None:
+    def __init__(self, shapes: int = MAX_SHAPES, patience: int = PATIENCE) -> None:
         self._limit, self._patience = shapes, patience
         self._lock = threading.Lock()
         self._seen: OrderedDict[Shape, None] = OrderedDict()
@@ -91,7 +91,7 @@ class Pool:
         known = shape in self._seen
         self._seen[shape] = None
         self._seen.move_to_end(shape)
-        if len(self._seen) > REMEMBERED:
+        if len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
         if not known:
             return False
