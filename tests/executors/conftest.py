@@ -21,7 +21,7 @@ def unoptimized(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not shutil.which("c++"):
         pytest.skip("there is no C++ compiler")
     headers = tmp_path_factory.mktemp("headers") / "standard.h"
-    headers.write_text("\n".join(re.findall(r"#include <\S+>", build.source(CELLS["rnn"], torch.float32))))
+    headers.write_text("\n".join(re.findall(r"#include <\S+>", build.source(CELLS["rnn"]))))
     options = [option for option in build.OPTIONS if option != "-shared"]
     compiler = ["c++", *options, "-O0", "-x", "c++-header"]
     subprocess.run([*compiler, str(headers), "-o", f"{headers}.gch"], check=True)

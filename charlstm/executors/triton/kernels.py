@@ -61,7 +61,7 @@ def constants(units: int, block: int, exact: torch.dtype, training: bool) -> dic
         "SAME": math.gcd(units, block),
         "KEEP": -1 if training else 0,
         "ALL": -1 if training else 1,
-        "EXACT": {torch.float32: tl.float32, torch.float64: tl.float64}[exact],
+        "PARAM_DTYPE": {torch.float32: tl.float32, torch.float64: tl.float64}[exact],
     }
 
 
@@ -95,7 +95,7 @@ def launch_error(device: torch.device) -> str | None:
     room = torch.zeros(1, device=device)
     try:
         with on_device_of(room):
-            functions(PROBE)["trial"][(1,)](room, **OPTIONS)
+            functions(PROBE)["probe"][(1,)](room, **OPTIONS)
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
         return f"Triton fails here: {lines[0][:200]}"

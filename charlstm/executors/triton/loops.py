@@ -29,7 +29,7 @@ def forward_loop(
             [_gate_matmul(cell, steps, p, buffers, weight) for p in products],
             kernel_launcher(program, kernel, buffers, batch, given),
         )
-        for products, kernel in zip(program.products, program.kernels, strict=True)
+        for products, kernel in zip(program.matmuls, program.kernels, strict=True)
     ]
 
     def work() -> None:
@@ -51,7 +51,7 @@ def backward_loop(
         None if kernel is None else kernel_launcher(program, kernel, buffers, batch, given)
         for kernel in (program.first, program.last, *program.kernels)
     )
-    products = [[_transposed_matmul(cell, p, buffers, weight) for p in stage] for stage in program.products]
+    products = [[_transposed_matmul(cell, p, buffers, weight) for p in stage] for stage in program.matmuls]
     sums = [_buffer(buffers, f"z_{name}") for name in cell.parameters]
 
     def work() -> None:
