@@ -73,7 +73,7 @@ def forward_loop(cell: Cell) -> Loop:
             lines.append(f"store(b.l_{s} + ((t + 1) & b.low_mask) * b.B * b.H + at, {{}});")
         stores.setdefault(n, []).extend(lines)
         reloads[n] = f"load({state_address})"
-    states = {p.args[0] for p in step.products if p.args[0].op == "state"}
+    states = {p.args[0] for p in step.matmuls if p.args[0].op == "state"}
     operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in states} | addresses
     printer = Printer(cell, list(step.new_state), leaves, reloads, stores, operands)
     fields: Fields = [

@@ -100,7 +100,7 @@ class Printer:
             *(f"  {kind} {field};" for kind, field in fields),
             "};",
             f"struct {name} {{",
-            f"  static constexpr int stages = {len(self._bodies)}, products = {self._count};",
+            f"  static constexpr int stages = {len(self._bodies)}, matmuls = {self._count};",
             f"  static bool waits(int stage) {{ return \"{waits}\"[stage] == '1'; }}",
             f"  static void run(int stage, {arguments}) {{ switch (stage) {{ {cases} }} }}",
         ]

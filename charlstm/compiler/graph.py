@@ -22,7 +22,7 @@ from typing import Any
 from charlstm.cells import Cell
 
 ACTIVATIONS = {"sigmoid", "tanh", "relu"}
-PRODUCTS = {"product", "gate", "transposed"}
+MATMULS = {"product", "gate", "transposed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +121,9 @@ class StepGraph:
     new_state: tuple[Node, ...]
 
     @cached_property
-    def products(self) -> list[Node]:
+    def matmuls(self) -> list[Node]:
         """The recurrent matmuls, in topological order."""
-        return [n for n in ordered(self.new_state) if n.op in PRODUCTS]
+        return [n for n in ordered(self.new_state) if n.op in MATMULS]
 
 
 @cache
@@ -142,9 +142,9 @@ def trace(cell: Cell) -> StepGraph:
     if len(new) != len(cell.state) or not all(isinstance(n, Node) for n in new):
         raise TypeError(f"cell {cell.name} must return its new state ({', '.join(cell.state)})")
     new = _join_sums(graph, new)
-    products = [n.label for n in ordered(new) if n.op in PRODUCTS]
-    if len(set(products)) != len(products):
-        raise TypeError(f"cell {cell.name}: a gate may have one recurrent matmul in a step; there are {products}")
+    matmuls = [n.label for n in ordered(new) if n.op in MATMULS]
+    if len(set(matmuls)) != len(matmuls):
+        raise TypeError(f"cell {cell.name}: a gate may have one recurrent matmul in a step; there are {matmuls}")
     return StepGraph(cell, graph, new)
 
 
@@ -164,8 +164,8 @@ def _join_sums(graph: Graph, roots: tuple[Node, ...]) -> tuple[Node, ...]:
     for n in ordered(roots):
         args = tuple(rewritten[a] for a in n.args)
         if is_sum(n):
-            product = next(a for a in args if a.op == "product")
-            rewritten[n] = graph.node("gate", product.label, *product.args)
+            matmul = next(a for a in args if a.op == "product")
+            rewritten[n] = graph.node("gate", matmul.label, *matmul.args)
         else:
             rewritten[n] = graph.node(n.op, n.label, *args)
     return tuple(rewritten[n] for n in roots)

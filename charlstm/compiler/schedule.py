@@ -79,14 +79,14 @@ def select(
 @cache
 def separate_gates(cell: Cell) -> str:
     """The gates that need their recurrent side separately from their input side."""
-    separate = {n.label for n in trace(cell).products if n.op == "product"}
+    separate = {n.label for n in trace(cell).matmuls if n.op == "product"}
     return "".join(k for k in cell.gates if k in separate)
 
 
 @cache
 def summed_gates(cell: Cell) -> str:
     """The gates that use only the sum of both sides."""
-    summed = {n.label for n in trace(cell).products if n.op == "gate"}
+    summed = {n.label for n in trace(cell).matmuls if n.op == "gate"}
     return "".join(k for k in cell.gates if k in summed)
 
 
@@ -109,7 +109,7 @@ def saved_for_backward(cell: Cell) -> frozenset[Node]:
     derivative = differentiate(cell)
     step = derivative.forward
     forward = set(ordered(step.new_state))
-    saved = {n.args[0] for n in step.products if n.args[0].args or n.args[0].op == "input"}
+    saved = {n.args[0] for n in step.matmuls if n.args[0].args or n.args[0].op == "input"}
     visited: set[Node] = set()
     stack = backward_roots(derivative)
     while stack:

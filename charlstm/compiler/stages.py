@@ -12,7 +12,7 @@ from functools import cache
 
 from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
-from charlstm.compiler.graph import PRODUCTS, Node, ordered, trace
+from charlstm.compiler.graph import MATMULS, Node, ordered, trace
 from charlstm.compiler.schedule import backward_roots, saved_for_backward
 
 
@@ -53,7 +53,7 @@ class Stages:
         first_stage_only: Collection[Node] = (),
     ) -> None:
         level = levels(roots, leaves)
-        users = [n for n in level if n.op not in PRODUCTS]
+        users = [n for n in level if n.op not in MATMULS]
         loads = {n: load for n, load in {**reloads, **leaves}.items() if n not in first_stage_only}
         later = {a for n in users for a in n.args if level.get(a, level[n]) < level[n] and a not in loads}
         crossing = {n: language.scratch.format(number) for number, n in enumerate(n for n in level if n in later)}
@@ -65,7 +65,7 @@ class Stages:
         for n, number in level.items():
             stage = stages[number]
             if n not in leaves:
-                stage.define(n, matmul(number, n) if n.op in PRODUCTS else stage.apply(n))
+                stage.define(n, matmul(number, n) if n.op in MATMULS else stage.apply(n))
             lines = [*stores.get(n, ()), *([language.store.format(crossing[n], "{}")] if n in crossing else ())]
             stage.body += [line.format(stage.use(n)) for line in lines]
         for n, lines in stores.items():
@@ -104,17 +104,17 @@ def levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
             continue
         if n in leaves:
             level[n] = 0
-        elif n.op in PRODUCTS and n.args[0].op != "state":
+        elif n.op in MATMULS and n.args[0].op != "state":
             level[n] = max(argument_levels) + 1
         else:
-            level[n] = 0 if n.op in PRODUCTS else max(argument_levels, default=0)
+            level[n] = 0 if n.op in MATMULS else max(argument_levels, default=0)
     return level
 
 
 @cache
 def operand_states(cell: Cell) -> str:
     """The letters of the states that have a copy in the compute dtype: matmul operands and the output."""
-    operands = {n.args[0].label for n in trace(cell).products if n.args[0].op == "state"} | {cell.state[0]}
+    operands = {n.args[0].label for n in trace(cell).matmuls if n.args[0].op == "state"} | {cell.state[0]}
     return "".join(s for s in cell.state if s in operands)
 
 
@@ -132,6 +132,6 @@ def backward_states(cell: Cell) -> str:
 def stored_values(cell: Cell) -> dict[Node, str]:
     """The values other than states that matmuls or the backward pass read, and their buffers' names: ``v_0`` ..."""
     step = trace(cell)
-    read = {p.args[0] for p in step.products if p.args[0].op != "state"}
+    read = {p.args[0] for p in step.matmuls if p.args[0].op != "state"}
     chosen = [n for n in ordered(step.new_state) if n in saved_for_backward(cell) or n in read]
     return {n: f"v_{number}" for number, n in enumerate(chosen)}

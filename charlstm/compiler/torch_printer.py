@@ -50,21 +50,21 @@ TEMPLATES = {
     "sigmoid_backward": "sigmoid_backward({0}, {1}, grad_input={out})",
     "relu_backward": "relu_backward({0}, {1}, 0, grad_input={out})",
 }
-NAME = re.compile(r"\b(?:[adqesvwgnpz]_\w+|y|accumulate|product|transposed)\b")
+NAME = re.compile(r"\b(?:[adqesvwgnpz]_\w+|y|accumulate|matmul|transposed)\b")
 
 
 @dataclass(frozen=True)
 class Code:
     """A generated loop: ``function(T, buffers)`` with a buffer for each of ``names``.
 
-    ``products`` lists its recurrent matmuls: a run of gates and the location of the operand (``s_h[t]``, ``v_0[t]``).
+    ``matmuls`` lists its recurrent matmuls: a run of gates and the location of the operand (``s_h[t]``, ``v_0[t]``).
     """
 
     source: str
     function: Callable[[int, Mapping[str, Any]], list[Any]]
     names: frozenset[str]
     locations: Mapping[Node, str]
-    products: tuple[tuple[str, str], ...]
+    matmuls: tuple[tuple[str, str], ...]
 
 
 class _BufferAllocator:
@@ -132,14 +132,14 @@ def _print(
     instructions = select(cell, roots, assigned, save | set(targets))
     allocator = _BufferAllocator(instructions, assigned, save, roots)
     lines: list[str] = []
-    products: list[tuple[str, str]] = []
+    matmuls: list[tuple[str, str]] = []
     for at, instruction in enumerate(instructions):
         operation = instruction.operation
         if operation in ("gate", "product"):
-            letter, call = ("a", "accumulate") if operation == "gate" else ("q", "product")
+            letter, call = ("a", "accumulate") if operation == "gate" else ("q", "matmul")
             operand = allocator.of[instruction.reads[0]]
             lines.append(f"{call}({letter}_{instruction.gates}[t], {operand}, {instruction.gates!r})")
-            products.append((instruction.gates, operand))
+            matmuls.append((instruction.gates, operand))
             allocator.of |= {n: f"{letter}_{n.label}[t]" for n in instruction.results}
             continue
         reads = [allocator.of[n] for n in instruction.reads]
@@ -148,7 +148,7 @@ def _print(
             lines.append(_transposed(cell, instruction, reads, out))
         else:
             lines.append(TEMPLATES[operation].format(*reads, out=out))
-    return lines, allocator.of, products
+    return lines, allocator.of, matmuls
 
 
 def _transposed(cell: Cell, instruction: Instruction, reads: list[str], out: str) -> str:
@@ -167,10 +167,10 @@ def forward_code(cell: Cell) -> Code:
     step = trace(cell)
     roots = list(step.new_state)
     targets = {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
-    lines, locations, products = _print(cell, roots, _leaves(roots), targets, saved_for_backward(cell))
+    lines, locations, matmuls = _print(cell, roots, _leaves(roots), targets, saved_for_backward(cell))
     ends = [(f"s_{s}[t + 1]", n) for s, n in zip(cell.state, roots, strict=True)]
     lines += [f"{end}.copy_({locations[n]})" for end, n in ends if locations[n] != end]
-    return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", locations, products)
+    return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", locations, matmuls)
 
 
 @cache
@@ -208,7 +208,7 @@ def _compile(
     lines: list[str],
     result: str,
     locations: Mapping[Node, str],
-    products: list[tuple[str, str]],
+    matmuls: list[tuple[str, str]],
 ) -> Code:
     names = sorted({n for line in lines for n in NAME.findall(re.sub(r"'\w+'", "", line))})
     source = "\n".join(
@@ -224,7 +224,7 @@ def _compile(
     constants = {n.label: _constant(n.label) for n in locations if n.op == "constant"}
     namespace: dict[str, Any] = {**OPERATIONS, "constant": constants}
     exec(compile(source, f"<{name}>", "exec"), namespace)
-    return Code(source, namespace[name], frozenset(names), locations, tuple(products))
+    return Code(source, namespace[name], frozenset(names), locations, tuple(matmuls))
 
 
 def _constant(value: float) -> torch.Tensor:

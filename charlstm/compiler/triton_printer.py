@@ -69,7 +69,7 @@ def gate_matmuls(cell: Cell) -> list[tuple[int, str, str]]:
     step = trace(cell)
     level = levels(step.new_state, _leaf_nodes(step.new_state))
     groups: dict[tuple[int, str], str] = {}
-    for n in step.products:
+    for n in step.matmuls:
         operand = n.args[0]
         key = level[n], f"l_{operand.label}" if operand.op == "state" else stored_values(cell)[operand]
         groups[key] = groups.get(key, "") + n.label

@@ -33,7 +33,7 @@ class RecurrentMatmuls:
         else:
             values.add_(operand.to(self._dtype) @ weight)
 
-    def product(self, out: Tensor, operand: Tensor, run: str) -> None:
+    def matmul(self, out: Tensor, operand: Tensor, run: str) -> None:
         """out = U operand + b'."""
         affine(out, operand, self._weight[run], self._bias.get(run))
 

@@ -74,7 +74,7 @@ class _Run(torch.autograd.Function):
             stack[0] = first
         stacks |= {name: values.new_empty(saved_steps, batch, H) for name in names_with_prefix(code, "v_")}
         separate = values.new_empty(saved_steps, batch, H * len(separate_gates(cell)))
-        products = RecurrentMatmuls(cell, dtype, weight_hh, bias_hh)
+        matmuls = RecurrentMatmuls(cell, dtype, weight_hh, bias_hh)
         buffers: dict[str, Any] = {
             **{name: per_step(stack.unbind(0), steps + (name[0] == "s")) for name, stack in stacks.items()},
             **gate_views(values, cell.gates, names_with_prefix(code, "a_")),
@@ -84,8 +84,8 @@ class _Run(torch.autograd.Function):
             },
             **{name: values.new_empty(batch, H) for name in names_with_prefix(code, "w_")},
             **parameter_views(cell, parameters, batch),
-            "accumulate": products.accumulate,
-            "product": products.product,
+            "accumulate": matmuls.accumulate,
+            "matmul": matmuls.matmul,
         }
         code.function(steps, buffers)
         ctx.cell, ctx.dtype, ctx.stack_names = cell, dtype, tuple(stacks)
@@ -139,7 +139,7 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     d_weight_ih, d_bias = input_gradients(x, flat, flat_compute, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
     d_weight_hh = torch.zeros_like(weight_hh) if needs_hh else None
     d_bias_hh = torch.zeros_like(d_bias) if d_bias is not None and needs_bias_hh else None
-    for run, operand in forward_code(cell).products:
+    for run, operand in forward_code(cell).matmuls:
         part, is_separate = gate_slice(cell.gates, run, H), run[0] in separate_gates(cell)
         d_run = separate_flat[:, gate_slice(separate_gates(cell), run, H)] if is_separate else flat_compute[:, part]
         if d_bias_hh is not None and d_bias is not None:

@@ -31,7 +31,7 @@ class Step:
         self._cell, self._weights, self._run = cell, weights, code.function
         self.values = empty(len(cell.gates) * H)
         self._old, self._new = ([like.new_zeros(batch_size, H) for _ in cell.state] for _ in range(2))
-        products = RecurrentMatmuls(cell, dtype, weights.weight_hh, weights.bias_hh)
+        matmuls = RecurrentMatmuls(cell, dtype, weights.weight_hh, weights.bias_hh)
         separate = empty(H * len(separate_gates(cell)))
         self._buffers: dict[str, Any] = {
             **{f"s_{s}": pair for s, *pair in zip(cell.state, self._old, self._new, strict=True)},
@@ -40,8 +40,8 @@ class Step:
             **gate_views(self.values[None], cell.gates, names_with_prefix(code, "a_")),
             **gate_views(separate[None], separate_gates(cell), names_with_prefix(code, "q_")),
             **parameter_views(cell, [weights.parameters[name] for name in cell.parameters], batch_size),
-            "accumulate": products.accumulate,
-            "product": products.product,
+            "accumulate": matmuls.accumulate,
+            "matmul": matmuls.matmul,
         }
 
     @property

@@ -22,7 +22,7 @@ def make_cell(equations: Any, gates: str = "ab", state: str = "h") -> Cell:
 
 
 def matmuls(cell: Cell) -> list[tuple[str, str]]:
-    return [(n.op, n.label) for n in trace(cell).products]
+    return [(n.op, n.label) for n in trace(cell).matmuls]
 
 
 def test_sum_of_both_sides_becomes_one_accumulated_matmul():
@@ -72,8 +72,8 @@ def test_second_matmul_comes_after_the_gate_it_reads():
 
 
 def test_neighboring_gates_with_one_operand_are_one_matmul():
-    assert forward_code(CELLS["lstm"]).products == (("ifgo", "s_h[t]"),)
-    assert [run for run, _ in forward_code(CELLS["gru"]).products] == ["rz", "n"]
+    assert forward_code(CELLS["lstm"]).matmuls == (("ifgo", "s_h[t]"),)
+    assert [run for run, _ in forward_code(CELLS["gru"]).matmuls] == ["rz", "n"]
     assert backward_code(CELLS["lstm"]).source.count("transposed(") == 1
 
 

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from charlstm.cells import CELLS
 from charlstm.executors.cpp import build

@@ -16,7 +16,7 @@ void sum_by_id(const P* D, const int64_t* ids, float* sums, int64_t N, int64_t C
 }
 
 // One stage of a forward step for one tile, for callers that run the time loop themselves.
-extern const int64_t forward_stages = Forward::stages, forward_products = Forward::products;
+extern const int64_t forward_stages = Forward::stages, forward_products = Forward::matmuls;
 void forward_stage(int64_t stage, const ForwardBuffers* b, int64_t t, int64_t panel, int64_t row, int64_t rows,
                    float* sums) {
   Forward::run(static_cast<int>(stage), *b, t, panel, row, rows, sums);

@@ -51,7 +51,7 @@ def _operands(cell: Cell) -> list[tuple[str, str]]:
     """For each run of neighboring gates with the same operand: the run and the name of the operand's buffer."""
     values = forward_loop(cell).values
     groups: dict[tuple[str, str], str] = {}
-    for n in trace(cell).products:
+    for n in trace(cell).matmuls:
         operand = n.args[0]
         key = n.op, str(operand.label) if operand.op == "state" else values[operand]
         groups[key] = groups.get(key, "") + n.label

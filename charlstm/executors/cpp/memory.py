@@ -17,9 +17,9 @@ PANEL = 32  # units of a tile, as in runtime.h
 Words = ctypes.Array[ctypes.c_int64]
 
 
-def padded_units(units: int) -> int:
-    """H rounded up to whole panels."""
-    return -(-units // PANEL) * PANEL
+def padded_units(size: int) -> int:
+    """The size rounded up to whole panels."""
+    return -(-size // PANEL) * PANEL
 
 
 def pad_last(part: Tensor, padded: int) -> Tensor:
@@ -28,22 +28,22 @@ def pad_last(part: Tensor, padded: int) -> Tensor:
     return F.pad(part, (0, missing)) if missing else part
 
 
-def pad_gates(whole: Tensor, parts: int) -> Tensor:
+def pad_gates(tensor: Tensor, parts: int) -> Tensor:
     """Pad each of the n parts of [n H, ...] with zeros: [n Hp, ...], contiguous."""
-    units = whole.shape[0] // parts
-    missing = padded_units(units) - units
+    H = tensor.shape[0] // parts
+    missing = padded_units(H) - H
     if not missing:
-        return whole.contiguous()
-    split = whole.view(parts, units, -1)
-    return F.pad(split, (0, 0, 0, missing)).view(parts * (units + missing), *whole.shape[1:])
+        return tensor.contiguous()
+    split = tensor.view(parts, H, -1)
+    return F.pad(split, (0, 0, 0, missing)).view(parts * (H + missing), *tensor.shape[1:])
 
 
-def unpad_gates(whole: Tensor, parts: int, units: int) -> Tensor:
+def unpad_gates(tensor: Tensor, parts: int, H: int) -> Tensor:
     """Remove the padding of :func:`pad_gates` from [n Hp, ...]: [n H, ...]."""
-    padded = whole.shape[0] // parts
-    if padded == units:
-        return whole
-    return whole.reshape(parts, padded, -1)[:, :units].reshape(parts * units, *whole.shape[1:])
+    padded = tensor.shape[0] // parts
+    if padded == H:
+        return tensor
+    return tensor.reshape(parts, padded, -1)[:, :H].reshape(parts * H, *tensor.shape[1:])
 
 
 def checked(ids: Tensor, size: int) -> Tensor:
@@ -56,9 +56,9 @@ def checked(ids: Tensor, size: int) -> Tensor:
 
 def input_table(weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
     """The input sides of all symbols and, last, of the zero vector, from W [GH, I]: [I + 1, G Hp]."""
-    size, units = weight_ih.shape[1], weight_ih.shape[0] // gates
-    table = weight_ih.new_zeros(size + 1, gates, padded_units(units), dtype=dtype)
-    table[:-1, :, :units] = weight_ih.t().reshape(size, gates, units)
+    size, H = weight_ih.shape[1], weight_ih.shape[0] // gates
+    table = weight_ih.new_zeros(size + 1, gates, padded_units(H), dtype=dtype)
+    table[:-1, :, :H] = weight_ih.t().reshape(size, gates, H)
     return table.flatten(1)
 
 

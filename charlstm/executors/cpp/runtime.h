@@ -75,7 +75,7 @@ static void parallel(int64_t threads, Function function) {
                 &function, static_cast<unsigned>(threads), 0);
 }
 
-static inline int64_t padded(int64_t units) { return (units + PANEL - 1) / PANEL * PANEL; }
+static inline int64_t padded(int64_t size) { return (size + PANEL - 1) / PANEL * PANEL; }
 static inline int64_t share(int64_t whole, int part, int parts) { return whole * part / parts; }
 
 // Packs W [G N, K] into panels for W v: [N/PANEL][G] packed [K, PANEL] with (k, n) = W[gate, unit n, k].
@@ -143,7 +143,7 @@ static void run_time_loop(const Buffers& b, bool backward) {
     const bool by_rows = b.by_rows;
     const int64_t row0 = by_rows ? share(b.B, id, all) : 0, row1 = by_rows ? share(b.B, id + 1, all) : b.B;
     const int64_t panel0 = by_rows ? 0 : share(panels, id, all), panel1 = by_rows ? panels : share(panels, id + 1, all);
-    alignas(64) float sums[Loop::products * ROWS * PANEL + 1];
+    alignas(64) float sums[Loop::matmuls * ROWS * PANEL + 1];
     const auto for_each_tile = [&](auto&& run) {
       for (int64_t panel = panel0; panel < panel1; ++panel)
         for (int64_t row = row0; row < row1; row += ROWS) run(panel, row, row1 - row < ROWS ? row1 - row : ROWS);
