@@ -41,7 +41,7 @@ def pytest_runtest_call() -> Iterator[None]:
     try:
         return (yield)
     except BuildError as refusal:
-        pytest.skip(f"native: {refusal}")
+        pytest.skip(f"cpp: {refusal}")
     except UserError as error:
         if not str(error).startswith(REFUSED):
             raise

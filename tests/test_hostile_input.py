@@ -306,14 +306,14 @@ def audited(folders: list[Path], commands: list[list[str]]) -> tuple[list[int], 
 
 def test_under_an_audit_hook_nothing_but_the_work_is_done(tmp_path, tiny_run):
     cache, runs = Path(os.environ["CHARLSTM_CACHE"]), tmp_path / "runs"
-    Path("native.yaml").write_text(CONFIG.replace("eager", "auto"))
+    Path("auto.yaml").write_text(CONFIG.replace("eager", "auto"))
     commands = [
         ["train", "run.yaml", "--dry-run"],
         ["sample", str(tiny_run), "--length", "20", "--seed", "1"],
         ["sample", str(tiny_run), "--length", "20", "--seed", "1", "--stream"],
         ["evaluate", str(tiny_run)],
         ["evaluate", str(tiny_run), "--text", "tiny.txt"],
-        ["train", "native.yaml", "--runs", str(runs)],
+        ["train", "auto.yaml", "--runs", str(runs)],
         ["train", "run.yaml", "--runs", "elsewhere"],
     ]
     codes, found = audited([cache, runs], commands)

@@ -19,7 +19,7 @@ from charlstm.training.memory_estimate import Batches, demand, memory_estimate
 
 PACKAGE = Path(charlstm.__file__).parent
 NAMES = {"reference", "eager", "vendor", "cpp", "triton"}
-CLASSES = {"Reference", "Sequence", "Library", "Native", "Triton", "OneHot", "Embedding", "Convolution"}
+CLASSES = {"Reference", "Eager", "Vendor", "Cpp", "Triton", "OneHot", "Embedding", "Convolution"}
 SCHEMA, PLACE = "config/schema.py", "benchmark/place.py"
 
 

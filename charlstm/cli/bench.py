@@ -148,7 +148,7 @@ def bench(
 
 
 def progress_text(progress: Progress) -> str:
-    """``[1 of 3] training 1x256,32,64: about 0:12 left, lstm native float32``."""
+    """``[1 of 3] training 1x256,32,64: about 0:12 left, lstm cpp float32``."""
     from charlstm import console
 
     part = f"[{progress.number} of {progress.parts}] {progress.title}: "

@@ -1,4 +1,4 @@
-"""A convolution over the latest characters, as the native writer of texts reads it."""
+"""A convolution over the latest characters, as the C++ decoder reads it."""
 
 from __future__ import annotations
 

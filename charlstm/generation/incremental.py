@@ -18,7 +18,7 @@ from charlstm.model.language_model import LanguageModel
 
 
 def make_cpp_decoder(model: LanguageModel, batch_size: int = 1) -> CppDecoder | None:
-    """The model as it is now, as a native writer of text; None where the executor asked for is another, or refuses.
+    """The model as it is now, as a C++ decoder; None where the executor requested is another, or refuses.
 
     Under ``torch.autocast`` its products are made in the autocast type.
 

@@ -82,7 +82,7 @@ class FrontEnd(nn.Module):
         return None
 
     def convolved(self) -> Convolved | None:
-        """The same for the native writer of texts; None if it gives ids."""
+        """The same for the C++ decoder; None if it gives ids."""
         return None
 
     def multiplied_rows(self, characters: int) -> int:

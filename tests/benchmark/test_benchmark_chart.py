@@ -29,10 +29,10 @@ def test_bars_are_as_long_as_the_ratios(made_up):
     only = [r for r in made_up.results if r.key.cell == "lstm" and r.key.precision == "float32"]
     image = pixels(draw([replace(made_up, results=only)], MACHINE))
     image = image[int(0.45 * len(image)) :]  # below the legend
-    base, sequence, native = (wide(image, shade) for shade in (BASELINE_COLOUR, PALETTE[0], PALETTE[1]))
+    base, eager, cpp = (wide(image, shade) for shade in (BASELINE_COLOUR, PALETTE[0], PALETTE[1]))
     assert base > 100
-    assert abs(sequence / base - 1.5) < 0.05
-    assert abs(native / base - 2.0) < 0.05
+    assert abs(eager / base - 1.5) < 0.05
+    assert abs(cpp / base - 2.0) < 0.05
     assert wide(image, PALETTE[2]) == 0
 
 

@@ -197,9 +197,9 @@ def test_lines_for_those_that_were_left_out():
     measured.left_out[Key("rnn", "cpp", "float32")] = NO_TIME
     measured.left_out[Key("rnn", "triton", "float32")] = NO_MEMORY
     assert left_out(measured) == [
-        "library refuses: gru",
-        "native refuses bfloat16 (another reason): lstm",
-        "no time left for: rnn native float32",
+        "vendor refuses: gru",
+        "cpp refuses bfloat16 (another reason): lstm",
+        "no time left for: rnn cpp float32",
         "no memory left for: rnn triton float32",
     ]
 

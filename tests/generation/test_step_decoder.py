@@ -37,15 +37,15 @@ def texts(model, sampling=CUTS, length=40, **options):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_native_plain_and_recorded_steps_write_the_same(name, monkeypatch):
+def test_cpp_plain_and_recorded_steps_write_the_same(name, monkeypatch):
     model = make_model(**MODELS[name])
-    native = texts(model)
+    cpp = texts(model)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     plain = texts(model)
     monkeypatch.setattr(step_decoder, "CudaGraph", Replayed)
     recorded = texts(model)
     assert recorded == plain
-    for a, b in zip(native, plain, strict=True):
+    for a, b in zip(cpp, plain, strict=True):
         assert a.ids == b.ids
         np.testing.assert_allclose(a.log_probabilities, b.log_probabilities, rtol=1e-3, atol=1e-4)
 

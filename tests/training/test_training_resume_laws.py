@@ -96,7 +96,7 @@ def test_every_cell_and_executor_is_among_the_cases():
     found = {cell_of(ModelConfig(**options)).name for options in CELL_OPTIONS.values()}
     assert found == {cell.name for cell in CELLS.values()}
     met = {(case["cell"], case["executor"]) for case in CASES}
-    assert len(met) == 3 * len(CELLS) + 4  # library runs four cells
+    assert len(met) == 3 * len(CELLS) + 4  # vendor runs four cells
 
 
 @pytest.fixture(scope="module")

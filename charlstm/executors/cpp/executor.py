@@ -63,7 +63,7 @@ class Cpp:
             raise ValueError(f"cell {cell.name} with hidden_size {H} needs weights with {rows} rows")
         return apply_autograd(_Run, cell, weights, x, state)
 
-    def saved_bytes_per_unit(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         """The values that the kernels save and the gradients of the gates, for H rounded up to whole panels."""
         return padded_units(hidden_size) * saved_bytes_per_unit(cell, dtype)
 
