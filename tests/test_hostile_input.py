@@ -306,14 +306,14 @@ def audited(folders: list[Path], commands: list[list[str]]) -> tuple[list[int], 
 
 def test_commands_write_only_to_their_folders(tmp_path, tiny_run):
     cache, runs = Path(os.environ["CHARLSTM_CACHE"]), tmp_path / "runs"
-    Path("native.yaml").write_text(CONFIG.replace("eager", "auto"))
+    Path("auto.yaml").write_text(CONFIG.replace("eager", "auto"))
     commands = [
         ["train", "run.yaml", "--dry-run"],
         ["sample", str(tiny_run), "--length", "20", "--seed", "1"],
         ["sample", str(tiny_run), "--length", "20", "--seed", "1", "--stream"],
         ["evaluate", str(tiny_run)],
         ["evaluate", str(tiny_run), "--text", "tiny.txt"],
-        ["train", "native.yaml", "--runs", str(runs)],
+        ["train", "auto.yaml", "--runs", str(runs)],
         ["train", "run.yaml", "--runs", "elsewhere"],
     ]
     codes, violations = audited([cache, runs], commands)

@@ -1,4 +1,4 @@
-"""The cells, one a file. A new file in this folder is a new cell: nothing else needs to know of it."""
+"""The recurrent cells, one per file; every file in this folder is imported and registers its cells."""
 
 from importlib import import_module
 from pkgutil import iter_modules

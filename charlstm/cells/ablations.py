@@ -1,5 +1,5 @@
-"""The LSTM with one part taken away: the ablations of Greff et al. 2017, "LSTM: a search space odyssey", and two that
-take from its gradient only.
+"""The LSTM with one part removed: the ablations of Greff et al. 2017, "LSTM: a search space odyssey", and two that
+remove part of its gradient only.
 
     ablate:                                                       in the paper
     forget_gate         c_t = c_{t-1} + i * g                      NFG
@@ -8,24 +8,24 @@ take from its gradient only.
     input_activation    g = W_g x + b_g + U_g h + b'_g             NIAF
     output_activation   h_t = o * c_t                              NOAF
 
-All else is as in :mod:`charlstm.cells.lstm`; a gate that is taken away has no weights. Without its forget gate it is
-the LSTM of Hochreiter & Schmidhuber 1997, whose cell state can only be added to.
+Everything else is as in :mod:`charlstm.cells.lstm`; a removed gate has no weights. Without the forget gate it is the
+LSTM of Hochreiter & Schmidhuber 1997, whose cell state can only be added to.
 
-The paper's baseline has peepholes, which these cells have not: hold each against ``lstm``. Two more of its variants are
-cells of their own: ``lstm`` against ``peephole`` is "no peepholes" (NP), ``coupled`` is the coupled input and forget
-gate (CIFG). Its full gate recurrence (FGR), nine more recurrent matrices from the gates of the step before, is left
-out: it does not fit a cell with one recurrent matrix.
+The paper's baseline has peepholes and these cells do not: compare each to ``lstm``. Two more of its variants are
+separate cells: ``lstm`` compared to ``peephole`` is "no peepholes" (NP), ``coupled`` is the coupled input and forget
+gate (CIFG). The full gate recurrence (FGR), nine more recurrent matrices that read the gates of the previous step, is
+not implemented: it does not fit a cell with one recurrent matrix.
 
-Two more compute what the ``lstm`` computes, with the same weights, and learn by another gradient. From each step to the
-one before, it is stopped along one part of the state, which the step sees as if it were given:
+Two more compute the same forward pass as ``lstm``, with the same weights, and differ in the backward pass: the gradient
+with respect to one part of the previous state is stopped (``detach``):
 
-    ablate:            no gradient along   what is still learnt
-    cell_gradient       c_{t-1}             f gets (dL/dc_t) * c_{t-1}; what lies further back is reached through h only
-    hidden_gradient     h_{t-1}             U gets d_t h_{t-1}^T, but U^T d_t goes nowhere; the way back is c's alone
+    ablate:            no gradient along   remaining gradient
+    cell_gradient       c_{t-1}             f gets (dL/dc_t) * c_{t-1}; earlier steps are reached through h only
+    hidden_gradient     h_{t-1}             U gets d_t h_{t-1}^T, but U^T d_t is dropped; earlier steps through c only
 
-Without the hidden gradient, dc_t / dc_{t-1} is f and nothing else: the constant error carousel by itself. So Hochreiter
-& Schmidhuber 1997 truncate the gradient: errors that reach the inputs of a memory cell and of its gates change the
-weights there, and are not followed further back in time.
+Without the hidden gradient, dc_t / dc_{t-1} = f: the constant error carousel alone. Hochreiter & Schmidhuber 1997
+truncate the gradient in this way: errors at the inputs of a memory cell and of its gates update the weights there and
+are not propagated further back in time.
 """
 
 from charlstm.cells.base import Array, Gates, Recurrent, cell, sigmoid, tanh

@@ -1,4 +1,4 @@
-"""What a cell is: its equations, its gates, its state, its options and its initialisation.
+"""The declaration of a cell: its equations, gates, state, options and initialization.
 
 A cell is declared once, as a function of one time step:
 
@@ -9,11 +9,10 @@ A cell is declared once, as a function of one time step:
         return o * tanh(c), c
 
 ``x[k]`` is the input side of gate k, ``W_k x_t + b_k``; ``r[k]`` is the recurrent side, ``U_k h + b'_k``, and
-``r.of(v)[k]`` the same product with v in place of h. All entries have the shape [B, H]. Further arguments are
-the state, then the per-unit parameters of the cell (``Gates`` too), each [H] per entry. The function returns the new
-state, whose first part is the output. It may use ``+ - *``, numbers, ``sigmoid``, ``tanh`` and ``relu``; whatever
-offers these can run it: tensors (the reference executor) or symbols (all others, which derive the backward pass from
-it).
+``r.of(v)[k]`` is the recurrent side for v in place of h. All entries have shape [B, H]. The further arguments are the
+state, then the per-unit parameters of the cell (also ``Gates``), [H] per entry. The function returns the new state,
+whose first part is the output. It may use ``+ - *``, numbers, ``sigmoid``, ``tanh`` and ``relu``, and is called on
+tensors (the reference executor) or on symbols (all others, which derive the backward pass from it).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from charlstm.cells.initializers import Initialiser
+from charlstm.cells.initializers import Initializer
 from charlstm.cells.options import FORGET_GATE_OPTIONS, Option
 from charlstm.cells.values import Array, Gates, Recurrent, relu, sigmoid, tanh
 
@@ -38,20 +37,20 @@ class Cell:
     """A recurrent cell, declared with :func:`cell`.
 
     gates       one letter each, in the order of the rows of the weight matrices (torch's order where torch has it)
-    state       one letter each; the first is the output h, the one that the recurrent product reads
-    parameters  per-unit parameters: name -> the letters of their entries, each H long (``weight_peephole: "ifo"``)
+    state       one letter each; the first is the output h, the one that the recurrent matmul reads
+    parameters  per-unit parameters: name -> the letters of their entries, [H] each (``weight_peephole: "ifo"``)
     torch       the class in torch.nn with the same equations, if there is one, and ``torch_options`` for it
-    forget_gate the gate that is the share of the old state which is kept; its bias starts at ``forget_bias``
-    input_gate  the gate, apart from it, that is the share of the candidate which is written
-    initializers parameter -> its initialiser (:mod:`charlstm.cells.initializers`); ``bias_ih.f`` names a parameter and
-                one of its gates or entries; the others start as in torch.nn
-    init_options the options that the initialisers take, by name
-    frozen      the parameters that never learn, by name: ``weight_hh``, ``bias_ih``, or the cell's own
-    stop_gradient letters of the state whose gradient is not passed to the step before: each step sees this part of the
-                old state detached. What reads it still learns: with h detached, U gets its gradient d h^T, and only
-                U^T d is not passed on
-    base, options    the name and the options by which a configuration asks for this cell; every cell of a base has
-                the same options, and those of the cell whose name is the base are their defaults
+    forget_gate the gate that multiplies the old state; its bias is initialized to ``forget_bias``
+    input_gate  the separate gate, if any, that multiplies the candidate
+    initializers parameter -> its initializer (:mod:`charlstm.cells.initializers`); ``bias_ih.f`` names a parameter and
+                one of its gates or entries; all others are initialized as in torch.nn
+    init_options the options that the initializers take, by name
+    frozen      the parameters that are never trained, by name: ``weight_hh``, ``bias_ih``, or a per-unit parameter
+    stop_gradient letters of the state that each step reads detached, so that no gradient reaches the previous step
+                through them. Weights that read them are still trained: with h detached, U gets its gradient d h^T, and
+                only U^T d is dropped
+    base, options    the name and the options that select this cell in a configuration; every cell of a base has the
+                same options, and those of the cell named like the base are their defaults
     option_docs the :class:`~charlstm.cells.options.Option` of each of the ``options``, in the cell of the base
     """
 
@@ -64,7 +63,7 @@ class Cell:
     torch_options: Mapping[str, Any] = field(default_factory=dict)
     forget_gate: str | None = None
     input_gate: str | None = None
-    initializers: Mapping[str, Initialiser] = field(default_factory=dict)
+    initializers: Mapping[str, Initializer] = field(default_factory=dict)
     init_options: Mapping[str, Option] = field(default_factory=dict)
     frozen: frozenset[str] = frozenset()
     stop_gradient: str = ""
@@ -74,36 +73,36 @@ class Cell:
 
     def __post_init__(self) -> None:
         shapes = self.parameter_shapes(1, 1)
-        for key, initialise in self.initializers.items():
+        for key, initializer in self.initializers.items():
             name, _, part = key.partition(".")
             if name not in shapes or part not in ("", *self.parts_of(name)):
                 raise ValueError(f"initializers: cell {self.name} has no parameter {key}; it has {', '.join(shapes)}")
-            if missing := [option for option in options_of(initialise) if option not in self.init_options]:
-                raise ValueError(f"initializers: {initialise.__name__} needs init_options: {', '.join(missing)}")
+            if missing := [option for option in options_of(initializer) if option not in self.init_options]:
+                raise ValueError(f"initializers: {initializer.__name__} needs init_options: {', '.join(missing)}")
 
     def __deepcopy__(self, memo: Any) -> Cell:
         return self
 
     def __reduce__(self) -> Any:
-        return _declared, (self.name,)
+        return _registered, (self.name,)
 
     @property
     def summary(self) -> str:
-        """What the cell is, with its source: the first paragraph of its file's docstring."""
+        """The first paragraph of the docstring of the module that declares the cell, with its source."""
         text = sys.modules[self.equations.__module__].__doc__ or self.name
         return " ".join(text.split("\n\n")[0].split())
 
     @property
     def reservoir(self) -> bool:
-        """Whether nothing of the cell learns."""
+        """Whether all parameters of the cell are frozen."""
         return self.frozen >= self.parameter_shapes(1, 1).keys()
 
     def parts_of(self, parameter: str) -> str:
-        """The letters of the parts of a parameter, each H rows, in order."""
+        """The letters of the blocks of a parameter, H rows each, in order."""
         return self.parameters.get(parameter, self.gates)
 
     def step(self, x: Any, r: Any, *state_and_parameters: Any) -> tuple[Any, ...]:
-        """One time step: the new state, always as a tuple."""
+        """Run one time step; returns the new state, always as a tuple."""
         new = self.equations(x, r, *state_and_parameters)
         return new if isinstance(new, tuple) else (new,)
 
@@ -128,26 +127,26 @@ def cell(
     torch_options: Mapping[str, Any] | None = None,
     forget_gate: str | None = None,
     input_gate: str | None = None,
-    initializers: Mapping[str, Initialiser] | None = None,
+    initializers: Mapping[str, Initializer] | None = None,
     init_options: Mapping[str, Option] | None = None,
     frozen: Iterable[str] = (),
     stop_gradient: str = "",
     base: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Cell]:
-    """Declare the decorated equations as a cell and put it into ``CELLS`` under the function's name.
+    """Declare the decorated equations as a cell and register it in ``CELLS`` under the function's name.
 
-    ``options`` of the cell of a base are each an :class:`~charlstm.cells.options.Option`; those of its other cells are
-    plain values. A forget gate adds ``forget_bias`` and ``chrono_length`` to ``init_options``.
+    In the cell of a base each of the ``options`` is an :class:`~charlstm.cells.options.Option`; in its other cells they
+    are plain values. A forget gate adds ``forget_bias`` and ``chrono_length`` to ``init_options``.
 
     Raises ValueError for a parameter, option or part of the state that the cell does not have, and for an option that
-    another cell declares with another type, range or description.
+    another cell declares with a different type, range or description.
     """
-    if strange := set(stop_gradient) - set(state):
-        raise ValueError(f"stop_gradient names no part of the state {state}: {', '.join(sorted(strange))}")
+    if unknown := set(stop_gradient) - set(state):
+        raise ValueError(f"stop_gradient: the state {state} has no part {', '.join(sorted(unknown))}")
     if stop_gradient and torch:
-        raise ValueError(f"torch.nn.{torch} stops no gradient: a cell has either torch or stop_gradient")
-    of_start = {**(FORGET_GATE_OPTIONS if forget_gate else {}), **(init_options or {})}
+        raise ValueError(f"torch.nn.{torch} does not stop gradients: declare either torch or stop_gradient")
+    all_init_options = {**(FORGET_GATE_OPTIONS if forget_gate else {}), **(init_options or {})}
     option_docs = {name: value for name, value in (options or {}).items() if isinstance(value, Option)}
     values = {name: value.default if isinstance(value, Option) else value for name, value in (options or {}).items()}
 
@@ -164,15 +163,15 @@ def cell(
             forget_gate=forget_gate,
             input_gate=input_gate,
             initializers=dict(initializers or {}),
-            init_options=of_start,
+            init_options=all_init_options,
             frozen=frozenset(frozen),
             stop_gradient=stop_gradient,
             base=base or name,
             options=values,
             option_docs=option_docs,
         )
-        for option, declaration in {**of_start, **option_docs}.items():
-            _check_same_elsewhere(declared, option, declaration)
+        for option, declaration in {**all_init_options, **option_docs}.items():
+            _check_consistent(declared, option, declaration)
         CELLS[name] = declared
         return declared
 
@@ -180,10 +179,10 @@ def cell(
 
 
 def find(base: str, **options: Any) -> Cell:
-    """The cell that a configuration asks for; options that are left out mean their defaults, and options that the
-    cells of this base do not declare are no concern of it.
+    """The cell that a configuration selects; missing options take their defaults, and options that the cells of this
+    base do not declare are ignored.
 
-    Raises KeyError if there is none.
+    Raises KeyError if there is no such cell.
     """
     if base in CELLS:
         wanted = {name: options.get(name, default) for name, default in CELLS[base].options.items()}
@@ -193,19 +192,19 @@ def find(base: str, **options: Any) -> Cell:
     raise KeyError(f"no cell {base} with {options}; there are {', '.join(sorted(CELLS))}")
 
 
-def options_of(initialise: Initialiser) -> list[str]:
-    """The options that an initialiser takes: its arguments after the parameter."""
-    return list(inspect.signature(initialise).parameters)[1:]
+def options_of(initializer: Initializer) -> list[str]:
+    """The options that an initializer takes: its arguments after the parameter."""
+    return list(inspect.signature(initializer).parameters)[1:]
 
 
-def _check_same_elsewhere(declared: Cell, name: str, option: Option) -> None:
+def _check_consistent(declared: Cell, name: str, option: Option) -> None:
     for other in CELLS.values():
-        theirs = {**other.init_options, **other.option_docs}.get(name) if other.name != declared.name else None
-        if theirs is not None and theirs.with_default(None) != option.with_default(None):
+        other_option = {**other.init_options, **other.option_docs}.get(name) if other.name != declared.name else None
+        if other_option is not None and other_option.with_default(None) != option.with_default(None):
             raise ValueError(
                 f"option {name} of cell {declared.name} differs from that of {other.name} in more than its default"
             )
 
 
-def _declared(name: str) -> Cell:
+def _registered(name: str) -> Cell:
     return CELLS[name]

@@ -1,4 +1,4 @@
-"""The gated recurrent unit (Cho et al. 2014), in both orders of the reset.
+"""The gated recurrent unit (Cho et al. 2014), with the reset gate before or after the recurrent matmul.
 
     r = sigmoid(W_r x + b_r + U_r h + b'_r)    reset gate
     z = sigmoid(W_z x + b_z + U_z h + b'_z)    update gate
@@ -6,13 +6,12 @@
     n = tanh(W_n x + b_n + U_n (r * h) + b'_n)   reset_after: false (Cho et al. 2014; Chung et al. 2014)
     h_t = (1 - z) * n + z * h_{t-1}
 
-Reset after, r scales what the product gives, b'_n included; before, r picks what the product reads, and only the sum of
-b_n and b'_n counts. The two are different networks with the same weights.
+With the reset after, r scales the result of the matmul, including b'_n; before, r scales its operand, and only the sum
+of b_n and b'_n matters. The two are different networks with the same weights.
 
-Here, as in Cho et al. and torch, z is the share of the old state that is kept. Chung et al. 2014 write h_t =
-(1 - z) * h_{t-1} + z * n: the same cell with z and 1 - z exchanged. As 1 - sigmoid(a) = sigmoid(-a), its weights are
-moved here by turning the sign of W_z, U_z, b_z and b'_z. ``forget_bias`` is the start of b_z + b'_z as written here;
-left out, they start as torch starts them.
+Here, as in Cho et al. and torch, z multiplies the old state. Chung et al. 2014 write h_t = (1 - z) * h_{t-1} + z * n:
+the same cell with z and 1 - z exchanged. As 1 - sigmoid(a) = sigmoid(-a), its weights are converted by negating W_z,
+U_z, b_z and b'_z. ``forget_bias`` initializes b_z + b'_z as written here; without it they are initialized as in torch.
 """
 
 from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, sigmoid, tanh
@@ -20,7 +19,7 @@ from charlstm.cells.options import FORGET_BIAS
 
 RESET_AFTER = Option(
     True,
-    "Where the gru applies its reset gate. true: after the recurrent product, as cuDNN and torch do. false: before it, "
+    "Where the gru applies its reset gate. true: after the recurrent matmul, as cuDNN and torch do. false: before it, "
     "as Cho et al. 2014 wrote it.",
 )
 

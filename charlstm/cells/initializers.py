@@ -1,6 +1,8 @@
-"""Initialisers that several cells share. An initialiser overwrites a parameter, drawn as in torch.nn, in place; its
-further arguments are the cell's options of these names, and it runs without gradients. A cell with an initialiser of
-its own has it in its file."""
+"""Initializers that several cells use.
+
+An initializer overwrites a parameter, which was drawn as in torch.nn, in place and without gradients; its further
+arguments are the cell's options of these names. An initializer of a single cell is defined in that cell's file.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-Initialiser = Callable[..., None]
+Initializer = Callable[..., None]
 
 
 def zeros(parameter: Tensor) -> None:
-    """All zero."""
+    """Fill with zeros."""
     parameter.zero_()

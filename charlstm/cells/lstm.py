@@ -7,22 +7,22 @@
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t)
 
-Each gate has two biases, as in torch; only their sum counts. ``ablate`` takes one part away; see
+Each gate has two biases, as in torch; only their sum matters. ``ablate`` removes one part: see
 :mod:`charlstm.cells.ablations`.
 """
 
 from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, sigmoid, tanh
 
-WITHOUT = Option(
+ABLATE = Option(
     None,
-    "What the lstm has to do without (Greff et al. 2017). forget_gate: the cell of 1997, whose state can only be added "
-    "to. input_activation: a linear candidate. output_activation: the cell state comes out as it is. cell_gradient, "
-    "hidden_gradient: the whole lstm, trained with the gradient stopped, from each character to the one before, along "
-    "the cell state or, as in 1997, along the output h. null: the whole lstm.",
+    "The part that is removed from the lstm (Greff et al. 2017). forget_gate: the cell of 1997, whose state can only "
+    "be added to. input_activation: a linear candidate. output_activation: the cell state without its tanh. "
+    "cell_gradient, hidden_gradient: the full lstm, trained with the gradient from each character to the previous one "
+    "stopped along the cell state or, as in 1997, along the output h. null: the full lstm.",
 )
 
 
-@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i", options={"ablate": WITHOUT})
+@cell(gates="ifgo", state="hc", torch="LSTM", forget_gate="f", input_gate="i", options={"ablate": ABLATE})
 def lstm(x: Gates, r: Recurrent, h: Array, c: Array) -> tuple[Array, Array]:
     i, f, o = (sigmoid(x[k] + r[k]) for k in "ifo")
     c = f * c + i * tanh(x.g + r.g)

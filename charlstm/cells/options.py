@@ -1,4 +1,4 @@
-"""What a cell lets a configuration choose: one :class:`Option` for each field that it adds to the model section."""
+"""The options of cells: one :class:`Option` for each field that a cell adds to the model section."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """A field of the model section that only some cells have. ``charlstm config``, the JSON Schema, the checks of a
-    configuration and the initialisation all read it.
+    """A field of the model section that only some cells have. ``charlstm config``, the JSON Schema, the validation of a
+    configuration and the initialization all read it.
 
-    default      the value where the field is left out; it also says the type: bool, int, float or text. None is that of
-                 a number and leaves a parameter as in torch.nn
-    description  what it does, in a sentence or two; default and cells are added to it
-    gt, ge, lt, le   bounds of a number: above, at least, below, at most
-    words        words allowed in place of a number
+    default      the value if the field is missing; it also determines the type: bool, int, float or str. None is the
+                 default of a number and leaves a parameter as in torch.nn
+    description  what it does, in a sentence or two; the default and the cells are appended
+    gt, ge, lt, le   bounds of a number, as in pydantic
+    words        strings allowed in place of a number
     pair         whether [smallest, largest] is allowed in place of a number
-    requires     other option -> the value that it must have for this one to have an effect
+    requires     other option -> the value that it must have for this option to have an effect
     """
 
     default: Any
@@ -37,22 +37,22 @@ class Option:
         return float if self.default is None or self.pair else type(self.default)
 
     def with_default(self, default: object) -> Option:
-        """The same option of a cell for which leaving it out means something else."""
+        """The same option with another default."""
         return replace(self, default=default)
 
 
 FORGET_BIAS = Option(
     1.0,
-    "Initial bias of the forget gate, for the gru that of the update gate; above 0 lets the cell remember from the "
-    "beginning (Gers et al. 2000; Jozefowicz et al. 2015). chrono: log u, with u drawn for each unit between 1 and "
-    "chrono_length - 1 characters, and the input gate's at -log u (Tallec & Ollivier 2018).",
+    "Initial bias of the forget gate, in the gru of the update gate; above 0 the cell remembers from the start of "
+    "training (Gers et al. 2000; Jozefowicz et al. 2015). chrono: log u, with u drawn for each unit between 1 and "
+    "chrono_length - 1 characters, and -log u for the input gate (Tallec & Ollivier 2018).",
     ge=-1000,
     le=1000,
     words=("chrono",),
 )
 CHRONO_LENGTH = Option(
     100,
-    "The longest memory in characters that forget_bias: chrono gives a unit to start with.",
+    "The longest initial memory of a unit with forget_bias: chrono, in characters.",
     ge=3,
     le=2**31,
     requires={"forget_bias": "chrono"},

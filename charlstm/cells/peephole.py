@@ -7,8 +7,8 @@
     o = sigmoid(W_o x + b_o + U_o h + b'_o + p_o * c_t)
     h_t = o * tanh(c_t)
 
-The peepholes p are diagonal: one weight a unit, ``weight_peephole`` of 3H in the order i f o. Input and forget gate see
-the old cell state, the output gate sees the new one.
+The peepholes p are diagonal: one weight per unit, ``weight_peephole`` [3H] in the order i f o. Input and forget gate
+read the old cell state, the output gate reads the new one.
 """
 
 from charlstm.cells.base import Array, Gates, Recurrent, cell, sigmoid, tanh

@@ -1,4 +1,4 @@
-"""What equations are written with: the values that they compute, the gates that hold these, and the functions."""
+"""The types and functions that a cell's equations are written with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Array(Protocol):
-    """A value of [B, H], one number for each text of the batch and each unit: a tensor, or a symbol for one."""
+    """A value of shape [B, H]: a tensor, or a symbol for one."""
 
     def __add__(self, other: Array | float, /) -> Array: ...
     def __radd__(self, other: float, /) -> Array: ...
@@ -21,17 +21,17 @@ class Array(Protocol):
 
 
 class Gates(Protocol):
-    """One value for each gate, or for each entry of a per-unit parameter: ``x.f``, or ``x[k]`` for k in a loop."""
+    """One value per gate, or per entry of a per-unit parameter: ``x.f``, or ``x[k]`` for k in a loop."""
 
     def __getitem__(self, gate: str, /) -> Array: ...
     def __getattr__(self, gate: str, /) -> Array: ...
 
 
 class Recurrent(Gates, Protocol):
-    """The recurrent product, ``U_k h + b'_k`` for gate k."""
+    """The recurrent side, ``U_k h + b'_k`` for gate k."""
 
     def of(self, operand: Array, /) -> Gates:
-        """The same product with another value for h."""
+        """The recurrent side for another value in place of h."""
 
 
 def sigmoid(a: Array) -> Array:

@@ -1,1 +1,1 @@
-"""From a cell's equations to programs: graph, derivative, schedule, stages, and printers for torch, C++ and Triton."""
+"""Compiles a cell's equations: graph, derivative, schedule, stages, and code generators for torch, C++ and Triton."""

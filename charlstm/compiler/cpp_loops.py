@@ -1,19 +1,20 @@
-"""A cell's way forward and way back as C++ structures of stages, and the buffers that they work on.
+"""A cell's forward and backward pass as C++ structures of stages, and their buffers.
 
-Names in the printed code; shapes are [T, B, H] with H padded to whole panels, P is the type of product operands:
+Names in the generated code; shapes are [T, B, H] with H padded to whole panels, P is the compute dtype (that of matmul
+operands):
 
     x, bias_x, bias_h   input sides [T, B, GH], or of one step (``input_mask`` = 0), or with ids rows of a table
                         [I + 1, GH]; biases [GH], float
     weights             packed recurrent weights
     s_c                 states, float: before each step and after the last, or the two latest (``all_c`` = 1)
-    l_h                 states that products read and the output, P: T + 1 entries or two (``low_mask`` = 1); the way
-                        back reads them too
-    v_0 ...             further values that products or the way back read, P: all steps or one (``keep`` = 0)
+    l_h                 states that matmuls read and the output, P: T + 1 entries or two (``low_mask`` = 1); also read
+                        by the backward pass
+    v_0 ...             other values that matmuls or the backward pass read, P: all steps or one (``keep`` = 0)
     p_NAME, z_NAME      per-unit parameters [n, H] and, summed over time, their gradients [n, B, H], float
     y                   gradient of the output, P, with its strides ``y_t`` and ``y_b``
-    g_h                 gradient of the state after a step and before it, by turns, float: [2, B, H]
+    g_h                 gradient of the state after and before a step, double-buffered, float: [2, B, H]
     d, e                gradients [T, B, nH] of the input sides and of the separate recurrent sides, P
-    w_0 ...             what a later stage of the same step reads, float: [B, H]
+    w_0 ...             scratch: values that a later stage of the same step reads, float: [B, H]
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from functools import cache
 import torch
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_printer import NUMBERS, Fields, Printer
+from charlstm.compiler.cpp_printer import SCALARS, Fields, Printer
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.graph import Node, ordered, trace
-from charlstm.compiler.schedule import backward_roots, kept, separate_gates
-from charlstm.compiler.stages import operand_states, read_states, stored_values
+from charlstm.compiler.schedule import backward_roots, saved_for_backward, separate_gates
+from charlstm.compiler.stages import backward_states, operand_states, stored_values
 
 
 @dataclass(frozen=True)
 class Loop:
-    """One printed loop: its structure's fields, of eight bytes each, and the buffers of the values of all steps."""
+    """The C++ of one pass, the fields of its buffer structure (eight bytes each), and the buffers of stored values."""
 
     source: str
     fields: tuple[str, ...]
@@ -51,7 +52,7 @@ def _parameters(cell: Cell, nodes: list[Node]) -> dict[Node, str]:
 
 @cache
 def forward_loop(cell: Cell) -> Loop:
-    """The way forward: fills s_, l_ and v_."""
+    """Generate the forward pass, which fills s_, l_ and v_."""
     step = trace(cell)
     nodes = ordered(step.new_state)
     leaves = _parameters(cell, nodes)
@@ -62,18 +63,18 @@ def forward_loop(cell: Cell) -> Loop:
             unit = f"{cell.gates.index(n.label)} * b.H + unit"
             leaves[n] = f"load(x + {unit}) + load(b.bias_x + {unit})"
     values = stored_values(cell)
-    places = {n: f"b.{name} + (t & b.keep) * b.B * b.H" for n, name in values.items()}
-    stores = {n: [f"store({place} + at, {{}});"] for n, place in places.items()}
-    reloads = {n: f"load({place} + at)" for n, place in places.items()}
+    addresses = {n: f"b.{name} + (t & b.keep) * b.B * b.H" for n, name in values.items()}
+    stores = {n: [f"store({address} + at, {{}});"] for n, address in addresses.items()}
+    reloads = {n: f"load({address} + at)" for n, address in addresses.items()}
     for s, n in zip(cell.state, step.new_state, strict=True):
-        exact = f"b.s_{s} + ((t + 1) & b.all_{s}) * b.B * b.H + at"
-        lines = [f"store({exact}, {{}});"]
+        state_address = f"b.s_{s} + ((t + 1) & b.all_{s}) * b.B * b.H + at"
+        lines = [f"store({state_address}, {{}});"]
         if s in operand_states(cell):
             lines.append(f"store(b.l_{s} + ((t + 1) & b.low_mask) * b.B * b.H + at, {{}});")
         stores.setdefault(n, []).extend(lines)
-        reloads[n] = f"load({exact})"
-    states = {p.args[0] for p in step.products if p.args[0].op == "state"}
-    operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in states} | places
+        reloads[n] = f"load({state_address})"
+    states = {p.args[0] for p in step.matmuls if p.args[0].op == "state"}
+    operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in states} | addresses
     printer = Printer(cell, list(step.new_state), leaves, reloads, stores, operands)
     fields: Fields = [
         ("const P*", "x"),
@@ -90,25 +91,25 @@ def forward_loop(cell: Cell) -> Loop:
         *(("const float*", f"p_{name}") for name in cell.parameters),
         *(("float*", f"w_{number}") for number in range(printer.scratch)),
     ]
-    return Loop(printer.source("Forward", fields), (*NUMBERS, *(name for _, name in fields)), values)
+    return Loop(printer.source("Forward", fields), (*SCALARS, *(name for _, name in fields)), values)
 
 
 @cache
 def backward_loop(cell: Cell) -> Loop:
-    """The way back: fills d, e and z_, and leaves the gradients of the first state in g_."""
+    """Generate the backward pass, which fills d, e and z_, and leaves the gradients of the initial state in g_."""
     derivative = differentiate(cell)
     step = derivative.forward
     roots = backward_roots(derivative)
-    values = {n: place for n, place in stored_values(cell).items() if n in kept(cell)}
-    leaves = {n: f"load(b.{place} + t * b.B * b.H + at)" for n, place in values.items()}
-    stacks = {s: f"b.{'l' if s in operand_states(cell) else 's'}_{s}" for s in cell.state}
+    values = {n: name for n, name in stored_values(cell).items() if n in saved_for_backward(cell)}
+    leaves = {n: f"load(b.{name} + t * b.B * b.H + at)" for n, name in values.items()}
+    buffers = {s: f"b.{'l' if s in operand_states(cell) else 's'}_{s}" for s in cell.state}
     for s, n in zip(cell.state, step.new_state, strict=True):
-        leaves[n] = f"load({stacks[s]} + (t + 1) * b.B * b.H + at)"
+        leaves[n] = f"load({buffers[s]} + (t + 1) * b.B * b.H + at)"
     nodes = ordered(roots, leaves)
     leaves |= _parameters(cell, nodes)
     for n in nodes:
         if n.op == "state":
-            leaves.setdefault(n, f"load({stacks[n.label]} + t * b.B * b.H + at)")
+            leaves.setdefault(n, f"load({buffers[n.label]} + t * b.B * b.H + at)")
         elif n.op == "gradient":
             leaves[n] = f"load(b.g_{n.label} + ((t + 1) & 1) * b.B * b.H + at)"
             if n.label == cell.state[0]:
@@ -116,23 +117,23 @@ def backward_loop(cell: Cell) -> Loop:
     separate = separate_gates(cell)
     stores: dict[Node, list[str]] = {}
 
-    def into(place: str, n: Node) -> None:
-        stores.setdefault(n, []).append(f"store({place}, {{}});")
+    def add_store(address: str, n: Node) -> None:
+        stores.setdefault(n, []).append(f"store({address}, {{}});")
 
-    def gradient(letter: str, letters: str, k: str) -> str:
+    def gradient_address(letter: str, letters: str, k: str) -> str:
         return f"b.{letter} + ((t * b.B + row + r) * {len(letters)} + {letters.index(k)}) * b.H + unit"
 
     for k, n in derivative.recurrent.items():
         if k in separate:
-            into(gradient("e", separate, k), n)
+            add_store(gradient_address("e", separate, k), n)
     zero = step.graph.lift(0)
     for k in cell.gates:
-        into(gradient("d", cell.gates, k), derivative.inputs.get(k, zero))
+        add_store(gradient_address("d", cell.gates, k), derivative.inputs.get(k, zero))
     for s, n in zip(cell.state, derivative.state, strict=True):
-        into(f"b.g_{s} + (t & 1) * b.B * b.H + at", n)
+        add_store(f"b.g_{s} + (t & 1) * b.B * b.H + at", n)
     for (name, k), n in derivative.parameters.items():
-        place = f"b.z_{name} + {cell.parameters[name].index(k)} * b.B * b.H + at"
-        stores.setdefault(n, []).append(f"store({place}, load({place}) + {{}});")
+        address = f"b.z_{name} + {cell.parameters[name].index(k)} * b.B * b.H + at"
+        stores.setdefault(n, []).append(f"store({address}, load({address}) + {{}});")
     printer = Printer(cell, roots, leaves, {}, stores, {})
     fields: Fields = [
         ("const P*", "weights"),
@@ -141,7 +142,7 @@ def backward_loop(cell: Cell) -> Loop:
         ("int64_t", "y_b"),
         *(("const float*", f"s_{s}") for s in cell.state),
         *(("const P*", f"l_{s}") for s in operand_states(cell)),
-        *(("const P*", place) for place in values.values()),
+        *(("const P*", name) for name in values.values()),
         *(("const float*", f"p_{name}") for name in cell.parameters),
         *(("float*", f"z_{name}") for name in cell.parameters),
         *(("float*", f"g_{s}") for s in cell.state),
@@ -149,10 +150,10 @@ def backward_loop(cell: Cell) -> Loop:
         ("P*", "e"),
         *(("float*", f"w_{number}") for number in range(printer.scratch)),
     ]
-    return Loop(printer.source("Backward", fields), (*NUMBERS, *(name for _, name in fields)), values)
+    return Loop(printer.source("Backward", fields), (*SCALARS, *(name for _, name in fields)), values)
 
 
-def kept_bytes(cell: Cell, dtype: torch.dtype) -> int:
-    """Bytes that a training step holds for each unit of each character, with products in ``dtype``."""
-    low = len(operand_states(cell)) + len(stored_values(cell)) + len(cell.gates) + len(separate_gates(cell))
-    return low * dtype.itemsize + 4 * len(read_states(cell))
+def saved_bytes_per_unit(cell: Cell, dtype: torch.dtype) -> int:
+    """Bytes that a training step saves for each unit of each character, with matmuls in ``dtype``."""
+    compute_buffers = len(operand_states(cell)) + len(stored_values(cell)) + len(cell.gates) + len(separate_gates(cell))
+    return compute_buffers * dtype.itemsize + 4 * len(backward_states(cell))

@@ -14,9 +14,9 @@ class Derivative:
     """Gradients of one time step, as nodes over the forward values and ``gradient s``, the gradient of the new state s.
 
     inputs      gate -> gradient of its input side
-    recurrent   gate -> gradient of its recurrent side (the same node where the gate uses only the sum); a node of
-                its own for each gate, so that neighbours can be written side by side for one product
-    state       gradient of each part of the old state; zero for those that the cell stops
+    recurrent   gate -> gradient of its recurrent side (the same node if the gate uses only the sum); a separate node
+                for each gate, so that those of neighboring gates can be stored next to each other for one matmul
+    state       gradient of each part of the old state; zero for those in ``stop_gradient``
     parameters  (name, entry) -> gradient of a per-unit parameter in this step, still [B, H]
     """
 
@@ -39,33 +39,33 @@ def differentiate(cell: Cell) -> Derivative:
     state: dict[str, Node] = {}
     parameters: dict[tuple[str, str], Node] = {}
 
-    def send(to: Node, gradient: Node) -> None:
-        terms.setdefault(to, []).append(gradient)
+    def add_term(node: Node, gradient: Node) -> None:
+        terms.setdefault(node, []).append(gradient)
 
     for s, n in zip(cell.state, forward.new_state, strict=True):
-        send(n, graph.node("gradient", s))
+        add_term(n, graph.node("gradient", s))
     for n in reversed(ordered(forward.new_state)):
         total = _sum(terms.get(n, []))
         if n in transposed:
             gates = "".join(k for k in cell.gates if k in transposed[n])
-            back = graph.node("transposed", gates, *(transposed[n][k] for k in gates))
-            total = back if total is None else total + back
-        g, args = _require(total), n.args  # whatever is here leads to the new state
+            through_matmuls = graph.node("transposed", gates, *(transposed[n][k] for k in gates))
+            total = through_matmuls if total is None else total + through_matmuls
+        g, args = _require(total), n.args  # every node here is an ancestor of the new state
         if n.op == "add":
-            send(args[0], g)
-            send(args[1], g)
+            add_term(args[0], g)
+            add_term(args[1], g)
         elif n.op == "sub":
-            send(args[0], g)
-            send(args[1], -g)
+            add_term(args[0], g)
+            add_term(args[1], -g)
         elif n.op == "mul":
-            send(args[0], g * args[1])
-            send(args[1], g * args[0])
+            add_term(args[0], g * args[1])
+            add_term(args[1], g * args[0])
         elif n.op == "neg":
-            send(args[0], -g)
+            add_term(args[0], -g)
         elif n.op == "tanh":
-            send(args[0], g - (g * n) * n)
+            add_term(args[0], g - (g * n) * n)
         elif n.op in ("sigmoid", "relu"):
-            send(args[0], graph.node(f"{n.op}_backward", None, g, n))
+            add_term(args[0], graph.node(f"{n.op}_backward", None, g, n))
         elif n.op in ("product", "gate"):
             if g.op == "gradient" or g in recurrent.values():
                 g = graph.node("copy", n.label, g)
@@ -83,7 +83,7 @@ def differentiate(cell: Cell) -> Derivative:
 
 
 def _sum(terms: list[Node]) -> Node | None:
-    """The sum of the terms; terms that are subtracted come last, as subtractions."""
+    """The sum of the terms; negated terms come last, as subtractions."""
     plus = [t for t in terms if t.op != "neg"]
     minus = [t.args[0] for t in terms if t.op == "neg"]
     if not plus:

@@ -1,14 +1,14 @@
-"""A cell's equations as a graph of symbols: traced once, then differentiated and printed as code.
+"""A cell's equations as a graph of symbols, traced once, from which the derivative and all code are generated.
 
 Operators:
 
     input k            input side of gate k
     product k (v)      recurrent side of gate k: U_k v + b'_k
-    gate k (v)         their sum, where the equations use nothing but the sum: one accumulated product
+    gate k (v)         their sum, if the equations use only the sum: one accumulated matmul
     state s, parameter (name, k), gradient s, constant x
     add, sub, mul, neg, sigmoid, tanh, relu
     sigmoid_backward, relu_backward (g, y)    g times the derivative, by the function's value y
-    copy k (v)      v, written once more for gate k
+    copy k (v)      another copy of v, for gate k
     transposed (k ...) (d_k ...)    sum over k of U_k^T d_k
 """
 
@@ -22,12 +22,12 @@ from typing import Any
 from charlstm.cells import Cell
 
 ACTIVATIONS = {"sigmoid", "tanh", "relu"}
-PRODUCTS = {"product", "gate", "transposed"}
+MATMULS = {"product", "gate", "transposed"}
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One value of shape [B, H] (a parameter: [H]; a constant: a number), equal only to itself."""
+    """One value of shape [B, H] (a parameter: [H]; a constant: a number), compared by identity."""
 
     graph: Graph
     op: str
@@ -73,7 +73,7 @@ class Node:
 
 
 class Graph:
-    """Makes nodes; the same operator on the same arguments is the same node."""
+    """Creates nodes; the same operator on the same arguments is the same node."""
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[Any, ...], Node] = {}
@@ -89,7 +89,7 @@ class Graph:
 
 
 class _Entries:
-    """``x.g`` and ``x["g"]``: one node for each letter."""
+    """``x.g`` and ``x["g"]``: one node per letter."""
 
     def __init__(self, nodes: dict[str, Node]) -> None:
         self._nodes = nodes
@@ -121,16 +121,16 @@ class StepGraph:
     new_state: tuple[Node, ...]
 
     @cached_property
-    def products(self) -> list[Node]:
-        """The recurrent products in the order in which they can be computed."""
-        return [n for n in ordered(self.new_state) if n.op in PRODUCTS]
+    def matmuls(self) -> list[Node]:
+        """The recurrent matmuls, in topological order."""
+        return [n for n in ordered(self.new_state) if n.op in MATMULS]
 
 
 @cache
 def trace(cell: Cell) -> StepGraph:
-    """The cell's equations, run once on symbols.
+    """Run the cell's equations once on symbols.
 
-    Raises TypeError if a gate has two recurrent products in one step, or the new state is not as declared.
+    Raises TypeError if a gate has two recurrent matmuls in one step, or the new state is not as declared.
     """
     graph = Graph()
     x = _Entries({k: graph.node("input", k) for k in cell.gates})
@@ -142,14 +142,14 @@ def trace(cell: Cell) -> StepGraph:
     if len(new) != len(cell.state) or not all(isinstance(n, Node) for n in new):
         raise TypeError(f"cell {cell.name} must return its new state ({', '.join(cell.state)})")
     new = _join_sums(graph, new)
-    products = [n.label for n in ordered(new) if n.op in PRODUCTS]
-    if len(set(products)) != len(products):
-        raise TypeError(f"cell {cell.name}: a gate may have one recurrent product in a step, found {products}")
+    matmuls = [n.label for n in ordered(new) if n.op in MATMULS]
+    if len(set(matmuls)) != len(matmuls):
+        raise TypeError(f"cell {cell.name}: a gate may have one recurrent matmul in a step; there are {matmuls}")
     return StepGraph(cell, graph, new)
 
 
 def _join_sums(graph: Graph, roots: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Replace ``x.k + r.k`` by one accumulated product where neither is used in another way."""
+    """Replace ``x.k + r.k`` by one accumulated matmul if neither is used elsewhere."""
     users = consumers(roots)
 
     def is_sum(n: Node) -> bool:
@@ -164,30 +164,30 @@ def _join_sums(graph: Graph, roots: tuple[Node, ...]) -> tuple[Node, ...]:
     for n in ordered(roots):
         args = tuple(rewritten[a] for a in n.args)
         if is_sum(n):
-            product = next(a for a in args if a.op == "product")
-            rewritten[n] = graph.node("gate", product.label, *product.args)
+            matmul = next(a for a in args if a.op == "product")
+            rewritten[n] = graph.node("gate", matmul.label, *matmul.args)
         else:
             rewritten[n] = graph.node(n.op, n.label, *args)
     return tuple(rewritten[n] for n in roots)
 
 
 def ordered(roots: Iterable[Node], given: Collection[Node] = ()) -> list[Node]:
-    """Every node that the roots need, arguments before their users; what only the given nodes need is left out."""
-    found: dict[Node, None] = {}
+    """All ancestors of the roots in topological order, without those that only the given nodes need."""
+    visited: dict[Node, None] = {}
 
     def visit(n: Node) -> None:
-        if n not in found:
+        if n not in visited:
             for a in () if n in given else n.args:
                 visit(a)
-            found[n] = None
+            visited[n] = None
 
     for root in roots:
         visit(root)
-    return list(found)
+    return list(visited)
 
 
 def consumers(roots: Iterable[Node], given: Collection[Node] = ()) -> dict[Node, list[Node]]:
-    """For every node that the roots need, the nodes that use it."""
+    """For each ancestor of the roots, the nodes that use it."""
     users: dict[Node, list[Node]] = {n: [] for n in ordered(roots, given)}
     for n in users:
         for a in () if n in given else n.args:

@@ -1,4 +1,4 @@
-"""From a graph to a list of instructions: what to compute in which order, with products and sums joined."""
+"""Turns a graph into a list of instructions, with matmuls and sums fused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from charlstm.compiler.graph import ACTIVATIONS, Node, consumers, ordered, trace
 class Instruction:
     """``operation`` applied to ``reads`` gives ``results``.
 
-    Beside the operators of the graph there are ``addcmul`` and ``subcmul`` (a, b, c: a + b c and a - b c),
-    ``gate`` and ``product`` for a run of neighbouring gates (one read, a result for each gate in ``gates``), and
+    In addition to the operators of the graph there are ``addcmul`` and ``subcmul`` (a, b, c: a + b c and a - b c),
+    ``gate`` and ``product`` for a run of neighboring gates (one read, a result for each gate in ``gates``), and
     ``transposed`` with an optional last read, which is added to the sum.
     """
 
@@ -28,39 +28,39 @@ class Instruction:
 
 
 def runs(gates: str, chosen: Iterable[str]) -> list[str]:
-    """The chosen gates as runs of neighbours: ``runs("ifgo", "igo") == ["i", "go"]``."""
-    places = sorted(gates.index(k) for k in chosen)
-    grouped = groupby(enumerate(places), key=lambda pair: pair[1] - pair[0])
-    return ["".join(gates[place] for _, place in group) for _, group in grouped]
+    """The chosen gates as runs of neighboring gates: ``runs("ifgo", "igo") == ["i", "go"]``."""
+    indices = sorted(gates.index(k) for k in chosen)
+    grouped = groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0])
+    return ["".join(gates[index] for _, index in group) for _, group in grouped]
 
 
 def select(
-    cell: Cell, roots: Sequence[Node], available: Collection[Node], apart: Collection[Node]
+    cell: Cell, roots: Sequence[Node], available: Collection[Node], unfused: Collection[Node]
 ) -> list[Instruction]:
-    """Instructions for the roots, given the available nodes; nodes in ``apart`` are needed in their own right."""
+    """Instructions that compute the roots from the available nodes; nodes in ``unfused`` get their own instruction."""
     users = consumers(roots, available)
     order = [n for n in users if n not in available]
-    whole = {*apart, *roots}
+    not_fusible = {*unfused, *roots}
 
-    def joins(n: Node, user: Node) -> bool:
-        return n in order and n not in whole and users[n] == [user]
+    def can_fuse(n: Node, user: Node) -> bool:
+        return n in order and n not in not_fusible and users[n] == [user]
 
-    joined: set[Node] = set()
+    fused: set[Node] = set()
     for n in order:
         if n.op in ("add", "sub") and not any(a.op == "constant" for a in n.args):
             candidates = [a for a in reversed(n.args) if a.op == "transposed" and n.op == "add"]
             candidates += [a for a in reversed(n.args) if a.op == "mul" and (n.op == "add" or a is n.args[1])]
             for a in candidates:
-                if joins(a, n) and n.args[0] is not n.args[1] and not any(b.op == "constant" for b in a.args):
-                    joined.add(a)
+                if can_fuse(a, n) and n.args[0] is not n.args[1] and not any(b.op == "constant" for b in a.args):
+                    fused.add(a)
                     break
 
     instructions: list[Instruction] = []
     done: set[Node] = set()
     for n in order:
-        if n in joined or n in done or n.op == "constant":
+        if n in fused or n in done or n.op == "constant":
             continue
-        part = next((a for a in n.args if a in joined), None)
+        part = next((a for a in n.args if a in fused), None)
         other = tuple(a for a in n.args if a is not part)
         if n.op in ("gate", "product"):
             same = {m.label: m for m in order if m.op == n.op and m.args == n.args}
@@ -78,20 +78,20 @@ def select(
 
 @cache
 def separate_gates(cell: Cell) -> str:
-    """The gates that need their recurrent side apart from their input side."""
-    apart = {n.label for n in trace(cell).products if n.op == "product"}
-    return "".join(k for k in cell.gates if k in apart)
+    """The gates that need their recurrent side separately from their input side."""
+    separate = {n.label for n in trace(cell).matmuls if n.op == "product"}
+    return "".join(k for k in cell.gates if k in separate)
 
 
 @cache
 def summed_gates(cell: Cell) -> str:
-    """The gates that use nothing but the sum of both sides."""
-    summed = {n.label for n in trace(cell).products if n.op == "gate"}
+    """The gates that use only the sum of both sides."""
+    summed = {n.label for n in trace(cell).matmuls if n.op == "gate"}
     return "".join(k for k in cell.gates if k in summed)
 
 
 def backward_roots(derivative: Derivative) -> list[Node]:
-    """All that one backward step has to compute."""
+    """All nodes that one backward step computes."""
     return [
         *derivative.recurrent.values(),
         *derivative.inputs.values(),
@@ -101,24 +101,24 @@ def backward_roots(derivative: Derivative) -> list[Node]:
 
 
 @cache
-def kept(cell: Cell) -> frozenset[Node]:
-    """The forward values to keep for the backward pass, beside the states.
+def saved_for_backward(cell: Cell) -> frozenset[Node]:
+    """The forward values that are saved for the backward pass, in addition to the states.
 
-    Activations, and whatever comes out of a product or goes into one; other arithmetic is cheap and done again.
+    Activations, and the results and operands of matmuls; all other arithmetic is cheap and recomputed.
     """
     derivative = differentiate(cell)
     step = derivative.forward
     forward = set(ordered(step.new_state))
-    found = {n.args[0] for n in step.products if n.args[0].args or n.args[0].op == "input"}
-    seen: set[Node] = set()
-    waiting = backward_roots(derivative)
-    while waiting:
-        n = waiting.pop()
-        if n in seen or n in found or n in step.new_state:
+    saved = {n.args[0] for n in step.matmuls if n.args[0].args or n.args[0].op == "input"}
+    visited: set[Node] = set()
+    stack = backward_roots(derivative)
+    while stack:
+        n = stack.pop()
+        if n in visited or n in saved or n in step.new_state:
             continue
-        seen.add(n)
+        visited.add(n)
         if n in forward and (n.op in ACTIVATIONS or n.op in ("gate", "product", "input")):
-            found.add(n)
+            saved.add(n)
         else:
-            waiting.extend(n.args)
-    return frozenset(found - set(step.new_state))
+            stack.extend(n.args)
+    return frozenset(saved - set(step.new_state))

@@ -1,7 +1,7 @@
-"""Distribute a graph over stages and write each as lines of code, in whatever language.
+"""Distributes a graph over stages and generates the code of each, in any language.
 
-A stage ends where the next recurrent product begins: a product needs all units of what it reads, other operations only
-their own. Here too is what the printed loops keep from step to step, and for the way back.
+A stage ends at the next recurrent matmul: a matmul reads all units of its operand, a pointwise operation only its own.
+Also lists the values that the generated loops store for the next step and for the backward pass.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from functools import cache
 
 from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
-from charlstm.compiler.graph import PRODUCTS, Node, ordered, trace
-from charlstm.compiler.schedule import backward_roots, kept
+from charlstm.compiler.graph import MATMULS, Node, ordered, trace
+from charlstm.compiler.schedule import backward_roots, saved_for_backward
 
 
 @dataclass(frozen=True)
 class Language:
-    """How things are written: the definition of a name, a number, an operator applied to names, and the place (by its
-    number), the reading and the writing of a value that crosses to a later stage."""
+    """Templates: the definition of a name, a constant, an operator applied to names, and the scratch buffer (by its
+    number), the load and the store of a value that a later stage reads."""
 
     definition: str
     constant: str
@@ -30,16 +30,16 @@ class Language:
 
 
 class Stages:
-    """The nodes of one direction of one step, each in the first stage that can compute it.
+    """The nodes of one step of a pass, each in the first stage that can compute it.
 
-    leaves    how to load what is given; those in ``fleeting`` can be loaded in the first stage only
-    reloads   what a later stage than the one that computes it finds in a buffer anyway
-    stores    lines that take the name of a value once it is there
-    product   makes a product that begins the stage of the given number, and says how to load what comes out
+    leaves    the loads of the inputs; those in ``first_stage_only`` can be loaded in the first stage only
+    reloads   the loads of values that are stored in a buffer anyway, for stages after the one that computes them
+    stores    lines to format with the name of a value once it is computed
+    matmul    emits a matmul at the start of the stage of the given number, and returns the load of its result
 
     Attributes:
         bodies: the lines of each stage; a value is loaded at its first use.
-        scratch: how many values cross to a later stage in a place of their own.
+        scratch: the number of scratch buffers, one for each other value that a later stage reads.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class Stages:
         reloads: Mapping[Node, str],
         stores: Mapping[Node, list[str]],
         language: Language,
-        product: Callable[[int, Node], str],
-        fleeting: Collection[Node] = (),
+        matmul: Callable[[int, Node], str],
+        first_stage_only: Collection[Node] = (),
     ) -> None:
         level = levels(roots, leaves)
-        users = [n for n in level if n.op not in PRODUCTS]
-        loads = {n: load for n, load in {**reloads, **leaves}.items() if n not in fleeting}
+        users = [n for n in level if n.op not in MATMULS]
+        loads = {n: load for n, load in {**reloads, **leaves}.items() if n not in first_stage_only}
         later = {a for n in users for a in n.args if level.get(a, level[n]) < level[n] and a not in loads}
         crossing = {n: language.scratch.format(number) for number, n in enumerate(n for n in level if n in later)}
         self.scratch = len(crossing)
-        loads |= {n: language.load.format(place) for n, place in crossing.items()}
-        first = loads | {n: leaves[n] for n in fleeting}
+        loads |= {n: language.load.format(address) for n, address in crossing.items()}
+        first = loads | {n: leaves[n] for n in first_stage_only}
         count = max(level.values(), default=0) + 1
         stages = [_Stage(loads if number else first, language) for number in range(count)]
         for n, number in level.items():
             stage = stages[number]
             if n not in leaves:
-                stage.define(n, product(number, n) if n.op in PRODUCTS else stage.apply(n))
+                stage.define(n, matmul(number, n) if n.op in MATMULS else stage.apply(n))
             lines = [*stores.get(n, ()), *([language.store.format(crossing[n], "{}")] if n in crossing else ())]
             stage.body += [line.format(stage.use(n)) for line in lines]
         for n, lines in stores.items():
@@ -96,42 +96,42 @@ class _Stage:
 
 
 def levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
-    """The stage of every node that the roots need, arguments before their users; constants have none."""
+    """The stage of each ancestor of the roots except constants, in topological order."""
     level: dict[Node, int] = {}
     for n in ordered(roots, leaves):
-        below = [level[a] for a in n.args if a in level]
+        argument_levels = [level[a] for a in n.args if a in level]
         if n.op == "constant":
             continue
         if n in leaves:
             level[n] = 0
-        elif n.op in PRODUCTS and n.args[0].op != "state":
-            level[n] = max(below) + 1
+        elif n.op in MATMULS and n.args[0].op != "state":
+            level[n] = max(argument_levels) + 1
         else:
-            level[n] = 0 if n.op in PRODUCTS else max(below, default=0)
+            level[n] = 0 if n.op in MATMULS else max(argument_levels, default=0)
     return level
 
 
 @cache
 def operand_states(cell: Cell) -> str:
-    """The letters of the states that have a copy for products: those that products read, and the output."""
-    found = {n.args[0].label for n in trace(cell).products if n.args[0].op == "state"} | {cell.state[0]}
-    return "".join(s for s in cell.state if s in found)
+    """The letters of the states that have a copy in the compute dtype: matmul operands and the output."""
+    operands = {n.args[0].label for n in trace(cell).matmuls if n.args[0].op == "state"} | {cell.state[0]}
+    return "".join(s for s in cell.state if s in operands)
 
 
 @cache
-def read_states(cell: Cell) -> str:
-    """The letters of the states of which the way back reads the exact values of all steps."""
+def backward_states(cell: Cell) -> str:
+    """The letters of the states of which the backward pass reads the values of all steps in the parameters' dtype."""
     step = trace(cell)
     new = dict(zip(step.new_state, cell.state, strict=True))
-    order = ordered(backward_roots(differentiate(cell)), {*kept(cell), *new})
-    found = {new.get(n) or n.label for n in order if n in new or n.op == "state"}
-    return "".join(s for s in cell.state if s in found and s not in operand_states(cell))
+    order = ordered(backward_roots(differentiate(cell)), {*saved_for_backward(cell), *new})
+    read = {new.get(n) or n.label for n in order if n in new or n.op == "state"}
+    return "".join(s for s in cell.state if s in read and s not in operand_states(cell))
 
 
 @cache
 def stored_values(cell: Cell) -> dict[Node, str]:
-    """The values beside the states that products or the way back read, and the names of their buffers: ``v_0`` ..."""
+    """The values other than states that matmuls or the backward pass read, and their buffers' names: ``v_0`` ..."""
     step = trace(cell)
-    read = {p.args[0] for p in step.products if p.args[0].op != "state"}
-    chosen = [n for n in ordered(step.new_state) if n in kept(cell) or n in read]
+    read = {p.args[0] for p in step.matmuls if p.args[0].op != "state"}
+    chosen = [n for n in ordered(step.new_state) if n in saved_for_backward(cell) or n in read]
     return {n: f"v_{number}" for number, n in enumerate(chosen)}

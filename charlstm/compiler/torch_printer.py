@@ -1,18 +1,18 @@
-"""Print a cell's graph as Python: a loop over time of torch operations that write into given buffers.
+"""Generates Python from a cell's graph: a loop over time of torch operations that write into given buffers.
 
-Names in the printed code, all lists over time unless said otherwise:
+Names in the generated code, lists over time unless noted otherwise:
 
     a_k, d_k    [B, H] gate k in the buffers [T, B, GH] of forward values and of input-side gradients;
-                a run of neighbouring gates has a name of its own (``a_rz``)
-    q_k, e_k    [B, H] the recurrent side of k and its gradient, where the cell uses more than the sum of both sides
+                a run of neighboring gates has one name (``a_rz``)
+    q_k, e_k    [B, H] the recurrent side of k and its gradient, if the cell uses more than the sum of both sides
     s_h, s_c    [B, H] the states before each step and after the last: T + 1 entries
-    v_0 ...     [B, H] further values kept for the backward pass
+    v_0 ...     [B, H] other values saved for the backward pass
     w_0 ...     [B, H] scratch, not a list
-    g_h, n_h    [B, H] gradient of the state after and before a step, exchanged with each step back; not lists
+    g_h, n_h    [B, H] gradient of the state after and before a step, swapped after each step; not lists
     y           [B, H] gradient of the output
     p_NAME_k    [H] a per-unit parameter; z_NAME_k [B, H] its gradient, summed over time; not lists
 
-A value that has no further use gives its place to the next one, so an activation overwrites what it was computed from.
+A value without further use frees its buffer for the next one, so an activation overwrites its argument.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.graph import Node, ordered, trace
-from charlstm.compiler.schedule import Instruction, backward_roots, kept, runs, select, separate_gates
+from charlstm.compiler.schedule import Instruction, backward_roots, runs, saved_for_backward, select, separate_gates
 
 ATEN = torch.ops.aten
 OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -50,57 +50,57 @@ TEMPLATES = {
     "sigmoid_backward": "sigmoid_backward({0}, {1}, grad_input={out})",
     "relu_backward": "relu_backward({0}, {1}, 0, grad_input={out})",
 }
-NAME = re.compile(r"\b(?:[adqesvwgnpz]_\w+|y|accumulate|product|transposed)\b")
+NAME = re.compile(r"\b(?:[adqesvwgnpz]_\w+|y|accumulate|matmul|transposed)\b")
 
 
 @dataclass(frozen=True)
 class Code:
-    """A printed loop: ``function(T, buffers)`` with a buffer for each of ``names``.
+    """A generated loop: ``function(T, buffers)`` with a buffer for each of ``names``.
 
-    ``products`` lists its recurrent products: a run of gates and the place of the operand (``s_h[t]``, ``v_0[t]``).
+    ``matmuls`` lists its recurrent matmuls: a run of gates and the location of the operand (``s_h[t]``, ``v_0[t]``).
     """
 
     source: str
     function: Callable[[int, Mapping[str, Any]], list[Any]]
     names: frozenset[str]
-    places: Mapping[Node, str]
-    products: tuple[tuple[str, str], ...]
+    locations: Mapping[Node, str]
+    matmuls: tuple[tuple[str, str], ...]
 
 
-class _Places:
-    """Where each value of a step lives."""
+class _BufferAllocator:
+    """Assigns each value of a step a buffer, and reuses the buffers of values without further use."""
 
     def __init__(
         self,
         instructions: list[Instruction],
-        fixed: dict[Node, str],
-        keep: frozenset[Node],
-        lasting: list[Node],
+        assigned: dict[Node, str],
+        save: frozenset[Node],
+        live_out: list[Node],
     ) -> None:
-        self.of = dict(fixed)
-        self._keep = keep
-        self._last = {n: at for at, i in enumerate(instructions) for n in i.reads}
-        self._last |= dict.fromkeys(lasting, len(instructions))
-        self._owned = {n for i in instructions for n in i.results} | {n for n in fixed if n.op == "input"}
+        self.of = dict(assigned)
+        self._save = save
+        self._last_use = {n: at for at, i in enumerate(instructions) for n in i.reads}
+        self._last_use |= dict.fromkeys(live_out, len(instructions))
+        self._reusable = {n for i in instructions for n in i.results} | {n for n in assigned if n.op == "input"}
         self._values = self._scratch = 0
         self._free: list[str] = []
 
     def assign(self, at: int, instruction: Instruction, target: str | None) -> str:
         (result,) = instruction.results
-        dying = [n for n in dict.fromkeys(instruction.reads) if self._dies(n, at)]
-        place = target or self._find(result, [] if instruction.operation == "transposed" else dying)
-        self.of[result] = place
-        self._free += [p for p in (self.of[n] for n in dying) if p.startswith("w_") and p != place]
-        return place
+        dying = [n for n in dict.fromkeys(instruction.reads) if self._is_last_use(n, at)]
+        location = target or self._find_buffer(result, [] if instruction.operation == "transposed" else dying)
+        self.of[result] = location
+        self._free += [p for p in (self.of[n] for n in dying) if p.startswith("w_") and p != location]
+        return location
 
-    def _dies(self, n: Node, at: int) -> bool:
-        return n in self._owned and n not in self._keep and self._last[n] == at
+    def _is_last_use(self, n: Node, at: int) -> bool:
+        return n in self._reusable and n not in self._save and self._last_use[n] == at
 
-    def _find(self, result: Node, dying: list[Node]) -> str:
-        for place in (self.of[n] for n in dying):
-            if place[0] in "aq" or (place[0] == "w" and result not in self._keep):
-                return place
-        if result in self._keep:
+    def _find_buffer(self, result: Node, dying: list[Node]) -> str:
+        for location in (self.of[n] for n in dying):
+            if location[0] in "aq" or (location[0] == "w" and result not in self._save):
+                return location
+        if result in self._save:
             self._values += 1
             return f"v_{self._values - 1}[t]"
         if self._free:
@@ -111,95 +111,95 @@ class _Places:
 
 def _leaves(roots: list[Node]) -> dict[Node, str]:
     names = {"state": "s_{}[t]", "input": "a_{}[t]", "gradient": "g_{}"}
-    found: dict[Node, str] = {}
+    leaves: dict[Node, str] = {}
     for n in ordered(roots):
         if n.op in names:
-            found[n] = names[n.op].format(n.label)
+            leaves[n] = names[n.op].format(n.label)
         elif n.op in ("parameter", "accumulator"):
-            found[n] = "{}_{}_{}".format(n.op[0].replace("a", "z"), *n.label)
+            leaves[n] = "{}_{}_{}".format(n.op[0].replace("a", "z"), *n.label)
         elif n.op == "constant":
-            found[n] = f"constant[{n.label!r}]"
-    return found
+            leaves[n] = f"constant[{n.label!r}]"
+    return leaves
 
 
 def _print(
     cell: Cell,
     roots: list[Node],
-    fixed: dict[Node, str],
+    assigned: dict[Node, str],
     targets: dict[Node, str],
-    keep: frozenset[Node],
+    save: frozenset[Node],
 ) -> tuple[list[str], dict[Node, str], list[tuple[str, str]]]:
-    instructions = select(cell, roots, fixed, keep | set(targets))
-    places = _Places(instructions, fixed, keep, roots)
+    instructions = select(cell, roots, assigned, save | set(targets))
+    allocator = _BufferAllocator(instructions, assigned, save, roots)
     lines: list[str] = []
-    products: list[tuple[str, str]] = []
+    matmuls: list[tuple[str, str]] = []
     for at, instruction in enumerate(instructions):
         operation = instruction.operation
         if operation in ("gate", "product"):
-            letter, call = ("a", "accumulate") if operation == "gate" else ("q", "product")
-            operand = places.of[instruction.reads[0]]
+            letter, call = ("a", "accumulate") if operation == "gate" else ("q", "matmul")
+            operand = allocator.of[instruction.reads[0]]
             lines.append(f"{call}({letter}_{instruction.gates}[t], {operand}, {instruction.gates!r})")
-            products.append((instruction.gates, operand))
-            places.of |= {n: f"{letter}_{n.label}[t]" for n in instruction.results}
+            matmuls.append((instruction.gates, operand))
+            allocator.of |= {n: f"{letter}_{n.label}[t]" for n in instruction.results}
             continue
-        reads = [places.of[n] for n in instruction.reads]
-        out = places.assign(at, instruction, targets.get(instruction.results[0]))
+        reads = [allocator.of[n] for n in instruction.reads]
+        out = allocator.assign(at, instruction, targets.get(instruction.results[0]))
         if operation == "transposed":
             lines.append(_transposed(cell, instruction, reads, out))
         else:
             lines.append(TEMPLATES[operation].format(*reads, out=out))
-    return lines, places.of, products
+    return lines, allocator.of, matmuls
 
 
 def _transposed(cell: Cell, instruction: Instruction, reads: list[str], out: str) -> str:
     gates = instruction.gates
     base = reads[len(gates)] if len(reads) > len(gates) else "None"
     buffers: dict[str, str] = {}
-    for k, place in zip(gates, reads, strict=False):
-        buffers[place[0]] = buffers.get(place[0], "") + k
+    for k, location in zip(gates, reads, strict=False):
+        buffers[location[0]] = buffers.get(location[0], "") + k
     terms = [f"({letter}_{run}[t], {run!r})" for letter, ks in buffers.items() for run in runs(cell.gates, ks)]
     return f"transposed({out}, {base}, {', '.join(terms)})"
 
 
 @cache
 def forward_code(cell: Cell) -> Code:
-    """The forward loop: fills s_, turns a_ from input sides to the values that ``kept`` names."""
+    """Generate the forward loop, which fills s_ and overwrites the input sides in a_ with the values to save."""
     step = trace(cell)
     roots = list(step.new_state)
     targets = {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
-    lines, places, products = _print(cell, roots, _leaves(roots), targets, kept(cell))
+    lines, locations, matmuls = _print(cell, roots, _leaves(roots), targets, saved_for_backward(cell))
     ends = [(f"s_{s}[t + 1]", n) for s, n in zip(cell.state, roots, strict=True)]
-    lines += [f"{end}.copy_({places[n]})" for end, n in ends if places[n] != end]
-    return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", places, products)
+    lines += [f"{end}.copy_({locations[n]})" for end, n in ends if locations[n] != end]
+    return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", locations, matmuls)
 
 
 @cache
 def backward_code(cell: Cell) -> Code:
-    """The backward loop: fills d_, e_ and z_, and returns the gradients of the first state."""
+    """Generate the backward loop, which fills d_, e_ and z_, and returns the gradients of the initial state."""
     derivative = differentiate(cell)
     step = derivative.forward
     sums = {label: step.graph.node("accumulator", label) + n for label, n in derivative.parameters.items()}
     roots = [n for n in backward_roots(derivative) if n not in derivative.parameters.values()] + list(sums.values())
-    forward = forward_code(cell).places
-    fixed = _leaves(roots)
-    fixed |= {n: forward[n] for n in ordered(roots) if n in kept(cell)}
-    fixed |= {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
+    forward = forward_code(cell).locations
+    assigned = _leaves(roots)
+    assigned |= {n: forward[n] for n in ordered(roots) if n in saved_for_backward(cell)}
+    assigned |= {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
     destinations = [
         *((f"{'e' if k in separate_gates(cell) else 'd'}_{k}[t]", n) for k, n in derivative.recurrent.items()),
         *((f"d_{k}[t]", n) for k, n in derivative.inputs.items()),
         *((f"n_{s}", n) for s, n in zip(cell.state, derivative.state, strict=True)),
     ]
     targets = {n: "z_{}_{}".format(*label) for label, n in sums.items()}
-    for place, n in destinations:
-        if n not in fixed:
-            targets.setdefault(n, place)
-    lines, places, _ = _print(cell, roots, fixed, targets, frozenset(fixed))
+    for location, n in destinations:
+        if n not in assigned:
+            targets.setdefault(n, location)
+    lines, locations, _ = _print(cell, roots, assigned, targets, frozenset(assigned))
     output = cell.state[0]
     lines.insert(0, f"add(g_{output}, y[t], out=g_{output})")
-    lines += [f"{place}.copy_({places[n]})" for place, n in destinations if places[n] != place]
+    lines += [f"{location}.copy_({locations[n]})" for location, n in destinations if locations[n] != location]
     after, before = ([f"{letter}_{s}" for s in cell.state] for letter in "gn")
     lines.append(f"{', '.join(after + before)} = {', '.join(before + after)}")
-    return _compile(f"{cell.name}_backward", "range(T - 1, -1, -1)", lines, f"[{', '.join(after)}]", places, [])
+    return _compile(f"{cell.name}_backward", "range(T - 1, -1, -1)", lines, f"[{', '.join(after)}]", locations, [])
 
 
 def _compile(
@@ -207,8 +207,8 @@ def _compile(
     steps: str,
     lines: list[str],
     result: str,
-    places: Mapping[Node, str],
-    products: list[tuple[str, str]],
+    locations: Mapping[Node, str],
+    matmuls: list[tuple[str, str]],
 ) -> Code:
     names = sorted({n for line in lines for n in NAME.findall(re.sub(r"'\w+'", "", line))})
     source = "\n".join(
@@ -221,14 +221,14 @@ def _compile(
             "",
         ]
     )
-    constants = {n.label: _constant(n.label) for n in places if n.op == "constant"}
+    constants = {n.label: _constant(n.label) for n in locations if n.op == "constant"}
     namespace: dict[str, Any] = {**OPERATIONS, "constant": constants}
     exec(compile(source, f"<{name}>", "exec"), namespace)
-    return Code(source, namespace[name], frozenset(names), places, tuple(products))
+    return Code(source, namespace[name], frozenset(names), locations, tuple(matmuls))
 
 
 def _constant(value: float) -> torch.Tensor:
-    """A number that may stand beside tensors of any type and device: in float32, which every device has, if exact."""
-    exact = torch.tensor(value, dtype=torch.float64)
-    low = exact.to(torch.float32)
-    return low if low == exact else exact
+    """A number as a tensor that combines with any dtype and device: in float32, which every device has, if lossless."""
+    in_float64 = torch.tensor(value, dtype=torch.float64)
+    in_float32 = in_float64.to(torch.float32)
+    return in_float32 if in_float32 == in_float64 else in_float64

@@ -1,4 +1,4 @@
-"""Ways to run a cell along a sequence, all with the same result."""
+"""Executors run a cell along a sequence; all compute the same function."""
 
 from charlstm.executors.base import Executor, StackRunner, State, Weights
 from charlstm.executors.choose import Choice, candidates, choose, executors, permits, stack_runner

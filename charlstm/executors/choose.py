@@ -1,4 +1,4 @@
-"""Picks the executor of a layer and says why."""
+"""Chooses the executor of a layer and records why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charlstm.executors.triton import Triton
 from charlstm.executors.vendor import Vendor
 
 AUTO = "auto"
-LOW_STATE = "keeps the cell state in bfloat16"
+BFLOAT16_STATE = "stores the cell state in bfloat16"
 
 
 @cache
@@ -28,85 +28,89 @@ def executors() -> dict[str, Executor]:
 
 @dataclass(frozen=True)
 class Choice:
-    """The executor that runs a layer, why it was taken, why each other was not, and which of these cannot run it."""
+    """The executor that runs a layer, why it was chosen, why each other was not, and which of these cannot run it."""
 
     executor: Executor
     reason: str
     others: dict[str, str]
     refusing: tuple[str, ...] = ()
     made_for_device: tuple[str, ...] = ()
-    """Those of ``refusing`` that are made for this type of device alone."""
+    """Those of ``refusing`` that support only this device type."""
 
 
 def permits(requested: str, executor: Executor) -> bool:
-    """Whether a request, a name or ``auto``, lets this executor run."""
+    """Whether a request (a name or ``auto``) allows this executor."""
     return requested == executor.name or (requested == AUTO and executor.automatic)
 
 
 def stack_runner(requested: str, device: str) -> StackRunner | None:
-    """What runs whole stacks in one call on this type of device, if a request lets it."""
+    """What runs whole stacks in one call on this device type, if the request allows one."""
     runners = (executor.stacks for executor in executors().values() if permits(requested, executor))
     return next((runner for runner in runners if runner is not None and device in runner.stack_devices), None)
 
 
-def order(device: str, low: bool, cell: Cell) -> tuple[str, ...]:
-    """The executors from which ``auto`` takes the first willing one, unless one was measured to be the fastest;
-    ``low``: with products in bfloat16.
+def preference_order(device: str, reduced_precision: bool, cell: Cell) -> tuple[str, ...]:
+    """The order in which ``auto`` tries the executors, unless one was measured to be the fastest.
 
-    | device     | float32                                                             | bfloat16         |
-    |------------|---------------------------------------------------------------------|------------------|
-    | NVIDIA GPU | vendor, triton, eager                                           | triton, eager |
-    | CPU        | cpp, vendor, eager for the LSTM; cpp, eager, vendor   | cpp, eager |
-    | other      | eager                                                               | eager            |
+    | device     | float32                                                  | matmuls in bfloat16 |
+    |------------|----------------------------------------------------------|---------------------|
+    | NVIDIA GPU | vendor, triton, eager                                    | triton, eager       |
+    | CPU        | LSTM: cpp, vendor, eager; all others: cpp, eager, vendor | cpp, eager          |
+    | other      | eager                                                    | eager               |
 
-    Under bfloat16 ``vendor`` is never taken, since it rounds the cell state to bfloat16 at every step.
+    ``vendor`` is never chosen under bfloat16, since it rounds the cell state to bfloat16 at every step.
     """
     if device == "cuda":
-        return ("triton", "eager") if low else ("vendor", "triton", "eager")
+        return ("triton", "eager") if reduced_precision else ("vendor", "triton", "eager")
     if device != "cpu":
         return ("eager",)
-    if low:
+    if reduced_precision:
         return ("cpp", "eager")
     return ("cpp", "vendor", "eager") if cell.torch == "LSTM" else ("cpp", "eager", "vendor")
 
 
 def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: str | None = None) -> Choice:
-    """The requested executor, or for ``auto`` the ``preferred`` one if it is willing, else the first in :func:`order`
-    that is.
+    """Choose the requested executor, or for ``auto`` the ``preferred`` one if it can run the cell, else the first in
+    :func:`preference_order` that can.
 
-    ``preferred`` names the executor that was measured to be the fastest, or that a run began with.
-    Raises UserError if the requested one refuses or does not exist.
+    ``preferred`` is the executor that was measured to be the fastest, or that a resumed run started with.
+    Raises UserError if the requested one does not exist or cannot run the cell.
     """
     known = executors()
     if requested != AUTO:
         if requested not in known:
-            raise UserError(f"no executor {requested!r}; there are auto, {', '.join(known)}")
+            raise UserError(f"unknown executor {requested!r}; choose one of auto, {', '.join(known)}")
         refusal = known[requested].refuses(cell, weights, x)
         if refusal:
             raise UserError(f"executor {requested} cannot run cell {cell.name} here: {refusal}. Use executor: auto")
-        return Choice(known[requested], "asked for", {})
-    device, low = _kind(weights)
+        return Choice(known[requested], "requested", {})
+    device, reduced_precision = _device_and_precision(weights)
     refusals = {name: executor.refuses(cell, weights, x) for name, executor in known.items()}
     if preferred is not None and refusals[preferred] is None:
-        chosen, reason = preferred, "measured to be the fastest here, or what the run began with"
-        behind = dict.fromkeys(known, f"this run takes {preferred}")
+        chosen, reason = preferred, "measured to be the fastest here, or the executor that the run started with"
+        not_chosen = dict.fromkeys(known, f"this run uses {preferred}")
     else:
-        chosen = next(name for name in order(device, low, cell) if refusals[name] is None)
-        reason, behind = f"the first willing on {device}", dict.fromkeys(known, f"comes after {chosen} on {device}")
-    if low:
-        behind["vendor"] = LOW_STATE
-    others = {name: refusals[name] or behind[name] for name in known if name != chosen}
+        chosen = next(name for name in preference_order(device, reduced_precision, cell) if refusals[name] is None)
+        reason = f"the first on {device} that can run the cell"
+        not_chosen = dict.fromkeys(known, f"comes after {chosen} on {device}")
+    if reduced_precision:
+        not_chosen["vendor"] = BFLOAT16_STATE
+    others = {name: refusals[name] or not_chosen[name] for name in known if name != chosen}
     refusing = tuple(name for name in others if refusals[name])
-    made_here = tuple(name for name in refusing if known[name].devices == (device,))
-    return Choice(known[chosen], reason, others, refusing, made_here)
+    made_for_device = tuple(name for name in refusing if known[name].devices == (device,))
+    return Choice(known[chosen], reason, others, refusing, made_for_device)
 
 
 def candidates(cell: Cell, weights: Weights, x: Tensor) -> list[str]:
-    """All executors that ``auto`` may take for a layer, in :func:`order`."""
+    """All executors that ``auto`` may choose for a layer, in :func:`preference_order`."""
     known = executors()
-    return [name for name in order(*_kind(weights), cell) if known[name].refuses(cell, weights, x) is None]
+    return [
+        name
+        for name in preference_order(*_device_and_precision(weights), cell)
+        if known[name].refuses(cell, weights, x) is None
+    ]
 
 
-def _kind(weights: Weights) -> tuple[str, bool]:
-    """The device, and whether products are made in a lower precision than that of the weights."""
+def _device_and_precision(weights: Weights) -> tuple[str, bool]:
+    """The device type, and whether matmuls have a lower precision than the weights."""
     return weights.weight_hh.device.type, matmul_dtype(weights.weight_hh) != weights.weight_hh.dtype

@@ -1,4 +1,4 @@
-"""Work of many small kernels, launched by one call: a CUDA graph."""
+"""Captures the launches of many small kernels in a CUDA graph, which one call replays."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from functools import cache
 
 import torch
 
-WARM_UP = 2  # times that work is done before it is recorded, so that kernels are compiled and workspaces made
+WARM_UP = 2  # calls before the capture, which compile kernels and allocate workspaces
 
 
 class CudaGraph:
-    """Work on buffers that stay where they are, recorded once and done again by calling the object.
+    """A function on static buffers, captured once; calling the object runs it again.
 
-    On an NVIDIA GPU the launches become a CUDA graph, which is replayed on the current stream; elsewhere the work is
-    simply called. Recording does the work a few times: whatever it moves on has to be set again afterwards. The work
-    must wait for nothing, draw no random numbers, ask for no gradients, and read and write no tensor that is made anew
-    for each call, nor one that was made in inference mode.
+    On an NVIDIA GPU its launches become a CUDA graph, which is replayed on the current stream; elsewhere the function
+    is simply called. The capture runs it a few times, so the caller must reset any state that it advances. The function
+    must not synchronize, draw random numbers or need gradients, and must read and write only tensors that exist at
+    the same address in every call and were not created in inference mode.
     """
 
-    def __init__(self, work: Callable[[], None], device: torch.device) -> None:
-        self._do = work if device.type != "cuda" else _recorded(work, device)
+    def __init__(self, function: Callable[[], None], device: torch.device) -> None:
+        self._run = function if device.type != "cuda" else _capture(function, device)
 
     def __call__(self) -> None:
-        self._do()
+        self._run()
 
 
-def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+def _capture(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
-    # A capture in inference mode would make the state of the random generator a tensor that none after it may write.
+    # A capture in inference mode would turn the random generator's state into an inference tensor, which later captures
+    # cannot write.
     with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
-        stream, outside = _side(device), torch.cuda.current_stream(device)
-        stream.wait_stream(outside)
-        with torch.cuda.stream(stream):  # around the capture too, which does not put the stream back if its end fails
+        stream, current = _capture_stream(device), torch.cuda.current_stream(device)
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):  # also around the capture, which does not restore the stream if its end fails
             try:
                 for _ in range(WARM_UP):
-                    work()
+                    function()
             finally:
-                outside.wait_stream(stream)
-            # Autograd's threads, and NCCL's that watches over it, may go on with what a capture forbids.
+                current.wait_stream(stream)
+            # Threads of autograd and the NCCL watchdog may make calls that a global capture would forbid.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                work()
+                function()
 
     def replay() -> None:
         graph.replay()
@@ -49,6 +50,6 @@ def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], No
 
 
 @cache
-def _side(device: torch.device) -> torch.cuda.Stream:
-    """One stream for all recordings of a device: cuBLAS keeps a workspace for each stream that it was ever used on."""
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """The one stream for all captures of a device: cuBLAS allocates a workspace for each stream that it is used on."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

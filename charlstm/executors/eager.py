@@ -1,8 +1,7 @@
-"""One autograd function for every cell, made from its equations: works on any device, without a compiler.
+"""Runs a generated loop of torch operations on any device, without a compiler.
 
-The input sides of all steps are one product (or a table look-up), the loop makes one recurrent product and the
-pointwise operations of each step into buffers that are allocated once, and the weight gradients are one product after
-the loop.
+The input sides of all steps are one matmul (or a table lookup), each step of the loop runs one recurrent matmul and
+the pointwise operations on preallocated buffers, and the weight gradients are one matmul after the loop.
 """
 
 from __future__ import annotations
@@ -17,14 +16,22 @@ from charlstm.cells import Cell
 from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.schedule import separate_gates
 from charlstm.compiler.torch_printer import backward_code, forward_code
-from charlstm.executors.autograd import apply_autograd, split, twice_differentiable
-from charlstm.executors.base import State, Weights, input_side, is_ids, plain_kept_bytes
-from charlstm.executors.buffers import Products, columns, cut, entries, joined_bias, named, over_steps
+from charlstm.executors.autograd import apply_autograd, split_saved, twice_differentiable
+from charlstm.executors.base import State, Weights, eager_saved_bytes, input_side, is_ids
+from charlstm.executors.buffers import (
+    RecurrentMatmuls,
+    gate_slice,
+    gate_views,
+    joined_bias,
+    names_with_prefix,
+    parameter_views,
+    per_step,
+)
 from charlstm.executors.input_gradients import input_gradients
 
 
 class Eager:
-    """Runs the loops that :mod:`charlstm.compiler.torch_printer` prints from the cell."""
+    """Runs the loops that :mod:`charlstm.compiler.torch_printer` generates from the cell."""
 
     name = "eager"
     devices = None
@@ -38,7 +45,7 @@ class Eager:
         return apply_autograd(_Run, cell, weights, x, state)
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
-        return plain_kept_bytes(cell, hidden_size)
+        return eager_saved_bytes(cell, hidden_size)
 
 
 class _Run(torch.autograd.Function):
@@ -60,27 +67,25 @@ class _Run(torch.autograd.Function):
         code = forward_code(cell)
         values = _input_side(cell, dtype, x, weight_ih, bias_ih, bias_hh)
         steps, batch, _ = values.shape
-        units = weight_hh.shape[1]
-        output, kept = cell.state[0], steps if training else 1
-        stacks = {
-            f"s_{s}": values.new_empty(steps + 1 if training or s == output else 2, batch, units) for s in cell.state
-        }
+        H = weight_hh.shape[1]
+        output, saved_steps = cell.state[0], steps if training else 1
+        stacks = {f"s_{s}": values.new_empty(steps + 1 if training or s == output else 2, batch, H) for s in cell.state}
         for stack, first in zip(stacks.values(), state, strict=True):
             stack[0] = first
-        stacks |= {name: values.new_empty(kept, batch, units) for name in named(code, "v_")}
-        separate = values.new_empty(kept, batch, units * len(separate_gates(cell)))
-        products = Products(cell, dtype, weight_hh, bias_hh)
+        stacks |= {name: values.new_empty(saved_steps, batch, H) for name in names_with_prefix(code, "v_")}
+        separate = values.new_empty(saved_steps, batch, H * len(separate_gates(cell)))
+        matmuls = RecurrentMatmuls(cell, dtype, weight_hh, bias_hh)
         buffers: dict[str, Any] = {
-            **{name: over_steps(stack.unbind(0), steps + (name[0] == "s")) for name, stack in stacks.items()},
-            **cut(values, cell.gates, named(code, "a_")),
+            **{name: per_step(stack.unbind(0), steps + (name[0] == "s")) for name, stack in stacks.items()},
+            **gate_views(values, cell.gates, names_with_prefix(code, "a_")),
             **{
-                name: over_steps(parts, steps)
-                for name, parts in cut(separate, separate_gates(cell), named(code, "q_")).items()
+                name: per_step(parts, steps)
+                for name, parts in gate_views(separate, separate_gates(cell), names_with_prefix(code, "q_")).items()
             },
-            **{name: values.new_empty(batch, units) for name in named(code, "w_")},
-            **entries(cell, parameters, batch),
-            "accumulate": products.accumulate,
-            "product": products.product,
+            **{name: values.new_empty(batch, H) for name in names_with_prefix(code, "w_")},
+            **parameter_views(cell, parameters, batch),
+            "accumulate": matmuls.accumulate,
+            "matmul": matmuls.matmul,
         }
         code.function(steps, buffers)
         ctx.cell, ctx.dtype, ctx.stack_names = cell, dtype, tuple(stacks)
@@ -98,51 +103,54 @@ class _Run(torch.autograd.Function):
 
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     cell: Cell = ctx.cell
-    inputs, (values, separate, *rest) = split(cell, ctx.saved_tensors)
+    inputs, (values, separate, *rest) = split_saved(cell, ctx.saved_tensors)
     x, weight_ih, weight_hh, _, _, *parameters_and_state = inputs
     parameters = parameters_and_state[: len(cell.parameters)]
     stacks = dict(zip(ctx.stack_names, rest, strict=True))
     code = backward_code(cell)
     steps, batch, rows = values.shape
-    units = weight_hh.shape[1]
+    H = weight_hh.shape[1]
     gradients, separate_gradients = torch.empty_like(values), torch.empty_like(separate)
     labels = [(name, k) for name, letters in cell.parameters.items() for k in letters]
-    sums = {f"z_{name}_{k}": values.new_zeros(batch, units) for name, k in labels}
+    sums = {f"z_{name}_{k}": values.new_zeros(batch, H) for name, k in labels}
     buffers: dict[str, Any] = {
         **{name: stack.unbind(0) for name, stack in stacks.items()},
-        **cut(values, cell.gates, named(code, "a_")),
-        **cut(separate, separate_gates(cell), named(code, "q_")),
-        **cut(gradients, cell.gates, named(code, "d_")),
-        **cut(separate_gradients, separate_gates(cell), named(code, "e_")),
+        **gate_views(values, cell.gates, names_with_prefix(code, "a_")),
+        **gate_views(separate, separate_gates(cell), names_with_prefix(code, "q_")),
+        **gate_views(gradients, cell.gates, names_with_prefix(code, "d_")),
+        **gate_views(separate_gradients, separate_gates(cell), names_with_prefix(code, "e_")),
         **{f"g_{s}": gradient.clone() for s, gradient in zip(cell.state, d_state, strict=True)},
-        **{name: values.new_empty(batch, units) for name in (*named(code, "w_"), *named(code, "n_"))},
-        **entries(cell, parameters, batch),
+        **{
+            name: values.new_empty(batch, H)
+            for name in (*names_with_prefix(code, "w_"), *names_with_prefix(code, "n_"))
+        },
+        **parameter_views(cell, parameters, batch),
         **sums,
         "y": d_output.unbind(0),
-        "transposed": Products(cell, ctx.dtype, weight_hh, None).transposed,
+        "transposed": RecurrentMatmuls(cell, ctx.dtype, weight_hh, None).transposed,
     }
     for k in set(cell.gates) - differentiate(cell).inputs.keys():
-        gradients[..., columns(cell.gates, k, units)] = 0
+        gradients[..., gate_slice(cell.gates, k, H)] = 0
     d_first = code.function(steps, buffers)
 
-    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = ctx.needs_input_grad[3:]
+    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_parameters = ctx.needs_input_grad[3:]
     flat, separate_flat = gradients.view(-1, rows), separate_gradients.view(steps * batch, -1)
-    low = flat.to(ctx.dtype)
-    d_weight_ih, d_bias = input_gradients(x, flat, low, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
+    flat_compute = flat.to(ctx.dtype)
+    d_weight_ih, d_bias = input_gradients(x, flat, flat_compute, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
     d_weight_hh = torch.zeros_like(weight_hh) if needs_hh else None
     d_bias_hh = torch.zeros_like(d_bias) if d_bias is not None and needs_bias_hh else None
-    for run, operand in forward_code(cell).products:
-        part, apart = columns(cell.gates, run, units), run[0] in separate_gates(cell)
-        d_run = separate_flat[:, columns(separate_gates(cell), run, units)] if apart else low[:, part]
+    for run, operand in forward_code(cell).matmuls:
+        part, is_separate = gate_slice(cell.gates, run, H), run[0] in separate_gates(cell)
+        d_run = separate_flat[:, gate_slice(separate_gates(cell), run, H)] if is_separate else flat_compute[:, part]
         if d_bias_hh is not None and d_bias is not None:
-            d_bias_hh[part] = d_run.sum(0) if apart else d_bias[part]
+            d_bias_hh[part] = d_run.sum(0) if is_separate else d_bias[part]
         if d_weight_hh is not None:
-            v = _over_time(cell, operand, stacks, values, separate, buffers).reshape(-1, units)
+            v = _over_time(cell, operand, stacks, values, separate, buffers).reshape(-1, H)
             d_weight_hh[part] = d_run.to(ctx.dtype).t() @ v.to(ctx.dtype)
-    d_x = (low @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if needs_x else None
+    d_x = (flat_compute @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
         torch.cat([sums[f"z_{name}_{k}"].sum(0) for k in letters]) if needed else None
-        for (name, letters), needed in zip(cell.parameters.items(), needs_own, strict=False)
+        for (name, letters), needed in zip(cell.parameters.items(), needs_parameters, strict=False)
     )
     d_bias_ih = d_bias if needs_bias_ih else None
     return (None, None, None, d_x, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_parameters, *d_first)
@@ -150,20 +158,20 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
 
 def _over_time(
     cell: Cell,
-    place: str,
+    location: str,
     stacks: Mapping[str, Tensor],
     values: Tensor,
     separate: Tensor,
     buffers: Mapping[str, Any],
 ) -> Tensor:
-    """The values of all steps, [T, B, H], of what the code calls ``place``, such as ``s_c[t + 1]``."""
-    name, _, index = place.partition("[")
-    units, steps = buffers["g_" + cell.state[0]].shape[-1], len(values)
+    """The values of all steps, [T, B, H], at a location in the generated code, such as ``s_c[t + 1]``."""
+    name, _, index = location.partition("[")
+    H, steps = buffers["g_" + cell.state[0]].shape[-1], len(values)
     if name in stacks:
         return stacks[name][1:] if index == "t + 1]" else stacks[name][:steps]
     if name[0] in "aq":
-        whole, letters = (values, cell.gates) if name[0] == "a" else (separate, separate_gates(cell))
-        return whole[..., columns(letters, name[2:], units)]
+        all_gates, letters = (values, cell.gates) if name[0] == "a" else (separate, separate_gates(cell))
+        return all_gates[..., gate_slice(letters, name[2:], H)]
     parameter: Tensor = buffers[name]
     return parameter.expand(steps, *parameter.shape)
 
@@ -176,7 +184,7 @@ def _input_side(
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
 ) -> Tensor:
-    """``W x`` with its bias, in the type of the weights: [T, B, GH]."""
+    """``W x`` plus its bias, in the weights' dtype: [T, B, GH]."""
     bias = joined_bias(cell, bias_ih, bias_hh)
     if is_ids(x) or dtype == weight_ih.dtype:
         return input_side(x, weight_ih, bias)

@@ -1,4 +1,4 @@
-"""What was measured on this machine, remembered in the user's cache folder."""
+"""Caches measurements of this machine in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from charlstm.executors.cpp.build import processor
 def cached_measurement(
     name: str, facts: Sequence[object], measure: Callable[[], Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """What ``measure`` gave when it was first called with these facts on this machine; called only if it never was.
+    """The result of the first call of ``measure`` with these facts on this machine; calls it if there is none.
 
-    Processor, instruction sets in use, threads, and the versions of torch and charlstm are added to the facts. Of
-    several processes that measure at once the first to end decides for all. Where the cache cannot be written, each
-    process measures for itself.
+    The processor, its instruction sets in use, the number of threads, and the versions of torch and charlstm are added
+    to the facts. If several processes measure at the same time, the first to finish decides for all. If the cache
+    cannot be written, each process measures for itself.
     """
     machine = (
         processor(),
@@ -43,11 +43,11 @@ def cached_measurement(
             return None
         return content if isinstance(content, dict) else None
 
-    if (before := read()) is not None:
-        return before
+    if (cached := read()) is not None:
+        return cached
     measured = measure()
-    if (meanwhile := read()) is not None:
-        return meanwhile
+    if (cached := read()) is not None:
+        return cached
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as file:

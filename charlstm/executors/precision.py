@@ -1,4 +1,4 @@
-"""How an NVIDIA GPU multiplies float32 matrices."""
+"""Sets the precision of float32 matmuls on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 
 @contextmanager
 def float32_products(device: torch.device, rounded: bool) -> Iterator[None]:
-    """While the block lasts, products of float32 matrices on an NVIDIA GPU are made from operands rounded to TF32 (10
-    bits after the point, where float32 has 23), as its matrix units take them, or from all their bits.
+    """Within the block, float32 matmuls on an NVIDIA GPU round their operands to TF32 (10 bits of mantissa instead of
+    23), or use them unrounded; sums are float32 in either case. Other devices are not affected.
 
-    Left alone, torch rounds in cuDNN, in recurrent layers as in convolutions, and not in plain products. Other devices
-    are left as they are. Sums are float32 in either case. Inside the block torch's older switches for products, such as
-    ``allow_tf32``, cannot be read.
+    By default torch rounds in cuDNN (recurrent layers and convolutions) but not in plain matmuls. Inside the block
+    torch's older switches, such as ``allow_tf32``, cannot be read.
     """
     if device.type != "cuda":
         yield

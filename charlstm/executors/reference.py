@@ -1,4 +1,4 @@
-"""The truth: the equations, step by step, with plain autograd, in any floating-point type."""
+"""Runs the equations step by step with plain autograd: the reference for all other executors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
-from charlstm.executors.base import State, Weights, input_side, plain_kept_bytes
+from charlstm.executors.base import State, Weights, eager_saved_bytes, input_side
 
 
 class _Entries:
-    """``x.g`` and ``x["g"]``: the part of gate g, [..., H]."""
+    """``x.g`` and ``x["g"]``: the block of gate g, [..., H]."""
 
     def __init__(self, letters: str, whole: Tensor) -> None:
         self._parts = dict(zip(letters, whole.chunk(len(letters), -1), strict=True))
@@ -26,14 +26,14 @@ class _Entries:
 
 
 class _RecurrentSide:
-    """``r.g``: U_g h + b'_g; ``r.of(v).g`` the same with v for h."""
+    """``r.g``: U_g h + b'_g; ``r.of(v).g``: the same with v for h."""
 
     def __init__(self, cell: Cell, weights: Weights, operand: Tensor) -> None:
         self._cell, self._weights, self._operand = cell, weights, operand
 
     def __getitem__(self, key: str) -> Tensor:
-        units = self._weights.hidden_size
-        rows = slice(self._cell.gates.index(key) * units, (self._cell.gates.index(key) + 1) * units)
+        H = self._weights.hidden_size
+        rows = slice(self._cell.gates.index(key) * H, (self._cell.gates.index(key) + 1) * H)
         bias = None if self._weights.bias_hh is None else self._weights.bias_hh[rows]
         return F.linear(self._operand, self._weights.weight_hh[rows], bias)
 
@@ -47,7 +47,7 @@ class _RecurrentSide:
 
 
 class Reference:
-    """Runs the equations as they are written; every other executor is held to it."""
+    """Runs the equations as they are written; every other executor is tested against it."""
 
     name = "reference"
     devices = None
@@ -59,25 +59,27 @@ class Reference:
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         batch = x.shape[1]
-        own = ((letters, weights.parameters[name]) for name, letters in cell.parameters.items())
-        parameters = [_Entries(letters, value.expand(batch, -1)) for letters, value in own]
+        parameters = [
+            _Entries(letters, weights.parameters[name].expand(batch, -1)) for name, letters in cell.parameters.items()
+        ]
         outputs = []
         for x_t in input_side(x, weights.weight_ih, weights.bias_ih):
-            seen = [
-                _stopped(part) if s in cell.stop_gradient else part for s, part in zip(cell.state, state, strict=True)
+            inputs = [
+                _stop_gradient(part) if s in cell.stop_gradient else part
+                for s, part in zip(cell.state, state, strict=True)
             ]
-            recurrent = _RecurrentSide(cell, weights, seen[0])
-            state = cell.step(_Entries(cell.gates, x_t), recurrent, *seen, *parameters)
+            recurrent = _RecurrentSide(cell, weights, inputs[0])
+            state = cell.step(_Entries(cell.gates, x_t), recurrent, *inputs, *parameters)
             outputs.append(state[0])
         return torch.stack(outputs), state
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
-        return plain_kept_bytes(cell, hidden_size)
+        return eager_saved_bytes(cell, hidden_size)
 
 
-def _stopped(part: Tensor) -> Tensor:
-    """As ``part.detach()``, but ``part`` gets zeros for its gradient, as from every other executor, not None."""
-    seen = part.clone()
-    if seen.requires_grad:
-        seen.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
-    return seen
+def _stop_gradient(part: Tensor) -> Tensor:
+    """As ``part.detach()``, but the gradient of ``part`` is zeros, as in every other executor, instead of None."""
+    copy = part.clone()
+    if copy.requires_grad:
+        copy.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
+    return copy

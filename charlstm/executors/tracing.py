@@ -1,4 +1,4 @@
-"""Whether torch traces or transforms the program: it then has to see each operation, and kernels see no numbers."""
+"""Detects tracing and transforms, under which torch must see each operation and kernels have no data to read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.autograd import forward_ad
 
 from charlstm.executors.base import Weights
 
-JIT: Any = torch.jit  # which names neither as its own
+JIT: Any = torch.jit  # is_tracing and TracerWarning are missing in its type stubs
 
 
 def tracing(weights: Weights, x: Tensor) -> str | None:
-    """What torch does with a layer on its way, in a few words; None where it simply runs it."""
+    """Why no generated kernel can run under the active trace or transform, in a few words; None if one can."""
     if traced_by_jit():
         return "torch.jit.trace cannot see into it"
     if torch.compiler.is_compiling():
@@ -27,19 +27,19 @@ def tracing(weights: Weights, x: Tensor) -> str | None:
     if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
         return "torch.fx cannot see into it"
     if any(type(t).__torch_dispatch__ is not Tensor.__torch_dispatch__ for t in (x, weights.weight_hh)):
-        return "its tensors hold no numbers in memory"
+        return "its tensors have no data in memory"
     return None
 
 
 def traced_by_jit() -> bool:
-    """Whether ``torch.jit.trace`` is on its way."""
-    found: bool = JIT.is_tracing()
-    return found
+    """Whether ``torch.jit.trace`` is active."""
+    is_tracing: bool = JIT.is_tracing()
+    return is_tracing
 
 
 def transforming(*gradients: Tensor) -> bool:
-    """Whether a transform of ``torch.func`` or forward-mode differentiation is on its way, or any of the gradients
-    stands for many (``is_grads_batched=True``)."""
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is active, or any of the gradients is
+    batched (``is_grads_batched=True``)."""
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return True
     return any(map(torch._C._functorch.is_legacy_batchedtensor, gradients))
@@ -47,7 +47,7 @@ def transforming(*gradients: Tensor) -> bool:
 
 @contextmanager
 def silent_trace() -> Iterator[None]:
-    """Around checks of shapes: a trace is right without them, so ``torch.jit.trace`` need not warn of them."""
+    """Suppress the warnings of ``torch.jit.trace`` for checks of shapes, which a correct trace does not need."""
     if not traced_by_jit():
         yield
         return

@@ -1,4 +1,4 @@
-"""Tensors from the CPU to where the work is done."""
+"""Copies tensors from the CPU to a device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def to_device(t: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device. An NVIDIA GPU fetches it from pinned memory, in its own order of work: nothing waits."""
+    """Copy a tensor to a device; to an NVIDIA GPU from pinned memory and without waiting, on the current stream."""
     if device.type != "cuda" or t.device.type != "cpu":
         return t.to(device)
     return t.pin_memory().to(device, non_blocking=True)

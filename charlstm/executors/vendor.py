@@ -1,4 +1,4 @@
-"""The recurrent layers that come with torch: oneDNN on the CPU, cuDNN on NVIDIA GPUs."""
+"""Runs torch's recurrent layers: oneDNN on the CPU, cuDNN on NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from charlstm.cells import Cell
 from charlstm.executors.base import StackRunner, State, Weights, is_ids, matmul_dtype, needs_grad, one_hot
 from charlstm.executors.tracing import traced_by_jit, tracing, transforming
 
-ONE_HOT_LIMIT = 1024  # symbols up to which one-hot vectors are made; beyond, they would take more memory than the layer
-CUDNN_BFLOAT16 = 91300  # the version of cuDNN from which on it has recurrent layers in bfloat16
+ONE_HOT_LIMIT = 1024  # symbols; larger one-hot vectors would take more memory than the layer
+CUDNN_BFLOAT16 = 91300  # the first version of cuDNN with recurrent layers in bfloat16
 TORCH_CASTS = ("cpu",)
-"""Devices on which torch's own autocast is good for these layers; on CUDA it makes them float16, whatever its type."""
+"""Devices on which torch's autocast casts these layers correctly; on CUDA it casts to float16, whatever its dtype."""
 
 
 class Vendor:
-    """Layers through ``torch.lstm``, ``torch.gru`` or ``torch.rnn_*``. Under ``torch.autocast`` in bfloat16 most have
-    their state in bfloat16 too, rounded at every step; it is given back in the type of the weights."""
+    """Calls ``torch.lstm``, ``torch.gru`` or ``torch.rnn_*``. Under ``torch.autocast`` in bfloat16 most of them also
+    round the state to bfloat16 at every step; it is returned in the weights' dtype."""
 
     name = "vendor"
     devices = None
     automatic = True
     stack_devices = ("cuda",)
-    """cuDNN lets one layer begin while another still runs."""
+    """cuDNN overlaps the layers of a stack."""
 
     @property
     def stacks(self) -> StackRunner:
@@ -39,12 +39,12 @@ class Vendor:
         if cell.torch is None:
             return f"torch has no {cell.name}"
         if is_ids(x) and weights.input_size > ONE_HOT_LIMIT:
-            return f"it would need one-hot vectors of {weights.input_size} symbols (at most {ONE_HOT_LIMIT})"
+            return f"it would need one-hot vectors of {weights.input_size} symbols (the limit is {ONE_HOT_LIMIT})"
         if transforming():
-            return "torch has no transforms of its recurrent layers"
-        device, low = weights.weight_hh.device, matmul_dtype(weights.weight_hh) == torch.bfloat16
-        if low and device.type == "cuda" and not _cudnn_runs(torch.bfloat16, device):
-            return "cuDNN has recurrent layers in bfloat16 from version 9.13 on, on GPUs that have bfloat16"
+            return "torch cannot transform its recurrent layers"
+        device, in_bfloat16 = weights.weight_hh.device, matmul_dtype(weights.weight_hh) == torch.bfloat16
+        if in_bfloat16 and device.type == "cuda" and not _cudnn_runs(torch.bfloat16, device):
+            return "recurrent layers in bfloat16 need cuDNN 9.13 or later and a GPU that supports bfloat16"
         if device.type in TORCH_CASTS and not tracing(weights, x):
             return cannot_run(cell, device.type, weights.weight_hh.dtype, matmul_dtype(weights.weight_hh))
         return None
@@ -54,67 +54,66 @@ class Vendor:
         return y, tuple(s.squeeze(0) for s in new)
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:
-        """The gates and two vectors of H for each part of the state, as cuDNN does, and the one-hot vectors of ids."""
+        """The gates and two vectors [H] for each part of the state, as in cuDNN, and the one-hot vectors of ids."""
         return hidden_size * dtype.itemsize * (len(cell.gates) + 2 * len(cell.state)) + 4 * symbols
 
     def arrange_stack(self, cell: Cell, layers: Sequence[Weights]) -> None:
         if cell.torch is not None:
-            flatten(cell, len(layers), tensors(layers))
+            flatten_weights(cell, len(layers), flat_weight_list(layers))
 
     def run_stack(
         self, cell: Cell, layers: Sequence[Weights], x: Tensor, state: State, flat: bool = False
     ) -> tuple[Tensor, State]:
-        """Several layers, each on the output of the one below, as one call; each part of the state is [L, B, H].
+        """Run several layers, each on the output of the one below, in one call; each part of the state is [L, B, H].
 
-        ``flat`` says that the weights lie as :func:`flatten` put them; else a copy that lies so is made.
+        ``flat``: the weights have the layout of :func:`flatten_weights`; otherwise a copy with that layout is made.
         """
-        device, exact = x.device, layers[0].weight_hh.dtype
-        as_torch = device.type in TORCH_CASTS
-        dtype = exact if as_torch else matmul_dtype(layers[0].weight_hh)
+        device, param_dtype = x.device, layers[0].weight_hh.dtype
+        torch_casts = device.type in TORCH_CASTS
+        dtype = param_dtype if torch_casts else matmul_dtype(layers[0].weight_hh)
         training = traced_by_jit() or any(needs_grad(weights, x, state) for weights in layers)
-        with nullcontext() if as_torch else torch.autocast(device.type, enabled=False):
+        with nullcontext() if torch_casts else torch.autocast(device.type, enabled=False):
             x = one_hot(x, layers[0].input_size, dtype) if is_ids(x) else x.to(dtype)
-            given = tensors(layers)
-            weights = [w.to(dtype) for w in given]
-            if _cudnn_runs(dtype, device) and not (flat and dtype == exact):
+            weights = [w.to(dtype) for w in flat_weight_list(layers)]
+            if _cudnn_runs(dtype, device) and not (flat and dtype == param_dtype):
                 weights = _flat_copy(cell, len(layers), weights)
-            first = [s.to(dtype).contiguous() for s in state]
+            initial = [s.to(dtype).contiguous() for s in state]
             options = (len(weights) == 4 * len(layers), len(layers), 0.0, training, False, False)
             if cell.torch == "LSTM":
-                y, *new = torch.lstm(x, first, weights, *options)
+                y, *new = torch.lstm(x, initial, weights, *options)
             else:
-                y, *new = _one_part(cell)(x, first[0], weights, *options)
-            return y, tuple(s.to(exact) for s in new)
+                y, *new = _single_state_function(cell)(x, initial[0], weights, *options)
+            return y, tuple(s.to(param_dtype) for s in new)
 
 
 @cache
-def cannot_run(cell: Cell, device: str, dtype: torch.dtype, product: torch.dtype) -> str | None:
-    """Why torch's own layer of a cell cannot train here with weights in ``dtype`` and products in ``product``, in a few
-    words; None if it can. A small layer takes a step on trial, once per process: what torch's libraries can do depends
-    on the processor (oneDNN has no LSTM in bfloat16 on a CPU with AVX2 alone)."""
-    cast = product != dtype
+def cannot_run(cell: Cell, device: str, param_dtype: torch.dtype, compute_dtype: torch.dtype) -> str | None:
+    """Why torch's layer of a cell cannot be trained here with these dtypes of weights and matmuls, in a few words; None
+    if it can. Tries one step of a small layer, once per process: support depends on the processor (oneDNN has no LSTM
+    in bfloat16 on a CPU that has only AVX2)."""
+    cast = compute_dtype != param_dtype
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng([]):
-            layer = getattr(torch.nn, cell.torch or "")(1, 1, **cell.torch_options, device=device, dtype=dtype)
-            with torch.autocast(device, product if cast else None, enabled=cast):
-                layer(torch.zeros(1, 1, 1, device=device, dtype=dtype))[0].sum().backward()
+            layer = getattr(torch.nn, cell.torch or "")(1, 1, **cell.torch_options, device=device, dtype=param_dtype)
+            with torch.autocast(device, compute_dtype if cast else None, enabled=cast):
+                layer(torch.zeros(1, 1, 1, device=device, dtype=param_dtype))[0].sum().backward()
     except RuntimeError as error:
-        low = str(product).removeprefix("torch.")
+        name = str(compute_dtype).removeprefix("torch.")
         return (
-            f"torch cannot run its {cell.torch} in {low} on this {device.upper()} ({str(error).splitlines()[0][:80]})"
+            f"torch cannot run its {cell.torch} in {name} on this {device.upper()} ({str(error).splitlines()[0][:80]})"
         )
     return None
 
 
-def tensors(layers: Sequence[Weights]) -> list[Tensor]:
-    """The weights as torch's functions take them."""
-    fixed = ((w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh) for w in layers)
-    return [t for t in chain.from_iterable(fixed) if t is not None]
+def flat_weight_list(layers: Sequence[Weights]) -> list[Tensor]:
+    """The weights in the order of torch's functions."""
+    matrices_and_biases = ((w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh) for w in layers)
+    return [t for t in chain.from_iterable(matrices_and_biases) if t is not None]
 
 
-def flatten(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> None:
-    """Move the weights of a whole stack, whose values stay, into one buffer, in the order in which cuDNN wants them:
-    torch would otherwise make such a copy at every call, with a warning. Nothing happens where there is no cuDNN."""
+def flatten_weights(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> None:
+    """Move the weights of a whole stack, without changing their values, into one buffer in cuDNN's order: torch would
+    otherwise make such a copy at every call, with a warning. Does nothing without cuDNN."""
     first, second, *_ = weights
     if not _cudnn_runs(first.dtype, first.device):
         return
@@ -132,15 +131,15 @@ def flatten(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> None:
         )
 
 
-class _Flat(torch.autograd.Function):
-    """A copy of weights that lies flat; their gradients are those of the copy."""
+class _FlatCopy(torch.autograd.Function):
+    """A copy of the weights in one flat buffer; the gradients of the copy are passed to the weights."""
 
     @staticmethod
     def forward(ctx: Any, cell: Cell, num_layers: int, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        # what is moved is not what was given, but other tensors with the same content
+        # flatten_weights moves its tensors: pass aliases, so that the inputs stay where they are
         copies = [_alias(w.detach().contiguous()) for w in weights]
-        flatten(cell, num_layers, copies)
+        flatten_weights(cell, num_layers, copies)
         return tuple(copies)
 
     @staticmethod
@@ -149,24 +148,24 @@ class _Flat(torch.autograd.Function):
 
 
 def _alias(w: Tensor) -> Tensor:
-    """Another tensor with the content of one that is contiguous."""
+    """Another tensor on the same storage; ``w`` must be contiguous."""
     return w.new_empty(0).set_(w.untyped_storage(), w.storage_offset(), w.shape, w.stride())
 
 
 def _flat_copy(cell: Cell, num_layers: int, weights: Sequence[Tensor]) -> list[Tensor]:
-    apply: Callable[..., Any] = _Flat.apply
+    apply: Callable[..., Any] = _FlatCopy.apply
     return list(apply(cell, num_layers, *weights))
 
 
-def _one_part(cell: Cell) -> Callable[..., Any]:
-    """torch's function for a cell whose state is its output."""
+def _single_state_function(cell: Cell) -> Callable[..., Any]:
+    """torch's function for a cell whose only state is its output."""
     if cell.torch == "GRU":
         return torch.gru
     return torch.rnn_relu if cell.torch_options.get("nonlinearity") == "relu" else torch.rnn_tanh
 
 
 def _mode(cell: Cell) -> int:
-    """The number by which cuDNN knows the cell."""
+    """The cuDNN mode of the cell."""
     name = cell.torch or ""
     if name == "RNN":
         name += "_" + str(cell.torch_options.get("nonlinearity", "tanh")).upper()
@@ -175,7 +174,7 @@ def _mode(cell: Cell) -> int:
 
 
 def _cudnn_runs(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether torch hands recurrent layers of this type on this device to cuDNN."""
+    """Whether torch runs recurrent layers of this dtype on this device with cuDNN."""
     cudnn: Any = torch.backends.cudnn
     if device.type != "cuda" or torch.version.hip is not None or not cudnn.enabled or not cudnn.is_available():
         return False

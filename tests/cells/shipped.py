@@ -1,4 +1,4 @@
-"""The cells that ship: each has its plain formula in test_cell_formulas.py and a row in README."""
+"""The names of the shipped cells: each has its formula in test_cell_formulas.py and a row in README."""
 
 SHIPPED = (
     *("rnn", "irnn", "lstm", "gru", "gru_reset_before", "peephole", "coupled", "leaky", "leaky_fixed", "esn"),

@@ -10,7 +10,7 @@ from charlstm.cells import CELLS, Cell
 from charlstm.executors import Weights, executors
 
 
-def drawn(
+def example(
     cell: Cell, steps: int, batch: int, inputs: int, hidden: int
 ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
     generator = torch.Generator().manual_seed(3)
@@ -31,16 +31,16 @@ def as_weights(cell: Cell, values: dict[str, Tensor]) -> Weights:
 
 @pytest.mark.parametrize("executor", ["reference", "eager"])
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
-def test_numeric_gradients_with_a_first_state(cell, executor):
-    # a gradient that is stopped is the derivative of one step from a given state, no more
-    weights, x, state = drawn(cell, 1 if cell.stop_gradient else 3, 2, 2, 2)
+def test_gradients_pass_gradcheck_with_initial_state(cell, executor):
+    # with a stopped gradient, only one step from a given state can be checked numerically
+    weights, x, state = example(cell, 1 if cell.stop_gradient else 3, 2, 2, 2)
     for s, part in zip(cell.state, state, strict=True):
         part.requires_grad_(s not in cell.stop_gradient)
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
-        given = dict(zip(weights, leaves, strict=False))
-        x, *state = leaves[len(given) :]
-        y, new = executors()[executor].run(cell, as_weights(cell, given), x, tuple(state))
+        parameters = dict(zip(weights, leaves, strict=False))
+        x, *state = leaves[len(parameters) :]
+        y, new = executors()[executor].run(cell, as_weights(cell, parameters), x, tuple(state))
         return (y, *new)
 
     assert torch.autograd.gradcheck(function, (*weights.values(), x, *state))
@@ -48,12 +48,12 @@ def test_numeric_gradients_with_a_first_state(cell, executor):
 
 @pytest.mark.parametrize("executor", ["reference", "eager", "vendor"])
 @pytest.mark.parametrize("cell", [c for c in CELLS.values() if c.torch], ids=lambda c: c.name)
-def test_torch_nn_with_the_same_state_dict(cell, executor):
-    weights, x, state = drawn(cell, 6, 3, 4, 5)
-    theirs = getattr(nn, cell.torch)(4, 5, **cell.torch_options).double()
-    theirs.load_state_dict({f"{name}_l0": value.detach() for name, value in weights.items()})
+def test_equal_to_torch_nn_with_the_same_state_dict(cell, executor):
+    weights, x, state = example(cell, 6, 3, 4, 5)
+    module = getattr(nn, cell.torch)(4, 5, **cell.torch_options).double()
+    module.load_state_dict({f"{name}_l0": value.detach() for name, value in weights.items()})
     hx = tuple(s[None] for s in state)
-    expected, last = theirs(x, hx if len(hx) > 1 else hx[0])
+    expected, last = module(x, hx if len(hx) > 1 else hx[0])
     lasts = last if isinstance(last, tuple) else (last,)
     y, new = executors()[executor].run(cell, as_weights(cell, weights), x, tuple(state))
     torch.testing.assert_close(y, expected)
@@ -64,7 +64,7 @@ def test_torch_nn_with_the_same_state_dict(cell, executor):
         scale = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
         return (y * scale).sum() + sum(((n + 1) * (p * p).sum() for n, p in enumerate(parts)), torch.zeros(()))
 
-    ours = torch.autograd.grad(loss(y, new), [*weights.values(), x, *state])
-    others = torch.autograd.grad(loss(expected, lasts), [*theirs.parameters(), x, *state])
-    for a, b in zip(ours, others, strict=True):
+    actual_gradients = torch.autograd.grad(loss(y, new), [*weights.values(), x, *state])
+    expected_gradients = torch.autograd.grad(loss(expected, lasts), [*module.parameters(), x, *state])
+    for a, b in zip(actual_gradients, expected_gradients, strict=True):
         torch.testing.assert_close(a, b)

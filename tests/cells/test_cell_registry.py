@@ -1,4 +1,4 @@
-"""Finding cells, and what a declaration holds."""
+"""Looking cells up, and the checks of a declaration."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from charlstm.model import RecurrentStack
         ("esn", {"learn_leak": False}, "esn"),
     ],
 )
-def test_find(base, options, name):
+def test_find_selects_the_cell_with_these_options(base, options, name):
     assert find(base, **options) is CELLS[name]
 
 
-def test_an_unknown_cell_is_an_error_that_lists_the_known():
+def test_unknown_cell_is_an_error_that_lists_the_cells():
     with pytest.raises(KeyError, match=r"no cell lsmt.*coupled, esn, gru, .*lstm"):
         find("lsmt")
     with pytest.raises(KeyError, match="sine"):
@@ -52,9 +52,9 @@ def test_an_unknown_cell_is_an_error_that_lists_the_known():
         find("lstm", ablate="forget")
 
 
-def test_every_file_of_the_folder_declares_a_cell():
-    shared = {"__init__", "base", "initialisation", "options", "values"}
-    files = {p.stem for p in Path(charlstm.cells.__file__).parent.glob("*.py")} - shared
+def test_every_module_of_the_folder_declares_a_cell():
+    helpers = {"__init__", "base", "initializers", "options", "values"}
+    files = {p.stem for p in Path(charlstm.cells.__file__).parent.glob("*.py")} - helpers
     declared = {
         name: [v for v in vars(import_module(f"charlstm.cells.{name}")).values() if isinstance(v, Cell)]
         for name in files
@@ -63,8 +63,8 @@ def test_every_file_of_the_folder_declares_a_cell():
     assert {c.name for cells in declared.values() for c in cells} == set(CELLS)
 
 
-def test_a_declaration_registers_under_the_name_of_its_function():
-    @cell(gates="ab", state="hc", parameters={"weight_own": "uv"})
+def test_cell_is_registered_under_its_function_name():
+    @cell(gates="ab", state="hc", parameters={"weight_extra": "uv"})
     def invented_for_the_registry(x, r, h, c, p):
         return x.a + r.b * p.u, c
 
@@ -75,27 +75,27 @@ def test_a_declaration_registers_under_the_name_of_its_function():
             "weight_hh": (10, 5),
             "bias_ih": (10,),
             "bias_hh": (10,),
-            "weight_own": (10,),
+            "weight_extra": (10,),
         }
         assert "bias_ih" not in invented_for_the_registry.parameter_shapes(3, 5, bias=False)
     finally:
         del CELLS["invented_for_the_registry"]
 
 
-def test_gate_orders_are_those_of_torch():
+def test_gate_orders_equal_those_of_torch():
     assert (CELLS["lstm"].gates, CELLS["gru"].gates, CELLS["gru_reset_before"].gates) == ("ifgo", "rzn", "rzn")
     assert CELLS["peephole"].parameters == {"weight_peephole": "ifo"}
 
 
 @pytest.mark.parametrize("declared", CELLS.values(), ids=lambda c: c.name)
-def test_copies_of_a_cell_are_the_cell(declared):
+def test_copying_or_pickling_a_cell_returns_the_same_object(declared):
     assert copy.deepcopy(declared) is declared
     assert pickle.loads(pickle.dumps(declared)) is declared
     with pytest.raises(AttributeError):
         declared.gates = "x"
 
 
-def test_all_cells_of_a_base_have_the_same_options_and_each_its_own_values():
+def test_cells_of_a_base_differ_only_in_option_values():
     for base in {c.base for c in CELLS.values()}:
         family = [c for c in CELLS.values() if c.base == base]
         assert {tuple(c.options) for c in family} == {tuple(CELLS[base].options)}
@@ -103,7 +103,7 @@ def test_all_cells_of_a_base_have_the_same_options_and_each_its_own_values():
 
 
 @pytest.mark.parametrize("declared", CELLS.values(), ids=lambda c: c.name)
-def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
+def test_declarations_refer_to_existing_gates_and_parameters(declared):
     shapes = declared.parameter_shapes(3, 4)
     assert {declared.forget_gate, declared.input_gate} - {None} <= set(declared.gates)
     assert declared.initializers.keys() <= shapes.keys()
@@ -113,7 +113,7 @@ def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
 
 
 @pytest.mark.parametrize(
-    ("name", "defaults", "more"),
+    ("name", "defaults", "more_defaults"),
     [
         ("rnn", {}, {}),
         ("irnn", {"identity_scale": 1.0}, {}),
@@ -121,11 +121,11 @@ def test_gates_starts_and_what_is_fixed_name_what_the_cell_has(declared):
         ("gru", {"forget_bias": None}, {"chrono_length": 100}),
     ],
 )
-def test_what_says_how_a_cell_starts_has_these_defaults(name, defaults, more):
-    assert {option: o.default for option, o in CELLS[name].init_options.items()} == defaults | more
+def test_init_options_have_these_defaults(name, defaults, more_defaults):
+    assert {option: o.default for option, o in CELLS[name].init_options.items()} == defaults | more_defaults
 
 
-def test_a_cell_is_described_by_the_first_sentence_of_its_file():
+def test_summary_is_the_start_of_the_module_docstring():
     assert CELLS["irnn"].summary == CELLS["rnn"].summary
     for declared in CELLS.values():
         text = import_module(declared.equations.__module__).__doc__
@@ -134,14 +134,14 @@ def test_a_cell_is_described_by_the_first_sentence_of_its_file():
         assert " ".join(text.split()).startswith(declared.summary)
 
 
-def test_a_gradient_is_stopped_along_a_part_of_the_state_and_in_no_class_of_torch():
+def test_stop_gradient_must_name_a_state_of_a_non_torch_cell():
     assert {name: CELLS[f"lstm_no_{name}_gradient"].stop_gradient for name in ("cell", "hidden")} == {
         "cell": "c",
         "hidden": "h",
     }
-    with pytest.raises(ValueError, match="stop_gradient names no part of the state hc: m, x"):
+    with pytest.raises(ValueError, match="stop_gradient: the state hc has no part m, x"):
         cell(gates="a", state="hc", stop_gradient="cxm")
-    with pytest.raises(ValueError, match=r"torch.nn.LSTM stops no gradient"):
+    with pytest.raises(ValueError, match=r"torch.nn.LSTM does not stop gradients"):
         cell(gates="ifgo", state="hc", torch="LSTM", stop_gradient="c")
 
 
@@ -168,7 +168,7 @@ SCALE = Option(1.0, "A factor.", gt=0)
     ],
     ids=["parameter", "part", "options", "other cell"],
 )
-def test_a_wrong_initialisation_is_refused_at_its_declaration(declaration, message):
+def test_wrong_initializer_is_an_error_at_declaration(declaration, message):
     with pytest.raises(ValueError, match=re.escape(message)):
 
         @cell(gates="a", state="h", **declaration)
@@ -178,7 +178,7 @@ def test_a_wrong_initialisation_is_refused_at_its_declaration(declaration, messa
     assert "wrong" not in CELLS
 
 
-def test_an_initialiser_gets_the_part_and_the_options_it_names(monkeypatch):
+def test_initializer_gets_the_named_part_and_options(monkeypatch):
     monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
 
     @cell(
@@ -187,10 +187,10 @@ def test_an_initialiser_gets_the_part_and_the_options_it_names(monkeypatch):
         initializers={"weight_hh": zeros, "bias_ih.b": scaled},
         init_options={"scale": SCALE.with_default(3.0)},
     )
-    def initialised(x, r, h):
+    def with_initializers(x, r, h):
         return x.a + r.b
 
-    stack = RecurrentStack(initialised, 2, 4)
+    stack = RecurrentStack(with_initializers, 2, 4)
     assert not stack.weight_hh_l0.any()
     assert stack.bias_ih_l0[:4].abs().max() <= 0.5
     assert (stack.bias_ih_l0[4:] == 3).all()

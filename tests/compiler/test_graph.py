@@ -1,6 +1,6 @@
-"""Tracing a cell into a graph: what is joined, what stays apart, what is refused."""
+"""Tracing a cell into a graph: which sums are fused, which sides stay separate, which equations are errors."""
 
-# ruff: noqa: ARG005  (the arguments of equations are given)
+# ruff: noqa: ARG005  (equations have a fixed signature)
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from charlstm.compiler.schedule import runs, separate_gates, summed_gates
 from charlstm.compiler.torch_printer import backward_code, forward_code
 
 
-def made(equations: Any, gates: str = "ab", state: str = "h") -> Cell:
-    return Cell("made", equations, gates, state)
+def make_cell(equations: Any, gates: str = "ab", state: str = "h") -> Cell:
+    return Cell("example", equations, gates, state)
 
 
-def products(cell: Cell) -> list[tuple[str, str]]:
-    return [(n.op, n.label) for n in trace(cell).products]
+def matmuls(cell: Cell) -> list[tuple[str, str]]:
+    return [(n.op, n.label) for n in trace(cell).matmuls]
 
 
-def test_a_sum_of_both_sides_becomes_one_accumulated_product():
-    assert products(made(lambda x, r, h: tanh(x.a + r.a) * sigmoid(r.b + x.b))) == [("gate", "a"), ("gate", "b")]
+def test_sum_of_both_sides_becomes_one_accumulated_matmul():
+    assert matmuls(make_cell(lambda x, r, h: tanh(x.a + r.a) * sigmoid(r.b + x.b))) == [("gate", "a"), ("gate", "b")]
 
 
-def test_a_sum_that_is_used_twice_is_still_one_product():
+def test_sum_used_twice_is_still_one_matmul():
     def equations(x, r, h):
         s = x.a + r.a
         return tanh(s) * sigmoid(s)
 
-    assert products(made(equations, "a")) == [("gate", "a")]
+    assert matmuls(make_cell(equations, "a")) == [("gate", "a")]
 
 
 @pytest.mark.parametrize(
@@ -47,33 +47,33 @@ def test_a_sum_that_is_used_twice_is_still_one_product():
         lambda x, r, h: (x.a + r.a) * (x.a + 2 * r.a),
     ],
 )
-def test_a_gate_that_needs_more_than_the_sum_stays_apart(equations):
-    cell = made(equations, "a")
-    assert products(cell) == [("product", "a")]
+def test_sides_used_outside_the_sum_stay_separate(equations):
+    cell = make_cell(equations, "a")
+    assert matmuls(cell) == [("product", "a")]
     assert (separate_gates(cell), summed_gates(cell)) == ("a", "")
 
 
-def test_a_side_that_is_a_new_state_too_stays_apart():
-    cell = made(lambda x, r, h, c: (tanh(x.a + r.a), x.a), "a", "hc")
-    assert products(cell) == [("product", "a")]
+def test_side_that_is_also_a_new_state_stays_separate():
+    cell = make_cell(lambda x, r, h, c: (tanh(x.a + r.a), x.a), "a", "hc")
+    assert matmuls(cell) == [("product", "a")]
 
 
-def test_sides_of_different_gates_are_not_joined():
-    assert products(made(lambda x, r, h: tanh(x.a + r.b))) == [("product", "b")]
+def test_sides_of_different_gates_are_not_fused():
+    assert matmuls(make_cell(lambda x, r, h: tanh(x.a + r.b))) == [("product", "b")]
 
 
-def test_a_second_stage_comes_after_the_gate_that_it_reads():
+def test_second_matmul_comes_after_the_gate_it_reads():
     cell = CELLS["gru_reset_before"]
-    assert sorted(products(cell)) == [("gate", "n"), ("gate", "r"), ("gate", "z")]
+    assert sorted(matmuls(cell)) == [("gate", "n"), ("gate", "r"), ("gate", "z")]
     source = forward_code(cell).source
     assert source.index("'rz')") < source.index("sigmoid(a_r") < source.index("'n')")
     assert separate_gates(CELLS["gru"]) == "n"
     assert separate_gates(cell) == ""
 
 
-def test_neighbouring_gates_with_one_operand_are_one_product():
-    assert forward_code(CELLS["lstm"]).products == (("ifgo", "s_h[t]"),)
-    assert [run for run, _ in forward_code(CELLS["gru"]).products] == ["rz", "n"]
+def test_neighboring_gates_with_one_operand_are_one_matmul():
+    assert forward_code(CELLS["lstm"]).matmuls == (("ifgo", "s_h[t]"),)
+    assert [run for run, _ in forward_code(CELLS["gru"]).matmuls] == ["rz", "n"]
     assert backward_code(CELLS["lstm"]).source.count("transposed(") == 1
 
 
@@ -81,41 +81,41 @@ def test_neighbouring_gates_with_one_operand_are_one_product():
     ("name", "forward", "backward"),
     [("rnn", (2, 0), (5, 1)), ("lstm", (9, 1), (17, 3)), ("gru", (9, 1), (14, 2)), ("peephole", (12, 1), (23, 3))],
 )
-def test_a_step_takes_few_operations_and_little_scratch(name, forward, backward):
-    """Products join the sums that they go into, and a value takes the place of one that is used no more."""
+def test_steps_need_few_operations_and_scratch_buffers(name, forward, backward):
+    """Matmuls are fused with the sums that read them, and buffers are reused."""
     for code, (operations, scratch) in ((forward_code, forward), (backward_code, backward)):
-        found = code(CELLS[name])
-        assert sum(line.startswith("        ") for line in found.source.splitlines()) == operations
-        assert sum(place.startswith("w_") for place in found.names) == scratch
+        printed = code(CELLS[name])
+        assert sum(line.startswith("        ") for line in printed.source.splitlines()) == operations
+        assert sum(buffer.startswith("w_") for buffer in printed.names) == scratch
 
 
-def test_no_product_is_made_for_a_gradient_that_is_stopped():
+def test_stopped_gradients_need_no_matmul():
     for name, count in (("lstm", 1), ("lstm_no_cell_gradient", 1), ("lstm_no_hidden_gradient", 0)):
         assert backward_code(CELLS[name]).source.count("transposed(") == count
         assert backward_loop(CELLS[name]).source.count("product(") == count
-    second_stage = replace(CELLS["gru_reset_before"], stop_gradient="h")  # r learns from what the product reads
+    second_stage = replace(CELLS["gru_reset_before"], stop_gradient="h")  # r gets its gradient through the operand
     source = backward_code(second_stage).source
     assert source.count("transposed(") == source.count("(d_n[t], 'n')") == 1
 
 
-def test_two_products_of_one_gate_are_refused():
-    cell = made(lambda x, r, h: tanh(x.a + r.a) + r.of(h * h).a, "a")
-    with pytest.raises(TypeError, match="made: a gate may have one recurrent product"):
+def test_two_matmuls_of_one_gate_are_an_error():
+    cell = make_cell(lambda x, r, h: tanh(x.a + r.a) + r.of(h * h).a, "a")
+    with pytest.raises(TypeError, match="example: a gate may have one recurrent matmul"):
         trace(cell)
 
 
 @pytest.mark.parametrize("new", [lambda x, r, h: (h, h), lambda x, r, h: 0.0, lambda x, r, h: ()])
-def test_a_new_state_that_is_not_as_declared_is_refused(new):
-    with pytest.raises(TypeError, match=r"cell made must return its new state \(h\)"):
-        trace(made(new))
+def test_new_state_that_differs_from_declaration_is_an_error(new):
+    with pytest.raises(TypeError, match=r"cell example must return its new state \(h\)"):
+        trace(make_cell(new))
 
 
-def test_an_unknown_gate_is_an_error():
+def test_unknown_gate_is_an_error():
     with pytest.raises(KeyError):
-        trace(made(lambda x, r, h: x.z))
+        trace(make_cell(lambda x, r, h: x.z))
 
 
-def test_the_same_operation_on_the_same_values_is_one_node():
+def test_same_operation_on_same_arguments_is_one_node():
     graph = Graph()
     a, b = graph.node("state", "a"), graph.node("state", "b")
     assert a + b is a + b
@@ -124,7 +124,7 @@ def test_the_same_operation_on_the_same_values_is_one_node():
     assert a is not b
 
 
-def test_runs():
+def test_runs_group_neighboring_gates():
     assert runs("ifgo", "igo") == ["i", "go"]
     assert runs("ifgo", "ogfi") == ["ifgo"]
     assert runs("ifgo", "") == []

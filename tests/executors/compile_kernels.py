@@ -1,9 +1,9 @@
-"""Compile the kernels of cells for an H100, without a GPU: nothing is launched.
+"""Compile the kernels of cells for an H100 without a GPU; nothing is launched.
 
     python compile_kernels.py JOB ...
 
-A job is CELL,TYPE,BATCH,UNITS,TRAINING: the type of the products, and 1 or 0. All goes the way that it goes on a GPU,
-but for the launch itself. Writes one JSON object: job -> the names of the kernels that were compiled, in order.
+A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0). Everything runs as on a GPU except the launch. Writes
+one JSON object: job -> the names of the compiled kernels, in order.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from charlstm.cells import CELLS
-from charlstm.executors.triton.kernels import trial
+from charlstm.executors.triton.kernels import launch_error
 from charlstm.executors.triton.plans import Plan, Shape
 
 
 class AbsentGPU:
-    """The driver of an H100 that is not there."""
+    """A fake driver of an H100."""
 
     def get_current_target(self) -> GPUTarget:
         return GPUTarget("cuda", 90, 32)
@@ -47,26 +47,36 @@ def main(jobs: list[str]) -> None:
 
     JITFunction.run = compile_only
     driver.set_active(AbsentGPU())
-    assert trial(torch.device("cpu")) is None
-    found = {}
+    assert launch_error(torch.device("cpu")) is None
+    kernels = {}
     for job in jobs:
         name, kind, *numbers = job.split(",")
-        cell, low, (batch, units, training) = CELLS[name], getattr(torch, kind), map(int, numbers)
-        ids = low == torch.bfloat16
+        cell, compute_dtype, (batch, hidden_size, training) = CELLS[name], getattr(torch, kind), map(int, numbers)
+        ids = compute_dtype == torch.bfloat16
         compiled.clear()
-        # 18 steps, as 0, 1 and 16 are numbers for which Triton would make kernels of their own
-        weights, x, state = make(cell, (18, batch, units, 3), ids=ids, dtype=torch.float32)
+        # 18 steps, as Triton specializes kernels for the arguments 0, 1 and multiples of 16
+        weights, x, state = make(cell, (18, batch, hidden_size, 3), ids=ids, dtype=torch.float32)
         shape = Shape(
-            cell, 18, batch, units, 3 if ids else None, low, torch.float32, bool(training), x.device, 0, "none"
+            cell,
+            18,
+            batch,
+            hidden_size,
+            3 if ids else None,
+            compute_dtype,
+            torch.float32,
+            bool(training),
+            x.device,
+            0,
+            "none",
         )
         with torch.no_grad():
-            plan = Plan(shape, record=False)
+            plan = Plan(shape, capture=False)
             y, new = plan.forward(weights, x, state)
             if training:
                 plan.backward(y, new)
         assert all(kernel.asm["cubin"].startswith(b"\x7fELF") for kernel in compiled.values())
-        found[job] = [kernel.metadata.name for kernel in compiled.values()]
-    sys.stdout.write(json.dumps(found))
+        kernels[job] = [kernel.metadata.name for kernel in compiled.values()]
+    sys.stdout.write(json.dumps(kernels))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What only the cpp executor has: compiled kernels, threads that share a loop, and whole texts in one call."""
+"""The cpp executor: compiled kernels, thread partitions, and sampling in one call."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from charlstm.config import ModelConfig
 from charlstm.executors import choose, executors
 from charlstm.executors.cpp import build, partition
 from charlstm.executors.cpp.memory import pack, sum_by_id
-from charlstm.executors.cpp.partition import Partition, ways
+from charlstm.executors.cpp.partition import Partition, candidate_partitions
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
 from charlstm.model import LanguageModel
 
-NATIVE = executors()["cpp"]
+CPP = executors()["cpp"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,26 +36,26 @@ def _kernels_can_be_built():
 
 
 cells = pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
-# rows, hidden units: one tile, several, tiles that are not full
+# batch and hidden sizes of one tile, of several, and of partial tiles
 SHAPES = [(4, 70, 64, 5), (3, 5, 100, 4), (2, 1, 33, 3), (5, 129, 32, 2)]
 
 
-def forced(monkeypatch, way: Partition) -> None:
+def force_partition(monkeypatch, partition: Partition) -> None:
     @contextmanager
-    def shared(key, rows, panels, steps=1):
-        yield way
+    def forced(key, rows, panels, steps=1):
+        yield partition
 
-    for module in ("executor", "writing"):
-        monkeypatch.setattr(f"charlstm.executors.cpp.{module}.shared", shared)
+    monkeypatch.setattr("charlstm.executors.cpp.executor.shared", forced)
+    monkeypatch.setattr("charlstm.generation.cpp_decoder.shared", forced)
 
 
-@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @cells
-def test_however_the_work_is_shared_the_numbers_are_the_same(monkeypatch, cell, shape, low):
+def test_all_partitions_give_bit_identical_results(monkeypatch, cell, shape, bfloat16):
     weights, x, state = make(cell, shape, dtype=torch.float32)
     results = []
-    for way in (
+    for candidate in (
         Partition(1, True),
         Partition(1, False),
         Partition(2, True),
@@ -63,28 +63,28 @@ def test_however_the_work_is_shared_the_numbers_are_the_same(monkeypatch, cell, 
         Partition(5, True),
         Partition(5, False),
     ):
-        forced(monkeypatch, way)
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            results.append(outputs_and_gradients(NATIVE, cell, weights, x, state))
+        force_partition(monkeypatch, candidate)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            results.append(outputs_and_gradients(CPP, cell, weights, x, state))
     for other in results[1:]:
         assert all(map(torch.equal, other, results[0]))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @cells
-def test_large_and_odd_sizes_agree_with_reference(cell, shape):
+def test_partial_tiles_agree_with_reference(cell, shape):
     weights, x, state = make(cell, shape, dtype=torch.float32)
     with torch.no_grad():
         weights.weight_hh.mul_(0.3)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    for e, f in zip(expected, outputs_and_gradients(NATIVE, cell, weights, x, state), strict=True):
+    for e, f in zip(expected, outputs_and_gradients(CPP, cell, weights, x, state), strict=True):
         assert torch.linalg.norm(f - e) <= 3e-6 * torch.linalg.norm(e) + 1e-6
 
 
 @cells
-def test_without_gradients_outputs_are_the_same_and_little_is_kept(cell):
+def test_no_grad_gives_same_outputs_and_saves_nothing(cell):
     weights, x, state = make(cell, (50, 4, 32, 3), dtype=torch.float32)
-    expected, last = NATIVE.run(cell, weights, x, state)
+    expected, last = CPP.run(cell, weights, x, state)
     sizes: list[int] = []
 
     class Sizes(torch.utils._python_dispatch.TorchDispatchMode):
@@ -95,20 +95,20 @@ def test_without_gradients_outputs_are_the_same_and_little_is_kept(cell):
             return result
 
     with torch.no_grad(), Sizes():
-        found, end = NATIVE.run(cell, weights, x, state)
-    assert torch.equal(found, expected)
+        actual, end = CPP.run(cell, weights, x, state)
+    assert torch.equal(actual, expected)
     assert all(map(torch.equal, end, last))
-    assert sum(size >= 50 * 4 * 32 for size in sizes) <= 5  # the output, input sides and views of them
+    assert sum(size >= 50 * 4 * 32 for size in sizes) <= 5  # the output, input sides and their views
 
 
 @cells
-def test_what_is_not_a_number_stays_so(cell):
+def test_nan_propagates_as_in_reference(cell):
     weights, x, state = make(cell, (3, 2, 32, 4), dtype=torch.float32)
     state[0].data[0, 0] = math.nan
     expected, _ = executors()["reference"].run(cell, weights, x, state)
-    found, _ = NATIVE.run(cell, weights, x, state)
+    actual, _ = CPP.run(cell, weights, x, state)
     assert expected.isnan().any()
-    assert torch.equal(found.isnan(), expected.isnan())
+    assert torch.equal(actual.isnan(), expected.isnan())
 
 
 @pytest.mark.parametrize("values", [(-1000.0, 1000.0), (-88.0, 88.0), (-1e-6, 1e-6)])
@@ -118,99 +118,99 @@ def test_extreme_inputs_agree_with_reference(cell, values):
     with torch.no_grad():
         weights.bias_ih.copy_(torch.linspace(*values, len(weights.bias_ih)))
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    for e, f in zip(expected, outputs_and_gradients(NATIVE, cell, weights, x, state), strict=True):
+    for e, f in zip(expected, outputs_and_gradients(CPP, cell, weights, x, state), strict=True):
         torch.testing.assert_close(f, e, rtol=1e-4, atol=1e-5)
 
 
-# how the work is shared
+# thread partitions
 
 
-def test_ways_worth_trying():
-    assert ways(1, 1, 8) == [Partition(1, True)]
-    assert ways(64, 8, 1) == [Partition(1, True)]
-    assert ways(1, 8, 2) == [Partition(1, True), Partition(2, False)]
-    assert ways(64, 8, 2) == [Partition(1, True), Partition(2, True), Partition(2, False)]
+def test_candidate_partitions():
+    assert candidate_partitions(1, 1, 8) == [Partition(1, True)]
+    assert candidate_partitions(64, 8, 1) == [Partition(1, True)]
+    assert candidate_partitions(1, 8, 2) == [Partition(1, True), Partition(2, False)]
+    assert candidate_partitions(64, 8, 2) == [Partition(1, True), Partition(2, True), Partition(2, False)]
 
 
-def test_the_fastest_way_is_taken_and_another_one_when_the_load_changes(monkeypatch):
+def test_autotuning_finds_the_fastest_and_follows_load_changes(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    now, cost = [0.0], {Partition(1, True): 3.0, Partition(2, True): 2.0, Partition(2, False): 1.0}
-    monkeypatch.setattr(partition.time, "perf_counter", lambda: now[0])
+    clock, cost = [0.0], {Partition(1, True): 3.0, Partition(2, True): 2.0, Partition(2, False): 1.0}
+    monkeypatch.setattr(partition.time, "perf_counter", lambda: clock[0])
 
-    def taken(calls: int) -> list[Partition]:
-        found = []
+    def choices(calls: int) -> list[Partition]:
+        chosen = []
         for _ in range(calls):
-            with partition.shared("test", 64, 8, 10) as way:
-                now[0] += 10 * cost[way]
-            found.append(way)
-        return found
+            with partition.shared("test", 64, 8, 10) as choice:
+                clock[0] += 10 * cost[choice]
+            chosen.append(choice)
+        return chosen
 
-    first = taken(1 + 3 * partition.TRIALS)
-    assert {first.count(way) for way in cost} <= {partition.TRIALS, partition.TRIALS + 1}
-    assert set(taken(80)) == {Partition(2, False)}
+    first = choices(1 + 3 * partition.TRIALS)
+    assert {first.count(candidate) for candidate in cost} <= {partition.TRIALS, partition.TRIALS + 1}
+    assert set(choices(80)) == {Partition(2, False)}
     cost[Partition(2, False)] = 9.0
-    later = taken(30 * partition.AGAIN)
+    later = choices(30 * partition.RETRY_EVERY)
     assert later[-1] == Partition(2, True)
     assert later.count(Partition(2, False)) < 50
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_any_number_of_threads_packs_and_sums_alike(monkeypatch, dtype):
+def test_packing_and_sums_do_not_depend_on_thread_count(monkeypatch, dtype):
     cell, generator = CELLS["lstm"], torch.Generator().manual_seed(1)
     if isinstance(refusal := build.kernels(cell, dtype), str):
         pytest.skip(refusal)
     weight, rows = torch.randn(4 * 70, 90, generator=generator), torch.randn(50, 4 * 96, generator=generator).to(dtype)
     ids = torch.randint(5, (50,), generator=generator)
 
-    def made(threads):
+    def packed_and_summed(threads):
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         packed = [pack(cell, weight, 4, dtype, back) for back in (False, True)]
         return [*packed, sum_by_id(cell, rows, ids, 5), sum_by_id(cell, rows, None, 1)]
 
-    expected = made(1)
+    expected = packed_and_summed(1)
     torch.testing.assert_close(expected[2], torch.zeros(5, 4 * 96).index_add(0, ids, rows.float()))
     for threads in (2, 3, 40):
-        assert all(map(torch.equal, made(threads), expected))
+        assert all(map(torch.equal, packed_and_summed(threads), expected))
 
 
-# kernels are built
+# building kernels
 
 
-def fresh(monkeypatch, folder: Path) -> None:
+def use_empty_cache(monkeypatch, folder: Path) -> None:
     monkeypatch.setenv("CHARLSTM_CACHE", str(folder))
-    monkeypatch.setenv("CXX", "c++ -O0")  # only how they are built is of interest
+    monkeypatch.setenv("CXX", "c++ -O0")  # these tests cover only the build
     build.kernels.cache_clear()
 
 
 @pytest.fixture
-def _forget():
+def _clear_kernels():
     yield
     build.kernels.cache_clear()
 
 
 def refusal(name: str = "rnn") -> str | None:
     weights, x, _ = make(CELLS[name], (2, 2, 3, 4), dtype=torch.float32)
-    found = choose("auto", CELLS[name], weights, x)
-    assert (found.executor.name == "cpp") == ("cpp" not in found.others)
-    if found.executor.name != "cpp":
-        assert found.executor.name == "eager"
-    return found.others.get("cpp")
+    choice = choose("auto", CELLS[name], weights, x)
+    assert (choice.executor.name == "cpp") == ("cpp" not in choice.others)
+    if choice.executor.name != "cpp":
+        assert choice.executor.name == "eager"
+    return choice.others.get("cpp")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @cells
-def test_what_is_printed_for_a_cell_compiles(cell, dtype):
-    """Where it does not, the laws take it for a machine without these kernels and leave the cell out."""
-    found = build.kernels(cell, dtype)
-    assert not (isinstance(found, str) and "compiler failed" in found), found
+def test_generated_code_of_every_cell_compiles(cell, dtype):
+    """If it does not, test_laws skips the cell as on a machine without a compiler."""
+    result = build.kernels(cell, dtype)
+    assert not (isinstance(result, str) and "compiler failed" in result), result
 
 
-@pytest.mark.usefixtures("_forget")
-def test_kernels_are_built_once_and_a_line_says_so(monkeypatch, tmp_path, caplog):
-    fresh(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("_clear_kernels")
+def test_kernels_are_built_once_and_logged(monkeypatch, tmp_path, caplog):
+    use_empty_cache(monkeypatch, tmp_path)
     with caplog.at_level("INFO", "charlstm"):
         assert refusal() is None
-        fresh(monkeypatch, tmp_path)
+        use_empty_cache(monkeypatch, tmp_path)
         assert refusal() is None
     assert [r.getMessage() for r in caplog.records] == [
         "compiling C++ kernels for rnn (float32), once for this machine"
@@ -218,17 +218,17 @@ def test_kernels_are_built_once_and_a_line_says_so(monkeypatch, tmp_path, caplog
     assert [p.suffix for p in (tmp_path / "kernels").iterdir()] == [".so"]
 
 
-@pytest.mark.usefixtures("_forget")
-def test_without_a_compiler_sequence_takes_over_and_says_why(monkeypatch, tmp_path):
-    fresh(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("_clear_kernels")
+def test_eager_runs_without_a_compiler(monkeypatch, tmp_path):
+    use_empty_cache(monkeypatch, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert "no C++ compiler" in (refusal() or "")
 
 
-@pytest.mark.usefixtures("_forget")
-def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
-    fresh(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("_clear_kernels")
+def test_compiler_error_is_quoted(monkeypatch, tmp_path):
+    use_empty_cache(monkeypatch, tmp_path)
     program = tmp_path / "broken"
     program.write_text("#!/bin/sh\necho 'kernels.cpp:1: error: out of ideas' >&2\nexit 1\n")
     program.chmod(0o755)
@@ -237,82 +237,82 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
     assert list((tmp_path / "kernels").iterdir()) == []
 
 
-@pytest.mark.usefixtures("_forget")
-def test_a_compiler_with_an_open_quote_is_refused(monkeypatch, tmp_path):
-    fresh(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("_clear_kernels")
+def test_cxx_with_open_quote_is_an_error(monkeypatch, tmp_path):
+    use_empty_cache(monkeypatch, tmp_path)
     monkeypatch.setenv("CXX", "'x")
-    assert refusal() == "$CXX is no command: No closing quotation: 'x"
+    assert refusal() == "$CXX is not a valid command: No closing quotation: 'x"
 
 
-@pytest.mark.usefixtures("_forget")
-def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+@pytest.mark.usefixtures("_clear_kernels")
+def test_unwritable_cache_is_named(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    fresh(monkeypatch, blocked)
+    use_empty_cache(monkeypatch, blocked)
     assert str(blocked) in (refusal() or "")
 
 
-@pytest.mark.usefixtures("_forget")
-def test_a_damaged_library_is_built_again(monkeypatch, tmp_path):
-    fresh(monkeypatch, tmp_path / "one")
+@pytest.mark.usefixtures("_clear_kernels")
+def test_damaged_library_is_built_again(monkeypatch, tmp_path):
+    use_empty_cache(monkeypatch, tmp_path / "one")
     assert refusal() is None
-    (made,) = (tmp_path / "one" / "kernels").iterdir()
-    damaged = tmp_path / "two" / "kernels" / made.name
+    (built,) = (tmp_path / "one" / "kernels").iterdir()
+    damaged = tmp_path / "two" / "kernels" / built.name
     damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(made.read_bytes()[:1000])
-    fresh(monkeypatch, tmp_path / "two")
+    damaged.write_bytes(built.read_bytes()[:1000])
+    use_empty_cache(monkeypatch, tmp_path / "two")
     assert refusal() is None
-    assert damaged.stat().st_size == made.stat().st_size
+    assert damaged.stat().st_size == built.stat().st_size
 
 
 TWO = ("lstm", "gru_reset_before")
-COMPILED = [(name, "c++ -O1 -march=haswell") for name in TWO]  # without AVX-512 other lines of runtime.h are compiled
+COMPILED = [(name, "c++ -O1 -march=haswell") for name in TWO]  # without AVX-512, vectors.h uses other code
 COMPILED += [
     pytest.param(name, "c++", marks=() if name in TWO else pytest.mark.slow) for name in CELLS
-]  # optimized, as for users; the other tests have kernels that compile sooner
+]  # optimized, as for users; the other tests use kernels that compile faster
 
 
-@pytest.mark.usefixtures("_forget")
-@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.usefixtures("_clear_kernels")
+@pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize(("name", "compiler"), COMPILED)
-def test_code_for_an_older_processor_and_optimized_code_agree_too(monkeypatch, tmp_path, name, compiler, low):
-    fresh(monkeypatch, tmp_path)
+def test_older_cpu_and_optimized_kernels_agree_with_reference(monkeypatch, tmp_path, name, compiler, bfloat16):
+    use_empty_cache(monkeypatch, tmp_path)
     monkeypatch.setenv("CXX", compiler)
     cell = CELLS[name]
     weights, x, state = make(cell, (6, 5, 64, 4), dtype=torch.float32)
     with torch.no_grad():
         weights.weight_hh.mul_(0.3)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        if reason := NATIVE.refuses(cell, weights, x):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        if reason := CPP.refuses(cell, weights, x):
             pytest.skip(reason)
-        found = outputs_and_gradients(NATIVE, cell, weights, x, state)
-    for e, f in zip(expected, found, strict=True):
-        assert torch.linalg.norm(f.float() - e) <= (0.02 if low else 3e-6) * torch.linalg.norm(e) + 1e-6
+        actual = outputs_and_gradients(CPP, cell, weights, x, state)
+    for e, f in zip(expected, actual, strict=True):
+        assert torch.linalg.norm(f.float() - e) <= (0.02 if bfloat16 else 3e-6) * torch.linalg.norm(e) + 1e-6
 
 
-def test_another_system_or_processor_is_refused(monkeypatch, tmp_path):
+def test_other_systems_and_processors_are_refused(monkeypatch, tmp_path):
     weights, x, _ = make(CELLS["rnn"], (2, 2, 3, 4), dtype=torch.float32)
     for name, value, reason in (("machine", "aarch64", "x86-64"), ("system", "Windows", "Linux")):
         with monkeypatch.context() as patch:
-            fresh(patch, tmp_path)
+            use_empty_cache(patch, tmp_path)
             patch.setattr(build.platform, name, lambda value=value: value)
-            assert reason in (NATIVE.refuses(CELLS["rnn"], weights, x) or "")
+            assert reason in (CPP.refuses(CELLS["rnn"], weights, x) or "")
     build.kernels.cache_clear()
 
 
-def test_what_it_cannot_compute_is_refused_without_a_compiler_run():
+def test_unsupported_dtypes_are_refused():
     weights, x, _ = make(CELLS["rnn"], (2, 2, 3, 4))
-    assert NATIVE.refuses(CELLS["rnn"], weights, x) == "it has no float64"
+    assert CPP.refuses(CELLS["rnn"], weights, x) == "it does not support float64"
     weights, x, _ = make(CELLS["rnn"], (2, 2, 3, 4), dtype=torch.float32)
     with torch.autocast("cpu", torch.float16):
-        assert NATIVE.refuses(CELLS["rnn"], weights, x) == "it has no float16"
+        assert CPP.refuses(CELLS["rnn"], weights, x) == "it does not support float16"
 
 
-def test_two_processes_may_build_at_once(tmp_path):
+def test_two_processes_can_build_at_the_same_time(tmp_path):
     code = (
         "import torch; from charlstm.cells import CELLS; from charlstm.executors.cpp.build import kernels;"
-        "found = kernels(CELLS['coupled'], torch.float32); assert not isinstance(found, str), found"
+        "result = kernels(CELLS['coupled'], torch.float32); assert not isinstance(result, str), result"
     )
     environment = {**os.environ, "CHARLSTM_CACHE": str(tmp_path), "CXX": "c++ -O0"}
     running = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
@@ -320,8 +320,8 @@ def test_two_processes_may_build_at_once(tmp_path):
     assert len(list((tmp_path / "kernels").iterdir())) == 1
 
 
-def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp_path):
-    """bfloat16 rounding in plain integer arithmetic, for compilers or processors without the instruction."""
+def test_rounding_without_intrinsics_equals_torch(tmp_path):
+    """The bfloat16 rounding in integer arithmetic, for processors without the instruction."""
     program = tmp_path / "rounding.cpp"
     folder = Path(build.__file__).parent
     program.write_text(
@@ -333,9 +333,9 @@ def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp
         "  for (long i = 0; i < n; ++i) to[i] = narrow(from[i], to); }\n"
     )
     compiler = shutil.which("c++")
-    made = tmp_path / "rounding.so"
-    subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", made], check=True)
-    library = ctypes.CDLL(str(made), mode=os.RTLD_LAZY)
+    output = tmp_path / "rounding.so"
+    subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", output], check=True)
+    library = ctypes.CDLL(str(output), mode=os.RTLD_LAZY)
     bits = torch.randint(-(2**31), 2**31, (1 << 16,), generator=torch.Generator().manual_seed(1)).to(torch.int32)
     special = torch.tensor([0.0, -0.0, 1.0, math.inf, -math.inf, math.nan, 1.00390625, 1.01171875] * 2)
     values = torch.cat([bits.view(torch.float32), special])
@@ -348,13 +348,15 @@ def test_the_fallback_of_the_sources_without_intrinsics_rounds_as_torch_does(tmp
         assert out[~finite].isnan().all()
 
 
-@pytest.mark.parametrize(("operands", "near"), [("float", 1e-6), ("uint16_t", 2e-5)], ids=["float32", "bfloat16"])
-def test_activations_are_right_wherever_they_are_taken(tmp_path, operands, near):
-    """Beside operands in either type, without a processor that multiplies it."""
+@pytest.mark.parametrize(
+    ("operand_type", "tolerance"), [("float", 1e-6), ("uint16_t", 2e-5)], ids=["float32", "bfloat16"]
+)
+def test_activations_are_accurate_for_all_arguments(tmp_path, operand_type, tolerance):
+    """For both compute dtypes, also on a processor without bfloat16 matmuls."""
     functions = {"exponential": torch.exp, "sigmoid": torch.sigmoid, "hyperbolic_tangent": torch.tanh}
-    program, made = tmp_path / "activations.cpp", tmp_path / "activations.so"
+    program, output = tmp_path / "activations.cpp", tmp_path / "activations.so"
     program.write_text(
-        f'#include <cstdint>\nusing P = {operands};\n#include "{Path(build.__file__).parent / "vectors.h"}"\n'
+        f'#include <cstdint>\nusing P = {operand_type};\n#include "{Path(build.__file__).parent / "vectors.h"}"\n'
         + "".join(
             f'extern "C" void all_{name}(const float* from, float* to, long n) {{\n'
             f"  for (long i = 0; i < n; i += LANES) store(to + i, {name}(load(from + i))); }}\n"
@@ -364,21 +366,21 @@ def test_activations_are_right_wherever_they_are_taken(tmp_path, operands, near)
     compiler = shutil.which("c++")
     if compiler is None or "avx2" not in build.processor():
         pytest.skip("needs a C++ compiler and AVX2")
-    subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", made], check=True)
-    library = ctypes.CDLL(str(made), mode=os.RTLD_LAZY)
+    subprocess.run([compiler, "-std=c++17", "-O1", "-mavx2", "-shared", "-fPIC", program, "-o", output], check=True)
+    library = ctypes.CDLL(str(output), mode=os.RTLD_LAZY)
     ends = torch.tensor([0.0, 1e-30, 1e-6, 0.0999, 0.1001, 79.9, 500.0, 1e30, math.inf] * 8)[:64]
     values = torch.cat([torch.linspace(-79, 79, 4096), ends, -ends, torch.full((16,), math.nan)])
     for name, expected in functions.items():
         out = torch.empty(len(values))
         arguments = (ctypes.c_void_p(values.data_ptr()), ctypes.c_void_p(out.data_ptr()), ctypes.c_long(len(values)))
         library[f"all_{name}"](*arguments)
-        reached = values.double().clamp(-80, 80) if name == "exponential" else values.double()
-        relative = name == "exponential" or (name == "hyperbolic_tangent" and operands == "float")
-        absolute = 0 if relative else near
-        torch.testing.assert_close(out.double(), expected(reached), rtol=near, atol=absolute, equal_nan=True)
+        clamped = values.double().clamp(-80, 80) if name == "exponential" else values.double()
+        relative = name == "exponential" or (name == "hyperbolic_tangent" and operand_type == "float")
+        absolute = 0 if relative else tolerance
+        torch.testing.assert_close(out.double(), expected(clamped), rtol=tolerance, atol=absolute, equal_nan=True)
 
 
-# texts
+# sampling
 
 
 def model_of(cell: Cell, layers: int, hidden: int, vocabulary: int = 11, **options) -> LanguageModel:
@@ -410,67 +412,67 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35
 )
 @cells
 @torch.no_grad()
-def test_a_written_text_has_the_probabilities_of_the_model(monkeypatch, cell, layers, hidden, batch, options):
+def test_decoder_agrees_with_the_model(monkeypatch, cell, layers, hidden, batch, options):
     if cell.reservoir and "front_end" in options:
         pytest.skip("a reservoir reads one-hot characters")
     embedded = {} if cell.reservoir else {"embedding_size": 5}
     model = model_of(cell, layers, hidden, **embedded, **options)
     generator = torch.Generator().manual_seed(1)
     read = torch.randint(12, (4, batch), generator=generator)
-    chances = torch.rand(15, batch, dtype=torch.float64, generator=generator)
+    draws = torch.rand(15, batch, dtype=torch.float64, generator=generator)
     texts = []
-    for way in (Partition(1, True), Partition(2, True), Partition(2, False)):
-        forced(monkeypatch, way)
-        writer = make_cpp_decoder(model, batch)
-        first, p = writer.write(chances[:10], read)
-        more, q = writer.write(chances[10:])
+    for candidate in (Partition(1, True), Partition(2, True), Partition(2, False)):
+        force_partition(monkeypatch, candidate)
+        decoder = make_cpp_decoder(model, batch)
+        first, p = decoder.write(draws[:10], read)
+        more, q = decoder.write(draws[10:])
         texts.append((torch.cat([first, more]), torch.cat([p, q])))
     assert all(torch.equal(a, b) for t in texts[1:] for a, b in zip(t, texts[0], strict=True))
     written, log_p = texts[0]
     logits, state = model(torch.cat([read, written])[:-1])
     expected = logits[3:].log_softmax(-1)
     torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
-    # The states of a relu grow: rounding goes with the largest terms of a sum, not with a sum that is near zero.
+    # States of a relu grow: the rounding error scales with the largest terms of a sum, even if the sum is near zero.
     torch.testing.assert_close(
-        writer.logits, logits[-1], rtol=1e-4, atol=1e-5 * max(1.0, float(logits[-1].abs().max()) / 10)
+        decoder.logits, logits[-1], rtol=1e-4, atol=1e-5 * max(1.0, float(logits[-1].abs().max()) / 10)
     )
-    for found, part in zip(writer.state, state, strict=True):
-        torch.testing.assert_close(found, part, rtol=1e-4, atol=1e-5)
+    for actual, part in zip(decoder.state, state, strict=True):
+        torch.testing.assert_close(actual, part, rtol=1e-4, atol=1e-5)
     sums = expected.double().exp().cumsum(-1)
-    chance = chances[..., None]
-    first_above = (sums > chance).int().argmax(-1)
-    near = (sums - chance).abs().amin(-1) < 1e-5
+    draw = draws[..., None]
+    first_above = (sums > draw).int().argmax(-1)
+    near = (sums - draw).abs().amin(-1) < 1e-5
     assert torch.equal(written[~near], first_above[~near])
 
 
 @pytest.mark.parametrize("vocabulary", [1, 15, 16, 17, 32, 33, 70])
 @torch.no_grad()
-def test_any_number_of_symbols_is_drawn_from(vocabulary):
-    """Fewer than a vector of them, whole vectors, and some that are left over."""
+def test_decoder_supports_any_vocabulary_size(vocabulary):
+    """Less than one vector, whole vectors, and a remainder."""
     model = model_of(CELLS["lstm"], 1, 20, vocabulary)
     read, generator = torch.full((1, 3), vocabulary), torch.Generator().manual_seed(2)
-    chances = torch.rand(20, 3, dtype=torch.float64, generator=generator)
-    written, log_p = make_cpp_decoder(model, 3).write(chances, read)
+    draws = torch.rand(20, 3, dtype=torch.float64, generator=generator)
+    written, log_p = make_cpp_decoder(model, 3).write(draws, read)
     expected = model(torch.cat([read, written])[:-1])[0].log_softmax(-1)
     torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
     sums = expected.double().exp().cumsum(-1)
-    sure = (sums - chances[..., None]).abs().amin(-1) > 1e-5
-    assert torch.equal(written[sure], (sums > chances[..., None]).int().argmax(-1)[sure])
+    sure = (sums - draws[..., None]).abs().amin(-1) > 1e-5
+    assert torch.equal(written[sure], (sums > draws[..., None]).int().argmax(-1)[sure])
 
 
 @pytest.mark.parametrize("options", [{}, CONVOLUTION], ids=["embedding", "convolution"])
 @torch.no_grad()
-def test_a_text_goes_on_from_a_given_state(options):
+def test_decoder_continues_from_a_given_state(options):
     model = model_of(CELLS["lstm"], 2, 20, **options)
-    chances = torch.rand(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    whole = make_cpp_decoder(model, 2)
+    draws = torch.rand(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    complete = make_cpp_decoder(model, 2)
     start = torch.tensor([[1, 2], [3, 4]])
-    expected, _ = whole.write(chances, start)
+    expected, _ = complete.write(draws, start)
     _, state = model(start[:1])
-    part = make_cpp_decoder(model, 2)
-    part.state = state
-    found, _ = part.write(chances, start[1:])
-    assert torch.equal(found, expected)
+    continuation = make_cpp_decoder(model, 2)
+    continuation.state = state
+    actual, _ = continuation.write(draws, start[1:])
+    assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +480,7 @@ def test_a_text_goes_on_from_a_given_state(options):
     [{}, {"residual": True}, CONVOLUTION, {**CONVOLUTION, "kernel_sizes": [1], "highway": True}],
     ids=["plain", "residual", "convolution", "highway"],
 )
-def test_the_native_writer_writes_what_single_steps_write(more):
+def test_cpp_decoder_samples_the_same_text_as_single_steps(more):
     from charlstm.generation.sampler import Sampling, draw
 
     for options in ({}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"temperature": 0.0}):
@@ -496,56 +498,56 @@ def test_the_native_writer_writes_what_single_steps_write(more):
 @pytest.mark.parametrize(
     "options", [(1, 64, 11, {}), (3, 64, 11, {"residual": True}), (1, 64, 11, CONVOLUTION)], ids=str
 )
-def test_under_autocast_products_are_rounded_and_probabilities_stay_near(options):
+def test_autocast_rounds_matmuls_of_the_decoder(options):
     *sizes, more = options
     model = model_of(CELLS["lstm"], *sizes, **more)
-    chances = torch.rand(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    draws = torch.rand(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     read = torch.zeros(1, 4, dtype=torch.int64)
-    exact = make_cpp_decoder(model, 4)
-    exact.write(chances[:1], read)
+    float32 = make_cpp_decoder(model, 4)
+    float32.write(draws[:1], read)
     with torch.autocast("cpu", torch.bfloat16):
-        low = make_cpp_decoder(model, 4)
-    if low is None:
+        bfloat16 = make_cpp_decoder(model, 4)
+    if bfloat16 is None:
         pytest.skip(build.NO_BFLOAT16)
-    low.write(chances[:1], read)
-    assert not torch.equal(exact.logits, low.logits)
-    torch.testing.assert_close(exact.logits, low.logits, rtol=0.05, atol=0.05)
+    bfloat16.write(draws[:1], read)
+    assert not torch.equal(float32.logits, bfloat16.logits)
+    torch.testing.assert_close(float32.logits, bfloat16.logits, rtol=0.05, atol=0.05)
 
 
-def test_two_writers_in_two_threads_do_not_meet():
+def test_decoders_in_several_threads_are_independent():
     model = model_of(CELLS["lstm"], 1, 64)
-    chances = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    draws = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     read = torch.zeros(1, 2, dtype=torch.int64)
-    expected, _ = make_cpp_decoder(model, 2).write(chances, read)
-    found: list[torch.Tensor] = []
+    expected, _ = make_cpp_decoder(model, 2).write(draws, read)
+    results: list[torch.Tensor] = []
     running = [
-        threading.Thread(target=lambda: found.append(make_cpp_decoder(model, 2).write(chances, read)[0]))
+        threading.Thread(target=lambda: results.append(make_cpp_decoder(model, 2).write(draws, read)[0]))
         for _ in range(3)
     ]
     for t in running:
         t.start()
     for t in running:
         t.join()
-    assert all(torch.equal(f, expected) for f in found)
+    assert all(torch.equal(result, expected) for result in results)
 
 
-def test_a_model_that_is_not_for_the_writer_gets_none():
+def test_unsupported_models_get_no_cpp_decoder():
     assert make_cpp_decoder(model_of(CELLS["lstm"], 1, 8, executor="vendor")) is None
     assert make_cpp_decoder(model_of(CELLS["lstm"], 1, 8).double()) is None
     assert IncrementalModel(model_of(CELLS["lstm"], 1, 8).double()).device.type == "cpu"
 
 
-def test_ids_outside_of_the_vocabulary_are_an_error_not_a_look_outside_of_memory():
+def test_ids_outside_of_the_vocabulary_are_an_error():
     weights, _, state = make(CELLS["lstm"], (3, 2, 4, 5), dtype=torch.float32)
-    for bad in (-1, 6):
+    for invalid in (-1, 6):
         with pytest.raises(IndexError, match=r"ids must be from 0 to 5"):
-            NATIVE.run(CELLS["lstm"], weights, torch.tensor([[0, bad]]), state)
-    writer = make_cpp_decoder(model_of(CELLS["lstm"], 1, 8))
+            CPP.run(CELLS["lstm"], weights, torch.tensor([[0, invalid]]), state)
+    decoder = make_cpp_decoder(model_of(CELLS["lstm"], 1, 8))
     with pytest.raises(IndexError, match=r"ids must be from 0 to 11"):
-        writer.write(torch.rand(3, 1, dtype=torch.float64), torch.tensor([[12]]))
+        decoder.write(torch.rand(3, 1, dtype=torch.float64), torch.tensor([[12]]))
 
 
-def test_weights_of_another_shape_are_an_error():
+def test_weights_with_wrong_shapes_are_an_error():
     weights, x, state = make(CELLS["gru"], (3, 2, 4, 5), dtype=torch.float32)
-    with pytest.raises(ValueError, match="cell lstm with 4 units needs weights of 16 rows"):
-        NATIVE.run(CELLS["lstm"], weights, x, (*state, *state))
+    with pytest.raises(ValueError, match="cell lstm with hidden_size 4 needs weights with 16 rows"):
+        CPP.run(CELLS["lstm"], weights, x, (*state, *state))

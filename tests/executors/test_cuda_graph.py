@@ -1,4 +1,4 @@
-"""Recordings: what they leave behind where something fails, on stand-ins for CUDA's streams; on a GPU, what they do."""
+"""CUDA graph captures: error handling with fake streams, and results on a GPU."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an N
 
 
 class Streams:
-    """What torch.cuda has for recordings, as torch's own sources have it, on no device at all."""
+    """A fake of the stream and graph functions of torch.cuda, with the behavior of torch's sources."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
         self.fails = ""
         self.devices = [0]
-        self.outside, self.side = Stream("outside", self.log), Stream("side", self.log)
-        self.now = self.outside
+        self.main, self.side = Stream("main", self.log), Stream("side", self.log)
+        self.current = self.main
 
     def current_stream(self, device):
         assert device == GPU
-        return self.now
+        return self.current
 
     @contextmanager
     def device(self, device):
@@ -41,22 +41,22 @@ class Streams:
 
     @contextmanager
     def stream(self, stream):
-        before, self.now = self.now, stream
+        before, self.current = self.current, stream
         try:
             yield
         finally:
-            self.now = before
+            self.current = before
 
     @contextmanager
     def graph(self, _, stream, capture_error_mode):
-        """Without ``finally``, as torch has it: where the end of the capture fails, the stream stays."""
+        """Without ``finally``, as in torch: if the end of the capture fails, the stream is not restored."""
         assert capture_error_mode == "thread_local"
-        before, self.now = self.now, stream
+        before, self.current = self.current, stream
         self.log.append("capture")
         yield
         if self.fails == "end":
             raise RuntimeError("operation failed due to a previous error during capture")
-        self.now = before
+        self.current = before
 
     def CUDAGraph(self):  # noqa: N802
         return self
@@ -78,74 +78,74 @@ def cuda(monkeypatch) -> Streams:
     streams = Streams()
     for name in ("current_stream", "device", "stream", "graph", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
-    monkeypatch.setattr(cuda_graph, "_side", lambda _: streams.side)
+    monkeypatch.setattr(cuda_graph, "_capture_stream", lambda _: streams.side)
     return streams
 
 
-BEFORE, AFTER = "side waits for outside", "outside waits for side"
+BEFORE, AFTER = "side waits for main", "main waits for side"
 
 
-def test_work_is_done_on_a_stream_of_its_own_and_on_its_device(cuda):
-    def work():
-        assert (cuda.now, cuda.devices) == (cuda.side, [0, 1])
+def test_capture_runs_on_a_side_stream_of_the_device(cuda):
+    def function():
+        assert (cuda.current, cuda.devices) == (cuda.side, [0, 1])
         assert not torch.is_inference_mode_enabled()
         assert not torch.is_grad_enabled()
-        cuda.log.append("work")
+        cuda.log.append("call")
 
     with torch.inference_mode():
-        recorded = CudaGraph(work, GPU)
-    assert cuda.log == [BEFORE, *["work"] * WARM_UP, AFTER, "capture", "work"]
-    assert (cuda.now, cuda.devices) == (cuda.outside, [0])
+        replayed = CudaGraph(function, GPU)
+    assert cuda.log == [BEFORE, *["call"] * WARM_UP, AFTER, "capture", "call"]
+    assert (cuda.current, cuda.devices) == (cuda.main, [0])
     cuda.log.clear()
-    recorded()
+    replayed()
     assert cuda.log == ["replay"]
 
 
 @pytest.mark.parametrize("runs", [1, WARM_UP + 1], ids=["warming up", "in the capture"])
-def test_work_that_fails_leaves_the_streams_as_they_were(cuda, runs):
-    def work():
-        cuda.log.append("work")
-        if cuda.log.count("work") == runs:
+def test_failing_function_restores_the_stream(cuda, runs):
+    def function():
+        cuda.log.append("call")
+        if cuda.log.count("call") == runs:
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        CudaGraph(work, GPU)
+        CudaGraph(function, GPU)
     assert AFTER in cuda.log
-    assert (cuda.now, cuda.devices) == (cuda.outside, [0])
+    assert (cuda.current, cuda.devices) == (cuda.main, [0])
 
 
-def test_a_capture_that_cannot_be_ended_leaves_the_streams_as_they_were(cuda):
+def test_failing_end_of_capture_restores_the_stream(cuda):
     cuda.fails = "end"
     with pytest.raises(RuntimeError, match="during capture"):
         CudaGraph(lambda: None, GPU)
-    assert (cuda.now, cuda.devices) == (cuda.outside, [0])
+    assert (cuda.current, cuda.devices) == (cuda.main, [0])
 
 
-def test_elsewhere_the_work_is_simply_called(cuda):
+def test_function_is_simply_called_on_other_devices(cuda):
     calls = []
-    recorded = CudaGraph(lambda: calls.append(torch.is_grad_enabled()), torch.device("cpu"))
+    replayed = CudaGraph(lambda: calls.append(torch.is_grad_enabled()), torch.device("cpu"))
     assert calls == []
-    recorded()
+    replayed()
     assert (calls, cuda.log) == ([True], [])
 
 
 @needs_gpu
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
-def test_recorded_and_launched_one_by_one_are_equal_bit_by_bit(name, dtype):
-    """Products of the size of real layers, for which cuBLAS might take another way when it is recorded."""
+def test_replayed_and_launched_results_are_bit_identical(name, dtype):
+    """With realistic sizes, for which cuBLAS might choose another algorithm under capture."""
     cell, triton = CELLS[name], executors()["triton"]
     weights, x, state = make(cell, (8, 64, 512, 65), ids=True, dtype=torch.float32, device="cuda")
     clear_plan_cache()
     with float32_products(x.device, rounded=True), torch.autocast("cuda", torch.bfloat16, dtype == torch.bfloat16):
-        launched, *recorded = (outputs_and_gradients(triton, cell, weights, x, state) for _ in range(3))
-    for found in recorded:
-        assert all(map(torch.equal, launched, found))
+        launched, *replayed = (outputs_and_gradients(triton, cell, weights, x, state) for _ in range(3))
+    for actual in replayed:
+        assert all(map(torch.equal, launched, actual))
 
 
 @needs_gpu
-def test_recordings_made_in_inference_mode_and_outside_of_it_follow_each_other():
-    """The first capture in inference mode would make the generator's state an inference tensor: pytorch#166792."""
+def test_captures_inside_and_outside_inference_mode():
+    """A first capture in inference mode would turn the generator's state into an inference tensor: pytorch#166792."""
     x, y = torch.ones(4, device="cuda"), torch.zeros(4, device="cuda")
     with torch.inference_mode():
         first = CudaGraph(lambda: y.add_(x), x.device)

@@ -1,4 +1,4 @@
-"""A new cell just works: cells of unusual shapes, made up here, through every executor against plain autograd."""
+"""Cells with unusual equations on every executor, compared to plain autograd."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ INVENTED: list[Cell] = []
 
 
 def invent(**declaration: Any) -> Callable[[Callable[..., Any]], Cell]:
-    """As ``cell``, but out of the registry again, so that other tests do not meet it."""
+    """As ``cell``, but without registering it, so that other tests do not see it."""
 
     def declare(equations: Callable[..., Any]) -> Cell:
-        made = cell(**declaration)(equations)
-        del CELLS[made.name]
-        INVENTED.append(made)
-        return made
+        invented = cell(**declaration)(equations)
+        del CELLS[invented.name]
+        INVENTED.append(invented)
+        return invented
 
     return declare
 
@@ -51,7 +51,7 @@ def minimal_gated(x, r, h):
 
 
 @invent(gates="h", state="h", parameters={"rate": "a"})
-def leaky_learnt(x, r, h, rate):
+def leaky_learned(x, r, h, rate):
     a = sigmoid(rate.a)
     return (1 - a) * h + a * tanh(x.h + r.h)
 
@@ -69,36 +69,36 @@ def three_operands(x, r, h):
 
 
 @invent(gates="ab", state="hc")
-def product_of_the_new_state(x, r, h, c):
+def matmul_of_the_new_state(x, r, h, c):
     c = 0.5 * c + tanh(x.a + r.a)
     return tanh(x.b + r.of(c).b), c
 
 
 @invent(gates="ab", state="hc")
-def product_of_another_state(x, r, h, c):
+def matmul_of_another_state(x, r, h, c):
     c_new = sigmoid(x.a + r.of(c).a)
     return tanh(x.b + r.b) * c, c_new
 
 
 @invent(gates="abc", state="h")
-def product_of_an_activation(x, r, h):
+def matmul_of_an_activation(x, r, h):
     a = tanh(x.a + r.a)
     b = sigmoid(r.of(a).b)
     return x.c + r.of(b).c + b * x.b
 
 
 @invent(gates="ab", state="h")
-def product_of_an_input(x, r, h):
+def matmul_of_an_input(x, r, h):
     return tanh(x.b + r.of(x.a).b) + tanh(x.a)
 
 
 @invent(gates="ab", state="h")
-def product_of_a_sum(x, r, h):
+def matmul_of_a_sum(x, r, h):
     return tanh(x.b + r.of(x.a + r.a).b)
 
 
 @invent(gates="ab", state="h", parameters={"start": "s"})
-def product_of_a_parameter(x, r, h, start):
+def matmul_of_a_parameter(x, r, h, start):
     return tanh(x.a + r.a + x.b * r.of(start.s).b)
 
 
@@ -162,7 +162,7 @@ def linear_pair(x, r, h, c):
 
 
 @invent(gates="h", state="h")
-def linear_apart(x, r, h):
+def linear_with_separate_sides(x, r, h):
     return r.h + tanh(x.h)
 
 
@@ -172,19 +172,19 @@ def two_gates_in_one_sum(x, r, h):
 
 
 @invent(gates="abcd", state="h")
-def runs_that_are_not_neighbours(x, r, h):
+def runs_that_are_not_adjacent(x, r, h):
     a, c = sigmoid(x.a + r.a), sigmoid(x.c + r.c)
     return a * tanh(x.b + r.of(c * h).b) + c * tanh(x.d + r.of(c * h).d)
 
 
 @invent(gates="abcd", state="h")
-def separate_neighbours(x, r, h):
+def separate_adjacent_gates(x, r, h):
     a, d = sigmoid(x.a + r.a), sigmoid(x.d + r.d)
     return tanh(x.b + a * r.b) + tanh(x.c + d * r.c)
 
 
 @invent(gates="abcd", state="h")
-def separate_strangers(x, r, h):
+def separate_distant_gates(x, r, h):
     b, d = sigmoid(x.b + r.b), sigmoid(x.d + r.d)
     return tanh(x.a + b * r.a) - tanh(x.c + d * r.c)
 
@@ -231,7 +231,7 @@ def shared_gradient(x, r, h):
 
 
 def outputs_and_gradients(executor: Executor, cell: Cell, weights: Weights, x: Tensor, state: State) -> list[Tensor]:
-    """As in test_laws, with zeros where there is no gradient: some of these cells leave a side of a gate unused."""
+    """As in test_laws, with zeros for missing gradients: some of these cells do not use a side of a gate."""
     y, new = executor.run(cell, weights, x, state)
     generator = torch.Generator().manual_seed(1)
     loss = sum((t * torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device)).sum() for t in (y, *new))
@@ -240,7 +240,7 @@ def outputs_and_gradients(executor: Executor, cell: Cell, weights: Weights, x: T
         torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True, retain_graph=True)
         for _ in range(2)
     )
-    assert all(map(torch.equal, first, second)), "a second backward pass gives other gradients"
+    assert all(map(torch.equal, first, second)), "a second backward pass gives different gradients"
     return [y, *new, *first]
 
 
@@ -252,8 +252,8 @@ SHAPES = [(4, 3, 5, 2), (1, 1, 1, 1)]
 def test_triton_agrees_with_reference(cell):
     weights, x, state = make(cell, (3, 2, 5, 2), device=device_of("triton"))
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    found = outputs_and_gradients(executors()["triton"], cell, weights, x, state)
-    for e, f in zip(expected, found, strict=True):
+    actual = outputs_and_gradients(executors()["triton"], cell, weights, x, state)
+    for e, f in zip(expected, actual, strict=True):
         torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
 
 
@@ -261,11 +261,11 @@ def test_triton_agrees_with_reference(cell):
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
-def test_sequence_agrees_with_reference(cell, shape, ids, bias):
+def test_eager_agrees_with_reference(cell, shape, ids, bias):
     weights, x, state = make(cell, shape, bias=bias, ids=ids)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    found = outputs_and_gradients(executors()["eager"], cell, weights, x, state)
-    for e, f in zip(expected, found, strict=True):
+    actual = outputs_and_gradients(executors()["eager"], cell, weights, x, state)
+    for e, f in zip(expected, actual, strict=True):
         torch.testing.assert_close(f, e, rtol=1e-9, atol=1e-11)
 
 
@@ -274,15 +274,15 @@ def test_sequence_agrees_with_reference(cell, shape, ids, bias):
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize("shape", [(4, 3, 37, 2), (1, 1, 1, 1)], ids=str)
 @pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
-def test_native_agrees_with_reference(cell, shape, ids, bias):
+def test_cpp_agrees_with_reference(cell, shape, ids, bias):
     compiled = kernels(cell, torch.float32)
     assert not isinstance(compiled, str), compiled
     weights, x, state = make(cell, shape, bias=bias, ids=ids, dtype=torch.float32)
     with torch.no_grad():
         weights.weight_hh.mul_(0.3)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    found = outputs_and_gradients(executors()["cpp"], cell, weights, x, state)
-    for e, f in zip(expected, found, strict=True):
+    actual = outputs_and_gradients(executors()["cpp"], cell, weights, x, state)
+    for e, f in zip(expected, actual, strict=True):
         assert torch.linalg.norm(f - e) <= 1e-5 * torch.linalg.norm(e) + 1e-5
 
 
@@ -295,17 +295,17 @@ def test_single_steps_agree_with_reference(cell, bias):
         step = Step(cell, weights, 3, weights.weight_hh.dtype)
         step.state = state
         table = step.table(weights.weight_ih)
-        for t, now in enumerate(ids):
-            step.values.copy_(table[now])
+        for t, ids_t in enumerate(ids):
+            step.values.copy_(table[ids_t])
             torch.testing.assert_close(step(), expected[t])
-        for found, part in zip(step.state, last, strict=True):
-            torch.testing.assert_close(found, part)
+        for actual, part in zip(step.state, last, strict=True):
+            torch.testing.assert_close(actual, part)
 
 
-def test_the_order_in_which_a_layer_holds_its_own_parameters_does_not_matter():
+def test_order_of_the_per_unit_parameters_does_not_matter():
     cell = every_operator
     weights, x, state = make(cell, (4, 3, 5, 2))
-    turned = replace(weights, parameters=dict(reversed(weights.parameters.items())))
+    reordered = replace(weights, parameters=dict(reversed(weights.parameters.items())))
     for name in ("reference", "eager"):
-        expected, found = (outputs_and_gradients(executors()[name], cell, w, x, state) for w in (weights, turned))
-        assert torch.equal(found[0], expected[0])
+        expected, actual = (outputs_and_gradients(executors()[name], cell, w, x, state) for w in (weights, reordered))
+        assert torch.equal(actual[0], expected[0])

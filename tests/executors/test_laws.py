@@ -1,4 +1,4 @@
-"""The laws of every executor, for every cell: the outputs and all gradients of ``reference``."""
+"""Every executor on every cell has the outputs and gradients of ``reference``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from charlstm.executors import State, Weights, executors
 
 ABSENT = () if find_spec("triton") else ("triton",)
 FAST = [e for e in executors().values() if e.name not in ("reference", *ABSENT)]
-LOW = [e.name for e in FAST if e.name != "vendor"]
-FEW = ("lstm", "gru", "gru_reset_before", "peephole")  # where every cell would take long, interpreted or compiled
-LOW_CASES = [
+SUPPORT_BFLOAT16 = [e.name for e in FAST if e.name != "vendor"]
+FEW = ("lstm", "gru", "gru_reset_before", "peephole")  # if all cells would take long, interpreted or compiled
+BFLOAT16_CASES = [
     pytest.param(c, name, id=f"{c.name}-{name}")
-    for c, name in product(CELLS.values(), LOW)
+    for c, name in product(CELLS.values(), SUPPORT_BFLOAT16)
     if name != "triton" or c.name in FEW
 ]
 CASES = [pytest.param(c, e, id=f"{c.name}-{e.name}") for c in CELLS.values() for e in FAST]
@@ -27,24 +27,24 @@ INTERPRETED = [(5, 3, 7, 4), (1, 1, 1, 1), (3, 4, 33, 65)]
 SHAPES = [(5, 3, 7, 4), (1, 3, 7, 4), (5, 1, 7, 4), (6, 2, 1, 3), (1, 1, 1, 1), (3, 4, 33, 65)]
 
 
-# what each executor computes in, and how near to the reference it has to come
-EXACT = {"rtol": 1e-9, "atol": 1e-11}
-NEAR = {"rtol": 2e-5, "atol": 2e-5}
+# tolerances in float64 and in float32
+FLOAT64_TOLERANCE = {"rtol": 1e-9, "atol": 1e-11}
+FLOAT32_TOLERANCE = {"rtol": 2e-5, "atol": 2e-5}
 
 
-def kind(executor) -> dict[str, Any]:
-    """The type and the device of the tensors that an executor is tested with, as ``make`` takes them."""
+def dtype_and_device(executor) -> dict[str, Any]:
+    """The dtype and the device of the tensors that an executor is tested with, as arguments of ``make``."""
     dtype = torch.float32 if executor.name == "cpp" else torch.float64
     return {"dtype": dtype, "device": device_of(executor.name)}
 
 
 def device_of(name: str) -> str:
-    """The GPU where there is one, but for what runs on the CPU alone; elsewhere Triton's kernels are interpreted."""
+    """The GPU if there is one, except for cpp; on the CPU Triton's kernels are interpreted."""
     return "cuda" if name != "cpp" and torch.cuda.is_available() else "cpu"
 
 
 def forms(cell, executor) -> list[tuple[tuple[int, ...], bool, bool]]:
-    """Shapes, with ids or vectors, with biases or without; few where kernels are interpreted, which takes long."""
+    """Shapes, with ids or vectors, with biases or without; few if kernels are interpreted, which takes long."""
     every = [*product(SHAPES, [False, True], [True, False])]
     few = INTERPRETED if cell.name in FEW else INTERPRETED[:2]
     interpreted = executor.name == "triton" and device_of("triton") == "cpu"
@@ -69,15 +69,15 @@ def make(
 
     shapes = cell.parameter_shapes(inputs, hidden, bias)
     values = {name: leaf(*size) for name, size in shapes.items()}
-    own = {name: values.pop(name) for name in cell.parameters}
-    weights = Weights(**values, parameters=own)
+    parameters = {name: values.pop(name) for name in cell.parameters}
+    weights = Weights(**values, parameters=parameters)
     x = torch.randint(inputs + 1, (steps, batch), generator=generator).to(device) if ids else leaf(steps, batch, inputs)
     return weights, x, tuple(leaf(batch, hidden) for _ in cell.state)
 
 
 def leaves(weights: Weights, x: Tensor, state: State) -> list[Tensor]:
-    fixed = [weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh]
-    candidates = [*fixed, *weights.parameters.values(), x, *state]
+    matrices_and_biases = [weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh]
+    candidates = [*matrices_and_biases, *weights.parameters.values(), x, *state]
     return [t for t in candidates if t is not None and t.is_floating_point()]
 
 
@@ -97,33 +97,33 @@ def outputs_and_gradients(executor, cell: Cell, weights: Weights, x: Tensor, sta
     ],
 )
 def test_same_outputs_and_gradients_as_reference(cell, executor, shape, ids, bias):
-    weights, x, state = make(cell, shape, bias=bias, ids=ids, **kind(executor))
+    weights, x, state = make(cell, shape, bias=bias, ids=ids, **dtype_and_device(executor))
     refusal = executor.refuses(cell, weights, x)
     if refusal:
         assert cell.torch is None or executor.name == "cpp"
         pytest.skip(refusal)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
-    found = outputs_and_gradients(executor, cell, weights, x, state)
-    for e, f in zip(expected, found, strict=True):
-        torch.testing.assert_close(f, e, **(NEAR if executor.name == "cpp" else EXACT))
+    actual = outputs_and_gradients(executor, cell, weights, x, state)
+    for e, f in zip(expected, actual, strict=True):
+        torch.testing.assert_close(f, e, **(FLOAT32_TOLERANCE if executor.name == "cpp" else FLOAT64_TOLERANCE))
 
 
 @pytest.mark.parametrize(("cell", "executor"), CASES)
-def test_only_the_final_state_has_a_gradient(cell, executor):
-    weights, x, state = make(cell, (4, 2, 5, 3), **kind(executor))
+def test_loss_of_the_last_state_alone_has_equal_gradients(cell, executor):
+    weights, x, state = make(cell, (4, 2, 5, 3), **dtype_and_device(executor))
     if executor.refuses(cell, weights, x):
         pytest.skip("refused")
-    found, expected = (
+    actual, expected = (
         torch.autograd.grad(sum(s.sum() for s in e.run(cell, weights, x, state)[1]), leaves(weights, x, state))
         for e in (executor, executors()["reference"])
     )
-    for e, f in zip(expected, found, strict=True):
+    for e, f in zip(expected, actual, strict=True):
         torch.testing.assert_close(f, e)
 
 
 @pytest.mark.parametrize(("cell", "executor"), CASES)
 def test_chunks_with_carried_state_equal_one_sequence(cell, executor):
-    weights, x, state = make(cell, (9, 3, 6, 4), **kind(executor))
+    weights, x, state = make(cell, (9, 3, 6, 4), **dtype_and_device(executor))
     if executor.refuses(cell, weights, x):
         pytest.skip("refused")
     whole, last = executor.run(cell, weights, x, state)
@@ -137,8 +137,8 @@ def test_chunks_with_carried_state_equal_one_sequence(cell, executor):
 
 
 @pytest.mark.parametrize(("cell", "executor"), CASES)
-def test_running_changes_none_of_its_inputs(cell, executor):
-    weights, x, state = make(cell, (4, 2, 5, 3), **kind(executor))
+def test_run_does_not_modify_its_inputs(cell, executor):
+    weights, x, state = make(cell, (4, 2, 5, 3), **dtype_and_device(executor))
     if executor.refuses(cell, weights, x):
         pytest.skip("refused")
     before = [t.detach().clone() for t in leaves(weights, x, state)]
@@ -148,10 +148,12 @@ def test_running_changes_none_of_its_inputs(cell, executor):
 
 
 @pytest.mark.parametrize("name", ["eager", "cpp"])
-def test_the_way_back_rounds_no_more_than_the_way_forward(name):
-    """Its products are made in the type of those of the way forward."""
+def test_backward_ignores_autocast(name):
+    """Its matmuls have the compute dtype of the forward pass."""
     cell, executor = CELLS["lstm"], executors()[name]
-    weights, x, state = make(cell, (4, 3, 32, 5), dtype=torch.float32)  # 32 units: a sum's gradient comes unpadded
+    weights, x, state = make(
+        cell, (4, 3, 32, 5), dtype=torch.float32
+    )  # hidden size 32 needs no padding, so the expanded gradient of sum is passed on
     if refusal := executor.refuses(cell, weights, x):
         pytest.skip(refusal)
     inputs = leaves(weights, x, state)
@@ -159,32 +161,32 @@ def test_the_way_back_rounds_no_more_than_the_way_forward(name):
     expected = torch.autograd.grad(expected, inputs)
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found = torch.autograd.grad(loss, inputs, retain_graph=True)
-        torch.testing.assert_close(found, expected, **NEAR)
+            actual = torch.autograd.grad(loss, inputs, retain_graph=True)
+        torch.testing.assert_close(actual, expected, **FLOAT32_TOLERANCE)
 
 
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
-@pytest.mark.parametrize(("cell", "name"), LOW_CASES)
-def test_bfloat16_products_stay_near_float32(cell, name, ids):
+@pytest.mark.parametrize(("cell", "name"), BFLOAT16_CASES)
+def test_bfloat16_results_are_near_float32(cell, name, ids):
     weights, x, state = make(cell, (12, 8, 32, 20), ids=ids, dtype=torch.float32, device=device_of(name))
     with torch.no_grad():
         weights.weight_hh.mul_(0.2)
     executor = executors()[name]
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
     with torch.autocast(x.device.type, torch.bfloat16):
-        found = outputs_and_gradients(executor, cell, weights, x, state)
-    jumps = cell.name == "irnn"  # relu's derivative jumps, so rounding moves some gradients by a whole term
-    cut = name == "triton" and x.device.type == "cpu"  # the interpreter cuts bfloat16 off instead of rounding
-    for e, f in zip(expected, found, strict=True):
-        assert f.dtype == (torch.bfloat16 if name != "eager" and f is found[0] else torch.float32)
-        assert torch.linalg.norm(f.float() - e) <= (0.2 if jumps else 0.1 if cut else 0.02) * torch.linalg.norm(e)
+        actual = outputs_and_gradients(executor, cell, weights, x, state)
+    jumps = cell.name == "irnn"  # relu's derivative is discontinuous, so rounding can add or remove whole terms
+    truncates = name == "triton" and x.device.type == "cpu"  # the interpreter truncates to bfloat16 instead of rounding
+    for e, f in zip(expected, actual, strict=True):
+        assert f.dtype == (torch.bfloat16 if name != "eager" and f is actual[0] else torch.float32)
+        assert torch.linalg.norm(f.float() - e) <= (0.2 if jumps else 0.1 if truncates else 0.02) * torch.linalg.norm(e)
 
 
-@pytest.mark.parametrize(("cell", "name"), LOW_CASES)
-def test_autocast_is_used(cell, name):
+@pytest.mark.parametrize(("cell", "name"), BFLOAT16_CASES)
+def test_autocast_changes_the_compute_dtype(cell, name):
     weights, x, state = make(cell, (3, 2, 8, 4), dtype=torch.float32, device=device_of(name))
     executor = executors()[name]
-    exact, _ = executor.run(cell, weights, x, state)
+    in_float32, _ = executor.run(cell, weights, x, state)
     with torch.autocast(x.device.type, torch.bfloat16):
-        rounded, _ = executor.run(cell, weights, x, state)
-    assert not torch.equal(exact, rounded.float())
+        in_bfloat16, _ = executor.run(cell, weights, x, state)
+    assert not torch.equal(in_float32, in_bfloat16.float())

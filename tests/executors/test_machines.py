@@ -1,4 +1,4 @@
-"""The same promises on machines unlike this one: without bfloat16, without a compiler, without torch's own layer."""
+"""Executors on other machines: without bfloat16, without a compiler, without support in torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 @pytest.fixture(autouse=True)
-def _measured_again():
-    """Nothing that was found out about a feigned machine is believed of this one."""
+def _clear_caches():
+    """Do not reuse cached results between a simulated machine and this one."""
     build.kernels.cache_clear()
     vendor.cannot_run.cache_clear()
     yield
@@ -31,7 +31,7 @@ def _measured_again():
 
 @pytest.fixture
 def oldest_onednn(monkeypatch):
-    """As oneDNN behaves on a CPU with AVX2 alone: it has no LSTM in bfloat16."""
+    """Simulates oneDNN on a CPU that has only AVX2: it has no LSTM in bfloat16."""
     run = torch.nn.LSTM.forward
 
     def forward(self, x, hx=None):
@@ -42,21 +42,21 @@ def oldest_onednn(monkeypatch):
     monkeypatch.setattr(torch.nn.LSTM, "forward", forward)
 
 
-@pytest.mark.skipif(not ON_X86, reason="native is for Linux on x86-64 with AVX2")
-@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no compiler")
-def test_native_kernels_are_there_where_they_can_be():
+@pytest.mark.skipif(not ON_X86, reason="cpp needs Linux on x86-64 with AVX2")
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+def test_cpp_kernels_exist_on_supported_machines():
     assert not isinstance(build.kernels(LSTM, torch.float32), str)
     if "avx512_bf16" in build.processor() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         assert not isinstance(build.kernels(LSTM, torch.bfloat16), str)
 
 
-def test_no_kernel_is_compiled_for_products_that_torch_lacks(monkeypatch):
+def test_nothing_is_compiled_without_bfloat16_support(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("compiled in vain"))
+    monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("unnecessary compilation"))
     assert build.kernels(LSTM, torch.bfloat16) == build.NO_BFLOAT16
 
 
-def test_without_a_compiler_auto_says_why_and_trains(monkeypatch, tmp_path):
+def test_auto_trains_without_a_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     weights, x, state = make(LSTM, (3, 2, 5, 4), dtype=torch.float32)
@@ -71,7 +71,7 @@ def test_without_a_compiler_auto_says_why_and_trains(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("oldest_onednn")
-def test_library_refuses_what_torch_cannot_run():
+def test_vendor_refuses_what_torch_cannot_run():
     weights, x, _ = make(LSTM, (3, 2, 5, 4), dtype=torch.float32)
     assert executors()["vendor"].refuses(LSTM, weights, x) is None
     with torch.autocast("cpu", torch.bfloat16):
@@ -81,17 +81,17 @@ def test_library_refuses_what_torch_cannot_run():
         assert choose("vendor", CELLS["gru"], gru, x).executor.name == "vendor"
 
 
-def test_the_trial_leaves_random_state_and_modes_alone():
+def test_vendor_check_changes_neither_rng_state_nor_modes():
     state = torch.get_rng_state()
     with torch.inference_mode():
         assert vendor.cannot_run(LSTM, "cpu", torch.float32, torch.float32) is None
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_trial_is_made_once(monkeypatch):
-    trials = []
-    made = torch.nn.GRU.__init__
-    monkeypatch.setattr(torch.nn.GRU, "__init__", lambda self, *a, **k: trials.append(1) or made(self, *a, **k))
+def test_vendor_check_runs_once_per_cell(monkeypatch):
+    layers = []
+    init = torch.nn.GRU.__init__
+    monkeypatch.setattr(torch.nn.GRU, "__init__", lambda self, *a, **k: layers.append(1) or init(self, *a, **k))
     for _ in range(3):
         vendor.cannot_run(CELLS["gru"], "cpu", torch.float32, torch.float32)
-    assert len(trials) == 1
+    assert len(layers) == 1

@@ -1,4 +1,4 @@
-"""Whether an NVIDIA GPU may round: torch's switches, which can be set without one."""
+"""The precision of float32 matmuls: torch's settings, which can be changed without a GPU."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from charlstm.model.eval_mode import eval_mode
 CUDA = torch.device("cuda")
 
 
-def switches():
+def settings():
     return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.rnn.fp32_precision
 
 
-ROUNDED, WHOLE = ("tf32", "tf32"), ("ieee", "ieee")
+TF32, IEEE = ("tf32", "tf32"), ("ieee", "ieee")
 
 
-def test_they_hold_for_the_block_and_are_then_as_they_were():
-    before = switches()
+def test_settings_hold_within_the_block_only():
+    before = settings()
     with float32_products(CUDA, rounded=True):
-        assert switches() == ROUNDED
+        assert settings() == TF32
         with float32_products(CUDA, rounded=False):
-            assert switches() == WHOLE
-        assert switches() == ROUNDED
-    assert switches() == before
-    assert torch.get_float32_matmul_precision() == "highest"  # raises where old and new switches disagree
+            assert settings() == IEEE
+        assert settings() == TF32
+    assert settings() == before
+    assert torch.get_float32_matmul_precision() == "highest"  # raises if old and new settings disagree
     with pytest.raises(KeyError), float32_products(CUDA, rounded=False):
         raise KeyError
-    assert switches() == before
+    assert settings() == before
 
 
-def test_the_cpu_is_left_alone():
-    before = switches()
+def test_settings_are_unchanged_for_the_cpu():
+    before = settings()
     with float32_products(torch.device("cpu"), rounded=True):
-        assert switches() == before
+        assert settings() == before
 
 
-def test_an_evaluation_is_whole_within_a_training_that_rounds(monkeypatch):
+def test_evaluation_does_not_round_during_training(monkeypatch):
     model = LanguageModel(ModelConfig(hidden_size=3), 5)
     monkeypatch.setattr(type(model.head.weight), "device", property(lambda _: CUDA))
     with float32_products(CUDA, rounded=True), eval_mode(model):
-        assert switches() == WHOLE
+        assert settings() == IEEE

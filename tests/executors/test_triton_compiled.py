@@ -1,4 +1,4 @@
-"""The kernels compile for an NVIDIA GPU, where none is needed to compile them."""
+"""The Triton kernels compile for an NVIDIA GPU, on a machine without one."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ KERNELS = {
 
 
 FORMS = {"usual": "4,32,1", "one text": "1,32,1", "large": "64,512,1", "odd": "3,33,1", "no gradients": "4,32,0"}
-"""Batch, units, and whether it learns: what is a multiple of 16, or one, is compiled in its own way."""
+"""Batch size, hidden size, and whether it trains: Triton specializes kernels for 1 and for multiples of 16."""
 
 
-def compiled(tmp_path: Path, jobs: list[str]) -> dict[str, list[str]]:
+def compile_kernels(tmp_path: Path, jobs: list[str]) -> dict[str, list[str]]:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)
     script = Path(__file__).with_name("compile_kernels.py")
     command = [sys.executable, "-W", "error", str(script), *jobs]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
-def expected(cell: str, form: str) -> list[str]:
+def expected_kernels(cell: str, form: str) -> list[str]:
     kernels = KERNELS[cell]
     return kernels if form.endswith("1") else kernels[: kernels.index("first")]
 
@@ -45,13 +45,13 @@ FEW = [case for case in CASES if case[0] != "peephole" and case[2] not in ("one 
 
 
 @pytest.mark.parametrize("cases", [FEW, pytest.param(CASES, marks=pytest.mark.slow)], ids=["few", "all"])
-def test_each_kernel_of_a_step_is_compiled_once_for_all_steps(tmp_path, cases):
-    jobs = {f"{cell},{kind},{FORMS[form]}": expected(cell, FORMS[form]) for cell, kind, form in cases}
-    assert compiled(tmp_path, [*jobs]) == jobs
+def test_each_kernel_is_compiled_once_for_all_steps(tmp_path, cases):
+    jobs = {f"{cell},{kind},{FORMS[form]}": expected_kernels(cell, FORMS[form]) for cell, kind, form in cases}
+    assert compile_kernels(tmp_path, [*jobs]) == jobs
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "form"), [("float32", "usual"), *(("bfloat16", form) for form in FORMS)])
-def test_the_kernels_of_all_cells_compile(tmp_path, kind, form):
+def test_kernels_of_all_cells_compile(tmp_path, kind, form):
     jobs = [f"{cell},{kind},{FORMS[form]}" for cell in CELLS]
-    assert all(kernels for kernels in compiled(tmp_path, jobs).values())
+    assert all(kernels for kernels in compile_kernels(tmp_path, jobs).values())

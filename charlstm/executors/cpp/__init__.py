@@ -1,4 +1,4 @@
-"""Generated C++ kernels for the CPU."""
+"""Runs generated C++ kernels on the CPU."""
 
 from charlstm.executors.cpp.bfloat16_speed import bfloat16_gain, imitates_bfloat16
 from charlstm.executors.cpp.build import kernels

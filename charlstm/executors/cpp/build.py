@@ -1,4 +1,4 @@
-"""Compiles a cell's kernels at first use and keeps them in the user's cache folder."""
+"""Compiles a cell's kernels at first use and caches them in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from charlstm.errors import UserError
 
 LOG = logging.getLogger("charlstm")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
-PRODUCT_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
+COMPUTE_DTYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 TIME_LIMIT = 120.0  # seconds
-NO_BFLOAT16 = "torch makes no packed bfloat16 products on this CPU"
+NO_BFLOAT16 = "torch has no packed bfloat16 matmuls on this CPU"
 DIGEST = 32  # bytes of a SHA-256
 
 
-_lacking: set[torch.dtype] = set()
-"""Types that were seen not to multiply here, whatever the cell."""
+_unsupported_dtypes: set[torch.dtype] = set()
+"""Compute dtypes whose matmuls failed on this machine, for any cell."""
 
 
 class BuildError(Exception):
-    """Why there are no C++ kernels here, in a few words."""
+    """Why there are no C++ kernels on this machine, in a few words."""
 
 
 @cache
 def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
-    """The kernels of a cell with products in ``dtype``, built if need be; or why there are none."""
-    if dtype == torch.bfloat16 and (dtype in _lacking or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return NO_BFLOAT16  # before anything is compiled in vain
+    """The kernels of a cell with matmuls in ``dtype``, built if necessary; or why there are none."""
+    if dtype == torch.bfloat16 and (dtype in _unsupported_dtypes or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return NO_BFLOAT16  # before a compilation that would be of no use
     try:
         library = load(cell.name, dtype, source(cell))
     except BuildError as reason:
         return str(reason)
-    if not library.products_work():
-        _lacking.add(dtype)
-        return NO_BFLOAT16 if dtype == torch.bfloat16 else "torch makes no packed products on this CPU"
+    if not library.matmul_works():
+        _unsupported_dtypes.add(dtype)
+        return NO_BFLOAT16 if dtype == torch.bfloat16 else "torch has no packed matmuls on this CPU"
     return library
 
 
@@ -60,42 +60,42 @@ def source(cell: Cell) -> str:
 
 
 def load(name: str, dtype: torch.dtype, source: str) -> ctypes.CDLL:
-    """The library of a C++ source that stands on vectors.h and runtime.h, with products in ``dtype``: compiled unless
-    the cache has it. Raises BuildError.
+    """The library of a C++ source that uses vectors.h and runtime.h, with matmuls in ``dtype``: from the cache, or
+    compiled. Raises BuildError.
 
-    name: what it is, for its file's name and the message that announces the compilation.
+    name: the name of the library in the cache and in the message about the compilation.
     """
     folder = Path(__file__).parent
     parts = [
-        f"#include <cstdint>\nusing P = {PRODUCT_TYPES[dtype]};",
+        f"#include <cstdint>\nusing P = {COMPUTE_DTYPES[dtype]};",
         *((folder / file).read_text(encoding="utf-8") for file in ("vectors.h", "runtime.h")),
         source,
     ]
-    whole = "\n".join(parts)
-    spelled = f"{name} ({str(dtype).removeprefix('torch.')})"
-    path = _path(name, dtype, whole)
-    if not _whole(path):
-        _compile(spelled, whole, path)
+    full_source = "\n".join(parts)
+    description = f"{name} ({str(dtype).removeprefix('torch.')})"
+    path = _path(name, dtype, full_source)
+    if not _is_intact(path):
+        _compile(description, full_source, path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise BuildError(f"the kernels do not load: {error}") from error
+        raise BuildError(f"the kernels cannot be loaded: {error}") from error
 
 
 def _path(name: str, dtype: torch.dtype, source: str) -> Path:
     """The cache file of a source, for this machine, compiler and torch."""
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
-        raise BuildError(f"it is made for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
+        raise BuildError(f"it needs Linux on x86-64; this is {platform.system()} on {platform.machine()}")
     if "avx2" not in processor():
         raise BuildError("the CPU has no AVX2")
-    compiler = _compiler()
-    facts = [*OPTIONS, *compiler, _stamp(compiler[0]), torch.__version__, processor(), *_libraries()]
+    compiler = _compiler_command()
+    facts = [*OPTIONS, *compiler, _size_and_mtime(compiler[0]), torch.__version__, processor(), *_libraries()]
     digest = hashlib.sha256("\0".join([source, *facts]).encode()).hexdigest()[:20]
     return user_cache_folder() / "kernels" / f"{name}-{str(dtype).removeprefix('torch.')}-{digest}.so"
 
 
-def _whole(path: Path) -> bool:
-    """Whether the library is there and ends in the digest of all before it."""
+def _is_intact(path: Path) -> bool:
+    """Whether the library exists and ends in the digest of its content."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -103,37 +103,37 @@ def _whole(path: Path) -> bool:
     return content[-DIGEST:] == hashlib.sha256(content[:-DIGEST]).digest()
 
 
-def _compiler() -> list[str]:
+def _compiler_command() -> list[str]:
     try:
-        asked = shlex.split(os.environ.get("CXX", ""))
+        from_environment = shlex.split(os.environ.get("CXX", ""))
     except ValueError as error:
-        raise BuildError(f"$CXX is no command: {error}: {os.environ['CXX']}") from None
-    for command in (asked, ["c++"], ["g++"], ["clang++"]):
-        found = shutil.which(command[0]) if command else None
-        if found:
-            return [found, *command[1:]]
-    raise BuildError("there is no C++ compiler (c++, g++ or clang++ on the path, or $CXX)")
+        raise BuildError(f"$CXX is not a valid command: {error}: {os.environ['CXX']}") from None
+    for command in (from_environment, ["c++"], ["g++"], ["clang++"]):
+        path = shutil.which(command[0]) if command else None
+        if path:
+            return [path, *command[1:]]
+    raise BuildError("no C++ compiler (install c++, g++ or clang++, or set $CXX)")
 
 
-def _stamp(program: str) -> str:
+def _size_and_mtime(program: str) -> str:
     facts = Path(program).resolve().stat()
     return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 @cache
 def processor() -> str:
-    """What the CPU is and can do."""
-    wanted = ("model name", "flags")
+    """The CPU's model and instruction sets."""
+    fields = ("model name", "flags")
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
     except OSError:
         return ""
-    return "\n".join(line for line in lines if line.startswith(wanted))
+    return "\n".join(line for line in lines if line.startswith(fields))
 
 
 @cache
 def _libraries() -> tuple[str, ...]:
-    """torch's library with the products, and the OpenMP runtime that it has loaded."""
+    """The torch library that has the matmuls, and the OpenMP runtime that torch has loaded."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     paths = {Path(line.split(maxsplit=5)[-1]) for line in maps.splitlines() if ".so" in line}
     openmp = sorted(str(p) for p in paths if p.name.startswith(("libgomp", "libiomp", "libomp")))
@@ -142,28 +142,28 @@ def _libraries() -> tuple[str, ...]:
     return (str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), openmp[0])
 
 
-def _compile(what: str, source: str, target: Path) -> None:
-    LOG.info("compiling C++ kernels for %s, once for this machine", what)
+def _compile(description: str, source: str, target: Path) -> None:
+    LOG.info("compiling C++ kernels for %s, once for this machine", description)
     start = time.perf_counter()
-    compiler = _compiler()
+    compiler = _compiler_command()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
-            made = Path(folder, "kernels.so")
+            output = Path(folder, "kernels.so")
             Path(folder, "kernels.cpp").write_text(source, encoding="utf-8")
-            command = [compiler[0], *OPTIONS, *compiler[1:], "kernels.cpp", "-o", made.name, *_libraries()]
-            done = subprocess.run(
+            command = [compiler[0], *OPTIONS, *compiler[1:], "kernels.cpp", "-o", output.name, *_libraries()]
+            result = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT, check=False
             )
-            if done.returncode != 0:
-                lines = done.stderr.splitlines()
+            if result.returncode != 0:
+                lines = result.stderr.splitlines()
                 first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
                 raise BuildError(f"the C++ compiler failed: {first.strip()[:200]}")
-            content = made.read_bytes()
+            content = output.read_bytes()
         with written_whole(target) as file:
             file.write(content + hashlib.sha256(content).digest())
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"the C++ compiler took more than {TIME_LIMIT:.0f} s") from error
     except (OSError, UserError) as error:
-        raise BuildError(f"the kernels could not be kept: {error}") from error
+        raise BuildError(f"the kernels cannot be cached: {error}") from error
     LOG.debug("compiled in %.1f s", time.perf_counter() - start)

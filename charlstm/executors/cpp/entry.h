@@ -1,11 +1,11 @@
-// What Python calls. Follows the generated structures in the same file.
+// The functions that Python calls; appended to the generated structures.
 
 extern "C" {
 
-void forward(const ForwardBuffers* b) { walk<Forward>(*b, false); }
-void backward(const BackwardBuffers* b) { walk<Backward>(*b, true); }
+void forward(const ForwardBuffers* b) { run_time_loop<Forward>(*b, false); }
+void backward(const BackwardBuffers* b) { run_time_loop<Backward>(*b, true); }
 
-// Weights [G N, K] as panels for W v or, the way back, for W^T v.
+// Packs weights [G N, K] into panels for W v or, in the backward pass, for W^T v.
 void pack(const float* W, P* out, int64_t back, int64_t G, int64_t N, int64_t K, int64_t threads) {
   if (back) pack_rows(W, out, G, N, K, threads);
   else pack_columns(W, out, G, N, K, threads);
@@ -15,15 +15,15 @@ void sum_by_id(const P* D, const int64_t* ids, float* sums, int64_t N, int64_t C
   sum_rows(D, ids, sums, N, C, threads);
 }
 
-// One stage of a forward step for one tile, for programs that run steps in an order of their own.
-extern const int64_t forward_stages = Forward::stages, forward_products = Forward::products;
+// One stage of a forward step for one tile, for callers that run the time loop themselves.
+extern const int64_t forward_stages = Forward::stages, forward_products = Forward::matmuls;
 void forward_stage(int64_t stage, const ForwardBuffers* b, int64_t t, int64_t panel, int64_t row, int64_t rows,
                    float* sums) {
   Forward::run(static_cast<int>(stage), *b, t, panel, row, rows, sums);
 }
 
-// Whether torch makes these products here: a small one, against plain sums.
-int products_work() {
+// Whether torch's packed matmul works on this CPU: compares a small one to plain sums.
+int matmul_works() {
   constexpr int64_t M = 3, K = 32;
   alignas(64) P A[M * K], B[K * PANEL];
   alignas(64) float C[M * PANEL];

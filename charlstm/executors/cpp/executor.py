@@ -1,7 +1,7 @@
-"""Whole sequences in one C++ call on the CPU, generated from a cell's equations and built at first use.
+"""Runs whole sequences in one C++ call on the CPU, generated from a cell's equations and built at first use.
 
-The loop along time is C++; the input sides of all steps and the weight gradients are one product each, by torch. With
-products in bfloat16, states and sums stay in float32; y and what is kept for the way back are bfloat16.
+The time loop is C++; the input sides of all steps and the weight gradients are one matmul each, by torch. With matmuls
+in bfloat16, states and sums stay in float32; y and the values saved for the backward pass are bfloat16.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import backward_loop, forward_loop, kept_bytes
+from charlstm.compiler.cpp_loops import backward_loop, forward_loop, saved_bytes_per_unit
 from charlstm.compiler.schedule import separate_gates
-from charlstm.compiler.stages import operand_states, read_states
-from charlstm.executors.autograd import apply_autograd, split, twice_differentiable
+from charlstm.compiler.stages import backward_states, operand_states
+from charlstm.executors.autograd import apply_autograd, split_saved, twice_differentiable
 from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
 from charlstm.executors.buffers import joined_bias
-from charlstm.executors.cpp.build import PRODUCT_TYPES, kernels
+from charlstm.executors.cpp.build import COMPUTE_DTYPES, kernels
 from charlstm.executors.cpp.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
 from charlstm.executors.cpp.memory import (
     PANEL,
@@ -35,7 +35,7 @@ from charlstm.executors.tracing import tracing
 
 
 class Cpp:
-    """Runs the kernels that :mod:`charlstm.compiler.cpp_loops` prints from the cell."""
+    """Runs the kernels that :mod:`charlstm.compiler.cpp_loops` generates from the cell."""
 
     name = "cpp"
     devices = ("cpu",)
@@ -47,24 +47,25 @@ class Cpp:
             return "it runs on the CPU"
         if reason := tracing(weights, x):
             return reason
-        for dtype, wanted in (
+        for dtype, supported in (
             (weights.weight_hh.dtype, (torch.float32,)),
-            (matmul_dtype(weights.weight_hh), PRODUCT_TYPES),
+            (matmul_dtype(weights.weight_hh), COMPUTE_DTYPES),
         ):
-            if dtype not in wanted:
-                return f"it has no {str(dtype).removeprefix('torch.')}"
-        found = kernels(cell, matmul_dtype(weights.weight_hh))
-        return found if isinstance(found, str) else None
+            if dtype not in supported:
+                return f"it does not support {str(dtype).removeprefix('torch.')}"
+        compiled = kernels(cell, matmul_dtype(weights.weight_hh))
+        return compiled if isinstance(compiled, str) else None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
-        rows, units = len(cell.gates) * weights.hidden_size, weights.hidden_size
-        if weights.weight_hh.shape != (rows, units) or len(weights.weight_ih) != rows:
-            raise ValueError(f"cell {cell.name} with {units} units needs weights of {rows} rows")
+        H = weights.hidden_size
+        rows = len(cell.gates) * H
+        if weights.weight_hh.shape != (rows, H) or len(weights.weight_ih) != rows:
+            raise ValueError(f"cell {cell.name} with hidden_size {H} needs weights with {rows} rows")
         return apply_autograd(_Run, cell, weights, x, state)
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
-        """What the kernels keep, and the gradients of the gates, for H rounded up to whole panels."""
-        return padded_units(hidden_size) * kept_bytes(cell, dtype)
+        """The values that the kernels save and the gradients of the gates, for H rounded up to whole panels."""
+        return padded_units(hidden_size) * saved_bytes_per_unit(cell, dtype)
 
 
 class _Run(torch.autograd.Function):
@@ -81,26 +82,26 @@ class _Run(torch.autograd.Function):
         bias_hh: Tensor | None,
         *parameters_and_state: Tensor,
     ) -> tuple[Tensor, ...]:
-        own = dict(zip(cell.parameters, parameters_and_state, strict=False))
-        first = dict(zip(cell.state, parameters_and_state[len(own) :], strict=True))
+        cell_parameters = dict(zip(cell.parameters, parameters_and_state, strict=False))
+        initial = dict(zip(cell.state, parameters_and_state[len(cell_parameters) :], strict=True))
         loop, gates = forward_loop(cell), len(cell.gates)
         steps, batch = x.shape[:2]
-        units = weight_hh.shape[1]
-        padded = padded_units(units)
-        parameters = {name: pad_gates(p, len(cell.parameters[name])) for name, p in own.items()}
-        exact = {
-            s: weight_hh.new_empty(steps + 1 if training and s in read_states(cell) else 2, batch, padded)
+        hidden_size = weight_hh.shape[1]
+        padded = padded_units(hidden_size)
+        parameters = {name: pad_gates(p, len(cell.parameters[name])) for name, p in cell_parameters.items()}
+        states = {
+            s: weight_hh.new_empty(steps + 1 if training and s in backward_states(cell) else 2, batch, padded)
             for s in cell.state
         }
-        low = {s: weight_hh.new_empty(steps + 1, batch, padded, dtype=dtype) for s in operand_states(cell)}
-        for s, part in first.items():
-            exact[s][0] = pad_last(part, padded)
-            if s in low:
-                low[s][0] = exact[s][0]
-        kept_steps = steps if training else 1
-        values = {name: weight_hh.new_empty(kept_steps, batch, padded, dtype=dtype) for name in loop.values.values()}
+        operands = {s: weight_hh.new_empty(steps + 1, batch, padded, dtype=dtype) for s in operand_states(cell)}
+        for s, part in initial.items():
+            states[s][0] = pad_last(part, padded)
+            if s in operands:
+                operands[s][0] = states[s][0]
+        saved_steps = steps if training else 1
+        values = {name: weight_hh.new_empty(saved_steps, batch, padded, dtype=dtype) for name in loop.values.values()}
         bias = joined_bias(cell, bias_ih, bias_hh)
-        none = weight_hh.new_zeros(gates * padded) if bias is None else weight_hh
+        zero_bias = weight_hh.new_zeros(gates * padded) if bias is None else weight_hh
         buffers: dict[str, Tensor | int | None] = {
             "T": steps,
             "B": batch,
@@ -108,29 +109,29 @@ class _Run(torch.autograd.Function):
             "x": _input_rows(x, weight_ih, gates, dtype),
             "ids": checked(x, weight_ih.shape[1]) if is_ids(x) else None,
             "weights": pack(cell, weight_hh, gates, dtype),
-            "bias_x": none if bias is None else pad_gates(bias, gates),
-            "bias_h": none if bias_hh is None else pad_gates(bias_hh, gates),
+            "bias_x": zero_bias if bias is None else pad_gates(bias, gates),
+            "bias_h": zero_bias if bias_hh is None else pad_gates(bias_hh, gates),
             "keep": -1 if training else 0,
             "input_mask": -1,
             "low_mask": -1,
-            **{f"s_{s}": stack for s, stack in exact.items()},
-            **{f"all_{s}": -1 if training and s in read_states(cell) else 1 for s in exact},
-            **{f"l_{s}": stack for s, stack in low.items()},
+            **{f"s_{s}": stack for s, stack in states.items()},
+            **{f"all_{s}": -1 if training and s in backward_states(cell) else 1 for s in states},
+            **{f"l_{s}": stack for s, stack in operands.items()},
             **values,
             **{f"p_{name}": p for name, p in parameters.items()},
         }
-        with shared((cell, dtype, "forward", batch, padded), batch, padded // PANEL, steps) as way:
-            call(cell, dtype, "forward", loop, {**buffers, **way._asdict()})
-        ctx.cell, ctx.dtype, ctx.names = cell, dtype, (tuple(exact), tuple(low), tuple(values))
+        with shared((cell, dtype, "forward", batch, padded), batch, padded // PANEL, steps) as partition:
+            call(cell, dtype, "forward", loop, {**buffers, **partition._asdict()})
+        ctx.cell, ctx.dtype, ctx.names = cell, dtype, (tuple(states), tuple(operands), tuple(values))
         if training:
             inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, *parameters_and_state)
-            made = (*parameters.values(), *exact.values(), *low.values(), *values.values())
-            ctx.save_for_backward(*inputs, *made)
+            saved = (*parameters.values(), *states.values(), *operands.values(), *values.values())
+            ctx.save_for_backward(*inputs, *saved)
         last = (
-            stack[steps if training and s in read_states(cell) else steps & 1, :, :units].clone()
-            for s, stack in exact.items()
+            stack[steps if training and s in backward_states(cell) else steps & 1, :, :hidden_size].clone()
+            for s, stack in states.items()
         )
-        return (low[cell.state[0]][1:, :, :units], *last)
+        return (operands[cell.state[0]][1:, :, :hidden_size], *last)
 
     @staticmethod
     @twice_differentiable
@@ -141,14 +142,14 @@ class _Run(torch.autograd.Function):
 def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     cell: Cell = ctx.cell
     dtype: torch.dtype = ctx.dtype
-    inputs, made = split(cell, ctx.saved_tensors)
-    (x, weight_ih, weight_hh, *_), saved = inputs, iter(made)
-    parameters, exact, low, values = (
+    inputs, rest = split_saved(cell, ctx.saved_tensors)
+    (x, weight_ih, weight_hh, *_), saved = inputs, iter(rest)
+    parameters, states, operands, values = (
         {name: next(saved) for name in names} for names in (tuple(cell.parameters), *ctx.names)
     )
     gates, separate = len(cell.gates), separate_gates(cell)
-    steps, batch, units = d_output.shape
-    padded = padded_units(units)
+    steps, batch, hidden_size = d_output.shape
+    padded = padded_units(hidden_size)
     d_output = pad_last(d_output, padded)
     if d_output.stride(2) != 1:
         d_output = d_output.contiguous()
@@ -166,8 +167,8 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         "y": d_output,
         "y_t": d_output.stride(0),
         "y_b": d_output.stride(1),
-        **{f"s_{s}": stack for s, stack in exact.items()},
-        **{f"l_{s}": stack for s, stack in low.items()},
+        **{f"s_{s}": stack for s, stack in states.items()},
+        **{f"l_{s}": stack for s, stack in operands.items()},
         **values,
         **{f"p_{name}": p for name, p in parameters.items()},
         **{f"z_{name}": p for name, p in z.items()},
@@ -175,25 +176,25 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         "d": d,
         "e": e,
     }
-    with shared((cell, dtype, "backward", batch, padded), batch, padded // PANEL, steps) as way:
-        call(cell, dtype, "backward", backward_loop(cell), {**buffers, **way._asdict()})
+    with shared((cell, dtype, "backward", batch, padded), batch, padded // PANEL, steps) as partition:
+        call(cell, dtype, "backward", backward_loop(cell), {**buffers, **partition._asdict()})
 
-    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = ctx.needs_input_grad[3:]
+    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_parameters = ctx.needs_input_grad[3:]
     d_weight_ih, d_bias = input_gradients(cell, x, d, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
-    d_weight_hh = recurrent_gradient(cell, weight_hh, low | values, d, e) if needs_hh else None
+    d_weight_hh = recurrent_gradient(cell, weight_hh, operands | values, d, e) if needs_hh else None
     d_bias_hh = recurrent_bias_gradient(cell, e, d_bias) if d_bias is not None and needs_bias_hh else None
     d_x = (d @ pad_gates(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
-        part.sum(1)[:, :units].reshape(-1) if needed else None
-        for part, needed in zip(z.values(), needs_own, strict=False)
+        part.sum(1)[:, :hidden_size].reshape(-1) if needed else None
+        for part, needed in zip(z.values(), needs_parameters, strict=False)
     )
-    d_first = (pair[0, :, :units] for pair in g.values())
+    d_first = (pair[0, :, :hidden_size] for pair in g.values())
     d_bias_ih = d_bias if needs_bias_ih else None
     return (None, None, None, d_x, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_parameters, *d_first)
 
 
 def _input_rows(x: Tensor, weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
-    """``W x`` of all steps, [T, B, G Hp], or for ids that of every symbol and of the zero vector, [I + 1, G Hp]."""
+    """``W x`` of all steps [T, B, G Hp], or for ids of every symbol and of the zero vector [I + 1, G Hp]."""
     if is_ids(x):
         return input_table(weight_ih, gates, dtype)
     weight = pad_gates(weight_ih.to(dtype), gates)

@@ -1,4 +1,4 @@
-"""Tensors as the kernels want them, and calls to the kernels."""
+"""Converts tensors to the layouts of the kernels, and calls the kernels."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ PANEL = 32  # units of a tile, as in runtime.h
 Words = ctypes.Array[ctypes.c_int64]
 
 
-def padded_units(units: int) -> int:
-    """H rounded up to whole panels."""
-    return -(-units // PANEL) * PANEL
+def padded_units(size: int) -> int:
+    """The size rounded up to whole panels."""
+    return -(-size // PANEL) * PANEL
 
 
 def pad_last(part: Tensor, padded: int) -> Tensor:
-    """The last dimension filled up with zeros."""
+    """Pad the last dimension with zeros to the size ``padded``."""
     missing = padded - part.shape[-1]
     return F.pad(part, (0, missing)) if missing else part
 
 
-def pad_gates(whole: Tensor, parts: int) -> Tensor:
-    """[n H, ...] with each of its n parts filled up with zeros: [n Hp, ...], contiguous."""
-    units = whole.shape[0] // parts
-    missing = padded_units(units) - units
+def pad_gates(tensor: Tensor, parts: int) -> Tensor:
+    """Pad each of the n parts of [n H, ...] with zeros: [n Hp, ...], contiguous."""
+    H = tensor.shape[0] // parts
+    missing = padded_units(H) - H
     if not missing:
-        return whole.contiguous()
-    apart = whole.view(parts, units, -1)
-    return F.pad(apart, (0, 0, 0, missing)).view(parts * (units + missing), *whole.shape[1:])
+        return tensor.contiguous()
+    split = tensor.view(parts, H, -1)
+    return F.pad(split, (0, 0, 0, missing)).view(parts * (H + missing), *tensor.shape[1:])
 
 
-def unpad_gates(whole: Tensor, parts: int, units: int) -> Tensor:
-    """[n Hp, ...] without what :func:`pad_gates` filled in: [n H, ...]."""
-    padded = whole.shape[0] // parts
-    if padded == units:
-        return whole
-    return whole.reshape(parts, padded, -1)[:, :units].reshape(parts * units, *whole.shape[1:])
+def unpad_gates(tensor: Tensor, parts: int, H: int) -> Tensor:
+    """Remove the padding of :func:`pad_gates` from [n Hp, ...]: [n H, ...]."""
+    padded = tensor.shape[0] // parts
+    if padded == H:
+        return tensor
+    return tensor.reshape(parts, padded, -1)[:, :H].reshape(parts * H, *tensor.shape[1:])
 
 
 def checked(ids: Tensor, size: int) -> Tensor:
-    """Ids from 0 to ``size``, contiguous. Raises IndexError for others: the kernels look rows up without a check."""
+    """The ids as contiguous int64. Raises IndexError unless all are in 0 to ``size``: the kernels do not check them."""
     lowest, highest = torch.aminmax(ids)
     if lowest < 0 or highest > size:
-        raise IndexError(f"ids must be from 0 to {size}, found {int(lowest)} to {int(highest)}")
+        raise IndexError(f"ids must be from 0 to {size}; these are from {int(lowest)} to {int(highest)}")
     return ids.to(torch.int64).contiguous()
 
 
 def input_table(weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
     """The input sides of all symbols and, last, of the zero vector, from W [GH, I]: [I + 1, G Hp]."""
-    size, units = weight_ih.shape[1], weight_ih.shape[0] // gates
-    table = weight_ih.new_zeros(size + 1, gates, padded_units(units), dtype=dtype)
-    table[:-1, :, :units] = weight_ih.t().reshape(size, gates, units)
+    size, H = weight_ih.shape[1], weight_ih.shape[0] // gates
+    table = weight_ih.new_zeros(size + 1, gates, padded_units(H), dtype=dtype)
+    table[:-1, :, :H] = weight_ih.t().reshape(size, gates, H)
     return table.flatten(1)
 
 
 def pack(cell: Cell, weight: Tensor, parts: int, dtype: torch.dtype, back: bool = False) -> Tensor:
-    """A matrix [n N, K] of n parts as panels in which products read it: for W v or, the way back, for W^T v."""
+    """Pack a matrix [n N, K] of n parts into the panels that matmuls read: for W v, or with ``back`` for W^T v."""
     rows, columns = weight.shape[0] // parts, weight.shape[1]
     out = weight.new_empty(parts * padded_units(rows) * padded_units(columns), dtype=dtype)
     weight = weight.contiguous()
@@ -73,7 +73,7 @@ def pack(cell: Cell, weight: Tensor, parts: int, dtype: torch.dtype, back: bool 
 
 
 def sum_by_id(cell: Cell, rows: Tensor, ids: Tensor | None, size: int) -> Tensor:
-    """Sums, [size, C] in float32, of the rows [N, C] that have the same id [N]; of all rows without ids."""
+    """Sum the rows [N, C] by their ids [N], or all rows if ``ids`` is None: [size, C] in float32."""
     sums = rows.new_zeros(size, rows.shape[1], dtype=torch.float32)
     count, columns = rows.shape
     library(cell, rows.dtype).sum_by_id(
@@ -86,7 +86,8 @@ def sum_by_id(cell: Cell, rows: Tensor, ids: Tensor | None, size: int) -> Tensor
 
 
 def structure(loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> tuple[Words, list[Tensor]]:
-    """A loop's structure, from a value for each field but the scratch ``w_``, and the scratch to be kept with it."""
+    """A loop's buffer structure from a value for each field except the scratch ``w_``, and the scratch buffers, which
+    the caller must keep alive."""
     like = next(b for b in buffers.values() if isinstance(b, Tensor))
     size = int(buffers["B"]) * int(buffers["H"])  # type: ignore[arg-type]
     scratch = {name: like.new_empty(size, dtype=torch.float32) for name in loop.fields if name.startswith("w_")}
@@ -95,19 +96,19 @@ def structure(loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> tuple[W
 
 
 def words(*values: Tensor | int | None) -> Words:
-    """Numbers and addresses, eight bytes each."""
+    """An array of eight-byte integers and addresses."""
     numbers = (v if isinstance(v, int) else 0 if v is None else v.data_ptr() for v in values)
     return (ctypes.c_int64 * len(values))(*numbers)
 
 
 def call(cell: Cell, dtype: torch.dtype, function: str, loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> None:
-    """Run a printed loop."""
+    """Run a generated loop."""
     prepared, _scratch = structure(loop, buffers)
     getattr(library(cell, dtype), function)(ctypes.byref(prepared))
 
 
 def library(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL:
-    """The kernels. Raises BuildError if there are none; :meth:`Native.refuses` says so beforehand."""
+    """The kernels. Raises BuildError if there are none, which :meth:`Cpp.refuses` reports beforehand."""
     compiled = kernels(cell, dtype)
     if isinstance(compiled, str):
         raise BuildError(compiled)

@@ -1,4 +1,4 @@
-"""How threads share a loop: by batch rows, by panels of units, or not at all, whichever is measured to be fastest."""
+"""Autotunes how threads partition a loop: by batch rows, by panels of units, or a single thread."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import torch
 
-TRIALS = 3  # measured calls of each way before the fastest is taken
-AGAIN = 100  # calls after which another way is tried again: the machine's load may have changed
-REMEMBERED = 5  # measured calls of a way, the latest ones
+TRIALS = 3  # timed calls of each partition before the fastest is used
+RETRY_EVERY = 100  # calls after which another partition is timed again: the machine's load may have changed
+WINDOW = 5  # latest timed calls of a partition that count
 
 
 class Partition(NamedTuple):
-    """The number of threads, and whether they share batch rows (each makes all units) or units (of all rows)."""
+    """The number of threads, and whether they divide the batch rows (with all units) or the units (of all rows)."""
 
     threads: int
     by_rows: bool
@@ -30,42 +30,42 @@ class _Record:
 
     def next(self) -> Partition:
         self.calls += 1
-        rarest = min(self.seconds, key=lambda way: len(self.seconds[way]))
-        if len(self.seconds[rarest]) < TRIALS:
-            return rarest
-        if self.calls % AGAIN == 0:
-            return list(self.seconds)[self.calls // AGAIN % len(self.seconds)]
-        return min(self.seconds, key=lambda way: min(self.seconds[way]))
+        least_timed = min(self.seconds, key=lambda partition: len(self.seconds[partition]))
+        if len(self.seconds[least_timed]) < TRIALS:
+            return least_timed
+        if self.calls % RETRY_EVERY == 0:
+            return list(self.seconds)[self.calls // RETRY_EVERY % len(self.seconds)]
+        return min(self.seconds, key=lambda partition: min(self.seconds[partition]))
 
 
 _records: dict[Hashable, _Record] = {}
 
 
-def ways(rows: int, panels: int, threads: int) -> list[Partition]:
-    """The ways worth trying."""
-    found = [Partition(1, True)]
+def candidate_partitions(rows: int, panels: int, threads: int) -> list[Partition]:
+    """The partitions to try."""
+    partitions = [Partition(1, True)]
     if threads > 1 and rows > 1:
-        found.append(Partition(threads, True))
+        partitions.append(Partition(threads, True))
     if threads > 1 and panels > 1:
-        found.append(Partition(threads, False))
-    return found
+        partitions.append(Partition(threads, False))
+    return partitions
 
 
 @contextmanager
 def shared(key: Hashable, rows: int, panels: int, steps: int = 1) -> Iterator[Partition]:
-    """How the loop of so many steps that runs in the block is to be shared.
+    """The partition for the loop of ``steps`` steps that runs in the block.
 
-    The first calls with a key try all ways, later ones now and then another. All ways make the same numbers, so what
-    is measured here decides nothing but speed.
+    The first calls with a key time all partitions, later ones occasionally another one. All partitions compute the same
+    numbers, so the timings affect only the speed.
     """
     threads = torch.get_num_threads()
     record = _records.get((key, threads))
     if record is None:
-        possible = ways(rows, panels, threads)
-        record = _records[key, threads] = _Record({way: deque(maxlen=REMEMBERED) for way in possible})
-        yield possible[-1]  # not measured: torch makes its kernels on the way
+        candidates = candidate_partitions(rows, panels, threads)
+        record = _records[key, threads] = _Record({candidate: deque(maxlen=WINDOW) for candidate in candidates})
+        yield candidates[-1]  # not timed: torch generates its kernels in the first call
         return
-    way = record.next()
+    partition = record.next()
     start = time.perf_counter()
-    yield way
-    record.seconds[way].append((time.perf_counter() - start) / steps)
+    yield partition
+    record.seconds[partition].append((time.perf_counter() - start) / steps)

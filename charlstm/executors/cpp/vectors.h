@@ -1,5 +1,5 @@
-// Vectors of LANES floats, and the functions of cells on them.
-// P, the type of product operands, is declared before: float, or bfloat16 held in a uint16_t.
+// Vectors of LANES floats, and the pointwise functions of cells.
+// P, the type of matmul operands, is declared before: float, or bfloat16 stored in a uint16_t.
 
 #include <cstdint>
 #include <cstring>
@@ -7,7 +7,7 @@
 
 using bf16 = uint16_t;
 
-// As wide as one register: wider vectors the compiler takes apart, comparisons into single numbers.
+// One register: the compiler splits wider vectors, and their comparisons into scalars.
 #if defined(__AVX512F__)
 constexpr int64_t LANES = 16;
 #else
@@ -34,13 +34,13 @@ static inline void store(bf16* p, V v) {
   const U bits = (U)v;
   const U even = bits + 0x7fff + ((bits >> 16) & 1);  // round to nearest, ties to even
   const U quiet = (bits >> 16 | 0x40) << 16;
-  const U kept = (I)(v == v) ? even : quiet;
-  *reinterpret_cast<LooseHalf*>(p) = __builtin_convertvector(kept >> 16, Half);
+  const U rounded = (I)(v == v) ? even : quiet;
+  *reinterpret_cast<LooseHalf*>(p) = __builtin_convertvector(rounded >> 16, Half);
 #endif
 }
 static inline V splat(float value) { return V{} + value; }
 
-// The lesser or greater of both; x where x is not a number.
+// Minimum and maximum; NaN where x is NaN.
 #if defined(__AVX512F__)
 static inline V least(V x, V limit) { return (V)_mm512_min_ps((__m512)limit, (__m512)x); }
 static inline V greatest(V x, V limit) { return (V)_mm512_max_ps((__m512)limit, (__m512)x); }
@@ -55,14 +55,14 @@ static inline V inverse(V x) {
 static inline V least(V x, V limit) { return (V)_mm256_min_ps((__m256)limit, (__m256)x); }
 static inline V greatest(V x, V limit) { return (V)_mm256_max_ps((__m256)limit, (__m256)x); }
 static inline V nearest(V x) { return (V)_mm256_round_ps((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-// For results that are normal numbers.
+// Only for results that are normal numbers.
 static inline V times_power(V p, V n) { return (V)((I)p + (__builtin_convertvector(n, I) << 23)); }
 static inline V inverse(V x) { return 1.0f / x; }
 static inline V roughly_inverse(V x) { return inverse(x); }
 #endif
 static inline V clamped(V x, float limit) { return least(greatest(x, splat(-limit)), splat(limit)); }
 
-// e^x for |x| <= 80, beyond that its value there; to about 1e-7 relative.
+// e^x with x clamped to |x| <= 80; relative error about 1e-7.
 static inline V exponential(V x) {
   x = clamped(x, 80.0f);
   const V n = nearest(x * 1.44269504f);
@@ -75,7 +75,7 @@ static inline V exponential(V x) {
   p = p * r + 1.0f;
   return times_power(p, n);
 }
-// 2^t for |t| <= 115, to about 3e-6 relative: enough beside operands in bfloat16.
+// 2^t with t clamped to |t| <= 115; relative error about 3e-6: accurate enough for operands in bfloat16.
 static inline V rough_power_of_two(V t) {
   t = clamped(t, 115.0f);
   const V n = nearest(t);
@@ -86,19 +86,19 @@ static inline V rough_power_of_two(V t) {
   p = p * f + 0.99999928f;
   return times_power(p, n);
 }
-constexpr bool LOW = sizeof(P) == 2;
+constexpr bool REDUCED_PRECISION = sizeof(P) == 2;
 static inline V sigmoid(V x) {
-  if (LOW) return roughly_inverse(1.0f + rough_power_of_two(x * -1.44269504f));
+  if (REDUCED_PRECISION) return roughly_inverse(1.0f + rough_power_of_two(x * -1.44269504f));
   return inverse(1.0f + exponential(-x));
 }
 static inline V hyperbolic_tangent(V x) {
-  if (LOW) {
+  if (REDUCED_PRECISION) {
     const V e = rough_power_of_two(x * -2.88539008f);
     return (1.0f - e) * inverse(1.0f + e);
   }
   const V e = exponential(-2.0f * x);
   const V far = (1.0f - e) * inverse(1.0f + e);
-  const V s = x * x;  // near zero the quotient would lose digits: the first terms of the series
+  const V s = x * x;  // near zero the quotient loses digits: use the first terms of the series
   const V near = x * (1.0f + s * (-1.0f / 3 + s * (2.0f / 15 + s * (-17.0f / 315))));
   return s < 0.01f ? near : far;
 }

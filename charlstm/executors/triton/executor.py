@@ -1,4 +1,4 @@
-"""The ``triton`` executor: whether it can run, and its place in autograd."""
+"""The ``triton`` executor and its autograd function."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import kept_bytes
-from charlstm.compiler.triton_printer import gate_products, recurrent_gradients
+from charlstm.compiler.cpp_loops import saved_bytes_per_unit
+from charlstm.compiler.triton_printer import gate_matmuls, recurrent_gradient_buffer
 from charlstm.executors.autograd import apply_autograd, twice_differentiable
 from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
-from charlstm.executors.buffers import columns
+from charlstm.executors.buffers import gate_slice
 from charlstm.executors.input_gradients import input_gradients
 from charlstm.executors.tracing import tracing
-from charlstm.executors.triton.kernels import on_device_of, trial
+from charlstm.executors.triton.kernels import launch_error, on_device_of
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Lease, Pool
 
 POOL = Pool()
-EXACT_TYPES = (torch.float32, torch.float64)
-PRODUCT_TYPES = (*EXACT_TYPES, torch.bfloat16)
+PARAM_DTYPES = (torch.float32, torch.float64)
+COMPUTE_DTYPES = (*PARAM_DTYPES, torch.bfloat16)
 
 
 class Triton:
-    """Runs the kernels that :mod:`charlstm.compiler.triton_printer` prints from the cell."""
+    """Runs the kernels that :mod:`charlstm.compiler.triton_printer` generates from the cell."""
 
     name = "triton"
     devices = ("cuda",)
@@ -36,26 +36,27 @@ class Triton:
     stacks = None
 
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
-        device, exact, low = weights.weight_hh.device, weights.weight_hh.dtype, matmul_dtype(weights.weight_hh)
-        refusal = _no_device(device, low) or tracing(weights, x)
+        device, param_dtype = weights.weight_hh.device, weights.weight_hh.dtype
+        compute_dtype = matmul_dtype(weights.weight_hh)
+        refusal = _device_refusal(device, compute_dtype) or tracing(weights, x)
         if refusal:
             return refusal
-        for dtype, wanted in ((exact, EXACT_TYPES), (low, PRODUCT_TYPES)):
-            if dtype not in wanted:
-                return f"it has no {str(dtype).removeprefix('torch.')}"
-        return trial(device)
+        for dtype, supported in ((param_dtype, PARAM_DTYPES), (compute_dtype, COMPUTE_DTYPES)):
+            if dtype not in supported:
+                return f"it does not support {str(dtype).removeprefix('torch.')}"
+        return launch_error(device)
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         with on_device_of(x):
             return apply_autograd(_Run, cell, weights, x, state)
 
     def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
-        """What the kernels keep, and the gradients of the gates."""
-        return hidden_size * (kept_bytes(cell, dtype) + dtype.itemsize)
+        """The values that the kernels save, and the gradients of the gates."""
+        return hidden_size * (saved_bytes_per_unit(cell, dtype) + dtype.itemsize)
 
 
 def clear_plan_cache() -> None:
-    """Give up all plans that are kept, and the memory of a GPU that nothing needs any more."""
+    """Drop all cached plans, and release unused cached GPU memory."""
     POOL.clear()
     torch.cuda.empty_cache()
 
@@ -65,17 +66,18 @@ def interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
-def _no_device(device: torch.device, low: torch.dtype) -> str | None:
+def _device_refusal(device: torch.device, compute_dtype: torch.dtype) -> str | None:
     if device.type == "cpu" and interpreting():
         return _not_installed()
     if device.type != "cuda" or torch.version.hip is not None:
         return "it runs on NVIDIA GPUs"
     if interpreting():
-        return "TRITON_INTERPRET is set, and its kernels are interpreted on the CPU only"
-    capability, needed = torch.cuda.get_device_capability(device), (8, 0) if low == torch.bfloat16 else (7, 0)
-    if capability < needed:
-        found, wanted = (".".join(map(str, version)) for version in (capability, needed))
-        return f"it needs a GPU of compute capability {wanted}, and this one has {found}"
+        return "TRITON_INTERPRET is set, which interprets kernels on the CPU only; unset it"
+    capability = torch.cuda.get_device_capability(device)
+    required = (8, 0) if compute_dtype == torch.bfloat16 else (7, 0)
+    if capability < required:
+        actual, minimum = (".".join(map(str, version)) for version in (capability, required))
+        return f"it needs a GPU of compute capability {minimum} or higher; this one has {actual}"
     return _not_installed()
 
 
@@ -98,8 +100,8 @@ class _Run(torch.autograd.Function):
         bias_hh: Tensor | None,
         *parameters_and_state: Tensor,
     ) -> tuple[Tensor, ...]:
-        own = dict(zip(cell.parameters, parameters_and_state, strict=False))
-        state = parameters_and_state[len(own) :]
+        cell_parameters = dict(zip(cell.parameters, parameters_and_state, strict=False))
+        state = parameters_and_state[len(cell_parameters) :]
         steps, batch = x.shape[:2]
         shape = Shape(
             cell,
@@ -116,7 +118,7 @@ class _Run(torch.autograd.Function):
         )
         lease = POOL.take(shape)
         assert lease.plan is not None
-        y, last = lease.plan.forward(Weights(weight_ih, weight_hh, bias_ih, bias_hh, own), x, state)
+        y, last = lease.plan.forward(Weights(weight_ih, weight_hh, bias_ih, bias_hh, cell_parameters), x, state)
         if training:
             ctx.lease, ctx.cell, ctx.dtype = lease, cell, dtype
             ctx.save_for_backward(x, weight_ih, weight_hh, bias_ih, bias_hh, *parameters_and_state)
@@ -125,7 +127,7 @@ class _Run(torch.autograd.Function):
     @staticmethod
     @twice_differentiable
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight_ih, *_ = ctx.saved_tensors  # torch says so if they are gone, and the lease with them
+        x, weight_ih, *_ = ctx.saved_tensors  # raises if they were freed, and the lease with them
         lease: Lease = ctx.lease
         assert lease.plan is not None
         with on_device_of(x):
@@ -143,26 +145,27 @@ def _gradients(
     d_output: Tensor,
     d_state: State,
 ) -> tuple[Tensor | None, ...]:
-    """Of x, the weights and biases, the cell's own parameters and the first state."""
-    cell, exact, units = plan.shape.cell, plan.shape.exact, plan.shape.units
-    d_first = plan.backward(d_output, d_state)
-    d, e = (plan.buffer(name).flatten(0, 1) for name in ("d", recurrent_gradients(cell)))
-    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_own = needed
+    """Gradients of x, the weights and biases, the per-unit parameters and the initial state."""
+    cell, param_dtype, H = plan.shape.cell, plan.shape.param_dtype, plan.shape.hidden_size
+    d_initial = plan.backward(d_output, d_state)
+    d, e = (plan.buffer(name).flatten(0, 1) for name in ("d", recurrent_gradient_buffer(cell)))
+    needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_parameters = needed
     d_weight_ih, d_bias = input_gradients(x, d, d, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
     d_weight_hh = d_bias_hh = None
     if needs_hh:
-        d_weight_hh = torch.zeros(len(cell.gates) * units, units, dtype=exact, device=x.device)
+        d_weight_hh = torch.zeros(len(cell.gates) * H, H, dtype=param_dtype, device=x.device)
     if needs_bias_hh and d_bias is not None:
         d_bias_hh = torch.zeros_like(d_bias)
-    for _, run, operand in gate_products(cell):
-        part = columns(cell.gates, run, units)
+    for _, run, operand in gate_matmuls(cell):
+        part = gate_slice(cell.gates, run, H)
         if d_weight_hh is not None:
             d_weight_hh[part] = e[:, part].t() @ plan.buffer(operand).flatten(0, 1)[: len(e)]
         if d_bias_hh is not None and d_bias is not None:
-            d_bias_hh[part] = d_bias[part] if recurrent_gradients(cell) == "d" else e[:, part].sum(0, dtype=exact)
+            all_in_d = recurrent_gradient_buffer(cell) == "d"
+            d_bias_hh[part] = d_bias[part] if all_in_d else e[:, part].sum(0, dtype=param_dtype)
     d_x = (d @ weight_ih.to(d.dtype)).view(x.shape).to(x.dtype) if needs_x else None
-    d_own = (
-        plan.buffer(f"z_{name}").sum(1).flatten() if wanted else None
-        for name, wanted in zip(cell.parameters, needs_own, strict=False)
+    d_parameters = (
+        plan.buffer(f"z_{name}").sum(1).flatten() if needs_gradient else None
+        for name, needs_gradient in zip(cell.parameters, needs_parameters, strict=False)
     )
-    return (d_x, d_weight_ih, d_weight_hh, d_bias if needs_bias_ih else None, d_bias_hh, *d_own, *d_first)
+    return (d_x, d_weight_ih, d_weight_hh, d_bias if needs_bias_ih else None, d_bias_hh, *d_parameters, *d_initial)

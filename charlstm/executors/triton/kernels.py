@@ -1,4 +1,4 @@
-"""Printed kernels as functions of Triton, and how they are launched."""
+"""Compiles generated source to Triton functions and launches them."""
 
 from __future__ import annotations
 
@@ -13,87 +13,89 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from charlstm.compiler.triton_language import TRIAL, Kernel
+from charlstm.compiler.triton_language import PROBE, Kernel
 from charlstm.compiler.triton_printer import Program
 
-PROGRAMS = 264  # blocks that a launch has at least if there is enough work: two for each processor of an H100
-SMALLEST, LARGEST = 128, 1024  # elements of a block
-PER_WARP = 128  # elements: with more than four for each thread, the compiler moves bfloat16 through shared memory
+MIN_BLOCKS = 264  # of a launch, if there are enough elements: two per multiprocessor of an H100
+MIN_BLOCK, MAX_BLOCK = 128, 1024  # elements of a block
+ELEMENTS_PER_WARP = (
+    128  # elements: with more than four for each thread, the compiler moves bfloat16 through shared memory
+)
 
 
 class Geometry(NamedTuple):
-    """How many blocks, of how many elements each, by how many warps."""
+    """The number of blocks, the elements of a block, and its number of warps."""
 
     blocks: int
     block: int
     warps: int
 
 
-def geometry(elements: int) -> Geometry:
-    """How ``elements`` are shared out: large blocks as long as every processor has two of them."""
-    block = LARGEST
-    while block > SMALLEST and -(-elements // block) < PROGRAMS:
+def launch_geometry(elements: int) -> Geometry:
+    """Divide ``elements`` into the largest blocks that give every multiprocessor two of them."""
+    block = MAX_BLOCK
+    while block > MIN_BLOCK and -(-elements // block) < MIN_BLOCKS:
         block //= 2
-    return Geometry(-(-elements // block), block, block // PER_WARP)
+    return Geometry(-(-elements // block), block, block // ELEMENTS_PER_WARP)
 
 
 @cache
 def functions(source: str) -> Mapping[str, Any]:
-    """The functions of a printed source. Triton reads it back by way of ``linecache``: nothing is written to a file
-    but what Triton itself keeps of compiled kernels."""
+    """The functions of a generated source. Triton reads the source through ``linecache``, so no file is written
+    except in Triton's cache."""
     name = f"<charlstm-{hashlib.sha256(source.encode()).hexdigest()[:20]}>"
-    # Without a time of change, as for any source that is in no file, the entry is never taken for outdated.
+    # Without an mtime, as for any source without a file, linecache never invalidates the entry.
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     namespace: dict[str, Any] = {"__name__": __name__}
     exec(compile(source, name, "exec"), namespace)
     return namespace
 
 
-def constants(units: int, block: int, exact: torch.dtype, training: bool) -> dict[str, Any]:
-    """What the kernels are specialised for: see :mod:`charlstm.compiler.triton_printer`."""
+def constexpr_arguments(hidden_size: int, block: int, param_dtype: torch.dtype, training: bool) -> dict[str, Any]:
+    """The constexpr arguments of the kernels: see :mod:`charlstm.compiler.triton_printer`."""
     import triton.language as tl
 
     return {
-        "H": units,
+        "H": hidden_size,
         "BLOCK": block,
-        "SAME": math.gcd(units, block),
+        "SAME": math.gcd(hidden_size, block),
         "KEEP": -1 if training else 0,
         "ALL": -1 if training else 1,
-        "EXACT": {torch.float32: tl.float32, torch.float64: tl.float64}[exact],
+        "PARAM_DTYPE": {torch.float32: tl.float32, torch.float64: tl.float64}[param_dtype],
     }
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
-    """Launches and streams are those of the tensor's GPU; nothing changes where it is on the CPU."""
-    place: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
-    return place
+    """Make the tensor's GPU the current device; does nothing for a tensor on the CPU."""
+    context: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return context
 
 
-# Sums are rounded as they are written, so that what two cells have in common is equal bit by bit.
+# Without fused multiply-adds, so that cells with common equations have bit-identical results.
 OPTIONS = {"enable_fp_fusion": False}
 
 
-def launcher(
-    program: Program, kernel: Kernel, buffers: Mapping[str, Tensor | None], batch: int, given: Mapping[str, Any]
+def kernel_launcher(
+    program: Program, kernel: Kernel, buffers: Mapping[str, Tensor | None], batch: int, constexprs: Mapping[str, Any]
 ) -> Callable[[int], None]:
-    """A kernel on its buffers: a function of the step."""
-    blocks, _, warps = geometry(batch * given["H"])
+    """A function of the step that launches a kernel on its buffers."""
+    blocks, _, warps = launch_geometry(batch * constexprs["H"])
     run = functions(program.source)[kernel.name][(blocks,)]
     arguments = [buffers[name] for name in kernel.buffers]
 
     def launch(t: int) -> None:
-        run(t, batch, *arguments, **given, num_warps=warps, **OPTIONS)
+        run(t, batch, *arguments, **constexprs, num_warps=warps, **OPTIONS)
 
     return launch
 
 
 @cache
-def trial(device: torch.device) -> str | None:
-    """Why Triton runs no kernel here; None if it does. It may lack a C compiler, or not fit the driver."""
-    room = torch.zeros(1, device=device)
+def launch_error(device: torch.device) -> str | None:
+    """Why Triton cannot launch a kernel here, such as a missing C compiler or an old driver; None if it can."""
+    out = torch.zeros(1, device=device)
     try:
-        with on_device_of(room):
-            functions(TRIAL)["trial"][(1,)](room, **OPTIONS)
+        with on_device_of(out):
+            functions(PROBE)["probe"][(1,)](out, **OPTIONS)
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
         return f"Triton fails here: {lines[0][:200]}"

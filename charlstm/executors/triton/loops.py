@@ -1,4 +1,4 @@
-"""The loops along time: products and kernels of a printed program on given buffers."""
+"""The time loops: the matmuls and kernels of a generated program on given buffers."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.triton_printer import Product, backward_program, forward_program
-from charlstm.executors.buffers import columns, over_steps
-from charlstm.executors.triton.kernels import launcher
+from charlstm.compiler.triton_printer import Matmul, backward_program, forward_program
+from charlstm.executors.buffers import gate_slice, per_step
+from charlstm.executors.triton.kernels import kernel_launcher
 
-Work = Callable[[], None]
+Loop = Callable[[], None]
 Buffers = Mapping[str, Tensor | None]
 Step = Callable[[int], object]
 
 
-def forward_work(
-    cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, given: Mapping[str, Any]
-) -> Work:
-    """The way forward, with the recurrent weight [GH, H]."""
+def forward_loop(
+    cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, constexprs: Mapping[str, Any]
+) -> Loop:
+    """The forward pass, with the recurrent weight [GH, H]."""
     program = forward_program(cell)
     stages = [
         (
-            [_product(cell, steps, p, buffers, weight) for p in products],
-            launcher(program, kernel, buffers, batch, given),
+            [_gate_matmul(cell, steps, m, buffers, weight) for m in matmuls],
+            kernel_launcher(program, kernel, buffers, batch, constexprs),
         )
-        for products, kernel in zip(program.products, program.kernels, strict=True)
+        for matmuls, kernel in zip(program.matmuls, program.kernels, strict=True)
     ]
 
-    def work() -> None:
+    def run_loop() -> None:
         for t in range(steps):
-            for products, kernel in stages:
-                for product in products:
-                    product(t)
+            for matmuls, kernel in stages:
+                for matmul in matmuls:
+                    matmul(t)
                 kernel(t)
 
-    return work
+    return run_loop
 
 
-def backward_work(
-    cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, given: Mapping[str, Any]
-) -> Work:
-    """The way back, with the recurrent weight [GH, H]."""
+def backward_loop(
+    cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, constexprs: Mapping[str, Any]
+) -> Loop:
+    """The backward pass, with the recurrent weight [GH, H]."""
     program = backward_program(cell)
     first, last, *kernels = (
-        None if kernel is None else launcher(program, kernel, buffers, batch, given)
+        None if kernel is None else kernel_launcher(program, kernel, buffers, batch, constexprs)
         for kernel in (program.first, program.last, *program.kernels)
     )
-    products = [[_transposed(cell, p, buffers, weight) for p in stage] for stage in program.products]
+    matmuls = [[_transposed_matmul(cell, m, buffers, weight) for m in stage] for stage in program.matmuls]
     sums = [_buffer(buffers, f"z_{name}") for name in cell.parameters]
 
-    def work() -> None:
+    def run_loop() -> None:
         for total in sums:
             total.zero_()
         for t in range(steps - 1, -1, -1):
-            for number, (stage, kernel) in enumerate(zip_longest(products, kernels)):
-                for product in stage:
-                    product(t)
+            for number, (stage, kernel) in enumerate(zip_longest(matmuls, kernels)):
+                for matmul in stage:
+                    matmul(t)
                 if number == 0 and t == steps - 1:
                     kernel = first
                 if kernel is not None:
@@ -68,21 +68,21 @@ def backward_work(
         if last is not None:
             last(0)
 
-    return work
+    return run_loop
 
 
-def _product(cell: Cell, steps: int, product: Product, buffers: Buffers, weight: Tensor) -> Step:
-    out, units = _buffer(buffers, product.out), weight.shape[1]
-    operands = over_steps(_buffer(buffers, product.operand).unbind(0), steps)
-    (run,) = product.runs
-    matrix = weight[columns(cell.gates, run, units)].t()
+def _gate_matmul(cell: Cell, steps: int, matmul: Matmul, buffers: Buffers, weight: Tensor) -> Step:
+    out, H = _buffer(buffers, matmul.out), weight.shape[1]
+    operands = per_step(_buffer(buffers, matmul.operand).unbind(0), steps)
+    (run,) = matmul.runs
+    matrix = weight[gate_slice(cell.gates, run, H)].t()
     return lambda t: torch.mm(operands[t], matrix, out=out)
 
 
-def _transposed(cell: Cell, product: Product, buffers: Buffers, weight: Tensor) -> Step:
-    out, units = _buffer(buffers, product.out), weight.shape[1]
-    gradients = _buffer(buffers, product.operand)
-    parts = [columns(cell.gates, run, units) for run in product.runs]
+def _transposed_matmul(cell: Cell, matmul: Matmul, buffers: Buffers, weight: Tensor) -> Step:
+    out, H = _buffer(buffers, matmul.out), weight.shape[1]
+    gradients = _buffer(buffers, matmul.operand)
+    parts = [gate_slice(cell.gates, run, H) for run in matmul.runs]
     terms = [(gradients[..., part].unbind(0), weight[part]) for part in parts]
 
     def multiply(t: int) -> None:
@@ -95,6 +95,6 @@ def _transposed(cell: Cell, product: Product, buffers: Buffers, weight: Tensor) 
 
 
 def _buffer(buffers: Buffers, name: str) -> Tensor:
-    found = buffers[name]
-    assert found is not None
-    return found
+    buffer = buffers[name]
+    assert buffer is not None
+    return buffer

@@ -1,4 +1,4 @@
-"""Plans that are kept, to be used again."""
+"""Caches plans for reuse."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 from charlstm.executors.triton.plans import Plan, Shape
 
-SHAPES = 16  # recorded shapes that are kept at most; each holds the memory of its layers
-PATIENCE = 500  # runs of layers for which a recorded shape is kept though others would like its place
-PLANS = 16  # recorded plans of one shape: layers of one size, or passes that wait for their way back
-REMEMBERED = 1024  # shapes that are known to have been seen
+MAX_SHAPES = 16  # cached shapes; each holds the buffers of its layers
+PATIENCE = 500  # runs of layers since its last use before a shape may be evicted
+PLANS = 16  # cached plans of one shape: layers of one size, or forward passes whose backward pass is pending
+MAX_SEEN = 1024  # shapes remembered as used once
 
 
 class Lease:
-    """A plan that nobody else gets until it is given back, which happens by itself when the lease is dropped.
+    """Exclusive use of a plan until :meth:`release`, or until the lease is garbage-collected.
 
-    ``plan`` is None from then on: a lease may live for long after that, while the plan is another's.
+    ``plan`` is None after the release: the lease may outlive it, while another lease uses the plan.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -26,7 +26,7 @@ class Lease:
         plan.busy = True
 
     def release(self) -> None:
-        """Give the plan back, once. May run at any moment in any thread, so it takes no lock."""
+        """Return the plan, once. May run at any time in any thread (as ``__del__``), so it takes no lock."""
         plan, self.plan = self.plan, None
         if plan is not None:
             plan.busy = False
@@ -35,15 +35,15 @@ class Lease:
 
 
 class Pool:
-    """Plans by shape.
+    """A cache of plans by shape.
 
-    A shape that comes for the first time gets a plan that is not kept, as texts may have ever new lengths; from the
-    second time on its plans are recorded and kept, one for each layer or pass that needs one at the same time, but no
-    more than ``PLANS``. The shape that was not used for longest makes room, unless it was used of late: then the new
-    one goes on as at first.
+    The first use of a shape gets a temporary plan, as every text may have another length; from the second use on its
+    plans are captured and cached, one for each layer or pass that needs one at the same time, at most ``PLANS``. The
+    least recently used shape is evicted, unless it was used within the last ``patience`` runs: then the new shape keeps
+    getting temporary plans.
     """
 
-    def __init__(self, shapes: int = SHAPES, patience: int = PATIENCE) -> None:
+    def __init__(self, shapes: int = MAX_SHAPES, patience: int = PATIENCE) -> None:
         self._limit, self._patience = shapes, patience
         self._lock = threading.Lock()
         self._seen: OrderedDict[Shape, None] = OrderedDict()
@@ -52,8 +52,7 @@ class Pool:
         self._runs = 0
 
     def take(self, shape: Shape) -> Lease:
-        """A plan for the shape whose buffers nobody needs. Where the memory does not suffice, those of other shapes are
-        given up for it."""
+        """Lease a plan for the shape that is not busy. On out of memory, drop the cached plans and try again."""
         try:
             return self._take(shape)
         except torch.OutOfMemoryError:
@@ -61,39 +60,39 @@ class Pool:
         return self._take(shape)
 
     def clear(self) -> None:
-        """Forget all plans; those in use go with their leases."""
+        """Drop all plans; those in use are freed with their leases."""
         with self._lock:
             self._kept.clear()
             self._used.clear()
 
     def _take(self, shape: Shape) -> Lease:
-        # What is made while a graph is recorded around this one belongs to it, and recordings do not nest.
+        # Captures do not nest, and memory allocated during an outer capture belongs to its graph.
         if shape.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            return Lease(Plan(shape, record=False))
+            return Lease(Plan(shape, capture=False))
         with self._lock:
             self._runs += 1
-            if not self._keeps(shape):
-                return Lease(Plan(shape, record=False))
+            if not self._is_cached(shape):
+                return Lease(Plan(shape, capture=False))
             self._kept.move_to_end(shape)
             self._used[shape] = self._runs
             plans = self._kept[shape]
             idle = next((plan for plan in plans if not plan.busy), None)
             if idle is None and len(plans) >= PLANS:
-                return Lease(Plan(shape, record=False))
+                return Lease(Plan(shape, capture=False))
             if idle is None:
-                idle = Plan(shape, record=True)
+                idle = Plan(shape, capture=True)
                 plans.append(idle)
             return Lease(idle)
 
-    def _keeps(self, shape: Shape) -> bool:
+    def _is_cached(self, shape: Shape) -> bool:
         if shape in self._kept:
             return True
-        known = shape in self._seen
+        was_seen = shape in self._seen
         self._seen[shape] = None
         self._seen.move_to_end(shape)
-        if len(self._seen) > REMEMBERED:
+        if len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
-        if not known:
+        if not was_seen:
             return False
         if len(self._kept) >= self._limit:
             oldest = next(iter(self._kept))
