@@ -44,12 +44,12 @@ from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.hardware.device import resolve_device
 from charlstm.model import LanguageModel
-from charlstm.paths import expanded, is_folder
+from charlstm.paths import expand_home, is_folder
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
-from charlstm.text.documents import Documents, cut
-from charlstm.text.relocation import relocated
+from charlstm.text.documents import Documents, split_documents
+from charlstm.text.relocation import relocate_source
 from charlstm.text.separators import end_text
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
@@ -123,7 +123,7 @@ class LoadedRun:
         text = self.corpus().split("train")
         if not isinstance(text, Documents):
             raise UserError("the corpus is one running text: set corpus.documents to train on documents")
-        known = text.contain([sample.ids for sample in samples])
+        known = text.contains_each([sample.ids for sample in samples])
         return [bool(sample.ids) and not is_known for sample, is_known in zip(samples, known, strict=True)]
 
     def infill(
@@ -170,7 +170,11 @@ class LoadedRun:
         if len(ids) == 0:
             raise UserError("the text to score is empty")
         separator = self.config.corpus.documents
-        content = ids if separator is None else cut(ids, self.vocabulary, separator, self.config.corpus.score_after)
+        content = (
+            ids
+            if separator is None
+            else split_documents(ids, self.vocabulary, separator, self.config.corpus.score_after)
+        )
         if len(content) == 0:
             raise UserError("the text to score has no document: it has nothing but separators")
         return content
@@ -196,7 +200,7 @@ class LoadedRun:
         if self.directory is None:
             return self.config.corpus.source
         recorded = self.directory.config().corpus.source
-        return relocated(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
+        return relocate_source(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -217,7 +221,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     Raises:
         UserError: the run, checkpoint or device does not exist, or the file is damaged.
     """
-    path = expanded(path)
+    path = expand_home(path)
     directory = RunDirectory(path) if is_folder(path) else _containing_run(path)
     check = checkpoint_checks() if directory is None else _checks_for(directory)
     if directory is not None and directory.path == path:

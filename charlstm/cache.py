@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from charlstm.errors import UserError
 from charlstm.locking import CAN_RENAME_OPEN_FILES, lock
-from charlstm.paths import expanded
+from charlstm.paths import expand_home
 
 PART = ".part"
 
@@ -24,7 +24,7 @@ def user_cache_folder() -> Path:
     """``$CHARLSTM_CACHE``, else ``$XDG_CACHE_HOME/charlstm``, else ``~/.cache/charlstm``; may not exist."""
     configured = os.environ.get("CHARLSTM_CACHE")
     if configured:
-        return expanded(configured)
+        return expand_home(configured)
     shared = os.environ.get("XDG_CACHE_HOME")
     # The XDG specification: relative paths are ignored.
     if shared and Path(shared).is_absolute():
@@ -45,7 +45,7 @@ def writable_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path, size: int = 0) -> Iterator[BinaryIO]:
+def open_atomic(path: Path, size: int = 0) -> Iterator[BinaryIO]:
     """A new file that replaces `path` atomically at the end of the block, or is deleted if the block raises.
 
     The next writer to the folder deletes the unfinished files of killed processes. Several processes may write the

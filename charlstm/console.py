@@ -20,26 +20,26 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from charlstm import standard_streams as streams
-from charlstm.standard_streams import as_log, hang_up, on_broken_pipe, survive
+from charlstm.standard_streams import as_log, detach_terminal, ignore_broken_pipe, on_broken_pipe
 from charlstm.text.visible import invisible, visible
 from charlstm.units import finite
 
 __all__ = [
-    "LiveLine",
+    "ProgressLine",
     "as_log",
+    "detach_terminal",
     "duration",
     "error",
-    "hang_up",
+    "escape_for_terminal",
+    "ignore_broken_pipe",
     "is_terminal",
     "note",
     "on_broken_pipe",
-    "only_errors",
     "out",
     "out_bytes",
     "out_json",
+    "print_errors_only",
     "show_log",
-    "shown",
-    "survive",
     "table",
 ]
 
@@ -58,7 +58,7 @@ def _is_terminal(stream: TextIO) -> bool:
     return not stream.closed and stream.isatty()
 
 
-def only_errors(name: str) -> None:
+def print_errors_only(name: str) -> None:
     """From now on print errors only, prefixed with this name: another process prints everything else."""
     global _name
     _name = name
@@ -69,7 +69,7 @@ def out(text: str, end: str = "\n") -> None:
     outside of ``as_log``."""
     if not _name:
         with _above_live():
-            streams.write_out(shown(text) + end)
+            streams.write_out(escape_for_terminal(text) + end)
 
 
 def out_bytes(content: bytes) -> None:
@@ -132,7 +132,7 @@ def error(text: str) -> None:
     _print_err(f"{_name}: error: {text}" if _name else f"error: {text}")
 
 
-def shown(text: str) -> str:
+def escape_for_terminal(text: str) -> str:
     """A text with control characters escaped if standard output is a terminal, else unchanged."""
     return visible(text) if is_terminal() else text
 
@@ -206,7 +206,7 @@ class _TqdmStream:
         """Every write is flushed."""
 
 
-class LiveLine:
+class ProgressLine:
     """A progress line that is updated in place on a terminal; elsewhere, a plain line every few seconds.
 
     Use it as a context manager. ``update`` takes a fraction from 0 to 1 and a function that returns the text; it is
@@ -218,7 +218,7 @@ class LiveLine:
         self._bar: Any = None
         self._next = 0.0
 
-    def __enter__(self) -> LiveLine:
+    def __enter__(self) -> ProgressLine:
         stream = sys.stderr if self._on_stderr else sys.stdout
         terminal = _is_terminal(stream) if self._on_stderr else is_terminal()
         if terminal and not _name:

@@ -75,12 +75,12 @@ class ProcessGroup:
         return ProcessGroup(rank, size, local_rank, local_size)
 
     @property
-    def first(self) -> bool:
+    def is_rank0(self) -> bool:
         """Whether this is rank 0, which writes, prints, scores and samples."""
         return self.rank == 0
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
+    def connect(self) -> Iterator[None]:
         """Connect to the other processes during the block. Raises ProcessLostError if they cannot be reached."""
         if self.size == 1:
             yield
@@ -142,11 +142,11 @@ class ProcessGroup:
         """Broadcast the JSON value that ``make`` returns in rank 0; the others wait, and still handle signals."""
         if self.size == 1:
             return make()
-        value = make() if self.first else None
+        value = make() if self.is_rank0 else None
         content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         length = torch.tensor(len(content))
         self._broadcast(length)
-        if not self.first:
+        if not self.is_rank0:
             content = torch.empty(int(length), dtype=torch.uint8)
         self._broadcast(content)
         return json.loads(bytes(content.tolist()))
@@ -166,7 +166,7 @@ class ProcessGroup:
         gathered = []
         for part in state:
             local = part.cpu().contiguous()
-            parts = [torch.empty_like(local) for _ in range(self.size)] if self.first else None
+            parts = [torch.empty_like(local) for _ in range(self.size)] if self.is_rank0 else None
             with detect_lost_processes():
                 distributed.gather(local, parts, 0, group=_CONTROL[0])
             gathered.append(part if parts is None else torch.cat(parts, 1))

@@ -53,7 +53,7 @@ def open_regular(path: Path) -> io.FileIO:
     except FileNotFoundError:
         raise MissingError(f"{path}: there is no such file") from None
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise read_error(path, error) from None
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -67,7 +67,7 @@ def read_regular(path: Path, limit: int) -> bytes:
             file.seek(0)
             return file.read(size)
         except OSError as error:
-            raise unreadable(path, error) from None
+            raise read_error(path, error) from None
 
 
 def append_regular(path: Path, content: bytes) -> None:
@@ -96,7 +96,7 @@ def open_descriptor(path: Path, flags: int) -> int:
     return descriptor
 
 
-def unreadable(path: Path, error: OSError | ValueError) -> UserError:
+def read_error(path: Path, error: OSError | ValueError) -> UserError:
     """The error in one line with the file name, truncated if very long."""
     name = str(path)
     name = name if len(name) <= 200 else f"{name[:200]}..."
@@ -111,7 +111,7 @@ def _status(path: Path) -> os.stat_result:
             raise UserError(f"{path}: this is a link to {path.readlink()}, which does not exist") from None
         raise MissingError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
+        raise read_error(path, error) from None
 
 
 def _size(path: Path, status: os.stat_result) -> int:

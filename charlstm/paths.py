@@ -9,7 +9,7 @@ from pathlib import Path
 from charlstm.errors import UserError
 
 
-def expanded(path: str | Path) -> Path:
+def expand_home(path: str | Path) -> Path:
     """The path with a leading ``~`` or ``~user`` replaced by the home folder, if there is one."""
     try:
         return Path(path).expanduser()
@@ -25,7 +25,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def is_there(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Whether the path exists; False if it cannot be accessed or is not valid."""
     try:
         return path.exists()

@@ -47,7 +47,7 @@ def write_out(content: str | bytes) -> None:
     """Write to standard output and flush. Characters that its encoding lacks are escaped.
 
     Raises:
-        SystemExit: the pipe is closed (see :func:`on_broken_pipe` and :func:`survive`).
+        SystemExit: the pipe is closed (see :func:`on_broken_pipe` and :func:`ignore_broken_pipe`).
         UserError: writing fails outside of :func:`as_log`.
     """
     global _log_failed
@@ -58,13 +58,13 @@ def write_out(content: str | bytes) -> None:
             sys.stdout.write(encodable(content, sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
-        discard(sys.stdout)
+        redirect_to_null(sys.stdout)
         if not _ignore_broken_pipe:
-            _broken_pipe[-1]() if _broken_pipe else leave()
+            _broken_pipe[-1]() if _broken_pipe else exit_broken_pipe()
     except (OSError, ValueError) as error:  # ValueError: closed by this process itself
         reason = getattr(error, "strerror", None) or str(error)
         if not _logging and not _ignore_broken_pipe:
-            discard(sys.stdout)
+            redirect_to_null(sys.stdout)
             raise UserError(f"standard output cannot be written: {reason}") from None
         if not _log_failed:
             _log_failed = True
@@ -77,12 +77,12 @@ def write_err(text: str) -> None:
         sys.stderr.write(encodable(text, sys.stderr))
         sys.stderr.flush()
     except BrokenPipeError:
-        discard(sys.stderr)
+        redirect_to_null(sys.stderr)
     except (OSError, ValueError):
         pass
 
 
-def read_in(limit: int) -> bytes:
+def read_stdin(limit: int) -> bytes:
     """Up to ``limit`` bytes of standard input. Raises OSError."""
     if sys.stdin is None:  # Python sets it to None if it was closed
         raise OSError(errno.EBADF, "standard input is closed")
@@ -110,19 +110,19 @@ def on_broken_pipe(handle: Callable[[], object]) -> Iterator[None]:
         _broken_pipe.pop()
 
 
-def survive(on: bool = True) -> None:
+def ignore_broken_pipe(on: bool = True) -> None:
     """From now on do not exit if the pipe of standard output is closed, as by a ``tee`` that gets the same Ctrl-C:
     something must still be saved."""
     global _ignore_broken_pipe
     _ignore_broken_pipe = on
 
 
-def hang_up() -> None:
+def detach_terminal() -> None:
     """Stop writing to a terminal that is about to close; output to files continues."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # no file behind it
             if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
-                discard(stream)
+                redirect_to_null(stream)
 
 
 def flush() -> None:
@@ -131,10 +131,10 @@ def flush() -> None:
         try:
             stream.flush()
         except (OSError, ValueError):
-            discard(stream)
+            redirect_to_null(stream)
 
 
-def reader_gone() -> bool:
+def is_pipe_closed() -> bool:
     """Whether standard output is a pipe whose reader has closed it."""
     with suppress(AttributeError, OSError, ValueError):  # a system without poll, or no file behind it
         poll = select.poll()
@@ -143,7 +143,7 @@ def reader_gone() -> bool:
     return False
 
 
-def discard(stream: TextIO) -> None:
+def redirect_to_null(stream: TextIO) -> None:
     """Redirect the stream to the null device."""
     with suppress(OSError, ValueError):  # no file behind it
         number = stream.fileno()
@@ -174,6 +174,6 @@ def _encoding(stream: TextIO) -> str:
         return "utf-8"
 
 
-def leave() -> None:
+def exit_broken_pipe() -> None:
     """Exit with the status of a process killed by SIGPIPE."""
     raise SystemExit(128 + getattr(signal, "SIGPIPE", 13))

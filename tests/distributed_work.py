@@ -25,7 +25,7 @@ def train(group: ProcessGroup, path: Path, settings: dict[str, Any], stops: list
     corpus = load_corpus(**config.corpus.model_dump())
     messages = []
     for number, stop in enumerate([*stops, 0] if not stops or stops[-1] > 0 else stops):
-        directory = (RunDirectory if group.first else ReadOnlyRunDirectory)(path)
+        directory = (RunDirectory if group.is_rank0 else ReadOnlyRunDirectory)(path)
         trainer = Trainer(config, corpus, directory, group)
         if number:
             messages += trainer.resume()
@@ -69,7 +69,7 @@ def collectives(group: ProcessGroup) -> dict[str, Any]:
 def main() -> None:
     torch.set_num_threads(1)
     folder, group = Path(sys.argv[1]), ProcessGroup.from_environment()
-    with group.joined():
+    with group.connect():
         results = {"collectives": collectives(group), "messages": {}}
         for name, (settings, stops) in json.loads((folder / "cases.json").read_text()).items():
             results["messages"][name] = train(group, folder / name, settings, stops)

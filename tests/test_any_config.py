@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from charlstm import cli
 from charlstm.config import Config
-from charlstm.config.fields import choices, walk
+from charlstm.config.fields import choices, iter_fields
 
 TEXTS = {
     "plain.txt": b"the cat sat on the mat\nand saw two dogs run home\n" * 4,
@@ -79,7 +79,7 @@ UNKNOWN = [
     "training.",
     "\x1b",
 ]
-FIELDS = {".".join(path): field for path, field in walk(Config)}
+FIELDS = {".".join(path): field for path, field in iter_fields(Config)}
 
 
 def valid_values(name: str) -> st.SearchStrategy[Any]:

@@ -98,11 +98,11 @@ def test_load_errors(tiny_run, tmp_path):
         charlstm.load(tiny_run.with_name("tinny"))
     with pytest.raises(UserError, match="charlstm train"):
         charlstm.load(tmp_path / "nothing" / "here")
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run directory"):
         charlstm.load(tmp_path)
     with pytest.raises(UserError, match="expected best or last"):
         charlstm.load(tiny_run, "newest")
-    with pytest.raises(UserError, match="damaged, or no checkpoint"):
+    with pytest.raises(UserError, match="damaged, or not a checkpoint"):
         charlstm.load(tiny_run / "config.yaml")
     with pytest.raises(UserError, match="no device cuda:99"):
         charlstm.load(tiny_run, device="cuda:99")
@@ -165,13 +165,13 @@ def test_memory_estimate_is_close_to_saved_tensors(make_config, make_trainer, ce
         pytest.skip("a reservoir reads one-hot characters")
     config = make_config({"cell": cell, "hidden_size": 32, **options}, batch_size=8, sequence_length=50)
     trainer = make_trainer(config)
-    parts = trainer.memory_estimate()
+    parts = trainer.memory_breakdown()
     list(zip(range(1), (e for e in trainer.run() if hasattr(e, "gradient_norm")), strict=False))
     weights = sum(p.numel() * p.element_size() for p in trainer.model.parameters())
     learn = sum(p.numel() * p.element_size() for p in trainer.model.parameters() if p.requires_grad)
     assert parts["weights and gradients"] == weights + learn
     state = [t for s in trainer.state.optimizer.state.values() for t in s.values() if t.dim()]
-    assert parts["optimiser"] == sum(t.numel() * t.element_size() for t in state)
+    assert parts["optimizer"] == sum(t.numel() * t.element_size() for t in state)
     sizes = {}
 
     def record(t):
@@ -182,7 +182,7 @@ def test_memory_estimate_is_close_to_saved_tensors(make_config, make_trainer, ce
     with torch.autograd.graph.saved_tensors_hooks(record, lambda t: t):
         trainer.step.loss(trainer.streams.next_batch(), trainer.state.carried)
     saved = sum(size for address, size in sizes.items() if address not in parameter_storage)
-    assert 0.5 < (parts["kept values"] + parts["logits"]) / saved < 4
+    assert 0.5 < (parts["saved activations"] + parts["logits"]) / saved < 4
 
 
 def test_devices():
@@ -231,7 +231,7 @@ def test_auto_precision_is_the_faster_one_on_this_cpu(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(device, "kernels", lambda *_: object())
     for gain, expected in ((1.2, "float32"), (2.0, "bfloat16")):
-        monkeypatch.setattr(device, "bfloat16_gain", lambda gain=gain: gain)
+        monkeypatch.setattr(device, "bfloat16_speedup", lambda gain=gain: gain)
         assert resolve_precision("float32", cpu, lstm) == "float32"
         assert resolve_precision("bfloat16", cpu, lstm) == "bfloat16"
         assert resolve_precision("auto", cpu, lstm) == expected
@@ -246,7 +246,7 @@ def test_auto_precision_is_the_faster_one_on_this_cpu(monkeypatch):
 
 def test_the_precision_is_decided_before_a_kernel_is_compiled(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(device, "bfloat16_gain", lambda: 0.9)
+    monkeypatch.setattr(device, "bfloat16_speedup", lambda: 0.9)
     monkeypatch.setattr(device, "kernels", lambda *_: pytest.fail("compiled for a type that is not used"))
     assert resolve_precision("auto", torch.device("cpu"), CELLS["lstm"]) == "float32"
 
@@ -256,15 +256,15 @@ def test_bfloat16_gain_is_measured_once_and_cached(monkeypatch, tmp_path):
     measured = []
     monkeypatch.setattr(bfloat16_speed, "_measure", lambda: measured.append(1) or 3.25)
     for _ in range(2):
-        bfloat16_speed.bfloat16_gain.cache_clear()
-        assert bfloat16_speed.bfloat16_gain() == 3.25
+        bfloat16_speed.bfloat16_speedup.cache_clear()
+        assert bfloat16_speed.bfloat16_speedup() == 3.25
     assert len(measured) == 1
     (remembered,) = (tmp_path / "measured").iterdir()
     remembered.write_text("{broken")
-    bfloat16_speed.bfloat16_gain.cache_clear()
-    assert bfloat16_speed.bfloat16_gain() == 3.25
+    bfloat16_speed.bfloat16_speedup.cache_clear()
+    assert bfloat16_speed.bfloat16_speedup() == 3.25
     assert len(measured) == 2
-    bfloat16_speed.bfloat16_gain.cache_clear()
+    bfloat16_speed.bfloat16_speedup.cache_clear()
 
 
 def test_the_gain_is_a_ratio_of_speeds():

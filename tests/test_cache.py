@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.cache import user_cache_folder, writable_folder, written_whole
+from charlstm.cache import open_atomic, user_cache_folder, writable_folder
 from charlstm.errors import UserError
 
 
@@ -35,14 +35,14 @@ def test_file_is_written_atomically(tmp_path: Path) -> None:
     target.write_bytes(b"old")
 
     def interrupted_write() -> None:
-        with written_whole(target) as file:
+        with open_atomic(target) as file:
             file.write(b"new")
             raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
         interrupted_write()
     assert target.read_bytes() == b"old"
-    with written_whole(target) as file:
+    with open_atomic(target) as file:
         file.write(b"new")
         assert target.read_bytes() == b"old"
     assert target.read_bytes() == b"new"
@@ -56,7 +56,7 @@ def test_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("os.fsync", full)
     with (
         pytest.raises(UserError, match=r"No space left on device\. Set CHARLSTM_CACHE"),
-        written_whole(tmp_path / "x"),
+        open_atomic(tmp_path / "x"),
     ):
         pass
     assert not list(tmp_path.iterdir())

@@ -31,7 +31,7 @@ from charlstm.config import (
     parse_config,
     validate,
 )
-from charlstm.config.fields import type_text, walk
+from charlstm.config.fields import iter_fields, type_text
 from charlstm.errors import UserError
 
 LONG_TERM_MEMORY = Path(__file__).parent.parent / "configs" / "compare" / "long-term-memory.yaml"
@@ -661,7 +661,7 @@ def test_damaged_file_is_a_config_or_a_user_error(write: Any, which: Any, edits:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    path=st.sampled_from([".".join(path) for path, _ in walk(Config)] + ["model", "training.budget", "", "x.y"]),
+    path=st.sampled_from([".".join(path) for path, _ in iter_fields(Config)] + ["model", "training.budget", "", "x.y"]),
     value=st.one_of(PIECES, st.text(max_size=8), st.integers().map(str), st.floats().map(str)),
 )
 def test_any_override_is_a_config_or_a_user_error(write: Any, path: str, value: str) -> None:
@@ -905,7 +905,7 @@ def test_json_schema_matches_the_validation() -> None:
     assert json.loads(json.dumps(schema)) == schema
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["required"] == ["corpus"]
-    for path, field in walk(Config):
+    for path, field in iter_fields(Config):
         node = schema
         for part in path:
             assert node["additionalProperties"] is False

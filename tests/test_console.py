@@ -68,7 +68,7 @@ def test_duration(seconds, text):
 def test_progress_prints_plain_lines_without_a_terminal(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    with console.LiveLine("[a] ") as line:
+    with console.ProgressLine("[a] ") as line:
         for step in range(21):
             line.update(step / 20, lambda step=step: f"step {step}")
             now[0] += 1.0
@@ -80,7 +80,7 @@ def test_progress_prints_plain_lines_without_a_terminal(capsys, monkeypatch):
 
 def test_progress_text_is_made_only_when_printed(capsys):
     calls = []
-    with console.LiveLine() as line:
+    with console.ProgressLine() as line:
         for step in range(100):
             line.update(0.1, lambda step=step: calls.append(step) or "x")
     assert calls == [0]
@@ -89,7 +89,7 @@ def test_progress_text_is_made_only_when_printed(capsys):
 @pytest.mark.parametrize("prefix", ["", "[{curly} %s arm] "])
 def test_progress_updates_one_line_on_a_terminal(prefix):
     with Terminal() as terminal:
-        with console.LiveLine(prefix) as line:
+        with console.ProgressLine(prefix) as line:
             line.update(0.5, lambda: "step 7")
             console.out("whole")
         output = terminal.read()
@@ -110,12 +110,12 @@ def test_force_color_does_not_color_tables_in_files(capsys, monkeypatch):
 
 def test_control_characters_are_escaped_on_a_terminal():
     with Terminal():
-        text = console.shown("a\x1b[2J\r\n\tb\u202e")
+        text = console.escape_for_terminal("a\x1b[2J\r\n\tb\u202e")
     assert text == "a\\x1b[2J\\r\n\tb\\u202e"
 
 
 def test_text_is_unchanged_without_a_terminal(capsys):
-    assert console.shown("a\x1b[2J\r\n") == "a\x1b[2J\r\n"
+    assert console.escape_for_terminal("a\x1b[2J\r\n") == "a\x1b[2J\r\n"
 
 
 def test_errors_and_notes_go_to_standard_error(capsys):
@@ -143,7 +143,7 @@ def test_hang_up_stops_terminal_output_only(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "stderr", log)
         console.out("before")
         assert terminal.read() == "before\r\n"
-        console.hang_up()
+        console.detach_terminal()
         console.out("after")
         console.note("logged")
         assert terminal.read() == ""
@@ -153,7 +153,7 @@ def test_hang_up_stops_terminal_output_only(monkeypatch, tmp_path):
 def test_hang_up_ignores_streams_without_a_file(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    console.hang_up()
+    console.detach_terminal()
     console.out("still there")
     assert sys.stdout.getvalue() == "still there\n"
 

@@ -115,28 +115,28 @@ class ParametersConfig(Experiment):
 
 class Experiments(_Experiments):
 '''
-STUDY = '''"""How many parameters each arm has."""
+EXPERIMENT = '''"""How many parameters each arm has."""
 
 from charlstm.report.document import Section
-from charlstm.memory.experiments.base import Chapter, study
+from charlstm.memory.experiments.base import ExperimentResult, experiment
 
 
-@study("parameters")
-class ParametersStudy:
+@experiment("parameters")
+class ParametersExperiment:
     def __init__(self, config, grid):
         self.arms = config.experiments.parameters.arms
 
-    def names(self):
+    def metric_names(self):
         return ["parameters"]
 
-    def series(self):
+    def run_groups(self):
         return []
 
-    def measures(self):
+    def measurement_jobs(self):
         return []
 
-    def chapter(self):
-        return Chapter(Section(title="Parameters", paragraphs=[", ".join(self.arms)]), {})
+    def result(self):
+        return ExperimentResult(Section(title="Parameters", paragraphs=[", ".join(self.arms)]), {})
 '''
 
 COMMAND = '''"""``charlstm greet``."""
@@ -154,7 +154,7 @@ import torch
 import charlstm.config
 from pathlib import Path
 from charlstm.cells import CELLS
-from charlstm.memory.experiments import make_studies
+from charlstm.memory.experiments import make_experiments
 from charlstm.executors import Weights, executors
 from charlstm.text.corpus import load_corpus
 from typer.testing import CliRunner
@@ -209,7 +209,7 @@ document = charlstm.config.Document("test", {
     "experiments": {"recall": {"arms": ["a"]}, "parameters": {"arms": ["a"]}},
 })
 memory = charlstm.config.validate(charlstm.config.MemoryConfig, document)
-assert make_studies(memory, None, ["parameters"])["parameters"].names() == ["parameters"]
+assert make_experiments(memory, None, ["parameters"])["parameters"].metric_names() == ["parameters"]
 print("all work")
 """
 
@@ -233,7 +233,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (package / "model" / "random_vectors.py").write_text(FRONT_END, encoding="utf-8")
     entries = package / "config" / "front_ends.py"
     entries.write_text(entries.read_text(encoding="utf-8").rstrip().removesuffix("}").rstrip() + FRONT_END_ENTRY)
-    (package / "memory" / "experiments" / "parameters.py").write_text(STUDY, encoding="utf-8")
+    (package / "memory" / "experiments" / "parameters.py").write_text(EXPERIMENT, encoding="utf-8")
     sections = package / "config" / "experiments.py"
     section = EXPERIMENT_SECTION.replace("class Experiments(_Experiments):\n", "class Experiments(Section):\n")
     edit(sections, "\n\nclass Experiments(Section):\n", section)

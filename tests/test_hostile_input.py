@@ -58,7 +58,7 @@ KINDS = {
     "pipe": "this is a pipe",
     "socket": "this is a socket",
     "folder": "this is a folder",
-    "broken": "this is a link to nowhere, which is not there",
+    "broken": "this is a link to nowhere, which does not exist",
     "loop": "cannot be read: Too many levels of symbolic links",
     "/dev/zero": "this is a device",
     "/dev/random": "this is a device",
@@ -209,7 +209,7 @@ def test_file_names_are_escaped_in_tables_and_lines(capsys):
     console.table([["name", LOUD], [LOUD, "1"]], LOUD)
     console.note(LOUD)
     console.error(LOUD)
-    with console.LiveLine(LOUD) as line:
+    with console.ProgressLine(LOUD) as line:
         line.update(0.1, lambda: "x")
     captured = capsys.readouterr()
     assert not UNSAFE.search(captured.err)

@@ -14,7 +14,7 @@ import charlstm
 from charlstm.cli import app
 from charlstm.config import as_yaml, load_config
 from charlstm.errors import UserError
-from charlstm.paths import check_recordable, command, expanded, is_folder, is_there
+from charlstm.paths import check_recordable, command, expand_home, is_folder, path_exists
 
 WORDS = ["plain", "two words", "it's", '$HOME `id` "x" \\', "a\nb\tc", "é 名", "*", "~", "", "\x1b[2J", "\udcff'\\"]
 
@@ -37,9 +37,9 @@ def test_path_with_a_dash_is_not_an_option():
 
 def test_tilde_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    assert expanded("~/x") == Path("/home/me/x")
-    assert expanded(Path("~nobody-of-this-name/x")) == Path("~nobody-of-this-name/x")
-    assert expanded("a/~") == Path("a/~")
+    assert expand_home("~/x") == Path("/home/me/x")
+    assert expand_home(Path("~nobody-of-this-name/x")) == Path("~nobody-of-this-name/x")
+    assert expand_home("a/~") == Path("a/~")
 
 
 def test_every_path_parameter_expands_the_home_folder(monkeypatch):
@@ -65,7 +65,7 @@ def test_load_expands_the_home_folder(tiny_run, monkeypatch):
 
 def test_invalid_paths_do_not_exist():
     for name in ("n" * 300, "a\0b"):
-        assert not is_there(Path(name))
+        assert not path_exists(Path(name))
         assert not is_folder(Path(name))
 
 

@@ -15,7 +15,7 @@ from charlstm.config import ModelConfig, TrainingConfig
 from charlstm.executors import executors, permits
 from charlstm.model import LanguageModel
 from charlstm.model.front_end import FrontEnd
-from charlstm.training.memory_estimate import Batches, demand, memory_estimate
+from charlstm.training.memory_estimate import BatchShape, memory_breakdown, summarize_memory
 
 PACKAGE = Path(charlstm.__file__).parent
 NAMES = {"reference", "eager", "vendor", "cpp", "triton"}
@@ -78,16 +78,16 @@ def test_front_end_adds_its_state(front_end):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_memory_estimate_needs_no_trainer(cell):
     model = LanguageModel(ModelConfig(cell=cell, hidden_size=8, num_layers=2, front_end="one_hot"), 7)
-    device, batches = torch.device("cpu"), Batches(4, 10, text_bytes=100)
+    device, batches = torch.device("cpu"), BatchShape(4, 10, text_bytes=100)
 
     def kept(name: str) -> int:
         layers = [executors()[name]] * 2
-        return memory_estimate(TrainingConfig(), model, batches, layers, device, "float32")["kept values"]
+        return memory_breakdown(TrainingConfig(), model, batches, layers, device, "float32")["saved activations"]
 
     gates, parts = len(CELLS[cell].gates), len(CELLS[cell].state)
     assert kept("eager") == kept("reference") == 40 * 2 * 8 * 4 * (2 * gates + 3 * parts)
     assert kept("vendor") == 40 * (2 * 8 * 4 * (gates + 2 * parts) + 4 * 7), "one-hot vectors for the first layer"
-    parts_of = memory_estimate(TrainingConfig(), model, batches, [executors()["cpp"]] * 2, device, "float32")
-    need = demand(parts_of, batches, 8)
-    assert (need.fixed + need.growing, need.processes) == (sum(parts_of.values()), 1)
+    parts_of = memory_breakdown(TrainingConfig(), model, batches, [executors()["cpp"]] * 2, device, "float32")
+    need = summarize_memory(parts_of, batches, 8)
+    assert (need.fixed + need.activations, need.processes) == (sum(parts_of.values()), 1)
     assert parts_of["text"] == 100

@@ -89,10 +89,10 @@ def test_reader_gone_detects_a_closed_pipe(monkeypatch):
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
-        assert not streams.reader_gone()
+        assert not streams.is_pipe_closed()
         os.close(reader)
-        assert streams.reader_gone()
-        streams.discard(stream)
+        assert streams.is_pipe_closed()
+        streams.redirect_to_null(stream)
 
 
 CLOSED = """
@@ -175,7 +175,7 @@ def test_json_escapes_only_what_the_stream_needs(monkeypatch, terminal):
 def test_progress_bar_uses_ascii_if_needed(monkeypatch, encoding):
     content = encoded(monkeypatch, encoding)
     monkeypatch.setattr(console, "is_terminal", lambda: True)
-    with console.LiveLine() as line:
+    with console.ProgressLine() as line:
         line.update(0.5, lambda: "step 1 名")
         console.out("whole 名")
     output = content.getvalue().decode(encoding)

@@ -16,7 +16,7 @@ from charlstm.benchmark.round_robin import Candidate
 from charlstm.cells import CELLS, Cell
 from charlstm.config import ModelConfig, TrainingConfig
 from charlstm.errors import UserError
-from charlstm.executors.vendor import cannot_run
+from charlstm.executors.vendor import training_error
 from charlstm.generation.sampler import Sampling, draw
 from charlstm.model import LanguageModel
 from charlstm.model.multiply_adds import sampling_multiply_adds, training_multiply_adds
@@ -171,7 +171,7 @@ class Network(NamedTuple):
 
 
 def _model_config(cell: Cell, size: Size) -> ModelConfig:
-    front_end = {} if cell.reservoir else {"front_end": "embedding", "embedding_size": size.hidden_size}
+    front_end = {} if cell.is_reservoir else {"front_end": "embedding", "embedding_size": size.hidden_size}
     return ModelConfig.model_validate(
         {
             "cell": cell.base,
@@ -240,7 +240,7 @@ def _step(network: Callable[[], Network], executor: str, precision: str, size: S
 
 def _torch_step(cell: Cell, step: Callable[[], None], precision: str, device: torch.device) -> None:
     """A training step of torch.nn's layer. Raises UserError if torch cannot run it in this precision."""
-    refusal = cannot_run(cell, device.type, torch.float32, PRECISIONS[precision])
+    refusal = training_error(cell, device.type, torch.float32, PRECISIONS[precision])
     if refusal:
         raise UserError(refusal)
     step()

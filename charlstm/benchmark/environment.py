@@ -18,8 +18,8 @@ from charlstm.benchmark.round_robin import NO_MEMORY
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors import clear_plan_cache
-from charlstm.executors.cpp import imitates_bfloat16
-from charlstm.executors.vendor import cannot_run
+from charlstm.executors.cpp import emulates_bfloat16
+from charlstm.executors.vendor import training_error
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -63,7 +63,7 @@ def refuse_out_of_memory(run: Callable[[], None]) -> None:
 def default_precisions(device: torch.device) -> tuple[str, ...]:
     """The precisions that are measured by default: only float32 on a CPU that emulates bfloat16, where a step may take
     a minute."""
-    slow = device.type == "cpu" and imitates_bfloat16()
+    slow = device.type == "cpu" and emulates_bfloat16()
     return ("float32",) if slow else ("float32", "bfloat16")
 
 
@@ -72,7 +72,7 @@ def notes(device: torch.device) -> list[str]:
     result = []
     if device.type == "cuda":
         result.append("float32 matrix products use TF32, in all candidates and for the peak")
-    if cannot_run(CELLS["lstm"], device.type, torch.float32, torch.bfloat16):
+    if training_error(CELLS["lstm"], device.type, torch.float32, torch.bfloat16):
         return result
     layer = nn.LSTM(8, 8).to(device)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):

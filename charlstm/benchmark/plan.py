@@ -28,8 +28,8 @@ from charlstm.benchmark.results import Measurement, Result, Workload, title
 from charlstm.benchmark.round_robin import Outcome, Speed, Turn, round_robin
 from charlstm.cells import CELLS
 from charlstm.executors import executors
-from charlstm.executors.precision import float32_products
-from charlstm.hardware.device import keep_memory
+from charlstm.executors.precision import float32_matmul_precision
+from charlstm.hardware.device import retain_freed_memory
 
 SIZES = (Size(1, 256, 32, 64), Size(2, 512, 64, 100), Size(1, 1024, 32, 128))
 NETS = ((1, 256), (1, 512), (2, 512), (1, 1024))
@@ -99,8 +99,8 @@ class Progress:
 
 def measure(plan: Plan) -> Iterator[Progress | Measurement]:
     """Run the plan; a Measurement ends each part. On an NVIDIA GPU float32 matrix products use TF32."""
-    keep_memory()
-    with float32_products(plan.device, rounded=True):
+    retain_freed_memory()
+    with float32_matmul_precision(plan.device, tf32=True):
         yield from _measure(plan)
 
 

@@ -77,7 +77,7 @@ class Cell:
             name, _, part = key.partition(".")
             if name not in shapes or part not in ("", *self.parts_of(name)):
                 raise ValueError(f"initializers: cell {self.name} has no parameter {key}; it has {', '.join(shapes)}")
-            if missing := [option for option in options_of(initializer) if option not in self.init_options]:
+            if missing := [option for option in option_names(initializer) if option not in self.init_options]:
                 raise ValueError(f"initializers: {initializer.__name__} needs init_options: {', '.join(missing)}")
 
     def __deepcopy__(self, memo: Any) -> Cell:
@@ -93,7 +93,7 @@ class Cell:
         return " ".join(text.split("\n\n")[0].split())
 
     @property
-    def reservoir(self) -> bool:
+    def is_reservoir(self) -> bool:
         """Whether all parameters of the cell are frozen."""
         return self.frozen >= self.parameter_shapes(1, 1).keys()
 
@@ -192,7 +192,7 @@ def find(base: str, **options: Any) -> Cell:
     raise KeyError(f"no cell {base} with {options}; there are {', '.join(sorted(CELLS))}")
 
 
-def options_of(initializer: Initializer) -> list[str]:
+def option_names(initializer: Initializer) -> list[str]:
     """The options that an initializer takes: its arguments after the parameter."""
     return list(inspect.signature(initializer).parameters)[1:]
 

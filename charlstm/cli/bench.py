@@ -131,7 +131,7 @@ def bench(
     if not json_:
         console.out(describe_machine(facts))
     last_shown = 0
-    with console.LiveLine(on_stderr=True) as live:
+    with console.ProgressLine(on_stderr=True) as live:
         for event in measure(plan):
             if isinstance(event, Measurement):
                 measurements.append(event)

@@ -9,7 +9,7 @@ import typer
 
 from charlstm.cli.memory import run_memory_comparison
 from charlstm.cli.options import expand_home, refuse, resume_hint
-from charlstm.paths import is_folder, is_there
+from charlstm.paths import is_folder, path_exists
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -89,7 +89,7 @@ def compare(
         with console.as_log():
             comparison = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
     else:
-        from charlstm.comparison.collect import compare_runs, own_folder
+        from charlstm.comparison.collect import compare_runs, report_folder
 
         if configs := [path for path in paths if path.suffix in (".yaml", ".yml") and not is_folder(path)]:
             raise UserError(f"{configs[0]}: compare takes either one comparison in YAML or the folders of runs")
@@ -102,10 +102,10 @@ def compare(
         comparison = compare_runs(paths)
         if name is not None:
             folder = _folder(runs, name)
-            if is_there(folder / "config.yaml"):
+            if path_exists(folder / "config.yaml"):
                 raise UserError(f"{folder} is the folder of a run. Give the comparison another name: --name NAME")
         else:
-            folder = paths[0] if len(paths) == 1 else own_folder(runs, paths)
+            folder = paths[0] if len(paths) == 1 else report_folder(runs, paths)
     files = write_report(comparison, folder / "report")
     for causal in (True, False):
         rows = summary_table(comparison, causal=causal)
@@ -127,15 +127,15 @@ def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: st
     from charlstm import console
     from charlstm.cli.guard import SavedWork
     from charlstm.cli.progress import follow
-    from charlstm.comparison.experiment import Experiment
+    from charlstm.comparison.arms import ArmComparison
 
-    experiment = Experiment(config, folder, title, overwrite)
+    experiment = ArmComparison(config, folder, title, overwrite)
     finished = {trial.directory.path for trial in experiment.trials() if trial.finished}
     console.out(experiment.corpus.describe())
     for line in experiment.describe():
         console.out(line)
     if overwrite:
-        experiment.forget()
+        experiment.delete_runs()
     for trial in experiment.trials():
         prefix = f"[{trial.label}] "
         if trial.directory.path in finished:
@@ -148,6 +148,6 @@ def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: st
         if signals.number is not None:  # also if it came too late to stop this run
             console.out(f"{prefix}{resume_hint(overwrite)}")
             raise typer.Exit(signals.exit_code)
-        if ended.why == "diverged":
+        if ended.stop_reason == "diverged":
             console.note(f"{prefix}{ended.advice}")
     return experiment.comparison()

@@ -30,10 +30,10 @@ def run_distributed(group: ProcessGroup, signals: Signals, work: Callable[[], in
     if group.size == 1:
         code = work()
     else:
-        if not group.first:
-            console.only_errors(f"rank {group.rank}")
+        if not group.is_rank0:
+            console.print_errors_only(f"rank {group.rank}")
         try:
-            with group.joined():
+            with group.connect():
                 try:
                     code = work()
                 except SynchronizedError as error:

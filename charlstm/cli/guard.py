@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from charlstm import __version__, console
 from charlstm import standard_streams as streams
 from charlstm.cache import user_cache_folder
-from charlstm.hardware.main_memory import asked_bytes, free_main_memory, is_shortage, shortage_facts
+from charlstm.hardware.main_memory import free_main_memory, is_out_of_memory, memory_facts, requested_bytes
 
 BUG, MACHINE_LIMIT = 1, 2
 
@@ -53,8 +53,8 @@ def _broken_pipes() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        if streams.reader_gone():
-            streams.leave()
+        if streams.is_pipe_closed():
+            streams.exit_broken_pipe()
         raise _OtherPipeError from error
 
 
@@ -91,8 +91,8 @@ def note_saved(work: SavedWork | None) -> None:
 
 def _machine_limit(error: BaseException) -> str:
     """What the machine lacks or refuses, such as memory; empty if the error is a bug."""
-    if is_shortage(error):
-        facts = shortage_facts(asked_bytes(str(error)), free_main_memory())
+    if is_out_of_memory(error):
+        facts = memory_facts(requested_bytes(str(error)), free_main_memory())
         details = f": {', '.join(facts)}" if facts else ""
         return f"out of memory{details}. Close other programs, or use a smaller model, batch, text or sample"
     if isinstance(error, OSError):

@@ -37,7 +37,7 @@ def run_memory_comparison(
         for line in comparison.describe():
             console.out(line)
         try:
-            with Workers(jobs or processes()) as workers, signals.saving(workers, work), console.LiveLine() as live:
+            with Workers(jobs or processes()) as workers, signals.saving(workers, work), console.ProgressLine() as live:
                 for step in comparison.run(workers):
                     text = f"{step.phase}: {step.done:,} of {step.total:,}, {step.label}"
                     live.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from charlstm.paths import command
-from charlstm.text.documents import beginning
+from charlstm.text.documents import first_characters
 from charlstm.training.advice import lower_rate
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
@@ -18,15 +18,17 @@ DOCUMENTS = 20
 
 def resume_or_retry_command(ended: Ended, trainer: Trainer) -> str | None:
     """The command that resumes a stopped run, or a diverged one at a lower learning rate; None if that was step 0."""
-    if ended.why == "diverged" and ended.step == 0:
+    if ended.stop_reason == "diverged" and ended.step == 0:
         return None
     rate = lower_rate(trainer.config.training)
-    return resume_command(trainer, *(("--set", f"training.learning_rate={rate}") if ended.why == "diverged" else ()))
+    return resume_command(
+        trainer, *(("--set", f"training.learning_rate={rate}") if ended.stop_reason == "diverged" else ())
+    )
 
 
 def resume_command(trainer: Trainer, *options: str) -> str:
     """The command that resumes a run, with as many processes as now."""
-    group = trainer.team
+    group = trainer.group
     start = "charlstm" if group.size == 1 else f"torchrun --nproc-per-node={group.local_size} -m charlstm"
     return command("train", trainer.directory.path, "--resume", *options, start=start)
 
@@ -55,7 +57,7 @@ def _sampling_options(trainer: Trainer) -> list[str]:
 
 def _held_out(trainer: Trainer) -> str:
     """The beginning of the validation split, or of its first document; the model knows all of its characters."""
-    ids = beginning(trainer.corpus.split("validation"), PREVIEW)
+    ids = first_characters(trainer.corpus.split("validation"), PREVIEW)
     return trainer.corpus.vocabulary.decode(ids)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charlstm.paths import expanded
+from charlstm import paths
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def expand_home(given: Any) -> Any:
     """Callback of every path parameter: the shell does not expand ``~`` in ``--runs=~/r``."""
     if isinstance(given, Path):
-        return expanded(given)
-    return given if given is None else [expanded(path) for path in given]
+        return paths.expand_home(given)
+    return given if given is None else [paths.expand_home(path) for path in given]
 
 
 def check_choice(option: str, value: str, *allowed: str) -> str:

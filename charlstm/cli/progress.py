@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from charlstm.console import LiveLine, duration, out
+from charlstm.console import ProgressLine, duration, out
 from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
@@ -12,7 +12,7 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 def follow(events: Iterable[Event], prefix: str = "", samples: bool = True, unit: str = "character") -> Ended:
     """Print the events as they arrive; returns the last one. ``unit``: character or byte."""
     ended: Ended | None = None
-    with LiveLine(prefix) as line:
+    with ProgressLine(prefix) as line:
         for event in events:
             if isinstance(event, Progress):
                 line.update(event.fraction, lambda e=event: progress_text(e, unit))  # type: ignore[misc]

@@ -244,7 +244,7 @@ def _written(sample: Sample) -> dict[str, Any]:
 def _filled(infilled: Infilled) -> dict[str, Any]:
     return {
         "gaps": [
-            {"place": gap.place, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
+            {"place": gap.position, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
             for gap in infilled.gaps
         ],
         "pseudo_nats_per_filled_character": infilled.pseudo_nats,
@@ -279,7 +279,7 @@ def _print(
         if _as_bytes(loaded):
             console.out_bytes(decode_bytes(text.ids) + end.encode())
         else:
-            console.out(console.shown(text.whole), end=end or "\n")
+            console.out(console.escape_for_terminal(text.whole), end=end or "\n")
 
 
 def _stream(
@@ -304,7 +304,7 @@ def _stream(
         if raw:
             console.out_bytes(decode_bytes(ids))
         else:
-            console.out(console.shown(decode(ids)), end="")
+            console.out(console.escape_for_terminal(decode(ids)), end="")
 
     on_start()
     show(prompt)

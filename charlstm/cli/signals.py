@@ -54,7 +54,7 @@ class Signals:
     def _on_broken_pipe(self) -> None:
         assert self._running is not None
         self.number = getattr(signal, "SIGPIPE", 13)  # Windows has none
-        console.survive()
+        console.ignore_broken_pipe()
         self._running.request_stop()
         console.note("standard output is closed: stopping after this step")
 
@@ -62,9 +62,9 @@ class Signals:
         """Handle an ending signal."""
         first, self.number = self.number is None, number
         if first:
-            console.survive()
+            console.ignore_broken_pipe()
             if signal.Signals(number).name == "SIGHUP":
-                console.hang_up()
+                console.detach_terminal()
         if not first or self._running is None:
             raise SystemExit(self.exit_code)
         self._running.request_stop()
@@ -89,6 +89,6 @@ def handled() -> Iterator[Signals]:
     try:
         yield signals
     finally:
-        console.survive(False)
+        console.ignore_broken_pipe(False)
         for s, old in previous.items():
             signal.signal(s, old)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from charlstm.paths import expanded
+from charlstm.paths import expand_home
 
 MAX_PROMPT_BYTES = 1 << 24
 MAX_TEXT_BYTES = 1 << 30
@@ -31,21 +31,21 @@ def text_argument(option: str, given: str, decode: Decode[Text]) -> str | Text:
     if given == "-":
         return _read(option, given, None, decode, MAX_PROMPT_BYTES)
     if given.startswith("@"):
-        return _read(option, given, expanded(given[1:]), decode, MAX_PROMPT_BYTES)
+        return _read(option, given, expand_home(given[1:]), decode, MAX_PROMPT_BYTES)
     return given
 
 
 def file_argument(option: str, given: str | Path, decode: Decode[Text], limit: int = MAX_TEXT_BYTES) -> Text:
     """The text of the regular file that an option names; ``-`` is standard input. Raises UserError."""
-    return _read(option, str(given), None if given == "-" else expanded(given), decode, limit)
+    return _read(option, str(given), None if given == "-" else expand_home(given), decode, limit)
 
 
 def _read(option: str, given: str, path: Path | None, decode: Decode[Text], limit: int) -> Text:
     from charlstm.errors import UserError
-    from charlstm.standard_streams import read_in
+    from charlstm.standard_streams import read_stdin
 
     try:
-        content = read_in(limit + 1) if path is None else _read_file(path, limit)
+        content = read_stdin(limit + 1) if path is None else _read_file(path, limit)
         if len(content) > limit:
             raise UserError(f"longer than {limit:,} bytes")
         return decode(content, "" if path is None else str(path))

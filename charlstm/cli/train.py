@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli.options import expand_home, refuse
-from charlstm.paths import command, is_folder, is_there
+from charlstm.paths import command, is_folder, path_exists
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -113,7 +113,7 @@ def check_options(context: typer.Context, config: Path, changes: list[str]) -> N
         refuse(context, "with --dry-run, which deletes nothing", "overwrite")
     if is_folder(config):
         if not given["resume"]:
-            if is_there(config / "config.yaml"):
+            if path_exists(config / "config.yaml"):
                 raise UserError(f"{config} is a run. To resume it:  {command('train', config, '--resume')}")
             raise UserError(f"{config}: this is a folder without a run: give a configuration in YAML")
         refuse(context, f"with {config}, an existing run, whose name and folder are fixed", "name", "runs")
@@ -125,26 +125,26 @@ def _plan(
     group: ProcessGroup, config: Path, overrides: list[str], name: str | None, runs: Path
 ) -> tuple[Config, RunDirectory]:
     """The configuration and the folder of the run."""
-    from charlstm.config import for_text, load_config
+    from charlstm.config import load_config, suggest_config
     from charlstm.errors import UserError
     from charlstm.runs.directory import RunDirectory
     from charlstm.runs.read_only import ReadOnlyRunDirectory
-    from charlstm.text.catalogue import catalogue_names
-    from charlstm.text.sources import absolute
+    from charlstm.text.catalogue import catalog_names
+    from charlstm.text.sources import absolute_source
 
-    directory_class = RunDirectory if group.first else ReadOnlyRunDirectory
+    directory_class = RunDirectory if group.is_rank0 else ReadOnlyRunDirectory
     if is_folder(config):
         directory = directory_class(config)
         directory.config()
         settings = load_config(directory.config_file, overrides)
         source = _current_source(settings.corpus.source, directory)
     else:
-        if str(config) in catalogue_names() and not config.exists():
-            raise UserError(f"{config} is a corpus of the catalogue. {for_text(str(config), str(config))}")
+        if str(config) in catalog_names() and not config.exists():
+            raise UserError(f"{config} is a corpus of the catalogue. {suggest_config(str(config), str(config))}")
         settings = load_config(config, overrides)
         settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
         directory, source = directory_class(runs / str(settings.name)), settings.corpus.source
-    corpus = settings.corpus.model_copy(update={"source": absolute(source)})
+    corpus = settings.corpus.model_copy(update={"source": absolute_source(source)})
     return settings.model_copy(update={"corpus": corpus}), directory
 
 
@@ -153,11 +153,13 @@ def _current_source(source: str | list[str], directory: RunDirectory) -> str | l
     from charlstm import console
     from charlstm.api import load
     from charlstm.config import as_yaml
-    from charlstm.text.relocation import relocated
+    from charlstm.text.relocation import relocate_source
 
     if not directory.checkpoints.any():
         return source
-    current = relocated(source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"]))
+    current = relocate_source(
+        source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"])
+    )
     if current != source:
         console.note(f"note: {as_yaml(source)} does not exist; the same text is {as_yaml(current)}")
     return current
@@ -182,7 +184,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     from charlstm.cli.guard import SavedWork
     from charlstm.cli.progress import follow
 
-    settings, corpus, directory, group = trainer.config, trainer.corpus, trainer.directory, trainer.team
+    settings, corpus, directory, group = trainer.config, trainer.corpus, trainer.directory, trainer.group
     # Only now, so that a run that cannot be trained neither leaves nor deletes a folder.
     with ExitStack() as stack:
         with group.sync_errors():
@@ -198,7 +200,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         choices = trainer.choices()  # again, since a resumed run keeps its precision
         used = ", ".join(sorted({choice.executor.name for choice in choices}))
         count = sum(trainer.model.parameter_counts().values())
-        frozen = trainer.model.fixed_count()
+        frozen = trainer.model.frozen_count()
         parameters = f"{count:,} trainable parameters, {frozen:,} frozen" if frozen else f"{count:,} parameters"
         console.out(f"{parameters}, {trainer.device.type}, {trainer.precision}, executor {used}")
         refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
@@ -208,10 +210,10 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     sync_signals(group, signals)
     with group.sync_errors():
-        if group.first:
+        if group.is_rank0:
             _report(ended, trainer, leaving=signals.number is not None)
-    if ended.why == "diverged":
-        if group.first:
+    if ended.stop_reason == "diverged":
+        if group.is_rank0:
             console.error(ended.advice)
         return 3
     return 0 if signals.number is None else signals.exit_code  # also if it came too late to stop this run
@@ -227,9 +229,9 @@ def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
         f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
         f"({speed:,.0f} {unit}s per second)"
     )
-    if ended.why == "early_stopping":
+    if ended.stop_reason == "early_stopping":
         console.out("stopped early: the held-out score stopped improving")
-    if ended.why == "good_enough":
+    if ended.stop_reason == "good_enough":
         console.out("ended: the held-out score reached training.budget.target_nats")
     kind = "pseudo-likelihood (each character given the text on both sides)" if pseudo else "score"
     if ended.best_nats is not None:
@@ -238,10 +240,10 @@ def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
     console.out(f"run: {directory.path}")
-    if ended.why in ("stopped", "diverged"):
+    if ended.stop_reason in ("stopped", "diverged"):
         console.out(
             f"saved at step {ended.step:,}"
-            if ended.why == "stopped"
+            if ended.stop_reason == "stopped"
             else "the last checkpoint before the divergence is saved"
         )
         if (line := next_steps.resume_or_retry_command(ended, trainer)) is not None:
@@ -279,19 +281,19 @@ def _describe(trainer: Trainer) -> None:
             ["parameters", ""],
             *([k, f"{v:,}"] for k, v in counts.items()),
             ["all", f"{sum(counts.values()):,}"],
-            *([["frozen, not included", f"{frozen:,}"]] if (frozen := trainer.model.fixed_count()) else []),
+            *([["frozen, not included", f"{frozen:,}"]] if (frozen := trainer.model.frozen_count()) else []),
         ]
     )
-    parts = trainer.memory_estimate()
+    parts = trainer.memory_breakdown()
     console.table(
         [
-            ["memory (estimate)" if trainer.team.size == 1 else "memory of each process (estimate)", "MB"],
+            ["memory (estimate)" if trainer.group.size == 1 else "memory of each process (estimate)", "MB"],
             *([k, f"{v / 1e6:,.1f}"] for k, v in parts.items()),
             ["all", f"{sum(parts.values()) / 1e6:,.1f}"],
         ]
     )
     if (usage := memory(trainer.device)) is not None:
-        free, total = (f"{size / 1e6:,.1f}" for size in (usage.free + usage.held, usage.total))
+        free, total = (f"{size / 1e6:,.1f}" for size in (usage.free + usage.allocated, usage.total))
         console.out(f"free on {trainer.device}: {free} MB of {total} MB")
     console.out(f"device {trainer.device}, precision {trainer.precision}")
     trainer.choose_executor()

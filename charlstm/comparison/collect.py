@@ -14,7 +14,7 @@ from charlstm.config import Config, as_yaml
 from charlstm.errors import UserError
 from charlstm.files import open_regular
 from charlstm.generation import preview
-from charlstm.paths import is_there
+from charlstm.paths import path_exists
 from charlstm.report.writer import REPORT
 from charlstm.text.corpus import Corpus
 
@@ -103,7 +103,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     )
 
 
-def own_folder(runs: Path, paths: Sequence[Path]) -> Path:
+def report_folder(runs: Path, paths: Sequence[Path]) -> Path:
     """The folder under ``runs`` for the report on these runs; it holds no run, and no report on other runs."""
     names = "-".join(path.resolve().name for path in paths)
     name = "compare-" + names.encode("utf-8", "ignore")[:80].decode("utf-8", "ignore")
@@ -113,8 +113,8 @@ def own_folder(runs: Path, paths: Sequence[Path]) -> Path:
 
 def _is_available(folder: Path, paths: list[str]) -> bool:
     report = folder / "report" / REPORT
-    is_run = is_there(folder / "config.yaml")
-    return not is_run and (not is_there(report) or _compared_paths(report) == paths)
+    is_run = path_exists(folder / "config.yaml")
+    return not is_run and (not path_exists(report) or _compared_paths(report) == paths)
 
 
 def _absolute_paths(paths: Sequence[Path]) -> list[str]:

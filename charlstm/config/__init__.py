@@ -18,7 +18,7 @@ from charlstm.config.corpus import CorpusConfig
 from charlstm.config.device import check_device_name
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
-from charlstm.config.misplaced import for_text
+from charlstm.config.misplaced import suggest_config
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import Document, error_line, locate, problems_of
@@ -45,13 +45,13 @@ __all__ = [
     "check_device_name",
     "describe_fields",
     "dump_yaml",
-    "for_text",
     "json_schema",
     "load_compare",
     "load_comparison",
     "load_config",
     "parse_config",
     "read_yaml",
+    "suggest_config",
     "validate",
 ]
 

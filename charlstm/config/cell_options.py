@@ -26,7 +26,7 @@ def cell_fields() -> dict[str, Definition]:
     return variant | {name: _init_field(name, option) for name, option in INIT_OPTIONS.items()}
 
 
-def check_start_option(name: str, value: object) -> None:
+def check_init_option(name: str, value: object) -> None:
     """Check an initialization option. Raises TypeError if no cell has it, ValueError if the value is out of range."""
     if name not in INIT_OPTIONS:
         raise TypeError(f"no cell has an option {name}; there are {', '.join(INIT_OPTIONS)}")

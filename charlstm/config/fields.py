@@ -93,14 +93,14 @@ def find_field(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo |
     return section.model_fields.get(str(path[-1])) if section else None
 
 
-def walk(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+def iter_fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     """Every field that is not itself a section, with its path, in declared order."""
     for name, field in model.model_fields.items():
         section = section_model(field)
         if section is None:
             yield (*path, name), field
         else:
-            yield from walk(section, (*path, name))
+            yield from iter_fields(section, (*path, name))
 
 
 def type_text(field: FieldInfo) -> str:
@@ -134,7 +134,7 @@ def describe_fields(model: type[BaseModel] = Config) -> list[FieldDoc]:
     """Every field of a configuration file with its type, default and documentation, in declared order."""
     return [
         FieldDoc(".".join(path[:-1]), path[-1], type_text(field), _default(model, path), str(field.description))
-        for path, field in walk(model)
+        for path, field in iter_fields(model)
     ]
 
 

@@ -15,7 +15,7 @@ _TEXT_WITH_NULS = (b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  
 _PLAIN = re.compile(r"[A-Za-z_/.][\w./-]*")
 
 
-def for_text(source: str, stem: str) -> str:
+def suggest_config(source: str, stem: str) -> str:
     """The configuration to write for a text or a name of the catalog, and the command that uses it."""
     value = source if _PLAIN.fullmatch(source) else json.dumps(source, ensure_ascii=False)
     file = shlex.quote(f"{stem}.yaml")
@@ -32,7 +32,7 @@ def reject_text(path: Path, content: bytes) -> None:
     if path.suffix.lower() not in SUFFIXES and content.strip() and not _SECTION.search(content):
         if b"\0" in content[:4096] and not content.startswith(_TEXT_WITH_NULS):
             raise UserError(f"{path}: this is neither a configuration nor a text. Name a configuration in YAML")
-        raise UserError(f"{path}: this is a text, not a configuration. {for_text(str(path), path.stem)}")
+        raise UserError(f"{path}: this is a text, not a configuration. {suggest_config(str(path), path.stem)}")
 
 
 def reject_address(path: Path) -> None:
@@ -41,5 +41,5 @@ def reject_address(path: Path) -> None:
         address = f"{match[1]}://{str(path)[match.end() :]}"
         raise UserError(
             f"{address} is an address, not a configuration file. If it is a text, download it: curl -fLO "
-            f"{shlex.quote(address)}. {for_text(path.name, path.stem)}"
+            f"{shlex.quote(address)}. {suggest_config(path.name, path.stem)}"
         )

@@ -10,13 +10,13 @@ from charlstm.cells import CELLS, Cell, find
 from charlstm.cells.options import Option
 from charlstm.config.front_ends import FRONT_ENDS
 
-RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.reservoir)
+RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.is_reservoir)
 """The cells without trainable parameters: only the readout is trained."""
 
 
 def _options(cell: Cell) -> frozenset[str]:
     options = frozenset(cell.options) | cell.init_options.keys()
-    return options | {"washout"} if cell.reservoir else options
+    return options | {"washout"} if cell.is_reservoir else options
 
 
 CELL_OPTIONS: dict[str, frozenset[str]] = {

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from charlstm.config.fields import alternatives, choices, find_field, find_section, type_text, walk
+from charlstm.config.fields import alternatives, choices, find_field, find_section, iter_fields, type_text
 from charlstm.config.wording import Loc, Problem, dotted, format_value
 from charlstm.spelling import near
 
@@ -125,7 +125,7 @@ def _unknown(loc: Loc, model: type[BaseModel]) -> str:
 
 def _suggestion(loc: Loc, allowed: list[str], model: type[BaseModel]) -> str:
     name = str(loc[-1])
-    paths = [path for path, _ in walk(model)]
+    paths = [path for path, _ in iter_fields(model)]
     by_leaf: dict[str, tuple[str, ...]] = {path[-1]: path for path in reversed(paths)}
     known = _current_name(name)
     *sections, leaf = known.split(".")

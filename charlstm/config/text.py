@@ -8,7 +8,7 @@ from typing import Any
 
 from charlstm.config.misplaced import reject_address, reject_text
 from charlstm.errors import UserError
-from charlstm.files import open_regular, unreadable
+from charlstm.files import open_regular, read_error
 from charlstm.spelling import near_file
 
 MAX_BYTES = 1 << 19
@@ -36,12 +36,12 @@ def read_text(path: Path) -> str:
             f"{path}: there is no such file." + (f" Did you mean {path.parent / match}?" if match else "")
         ) from None
     except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
+        raise read_error(path, error) from None
     with open_regular(path) as file:
         try:
             content = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise unreadable(path, error) from None
+            raise read_error(path, error) from None
     reject_text(path, content)
     if len(content) > MAX_BYTES:
         raise UserError(f"{path}: longer than {MAX_BYTES} bytes: is this a configuration file?")

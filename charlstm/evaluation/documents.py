@@ -13,7 +13,7 @@ from charlstm.executors import State
 from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.text.documents import Sequences
-from charlstm.text.separators import Places
+from charlstm.text.separators import Positions
 
 DOCUMENTS = 64  # minimum batch size, for long documents
 CHARACTERS = 1 << 13  # maximum total length of a batch of short documents
@@ -37,7 +37,7 @@ def document_pieces(model: LanguageModel, sequences: Sequences) -> Iterator[Docu
 class DocumentPieces:
     """A batch of documents as :class:`charlstm.evaluation.score.Pieces`; each begins at offset 0."""
 
-    def __init__(self, model: LanguageModel, sequences: Sequences, indices: Places) -> None:
+    def __init__(self, model: LanguageModel, sequences: Sequences, indices: Positions) -> None:
         self._model, self._sequences, self._indices = model, sequences, indices
         self.longest = int(sequences.lengths[indices].max())
 

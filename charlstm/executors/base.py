@@ -68,7 +68,7 @@ class Executor(Protocol):
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]: ...
 
-    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:
+    def saved_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:
         """Estimated bytes that a layer saves per character for the backward pass, including gradients.
 
         ``dtype`` is the compute dtype; ``symbols`` is the vocabulary size if the layer reads ids, else 0.
@@ -92,7 +92,7 @@ class StackRunner(Protocol):
 
 
 def eager_saved_bytes(cell: Cell, hidden_size: int) -> int:
-    """``kept_bytes`` in float32: the gates and their gradients, and three vectors [H] for each part of the state."""
+    """``saved_bytes`` in float32: the gates and their gradients, and three vectors [H] for each part of the state."""
     return hidden_size * 4 * (2 * len(cell.gates) + 3 * len(cell.state))
 
 

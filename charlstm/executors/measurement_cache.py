@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from charlstm import __version__
-from charlstm.cache import user_cache_folder, written_whole
+from charlstm.cache import open_atomic, user_cache_folder
 from charlstm.errors import UserError
 from charlstm.executors.cpp.build import processor
 
@@ -50,7 +50,7 @@ def cached_measurement(
         return cached
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as file:
+        with open_atomic(path) as file:
             file.write(json.dumps(measured).encode())
     except (OSError, UserError):
         return measured

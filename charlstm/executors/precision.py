@@ -10,7 +10,7 @@ import torch
 
 
 @contextmanager
-def float32_products(device: torch.device, rounded: bool) -> Iterator[None]:
+def float32_matmul_precision(device: torch.device, tf32: bool) -> Iterator[None]:
     """Within the block, float32 matmuls on an NVIDIA GPU round their operands to TF32 (10 bits of mantissa instead of
     23), or use them unrounded; sums are float32 in either case. Other devices are not affected.
 
@@ -24,7 +24,7 @@ def float32_products(device: torch.device, rounded: bool) -> Iterator[None]:
     recurrent: Any = torch.backends.cudnn.rnn
     before = matmul.fp32_precision, recurrent.fp32_precision
     try:
-        matmul.fp32_precision = recurrent.fp32_precision = "tf32" if rounded else "ieee"
+        matmul.fp32_precision = recurrent.fp32_precision = "tf32" if tf32 else "ieee"
         yield
     finally:
         matmul.fp32_precision, recurrent.fp32_precision = before

@@ -73,7 +73,7 @@ class Reference:
             outputs.append(state[0])
         return torch.stack(outputs), state
 
-    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+    def saved_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         return eager_saved_bytes(cell, hidden_size)
 
 

@@ -46,14 +46,14 @@ class Vendor:
         if in_bfloat16 and device.type == "cuda" and not _cudnn_runs(torch.bfloat16, device):
             return "recurrent layers in bfloat16 need cuDNN 9.13 or later and a GPU that supports bfloat16"
         if device.type in TORCH_CASTS and not tracing(weights, x):
-            return cannot_run(cell, device.type, weights.weight_hh.dtype, matmul_dtype(weights.weight_hh))
+            return training_error(cell, device.type, weights.weight_hh.dtype, matmul_dtype(weights.weight_hh))
         return None
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         y, new = self.run_stack(cell, [weights], x, tuple(s.unsqueeze(0) for s in state))
         return y, tuple(s.squeeze(0) for s in new)
 
-    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:
+    def saved_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:
         """The gates and two vectors [H] for each part of the state, as in cuDNN, and the one-hot vectors of ids."""
         return hidden_size * dtype.itemsize * (len(cell.gates) + 2 * len(cell.state)) + 4 * symbols
 
@@ -87,7 +87,7 @@ class Vendor:
 
 
 @cache
-def cannot_run(cell: Cell, device: str, param_dtype: torch.dtype, compute_dtype: torch.dtype) -> str | None:
+def training_error(cell: Cell, device: str, param_dtype: torch.dtype, compute_dtype: torch.dtype) -> str | None:
     """Why torch's layer of a cell cannot be trained here with these dtypes of weights and matmuls, in a few words; None
     if it can. Tries one step of a small layer, once per process: support depends on the processor (oneDNN has no LSTM
     in bfloat16 on a CPU that has only AVX2)."""

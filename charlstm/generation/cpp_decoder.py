@@ -15,20 +15,20 @@ from charlstm.compiler.cpp_loops import forward_loop
 from charlstm.compiler.stages import operand_states
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import joined_bias
-from charlstm.executors.cpp.build import BuildError, load
+from charlstm.executors.cpp.build import BuildError, load_library
 from charlstm.executors.cpp.memory import (
     PANEL,
-    checked,
+    buffer_structure,
+    check_ids,
     input_table,
-    library,
+    int64_array,
+    load_kernels,
     pack,
     pad_gates,
     pad_last,
-    padded_units,
-    structure,
-    words,
+    padded_size,
 )
-from charlstm.executors.cpp.partition import shared
+from charlstm.executors.cpp.partition import autotuned_partition
 from charlstm.generation.cpp_window import CppWindow
 from charlstm.model.front_end import ConvolutionWeights
 
@@ -39,7 +39,7 @@ def decoder_library(dtype: torch.dtype) -> ctypes.CDLL | str:
     folder = Path(__file__).parent
     try:
         sources = [(folder / name).read_text(encoding="utf-8") for name in ("cpp/window.h", "cpp/decoder.h")]
-        return load("decoder", dtype, "\n".join(sources))
+        return load_library("decoder", dtype, "\n".join(sources))
     except BuildError as reason:
         return str(reason)
 
@@ -69,7 +69,7 @@ class CppDecoder:
     ) -> None:
         self._cell, self._dtype, self._batch, self._step = cell, dtype, batch_size, 0
         gates, hidden_size, vocabulary = len(cell.gates), layers[0].hidden_size, head.shape[0]
-        self._padded_size, self._hidden_size = padded_units(hidden_size), hidden_size
+        self._padded_size, self._hidden_size = padded_size(hidden_size), hidden_size
         decoder = decoder_library(dtype)
         if isinstance(decoder, str):
             raise BuildError(decoder)
@@ -122,18 +122,18 @@ class CppDecoder:
                     for name, letters in cell.parameters.items()
                 },
             }
-            prepared, scratch = structure(loop, buffers)
+            prepared, scratch = buffer_structure(loop, buffers)
             structures.append(prepared)
             inputs.append(x)
             outputs.append(low_states[cell.state[0]])
             self._keep_alive += [buffers, scratch]
-        padded_vocabulary = padded_units(vocabulary)
+        padded_vocabulary = padded_size(vocabulary)
         self._logits = zeros(batch_size, padded_vocabulary)
         self._vocabulary = vocabulary
         layer_addresses = (ctypes.c_int64 * len(layers))(*map(ctypes.addressof, structures))
-        weight_addresses = words(*input_weights)
-        input_addresses, output_addresses = words(*inputs), words(*outputs)
-        kernels = library(cell, dtype)
+        weight_addresses = int64_array(*input_weights)
+        input_addresses, output_addresses = int64_array(*inputs), int64_array(*outputs)
+        kernels = load_kernels(cell, dtype)
         self._cell_kernels = (
             gates,
             ctypes.c_int64.in_dll(kernels, "forward_stages").value,
@@ -200,14 +200,14 @@ class CppDecoder:
         assert count > 0
         assert draws.dtype == torch.float64
         prompt_length = 0 if prompt is None else prompt.shape[0]
-        prompt = None if prompt is None else checked(prompt, self._vocabulary)
+        prompt = None if prompt is None else check_ids(prompt, self._vocabulary)
         settings = torch.tensor([temperature, top_p, min_p], dtype=torch.float64)
         sampled = torch.empty(count, self._batch, dtype=torch.int64)
         log_probabilities = torch.empty(count, self._batch)
         key = (self._cell, self._dtype, "sample", self._batch, self._padded_size, len(self._states))
         steps = count + max(prompt_length - 1, 0)
-        with shared(key, self._batch, self._padded_size // PANEL, steps) as partition:
-            task = words(
+        with autotuned_partition(key, self._batch, self._padded_size // PANEL, steps) as partition:
+            task = int64_array(
                 len(self._states),
                 self._batch,
                 self._padded_size,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.executors.cpp.memory import Words, checked, pack, pad_gates, padded_units, words
+from charlstm.executors.cpp.memory import Int64Array, check_ids, int64_array, pack, pad_gates, padded_size
 from charlstm.model.front_end import ConvolutionWeights
 
 
@@ -16,7 +16,7 @@ class CppWindow:
     def __init__(self, cell: Cell, weights: ConvolutionWeights, batch_size: int, dtype: torch.dtype) -> None:
         rows, embedding = weights.vectors.shape
         outputs, depth = weights.kernel.shape
-        padded_outputs, padded_depth = padded_units(outputs), padded_units(depth)
+        padded_outputs, padded_depth = padded_size(outputs), padded_size(depth)
         self._no_character = rows - 1
         self.ids = torch.full((batch_size, weights.length), self._no_character)
         highway = weights.highway
@@ -31,7 +31,9 @@ class CppWindow:
             torch.zeros(batch_size, padded_outputs, dtype=dtype),
             torch.zeros(batch_size, padded_outputs, dtype=dtype),
         )
-        self.structure: Words = words(weights.length, embedding, padded_depth, padded_outputs, *self._keep_alive)
+        self.structure: Int64Array = int64_array(
+            weights.length, embedding, padded_depth, padded_outputs, *self._keep_alive
+        )
 
     @property
     def state(self) -> Tensor:
@@ -40,4 +42,4 @@ class CppWindow:
 
     @state.setter
     def state(self, encoded: Tensor) -> None:
-        self.ids[:, 1:] = checked(self._no_character - encoded[..., 0].t().to(torch.int64), self._no_character)
+        self.ids[:, 1:] = check_ids(self._no_character - encoded[..., 0].t().to(torch.int64), self._no_character)

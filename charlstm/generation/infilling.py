@@ -15,7 +15,7 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.generation.gibbs_chains import GibbsChains
 from charlstm.generation.sampler import Sampling, UniformDraws, check_not_nan, sample_ids
-from charlstm.hardware.main_memory import check_room
+from charlstm.hardware.main_memory import check_texts_fit
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 from charlstm.text.vocabulary import Unknown, Vocabulary
@@ -99,7 +99,9 @@ def infill(
     if not len(positions):
         raise UserError(f"the text has no gap: write {gap!r} for each {vocabulary.unit} to fill in")
     bytes_per_filling = len(positions) * (8 * model.head.in_features + 8 * model.vocabulary_size)
-    check_room(num_samples, bytes_per_filling * (1 if sampling is None or sampling.temperature > 0 else GREEDY_CHAINS))
+    check_texts_fit(
+        num_samples, bytes_per_filling * (1 if sampling is None or sampling.temperature > 0 else GREEDY_CHAINS)
+    )
     column = torch.from_numpy(ids)[:, None].to(model.head.weight.device)
     with eval_mode(model):
         filled, log_p = _fill(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from charlstm.generation.infilling import preview_infilling
 from charlstm.generation.sampler import Sampling, generate
 from charlstm.model import LanguageModel
-from charlstm.text.documents import Documents, beginning
+from charlstm.text.documents import Documents, first_characters
 from charlstm.text.vocabulary import Vocabulary
 
 DOCUMENTS = 20  # sampled in one batch
@@ -36,7 +36,7 @@ def preview(
         return (
             ""
             if held_out is None
-            else preview_infilling(model, vocabulary, beginning(held_out, length), seed, on_chunk)
+            else preview_infilling(model, vocabulary, first_characters(held_out, length), seed, on_chunk)
         )
     count = DOCUMENTS if end else 1
     samples = generate(

@@ -13,7 +13,7 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
 from charlstm.generation.step_decoder import StepDecoder
-from charlstm.hardware.main_memory import check_room
+from charlstm.hardware.main_memory import check_texts_fit
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
@@ -227,7 +227,7 @@ def generate(
     prompt, end = prompt_ids(model, vocabulary, prime, until, unknown)
     state = sum(part.shape[0] * part.shape[-1] for part in model.initial_state(1))
     characters = 1 if end else length  # at least
-    check_room(num_samples, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters)
+    check_texts_fit(num_samples, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
     for row in write(model, prompt, length, sampling or Sampling(), seed, num_samples, end):
         on_chunk()

@@ -15,7 +15,7 @@ from charlstm.config import check_device_name
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup
 from charlstm.errors import UserError
 from charlstm.executors import permits
-from charlstm.executors.cpp import Cpp, bfloat16_gain, kernels
+from charlstm.executors.cpp import Cpp, bfloat16_speedup, kernels
 
 MIN_BFLOAT16_SPEEDUP = 1.5
 
@@ -79,7 +79,7 @@ def resolve_precision(name: str, device: torch.device, cell: Cell, executor: str
         return "float32"
     if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
         return "bfloat16"
-    if not permits(executor, Cpp()) or bfloat16_gain() < MIN_BFLOAT16_SPEEDUP:
+    if not permits(executor, Cpp()) or bfloat16_speedup() < MIN_BFLOAT16_SPEEDUP:
         return "float32"  # before kernels are compiled for bfloat16
     return "float32" if isinstance(kernels(cell, torch.bfloat16), str) else "bfloat16"
 
@@ -89,7 +89,7 @@ class Memory(NamedTuple):
 
     total: int
     free: int
-    held: int
+    allocated: int
 
 
 def memory(device: torch.device) -> Memory | None:
@@ -129,7 +129,7 @@ def set_rng_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
-def keep_memory() -> None:
+def retain_freed_memory() -> None:
     """Make the C library retain freed memory, which saves page faults in every training step (glibc only)."""
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4

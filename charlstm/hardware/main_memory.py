@@ -18,7 +18,7 @@ _PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether it is an out-of-memory error of any device; torch raises RuntimeError."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
@@ -27,7 +27,7 @@ def is_shortage(error: BaseException) -> bool:
     )
 
 
-def asked_bytes(message: str) -> int:
+def requested_bytes(message: str) -> int:
     """The bytes requested, from the message of an out-of-memory error; 0 if it has none."""
     match = _REQUESTED.search(message)
     return int(float(match[1]) * _UNITS[match[2][0].lower()]) if match else 0
@@ -59,7 +59,7 @@ def free_main_memory() -> int | None:
     return max(0, min(limits)) if limits else None
 
 
-def shortage_facts(requested: int, free: int | None) -> list[str]:
+def memory_facts(requested: int, free: int | None) -> list[str]:
     """The bytes requested (0 if unknown) and free (None if unknown), in words."""
     facts = [f"{format_bytes(requested)} more were requested"] if requested else []
     return facts if free is None else [*facts, f"{format_bytes(free)} are free"]
@@ -70,7 +70,7 @@ def not_enough_memory(what: str, needed: int, free: int, advice: str) -> UserErr
     return UserError(f"not enough memory: {what} take {format_bytes(needed)}, {format_bytes(free)} are free. {advice}")
 
 
-def check_room(texts: int, bytes_each: int) -> None:
+def check_texts_fit(texts: int, bytes_each: int) -> None:
     """Raises UserError if this many texts, generated in one batch, do not fit into the main memory."""
     free, needed = free_main_memory(), texts * bytes_each
     if free is not None and needed > free:

@@ -13,12 +13,12 @@ from charlstm.errors import UserError
 from charlstm.executors import clear_plan_cache
 from charlstm.hardware.device import Memory, memory
 from charlstm.hardware.main_memory import (
-    asked_bytes,
     format_bytes,
     free_main_memory,
-    is_shortage,
+    is_out_of_memory,
+    memory_facts,
     not_enough_memory,
-    shortage_facts,
+    requested_bytes,
 )
 
 USABLE = 0.9  # fraction of the device memory; the rest is lost to fragmentation
@@ -31,12 +31,12 @@ class MemoryEstimate:
     """The memory of a training run, in bytes per process, and the settings it depends on.
 
     ``fixed``: weights, gradients, optimizer state, resident text; grows with the square of ``hidden_size``.
-    ``growing``: activations saved for backward; grows with ``batch_size``, ``sequence_length`` and ``hidden_size``.
+    ``activations``: activations saved for backward; grows with ``batch_size``, ``sequence_length`` and ``hidden_size``.
     ``processes``: the batch is split evenly among them.
     """
 
     fixed: int
-    growing: int
+    activations: int
     batch_size: int
     sequence_length: int
     hidden_size: int
@@ -52,7 +52,7 @@ def report_out_of_memory(device: torch.device, describe: Callable[[], tuple[str,
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         message = out_of_memory_message(str(error), device, *describe())  # before memory is freed
         clear_plan_cache()
@@ -61,11 +61,11 @@ def report_out_of_memory(device: torch.device, describe: Callable[[], tuple[str,
 
 def out_of_memory_message(error: str, device: torch.device, when: str, estimate: MemoryEstimate) -> str:
     """The message to the user; ``error`` is the message of torch."""
-    status, requested = memory(device), asked_bytes(error)
-    facts = shortage_facts(requested, free_main_memory() if device.type == "cpu" else None)
+    status, requested = memory(device), requested_bytes(error)
+    facts = memory_facts(requested, free_main_memory() if device.type == "cpu" else None)
     if status is not None:
         facts.append(f"{format_bytes(status.free)} of {format_bytes(status.total)} are free")
-        others = status.total - status.free - status.held
+        others = status.total - status.free - status.allocated
         if others > status.total / 10:
             facts.append(f"{format_bytes(others)} are used by the driver and other programs")
     details = f": {', '.join(facts)}" if facts else ""
@@ -91,9 +91,9 @@ def settings_to_lower(estimate: MemoryEstimate, status: Memory | None, requested
     The activations are taken to be the estimate, or the memory allocated and requested, if that is more.
     """
     fixed, batch_size, hidden_size = estimate.fixed, estimate.batch_size, estimate.hidden_size
-    usable = math.inf if status is None else USABLE * (status.free + status.held)
-    allocated = 0 if status is None else status.held
-    activations = max(estimate.growing, allocated + requested - fixed) if estimate.growing else 0
+    usable = math.inf if status is None else USABLE * (status.free + status.allocated)
+    allocated = 0 if status is None else status.allocated
+    activations = max(estimate.activations, allocated + requested - fixed) if estimate.activations else 0
     if not activations or fixed >= usable:
         factor = math.sqrt(min(usable / 2 / fixed, MAX_FACTOR) if status else DEFAULT_FACTOR)
         return [_lower("model.hidden_size", hidden_size, factor)]

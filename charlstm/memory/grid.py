@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from charlstm import atomic_io
-from charlstm.comparison.experiment import Trial, match_parameters, parameter_count
+from charlstm.comparison.arms import Trial, match_parameters, parameter_count
 from charlstm.config import Config, MemoryConfig, ModelConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.errors import UserError
@@ -20,7 +20,7 @@ from charlstm.memory.jobs import MeasurementJob, TrainingJob
 from charlstm.memory.measures import make_task
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.text.sources import absolute
+from charlstm.text.sources import absolute_source
 
 TRAINING_SEED = 1
 VALIDATION = 0.03
@@ -76,7 +76,7 @@ class Grid:
 
     def corpus_dataset(self, name: str, corpus: CorpusConfig) -> Dataset:
         """The dataset of an existing text."""
-        return Dataset(name, corpus.model_copy(update={"source": absolute(corpus.source)}))
+        return Dataset(name, corpus.model_copy(update={"source": absolute_source(corpus.source)}))
 
     def _dataset(self, name: str, text: str, **settings: Any) -> Dataset:
         file = self.folder.absolute() / "texts" / f"{name}.txt"

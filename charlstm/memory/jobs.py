@@ -11,7 +11,7 @@ from typing import Any
 
 from charlstm import atomic_io
 from charlstm.api import load
-from charlstm.comparison.experiment import Trial
+from charlstm.comparison.arms import Trial
 from charlstm.errors import UserError
 from charlstm.memory.measures import MEASURES, VERSION
 from charlstm.memory.schemas import read_measurement

@@ -20,7 +20,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character, predict_tokens
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
-from charlstm.probes.answers import answered, critical_accuracy, critical_share
+from charlstm.probes.answers import critical_accuracy, critical_fraction, score_answers
 from charlstm.probes.closing import Closing, closing_accuracy, closing_signs
 from charlstm.probes.context import context_curve
 from charlstm.probes.counting import accepts, counting_unit, longest_accepted, trajectory
@@ -56,7 +56,7 @@ def make_task(spec: Mapping[str, Any]) -> Any:
 def answers(run: LoadedRun, task: JsonObject, strings: int) -> JsonObject:
     """The fraction of test strings that are answered correctly, and -ln p per character of their answers."""
     instance = make_task(task)
-    result = answered(run.model, run.vocabulary, instance.strings(strings, TEST_SEED), instance.mark)
+    result = score_answers(run.model, run.vocabulary, instance.strings(strings, TEST_SEED), instance.mark)
     return {"share": result.share, "characters_right": result.characters_right, "nats": _finite(result.nats)}
 
 
@@ -123,7 +123,7 @@ def critical(run: LoadedRun, characters: int) -> JsonObject:
 
 def closing_symbol(run: LoadedRun, strings: int) -> JsonObject:
     """Accuracy on the critical symbol, T or P, of single Reber test strings."""
-    return {"share": critical_share(run.model, run.vocabulary, tasks.Reber().strings(strings, TEST_SEED))}
+    return {"share": critical_fraction(run.model, run.vocabulary, tasks.Reber().strings(strings, TEST_SEED))}
 
 
 def kept_context(run: LoadedRun, kept: list[int], targets: int) -> JsonObject:
@@ -149,7 +149,7 @@ def ngram(run: LoadedRun, order: int) -> JsonObject:
     train, ids = corpus.split("train"), test_split(corpus)
     assert not isinstance(train, Documents)
     positions = closing_signs(ids, run.vocabulary)
-    predictions = NGram(train, run.vocabulary.size, order).foresee(ids, [sign.id for sign in positions])
+    predictions = NGram(train, run.vocabulary.size, order).predict(ids, [sign.id for sign in positions])
     return {
         "nats": float(np.mean(predictions.nats, dtype=np.float64)),
         "signs": closings(closing_accuracy(positions, predictions)),

@@ -117,7 +117,7 @@ class Convolution(FrontEnd):
     def input_matmul_rows(self, characters: int) -> int:
         return characters
 
-    def kept_bytes(self) -> int:
+    def saved_bytes(self) -> int:
         """The output and, with a highway layer, the outputs of its two matmuls, each with its gradient."""
         return 2 * 4 * self.output_size * (1 if self.highway is None else 3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from charlstm.executors.precision import float32_products
+from charlstm.executors.precision import float32_matmul_precision
 from charlstm.model.language_model import LanguageModel
 
 
@@ -15,7 +15,7 @@ def eval_mode(model: LanguageModel) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        with float32_products(model.head.weight.device, rounded=False):
+        with float32_matmul_precision(model.head.weight.device, tf32=False):
             yield
     finally:
         model.train(training)

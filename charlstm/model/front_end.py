@@ -88,7 +88,7 @@ class FrontEnd(nn.Module):
         """Number of vectors multiplied by the first layer's input weights for a batch of ``characters``."""
         raise NotImplementedError
 
-    def kept_bytes(self) -> int:
+    def saved_bytes(self) -> int:
         """Bytes per character saved for the backward pass, gradients included."""
         return 0
 

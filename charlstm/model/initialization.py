@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.cells import Cell
-from charlstm.cells.base import options_of
-from charlstm.config.cell_options import check_start_option
+from charlstm.cells.base import option_names
+from charlstm.config.cell_options import check_init_option
 from charlstm.executors import Weights
 
 CHRONO = "chrono"
@@ -33,7 +33,7 @@ class Initializer:
 
     def __init__(self, **options: Any) -> None:
         for name, value in options.items():
-            check_start_option(name, value)
+            check_init_option(name, value)
         self.options: Mapping[str, Any] = {name: value for name, value in options.items() if value is not None}
 
     @torch.no_grad()
@@ -50,7 +50,7 @@ class Initializer:
             name, _, part = key.partition(".")
             if name in named:
                 parameter = _gate_views(cell, name, named[name])[part] if part else named[name]
-                initialize(parameter, **{option: self._value(cell, option) for option in options_of(initialize)})
+                initialize(parameter, **{option: self._value(cell, option) for option in option_names(initialize)})
         if cell.forget_gate and weights.bias_ih is not None:
             self._init_forget_gate(cell, named)
 

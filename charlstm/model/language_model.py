@@ -168,7 +168,7 @@ class LanguageModel(nn.Module):
         counts = {name: sum(_sizes(part, True)) for name, part in self.named_children()}
         return {name: count for name, count in counts.items() if count}
 
-    def fixed_count(self) -> int:
+    def frozen_count(self) -> int:
         """Number of frozen parameters."""
         return sum(_sizes(self, False))
 

@@ -56,7 +56,7 @@ class Critical:
 
 
 @torch.no_grad()
-def answered(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str], mark: str | None) -> Answers:
+def score_answers(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str], mark: str | None) -> Answers:
     """Encode each string from a zero state and compare the model's predictions with the characters after the first
     ``mark``, or with all characters if it is None.
 
@@ -126,9 +126,9 @@ def _previous(model: LanguageModel, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def critical_share(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str]) -> float:
+def critical_fraction(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str]) -> float:
     """Fraction of embedded Reber strings, each encoded from a zero state, whose critical symbol is the more probable of
-    T and P. Raises like :func:`answered`."""
+    T and P. Raises like :func:`score_answers`."""
     _check_forward(model)
     t, p = vocabulary.encode(KEYS).tolist()
     device, right = model.head.weight.device, 0

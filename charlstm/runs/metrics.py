@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from charlstm.errors import UserError
-from charlstm.files import MissingError, open_regular, unreadable
+from charlstm.files import MissingError, open_regular, read_error
 
 StopReason = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
 
@@ -84,7 +84,8 @@ def _read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                 if not line.endswith(b"\n") and len(line) < LINE_LIMIT:
                     return
                 raise UserError(
-                    f"{path}:{line_number}: not a valid record of a training run: {_reason(problem)}. Delete this line to continue"
+                    f"{path}:{line_number}: not a valid record of a training run: {_reason(problem)}. "
+                    "Delete this line to continue"
                 ) from None
             yield record, end
 
@@ -100,7 +101,7 @@ def _open(path: Path) -> Iterator[io.BufferedIOBase]:
         try:
             yield file
         except OSError as error:
-            raise unreadable(path, error) from None
+            raise read_error(path, error) from None
 
 
 def _reason(problem: ValueError) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from charlstm.cache import writable_folder, written_whole
+from charlstm.cache import open_atomic, writable_folder
 from charlstm.errors import UserError
 from charlstm.text import standard_library
 from charlstm.text.reading import PIECE, Progress
@@ -36,7 +36,7 @@ class Entry:
 
 
 @cache
-def catalogue() -> dict[str, Entry]:
+def catalog() -> dict[str, Entry]:
     """The downloadable corpora by name, from ``catalogue.json``."""
     installed = Path(__file__).with_name("catalogue.json")
     path = installed if installed.exists() else CHECKOUT_DATA / "catalogue.json"
@@ -44,9 +44,9 @@ def catalogue() -> dict[str, Entry]:
     return {name: Entry(name=name, **fields) for name, fields in content.items()}
 
 
-def catalogue_names() -> list[str]:
+def catalog_names() -> list[str]:
     """The names of all corpora, including `python-stdlib`, sorted."""
-    return sorted([*catalogue(), standard_library.NAME])
+    return sorted([*catalog(), standard_library.NAME])
 
 
 def fetch(name: str, cache_folder: Path, on_progress: Progress | None = None) -> Path:
@@ -61,7 +61,7 @@ def fetch(name: str, cache_folder: Path, on_progress: Progress | None = None) ->
     """
     if name == standard_library.NAME:
         return standard_library.materialize(cache_folder)
-    entry = catalogue()[name]
+    entry = catalog()[name]
     for path in (CHECKOUT_DATA / entry.file, cache_folder / "corpora" / entry.file):
         if _is_intact(path, entry):
             return path
@@ -87,7 +87,7 @@ def _download(entry: Entry, target: Path, manual_path: Path, on_progress: Progre
     except (OSError, http.client.HTTPException) as error:
         raise _download_error(entry, manual_path, f"it could not be downloaded ({_reason(error)})") from error
     digest, size = hashlib.sha256(), 0
-    with response, written_whole(target) as file:
+    with response, open_atomic(target) as file:
         while size <= entry.bytes:
             try:
                 piece = response.read(PIECE)

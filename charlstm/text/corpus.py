@@ -12,9 +12,9 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.cache import user_cache_folder, writable_folder, written_whole
+from charlstm.cache import open_atomic, user_cache_folder, writable_folder
 from charlstm.errors import UserError
-from charlstm.text.documents import Documents, cut, permutation
+from charlstm.text.documents import Documents, permutation, split_documents
 from charlstm.text.reading import Progress, Source, check_encoding, check_text, hash_sources, read_codes
 from charlstm.text.separators import meant_separator, separator_hint
 from charlstm.text.sources import resolve
@@ -62,7 +62,7 @@ class Corpus:
                 else f"raise corpus.{name}_fraction"
             )
             raise UserError(f"the {name} split of {self.describe()} is empty: {remedy}, or use a longer text")
-        return self.ids[part] if self.documents is None else self.documents.chosen(part)
+        return self.ids[part] if self.documents is None else self.documents.select(part)
 
     def describe(self) -> str:
         """One short line: name, length, number of distinct symbols, splits."""
@@ -107,11 +107,12 @@ def load_corpus(
     Args:
         validation_fraction, test_fraction: train is the first ``1 - validation - test`` of the text, rounded
             down; validation follows it, test is the end.
-        documents: the separator of independent documents, for `charlstm.text.documents.cut`; None: one running text.
+        documents: the separator of independent documents (:func:`charlstm.text.documents.split_documents`);
+            None: one running text.
             With documents, the fractions are approximate, since documents are not divided; each split with a
             fraction above 0 gets at least one document.
         shuffle_documents: shuffle the documents, always in the same way, before they are split.
-        score_after: in each document, only the text after it counts; see `charlstm.text.documents.cut`.
+        score_after: in each document, only the text after it counts; see `charlstm.text.documents.split_documents`.
         cache: the cache folder; `user_cache_folder` by default. If it is not writable, a temporary folder is used.
 
     Raises:
@@ -141,7 +142,7 @@ def load_corpus(
         metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
     if metadata is None:
         metadata = _write_ids(files, encoding, digest, folder / ids_name, sum(sizes), on_progress)
-        with written_whole(folder / metadata_name) as file:
+        with open_atomic(folder / metadata_name) as file:
             file.write(json.dumps(asdict(metadata)).encode())
 
     ids = np.memmap(folder / ids_name, dtype=metadata.dtype, mode="r", shape=(metadata.characters,))
@@ -151,7 +152,7 @@ def load_corpus(
         total = metadata.characters
         train, validation = (int(total * fraction) for fraction in boundaries)
     else:
-        separated = cut(ids, vocabulary, documents, score_after)
+        separated = split_documents(ids, vocabulary, documents, score_after)
         total = len(separated)
         hint = separator_hint(ids, vocabulary, documents, total)
         if hint and meant_separator(documents):
@@ -160,7 +161,7 @@ def load_corpus(
                 "(If the text itself is meant, include some of the text around it.)"
             )
         if shuffle_documents:
-            separated = separated.chosen(permutation(total, SHUFFLE_SEED))
+            separated = separated.select(permutation(total, SHUFFLE_SEED))
         train, validation = document_boundaries(separated, boundaries, _listed(names), hint)
     splits = {"train": slice(0, train), "validation": slice(train, validation), "test": slice(validation, total)}
     return Corpus(vocabulary, ids, MappingProxyType(splits), digest, names, encoding, separated, hint)
@@ -228,7 +229,7 @@ def _write_ids(
     dtype = np.min_scalar_type(vocabulary.size - 1).newbyteorder("<")
     pack = vocabulary.packer(dtype)
     content, written, done = hashlib.sha256(), 0, 0
-    with written_whole(target, characters * dtype.itemsize) as output:
+    with open_atomic(target, characters * dtype.itemsize) as output:
         for file in files:
             for piece, codes in read_codes(file, encoding):
                 content.update(piece)

@@ -10,7 +10,7 @@ import torch
 from charlstm.errors import UserError
 from charlstm.text.documents import Direction, Documents, Sequences, permutation
 from charlstm.text.memory_map import release
-from charlstm.text.separators import Places
+from charlstm.text.separators import Positions
 from charlstm.text.streams import DAMAGED_STATE, IGNORE, RELEASE_AFTER, Batch, checked_position
 
 POOL = 64
@@ -41,7 +41,7 @@ class DocumentBatches:
         ValueError: B or T is below 1.
     """
 
-    bytes_laid = 0
+    resident_bytes = 0
     """Bytes of the text that are resident on the device."""
 
     def __init__(
@@ -92,17 +92,17 @@ class DocumentBatches:
         self._batches = self._order(epoch)
         self._last_chunks = np.cumsum(-(-self._lengths(self._batches).max(1) // self.sequence_length))
 
-    def _order(self, epoch: int) -> Places:
+    def _order(self, epoch: int) -> Positions:
         """The document numbers of the batches of the epoch, [batches, B]; -1 for an empty row."""
         count = len(self._sequences.lengths)
         order = permutation(count, self._settings["seed"], epoch)
         pools = np.arange(count) // (POOL * self.batch_size)
         order = order[np.lexsort((self._sequences.lengths[order], pools))]
-        batches: Places = np.concatenate([order, np.full(-count % self.batch_size, -1)]).reshape(-1, self.batch_size)
+        batches: Positions = np.concatenate([order, np.full(-count % self.batch_size, -1)]).reshape(-1, self.batch_size)
         return batches[permutation(len(batches), self._settings["seed"], epoch, 1)]
 
-    def _lengths(self, batches: Places) -> Places:
-        lengths: Places = np.where(batches < 0, 0, self._sequences.lengths[batches])
+    def _lengths(self, batches: Positions) -> Positions:
+        lengths: Positions = np.where(batches < 0, 0, self._sequences.lengths[batches])
         return lengths
 
     @property
@@ -111,8 +111,8 @@ class DocumentBatches:
         return int(np.searchsorted(self._last_chunks, self.position, side="right"))
 
     @property
-    def _current(self) -> Places:
-        which: Places = self._batches[self._number]
+    def _current(self) -> Positions:
+        which: Positions = self._batches[self._number]
         return which
 
     @property

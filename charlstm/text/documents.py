@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from charlstm.errors import UserError
 from charlstm.text.memory_map import release
-from charlstm.text.separators import BLOCK, END_MARKS, Places, end_text, meant_separator, occurrences
+from charlstm.text.separators import BLOCK, END_MARKS, Positions, end_text, meant_separator, occurrences
 from charlstm.text.visible import visible
 from charlstm.text.vocabulary import Vocabulary
 
@@ -27,22 +27,22 @@ class Documents:
     """
 
     ids: npt.NDArray[np.integer]
-    starts: Places
-    ends: Places
-    end_mark: Places
-    scored: Places | None = None
+    starts: Positions
+    ends: Positions
+    end_mark: Positions
+    scored: Positions | None = None
     """Position in the text of the first character of each document that counts in the loss; the end mark then does not
     count. None: all characters and the end mark count."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def chosen(self, which: slice | Places) -> Documents:
+    def select(self, which: slice | Positions) -> Documents:
         """The documents selected by an index, in its order."""
         scored = None if self.scored is None else self.scored[which]
         return replace(self, starts=self.starts[which], ends=self.ends[which], scored=scored)
 
-    def contain(self, texts: Sequence[Sequence[int]]) -> list[bool]:
+    def contains_each(self, texts: Sequence[Sequence[int]]) -> list[bool]:
         """For each text (ids, without the end mark), whether it is one of the documents."""
         keys = [np.array(text, self.ids.dtype).tobytes() for text in texts]
         lengths, present = self.ends - self.starts, set[bytes]()
@@ -55,14 +55,14 @@ class Documents:
         return [key in present for key in keys]
 
 
-def beginning(text: npt.NDArray[np.integer] | Documents, length: int) -> npt.NDArray[np.integer]:
+def first_characters(text: npt.NDArray[np.integer] | Documents, length: int) -> npt.NDArray[np.integer]:
     """The first ``length`` characters of a text, or of the first document."""
     if isinstance(text, Documents):
         text = text.ids[text.starts[0] : text.ends[0]]
     return text[:length]
 
 
-def cut(
+def split_documents(
     ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, score_after: str | None = None
 ) -> Documents:
     """Split a text [N] into its documents, in the order of the text.
@@ -106,7 +106,9 @@ def cut(
     return Documents(ids, starts, ends, end_mark, scored)
 
 
-def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places, ends: Places, mark: str) -> Places:
+def _scored(
+    ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Positions, ends: Positions, mark: str
+) -> Positions:
     """The position after the first occurrence of the mark in each document."""
     try:
         pattern = vocabulary.encode(mark)
@@ -115,7 +117,7 @@ def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places
     after = occurrences(ids, pattern) + len(pattern)
     release(ids)
     number = np.searchsorted(after, starts + len(pattern))
-    scored: Places = np.append(after, len(ids))[number]
+    scored: Positions = np.append(after, len(ids))[number]
     if (unscored := np.flatnonzero(scored >= ends)).size:
         first = int(unscored[0])
         text = visible(vocabulary.decode(ids[starts[first] : min(ends[first], starts[first] + 40)]))
@@ -126,13 +128,13 @@ def _scored(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, starts: Places
     return scored
 
 
-def _partial_match(ids: npt.NDArray[np.integer], pattern: Places) -> int:
+def _partial_match(ids: npt.NDArray[np.integer], pattern: Positions) -> int:
     """Length of the longest proper prefix of the pattern that the text ends with."""
     sizes = range(min(len(pattern) - 1, len(ids)), 0, -1)
     return next((size for size in sizes if (ids[-size:] == pattern[:size]).all()), 0)
 
 
-def permutation(count: int, *seeds: int) -> Places:
+def permutation(count: int, *seeds: int) -> Positions:
     """The numbers below ``count`` in a random order that depends only on the seeds, not on libraries or the machine.
 
     Sorted by a key from SplitMix64 (Steele, Lea & Flood 2014), which is different for each number.
@@ -164,7 +166,7 @@ class Sequences:
         mark = documents.end_mark[:: -1 if self._reverse else 1]
         self._mark = mark[:0] if direction == "bidirectional" else mark
         self._mark_and_none = np.append(self._mark, vocabulary_size)
-        self.lengths: Places = documents.ends - documents.starts + len(self._mark)
+        self.lengths: Positions = documents.ends - documents.starts + len(self._mark)
         """Number of characters of each document, with the end mark."""
         self.counts, self.first = self.lengths, np.zeros_like(self.lengths)
         """Number of characters of each document that count in the loss, and the offset of the first of them."""
@@ -173,10 +175,10 @@ class Sequences:
             self.first = self.first if self._reverse else documents.scored - documents.starts
         self.characters = int(self.counts.sum())
         """Total number of characters that count."""
-        self.places: Places = np.cumsum(self.counts) - self.counts
+        self.places: Positions = np.cumsum(self.counts) - self.counts
         """Offset of each document in the concatenation of the characters that count."""
 
-    def counted(self, which: Places, begin: int, end: int) -> npt.NDArray[np.bool_]:
+    def counted(self, which: Positions, begin: int, end: int) -> npt.NDArray[np.bool_]:
         """Whether the characters at the offsets ``begin`` to ``end`` of the documents ``which`` [B] count in the loss,
         [end - begin, B]."""
         first = self.first[which]
@@ -185,7 +187,7 @@ class Sequences:
         counted: npt.NDArray[np.bool_] = (offsets >= first) & (offsets < after)
         return counted
 
-    def window(self, which: Places, begin: int, end: int) -> Places:
+    def window(self, which: Positions, begin: int, end: int) -> Positions:
         """The ids at the offsets ``begin`` to ``end`` of the documents ``which`` [B], [end - begin, B]; V before and
         after a document, and in the rows where ``which`` is -1."""
         offsets = np.arange(begin, end)[:, None]

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from charlstm.errors import UserError
-from charlstm.files import open_regular, regular_size, unreadable
+from charlstm.files import open_regular, read_error, regular_size
 from charlstm.spelling import near
 from charlstm.text.decoding import check_format, decoded
 from charlstm.text.unpacking import unpacked
@@ -92,7 +92,7 @@ def read_pieces(path: Path) -> Iterator[bytes]:
         try:
             yield from unpacked(file, str(path), PIECE)
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise read_error(path, error) from error
 
 
 def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> tuple[str, list[int]]:

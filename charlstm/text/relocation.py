@@ -13,7 +13,7 @@ from charlstm.text.reading import hash_sources
 from charlstm.text.sources import resolve
 
 
-def relocated(source: str | Sequence[str], run: Path, digest: Callable[[], str]) -> str | list[str]:
+def relocate_source(source: str | Sequence[str], run: Path, digest: Callable[[], str]) -> str | list[str]:
     """The source of a corpus, with paths updated if its files were moved together with the run.
 
     Missing files are searched relative to the parent folders of the run, by as much of their old path as possible.

@@ -25,7 +25,7 @@ _SYNONYMS = {
 }
 _RARE = 100
 
-Places: TypeAlias = npt.NDArray[np.int64]
+Positions: TypeAlias = npt.NDArray[np.int64]
 
 
 def end_text(separator: str) -> str:
@@ -59,12 +59,12 @@ def separator_hint(ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separat
     return f"did you mean {name}, which occurs in it {count:,} times?" if is_frequent else ""
 
 
-def occurrences(ids: npt.NDArray[np.integer], pattern: Places) -> Places:
+def occurrences(ids: npt.NDArray[np.integer], pattern: Positions) -> Positions:
     """The positions at which the pattern begins in a text [N], ascending; occurrences may overlap."""
     return np.concatenate([np.empty(0, np.int64), *_by_block(ids, pattern)])
 
 
-def _by_block(ids: npt.NDArray[np.integer], pattern: Places) -> Iterator[Places]:
+def _by_block(ids: npt.NDArray[np.integer], pattern: Positions) -> Iterator[Positions]:
     size = len(pattern)
     for begin in range(0, len(ids) - size + 1, BLOCK):
         block = np.asarray(ids[begin : begin + BLOCK + size - 1])

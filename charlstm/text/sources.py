@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charlstm.errors import UserError
-from charlstm.files import unreadable
-from charlstm.paths import check_recordable, expanded
+from charlstm.files import read_error
+from charlstm.paths import check_recordable, expand_home
 from charlstm.spelling import FILE_CUTOFF, near, near_file
-from charlstm.text.catalogue import catalogue, catalogue_names, fetch
+from charlstm.text.catalogue import catalog, catalog_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
 
 MAX_NAME_LENGTH = 1000
@@ -37,22 +37,22 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
     return [file for name in names for file in _resolve_one(name, cache, on_progress)]
 
 
-def absolute(source: str | Sequence[str]) -> str | list[str]:
+def absolute_source(source: str | Sequence[str]) -> str | list[str]:
     """The same source with absolute paths, independent of the working directory; catalog names are not changed.
 
     Raises UserError for a path that is not UTF-8.
     """
     if not isinstance(source, str):
-        return [str(absolute(part)) for part in source]
-    if source in catalogue_names() or ADDRESS.match(source):
+        return [str(absolute_source(part)) for part in source]
+    if source in catalog_names() or ADDRESS.match(source):
         return source
-    path = expanded(source).absolute()
+    path = expand_home(source).absolute()
     check_recordable(path)
     return str(path)
 
 
 def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[Source]:
-    if name in catalogue_names():
+    if name in catalog_names():
         return [Source(name, fetch(name, cache, on_progress))]
     if not name.strip() or "\0" in name:
         raise UserError(f"a corpus source must be a name or a path, not {name!r}")
@@ -60,7 +60,7 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
         raise UserError(f"a corpus source must be a name or a path, not a text of {len(name):,} characters")
     if ADDRESS.match(name):
         raise UserError(_address(name))
-    path = expanded(name)
+    path = expand_home(name)
     files = _matches(path)
     for file in files:
         check_file(file)
@@ -99,25 +99,25 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise read_error(path, error) from None
     return True
 
 
 def _address(name: str) -> str:
-    known = next((entry.name for entry in catalogue().values() if entry.url == name), None)
+    known = next((entry.name for entry in catalog().values() if entry.url == name), None)
     if known:
         return f"{name} is the address of {known!r} in the catalog: use that name instead"
     if name.lower().startswith("file://"):
         return f"{name} is an address: use the path, {name[len('file://') :]}"
     return (
-        f"{name} is an address; only corpora of the catalog are downloaded ({', '.join(catalogue_names())}). "
+        f"{name} is an address; only corpora of the catalog are downloaded ({', '.join(catalog_names())}). "
         f"Download it first: curl -fLO {shlex.quote(name)}, and set corpus.source to the file"
     )
 
 
 def _not_found(name: str, path: Path) -> str:
     hints = []
-    known = near(path.stem, catalogue_names(), FILE_CUTOFF)
+    known = near(path.stem, catalog_names(), FILE_CUTOFF)
     if known:
         hints.append(f"the catalog has {known!r}")
     similar = _nearest_file(path)
@@ -125,7 +125,7 @@ def _not_found(name: str, path: Path) -> str:
         hints.append(f"there is a file {similar!r}")
     if hints:
         return f"no corpus {name!r}: no file of that name, and no entry of the catalog; {', and '.join(hints)}"
-    entries = ", ".join(catalogue_names())
+    entries = ", ".join(catalog_names())
     return f"no corpus {name!r}: no file of that name, and no entry of the catalog ({entries})"
 
 

@@ -20,7 +20,7 @@ import platform
 import sysconfig
 from pathlib import Path
 
-from charlstm.cache import writable_folder, written_whole
+from charlstm.cache import open_atomic, writable_folder
 from charlstm.errors import UserError
 
 NAME = "python-stdlib"
@@ -81,7 +81,7 @@ def materialize(cache: Path) -> Path:
             return path
     except OSError:
         pass
-    with written_whole(path) as file:
+    with open_atomic(path) as file:
         file.write(text)
     return path
 

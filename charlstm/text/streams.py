@@ -122,16 +122,16 @@ class Streams:
         return (self.epoch * self.steps_per_epoch + self.position) / self.steps_per_epoch
 
     @property
-    def bytes_to_lay(self) -> int:
-        """Bytes of device memory that :meth:`put_on` needs."""
+    def required_bytes(self) -> int:
+        """Bytes of device memory that :meth:`to_device` needs."""
         return (self._longest + 2) * self.batch_size * self._resident_dtype.itemsize
 
     @property
-    def bytes_laid(self) -> int:
-        """Bytes of device memory that :meth:`put_on` has allocated; 0 if the text is read from the host."""
+    def resident_bytes(self) -> int:
+        """Bytes of device memory that :meth:`to_device` has allocated; 0 if the text is read from the host."""
         return 0 if self._resident is None else self._resident.nbytes
 
-    def put_on(self, device: torch.device) -> None:
+    def to_device(self, device: torch.device) -> None:
         """Copy the whole text to a device as [length, B] in the smallest dtype; batches are then sliced there, without
         further copies. The batches do not change."""
         resident = torch.empty(self._longest + 2, self.batch_size, dtype=self._resident_dtype, device=device)

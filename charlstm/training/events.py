@@ -78,10 +78,10 @@ class Notice:
 
 @dataclass(frozen=True)
 class Ended:
-    """The last event. ``why``: the budget is used, its target score is reached, early stopping, a stop request, or
+    """The last event. ``stop_reason``: budget used, target score reached, early stopping, stop request, or
     divergence."""
 
-    why: StopReason
+    stop_reason: StopReason
     step: int
     best_nats: float | None
     best_step: int | None

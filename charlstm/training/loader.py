@@ -37,8 +37,8 @@ def make_batch_source(streams: Streams | DocumentBatches, device: torch.device, 
     """
     if device.type == "cpu":
         return streams
-    if isinstance(streams, Streams) and free is not None and streams.bytes_to_lay <= MAX_TEXT_FRACTION * free:
-        streams.put_on(device)
+    if isinstance(streams, Streams) and free is not None and streams.required_bytes <= MAX_TEXT_FRACTION * free:
+        streams.to_device(device)
         return streams
     return PrefetchLoader(streams, device)
 
@@ -49,7 +49,7 @@ class PrefetchLoader:
     Its position and ``state_dict`` are those after the batches returned so far.
     """
 
-    bytes_laid = 0
+    resident_bytes = 0
     """Bytes of the text resident on the device."""
 
     def __init__(self, streams: Streams | DocumentBatches, device: torch.device) -> None:

@@ -16,7 +16,7 @@ from charlstm.optimization import state_per_weight
 
 
 @dataclass(frozen=True)
-class Batches:
+class BatchShape:
     """The shape of a batch: ``batch_size`` B over all processes, ``sequence_length`` T, the number of processes that
     split B, and the bytes of the text resident on each device."""
 
@@ -31,10 +31,10 @@ class Batches:
         return self.batch_size // self.processes * self.sequence_length
 
 
-def memory_estimate(
+def memory_breakdown(
     training: TrainingConfig,
     model: LanguageModel,
-    batches: Batches,
+    batches: BatchShape,
     executors: Sequence[Executor],
     device: torch.device,
     precision: str,
@@ -47,29 +47,29 @@ def memory_estimate(
     """
     cell = model.recurrent.cell
     compute_dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    saved = model.front_end.kept_bytes()
-    for layer, executor in enumerate(executors if not cell.reservoir else ()):
-        ids = model.vocabulary_size if layer == 0 and model.front_end.gives_ids else 0
-        saved += executor.kept_bytes(cell, model.recurrent.hidden_size, compute_dtype, ids)
+    saved = model.front_end.saved_bytes()
+    for layer, executor in enumerate(executors if not cell.is_reservoir else ()):
+        ids = model.vocabulary_size if layer == 0 and model.front_end.outputs_ids else 0
+        saved += executor.saved_bytes(cell, model.recurrent.hidden_size, compute_dtype, ids)
     vocabulary_size, hidden_size = model.head.weight.shape
     logits = logits_held(batches.characters, vocabulary_size, hidden_size, device)
     return {
-        **weights_estimate(training, model, batches.processes),
+        **weights_breakdown(training, model, batches.processes),
         "saved activations": batches.characters * saved * (2 if model.bidirectional else 1),
         "logits": 3 * 4 * logits,
         **({"text": batches.text_bytes} if batches.text_bytes else {}),
     }
 
 
-def weights_estimate(training: TrainingConfig, model: LanguageModel, processes: int = 1) -> dict[str, int]:
+def weights_breakdown(training: TrainingConfig, model: LanguageModel, processes: int = 1) -> dict[str, int]:
     """Bytes of the weights with their gradients, and of the optimizer state."""
-    weights, frozen = 4 * sum(model.parameter_counts().values()), 4 * model.fixed_count()
+    weights, frozen = 4 * sum(model.parameter_counts().values()), 4 * model.frozen_count()
     optimizer = state_per_weight(training) * weights
     return {"weights and gradients": (2 if processes == 1 else 3) * weights + frozen, "optimizer": optimizer}
 
 
-def demand(parts: dict[str, int], batches: Batches, hidden_size: int) -> MemoryEstimate:
-    """Sum up the bytes of :func:`memory_estimate` or :func:`weights_estimate` by the settings they depend on."""
+def summarize_memory(parts: dict[str, int], batches: BatchShape, hidden_size: int) -> MemoryEstimate:
+    """Sum up the bytes of :func:`memory_breakdown` or :func:`weights_breakdown` by the settings they depend on."""
     activations = parts.get("saved activations", 0) + parts.get("logits", 0)
     shape = (batches.batch_size, batches.sequence_length, hidden_size, batches.processes)
     return MemoryEstimate(sum(parts.values()) - activations, activations, *shape)

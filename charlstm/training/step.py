@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from charlstm.config import TrainingConfig
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.executors import State
-from charlstm.executors.precision import float32_products
+from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.model.dropout import part_of_batch
@@ -68,7 +68,7 @@ class TrainingStep:
         """Compute the gradients of the parameters. Returns the loss in nats and the gradient norm, [2], and the state
         after the batch, [L, B, H] each. Loss and gradients are the same in all processes."""
         self._model.zero_grad()
-        with float32_products(self._model.head.weight.device, rounded=True), detect_lost_processes():
+        with float32_matmul_precision(self._model.head.weight.device, tf32=True), detect_lost_processes():
             loss, state = self.loss(batch, carried)
             loss.backward()  # type: ignore[no-untyped-call]
             self._penalty.add_gradient()

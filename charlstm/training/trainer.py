@@ -17,7 +17,7 @@ from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.evaluation import Score
 from charlstm.executors import Choice, clear_plan_cache
-from charlstm.hardware.device import free_memory, keep_memory, resolve_device, resolve_precision
+from charlstm.hardware.device import free_memory, resolve_device, resolve_precision, retain_freed_memory
 from charlstm.hardware.out_of_memory import MemoryEstimate, check_weights_fit, report_out_of_memory
 from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
@@ -32,7 +32,7 @@ from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 from charlstm.training.fastest_executor import fastest_executor
 from charlstm.training.loader import make_batch_source, training_batches
-from charlstm.training.memory_estimate import Batches, demand, memory_estimate, weights_estimate
+from charlstm.training.memory_estimate import BatchShape, memory_breakdown, summarize_memory, weights_breakdown
 from charlstm.training.schedule import Schedule
 from charlstm.training.state import TrainingState
 from charlstm.training.step import TrainingStep
@@ -52,7 +52,7 @@ class Trainer:
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
     ) -> None:
-        self.config, self.corpus, self.directory, self.team = config, corpus, directory, group
+        self.config, self.corpus, self.directory, self.group = config, corpus, directory, group
         training = config.training
         self.device = resolve_device(training.device, group)
         if group.size > 1 and self.device.type == "cuda":
@@ -60,11 +60,11 @@ class Trainer:
         self.precision = resolve_precision(
             training.precision, self.device, cell_of(config.model), config.model.executor
         )
-        keep_memory()
+        retain_freed_memory()
         with torch.device("meta"):
             model = LanguageModel(config.model, corpus.vocabulary.size)
-        batches = Batches(training.batch_size, training.sequence_length)
-        weights = demand(weights_estimate(training, model), batches, config.model.hidden_size)
+        batches = BatchShape(training.batch_size, training.sequence_length)
+        weights = summarize_memory(weights_breakdown(training, model), batches, config.model.hidden_size)
         check_weights_fit(self.device, weights)
         torch.manual_seed(training.seed)
         with report_out_of_memory(self.device, lambda: ("for the weights", weights)):
@@ -120,7 +120,7 @@ class Trainer:
     def run(self) -> Iterator[Event]:
         """Train until the budget is used, yielding an event after each step (on a GPU, after some steps) and each
         evaluation; :class:`Ended` comes last. Raises UserError if memory runs out; saved checkpoints remain."""
-        self.precision = self.step.precision = self.team.broadcast_from_rank0(lambda: self.precision)
+        self.precision = self.step.precision = self.group.broadcast_from_rank0(lambda: self.precision)
         self.choose_executor()
         with detect_lost_processes():
             self.step.prepare()
@@ -128,7 +128,7 @@ class Trainer:
 
         def current_work() -> tuple[str, MemoryEstimate]:
             if self.counters.evaluation_due:
-                return f"in the evaluation after step {self.counters.step:,}", replace(estimate, growing=0)
+                return f"in the evaluation after step {self.counters.step:,}", replace(estimate, activations=0)
             return f"in step {self.counters.step + 1:,}", estimate
 
         try:
@@ -174,7 +174,7 @@ class Trainer:
 
     def _is_finite(self) -> bool:
         """Whether the state is finite in all processes."""
-        return not any(self.team.all_reduce_max(not self.state.is_finite))
+        return not any(self.group.all_reduce_max(not self.state.is_finite))
 
     def _save_on_request(self) -> None:
         if len(self.deferred_metrics):  # unread steps: wait until the next step has read them
@@ -324,7 +324,7 @@ class Trainer:
             "device": name,
             "precision": self.precision,
             "threads": torch.get_num_threads(),
-            "processes": self.team.size,
+            "processes": self.group.size,
             "versions": {"charlstm": __version__, "torch": torch.__version__},
             "parameters": sum(self.model.parameter_counts().values()),
             "executors": self.executors(),
@@ -334,25 +334,25 @@ class Trainer:
     def choose_executor(self) -> None:
         """Choose the fastest executor for ``model.executor: auto``, measured at the first call. After :meth:`resume`,
         the run keeps its executor; several processes take the first candidate."""
-        if not self._executor_chosen and self.team.size == 1:
+        if not self._executor_chosen and self.group.size == 1:
             self.model.prefer(
                 fastest_executor(self.step, self.model, self.streams.batch_size, self.config.training.sequence_length)
             )
         self._executor_chosen = True
 
-    def memory_estimate(self) -> dict[str, int]:
+    def memory_breakdown(self) -> dict[str, int]:
         """Estimated bytes per process, by purpose."""
         executors = [choice.executor for choice in self.choices()]
         training, device = self.config.training, self.device
-        return memory_estimate(training, self.model, self._batches(), executors, device, self.precision)
+        return memory_breakdown(training, self.model, self._batches(), executors, device, self.precision)
 
     def estimate_memory(self) -> MemoryEstimate:
         """Estimated bytes per process, by the settings they depend on."""
-        return demand(self.memory_estimate(), self._batches(), self.config.model.hidden_size)
+        return summarize_memory(self.memory_breakdown(), self._batches(), self.config.model.hidden_size)
 
-    def _batches(self) -> Batches:
+    def _batches(self) -> BatchShape:
         streams = self.streams
-        return Batches(streams.batch_size, streams.sequence_length, self.team.size, streams.bytes_laid)
+        return BatchShape(streams.batch_size, streams.sequence_length, self.group.size, streams.resident_bytes)
 
     def executors(self) -> list[str]:
         """The executor of each layer."""
@@ -361,7 +361,7 @@ class Trainer:
     def choices(self) -> list[Choice]:
         """For each layer, the chosen executor and the reason."""
         training = self.config.training
-        local_batch_size = self.streams.batch_size // self.team.size
+        local_batch_size = self.streams.batch_size // self.group.size
         x = torch.zeros(training.sequence_length, local_batch_size, dtype=torch.int64, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return list(self.model.choices(x))

@@ -12,7 +12,7 @@ def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURN_SECONDS", "QUICK_TURN_SECONDS"):
         monkeypatch.setattr(f"charlstm.benchmark.plan.{name}", 0.0)
     monkeypatch.setattr("charlstm.benchmark.plan.MATMUL_SIZES", (8, 16))
-    monkeypatch.setattr("charlstm.benchmark.environment.imitates_bfloat16", lambda: False)
+    monkeypatch.setattr("charlstm.benchmark.environment.emulates_bfloat16", lambda: False)
 
 
 def steady(speed: float) -> Speed:

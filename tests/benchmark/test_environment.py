@@ -53,7 +53,7 @@ def test_devices_have_their_synchronizer(monkeypatch):
 
 def test_note_on_autocast_dtype_other_than_bfloat16(monkeypatch):
     assert environment.notes(CPU) == []
-    monkeypatch.setattr(environment, "cannot_run", lambda *_: None)
+    monkeypatch.setattr(environment, "training_error", lambda *_: None)
 
     class Half(torch.nn.LSTM):
         def forward(self, x):

@@ -109,7 +109,7 @@ def test_declarations_refer_to_existing_gates_and_parameters(declared):
     assert declared.initializers.keys() <= shapes.keys()
     assert declared.frozen <= shapes.keys()
     assert ("forget_bias" in declared.init_options) == (declared.forget_gate is not None)
-    assert declared.reservoir == (declared.name == "esn")
+    assert declared.is_reservoir == (declared.name == "esn")
 
 
 @pytest.mark.parametrize(

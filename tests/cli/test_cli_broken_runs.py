@@ -149,5 +149,5 @@ def test_broken_metrics_are_refused_before_training(run, charlstm):
     before = file.read_bytes()
     result = charlstm("train", run, "--resume", "--set", "training.budget.steps=100")
     assert result.code == REFUSED
-    assert result.err.startswith(f"error: {file}:2: no record of a training run")
+    assert result.err.startswith(f"error: {file}:2: not a valid record of a training run")
     assert file.read_bytes() == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.checkpoints.format import load_checkpoint
-from charlstm.comparison import experiment as experiment_module
+from charlstm.comparison import arms as experiment_module
 from charlstm.training.trainer import Trainer
 
 COMPARE = """\
@@ -116,7 +116,7 @@ def test_runs_on_different_texts_are_not_compared(
     list(trainer.run())
     result = charlstm("compare", tiny_run, tmp_path / "other")
     assert result.code == 2
-    assert "do not compare" in result.err
+    assert "not comparable" in result.err
 
 
 def interrupt_at(monkeypatch, step: int) -> None:
@@ -159,7 +159,7 @@ def test_interrupted_comparison_resumes(charlstm, compare_file, trained, monkeyp
         (("versus.yaml", "--set", "arms.lstm={model.cell: lstn}"), "lstm"),
         (("versus.yaml", "--name", "up/.."), "cannot be part of a name"),
         (("nowhere/a", "nowhere/b"), "no such run"),
-        ((".",), "is no run"),
+        ((".",), "is not a run directory"),
     ],
     ids=str,
 )
@@ -177,7 +177,7 @@ def test_overwrite_trains_all_arms_again(charlstm, compare_file, trained):
     trained.clear()
     assert charlstm("compare", compare_file, *quick, "--overwrite").code == 0
     assert trained == ["rnn-seed1", "lstm-seed1"]
-    assert experiment_module.WITHIN == 0.01
+    assert experiment_module.TOLERANCE == 0.01
 
 
 def test_sample_of_a_bidirectional_run_is_a_filled_gap(charlstm, make_config, make_trainer, tmp_path, text):

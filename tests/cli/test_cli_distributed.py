@@ -59,7 +59,7 @@ def test_common_error_is_printed_once(config_file):
     assert process.returncode != 0
     assert ours(errors) == [
         "error: training.batch_size 3 cannot be divided evenly among 2 processes. "
-        "Set training.batch_size to 2 or 4, or start another number of them"
+        "Set training.batch_size to 2 or 4, or start another number of processes"
     ]
     assert "exitcode  : 2 " in errors  # of the first process that torchrun sees; it then ends the others
     assert "Traceback" not in errors.split("torch/distributed")[0]
@@ -89,7 +89,7 @@ def test_others_end_when_one_process_is_killed(config_file, victim):
 class FakeGroup(ProcessGroup):
     """A process group without other processes."""
 
-    def joined(self):
+    def connect(self):
         return pytest.MonkeyPatch.context()
 
     def all_reduce_max(self, *numbers):
@@ -103,7 +103,7 @@ def _exit_raises(monkeypatch):
 
     monkeypatch.setattr("os._exit", fake_exit)
     yield
-    console.only_errors("")
+    console.print_errors_only("")
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ def test_address_has_to_be_downloaded_first(charlstm):
 
 
 def test_address_of_a_catalogue_corpus_names_the_corpus(charlstm):
-    from charlstm.text.catalogue import catalogue
+    from charlstm.text.catalogue import catalog
 
-    address = catalogue()["tinyshakespeare"].url
+    address = catalog()["tinyshakespeare"].url
     Path("c.yaml").write_text(f"corpus: {{source: ['{address}']}}\n")
     assert "is the address of 'tinyshakespeare' in the catalog" in charlstm("train", "c.yaml").err
     Path("c.yaml").write_text("corpus: {source: 'file:///tmp/a.txt'}\n")

@@ -134,8 +134,8 @@ def test_usr1_saves_and_continues(charlstm, config_file, uninterrupted, monkeypa
         assert result.err == "SIGUSR1: nothing to save now\n"
     else:
         step = 4 if phase == "training" else 6
-        assert result.out.count(f"saved at step {step}, as asked for\n") == 1
-        assert f"step {step + 1} " in result.out.split(", as asked for\n")[1]
+        assert result.out.count(f"saved at step {step}, as requested\n") == 1
+        assert f"step {step + 1} " in result.out.split(", as requested\n")[1]
     assert_resumes(charlstm, uninterrupted, Path("runs/tiny"))
 
 
@@ -157,7 +157,7 @@ def test_signals_in_every_phase_of_a_comparison(charlstm, config_file, corpus_fi
     phases = [("corpus", INT, 1), ("training", TERM, 11), ("scoring", HUP, 6), ("sampling", INT, 3), ("model", TERM, 2)]
     for phase, number, call in [*phases, ("report", HUP, 1)]:
         with monkeypatch.context() as patch:
-            target = {"report": REPORT, "corpus": "charlstm.comparison.experiment:load_corpus"}.get(phase)
+            target = {"report": REPORT, "corpus": "charlstm.comparison.arms:load_corpus"}.get(phase)
             calls = signal_at(patch, target or PHASES[phase][0], number, call=call)
             result = charlstm("compare", path, "--name", phase)
         assert len(calls) >= call

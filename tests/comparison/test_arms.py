@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from charlstm.cells import CELLS
-from charlstm.comparison.experiment import Experiment, match_parameters, parameter_count
+from charlstm.comparison.arms import ArmComparison, match_parameters, parameter_count
 from charlstm.config import CompareConfig, ModelConfig
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
@@ -11,7 +11,7 @@ from charlstm.model import LanguageModel
 
 @pytest.fixture
 def make_arms(corpus_file, tmp_path):
-    def make(arms, overwrite=False, **settings) -> Experiment:
+    def make(arms, overwrite=False, **settings) -> ArmComparison:
         settings = {
             "corpus": {"source": str(corpus_file)},
             "model": {"hidden_size": 40},
@@ -27,7 +27,7 @@ def make_arms(corpus_file, tmp_path):
             "arms": arms,
             **settings,
         }
-        return Experiment(CompareConfig.model_validate(settings), tmp_path / "versus", "versus", overwrite)
+        return ArmComparison(CompareConfig.model_validate(settings), tmp_path / "versus", "versus", overwrite)
 
     return make
 
@@ -35,7 +35,7 @@ def make_arms(corpus_file, tmp_path):
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 @pytest.mark.parametrize("options", [{}, {"num_layers": 3}, {"front_end": "embedding", "embedding_size": 7}], ids=str)
 def test_parameter_count_is_that_of_a_real_model(cell, options):
-    options = {} if cell.reservoir and "front_end" in options else options
+    options = {} if cell.is_reservoir and "front_end" in options else options
     config = ModelConfig(cell=cell.base, hidden_size=13, **cell.options, **options)
     real = sum(p.numel() for p in LanguageModel(config, 29).parameters() if p.requires_grad)
     assert parameter_count(config, 29) == real
@@ -124,7 +124,7 @@ def test_trial_without_checkpoint_starts_again(make_arms):
     trial.directory.create(trial.config)
     trainer = next(make_arms(arms).trials()).trainer()
     assert trainer.counters.step == 0
-    assert list(trainer.run())[-1].why == "budget"
+    assert list(trainer.run())[-1].stop_reason == "budget"
 
 
 def test_comparison_lists_differences_and_results(make_arms):

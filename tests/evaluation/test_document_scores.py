@@ -101,7 +101,7 @@ def test_a_long_document_is_read_in_chunks(monkeypatch):
 
 def test_document_order_does_not_change_the_score():
     model, documents = make_model(), make_documents(LENGTHS)
-    reversed_documents = documents.chosen(np.arange(len(LENGTHS))[::-1].copy())
+    reversed_documents = documents.select(np.arange(len(LENGTHS))[::-1].copy())
     assert score(model, reversed_documents).nats == pytest.approx(score(model, documents).nats, rel=1e-6)
 
 

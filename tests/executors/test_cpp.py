@@ -45,8 +45,8 @@ def force_partition(monkeypatch, partition: Partition) -> None:
     def forced(key, rows, panels, steps=1):
         yield partition
 
-    monkeypatch.setattr("charlstm.executors.cpp.executor.shared", forced)
-    monkeypatch.setattr("charlstm.generation.cpp_decoder.shared", forced)
+    monkeypatch.setattr("charlstm.executors.cpp.executor.autotuned_partition", forced)
+    monkeypatch.setattr("charlstm.generation.cpp_decoder.autotuned_partition", forced)
 
 
 @pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
@@ -140,7 +140,7 @@ def test_autotuning_finds_the_fastest_and_follows_load_changes(monkeypatch):
     def choices(calls: int) -> list[Partition]:
         chosen = []
         for _ in range(calls):
-            with partition.shared("test", 64, 8, 10) as choice:
+            with partition.autotuned_partition("test", 64, 8, 10) as choice:
                 clock[0] += 10 * cost[choice]
             chosen.append(choice)
         return chosen
@@ -413,9 +413,9 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35
 @cells
 @torch.no_grad()
 def test_decoder_agrees_with_the_model(monkeypatch, cell, layers, hidden, batch, options):
-    if cell.reservoir and "front_end" in options:
+    if cell.is_reservoir and "front_end" in options:
         pytest.skip("a reservoir reads one-hot characters")
-    embedded = {} if cell.reservoir else {"embedding_size": 5}
+    embedded = {} if cell.is_reservoir else {"embedding_size": 5}
     model = model_of(cell, layers, hidden, **embedded, **options)
     generator = torch.Generator().manual_seed(1)
     read = torch.randint(12, (4, batch), generator=generator)
@@ -424,8 +424,8 @@ def test_decoder_agrees_with_the_model(monkeypatch, cell, layers, hidden, batch,
     for candidate in (Partition(1, True), Partition(2, True), Partition(2, False)):
         force_partition(monkeypatch, candidate)
         decoder = make_cpp_decoder(model, batch)
-        first, p = decoder.write(draws[:10], read)
-        more, q = decoder.write(draws[10:])
+        first, p = decoder.sample(draws[:10], read)
+        more, q = decoder.sample(draws[10:])
         texts.append((torch.cat([first, more]), torch.cat([p, q])))
     assert all(torch.equal(a, b) for t in texts[1:] for a, b in zip(t, texts[0], strict=True))
     written, log_p = texts[0]
@@ -452,7 +452,7 @@ def test_decoder_supports_any_vocabulary_size(vocabulary):
     model = model_of(CELLS["lstm"], 1, 20, vocabulary)
     read, generator = torch.full((1, 3), vocabulary), torch.Generator().manual_seed(2)
     draws = torch.rand(20, 3, dtype=torch.float64, generator=generator)
-    written, log_p = make_cpp_decoder(model, 3).write(draws, read)
+    written, log_p = make_cpp_decoder(model, 3).sample(draws, read)
     expected = model(torch.cat([read, written])[:-1])[0].log_softmax(-1)
     torch.testing.assert_close(log_p, expected.gather(-1, written[..., None])[..., 0], rtol=1e-4, atol=1e-5)
     sums = expected.double().exp().cumsum(-1)
@@ -518,10 +518,10 @@ def test_decoders_in_several_threads_are_independent():
     model = model_of(CELLS["lstm"], 1, 64)
     draws = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     read = torch.zeros(1, 2, dtype=torch.int64)
-    expected, _ = make_cpp_decoder(model, 2).write(draws, read)
+    expected, _ = make_cpp_decoder(model, 2).sample(draws, read)
     results: list[torch.Tensor] = []
     running = [
-        threading.Thread(target=lambda: results.append(make_cpp_decoder(model, 2).write(draws, read)[0]))
+        threading.Thread(target=lambda: results.append(make_cpp_decoder(model, 2).sample(draws, read)[0]))
         for _ in range(3)
     ]
     for t in running:
@@ -544,7 +544,7 @@ def test_ids_outside_of_the_vocabulary_are_an_error():
             CPP.run(CELLS["lstm"], weights, torch.tensor([[0, invalid]]), state)
     decoder = make_cpp_decoder(model_of(CELLS["lstm"], 1, 8))
     with pytest.raises(IndexError, match=r"ids must be from 0 to 11"):
-        decoder.write(torch.rand(3, 1, dtype=torch.float64), torch.tensor([[12]]))
+        decoder.sample(torch.rand(3, 1, dtype=torch.float64), torch.tensor([[12]]))
 
 
 def test_weights_with_wrong_shapes_are_an_error():

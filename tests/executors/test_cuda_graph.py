@@ -11,7 +11,7 @@ from test_laws import make, outputs_and_gradients
 from charlstm.cells import CELLS
 from charlstm.executors import clear_plan_cache, cuda_graph, executors
 from charlstm.executors.cuda_graph import WARM_UP, CudaGraph
-from charlstm.executors.precision import float32_products
+from charlstm.executors.precision import float32_matmul_precision
 
 GPU = torch.device("cuda", 1)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -137,7 +137,7 @@ def test_replayed_and_launched_results_are_bit_identical(name, dtype):
     cell, triton = CELLS[name], executors()["triton"]
     weights, x, state = make(cell, (8, 64, 512, 65), ids=True, dtype=torch.float32, device="cuda")
     clear_plan_cache()
-    with float32_products(x.device, rounded=True), torch.autocast("cuda", torch.bfloat16, dtype == torch.bfloat16):
+    with float32_matmul_precision(x.device, tf32=True), torch.autocast("cuda", torch.bfloat16, dtype == torch.bfloat16):
         launched, *replayed = (outputs_and_gradients(triton, cell, weights, x, state) for _ in range(3))
     for actual in replayed:
         assert all(map(torch.equal, launched, actual))

@@ -23,10 +23,10 @@ COMPILERS = ("c++", "g++", "clang++")
 def _clear_caches():
     """Do not reuse cached results between a simulated machine and this one."""
     build.kernels.cache_clear()
-    vendor.cannot_run.cache_clear()
+    vendor.training_error.cache_clear()
     yield
     build.kernels.cache_clear()
-    vendor.cannot_run.cache_clear()
+    vendor.training_error.cache_clear()
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_vendor_refuses_what_torch_cannot_run():
 def test_vendor_check_changes_neither_rng_state_nor_modes():
     state = torch.get_rng_state()
     with torch.inference_mode():
-        assert vendor.cannot_run(LSTM, "cpu", torch.float32, torch.float32) is None
+        assert vendor.training_error(LSTM, "cpu", torch.float32, torch.float32) is None
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -93,5 +93,5 @@ def test_vendor_check_runs_once_per_cell(monkeypatch):
     init = torch.nn.GRU.__init__
     monkeypatch.setattr(torch.nn.GRU, "__init__", lambda self, *a, **k: layers.append(1) or init(self, *a, **k))
     for _ in range(3):
-        vendor.cannot_run(CELLS["gru"], "cpu", torch.float32, torch.float32)
+        vendor.training_error(CELLS["gru"], "cpu", torch.float32, torch.float32)
     assert len(layers) == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from charlstm.config import ModelConfig
-from charlstm.executors.precision import float32_products
+from charlstm.executors.precision import float32_matmul_precision
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 
@@ -22,26 +22,26 @@ TF32, IEEE = ("tf32", "tf32"), ("ieee", "ieee")
 
 def test_settings_hold_within_the_block_only():
     before = settings()
-    with float32_products(CUDA, rounded=True):
+    with float32_matmul_precision(CUDA, tf32=True):
         assert settings() == TF32
-        with float32_products(CUDA, rounded=False):
+        with float32_matmul_precision(CUDA, tf32=False):
             assert settings() == IEEE
         assert settings() == TF32
     assert settings() == before
     assert torch.get_float32_matmul_precision() == "highest"  # raises if old and new settings disagree
-    with pytest.raises(KeyError), float32_products(CUDA, rounded=False):
+    with pytest.raises(KeyError), float32_matmul_precision(CUDA, tf32=False):
         raise KeyError
     assert settings() == before
 
 
 def test_settings_are_unchanged_for_the_cpu():
     before = settings()
-    with float32_products(torch.device("cpu"), rounded=True):
+    with float32_matmul_precision(torch.device("cpu"), tf32=True):
         assert settings() == before
 
 
 def test_evaluation_does_not_round_during_training(monkeypatch):
     model = LanguageModel(ModelConfig(hidden_size=3), 5)
     monkeypatch.setattr(type(model.head.weight), "device", property(lambda _: CUDA))
-    with float32_products(CUDA, rounded=True), eval_mode(model):
+    with float32_matmul_precision(CUDA, tf32=True), eval_mode(model):
         assert settings() == IEEE

@@ -16,7 +16,7 @@ from charlstm.cells import CELLS
 from charlstm.compiler.triton_language import PRELUDE
 from charlstm.errors import UserError
 from charlstm.executors import choose, clear_plan_cache, executors
-from charlstm.executors.precision import float32_products
+from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton import executor as module
 from charlstm.executors.triton.kernels import MIN_BLOCK, MIN_BLOCKS, functions, launch_geometry
 from charlstm.executors.triton.plans import Plan
@@ -245,7 +245,7 @@ def test_out_of_memory_drops_the_other_plans(pool, monkeypatch):
 
 def test_float32_precisions_have_separate_plans(pool):
     for rounded in (False, True):
-        with float32_products(torch.device("cuda"), rounded):
+        with float32_matmul_precision(torch.device("cuda"), rounded):
             for _ in range(2):
                 TRITON.run(GRU, *make(GRU, SHAPE, device=DEVICE))
     assert [shape.fp32_precision for shape in pool._kept] == ["ieee", "tf32"]

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from charlstm.hardware import main_memory
-from charlstm.hardware.main_memory import asked_bytes, free_main_memory, is_shortage
+from charlstm.hardware.main_memory import free_main_memory, is_out_of_memory, requested_bytes
 
 CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes"
 
@@ -24,7 +24,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate m
     ],
 )
 def test_out_of_memory_errors_are_recognized(error, expected):
-    assert is_shortage(error) == expected
+    assert is_out_of_memory(error) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_out_of_memory_errors_are_recognized(error, expected):
     ],
 )
 def test_requested_bytes_are_parsed(message, requested):
-    assert asked_bytes(message) == requested
+    assert requested_bytes(message) == requested
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_run_out_of_memory_in_a_step_can_be_resumed(make_trainer, make_config, m
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 8
     again = make_trainer(config)
     again.resume()
-    assert list(again.run())[-1].why == "budget"
+    assert list(again.run())[-1].stop_reason == "budget"
 
 
 def test_out_of_memory_in_evaluation_lowers_hidden_size_only(make_trainer, make_config, monkeypatch):
@@ -211,7 +211,7 @@ def test_evaluation_frees_the_plan_cache_when_out_of_memory(make_trainer, make_c
     monkeypatch.setattr(validation, "clear_plan_cache", clear_cache)
     monkeypatch.setattr(validation, "score", score_or_fail)
     trainer = make_trainer(make_config(evaluate_every=4, budget={"steps": 12}))
-    assert list(trainer.run())[-1].why == "budget"
+    assert list(trainer.run())[-1].stop_reason == "budget"
     assert cleared_at == [8]
 
 
@@ -229,17 +229,17 @@ def test_estimate_equals_the_sum_of_its_parts(make_trainer, make_config, executo
     estimates = []
     for batch_size in (2, 4):
         trainer = make_trainer(make_config({"executor": executor}, batch_size=batch_size))
-        estimate, parts = trainer.estimate_memory(), trainer.memory_estimate()
-        assert estimate.fixed + estimate.growing == sum(parts.values())
+        estimate, parts = trainer.estimate_memory(), trainer.memory_breakdown()
+        assert estimate.fixed + estimate.activations == sum(parts.values())
         estimates.append(estimate)
     assert estimates[0].fixed == estimates[1].fixed
-    assert 2 * estimates[0].growing == estimates[1].growing
+    assert 2 * estimates[0].activations == estimates[1].activations
     assert (estimate.batch_size, estimate.sequence_length, estimate.hidden_size) == (4, 20, 8)
 
 
 def test_estimate_includes_resident_text(make_trainer, make_config):
     trainer = make_trainer(make_config())
     before = trainer.estimate_memory()
-    trainer.streams.put_on(torch.device("cpu"))
-    assert trainer.estimate_memory().fixed == before.fixed + trainer.streams.bytes_to_lay
-    assert trainer.estimate_memory().growing == before.growing
+    trainer.streams.to_device(torch.device("cpu"))
+    assert trainer.estimate_memory().fixed == before.fixed + trainer.streams.required_bytes
+    assert trainer.estimate_memory().activations == before.activations

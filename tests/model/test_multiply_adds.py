@@ -20,7 +20,7 @@ V, H, E = 11, 6, 5
 def make(cell: str, layers: int = 1) -> LanguageModel:
     c = CELLS[cell]
     fields = {"hidden_size": H, "num_layers": layers, "executor": "reference"}
-    if not c.reservoir:
+    if not c.is_reservoir:
         fields["embedding_size"] = E
     return LanguageModel(ModelConfig.model_validate({"cell": c.base, **c.options, **fields}), V)
 

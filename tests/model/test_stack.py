@@ -141,7 +141,7 @@ def test_requested_executor_that_refuses_is_an_error():
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 def test_incremental_steps_equal_the_full_sequence(cell, depth, front):
     torch.manual_seed(4)
-    front_end_fields = {"front_end": "one_hot"} if cell.reservoir else front
+    front_end_fields = {"front_end": "one_hot"} if cell.is_reservoir else front
     config = ModelConfig(cell=cell.base, hidden_size=6, dropout=0.5, **depth, **cell.options, **front_end_fields)
     network = LanguageModel(config, 7).double()
     ids = torch.randint(8, (10, 3))

@@ -12,7 +12,7 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.probes import answers as module
-from charlstm.probes.answers import answered, critical_accuracy
+from charlstm.probes.answers import critical_accuracy, score_answers
 from charlstm.probes.tasks import ContinualReber, Counting, Recall
 from charlstm.text.vocabulary import Vocabulary
 
@@ -47,7 +47,7 @@ def latch() -> LanguageModel:
 @pytest.mark.parametrize("lag", [0, 5, 700])
 def test_latch_recalls_over_any_lag(lag):
     strings = Recall(lag).strings(100, 1)
-    result = answered(latch(), RECALL, strings, "?")
+    result = score_answers(latch(), RECALL, strings, "?")
     assert result.right.all()
     assert result.share == result.characters_right == 1
     others = (RECALL.size - 1) * math.exp(-10 * math.tanh(1))
@@ -59,7 +59,7 @@ def test_swapping_two_answers_of_a_latch_breaks_only_those():
     a, b = RECALL.encode("AB").tolist()
     with torch.no_grad():
         model.head.weight[[a, b]] = model.head.weight[[b, a]].clone()
-    result = answered(model, RECALL, strings, "?")
+    result = score_answers(model, RECALL, strings, "?")
     assert result.right.tolist() == [string[0] not in "AB" for string in strings]
 
 
@@ -84,7 +84,7 @@ def test_batching_does_not_change_answers(monkeypatch, mark, options, characters
     model = make(vocabulary, dropout=0.5, **options).eval()
     strings = Counting("abc", longest=12).strings(25, 1)
     expected = [naive(model, vocabulary, s, 0 if mark is None else s.index(mark) + 1) for s in strings]
-    actual = answered(model.train(), vocabulary, strings, mark)
+    actual = score_answers(model.train(), vocabulary, strings, mark)
     assert actual.right.tolist() == [all(right) for right, _ in expected]
     all_right = [hit for right, _ in expected for hit in right]
     assert 0 < sum(all_right) < len(all_right)
@@ -135,8 +135,8 @@ def test_probing_has_no_side_effects():
     model = make(REBER, dropout=0.5).train()
     text = ContinualReber().text(200, 3)
     before, random_state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    first = answered(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
-    second = answered(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
+    first = score_answers(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
+    second = score_answers(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
     assert first[0].nats == second[0].nats
     assert first[1] == second[1]
     assert model.training
@@ -149,7 +149,7 @@ def test_probing_has_no_side_effects():
 def test_other_directions_are_refused(direction):
     model, text = make(REBER, direction=direction), ContinualReber().text(30, 1)
     with pytest.raises(UserError, match=f"not {direction}"):
-        answered(model, REBER, [text], None)
+        score_answers(model, REBER, [text], None)
     with pytest.raises(UserError, match=f"not {direction}"):
         critical_accuracy(model, REBER, text)
 
@@ -165,11 +165,11 @@ def test_other_directions_are_refused(direction):
 )
 def test_what_has_no_answer_is_refused(strings, mark, complaint):
     with pytest.raises(ValueError, match=complaint):
-        answered(make(REBER), REBER, strings, mark)
+        score_answers(make(REBER), REBER, strings, mark)
 
 
 def test_unknown_characters_are_refused():
     with pytest.raises(UserError, match="not in the vocabulary"):
-        answered(make(REBER), REBER, ["A?B"], "?")
+        score_answers(make(REBER), REBER, ["A?B"], "?")
     with pytest.raises(ValueError, match="no critical position"):
         critical_accuracy(make(REBER), REBER, "BT")

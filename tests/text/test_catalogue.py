@@ -11,8 +11,8 @@ from urllib.error import URLError
 import pytest
 
 from charlstm.errors import UserError
-from charlstm.text import catalogue as module
-from charlstm.text.catalogue import Entry, catalogue, catalogue_names, fetch
+from charlstm.text import catalog as module
+from charlstm.text.catalogue import Entry, catalog, catalog_names, fetch
 
 TEXT = b"a small corpus\n"
 ENTRY = Entry(
@@ -41,7 +41,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "catalogue.json").write_text("{}")
     monkeypatch.setattr(module, "CHECKOUT_DATA", folder)
-    monkeypatch.setattr(module, "catalogue", lambda: {"small": ENTRY})
+    monkeypatch.setattr(module, "catalog", lambda: {"small": ENTRY})
     return folder
 
 
@@ -52,9 +52,9 @@ def network(monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception) -> Netwo
 
 
 def test_shipped_catalog_is_complete() -> None:
-    assert {"tinyshakespeare", "warpeace", "names"} <= set(catalogue())
-    assert "python-stdlib" in catalogue_names()
-    for entry in catalogue().values():
+    assert {"tinyshakespeare", "warpeace", "names"} <= set(catalog())
+    assert "python-stdlib" in catalog_names()
+    for entry in catalog().values():
         assert entry.url.startswith("https://")
         assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
         assert entry.bytes >= entry.characters > 0

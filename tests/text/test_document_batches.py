@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from charlstm.errors import UserError
 from charlstm.text import document_batches
 from charlstm.text.document_batches import DocumentBatches
-from charlstm.text.documents import Documents, cut, permutation
+from charlstm.text.documents import Documents, permutation, split_documents
 from charlstm.text.streams import IGNORE, Batch
 from charlstm.text.vocabulary import Vocabulary
 
@@ -23,7 +23,7 @@ V = VOCABULARY.size
 
 def documents_of(contents: list[str], separator: str = "newline") -> Documents:
     end = "\n\n" if separator == "blank_line" else "\n"
-    return cut(VOCABULARY.encode(end.join(contents)).astype(np.uint8), VOCABULARY, separator)
+    return split_documents(VOCABULARY.encode(end.join(contents)).astype(np.uint8), VOCABULARY, separator)
 
 
 def random_documents(seed: int, count: int, longest: int) -> list[str]:
@@ -200,13 +200,15 @@ def test_damaged_position_is_an_error(damage: dict[str, int]) -> None:
 
 def test_no_documents_is_an_error() -> None:
     with pytest.raises(UserError, match="no document to read"):
-        DocumentBatches(documents_of(["a"]).chosen(slice(0, 0)), V, 4, 10)
+        DocumentBatches(documents_of(["a"]).select(slice(0, 0)), V, 4, 10)
     with pytest.raises(ValueError, match="at least 1"):
         DocumentBatches(documents_of(["a"]), V, 0, 10)
 
 
 def answers_of(contents: list[str]) -> Documents:
-    return cut(VOCABULARY.encode("\n".join(contents)).astype(np.uint8), VOCABULARY, "newline", score_after="h")
+    return split_documents(
+        VOCABULARY.encode("\n".join(contents)).astype(np.uint8), VOCABULARY, "newline", score_after="h"
+    )
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
@@ -248,4 +250,4 @@ def test_document_without_an_answer_is_an_error(text, number):
 
 def test_missing_score_after_text_is_an_error():
     with pytest.raises(UserError, match=r"corpus.score_after: '\?': there is no such text"):
-        cut(VOCABULARY.encode("ab\n").astype(np.uint8), VOCABULARY, "newline", "?")
+        split_documents(VOCABULARY.encode("ab\n").astype(np.uint8), VOCABULARY, "newline", "?")

@@ -13,7 +13,7 @@ from charlstm.errors import UserError
 from charlstm.text import documents as module
 from charlstm.text import separators
 from charlstm.text.corpus import Corpus, load_corpus
-from charlstm.text.documents import Documents, Sequences, cut, permutation
+from charlstm.text.documents import Documents, Sequences, permutation, split_documents
 from charlstm.text.vocabulary import Vocabulary
 
 
@@ -30,7 +30,7 @@ def texts(documents: Documents, vocabulary: Vocabulary) -> list[str]:
 
 def pieces(text: str, separator: str) -> list[str]:
     vocabulary = Vocabulary.from_text(text + separator)
-    return texts(cut(vocabulary.encode(text).astype(np.uint8), vocabulary, separator), vocabulary)
+    return texts(split_documents(vocabulary.encode(text).astype(np.uint8), vocabulary, separator), vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def pieces(text: str, separator: str) -> list[str]:
 def test_documents_have_the_expected_boundaries(text: str, separator: str, expected: list[str]) -> None:
     named = separator if separator in module.END_MARKS else "\n"
     vocabulary = Vocabulary.from_text(text + named + separator)
-    documents = cut(vocabulary.encode(text), vocabulary, separator)
+    documents = split_documents(vocabulary.encode(text), vocabulary, separator)
     assert texts(documents, vocabulary) == expected
     assert vocabulary.decode(documents.end_mark) == {"newline": "\n", "blank_line": "\n\n"}.get(separator, separator)
 
@@ -65,7 +65,7 @@ def test_cut_equals_split_without_empty_parts(text: str, separator: str, block: 
     vocabulary = Vocabulary.from_text("ab\n ")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(separators, "BLOCK", block)
-        result = texts(cut(vocabulary.encode(text).astype(np.uint8), vocabulary, separator), vocabulary)
+        result = texts(split_documents(vocabulary.encode(text).astype(np.uint8), vocabulary, separator), vocabulary)
     expected = [part for part in text.split(literal) if part]
     if len(literal) == 2 and text.endswith(literal[0]):  # the text ends with half a separator
         expected[-1:] = [expected[-1][:-1]] if expected[-1][:-1] else []
@@ -75,7 +75,7 @@ def test_cut_equals_split_without_empty_parts(text: str, separator: str, block: 
 @given(st.text("a\n", max_size=40))
 def test_paragraphs_are_consecutive_nonempty_lines(text: str) -> None:
     vocabulary = Vocabulary.from_text("a\n")
-    paragraphs = texts(cut(vocabulary.encode(text), vocabulary, "blank_line"), vocabulary)
+    paragraphs = texts(split_documents(vocabulary.encode(text), vocabulary, "blank_line"), vocabulary)
     lines = [line if line else "\0" for line in text.split("\n")]
     assert paragraphs == [part.strip("\n") for part in "\n".join(lines).split("\0") if part.strip("\n")]
 
@@ -83,9 +83,9 @@ def test_paragraphs_are_consecutive_nonempty_lines(text: str) -> None:
 def test_missing_separator_is_an_error() -> None:
     vocabulary = Vocabulary.from_text("abc")
     with pytest.raises(UserError, match=r"newline: there is no such separator in the text$"):
-        cut(vocabulary.encode("abc"), vocabulary, "newline")
+        split_documents(vocabulary.encode("abc"), vocabulary, "newline")
     with pytest.raises(UserError, match=r"'blank-line': no such .*newline and blank_line have a special meaning"):
-        cut(vocabulary.encode("abc"), vocabulary, "blank-line")
+        split_documents(vocabulary.encode("abc"), vocabulary, "blank-line")
 
 
 @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ def test_byte_documents_have_the_same_boundaries(folder: Path) -> None:
 
 def test_contain_finds_texts_among_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     vocabulary = Vocabulary.from_text("abcd\n")
-    documents = cut(vocabulary.encode("ab\nabc\nb\ncab\n").astype(np.uint16), vocabulary, "newline")
+    documents = split_documents(vocabulary.encode("ab\nabc\nb\ncab\n").astype(np.uint16), vocabulary, "newline")
     candidates = ["ab", "abc", "ca", "cab", "b", "", "abcd", "ab\n"]
     for block in (1, 1 << 20):
         monkeypatch.setattr(module, "BLOCK", block)
         ids = [vocabulary.encode(text).tolist() for text in candidates]
-        assert documents.contain(ids) == [True, True, False, True, True, False, False, False]
+        assert documents.contains_each(ids) == [True, True, False, True, True, False, False, False]
 
 
 # the order
@@ -251,7 +251,7 @@ def test_too_few_documents_is_an_error(folder: Path) -> None:
 def test_million_documents_are_cut() -> None:
     ids = np.zeros(3_000_000, np.uint8)
     ids[2::3] = 1
-    documents = cut(ids, Vocabulary(("\n", "a")), "newline")  # the letter is 1, the line end 0
+    documents = split_documents(ids, Vocabulary(("\n", "a")), "newline")  # the letter is 1, the line end 0
     assert len(documents) == 1_000_000
     assert (documents.ends - documents.starts == 1).all()
 
@@ -264,7 +264,7 @@ def test_windows_are_in_reading_direction(data: st.DataObject) -> None:
     contents = data.draw(st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=5))
     end, name = data.draw(st.sampled_from([("\n", "newline"), ("\n\n", "blank_line")]))
     vocabulary = Vocabulary.from_text("abc\n")
-    documents = cut(vocabulary.encode(end.join(contents)), vocabulary, name)
+    documents = split_documents(vocabulary.encode(end.join(contents)), vocabulary, name)
     size = vocabulary.size
     for direction in ("forward", "backward", "bidirectional"):
         sequences = Sequences(documents, size, direction)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from charlstm.text.corpus import load_corpus
-from charlstm.text.relocation import relocated
-from charlstm.text.sources import absolute
+from charlstm.text.relocation import relocate_source
+from charlstm.text.sources import absolute_source
 
 
 @pytest.fixture
@@ -27,15 +27,15 @@ SOURCES = ["texts/x.txt", "z.txt", "texts/*.txt", "texts/**/*.txt", ["texts/more
 
 @pytest.mark.parametrize("original", SOURCES, ids=str)
 def test_text_moved_with_its_project_is_located(original, project: Path, tmp_path: Path) -> None:
-    recorded = absolute(original)
+    recorded = absolute_source(original)
     digest = load_corpus(recorded).digest
-    assert relocated(recorded, project / "runs" / "run", lambda: pytest.fail("nothing is missing")) == recorded
+    assert relocate_source(recorded, project / "runs" / "run", lambda: pytest.fail("nothing is missing")) == recorded
     for name in ("new", "old/other", "deep/er/project"):
         new = tmp_path / name
         new.parent.mkdir(exist_ok=True, parents=True)
         project.rename(new)
         (new / "runs" / "x.txt").write_text("another text of the same name")
-        source = relocated(recorded, new / "runs" / "run", lambda: digest)
+        source = relocate_source(recorded, new / "runs" / "run", lambda: digest)
         assert load_corpus(source).digest == digest
         assert type(source) is type(recorded)
         new.rename(project)
@@ -43,16 +43,19 @@ def test_text_moved_with_its_project_is_located(original, project: Path, tmp_pat
 
 
 def test_file_with_other_content_is_not_used(project: Path, tmp_path: Path) -> None:
-    recorded = absolute("texts/x.txt")
+    recorded = absolute_source("texts/x.txt")
     new = project.rename(tmp_path / "new")
-    assert relocated(recorded, new / "runs" / "run", lambda: "0" * 64) == recorded
+    assert relocate_source(recorded, new / "runs" / "run", lambda: "0" * 64) == recorded
 
 
 def test_only_missing_files_are_searched(project: Path, tmp_path: Path) -> None:
-    recorded = absolute(["z.txt", "texts/x.txt"])
+    recorded = absolute_source(["z.txt", "texts/x.txt"])
     digest = load_corpus(recorded).digest
     (tmp_path / "elsewhere").mkdir()
     (project / "texts").rename(tmp_path / "elsewhere" / "texts")
     run = tmp_path / "elsewhere" / "runs" / "run"
     run.mkdir(parents=True)
-    assert relocated(recorded, run, lambda: digest) == [recorded[0], str(tmp_path / "elsewhere" / "texts" / "x.txt")]
+    assert relocate_source(recorded, run, lambda: digest) == [
+        recorded[0],
+        str(tmp_path / "elsewhere" / "texts" / "x.txt"),
+    ]

@@ -10,7 +10,7 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.text.corpus import load_corpus
-from charlstm.text.sources import absolute, resolve
+from charlstm.text.sources import absolute_source, resolve
 
 
 @pytest.mark.parametrize("name", ["a[1]", "what?", "all*", "[!x]"])
@@ -25,10 +25,10 @@ def test_folder_names_may_contain_glob_characters(name: str, tmp_path: Path, mon
     for source in ("texts/x.txt", "texts/[z].txt", str(folder / "x.txt")):
         assert [file.path.name for file in resolve(source, tmp_path)] == [Path(source).name]
     for source in ("texts/*.txt", "**/*.txt", "texts/[x-z[]*.txt"):
-        for value in (source, absolute(source)):
+        for value in (source, absolute_source(source)):
             assert [file.path.name for file in resolve(value, tmp_path)] == ["[z].txt", "x.txt", "y.txt"]
     with pytest.raises(UserError, match=r"looked for \*\.md in "):
-        resolve(absolute("texts/*.md"), tmp_path)
+        resolve(absolute_source("texts/*.md"), tmp_path)
 
 
 def test_source_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_source_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "x.txt").write_text("abba")
     assert load_corpus("~/x.txt").ids.size == 4
     assert load_corpus("~/*.txt").ids.size == 4
-    assert absolute(["~/x.txt"]) == [str(tmp_path / "x.txt")]
+    assert absolute_source(["~/x.txt"]) == [str(tmp_path / "x.txt")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
@@ -45,5 +45,5 @@ def test_source_path_that_is_not_utf8_is_an_error(tmp_path: Path, monkeypatch: p
     folder.mkdir()
     monkeypatch.chdir(folder)
     with pytest.raises(UserError, match="not UTF-8"):
-        absolute("x.txt")
-    assert absolute("python-stdlib") == "python-stdlib"
+        absolute_source("x.txt")
+    assert absolute_source("python-stdlib") == "python-stdlib"

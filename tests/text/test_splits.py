@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from charlstm.errors import UserError
-from charlstm.text.documents import Documents, cut
+from charlstm.text.documents import Documents, split_documents
 from charlstm.text.splits import cumulative_fractions, document_boundaries
 from charlstm.text.vocabulary import Vocabulary
 
@@ -16,7 +16,9 @@ from charlstm.text.vocabulary import Vocabulary
 def documents_of(sizes: list[int]) -> Documents:
     """Lines of the given lengths, which include the line end."""
     vocabulary = Vocabulary.from_text("a\n")
-    return cut(vocabulary.encode("".join("a" * (n - 1) + "\n" for n in sizes)).astype(np.uint8), vocabulary, "newline")
+    return split_documents(
+        vocabulary.encode("".join("a" * (n - 1) + "\n" for n in sizes)).astype(np.uint8), vocabulary, "newline"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_splits_end_nearest_to_their_fractions(sizes, validation, test, expected
     ("count", "validation", "test"), [(1, 0.1, 0.0), (1, 0.0, 0.1), (1, 0.1, 0.1), (2, 0.1, 0.1), (0, 0.0, 0.0)]
 )
 def test_fewer_documents_than_splits_is_an_error(count, validation, test):
-    documents = documents_of([3, 3]).chosen(slice(0, count))
+    documents = documents_of([3, 3]).select(slice(0, count))
     number = "1 document" if count == 1 else f"{count} documents"
     with pytest.raises(UserError, match=rf"^a\.txt: corpus\.documents splits it into {number}: too few"):
         document_boundaries(documents, cumulative_fractions(validation, test), "a.txt")

@@ -208,7 +208,7 @@ def test_batches_on_a_device_are_the_same(shape: tuple[int, int, int, bool], was
     n, batch_size, length, reverse = shape
     text = distinct(n).astype(np.uint32) % symbols
     resident, host = (Streams(text, symbols, batch_size, length, reverse, washout) for _ in range(2))
-    resident.put_on(torch.device("cpu"))
+    resident.to_device(torch.device("cpu"))
     for _ in range(2):
         assert all(same(a, b) for a, b in zip(epoch_of(resident), epoch_of(host), strict=True))
     assert resident.state_dict() == host.state_dict()
@@ -220,9 +220,9 @@ def test_text_on_a_device_has_the_smallest_dtype(monkeypatch: pytest.MonkeyPatch
     for symbols, size in ((255, 1), (256, 2), (32_767, 2), (32_768, 4)):
         text = np.arange(100, dtype=np.uint32) * 327 % symbols
         streams = Streams(text, symbols, 3, 8)
-        assert (streams.bytes_to_lay, streams.bytes_laid) == (size * 3 * (34 + 2), 0)
-        streams.put_on(torch.device("cpu"))
-        assert streams.bytes_laid == streams.bytes_to_lay
+        assert (streams.required_bytes, streams.resident_bytes) == (size * 3 * (34 + 2), 0)
+        streams.to_device(torch.device("cpu"))
+        assert streams.resident_bytes == streams.required_bytes
         batch = streams.next_batch()
         assert batch.previous[0, 0] == symbols
         assert batch.targets[:, 1].tolist() == text[33:41].tolist()
@@ -232,6 +232,6 @@ def test_text_on_a_device_has_the_smallest_dtype(monkeypatch: pytest.MonkeyPatch
 def test_batches_on_a_device_need_no_synchronization() -> None:
     """The meta device has no values, so a synchronization would fail."""
     streams = Streams(distinct(100), V, 3, 8, washout=5)
-    streams.put_on(torch.device("meta"))
+    streams.to_device(torch.device("meta"))
     for batch in epoch_of(streams):
         assert {batch.previous.device.type, batch.targets.device.type, batch.following.device.type} == {"meta"}

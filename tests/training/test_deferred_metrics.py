@@ -103,7 +103,7 @@ def test_late_divergence_is_reported_and_not_saved(
 
     monkeypatch.setattr(trainer.step, "loss", loss)
     *events, ended = trainer.run()
-    assert (ended.why, ended.step, ended.characters) == ("diverged", 6, 6 * 80)
+    assert (ended.stop_reason, ended.step, ended.characters) == ("diverged", 6, 6 * 80)
     assert "loss diverged at step 7" in ended.advice
     assert "that step was not saved" in ended.advice
     assert not any(isinstance(e, Evaluated) for e in events)
@@ -142,7 +142,7 @@ def test_training_time_includes_waiting_for_the_device(make_asynchronous, make_c
     monkeypatch.setattr(trainer.step, "gradients", launch)
     monkeypatch.setattr(trainer.deferred_metrics, "read", wait_and_read)
     ended = list(trainer.run())[-1]
-    assert (ended.why, ended.step) == ("budget", 30)  # the first read past a minute
+    assert (ended.stop_reason, ended.step) == ("budget", 30)  # the first read past a minute
     assert ended.seconds == pytest.approx(30 * 2.1)
 
 

@@ -64,7 +64,7 @@ def test_diverged_step_is_neither_applied_nor_saved(make_trainer, make_config, c
             inject(trainer)
             weights = {name: t.clone() for name, t in trainer.model.state_dict().items()}
     assert isinstance(event, Ended)
-    assert (event.why, event.step) == ("diverged", step)
+    assert (event.stop_reason, event.step) == ("diverged", step)
     assert message in event.advice
     assert "learning_rate=" in event.advice
     assert ("float32 in a new run" in event.advice) == (precision == "bfloat16")
@@ -77,13 +77,13 @@ def test_diverged_step_is_neither_applied_nor_saved(make_trainer, make_config, c
         assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
     again = make_trainer(config, trainer.directory.path)
     again.resume()
-    assert list(again.run())[-1].why == "budget"
+    assert list(again.run())[-1].stop_reason == "budget"
 
 
 def test_huge_learning_rate_diverges(make_trainer, make_config):
     trainer = make_trainer(make_config(learning_rate=1e6, warmup_steps=0))
     ended = list(trainer.run())[-1]
-    assert (ended.why, ended.step) == ("diverged", 1)
+    assert (ended.stop_reason, ended.step) == ("diverged", 1)
     assert "learning_rate=3.3e+05" in ended.advice
 
 
@@ -113,11 +113,11 @@ def test_text_that_switches_symbols_is_not_divergence(train_on):
     assert size == 2
     worst = max(e.nats for e in events if isinstance(e, Progress))
     assert worst > 3 * math.log(2) + 1
-    assert events[-1].why == "budget"
+    assert events[-1].stop_reason == "budget"
 
 
 def test_unseen_validation_symbols_are_not_divergence(train_on):
     size, events = train_on("ab" * 1000 + "cde" * 75, learning_rate=0.1, budget={"steps": 150}, evaluate_every=50)
     assert size == 5
-    assert events[-1].why == "budget"
+    assert events[-1].stop_reason == "budget"
     assert max(e.nats for e in events if isinstance(e, Evaluated)) > 3 * math.log(5) + 1

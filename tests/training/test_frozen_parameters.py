@@ -25,13 +25,13 @@ OPTIMIZERS = [
 def test_training_changes_only_parameters_that_require_grad(make_config, make_trainer, model, executor, optimizer):
     trainer = make_trainer(make_config({**model, "executor": executor, "direction": "bidirectional"}, **optimizer))
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
-    assert list(trainer.run())[-1].why == "budget"
+    assert list(trainer.run())[-1].stop_reason == "budget"
     frozen = {name for name, p in trainer.model.named_parameters() if not p.requires_grad}
     assert {name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])} == frozen
     assert all(name.startswith("recurrent") for name in frozen)
     count = sum(p.numel() for name, p in before.items() if name not in frozen)
     assert trainer.facts()["parameters"] == count
-    assert trainer.model.fixed_count() == sum(before[name].numel() for name in frozen) > 0
+    assert trainer.model.frozen_count() == sum(before[name].numel() for name in frozen) > 0
 
 
 def test_reservoir_model_learns(make_config, make_trainer):

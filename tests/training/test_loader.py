@@ -97,14 +97,14 @@ def test_prefetched_batch_is_entirely_on_the_device():
 
 
 def test_text_is_resident_if_it_fits():
-    size = make_streams().bytes_to_lay
+    size = make_streams().required_bytes
     assert isinstance(make_batch_source(make_streams(), META, int(size / MAX_TEXT_FRACTION) + 1), Streams)
     assert isinstance(make_batch_source(make_streams(), META, int(size / MAX_TEXT_FRACTION) - 1), PrefetchLoader)
     assert isinstance(make_batch_source(make_streams(), META, None), PrefetchLoader)
     assert isinstance(make_batch_source(make_documents(), META, 1 << 40), PrefetchLoader)
     streams = make_streams()
     assert make_batch_source(streams, CPU, 1 << 40) is streams
-    assert streams.bytes_laid == 0
+    assert streams.resident_bytes == 0
 
 
 @pytest.mark.parametrize("source", ["resident", "prefetched"])
@@ -116,7 +116,7 @@ def test_run_does_not_depend_on_the_batch_source(make_trainer, make_config, tmp_
     def make_other_source(streams, device, free):
         if source == "prefetched":
             return PrefetchLoader(streams, device)
-        streams.put_on(device)
+        streams.to_device(device)
         return streams
 
     monkeypatch.setattr(trainer_module, "make_batch_source", make_other_source)

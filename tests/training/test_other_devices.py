@@ -136,7 +136,7 @@ def read_back(monkeypatch):
 def test_evaluation_reads_many_results_at_once(model, text, read_back, monkeypatch):
     network = steps(model, text, count=0)
     content = documents() if text == "documents" else np.arange(64 * 30) % V
-    for name, value in {"WARM_UP": 10, "CHUNK": 8, "READ_TOGETHER": 3}.items():
+    for name, value in {"WARM_UP": 10, "CHUNK": 8, "CHUNKS_PER_COPY": 3}.items():
         monkeypatch.setattr(import_module("charlstm.evaluation.score"), name, value)
     score(network, content)
     assert {t.device.type for t in read_back} == {"meta"}

@@ -117,7 +117,7 @@ def test_fewer_documents_than_batch_size_give_a_notice(make):
     trainer = make(batch_size=500, budget={"steps": 1})
     assert any(isinstance(event, Notice) and "only" in event.text for event in trainer.run())
     same = make("other", batch_size=trainer.streams.batch_size)
-    assert trainer.memory_estimate() == same.memory_estimate()
+    assert trainer.memory_breakdown() == same.memory_breakdown()
 
 
 def test_resume_refuses_another_document_separator(make):
@@ -138,7 +138,7 @@ def test_scored_answers_end_training_at_target_nats(make_config, make_trainer, t
     config = make_config(None, {"source": str(path), "documents": "newline", "score_after": "="}, **settings)
     trainer = make_trainer(config, tmp_path / "run", corpus)
     *events, ended = trainer.run()
-    assert ended.why == "good_enough"
+    assert ended.stop_reason == "good_enough"
     assert ended.best_nats <= 0.05
     assert ended.step < 1000
     scored = [event for event in events if isinstance(event, Evaluated)]

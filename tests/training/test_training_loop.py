@@ -167,14 +167,14 @@ def steps_of(trainer):
 
 def test_budget_in_steps(make_trainer, make_config):
     steps, ended = steps_of(make_trainer(make_config(budget={"steps": 7})))
-    assert (steps, ended.why, ended.step) == (7, "budget", 7)
+    assert (steps, ended.stop_reason, ended.step) == (7, "budget", 7)
 
 
 def test_budget_in_epochs(make_trainer, make_config):
     trainer = make_trainer(make_config(budget={"epochs": 0.5}))
     steps, ended = steps_of(trainer)
     assert steps == math.ceil(trainer.streams.steps_per_epoch / 2)
-    assert ended.why == "budget"
+    assert ended.stop_reason == "budget"
 
 
 def test_budget_in_minutes_counts_training_only(make_trainer, make_config, monkeypatch):
@@ -194,7 +194,7 @@ def test_budget_in_minutes_counts_training_only(make_trainer, make_config, monke
 
     monkeypatch.setattr(trainer, "score", slow_score)
     steps, ended = steps_of(trainer)
-    assert (steps, ended.seconds, ended.why) == (6, 6.0, "budget")
+    assert (steps, ended.seconds, ended.stop_reason) == (6, 6.0, "budget")
 
 
 @pytest.mark.parametrize("budget", [{"steps": 5, "epochs": 100.0}, {"steps": 1000, "epochs": 5 / 17}])
@@ -246,7 +246,7 @@ def test_early_stopping(make_trainer, make_config, monkeypatch):
     script_scores(trainer, monkeypatch, [2.5, 2.6, 2.4, 2.4, 2.45, 2.0])
     events = list(trainer.run())
     ended = events[-1]
-    assert (ended.why, ended.step, ended.best_step, ended.best_nats) == ("early_stopping", 5, 3, 2.4)
+    assert (ended.stop_reason, ended.step, ended.best_step, ended.best_nats) == ("early_stopping", 5, 3, 2.4)
     assert trainer.directory.finished
 
 
@@ -312,7 +312,7 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
     monkeypatch.setattr(trainer.step, "loss", loss)
     events = list(trainer.run())
     ended = events[-1]
-    assert (ended.why, ended.step) == ("diverged", 6)
+    assert (ended.stop_reason, ended.step) == ("diverged", 6)
     assert "step 7" in ended.advice
     assert "learning_rate" in ended.advice
     assert before.pop("optimizer") == repr(trainer.state.optimizer.state_dict()["state"])
@@ -330,7 +330,7 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
 
     again = make_trainer(config, trainer.directory.path)
     again.resume()
-    assert list(again.run())[-1].why == "budget"
+    assert list(again.run())[-1].stop_reason == "budget"
     assert same_tensors(copies(uninterrupted), copies(again))
 
 
@@ -339,7 +339,7 @@ def test_exploded_weights_are_never_saved(make_trainer, make_config):
     trainer = make_trainer(make_config(learning_rate=100.0, warmup_steps=0, evaluate_every=1))
     events = list(trainer.run())
     assert [type(e) for e in events] == [Progress, Ended]
-    assert (events[-1].why, events[-1].step, events[-1].best_nats) == ("diverged", 1, None)
+    assert (events[-1].stop_reason, events[-1].step, events[-1].best_nats) == ("diverged", 1, None)
     assert "held-out" in events[-1].advice
     assert not trainer.directory.best.exists()
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0
@@ -441,7 +441,7 @@ def test_short_text_gives_a_notice(make_config, make_trainer, tmp_path):
     events = list(trainer.run())
     assert isinstance(events[0], Notice)
     assert "too short" in events[0].text
-    assert events[-1].why == "budget"
+    assert events[-1].stop_reason == "budget"
 
 
 def test_empty_validation_split_is_refused_before_training(make_config, make_trainer, tmp_path):
@@ -459,7 +459,7 @@ def test_large_vocabulary_trains(make_config, make_trainer, tmp_path):
     assert text.vocabulary.size == 5000
     config = make_config({"front_end": "embedding", "embedding_size": 8}, budget={"steps": 2}, evaluate_every=1)
     trainer = make_trainer(config, tmp_path / "run", text)
-    assert list(trainer.run())[-1].why == "budget"
+    assert list(trainer.run())[-1].stop_reason == "budget"
 
 
 def test_chunked_logits_train_the_same(make_config, make_trainer, monkeypatch):

@@ -203,7 +203,7 @@ def test_resumed_run_equals_uninterrupted_run(trained, tmp_path, monkeypatch, nu
         training |= {"clip_grad_norm": 1.0, "learning_rate": 1e-4}
     monkeypatch.setattr(deferred_metrics, "MIN_DIVERGENCE_NATS", 1e9)  # the state of an IRNN grows without bound
     uninterrupted = trained("uninterrupted", model, training, epoch=epoch)
-    assert uninterrupted[-1].why == "budget", uninterrupted[-1]
+    assert uninterrupted[-1].stop_reason == "budget", uninterrupted[-1]
     stopped = trained("stopped", model, training, stops_for(rng, epoch, every), epoch=epoch)
     assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
     scores = [[(e.step, e.nats) for e in events if isinstance(e, Evaluated)] for events in (uninterrupted, stopped)]
@@ -224,9 +224,12 @@ def test_run_stopped_many_times_equals_uninterrupted_run(trained, tmp_path):
 
 def test_early_stopping_survives_resume_until_patience_changes(trained):
     training = {"early_stopping": 1, "optimizer": "sgd", "learning_rate": 1e-30}
-    assert (trained("run", {}, training)[-1].why, trained("run", {}, training)[-1].step) == ("early_stopping", 12)
+    assert (trained("run", {}, training)[-1].stop_reason, trained("run", {}, training)[-1].step) == (
+        "early_stopping",
+        12,
+    )
     resumed = trained("run", {}, training | {"early_stopping": None})
-    assert (resumed[-1].why, resumed[-1].step) == ("budget", STEPS)
+    assert (resumed[-1].stop_reason, resumed[-1].step) == ("budget", STEPS)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
@@ -386,6 +389,6 @@ def test_stop_and_save_requests_never_save_nan(trained, make_config, make_traine
                     trainer.model.head.bias[0] = torch.nan
                 getattr(trainer, request_name)()
         assert isinstance(events[-1], Ended)
-        assert events[-1].why == "diverged"
+        assert events[-1].stop_reason == "diverged"
         assert not [e for e in events if isinstance(e, Notice)]
         assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0

@@ -149,7 +149,7 @@ def test_penalty_extends_gradient_reach(make_config, make_trainer, tmp_path):
         trainer = make_trainer(config, tmp_path / str(weight))
         list(trainer.run())
         batch, matrix = trainer.streams.next_batch(), trainer.model.recurrent.weight_hh_l0.detach()
-        h = trainer.model.read(batch.previous)[0].detach()
+        h = trainer.model.encode(batch.previous)[0].detach()
         d = torch.ones_like(h[-1])
         for k in range(1, 11):
             d = ((1 - h[-k] ** 2) * d) @ matrix

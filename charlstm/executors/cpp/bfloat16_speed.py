@@ -17,15 +17,15 @@ ROUNDS = 15
 
 
 @cache
-def bfloat16_gain() -> float:
+def bfloat16_speedup() -> float:
     """The speedup of large matmuls in bfloat16 over float32, measured once per machine and cached."""
     gain = cached_measurement("bfloat16-gain", [], lambda: {"gain": _measure()}).get("gain")
     return float(gain) if isinstance(gain, (int, float)) else _measure()
 
 
-def imitates_bfloat16() -> bool:
+def emulates_bfloat16() -> bool:
     """Whether this CPU emulates bfloat16, too slowly to train with it."""
-    return bfloat16_gain() < EMULATED
+    return bfloat16_speedup() < EMULATED
 
 
 def _measure() -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from charlstm.cache import user_cache_folder, written_whole
+from charlstm.cache import open_atomic, user_cache_folder
 from charlstm.cells import Cell
 from charlstm.compiler.cpp_loops import backward_loop, forward_loop
 from charlstm.errors import UserError
@@ -44,7 +44,7 @@ def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
     if dtype == torch.bfloat16 and (dtype in _unsupported_dtypes or not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return NO_BFLOAT16  # before a compilation that would be of no use
     try:
-        library = load(cell.name, dtype, source(cell))
+        library = load_library(cell.name, dtype, source(cell))
     except BuildError as reason:
         return str(reason)
     if not library.matmul_works():
@@ -59,7 +59,7 @@ def source(cell: Cell) -> str:
     return "\n".join([forward_loop(cell).source, backward_loop(cell).source, entry])
 
 
-def load(name: str, dtype: torch.dtype, source: str) -> ctypes.CDLL:
+def load_library(name: str, dtype: torch.dtype, source: str) -> ctypes.CDLL:
     """The library of a C++ source that uses vectors.h and runtime.h, with matmuls in ``dtype``: from the cache, or
     compiled. Raises BuildError.
 
@@ -160,7 +160,7 @@ def _compile(description: str, source: str, target: Path) -> None:
                 first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
                 raise BuildError(f"the C++ compiler failed: {first.strip()[:200]}")
             content = output.read_bytes()
-        with written_whole(target) as file:
+        with open_atomic(target) as file:
             file.write(content + hashlib.sha256(content).digest())
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"the C++ compiler took more than {TIME_LIMIT:.0f} s") from error

@@ -23,14 +23,14 @@ from charlstm.executors.cpp.gradients import input_gradients, recurrent_bias_gra
 from charlstm.executors.cpp.memory import (
     PANEL,
     call,
-    checked,
+    check_ids,
     input_table,
     pack,
     pad_gates,
     pad_last,
-    padded_units,
+    padded_size,
 )
-from charlstm.executors.cpp.partition import shared
+from charlstm.executors.cpp.partition import autotuned_partition
 from charlstm.executors.tracing import tracing
 
 
@@ -63,9 +63,9 @@ class Cpp:
             raise ValueError(f"cell {cell.name} with hidden_size {H} needs weights with {rows} rows")
         return apply_autograd(_Run, cell, weights, x, state)
 
-    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+    def saved_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         """The values that the kernels save and the gradients of the gates, for H rounded up to whole panels."""
-        return padded_units(hidden_size) * saved_bytes_per_unit(cell, dtype)
+        return padded_size(hidden_size) * saved_bytes_per_unit(cell, dtype)
 
 
 class _Run(torch.autograd.Function):
@@ -87,7 +87,7 @@ class _Run(torch.autograd.Function):
         loop, gates = forward_loop(cell), len(cell.gates)
         steps, batch = x.shape[:2]
         hidden_size = weight_hh.shape[1]
-        padded = padded_units(hidden_size)
+        padded = padded_size(hidden_size)
         parameters = {name: pad_gates(p, len(cell.parameters[name])) for name, p in cell_parameters.items()}
         states = {
             s: weight_hh.new_empty(steps + 1 if training and s in backward_states(cell) else 2, batch, padded)
@@ -107,7 +107,7 @@ class _Run(torch.autograd.Function):
             "B": batch,
             "H": padded,
             "x": _input_rows(x, weight_ih, gates, dtype),
-            "ids": checked(x, weight_ih.shape[1]) if is_ids(x) else None,
+            "ids": check_ids(x, weight_ih.shape[1]) if is_ids(x) else None,
             "weights": pack(cell, weight_hh, gates, dtype),
             "bias_x": zero_bias if bias is None else pad_gates(bias, gates),
             "bias_h": zero_bias if bias_hh is None else pad_gates(bias_hh, gates),
@@ -120,7 +120,7 @@ class _Run(torch.autograd.Function):
             **values,
             **{f"p_{name}": p for name, p in parameters.items()},
         }
-        with shared((cell, dtype, "forward", batch, padded), batch, padded // PANEL, steps) as partition:
+        with autotuned_partition((cell, dtype, "forward", batch, padded), batch, padded // PANEL, steps) as partition:
             call(cell, dtype, "forward", loop, {**buffers, **partition._asdict()})
         ctx.cell, ctx.dtype, ctx.names = cell, dtype, (tuple(states), tuple(operands), tuple(values))
         if training:
@@ -149,7 +149,7 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     )
     gates, separate = len(cell.gates), separate_gates(cell)
     steps, batch, hidden_size = d_output.shape
-    padded = padded_units(hidden_size)
+    padded = padded_size(hidden_size)
     d_output = pad_last(d_output, padded)
     if d_output.stride(2) != 1:
         d_output = d_output.contiguous()
@@ -176,7 +176,7 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         "d": d,
         "e": e,
     }
-    with shared((cell, dtype, "backward", batch, padded), batch, padded // PANEL, steps) as partition:
+    with autotuned_partition((cell, dtype, "backward", batch, padded), batch, padded // PANEL, steps) as partition:
         call(cell, dtype, "backward", backward_loop(cell), {**buffers, **partition._asdict()})
 
     needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_parameters = ctx.needs_input_grad[3:]

@@ -14,7 +14,7 @@ from charlstm.compiler.graph import trace
 from charlstm.compiler.schedule import runs, separate_gates
 from charlstm.executors.base import is_ids
 from charlstm.executors.buffers import gate_slice
-from charlstm.executors.cpp.memory import checked, padded_units, sum_by_id, unpad_gates
+from charlstm.executors.cpp.memory import check_ids, padded_size, sum_by_id, unpad_gates
 
 
 def recurrent_gradient(cell: Cell, weight_hh: Tensor, operands: Mapping[str, Tensor], d: Tensor, e: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def recurrent_gradient(cell: Cell, weight_hh: Tensor, operands: Mapping[str, Ten
     operands: the operands of the recurrent matmuls, [T or more, B, Hp] each.
     """
     gates, separate, H = len(cell.gates), separate_gates(cell), weight_hh.shape[1]
-    padded = padded_units(H)
+    padded = padded_size(H)
     covers_all_gates = sum(len(run) for run, _ in _operands(cell)) == gates
     d_weight_hh = torch.empty_like(weight_hh) if covers_all_gates else torch.zeros_like(weight_hh)
     for run, operand in _operands(cell):
@@ -65,7 +65,7 @@ def input_gradients(
     gates, size = len(cell.gates), weight_ih.shape[1]
     H = weight_ih.shape[0] // gates
     if weight and is_ids(x):
-        table = sum_by_id(cell, d, checked(x, size), size + 1)
+        table = sum_by_id(cell, d, check_ids(x, size), size + 1)
         return unpad_gates(table[:size].t(), gates, H), unpad_gates(table.sum(0), gates, H)
     d_weight = unpad_gates(d.t() @ x.reshape(-1, size).to(d.dtype), gates, H).to(weight_ih.dtype) if weight else None
     return d_weight, unpad_gates(sum_by_id(cell, d, None, 1)[0], gates, H) if bias else None

@@ -14,10 +14,10 @@ from charlstm.compiler.cpp_loops import Loop
 from charlstm.executors.cpp.build import BuildError, kernels
 
 PANEL = 32  # units of a tile, as in runtime.h
-Words = ctypes.Array[ctypes.c_int64]
+Int64Array = ctypes.Array[ctypes.c_int64]
 
 
-def padded_units(size: int) -> int:
+def padded_size(size: int) -> int:
     """The size rounded up to whole panels."""
     return -(-size // PANEL) * PANEL
 
@@ -31,7 +31,7 @@ def pad_last(part: Tensor, padded: int) -> Tensor:
 def pad_gates(tensor: Tensor, parts: int) -> Tensor:
     """Pad each of the n parts of [n H, ...] with zeros: [n Hp, ...], contiguous."""
     H = tensor.shape[0] // parts
-    missing = padded_units(H) - H
+    missing = padded_size(H) - H
     if not missing:
         return tensor.contiguous()
     split = tensor.view(parts, H, -1)
@@ -46,7 +46,7 @@ def unpad_gates(tensor: Tensor, parts: int, H: int) -> Tensor:
     return tensor.reshape(parts, padded, -1)[:, :H].reshape(parts * H, *tensor.shape[1:])
 
 
-def checked(ids: Tensor, size: int) -> Tensor:
+def check_ids(ids: Tensor, size: int) -> Tensor:
     """The ids as contiguous int64. Raises IndexError unless all are in 0 to ``size``: the kernels do not check them."""
     lowest, highest = torch.aminmax(ids)
     if lowest < 0 or highest > size:
@@ -57,7 +57,7 @@ def checked(ids: Tensor, size: int) -> Tensor:
 def input_table(weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
     """The input sides of all symbols and, last, of the zero vector, from W [GH, I]: [I + 1, G Hp]."""
     size, H = weight_ih.shape[1], weight_ih.shape[0] // gates
-    table = weight_ih.new_zeros(size + 1, gates, padded_units(H), dtype=dtype)
+    table = weight_ih.new_zeros(size + 1, gates, padded_size(H), dtype=dtype)
     table[:-1, :, :H] = weight_ih.t().reshape(size, gates, H)
     return table.flatten(1)
 
@@ -65,10 +65,10 @@ def input_table(weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
 def pack(cell: Cell, weight: Tensor, parts: int, dtype: torch.dtype, back: bool = False) -> Tensor:
     """Pack a matrix [n N, K] of n parts into the panels that matmuls read: for W v, or with ``back`` for W^T v."""
     rows, columns = weight.shape[0] // parts, weight.shape[1]
-    out = weight.new_empty(parts * padded_units(rows) * padded_units(columns), dtype=dtype)
+    out = weight.new_empty(parts * padded_size(rows) * padded_size(columns), dtype=dtype)
     weight = weight.contiguous()
     numbers = (back, parts, rows, columns, torch.get_num_threads())
-    library(cell, dtype).pack(_address(weight), _address(out), *map(ctypes.c_int64, numbers))
+    load_kernels(cell, dtype).pack(_address(weight), _address(out), *map(ctypes.c_int64, numbers))
     return out
 
 
@@ -76,7 +76,7 @@ def sum_by_id(cell: Cell, rows: Tensor, ids: Tensor | None, size: int) -> Tensor
     """Sum the rows [N, C] by their ids [N], or all rows if ``ids`` is None: [size, C] in float32."""
     sums = rows.new_zeros(size, rows.shape[1], dtype=torch.float32)
     count, columns = rows.shape
-    library(cell, rows.dtype).sum_by_id(
+    load_kernels(cell, rows.dtype).sum_by_id(
         _address(rows),
         _address(ids),
         _address(sums),
@@ -85,17 +85,17 @@ def sum_by_id(cell: Cell, rows: Tensor, ids: Tensor | None, size: int) -> Tensor
     return sums
 
 
-def structure(loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> tuple[Words, list[Tensor]]:
+def buffer_structure(loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> tuple[Int64Array, list[Tensor]]:
     """A loop's buffer structure from a value for each field except the scratch ``w_``, and the scratch buffers, which
     the caller must keep alive."""
     like = next(b for b in buffers.values() if isinstance(b, Tensor))
     size = int(buffers["B"]) * int(buffers["H"])  # type: ignore[arg-type]
     scratch = {name: like.new_empty(size, dtype=torch.float32) for name in loop.fields if name.startswith("w_")}
     values = {**buffers, **scratch}
-    return words(*(values[name] for name in loop.fields)), list(scratch.values())
+    return int64_array(*(values[name] for name in loop.fields)), list(scratch.values())
 
 
-def words(*values: Tensor | int | None) -> Words:
+def int64_array(*values: Tensor | int | None) -> Int64Array:
     """An array of eight-byte integers and addresses."""
     numbers = (v if isinstance(v, int) else 0 if v is None else v.data_ptr() for v in values)
     return (ctypes.c_int64 * len(values))(*numbers)
@@ -103,11 +103,11 @@ def words(*values: Tensor | int | None) -> Words:
 
 def call(cell: Cell, dtype: torch.dtype, function: str, loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> None:
     """Run a generated loop."""
-    prepared, _scratch = structure(loop, buffers)
-    getattr(library(cell, dtype), function)(ctypes.byref(prepared))
+    prepared, _scratch = buffer_structure(loop, buffers)
+    getattr(load_kernels(cell, dtype), function)(ctypes.byref(prepared))
 
 
-def library(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL:
+def load_kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL:
     """The kernels. Raises BuildError if there are none, which :meth:`Cpp.refuses` reports beforehand."""
     compiled = kernels(cell, dtype)
     if isinstance(compiled, str):

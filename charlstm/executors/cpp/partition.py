@@ -52,7 +52,7 @@ def candidate_partitions(rows: int, panels: int, threads: int) -> list[Partition
 
 
 @contextmanager
-def shared(key: Hashable, rows: int, panels: int, steps: int = 1) -> Iterator[Partition]:
+def autotuned_partition(key: Hashable, rows: int, panels: int, steps: int = 1) -> Iterator[Partition]:
     """The partition for the loop of ``steps`` steps that runs in the block.
 
     The first calls with a key time all partitions, later ones occasionally another one. All partitions compute the same

@@ -50,7 +50,7 @@ class Triton:
         with on_device_of(x):
             return apply_autograd(_Run, cell, weights, x, state)
 
-    def kept_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
+    def saved_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         """The values that the kernels save, and the gradients of the gates."""
         return hidden_size * (saved_bytes_per_unit(cell, dtype) + dtype.itemsize)
 

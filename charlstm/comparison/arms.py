@@ -20,12 +20,12 @@ from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
-from charlstm.text.sources import absolute
+from charlstm.text.sources import absolute_source
 from charlstm.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-WITHIN = 0.01
+TOLERANCE = 0.01
 MAX_HIDDEN_SIZE = 1 << 16
 
 
@@ -91,7 +91,7 @@ class Trial:
                 self.directory.create(self.config, overwrite=True)
 
 
-class Experiment:
+class ArmComparison:
     """A comparison of arms: their configurations, their runs under ``folder``, and the result.
 
     With ``match: parameters``, every arm but the first gets the hidden_size at which its number of trainable parameters
@@ -106,7 +106,7 @@ class Experiment:
             overwrite,
         )
         c = config.corpus
-        self._corpus_config = c.model_copy(update={"source": absolute(c.source)})
+        self._corpus_config = c.model_copy(update={"source": absolute_source(c.source)})
         self.corpus = load_corpus(**c.model_dump())
         self.models = {arm: config.arm_config(arm, 0).model for arm in config.arms}
         if config.match == "parameters":
@@ -118,9 +118,9 @@ class Experiment:
         size = self.corpus.vocabulary.size
         matched = match_parameters(model, size, target)
         count = parameter_count(matched, size)
-        if abs(count - target) > WITHIN * target:
+        if abs(count - target) > TOLERANCE * target:
             raise UserError(
-                f"arm {arm}: no hidden_size gives {target:,} parameters within {WITHIN:.0%}; the nearest is "
+                f"arm {arm}: no hidden_size gives {target:,} parameters within {TOLERANCE:.0%}; the nearest is "
                 f"{matched.hidden_size} with {count:,}. Give the first arm a larger hidden_size, or use match: width"
             )
         return matched
@@ -140,7 +140,7 @@ class Experiment:
             update={"model": self.models[arm], "corpus": self._corpus_config}
         )
 
-    def forget(self) -> None:
+    def delete_runs(self) -> None:
         """Delete all runs, so that training starts again; an interrupted comparison then resumes without ``overwrite``.
 
         Raises UserError, before anything is deleted, if an arm cannot be trained.
