@@ -61,7 +61,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("CHARLSTM_MEASURE", "0")  # the fastest executor may differ from test to test
         patch.setattr(os, "fsync", lambda _: None)  # no test needs durable files, and fsync takes longer than a step
-        patch.setattr("charlstm.generation.infilling.SWEEPS", 4)  # of the infilling that an evaluation shows
+        patch.setattr("charlstm.generation.infilling.PREVIEW_SWEEPS", 4)  # of the infilling that an evaluation shows
         patch.setattr("typer.main.get_command", cache(typer.main.get_command))
         if "CXX" not in os.environ and shutil.which("c++"):
             patch.setenv("CXX", "c++ -O1")  # test_cpp.py tests optimized kernels

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-PROGRAMS = {"charlstm", "python", "pytest", "torchrun", "ruff", "mypy", "git", "cd"}
+PROGRAMS = {"charlstm", "python", "pytest", "torchrun", "ruff", "mypy", "lint-imports", "git", "cd"}
 """Programs that a block of commands may call."""
 
 

@@ -104,7 +104,7 @@ def test_load_errors(tiny_run, tmp_path):
         charlstm.load(tiny_run, "newest")
     with pytest.raises(UserError, match="damaged, or not a checkpoint"):
         charlstm.load(tiny_run / "config.yaml")
-    with pytest.raises(UserError, match="no device cuda:99"):
+    with pytest.raises(UserError, match="device cuda:99 is not available"):
         charlstm.load(tiny_run, device="cuda:99")
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
@@ -188,7 +188,7 @@ def test_memory_estimate_is_close_to_saved_tensors(make_config, make_trainer, ce
 def test_devices():
     assert resolve_device("cpu") == torch.device("cpu")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="no device cuda"):
+        with pytest.raises(UserError, match="device cuda is not available"):
             resolve_device("cuda")
 
 

@@ -254,7 +254,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "licence": "public domain",
         "description": "a pangram, twenty times",
     }
-    (checkout / "data" / "catalogue.json").write_text(json.dumps({"fox": entry}), encoding="utf-8")
+    (checkout / "data" / "catalog.json").write_text(json.dumps({"fox": entry}), encoding="utf-8")
     return checkout
 
 

@@ -101,7 +101,7 @@ from charlstm import standard_streams as streams
 streams.open_missing()
 number = os.open(os.devnull, os.O_WRONLY)
 results = [number]
-for use in (lambda: streams.read_in(9), lambda: streams.write_out("x")):
+for use in (lambda: streams.read_stdin(9), lambda: streams.write_out("x")):
     try: results.append(repr(use()))
     except BaseException as error: results.append(type(error).__name__)
 streams.write_err("lost")

@@ -129,7 +129,7 @@ def _plan(
     from charlstm.errors import UserError
     from charlstm.runs.directory import RunDirectory
     from charlstm.runs.read_only import ReadOnlyRunDirectory
-    from charlstm.text.catalogue import catalog_names
+    from charlstm.text.catalog import catalog_names
     from charlstm.text.sources import absolute_source
 
     directory_class = RunDirectory if group.is_rank0 else ReadOnlyRunDirectory
@@ -140,7 +140,7 @@ def _plan(
         source = _current_source(settings.corpus.source, directory)
     else:
         if str(config) in catalog_names() and not config.exists():
-            raise UserError(f"{config} is a corpus of the catalogue. {suggest_config(str(config), str(config))}")
+            raise UserError(f"{config} is a corpus of the catalog. {suggest_config(str(config), str(config))}")
         settings = load_config(config, overrides)
         settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
         directory, source = directory_class(runs / str(settings.name)), settings.corpus.source

@@ -22,6 +22,7 @@ from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.units import bits
 
 SWEEPS = 40  # over all positions; in gaps of eight, 20 gave fillings less like text, 80 hardly better ones
+PREVIEW_SWEEPS = SWEEPS
 START_TEMPERATURE = 1.0  # minimum temperature of the first sweep; 2 and 3 were not better
 MAX_PAIR_SYMBOLS = 300  # vocabulary size up to which two masked positions are drawn from their exact distribution
 PREVIEW_GAP = 8  # characters that a preview masks and fills
@@ -125,7 +126,9 @@ def preview_infilling(
     positions = range((len(ids) - size) // 2, (len(ids) + size) // 2)
     column = torch.from_numpy(ids.astype(np.int64))[:, None].to(model.head.weight.device)
     with eval_mode(model):
-        filled_ids, _ = _fill(model, column, list(positions), Sampling(temperature=0.8), seed, 1, SWEEPS, on_chunk)
+        filled_ids, _ = _fill(
+            model, column, list(positions), Sampling(temperature=0.8), seed, 1, PREVIEW_SWEEPS, on_chunk
+        )
     before, filled, behind = (
         vocabulary.decode(part) for part in (ids[: positions.start], filled_ids[:, 0].numpy(), ids[positions.stop :])
     )

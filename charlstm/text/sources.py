@@ -12,7 +12,7 @@ from charlstm.errors import UserError
 from charlstm.files import read_error
 from charlstm.paths import check_recordable, expand_home
 from charlstm.spelling import FILE_CUTOFF, near, near_file
-from charlstm.text.catalogue import catalog, catalog_names, fetch
+from charlstm.text.catalog import catalog, catalog_names, fetch
 from charlstm.text.reading import Progress, Source, check_file
 
 MAX_NAME_LENGTH = 1000

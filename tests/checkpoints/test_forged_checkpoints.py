@@ -148,7 +148,7 @@ def test_generation_refuses_too_large_weights(forge, tiny_run):
         if name.startswith("model.")
     }
     run = charlstm.load(forge(weights))
-    with pytest.raises(UserError, match="too large to be used"):
+    with pytest.raises(UserError, match="because its weights are too large"):
         run.generate("the", 10)
 
 
@@ -158,7 +158,7 @@ def test_infilling_refuses_too_large_weights(gaps, make_config, corpus):
     model = LanguageModel(config.model, corpus.vocabulary.size).eval()
     for p in model.parameters():
         p.data = torch.where(torch.arange(p.numel()).view_as(p) % 2 > 0, 3e38, -3e38)
-    with pytest.raises(UserError, match="too large to be used"):
+    with pytest.raises(UserError, match="because its weights are too large"):
         infill(model, corpus.vocabulary, gaps)
 
 
@@ -167,7 +167,7 @@ def test_valid_checkpoint_is_loaded_in_place_of_a_forged_one(forge, tiny_run, ca
     shutil.copy(tiny_run / "checkpoints" / "previous.safetensors", file.with_name("previous.safetensors"))
     (file.with_name("best.safetensors")).mkdir()
     assert charlstm.load(file.parent.parent).header["counters"]["step"] == 60
-    assert caplog.text.count("took previous.safetensors") == 2
+    assert caplog.text.count("loaded previous.safetensors") == 2
 
 
 def test_unexpected_large_tensor_is_not_read(forge, tiny_run):

@@ -213,7 +213,9 @@ def test_cpu_without_bfloat16_is_measured_in_float32(charlstm, monkeypatch):
 
 def test_unsupported_precision_is_left_out_with_reason(charlstm, monkeypatch):
     for module in (candidates, environment):
-        monkeypatch.setattr(module, "cannot_run", lambda *args: "no primitive" if args[-1] == torch.bfloat16 else None)
+        monkeypatch.setattr(
+            module, "training_error", lambda *args: "no primitive" if args[-1] == torch.bfloat16 else None
+        )
     result = charlstm("bench", *TINY[:-1], "bfloat16", "--training")
     assert result.code == 0
     assert "torch.nn cannot run in bfloat16 (no primitive): lstm" in result.out

@@ -108,7 +108,7 @@ def test_overflowing_weights_are_refused(run, charlstm, corpus_file):
         words = [{"RUN": run, "TEXT": corpus_file}.get(word, word) for word in COMMANDS[command]]
         result = charlstm(*words)
         assert result.code == REFUSED
-        assert "too large to be used" in result.err
+        assert "weights are too large" in result.err
 
 
 def test_runs_with_circular_symlinks_are_refused(run, charlstm, corpus_file):

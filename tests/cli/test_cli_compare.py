@@ -157,7 +157,7 @@ def test_interrupted_comparison_resumes(charlstm, compare_file, trained, monkeyp
     [
         (("missing.yaml",), "missing.yaml"),
         (("versus.yaml", "--set", "arms.lstm={model.cell: lstn}"), "lstm"),
-        (("versus.yaml", "--name", "up/.."), "cannot be part of a name"),
+        (("versus.yaml", "--name", "up/.."), "so it cannot contain"),
         (("nowhere/a", "nowhere/b"), "no such run"),
         ((".",), "is not a run directory"),
     ],

@@ -58,7 +58,7 @@ def test_last_checkpoint_can_be_scored(charlstm, tiny_run):
     [
         (b"the \xe2\x82\xac", (), "U+20AC"),
         (b"\xff\xfe", (), "is not text in utf-8"),
-        (b"", (), "no text"),
+        (b"", (), "the text to score is empty"),
         (None, (), "there is no such file"),
         (b"the", ("--split", "half"), "half"),
         (b"the", ("--checkpoint", "half"), "half"),

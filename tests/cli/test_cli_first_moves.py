@@ -57,10 +57,10 @@ def test_configuration_with_another_suffix_is_read(charlstm, content):
     assert "this is a text" not in result.err
 
 
-def test_catalogue_name_instead_of_a_configuration(charlstm):
+def test_catalog_name_instead_of_a_configuration(charlstm):
     result = charlstm("train", "python-stdlib")
     assert result.code == 2
-    assert "python-stdlib is a corpus of the catalogue. Write these three lines into python-stdlib.yaml" in result.err
+    assert "python-stdlib is a corpus of the catalog. Write these three lines into python-stdlib.yaml" in result.err
     assert "\ncorpus: {source: python-stdlib}\n" in result.err
 
 
@@ -78,8 +78,8 @@ def test_address_has_to_be_downloaded_first(charlstm):
     assert "\ncorpus: {source: tale%20of.txt}\n" in result.err.replace('"', "")
 
 
-def test_address_of_a_catalogue_corpus_names_the_corpus(charlstm):
-    from charlstm.text.catalogue import catalog
+def test_address_of_a_catalog_corpus_names_the_corpus(charlstm):
+    from charlstm.text.catalog import catalog
 
     address = catalog()["tinyshakespeare"].url
     Path("c.yaml").write_text(f"corpus: {{source: ['{address}']}}\n")

@@ -37,7 +37,7 @@ def replaced(name: str, stream: TextIO) -> Iterator[None]:
     with stream, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, name, stream)
         yield
-        console.streams.discard(stream)
+        console.streams.redirect_to_null(stream)
 
 
 def full(name: str = "stdout") -> AbstractContextManager[None]:

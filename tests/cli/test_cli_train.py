@@ -86,10 +86,10 @@ def test_mistakes_in_a_configuration_name_their_lines(charlstm, config_file):
         (("tiny.yaml", "--set", "corpus.source=nowhere.txt"), "nowhere.txt"),
         (("tiny.yaml", "--device", "cuda:99"), "cuda:99"),
         (("tiny.yaml", "--set", "model.cell=peephole", "--set", "model.executor=vendor"), "executor vendor"),
-        (("tiny.yaml", "--name", "up/.."), "cannot be part of a name"),
+        (("tiny.yaml", "--name", "up/.."), "so it cannot contain"),
         (("tiny.yaml", "--name", ".hidden"), "--name"),
         (("tiny.yaml", "--resume"), "nothing to resume"),
-        ((".", "--resume"), "is no run"),
+        ((".", "--resume"), "is not a run directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -467,11 +467,11 @@ def test_decoder_continues_from_a_given_state(options):
     draws = torch.rand(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     complete = make_cpp_decoder(model, 2)
     start = torch.tensor([[1, 2], [3, 4]])
-    expected, _ = complete.write(draws, start)
+    expected, _ = complete.sample(draws, start)
     _, state = model(start[:1])
     continuation = make_cpp_decoder(model, 2)
     continuation.state = state
-    actual, _ = continuation.write(draws, start[1:])
+    actual, _ = continuation.sample(draws, start[1:])
     assert torch.equal(actual, expected)
 
 
@@ -504,12 +504,12 @@ def test_autocast_rounds_matmuls_of_the_decoder(options):
     draws = torch.rand(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     read = torch.zeros(1, 4, dtype=torch.int64)
     float32 = make_cpp_decoder(model, 4)
-    float32.write(draws[:1], read)
+    float32.sample(draws[:1], read)
     with torch.autocast("cpu", torch.bfloat16):
         bfloat16 = make_cpp_decoder(model, 4)
     if bfloat16 is None:
         pytest.skip(build.NO_BFLOAT16)
-    bfloat16.write(draws[:1], read)
+    bfloat16.sample(draws[:1], read)
     assert not torch.equal(float32.logits, bfloat16.logits)
     torch.testing.assert_close(float32.logits, bfloat16.logits, rtol=0.05, atol=0.05)
 

@@ -12,7 +12,7 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.text import catalog as module
-from charlstm.text.catalogue import Entry, catalog, catalog_names, fetch
+from charlstm.text.catalog import Entry, catalog, catalog_names, fetch
 
 TEXT = b"a small corpus\n"
 ENTRY = Entry(
@@ -39,7 +39,7 @@ class Network:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "catalogue.json").write_text("{}")
+    (folder / "catalog.json").write_text("{}")
     monkeypatch.setattr(module, "CHECKOUT_DATA", folder)
     monkeypatch.setattr(module, "catalog", lambda: {"small": ENTRY})
     return folder

@@ -37,9 +37,9 @@ class Entry:
 
 @cache
 def catalog() -> dict[str, Entry]:
-    """The downloadable corpora by name, from ``catalogue.json``."""
-    installed = Path(__file__).with_name("catalogue.json")
-    path = installed if installed.exists() else CHECKOUT_DATA / "catalogue.json"
+    """The downloadable corpora by name, from ``catalog.json``."""
+    installed = Path(__file__).with_name("catalog.json")
+    path = installed if installed.exists() else CHECKOUT_DATA / "catalog.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     return {name: Entry(name=name, **fields) for name, fields in content.items()}
 
@@ -111,7 +111,7 @@ def _reason(error: Exception) -> str:
 
 def _download_error(entry: Entry, manual_path: Path, what: str) -> UserError:
     paths = [manual_path]
-    if (CHECKOUT_DATA / "catalogue.json").exists():
+    if (CHECKOUT_DATA / "catalog.json").exists():
         paths.insert(0, CHECKOUT_DATA / entry.file)
     existing = next((path for path in paths if path.exists()), None)
     note = f" ({existing} exists, but it is another text: its SHA-256 differs.)" if existing else ""
