@@ -50,6 +50,22 @@ def pytest_runtest_call() -> Iterator[None]:
         pytest.skip(str(error))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked ``few(n)``, n of its cases, evenly spaced, are fast; the others are slow."""
+    cases: dict[tuple[Path, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few"):
+            cases.setdefault((item.path, getattr(item, "originalname", item.name)), []).append(item)
+    for group in cases.values():
+        marker = group[0].get_closest_marker("few")
+        assert marker is not None
+        fast = {i * len(group) // marker.args[0] for i in range(marker.args[0])}
+        for number, item in enumerate(group):
+            if number not in fast:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A separate cache, shared by the processes of a test run, and output without styles."""

@@ -117,6 +117,7 @@ def make(name: str, executor: str) -> tuple[Any, Tensor]:
         if transform not in (exported, compiled) or executor == "eager" or name == "LSTM"  # about a second each
     ],
 )
+@pytest.mark.few(41)
 def test_works_transformed(name, executor, transform):
     transform(*make(name, executor))
 

@@ -205,6 +205,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("tensor_bytes", [0, 1 << 20], ids=["few tensors", "many tensors"])
 @pytest.mark.parametrize("case", BOMBS)
+@pytest.mark.few(5)
 def test_header_bomb_takes_little_time_and_memory(case, tensor_bytes, forge):
     file = forge({"model.large": torch.zeros(tensor_bytes, dtype=torch.uint8)} if tensor_bytes else {})
     original = file.read_bytes()

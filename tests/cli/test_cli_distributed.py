@@ -33,6 +33,7 @@ def ours(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(("error:", "rank ", "note:", "stopping"))]
 
 
+@pytest.mark.slow
 def test_signal_stops_all_processes(config_file):
     process = start(2, config_file, *LONG)
     lines = []

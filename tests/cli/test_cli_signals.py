@@ -96,6 +96,7 @@ def test_signals_in_every_phase(charlstm, config_file, uninterrupted, monkeypatc
 
 
 @ALL
+@pytest.mark.few(1)
 def test_second_signal_exits_at_once_without_damage(charlstm, config_file, uninterrupted, monkeypatch, number):
     for phase in ("training", "scoring", "sampling", "saving", "written"):
         run = Path(f"runs/{phase}")

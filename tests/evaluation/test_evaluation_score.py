@@ -139,6 +139,7 @@ WIDTHS = [(1, 1 << 22), (7, 1 << 22), (5000, 1 << 22), (128, 1), (128, 9 * V)]
     ],
 )
 @pytest.mark.parametrize("front", [{}, CONVOLUTION], ids=["embedding", "convolution"])
+@pytest.mark.few(9)
 def test_chunk_sizes_do_not_change_scores(monkeypatch, direction, chunk, logits, front):
     model, ids = make_model(direction=direction, **front), ids_of(2050)
     expected = nats_per_character(model, ids)

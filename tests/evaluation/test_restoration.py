@@ -45,6 +45,7 @@ RANDOM = np.random.default_rng(1).choice(V, 4000, p=[0.1, 0.1, 0.3, 0.1, 0.2, 0.
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.few(1)
 def test_perfect_model_restores_everything(direction):
     for r in restore(perfect_model(direction), COUNTING, [1, 3, 8], gaps=20):
         assert (r.restored, r.low, r.high) == (1, 1, 1)
@@ -52,6 +53,7 @@ def test_perfect_model_restores_everything(direction):
 
 
 @pytest.mark.parametrize("side", ["f", "b"])
+@pytest.mark.few(1)
 def test_context_on_one_side_is_enough(side):
     assert [r.restored for r in restore(perfect_model("bidirectional", side), COUNTING, [1, 8], gaps=20)] == [1, 1]
 

@@ -115,6 +115,7 @@ def assert_close_in_norm(actual, expected, tolerance):
 @pytest.mark.parametrize("power", [1, 2], ids=["linear", "quadratic"])
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize(("cell", "executor"), CASES)
+@pytest.mark.few(120)
 def test_second_derivatives_equal_those_of_reference(cell, executor, ids, power):
     weights, x, state = make(cell, (3, 2, 4, 3), ids=ids, **dtype_and_device(executor))
     if refusal := executor.refuses(cell, weights, x):

@@ -52,6 +52,7 @@ def force_partition(monkeypatch, partition: Partition) -> None:
 @pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @cells
+@pytest.mark.few(60)
 def test_all_partitions_give_bit_identical_results(monkeypatch, cell, shape, bfloat16):
     weights, x, state = make(cell, shape, dtype=torch.float32)
     results = []
@@ -275,6 +276,7 @@ COMPILED += [
 @pytest.mark.usefixtures("_clear_kernels")
 @pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize(("name", "compiler"), COMPILED)
+@pytest.mark.few(2)
 def test_older_cpu_and_optimized_kernels_agree_with_reference(monkeypatch, tmp_path, name, compiler, bfloat16):
     use_empty_cache(monkeypatch, tmp_path)
     monkeypatch.setenv("CXX", compiler)
@@ -412,6 +414,7 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35
 )
 @cells
 @torch.no_grad()
+@pytest.mark.few(60)
 def test_decoder_agrees_with_the_model(monkeypatch, cell, layers, hidden, batch, options):
     if cell.is_reservoir and "front_end" in options:
         pytest.skip("a reservoir reads one-hot characters")

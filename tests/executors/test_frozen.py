@@ -87,6 +87,7 @@ def test_inference_allocates_only_input_sides_and_outputs(cell, executor):
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize("trained", LEAVES)
 @pytest.mark.parametrize(("cell", "executor"), OTHERS)
+@pytest.mark.few(300)
 def test_single_trained_leaf_has_the_gradient_of_reference(cell, executor, trained, ids):
     weights, x, state = make(cell, (4, 2, 5, 3), ids=ids, **dtype_and_device(executor))
     targets = leaves_named(trained, weights, x, state)

@@ -249,6 +249,7 @@ SHAPES = [(4, 3, 5, 2), (1, 1, 1, 1)]
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
+@pytest.mark.few(12)
 def test_triton_agrees_with_reference(cell):
     weights, x, state = make(cell, (3, 2, 5, 2), device=device_of("triton"))
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
@@ -273,7 +274,11 @@ def test_eager_agrees_with_reference(cell, shape, ids, bias):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize("shape", [(4, 3, 37, 2), (1, 1, 1, 1)], ids=str)
-@pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "cell",  # compiling takes most of the time
+    [pytest.param(c, marks=() if n % 3 == 0 else pytest.mark.slow) for n, c in enumerate(INVENTED)],
+    ids=lambda c: c.name,
+)
 def test_cpp_agrees_with_reference(cell, shape, ids, bias):
     compiled = kernels(cell, torch.float32)
     assert not isinstance(compiled, str), compiled

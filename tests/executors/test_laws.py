@@ -167,6 +167,7 @@ def test_backward_ignores_autocast(name):
 
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize(("cell", "name"), BFLOAT16_CASES)
+@pytest.mark.few(30)
 def test_bfloat16_results_are_near_float32(cell, name, ids):
     weights, x, state = make(cell, (12, 8, 32, 20), ids=ids, dtype=torch.float32, device=device_of(name))
     with torch.no_grad():

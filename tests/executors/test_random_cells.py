@@ -71,6 +71,7 @@ def test_eager_agrees_with_reference(start):
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+@pytest.mark.slow
 def test_triton_agrees_with_reference():
     for seed in range(0, 200, 5):
         cell = random_cell(seed)

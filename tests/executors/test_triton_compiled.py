@@ -44,7 +44,8 @@ CASES += [("lstm", "bfloat16", form) for form in FORMS if form != "usual"]
 FEW = [case for case in CASES if case[0] != "peephole" and case[2] not in ("one text", "large")]
 
 
-@pytest.mark.parametrize("cases", [FEW, pytest.param(CASES, marks=pytest.mark.slow)], ids=["few", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cases", [CASES], ids=["all"])
 def test_each_kernel_is_compiled_once_for_all_steps(tmp_path, cases):
     jobs = {f"{cell},{kind},{FORMS[form]}": expected_kernels(cell, FORMS[form]) for cell, kind, form in cases}
     assert compile_kernels(tmp_path, [*jobs]) == jobs

@@ -343,6 +343,7 @@ def test_resumed_comparison_has_same_metrics(texts, done, tmp_path, monkeypatch)
     assert result == expected
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(texts, done, tmp_path):
     comparison = make_comparison(texts, tmp_path / "memory", only=["copying"])
     with Workers(2) as workers:

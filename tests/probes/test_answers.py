@@ -78,6 +78,7 @@ def naive(model: LanguageModel, vocabulary: Vocabulary, string: str, first: int)
 @pytest.mark.parametrize("mark", ["b", None])
 @pytest.mark.parametrize("options", [{"cell": "gru"}, {"front_end": "convolution"}], ids=["gru", "convolution"])
 @pytest.mark.parametrize("characters", [1, 60, 10_000])
+@pytest.mark.few(4)
 def test_batching_does_not_change_answers(monkeypatch, mark, options, characters):
     monkeypatch.setattr(module, "CHARACTERS", characters)
     vocabulary = Vocabulary.from_text("abc.")
@@ -112,6 +113,7 @@ def test_constant_model_is_right_at_its_symbol():
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru"}, {"front_end": "convolution", "num_layers": 2}], ids=str)
 @pytest.mark.parametrize("chunk", [1, 7, 128, 1000])
+@pytest.mark.few(4)
 def test_running_text_is_one_stream(monkeypatch, options, chunk):
     monkeypatch.setattr(module, "CHUNK", chunk)
     model, text = make(REBER, **options).eval(), ContinualReber().text(300, 2)

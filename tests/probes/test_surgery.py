@@ -68,6 +68,7 @@ def by_hand(network: LanguageModel, string: Tensor, partner: Tensor, at: int, ex
 
 
 @every_kind
+@pytest.mark.few(6)
 def test_each_string_continues_from_the_mixed_state(fields):
     network, first, second = model(**fields), text(9, 10), text(9, 10).flip(1)
     second[-1] = (first[-1] + 1) % 7

@@ -77,6 +77,7 @@ def has_color(figure: Figure | None, number: int) -> bool:
 
 @pytest.mark.parametrize("kind", BUILDERS)
 @pytest.mark.parametrize("arms", [["rnn"], ["lstm", HOSTILE], NINE], ids=["one", "hostile", "nine"])
+@pytest.mark.few(6)
 def test_each_arm_is_named_in_plot_and_alt(kind, arms):
     figure = BUILDERS[kind](arms, 0.5)
     assert figure is not None
@@ -101,6 +102,7 @@ def test_arm_has_its_color(kind, drawn_plots):
 
 
 @pytest.mark.parametrize("kind", ALL)
+@pytest.mark.few(6)
 def test_svg_is_self_contained_and_themed(kind):
     figure = ALL[kind](0.5)
     assert figure.svg.startswith("<svg ")
@@ -125,6 +127,7 @@ def test_png_is_deterministic(kind, drawn_plots):
 
 
 @pytest.mark.parametrize("kind", ALL)
+@pytest.mark.few(9)
 def test_no_measurements_give_none_but_zeros_a_plot(kind):
     assert ALL[kind](NAN) is None
     # Only gradients are relative to their first value, which must not be zero.

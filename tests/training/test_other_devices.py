@@ -110,6 +110,7 @@ def test_cells_never_wait_and_stay_on_the_device():
 
 @pytest.mark.parametrize("text", ["running", "documents"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: " ".join(map(str, m.values())))
+@pytest.mark.few(8)
 def test_other_model_parts_never_wait(model, text):
     steps(model, text)
 

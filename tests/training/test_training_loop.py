@@ -60,6 +60,7 @@ def test_loss_decreases(make_trainer, make_config, optimizer, schedule):
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize(("batch_size", "sequence_length"), [(1, 7), (4, 16), (7, 16), (4, 400)])
+@pytest.mark.few(4)
 def test_epoch_trains_on_every_character_once(make_trainer, make_config, batch_size, sequence_length, direction):
     """With constant weights, the losses of an epoch sum up to that of whole streams read from a zero state."""
     config = make_config(

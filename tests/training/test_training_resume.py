@@ -78,6 +78,7 @@ def assert_same(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.few(4)
 def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_path, case):
     model, training = CASES[case]
     config = make_config(model, **{"budget": {"steps": STEPS}, **training})

@@ -175,6 +175,7 @@ def stops_for(rng: random.Random, epoch: int, every: int) -> list[tuple[str, int
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n].values()).replace(" ", "-"))
+@pytest.mark.few(26)
 def test_resumed_run_equals_uninterrupted_run(trained, tmp_path, monkeypatch, number):
     case, rng = CASES[number], random.Random(number)
     epoch, every = EPOCH // 2, 4
@@ -320,6 +321,7 @@ UNTOUCHED = {"counters.best_step", "counters.evaluations_without_improvement", "
 
 
 @pytest.mark.parametrize("case", NEEDED)
+@pytest.mark.few(1)
 def test_every_entry_of_a_checkpoint_is_needed(trained, tmp_path, monkeypatch, case):
     """Without an entry the checkpoint is refused; with another value it is refused, or the run differs."""
     monkeypatch.setattr(trainer_module, "time", Ticking())
