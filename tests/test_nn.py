@@ -80,7 +80,7 @@ def vectors(*size: int) -> Tensor:
 @pytest.mark.parametrize("executor", [e for e in executors() if e != "triton"])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("name", TORCH)
-@pytest.mark.few(150)
+@pytest.mark.few(75)
 def test_equals_torch(name, form, executor, batched, has_hx):
     layer, torch_layer = pair(name, executor, **form)
     x = vectors(*((B, T) if form.get("batch_first") else (T, B)), I) if batched else vectors(T, I)
@@ -327,7 +327,7 @@ def test_dropout_is_drawn_for_every_element_as_in_torch():
 @pytest.mark.parametrize("lengths", [[6, 4, 4, 1], [3, 3, 3], [1], [5, 4, 3, 2, 1]], ids=str)
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("name", TORCH)
-@pytest.mark.few(120)
+@pytest.mark.few(60)
 def test_packed_sequences_equal_torch(name, form, lengths, has_hx, sort):
     layer, torch_layer = pair(name, **form)
     lengths = lengths if sort else [*lengths[1::2], *lengths[::2]]

@@ -253,6 +253,7 @@ def outcome(behavior: Any, layer: Any) -> list[Any] | Exception:
 @pytest.mark.parametrize("executor", ["cpp", "eager"])
 @pytest.mark.parametrize("name", TORCH)
 @pytest.mark.parametrize("behavior", BEHAVIORS.values(), ids=BEHAVIORS)
+@pytest.mark.few(141)
 def test_behaves_as_torch(behavior, name, executor):
     torch.manual_seed(1)
     torch_layer = getattr(nn, name)(I, H, 2).double()

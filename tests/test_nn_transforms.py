@@ -117,7 +117,7 @@ def make(name: str, executor: str) -> tuple[Any, Tensor]:
         if transform not in (exported, compiled) or executor == "eager" or name == "LSTM"  # about a second each
     ],
 )
-@pytest.mark.few(41)
+@pytest.mark.few(20)
 def test_works_transformed(name, executor, transform):
     transform(*make(name, executor))
 
@@ -126,6 +126,7 @@ def test_works_transformed(name, executor, transform):
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("executor", ["cpp", "vendor"])
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.few(16)
 def test_kernels_support_transforms_or_refuse(name, executor, transform):
     layer, x = make(name, executor)
     if executor == "vendor" and transform in (traced, recorded, exported, compiled):

@@ -87,7 +87,7 @@ training:
 
 
 @pytest.mark.parametrize("system", ["Windows", "Darwin"])
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_commands_work_on_other_systems(tmp_path: Path, corpus_file: Path, system: str) -> None:
     (tmp_path / "t.yaml").write_text(CONFIG.format(source=corpus_file), encoding="utf-8")
     completed = subprocess.run(

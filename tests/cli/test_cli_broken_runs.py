@@ -84,6 +84,7 @@ def outcome(charlstm, command, run, text):
 
 @pytest.mark.parametrize("damage", [*IRREGULAR, *BROKEN])
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.few(36)
 def test_commands_refuse_or_ignore_damaged_files(name, damage, run, charlstm, corpus_file):
     path = run / name
     if path.is_dir():

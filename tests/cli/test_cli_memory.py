@@ -177,7 +177,7 @@ def alive(group: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_workers_save_and_stop_with_their_parent(memory_file, number):
     """SIGINT comes to the whole group, as Ctrl-C does; SIGKILL to the parent alone."""
     long = ("--jobs", "2", "--set", "shared.training.budget={steps: 1000000}")

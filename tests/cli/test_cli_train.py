@@ -218,6 +218,7 @@ def stop_early(process: subprocess.Popen[str], number: int) -> tuple[int, str, s
     return process.returncode, "".join(read) + out, err
 
 
+@pytest.mark.slow
 def test_interrupted_run_equals_uninterrupted_run(charlstm, config_file, monkeypatch):
     options = ("--set", "training.budget.steps=700", "--set", "training.evaluate_every=250")
     options += ("--set", "model.dropout=0.2", "--set", "training.sample_length=0")

@@ -55,6 +55,7 @@ def expected(model, documents: Documents) -> np.ndarray:
     ],
     ids=str,
 )
+@pytest.mark.few(1)
 def test_document_scores_equal_the_naive_scores(direction, end_mark):
     model, documents = make_model(direction=direction, cell="gru"), make_documents(LENGTHS, end_mark)
     actual = nats_per_character(model, documents)

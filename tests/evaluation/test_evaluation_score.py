@@ -82,6 +82,7 @@ CELLS = [
     ],
     ids=str,
 )
+@pytest.mark.few(10)
 def test_a_short_text_equals_the_naive_score(options, n):
     model, ids = make_model(**options), ids_of(n)
     result = nats_per_character(model, ids)
@@ -112,6 +113,7 @@ def test_longer_warm_up_reduces_the_error(monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 2, 129, 300])
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}, CONVOLUTION], ids=str)
+@pytest.mark.few(4)
 def test_bidirectional_equals_both_stacks_over_the_whole_text(options, n):
     model, ids = make_model(direction="bidirectional", **options), ids_of(n)
     np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-4, atol=1e-5)
@@ -139,7 +141,7 @@ WIDTHS = [(1, 1 << 22), (7, 1 << 22), (5000, 1 << 22), (128, 1), (128, 9 * V)]
     ],
 )
 @pytest.mark.parametrize("front", [{}, CONVOLUTION], ids=["embedding", "convolution"])
-@pytest.mark.few(9)
+@pytest.mark.few(5)
 def test_chunk_sizes_do_not_change_scores(monkeypatch, direction, chunk, logits, front):
     model, ids = make_model(direction=direction, **front), ids_of(2050)
     expected = nats_per_character(model, ids)

@@ -32,6 +32,7 @@ def test_two_backward_passes_give_equal_gradients(cell, executor):
 
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize(("cell", "executor"), CASES)
+@pytest.mark.few(40)
 def test_repeated_runs_are_bit_identical(cell, executor, ids):
     weights, x, state = make(cell, (6, 5, 9, 8), ids=ids, dtype=torch.float32, device=device_of(executor.name))
     first, second = (outputs_and_gradients(executor, cell, weights, x, state) for _ in range(2))
@@ -115,7 +116,7 @@ def assert_close_in_norm(actual, expected, tolerance):
 @pytest.mark.parametrize("power", [1, 2], ids=["linear", "quadratic"])
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize(("cell", "executor"), CASES)
-@pytest.mark.few(120)
+@pytest.mark.few(60)
 def test_second_derivatives_equal_those_of_reference(cell, executor, ids, power):
     weights, x, state = make(cell, (3, 2, 4, 3), ids=ids, **dtype_and_device(executor))
     if refusal := executor.refuses(cell, weights, x):

@@ -311,6 +311,7 @@ def test_unsupported_dtypes_are_refused():
         assert CPP.refuses(CELLS["rnn"], weights, x) == "it does not support float16"
 
 
+@pytest.mark.slow
 def test_two_processes_can_build_at_the_same_time(tmp_path):
     code = (
         "import torch; from charlstm.cells import CELLS; from charlstm.executors.cpp.build import kernels;"
@@ -414,7 +415,7 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35
 )
 @cells
 @torch.no_grad()
-@pytest.mark.few(60)
+@pytest.mark.few(30)
 def test_decoder_agrees_with_the_model(monkeypatch, cell, layers, hidden, batch, options):
     if cell.is_reservoir and "front_end" in options:
         pytest.skip("a reservoir reads one-hot characters")

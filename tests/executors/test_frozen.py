@@ -46,6 +46,7 @@ def saved_by(function) -> int:
 
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @every
+@pytest.mark.few(58)
 def test_nothing_is_saved_if_nothing_requires_grad(cell, executor, ids):
     weights, x, state = make(cell, (6, 3, 5, 4), ids=ids, **dtype_and_device(executor))
     expected, last = executor.run(cell, weights, x, state)
@@ -75,6 +76,7 @@ class Storages(torch.utils._python_dispatch.TorchDispatchMode):
 
 
 @pytest.mark.parametrize(("cell", "executor"), GENERATED)
+@pytest.mark.few(18)
 def test_inference_allocates_only_input_sides_and_outputs(cell, executor):
     weights, x, state = make(cell, (50, 4, 32, 3), **dtype_and_device(executor))
     for t in leaves(weights, x, state):
@@ -87,7 +89,7 @@ def test_inference_allocates_only_input_sides_and_outputs(cell, executor):
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize("trained", LEAVES)
 @pytest.mark.parametrize(("cell", "executor"), OTHERS)
-@pytest.mark.few(300)
+@pytest.mark.few(150)
 def test_single_trained_leaf_has_the_gradient_of_reference(cell, executor, trained, ids):
     weights, x, state = make(cell, (4, 2, 5, 3), ids=ids, **dtype_and_device(executor))
     targets = leaves_named(trained, weights, x, state)
@@ -105,6 +107,7 @@ def test_single_trained_leaf_has_the_gradient_of_reference(cell, executor, train
 
 @pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "x"])
 @pytest.mark.parametrize(("cell", "executor"), GENERATED)
+@pytest.mark.few(40)
 def test_no_matmul_is_computed_for_frozen_leaves(cell, executor, name):
     steps, batch, hidden, inputs = shape = (5, 3, 32, 4)
     weights, x, state = make(cell, shape, **dtype_and_device(executor))

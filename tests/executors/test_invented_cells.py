@@ -262,6 +262,7 @@ def test_triton_agrees_with_reference(cell):
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("cell", INVENTED, ids=lambda c: c.name)
+@pytest.mark.few(140)
 def test_eager_agrees_with_reference(cell, shape, ids, bias):
     weights, x, state = make(cell, shape, bias=bias, ids=ids)
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
@@ -276,7 +277,7 @@ def test_eager_agrees_with_reference(cell, shape, ids, bias):
 @pytest.mark.parametrize("shape", [(4, 3, 37, 2), (1, 1, 1, 1)], ids=str)
 @pytest.mark.parametrize(
     "cell",  # compiling takes most of the time
-    [pytest.param(c, marks=() if n % 3 == 0 else pytest.mark.slow) for n, c in enumerate(INVENTED)],
+    [pytest.param(c, marks=() if n % 6 == 0 else pytest.mark.slow) for n, c in enumerate(INVENTED)],
     ids=lambda c: c.name,
 )
 def test_cpp_agrees_with_reference(cell, shape, ids, bias):

@@ -96,6 +96,7 @@ def outputs_and_gradients(executor, cell: Cell, weights: Weights, x: Tensor, sta
         for form in forms(c, e)
     ],
 )
+@pytest.mark.few(650)
 def test_same_outputs_and_gradients_as_reference(cell, executor, shape, ids, bias):
     weights, x, state = make(cell, shape, bias=bias, ids=ids, **dtype_and_device(executor))
     refusal = executor.refuses(cell, weights, x)
@@ -167,7 +168,7 @@ def test_backward_ignores_autocast(name):
 
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
 @pytest.mark.parametrize(("cell", "name"), BFLOAT16_CASES)
-@pytest.mark.few(30)
+@pytest.mark.few(17)
 def test_bfloat16_results_are_near_float32(cell, name, ids):
     weights, x, state = make(cell, (12, 8, 32, 20), ids=ids, dtype=torch.float32, device=device_of(name))
     with torch.no_grad():

@@ -96,6 +96,7 @@ def check_step(cell: Cell, weights: Weights, x: Tensor, state: State) -> None:
 
 
 @pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.slow
 def test_cpp_agrees_with_reference():
     for seed in range(0, 200, 40):
         cell = random_cell(seed)

@@ -41,7 +41,6 @@ def expected_kernels(cell: str, form: str) -> list[str]:
 
 CASES = [*((cell, "bfloat16", "usual") for cell in KERNELS), ("lstm", "float32", "usual")]
 CASES += [("lstm", "bfloat16", form) for form in FORMS if form != "usual"]
-FEW = [case for case in CASES if case[0] != "peephole" and case[2] not in ("one text", "large")]
 
 
 @pytest.mark.slow

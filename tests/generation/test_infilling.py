@@ -102,6 +102,7 @@ def test_one_position_follows_its_conditional(text, sampling):
 
 
 @pytest.mark.parametrize(("sampling", "text"), fast_for_each(SAMPLINGS[:3], ["ab__ca", "a_bca_b", "__"]), ids=str)
+@pytest.mark.few(1)
 def test_two_positions_have_the_exact_distribution(monkeypatch, text, sampling):
     model = make_model()
     assert_drawn_from(frequencies(model, text, sampling, sweeps=1), enumerate_fillings(model, text, [0, 1], sampling))
@@ -110,6 +111,7 @@ def test_two_positions_have_the_exact_distribution(monkeypatch, text, sampling):
 
 
 @pytest.mark.parametrize("text", ["ab___c", "_a_bb_"])
+@pytest.mark.few(1)
 def test_more_positions_follow_the_stationary_distribution(text):
     model, sampling = make_model(), Sampling(0.8)
     assert_drawn_from(frequencies(model, text, sampling), enumerate_fillings(model, text, [0, 1, 2, 2, 1, 0], sampling))
@@ -169,6 +171,7 @@ def test_cooling(temperature):
 
 
 @pytest.mark.parametrize("text", ["a_", "_", "ab__gh", "_a__b c___\n_", "a_" * 30])
+@pytest.mark.few(2)
 def test_only_gaps_change_and_log_p_equals_the_score(text):
     model = make_model(LETTERS, num_layers=2)
     for actual in infill(model, LETTERS, text, num_samples=2):

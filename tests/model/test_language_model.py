@@ -245,6 +245,7 @@ def test_zero_state_is_the_beginning_of_a_text(kernel_sizes):
 
 
 @with_fronts(*CONFIGURATIONS, {"direction": "bidirectional"}, fast=("lstm", "rnn"))
+@pytest.mark.few(8)
 def test_training_lowers_the_loss(fields, front):
     network = model(**{"hidden_size": 16, **fields}, **front).float()
     ids = (torch.arange(24) % 4)[:, None].repeat(1, 2)

@@ -139,6 +139,7 @@ def test_requested_executor_that_refuses_is_an_error():
 )
 @pytest.mark.parametrize("depth", [{}, {"num_layers": 3}, {"num_layers": 3, "residual": True}], ids=str)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
+@pytest.mark.few(100)
 def test_incremental_steps_equal_the_full_sequence(cell, depth, front):
     torch.manual_seed(4)
     front_end_fields = {"front_end": "one_hot"} if cell.is_reservoir else front

@@ -22,6 +22,7 @@ OPTIMIZERS = [
     ids=lambda value: value if isinstance(value, str) else value["optimizer"],
 )
 @pytest.mark.parametrize("model", [{"cell": "esn", "num_layers": 2}, {"cell": "leaky", "learn_leak": False}], ids=str)
+@pytest.mark.few(4)
 def test_training_changes_only_parameters_that_require_grad(make_config, make_trainer, model, executor, optimizer):
     trainer = make_trainer(make_config({**model, "executor": executor, "direction": "bidirectional"}, **optimizer))
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}

@@ -109,6 +109,7 @@ def test_text_is_resident_if_it_fits():
 
 @pytest.mark.parametrize("source", ["resident", "prefetched"])
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+@pytest.mark.few(2)
 def test_run_does_not_depend_on_the_batch_source(make_trainer, make_config, tmp_path, monkeypatch, source, direction):
     config = make_config({"direction": direction, "dropout": 0.2}, input_masking=0.2, budget={"steps": 24})
     list(make_trainer(config, tmp_path / "plain").run())

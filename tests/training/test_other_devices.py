@@ -134,6 +134,7 @@ def read_back(monkeypatch):
     [{}, {"direction": "backward"}, {"direction": "bidirectional"}, {"front_end": "convolution"}, {"num_layers": 2}],
     ids=str,
 )
+@pytest.mark.few(4)
 def test_evaluation_reads_many_results_at_once(model, text, read_back, monkeypatch):
     network = steps(model, text, count=0)
     content = documents() if text == "documents" else np.arange(64 * 30) % V

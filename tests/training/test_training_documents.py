@@ -46,6 +46,7 @@ def make(make_config, make_trainer, lines, tmp_path):
     ],
     ids=str,
 )
+@pytest.mark.few(2)
 def test_resumed_run_equals_uninterrupted_run(make, tmp_path, direction, stops):
     model = {"direction": direction, "dropout": 0.3, "cell": "gru"}
     list(make("uninterrupted", model).run())

@@ -41,6 +41,7 @@ def same_tensors(a, b):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "plateau"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.few(6)
 def test_loss_decreases(make_trainer, make_config, optimizer, schedule):
     config = make_config(
         optimizer=optimizer,

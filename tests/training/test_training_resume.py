@@ -78,7 +78,7 @@ def assert_same(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_path, case):
     model, training = CASES[case]
     config = make_config(model, **{"budget": {"steps": STEPS}, **training})
@@ -93,6 +93,7 @@ def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_pat
 @pytest.mark.parametrize(
     "stop", [1, 6, 17, 18, 39, *(pytest.param(s, marks=pytest.mark.slow) for s in (3, 16, 24, 35))]
 )
+@pytest.mark.few(2)
 def test_run_stopped_once_equals_uninterrupted_run(make_trainer, make_config, tmp_path, stop):
     config = make_config({"dropout": 0.2}, budget={"steps": STEPS})
     train(make_trainer, config, tmp_path / "uninterrupted")

@@ -175,7 +175,7 @@ def stops_for(rng: random.Random, epoch: int, every: int) -> list[tuple[str, int
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n].values()).replace(" ", "-"))
-@pytest.mark.few(26)
+@pytest.mark.few(20)
 def test_resumed_run_equals_uninterrupted_run(trained, tmp_path, monkeypatch, number):
     case, rng = CASES[number], random.Random(number)
     epoch, every = EPOCH // 2, 4
