@@ -1,6 +1,6 @@
 """No crash loses an acknowledged checkpoint: every prefix of the writes, power cuts, kill -9, full disks.
 
-The kills: 40 in the fast suite, 200 in ``pytest -m slow``; any number, with statistics, by
+The kills: 15 in the fast suite, 200 in ``pytest -m slow``; any number, with statistics, by
 ``CHARLSTM_KILLS=1000 pytest tests/training/test_training_crash.py -k kill -s``.
 """
 
@@ -250,7 +250,7 @@ def quick_folder(tmp_path):
         yield Path(folder)
 
 
-@pytest.mark.parametrize("kills", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [15, pytest.param(200, marks=pytest.mark.slow)])
 def test_kill_9_loses_no_acknowledged_checkpoint(make_config, corpus, quick_folder, kills):
     kills, path = int(os.environ.get("CHARLSTM_KILLS", kills)), quick_folder / "run"
     config = make_config(budget={"steps": 10**6}, evaluate_every=2, schedule="constant")
