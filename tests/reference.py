@@ -193,6 +193,14 @@ def _packages() -> str:
     return _table(("package or module", "what it holds"), *rows)
 
 
+def _layers() -> str:
+    """The layers of the import contract in pyproject.toml, from top to bottom."""
+    contract = re.search(r"^layers = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S)
+    assert contract is not None
+    layers = [line.strip(' ",').split(" | ") for line in contract[1].splitlines()]
+    return "\n".join(f"{n}. {', '.join(f'`{name}`' for name in layer)}" for n, layer in enumerate(layers, 1))
+
+
 def _docstring(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()[0].rstrip(".")
 
@@ -204,6 +212,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "comparison-fields": partial(_reference_of_fields, CompareConfig),
     "experiment-fields": partial(_reference_of_fields, MemoryConfig),
     "configurations": _ready_configurations,
+    "layers": _layers,
     "packages": _packages,
 }
 
