@@ -232,7 +232,7 @@ def test_signatures_are_explicit_and_documented(name):
     layer = getattr(ours, name)
     parameters = inspect.signature(layer).parameters
     assert not {p.kind for p in parameters.values()} & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    documented = re.findall(r"^        (\w+(?:, \w+)*): ", layer.__doc__, re.MULTILINE)
+    documented = re.findall(r"^    (\w+(?:, \w+)*): ", inspect.getdoc(layer), re.MULTILINE)
     assert set(parameters) == {one for names in documented for one in names.split(", ")}
     if torch_layer := getattr(torch.nn, name, None):
         torch_parameters = inspect.signature(torch_layer.__init__).parameters
