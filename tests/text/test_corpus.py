@@ -65,7 +65,8 @@ def test_ids_have_the_smallest_dtype(folder: Path) -> None:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.text(st.characters(codec="utf-8"), min_size=2).filter(lambda text: len(set(text)) > 1 and text[0] != "\ufeff"),
+    # In UTF-16 a NUL after the byte-order mark makes that of UTF-32.
+    st.text(st.characters(codec="utf-8"), min_size=2).filter(lambda t: len(set(t)) > 1 and t[0] not in "\0\ufeff"),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7", "gb18030"]),
     st.integers(1, 9),
 )
