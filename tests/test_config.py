@@ -312,6 +312,7 @@ def test_cells_accept_their_options_only(cell: str) -> None:
         "density": 0.5,
         "washout": 3,
         "identity_scale": 0.1,
+        "recurrent_init": "orthogonal",
     }
     required = {"chrono_length": {"forget_bias": "chrono"}, "identity_scale": {"nonlinearity": "relu"}}
     assert frozenset(values) == frozenset().union(*CELL_OPTIONS.values())

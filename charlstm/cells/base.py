@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charlstm.cells.initializers import Initializer
-from charlstm.cells.options import FORGET_GATE_OPTIONS, Option
+from charlstm.cells.options import FORGET_GATE_OPTIONS, RECURRENT_OPTIONS, Option
 from charlstm.cells.values import Array, Gates, Recurrent, relu, sigmoid, tanh
 
 __all__ = ["CELLS", "Array", "Cell", "Gates", "Option", "Recurrent", "cell", "find", "relu", "sigmoid", "tanh"]
@@ -137,7 +137,8 @@ def cell(
     """Declare the decorated equations as a cell and register it in ``CELLS`` under the function's name.
 
     In the cell of a base each of the ``options`` is an :class:`~charlstm.cells.options.Option`; in its other cells they
-    are plain values. A forget gate adds ``forget_bias`` and ``chrono_length`` to ``init_options``.
+    are plain values. A forget gate adds ``forget_bias`` and ``chrono_length`` to ``init_options``; recurrent weights
+    that are trained and have no initializer of their own add ``recurrent_init``.
 
     Raises ValueError for a parameter, option or part of the state that the cell does not have, and for an option that
     another cell declares with a different type, range or description.
@@ -146,7 +147,11 @@ def cell(
         raise ValueError(f"stop_gradient: the state {state} has no part {', '.join(sorted(unknown))}")
     if stop_gradient and torch:
         raise ValueError(f"torch.nn.{torch} does not stop gradients: declare either torch or stop_gradient")
-    all_init_options = {**(FORGET_GATE_OPTIONS if forget_gate else {}), **(init_options or {})}
+    all_init_options = {
+        **(FORGET_GATE_OPTIONS if forget_gate else {}),
+        **({} if "weight_hh" in {*(initializers or {}), *frozen} else RECURRENT_OPTIONS),
+        **(init_options or {}),
+    }
     option_docs = {name: value for name, value in (options or {}).items() if isinstance(value, Option)}
     values = {name: value.default if isinstance(value, Option) else value for name, value in (options or {}).items()}
 

@@ -16,7 +16,7 @@ class Option:
                  default of a number and leaves a parameter as in torch.nn
     description  what it does, in a sentence or two; the default and the cells are appended
     gt, ge, lt, le   bounds of a number, as in pydantic
-    words        strings allowed in place of a number
+    words        strings allowed in place of a number; all allowed strings, if the default is one
     pair         whether [smallest, largest] is allowed in place of a number
     requires     other option -> the value that it must have for this option to have an effect
     """
@@ -59,3 +59,13 @@ CHRONO_LENGTH = Option(
 )
 FORGET_GATE_OPTIONS = {"forget_bias": FORGET_BIAS, "chrono_length": CHRONO_LENGTH}
 """The options of every cell with a forget gate."""
+
+RECURRENT_INIT = Option(
+    "uniform",
+    "Initialization of the recurrent weights. uniform: as in torch.nn, between plus and minus 1 / sqrt(hidden_size), "
+    "with a spectral radius of about 0.6. orthogonal: a random orthogonal matrix for each gate, which preserves the "
+    "norm of the state (Saxe et al. 2014; Henaff et al. 2016).",
+    words=("uniform", "orthogonal"),
+)
+RECURRENT_OPTIONS = {"recurrent_init": RECURRENT_INIT}
+"""The options of every cell whose recurrent weights are trained and have no initializer of their own."""

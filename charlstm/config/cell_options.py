@@ -71,6 +71,8 @@ def _optional(option: Option) -> Any:
 
 def _value_type(option: Option) -> Any:
     kind: Any = option.kind
+    if kind is str:
+        return Literal[option.words]
     number: Any = Annotated[kind, Field(**_bounds(option))]
     if option.pair:
         pair: Any = Annotated[list[number], Field(min_length=2, max_length=2)]
@@ -81,6 +83,8 @@ def _value_type(option: Option) -> Any:
 def _type_text(option: Option) -> str:
     if option.pair:
         return f"number from {_number(option.ge)} to {_number(option.le)} | [smallest, largest]"
+    if option.kind is str:
+        return " | ".join(option.words)
     bounds = [f"{sign} {_number(value)}" for name, sign in _BOUNDS if (value := getattr(option, name)) is not None]
     return " | ".join([f"{_NUMBERS[option.kind]} {' and '.join(bounds)}".rstrip(), *option.words])
 
@@ -108,7 +112,9 @@ def _format_default(default: object) -> str:
         return "as in torch.nn"
     if isinstance(default, tuple):
         return f"[{', '.join(map(_number, default))}]"
-    return _number(default) if isinstance(default, float) else json.dumps(default)
+    return (
+        default if isinstance(default, str) else _number(default) if isinstance(default, float) else json.dumps(default)
+    )
 
 
 def _bounds(option: Option) -> dict[str, Any]:

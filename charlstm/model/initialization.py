@@ -15,6 +15,7 @@ from charlstm.config.cell_options import check_init_option
 from charlstm.executors import Weights
 
 CHRONO = "chrono"
+ORTHOGONAL = "orthogonal"
 BIASES = ("bias_ih", "bias_hh")
 
 
@@ -27,6 +28,12 @@ class Initializer:
                      2018, "Can recurrent neural networks warp time?"). A unit whose gates equal the sigmoid of
                      their biases then retains its state for about u characters
     chrono_length    T, characters, at least 3
+
+    and every cell whose trained recurrent weights have no initializer of their own has
+
+    recurrent_init   ``uniform``, as in torch.nn, or ``orthogonal``: a random orthogonal matrix for each gate (Saxe,
+                     McClelland & Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning in deep linear
+                     neural networks")
 
     Raises ValueError for a value outside the option's range and TypeError for an option that no cell has.
     """
@@ -46,6 +53,9 @@ class Initializer:
         for name in cell.parameter_shapes(1, 1):
             if name in named:
                 nn.init.uniform_(named[name], -bound, bound)
+        if "recurrent_init" in cell.init_options and self._value(cell, "recurrent_init") == ORTHOGONAL:
+            for block in _gate_views(cell, "weight_hh", weights.weight_hh).values():
+                nn.init.orthogonal_(block)
         for key, initialize in cell.initializers.items():
             name, _, part = key.partition(".")
             if name in named:

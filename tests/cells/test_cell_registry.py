@@ -109,16 +109,19 @@ def test_declarations_refer_to_existing_gates_and_parameters(declared):
     assert declared.initializers.keys() <= shapes.keys()
     assert declared.frozen <= shapes.keys()
     assert ("forget_bias" in declared.init_options) == (declared.forget_gate is not None)
+    assert ("recurrent_init" in declared.init_options) == (
+        "weight_hh" not in {*declared.initializers, *declared.frozen}
+    )
     assert declared.is_reservoir == (declared.name == "esn")
 
 
 @pytest.mark.parametrize(
     ("name", "defaults", "more_defaults"),
     [
-        ("rnn", {}, {}),
+        ("rnn", {"recurrent_init": "uniform"}, {}),
         ("irnn", {"identity_scale": 1.0}, {}),
-        ("lstm", {"forget_bias": 1.0}, {"chrono_length": 100}),
-        ("gru", {"forget_bias": None}, {"chrono_length": 100}),
+        ("lstm", {"forget_bias": 1.0, "recurrent_init": "uniform"}, {"chrono_length": 100}),
+        ("gru", {"forget_bias": None, "recurrent_init": "uniform"}, {"chrono_length": 100}),
     ],
 )
 def test_init_options_have_these_defaults(name, defaults, more_defaults):

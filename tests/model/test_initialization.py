@@ -183,3 +183,22 @@ def test_one_hot_input_weights_keep_the_reservoir_scaling():
     assert 0.009 < model.recurrent.weight_ih_l0.abs().max() <= 0.01
     other = LanguageModel(ModelConfig(cell="leaky", hidden_size=50, front_end="one_hot"), 20)
     assert other.recurrent.weight_ih_l0.abs().max() > 0.9
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "peephole", "leaky"])
+def test_orthogonal_recurrent_weights_preserve_norms(name):
+    torch.manual_seed(1)
+    cell = find(name)
+    stack = RecurrentStack(cell, 3, 24, num_layers=2, initializer=Initializer(recurrent_init="orthogonal"))
+    for weight in (stack.weight_hh_l0, stack.weight_hh_l1):
+        for block in weight.detach().double().chunk(len(cell.gates)):
+            torch.testing.assert_close(block @ block.T, torch.eye(24, dtype=torch.float64), atol=1e-5, rtol=0)
+            assert not torch.equal(block, torch.eye(24))
+
+
+def test_recurrent_weights_are_uniform_by_default():
+    torch.manual_seed(1)
+    default = RecurrentStack(find("lstm"), 3, 24)
+    torch.manual_seed(1)
+    uniform = RecurrentStack(find("lstm"), 3, 24, initializer=Initializer(recurrent_init="uniform"))
+    assert all(torch.equal(a, b) for a, b in zip(default.parameters(), uniform.parameters(), strict=True))
