@@ -78,7 +78,7 @@ def test_each_string_continues_from_the_mixed_state(fields):
             result = surgery(network, first, second, 4, exchanged)
         network.eval()
         pairs = [*zip(first.t(), second.t(), strict=True), *zip(second.t(), first.t(), strict=True)]
-        predicted = [by_hand(network, original, swapped, 4, exchanged) for string, other in pairs]
+        predicted = [by_hand(network, string, other, 4, exchanged) for string, other in pairs]
         network.train()
         assert result.original == sum(g == string[-1] for g, (string, _) in zip(predicted, pairs, strict=True)) / 20
         assert result.swapped == sum(g == other[-1] for g, (_, other) in zip(predicted, pairs, strict=True)) / 20
