@@ -25,6 +25,7 @@ class GRU(RecurrentBase):
         reset_after: whether the reset gate acts after the recurrent matmul, as in torch.nn.
         forget_bias: the initial sum of the biases of the update gate, or ``"chrono"``; None: as in torch.nn.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+        recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class GRU(RecurrentBase):
         reset_after: bool = True,
         forget_bias: float | str | None = None,
         chrono_length: int | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
         super().__init__(
             find("gru", reset_after=reset_after),
@@ -60,4 +62,5 @@ class GRU(RecurrentBase):
             executor,
             forget_bias=forget_bias,
             chrono_length=chrono_length,
+            recurrent_init=recurrent_init,
         )

@@ -27,6 +27,7 @@ class Leaky(RecurrentBase):
         learn_leak: whether the leak rates are trainable.
         leak_rate: the initial rate of all units, or the smallest and the largest, above 0 and at most 1; None: the
             default of the cell.
+        recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Leaky(RecurrentBase):
         *,
         learn_leak: bool = True,
         leak_rate: float | Sequence[float] | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
         super().__init__(
             find("leaky", learn_leak=learn_leak),
@@ -60,4 +62,5 @@ class Leaky(RecurrentBase):
             dtype,
             executor,
             leak_rate=leak_rate,
+            recurrent_init=recurrent_init,
         )

@@ -24,6 +24,7 @@ class LSTM(RecurrentBase):
         executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
         forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+        recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LSTM(RecurrentBase):
         *,
         forget_bias: float | str | None = None,
         chrono_length: int | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
         super().__init__(
             find("lstm"),
@@ -58,6 +60,7 @@ class LSTM(RecurrentBase):
             executor,
             forget_bias=forget_bias,
             chrono_length=chrono_length,
+            recurrent_init=recurrent_init,
         )
 
 
@@ -77,6 +80,7 @@ class PeepholeLSTM(RecurrentBase):
         executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
         forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+        recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class PeepholeLSTM(RecurrentBase):
         *,
         forget_bias: float | str | None = None,
         chrono_length: int | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
         super().__init__(
             find("peephole"),
@@ -111,6 +116,7 @@ class PeepholeLSTM(RecurrentBase):
             executor,
             forget_bias=forget_bias,
             chrono_length=chrono_length,
+            recurrent_init=recurrent_init,
         )
 
 
@@ -130,6 +136,7 @@ class CoupledLSTM(RecurrentBase):
         executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
         forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
+        recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
 
     def __init__(
@@ -148,6 +155,7 @@ class CoupledLSTM(RecurrentBase):
         *,
         forget_bias: float | str | None = None,
         chrono_length: int | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
         super().__init__(
             find("coupled"),
@@ -164,4 +172,5 @@ class CoupledLSTM(RecurrentBase):
             executor,
             forget_bias=forget_bias,
             chrono_length=chrono_length,
+            recurrent_init=recurrent_init,
         )

@@ -26,6 +26,7 @@ class RNN(RecurrentBase):
         device, dtype: of the parameters.
         executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
         identity_scale: with relu, the initial scale of the identity; None: 1.
+        recurrent_init: with tanh, ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class RNN(RecurrentBase):
         executor: str = "auto",
         *,
         identity_scale: float | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity must be tanh or relu, found {nonlinearity!r}")
@@ -61,6 +63,7 @@ class RNN(RecurrentBase):
             dtype,
             executor,
             identity_scale=identity_scale,
+            recurrent_init=recurrent_init,
         )
         self.nonlinearity = nonlinearity
 
