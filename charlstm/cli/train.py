@@ -83,7 +83,7 @@ def train(
             console.out(corpus.describe())
         with group.sync_errors():
             trainer = Trainer(settings, corpus, directory, group)
-            trainer.choices()  # raises UserError if a requested executor cannot run here
+            trainer.execution.choices()  # raises UserError if a requested executor cannot run here
         if group.size > 1:
             items = "streams" if corpus.documents is None else "documents of a batch"
             total = trainer.streams.batch_size
@@ -196,13 +196,13 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
                 directory.write_config(settings)
             else:
                 directory.create(settings, overwrite)
-        trainer.choose_executor()
-        choices = trainer.choices()  # again, since a resumed run keeps its precision
+        trainer.execution.choose_executor()
+        choices = trainer.execution.choices()  # again, since a resumed run keeps its precision
         used = ", ".join(sorted({choice.executor.name for choice in choices}))
         count = sum(trainer.model.parameter_counts().values())
         frozen = trainer.model.frozen_count()
         parameters = f"{count:,} trainable parameters, {frozen:,} frozen" if frozen else f"{count:,} parameters"
-        console.out(f"{parameters}, {trainer.device.type}, {trainer.precision}, executor {used}")
+        console.out(f"{parameters}, {trainer.device.type}, {trainer.execution.precision}, executor {used}")
         refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
         for executor, reason in dict.fromkeys(refusals):
             console.note(f"note: executor {executor} cannot run here: {reason}")
@@ -284,7 +284,7 @@ def _describe(trainer: Trainer) -> None:
             *([["frozen, not included", f"{frozen:,}"]] if (frozen := trainer.model.frozen_count()) else []),
         ]
     )
-    parts = trainer.memory_breakdown()
+    parts = trainer.execution.memory_breakdown()
     console.table(
         [
             ["memory (estimate)" if trainer.group.size == 1 else "memory of each process (estimate)", "MB"],
@@ -295,9 +295,9 @@ def _describe(trainer: Trainer) -> None:
     if (usage := memory(trainer.device)) is not None:
         free, total = (f"{size / 1e6:,.1f}" for size in (usage.free + usage.allocated, usage.total))
         console.out(f"free on {trainer.device}: {free} MB of {total} MB")
-    console.out(f"device {trainer.device}, precision {trainer.precision}")
-    trainer.choose_executor()
-    for layer, choice in enumerate(trainer.choices()):
+    console.out(f"device {trainer.device}, precision {trainer.execution.precision}")
+    trainer.execution.choose_executor()
+    for layer, choice in enumerate(trainer.execution.choices()):
         console.out(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
         for other, why in choice.others.items():
             console.out(f"         not {other}: {why}")
