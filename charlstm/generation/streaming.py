@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from charlstm.generation.sampler import Sampling, prompt_ids, write
+from charlstm.generation.sampler import Sampling, draw_until, prompt_ids
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
@@ -42,7 +42,7 @@ def _pieces(
 ) -> Iterator[list[int]]:
     yield prompt
     pending: list[int] = []
-    for (character,) in write(model, prompt, length, sampling, seed, 1, end):
+    for (character,) in draw_until(model, prompt, length, sampling, seed, 1, end):
         if character is not None:
             pending.append(character[0])
             ready = max(0, len(pending) - max_pending)
