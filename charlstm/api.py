@@ -89,16 +89,16 @@ class LoadedRun:
         """Sample texts from the model; see :func:`charlstm.generation.generate`.
 
         Args:
-            prime: the text that they go on from.
-            length: characters to write, at most.
-            temperature: logits are divided by it; 0 takes the most probable character.
-            top_k: draw from so many of the most probable characters; 0: from all.
-            top_p: sample from the fewest most probable characters with this total probability, above 0, at most 1.
-            min_p: exclude characters less probable than this fraction of the most probable one, 0 to 1.
+            prime: the prompt; each text continues it, or for a backward model precedes it.
+            length: the largest number of characters to sample.
+            temperature: divides the logits; 0: always the most probable character.
+            top_k: sample from the k most probable characters; 0: from all.
+            top_p: sample from the most probable characters whose probabilities add up to this; 1: from all.
+            min_p: sample from characters at least this fraction as probable as the most probable one; 0: from all.
             seed: random seed; the same seed gives the same texts.
             num_samples: number of texts.
-            until: end a text after this string; None: for a model of documents, end it at a document's end, without the
-                separator; ``""``: never.
+            until: end a text after this string; ``""``: only after ``length`` characters; None: a model of documents
+                ends it at the end of a document, and leaves the separator out.
             unknown: what to do with characters of ``prime`` outside the vocabulary: ``error`` or ``skip``.
 
         Raises:

@@ -159,7 +159,9 @@ def train(config: dict[str, Any], overrides: list[str]) -> tuple[int, str]:
         path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
         sets = [part for override in overrides for part in ("--set", override)]
         patch.setattr(sys, "argv", ["charlstm", "train", str(path), "--runs", str(Path(runs) / "runs"), *sets])
-        patch.setattr("charlstm.cli.train._write_report", lambda directory: directory.path)  # plots take half a second
+        patch.setattr(
+            "charlstm.cli.train_output._write_report", lambda directory: directory.path
+        )  # plots take half a second
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as exited:
             cli.main()
         trained = list(Path(runs).glob("runs/*/metrics.jsonl"))

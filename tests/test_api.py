@@ -165,7 +165,7 @@ def test_memory_estimate_is_close_to_saved_tensors(make_config, make_trainer, ce
         pytest.skip("a reservoir reads one-hot characters")
     config = make_config({"cell": cell, "hidden_size": 32, **options}, batch_size=8, sequence_length=50)
     trainer = make_trainer(config)
-    parts = trainer.memory_breakdown()
+    parts = trainer.execution.memory_breakdown()
     list(zip(range(1), (e for e in trainer.run() if hasattr(e, "gradient_norm")), strict=False))
     weights = sum(p.numel() * p.element_size() for p in trainer.model.parameters())
     learn = sum(p.numel() * p.element_size() for p in trainer.model.parameters() if p.requires_grad)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,7 +12,6 @@ from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, TEXT_HELP, file_argume
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
-    from charlstm.generation import Infilled, Sample, Sampling
 
 
 def sample(
@@ -99,9 +97,11 @@ def sample(
     import torch
 
     from charlstm import console
+    from charlstm.cli import sample_output
     from charlstm.generation import Sampling
     from charlstm.generation import infill as fill
     from charlstm.generation.infilling import SWEEPS
+    from charlstm.generation.streaming import stream as stream_ids
     from charlstm.text import decoding
 
     on_unknown: Literal["error", "skip"] = (
@@ -131,7 +131,7 @@ def sample(
             loaded.model, loaded.vocabulary, text, gap, sampling, seed_used, num_samples, sweep_count, on_unknown
         )
         note_seed()
-        _print(loaded, seed_used, filled, [_filled(f) for f in filled], json_)
+        sample_output.print_infilled(loaded, seed_used, filled, json_)
         return
     text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
     _note_separator(loaded, text)
@@ -139,7 +139,12 @@ def sample(
     use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
         if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
-            _stream(loaded, text, length, sampling, seed_used, until, on_unknown, note_seed)
+            end = loaded.document_end if until is None else until
+            pieces = stream_ids(
+                loaded.model, loaded.vocabulary, text, length, sampling, seed_used, end, on_unknown, until is None
+            )
+            note_seed()
+            sample_output.print_stream(loaded, pieces)
             return
         samples = loaded.generate(
             text,
@@ -154,44 +159,8 @@ def sample(
             unknown=on_unknown,
         )
     note_seed()
-    documents = until is None and loaded.document_end != ""
-    novel = novelty(loaded, samples) if documents and (json_ or num_samples > 1) else None
-    records = [
-        {
-            **_written(s),
-            **({"complete": s.ended, "novel": None if novel is None else novel[index]} if documents else {}),
-        }
-        for index, s in enumerate(samples)
-    ]
-    separator = loaded.document_end if documents and not loaded.document_end.strip("\n") else ""
-    _print(loaded, seed_used, samples, records, json_, separator)
-
-
-def novelty(loaded: LoadedRun, samples: list[Sample]) -> list[bool] | None:
-    """For each document, whether it is not in the training text; None if the corpus cannot be read. Prints counts."""
-    from charlstm import console
-    from charlstm.errors import UserError
-
-    cut_off = sum(not s.ended for s in samples)
-    if cut_off:
-        console.note(f"{cut_off} of {len(samples)} documents did not end within --length and are cut off")
-    try:
-        novel = loaded.novel(samples)
-    except UserError as error:
-        console.note(f"new documents cannot be counted: {error}")
-        return None
-    new = f"{sum(novel)} of {len(novel)} ({sum(novel) / len(novel):.0%})"
-    known = sum(bool(s.ids) and not is_new for s, is_new in zip(samples, novel, strict=True))
-    empty = f"; empty: {count}" if (count := sum(not s.ids for s in samples)) else ""
-    console.note(f"new documents: {new}; in the training text: {known}{empty}")
-    return novel
-
-
-def _as_bytes(loaded: LoadedRun) -> bool:
-    """Whether standard output gets the bytes that the model wrote, unchanged."""
-    from charlstm import console
-
-    return loaded.vocabulary.kind == "bytes" and not console.is_terminal()
+    is_documents = until is None and loaded.document_end != ""
+    sample_output.print_samples(loaded, seed_used, samples, is_documents, json_)
 
 
 def _check(context: typer.Context, direction: str, temperature: float, num_samples: int, as_json: bool) -> None:
@@ -231,92 +200,3 @@ def _note_separator(loaded: LoadedRun, text: str) -> None:
     end = loaded.document_end
     if end and end in text:
         console.note(f"note: the given text contains {end!r}, which ends a document: no training document contains it")
-
-
-def _written(sample: Sample) -> dict[str, Any]:
-    return {
-        "suffix" if sample.backward else "prime": sample.prime,
-        "written": sample.text,
-        "log_probabilities_nats": sample.log_probabilities,
-    }
-
-
-def _filled(infilled: Infilled) -> dict[str, Any]:
-    return {
-        "gaps": [
-            {"place": gap.position, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
-            for gap in infilled.gaps
-        ],
-        "pseudo_nats_per_filled_character": infilled.pseudo_nats,
-        "pseudo_bits_per_filled_character": infilled.pseudo_bits,
-    }
-
-
-def _print(
-    loaded: LoadedRun,
-    seed: int,
-    texts: Sequence[Sample | Infilled],
-    records: Sequence[dict[str, Any]],
-    as_json: bool,
-    separator: str = "",
-) -> None:
-    """Print the texts, or as JSON each with its record. Several are separated by ``separator``, else by notes."""
-    from charlstm import console
-
-    decode_bytes = loaded.vocabulary.decode_bytes
-    if as_json:
-        raw = loaded.vocabulary.kind == "bytes"
-        whole = [
-            {"text": text.whole, **record, **({"hex": decode_bytes(text.ids).hex()} if raw else {})}
-            for text, record in zip(texts, records, strict=True)
-        ]
-        console.out_json({"seed": seed, "samples": whole})
-        return
-    end = (separator or "\n") if len(texts) > 1 else ""
-    for index, text in enumerate(texts):
-        if len(texts) > 1 and not separator:
-            console.note(f"--- {index + 1} of {len(texts)}")
-        if _as_bytes(loaded):
-            console.out_bytes(decode_bytes(text.ids) + end.encode())
-        else:
-            console.out(console.escape_for_terminal(text.whole), end=end or "\n")
-
-
-def _stream(
-    loaded: LoadedRun,
-    prime: str,
-    length: int,
-    sampling: Sampling,
-    seed: int,
-    until: str | None,
-    unknown: Literal["error", "skip"],
-    on_start: Callable[[], None],
-) -> None:
-    from charlstm import console
-    from charlstm.generation.sampler import prompt_ids, write
-
-    document_end = loaded.document_end if until is None else ""
-    prompt, end = prompt_ids(loaded.model, loaded.vocabulary, prime, until or document_end, unknown)
-    raw = _as_bytes(loaded)
-    decode, decode_bytes = loaded.vocabulary.incremental_decoder(), loaded.vocabulary.decode_bytes
-
-    def show(ids: list[int]) -> None:
-        if raw:
-            console.out_bytes(decode_bytes(ids))
-        else:
-            console.out(console.escape_for_terminal(decode(ids)), end="")
-
-    on_start()
-    show(prompt)
-    pending: list[int] = []  # may be the end of a document, which is not printed
-    max_pending = len(end) if document_end else 0
-    for (piece,) in write(loaded.model, prompt, length, sampling, seed, 1, end):
-        if piece is not None:
-            pending.append(piece[0])
-            ready = max(0, len(pending) - max_pending)
-            show(pending[:ready])
-            del pending[:ready]
-    if pending != end:
-        show(pending)
-    if not raw:
-        console.out("")

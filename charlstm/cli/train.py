@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from charlstm.config import Config
     from charlstm.distributed import ProcessGroup
     from charlstm.runs.directory import RunDirectory
-    from charlstm.training.events import Ended
     from charlstm.training.trainer import Trainer
 
 
@@ -60,6 +59,7 @@ def train(
     """
     from charlstm import console
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
+    from charlstm.cli.train_output import print_plan
     from charlstm.config import dump_yaml
     from charlstm.distributed import ProcessGroup
     from charlstm.errors import UserError
@@ -83,7 +83,7 @@ def train(
             console.out(corpus.describe())
         with group.sync_errors():
             trainer = Trainer(settings, corpus, directory, group)
-            trainer.choices()  # raises UserError if a requested executor cannot run here
+            trainer.execution.choices()  # raises UserError if a requested executor cannot run here
         if group.size > 1:
             items = "streams" if corpus.documents is None else "documents of a batch"
             total = trainer.streams.batch_size
@@ -91,7 +91,7 @@ def train(
         if dry_run:
             console.out(dump_yaml(settings))
             console.out(corpus.describe())
-            _describe(trainer)
+            print_plan(trainer)
             return 0
         return _run(context.obj, trainer, resume, overwrite)
 
@@ -183,6 +183,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     from charlstm.cli.distributed import sync_signals
     from charlstm.cli.guard import SavedWork
     from charlstm.cli.progress import follow
+    from charlstm.cli.train_output import print_result, report_and_next_steps
 
     settings, corpus, directory, group = trainer.config, trainer.corpus, trainer.directory, trainer.group
     # Only now, so that a run that cannot be trained neither leaves nor deletes a folder.
@@ -196,13 +197,13 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
                 directory.write_config(settings)
             else:
                 directory.create(settings, overwrite)
-        trainer.choose_executor()
-        choices = trainer.choices()  # again, since a resumed run keeps its precision
+        trainer.execution.choose_executor()
+        choices = trainer.execution.choices()  # again, since a resumed run keeps its precision
         used = ", ".join(sorted({choice.executor.name for choice in choices}))
         count = sum(trainer.model.parameter_counts().values())
         frozen = trainer.model.frozen_count()
         parameters = f"{count:,} trainable parameters, {frozen:,} frozen" if frozen else f"{count:,} parameters"
-        console.out(f"{parameters}, {trainer.device.type}, {trainer.precision}, executor {used}")
+        console.out(f"{parameters}, {trainer.device.type}, {trainer.execution.precision}, executor {used}")
         refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
         for executor, reason in dict.fromkeys(refusals):
             console.note(f"note: executor {executor} cannot run here: {reason}")
@@ -211,96 +212,10 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     sync_signals(group, signals)
     with group.sync_errors():
         if group.is_rank0:
-            _report(ended, trainer, leaving=signals.number is not None)
+            print_result(ended, trainer)
+            report_and_next_steps(ended, trainer, is_interrupted=signals.number is not None)
     if ended.stop_reason == "diverged":
         if group.is_rank0:
             console.error(ended.advice)
         return 3
     return 0 if signals.number is None else signals.exit_code  # also if it came too late to stop this run
-
-
-def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
-    from charlstm import console
-    from charlstm.cli import next_steps
-
-    directory, pseudo, unit = trainer.directory, trainer.model.bidirectional, trainer.corpus.vocabulary.unit
-    speed = ended.characters / ended.seconds if ended.seconds else 0
-    console.out(
-        f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
-        f"({speed:,.0f} {unit}s per second)"
-    )
-    if ended.stop_reason == "early_stopping":
-        console.out("stopped early: the held-out score stopped improving")
-    if ended.stop_reason == "good_enough":
-        console.out("ended: the held-out score reached training.budget.target_nats")
-    kind = "pseudo-likelihood (each character given the text on both sides)" if pseudo else "score"
-    if ended.best_nats is not None:
-        console.out(
-            f"best held-out {kind}: {ended.best_nats:.4f} nats, "
-            f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
-        )
-    console.out(f"run: {directory.path}")
-    if ended.stop_reason in ("stopped", "diverged"):
-        console.out(
-            f"saved at step {ended.step:,}"
-            if ended.stop_reason == "stopped"
-            else "the last checkpoint before the divergence is saved"
-        )
-        if (line := next_steps.resume_or_retry_command(ended, trainer)) is not None:
-            console.out(f"resume:  {line}")
-    elif leaving:
-        console.out(f"training complete and saved; make the report:  {command('compare', directory.path)}")
-    else:
-        console.out(f"report: {_write_report(directory)}")
-        for line, start in zip(next_steps.sample_and_evaluate_commands(trainer), ("next:  ", "       "), strict=True):
-            console.out(f"{start} {line}")
-
-
-def _write_report(directory: RunDirectory) -> Path:
-    """Write the report of the run: learning curve, sample, settings. Raises UserError, with the run itself complete."""
-    from charlstm.comparison.collect import compare_runs
-    from charlstm.comparison.report import write_report
-    from charlstm.errors import UserError
-
-    try:
-        return write_report(compare_runs([directory.path]), directory.report_folder)[0]
-    except UserError as error:
-        raise UserError(
-            f"the run is complete and saved, only its report is missing: {error}. "
-            f"Make it: charlstm compare {directory.path}"
-        ) from error
-
-
-def _describe(trainer: Trainer) -> None:
-    from charlstm import console
-    from charlstm.hardware.device import memory
-
-    counts = trainer.model.parameter_counts()
-    console.table(
-        [
-            ["parameters", ""],
-            *([k, f"{v:,}"] for k, v in counts.items()),
-            ["all", f"{sum(counts.values()):,}"],
-            *([["frozen, not included", f"{frozen:,}"]] if (frozen := trainer.model.frozen_count()) else []),
-        ]
-    )
-    parts = trainer.memory_breakdown()
-    console.table(
-        [
-            ["memory (estimate)" if trainer.group.size == 1 else "memory of each process (estimate)", "MB"],
-            *([k, f"{v / 1e6:,.1f}"] for k, v in parts.items()),
-            ["all", f"{sum(parts.values()) / 1e6:,.1f}"],
-        ]
-    )
-    if (usage := memory(trainer.device)) is not None:
-        free, total = (f"{size / 1e6:,.1f}" for size in (usage.free + usage.allocated, usage.total))
-        console.out(f"free on {trainer.device}: {free} MB of {total} MB")
-    console.out(f"device {trainer.device}, precision {trainer.precision}")
-    trainer.choose_executor()
-    for layer, choice in enumerate(trainer.choices()):
-        console.out(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
-        for other, why in choice.others.items():
-            console.out(f"         not {other}: {why}")
-    if trainer.streams.notice:
-        console.out(trainer.streams.notice)
-    console.out(f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}")

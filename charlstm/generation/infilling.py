@@ -129,10 +129,10 @@ def preview_infilling(
         filled_ids, _ = _fill(
             model, column, list(positions), Sampling(temperature=0.8), seed, 1, PREVIEW_SWEEPS, on_chunk
         )
-    before, filled, behind = (
+    before, filled, after = (
         vocabulary.decode(part) for part in (ids[: positions.start], filled_ids[:, 0].numpy(), ids[positions.stop :])
     )
-    return f"{before}[{filled}]{behind}"
+    return f"{before}[{filled}]{after}"
 
 
 def _fill(

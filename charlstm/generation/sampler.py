@@ -174,7 +174,7 @@ def sample_ids(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
     return (sums > draws.to(sums.device, sums.dtype)[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)
 
 
-def write(
+def draw_until(
     model: LanguageModel,
     prime: Sequence[int],
     length: int,
@@ -183,7 +183,7 @@ def write(
     num_samples: int = 1,
     until: Sequence[int] = (),
 ) -> Iterator[list[tuple[int, float] | None]]:
-    """Yield, for each text, the next character and its ln p, or None once it is complete.
+    """Yield, for each text, the id of the next character and its ln p, or None once the text is complete.
 
     A text is complete after ``length`` characters, or when it ends in the ids ``until``.
     """
@@ -229,7 +229,7 @@ def generate(
     characters = 1 if end else length  # at least
     check_texts_fit(num_samples, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
-    for row in write(model, prompt, length, sampling or Sampling(), seed, num_samples, end):
+    for row in draw_until(model, prompt, length, sampling or Sampling(), seed, num_samples, end):
         on_chunk()
         for column, character in zip(columns, row, strict=True):
             if character is not None:

@@ -59,7 +59,7 @@ def mean_nats(
 
 
 def logits_held(rows: int, vocabulary_size: int, hidden_size: int, device: torch.device) -> int:
-    """Number of logits that :func:`mean_nats` holds at a time for ``rows`` rows: all, unless they are more than
+    """Number of logits that :func:`mean_nats` has in memory at a time for ``rows`` rows: all, unless they are more than
     ``LOGITS`` and more than the elements of y."""
     limit = _max_logits(device)
     return rows * vocabulary_size if rows * vocabulary_size <= max(limit, rows * hidden_size) else limit
@@ -116,13 +116,13 @@ class _MeanNats(torch.autograd.Function):
             nats, d_logits = _loss(flat[rows], weight, bias, targets[rows], row_weights[rows])
             total += nats
             d_bias += d_logits.sum(0)
-            d_logits_low = d_logits.to(dtype)
+            d_logits_cast = d_logits.to(dtype)
             if d_flat is not None:
-                torch.mm(d_logits_low, weight, out=d_flat[rows])
+                torch.mm(d_logits_cast, weight, out=d_flat[rows])
             if dtype == bias.dtype:
-                d_weight.addmm_(d_logits_low.t(), flat[rows])
+                d_weight.addmm_(d_logits_cast.t(), flat[rows])
             else:
-                d_weight += d_logits_low.t() @ flat[rows]
+                d_weight += d_logits_cast.t() @ flat[rows]
         d_y = None if d_flat is None else d_flat.view(y.shape)
         ctx.save_for_backward(d_y, d_weight[:vocabulary_size], d_bias[:vocabulary_size], *inputs)
         return total

@@ -80,17 +80,18 @@ class DocumentBatches:
             "backward": int(direction == "backward"),
             "seed": seed,
         }
-        self._unreleased = 0
-        self._begin(0)
+        self._characters_since_release = 0
+        self._begin_epoch(0)
 
-    def _begin(self, epoch: int) -> None:
+    def _begin_epoch(self, epoch: int) -> None:
         self.epoch = epoch
         """Epochs completed."""
         self.position = 0
         """Index of the next chunk in the epoch."""
-        self._read = 0
+        self._targets_read = 0
         self._batches = self._order(epoch)
-        self._last_chunks = np.cumsum(-(-self._lengths(self._batches).max(1) // self.sequence_length))
+        # For each batch of documents, the index of the chunk after its last one.
+        self._chunk_ends = np.cumsum(-(-self._lengths(self._batches).max(1) // self.sequence_length))
 
     def _order(self, epoch: int) -> Positions:
         """The document numbers of the batches of the epoch, [batches, B]; -1 for an empty row."""
@@ -106,38 +107,39 @@ class DocumentBatches:
         return lengths
 
     @property
-    def _number(self) -> int:
+    def _batch_index(self) -> int:
         """Index of the current batch of documents."""
-        return int(np.searchsorted(self._last_chunks, self.position, side="right"))
+        return int(np.searchsorted(self._chunk_ends, self.position, side="right"))
 
     @property
-    def _current(self) -> Positions:
-        which: Positions = self._batches[self._number]
-        return which
+    def _current_batch(self) -> Positions:
+        """The document numbers of the current batch, [B]; -1 for an empty row."""
+        numbers: Positions = self._batches[self._batch_index]
+        return numbers
 
     @property
     def _offset(self) -> int:
         """Number of characters of each document of the batch that have been read."""
-        number = self._number
-        return (self.position - int(self._last_chunks[number - 1] if number else 0)) * self.sequence_length
+        index = self._batch_index
+        return (self.position - int(self._chunk_ends[index - 1] if index else 0)) * self.sequence_length
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of chunks in the current epoch; it differs between epochs."""
-        return int(self._last_chunks[-1])
+        return int(self._chunk_ends[-1])
 
     @property
     def progress(self) -> float:
         """Epochs read so far, as a fraction."""
-        return self.epoch + self._read / self.characters
+        return self.epoch + self._targets_read / self.characters
 
     def next_batch(self) -> Batch:
         """The batch at `position`; advances by one chunk, after the last chunk to the next epoch."""
-        begin, which = self._offset, self._current
-        remaining = np.clip(self._lengths(which) - begin, 0, self.sequence_length)
+        begin, numbers = self._offset, self._current_batch
+        remaining = np.clip(self._lengths(numbers) - begin, 0, self.sequence_length)
         rows = int(remaining.max())
-        window = self._sequences.window(which, begin - 1, begin + rows + 1)
-        counted = self._sequences.counted(which, begin, begin + rows)
+        window = self._sequences.window(numbers, begin - 1, begin + rows + 1)
+        counted = self._sequences.counted(numbers, begin, begin + rows)
         targets = np.where(counted, window[1:-1], IGNORE)
         batch = Batch(
             previous=torch.from_numpy(window[:-2]),
@@ -147,14 +149,14 @@ class DocumentBatches:
             count=int(counted.sum()),
             lengths=torch.from_numpy(remaining),
         )
-        self._unreleased += window.size
-        if self._unreleased >= RELEASE_AFTER:
+        self._characters_since_release += window.size
+        if self._characters_since_release >= RELEASE_AFTER:
             release(self._sequences.documents.ids)
-            self._unreleased = 0
+            self._characters_since_release = 0
         self.position += 1
-        self._read += batch.count
+        self._targets_read += batch.count
         if self.position == self.steps_per_epoch:
-            self._begin(self.epoch + 1)
+            self._begin_epoch(self.epoch + 1)
         return batch
 
     def state_dict(self) -> dict[str, int]:
@@ -168,10 +170,10 @@ class DocumentBatches:
             UserError: the state was saved with other documents or settings, or is damaged.
         """
         epoch, position = checked_position(state, self._settings)
-        self._begin(epoch)
+        self._begin_epoch(epoch)
         if position >= self.steps_per_epoch:
             raise UserError(DAMAGED_STATE)
         self.position = position
-        before = self._batches[: self._number]
-        counted = np.where(before < 0, 0, self._sequences.counts[before]).sum()
-        self._read = int(counted + self._sequences.counted(self._current, 0, self._offset).sum())
+        batches_read = self._batches[: self._batch_index]
+        counted = np.where(batches_read < 0, 0, self._sequences.counts[batches_read]).sum()
+        self._targets_read = int(counted + self._sequences.counted(self._current_batch, 0, self._offset).sum())

@@ -101,13 +101,13 @@ class Streams:
         """Epochs completed."""
         self.position = 0
         """Index of the next chunk in the epoch."""
-        self._unreleased = 0
+        self._characters_since_release = 0
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         lengths = np.diff(bounds)
         self._longest = int(lengths.max())
         self._washout = min(washout, self._longest - 1, sequence_length - 1)
-        self._short = torch.from_numpy(lengths < self._longest)
-        self._short_count = int(self._short.sum())
+        self._ends_early = torch.from_numpy(lengths < self._longest)
+        self._ends_early_count = int(self._ends_early.sum())
         self._positions = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
         self._resident: torch.Tensor | None = None
 
@@ -140,7 +140,7 @@ class Streams:
             part = resident[begin : begin + rows]
             part.copy_(torch.from_numpy(self._read(begin, len(part))))
             release(self.ids)
-        self._resident, self._short = resident, self._short.to(device)
+        self._resident, self._ends_early = resident, self._ends_early.to(device)
 
     @property
     def _resident_dtype(self) -> torch.dtype:
@@ -165,7 +165,7 @@ class Streams:
         rows = min(self.sequence_length, self._longest - begin)
         if self._resident is None:
             window = torch.from_numpy(self._read(begin, rows + 2))
-            self._unreleased += window.numel()
+            self._characters_since_release += window.numel()
         else:
             window = self._resident[begin : begin + rows + 2].to(torch.int64)
         last = self.position == self.steps_per_epoch - 1
@@ -175,17 +175,17 @@ class Streams:
             targets = targets.clone()
             targets[:ignored] = IGNORE
         if last:
-            targets[-1].masked_fill_(self._short, IGNORE)
+            targets[-1].masked_fill_(self._ends_early, IGNORE)
         batch = Batch(
             previous=window[:-2],
             targets=targets,
             following=window[2:],
             fresh=self.position == 0,
-            count=targets.numel() - ignored * self.batch_size - (self._short_count if last else 0),
+            count=targets.numel() - ignored * self.batch_size - (self._ends_early_count if last else 0),
         )
-        if self._unreleased >= RELEASE_AFTER:
+        if self._characters_since_release >= RELEASE_AFTER:
             release(self.ids)
-            self._unreleased = 0
+            self._characters_since_release = 0
         self.position += 1
         if self.position == self.steps_per_epoch:
             self.epoch, self.position = self.epoch + 1, 0

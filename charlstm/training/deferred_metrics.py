@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-READ_INTERVAL = 0.2  # seconds of training between two reads: live for a watcher, and cheap
+READ_INTERVAL = 0.2  # seconds of training between two reads: the progress line stays live, the device busy
 MAX_PENDING = 256  # steps between two reads, at most
 MIN_DIVERGENCE_NATS = 25.0  # nats: with Adam's epsilon, a healthy model is at most about 18 nats wrong
 
@@ -17,7 +17,8 @@ MIN_DIVERGENCE_NATS = 25.0  # nats: with Adam's epsilon, a healthy model is at m
 def has_diverged(nats: float, symbols: int) -> bool:
     """Whether a loss is not finite, or far above the loss of a uniform guess (ln V).
 
-    A text that switches to other symbols costs a healthy model up to about 18 nats per character, however small V is.
+    Where a text switches to symbols that it has hardly used, a healthy model has up to about 18 nats per character,
+    however small V is.
     The loss is computed in float32 in either precision, and bfloat16 has the range of float32: the bound is the same.
     """
     return not math.isfinite(nats) or nats > max(MIN_DIVERGENCE_NATS, 3 * math.log(symbols) + 1)
@@ -36,11 +37,11 @@ class PendingStep(NamedTuple):
 
 
 class DeferredMetrics:
-    """Holds loss and gradient norm of the steps that were launched and not read yet.
+    """Loss and gradient norm of the steps that have been launched on the device and not been read yet.
 
     On the CPU a step is complete when the call returns, and its metrics can be read at once. Other devices run
     asynchronously: reading the metrics waits for the device, which is then idle until the next step is launched. So
-    they are read some steps at a time, about every fifth of a second; the clock sets the number of steps.
+    they are read for several steps at once, about every ``READ_INTERVAL`` seconds.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -72,6 +73,7 @@ class DeferredMetrics:
             yield pending, nats, norm
 
     def set_pace(self, steps: int, seconds: float) -> None:
-        """Adapt to a read of ``steps`` steps after ``seconds`` of training in all."""
+        """Set how many steps are launched before the next read, given that ``steps`` steps have just been read after
+        ``seconds`` of training in all."""
         elapsed, self._seconds = max(seconds - self._seconds, 1e-9), seconds
         self._read_every = max(1, min(round(READ_INTERVAL * steps / elapsed), 2 * steps, MAX_PENDING))

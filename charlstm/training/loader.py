@@ -84,7 +84,7 @@ class PrefetchLoader:
         return nullcontext() if self._copy_stream is None else torch.cuda.stream(self._copy_stream)
 
     def _sync_copy(self, batch: Batch) -> None:
-        """Later work of the GPU waits for the copies; the CPU does not wait."""
+        """Make the current CUDA stream wait for the copies of the batch; the CPU does not wait."""
         if self._copy_stream is None:
             return
         current = torch.cuda.current_stream(self._device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from charlstm.config import TrainingConfig
+from charlstm.config import Config, TrainingConfig
 from charlstm.executors import Executor
 from charlstm.hardware.out_of_memory import MemoryEstimate
 from charlstm.model import LanguageModel
@@ -66,6 +66,14 @@ def weights_breakdown(training: TrainingConfig, model: LanguageModel, processes:
     weights, frozen = 4 * sum(model.parameter_counts().values()), 4 * model.frozen_count()
     optimizer = state_per_weight(training) * weights
     return {"weights and gradients": (2 if processes == 1 else 3) * weights + frozen, "optimizer": optimizer}
+
+
+def estimate_weights(config: Config, vocabulary_size: int) -> MemoryEstimate:
+    """Bytes of weights, gradients and optimizer state of a single process, before the model is built."""
+    with torch.device("meta"):
+        model = LanguageModel(config.model, vocabulary_size)
+    batches = BatchShape(config.training.batch_size, config.training.sequence_length)
+    return summarize_memory(weights_breakdown(config.training, model), batches, config.model.hidden_size)
 
 
 def summarize_memory(parts: dict[str, int], batches: BatchShape, hidden_size: int) -> MemoryEstimate:

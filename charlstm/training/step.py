@@ -45,8 +45,8 @@ class TrainingStep:
         self._loss: nn.Module = _LossModule(model, lambda: self.precision)
 
     def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
-        """Mean -ln p of the counted targets, in nats, and the state after the batch; with several processes, this
-        process's summand of the mean and its columns of the state."""
+        """Mean -ln p of the counted targets, in nats, and the state after the batch. With several processes: the
+        part of the mean that this process's columns contribute, and its columns of the state."""
         model, group = self._model, self._group
         device, batch_size = model.head.weight.device, batch.targets.shape[1]
         columns = group.columns(batch_size)

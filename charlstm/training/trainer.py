@@ -6,17 +6,15 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from charlstm import __version__
 from charlstm.checkpoints.compatibility import differences
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.evaluation import Score
-from charlstm.executors import Choice, clear_plan_cache
+from charlstm.executors import clear_plan_cache
 from charlstm.hardware.device import free_memory, resolve_device, resolve_precision, retain_freed_memory
 from charlstm.hardware.out_of_memory import MemoryEstimate, check_weights_fit, report_out_of_memory
 from charlstm.model import LanguageModel
@@ -29,10 +27,11 @@ from charlstm.training.advice import divergence_advice
 from charlstm.training.budget import finish_reason, used_fraction
 from charlstm.training.checkpoint_manager import CheckpointManager
 from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has_diverged
+from charlstm.training.event_log import EventLog
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
-from charlstm.training.fastest_executor import fastest_executor
+from charlstm.training.execution import Execution
 from charlstm.training.loader import make_batch_source, training_batches
-from charlstm.training.memory_estimate import BatchShape, memory_breakdown, summarize_memory, weights_breakdown
+from charlstm.training.memory_estimate import estimate_weights
 from charlstm.training.schedule import Schedule
 from charlstm.training.state import TrainingState
 from charlstm.training.step import TrainingStep
@@ -57,14 +56,9 @@ class Trainer:
         self.device = resolve_device(training.device, group)
         if group.size > 1 and self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        self.precision = resolve_precision(
-            training.precision, self.device, cell_of(config.model), config.model.executor
-        )
+        precision = resolve_precision(training.precision, self.device, cell_of(config.model), config.model.executor)
         retain_freed_memory()
-        with torch.device("meta"):
-            model = LanguageModel(config.model, corpus.vocabulary.size)
-        batches = BatchShape(training.batch_size, training.sequence_length)
-        weights = summarize_memory(weights_breakdown(training, model), batches, config.model.hidden_size)
+        weights = estimate_weights(config, corpus.vocabulary.size)
         check_weights_fit(self.device, weights)
         torch.manual_seed(training.seed)
         with report_out_of_memory(self.device, lambda: ("for the weights", weights)):
@@ -74,7 +68,7 @@ class Trainer:
             group.check(self.streams.batch_size, training.batch_size)
             columns = group.columns(self.streams.batch_size)
             carried = self.model.initial_state(columns.stop - columns.start)
-        # Now: a missing validation split must be reported before training.
+        # Here, so that a missing validation split is reported before training.
         self._validator = Validator(config, corpus, self.model, group, self._poll_requests)
         self.state = TrainingState(
             settings=training,
@@ -85,10 +79,11 @@ class Trainer:
             carried=carried,
             columns=columns,
         )
-        self.step = TrainingStep(training, self.model, self.state.optimizer, self.precision, group)
+        self.step = TrainingStep(training, self.model, self.state.optimizer, precision, group)
+        self.execution = Execution(training, self.model, self.step, self.streams, group)
         self.deferred_metrics = DeferredMetrics(self.device)
-        self._norm = self._unsynced_seconds = 0.0
-        self._executor_chosen = False
+        self._gradient_norm = self._unsynced_seconds = 0.0
+        self._log = EventLog(directory, self.state, corpus.vocabulary.unit)
         self._checkpoint_manager = CheckpointManager(config, corpus, directory, group, self.state)
         self._stop_control = StopControl(group)
         self._notices: list[Notice] = []
@@ -120,11 +115,11 @@ class Trainer:
     def run(self) -> Iterator[Event]:
         """Train until the budget is used, yielding an event after each step (on a GPU, after some steps) and each
         evaluation; :class:`Ended` comes last. Raises UserError if memory runs out; saved checkpoints remain."""
-        self.precision = self.step.precision = self.group.broadcast_from_rank0(lambda: self.precision)
-        self.choose_executor()
+        self.step.precision = self.group.broadcast_from_rank0(lambda: self.step.precision)
+        self.execution.choose_executor()
         with detect_lost_processes():
             self.step.prepare()
-        estimate = self.estimate_memory()  # now: it needs memory itself
+        estimate = self.execution.estimate_memory()  # here, since it takes memory itself
 
         def current_work() -> tuple[str, MemoryEstimate]:
             if self.counters.evaluation_due:
@@ -141,8 +136,7 @@ class Trainer:
         if self.streams.notice:
             yield Notice(self.streams.notice)
         if self.counters.step == 0:
-            if not self.directory.metrics():
-                self.directory.append_metrics({"kind": "start", "step": 0, **self.facts()})
+            self._log.start(self.execution.facts())
             self.save(best=False)
         while (stop_reason := self._stop_reason()) is None:
             event = self._evaluate() if self.counters.evaluation_due else self._step()
@@ -157,12 +151,12 @@ class Trainer:
         if stop_reason == "stopped":
             ended = self._read_pending()
             if ended is None and not self._is_finite():
-                ended = self._end("diverged", self._divergence_advice())
+                ended = self._end_diverged()
             if ended is not None:
                 yield ended
                 return
             self.save(best=False)
-        yield self._end(stop_reason)
+        yield self._log.end(stop_reason)
 
     def _stop_reason(self) -> StopReason | None:
         """Why the run ends now; None if it continues."""
@@ -193,48 +187,42 @@ class Trainer:
 
     def _step(self) -> Progress | Ended | None:
         """Train on one batch. Returns None if its metrics are not read yet."""
-        start = time.perf_counter()
-        training, counters = self.config.training, self.counters
-        is_asynchronous = self.deferred_metrics.is_asynchronous
+        counters, interval = self.counters, self.config.training.evaluate_every
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
+        if (ended := self._train_on_next_batch(rate)) is not None:
+            return ended
+        is_recorded = counters.step % max(1, interval // RECORDS_PER_EVALUATION) == 0
+        counters.evaluation_due = counters.step % interval == 0 or self.progress >= 1
+        if self.deferred_metrics.is_asynchronous:
+            is_requested = self._stop_control.should_stop or self._stop_control.should_save
+            if not (is_recorded or counters.evaluation_due or is_requested or self.deferred_metrics.is_due):
+                return None
+            if (ended := self._read_pending()) is not None:
+                return ended
+        else:
+            self._sync()
+        fraction = self.progress
+        counters.evaluation_due |= fraction >= 1
+        return self._log.progress(rate, self._gradient_norm, fraction, is_recorded or fraction >= 1)
+
+    def _train_on_next_batch(self, rate: float) -> Ended | None:
+        """Forward and backward pass and optimizer step. On the CPU, a step that diverged ends the run without an
+        update."""
+        start = time.perf_counter()
+        counters = self.counters
         batch = self.streams.next_batch()
         if batch.fresh:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
         loss_and_norm, carried = self.step.gradients(batch, self.state.carried)
         self.deferred_metrics.append(PendingStep(counters.step, counters.characters, batch.count, loss_and_norm))
-        if not is_asynchronous and (ended := self._process_metrics()) is not None:
+        if not self.deferred_metrics.is_asynchronous and (ended := self._process_metrics()) is not None:
             return ended
         self.step.update(rate, loss_and_norm[1])
         self.state.carried = carried
         counters.step += 1
         counters.characters += batch.count
         self._unsynced_seconds += time.perf_counter() - start
-        recorded = counters.step % max(1, training.evaluate_every // RECORDS_PER_EVALUATION) == 0
-        counters.evaluation_due = counters.step % training.evaluate_every == 0 or self.progress >= 1
-        if is_asynchronous:
-            requested = self._stop_control.should_stop or self._stop_control.should_save
-            if not (recorded or counters.evaluation_due or requested or self.deferred_metrics.is_due):
-                return None
-            if (ended := self._read_pending()) is not None:
-                return ended
-        else:
-            self._sync()
-        counters.evaluation_due |= self.progress >= 1
-        event = Progress(
-            step=counters.step,
-            epoch=self.streams.progress,
-            nats=counters.sum_nats / counters.sum_count,
-            learning_rate=rate,
-            gradient_norm=self._norm,
-            characters_per_second=(counters.characters - counters.recorded_characters)
-            / max(counters.seconds - counters.recorded_seconds, 1e-9),
-            fraction=self.progress,
-            seconds=counters.seconds,
-        )
-        if recorded or self.progress >= 1:
-            self.directory.append_metrics({"kind": "train", **event.record(), "characters": counters.characters})
-            counters.start_record()
-        return event
+        return None
 
     def _read_pending(self) -> Ended | None:
         """Wait for the pending steps, if any, and read their metrics."""
@@ -258,10 +246,10 @@ class Trainer:
         for pending, nats, norm in self.deferred_metrics.read():
             if self._has_diverged(nats) or not math.isfinite(norm):
                 counters.step, counters.characters = pending.steps_before, pending.characters_before
-                return self._end("diverged", self._divergence_advice(nats, norm))
+                return self._end_diverged(nats, norm)
             counters.sum_nats += nats * pending.num_targets
             counters.sum_count += pending.num_targets
-            self._norm = norm
+            self._gradient_norm = norm
         return None
 
     def score(self) -> Score:
@@ -274,101 +262,31 @@ class Trainer:
         try:
             result = self.score()
             if self._has_diverged(result.nats):
-                return self._end("diverged", self._divergence_advice(result.nats))
+                return self._end_diverged(result.nats)
             if not self._is_finite():
-                return self._end("diverged", self._divergence_advice())
+                return self._end_diverged()
             sample = self._validator.sample(self.config.training.seed + counters.step)
         except ValidationInterruptedError:
             self._sync()
             return None
-        improved = counters.best_nats is None or result.nats < counters.best_nats
-        if improved:
-            counters.best_nats, counters.best_step = result.nats, counters.step
-        counters.evaluations_without_improvement = 0 if improved else counters.evaluations_without_improvement + 1
-        counters.evaluation_due = False
+        improved = counters.add_score(result.nats)
         self.state.schedule.step_evaluation(improved)
-        event = Evaluated(
-            step=counters.step,
-            epoch=self.streams.progress,
-            nats=result.nats,
-            characters_scored=result.characters,
-            pseudo=result.pseudo,
-            improved=improved,
-            best_nats=counters.best_nats or result.nats,
-            sample=sample,
-        )
-        record = event.record(self.corpus.vocabulary.unit)
-        position = {"characters": counters.characters, "seconds": counters.seconds}
-        self.directory.append_metrics({"kind": "evaluation", "split": "validation", **record, **position})
-        if sample:
-            self.directory.append_sample(event.step, sample)
+        event = self._log.evaluation(result, sample, improved)
         self.save(best=improved)
         return event
 
     def _has_diverged(self, nats: float) -> bool:
         return has_diverged(nats, self.corpus.vocabulary.size)
 
-    def _divergence_advice(self, nats: float | None = None, norm: float | None = None) -> str:
-        step, applied = self.counters.step, self.deferred_metrics.is_asynchronous
-        return divergence_advice(self.config.training, self.precision, step, nats, norm, applied)
-
-    def _end(self, stop_reason: StopReason, advice: str = "") -> Ended:
-        c = self.counters
-        self.directory.append_metrics({"kind": "end", "stop_reason": stop_reason, "step": c.step, "seconds": c.seconds})
-        return Ended(stop_reason, c.step, c.best_nats, c.best_step, c.seconds, c.characters, advice)
-
-    def facts(self) -> dict[str, Any]:
-        """Device, precision and versions of the run, for the metrics and the checkpoint header."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return {
-            "device": name,
-            "precision": self.precision,
-            "threads": torch.get_num_threads(),
-            "processes": self.group.size,
-            "versions": {"charlstm": __version__, "torch": torch.__version__},
-            "parameters": sum(self.model.parameter_counts().values()),
-            "executors": self.executors(),
-            "preferred": self.model.recurrent.preferred,
-        }
-
-    def choose_executor(self) -> None:
-        """Choose the fastest executor for ``model.executor: auto``, measured at the first call. After :meth:`resume`,
-        the run keeps its executor; several processes take the first candidate."""
-        if not self._executor_chosen and self.group.size == 1:
-            self.model.prefer(
-                fastest_executor(self.step, self.model, self.streams.batch_size, self.config.training.sequence_length)
-            )
-        self._executor_chosen = True
-
-    def memory_breakdown(self) -> dict[str, int]:
-        """Estimated bytes per process, by purpose."""
-        executors = [choice.executor for choice in self.choices()]
-        training, device = self.config.training, self.device
-        return memory_breakdown(training, self.model, self._batches(), executors, device, self.precision)
-
-    def estimate_memory(self) -> MemoryEstimate:
-        """Estimated bytes per process, by the settings they depend on."""
-        return summarize_memory(self.memory_breakdown(), self._batches(), self.config.model.hidden_size)
-
-    def _batches(self) -> BatchShape:
-        streams = self.streams
-        return BatchShape(streams.batch_size, streams.sequence_length, self.group.size, streams.resident_bytes)
-
-    def executors(self) -> list[str]:
-        """The executor of each layer."""
-        return [choice.executor.name for choice in self.choices()]
-
-    def choices(self) -> list[Choice]:
-        """For each layer, the chosen executor and the reason."""
-        training = self.config.training
-        local_batch_size = self.streams.batch_size // self.group.size
-        x = torch.zeros(training.sequence_length, local_batch_size, dtype=torch.int64, device=self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return list(self.model.choices(x))
+    def _end_diverged(self, nats: float | None = None, norm: float | None = None) -> Ended:
+        """End the run with advice; arguments as for :func:`divergence_advice`."""
+        is_applied, precision = self.deferred_metrics.is_asynchronous, self.step.precision
+        advice = divergence_advice(self.config.training, precision, self.counters.step, nats, norm, is_applied)
+        return self._log.end("diverged", advice)
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and also ``best`` if ``best`` is true. Raises UserError on failure."""
-        self._checkpoint_manager.save(self.facts(), best)
+        self._checkpoint_manager.save(self.execution.facts(), best)
 
     def resume(self) -> list[str]:
         """Resume from the newest valid checkpoint, or start again if the run has saved none.
@@ -379,10 +297,7 @@ class Trainer:
         checkpoint = self._checkpoint_manager.restore()
         if checkpoint is None:
             return ["this run has no checkpoint yet: it starts again from step 0"]
-        if self.config.training.precision == "auto":
-            self.precision = self.step.precision = checkpoint.header["precision"]
-        self.model.prefer(checkpoint.header.get("preferred"))
-        self._executor_chosen = True
+        self.execution.restore(checkpoint.header)
         step = f"{self.counters.step:,}"
         damaged = [f"{line}; resumed from {checkpoint.path.name}, step {step}" for line in checkpoint.damaged]
-        return damaged + differences(checkpoint.header, self.facts())
+        return damaged + differences(checkpoint.header, self.execution.facts())

@@ -229,7 +229,7 @@ def test_estimate_equals_the_sum_of_its_parts(make_trainer, make_config, executo
     estimates = []
     for batch_size in (2, 4):
         trainer = make_trainer(make_config({"executor": executor}, batch_size=batch_size))
-        estimate, parts = trainer.estimate_memory(), trainer.memory_breakdown()
+        estimate, parts = trainer.execution.estimate_memory(), trainer.execution.memory_breakdown()
         assert estimate.fixed + estimate.activations == sum(parts.values())
         estimates.append(estimate)
     assert estimates[0].fixed == estimates[1].fixed
@@ -239,7 +239,7 @@ def test_estimate_equals_the_sum_of_its_parts(make_trainer, make_config, executo
 
 def test_estimate_includes_resident_text(make_trainer, make_config):
     trainer = make_trainer(make_config())
-    before = trainer.estimate_memory()
+    before = trainer.execution.estimate_memory()
     trainer.streams.to_device(torch.device("cpu"))
-    assert trainer.estimate_memory().fixed == before.fixed + trainer.streams.required_bytes
-    assert trainer.estimate_memory().activations == before.activations
+    assert trainer.execution.estimate_memory().fixed == before.fixed + trainer.streams.required_bytes
+    assert trainer.execution.estimate_memory().activations == before.activations

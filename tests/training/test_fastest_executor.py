@@ -91,7 +91,7 @@ def test_run_uses_fastest_executor_also_after_resume(make_trainer, make_config, 
     timings[name] = 0.5
     trainer = make_trainer(make_config(budget={"steps": 8}))
     finish(trainer)
-    assert trainer.executors() == [name]
+    assert trainer.execution.executors() == [name]
     assert trainer.model.recurrent.preferred == name
     for path in (tmp_path / "cache").rglob("executors-*.json"):
         path.unlink()
@@ -99,7 +99,7 @@ def test_run_uses_fastest_executor_also_after_resume(make_trainer, make_config, 
     resumed = make_trainer(make_config(budget={"steps": 12}), tmp_path / "run")
     assert resumed.resume() == []
     finish(resumed)
-    assert resumed.executors() == [name]
+    assert resumed.execution.executors() == [name]
     assert charlstm.load(tmp_path / "run", device="cpu").model.recurrent.preferred == name
 
 
@@ -107,7 +107,7 @@ def test_measuring_does_not_change_the_training_state(make_trainer, make_config,
     timings["eager"] = 0.5
     trainer = make_trainer(make_config({"dropout": 0.3}))
     before = [p.clone() for p in trainer.model.parameters()], torch.get_rng_state()
-    trainer.choose_executor()
+    trainer.execution.choose_executor()
     assert all(map(torch.equal, trainer.model.parameters(), before[0]))
     assert torch.equal(torch.get_rng_state(), before[1])
     assert all(p.grad is None for p in trainer.model.parameters())
@@ -117,15 +117,15 @@ def test_measuring_does_not_change_the_training_state(make_trainer, make_config,
 def test_configured_executor_is_not_measured(make_trainer, make_config, timings, monkeypatch):
     monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config({"executor": "eager"}))
-    trainer.choose_executor()
-    assert trainer.executors() == ["eager"]
+    trainer.execution.choose_executor()
+    assert trainer.execution.executors() == ["eager"]
 
 
 def test_measuring_can_be_switched_off(make_trainer, make_config, monkeypatch):
     monkeypatch.setenv("CHARLSTM_MEASURE", "0")
     monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
-    trainer.choose_executor()
+    trainer.execution.choose_executor()
     assert trainer.model.recurrent.preferred is None
 
 
@@ -133,7 +133,7 @@ def test_huge_time_steps_are_not_measured(make_trainer, make_config, monkeypatch
     monkeypatch.setattr(fastest_executor, "MAX_MULTIPLY_ADDS", 1.0)
     monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
-    trainer.choose_executor()
+    trainer.execution.choose_executor()
     assert trainer.model.recurrent.preferred is None
 
 
@@ -146,7 +146,7 @@ def test_measured_steps_are_of_bounded_size(make_trainer, make_config, monkeypat
     monkeypatch.setattr(
         fastest_executor, "_measure", lambda _s, _m, ids, names: shapes.append(tuple(ids.shape)) or {names[0]: 1.0}
     )
-    trainer.choose_executor()
+    trainer.execution.choose_executor()
     assert shapes == [(7, 4)]
 
 
@@ -180,13 +180,13 @@ def test_first_of_two_concurrent_measurements_wins(monkeypatch, tmp_path):
 @pytest.mark.parametrize("content", ["", "{broken", "[]", "5", '{"cpp": null}', '{"other": 1}'])
 def test_damaged_measurement_cache_is_ignored(content, make_trainer, make_config, timings, tmp_path):
     trainer = make_trainer(make_config())
-    trainer.choose_executor()
+    trainer.execution.choose_executor()
     (path,) = (tmp_path / "cache" / "measured").glob("executors-*.json")
     assert json.loads(path.read_text())
     path.write_text(content)
     again = make_trainer(make_config(), tmp_path / "again")
-    again.choose_executor()
-    again.choices()
+    again.execution.choose_executor()
+    again.execution.choices()
 
 
 def test_read_only_measurement_cache_is_ignored(monkeypatch, tmp_path):

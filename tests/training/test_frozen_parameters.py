@@ -31,7 +31,7 @@ def test_training_changes_only_parameters_that_require_grad(make_config, make_tr
     assert {name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])} == frozen
     assert all(name.startswith("recurrent") for name in frozen)
     count = sum(p.numel() for name, p in before.items() if name not in frozen)
-    assert trainer.facts()["parameters"] == count
+    assert trainer.execution.facts()["parameters"] == count
     assert trainer.model.frozen_count() == sum(before[name].numel() for name in frozen) > 0
 
 

@@ -118,7 +118,7 @@ def test_fewer_documents_than_batch_size_give_a_notice(make):
     trainer = make(batch_size=500, budget={"steps": 1})
     assert any(isinstance(event, Notice) and "only" in event.text for event in trainer.run())
     same = make("other", batch_size=trainer.streams.batch_size)
-    assert trainer.memory_breakdown() == same.memory_breakdown()
+    assert trainer.execution.memory_breakdown() == same.execution.memory_breakdown()
 
 
 def test_resume_refuses_another_document_separator(make):

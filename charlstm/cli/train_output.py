@@ -1,0 +1,104 @@
+"""Prints what ``charlstm train`` will do, and what a finished run has done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charlstm import console
+from charlstm.cli import next_steps
+from charlstm.errors import UserError
+from charlstm.hardware.device import memory
+from charlstm.paths import command
+from charlstm.runs.directory import RunDirectory
+from charlstm.training.events import Ended
+from charlstm.training.trainer import Trainer
+
+
+def print_result(ended: Ended, trainer: Trainer) -> None:
+    """Print the length and speed of the training, why it ended early, and the best score."""
+    pseudo, unit = trainer.model.bidirectional, trainer.corpus.vocabulary.unit
+    speed = ended.characters / ended.seconds if ended.seconds else 0
+    console.out(
+        f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
+        f"({speed:,.0f} {unit}s per second)"
+    )
+    if ended.stop_reason == "early_stopping":
+        console.out("stopped early: the held-out score stopped improving")
+    if ended.stop_reason == "good_enough":
+        console.out("ended: the held-out score reached training.budget.target_nats")
+    kind = "pseudo-likelihood (each character given the text on both sides)" if pseudo else "score"
+    if ended.best_nats is not None:
+        console.out(
+            f"best held-out {kind}: {ended.best_nats:.4f} nats, "
+            f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
+        )
+    console.out(f"run: {trainer.directory.path}")
+
+
+def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) -> None:
+    """Write the report of a complete run, unless a signal has ended the command, and print the commands to use next.
+
+    Raises UserError if the report cannot be written.
+    """
+    directory = trainer.directory
+    if ended.stop_reason in ("stopped", "diverged"):
+        console.out(
+            f"saved at step {ended.step:,}"
+            if ended.stop_reason == "stopped"
+            else "the last checkpoint before the divergence is saved"
+        )
+        if (line := next_steps.resume_or_retry_command(ended, trainer)) is not None:
+            console.out(f"resume:  {line}")
+    elif is_interrupted:
+        console.out(f"training complete and saved; make the report:  {command('compare', directory.path)}")
+    else:
+        console.out(f"report: {_write_report(directory)}")
+        for line, start in zip(next_steps.sample_and_evaluate_commands(trainer), ("next:  ", "       "), strict=True):
+            console.out(f"{start} {line}")
+
+
+def _write_report(directory: RunDirectory) -> Path:
+    """Write the report of the run: learning curve, sample, settings. Raises UserError, with the run itself complete."""
+    from charlstm.comparison.collect import compare_runs  # loads matplotlib
+    from charlstm.comparison.report import write_report
+
+    try:
+        return write_report(compare_runs([directory.path]), directory.report_folder)[0]
+    except UserError as error:
+        raise UserError(
+            f"the run is complete and saved, only its report is missing: {error}. "
+            f"Make it: charlstm compare {directory.path}"
+        ) from error
+
+
+def print_plan(trainer: Trainer) -> None:
+    """Print parameters, memory, executors and steps per epoch of a run, without training."""
+    counts = trainer.model.parameter_counts()
+    console.table(
+        [
+            ["parameters", ""],
+            *([k, f"{v:,}"] for k, v in counts.items()),
+            ["all", f"{sum(counts.values()):,}"],
+            *([["frozen, not included", f"{frozen:,}"]] if (frozen := trainer.model.frozen_count()) else []),
+        ]
+    )
+    parts = trainer.execution.memory_breakdown()
+    console.table(
+        [
+            ["memory (estimate)" if trainer.group.size == 1 else "memory of each process (estimate)", "MB"],
+            *([k, f"{v / 1e6:,.1f}"] for k, v in parts.items()),
+            ["all", f"{sum(parts.values()) / 1e6:,.1f}"],
+        ]
+    )
+    if (usage := memory(trainer.device)) is not None:
+        free, total = (f"{size / 1e6:,.1f}" for size in (usage.free + usage.allocated, usage.total))
+        console.out(f"free on {trainer.device}: {free} MB of {total} MB")
+    console.out(f"device {trainer.device}, precision {trainer.execution.precision}")
+    trainer.execution.choose_executor()
+    for layer, choice in enumerate(trainer.execution.choices()):
+        console.out(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
+        for other, why in choice.others.items():
+            console.out(f"         not {other}: {why}")
+    if trainer.streams.notice:
+        console.out(trainer.streams.notice)
+    console.out(f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}")

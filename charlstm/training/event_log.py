@@ -1,0 +1,75 @@
+"""Makes the events of a training run, and records them in its directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from charlstm.evaluation import Score
+from charlstm.runs.directory import RunDirectory
+from charlstm.runs.metrics import StopReason
+from charlstm.training.events import Ended, Evaluated, Progress
+from charlstm.training.state import TrainingState
+
+
+class EventLog:
+    """Makes events from the state of a run, and appends their records to metrics.jsonl and samples.txt.
+
+    ``unit`` of the text: ``character`` or ``byte``. Every method raises UserError if a file cannot be written.
+    """
+
+    def __init__(self, directory: RunDirectory, state: TrainingState, unit: str) -> None:
+        self._directory, self._state, self._unit = directory, state, unit
+
+    def start(self, facts: Mapping[str, Any]) -> None:
+        """Record the start of a new run, unless it is recorded already."""
+        if not self._directory.metrics():
+            self._directory.append_metrics({"kind": "start", "step": 0, **facts})
+
+    def progress(self, learning_rate: float, gradient_norm: float, fraction: float, is_recorded: bool) -> Progress:
+        """The progress after a step; with ``is_recorded`` it is recorded, and the next record starts."""
+        counters = self._state.counters
+        event = Progress(
+            step=counters.step,
+            epoch=self._state.streams.progress,
+            nats=counters.sum_nats / counters.sum_count,
+            learning_rate=learning_rate,
+            gradient_norm=gradient_norm,
+            characters_per_second=(counters.characters - counters.recorded_characters)
+            / max(counters.seconds - counters.recorded_seconds, 1e-9),
+            fraction=fraction,
+            seconds=counters.seconds,
+        )
+        if is_recorded:
+            self._directory.append_metrics({"kind": "train", **event.record(), "characters": counters.characters})
+            counters.start_record()
+        return event
+
+    def evaluation(self, score: Score, sample: str, improved: bool) -> Evaluated:
+        """Record a validation score, and the sampled text if there is any."""
+        counters = self._state.counters
+        event = Evaluated(
+            step=counters.step,
+            epoch=self._state.streams.progress,
+            nats=score.nats,
+            characters_scored=score.characters,
+            pseudo=score.pseudo,
+            improved=improved,
+            best_nats=counters.best_nats or score.nats,
+            sample=sample,
+        )
+        position = {"characters": counters.characters, "seconds": counters.seconds}
+        self._directory.append_metrics(
+            {"kind": "evaluation", "split": "validation", **event.record(self._unit), **position}
+        )
+        if sample:
+            self._directory.append_sample(event.step, sample)
+        return event
+
+    def end(self, stop_reason: StopReason, advice: str = "") -> Ended:
+        """Record the end of the training."""
+        c = self._state.counters
+        self._directory.append_metrics(
+            {"kind": "end", "stop_reason": stop_reason, "step": c.step, "seconds": c.seconds}
+        )
+        return Ended(stop_reason, c.step, c.best_nats, c.best_step, c.seconds, c.characters, advice)

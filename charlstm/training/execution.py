@@ -1,0 +1,95 @@
+"""How a model is trained on this machine: device, precision, the executor of each layer, and estimated memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from charlstm import __version__
+from charlstm.config import TrainingConfig
+from charlstm.distributed import ProcessGroup
+from charlstm.executors import Choice
+from charlstm.hardware.out_of_memory import MemoryEstimate
+from charlstm.model import LanguageModel
+from charlstm.training.fastest_executor import fastest_executor
+from charlstm.training.loader import BatchSource
+from charlstm.training.memory_estimate import BatchShape, memory_breakdown, summarize_memory
+from charlstm.training.step import TrainingStep
+
+
+class Execution:
+    """Chooses the executor of each layer, estimates the memory per process, and describes both."""
+
+    def __init__(
+        self,
+        training: TrainingConfig,
+        model: LanguageModel,
+        step: TrainingStep,
+        batches: BatchSource,
+        group: ProcessGroup,
+    ) -> None:
+        self._training, self._model, self._step, self._batches, self._group = training, model, step, batches, group
+        self._device = model.head.weight.device
+        self._executor_chosen = False
+
+    @property
+    def precision(self) -> str:
+        """Precision of the matmuls: ``float32`` or ``bfloat16``."""
+        return self._step.precision
+
+    def facts(self) -> dict[str, Any]:
+        """Device, precision and versions of the run, for the metrics and the checkpoint header."""
+        device = self._device
+        return {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "precision": self.precision,
+            "threads": torch.get_num_threads(),
+            "processes": self._group.size,
+            "versions": {"charlstm": __version__, "torch": torch.__version__},
+            "parameters": sum(self._model.parameter_counts().values()),
+            "executors": self.executors(),
+            "preferred": self._model.recurrent.preferred,
+        }
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Use the executor of a saved run, and with ``precision: auto`` its precision, given its :meth:`facts`."""
+        if self._training.precision == "auto":
+            self._step.precision = facts["precision"]
+        self._model.prefer(facts.get("preferred"))
+        self._executor_chosen = True
+
+    def choose_executor(self) -> None:
+        """Choose the fastest executor for ``model.executor: auto``, measured at the first call. After :meth:`restore`,
+        the run keeps its executor; several processes take the first candidate."""
+        if not self._executor_chosen and self._group.size == 1:
+            batch_size, sequence_length = self._batches.batch_size, self._training.sequence_length
+            self._model.prefer(fastest_executor(self._step, self._model, batch_size, sequence_length))
+        self._executor_chosen = True
+
+    def choices(self) -> list[Choice]:
+        """For each layer, the chosen executor and the reason. Raises UserError if a configured one cannot run here."""
+        local_batch_size = self._batches.batch_size // self._group.size
+        ids = torch.zeros(self._training.sequence_length, local_batch_size, dtype=torch.int64, device=self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return list(self._model.choices(ids))
+
+    def executors(self) -> list[str]:
+        """The name of the executor of each layer."""
+        return [choice.executor.name for choice in self.choices()]
+
+    def memory_breakdown(self) -> dict[str, int]:
+        """Estimated bytes per process, by purpose."""
+        executors = [choice.executor for choice in self.choices()]
+        return memory_breakdown(
+            self._training, self._model, self._batch_shape(), executors, self._device, self.precision
+        )
+
+    def estimate_memory(self) -> MemoryEstimate:
+        """Estimated bytes per process, by the settings they depend on."""
+        return summarize_memory(self.memory_breakdown(), self._batch_shape(), self._model.config.hidden_size)
+
+    def _batch_shape(self) -> BatchShape:
+        batches = self._batches
+        return BatchShape(batches.batch_size, batches.sequence_length, self._group.size, batches.resident_bytes)
