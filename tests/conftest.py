@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,9 +17,11 @@ import torch
 import typer.main
 from matplotlib.figure import Figure
 from modes import put_back
+from quick_builds import precompile, quick_command
 
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
+from charlstm.executors.cpp import build
 from charlstm.executors.cpp.build import BuildError
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
@@ -79,8 +82,18 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(os, "fsync", lambda _: None)  # no test needs durable files, and fsync takes longer than a step
         patch.setattr("charlstm.generation.infilling.PREVIEW_SWEEPS", 4)  # of the infilling that an evaluation shows
         patch.setattr("typer.main.get_command", cache(typer.main.get_command))
-        if "CXX" not in os.environ and shutil.which("c++"):
-            patch.setenv("CXX", "c++ -O1")  # test_cpp.py tests optimized kernels
+        compiler = os.environ.get("CXX", "c++ -O1")  # test_cpp.py tests optimized kernels
+        if compiler and shutil.which(shlex.split(compiler)[0]):
+            command, header = quick_command(compiler, shared / "headers")
+            compile_kernels = build._compile
+
+            def compile_quickly(*arguments: Any) -> None:
+                if os.environ.get("CXX") == command:
+                    precompile(compiler, header)
+                compile_kernels(*arguments)
+
+            patch.setenv("CXX", command)
+            patch.setattr(build, "_compile", compile_quickly)
         for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
             patch.delenv(name, raising=False)
         yield
