@@ -92,7 +92,7 @@ class LoadedRun:
             prime: the text that they go on from.
             length: characters to write, at most.
             temperature: logits are divided by it; 0 takes the most probable character.
-            top_k: draw from so many of the most probable characters; 0: from all.
+            top_k: draw from this number of the most probable characters; 0: from all.
             top_p: sample from the fewest most probable characters with this total probability, above 0, at most 1.
             min_p: exclude characters less probable than this fraction of the most probable one, 0 to 1.
             seed: random seed; the same seed gives the same texts.
@@ -193,7 +193,7 @@ class LoadedRun:
             file = self.directory.config_file
             raise UserError(f"{error}. If the text was moved, set corpus.source in {file}") from None
         if corpus.digest != self.header["corpus_digest"]:
-            raise UserError("the corpus is not the one that this model was trained on: its content has changed")
+            raise UserError("the content of the corpus has changed since this model was trained on it")
         return corpus
 
     def _source(self) -> str | list[str]:
@@ -242,7 +242,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
         model = LanguageModel(config.model, vocabulary.size)
     model.to_empty(device="cpu")
     model.load_state_dict(strip_prefix("model", loaded.tensors))
-    model.prefer(loaded.header.get("preferred"))
+    model.prefer(loaded.header.get("preferred_executor"))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, loaded.header, directory)
 
 

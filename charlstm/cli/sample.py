@@ -244,7 +244,7 @@ def _written(sample: Sample) -> dict[str, Any]:
 def _filled(infilled: Infilled) -> dict[str, Any]:
     return {
         "gaps": [
-            {"place": gap.position, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
+            {"position": gap.position, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
             for gap in infilled.gaps
         ],
         "pseudo_nats_per_filled_character": infilled.pseudo_nats,
@@ -267,7 +267,7 @@ def _print(
     if as_json:
         raw = loaded.vocabulary.kind == "bytes"
         whole = [
-            {"text": text.whole, **record, **({"hex": decode_bytes(text.ids).hex()} if raw else {})}
+            {"text": text.full_text, **record, **({"hex": decode_bytes(text.ids).hex()} if raw else {})}
             for text, record in zip(texts, records, strict=True)
         ]
         console.out_json({"seed": seed, "samples": whole})
@@ -279,7 +279,7 @@ def _print(
         if _as_bytes(loaded):
             console.out_bytes(decode_bytes(text.ids) + end.encode())
         else:
-            console.out(console.escape_for_terminal(text.whole), end=end or "\n")
+            console.out(console.escape_for_terminal(text.full_text), end=end or "\n")
 
 
 def _stream(

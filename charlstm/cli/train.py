@@ -155,7 +155,7 @@ def _current_source(source: str | list[str], directory: RunDirectory) -> str | l
     from charlstm.config import as_yaml
     from charlstm.text.relocation import relocate_source
 
-    if not directory.checkpoints.any():
+    if not directory.checkpoints.exists():
         return source
     current = relocate_source(
         source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"])
@@ -231,7 +231,7 @@ def _report(ended: Ended, trainer: Trainer, leaving: bool) -> None:
     )
     if ended.stop_reason == "early_stopping":
         console.out("stopped early: the held-out score stopped improving")
-    if ended.stop_reason == "good_enough":
+    if ended.stop_reason == "target_reached":
         console.out("ended: the held-out score reached training.budget.target_nats")
     kind = "pseudo-likelihood (each character given the text on both sides)" if pseudo else "score"
     if ended.best_nats is not None:

@@ -198,7 +198,7 @@ class Trainer:
         is_asynchronous = self.deferred_metrics.is_asynchronous
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
         batch = self.streams.next_batch()
-        if batch.fresh:
+        if batch.reset_state:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
         loss_and_norm, carried = self.step.gradients(batch, self.state.carried)
         self.deferred_metrics.append(PendingStep(counters.step, counters.characters, batch.count, loss_and_norm))
@@ -292,7 +292,7 @@ class Trainer:
             epoch=self.streams.progress,
             nats=result.nats,
             characters_scored=result.characters,
-            pseudo=result.pseudo,
+            is_pseudo_likelihood=result.is_pseudo_likelihood,
             improved=improved,
             best_nats=counters.best_nats or result.nats,
             sample=sample,
@@ -328,7 +328,7 @@ class Trainer:
             "versions": {"charlstm": __version__, "torch": torch.__version__},
             "parameters": sum(self.model.parameter_counts().values()),
             "executors": self.executors(),
-            "preferred": self.model.recurrent.preferred,
+            "preferred_executor": self.model.recurrent.preferred_executor,
         }
 
     def choose_executor(self) -> None:
@@ -381,7 +381,7 @@ class Trainer:
             return ["this run has no checkpoint yet: it starts again from step 0"]
         if self.config.training.precision == "auto":
             self.precision = self.step.precision = checkpoint.header["precision"]
-        self.model.prefer(checkpoint.header.get("preferred"))
+        self.model.prefer(checkpoint.header.get("preferred_executor"))
         self._executor_chosen = True
         step = f"{self.counters.step:,}"
         damaged = [f"{line}; resumed from {checkpoint.path.name}, step {step}" for line in checkpoint.damaged]
