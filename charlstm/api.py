@@ -193,7 +193,7 @@ class LoadedRun:
             file = self.directory.config_file
             raise UserError(f"{error}. If the text was moved, set corpus.source in {file}") from None
         if corpus.digest != self.header["corpus_digest"]:
-            raise UserError("the corpus is not the one that this model was trained on: its content has changed")
+            raise UserError("the content of the corpus has changed since this model was trained on it")
         return corpus
 
     def _source(self) -> str | list[str]:
@@ -242,7 +242,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
         model = LanguageModel(config.model, vocabulary.size)
     model.to_empty(device="cpu")
     model.load_state_dict(strip_prefix("model", loaded.tensors))
-    model.prefer(loaded.header.get("preferred"))
+    model.prefer(loaded.header.get("preferred_executor"))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, loaded.header, directory)
 
 

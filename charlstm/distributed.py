@@ -227,7 +227,7 @@ def detect_lost_processes() -> Iterator[None]:
     """Raise ProcessLostError for a communication error; out-of-memory errors pass through."""
     try:
         yield
-    except RuntimeError as error:  # gloo errors have no type of their own, only the path of its source
+    except RuntimeError as error:  # gloo errors have no separate type, only the path of its source
         is_lost = (distributed.is_available() and isinstance(error, distributed.DistError)) or "gloo/" in str(error)
         if is_lost and "out of memory" not in str(error):
             raise ProcessLostError(error) from error

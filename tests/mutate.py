@@ -47,7 +47,7 @@ CPP = [
 
 
 def edits(node: ast.AST) -> Iterator[Callable[[], None]]:
-    """What can be changed about a node, in its place."""
+    """What can be changed about a node, in place."""
 
     def put(**fields) -> Callable[[], None]:
         return lambda: [setattr(node, name, value) for name, value in fields.items()]
@@ -104,29 +104,29 @@ def edits(node: ast.AST) -> Iterator[Callable[[], None]]:
 
 
 def of_python(source: str) -> list[str]:
-    tree, found = ast.parse(source), []
+    tree, mutants = ast.parse(source), []
     unused = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
     unused += [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "strict"]
     spared = {node for part in unused if part for node in ast.walk(part)}
-    for place, node in enumerate(ast.walk(tree)):
+    for index, node in enumerate(ast.walk(tree)):
         for number, _ in enumerate(edits(node) if node not in spared else ()):
             mutant = copy.deepcopy(tree)
-            list(edits(list(ast.walk(mutant))[place]))[number]()
-            found.append(ast.unparse(mutant))
-    return found
+            list(edits(list(ast.walk(mutant))[index]))[number]()
+            mutants.append(ast.unparse(mutant))
+    return mutants
 
 
 def of_cpp(source: str) -> list[str]:
-    found = []
+    mutants = []
     for line in re.finditer(r"^(?!#|template|.*operator|//).+?(?=//|$)", source, re.MULTILINE):
         for old, new in CPP:
             word = rf"\b{old}\b" if old[-1].isalnum() else rf"(?<= ){re.escape(old)}(?= )"
-            for place in re.finditer(word, line[0]):
-                start = line.start() + place.start()
-                found.append(source[:start] + new + source[start + len(old) :])
+            for match in re.finditer(word, line[0]):
+                start = line.start() + match.start()
+                mutants.append(source[:start] + new + source[start + len(old) :])
         if re.fullmatch(r" +(if \(.*\) )?[\w.>\[\]-]+(\(.*\)| [-+*|]?= .*);\s*", line[0]):
-            found.append(source[: line.start()] + ";" + source[line.end() :])
-    return found
+            mutants.append(source[: line.start()] + ";" + source[line.end() :])
+    return mutants
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -136,7 +136,7 @@ def one_cache(_surroundings) -> None:
 
 
 def passes(tests: list[str], scratch: Path, seconds: int) -> bool:
-    """Whether the tests pass, in a process of their own, within so many seconds of work."""
+    """Whether the tests pass, in a separate process, within a number of CPU seconds."""
     child = os.fork()
     if not child:
         code = 1
@@ -180,9 +180,11 @@ def main() -> None:
         for file in options.files:
             source, noticed = file.read_text(encoding="utf-8"), 0
             python = file.suffix == ".py"
-            before, found = (ast.unparse(ast.parse(source)), of_python(source)) if python else (source, of_cpp(source))
-            found = [mutant for mutant in dict.fromkeys(found) if mutant != before]
-            chosen = random.Random(options.seed).sample(found, min(options.number, len(found)))
+            before, mutants = (
+                (ast.unparse(ast.parse(source)), of_python(source)) if python else (source, of_cpp(source))
+            )
+            mutants = [mutant for mutant in dict.fromkeys(mutants) if mutant != before]
+            chosen = random.Random(options.seed).sample(mutants, min(options.number, len(mutants)))
             for mutant in chosen:
                 file.write_text(mutant, encoding="utf-8")
                 if passes(tests, scratch, seconds):
@@ -191,7 +193,7 @@ def main() -> None:
                 else:
                     noticed += 1
             file.write_text(source, encoding="utf-8")
-            print(f"{file}: noticed {noticed} of {len(chosen)} mutants, drawn from {len(found)}", flush=True)  # noqa: T201
+            print(f"{file}: noticed {noticed} of {len(chosen)} mutants, drawn from {len(mutants)}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

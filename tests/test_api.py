@@ -35,7 +35,7 @@ def test_load_returns_a_complete_run(tiny_run, corpus, make_config):
     (sample,) = run.generate("the ", 30, seed=3)
     assert sample.prime == "the "
     assert len(sample.text) == 30
-    assert sample.whole == "the " + sample.text
+    assert sample.full_text == "the " + sample.text
     assert len(run.generate(length=5, num_samples=3)) == 3
 
 
@@ -122,7 +122,7 @@ def test_changed_corpus_is_refused(make_config, make_trainer, tmp_path, text):
     trainer = make_trainer(config)
     list(trainer.run())
     path.write_text(text[::-1])
-    with pytest.raises(UserError, match="its content has changed"):
+    with pytest.raises(UserError, match="content of the corpus has changed"):
         charlstm.load(trainer.directory.path).corpus()
 
 

@@ -454,8 +454,8 @@ def test_errors_are_ordered_by_line_then_override(errors: Any) -> None:
         "model.num_layers=0",
         "nonsense",
     )
-    places = [re.match(r"x\.yaml(:\d+)?|--set \S+", line) for line in lines]
-    assert [place and place.group() for place in places] == [
+    locations = [re.match(r"x\.yaml(:\d+)?|--set \S+", line) for line in lines]
+    assert [location and location.group() for location in locations] == [
         "x.yaml",
         "x.yaml:2",
         "x.yaml:4",

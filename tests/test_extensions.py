@@ -251,7 +251,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sha256": hashlib.sha256(text).hexdigest(),
         "bytes": len(text),
         "characters": len(text),
-        "licence": "public domain",
+        "license": "public domain",
         "description": "a pangram, twenty times",
     }
     (checkout / "data" / "catalog.json").write_text(json.dumps({"fox": entry}), encoding="utf-8")

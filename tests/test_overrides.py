@@ -1,4 +1,4 @@
-"""Dotted names mean the same, and fail alike, with --set, in an arm and in an experiment on memory."""
+"""Dotted names have the same meaning and the same errors with --set, in an arm and in an experiment on memory."""
 
 from __future__ import annotations
 

@@ -80,13 +80,15 @@ def test_memory_estimate_needs_no_trainer(cell):
     model = LanguageModel(ModelConfig(cell=cell, hidden_size=8, num_layers=2, front_end="one_hot"), 7)
     device, batches = torch.device("cpu"), BatchShape(4, 10, text_bytes=100)
 
-    def kept(name: str) -> int:
+    def saved_bytes(name: str) -> int:
         layers = [executors()[name]] * 2
         return memory_breakdown(TrainingConfig(), model, batches, layers, device, "float32")["saved activations"]
 
     gates, parts = len(CELLS[cell].gates), len(CELLS[cell].state)
-    assert kept("eager") == kept("reference") == 40 * 2 * 8 * 4 * (2 * gates + 3 * parts)
-    assert kept("vendor") == 40 * (2 * 8 * 4 * (gates + 2 * parts) + 4 * 7), "one-hot vectors for the first layer"
+    assert saved_bytes("eager") == saved_bytes("reference") == 40 * 2 * 8 * 4 * (2 * gates + 3 * parts)
+    assert saved_bytes("vendor") == 40 * (2 * 8 * 4 * (gates + 2 * parts) + 4 * 7), (
+        "one-hot vectors for the first layer"
+    )
     parts_of = memory_breakdown(TrainingConfig(), model, batches, [executors()["cpp"]] * 2, device, "float32")
     need = summarize_memory(parts_of, batches, 8)
     assert (need.fixed + need.activations, need.processes) == (sum(parts_of.values()), 1)

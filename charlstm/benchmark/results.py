@@ -73,9 +73,9 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """All results; ratios are those of medians."""
         return {
-            "what": self.workload,
+            "workload": self.workload,
             "layers": self.size.layers,
-            "units": self.size.hidden_size,
+            "hidden_size": self.size.hidden_size,
             "batch": self.size.batch,
             "steps" if self.workload == "training" else "characters": self.size.steps,
             "vocabulary_size": VOCABULARY,
@@ -86,11 +86,11 @@ class Measurement:
                 {
                     **r.key._asdict(),
                     "characters_per_second": _spread(r.speed),
-                    "to_nn_lstm_float32": self.ratio(r, "float32"),
-                    "to_nn_lstm_bfloat16": self.ratio(r, "bfloat16"),
+                    "ratio_to_nn_lstm_float32": self.ratio(r, "float32"),
+                    "ratio_to_nn_lstm_bfloat16": self.ratio(r, "bfloat16"),
                     "multiply_adds_per_character": r.multiply_adds,
                     "utilization": self.utilization(r),
-                    "multiply_adds_per_second_to_own_lstm": self.ratio_to_fastest_lstm(r),
+                    "multiply_adds_ratio_to_fastest_lstm": self.ratio_to_fastest_lstm(r),
                 }
                 for r in self.results
             ],

@@ -1,4 +1,4 @@
-"""Time candidates in turns, so that other load on the machine slows all of them alike."""
+"""Time candidates in turns, so that other load on the machine slows all of them equally."""
 
 from __future__ import annotations
 

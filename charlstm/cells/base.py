@@ -37,7 +37,7 @@ class Cell:
     """A recurrent cell, declared with :func:`cell`.
 
     gates       one letter each, in the order of the rows of the weight matrices (torch's order where torch has it)
-    state       one letter each; the first is the output h, the one that the recurrent matmul reads
+    state       one letter each; the first is the output h, which the recurrent matmul reads
     parameters  per-unit parameters: name -> the letters of their entries, [H] each (``weight_peephole: "ifo"``)
     torch       the class in torch.nn with the same equations, if there is one, and ``torch_options`` for it
     forget_gate the gate that multiplies the old state; its bias is initialized to ``forget_bias``

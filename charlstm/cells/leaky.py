@@ -3,7 +3,7 @@ networks with leaky-integrator neurons").
 
     h_t = (1 - a) * h_{t-1} + a * tanh(W x_t + b + U h_{t-1} + b')
 
-Each unit has its own leaking rate a, 0 < a <= 1: the weight of the new activation in the state. A unit forgets over
+Each unit has a separate leaking rate a, 0 < a <= 1: the weight of the new activation in the state. A unit forgets over
 about 1/a characters; a = 1 is the rnn. Learned (``learn_leak: true``), a = sigmoid(l) with the parameter l,
 ``leak_logit`` [H]; fixed (``learn_leak: false``), a is ``leak_rate`` [H].
 

@@ -46,7 +46,7 @@ class CheckpointStore:
         self.moving = folder / "moving.safetensors"
         self.best = folder / "best.safetensors"
 
-    def any(self) -> bool:
+    def exists(self) -> bool:
         """Whether a checkpoint exists, valid or not. Raises UserError if the folder is something else."""
         check_folder(self.folder)
         return any(os.path.lexists(path) for path in self.files)

@@ -81,15 +81,15 @@ def evaluate(
             "bits_per_" + unit: result.bits_per_character,
             "perplexity": result.perplexity,
             f"{unit}s_scored": result.characters,
-            "pseudo_likelihood": result.pseudo,
+            "pseudo_likelihood": result.is_pseudo_likelihood,
         }
         console.out_json(record)
         return
-    if result.pseudo:
+    if result.is_pseudo_likelihood:
         console.out(
             "pseudo-likelihood: each character given both sides of it; not comparable with a one-directional score"
         )
-    ends = "" if loaded.document_end == "" or result.pseudo else ", including the end of each document"
+    ends = "" if loaded.document_end == "" or result.is_pseudo_likelihood else ", including the end of each document"
     console.out(f"{name}: {result.characters:,} {unit}s scored{ends}")
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")

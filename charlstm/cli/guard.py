@@ -84,7 +84,7 @@ def report_error(error: BaseException, work: SavedWork | None) -> int:
 
 
 def note_saved(work: SavedWork | None) -> None:
-    """Print what is saved of the interrupted work, if any, and how to resume it."""
+    """Print which checkpoint of the interrupted work is saved, if any, and how to resume it."""
     if work is not None:
         console.note(f"saved: {_saved(work.folder)}; resume:  {work.resume_command}")
 

@@ -24,7 +24,7 @@ def run_memory_comparison(
     jobs: int | None,
     overwrite: bool,
 ) -> None:
-    """Run what is not done yet, and report. The first ending signal saves the runs in training and exits."""
+    """Run the remaining jobs, and report. The first ending signal saves the runs in training and exits."""
     from charlstm import console
     from charlstm.cli.guard import SavedWork
     from charlstm.comparison.tables import verdict_rows

@@ -37,7 +37,7 @@ def progress_text(e: Progress, unit: str) -> str:
 
 
 def evaluated_text(e: Evaluated, unit: str) -> str:
-    kind = "pseudo-likelihood" if e.pseudo else "held out"
+    kind = "pseudo-likelihood" if e.is_pseudo_likelihood else "held out"
     mark = "  (best so far)" if e.improved else ""
     return (
         f"step {e.step:,} epoch {e.epoch:.2f}  {kind} {e.nats:.4f} nats, {e.bits_per_character:.4f} bits per {unit}"

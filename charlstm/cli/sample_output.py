@@ -49,7 +49,7 @@ def print_stream(loaded: LoadedRun, pieces: Iterable[list[int]]) -> None:
 def _infilled_record(infilled: Infilled) -> dict[str, Any]:
     return {
         "gaps": [
-            {"place": gap.position, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
+            {"position": gap.position, "text": gap.text, "pseudo_log_probabilities_nats": gap.log_probabilities}
             for gap in infilled.gaps
         ],
         "pseudo_nats_per_filled_character": infilled.pseudo_nats,
@@ -93,7 +93,7 @@ def _print(
     if as_json:
         has_bytes = loaded.vocabulary.kind == "bytes"
         entries = [
-            {"text": text.whole, **record, **({"hex": decode_bytes(text.ids).hex()} if has_bytes else {})}
+            {"text": text.full_text, **record, **({"hex": decode_bytes(text.ids).hex()} if has_bytes else {})}
             for text, record in zip(texts, records, strict=True)
         ]
         console.out_json({"seed": seed, "samples": entries})
@@ -105,4 +105,4 @@ def _print(
         if _as_bytes(loaded):
             console.out_bytes(decode_bytes(text.ids) + end.encode())
         else:
-            console.out(console.escape_for_terminal(text.whole), end=end or "\n")
+            console.out(console.escape_for_terminal(text.full_text), end=end or "\n")

@@ -155,7 +155,7 @@ def _current_source(source: str | list[str], directory: RunDirectory) -> str | l
     from charlstm.config import as_yaml
     from charlstm.text.relocation import relocate_source
 
-    if not directory.checkpoints.any():
+    if not directory.checkpoints.exists():
         return source
     current = relocate_source(
         source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"])

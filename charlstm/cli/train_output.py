@@ -24,7 +24,7 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
     )
     if ended.stop_reason == "early_stopping":
         console.out("stopped early: the held-out score stopped improving")
-    if ended.stop_reason == "good_enough":
+    if ended.stop_reason == "target_reached":
         console.out("ended: the held-out score reached training.budget.target_nats")
     kind = "pseudo-likelihood (each character given the text on both sides)" if pseudo else "score"
     if ended.best_nats is not None:

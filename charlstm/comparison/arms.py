@@ -55,7 +55,7 @@ class Trial:
     @property
     def _can_resume(self) -> bool:
         """Whether there is a checkpoint to resume. Raises UserError if it has other settings, or another text."""
-        if self.overwrite or not self.directory.exists or not self.directory.checkpoints.any():
+        if self.overwrite or not self.directory.exists or not self.directory.checkpoints.exists():
             return False
         saved = self.directory.config()
         changed = changed_settings(saved, self.config, may_change={"source"})

@@ -7,9 +7,9 @@ operands):
                         [I + 1, GH]; biases [GH], float
     weights             packed recurrent weights
     s_c                 states, float: before each step and after the last, or the two latest (``all_c`` = 1)
-    l_h                 states that matmuls read and the output, P: T + 1 entries or two (``low_mask`` = 1); also read
+    l_h                 states that matmuls read and the output, P: T + 1 entries or two (``state_mask`` = 1); also read
                         by the backward pass
-    v_0 ...             other values that matmuls or the backward pass read, P: all steps or one (``keep`` = 0)
+    v_0 ...             other values that matmuls or the backward pass read, P: all steps or one (``value_mask`` = 0)
     p_NAME, z_NAME      per-unit parameters [n, H] and, summed over time, their gradients [n, B, H], float
     y                   gradient of the output, P, with its strides ``y_t`` and ``y_b``
     g_h                 gradient of the state after and before a step, double-buffered, float: [2, B, H]
@@ -63,18 +63,18 @@ def forward_loop(cell: Cell) -> Loop:
             unit = f"{cell.gates.index(n.label)} * b.H + unit"
             leaves[n] = f"load(x + {unit}) + load(b.bias_x + {unit})"
     values = stored_values(cell)
-    addresses = {n: f"b.{name} + (t & b.keep) * b.B * b.H" for n, name in values.items()}
+    addresses = {n: f"b.{name} + (t & b.value_mask) * b.B * b.H" for n, name in values.items()}
     stores = {n: [f"store({address} + at, {{}});"] for n, address in addresses.items()}
     reloads = {n: f"load({address} + at)" for n, address in addresses.items()}
     for s, n in zip(cell.state, step.new_state, strict=True):
         state_address = f"b.s_{s} + ((t + 1) & b.all_{s}) * b.B * b.H + at"
         lines = [f"store({state_address}, {{}});"]
         if s in operand_states(cell):
-            lines.append(f"store(b.l_{s} + ((t + 1) & b.low_mask) * b.B * b.H + at, {{}});")
+            lines.append(f"store(b.l_{s} + ((t + 1) & b.state_mask) * b.B * b.H + at, {{}});")
         stores.setdefault(n, []).extend(lines)
         reloads[n] = f"load({state_address})"
     states = {p.args[0] for p in step.matmuls if p.args[0].op == "state"}
-    operands = {n: f"b.l_{n.label} + (t & b.low_mask) * b.B * b.H" for n in states} | addresses
+    operands = {n: f"b.l_{n.label} + (t & b.state_mask) * b.B * b.H" for n in states} | addresses
     printer = Printer(cell, list(step.new_state), leaves, reloads, stores, operands)
     fields: Fields = [
         ("const P*", "x"),
@@ -82,9 +82,9 @@ def forward_loop(cell: Cell) -> Loop:
         ("const P*", "weights"),
         ("const float*", "bias_x"),
         ("const float*", "bias_h"),
-        ("int64_t", "keep"),
+        ("int64_t", "value_mask"),
         ("int64_t", "input_mask"),
-        ("int64_t", "low_mask"),
+        ("int64_t", "state_mask"),
         *((kind, letter + s) for s in cell.state for kind, letter in (("float*", "s_"), ("int64_t", "all_"))),
         *(("P*", f"l_{s}") for s in operand_states(cell)),
         *(("P*", name) for name in values.values()),

@@ -68,9 +68,9 @@ class Printer:
             return total
         gate = self._cell.gates.index(n.label)
         operand = f"{self._operands[n.args[0]]} + row * b.H"
-        self._matmuls[stage].append(f"product(rows, b.H, {operand}, b.H, {self._panel(n.label)}, false, {out});")
+        self._matmuls[stage].append(f"matmul(rows, b.H, {operand}, b.H, {self._panel(n.label)}, false, {out});")
         bias = f"load(b.bias_{'x' if n.op == 'gate' else 'h'} + {gate} * b.H + unit)"
-        return f"{total} + {bias}" + (f" + load(x + {gate} * b.H + unit)" if n.op == "gate" else "")
+        return f"{total} + {bias}" + (f" + load(x + {gate} * b.H + unit)" if n.op == "addmm" else "")
 
     def _transposed_matmul(self, n: Node, out: str) -> list[str]:
         lines: list[str] = []
@@ -82,7 +82,7 @@ class Printer:
                 operand = f"b.{letter} + (t * b.B + row) * {stride} + {letters.index(run)} * b.H"
                 add = "true" if lines else "false"
                 lines.append(
-                    f"product(rows, {len(run)} * b.H, {operand}, {stride}, {self._panel(run[0])}, {add}, {out});"
+                    f"matmul(rows, {len(run)} * b.H, {operand}, {stride}, {self._panel(run[0])}, {add}, {out});"
                 )
         return lines
 

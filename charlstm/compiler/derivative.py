@@ -66,12 +66,12 @@ def differentiate(cell: Cell) -> Derivative:
             add_term(args[0], g - (g * n) * n)
         elif n.op in ("sigmoid", "relu"):
             add_term(args[0], graph.node(f"{n.op}_backward", None, g, n))
-        elif n.op in ("product", "gate"):
+        elif n.op in ("matmul", "addmm"):
             if g.op == "gradient" or g in recurrent.values():
                 g = graph.node("copy", n.label, g)
             transposed.setdefault(args[0], {})[n.label] = g
             recurrent[n.label] = g
-            if n.op == "gate":
+            if n.op == "addmm":
                 inputs[n.label] = g
         elif n.op == "input":
             inputs[n.label] = g

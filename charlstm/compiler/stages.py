@@ -1,6 +1,6 @@
 """Distributes a graph over stages and generates the code of each, in any language.
 
-A stage ends at the next recurrent matmul: a matmul reads all units of its operand, a pointwise operation only its own.
+A stage ends at the next recurrent matmul: a matmul reads all units of its operand, a pointwise operation only one.
 Also lists the values that the generated loops store for the next step and for the backward pass.
 """
 

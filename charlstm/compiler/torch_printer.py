@@ -135,8 +135,8 @@ def _print(
     matmuls: list[tuple[str, str]] = []
     for at, instruction in enumerate(instructions):
         operation = instruction.operation
-        if operation in ("gate", "product"):
-            letter, call = ("a", "accumulate") if operation == "gate" else ("q", "matmul")
+        if operation in ("addmm", "matmul"):
+            letter, call = ("a", "accumulate") if operation == "addmm" else ("q", "matmul")
             operand = allocator.of[instruction.reads[0]]
             lines.append(f"{call}({letter}_{instruction.gates}[t], {operand}, {instruction.gates!r})")
             matmuls.append((instruction.gates, operand))

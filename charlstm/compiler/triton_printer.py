@@ -109,7 +109,7 @@ def forward_program(cell: Cell) -> Program:
             results[k] = _load(f"q_{number} + row * ({len(run)} * H) + {index} * H + unit")
 
     def load_matmul(stage: int, n: Node) -> str:  # noqa: ARG001
-        if n.op == "product":
+        if n.op == "matmul":
             return f"{results[n.label]} + {_load(f'bias_h + {_gate_offset(cell, n)} + unit')}"
         input_side = (_load(f"sides + {_gate_offset(cell, n)}"), _load(f"bias_x + {_gate_offset(cell, n)} + unit"))
         return f"{results[n.label]} + {' + '.join(input_side)}"

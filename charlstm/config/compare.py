@@ -72,7 +72,7 @@ class CompareConfig(ConfigFile):
     @field_validator("arms")
     @classmethod
     def _arms_are_valid(cls, arms: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        # An invalid section is reported on its own; the arms are then checked against its defaults.
+        # An invalid section is reported alone; the arms are then checked against its defaults.
         corpus = info.data.get("corpus", CorpusConfig(source="any"))
         model = info.data.get("model", ModelOptions())
         training = info.data.get("training", TrainingConfig())

@@ -171,7 +171,7 @@ class TrainingConfig(Section):
         ge=0,
         lt=1,
         description="Approximate fraction of the input characters that are masked in training, in spans of 1 to 8 "
-        "characters; the targets stay. A bidirectional model thus learns to fill gaps of several characters, and "
+        "characters; the targets stay. A bidirectional model then learns to fill gaps of several characters, and "
         "predicts single characters a little worse.",
     )
     budget: BudgetConfig = Field(

@@ -48,7 +48,7 @@ class DocumentPieces:
     def store(self, out: npt.NDArray[np.float32], begin: int, values: npt.NDArray[np.float32]) -> None:
         is_scored = self._sequences.counted(self._indices, begin, begin + len(values))
         offsets = np.arange(begin, begin + len(values))[:, None] - self._sequences.first[self._indices]
-        out[(self._sequences.places[self._indices] + offsets)[is_scored]] = values[is_scored]
+        out[(self._sequences.offsets[self._indices] + offsets)[is_scored]] = values[is_scored]
 
     def state_before(self) -> State:
         return self._model.initial_state(len(self._indices))

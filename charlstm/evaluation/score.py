@@ -34,16 +34,16 @@ CHUNKS_PER_COPY = 32  # chunks whose results are copied from a GPU at once: each
 class Score:
     """A mean over ``characters`` characters.
 
-    nats                 -ln p, mean per character
-    bits_per_character   nats / ln 2
-    perplexity           e^nats
-    pseudo               whether p is given both sides of a character: a pseudo-likelihood, not comparable with a
-                         causal model's likelihood
+    nats                  -ln p, mean per character
+    bits_per_character    nats / ln 2
+    perplexity            e^nats
+    is_pseudo_likelihood  whether p is given both sides of a character: a pseudo-likelihood, not comparable with a
+                          causal model's likelihood
     """
 
     nats: float
     characters: int
-    pseudo: bool = False
+    is_pseudo_likelihood: bool = False
 
     @property
     def bits_per_character(self) -> float:
@@ -68,7 +68,7 @@ def nats_per_character(
     the model's direction.
 
     A long text is split into a batch of up to 64 pieces, each with a warm-up of the 512 characters before it (and, for
-    a bidirectional model, after it). Documents of similar length are batched, each as a whole. The result does not
+    a bidirectional model, after it). Documents of similar length are batched, each unsplit. The result does not
     depend on how the model was trained; the model's mode and the random state are not changed. ``on_chunk`` is called
     before each chunk; an exception that it raises stops the scoring.
     """

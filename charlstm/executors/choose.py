@@ -69,11 +69,11 @@ def preference_order(device: str, reduced_precision: bool, cell: Cell) -> tuple[
     return ("cpp", "vendor", "eager") if cell.torch == "LSTM" else ("cpp", "eager", "vendor")
 
 
-def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: str | None = None) -> Choice:
-    """Choose the requested executor, or for ``auto`` the ``preferred`` one if it can run the cell, else the first in
+def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred_executor: str | None = None) -> Choice:
+    """Choose the requested executor, or for ``auto`` the preferred one if it can run the cell, else the first in
     :func:`preference_order` that can.
 
-    ``preferred`` is the executor that was measured to be the fastest, or that a resumed run started with.
+    ``preferred_executor`` is the executor that was measured to be the fastest, or that a resumed run started with.
     Raises UserError if the requested one does not exist or cannot run the cell.
     """
     known = executors()
@@ -86,9 +86,12 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred: s
         return Choice(known[requested], "requested", {})
     device, reduced_precision = _device_and_precision(weights)
     refusals = {name: executor.refuses(cell, weights, x) for name, executor in known.items()}
-    if preferred is not None and refusals[preferred] is None:
-        chosen, reason = preferred, "measured to be the fastest here, or the executor that the run started with"
-        not_chosen = dict.fromkeys(known, f"this run uses {preferred}")
+    if preferred_executor is not None and refusals[preferred_executor] is None:
+        chosen, reason = (
+            preferred_executor,
+            "measured to be the fastest here, or the executor that the run started with",
+        )
+        not_chosen = dict.fromkeys(known, f"this run uses {preferred_executor}")
     else:
         chosen = next(name for name in preference_order(device, reduced_precision, cell) if refusals[name] is None)
         reason = f"the first on {device} that can run the cell"

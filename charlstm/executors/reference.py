@@ -13,8 +13,8 @@ from charlstm.executors.base import State, Weights, eager_saved_bytes, input_sid
 class _Entries:
     """``x.g`` and ``x["g"]``: the block of gate g, [..., H]."""
 
-    def __init__(self, letters: str, whole: Tensor) -> None:
-        self._parts = dict(zip(letters, whole.chunk(len(letters), -1), strict=True))
+    def __init__(self, letters: str, stacked: Tensor) -> None:
+        self._parts = dict(zip(letters, stacked.chunk(len(letters), -1), strict=True))
 
     def __getitem__(self, key: str) -> Tensor:
         return self._parts[key]

@@ -76,8 +76,8 @@ class CppDecoder:
         self._decoder = decoder
         loop = forward_loop(cell)
 
-        def zeros(*shape: int, low: bool = False) -> Tensor:
-            return torch.zeros(shape, dtype=dtype if low else torch.float32)
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype)
 
         self._ids = torch.full((batch_size,), vocabulary)
         self._window = None if convolution is None else CppWindow(cell, convolution, batch_size, dtype)
@@ -88,8 +88,8 @@ class CppDecoder:
         input_weights: list[Tensor | None] = []
         for number, weights in enumerate(layers):
             states = {s: zeros(2, batch_size, self._padded_size) for s in cell.state}
-            low_states = {s: zeros(2, batch_size, self._padded_size, low=True) for s in operand_states(cell)}
-            self._states.append({s: [states[s], low_states[s]] if s in low_states else [states[s]] for s in cell.state})
+            operands = {s: zeros(2, batch_size, self._padded_size, dtype=dtype) for s in operand_states(cell)}
+            self._states.append({s: [states[s], operands[s]] if s in operands else [states[s]] for s in cell.state})
             bias = joined_bias(cell, weights.bias_ih, weights.bias_hh)
             no_bias = zeros(gates * self._padded_size)
             input_is_ids = number == 0 and convolution is None
@@ -97,7 +97,7 @@ class CppDecoder:
                 x = input_table(weights.weight_ih, gates, dtype)
                 input_weights.append(None)
             else:
-                x = zeros(batch_size, gates * self._padded_size, low=True)
+                x = zeros(batch_size, gates * self._padded_size, dtype=dtype)
                 input_weights.append(pack(cell, weights.weight_ih, gates, dtype))
             buffers = {
                 "T": 1,
@@ -110,13 +110,13 @@ class CppDecoder:
                 "weights": pack(cell, weights.weight_hh, gates, dtype),
                 "bias_x": no_bias if bias is None else pad_gates(bias, gates),
                 "bias_h": no_bias if weights.bias_hh is None else pad_gates(weights.bias_hh, gates),
-                "keep": 0,
+                "value_mask": 0,
                 "input_mask": 0,
-                "low_mask": 1,
+                "state_mask": 1,
                 **{f"s_{s}": stack for s, stack in states.items()},
                 **{f"all_{s}": 1 for s in cell.state},
-                **{f"l_{s}": stack for s, stack in low_states.items()},
-                **{name: zeros(batch_size, self._padded_size, low=True) for name in loop.values.values()},
+                **{f"l_{s}": stack for s, stack in operands.items()},
+                **{name: zeros(batch_size, self._padded_size, dtype=dtype) for name in loop.values.values()},
                 **{
                     f"p_{name}": pad_gates(weights.parameters[name], len(letters))
                     for name, letters in cell.parameters.items()
@@ -125,7 +125,7 @@ class CppDecoder:
             prepared, scratch = buffer_structure(loop, buffers)
             structures.append(prepared)
             inputs.append(x)
-            outputs.append(low_states[cell.state[0]])
+            outputs.append(operands[cell.state[0]])
             self._keep_alive += [buffers, scratch]
         padded_vocabulary = padded_size(vocabulary)
         self._logits = zeros(batch_size, padded_vocabulary)
@@ -137,10 +137,10 @@ class CppDecoder:
         self._cell_kernels = (
             gates,
             ctypes.c_int64.in_dll(kernels, "forward_stages").value,
-            ctypes.c_int64.in_dll(kernels, "forward_products").value,
+            ctypes.c_int64.in_dll(kernels, "forward_matmuls").value,
             ctypes.cast(kernels.forward_stage, ctypes.c_void_p).value,
         )
-        residual_outputs = zeros(len(layers), batch_size, self._padded_size, low=True) if residual else None
+        residual_outputs = zeros(len(layers), batch_size, self._padded_size, dtype=dtype) if residual else None
         head_panels, bias = pack(cell, head, 1, dtype), pad_gates(head_bias, 1)
         self._keep_alive += [structures, layer_addresses, input_weights, weight_addresses, head_panels, bias]
         self._keep_alive += [input_addresses, output_addresses]

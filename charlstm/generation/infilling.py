@@ -43,7 +43,7 @@ class Gap:
 class Infilled:
     """A text whose gaps are filled, as text and as ids."""
 
-    whole: str
+    full_text: str
     ids: list[int]
     gaps: list[Gap]
 

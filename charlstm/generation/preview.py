@@ -42,10 +42,10 @@ def preview(
     samples = generate(
         model, vocabulary, "", length, SAMPLING, seed, count, end, on_chunk=on_chunk, leave_out_until=bool(end)
     )
-    texts, remaining = [samples[0].whole], length - len(samples[0].whole)
+    texts, remaining = [samples[0].full_text], length - len(samples[0].full_text)
     for sample in samples[1:]:
-        remaining -= len(end) + len(sample.whole)
+        remaining -= len(end) + len(sample.full_text)
         if remaining < 0:
             break
-        texts.append(sample.whole)
+        texts.append(sample.full_text)
     return end.join(texts)

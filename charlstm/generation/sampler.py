@@ -89,7 +89,7 @@ class Sample:
     ended: bool = False
 
     @property
-    def whole(self) -> str:
+    def full_text(self) -> str:
         """Prompt and sampled text, in reading order."""
         return self.text + self.prime if self.backward else self.prime + self.text
 

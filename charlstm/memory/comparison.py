@@ -98,7 +98,7 @@ class MemoryComparison:
         ]
 
     def run(self, workers: Workers) -> Iterator[Step]:
-        """Train and measure what is not complete. Raises Stopped on a stop request; completed work is saved."""
+        """Train and measure the incomplete runs. Raises Stopped on a stop request; completed work is saved."""
         self._write_claims()
         if self._overwrite:
             self._grid.delete_runs(self._run_groups())

@@ -35,7 +35,7 @@ def mean_nats(
     y [T, B, H], weight [V, H], bias [V], targets [T, B]; targets equal to ``ignore_index`` do not count, and if none
     counts the mean is NaN. Under ``torch.autocast`` the matmuls run in its dtype; logits, softmax and sums stay in the
     dtype of the weight. With ``count`` the sum is divided by it instead of by the number of targets that count here:
-    the means of the parts of a batch, each with the count of the whole, add up to the mean of the whole.
+    the means of the parts of a batch, each with the count of the full batch, add up to the mean of the full batch.
 
     If all logits fit into one chunk, torch's operations are used, on the CPU 0.1 ms faster at 65 symbols. Otherwise the
     gradients are computed in the forward pass and scaled by the incoming gradient in the backward pass.

@@ -118,10 +118,10 @@ class LanguageModel(nn.Module):
         return self.recurrent.candidates(self._first_input(ids))
 
     def prefer(self, executor: str | None) -> None:
-        """Make ``auto`` choose this executor wherever it supports the layer; None: the first in order."""
+        """Make ``auto`` choose this executor if it supports the layer; None: the first in order."""
         for stack in (self.recurrent, self.recurrent_backward):
             if stack is not None:
-                stack.preferred = executor
+                stack.preferred_executor = executor
 
     def _first_input(self, ids: Tensor) -> Tensor:
         none = ids.new_full((self.front_end.window, ids.shape[1]), self.vocabulary_size)

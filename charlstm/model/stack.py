@@ -55,8 +55,8 @@ class RecurrentStack(nn.Module):
     ) -> None:
         super().__init__()
         self.cell, self.executor = cell, executor
-        self.preferred: str | None = None
-        """Name of the executor that ``auto`` chooses wherever it supports the layer."""
+        self.preferred_executor: str | None = None
+        """Name of the executor that ``auto`` chooses if it supports the layer."""
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
         self.bidirectional, self.initializer, self.residual = bidirectional, initializer, residual
@@ -112,7 +112,7 @@ class RecurrentStack(nn.Module):
     def choices(self, x: Tensor) -> Iterator[Choice]:
         """For each layer, the executor chosen for an input such as x, and the reason."""
         for weights, below in self._layers(x):
-            yield choose(self.executor, self.cell, weights, below, self.preferred)
+            yield choose(self.executor, self.cell, weights, below, self.preferred_executor)
 
     def candidates(self, x: Tensor) -> list[str]:
         """The executors that ``auto`` may choose for all layers, in order of preference."""
@@ -165,7 +165,7 @@ class RecurrentStack(nn.Module):
             weights = self.weights(suffix)
             if project is not None and layer == 0:
                 weights = replace(weights, weight_ih=project(weights.weight_ih))
-            prepared.append((weights, choose(self.executor, self.cell, weights, x, self.preferred).executor))
+            prepared.append((weights, choose(self.executor, self.cell, weights, x, self.preferred_executor).executor))
         return prepared
 
     def _common_stack_runner(self, layers: Sequence[PreparedLayer], device: str) -> StackRunner | None:

@@ -120,7 +120,7 @@ def gate_arguments(cell: Cell) -> dict[str, Node]:
 
 def _letters(n: Node) -> set[str]:
     """The gate letters in a sum, without descending into other functions."""
-    if n.op in ("input", "product", "gate"):
+    if n.op in ("input", "matmul", "addmm"):
         return {n.label}
     inner = n.args if n.op in ("add", "sub", "mul", "neg") else ()
     return {letter for a in inner for letter in _letters(a)}
@@ -159,10 +159,10 @@ def _evaluate(
         elif n.op == "parameter":
             name, entry = n.label
             values[n] = cell_parameters[name][entry]
-        elif n.op in ("product", "gate"):
+        elif n.op in ("matmul", "addmm"):
             bias = None if weights.bias_hh is None else weights.bias_hh[rows[n.label]]
             matmul = F.linear(arguments[0], weights.weight_hh[rows[n.label]], bias)
-            values[n] = matmul + inputs[n.label] if n.op == "gate" else matmul
+            values[n] = matmul + inputs[n.label] if n.op == "addmm" else matmul
         else:
             values[n] = OPERATORS[n.op](*arguments)
     return values

@@ -138,7 +138,7 @@ def lag_plot(
             row[0].set_ylabel(visible(title))
         alt = f"Line plot, logarithmic: {title}, against the lag k in characters. " + " ".join(descriptions)
         caption = (
-            f"The number beside each name, and the dot on its curve, is the effective depth: the largest lag with at "
+            f"The number next to each name, and the dot on its curve, is the effective depth: the largest lag with at "
             f"least {percent(fraction)} of the gradient at lag 0 (dotted). A straight line is an exponential decay."
         )
         return finish(figure, name, alt, caption)

@@ -108,7 +108,7 @@ def distance_plot(
         curves: for each arm, the accuracy at each distance, with its interval.
         colors: each arm's color number.
         name: the unique name of the figure.
-        title: the title of the plot, which names what is predicted.
+        title: the title of the plot, which names the predicted characters.
         distance: the label of the x axis.
     """
     drawn = measured_arrays(curves)

@@ -221,7 +221,7 @@ def half_life_plot(
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
         alt = f"Line plot, logarithmic: {visible(title)}, sorted. " + " ".join(descriptions)
-        return finish(figure, name, alt, "The number beside each name is the median over the units.")
+        return finish(figure, name, alt, "The number next to each name is the median over the units.")
 
 
 def _heat_map(axes: Axes, values: NDArray[np.float64]) -> None:

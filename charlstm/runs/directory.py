@@ -103,7 +103,7 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run is complete: budget used, target score reached, or early stopping."""
-        return self.ended in ("budget", "good_enough", "early_stopping")
+        return self.ended in ("budget", "target_reached", "early_stopping")
 
     @property
     def ended(self) -> StopReason | None:

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from charlstm.errors import UserError
 from charlstm.files import MissingError, open_regular, read_error
 
-StopReason = Literal["budget", "good_enough", "early_stopping", "stopped", "diverged"]
+StopReason = Literal["budget", "target_reached", "early_stopping", "stopped", "diverged"]
 
 LINE_LIMIT = 1 << 16
 """Bytes of a line; the longest record, the first, names the executor of each of up to 1,024 layers."""

@@ -31,7 +31,7 @@ class Entry:
     sha256: str
     bytes: int
     characters: int
-    licence: str
+    license: str
     description: str
 
 

@@ -145,7 +145,7 @@ class DocumentBatches:
             previous=torch.from_numpy(window[:-2]),
             targets=torch.from_numpy(targets),
             following=torch.from_numpy(window[2:]),
-            fresh=begin == 0,
+            reset_state=begin == 0,
             count=int(counted.sum()),
             lengths=torch.from_numpy(remaining),
         )

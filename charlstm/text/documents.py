@@ -175,7 +175,7 @@ class Sequences:
             self.first = self.first if self._reverse else documents.scored - documents.starts
         self.characters = int(self.counts.sum())
         """Total number of characters that count."""
-        self.places: Positions = np.cumsum(self.counts) - self.counts
+        self.offsets: Positions = np.cumsum(self.counts) - self.counts
         """Offset of each document in the concatenation of the characters that count."""
 
     def counted(self, which: Positions, begin: int, end: int) -> npt.NDArray[np.bool_]:

@@ -37,7 +37,7 @@ class Batch:
     previous: torch.Tensor
     targets: torch.Tensor
     following: torch.Tensor
-    fresh: bool
+    reset_state: bool
     """Whether a new sequence begins in every row, so that the carried state must be reset."""
     count: int
     """Number of targets that count in the loss."""
@@ -50,7 +50,7 @@ class Streams:
 
     Stream b has the targets ``[N*b//B, N*(b+1)//B)``, so lengths differ by at most one. The last chunk may be
     shorter than T; in its last row the streams that are shorter by one do not count. The order of batches is fixed,
-    so `epoch` and `position` are the whole state.
+    so `epoch` and `position` are the full state.
 
     A text too short for B streams of length T is cut into fewer streams, at least one, each of length min(N, T) or
     longer; `batch_size` is the number used, and `notice` reports it.
@@ -59,7 +59,7 @@ class Streams:
     least one row of the first chunk always counts.
 
     Args:
-        ids: ``[N]``, any integer dtype, may be a memory map; it is never copied as a whole.
+        ids: ``[N]``, any integer dtype, may be a memory map; it is never copied at once.
         vocabulary_size: V.
         batch_size: the requested B.
         sequence_length: T.
@@ -180,7 +180,7 @@ class Streams:
             previous=window[:-2],
             targets=targets,
             following=window[2:],
-            fresh=self.position == 0,
+            reset_state=self.position == 0,
             count=targets.numel() - ignored * self.batch_size - (self._ends_early_count if last else 0),
         )
         if self._characters_since_release >= RELEASE_AFTER:

@@ -22,7 +22,7 @@ def finish_reason(training: TrainingConfig, counters: Counters, fraction: float)
     """Why the run has finished after the latest evaluation; None if it continues."""
     target, patience = training.budget.target_nats, training.early_stopping
     if target is not None and counters.best_nats is not None and counters.best_nats <= target:
-        return "good_enough"
+        return "target_reached"
     if patience is not None and counters.evaluations_without_improvement >= patience:
         return "early_stopping"
     return "budget" if fraction >= 1 else None

@@ -67,7 +67,7 @@ class CheckpointManager:
     def _load_newest(self) -> LoadedCheckpoint | None:
         store, directory = self._directory.checkpoints, self._directory
         directory.check_files()
-        if not store.any() and all(record["step"] == 0 for record in directory.metrics()):
+        if not store.exists() and all(record["step"] == 0 for record in directory.metrics()):
             return None
         checkpoint = store.newest(checkpoint_checks(self._check_settings))
         _, vocabulary = header_settings(checkpoint.header)

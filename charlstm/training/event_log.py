@@ -53,7 +53,7 @@ class EventLog:
             epoch=self._state.streams.progress,
             nats=score.nats,
             characters_scored=score.characters,
-            pseudo=score.pseudo,
+            is_pseudo_likelihood=score.is_pseudo_likelihood,
             improved=improved,
             best_nats=counters.best_nats or score.nats,
             sample=sample,

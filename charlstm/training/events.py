@@ -41,14 +41,14 @@ class Progress:
 class Evaluated:
     """A held-out score.
 
-    ``pseudo``: whether it is the pseudo-likelihood of a bidirectional model. ``sample``: generated text, or empty.
+    ``is_pseudo_likelihood``: whether the model is bidirectional. ``sample``: generated text, or empty.
     """
 
     step: int
     epoch: float
     nats: float
     characters_scored: int
-    pseudo: bool
+    is_pseudo_likelihood: bool
     improved: bool
     best_nats: float
     sample: str
@@ -65,7 +65,7 @@ class Evaluated:
             "nats": self.nats,
             f"bits_per_{unit}": self.bits_per_character,
             "characters_scored": self.characters_scored,
-            "pseudo_likelihood": self.pseudo,
+            "pseudo_likelihood": self.is_pseudo_likelihood,
         }
 
 

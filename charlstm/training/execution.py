@@ -50,14 +50,14 @@ class Execution:
             "versions": {"charlstm": __version__, "torch": torch.__version__},
             "parameters": sum(self._model.parameter_counts().values()),
             "executors": self.executors(),
-            "preferred": self._model.recurrent.preferred,
+            "preferred_executor": self._model.recurrent.preferred_executor,
         }
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Use the executor of a saved run, and with ``precision: auto`` its precision, given its :meth:`facts`."""
         if self._training.precision == "auto":
             self._step.precision = facts["precision"]
-        self._model.prefer(facts.get("preferred"))
+        self._model.prefer(facts.get("preferred_executor"))
         self._executor_chosen = True
 
     def choose_executor(self) -> None:

@@ -83,7 +83,7 @@ def measure_round_robin(
 
 
 def _measure(step: TrainingStep, model: LanguageModel, ids: torch.Tensor, names: Sequence[str]) -> dict[str, float]:
-    batch = Batch(previous=ids, targets=ids, following=ids, fresh=True, count=ids.numel())
+    batch = Batch(previous=ids, targets=ids, following=ids, reset_state=True, count=ids.numel())
     carried = model.initial_state(ids.shape[1])
 
     def run(name: str) -> Callable[[], None]:

@@ -211,7 +211,7 @@ class Trainer:
         start = time.perf_counter()
         counters = self.counters
         batch = self.streams.next_batch()
-        if batch.fresh:
+        if batch.reset_state:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
         loss_and_norm, carried = self.step.gradients(batch, self.state.carried)
         self.deferred_metrics.append(PendingStep(counters.step, counters.characters, batch.count, loss_and_norm))

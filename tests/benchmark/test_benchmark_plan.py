@@ -81,19 +81,19 @@ def test_ratios_and_utilization(example):
 
 def test_json_has_every_metric_under_a_stable_name(example):
     record = json.loads(json.dumps(example.to_json(), allow_nan=False))
-    assert record["what"] == "training"
-    assert [record[name] for name in ("layers", "units", "batch", "steps", "rounds")] == [1, 256, 32, 64, 5]
+    assert record["workload"] == "training"
+    assert [record[name] for name in ("layers", "hidden_size", "batch", "steps", "rounds")] == [1, 256, 32, 64, 5]
     assert record["peak_multiply_adds_per_second"]["float32"] == {"median": 8000, "lowest": 7200, "highest": 8800}
     assert record["results"][4] == {
         "cell": "gru",
         "executor": "cpp",
         "precision": "float32",
         "characters_per_second": {"median": 300.0, "lowest": 270.0, "highest": pytest.approx(330.0)},
-        "to_nn_lstm_float32": 3.0,
-        "to_nn_lstm_bfloat16": 0.75,
+        "ratio_to_nn_lstm_float32": 3.0,
+        "ratio_to_nn_lstm_bfloat16": 0.75,
         "multiply_adds_per_character": 10.0,
         "utilization": 0.375,
-        "multiply_adds_per_second_to_own_lstm": 0.75,
+        "multiply_adds_ratio_to_fastest_lstm": 0.75,
     }
     assert record["left_out"] == [{"cell": "gru", "executor": "vendor", "precision": "float32", "reason": "no"}]
 
@@ -258,7 +258,7 @@ def test_no_cuda_graph_is_captured_while_timed(monkeypatch):
     (measurement,) = run(Plan(cells, ["triton"], ["float32"], [TINY], rounds=rounds, sampling=False))
     assert {r.key.cell for r in measurement.results if r.key.executor == "triton"} == {*cells}
     assert captures == [False] * 2 * len(cells) * (1 + rounds)  # forward and backward pass
-    assert not pool._kept
+    assert not pool._plans
 
 
 @pytest.mark.usefixtures("short_turns")

@@ -85,7 +85,7 @@ def test_progress_is_one_line_on_a_terminal(charlstm, monkeypatch):
 )
 def test_only_requested_parts_are_measured(charlstm, flags, workloads):
     result = charlstm("bench", *TINY, "--json", *flags)
-    assert [m["what"] for m in json.loads(result.out)["measurements"]] == workloads
+    assert [m["workload"] for m in json.loads(result.out)["measurements"]] == workloads
 
 
 def test_quick_lists_candidates_without_time(charlstm, monkeypatch):

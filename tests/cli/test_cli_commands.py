@@ -1,4 +1,4 @@
-"""The command line as a whole: help, imports, configuration."""
+"""The command line: help, imports, configuration."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def interrupt_at(monkeypatch, step: int) -> None:
 
 @pytest.mark.parametrize("step", [3, 7], ids=["in the middle", "at the last step"])
 def test_interrupted_comparison_resumes(charlstm, compare_file, trained, monkeypatch, step):
-    assert charlstm("compare", compare_file, "--name", "whole").code == 0
+    assert charlstm("compare", compare_file, "--name", "uninterrupted").code == 0
     trained.clear()
     interrupt_at(monkeypatch, step)
     result = charlstm("compare", compare_file)
@@ -147,7 +147,8 @@ def test_interrupted_comparison_resumes(charlstm, compare_file, trained, monkeyp
     assert trained == ["lstm-seed1", "rnn-seed2", "lstm-seed2"]  # at the last step, the evaluation is still missing
     for run in ("rnn-seed1", "lstm-seed1", "rnn-seed2", "lstm-seed2"):
         ours, theirs = (
-            load_checkpoint(Path(f"runs/{name}/{run}/checkpoints/last.safetensors"))[0] for name in ("versus", "whole")
+            load_checkpoint(Path(f"runs/{name}/{run}/checkpoints/last.safetensors"))[0]
+            for name in ("versus", "uninterrupted")
         )
         assert all((t == theirs[key]).all() for key, t in ours.items())
 
@@ -228,11 +229,11 @@ def test_moved_text_is_the_same_corpus(charlstm, compare_file, corpus_file, trai
     for source, message in ((moved, "another text"), (corpus_file, "")):
         result = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", f"corpus.source={source}")
         assert (result.code, message in result.err) == (2 if message else 0, True)
-    corpus = f"corpus.source={tmp_path / 'same place.txt'}"
-    (tmp_path / "same place.txt").write_text("a text of its own " * 200)
-    assert charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "own").code == 0
-    (tmp_path / "same place.txt").write_text("another one " * 300)
-    result = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "own")
+    corpus = f"corpus.source={tmp_path / 'same path.txt'}"
+    (tmp_path / "same path.txt").write_text("one text " * 200)
+    assert charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "moved").code == 0
+    (tmp_path / "same path.txt").write_text("another one " * 300)
+    result = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "moved")
     assert result.code == 2
     assert "was trained on another text" in result.err
 

@@ -117,8 +117,8 @@ def test_json_has_a_novel_flag_for_each_sample(charlstm, run):
 def test_one_sample_is_one_document(charlstm, run, stream):
     (sample,) = package.load(run).generate("b", seed=4)
     result = charlstm("sample", run, "--prime", "b", "--seed", 4, stream)
-    assert (result.code, result.out) == (0, sample.whole + "\n")
-    assert "\n" not in sample.whole
+    assert (result.code, result.out) == (0, sample.full_text + "\n")
+    assert "\n" not in sample.full_text
     cut_off = charlstm("sample", run, "--length", 2, "--seed", 4, stream)
     assert len(cut_off.out) == 3
 
@@ -181,8 +181,8 @@ def test_given_text_is_split_into_documents(charlstm, run, tmp_path):
         for name in ("two", "one", "other")
     }
     assert [record["characters_scored"] for record in nats.values()] == [13, 6, 7]
-    whole = 6 * nats["one"]["nats_per_character"] + 7 * nats["other"]["nats_per_character"]
-    assert 13 * nats["two"]["nats_per_character"] == pytest.approx(whole, rel=1e-5)
+    total = 6 * nats["one"]["nats_per_character"] + 7 * nats["other"]["nats_per_character"]
+    assert 13 * nats["two"]["nats_per_character"] == pytest.approx(total, rel=1e-5)
     (sample,) = package.load(run).generate(seed=1)
     score = package.load(run).score(sample.text)
     assert score.nats * score.characters == pytest.approx(-math.fsum(sample.log_probabilities), rel=1e-4)

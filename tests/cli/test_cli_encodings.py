@@ -50,7 +50,7 @@ def test_training_file_can_be_given(
     loaded = package.load(run)
     assert loaded.score(content).nats == next(v for k, v in json.loads(scored.out).items() if k.startswith("nats_"))
 
-    whole = loaded.vocabulary.decode(loaded.corpus().ids)
+    full = loaded.vocabulary.decode(loaded.corpus().ids)
     option = {"forward": "--prime", "backward": "--suffix", "bidirectional": "--infill"}[direction]
     more = ("--gap", "e", "--sweeps", 1) if direction == "bidirectional" else ("--length", 1)
     for given in (f"@{file}", "-"):
@@ -58,7 +58,7 @@ def test_training_file_can_be_given(
         result = charlstm("sample", run, option, given, "--seed", 1, "--json", *more)
         assert result.code == 0, result.err
         text = json.loads(result.out)["samples"][0]["text"]
-        assert len(text) == len(whole) if direction == "bidirectional" else whole in text
+        assert len(text) == len(full) if direction == "bidirectional" else full in text
 
 
 @pytest.mark.parametrize(("option", "more"), [("--prime", ()), ("--text", ())])

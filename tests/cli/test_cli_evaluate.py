@@ -27,8 +27,8 @@ def test_every_metric_has_its_label(charlstm, tiny_run):
 
 
 def test_given_text_is_scored_as_json(charlstm, tiny_run, tmp_path):
-    (tmp_path / "own.txt").write_bytes(b"the cat\nsat")
-    result = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--json")
+    (tmp_path / "text.txt").write_bytes(b"the cat\nsat")
+    result = charlstm("evaluate", tiny_run, "--text", tmp_path / "text.txt", "--json")
     record = json.loads(result.out)
     assert record["characters_scored"] == 11
     assert record["nats_per_character"] == package.load(tiny_run).score("the cat\nsat").nats
@@ -66,7 +66,7 @@ def test_last_checkpoint_can_be_scored(charlstm, tiny_run):
     ids=str,
 )
 def test_mistakes_are_reported_in_one_message(charlstm, tiny_run, tmp_path, content, options, message):
-    path = tmp_path / "own.txt"
+    path = tmp_path / "text.txt"
     if content is not None:
         path.write_bytes(content)
     result = charlstm("evaluate", tiny_run, "--text", path, *options)
@@ -76,12 +76,12 @@ def test_mistakes_are_reported_in_one_message(charlstm, tiny_run, tmp_path, cont
 
 
 def test_unknown_characters_may_be_skipped(charlstm, tiny_run, tmp_path):
-    (tmp_path / "own.txt").write_text("the €", encoding="utf-8")
-    result = charlstm("evaluate", tiny_run, "--text", tmp_path / "own.txt", "--unknown", "skip")
+    (tmp_path / "text.txt").write_text("the €", encoding="utf-8")
+    result = charlstm("evaluate", tiny_run, "--text", tmp_path / "text.txt", "--unknown", "skip")
     assert "4 characters scored" in result.out
 
 
-def test_bytes_and_pseudo_likelihood_are_labelled(charlstm, make_config, make_trainer, tmp_path):
+def test_bytes_and_pseudo_likelihood_are_labeled(charlstm, make_config, make_trainer, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(bytes([0xFF, 0xE9, 0x41, 0x0A]) * 100)
     config = make_config(
@@ -115,8 +115,10 @@ def test_run_in_another_folder_locates_its_text(charlstm, corpus_file, tmp_path,
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    (here / "own.txt").write_bytes(corpus_file.read_bytes())
-    (here / "c.yaml").write_text("corpus: {source: own.txt}\nmodel: {hidden_size: 4}\ntraining: {budget: {steps: 1}}\n")
+    (here / "text.txt").write_bytes(corpus_file.read_bytes())
+    (here / "c.yaml").write_text(
+        "corpus: {source: text.txt}\nmodel: {hidden_size: 4}\ntraining: {budget: {steps: 1}}\n"
+    )
     assert charlstm("train", "c.yaml").code == 0
     monkeypatch.chdir(tmp_path)
     assert charlstm("evaluate", "here/runs/c").code == 0

@@ -17,7 +17,7 @@ from charlstm.text.corpus import load_corpus
 def test_standard_output_has_only_the_text(charlstm, tiny_run):
     result = charlstm("sample", tiny_run, "--length", 40, "--seed", 3, "--prime", "the ")
     (expected,) = package.load(tiny_run).generate("the ", 40, seed=3)
-    assert (result.code, result.out, result.err) == (0, expected.whole + "\n", "")
+    assert (result.code, result.out, result.err) == (0, expected.full_text + "\n", "")
 
 
 def test_printed_seed_reproduces_the_text(charlstm, tiny_run):
@@ -41,7 +41,7 @@ def test_json_has_log_probabilities(charlstm, tiny_run):
 def test_several_samples_are_numbered(charlstm, tiny_run):
     result = charlstm("sample", tiny_run, "--length", 20, "--seed", 3, "--num-samples", 2)
     assert result.err == "--- 1 of 2\n--- 2 of 2\n"
-    texts = [s.whole for s in package.load(tiny_run).generate(length=20, seed=3, num_samples=2)]
+    texts = [s.full_text for s in package.load(tiny_run).generate(length=20, seed=3, num_samples=2)]
     assert result.out == "".join(text + "\n" for text in texts)
 
 
@@ -51,7 +51,7 @@ def test_streamed_text_equals_unstreamed_text(charlstm, tiny_run, stream):
     result = charlstm("sample", tiny_run, *options, stream)
     sampling = {"temperature": 0.8, "top_k": 5, "until": "tw"}
     (expected,) = package.load(tiny_run).generate("the ", 200, seed=3, **sampling)
-    assert result.out == expected.whole + "\n"
+    assert result.out == expected.full_text + "\n"
     assert result.out.endswith("tw\n")
 
 
@@ -59,7 +59,7 @@ def test_every_sampling_option_is_used(charlstm, tiny_run):
     options = {"temperature": 1.3, "top_k": 9, "top_p": 0.8, "min_p": 0.05}
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     (expected,) = package.load(tiny_run).generate("", 60, seed=1, **options)
-    assert charlstm("sample", tiny_run, "--length", 60, "--seed", 1, *flags).out == expected.whole + "\n"
+    assert charlstm("sample", tiny_run, "--length", 60, "--seed", 1, *flags).out == expected.full_text + "\n"
     assert charlstm("sample", tiny_run, "--length", 9, "--temperature", 0).code == 0
 
 
@@ -183,7 +183,7 @@ def filler(trained) -> Path:
 
 def test_infill_fills_gaps(charlstm, filler):
     result = charlstm("sample", filler, "--infill", "the _a_ sat", "--seed", 3, "--num-samples", 2)
-    texts = [f.whole for f in package.load(filler).infill("the _a_ sat", seed=3, num_samples=2)]
+    texts = [f.full_text for f in package.load(filler).infill("the _a_ sat", seed=3, num_samples=2)]
     assert (result.code, result.out) == (0, "".join(text + "\n" for text in texts))
     assert result.err == "--- 1 of 2\n--- 2 of 2\n"
 
@@ -193,7 +193,7 @@ def test_every_infill_option_is_used(charlstm, filler):
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     (expected,) = package.load(filler).infill("the ca????? sat", seed=1, **options)
     result = charlstm("sample", filler, "--infill", "the ca€????? sat", "--seed", 1, "--unknown", "skip", *flags)
-    assert result.out == expected.whole + "\n"
+    assert result.out == expected.full_text + "\n"
 
 
 def test_json_has_the_filled_gaps(charlstm, filler):
@@ -201,8 +201,8 @@ def test_json_has_the_filled_gaps(charlstm, filler):
     record = json.loads(result.out)
     (sample,) = record["samples"]
     (expected,) = package.load(filler).infill("_he c__ sat", seed=3)
-    assert (record["seed"], sample["text"]) == (3, expected.whole)
-    assert [(gap["place"], len(gap["text"])) for gap in sample["gaps"]] == [(0, 1), (5, 2)]
+    assert (record["seed"], sample["text"]) == (3, expected.full_text)
+    assert [(gap["position"], len(gap["text"])) for gap in sample["gaps"]] == [(0, 1), (5, 2)]
     nats = [p for gap in sample["gaps"] for p in gap["pseudo_log_probabilities_nats"]]
     assert sample["pseudo_nats_per_filled_character"] == pytest.approx(-sum(nats) / 3)
     assert sample["pseudo_bits_per_filled_character"] == pytest.approx(-sum(nats) / 3 / math.log(2))

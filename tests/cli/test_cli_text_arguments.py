@@ -77,9 +77,9 @@ def test_endless_standard_input_is_refused(monkeypatch, charlstm, tiny_run):
 
 def test_text_from_standard_input_is_scored(charlstm, tiny_run, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "own.txt").write_bytes(b"the cat\nsat")
+    (tmp_path / "text.txt").write_bytes(b"the cat\nsat")
     stdin(monkeypatch, b"the cat\nsat")
-    piped, named = (charlstm("evaluate", tiny_run, "--text", name).out for name in ("-", "~/own.txt"))
+    piped, named = (charlstm("evaluate", tiny_run, "--text", name).out for name in ("-", "~/text.txt"))
     assert piped.splitlines()[0] == "-: 11 characters scored"
     assert piped.splitlines()[1:] == named.splitlines()[1:]
 

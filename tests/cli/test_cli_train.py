@@ -242,10 +242,10 @@ def test_interrupted_run_equals_uninterrupted_run(charlstm, config_file, monkeyp
     assert steps(Path("runs/tiny")) == first + 21
 
     assert charlstm("train", "runs/tiny", "--resume").code == 0
-    assert charlstm("train", config_file, *options, "--name", "whole").code == 0
+    assert charlstm("train", config_file, *options, "--name", "uninterrupted").code == 0
     for name in ("last", "best"):
         ours, theirs = (
-            load_checkpoint(Path(f"runs/{run}/checkpoints/{name}.safetensors"))[0] for run in ("tiny", "whole")
+            load_checkpoint(Path(f"runs/{run}/checkpoints/{name}.safetensors"))[0] for run in ("tiny", "uninterrupted")
         )
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(t, theirs[key]) for key, t in ours.items())

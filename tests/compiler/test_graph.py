@@ -26,7 +26,7 @@ def matmuls(cell: Cell) -> list[tuple[str, str]]:
 
 
 def test_sum_of_both_sides_becomes_one_accumulated_matmul():
-    assert matmuls(make_cell(lambda x, r, h: tanh(x.a + r.a) * sigmoid(r.b + x.b))) == [("gate", "a"), ("gate", "b")]
+    assert matmuls(make_cell(lambda x, r, h: tanh(x.a + r.a) * sigmoid(r.b + x.b))) == [("addmm", "a"), ("addmm", "b")]
 
 
 def test_sum_used_twice_is_still_one_matmul():
@@ -34,7 +34,7 @@ def test_sum_used_twice_is_still_one_matmul():
         s = x.a + r.a
         return tanh(s) * sigmoid(s)
 
-    assert matmuls(make_cell(equations, "a")) == [("gate", "a")]
+    assert matmuls(make_cell(equations, "a")) == [("addmm", "a")]
 
 
 @pytest.mark.parametrize(
@@ -49,22 +49,22 @@ def test_sum_used_twice_is_still_one_matmul():
 )
 def test_sides_used_outside_the_sum_stay_separate(equations):
     cell = make_cell(equations, "a")
-    assert matmuls(cell) == [("product", "a")]
+    assert matmuls(cell) == [("matmul", "a")]
     assert (separate_gates(cell), summed_gates(cell)) == ("a", "")
 
 
 def test_side_that_is_also_a_new_state_stays_separate():
     cell = make_cell(lambda x, r, h, c: (tanh(x.a + r.a), x.a), "a", "hc")
-    assert matmuls(cell) == [("product", "a")]
+    assert matmuls(cell) == [("matmul", "a")]
 
 
 def test_sides_of_different_gates_are_not_fused():
-    assert matmuls(make_cell(lambda x, r, h: tanh(x.a + r.b))) == [("product", "b")]
+    assert matmuls(make_cell(lambda x, r, h: tanh(x.a + r.b))) == [("matmul", "b")]
 
 
 def test_second_matmul_comes_after_the_gate_it_reads():
     cell = CELLS["gru_reset_before"]
-    assert sorted(matmuls(cell)) == [("gate", "n"), ("gate", "r"), ("gate", "z")]
+    assert sorted(matmuls(cell)) == [("addmm", "n"), ("addmm", "r"), ("addmm", "z")]
     source = forward_code(cell).source
     assert source.index("'rz')") < source.index("sigmoid(a_r") < source.index("'n')")
     assert separate_gates(CELLS["gru"]) == "n"
@@ -92,7 +92,7 @@ def test_steps_need_few_operations_and_scratch_buffers(name, forward, backward):
 def test_stopped_gradients_need_no_matmul():
     for name, count in (("lstm", 1), ("lstm_no_cell_gradient", 1), ("lstm_no_hidden_gradient", 0)):
         assert backward_code(CELLS[name]).source.count("transposed(") == count
-        assert backward_loop(CELLS[name]).source.count("product(") == count
+        assert backward_loop(CELLS[name]).source.count("matmul(") == count
     second_stage = replace(CELLS["gru_reset_before"], stop_gradient="h")  # r gets its gradient through the operand
     source = backward_code(second_stage).source
     assert source.count("transposed(") == source.count("(d_n[t], 'n')") == 1

@@ -137,11 +137,11 @@ def test_gradients_of_padded_texts_equal_those_of_each_alone():
 def test_only_the_answers_are_scored(direction):
     model, documents = make_model(direction=direction), make_documents([7, 3, 300, 12])
     begins = (documents.starts + documents.ends) // 2
-    whole, answers = (nats_per_character(model, d) for d in (documents, replace(documents, scored=begins)))
+    all_nats, answers = (nats_per_character(model, d) for d in (documents, replace(documents, scored=begins)))
     sequences = Sequences(documents, V, direction)
     expected = []
-    for d, (start, length) in enumerate(zip(sequences.places, sequences.lengths, strict=True)):
-        document_nats, content = whole[start : start + length], int(documents.ends[d] - documents.starts[d])
+    for d, (start, length) in enumerate(zip(sequences.offsets, sequences.lengths, strict=True)):
+        document_nats, content = all_nats[start : start + length], int(documents.ends[d] - documents.starts[d])
         skipped = int(begins[d] - documents.starts[d])
         expected.append(
             document_nats[: content - skipped] if direction == "backward" else document_nats[skipped:content]

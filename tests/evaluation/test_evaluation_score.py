@@ -160,7 +160,7 @@ def test_backward_equals_forward_over_reversed_text(n, front):
 
 
 def test_probabilities_sum_to_one():
-    """p(c | what is before) sums to one over c, and the score of a text consists of these."""
+    """p(c | context) sums to one over c, and the score of a text consists of these."""
     model, ids = make_model(), ids_of(20)
     last = [nats_per_character(model, np.append(ids, c))[-1] for c in range(V)]
     assert sum(math.exp(-float(nats)) for nats in last) == pytest.approx(1, abs=1e-5)
@@ -227,8 +227,8 @@ def test_score_is_the_mean_with_its_units():
     assert result.nats == pytest.approx(float(nats_per_character(model, ids).astype(np.float64).mean()), rel=1e-12)
     assert result.bits_per_character == pytest.approx(result.nats / math.log(2))
     assert result.perplexity == pytest.approx(math.exp(result.nats))
-    assert not result.pseudo
-    assert score(make_model(direction="bidirectional"), ids).pseudo
+    assert not result.is_pseudo_likelihood
+    assert score(make_model(direction="bidirectional"), ids).is_pseudo_likelihood
     assert Score(1e6, 1).perplexity == math.exp(700)
 
 

@@ -143,11 +143,11 @@ def test_batch_size_does_not_change_gaps_of_one_character(direction, monkeypatch
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(5)
-    whole = _guesses(model, RANDOM, _gap_starts(len(RANDOM), 1, 10, 1), 1, 1, lambda: None)
+    full = _guesses(model, RANDOM, _gap_starts(len(RANDOM), 1, 10, 1), 1, 1, lambda: None)
     monkeypatch.setattr(restoration, "BATCH", 16)
     parts = _guesses(model, RANDOM, _gap_starts(len(RANDOM), 1, 10, 1), 1, 1, lambda: None)
-    assert len(set(whole[0].flatten().tolist())) > 1
-    for a, b in zip(whole, parts, strict=True):
+    assert len(set(full[0].flatten().tolist())) > 1
+    for a, b in zip(full, parts, strict=True):
         assert (a is None) == (b is None)
         assert a is None or a.tolist() == b.tolist()
 

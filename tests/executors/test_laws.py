@@ -132,12 +132,12 @@ def test_chunks_with_carried_state_equal_one_sequence(cell, executor):
     weights, x, state = make(cell, (9, 3, 6, 4), **dtype_and_device(executor))
     if executor.refuses(cell, weights, x):
         pytest.skip("refused")
-    whole, last = executor.run(cell, weights, x, state)
+    full, last = executor.run(cell, weights, x, state)
     parts, carried = [], state
     for chunk in x.split([4, 1, 4]):
         y, carried = executor.run(cell, weights, chunk, carried)
         parts.append(y)
-    torch.testing.assert_close(torch.cat(parts), whole)
+    torch.testing.assert_close(torch.cat(parts), full)
     for a, b in zip(carried, last, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -182,7 +182,7 @@ def test_bfloat16_results_are_near_float32(cell, name, ids):
     expected = outputs_and_gradients(executors()["reference"], cell, weights, x, state)
     with torch.autocast(x.device.type, torch.bfloat16):
         actual = outputs_and_gradients(executor, cell, weights, x, state)
-    jumps = cell.name == "irnn"  # relu's derivative is discontinuous, so rounding can add or remove whole terms
+    jumps = cell.name == "irnn"  # relu's derivative is discontinuous, so rounding can add or remove a term
     truncates = name == "triton" and x.device.type == "cpu"  # the interpreter truncates to bfloat16 instead of rounding
     for e, f in zip(expected, actual, strict=True):
         assert f.dtype == (torch.bfloat16 if name != "eager" and f is actual[0] else torch.float32)

@@ -50,7 +50,7 @@ def pool(monkeypatch) -> Pool:
 
 def plans(pool: Pool) -> list[list[bool]]:
     """For each cached shape, whether its plans are busy."""
-    return [[plan.busy for plan in cached] for cached in pool._kept.values()]
+    return [[plan.busy for plan in cached] for cached in pool._plans.values()]
 
 
 def test_activations_are_accurate_for_all_arguments():
@@ -182,7 +182,7 @@ def test_clearing_the_cache_does_not_affect_plans_in_use(pool):
     expected = outputs_and_gradients(REFERENCE, GRU, weights, x, state)
     TRITON.run(GRU, weights, x, state)
     y, _ = TRITON.run(GRU, weights, x, state)
-    plan = weakref.ref(pool._kept[next(iter(pool._kept))][0])
+    plan = weakref.ref(pool._plans[next(iter(pool._plans))][0])
     clear_plan_cache()
     assert plans(pool) == []
     (actual,) = torch.autograd.grad(y.sum(), [weights.weight_hh])
@@ -212,7 +212,7 @@ def test_least_recently_used_shapes_are_evicted(pool):
             TRITON.run(GRU, weights, x, state)
 
     def cached_steps() -> list[int]:
-        return [shape.steps for shape in pool._kept]
+        return [shape.steps for shape in pool._plans]
 
     for steps in (1, 2, 3, 1, 2):
         run(steps)
@@ -230,7 +230,7 @@ def test_out_of_memory_drops_the_other_plans(pool, monkeypatch):
 
     class LimitedPlan(Plan):
         def __init__(self, shape, capture):
-            if any(cached.steps != shape.steps for cached in pool._kept):
+            if any(cached.steps != shape.steps for cached in pool._plans):
                 raise torch.OutOfMemoryError("CUDA out of memory")
             created.append(shape.steps)
             super().__init__(shape, capture)
@@ -240,7 +240,7 @@ def test_out_of_memory_drops_the_other_plans(pool, monkeypatch):
         layer = make(GRU, (steps, 1, 2, 2), device=DEVICE)
         with torch.no_grad():
             torch.testing.assert_close(TRITON.run(GRU, *layer)[0], REFERENCE.run(GRU, *layer)[0])
-    assert (created, [shape.steps for shape in pool._kept]) == ([2, 2, 5], [5])
+    assert (created, [shape.steps for shape in pool._plans]) == ([2, 2, 5], [5])
 
 
 def test_float32_precisions_have_separate_plans(pool):
@@ -248,7 +248,7 @@ def test_float32_precisions_have_separate_plans(pool):
         with float32_matmul_precision(torch.device("cuda"), rounded):
             for _ in range(2):
                 TRITON.run(GRU, *make(GRU, SHAPE, device=DEVICE))
-    assert [shape.fp32_precision for shape in pool._kept] == ["ieee", "tf32"]
+    assert [shape.fp32_precision for shape in pool._plans] == ["ieee", "tf32"]
 
 
 def test_training_works_after_inference_mode(pool):

@@ -68,8 +68,8 @@ def test_incremental_model_equals_the_model(cell, layers, front_end):
 def test_incremental_model_continues_from_a_given_state(cell, front_end):
     model = make_model(num_layers=2, **CELLS[cell], **front_end)
     ids = torch.randint(model.vocabulary_size, (8, 2), generator=torch.Generator().manual_seed(2))
-    whole = IncrementalModel(model, 2)
-    expected = [whole(row).clone() for row in ids]
+    incremental = IncrementalModel(model, 2)
+    expected = [incremental(row).clone() for row in ids]
     _, state = model(ids[:5])
     copied_state = tuple(part.clone() for part in state)
     incremental = IncrementalModel(model, 2)
@@ -114,7 +114,7 @@ def test_batched_texts_differ_and_have_the_scores_of_the_model(options):
     samples = generate(model, VOCABULARY, "ab", 30, seed=1, num_samples=5)
     assert len({s.text for s in samples}) == 5
     for s in samples:
-        expected = -nats_per_character(model, VOCABULARY.encode(s.whole))[2:]
+        expected = -nats_per_character(model, VOCABULARY.encode(s.full_text))[2:]
         np.testing.assert_allclose(s.log_probabilities, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -133,7 +133,7 @@ def test_draws_continue_after_the_first_block(monkeypatch):
 def test_greedy_is_the_argmax_of_the_whole_text(cell):
     model = make_model(num_layers=2, **CELLS[cell])
     (s,) = generate(model, VOCABULARY, "abc", 40, Sampling(temperature=0))
-    ids = torch.from_numpy(VOCABULARY.encode(s.whole))
+    ids = torch.from_numpy(VOCABULARY.encode(s.full_text))
     logits, _ = model(torch.cat([torch.tensor([VOCABULARY.size]), ids[:-1]])[:, None])
     assert logits[3:, 0].argmax(-1).tolist() == ids[3:].tolist()
 
@@ -152,7 +152,7 @@ def test_greedy_ignores_the_seed():
 def test_log_probabilities_are_the_score_of_the_text(direction, sampling):
     model = make_model(direction=direction)
     (s,) = generate(model, VOCABULARY, "abc", 60, sampling, seed=2)
-    nats = nats_per_character(model, VOCABULARY.encode(s.whole))
+    nats = nats_per_character(model, VOCABULARY.encode(s.full_text))
     written = nats[::-1][3:] if direction == "backward" else nats[3:]
     np.testing.assert_allclose(s.log_probabilities, -written, rtol=1e-3, atol=1e-4)
 
@@ -161,12 +161,12 @@ def test_backward_model_samples_before_the_prompt():
     model = make_model(direction="backward")
     (s,) = generate(model, VOCABULARY, "abc", 30, seed=1)
     assert s.backward
-    assert s.whole == s.text + "abc"
+    assert s.full_text == s.text + "abc"
     assert len(s.text) == 30
     forward = make_model()
     forward.load_state_dict(model.state_dict())
     (reversed_text,) = generate(forward, VOCABULARY, "cba", 30, seed=1)
-    assert s.whole == reversed_text.whole[::-1]
+    assert s.full_text == reversed_text.full_text[::-1]
 
 
 def test_bidirectional_model_cannot_continue_a_text():
@@ -254,29 +254,29 @@ def test_temperature_by_hand():
 
 @pytest.mark.parametrize("k", [1, 2, 5, 10, 11, 1000])
 def test_top_k_keeps_the_k_most_probable_characters(k):
-    result, whole = probabilities(top_k=k), FixedLogits.logits.double().softmax(-1)
+    result, unfiltered = probabilities(top_k=k), FixedLogits.logits.double().softmax(-1)
     count = min(k, 10)
     assert (result > 0).tolist() == [True] * count + [False] * (10 - count)
-    torch.testing.assert_close(result[:count], whole[:count] / whole[:count].sum(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(result[:count], unfiltered[:count] / unfiltered[:count].sum(), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("p", [1e-9, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0])
 def test_top_p_keeps_the_fewest_that_reach_it(p):
-    result, whole = probabilities(top_p=p), FixedLogits.logits.double().softmax(-1)
+    result, unfiltered = probabilities(top_p=p), FixedLogits.logits.double().softmax(-1)
     count = int((result > 0).sum())
     assert (result[:count] > 0).all()
     if p == 1.0:
         assert count == 10
     else:
-        assert whole[:count].sum() >= p - 1e-6
-        assert whole[: count - 1].sum() < p
-    torch.testing.assert_close(result[:count], whole[:count] / whole[:count].sum(), rtol=1e-5, atol=1e-7)
+        assert unfiltered[:count].sum() >= p - 1e-6
+        assert unfiltered[: count - 1].sum() < p
+    torch.testing.assert_close(result[:count], unfiltered[:count] / unfiltered[:count].sum(), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.3, 1.0])
 def test_min_p_keeps_characters_close_to_the_best(fraction):
-    result, whole = probabilities(min_p=fraction), FixedLogits.logits.double().softmax(-1)
-    assert (result > 0).tolist() == (whole >= fraction * whole.max()).tolist()
+    result, unfiltered = probabilities(min_p=fraction), FixedLogits.logits.double().softmax(-1)
+    assert (result > 0).tolist() == (unfiltered >= fraction * unfiltered.max()).tolist()
 
 
 def test_top_p_counts_after_top_k():

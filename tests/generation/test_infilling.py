@@ -144,7 +144,7 @@ def test_greedy_selects_the_most_probable_character_and_pair():
 def test_greedy_ends_at_the_mode_of_each_conditional():
     model = make_model()
     for result in infill(model, ABC, "ab____ca_b", sampling=Sampling(0), num_samples=3):
-        ids = ABC.encode(result.whole).tolist()
+        ids = ABC.encode(result.full_text).tolist()
         assert all(conditional(model, ids, position).argmax() == ids[position] for position in (2, 3, 4, 5, 8))
 
 
@@ -175,13 +175,13 @@ def test_cooling(temperature):
 def test_only_gaps_change_and_log_p_equals_the_score(text):
     model = make_model(LETTERS, num_layers=2)
     for actual in infill(model, LETTERS, text, num_samples=2):
-        assert len(actual.whole) == len(text)
-        assert all(a == b for a, b in zip(actual.whole, text, strict=True) if b != "_")
+        assert len(actual.full_text) == len(text)
+        assert all(a == b for a, b in zip(actual.full_text, text, strict=True) if b != "_")
         covered = [gap.position + n for gap in actual.gaps for n in range(len(gap.text))]
         assert covered == [position for position, sign in enumerate(text) if sign == "_"]
-        assert all(actual.whole[gap.position :].startswith(gap.text) for gap in actual.gaps)
+        assert all(actual.full_text[gap.position :].startswith(gap.text) for gap in actual.gaps)
         assert all(a.position + len(a.text) < b.position for a, b in itertools.pairwise(actual.gaps))
-        expected = -nats_per_character(model, LETTERS.encode(actual.whole))[covered]
+        expected = -nats_per_character(model, LETTERS.encode(actual.full_text))[covered]
         log_p = [p for gap in actual.gaps for p in gap.log_probabilities]
         np.testing.assert_allclose(log_p, expected, rtol=1e-3, atol=1e-4)
         assert actual.pseudo_nats == pytest.approx(-expected.mean(), rel=1e-3)
@@ -198,13 +198,13 @@ def test_same_seed_same_text_whatever_the_random_state_and_mode():
     assert torch.equal(before, torch.get_rng_state())
     assert a == b
     assert a != infill(model, LETTERS, "ab___cd", seed=4, num_samples=4)
-    assert len({f.whole for f in a}) > 1
+    assert len({f.full_text for f in a}) > 1
 
 
 def test_gap_character_can_be_chosen():
     model = make_model(LETTERS)
     (result,) = infill(model, LETTERS, "a_b?c", gap="?")
-    assert result.whole.startswith("a_b")
+    assert result.full_text.startswith("a_b")
     assert [gap.position for gap in result.gaps] == [3]
     (result,) = infill(model, LETTERS, "abbc", gap="b")
     assert [gap.position for gap in result.gaps] == [1]

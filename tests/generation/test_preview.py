@@ -20,8 +20,8 @@ def test_leave_out_until_changes_only_the_text(direction, until):
     assert any(sample.ended for sample in within)
     for one, other in zip(within, without, strict=True):
         assert (one.ended, one.log_probabilities) == (other.ended, other.log_probabilities)
-        assert VOCABULARY.decode(one.ids) == one.whole
-        assert VOCABULARY.decode(other.ids) == other.whole
+        assert VOCABULARY.decode(one.ids) == one.full_text
+        assert VOCABULARY.decode(other.ids) == other.full_text
         if not one.ended:
             assert one == other
         elif direction == "forward":
@@ -33,14 +33,14 @@ def test_leave_out_until_changes_only_the_text(direction, until):
 
 def test_preview_of_running_text_is_its_beginning():
     model = make_model()
-    assert preview(model, VOCABULARY, 50, 4) == generate(model, VOCABULARY, "", 50, MILD, 4)[0].whole
+    assert preview(model, VOCABULARY, 50, 4) == generate(model, VOCABULARY, "", 50, MILD, 4)[0].full_text
 
 
 @pytest.mark.parametrize("length", [1, 20, 60, 2000])
 @pytest.mark.parametrize("end", ["a", "\n\n"])
 def test_preview_of_documents_has_as_many_as_fit(length, end):
     model = make_model()
-    texts = [s.whole for s in generate(model, VOCABULARY, "", length, MILD, 4, 20, end, leave_out_until=True)]
+    texts = [s.full_text for s in generate(model, VOCABULARY, "", length, MILD, 4, 20, end, leave_out_until=True)]
     text = preview(model, VOCABULARY, length, 4, end)
     assert len(text) <= length
     count = next(n for n in range(1, 21) if end.join(texts[:n]) == text)

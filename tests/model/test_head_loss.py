@@ -208,9 +208,9 @@ def test_frozen_network_below_gets_no_gradient(monkeypatch):
     expected = results(plain(y, *head, targets), head)
     with DispatchRecorder() as below:
         actual = results(mean_nats(y.detach(), *head, targets, IGNORE), head)
-    with DispatchRecorder() as whole:
+    with DispatchRecorder() as full:
         mean_nats(y, *head, targets, IGNORE)
-    assert "aten.mm.out" in whole.functions - below.functions
+    assert "aten.mm.out" in full.functions - below.functions
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b)
 

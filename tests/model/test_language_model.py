@@ -204,16 +204,16 @@ def test_forget_bias_is_the_sum_of_both_biases(fields):
 def test_chunks_with_carried_state_equal_the_full_text(fields, front):
     network = model(num_layers=2, **fields, **front)
     ids = text(12)
-    whole, last = network(ids)
+    full, last = network(ids)
     state, parts = network.initial_state(B), []
     for chunk in ids.split([5, 1, 6]):
         logits, state = network(chunk, state)
         parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts), whole)
+    torch.testing.assert_close(torch.cat(parts), full)
     for a, b in zip(state, last, strict=True):
         torch.testing.assert_close(a, b)
     trainable = [p for p in network.parameters() if p.requires_grad]
-    sums = (torch.cat(parts).square().sum(), whole.square().sum())
+    sums = (torch.cat(parts).square().sum(), full.square().sum())
     gradients = [torch.autograd.grad(s, trainable) for s in sums]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
@@ -222,10 +222,10 @@ def test_chunks_with_carried_state_equal_the_full_text(fields, front):
 def test_backward_stack_continues_from_a_carried_state():
     network = model(direction="bidirectional", **FRONT_ENDS[2])
     following = text(12)
-    whole, _ = network.encode_backward(following)
+    full, _ = network.encode_backward(following)
     right, state = network.encode_backward(following[7:])
     left, _ = network.encode_backward(following[:7], state)
-    torch.testing.assert_close(torch.cat([left, right]), whole)
+    torch.testing.assert_close(torch.cat([left, right]), full)
     alone, _ = network.encode_backward(following[:7])
     assert not torch.allclose(alone[-1], left[-1])
 

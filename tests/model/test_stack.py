@@ -167,14 +167,14 @@ def test_bidirectional_model_cannot_be_incremental():
 def test_part_of_batch_drops_the_same_elements_as_the_whole(kind):
     x = torch.randn(7, 6, 5)
     torch.manual_seed(3)
-    whole, after = dropout(x, 0.4, kind, True), torch.get_rng_state()
+    full, after = dropout(x, 0.4, kind, True), torch.get_rng_state()
     for columns in (slice(0, 2), slice(2, 6)):
         torch.manual_seed(3)
         with part_of_batch(columns, 6):
-            assert torch.equal(dropout(x[:, columns], 0.4, kind, True), whole[:, columns])
+            assert torch.equal(dropout(x[:, columns], 0.4, kind, True), full[:, columns])
         assert torch.equal(torch.get_rng_state(), after)
         with part_of_batch(columns, 6):
             dropped = dropout(x[:, columns].requires_grad_(), 0.4, kind, True)
-        assert dropped.grad_fn._saved_other.untyped_storage().nbytes() <= 4 * dropped.numel()  # not the whole batch
+        assert dropped.grad_fn._saved_other.untyped_storage().nbytes() <= 4 * dropped.numel()  # not the full batch
     torch.manual_seed(3)
-    assert torch.equal(dropout(x, 0.4, kind, True), whole)
+    assert torch.equal(dropout(x, 0.4, kind, True), full)

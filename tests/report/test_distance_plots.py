@@ -21,21 +21,21 @@ from charlstm.report.gate_plots import LINE, MAX_UNITS, gate_map, half_life_plot
 NAN = math.nan
 NONE = (NAN, NAN, NAN)
 HOSTILE = "$\\frac{<b>\x1b\u6f22"
-COLOURS = {"rnn": 0, "lstm": 1, HOSTILE: 2} | {f"arm-{k}": k for k in range(9)}
+COLORS = {"rnn": 0, "lstm": 1, HOSTILE: 2} | {f"arm-{k}": k for k in range(9)}
 NINE = [f"arm-{k}" for k in range(9)]
 
 Build = Callable[[list[str], float], Figure | None]
 
 # Every plot of arms, as a function of the names of the arms and the value of all measurements.
 BUILDERS: dict[str, Build] = {
-    "recall": lambda arms, v: recall_plot([5, 100], {a: [[v, v], [v, NAN]] for a in arms}, COLOURS, chance_level=0.125),
-    "lag": lambda arms, v: lag_plot({"start": {a: ([v, v / 2, 0.0], 1) for a in arms}, "end": {}}, COLOURS),
-    "context": lambda arms, v: context_plot([0, 1, 10], {a: [(v, v, v), NONE, (v, NAN, NAN)] for a in arms}, COLOURS),
+    "recall": lambda arms, v: recall_plot([5, 100], {a: [[v, v], [v, NAN]] for a in arms}, COLORS, chance_level=0.125),
+    "lag": lambda arms, v: lag_plot({"start": {a: ([v, v / 2, 0.0], 1) for a in arms}, "end": {}}, COLORS),
+    "context": lambda arms, v: context_plot([0, 1, 10], {a: [(v, v, v), NONE, (v, NAN, NAN)] for a in arms}, COLORS),
     "distance": lambda arms, v: distance_plot(
-        ["1–9", "10+"], [7, 0], {a: [(v, v, v), NONE] for a in arms}, COLOURS, "quotes", "Quotes"
+        ["1–9", "10+"], [7, 0], {a: [(v, v, v), NONE] for a in arms}, COLORS, "quotes", "Quotes"
     ),
-    "bars": lambda arms, v: bars_plot(["a", "b"], {a: [(v, v, v), NONE] for a in arms}, COLOURS, "bars", "Bars"),
-    "half": lambda arms, v: half_life_plot({a: [v, v, NAN] for a in arms}, COLOURS, lag=100),
+    "bars": lambda arms, v: bars_plot(["a", "b"], {a: [(v, v, v), NONE] for a in arms}, COLORS, "bars", "Bars"),
+    "half": lambda arms, v: half_life_plot({a: [v, v, NAN] for a in arms}, COLORS, lag=100),
 }
 OTHERS: dict[str, Callable[[float], Figure | None]] = {
     "gates": lambda v: gate_map([[v, v], [v, NAN]], "a\x1b", "gates", HOSTILE),
@@ -140,49 +140,49 @@ def test_figure_names_are_unique():
 
 def test_recall_shows_median_chance_level_and_threshold():
     seeds = [[1.0, 0.2], [0.9, 0.4], [0.5, 0.9]]
-    figure = recall_plot([5, 100], {"rnn": seeds}, COLOURS, chance_level=0.125, solved=0.95)
+    figure = recall_plot([5, 100], {"rnn": seeds}, COLORS, chance_level=0.125, solved=0.95)
     assert {"chance 12.5%", "solved 95%", "rnn 40%", "5", "100"} <= set(texts(figure))
     assert "rnn: 90% at 5, 40% at 100." in figure.alt
     assert "median" in figure.caption
 
 
 def test_recall_median_ignores_missing_seeds():
-    figure = recall_plot([5, 100], {"rnn": [[1.0, NAN], [0.9, 0.4]], "lstm": [[0.7, NAN]]}, COLOURS, chance_level=0.125)
+    figure = recall_plot([5, 100], {"rnn": [[1.0, NAN], [0.9, 0.4]], "lstm": [[0.7, NAN]]}, COLORS, chance_level=0.125)
     assert "rnn: 95% at 5, 40% at 100." in figure.alt
     assert "lstm: 70% at 5." in figure.alt
 
 
 def test_gradient_is_relative_and_labeled_with_depth():
     curve = [8 * 0.1**k for k in range(20)]
-    figure = lag_plot({"At the start": {"rnn": (curve, 2)}, "After training": {"lstm": (curve, 2)}}, COLOURS)
+    figure = lag_plot({"At the start": {"rnn": (curve, 2)}, "After training": {"lstm": (curve, 2)}}, COLORS)
     shown = texts(figure)
     assert {"rnn: 2", "lstm: 2", "At the start", "After training", "1%", "1", "10⁻¹²"} <= set(shown)
     assert figure.wide
     assert "At the start rnn: effective depth 2." in figure.alt
-    assert not lag_plot({"": {"rnn": (curve, 2)}}, COLOURS).wide
+    assert not lag_plot({"": {"rnn": (curve, 2)}}, COLORS).wide
 
 
 def test_exploding_gradient_is_within_axis():
-    assert "10⁶" in texts(lag_plot({"": {"rnn": ([1.0, 1e6], 1)}}, COLOURS))
+    assert "10⁶" in texts(lag_plot({"": {"rnn": ([1.0, 1e6], 1)}}, COLORS))
 
 
 def test_context_plot_shows_ngram_and_zero_context():
     curves = {"lstm": [(4.0, 3.9, 4.1), (2.0, 1.9, 2.1), (1.9, 1.8, 2.0)]}
-    figure = context_plot([0, 1, 1000], curves, COLOURS, ngram=(5, 2.25))
+    figure = context_plot([0, 1, 1000], curves, COLORS, ngram=(5, 2.25))
     assert {"5-gram 2.25", "lstm 1.90", "0", "1", "1k"} <= set(texts(figure))
     assert "lstm goes from 4.00 bits at 0 to 1.90 at 1000." in figure.alt
     assert "interval" in figure.caption
-    assert "interval" not in context_plot([1], {"lstm": [(4.0, NAN, NAN)]}, COLOURS).caption
+    assert "interval" not in context_plot([1], {"lstm": [(4.0, NAN, NAN)]}, COLORS).caption
 
 
 def test_distance_plot_shows_counts():
-    figure = distance_plot(["1–9", "200+"], [1520, 8], {"rnn": [(0.5, 0.4, 0.6)] * 2}, COLOURS, "d", "Quotes")
+    figure = distance_plot(["1–9", "200+"], [1520, 8], {"rnn": [(0.5, 0.4, 0.6)] * 2}, COLORS, "d", "Quotes")
     assert {"1,520", "8", "1–9", "200+", "rnn 50%"} <= set(texts(figure))
 
 
 def test_bars_show_missing_values_and_thresholds():
     arms = {"rnn": [(0.25, 0.2, 0.3), NONE], "lstm": [NONE, NONE]}
-    figure = bars_plot(["length 50", "length 100"], arms, COLOURS, "b", "Order", {"chance": 0.25})
+    figure = bars_plot(["length 50", "length 100"], arms, COLORS, "b", "Order", {"chance": 0.25})
     shown = texts(figure)
     assert shown.count("not measured") == 3
     assert {"length 50", "length 100", "25%", "chance"} <= set(shown)
@@ -190,7 +190,7 @@ def test_bars_show_missing_values_and_thresholds():
 
 
 def test_bars_of_single_arm_are_named_by_groups():
-    figure = bars_plot(["bias 0", "chrono"], {"lstm": [(0.1, NAN, NAN)] * 2}, COLOURS, "b", "Copying", unit="nats")
+    figure = bars_plot(["bias 0", "chrono"], {"lstm": [(0.1, NAN, NAN)] * 2}, COLORS, "b", "Copying", unit="nats")
     assert {"bias 0", "chrono", "0.1 nats"} <= set(texts(figure))
     assert "lstm" not in texts(figure)
 
@@ -223,7 +223,7 @@ def test_saturation_has_a_panel_per_gate():
 
 
 def test_infinite_half_lives_are_at_the_edge():
-    figure = half_life_plot({"lstm": [math.inf, math.inf, 1.0], "rnn": [0.0, 5.0, NAN]}, COLOURS, lag=50)
+    figure = half_life_plot({"lstm": [math.inf, math.inf, 1.0], "rnn": [0.0, 5.0, NAN]}, COLORS, lag=50)
     assert {"lstm: 100k+", "rnn: 2.5", "lag 50"} <= set(texts(figure))
     assert "lstm: median 100k+ characters over 3 units, 67% of them at least the lag." in figure.alt
 

@@ -58,7 +58,7 @@ def test_shipped_catalog_is_complete() -> None:
         assert entry.url.startswith("https://")
         assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
         assert entry.bytes >= entry.characters > 0
-        assert entry.licence
+        assert entry.license
         assert entry.description
         assert Path(entry.file).name == entry.file
 

@@ -1,4 +1,4 @@
-"""Training texts and texts given to a model are decoded alike, and files that are not text are errors."""
+"""Training texts and texts given to a model are decoded in the same way, and files that are not text are errors."""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ def epoch_of(batches: DocumentBatches) -> list[Batch]:
 
 def equal(a: Batch, b: Batch) -> bool:
     tensors = (a.previous, a.targets, a.following, a.lengths), (b.previous, b.targets, b.following, b.lengths)
-    return all(torch.equal(x, y) for x, y in zip(*tensors, strict=True)) and (a.fresh, a.count) == (b.fresh, b.count)
+    return all(torch.equal(x, y) for x, y in zip(*tensors, strict=True)) and (a.reset_state, a.count) == (
+        b.reset_state,
+        b.count,
+    )
 
 
 def read_documents(chunks: list[Batch]) -> list[list[int]]:
@@ -48,7 +51,7 @@ def read_documents(chunks: list[Batch]) -> list[list[int]]:
     documents: list[list[int]] = []
     rows: list[list[int]] = []
     for chunk in chunks:
-        if chunk.fresh:
+        if chunk.reset_state:
             documents += rows
             rows = [[] for _ in range(chunk.targets.shape[1])]
         for row, column in zip(rows, chunk.targets.T, strict=True):
@@ -91,9 +94,9 @@ def test_inputs_and_targets_belong_to_one_document(direction: str) -> None:
     before = after = torch.full((4,), V)
     for chunk in epoch_of(batches):
         counts = chunk.targets != IGNORE
-        previous = torch.cat([torch.full((1, 4), V) if chunk.fresh else before[None], chunk.targets[:-1]])
+        previous = torch.cat([torch.full((1, 4), V) if chunk.reset_state else before[None], chunk.targets[:-1]])
         assert torch.equal(chunk.previous[counts], previous[counts])
-        if not chunk.fresh:
+        if not chunk.reset_state:
             continued = chunk.lengths > 0
             assert torch.equal(after[continued], chunk.targets[0][continued])
         assert torch.equal(chunk.following[:-1][counts[1:]], chunk.targets[1:][counts[1:]])
@@ -115,11 +118,11 @@ def test_batches_of_two_documents() -> None:
     assert first.following[:, column].tolist() == [n, V, V]
     assert first.targets[:, 1 - column].tolist() == [b, c, d]
     assert first.following[:, 1 - column].tolist() == [c, d, n]
-    assert (first.fresh, first.count) == (True, 5)
+    assert (first.reset_state, first.count) == (True, 5)
     assert second.previous[:, 1 - column].tolist() == [d]
     assert second.targets.T.tolist()[1 - column] == [n]
     assert second.targets[:, column].tolist() == [IGNORE]
-    assert (second.fresh, second.count) == (False, 1)
+    assert (second.reset_state, second.count) == (False, 1)
 
 
 def test_order_depends_on_epoch_and_seed() -> None:

@@ -28,7 +28,7 @@ def epoch_of(streams: Streams) -> list[Batch]:
 
 def same(a: Batch, b: Batch) -> bool:
     tensors = all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("previous", "targets", "following"))
-    return tensors and (a.fresh, a.count) == (b.fresh, b.count)
+    return tensors and a.reset_state == b.reset_state and a.count == b.count
 
 
 shapes = st.tuples(st.integers(1, 300), st.integers(1, 12), st.integers(1, 20), st.booleans())
@@ -75,12 +75,12 @@ def test_previous_and_following_are_neighbors(
 def test_streams_are_contiguous_and_differ_by_at_most_one(shape: tuple[int, int, int, bool]) -> None:
     n, batch_size, length, reverse = shape
     streams = Streams(distinct(n), V, batch_size, length, reverse)
-    whole = torch.cat([batch.targets for batch in epoch_of(streams)])
+    full = torch.cat([batch.targets for batch in epoch_of(streams)])
     used = streams.batch_size
     text = distinct(n)[::-1] if reverse else distinct(n)
     lengths = []
     for b in range(used):
-        column = whole[:, b]
+        column = full[:, b]
         counted = column[column != IGNORE]
         np.testing.assert_array_equal(counted, text[n * b // used : n * (b + 1) // used].astype(np.int64))
         assert (column[len(counted) :] == IGNORE).all()
@@ -112,13 +112,13 @@ def test_batches_of_a_small_text() -> None:
     assert first.previous.tolist() == [[5, 1], [0, 2]]
     assert first.targets.tolist() == [[0, 2], [1, 3]]
     assert first.following.tolist() == [[1, 3], [2, 4]]
-    assert (first.fresh, first.count) == (True, 4)
+    assert (first.reset_state, first.count) == (True, 4)
     assert second.targets.tolist() == [[IGNORE, 4]]
     assert second.previous.tolist()[0][1] == 3
     assert second.following.tolist()[0][1] == 5
-    assert (second.fresh, second.count) == (False, 1)
+    assert (second.reset_state, second.count) == (False, 1)
     assert (streams.epoch, streams.position) == (1, 0)
-    assert streams.next_batch().fresh
+    assert streams.next_batch().reset_state
 
 
 def test_id_for_no_character_does_not_overflow() -> None:

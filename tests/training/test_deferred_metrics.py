@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_training_resume import assert_same
+from test_checkpoint_manager import assert_same
 
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import parse_config

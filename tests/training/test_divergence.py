@@ -1,4 +1,4 @@
-"""Divergence: what is saved, what the advice says, and texts whose high loss is not divergence."""
+"""Divergence: the saved checkpoint, the advice, and texts whose high loss is not divergence."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_training_resume import assert_same
+from test_checkpoint_manager import assert_same
 
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
@@ -123,7 +123,7 @@ def test_run_does_not_depend_on_the_batch_source(make_trainer, make_config, tmp_
     monkeypatch.setattr(trainer_module, "make_batch_source", make_other_source)
     for stop in (5, 17, None):  # an epoch has 17 steps
         trainer = make_trainer(config, tmp_path / "other")
-        if trainer.directory.checkpoints.any():
+        if trainer.directory.checkpoints.exists():
             assert trainer.resume() == []
         for event in trainer.run():
             if getattr(event, "step", None) == stop:

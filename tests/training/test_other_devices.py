@@ -10,7 +10,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
-from test_training_resume_laws import CELL_OPTIONS
+from test_checkpoint_manager_laws import CELL_OPTIONS
 
 from charlstm.cells import CELLS
 from charlstm.compiler.torch_printer import backward_code, forward_code
@@ -77,7 +77,7 @@ def steps(model=None, text="running", count=2, **training):
     for _ in range(count):
         batch = streams.next_batch()
         assert {t.device.type for t in vars(batch).values() if isinstance(t, torch.Tensor)} == {"meta"}
-        if batch.fresh:
+        if batch.reset_state:
             carried = tuple(torch.zeros_like(part) for part in carried)
         loss_and_norm, carried = step.gradients(batch, carried)
         step.update(1e-3, loss_and_norm[1])

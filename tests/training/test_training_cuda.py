@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from modes import waiting_refused
+from test_checkpoint_manager import assert_same, train
 from test_distributed import train_cases
-from test_training_resume import assert_same, train
 
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
@@ -63,7 +63,7 @@ def test_resumed_run_equals_uninterrupted_run(
     list(make_trainer(config, tmp_path / "uninterrupted").run())
     for stop in (5, 11, None):
         trainer = make_trainer(config, tmp_path / "stopped")
-        if trainer.directory.checkpoints.any():
+        if trainer.directory.checkpoints.exists():
             assert trainer.resume() == []
         trainer.deferred_metrics._read_every = 1
         for event in trainer.run():
@@ -90,7 +90,7 @@ def test_run_moves_between_devices(make_trainer, make_config, tmp_path, optimize
     for device, stop in (("cpu", 5), ("cuda", 11), ("cpu", None)):
         config = make_config(**settings, device=device)
         trainer = make_trainer(config, tmp_path / "moved")
-        if trainer.directory.checkpoints.any():
+        if trainer.directory.checkpoints.exists():
             trainer.resume()
         update = trainer.step.update
 

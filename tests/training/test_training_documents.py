@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from test_training_resume import assert_same
+from test_checkpoint_manager import assert_same
 
 from charlstm.api import load
 from charlstm.errors import UserError
@@ -52,7 +52,7 @@ def test_resumed_run_equals_uninterrupted_run(make, tmp_path, direction, stops):
     list(make("uninterrupted", model).run())
     for stop in (*stops, None):
         trainer = make("stopped", model)
-        if trainer.directory.checkpoints.any():
+        if trainer.directory.checkpoints.exists():
             assert trainer.resume() == []
         for event in trainer.run():
             if getattr(event, "step", None) == stop:
@@ -67,7 +67,7 @@ def test_chunk_loss_equals_loss_of_separate_documents(make):
     rows: dict[int, tuple[list[int], list[int]]] = {}
     for _ in range(40):
         batch = trainer.streams.next_batch()
-        if batch.fresh:
+        if batch.reset_state:
             rows = {b: ([], []) for b in range(5)}
             trainer.state.carried = tuple(torch.zeros_like(part) for part in trainer.state.carried)
         loss, state = trainer.step.loss(batch, trainer.state.carried)
@@ -139,7 +139,7 @@ def test_scored_answers_end_training_at_target_nats(make_config, make_trainer, t
     config = make_config(None, {"source": str(path), "documents": "newline", "score_after": "="}, **settings)
     trainer = make_trainer(config, tmp_path / "run", corpus)
     *events, ended = trainer.run()
-    assert ended.stop_reason == "good_enough"
+    assert ended.stop_reason == "target_reached"
     assert ended.best_nats <= 0.05
     assert ended.step < 1000
     scored = [event for event in events if isinstance(event, Evaluated)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from test_training_resume import assert_same
+from test_checkpoint_manager import assert_same
 
 from charlstm.model.dropout import dropout
 from charlstm.text.corpus import load_corpus
@@ -81,7 +81,7 @@ def test_step_adds_penalty_gradient(make_config, make_trainer, corpus, lines, ex
     trainer = make_trainer(config, text=text)
     trainer._step()  # a carried state
     batch, model = trainer.streams.next_batch(), trainer.model
-    if batch.fresh:
+    if batch.reset_state:
         trainer.state.carried = model.initial_state(len(batch.previous[0]))
     model.zero_grad()
     torch.manual_seed(4)
@@ -115,7 +115,7 @@ def test_resumed_run_equals_uninterrupted_run(make_config, make_trainer, corpus,
     list(make_trainer(config, tmp_path / "uninterrupted", text).run())
     for stop in (5, 6, 13, None):
         trainer = make_trainer(config, tmp_path / "stopped", text)
-        if trainer.directory.checkpoints.any():
+        if trainer.directory.checkpoints.exists():
             assert trainer.resume() == []
         for event in trainer.run():
             if getattr(event, "step", None) == stop:

@@ -23,10 +23,10 @@ constexpr int64_t PANEL = 32;  // units of a tile
 constexpr int64_t ROWS = 64;   // maximum rows of a tile
 
 // C [M, PANEL] (+)= A [M, K] B, with B packed by pack_columns or pack_rows.
-static inline void product(int64_t M, int64_t K, const float* A, int64_t lda, const float* B, bool add, float* C) {
+static inline void matmul(int64_t M, int64_t K, const float* A, int64_t lda, const float* B, bool add, float* C) {
   at::native::cpublas::brgemm(M, PANEL, K, lda, PANEL, PANEL, add, A, B, C, false);
 }
-static inline void product(int64_t M, int64_t K, const bf16* A, int64_t lda, const bf16* B, bool add, float* C) {
+static inline void matmul(int64_t M, int64_t K, const bf16* A, int64_t lda, const bf16* B, bool add, float* C) {
   using T = c10::BFloat16;
   at::native::cpublas::brgemm(M, PANEL, K, lda, PANEL, PANEL, add, reinterpret_cast<const T*>(A),
                               reinterpret_cast<const T*>(B), C, true);
@@ -76,14 +76,14 @@ static void parallel(int64_t threads, Function function) {
 }
 
 static inline int64_t padded(int64_t size) { return (size + PANEL - 1) / PANEL * PANEL; }
-static inline int64_t share(int64_t whole, int part, int parts) { return whole * part / parts; }
+static inline int64_t partition(int64_t total, int part, int parts) { return total * part / parts; }
 
 // Packs W [G N, K] into panels for W v: [N/PANEL][G] packed [K, PANEL] with (k, n) = W[gate, unit n, k].
 template <class P>
 static void pack_columns(const float* W, P* out, int64_t G, int64_t N, int64_t K, int64_t threads) {
   const int64_t wide = padded(N), deep = padded(K), blocks = wide / PANEL * G;
   parallel(threads, [=](int id, int all) {
-    for (int64_t block = share(blocks, id, all); block < share(blocks, id + 1, all); ++block) {
+    for (int64_t block = partition(blocks, id, all); block < partition(blocks, id + 1, all); ++block) {
       const int64_t panel = block / G, gate = block % G;
       P* to = out + block * deep * PANEL;
       for (int64_t k0 = 0; k0 < deep; k0 += LANES)
@@ -103,7 +103,7 @@ static void pack_rows(const float* W, P* out, int64_t G, int64_t N, int64_t K, i
   const int64_t deep = padded(N), blocks = padded(K) / PANEL * G;
   parallel(threads, [=](int id, int all) {
     alignas(64) float pair[2][PANEL];
-    for (int64_t block = share(blocks, id, all); block < share(blocks, id + 1, all); ++block) {
+    for (int64_t block = partition(blocks, id, all); block < partition(blocks, id + 1, all); ++block) {
       const int64_t first = block / G * PANEL, gate = block % G;
       const int64_t columns = K - first < PANEL ? K - first : PANEL;
       P* to = out + block * deep * PANEL;
@@ -124,7 +124,7 @@ template <class P>
 static void sum_rows(const P* D, const int64_t* ids, float* sums, int64_t N, int64_t C, int64_t threads) {
   const int64_t strips = C / LANES;
   parallel(threads, [=](int id, int all) {
-    const int64_t first = share(strips, id, all) * LANES, last = share(strips, id + 1, all) * LANES;
+    const int64_t first = partition(strips, id, all) * LANES, last = partition(strips, id + 1, all) * LANES;
     for (int64_t n = 0; n < N; ++n) {
       float* to = sums + (ids ? ids[n] : 0) * C;
       for (int64_t c = first; c < last; c += LANES) store(to + c, load(to + c) + load(D + n * C + c));
@@ -141,8 +141,8 @@ static void run_time_loop(const Buffers& b, bool backward) {
   parallel(b.threads, [&b, backward, shared_barrier](int id, int all) {
     const int64_t panels = b.H / PANEL;
     const bool by_rows = b.by_rows;
-    const int64_t row0 = by_rows ? share(b.B, id, all) : 0, row1 = by_rows ? share(b.B, id + 1, all) : b.B;
-    const int64_t panel0 = by_rows ? 0 : share(panels, id, all), panel1 = by_rows ? panels : share(panels, id + 1, all);
+    const int64_t row0 = by_rows ? partition(b.B, id, all) : 0, row1 = by_rows ? partition(b.B, id + 1, all) : b.B;
+    const int64_t panel0 = by_rows ? 0 : partition(panels, id, all), panel1 = by_rows ? panels : partition(panels, id + 1, all);
     alignas(64) float sums[Loop::matmuls * ROWS * PANEL + 1];
     const auto for_each_tile = [&](auto&& run) {
       for (int64_t panel = panel0; panel < panel1; ++panel)

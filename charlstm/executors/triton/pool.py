@@ -47,7 +47,7 @@ class Pool:
         self._limit, self._patience = shapes, patience
         self._lock = threading.Lock()
         self._seen: OrderedDict[Shape, None] = OrderedDict()
-        self._kept: OrderedDict[Shape, list[Plan]] = OrderedDict()
+        self._plans: OrderedDict[Shape, list[Plan]] = OrderedDict()
         self._used: dict[Shape, int] = {}
         self._runs = 0
 
@@ -62,7 +62,7 @@ class Pool:
     def clear(self) -> None:
         """Drop all plans; those in use are freed with their leases."""
         with self._lock:
-            self._kept.clear()
+            self._plans.clear()
             self._used.clear()
 
     def _take(self, shape: Shape) -> Lease:
@@ -73,9 +73,9 @@ class Pool:
             self._runs += 1
             if not self._is_cached(shape):
                 return Lease(Plan(shape, capture=False))
-            self._kept.move_to_end(shape)
+            self._plans.move_to_end(shape)
             self._used[shape] = self._runs
-            plans = self._kept[shape]
+            plans = self._plans[shape]
             idle = next((plan for plan in plans if not plan.busy), None)
             if idle is None and len(plans) >= PLANS:
                 return Lease(Plan(shape, capture=False))
@@ -85,7 +85,7 @@ class Pool:
             return Lease(idle)
 
     def _is_cached(self, shape: Shape) -> bool:
-        if shape in self._kept:
+        if shape in self._plans:
             return True
         was_seen = shape in self._seen
         self._seen[shape] = None
@@ -94,10 +94,10 @@ class Pool:
             self._seen.popitem(last=False)
         if not was_seen:
             return False
-        if len(self._kept) >= self._limit:
-            oldest = next(iter(self._kept))
+        if len(self._plans) >= self._limit:
+            oldest = next(iter(self._plans))
             if self._runs - self._used[oldest] <= self._patience:
                 return False
-            del self._kept[oldest], self._used[oldest]
-        self._kept[shape] = []
+            del self._plans[oldest], self._used[oldest]
+        self._plans[shape] = []
         return True

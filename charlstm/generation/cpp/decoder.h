@@ -6,7 +6,7 @@
 
 struct Sampling {
   int64_t layers, B, H, V, threads, by_rows;
-  int64_t gates, stages, products;  // of the cell: rows of a weight matrix / H, stages of a step, matmuls of a tile
+  int64_t gates, stages, matmuls;  // of the cell: rows of a weight matrix / H, stages of a step, matmuls of a tile
   void (*run_stage)(int64_t stage, const void* layer, int64_t t, int64_t panel, int64_t row, int64_t rows, float* sums);
   int64_t step;           // index of the first step: its parity selects the half of each pair that holds the state
   int64_t prompt_length;  // characters [prompt_length, B] to encode first; 0: encode those sampled last
@@ -103,10 +103,10 @@ static void sample_steps(const Sampling& w) {
   Barrier* shared_barrier = barrier.get();
   parallel(w.threads, [&w, shared_barrier](int id, int all) {
     const bool by_rows = w.by_rows;
-    const int64_t row0 = by_rows ? share(w.B, id, all) : 0, row1 = by_rows ? share(w.B, id + 1, all) : w.B;
-    const int64_t begin_row = share(w.B, id, all), end_row = share(w.B, id + 1, all);
+    const int64_t row0 = by_rows ? partition(w.B, id, all) : 0, row1 = by_rows ? partition(w.B, id + 1, all) : w.B;
+    const int64_t begin_row = partition(w.B, id, all), end_row = partition(w.B, id + 1, all);
     const int64_t padded_vocabulary = padded(w.V);
-    std::vector<float> space((w.products + 1) * ROWS * PANEL + 16);
+    std::vector<float> space((w.matmuls + 1) * ROWS * PANEL + 16);
     float* sums = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(space.data()) + 63) & ~uintptr_t{63});
     std::vector<float> p;
     std::vector<int64_t> order;
@@ -114,7 +114,7 @@ static void sample_steps(const Sampling& w) {
       if (!by_rows) shared_barrier->wait(all);
     };
     const auto tiles = [&](int64_t panels, auto&& run) {
-      const int64_t first = by_rows ? 0 : share(panels, id, all), last = by_rows ? panels : share(panels, id + 1, all);
+      const int64_t first = by_rows ? 0 : partition(panels, id, all), last = by_rows ? panels : partition(panels, id + 1, all);
       for (int64_t panel = first; panel < last; ++panel)
         for (int64_t row = row0; row < row1; row += ROWS) run(panel, row, std::min(row1 - row, ROWS));
     };
@@ -146,7 +146,7 @@ static void sample_steps(const Sampling& w) {
           tiles(w.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
             for (int64_t gate = 0; gate < w.gates; ++gate) {
               const P* panels = w.input_weights[layer_index] + (panel * w.gates + gate) * input_size * PANEL;
-              product(rows, input_size, below + row * input_size, input_size, panels, false, sums);
+              matmul(rows, input_size, below + row * input_size, input_size, panels, false, sums);
               for (int64_t r = 0; r < rows; ++r)
                 for (int64_t j = 0; j < PANEL; j += LANES)
                   store(x + ((row + r) * w.gates + gate) * w.H + panel * PANEL + j, load(sums + r * PANEL + j));
@@ -176,7 +176,7 @@ static void sample_steps(const Sampling& w) {
       }
       if (step < first) continue;
       tiles(padded_vocabulary / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
-        product(rows, w.H, below + row * w.H, w.H, w.head + panel * w.H * PANEL, false, sums);
+        matmul(rows, w.H, below + row * w.H, w.H, w.head + panel * w.H * PANEL, false, sums);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t j = 0; j < PANEL; j += LANES) {
             const int64_t v = panel * PANEL + j;

@@ -76,7 +76,7 @@ def colors(config: MemoryConfig) -> dict[str, int]:
 
 
 def estimate(values: Sequence[float | None], low: float = -math.inf, high: float = math.inf) -> Estimate:
-    """The mean over seeds with its 95% t interval, clipped to the bounds; NaN for what is not available."""
+    """The mean over seeds with its 95% t interval, clipped to the bounds; NaN for missing values."""
     present = [value for value in values if value is not None]
     if not present:
         return math.nan, math.nan, math.nan

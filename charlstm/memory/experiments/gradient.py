@@ -24,7 +24,7 @@ WHAT = (
     "How strongly the loss at t depends on the state k characters before: the norm of d loss(t) / d state(t - k), "
     "which is a product of k Jacobians and vanishes or explodes with k unless they are close to the identity "
     "(Hochreiter 1991; Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). The effective depth is the "
-    "largest k at which 1% of the value at k = 0 is left. Each curve is the mean over seeds; the number beside its "
+    "largest k at which 1% of the value at k = 0 is left. Each curve is the mean over seeds; the number next to its "
     "name is the median of the seeds' depths."
 )
 CUT = (

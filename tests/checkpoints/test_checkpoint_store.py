@@ -1,7 +1,7 @@
 """No crash loses an acknowledged checkpoint: every prefix of the writes, power cuts, kill -9, full disks.
 
 The kills: 15 in the fast suite, 200 in ``pytest -m slow``; any number, with statistics, by
-``CHARLSTM_KILLS=1000 pytest tests/training/test_training_crash.py -k kill -s``.
+``CHARLSTM_KILLS=1000 pytest tests/checkpoints/test_checkpoint_store.py -k kill -s``.
 """
 
 from __future__ import annotations

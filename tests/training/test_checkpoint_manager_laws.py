@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_training_resume import assert_same, run_content
+from test_checkpoint_manager import assert_same, run_content
 
 from charlstm.cells import CELLS
 from charlstm.checkpoints.format import load_checkpoint

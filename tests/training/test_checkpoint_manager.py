@@ -21,7 +21,7 @@ STEPS = 40
 STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # between records, around evaluations (every 6), the end of the epoch (17)
 CLOCK = {"seconds", "recorded_seconds", "characters_per_second"}
 
-CASES = {  # not covered by the cases of test_training_resume_laws.py
+CASES = {  # not covered by the cases of test_checkpoint_manager_laws.py
     "lstm": ({}, {}),
     "convolution of one": ({"front_end": "convolution", "kernel_sizes": [1], "filters": 4, "highway": True}, {}),
     "convolution bfloat16": ({"front_end": "convolution", "highway": True}, {"precision": "bfloat16"}),

@@ -63,7 +63,7 @@ def test_loss_decreases(make_trainer, make_config, optimizer, schedule):
 @pytest.mark.parametrize(("batch_size", "sequence_length"), [(1, 7), (4, 16), (7, 16), (4, 400)])
 @pytest.mark.few(4)
 def test_epoch_trains_on_every_character_once(make_trainer, make_config, batch_size, sequence_length, direction):
-    """With constant weights, the losses of an epoch sum up to that of whole streams read from a zero state."""
+    """With constant weights, the losses of an epoch sum up to that of full streams read from a zero state."""
     config = make_config(
         {"num_layers": 2, "direction": direction},
         batch_size=batch_size,
@@ -479,7 +479,7 @@ def test_bidirectional_scores_are_marked_pseudo(make_config, make_trainer):
     trainer = make_trainer(make_config({"direction": "bidirectional"}, budget={"steps": 6}))
     evaluated = of(Evaluated, trainer.run())
     (event,) = evaluated
-    assert event.pseudo
+    assert event.is_pseudo_likelihood
     before, after = event.sample.split("[")[0], event.sample.split("]")[1]
     assert (len(before), len(after), len(event.sample)) == (4, 4, 12 + 2)
     shown = trainer.corpus.vocabulary.decode(trainer.corpus.split("validation")[:12])
@@ -506,10 +506,10 @@ def test_executor_buffers_are_freed_at_the_end_of_a_run(make_trainer, make_confi
     events = trainer.run()
     while trainer.counters.step < 3:
         next(events)
-    assert sum(map(len, pool._kept.values())) == 1
+    assert sum(map(len, pool._plans.values())) == 1
     if end == "stopped":
         trainer.request_stop()
         assert of(Ended, list(events))
     else:
         events.close()
-    assert not pool._kept
+    assert not pool._plans
