@@ -66,7 +66,7 @@ def differentiate(cell: Cell) -> Derivative:
             add_term(args[0], g - (g * n) * n)
         elif n.op in ("sigmoid", "relu"):
             add_term(args[0], graph.node(f"{n.op}_backward", None, g, n))
-        elif n.op in ("product", "gate"):
+        elif n.op in ("matmul", "gate"):
             if g.op == "gradient" or g in recurrent.values():
                 g = graph.node("copy", n.label, g)
             transposed.setdefault(args[0], {})[n.label] = g

@@ -3,7 +3,7 @@
 Operators:
 
     input k            input side of gate k
-    product k (v)      recurrent side of gate k: U_k v + b'_k
+    matmul k (v)       recurrent side of gate k: U_k v + b'_k
     gate k (v)         their sum, if the equations use only the sum: one accumulated matmul
     state s, parameter (name, k), gradient s, constant x
     add, sub, mul, neg, sigmoid, tanh, relu
@@ -22,7 +22,7 @@ from typing import Any
 from charlstm.cells import Cell
 
 ACTIVATIONS = {"sigmoid", "tanh", "relu"}
-MATMULS = {"product", "gate", "transposed"}
+MATMULS = {"matmul", "gate", "transposed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class _Entries:
 
 class _RecurrentSide(_Entries):
     def __init__(self, graph: Graph, gates: str, operand: Node) -> None:
-        super().__init__({k: graph.node("product", k, operand) for k in gates})
+        super().__init__({k: graph.node("matmul", k, operand) for k in gates})
         self._graph, self._gates = graph, gates
 
     def of(self, operand: Node) -> _RecurrentSide:
@@ -155,7 +155,7 @@ def _join_sums(graph: Graph, roots: tuple[Node, ...]) -> tuple[Node, ...]:
     def is_sum(n: Node) -> bool:
         return (
             n.op == "add"
-            and {a.op for a in n.args} == {"input", "product"}
+            and {a.op for a in n.args} == {"input", "matmul"}
             and n.args[0].label == n.args[1].label
             and all(users[a] == [n] and a not in roots for a in n.args)
         )
@@ -164,7 +164,7 @@ def _join_sums(graph: Graph, roots: tuple[Node, ...]) -> tuple[Node, ...]:
     for n in ordered(roots):
         args = tuple(rewritten[a] for a in n.args)
         if is_sum(n):
-            matmul = next(a for a in args if a.op == "product")
+            matmul = next(a for a in args if a.op == "matmul")
             rewritten[n] = graph.node("gate", matmul.label, *matmul.args)
         else:
             rewritten[n] = graph.node(n.op, n.label, *args)

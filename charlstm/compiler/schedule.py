@@ -17,7 +17,7 @@ class Instruction:
     """``operation`` applied to ``reads`` gives ``results``.
 
     In addition to the operators of the graph there are ``addcmul`` and ``subcmul`` (a, b, c: a + b c and a - b c),
-    ``gate`` and ``product`` for a run of neighboring gates (one read, a result for each gate in ``gates``), and
+    ``gate`` and ``matmul`` for a run of neighboring gates (one read, a result for each gate in ``gates``), and
     ``transposed`` with an optional last read, which is added to the sum.
     """
 
@@ -62,7 +62,7 @@ def select(
             continue
         part = next((a for a in n.args if a in fused), None)
         other = tuple(a for a in n.args if a is not part)
-        if n.op in ("gate", "product"):
+        if n.op in ("gate", "matmul"):
             same = {m.label: m for m in order if m.op == n.op and m.args == n.args}
             for run in runs(cell.gates, same):
                 instructions.append(Instruction(n.op, tuple(same[k] for k in run), n.args, run))
@@ -79,7 +79,7 @@ def select(
 @cache
 def separate_gates(cell: Cell) -> str:
     """The gates that need their recurrent side separately from their input side."""
-    separate = {n.label for n in trace(cell).matmuls if n.op == "product"}
+    separate = {n.label for n in trace(cell).matmuls if n.op == "matmul"}
     return "".join(k for k in cell.gates if k in separate)
 
 
@@ -117,7 +117,7 @@ def saved_for_backward(cell: Cell) -> frozenset[Node]:
         if n in visited or n in saved or n in step.new_state:
             continue
         visited.add(n)
-        if n in forward and (n.op in ACTIVATIONS or n.op in ("gate", "product", "input")):
+        if n in forward and (n.op in ACTIVATIONS or n.op in ("gate", "matmul", "input")):
             saved.add(n)
         else:
             stack.extend(n.args)

@@ -120,7 +120,7 @@ def gate_arguments(cell: Cell) -> dict[str, Node]:
 
 def _letters(n: Node) -> set[str]:
     """The gate letters in a sum, without descending into other functions."""
-    if n.op in ("input", "product", "gate"):
+    if n.op in ("input", "matmul", "gate"):
         return {n.label}
     inner = n.args if n.op in ("add", "sub", "mul", "neg") else ()
     return {letter for a in inner for letter in _letters(a)}
@@ -159,7 +159,7 @@ def _evaluate(
         elif n.op == "parameter":
             name, entry = n.label
             values[n] = cell_parameters[name][entry]
-        elif n.op in ("product", "gate"):
+        elif n.op in ("matmul", "gate"):
             bias = None if weights.bias_hh is None else weights.bias_hh[rows[n.label]]
             matmul = F.linear(arguments[0], weights.weight_hh[rows[n.label]], bias)
             values[n] = matmul + inputs[n.label] if n.op == "gate" else matmul

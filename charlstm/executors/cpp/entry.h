@@ -16,7 +16,7 @@ void sum_by_id(const P* D, const int64_t* ids, float* sums, int64_t N, int64_t C
 }
 
 // One stage of a forward step for one tile, for callers that run the time loop themselves.
-extern const int64_t forward_stages = Forward::stages, forward_products = Forward::matmuls;
+extern const int64_t forward_stages = Forward::stages, forward_matmuls = Forward::matmuls;
 void forward_stage(int64_t stage, const ForwardBuffers* b, int64_t t, int64_t panel, int64_t row, int64_t rows,
                    float* sums) {
   Forward::run(static_cast<int>(stage), *b, t, panel, row, rows, sums);
@@ -31,7 +31,7 @@ int matmul_works() {
   for (int64_t k = 0; k < K; ++k)
     for (int64_t n = 0; n < PANEL; ++n) B[packed(k, n, B)] = narrow(static_cast<float>((3 * k + n) % 5 - 2), B);
   try {
-    product(M, K, A, K, B, false, C);
+    matmul(M, K, A, K, B, false, C);
     release(A);
   } catch (...) {
     return 0;

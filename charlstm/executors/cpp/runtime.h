@@ -23,10 +23,10 @@ constexpr int64_t PANEL = 32;  // units of a tile
 constexpr int64_t ROWS = 64;   // maximum rows of a tile
 
 // C [M, PANEL] (+)= A [M, K] B, with B packed by pack_columns or pack_rows.
-static inline void product(int64_t M, int64_t K, const float* A, int64_t lda, const float* B, bool add, float* C) {
+static inline void matmul(int64_t M, int64_t K, const float* A, int64_t lda, const float* B, bool add, float* C) {
   at::native::cpublas::brgemm(M, PANEL, K, lda, PANEL, PANEL, add, A, B, C, false);
 }
-static inline void product(int64_t M, int64_t K, const bf16* A, int64_t lda, const bf16* B, bool add, float* C) {
+static inline void matmul(int64_t M, int64_t K, const bf16* A, int64_t lda, const bf16* B, bool add, float* C) {
   using T = c10::BFloat16;
   at::native::cpublas::brgemm(M, PANEL, K, lda, PANEL, PANEL, add, reinterpret_cast<const T*>(A),
                               reinterpret_cast<const T*>(B), C, true);

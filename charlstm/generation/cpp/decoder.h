@@ -146,7 +146,7 @@ static void sample_steps(const Sampling& w) {
           tiles(w.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
             for (int64_t gate = 0; gate < w.gates; ++gate) {
               const P* panels = w.input_weights[layer_index] + (panel * w.gates + gate) * input_size * PANEL;
-              product(rows, input_size, below + row * input_size, input_size, panels, false, sums);
+              matmul(rows, input_size, below + row * input_size, input_size, panels, false, sums);
               for (int64_t r = 0; r < rows; ++r)
                 for (int64_t j = 0; j < PANEL; j += LANES)
                   store(x + ((row + r) * w.gates + gate) * w.H + panel * PANEL + j, load(sums + r * PANEL + j));
@@ -176,7 +176,7 @@ static void sample_steps(const Sampling& w) {
       }
       if (step < first) continue;
       tiles(padded_vocabulary / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
-        product(rows, w.H, below + row * w.H, w.H, w.head + panel * w.H * PANEL, false, sums);
+        matmul(rows, w.H, below + row * w.H, w.H, w.head + panel * w.H * PANEL, false, sums);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t j = 0; j < PANEL; j += LANES) {
             const int64_t v = panel * PANEL + j;

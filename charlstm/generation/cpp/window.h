@@ -26,7 +26,7 @@ static void shift_window(const Window& w, int64_t row, int64_t id) {
 }
 
 static void convolve(const Window& w, int64_t panel, int64_t row, int64_t rows, float* sums) {
-  product(rows, w.depth, w.embedded + row * w.depth, w.depth, w.kernel + panel * w.depth * PANEL, false, sums);
+  matmul(rows, w.depth, w.embedded + row * w.depth, w.depth, w.kernel + panel * w.depth * PANEL, false, sums);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < PANEL; j += LANES) {
       const int64_t unit = panel * PANEL + j;
@@ -38,8 +38,8 @@ static void convolve(const Window& w, int64_t panel, int64_t row, int64_t rows, 
 static void apply_highway(const Window& w, int64_t panel, int64_t row, int64_t rows, float* sums) {
   float* values = sums + ROWS * PANEL;
   const P *x = w.output + row * w.width, *gates = w.highway + panel * 2 * w.width * PANEL;
-  product(rows, w.width, x, w.width, gates, false, sums);
-  product(rows, w.width, x, w.width, gates + w.width * PANEL, false, values);
+  matmul(rows, w.width, x, w.width, gates, false, sums);
+  matmul(rows, w.width, x, w.width, gates + w.width * PANEL, false, values);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < PANEL; j += LANES) {
       const int64_t unit = panel * PANEL + j, at = (row + r) * w.width + unit;
