@@ -96,12 +96,14 @@ def weight_gradient(matmul: RecurrentMatmul, buffers: Mapping[str, Tensor]) -> T
     return gradients.t() @ buffers[matmul.place.buffer.name].flatten(0, 1)[: len(gradients)]
 
 
-def bias_rows(cell: Cell, matmul: RecurrentMatmul, buffers: Mapping[str, Tensor], d_bias: Tensor) -> Tensor:
-    """The gradient of the recurrent bias of a matmul's gates [nH], given that of the input bias [GH]: the same if
-    the gates use only the sum of both sides."""
+def bias_rows(
+    cell: Cell, matmul: RecurrentMatmul, buffers: Mapping[str, Tensor], d_bias: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """The gradient of the recurrent bias of a matmul's gates [nH]: that of the input bias [GH] if the gates use only
+    the sum of both sides, else a sum in ``dtype``."""
     if matmul.gradient.name == "d":
         return d_bias[gate_slice(cell.gates, matmul.run, len(d_bias) // len(cell.gates))]
-    return gradients_of(matmul, buffers).sum(0, dtype=d_bias.dtype)
+    return gradients_of(matmul, buffers).sum(0, dtype=dtype)
 
 
 def gather_rows(

@@ -139,10 +139,8 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     flat_compute = flat.to(ctx.dtype)
     d_weight_ih, d_bias = input_gradients(x, flat, flat_compute, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
     d_weight_hh = d_bias_hh = None
-    matmuls, gate_gradients = (
-        forward_loop(cell).matmuls,
-        {"d": flat_compute.view_as(gradients), "e": separate_gradients},
-    )
+    matmuls = forward_loop(cell).matmuls
+    gate_gradients = {"d": flat_compute.view_as(gradients), "e": separate_gradients}
     if needs_hh:
 
         def weight_gradient(m: RecurrentMatmul) -> Tensor:
@@ -151,7 +149,9 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
 
         d_weight_hh = gather_rows(cell, matmuls, weight_hh, weight_gradient)
     if needs_bias_hh and d_bias is not None:
-        d_bias_hh = gather_rows(cell, matmuls, d_bias, lambda m: bias_rows(cell, m, gate_gradients, d_bias))
+        d_bias_hh = gather_rows(
+            cell, matmuls, d_bias, lambda m: bias_rows(cell, m, gate_gradients, d_bias, weight_hh.dtype)
+        )
     d_x = (flat_compute @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
         torch.cat([sums[f"z_{name}_{k}"].sum(0) for k in letters]) if needed else None

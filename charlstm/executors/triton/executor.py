@@ -156,7 +156,9 @@ def _gradients(
     if needs_hh:
         d_weight_hh = gather_rows(cell, matmuls, weight_hh, lambda m: weight_gradient(m, plan.buffers))
     if needs_bias_hh and d_bias is not None:
-        d_bias_hh = gather_rows(cell, matmuls, d_bias, lambda m: bias_rows(cell, m, plan.buffers, d_bias))
+        d_bias_hh = gather_rows(
+            cell, matmuls, d_bias, lambda m: bias_rows(cell, m, plan.buffers, d_bias, weight_hh.dtype)
+        )
     d_x = (d @ weight_ih.to(d.dtype)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
         plan.buffers[f"z_{name}"].sum(1).flatten() if needs_gradient else None
