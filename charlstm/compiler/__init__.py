@@ -1,1 +1,1 @@
-"""Compiles a cell's equations: graph, derivative, schedule, stages, and code generators for torch, C++ and Triton."""
+"""Compiles a cell's equations: graph, derivative, schedule, loop, stages, and printers of torch, C++ and Triton."""

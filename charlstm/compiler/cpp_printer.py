@@ -1,26 +1,42 @@
-"""Generates C++ from the stages of a graph.
+"""Generates C++ from the stages of a loop.
 
 A stage first computes its matmuls for one tile into ``sums`` and uses them while they are in the cache; then a loop
-over the rows and units of the tile does the pointwise operations. The names in the generated code are defined in
-:mod:`charlstm.compiler.cpp_loops`.
+over the rows and units of the tile does the pointwise operations. H is padded to whole panels; ``weights`` are packed
+into panels, and all buffers in the weights' dtype are float. In addition to the buffers of
+:mod:`charlstm.compiler.loops` there are the masks of a step's index, for the buffers that they are named after
+(``input_mask`` = 0: x holds one step), and the strides ``y_t`` and ``y_b`` of y.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 
 from charlstm.cells import Cell
 from charlstm.compiler.graph import Node
-from charlstm.compiler.schedule import runs, separate_gates
+from charlstm.compiler.loops import Loop, backward_loop, forward_loop, gradient_buffers
+from charlstm.compiler.schedule import runs
 from charlstm.compiler.stages import Language, Stages
 
 CPP = Language(
     definition="const V {} = {};",
     constant="splat({!r}f)",
-    scratch="b.w_{} + at",
+    addresses={
+        "input": "x + {index} * b.H + unit",
+        "unit": "b.{buffer} + {index} * b.H + unit",
+        "step": "b.{buffer} + {t} * b.B * b.H + at",
+        "carry": "b.{buffer} + {t} * b.B * b.H + at",
+        "gate": "b.{buffer} + (({t} * b.B + row + r) * {count} + {index}) * b.H + unit",
+        "sum": "b.{buffer} + {index} * b.B * b.H + at",
+        "output": "b.{buffer} + {t} * b.y_t + (row + r) * b.y_b + unit",
+        "scratch": "b.{buffer} + at",
+        "operand rows": "b.{buffer} + {t} * b.B * b.H + row * b.H",
+    },
+    masks={"value": "b.value_mask", "state": "b.state_mask", "operand": "b.operand_mask", "pair": "1"},
     load="load({})",
-    store="store({}, {});",
+    store="store({0}, {1});",
+    add="store({0}, load({0}) + {1});",
     expressions={
         "add": "{} + {}",
         "sub": "{} - {}",
@@ -35,29 +51,37 @@ CPP = Language(
     },
 )
 SCALARS = ("T", "B", "H", "threads", "by_rows")
-Fields = list[tuple[str, str]]
 
 
-class Printer:
-    """Generates the code of one pass; leaves, reloads and stores are those of :class:`Stages`.
+@dataclass(frozen=True)
+class Code:
+    """The C++ of a loop, and the fields of its buffer structure, eight bytes each."""
 
-    operands: the address of each matmul operand's rows.
-    """
+    source: str
+    fields: tuple[str, ...]
 
-    def __init__(
-        self,
-        cell: Cell,
-        roots: list[Node],
-        leaves: Mapping[Node, str],
-        reloads: Mapping[Node, str],
-        stores: Mapping[Node, list[str]],
-        operands: Mapping[Node, str],
-    ) -> None:
-        self._cell, self._operands = cell, operands
+
+@cache
+def forward_code(cell: Cell) -> Code:
+    """The forward pass."""
+    masks = ("value_mask", "state_mask", "operand_mask", "input_mask")
+    return _Printer(cell, forward_loop(cell)).code("Forward", masks, ["const int64_t* ids"])
+
+
+@cache
+def backward_code(cell: Cell) -> Code:
+    """The backward pass."""
+    return _Printer(cell, backward_loop(cell)).code("Backward", ("y_t", "y_b"), [])
+
+
+class _Printer:
+    def __init__(self, cell: Cell, loop: Loop) -> None:
+        self._cell, self._loop = cell, loop
+        self._operands = {m.operand: m.place for m in loop.matmuls}
         self._count = 0
         self._matmuls: defaultdict[int, list[str]] = defaultdict(list)
-        stages = Stages(roots, leaves, reloads, stores, CPP, self._matmul)
-        self.scratch, self._bodies = stages.scratch, stages.bodies
+        stages = Stages(loop, CPP, self._matmul)
+        self._scratch, self._bodies = stages.scratch, stages.bodies
 
     def _matmul(self, stage: int, n: Node) -> str:
         out = f"sums + {self._count} * ROWS * PANEL"
@@ -66,20 +90,17 @@ class Printer:
         if n.op == "transposed":
             self._matmuls[stage] += self._transposed_matmul(n, out)
             return total
-        gate = self._cell.gates.index(n.label)
-        operand = f"{self._operands[n.args[0]]} + row * b.H"
+        operand = CPP.address(self._operands[n.args[0]], "operand rows")
         self._matmuls[stage].append(f"matmul(rows, b.H, {operand}, b.H, {self._panel(n.label)}, false, {out});")
-        bias = f"load(b.bias_{'x' if n.op == 'gate' else 'h'} + {gate} * b.H + unit)"
-        return f"{total} + {bias}" + (f" + load(x + {gate} * b.H + unit)" if n.op == "addmm" else "")
+        return f"{total} + {CPP.load_sum(reversed(self._loop.addends[n]))}"
 
     def _transposed_matmul(self, n: Node, out: str) -> list[str]:
         lines: list[str] = []
-        separate = separate_gates(self._cell)
-        for letter, letters in (("e", separate), ("d", self._cell.gates)):
-            in_buffer = [k for k in n.label if (k in separate) == (letter == "e")]
-            for run in runs(self._cell.gates, in_buffer):
-                stride = f"{len(letters)} * b.H"
-                operand = f"b.{letter} + (t * b.B + row) * {stride} + {letters.index(run)} * b.H"
+        d, e = gradient_buffers(self._cell)
+        for buffer, gates in ((e, set(e.letters)), (d, set(d.letters) - set(e.letters))):
+            for run in runs(self._cell.gates, gates & set(n.label)):
+                stride = f"{len(buffer.letters)} * b.H"
+                operand = f"b.{buffer.name} + (t * b.B + row) * {stride} + {buffer.letters.index(run)} * b.H"
                 add = "true" if lines else "false"
                 lines.append(
                     f"matmul(rows, {len(run)} * b.H, {operand}, {stride}, {self._panel(run[0])}, {add}, {out});"
@@ -89,15 +110,19 @@ class Printer:
     def _panel(self, gate: str) -> str:
         return f"b.weights + (panel * {len(self._cell.gates)} + {self._cell.gates.index(gate)}) * b.H * PANEL"
 
-    def source(self, name: str, fields: Fields) -> str:
+    def code(self, name: str, scalars: tuple[str, ...], pointers: list[str]) -> Code:
         """The structure of buffers and the structure of stages that ``run_time_loop`` in runtime.h takes."""
+        integers, pointers = [*SCALARS, *scalars], [*pointers, "const P* weights"]
+        for buffer in (*self._loop.inputs, *self._loop.outputs, *self._scratch):
+            constant = "const " if buffer in self._loop.inputs else ""
+            pointers.append(f"{constant}{'P' if buffer.compute_dtype else 'float'}* {buffer.name}")
         waits = "".join("1" if self._matmuls[n] else "0" for n in range(len(self._bodies)))
         cases = " ".join(f"case {n}: return stage_{n}(b, t, panel, row, rows, sums);" for n in range(len(self._bodies)))
         arguments = f"const {name}Buffers& b, int64_t t, int64_t panel, int64_t row, int64_t rows, float* sums"
         lines = [
             f"struct {name}Buffers {{",
-            f"  int64_t {', '.join(SCALARS)};",
-            *(f"  {kind} {field};" for kind, field in fields),
+            f"  int64_t {', '.join(integers)};",
+            *(f"  {pointer};" for pointer in pointers),
             "};",
             f"struct {name} {{",
             f"  static constexpr int stages = {len(self._bodies)}, matmuls = {self._count};",
@@ -122,4 +147,4 @@ class Printer:
                 "    }",
                 "  }",
             ]
-        return "\n".join([*lines, "};", ""])
+        return Code("\n".join([*lines, "};", ""]), (*integers, *(pointer.split("* ")[1] for pointer in pointers)))

@@ -1,64 +1,87 @@
 """Distributes a graph over stages and generates the code of each, in any language.
 
-A stage ends at the next recurrent matmul: a matmul reads all units of its operand, a pointwise operation only one.
-Also lists the values that the generated loops store for the next step and for the backward pass.
+A stage ends at the next recurrent matmul: a matmul reads all units of its operand, a pointwise operation only its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
-from charlstm.cells import Cell
-from charlstm.compiler.derivative import differentiate
-from charlstm.compiler.graph import MATMULS, Node, ordered, trace
-from charlstm.compiler.schedule import backward_roots, saved_for_backward
+from charlstm.compiler.graph import MATMULS, Node, ordered
+from charlstm.compiler.loops import Buffer, Loop, Place
 
 
 @dataclass(frozen=True)
 class Language:
-    """Templates: the definition of a name, a constant, an operator applied to names, and the scratch buffer (by its
-    number), the load and the store of a value that a later stage reads."""
+    """Templates of a programming language.
+
+    definition, constant    of a name by an expression; of a number
+    expressions             an operator applied to names
+    addresses               of a value [B, H], by the layout of its buffer
+    masks                   the expression of each mask of a step's index; those that are missing mask nothing
+    load, store, add        at an address; ``add`` adds to the stored value
+    registers               names that hold a "carry" buffer's values: loaded in the first stage only, and stored
+    """
 
     definition: str
     constant: str
     expressions: Mapping[str, str]
-    scratch: str
+    addresses: Mapping[str, str]
+    masks: Mapping[str, str]
     load: str
     store: str
+    add: str
+    registers: tuple[str, str] | None = None
+
+    def address(self, place: Place, layout: str = "") -> str:
+        buffer, t = place.buffer, "(t + 1)" if place.after else "t"
+        return self.addresses[layout or buffer.layout].format(
+            buffer=buffer.name,
+            t=f"({t} & {self.masks[place.mask]})" if place.mask in self.masks else t,
+            index=buffer.letters.index(place.letter),
+            count=len(buffer.letters),
+        )
+
+    def load_sum(self, places: Iterable[Place]) -> str:
+        return " + ".join(
+            self.registers[0].format(p.buffer.letters)
+            if self.registers and p.buffer.layout == "carry"
+            else self.load.format(self.address(p))
+            for p in places
+        )
+
+    def store_to(self, place: Place) -> str:
+        """A line to format with the name of the value."""
+        if self.registers and place.buffer.layout == "carry":
+            return self.registers[1].format(place.buffer.letters, "{}")
+        return (self.add if place.buffer.layout == "sum" else self.store).format(self.address(place), "{}")
 
 
 class Stages:
-    """The nodes of one step of a pass, each in the first stage that can compute it.
+    """The nodes of one step of a loop, each in the first stage that can compute it.
 
-    leaves    the loads of the inputs; those in ``first_stage_only`` can be loaded in the first stage only
-    reloads   the loads of values that are stored in a buffer anyway, for stages after the one that computes them
-    stores    lines to format with the name of a value once it is computed
-    matmul    emits a matmul at the start of the stage of the given number, and returns the load of its result
+    matmul: emits a matmul at the start of the stage of the given number, and returns the load of its result.
 
     Attributes:
         bodies: the lines of each stage; a value is loaded at its first use.
-        scratch: the number of scratch buffers, one for each other value that a later stage reads.
+        scratch: the scratch buffers, one for each value without another buffer that a later stage reads.
     """
 
-    def __init__(
-        self,
-        roots: Iterable[Node],
-        leaves: Mapping[Node, str],
-        reloads: Mapping[Node, str],
-        stores: Mapping[Node, list[str]],
-        language: Language,
-        matmul: Callable[[int, Node], str],
-        first_stage_only: Collection[Node] = (),
-    ) -> None:
-        level = levels(roots, leaves)
+    def __init__(self, loop: Loop, language: Language, matmul: Callable[[int, Node], str]) -> None:
+        leaves = {n: language.load_sum(places) for n, places in loop.loads.items()}
+        stores = {n: [language.store_to(place) for place in places] for n, places in loop.stores.items()}
+        first_stage_only = {n for n in leaves if language.registers and n.op == "gradient"}
+        level = _levels(loop.roots, leaves)
         users = [n for n in level if n.op not in MATMULS]
-        loads = {n: load for n, load in {**reloads, **leaves}.items() if n not in first_stage_only}
+        loads = {n: language.load_sum([place]) for n, place in loop.reloads.items()}
+        loads |= {n: load for n, load in leaves.items() if n not in first_stage_only}
         later = {a for n in users for a in n.args if level.get(a, level[n]) < level[n] and a not in loads}
-        crossing = {n: language.scratch.format(number) for number, n in enumerate(n for n in level if n in later)}
-        self.scratch = len(crossing)
-        loads |= {n: language.load.format(address) for n, address in crossing.items()}
+        crossing = {
+            n: Place(Buffer(f"w_{number}", "scratch")) for number, n in enumerate(n for n in level if n in later)
+        }
+        self.scratch = [place.buffer for place in crossing.values()]
+        loads |= {n: language.load_sum([place]) for n, place in crossing.items()}
         first = loads | {n: leaves[n] for n in first_stage_only}
         count = max(level.values(), default=0) + 1
         stages = [_Stage(loads if number else first, language) for number in range(count)]
@@ -66,7 +89,7 @@ class Stages:
             stage = stages[number]
             if n not in leaves:
                 stage.define(n, matmul(number, n) if n.op in MATMULS else stage.apply(n))
-            lines = [*stores.get(n, ()), *([language.store.format(crossing[n], "{}")] if n in crossing else ())]
+            lines = [*stores.get(n, ()), *([language.store_to(crossing[n])] if n in crossing else ())]
             stage.body += [line.format(stage.use(n)) for line in lines]
         for n, lines in stores.items():
             if n not in level:
@@ -95,7 +118,7 @@ class _Stage:
         self.body.append(self._language.definition.format(self._names[n], expression))
 
 
-def levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
+def _levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
     """The stage of each ancestor of the roots except constants, in topological order."""
     level: dict[Node, int] = {}
     for n in ordered(roots, leaves):
@@ -109,29 +132,3 @@ def levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
         else:
             level[n] = 0 if n.op in MATMULS else max(argument_levels, default=0)
     return level
-
-
-@cache
-def operand_states(cell: Cell) -> str:
-    """The letters of the states that have a copy in the compute dtype: matmul operands and the output."""
-    operands = {n.args[0].label for n in trace(cell).matmuls if n.args[0].op == "state"} | {cell.state[0]}
-    return "".join(s for s in cell.state if s in operands)
-
-
-@cache
-def backward_states(cell: Cell) -> str:
-    """The letters of the states of which the backward pass reads the values of all steps in the parameters' dtype."""
-    step = trace(cell)
-    new = dict(zip(step.new_state, cell.state, strict=True))
-    order = ordered(backward_roots(differentiate(cell)), {*saved_for_backward(cell), *new})
-    read = {new.get(n) or n.label for n in order if n in new or n.op == "state"}
-    return "".join(s for s in cell.state if s in read and s not in operand_states(cell))
-
-
-@cache
-def stored_values(cell: Cell) -> dict[Node, str]:
-    """The values other than states that matmuls or the backward pass read, and their buffers' names: ``v_0`` ..."""
-    step = trace(cell)
-    read = {p.args[0] for p in step.matmuls if p.args[0].op != "state"}
-    chosen = [n for n in ordered(step.new_state) if n in saved_for_backward(cell) or n in read]
-    return {n: f"v_{number}" for number, n in enumerate(chosen)}

@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 from charlstm.cells import Cell
-from charlstm.compiler.derivative import differentiate
 from charlstm.compiler.graph import Node, ordered, trace
-from charlstm.compiler.schedule import Instruction, backward_roots, runs, saved_for_backward, select, separate_gates
+from charlstm.compiler.loops import Place, backward_loop
+from charlstm.compiler.schedule import Instruction, runs, saved_for_backward, select
 
 ATEN = torch.ops.aten
 OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -57,14 +57,13 @@ NAME = re.compile(r"\b(?:[adqesvwgnpz]_\w+|y|accumulate|matmul|transposed)\b")
 class Code:
     """A generated loop: ``function(T, buffers)`` with a buffer for each of ``names``.
 
-    ``matmuls`` lists its recurrent matmuls: a run of gates and the location of the operand (``s_h[t]``, ``v_0[t]``).
+    ``locations`` tells where each node's value is (``s_h[t]``, ``v_0[t]``).
     """
 
     source: str
     function: Callable[[int, Mapping[str, Any]], list[Any]]
     names: frozenset[str]
     locations: Mapping[Node, str]
-    matmuls: tuple[tuple[str, str], ...]
 
 
 class _BufferAllocator:
@@ -128,18 +127,16 @@ def _print(
     assigned: dict[Node, str],
     targets: dict[Node, str],
     save: frozenset[Node],
-) -> tuple[list[str], dict[Node, str], list[tuple[str, str]]]:
+) -> tuple[list[str], dict[Node, str]]:
     instructions = select(cell, roots, assigned, save | set(targets))
     allocator = _BufferAllocator(instructions, assigned, save, roots)
     lines: list[str] = []
-    matmuls: list[tuple[str, str]] = []
     for at, instruction in enumerate(instructions):
         operation = instruction.operation
         if operation in ("addmm", "matmul"):
             letter, call = ("a", "accumulate") if operation == "addmm" else ("q", "matmul")
             operand = allocator.of[instruction.reads[0]]
             lines.append(f"{call}({letter}_{instruction.gates}[t], {operand}, {instruction.gates!r})")
-            matmuls.append((instruction.gates, operand))
             allocator.of |= {n: f"{letter}_{n.label}[t]" for n in instruction.results}
             continue
         reads = [allocator.of[n] for n in instruction.reads]
@@ -148,7 +145,7 @@ def _print(
             lines.append(_transposed(cell, instruction, reads, out))
         else:
             lines.append(TEMPLATES[operation].format(*reads, out=out))
-    return lines, allocator.of, matmuls
+    return lines, allocator.of
 
 
 def _transposed(cell: Cell, instruction: Instruction, reads: list[str], out: str) -> str:
@@ -167,39 +164,44 @@ def forward_code(cell: Cell) -> Code:
     step = trace(cell)
     roots = list(step.new_state)
     targets = {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
-    lines, locations, matmuls = _print(cell, roots, _leaves(roots), targets, saved_for_backward(cell))
+    lines, locations = _print(cell, roots, _leaves(roots), targets, saved_for_backward(cell))
     ends = [(f"s_{s}[t + 1]", n) for s, n in zip(cell.state, roots, strict=True)]
     lines += [f"{end}.copy_({locations[n]})" for end, n in ends if locations[n] != end]
-    return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", locations, matmuls)
+    return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", locations)
+
+
+def _location(place: Place) -> str:
+    """Where the backward loop stores a value."""
+    name, letters = place.buffer.name, place.buffer.letters
+    return {"carry": f"n_{letters}", "sum": f"{name}_{place.letter}"}.get(
+        place.buffer.layout, f"{name}_{place.letter}[t]"
+    )
 
 
 @cache
 def backward_code(cell: Cell) -> Code:
     """Generate the backward loop, which fills d_, e_ and z_, and returns the gradients of the initial state."""
-    derivative = differentiate(cell)
-    step = derivative.forward
-    sums = {label: step.graph.node("accumulator", label) + n for label, n in derivative.parameters.items()}
-    roots = [n for n in backward_roots(derivative) if n not in derivative.parameters.values()] + list(sums.values())
+    loop, step = backward_loop(cell), trace(cell)
+    stores = [(n, place) for n, places in loop.stores.items() for place in places]
+    added = [(n, place) for n, place in stores if place.buffer.layout == "sum"]
+    sums = {_location(p): step.graph.node("accumulator", (p.buffer.name[2:], p.letter)) + n for n, p in added}
+    roots = [n for n in loop.roots if n not in dict(added)] + list(sums.values())
     forward = forward_code(cell).locations
-    assigned = _leaves(roots)
+    assigned = _leaves([*roots, *loop.stores])
     assigned |= {n: forward[n] for n in ordered(roots) if n in saved_for_backward(cell)}
     assigned |= {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
-    destinations = [
-        *((f"{'e' if k in separate_gates(cell) else 'd'}_{k}[t]", n) for k, n in derivative.recurrent.items()),
-        *((f"d_{k}[t]", n) for k, n in derivative.inputs.items()),
-        *((f"n_{s}", n) for s, n in zip(cell.state, derivative.state, strict=True)),
-    ]
-    targets = {n: "z_{}_{}".format(*label) for label, n in sums.items()}
+    destinations = [(_location(place), n) for n, place in stores if (n, place) not in added]
+    targets = {n: location for location, n in sums.items()}
     for location, n in destinations:
         if n not in assigned:
             targets.setdefault(n, location)
-    lines, locations, _ = _print(cell, roots, assigned, targets, frozenset(assigned))
+    lines, locations = _print(cell, roots, assigned, targets, frozenset(assigned))
     output = cell.state[0]
     lines.insert(0, f"add(g_{output}, y[t], out=g_{output})")
     lines += [f"{location}.copy_({locations[n]})" for location, n in destinations if locations[n] != location]
     after, before = ([f"{letter}_{s}" for s in cell.state] for letter in "gn")
     lines.append(f"{', '.join(after + before)} = {', '.join(before + after)}")
-    return _compile(f"{cell.name}_backward", "range(T - 1, -1, -1)", lines, f"[{', '.join(after)}]", locations, [])
+    return _compile(f"{cell.name}_backward", "range(T - 1, -1, -1)", lines, f"[{', '.join(after)}]", locations)
 
 
 def _compile(
@@ -208,7 +210,6 @@ def _compile(
     lines: list[str],
     result: str,
     locations: Mapping[Node, str],
-    matmuls: list[tuple[str, str]],
 ) -> Code:
     names = sorted({n for line in lines for n in NAME.findall(re.sub(r"'\w+'", "", line))})
     source = "\n".join(
@@ -224,7 +225,7 @@ def _compile(
     constants = {n.label: _constant(n.label) for n in locations if n.op == "constant"}
     namespace: dict[str, Any] = {**OPERATIONS, "constant": constants}
     exec(compile(source, f"<{name}>", "exec"), namespace)
-    return Code(source, namespace[name], frozenset(names), locations, tuple(matmuls))
+    return Code(source, namespace[name], frozenset(names), locations)
 
 
 def _constant(value: float) -> torch.Tensor:

@@ -11,9 +11,22 @@ from charlstm.compiler.stages import Language
 TRITON = Language(
     definition="{} = {}",
     constant="{!r}",
-    scratch="w_{} + (t & 1) * B * H + at",
-    load="tl.load({}, mask)",
-    store="tl.store({}, {}, mask)",
+    addresses={
+        "input": "sides + {index} * H",
+        "unit": "{buffer} + {index} * H + unit",
+        "step": "{buffer} + {t} * B * H + at",
+        "gate": "{buffer} + {t} * (B * ({count} * H)) + row * ({count} * H) + {index} * H + unit",
+        "sum": "{buffer} + {index} * B * H + at",
+        "output": "{buffer} + {t} * B * H + at",
+        "scratch": "{buffer} + ({t} & 1) * B * H + at",
+        "gate result": "{buffer} + row * ({count} * H) + {index} * H + unit",
+        "state result": "{buffer} + at",
+    },
+    masks={"value": "VALUE_MASK", "state": "STATE_MASK", "pair": "1"},
+    load="tl.load({}, mask).to(PARAM_DTYPE)",
+    store="tl.store({0}, {1}, mask)",
+    add="tl.store({0}, tl.load({0}, mask) + {1}, mask)",
+    registers=("after_{}", "before_{} = {}"),
     expressions={
         "add": "{} + {}",
         "sub": "{} - {}",
@@ -61,7 +74,7 @@ INPUT_ADDRESS = """    if ids is None:
         symbol = tl.load(ids + t * B + row, mask, 0)
         sides = x + tl.max_constancy(symbol, [SAME]) * ROW + unit""".replace("ROW", "({gates} * H)")
 BUFFER = re.compile(r"\b(?:[slqvwzpg]_\w+|bias_[xh]|[xyde]|ids)\b")
-CONSTANTS = ("H", "BLOCK", "SAME", "KEEP", "ALL", "PARAM_DTYPE")
+CONSTANTS = ("H", "BLOCK", "SAME", "VALUE_MASK", "STATE_MASK", "PARAM_DTYPE")
 
 
 @dataclass(frozen=True)

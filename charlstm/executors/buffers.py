@@ -1,13 +1,14 @@
-"""Buffers and recurrent matmuls for the generated loops."""
+"""Buffers, recurrent matmuls and their gradients, for the generated loops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
+from charlstm.compiler.loops import Buffer, RecurrentMatmul
 from charlstm.compiler.schedule import summed_gates
 from charlstm.compiler.torch_printer import Code
 
@@ -49,6 +50,71 @@ class RecurrentMatmuls:
             else:
                 torch.addmm(base, gradient, weight, out=out)
             base = out
+
+
+def allocate(
+    buffers: Iterable[Buffer],
+    like: Tensor,
+    dtype: torch.dtype,
+    steps: int,
+    batch: int,
+    hidden_size: int,
+    training: bool,
+) -> dict[str, Tensor]:
+    """Allocate buffers of a loop, those in the compute dtype in ``dtype`` and others in the dtype of ``like``."""
+    return {
+        b.name: like.new_empty(
+            b.shape(steps, batch, hidden_size, training), dtype=dtype if b.compute_dtype else like.dtype
+        )
+        for b in buffers
+    }
+
+
+def write_state(cell: Cell, buffers: Mapping[str, Tensor], step: int, state: Iterable[Tensor]) -> None:
+    """Write the state before a step, each part [B, H], to the buffers of a forward loop."""
+    for s, part in zip(cell.state, state, strict=True):
+        for name in (f"s_{s}", f"l_{s}"):
+            if name in buffers:
+                buffers[name][step] = part
+
+
+def read_state(cell: Cell, buffers: Mapping[str, Tensor], step: int) -> list[Tensor]:
+    """The state before a step, each part [B, H], in the buffers of a forward loop."""
+    stacks = (buffers[f"s_{s}"] for s in cell.state)
+    return [stack[step % len(stack)] for stack in stacks]
+
+
+def gradients_of(matmul: RecurrentMatmul, buffers: Mapping[str, Tensor]) -> Tensor:
+    """The gradients of the results of a recurrent matmul in all steps, [TB, nH]."""
+    gradients, letters = buffers[matmul.gradient.name].flatten(0, 1), matmul.gradient.letters
+    return gradients[:, gate_slice(letters, matmul.run, gradients.shape[1] // len(letters))]
+
+
+def weight_gradient(matmul: RecurrentMatmul, buffers: Mapping[str, Tensor]) -> Tensor:
+    """The gradient of the weight of a recurrent matmul, [nH, H]."""
+    gradients = gradients_of(matmul, buffers)
+    return gradients.t() @ buffers[matmul.place.buffer.name].flatten(0, 1)[: len(gradients)]
+
+
+def bias_rows(
+    cell: Cell, matmul: RecurrentMatmul, buffers: Mapping[str, Tensor], d_bias: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """The gradient of the recurrent bias of a matmul's gates [nH]: that of the input bias [GH] if the gates use only
+    the sum of both sides, else a sum in ``dtype``."""
+    if matmul.gradient.name == "d":
+        return d_bias[gate_slice(cell.gates, matmul.run, len(d_bias) // len(cell.gates))]
+    return gradients_of(matmul, buffers).sum(0, dtype=dtype)
+
+
+def gather_rows(
+    cell: Cell, matmuls: Sequence[RecurrentMatmul], like: Tensor, rows: Callable[[RecurrentMatmul], Tensor]
+) -> Tensor:
+    """A gradient like U [GH, H] or its bias [GH] from the ``rows`` of each recurrent matmul; the others are zero."""
+    complete = sum(len(m.run) for m in matmuls) == len(cell.gates)
+    out = torch.empty_like(like) if complete else torch.zeros_like(like)
+    for m in matmuls:
+        out[gate_slice(cell.gates, m.run, len(like) // len(cell.gates))] = rows(m)
+    return out
 
 
 def affine(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:

@@ -13,15 +13,18 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.derivative import differentiate
+from charlstm.compiler.loops import RecurrentMatmul, forward_loop
 from charlstm.compiler.schedule import separate_gates
 from charlstm.compiler.torch_printer import backward_code, forward_code
 from charlstm.executors.autograd import apply_autograd, split_saved, twice_differentiable
 from charlstm.executors.base import State, Weights, eager_saved_bytes, input_side, is_ids
 from charlstm.executors.buffers import (
     RecurrentMatmuls,
+    bias_rows,
     gate_slice,
     gate_views,
+    gather_rows,
+    gradients_of,
     joined_bias,
     names_with_prefix,
     parameter_views,
@@ -129,24 +132,26 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         "y": d_output.unbind(0),
         "transposed": RecurrentMatmuls(cell, ctx.dtype, weight_hh, None).transposed,
     }
-    for k in set(cell.gates) - differentiate(cell).inputs.keys():
-        gradients[..., gate_slice(cell.gates, k, H)] = 0
     d_first = code.function(steps, buffers)
 
     needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_parameters = ctx.needs_input_grad[3:]
-    flat, separate_flat = gradients.view(-1, rows), separate_gradients.view(steps * batch, -1)
+    flat = gradients.view(-1, rows)
     flat_compute = flat.to(ctx.dtype)
     d_weight_ih, d_bias = input_gradients(x, flat, flat_compute, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
-    d_weight_hh = torch.zeros_like(weight_hh) if needs_hh else None
-    d_bias_hh = torch.zeros_like(d_bias) if d_bias is not None and needs_bias_hh else None
-    for run, operand in forward_code(cell).matmuls:
-        part, is_separate = gate_slice(cell.gates, run, H), run[0] in separate_gates(cell)
-        d_run = separate_flat[:, gate_slice(separate_gates(cell), run, H)] if is_separate else flat_compute[:, part]
-        if d_bias_hh is not None and d_bias is not None:
-            d_bias_hh[part] = d_run.sum(0) if is_separate else d_bias[part]
-        if d_weight_hh is not None:
-            v = _over_time(cell, operand, stacks, values, separate, buffers).reshape(-1, H)
-            d_weight_hh[part] = d_run.to(ctx.dtype).t() @ v.to(ctx.dtype)
+    d_weight_hh = d_bias_hh = None
+    matmuls = forward_loop(cell).matmuls
+    gate_gradients = {"d": flat_compute.view_as(gradients), "e": separate_gradients}
+    if needs_hh:
+
+        def weight_gradient(m: RecurrentMatmul) -> Tensor:
+            v = _over_time(cell, forward_code(cell).locations[m.operand], stacks, values, separate, buffers)
+            return gradients_of(m, gate_gradients).to(ctx.dtype).t() @ v.reshape(-1, H).to(ctx.dtype)
+
+        d_weight_hh = gather_rows(cell, matmuls, weight_hh, weight_gradient)
+    if needs_bias_hh and d_bias is not None:
+        d_bias_hh = gather_rows(
+            cell, matmuls, d_bias, lambda m: bias_rows(cell, m, gate_gradients, d_bias, weight_hh.dtype)
+        )
     d_x = (flat_compute @ weight_ih.to(ctx.dtype)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
         torch.cat([sums[f"z_{name}_{k}"].sum(0) for k in letters]) if needed else None

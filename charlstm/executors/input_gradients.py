@@ -7,7 +7,7 @@ from torch import Tensor
 
 from charlstm.executors.base import is_ids, one_hot
 
-ONE_HOT_PRODUCT_LIMIT = 256  # symbols up to which a matmul sums gradients by symbol faster
+ONE_HOT_MATMUL_LIMIT = 256  # symbols up to which a matmul sums gradients by symbol faster
 
 
 def input_gradients(
@@ -23,7 +23,7 @@ def input_gradients(
         d_weight = None if inputs is None else (flat_compute.t() @ inputs).to(dtype)
         return d_weight, flat.sum(0, dtype=dtype) if bias else None
     ids = x.reshape(-1)
-    if size <= ONE_HOT_PRODUCT_LIMIT:
+    if size <= ONE_HOT_MATMUL_LIMIT:
         table = (one_hot(ids, size + 1, flat_compute.dtype).t() @ flat_compute).to(dtype)
     else:
         # This op sums by symbol in a deterministic order, on a GPU too.

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import forward_loop
-from charlstm.compiler.stages import operand_states
+from charlstm.compiler.cpp_printer import forward_code
+from charlstm.compiler.loops import forward_loop, masks
 from charlstm.executors.base import State, Weights
-from charlstm.executors.buffers import joined_bias
+from charlstm.executors.buffers import allocate, joined_bias, read_state, write_state
 from charlstm.executors.cpp.build import BuildError, load_library
 from charlstm.executors.cpp.memory import (
     PANEL,
@@ -74,22 +74,22 @@ class CppDecoder:
         if isinstance(decoder, str):
             raise BuildError(decoder)
         self._decoder = decoder
-        loop = forward_loop(cell)
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(shape, dtype=dtype)
 
         self._ids = torch.full((batch_size,), vocabulary)
         self._window = None if convolution is None else CppWindow(cell, convolution, batch_size, dtype)
-        self._states: list[dict[str, list[Tensor]]] = []
+        self._states: list[dict[str, Tensor]] = []
         self._keep_alive: list[object] = []
         structures = []
         inputs, outputs = [], []
         input_weights: list[Tensor | None] = []
         for number, weights in enumerate(layers):
-            states = {s: zeros(2, batch_size, self._padded_size) for s in cell.state}
-            operands = {s: zeros(2, batch_size, self._padded_size, dtype=dtype) for s in operand_states(cell)}
-            self._states.append({s: [states[s], operands[s]] if s in operands else [states[s]] for s in cell.state})
+            stacks = allocate(
+                forward_loop(cell).outputs, zeros(0), dtype, 1, batch_size, self._padded_size, training=False
+            )
+            self._states.append({name: stack.zero_() for name, stack in stacks.items()})
             bias = joined_bias(cell, weights.bias_ih, weights.bias_hh)
             no_bias = zeros(gates * self._padded_size)
             input_is_ids = number == 0 and convolution is None
@@ -110,22 +110,19 @@ class CppDecoder:
                 "weights": pack(cell, weights.weight_hh, gates, dtype),
                 "bias_x": no_bias if bias is None else pad_gates(bias, gates),
                 "bias_h": no_bias if weights.bias_hh is None else pad_gates(weights.bias_hh, gates),
-                "value_mask": 0,
+                **{f"{name}_mask": mask for name, mask in masks(training=False).items()},
+                "operand_mask": 1,
                 "input_mask": 0,
-                "state_mask": 1,
-                **{f"s_{s}": stack for s, stack in states.items()},
-                **{f"all_{s}": 1 for s in cell.state},
-                **{f"l_{s}": stack for s, stack in operands.items()},
-                **{name: zeros(batch_size, self._padded_size, dtype=dtype) for name in loop.values.values()},
+                **stacks,
                 **{
                     f"p_{name}": pad_gates(weights.parameters[name], len(letters))
                     for name, letters in cell.parameters.items()
                 },
             }
-            prepared, scratch = buffer_structure(loop, buffers)
+            prepared, scratch = buffer_structure(forward_code(cell), buffers)
             structures.append(prepared)
             inputs.append(x)
-            outputs.append(operands[cell.state[0]])
+            outputs.append(stacks[f"l_{cell.state[0]}"])
             self._keep_alive += [buffers, scratch]
         padded_vocabulary = padded_size(vocabulary)
         self._logits = zeros(batch_size, padded_vocabulary)
@@ -165,8 +162,8 @@ class CppDecoder:
     @property
     def state(self) -> State:
         """The state of all layers, each part [L, B, H], and of the window, before the latest sampled character."""
-        step, hidden_size = self._step & 1, self._hidden_size
-        layers = (torch.stack([layer[s][0][step, :, :hidden_size] for layer in self._states]) for s in self._cell.state)
+        states = [read_state(self._cell, stacks, self._step) for stacks in self._states]
+        layers = (torch.stack([part[:, : self._hidden_size] for part in parts]) for parts in zip(*states, strict=True))
         return (*layers,) if self._window is None else (*layers, self._window.state)
 
     @state.setter
@@ -174,10 +171,8 @@ class CppDecoder:
         if self._window is not None:
             *layers, self._window.state = state
             state = tuple(layers)
-        for s, part in zip(self._cell.state, state, strict=True):
-            for layer, layer_state in zip(self._states, part, strict=True):
-                for stack in layer[s]:
-                    stack[self._step & 1] = pad_last(layer_state, self._padded_size)
+        for stacks, parts in zip(self._states, zip(*state, strict=True), strict=True):
+            write_state(self._cell, stacks, self._step & 1, (pad_last(part, self._padded_size) for part in parts))
 
     def sample(
         self,

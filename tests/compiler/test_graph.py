@@ -11,8 +11,9 @@ import pytest
 
 from charlstm.cells import CELLS, Cell
 from charlstm.cells.base import sigmoid, tanh
-from charlstm.compiler.cpp_loops import backward_loop
+from charlstm.compiler import cpp_printer
 from charlstm.compiler.graph import Graph, trace
+from charlstm.compiler.loops import forward_loop
 from charlstm.compiler.schedule import runs, separate_gates, summed_gates
 from charlstm.compiler.torch_printer import backward_code, forward_code
 
@@ -72,8 +73,11 @@ def test_second_matmul_comes_after_the_gate_it_reads():
 
 
 def test_neighboring_gates_with_one_operand_are_one_matmul():
-    assert forward_code(CELLS["lstm"]).matmuls == (("ifgo", "s_h[t]"),)
-    assert [run for run, _ in forward_code(CELLS["gru"]).matmuls] == ["rz", "n"]
+    (matmul,) = forward_loop(CELLS["lstm"]).matmuls
+    assert (matmul.run, matmul.place.buffer.name, matmul.gradient.name) == ("ifgo", "l_h", "d")
+    assert forward_code(CELLS["lstm"]).source.count("accumulate(a_ifgo[t], s_h[t], 'ifgo')") == 1
+    assert [(m.run, m.gradient.name) for m in forward_loop(CELLS["gru"]).matmuls] == [("rz", "d"), ("n", "e")]
+    assert [m.run for m in forward_loop(CELLS["gru"], joined=True).matmuls] == ["rzn"]
     assert backward_code(CELLS["lstm"]).source.count("transposed(") == 1
 
 
@@ -92,7 +96,7 @@ def test_steps_need_few_operations_and_scratch_buffers(name, forward, backward):
 def test_stopped_gradients_need_no_matmul():
     for name, count in (("lstm", 1), ("lstm_no_cell_gradient", 1), ("lstm_no_hidden_gradient", 0)):
         assert backward_code(CELLS[name]).source.count("transposed(") == count
-        assert backward_loop(CELLS[name]).source.count("matmul(") == count
+        assert cpp_printer.backward_code(CELLS[name]).source.count("matmul(") == count
     second_stage = replace(CELLS["gru_reset_before"], stop_gradient="h")  # r gets its gradient through the operand
     source = backward_code(second_stage).source
     assert source.count("transposed(") == source.count("(d_n[t], 'n')") == 1

@@ -19,7 +19,7 @@ import torch
 
 from charlstm.cache import open_atomic, user_cache_folder
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import backward_loop, forward_loop
+from charlstm.compiler.cpp_printer import backward_code, forward_code
 from charlstm.errors import UserError
 
 LOG = logging.getLogger("charlstm")
@@ -56,7 +56,7 @@ def kernels(cell: Cell, dtype: torch.dtype) -> ctypes.CDLL | str:
 def source(cell: Cell) -> str:
     """The C++ source of a cell's kernels."""
     entry = Path(__file__).with_name("entry.h").read_text(encoding="utf-8")
-    return "\n".join([forward_loop(cell).source, backward_loop(cell).source, entry])
+    return "\n".join([forward_code(cell).source, backward_code(cell).source, entry])
 
 
 def load_library(name: str, dtype: torch.dtype, source: str) -> ctypes.CDLL:

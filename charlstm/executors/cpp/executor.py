@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import backward_loop, forward_loop, saved_bytes_per_unit
-from charlstm.compiler.schedule import separate_gates
-from charlstm.compiler.stages import backward_states, operand_states
+from charlstm.compiler.cpp_printer import backward_code, forward_code
+from charlstm.compiler.loops import backward_loop, forward_loop, masks, saved_bytes_per_unit
 from charlstm.executors.autograd import apply_autograd, split_saved, twice_differentiable
 from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
-from charlstm.executors.buffers import joined_bias
+from charlstm.executors.buffers import allocate, joined_bias, read_state, write_state
 from charlstm.executors.cpp.build import COMPUTE_DTYPES, kernels
 from charlstm.executors.cpp.gradients import input_gradients, recurrent_bias_gradient, recurrent_gradient
 from charlstm.executors.cpp.memory import (
@@ -35,7 +34,7 @@ from charlstm.executors.tracing import tracing
 
 
 class Cpp:
-    """Runs the kernels that :mod:`charlstm.compiler.cpp_loops` generates from the cell."""
+    """Runs the kernels that :mod:`charlstm.compiler.cpp_printer` generates from the cell."""
 
     name = "cpp"
     devices = ("cpu",)
@@ -83,26 +82,16 @@ class _Run(torch.autograd.Function):
         *parameters_and_state: Tensor,
     ) -> tuple[Tensor, ...]:
         cell_parameters = dict(zip(cell.parameters, parameters_and_state, strict=False))
-        initial = dict(zip(cell.state, parameters_and_state[len(cell_parameters) :], strict=True))
-        loop, gates = forward_loop(cell), len(cell.gates)
+        initial = parameters_and_state[len(cell_parameters) :]
+        gates, hidden_size = len(cell.gates), weight_hh.shape[1]
         steps, batch = x.shape[:2]
-        hidden_size = weight_hh.shape[1]
         padded = padded_size(hidden_size)
-        parameters = {name: pad_gates(p, len(cell.parameters[name])) for name, p in cell_parameters.items()}
-        states = {
-            s: weight_hh.new_empty(steps + 1 if training and s in backward_states(cell) else 2, batch, padded)
-            for s in cell.state
-        }
-        operands = {s: weight_hh.new_empty(steps + 1, batch, padded, dtype=dtype) for s in operand_states(cell)}
-        for s, part in initial.items():
-            states[s][0] = pad_last(part, padded)
-            if s in operands:
-                operands[s][0] = states[s][0]
-        saved_steps = steps if training else 1
-        values = {name: weight_hh.new_empty(saved_steps, batch, padded, dtype=dtype) for name in loop.values.values()}
+        parameters = {f"p_{name}": pad_gates(p, len(cell.parameters[name])) for name, p in cell_parameters.items()}
+        buffers = allocate(forward_loop(cell).outputs, weight_hh, dtype, steps, batch, padded, training)
+        write_state(cell, buffers, 0, (pad_last(part, padded) for part in initial))
         bias = joined_bias(cell, bias_ih, bias_hh)
         zero_bias = weight_hh.new_zeros(gates * padded) if bias is None else weight_hh
-        buffers: dict[str, Tensor | int | None] = {
+        arguments: dict[str, Tensor | int | None] = {
             "T": steps,
             "B": batch,
             "H": padded,
@@ -111,27 +100,19 @@ class _Run(torch.autograd.Function):
             "weights": pack(cell, weight_hh, gates, dtype),
             "bias_x": zero_bias if bias is None else pad_gates(bias, gates),
             "bias_h": zero_bias if bias_hh is None else pad_gates(bias_hh, gates),
-            "value_mask": -1 if training else 0,
             "input_mask": -1,
-            "state_mask": -1,
-            **{f"s_{s}": stack for s, stack in states.items()},
-            **{f"all_{s}": -1 if training and s in backward_states(cell) else 1 for s in states},
-            **{f"l_{s}": stack for s, stack in operands.items()},
-            **values,
-            **{f"p_{name}": p for name, p in parameters.items()},
+            **{f"{name}_mask": mask for name, mask in masks(training).items()},
+            **buffers,
+            **parameters,
         }
         with autotuned_partition((cell, dtype, "forward", batch, padded), batch, padded // PANEL, steps) as partition:
-            call(cell, dtype, "forward", loop, {**buffers, **partition._asdict()})
-        ctx.cell, ctx.dtype, ctx.names = cell, dtype, (tuple(states), tuple(operands), tuple(values))
+            call(cell, dtype, "forward", forward_code(cell), {**arguments, **partition._asdict()})
+        ctx.cell, ctx.dtype, ctx.names = cell, dtype, (*parameters, *buffers)
         if training:
             inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, *parameters_and_state)
-            saved = (*parameters.values(), *states.values(), *operands.values(), *values.values())
-            ctx.save_for_backward(*inputs, *saved)
-        last = (
-            stack[steps if training and s in backward_states(cell) else steps & 1, :, :hidden_size].clone()
-            for s, stack in states.items()
-        )
-        return (operands[cell.state[0]][1:, :, :hidden_size], *last)
+            ctx.save_for_backward(*inputs, *parameters.values(), *buffers.values())
+        last = (part[:, :hidden_size].clone() for part in read_state(cell, buffers, steps))
+        return (buffers[f"l_{cell.state[0]}"][1:, :, :hidden_size], *last)
 
     @staticmethod
     @twice_differentiable
@@ -143,23 +124,20 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     cell: Cell = ctx.cell
     dtype: torch.dtype = ctx.dtype
     inputs, rest = split_saved(cell, ctx.saved_tensors)
-    (x, weight_ih, weight_hh, *_), saved = inputs, iter(rest)
-    parameters, states, operands, values = (
-        {name: next(saved) for name in names} for names in (tuple(cell.parameters), *ctx.names)
-    )
-    gates, separate = len(cell.gates), separate_gates(cell)
+    x, weight_ih, weight_hh, *_ = inputs
     steps, batch, hidden_size = d_output.shape
     padded = padded_size(hidden_size)
     d_output = pad_last(d_output, padded)
     if d_output.stride(2) != 1:
         d_output = d_output.contiguous()
-    d = weight_hh.new_empty(steps * batch, gates * padded, dtype=dtype)
-    e = weight_hh.new_empty(steps * batch, len(separate) * padded, dtype=dtype)
-    z = {name: weight_hh.new_zeros(len(letters), batch, padded) for name, letters in cell.parameters.items()}
-    g = {s: weight_hh.new_empty(2, batch, padded) for s in cell.state}
-    for s, part in zip(cell.state, d_state, strict=True):
-        g[s][steps & 1] = pad_last(part, padded)
-    buffers: dict[str, Tensor | int | None] = {
+    buffers = dict(zip(ctx.names, rest, strict=True))
+    buffers |= allocate(backward_loop(cell).outputs, weight_hh, dtype, steps, batch, padded, training=True)
+    z = [buffers[f"z_{name}"].zero_() for name in cell.parameters]
+    g = [buffers[f"g_{s}"] for s in cell.state]
+    for pair, part in zip(g, d_state, strict=True):
+        pair[steps & 1] = pad_last(part, padded)
+    gates = len(cell.gates)
+    arguments: dict[str, Tensor | int | None] = {
         "T": steps,
         "B": batch,
         "H": padded,
@@ -167,28 +145,22 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         "y": d_output,
         "y_t": d_output.stride(0),
         "y_b": d_output.stride(1),
-        **{f"s_{s}": stack for s, stack in states.items()},
-        **{f"l_{s}": stack for s, stack in operands.items()},
-        **values,
-        **{f"p_{name}": p for name, p in parameters.items()},
-        **{f"z_{name}": p for name, p in z.items()},
-        **{f"g_{s}": pair for s, pair in g.items()},
-        "d": d,
-        "e": e,
+        **buffers,
     }
     with autotuned_partition((cell, dtype, "backward", batch, padded), batch, padded // PANEL, steps) as partition:
-        call(cell, dtype, "backward", backward_loop(cell), {**buffers, **partition._asdict()})
+        call(cell, dtype, "backward", backward_code(cell), {**arguments, **partition._asdict()})
 
+    d, e = (buffers[name].flatten(0, 1) for name in "de")
     needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_parameters = ctx.needs_input_grad[3:]
     d_weight_ih, d_bias = input_gradients(cell, x, d, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
-    d_weight_hh = recurrent_gradient(cell, weight_hh, operands | values, d, e) if needs_hh else None
+    d_weight_hh = recurrent_gradient(cell, weight_hh, buffers) if needs_hh else None
     d_bias_hh = recurrent_bias_gradient(cell, e, d_bias) if d_bias is not None and needs_bias_hh else None
     d_x = (d @ pad_gates(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
         part.sum(1)[:, :hidden_size].reshape(-1) if needed else None
-        for part, needed in zip(z.values(), needs_parameters, strict=False)
+        for part, needed in zip(z, needs_parameters, strict=False)
     )
-    d_first = (pair[0, :, :hidden_size] for pair in g.values())
+    d_first = (pair[0, :, :hidden_size] for pair in g)
     d_bias_ih = d_bias if needs_bias_ih else None
     return (None, None, None, d_x, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_parameters, *d_first)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import Loop
+from charlstm.compiler.cpp_printer import Code
 from charlstm.executors.cpp.build import BuildError, kernels
 
 PANEL = 32  # units of a tile, as in runtime.h
@@ -85,14 +85,14 @@ def sum_by_id(cell: Cell, rows: Tensor, ids: Tensor | None, size: int) -> Tensor
     return sums
 
 
-def buffer_structure(loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> tuple[Int64Array, list[Tensor]]:
+def buffer_structure(code: Code, buffers: Mapping[str, Tensor | int | None]) -> tuple[Int64Array, list[Tensor]]:
     """A loop's buffer structure from a value for each field except the scratch ``w_``, and the scratch buffers, which
     the caller must keep alive."""
     like = next(b for b in buffers.values() if isinstance(b, Tensor))
     size = int(buffers["B"]) * int(buffers["H"])  # type: ignore[arg-type]
-    scratch = {name: like.new_empty(size, dtype=torch.float32) for name in loop.fields if name.startswith("w_")}
+    scratch = {name: like.new_empty(size, dtype=torch.float32) for name in code.fields if name.startswith("w_")}
     values = {**buffers, **scratch}
-    return int64_array(*(values[name] for name in loop.fields)), list(scratch.values())
+    return int64_array(*(values[name] for name in code.fields)), list(scratch.values())
 
 
 def int64_array(*values: Tensor | int | None) -> Int64Array:
@@ -101,9 +101,9 @@ def int64_array(*values: Tensor | int | None) -> Int64Array:
     return (ctypes.c_int64 * len(values))(*numbers)
 
 
-def call(cell: Cell, dtype: torch.dtype, function: str, loop: Loop, buffers: Mapping[str, Tensor | int | None]) -> None:
+def call(cell: Cell, dtype: torch.dtype, function: str, code: Code, buffers: Mapping[str, Tensor | int | None]) -> None:
     """Run a generated loop."""
-    prepared, _scratch = buffer_structure(loop, buffers)
+    prepared, _scratch = buffer_structure(code, buffers)
     getattr(load_kernels(cell, dtype), function)(ctypes.byref(prepared))
 
 

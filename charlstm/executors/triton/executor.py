@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
-from charlstm.compiler.cpp_loops import saved_bytes_per_unit
-from charlstm.compiler.triton_printer import gate_matmuls, recurrent_gradient_buffer
+from charlstm.compiler.loops import forward_loop, saved_bytes_per_unit
 from charlstm.executors.autograd import apply_autograd, twice_differentiable
 from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
-from charlstm.executors.buffers import gate_slice
+from charlstm.executors.buffers import bias_rows, gather_rows, weight_gradient
 from charlstm.executors.input_gradients import input_gradients
 from charlstm.executors.tracing import tracing
 from charlstm.executors.triton.kernels import launch_error, on_device_of
@@ -127,11 +126,11 @@ class _Run(torch.autograd.Function):
     @staticmethod
     @twice_differentiable
     def backward(ctx: Any, d_output: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight_ih, *_ = ctx.saved_tensors  # raises if they were freed, and the lease with them
+        x, weight_ih, weight_hh, *_ = ctx.saved_tensors  # raises if they were freed, and the lease with them
         lease: Lease = ctx.lease
         assert lease.plan is not None
         with on_device_of(x):
-            gradients = _gradients(lease.plan, x, weight_ih, ctx.needs_input_grad[3:], d_output, d_state)
+            gradients = _gradients(lease.plan, x, weight_ih, weight_hh, ctx.needs_input_grad[3:], d_output, d_state)
         if not torch._C._autograd._get_current_graph_task_keep_graph():
             lease.release()
         return (None, None, None, *gradients)
@@ -141,31 +140,28 @@ def _gradients(
     plan: Plan,
     x: Tensor,
     weight_ih: Tensor,
+    weight_hh: Tensor,
     needed: tuple[bool, ...],
     d_output: Tensor,
     d_state: State,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, the weights and biases, the per-unit parameters and the initial state."""
-    cell, param_dtype, H = plan.shape.cell, plan.shape.param_dtype, plan.shape.hidden_size
+    cell = plan.shape.cell
+    matmuls = forward_loop(cell, joined=True).matmuls
     d_initial = plan.backward(d_output, d_state)
-    d, e = (plan.buffer(name).flatten(0, 1) for name in ("d", recurrent_gradient_buffer(cell)))
+    d = plan.buffers["d"].flatten(0, 1)
     needs_x, needs_ih, needs_hh, needs_bias_ih, needs_bias_hh, *needs_parameters = needed
     d_weight_ih, d_bias = input_gradients(x, d, d, weight_ih, needs_ih, needs_bias_ih or needs_bias_hh)
     d_weight_hh = d_bias_hh = None
     if needs_hh:
-        d_weight_hh = torch.zeros(len(cell.gates) * H, H, dtype=param_dtype, device=x.device)
+        d_weight_hh = gather_rows(cell, matmuls, weight_hh, lambda m: weight_gradient(m, plan.buffers))
     if needs_bias_hh and d_bias is not None:
-        d_bias_hh = torch.zeros_like(d_bias)
-    for _, run, operand in gate_matmuls(cell):
-        part = gate_slice(cell.gates, run, H)
-        if d_weight_hh is not None:
-            d_weight_hh[part] = e[:, part].t() @ plan.buffer(operand).flatten(0, 1)[: len(e)]
-        if d_bias_hh is not None and d_bias is not None:
-            all_in_d = recurrent_gradient_buffer(cell) == "d"
-            d_bias_hh[part] = d_bias[part] if all_in_d else e[:, part].sum(0, dtype=param_dtype)
+        d_bias_hh = gather_rows(
+            cell, matmuls, d_bias, lambda m: bias_rows(cell, m, plan.buffers, d_bias, weight_hh.dtype)
+        )
     d_x = (d @ weight_ih.to(d.dtype)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
-        plan.buffer(f"z_{name}").sum(1).flatten() if needs_gradient else None
+        plan.buffers[f"z_{name}"].sum(1).flatten() if needs_gradient else None
         for name, needs_gradient in zip(cell.parameters, needs_parameters, strict=False)
     )
     return (d_x, d_weight_ih, d_weight_hh, d_bias if needs_bias_ih else None, d_bias_hh, *d_parameters, *d_initial)

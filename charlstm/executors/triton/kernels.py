@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from charlstm.compiler.loops import masks
 from charlstm.compiler.triton_language import PROBE, Kernel
 from charlstm.compiler.triton_printer import Program
 
@@ -59,8 +60,8 @@ def constexpr_arguments(hidden_size: int, block: int, param_dtype: torch.dtype, 
         "H": hidden_size,
         "BLOCK": block,
         "SAME": math.gcd(hidden_size, block),
-        "KEEP": -1 if training else 0,
-        "ALL": -1 if training else 1,
+        "VALUE_MASK": masks(training)["value"],
+        "STATE_MASK": masks(training)["state"],
         "PARAM_DTYPE": {torch.float32: tl.float32, torch.float64: tl.float64}[param_dtype],
     }
 
@@ -76,12 +77,12 @@ OPTIONS = {"enable_fp_fusion": False}
 
 
 def kernel_launcher(
-    program: Program, kernel: Kernel, buffers: Mapping[str, Tensor | None], batch: int, constexprs: Mapping[str, Any]
+    program: Program, kernel: Kernel, buffers: Mapping[str, Tensor], batch: int, constexprs: Mapping[str, Any]
 ) -> Callable[[int], None]:
     """A function of the step that launches a kernel on its buffers."""
     blocks, _, warps = launch_geometry(batch * constexprs["H"])
     run = functions(program.source)[kernel.name][(blocks,)]
-    arguments = [buffers[name] for name in kernel.buffers]
+    arguments = [buffers.get(name) for name in kernel.buffers]
 
     def launch(t: int) -> None:
         run(t, batch, *arguments, **constexprs, num_warps=warps, **OPTIONS)

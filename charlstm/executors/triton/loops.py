@@ -15,14 +15,14 @@ from charlstm.executors.buffers import gate_slice, per_step
 from charlstm.executors.triton.kernels import kernel_launcher
 
 Loop = Callable[[], None]
-Buffers = Mapping[str, Tensor | None]
+Buffers = Mapping[str, Tensor]
 Step = Callable[[int], object]
 
 
-def forward_loop(
+def run_forward(
     cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, constexprs: Mapping[str, Any]
 ) -> Loop:
-    """The forward pass, with the recurrent weight [GH, H]."""
+    """A function that runs the forward pass, with the recurrent weight [GH, H]."""
     program = forward_program(cell)
     stages = [
         (
@@ -42,17 +42,17 @@ def forward_loop(
     return run_loop
 
 
-def backward_loop(
+def run_backward(
     cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, constexprs: Mapping[str, Any]
 ) -> Loop:
-    """The backward pass, with the recurrent weight [GH, H]."""
+    """A function that runs the backward pass, with the recurrent weight [GH, H]."""
     program = backward_program(cell)
     first, last, *kernels = (
         None if kernel is None else kernel_launcher(program, kernel, buffers, batch, constexprs)
         for kernel in (program.first, program.last, *program.kernels)
     )
     matmuls = [[_transposed_matmul(cell, m, buffers, weight) for m in stage] for stage in program.matmuls]
-    sums = [_buffer(buffers, f"z_{name}") for name in cell.parameters]
+    sums = [buffers[f"z_{name}"] for name in cell.parameters]
 
     def run_loop() -> None:
         for total in sums:
@@ -72,16 +72,16 @@ def backward_loop(
 
 
 def _gate_matmul(cell: Cell, steps: int, matmul: Matmul, buffers: Buffers, weight: Tensor) -> Step:
-    out, H = _buffer(buffers, matmul.out), weight.shape[1]
-    operands = per_step(_buffer(buffers, matmul.operand).unbind(0), steps)
+    out, H = buffers[matmul.out], weight.shape[1]
+    operands = per_step(buffers[matmul.operand].unbind(0), steps)
     (run,) = matmul.runs
     matrix = weight[gate_slice(cell.gates, run, H)].t()
     return lambda t: torch.mm(operands[t], matrix, out=out)
 
 
 def _transposed_matmul(cell: Cell, matmul: Matmul, buffers: Buffers, weight: Tensor) -> Step:
-    out, H = _buffer(buffers, matmul.out), weight.shape[1]
-    gradients = _buffer(buffers, matmul.operand)
+    out, H = buffers[matmul.out], weight.shape[1]
+    gradients = buffers[matmul.operand]
     parts = [gate_slice(cell.gates, run, H) for run in matmul.runs]
     terms = [(gradients[..., part].unbind(0), weight[part]) for part in parts]
 
@@ -92,9 +92,3 @@ def _transposed_matmul(cell: Cell, matmul: Matmul, buffers: Buffers, weight: Ten
             torch.addmm(out, operands[t], matrix, out=out)
 
     return multiply
-
-
-def _buffer(buffers: Buffers, name: str) -> Tensor:
-    buffer = buffers[name]
-    assert buffer is not None
-    return buffer
