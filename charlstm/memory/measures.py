@@ -20,6 +20,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import TokenPredictions, nats_per_character, predict_tokens
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
+from charlstm.probes.ablation import ablate_units
 from charlstm.probes.answers import continual_reber_accuracy, reber_accuracy, score_answers
 from charlstm.probes.capacity import capacity, random_texts
 from charlstm.probes.closing import Closing, closing_accuracy, find_closing_characters
@@ -386,6 +387,27 @@ def unseen_reber(run: LoadedRun, strings: int, min_inner: int) -> JsonObject:
     }
 
 
+def unit_ablation(run: LoadedRun, steps: int, texts: int) -> JsonObject:
+    """For closing brackets and closing quotes in segments of the test split: kind -> their ``count``, the mean loss
+    there and elsewhere, and its change by holding one unit at its mean, [L, H], in nats per character."""
+    ids, results = test_split(run.corpus()), {}
+    for kind in ("bracket", "quote"):
+        mask = np.zeros(len(ids), np.uint8)
+        for character in find_closing_characters(ids, run.vocabulary):
+            mask[character.positions] |= character.kind == kind
+        chosen = _segments(mask, steps, texts)[1:] > 0
+        if chosen.any():
+            result = ablate_units(run.model, _segments(ids, steps, texts), chosen)
+            results[kind] = {
+                "count": int(chosen.sum()),
+                "loss": result.loss,
+                "loss_elsewhere": _finite(result.loss_elsewhere),
+                "change": result.change.tolist(),
+                "change_elsewhere": [[_finite(x) for x in row] for row in result.change_elsewhere.tolist()],
+            }
+    return results
+
+
 def _strings_of(run: LoadedRun, split: str) -> set[str]:
     """The lines, or the documents, of a split."""
     ids = run.corpus().split(split)
@@ -404,5 +426,6 @@ MEASURES |= {
         dependency_loss,
         ngram_dependency_loss,
         unseen_reber,
+        unit_ablation,
     )
 }

@@ -122,6 +122,14 @@ class _UnseenReber(_Result):
     seen: Fraction
 
 
+class _Ablation(_Result):
+    count: Count
+    loss: Number
+    loss_elsewhere: Number | None
+    change: list[Numbers]
+    change_elsewhere: list[list[Number | None]]
+
+
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "answers": TypeAdapter(_Answers),
     "gradient": TypeAdapter(dict[str, Numbers]),
@@ -140,6 +148,7 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "dependency_loss": TypeAdapter(dict[str, list[_DependencyBin]]),
     "ngram_dependency_loss": TypeAdapter(dict[str, list[_DependencyBin]]),
     "unseen_reber": TypeAdapter(_UnseenReber),
+    "unit_ablation": TypeAdapter(dict[str, _Ablation]),
 }
 """Schemas by the name of the measure."""
 

@@ -107,3 +107,10 @@ def test_seen_reber_strings_are_counted_and_left_out(documents):
     result = measured("unseen_reber", run, strings=50, min_inner=0)
     assert result["seen"] == sum(string in drawn[:25] for string in drawn) / 50
     assert measured("unseen_reber", run, strings=50, min_inner=30)["seen"] == 0
+
+
+def test_units_are_ablated_at_closing_characters():
+    result = measured("unit_ablation", run_of(PROSE), steps=100, texts=2)
+    assert set(result) == {"bracket"}, "the text has no quotes"
+    assert result["bracket"]["count"] in (2, 3, 4)
+    assert np.shape(result["bracket"]["change"]) == (1, 4)

@@ -254,6 +254,7 @@ NOT_YET_IN_AN_EXPERIMENT = {
     "dependency_loss",
     "ngram_dependency_loss",
     "unseen_reber",
+    "unit_ablation",
 }
 """Tested in test_measures.py."""
 
