@@ -17,17 +17,21 @@ from torch import Tensor
 
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
-from charlstm.evaluation import nats_per_character, predict_tokens
+from charlstm.evaluation import TokenPredictions, nats_per_character, predict_tokens
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
+from charlstm.probes.ablation import ablate_units
 from charlstm.probes.answers import continual_reber_accuracy, reber_accuracy, score_answers
+from charlstm.probes.capacity import capacity, random_texts
 from charlstm.probes.closing import Closing, closing_accuracy, find_closing_characters
-from charlstm.probes.context import context_curve
+from charlstm.probes.context import Far, context_curve
 from charlstm.probes.counting import accepts, counting_unit, longest_accepted, trajectory
+from charlstm.probes.dependencies import dependency_losses, find_dependencies
+from charlstm.probes.dynamics import dynamics, spectral_radii
 from charlstm.probes.gates import characters, gates
 from charlstm.probes.gradients import FULL_STATE, gradient_over_lag
 from charlstm.probes.ngram import NGram
-from charlstm.probes.surgery import surgery
+from charlstm.probes.surgery import surgeries, surgery
 from charlstm.probes.tasks.counting import counting_string
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
@@ -85,10 +89,7 @@ def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonOb
 def state_surgery(run: LoadedRun, task: JsonObject, pairs: int, parts: list[str]) -> JsonObject:
     """State surgery in the middle of the lag, for each part: how often each string's answer is given."""
     instance = make_task(task)
-    strings = instance.strings(4 * pairs, TEST_SEED)
-    half = len(strings) // 2
-    chosen = [(a, b) for a, b in zip(strings[:half], strings[half:], strict=True) if a[-1] != b[-1]][:pairs]
-    first, second = (_with_start(run, [pair[side] for pair in chosen]) for side in (0, 1))
+    first, second = _string_pairs(run, instance, pairs)
     step = 2 + instance.lag // 2  # "no character", the key, half of the lag
     results = {part: surgery(run.model, first, second, step, part) for part in parts}
     return {part: {**asdict(one), "exchanged": part} for part, one in results.items()}
@@ -251,3 +252,180 @@ def _segments(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> 
 def _finite(value: float) -> float | None:
     """The number; None if it is not finite, since JSON has no such numbers."""
     return float(value) if math.isfinite(value) else None
+
+
+def _string_pairs(run: LoadedRun, task: Any, pairs: int) -> tuple[Tensor, Tensor]:
+    """Pairs of test strings with different answers, as ids after "no character", [T + 1, N] each."""
+    strings = task.strings(4 * pairs, TEST_SEED)
+    half = len(strings) // 2
+    chosen = [(a, b) for a, b in zip(strings[:half], strings[half:], strict=True) if a[-1] != b[-1]][:pairs]
+    first, second = (_with_start(run, [pair[side] for pair in chosen]) for side in (0, 1))
+    return first, second
+
+
+def surgery_over_lag(run: LoadedRun, task: JsonObject, pairs: int, moments: list[float]) -> JsonObject:
+    """State surgery at fractions of the lag: moment -> exchanged letters -> how often each string's answer is given.
+
+    The letters are "" (nothing), each part of the state, and all of them; ``moments`` are 0 .. 1, such as 0.25.
+    """
+    instance = make_task(task)
+    first, second = _string_pairs(run, instance, pairs)
+    steps = {2 + int(moment * instance.lag): str(moment) for moment in moments}  # "no character", the key, the lag
+    results = surgeries(run.model, first, second, list(steps))
+    return {steps[at]: {part: asdict(one) for part, one in parts.items()} for at, parts in results.items()}
+
+
+def state_dynamics(
+    run: LoadedRun,
+    steps: int,
+    texts: int,
+    trained: bool,
+    warm_up: int = 0,
+    exponents: int | None = None,
+    task: JsonObject | None = None,
+) -> JsonObject:
+    """One-step Jacobians and Lyapunov exponents of the state, at initialization or after training.
+
+    largest, median, smallest   singular values of d s_t / d s_{t-1}, mean over steps and texts
+    spectral_radius             gate -> of its recurrent matrix in each layer
+    self_connection             part of the state -> mean of d s_t[i] / d s_{t-1}[i] over units, steps and texts
+    exponents                   of each text, nats per character, in descending order; null for -inf
+
+    The texts are segments of the test split of ``warm_up + steps`` characters, or test strings of a task.
+    """
+    model = run.model if trained else untrained(run)
+    if task is not None:
+        previous = _with_start(run, make_task(task).strings(texts, TEST_SEED))[: warm_up + steps]
+    else:
+        previous = _segments(test_split(run.corpus()), warm_up + steps, texts)[:-1]
+    result = dynamics(model, previous, exponents, warm_up)
+    return {
+        "largest": float(result.largest.mean()),
+        "median": float(result.median.mean()),
+        "smallest": float(result.smallest.mean()),
+        "spectral_radius": {gate: radii.tolist() for gate, radii in spectral_radii(model).items()},
+        "self_connection": {part: float(values.mean()) for part, values in result.self_connection.items()},
+        "exponents": [[_finite(x) for x in row] for row in result.exponents.tolist()],
+    }
+
+
+def memory_capacity(run: LoadedRun, delays: int, steps: int, texts: int, random: bool) -> JsonObject:
+    """Short-term memory capacity in characters, and accuracy and R^2 of the readout of the k-th last character, k = 0
+    .. delays: from the state, from the last character alone, and with shuffled targets.
+
+    The texts have ``steps`` characters: uniform random ones, or segments of the test split.
+    """
+    if random:
+        previous = random_texts(run.model.vocabulary_size, steps, texts, TEST_SEED)
+    else:
+        previous = _segments(test_split(run.corpus()), steps, texts)[:-1]
+    result = capacity(run.model, previous, delays)
+    return {
+        name: {
+            "capacity": readout.capacity,
+            "accuracy": readout.accuracy.tolist(),
+            "r_squared": readout.r_squared.tolist(),
+        }
+        for name, readout in vars(result).items()
+    }
+
+
+def far_context_loss(run: LoadedRun, context_lengths: list[int], targets: int, far: Far) -> JsonObject:
+    """-ln p of the same characters of the test split as in :func:`context_loss`, [context_lengths, targets]; the
+    characters further away, up to the longest length, are ``cut``, ``shuffled`` or ``replaced``."""
+    result = context_curve(run.model, test_split(run.corpus()), context_lengths, targets, far=far)
+    return {"nats": result.nats.astype(float).round(5).tolist()}
+
+
+def dependency_loss(run: LoadedRun, max_positions: int) -> JsonObject:
+    """Predictions at the characters of the test split that depend on something earlier: kind -> bins of distance.
+
+    Each bin has its ``count`` of positions, and for at most ``max_positions`` of them, evenly spaced and the same for
+    every model of this text, the positions, -ln p in nats, and whether the prediction was correct.
+    """
+    ids = test_split(run.corpus())
+    return _dependency_bins(ids, run.vocabulary, predict_tokens(run.model, ids), max_positions)
+
+
+def ngram_dependency_loss(run: LoadedRun, order: int, max_positions: int) -> JsonObject:
+    """As :func:`dependency_loss`, for an n-gram model of the same text."""
+    corpus = run.corpus()
+    train, ids = corpus.split("train"), test_split(corpus)
+    assert not isinstance(train, Documents)
+    predictions = NGram(train, run.vocabulary.size, order).predict(ids, [])
+    return _dependency_bins(ids, run.vocabulary, predictions, max_positions)
+
+
+def _dependency_bins(
+    ids: npt.NDArray[np.unsignedinteger], vocabulary: Vocabulary, predictions: TokenPredictions, max_positions: int
+) -> JsonObject:
+    bins: JsonObject = {}
+    for one in dependency_losses(find_dependencies(ids, vocabulary), predictions):
+        count = len(one.positions)
+        chosen = np.linspace(0, count - 1, min(count, max_positions)).round().astype(np.int64)
+        bins.setdefault(one.kind, []).append(
+            {
+                "low": one.low,
+                "high": one.high,
+                "count": count,
+                "positions": one.positions[chosen].tolist(),
+                "nats": one.nats[chosen].astype(float).round(5).tolist(),
+                "correct": one.correct[chosen].tolist(),
+            }
+        )
+    return bins
+
+
+def unseen_reber(run: LoadedRun, strings: int, min_inner: int) -> JsonObject:
+    """Accuracy on the repeated key of Reber test strings that stand neither in the training nor in the validation
+    split, and the fraction of ordinary test strings that do (``seen``)."""
+    task, seen = tasks.Reber(min_inner), _strings_of(run, "train") | _strings_of(run, "validation")
+    drawn, unseen = task.strings(strings, TEST_SEED), tasks.unseen_strings(task, strings, TEST_SEED, seen)
+    return {
+        "accuracy": reber_accuracy(run.model, run.vocabulary, unseen),
+        "seen": sum(string in seen for string in drawn) / strings,
+    }
+
+
+def unit_ablation(run: LoadedRun, steps: int, texts: int) -> JsonObject:
+    """For closing brackets and closing quotes in segments of the test split: kind -> their ``count``, the mean loss
+    there and elsewhere, and its change by holding one unit at its mean, [L, H], in nats per character."""
+    ids, results = test_split(run.corpus()), {}
+    for kind in ("bracket", "quote"):
+        mask = np.zeros(len(ids), np.uint8)
+        for character in find_closing_characters(ids, run.vocabulary):
+            mask[character.positions] |= character.kind == kind
+        chosen = _segments(mask, steps, texts)[1:] > 0
+        if chosen.any():
+            result = ablate_units(run.model, _segments(ids, steps, texts), chosen)
+            results[kind] = {
+                "count": int(chosen.sum()),
+                "loss": result.loss,
+                "loss_elsewhere": _finite(result.loss_elsewhere),
+                "change": result.change.tolist(),
+                "change_elsewhere": [[_finite(x) for x in row] for row in result.change_elsewhere.tolist()],
+            }
+    return results
+
+
+def _strings_of(run: LoadedRun, split: str) -> set[str]:
+    """The lines, or the documents, of a split."""
+    ids = run.corpus().split(split)
+    if isinstance(ids, Documents):
+        return {run.vocabulary.decode(ids.ids[a:b]) for a, b in zip(ids.starts, ids.ends, strict=True)}
+    return set(run.vocabulary.decode(ids).splitlines())
+
+
+MEASURES |= {
+    measure.__name__: measure
+    for measure in (
+        surgery_over_lag,
+        state_dynamics,
+        memory_capacity,
+        far_context_loss,
+        dependency_loss,
+        ngram_dependency_loss,
+        unseen_reber,
+        unit_ablation,
+    )
+}

@@ -89,6 +89,47 @@ class _Gates(_Result):
     characters: list[str | None]
 
 
+class _Dynamics(_Result):
+    largest: Number
+    median: Number
+    smallest: Number
+    spectral_radius: dict[str, Numbers]
+    self_connection: dict[str, Number]
+    exponents: list[list[Number | None]]
+
+
+class _Readout(_Result):
+    capacity: Number
+    accuracy: Numbers
+    r_squared: Numbers
+
+
+class _FarContext(_Result):
+    nats: list[Numbers]
+
+
+class _DependencyBin(_Result):
+    low: Count
+    high: Count | None
+    count: Count
+    positions: list[Count]
+    nats: Numbers
+    correct: list[bool]
+
+
+class _UnseenReber(_Result):
+    accuracy: Fraction
+    seen: Fraction
+
+
+class _Ablation(_Result):
+    count: Count
+    loss: Number
+    loss_elsewhere: Number | None
+    change: list[Numbers]
+    change_elsewhere: list[list[Number | None]]
+
+
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "answers": TypeAdapter(_Answers),
     "gradient": TypeAdapter(dict[str, Numbers]),
@@ -100,6 +141,14 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "closing_characters": TypeAdapter(dict[str, list[_Bin]]),
     "ngram": TypeAdapter(_NGram),
     "gate_values": TypeAdapter(_Gates),
+    "surgery_over_lag": TypeAdapter(dict[str, dict[str, _Surgery]]),
+    "state_dynamics": TypeAdapter(_Dynamics),
+    "memory_capacity": TypeAdapter(dict[str, _Readout]),
+    "far_context_loss": TypeAdapter(_FarContext),
+    "dependency_loss": TypeAdapter(dict[str, list[_DependencyBin]]),
+    "ngram_dependency_loss": TypeAdapter(dict[str, list[_DependencyBin]]),
+    "unseen_reber": TypeAdapter(_UnseenReber),
+    "unit_ablation": TypeAdapter(dict[str, _Ablation]),
 }
 """Schemas by the name of the measure."""
 

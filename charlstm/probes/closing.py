@@ -95,7 +95,7 @@ def find_closing_characters(ids: Ids, vocabulary: Vocabulary) -> tuple[ClosingCh
     within 1,000 characters is ignored. A line end is the newline after a line that is not empty, and a line is open
     from its second character on. CR LF is ignored, since CR determines LF.
     """
-    text = _characters(ids, vocabulary)
+    text = characters_of(ids, vocabulary)
     closing = []
     for symbol, spans in _spans(text).items():
         if spans:
@@ -133,7 +133,7 @@ def closing_accuracy(closing: Sequence[ClosingCharacter], predictions: TokenPred
     return tuple(results)
 
 
-def _characters(ids: Ids, vocabulary: Vocabulary) -> str:
+def characters_of(ids: Ids, vocabulary: Vocabulary) -> str:
     """The text, one character per id; a byte as the code point of its value."""
     return vocabulary.decode_bytes(ids).decode("latin-1") if vocabulary.kind == "bytes" else vocabulary.decode(ids)
 

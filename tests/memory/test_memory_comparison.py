@@ -243,7 +243,20 @@ def test_measurement_files_match_their_schemas(done):
     files = list(done.glob("cells/*/measured/*.json"))
     assert {
         read_measurement(file, measure) and measure for file in files for measure in [measure_of(file)]
-    } == MEASURES.keys()
+    } | NOT_YET_IN_AN_EXPERIMENT == MEASURES.keys()
+
+
+NOT_YET_IN_AN_EXPERIMENT = {
+    "surgery_over_lag",
+    "state_dynamics",
+    "memory_capacity",
+    "far_context_loss",
+    "dependency_loss",
+    "ngram_dependency_loss",
+    "unseen_reber",
+    "unit_ablation",
+}
+"""Tested in test_measures.py."""
 
 
 def measure_of(file: Path) -> str:

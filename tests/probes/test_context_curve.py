@@ -154,3 +154,79 @@ def test_only_a_forward_model_has_a_curve(direction):
 def test_invalid_arguments_are_refused(lengths, targets, words):
     with pytest.raises(UserError, match=words):
         context_curve(make_model(), ids_of(60), lengths, targets)
+
+
+def read_ids(ids: np.ndarray, far: str, **options) -> tuple[np.ndarray, np.ndarray]:
+    """The characters that the model reads at length 3 of 3 and 20, [20, targets], and the targets."""
+    model, windows = make_model(), []
+    hidden = model.hidden
+
+    def record(window, state):
+        windows.append(window.numpy().copy())
+        return hidden(window, state)
+
+    model.hidden = record
+    curve = context_curve(model, ids, [3, 20], targets=8, far=far, **options)
+    return windows[0], curve.targets
+
+
+def test_far_context_is_shuffled_and_the_near_one_is_not():
+    ids = np.arange(400) % V
+    read, targets = read_ids(ids, "shuffled")
+    original = ids[targets + np.arange(-20, 0)[:, None]]
+    np.testing.assert_array_equal(read[-3:], original[-3:])
+    np.testing.assert_array_equal(np.sort(read[:-3], 0), np.sort(original[:-3], 0))
+    assert (read[:-3] != original[:-3]).any(0).all()
+    assert (read != read_ids(ids, "shuffled", seed=2)[0]).any()
+
+
+@pytest.mark.parametrize("characters", [60, 200])
+def test_far_context_is_replaced_by_that_of_another_position(characters):
+    targets = np.arange(20, characters)
+    indices = context._positions_read(characters, targets, 3, 20, "replaced", 1)
+    np.testing.assert_array_equal(indices[-3:], targets + np.arange(-3, 0)[:, None])
+    np.testing.assert_array_equal(np.diff(indices[:-3], axis=0), 1)
+    donors = indices[0] + 20
+    assert (np.abs(donors - targets) >= 20).all()
+    assert donors.min() >= 20
+    assert donors.max() <= characters
+
+
+@pytest.mark.parametrize("far", ["shuffled", "replaced"])
+def test_far_context_does_not_matter_at_the_longest_length(far):
+    model, ids = make_model(), ids_of(300)
+    cut, changed = (context_curve(model, ids, [0, 3, 30], targets=20, far=one) for one in ("cut", far))
+    np.testing.assert_array_equal(cut.targets, changed.targets)
+    np.testing.assert_array_equal(cut.nats[-1], changed.nats[-1])
+    assert (cut.nats[:-1] != changed.nats[:-1]).all()
+
+
+@pytest.mark.parametrize("far", ["shuffled", "replaced"])
+def test_network_without_memory_ignores_the_far_context(far):
+    curve = context_curve(without_memory(), ids_of(400), [1, 2, 10, 100], targets=50, far=far)
+    np.testing.assert_allclose(curve.nats[:-1], curve.nats[[-1, -1, -1]], atol=1e-5)
+
+
+def test_adding_cell_does_not_notice_the_order_but_the_replacement():
+    """A cell that adds up values of the characters is invariant under shuffling."""
+    model = make_model(cell="rnn", hidden_size=1, front_end="one_hot")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.recurrent.get_parameter("weight_ih_l0").copy_(1e-4 * torch.arange(float(V)))
+        model.recurrent.get_parameter("weight_hh_l0").fill_(1)
+        model.head.weight[0, 0] = 30
+    cut, shuffled, replaced = (
+        context_curve(model, ids_of(400), [0, 5, 50], targets=50, far=far).nats
+        for far in ("cut", "shuffled", "replaced")
+    )
+    np.testing.assert_allclose(shuffled, shuffled[[-1, -1, -1]], atol=2e-4)
+    assert np.abs(replaced[:2] - replaced[-1]).max() > 1e-3
+    assert np.abs(cut[:2] - cut[-1]).max() > 1e-3
+
+
+def test_far_context_that_cannot_be_changed_is_refused():
+    with pytest.raises(UserError, match="far must be cut, shuffled, replaced, found lost"):
+        context_curve(make_model(), ids_of(60), [5], targets=10, far="lost")
+    with pytest.raises(UserError, match="needs as many elsewhere, found 60 in all"):
+        context_curve(make_model(), ids_of(60), [3, 40], targets=10, far="replaced")

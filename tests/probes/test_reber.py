@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+import statistics
+from collections import Counter
 from itertools import product
 
 import pytest
 
-from charlstm.probes.tasks import ContinualReber, Reber
+from charlstm.probes.tasks import ContinualReber, Counting, Reber, unseen_strings
 
 # B, then by T to the loop of S, or by P to the loop of T. From the upper path by X S to the end, or by X X down to the
 # lower one; from the lower path by V V to the end, or by V P up to the last choice of the upper one.
@@ -84,3 +87,54 @@ def test_allowed_symbols_are_those_of_some_string():
 def test_a_text_of_another_grammar_is_refused(text, complaint):
     with pytest.raises(ValueError, match=f"not of the grammar: .*{complaint}"):
         ContinualReber().repeated_key_positions(text)
+
+
+@pytest.mark.parametrize("least", [7, 10, 40])
+def test_inner_strings_have_the_least_length(least):
+    strings = Reber(least).strings(3000, 8)
+    assert all(EMBEDDED.fullmatch(string) for string in strings)
+    assert min(map(len, strings)) == least + 4
+    assert sum(string[1] == "T" for string in strings) / 3000 == pytest.approx(0.5, abs=0.03)
+    assert statistics.median(string.rindex("E", 0, -1) - 1 for string in strings) == pytest.approx(least + 2, abs=1)
+
+
+def test_a_least_length_below_the_shortest_string_changes_nothing():
+    assert Reber(5).strings(500, 9) == Reber().strings(500, 9)
+    assert Reber(5).baseline_nats == pytest.approx(Reber().baseline_nats)
+
+
+@pytest.mark.parametrize("least", [7, 10])
+def test_long_strings_have_their_probability_in_the_grammar(least):
+    """Against strings of the unrestricted grammar of which the short ones are rejected."""
+    drawn = Reber(least).strings(60_000, 10)
+    rest = [string for string in Reber().strings(300_000, 11) if len(string) >= least + 4]
+    frequencies, expected = Counter(drawn), Counter(rest)
+    for string, number in expected.most_common(20):
+        assert frequencies[string] / len(drawn) == pytest.approx(number / len(rest), abs=0.003)
+    # A string with n choices has the probability 2^-n / p, with p the probability that a string is long enough.
+    choices = [len(allowed) == 2 for allowed in ContinualReber().allowed("".join(rest))]
+    entropy = sum(choices) / len(rest) * math.log(2) + math.log(len(rest) / 300_000)
+    mean_length = sum(map(len, rest)) / len(rest)
+    assert Reber(least).baseline_nats == pytest.approx((entropy + math.log(2)) / (mean_length + 1), rel=0.01)
+
+
+def test_number_of_distinct_strings():
+    strings = set(Reber().strings(60_000, 12))
+    for length in range(8, 14):
+        assert Reber().distinct(length) == sum(len(string) == length for string in strings)
+    assert [Reber(9).distinct(length) for length in (12, 13, 14)] == [0, Reber().distinct(13), Reber().distinct(14)]
+    assert Reber(40).distinct(44) > 3_000_000
+
+
+def test_unseen_strings_are_not_in_the_training_strings():
+    training = Reber().strings(5000, 13)
+    strings = unseen_strings(Reber(), 300, 14, training)
+    assert len(strings) == 300
+    assert not set(strings) & set(training)
+    assert strings == unseen_strings(Reber(), 300, 14, training) != unseen_strings(Reber(), 300, 15, training)
+    assert unseen_strings(Reber(), 300, 14, ()) == Reber().strings(300, 14)
+
+
+def test_a_task_without_unseen_strings_is_refused():
+    with pytest.raises(ValueError, match="fewer than one in 1,000 strings of the task counting is unseen"):
+        unseen_strings(Counting("ab", 1, 3), 2, 1, Counting("ab", 1, 3).strings(100, 1))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
-from charlstm.probes.surgery import surgery
+from charlstm.probes.surgery import surgeries, surgery
 from charlstm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(tuple("\n?ABCDabc"))
@@ -98,3 +98,32 @@ def test_impossible_exchanges_are_refused():
         surgery(network, first, second[1:], 3)
     with pytest.raises(UserError, match="cell gru has no state 'c' to exchange; its parts are h"):
         surgery(model(cell="gru"), text(5), (text(5) + 1) % 7, 2, "hc")
+
+
+def test_whole_state_swaps_the_answers_at_every_moment():
+    results = surgeries(latch(VOCABULARY, KEYS), strings(60, 0), strings(60, 1), [2, 15, 61])
+    assert list(results) == [2, 15, 61]
+    for by_part in results.values():
+        assert {part: (one.original, one.swapped) for part, one in by_part.items()} == {
+            "": (1, 0),
+            "h": (1, 0),
+            "c": (0, 1),
+            "hc": (0, 1),
+        }
+
+
+@every_kind
+@pytest.mark.few(6)
+def test_whole_state_is_exchanged_in_every_cell(fields):
+    """With equal characters after the exchange, each string continues as the other one would have."""
+    network, first, second = model(**fields), text(9, 10), text(9, 10).flip(1)
+    if fields.get("front_end") == "convolution":
+        first[2:4] = second[2:4]  # the window is not exchanged
+    first[4:-1] = second[4:-1]
+    second[-1] = (first[-1] + 1) % 7
+    result = surgeries(network, first, second, [4])[4]
+    letters = network.recurrent.cell.state
+    assert set(result) == {"", *letters, letters}
+    logits = network.eval()(torch.cat([second, first], 1)[:-1])[0]
+    partner_answers = torch.cat([first, second], 1)[-1]
+    assert result[letters].original == (logits[-1].argmax(-1) == partner_answers).double().mean().item()

@@ -24,6 +24,7 @@ TASKS = [
     Counting(),
     Counting("abc", 2, 5),
     Reber(),
+    Reber(20),
 ]
 MARKED = [task for task in TASKS if task.mark is not None]
 

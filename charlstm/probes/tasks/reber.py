@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.probes.tasks.base import Draws, Task, alphabet, as_strings, check
+from charlstm.probes.tasks.base import Draws, Numbers, Task, alphabet, as_strings, check
 
 Transitions = tuple[tuple[str, int], ...]
 
@@ -52,26 +52,54 @@ def _embedded() -> tuple[Transitions, ...]:
 EMBEDDED = _embedded()
 
 
-def _expected(per_state: npt.NDArray[np.float64]) -> float:
-    """The expected sum of ``per_state`` [states] over the states of a string: v = per_state + P v."""
+TO_FIRST, TO_SECOND = (np.array([transitions[n][1] for transitions in EMBEDDED]) for n in (0, -1))
+HAS_CHOICE = np.array([len(transitions) > 1 for transitions in EMBEDDED])
+IS_INNER = np.array([FIRST_INNER <= state < CLOSING for state in range(len(EMBEDDED))])
+
+Values = npt.NDArray[np.float64]
+
+
+def _expected(per_state: Values) -> Values:
+    """The expected sum of ``per_state`` [states] from each state to the end of the string: v = per_state + P v."""
     chain = np.zeros((len(EMBEDDED), len(EMBEDDED)))
     for state, transitions in enumerate(EMBEDDED[:END]):
         for _, to in transitions:
             chain[state, to] += 1 / len(transitions)
-    return float(np.linalg.solve(np.eye(len(EMBEDDED)) - chain, per_state)[START])
+    expected: Values = np.linalg.solve(np.eye(len(EMBEDDED)) - chain, per_state).astype(np.float64)
+    return expected
+
+
+def _entropy(p: Values) -> Values:
+    """Of a choice with probabilities p and 1 - p, in nats."""
+    q = np.stack([p, 1 - p])
+    entropy: Values = -(q * np.log(q, where=q > 0, out=np.zeros_like(q))).sum(0)
+    return entropy
 
 
 @dataclass(frozen=True)
 class Reber(Task):
     """Strings of the embedded Reber grammar, of at least 9 symbols.
 
+    ``min_inner`` is the smallest number of symbols of the inner string, from its B to its E (at least 5 in any case);
+    the strings are those of the grammar under this condition, each with its probability in the grammar. The key recurs
+    one symbol after the inner string; with 40, the median distance is 43 symbols.
+
     All characters count in training. The answer is the repeated key: ``chance`` is the fraction of the strings in
-    which a guess is correct. ``baseline_nats`` is the loss of a model that knows the grammar but not the key: ln 2 for
-    each choice and for the repeated key, divided by the mean number of characters and ends.
+    which a guess is correct. ``baseline_nats`` is the loss of a model that knows the grammar, the condition and the
+    position, but not the key: the entropy of each choice and ln 2 for the repeated key, divided by the mean number of
+    characters and ends.
+
+    Short strings are few (:meth:`distinct`), so that test strings drawn with another seed stand in most training
+    texts; use :func:`~charlstm.probes.tasks.base.unseen_strings`.
     """
 
     name: ClassVar[str] = "reber"
     mark: ClassVar[str | None] = None
+
+    min_inner: int = 0
+
+    def __post_init__(self) -> None:
+        check("min_inner", self.min_inner, 0, 1000)
 
     @property
     def chance(self) -> float:
@@ -79,23 +107,65 @@ class Reber(Task):
 
     @property
     def baseline_nats(self) -> float:
-        choices = _expected(np.array([float(len(transitions) > 1) for transitions in EMBEDDED]))
-        return (choices + 1) * math.log(2) / (_expected(np.ones(len(EMBEDDED))) + 1)
+        nats = characters = 0.0
+        in_state = np.eye(len(EMBEDDED))[START]  # the probability of each state before the next symbol
+        for first in self._first_choices():
+            nats += float(in_state @ (_entropy(first) * HAS_CHOICE))
+            characters += float(in_state.sum())
+            after = np.zeros(len(EMBEDDED))
+            np.add.at(after, TO_FIRST, in_state * first)
+            np.add.at(after, TO_SECOND, in_state * (1 - first))
+            in_state = after
+        nats += float(in_state @ _expected(HAS_CHOICE * math.log(2)))
+        characters += float(in_state @ _expected(np.ones(len(EMBEDDED))))
+        return (nats + math.log(2)) / (characters + 1)
 
     def answer(self, string: str) -> str:
         return string[-2:-1]
 
+    def distinct(self, length: int) -> int:
+        """The number of different strings of exactly ``length`` symbols."""
+        if length < self.min_inner + 4:
+            return 0
+        paths = [int(state == START) for state in range(len(EMBEDDED))]
+        for position in range(length):
+            after = [0] * len(EMBEDDED)
+            for state, number in enumerate(paths):
+                for _, to in EMBEDDED[state] if number and (position == 0 or state != START) else ():
+                    after[to] += number
+            paths = after
+        return paths[START]
+
     def strings(self, count: int, seed: int) -> list[str]:
         draws, transitions = Draws(seed), [(transitions[0], transitions[-1]) for transitions in EMBEDDED]
         symbols = np.array([alphabet(a + b) for (a, _), (b, _) in transitions])
-        follows = np.array([[a, b] for (_, a), (_, b) in transitions])
-        state, active, columns = np.full(count, START), np.ones(count, bool), []
+        follows, bound = np.stack([TO_FIRST, TO_SECOND], 1), 1 << 31
+        thresholds = np.round(self._first_choices() * bound).astype(np.int64)
+        state, active, columns = np.full(count, START), np.ones(count, bool), list[Numbers]()
         while active.any():
-            choice = draws.below(2, count)
+            threshold = thresholds[min(len(columns), len(thresholds) - 1), state]
+            choice = (draws.below(bound, count) >= threshold).astype(np.int64)
             columns.append(np.where(active, symbols[state, choice], 0))
             state = follows[state, choice]
             active &= state != START
         return as_strings(np.stack(columns, 1).astype(np.uint32)) if count else []
+
+    def _first_choices(self) -> Values:
+        """For each position and state, the probability of the first transition given that the inner string is long
+        enough, [min_inner + 2, states]; 1/2 at all positions after them.
+
+        With S_r(s) the probability that at least r symbols of the inner string follow from state s, the transition to a
+        has the probability S_r(a) / (S_r(a) + S_r(b)), with r the number of symbols needed after it.
+        """
+        follow = [np.ones(len(EMBEDDED))]
+        for _ in range(self.min_inner):
+            follow.append(IS_INNER * (follow[-1][TO_FIRST] + follow[-1][TO_SECOND]) / 2)
+        first = np.full((self.min_inner + 2, len(EMBEDDED)), 0.5)
+        for position in range(FIRST_INNER, len(first)):
+            needed = follow[self.min_inner + 1 - position]
+            a, b = needed[TO_FIRST], needed[TO_SECOND]
+            np.divide(a, a + b, where=a + b > 0, out=first[position])
+        return first
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""The measures of instruments, on a run that is not trained: their JSON results match their schemas."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from charlstm.cells import CELLS
+from charlstm.config import ModelConfig
+from charlstm.memory.measures import MEASURES, TEST_SEED
+from charlstm.memory.schemas import SCHEMAS
+from charlstm.model import LanguageModel
+from charlstm.probes.tasks import Reber
+from charlstm.text.documents import Documents
+from charlstm.text.vocabulary import Vocabulary
+
+PROSE = "ANN:\nthe (cat) said yes\n  and said it\n\nBO:\nno\n\nANN:\nsaid who?\n" * 12
+RECALL = {"task": "Recall", "lag": 8, "keys": 3, "letters": 2}
+
+
+def run_of(text: str, symbols: str = "", documents: bool = False, **fields):
+    """An untrained run on a text, which is all of its splits."""
+    vocabulary = Vocabulary.from_text(text + symbols)
+    config = ModelConfig(**{"hidden_size": 4, **fields})
+    torch.manual_seed(1)
+    model, ids = LanguageModel(config, vocabulary.size), vocabulary.encode(text).astype(np.uint8)
+    ends = np.flatnonzero(ids == vocabulary.encode("\n")[0]) if documents else None
+    split = ids if ends is None else Documents(ids, np.concatenate([[0], ends[:-1] + 1]), ends, np.array([0]))
+    corpus = SimpleNamespace(split={"train": split, "validation": split, "test": split}.get)
+    return SimpleNamespace(
+        model=model,
+        vocabulary=vocabulary,
+        config=SimpleNamespace(model=config, training=SimpleNamespace(seed=1)),
+        corpus=lambda: corpus,
+    )
+
+
+def measured(name: str, run, **arguments):
+    """The result as it is read from its file."""
+    result = json.loads(json.dumps(MEASURES[name](run, **arguments), allow_nan=False))
+    SCHEMAS[name].validate_python(result)
+    return result
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("name", CELLS)
+def test_dynamics_of_every_cell(name, trained):
+    run = run_of(PROSE, cell=CELLS[name].base, **CELLS[name].options)
+    result = measured("state_dynamics", run, steps=6, texts=2, trained=trained, warm_up=2, exponents=3)
+    assert np.shape(result["exponents"]) == (2, 3)
+    assert result["largest"] >= result["median"] >= result["smallest"] >= 0
+    assert set(result["spectral_radius"]) == set(CELLS[name].gates)
+
+
+def test_dynamics_on_the_strings_of_a_task():
+    result = measured(
+        "state_dynamics", run_of("ABC?ab", cell="gru"), steps=9, texts=3, trained=True, exponents=1, task=RECALL
+    )
+    assert np.shape(result["exponents"]) == (3, 1)
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_capacity_has_a_value_for_every_delay(random):
+    result = measured("memory_capacity", run_of(PROSE), delays=4, steps=40, texts=6, random=random)
+    assert set(result) == {"state", "last_character", "shuffled"}
+    assert all(len(one["accuracy"]) == len(one["r_squared"]) == 5 for one in result.values())
+
+
+def test_far_contexts_have_the_same_targets():
+    results = {
+        far: measured("far_context_loss", run_of(PROSE), context_lengths=[2, 20], targets=30, far=far)["nats"]
+        for far in ("cut", "shuffled", "replaced")
+    }
+    assert results["cut"][1] == results["shuffled"][1] == results["replaced"][1]
+    assert results["cut"][0] != results["shuffled"][0] != results["replaced"][0]
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("dependency_loss", {}), ("ngram_dependency_loss", {"order": 3})])
+def test_dependency_losses_are_paired(name, arguments):
+    result = measured(name, run_of(PROSE), max_positions=20, **arguments)
+    assert set(result) == {"closing bracket", "line end", "indentation", "speaker", "repeated word", "new word"}
+    other = measured("dependency_loss", run_of(PROSE, cell="rnn"), max_positions=20)
+    for kind, bins in result.items():
+        for one, another in zip(bins, other[kind], strict=True):
+            assert one["positions"] == another["positions"]
+            assert len(one["nats"]) == len(one["correct"]) == len(one["positions"]) == min(20, one["count"])
+
+
+def test_surgery_at_several_moments():
+    result = measured(
+        "surgery_over_lag", run_of("ABC?ab", cell="lstm"), task=RECALL, pairs=5, moments=[0.25, 0.5, 0.75]
+    )
+    assert list(result) == ["0.25", "0.5", "0.75"]
+    for parts in result.values():
+        assert set(parts) == {"", "h", "c", "hc"}
+        assert all(one["count"] == 10 for one in parts.values())
+
+
+@pytest.mark.parametrize("documents", [True, False])
+def test_seen_reber_strings_are_counted_and_left_out(documents):
+    drawn = Reber().strings(50, TEST_SEED)
+    run = run_of("".join(f"{string}\n" for string in drawn[:25]), documents=documents)
+    result = measured("unseen_reber", run, strings=50, min_inner=0)
+    assert result["seen"] == sum(string in drawn[:25] for string in drawn) / 50
+    assert measured("unseen_reber", run, strings=50, min_inner=30)["seen"] == 0
+
+
+def test_units_are_ablated_at_closing_characters():
+    result = measured("unit_ablation", run_of(PROSE), steps=100, texts=2)
+    assert set(result) == {"bracket"}, "the text has no quotes"
+    assert result["bracket"]["count"] in (2, 3, 4)
+    assert np.shape(result["bracket"]["change"]) == (1, 4)
