@@ -18,6 +18,7 @@ from torch import Tensor
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character, predict_tokens
+from charlstm.memory.sentence_measures import sentence_answers, sentence_gates
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
 from charlstm.probes.answers import critical_accuracy, critical_fraction, score_answers
@@ -189,6 +190,8 @@ MEASURES: dict[str, Callable[..., JsonObject]] = {
         signs,
         ngram,
         gate_values,
+        sentence_answers,
+        sentence_gates,
     )
 }
 """Measures by name, so that a measurement job can be sent to another process as text."""

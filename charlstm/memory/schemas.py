@@ -16,6 +16,7 @@ SIZE_LIMIT = 1 << 28
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Fractions = Annotated[list[Fraction], Field(min_length=1)]
 Numbers = Annotated[list[Number], Field(min_length=1)]
 
 
@@ -89,6 +90,21 @@ class _Gates(_Result):
     characters: list[str | None]
 
 
+class _SentenceAnswers(_Result):
+    share: Fractions
+    candidates: Fractions
+    probability: Fractions
+    unigram: Fractions
+    recency: Fractions
+
+
+class _SentenceGates(_Result):
+    means: dict[str, dict[str, Fraction]]
+    letter: str | None
+    series: list[Numbers]
+    text: str
+
+
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "answers": TypeAdapter(_Answers),
     "gradient": TypeAdapter(dict[str, Numbers]),
@@ -100,6 +116,8 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "signs": TypeAdapter(dict[str, list[_Bin]]),
     "ngram": TypeAdapter(_NGram),
     "gate_values": TypeAdapter(_Gates),
+    "sentence_answers": TypeAdapter(_SentenceAnswers),
+    "sentence_gates": TypeAdapter(_SentenceGates),
 }
 """Schemas by the name of the measure."""
 

@@ -16,7 +16,7 @@ class Task(Protocol):
     """Strings whose answer depends on earlier characters; written one per line, they are a training text.
 
     name           of the task, for files and reports
-    mark           the character that occurs once in each string, right before the answer; None: the whole string counts
+    mark           the text that occurs once in each string, right before the answer; None: the whole string counts
     chance         fraction of the strings whose whole answer the best guess without memory gets right
     baseline_nats  -ln p of the best guess without memory, mean per character that counts
 
