@@ -22,13 +22,13 @@ def sentence_answers(
 ) -> JsonObject:
     """Answers to test sentences by distance; each list has one value per distance.
 
-    share        fraction of the sentences whose whole answer is the most probable one, character by character
+    accuracy     fraction of the sentences whose whole answer is the most probable one, character by character
     candidates   fraction of the sentences whose answer is the most probable of all possible answers
-    probability  mean probability of the right answer among all possible answers
-    unigram      fraction that the most frequent answer gets right
-    recency      fraction that the answer of the last cue before the question gets right
+    probability  mean probability of the correct answer among all possible answers
+    unigram      fraction that the most frequent answer gets correct
+    recency      fraction that the answer of the last cue before the question gets correct
     """
-    result: JsonObject = {name: [] for name in ("share", "candidates", "probability", "unigram", "recency")}
+    result: JsonObject = {name: [] for name in ("accuracy", "candidates", "probability", "unigram", "recency")}
     for distance in distances:
         task = Sentences(language, kind, [distance], filler)
         texts = task.strings(strings, seed)
@@ -39,11 +39,11 @@ def sentence_answers(
             [text.removesuffix(answer) for text, answer in zip(texts, answers, strict=True)],
             task.candidates,
         )
-        right = np.array([task.candidates.index(answer) for answer in answers])
-        p_right = np.exp(scores[np.arange(strings), right] - np.logaddexp.reduce(scores, 1))
-        result["share"].append(score_answers(run.model, run.vocabulary, texts, task.mark).share)
-        result["candidates"].append(float((scores.argmax(1) == right).mean()))
-        result["probability"].append(float(np.clip(p_right, 0, 1).mean()))
+        correct = np.array([task.candidates.index(answer) for answer in answers])
+        p_correct = np.exp(scores[np.arange(strings), correct] - np.logaddexp.reduce(scores, 1))
+        result["accuracy"].append(score_answers(run.model, run.vocabulary, texts, task.mark).accuracy)
+        result["candidates"].append(float((scores.argmax(1) == correct).mean()))
+        result["probability"].append(float(np.clip(p_correct, 0, 1).mean()))
         result["unigram"].append(max(Counter(answers).values()) / strings)
         result["recency"].append(
             sum(task.recency_answer(text) == answer for text, answer in zip(texts, answers, strict=True)) / strings
@@ -54,7 +54,7 @@ def sentence_answers(
 def sentence_gates(
     run: LoadedRun, language: str, kind: str, filler: str, distance: int, strings: int, seed: int
 ) -> JsonObject:
-    """The gates of the last layer while each part of test sentences is read.
+    """The gates of the last layer while each part of test sentences is processed.
 
     means   gate -> part of the sentence -> mean over its characters, the units and the sentences
     letter  the forget gate, or else the first gate; null for a cell without gates

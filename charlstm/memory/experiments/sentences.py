@@ -45,7 +45,7 @@ WHAT = (
     "the two is real text without any of the cues and answers. Other cues that decide nothing come before and after "
     '("I saw Spain"), so neither the first nor the last cue gives the answer. Control: the deciding word is directly '
     'before the answer ("the clouds are in the sky"), after as much other text. One run is trained on all distances, '
-    "and only the answer is scored, in training and in the test: an answer is right if each of its characters is the "
+    "and only the answer is scored, in training and in the test: an answer is correct if each of its characters is the "
     "most probable one. Guesses without memory: always the same answer (unigram), and the answer that belongs to the "
     "last cue before the question (recency)."
 )
@@ -144,12 +144,12 @@ class SentencesExperiment(ArmsByTask[Key]):
     def _metrics(self, key: Key, results: dict[str, list[JsonObject]]) -> dict[tuple[str, str], MetricValue]:
         metrics, distances, title = {}, self._distances[key], _title(*key)
         for arm, runs in results.items():
-            solved = [[value >= self._config.solve_threshold for value in run["share"]] for run in runs]
+            solved = [[value >= self._config.solve_threshold for value in run["accuracy"]] for run in runs]
             common, longest = reach(distances, solved, self._config.min_seed_fraction)
             metrics[f"longest distance ({title})", arm] = length_metric(common, longest)
             metrics[f"longest distance of any seed ({title})", arm] = length_metric(max(longest), longest)
             for index, n in enumerate(distances):
-                for name, field in (("accuracy", "share"), ("choice", "candidates")):
+                for name, field in (("accuracy", "accuracy"), ("choice", "candidates")):
                     values = [run[field][index] for run in runs]
                     metrics[f"{name} at distance {n} ({title})", arm] = fraction_metric(
                         values, self._config.test_strings
@@ -158,7 +158,7 @@ class SentencesExperiment(ArmsByTask[Key]):
 
     def _plot(self, key: Key, results: dict[str, list[JsonObject]]) -> Figure | None:
         language, kind = key
-        curves = {arm: [run["share"] for run in runs] for arm, runs in results.items()}
+        curves = {arm: [run["accuracy"] for run in runs] for arm, runs in results.items()}
         any_run = next(iter(results.values()))[0]
         return recall_plot(
             self._distances[key],
@@ -177,7 +177,7 @@ class SentencesExperiment(ArmsByTask[Key]):
         for arm, runs in results.items():
             row = [visible(arm), self._metrics(key, {arm: runs})[f"longest distance ({_title(*key)})", arm].text]
             for index in range(len(distances)):
-                summary = solved_summary([run["share"][index] for run in runs], self._config.solve_threshold)
+                summary = solved_summary([run["accuracy"][index] for run in runs], self._config.solve_threshold)
                 choice = percent(statistics.fmean(run["candidates"][index] for run in runs))
                 row.append(f"{summary}; {choice}")
             rows.append(row)
