@@ -60,7 +60,7 @@ class SentencesExperiment(ArmsByTask[Key]):
         self._fillers = {
             language: self._filler(grid, language, corpus) for language, corpus in section.fillers().items()
         }
-        self._distances = {
+        self._distances: dict[Key, list[int]] = {
             (language, kind): [n for n in sorted(set(section.distances)) if n >= shortest_distance(language, kind)]
             for language in self._fillers
             for kind in section.kinds
