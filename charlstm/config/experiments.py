@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -204,6 +204,65 @@ class CopyingConfig(TaskExperiment):
     symbols: int = Field(8, ge=2, le=26, description="Number of different symbols.")
 
 
+class SentencesConfig(TaskExperiment):
+    """Sentences whose last word depends on a word far before it: I was born in France ... I speak French."""
+
+    arms: Names = Field(description="Arms to train.")
+    filler_en: CorpusConfig | None = Field(
+        None, description="The text between the words of English sentences; null: no English sentences."
+    )
+    filler_zh: CorpusConfig | None = Field(
+        None, description="The text between the words of Chinese sentences; null: no Chinese sentences."
+    )
+    filler_characters: int = Field(
+        20_000,
+        ge=100,
+        le=10**8,
+        description="Number of characters of a filler to use. Clauses with a cue or an answer are left out.",
+    )
+    filler_symbols: int = Field(
+        400,
+        ge=2,
+        le=100_000,
+        description="Clauses with a character that is not among that many most frequent characters of the filler are "
+        "left out: otherwise the parameters of a Chinese network are almost all in its embedding.",
+    )
+    kinds: Annotated[list[Literal["birthplace", "replaced_subject", "control"]], Field(min_length=1)] = Field(
+        ["birthplace", "replaced_subject", "control"],
+        description="birthplace: I was born in France ... I speak French; replaced_subject: Anna ran, ... Peter ran, "
+        "... yet he; control: ... the clouds are in the sky.",
+    )
+    distances: Lengths = Field(
+        [5, 10, 20, 50, 100, 200, 400],
+        description="Numbers of characters between the cue and the answer. Distances that are too short for the words "
+        "of the question are left out.",
+    )
+    other_cues: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Probability, in training, of each of the other cues before and after the cue that decides. Test "
+        "sentences have all of them.",
+    )
+    gate_arms: list[str] = Field([], description="Arms whose forget gate is plotted over a sentence; some of arms.")
+    gate_distance: Length = Field(100, description="Distance of the sentences on which gates are measured.")
+
+    def fillers(self) -> dict[str, CorpusConfig]:
+        """Language -> filler."""
+        fillers = {"en": self.filler_en, "zh": self.filler_zh}
+        return {language: corpus for language, corpus in fillers.items() if corpus is not None}
+
+    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+        problems = [
+            Problem(("gate_arms",), f"{arm} is not one of sentences.arms")
+            for arm in self.gate_arms
+            if arm in arms and arm not in self.arms
+        ]
+        if not self.fillers():
+            problems.append(Problem((), "no text between the words: set filler_en, filler_zh or both"))
+        return problems
+
+
 class Experiments(Section):
     """The experiments, by name; an experiment that is null or left out is not run."""
 
@@ -219,6 +278,7 @@ class Experiments(Section):
     order: OrderConfig | None = Field(None, description="Temporal order and adding.")
     text: TextConfig | None = Field(None, description="Context use on real text.")
     copying: CopyingConfig | None = Field(None, description="Copying, and how the forget bias limits the lag.")
+    sentences: SentencesConfig | None = Field(None, description="Sentences whose last word is decided far before it.")
 
     def present(self) -> dict[str, Experiment]:
         """The experiments to run, by name."""

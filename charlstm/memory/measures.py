@@ -18,6 +18,7 @@ from torch import Tensor
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
 from charlstm.evaluation import TokenPredictions, nats_per_character, predict_tokens
+from charlstm.memory.sentence_measures import sentence_answers, sentence_gates
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
 from charlstm.probes.ablation import ablate_units
@@ -195,6 +196,8 @@ MEASURES: dict[str, Callable[..., JsonObject]] = {
         closing_characters,
         ngram,
         gate_values,
+        sentence_answers,
+        sentence_gates,
     )
 }
 """Measures by name, so that a measurement job can be sent to another process as text."""

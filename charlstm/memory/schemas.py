@@ -16,6 +16,7 @@ SIZE_LIMIT = 1 << 28
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Fractions = Annotated[list[Fraction], Field(min_length=1)]
 Numbers = Annotated[list[Number], Field(min_length=1)]
 
 
@@ -130,6 +131,21 @@ class _Ablation(_Result):
     change_elsewhere: list[list[Number | None]]
 
 
+class _SentenceAnswers(_Result):
+    accuracy: Fractions
+    candidates: Fractions
+    probability: Fractions
+    unigram: Fractions
+    recency: Fractions
+
+
+class _SentenceGates(_Result):
+    means: dict[str, dict[str, Fraction]]
+    letter: str | None
+    series: list[Numbers]
+    text: str
+
+
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "answers": TypeAdapter(_Answers),
     "gradient": TypeAdapter(dict[str, Numbers]),
@@ -149,6 +165,8 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "ngram_dependency_loss": TypeAdapter(dict[str, list[_DependencyBin]]),
     "unseen_reber": TypeAdapter(_UnseenReber),
     "unit_ablation": TypeAdapter(dict[str, _Ablation]),
+    "sentence_answers": TypeAdapter(_SentenceAnswers),
+    "sentence_gates": TypeAdapter(_SentenceGates),
 }
 """Schemas by the name of the measure."""
 

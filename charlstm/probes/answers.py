@@ -66,7 +66,7 @@ def score_answers(model: LanguageModel, vocabulary: Vocabulary, strings: Sequenc
         UserError: the model's direction is not forward, or a character is not in the vocabulary.
         ValueError: there are no strings, or a string has no answer.
     """
-    _check_forward(model)
+    check_forward(model)
     if not strings:
         raise ValueError("there are no strings to answer")
     answer_starts = np.array([0 if mark is None else _answer_start(string, mark) for string in strings])
@@ -88,7 +88,8 @@ def score_answers(model: LanguageModel, vocabulary: Vocabulary, strings: Sequenc
     return Answers(correct, correct_count / characters, nats / characters)
 
 
-def _check_forward(model: LanguageModel) -> None:
+def check_forward(model: LanguageModel) -> None:
+    """Raises UserError if the model does not read from left to right."""
     if model.direction != "forward":
         raise UserError(
             f"answers are measured from left to right: take a model with direction: forward, not {model.direction}"
@@ -96,8 +97,8 @@ def _check_forward(model: LanguageModel) -> None:
 
 
 def _answer_start(string: str, mark: str) -> int:
-    position = string.find(mark) + 1
-    if not 0 < position < len(string):
+    position = string.find(mark) + len(mark)
+    if not len(mark) <= position < len(string):
         raise ValueError(f"{string!r:.60} has nothing after {mark!r}")
     return position
 
@@ -129,7 +130,7 @@ def _previous(model: LanguageModel, targets: Tensor) -> Tensor:
 def reber_accuracy(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str]) -> float:
     """Fraction of embedded Reber strings, each encoded from a zero state, whose repeated key is the more probable of
     T and P. Raises like :func:`score_answers`."""
-    _check_forward(model)
+    check_forward(model)
     t, p = vocabulary.encode(KEYS).tolist()
     device, correct = model.head.weight.device, 0
     with eval_mode(model), torch.autocast(device.type, enabled=False):
@@ -157,7 +158,7 @@ def continual_reber_accuracy(model: LanguageModel, vocabulary: Vocabulary, text:
         UserError: the model's direction is not forward, or a character is not in the vocabulary.
         ValueError: the text does not follow the grammar from the beginning of a string, or has no repeated key.
     """
-    _check_forward(model)
+    check_forward(model)
     positions = ContinualReber().repeated_key_positions(text)
     if not len(positions):
         raise ValueError("the text has no repeated key")

@@ -41,17 +41,19 @@ def recall_plot(
     solved: float = 0.95,
     name: str = "recall-over-lag",
     title: str = "Accuracy over the lag",
+    x_label: str = "characters between the key and the query",
 ) -> Figure | None:
     """Plot accuracy against lag: the median over seeds, and each seed as a thin line.
 
     Args:
-        lags: characters between the key and the query, ascending.
+        lags: distances in characters, ascending.
         curves: for each arm and each seed, the accuracy at each lag.
         colors: each arm's color number.
         chance_level: the accuracy of guessing.
         solved: the accuracy from which a lag is solved.
         name: the unique name of the figure.
         title: the title of the plot.
+        x_label: what the distance is between.
     """
     drawn = {
         arm: array for arm, seeds in curves.items() if np.isfinite(array := np.array(seeds, dtype=np.float64)).any()
@@ -75,7 +77,7 @@ def recall_plot(
             descriptions.append(f"{visible(arm)}: {points}.")
         log_distance(axes, lags)
         fraction_axis(axes, {"chance": chance_level, "solved": solved})
-        axes.set_xlabel("characters between the key and the query")
+        axes.set_xlabel(x_label)
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
         alt = f"Line plot of accuracy against the lag in characters; chance level: {percent(chance_level)}. "

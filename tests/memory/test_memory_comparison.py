@@ -103,12 +103,19 @@ experiments:
     length: 2
     symbols: 3
     strings: 60
+  sentences:
+    arms: [lstm]
+    filler_en: {{source: {corpus}}}
+    kinds: [control]
+    distances: [5]
+    strings: 60
+    settings: {{training.sequence_length: 128}}
 quick:
   - seeds=1
   - experiments.counting=null
 """
 
-EXPERIMENTS = ["recall", "gradient", "surgery", "gates", "counting", "order", "text", "copying"]
+EXPERIMENTS = ["recall", "gradient", "surgery", "gates", "counting", "order", "text", "copying", "sentences"]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from charlstm.probes.tasks.copying import Copying
 from charlstm.probes.tasks.counting import Counting
 from charlstm.probes.tasks.reber import ContinualReber, Reber
 from charlstm.probes.tasks.recall import Recall
+from charlstm.probes.tasks.sentences import Sentences
 from charlstm.probes.tasks.temporal_order import TemporalOrder
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Counting",
     "Reber",
     "Recall",
+    "Sentences",
     "Task",
     "TemporalOrder",
     "unseen_strings",

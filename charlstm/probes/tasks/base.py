@@ -17,7 +17,7 @@ class Task(Protocol):
     """Strings whose answer depends on earlier characters; written one per line, they are a training text.
 
     name           of the task, for files and reports
-    mark           the character that occurs once in each string, just before the answer; None: the string is all answer
+    mark           the text that occurs once in each string, just before the answer; None: the string is all answer
     chance         fraction of the strings whose answer the best guess without memory gets entirely right
     baseline_nats  -ln p of the best guess without memory, mean per character that counts
 
