@@ -151,7 +151,7 @@ class MemoryComparison:
                 {
                     "claim": verdict.claim,
                     "criterion": verdict.criterion,
-                    "figure": verdict.measured,
+                    "measured": verdict.measured,
                     "interval": verdict.interval,
                     "held": verdict.held,
                 }

@@ -93,5 +93,5 @@ class CopyingExperiment(ArmsByTask[int]):
 
     def _cell(self, lag: int, arm: str) -> str:
         results = self._results(lag, arm)
-        accuracy = sum(one["characters_right"] for one in results) / len(results)
+        accuracy = sum(one["character_accuracy"] for one in results) / len(results)
         return f"{estimate([one['nats'] for one in results])[0]:.3f} ({percent(accuracy)})"

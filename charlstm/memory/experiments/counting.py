@@ -42,7 +42,7 @@ class CountingExperiment(ArmsByTask[str]):
         return [f"longest {letters}{suffix}" for letters in self._groups for suffix in ("", " of any seed")]
 
     def measure(self, key: str) -> tuple[str, JsonObject]:
-        return "counted", {"letters": key, "tested": self._tested, "shown": SHOWN}
+        return "counting", {"letters": key, "tested": self._tested, "shown": SHOWN}
 
     def result(self) -> ExperimentResult:
         config, arms = self._config, self._section.arms

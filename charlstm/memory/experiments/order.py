@@ -56,7 +56,7 @@ class OrderExperiment(ArmsByTask[str]):
     def result(self) -> ExperimentResult:
         config, arms = self._config, self._section.arms
         accuracies = {
-            arm: {name: [one["share"] for one in self._results(name, arm)] for name in self._tasks} for arm in arms
+            arm: {name: [one["accuracy"] for one in self._results(name, arm)] for name in self._tasks} for arm in arms
         }
         estimates = {
             arm: [fraction_metric(values, config.test_strings)[0] for values in by_task.values()]

@@ -59,7 +59,7 @@ class RecallRuns(ArmsByTask[int]):
 
     def accuracies(self, arm: str) -> list[list[float]]:
         """For each seed, the fraction of correct answers at each lag."""
-        by_lag = [[one["share"] for one in self._results(lag, arm)] for lag in self.lags]
+        by_lag = [[one["accuracy"] for one in self._results(lag, arm)] for lag in self.lags]
         return [list(seed) for seed in zip(*by_lag, strict=True)]
 
     def solved(self, arm: str) -> list[list[bool]]:

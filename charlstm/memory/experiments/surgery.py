@@ -31,7 +31,7 @@ class SurgeryExperiment:
 
     def metric_names(self) -> list[str]:
         letters = dict.fromkeys(letter for parts in self._parts.values() for letter in parts)
-        return [f"follows {letter}" if letter else "own answer" for letter in letters]
+        return [f"follows {letter}" if letter else "original answer" for letter in letters]
 
     def run_groups(self) -> list[RunGroup]:
         return list(self._groups.values())
@@ -39,7 +39,7 @@ class SurgeryExperiment:
     def _jobs(self, arm: str) -> list[MeasurementJob]:
         task = recall_task(self._config, self._section.lag)
         arguments = {"task": task, "pairs": self._section.pairs, "parts": self._parts[arm]}
-        return self._grid.measurement_jobs(self._groups[arm], "exchange", arguments)
+        return self._grid.measurement_jobs(self._groups[arm], "state_surgery", arguments)
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [job for arm in self._section.arms for job in self._jobs(arm)]
@@ -60,10 +60,10 @@ class SurgeryExperiment:
                     bars[arm].append((float("nan"),) * 3)
                     continue
                 pairs = results[0][part]["count"] // 2
-                fractions = {key: [one[part][key] for one in results] for key in ("own", "partner", "neither")}
-                name, key = (f"follows {part}", "partner") if part else ("own answer", "own")
+                fractions = {key: [one[part][key] for one in results] for key in ("original", "swapped", "neither")}
+                name, key = (f"follows {part}", "swapped") if part else ("original answer", "original")
                 metrics[name, arm] = fraction_metric(fractions[key], pairs)[1]
-                bars[arm].append(fraction_metric(fractions["partner"], pairs)[0])
+                bars[arm].append(fraction_metric(fractions["swapped"], pairs)[0])
                 means = (percent(sum(values) / len(values)) for values in fractions.values())
                 rows.append([visible(arm), _label(part), *means])
         plot = bars_plot(
@@ -74,7 +74,7 @@ class SurgeryExperiment:
             title="Answers with the key of the other string",
         )
         table = Table(
-            ["arm", "in the middle of the lag", "own key", "other key", "neither"],
+            ["arm", "in the middle of the lag", "original key", "other key", "neither"],
             rows,
             caption=f"Answers, mean over seeds; the same {pairs:,} pairs for each seed",
             colors=[colors(config)[arm] for arm in arms for part in all_parts if part in self._parts[arm]],
