@@ -1,8 +1,8 @@
 """The coverage of every interval that a report prints, on simulated seeds and texts.
 
-`level` is that of one bound: 0.95 for the bounds of a claim, 0.975 for a two-sided 95% interval. Each bound may be wrong
-in 1 - level of the repetitions; what is allowed here is more by the error of the simulation and by what the approximation
-costs, as stated beside it.
+`level` is that of one bound: 0.95 for the bounds of a claim, 0.975 for a two-sided 95% interval. Each bound may be
+wrong in 1 - level of the repetitions. What a test allows beyond that is the error of the simulation, and what the
+approximation costs, as stated beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from charlstm.comparison.distributions import incomplete_beta, student_t
+from charlstm.comparison.intervals import _spacings_cdf as spacings_cdf
 from charlstm.comparison.intervals import (
     binomial_bounds,
     bounded_mean_bounds,
@@ -23,7 +24,6 @@ from charlstm.comparison.intervals import (
     two_way_bounds,
     two_way_error,
 )
-from charlstm.comparison.intervals import _spacings_cdf as spacings_cdf
 
 SEEDS = (3, 5, 10)
 PROPORTIONS = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
@@ -127,7 +127,7 @@ def test_short_check_of_bounds_is_that_of_the_bounds():
 
 @pytest.mark.parametrize(("seeds", "spread"), [(3, 0.0), (3, 0.1), (10, 0.1)])
 def test_bounds_of_a_fraction_of_positions_cover(seeds, spread):
-    """Positions that are easy or hard for all seeds, and seeds that differ. Three points below the level are allowed."""
+    """Positions that are easy or hard for all seeds, and seeds that differ. Three points below the level pass."""
     rng, count, level = np.random.default_rng(seeds), 40, 0.95
     for p in (0.1, 0.5, 0.9):
         positions = rng.beta(p, 1 - p, (250, 1, count)) * (1 - spread) + spread * p

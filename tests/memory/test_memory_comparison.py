@@ -16,7 +16,6 @@ from charlstm.config import MemoryConfig, load_comparison
 from charlstm.config.experiments import Claim
 from charlstm.errors import UserError
 from charlstm.memory.comparison import CLAIMS, MemoryComparison, criterion
-from charlstm.memory.experiments.base import estimate, fraction_metric, reach
 from charlstm.memory.grid import Grid, Outcome
 from charlstm.memory.jobs import TrainingJob
 from charlstm.memory.measures import MEASURES, TEST_SEED, make_task, untrained
@@ -416,22 +415,6 @@ def test_untrained_is_the_initial_model(done):
     assert not all(torch.equal(a, b) for a, b in zip(initial.parameters(), run.model.parameters(), strict=True))
 
 
-def test_metrics_over_seeds():
-    assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.6) == (20, [10, 20, 20])
-    assert reach([5, 10, 20], [[True, True, False], [True, False, True], [True, True, True]], 0.8) == (5, [10, 20, 20])
-    assert reach([5], [[False]], 0.8) == (0, [0])
-    (mean, low, high), metric = fraction_metric([1.0, 1.0, 1.0], 100)
-    assert mean == high == 1.0
-    assert 0.96 < low < 0.97  # Wilson's interval of 100 of 100, since all seeds have the same strings
-    assert metric.interval == "95% over 100 strings; every seed the same: 96.3% to 100%"
-    (mean, low, high), metric = fraction_metric([0.9, 1.0, 1.0], 100)
-    assert metric.interval.startswith("95% over 3 seeds: ")
-    assert low < 0.9
-    assert high == 1.0
-    assert np.isnan(estimate([None])[0])
-    assert np.isnan(estimate([0.5])[1])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -460,17 +443,6 @@ def test_unknown_metric_or_experiment_raises(texts, tmp_path):
         make_comparison(texts, tmp_path, claim)
     with pytest.raises(UserError, match="--only memory: there is no such experiment"):
         make_comparison(texts, tmp_path, only=["memory"])
-
-
-def test_claims_hold_at_their_threshold_but_not_for_nan():
-    least, most = (Claim(statement="x", metric="y", arm="z", **{bound: 0.5}) for bound in ("at_least", "at_most"))
-    assert least.held(0.5)
-    assert most.held(0.5)
-    assert not least.held(0.49)
-    assert not most.held(0.51)
-    assert not least.held(float("nan"))
-    assert not most.held(float("nan"))
-    assert criterion(most) == "z: y at most 0.5"
 
 
 def test_quick_changes_the_configuration(texts):
