@@ -117,6 +117,7 @@ def tally(verdicts: Sequence[Verdict]) -> str:
     """`Of 8 claims, 5 held, 2 not held and 1 undecided.`"""
     counts = Counter(verdict.word for verdict in verdicts)
     parts = [f"{counts[word]} {word}" for word in get_args(VerdictWord) if counts[word]]
+    parts = [part if part.startswith("1 ") else part.replace("needs", "need") for part in parts]
     listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
     return f"Of {len(verdicts)} claim{'s' if len(verdicts) > 1 else ''}, {listed}."
 
