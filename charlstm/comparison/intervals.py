@@ -58,13 +58,15 @@ def bounded_mean_bounds(values: npt.ArrayLike, level: float = BOUND) -> tuple[Ar
     fractions = np.asarray(values, np.float64)
     if not fractions.shape[-1] or not ((fractions >= 0) & (fractions <= 1)).all():
         raise ValueError("expected fractions from 0 to 1, one per seed")
-    return 1 - _upper_bound(1 - fractions, level), _upper_bound(fractions, level)
+    low: Array = 1 - _upper_bound(1 - fractions, level)
+    return low, _upper_bound(fractions, level)
 
 
 def _upper_bound(fractions: Array, level: float) -> Array:
     """The quantile of a mean of the values and 1, weighted by uniform spacings (flat Dirichlet weights)."""
     knots = np.sort(np.concatenate([fractions, np.ones_like(fractions[..., :1])], -1), -1)
-    low, high = knots[..., 0].copy(), knots[..., -1].copy()
+    low: Array = knots[..., 0]
+    high: Array = knots[..., -1]
     for _ in range(STEPS):
         middle = (low + high) / 2
         is_below = _spacings_cdf(knots, middle) < level

@@ -41,7 +41,7 @@ def sha256(configuration: Mapping[str, Any]) -> str:
 
 
 def write_claims(config: MemoryConfig, folder: Path, overwrite: bool) -> None:
-    """Write the file if there is none. With `overwrite`, the existing file is renamed to claims-1.json, claims-2.json...
+    """Write the file if there is none. With `overwrite`, an existing file is first renamed to claims-1.json, or -2, ...
 
     Raises UserError if the file cannot be written.
     """
@@ -49,7 +49,7 @@ def write_claims(config: MemoryConfig, folder: Path, overwrite: bool) -> None:
     try:
         atomic_io.make_directory(folder)
         if overwrite and os.path.lexists(file):
-            os.rename(file, _free_name(folder))
+            file.rename(folder / f"claims-{len(earlier_files(folder)) + 1}.json")
         if not os.path.lexists(file):
             atomic_io.write_atomic(file, json.dumps(claims_record(config), indent=1).encode())
     except OSError as error:
@@ -58,14 +58,10 @@ def write_claims(config: MemoryConfig, folder: Path, overwrite: bool) -> None:
 
 def earlier_files(folder: Path) -> list[str]:
     """The names of the files that `overwrite` renamed, oldest first."""
-    names = []
+    names: list[str] = []
     while os.path.lexists(folder / (name := f"claims-{len(names) + 1}.json")):
         names.append(name)
     return names
-
-
-def _free_name(folder: Path) -> Path:
-    return folder / f"claims-{len(earlier_files(folder)) + 1}.json"
 
 
 def changes(config: MemoryConfig, folder: Path) -> list[str]:
@@ -97,30 +93,21 @@ def changes(config: MemoryConfig, folder: Path) -> list[str]:
             f"The configuration was changed after the first run: its SHA-256 was {first['configuration_sha256'][:16]}, "
             f"now {record['configuration_sha256'][:16]}."
         )
+    before, now = (_without_claims(one["configuration"]) for one in (first, record))
     sentences += [
-        f"Changed after the first run: {name} was {was}, now {now}."
-        for name, was, now in _differences(_without_claims(first["configuration"]), _without_claims(_json(record)))
+        f"Changed after the first run: {name} was {was}, now {value}." for name, was, value in _differences(before, now)
     ]
     if first["seeds"] != record["seeds"]:
         sentences.append(f"The seeds were changed after the first run: {first['seeds']}, now {record['seeds']}.")
     return sentences
 
 
-def _json(record: Mapping[str, Any]) -> Any:
-    return record["configuration"]
-
-
 def _without_claims(configuration: Mapping[str, Any]) -> dict[str, Any]:
     experiments = configuration.get("experiments")
     if not isinstance(experiments, dict):
         return dict(configuration)
-    sections = {
-        name: {key: value for key, value in section.items() if key != "claims"}
-        if isinstance(section, dict)
-        else section
-        for name, section in experiments.items()
-    }
-    return {**configuration, "experiments": sections}
+    sections = {name: {**section, "claims": None} for name, section in experiments.items() if isinstance(section, dict)}
+    return {**configuration, "experiments": experiments | sections}
 
 
 def _claim_changes(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

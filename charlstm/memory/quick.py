@@ -46,9 +46,8 @@ def _same_experiment(quick: MemoryConfig, full: MemoryConfig, name: str, claim: 
         if field.endswith("arms"):
             if (claim.arm in short[field]) != (claim.arm in complete[field]):
                 return False
-            if (field == "arms" or claim.arm in complete[field]) and not _same_first(
-                quick, full, short, complete, field
-            ):
+            sets_size = field == "arms" or claim.arm in complete[field]
+            if sets_size and not _same_first(quick, full, short[field], complete[field]):
                 return False
         elif short[field] != complete[field]:
             lengths = re.findall(r"\d+", claim.metric) if is_tested else None
@@ -57,12 +56,9 @@ def _same_experiment(quick: MemoryConfig, full: MemoryConfig, name: str, claim: 
     return True
 
 
-def _same_first(
-    quick: MemoryConfig, full: MemoryConfig, short: dict[str, Any], complete: dict[str, Any], field: str
-) -> bool:
+def _same_first(quick: MemoryConfig, full: MemoryConfig, short: list[str], complete: list[str]) -> bool:
     """Whether the first arm of a list, whose size the others match, is the same."""
-    first = complete[field][:1]
-    return short[field][:1] == first and all(quick.arms.get(arm) == full.arms.get(arm) for arm in first)
+    return short[:1] == complete[:1] and all(quick.arms.get(arm) == full.arms.get(arm) for arm in complete[:1])
 
 
 def _is_enough(short: object, complete: object, lengths: list[str] | None) -> bool:
