@@ -64,7 +64,8 @@ def compare(
     Prints a table and writes report/index.html, plots and report.json; for a single run, into its folder. Completed
     runs are not trained again, so the same command resumes a stopped comparison.
 
-    A file with experiments tests what networks remember, and reports for each of its claims whether it was held.
+    A file with experiments tests what networks remember, and reports for each of its claims whether it was held or is
+    undecided.
     """
     from charlstm import console
     from charlstm.comparison.report import headline, summary_table, write_report
@@ -81,7 +82,9 @@ def compare(
             command_line += ["--name", name] if name else []
             command_line += [] if runs == Path("runs") else ["--runs", runs]
             command_line += [part for change in set_ or [] for part in ("--set", change)]
-            run_memory_comparison(context.obj, config, folder, command_line, list(only or []), jobs, overwrite)
+            full = load_comparison(paths[0], list(set_ or [])) if quick else None
+            assert full is None or isinstance(full, MemoryConfig)
+            run_memory_comparison(context.obj, config, folder, command_line, list(only or []), jobs, overwrite, full)
             return
         if memory_option:
             raise UserError(f"{memory_option} is only for experiments on memory: {paths[0]} has no experiments")

@@ -23,6 +23,7 @@ def run_memory_comparison(
     only: list[str],
     jobs: int | None,
     overwrite: bool,
+    full: MemoryConfig | None = None,
 ) -> None:
     """Run the remaining jobs, and report. The first ending signal saves the runs in training and exits."""
     from charlstm import console
@@ -31,7 +32,7 @@ def run_memory_comparison(
     from charlstm.memory.comparison import MemoryComparison
     from charlstm.memory.workers import Stopped, Workers, processes
 
-    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite)
+    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, full)
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
         for line in comparison.describe():

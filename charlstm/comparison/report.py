@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from charlstm.comparison.intervals import MIN_SEEDS
 from charlstm.comparison.plots import final_scores, learning_curves
 from charlstm.comparison.record import as_record
 from charlstm.comparison.results import Comparison, arm_colors
-from charlstm.comparison.statistics import MIN_SEEDS, ArmSummary, Difference, differences, summarize
+from charlstm.comparison.statistics import ArmSummary, Difference, differences, summarize
 from charlstm.comparison.tables import (
     PSEUDO,
     count_range,

@@ -7,17 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from charlstm.comparison.intervals import MIN_SEEDS, t_bounds
 from charlstm.comparison.results import Arm, Comparison, RunResult
-
-MIN_SEEDS = 3
-"""With fewer pairs, a t interval is too wide to be useful, so there is none."""
-
-# Two-sided 95% quantiles of Student's t for 1, 2, ..., 30 degrees of freedom.
-_T = (
-    *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
-    *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
-    *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,7 @@ def difference(arm: Arm, reference: Arm) -> Difference:
     scores, reference_scores = _by_seed(arm.runs), _by_seed(reference.runs)
     pairs = tuple((seed, scores[seed] - reference_scores[seed]) for seed in scores if seed in reference_scores)
     values = [value for _, value in pairs]
-    interval = t_interval(values)
+    interval = t_bounds(values)
     reason = ""
     if interval is None:
         plural = "seed" if len(pairs) == 1 else "seeds"
@@ -118,28 +109,6 @@ def difference(arm: Arm, reference: Arm) -> Difference:
 def differences(comparison: Comparison) -> list[Difference]:
     """The difference of every other arm to the first."""
     return [difference(arm, comparison.arms[0]) for arm in comparison.arms[1:]]
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95% t interval for the mean of values; None with fewer than `MIN_SEEDS` values."""
-    if len(values) < MIN_SEEDS:
-        return None
-    mean = statistics.fmean(values)
-    half = student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean - half, mean + half
-
-
-def student_t(degrees: int) -> float:
-    """Two-sided 95% quantile of Student's t, to four decimals, for `degrees` >= 1 degrees of freedom."""
-    if degrees < 1:
-        raise ValueError(f"degrees of freedom must be at least 1, not {degrees}")
-    if degrees <= len(_T):
-        return _T[degrees - 1]
-    z = 1.959964  # Beyond the table: Cornish-Fisher expansion around the normal quantile.
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / degrees + second / degrees**2 + third / degrees**3
 
 
 def final_training_nats(run: RunResult) -> float | None:

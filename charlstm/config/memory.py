@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.experiments import Changes, Experiments, Rates, TrainingExperiment
+from charlstm.config.experiments import Changes, Experiments, Rates, Revision, TrainingExperiment
 from charlstm.config.overrides import override
 from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config
@@ -54,6 +54,9 @@ class MemoryConfig(ConfigFile):
         "hidden_size whose number of parameters is nearest to that of the first arm of the experiment."
     )
     experiments: Experiments = Field(description="The tasks, and the claims about their metrics.")
+    revised: list[Revision] = Field(
+        [], description="Claims of earlier versions of this file that were changed or dropped, and why."
+    )
     quick: list[str] = Field(
         [],
         description="Changes that --quick makes, each as --set takes it: `experiments.recall.lags=[10, 100]`.",

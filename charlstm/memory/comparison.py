@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -11,17 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic_core import from_json
 
-from charlstm import __version__, atomic_io
+from charlstm import __version__
 from charlstm.config import MemoryConfig, as_yaml
 from charlstm.config.experiments import Claim, Experiment
 from charlstm.errors import UserError
-from charlstm.files import MissingError, read_regular
+from charlstm.memory.claims import CLAIMS, changes, claims_record, earlier_files, write_claims
 from charlstm.memory.experiments import make_experiments
 from charlstm.memory.experiments.base import ExperimentResult, MemoryExperiment, Metrics
 from charlstm.memory.grid import Grid, RunGroup
 from charlstm.memory.jobs import Job
+from charlstm.memory.quick import has_evidence
 from charlstm.memory.workers import Workers
 from charlstm.paths import command
 from charlstm.report.document import Document, Section, Table, Verdict
@@ -30,10 +28,6 @@ from charlstm.text.visible import visible
 from charlstm.units import finite
 
 FORMAT = 1
-CLAIMS = "claims.json"
-"""The file with the claims as they were before the first run, in the comparison's folder."""
-
-CLAIMS_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,7 @@ class MemoryComparison:
     Args:
         words: the command line, to be shown with each experiment; without ``charlstm`` and ``--only``.
         only: names of experiments; empty for all.
+        full: for a quick form, the configuration of the full one, whose claims it judges as far as it has evidence.
 
     Raises:
         UserError: an experiment is not in the file, or the metric of a claim does not exist.
@@ -65,7 +60,9 @@ class MemoryComparison:
         words: Sequence[object],
         only: Sequence[str] = (),
         overwrite: bool = False,
+        full: MemoryConfig | None = None,
     ) -> None:
+        self._full = full
         self.config, self.folder, self.title = config, folder, config.name or title
         self._command, self._only = list(words), list(only)
         present = config.experiments.present()
@@ -99,7 +96,7 @@ class MemoryComparison:
 
     def run(self, workers: Workers) -> Iterator[Step]:
         """Train and measure the incomplete runs. Raises Stopped on a stop request; completed work is saved."""
-        self._write_claims()
+        write_claims(self.config, self.folder, self._overwrite)
         if self._overwrite:
             self._grid.delete_runs(self._run_groups())
         for phase, jobs in self._grid.rounds(self._run_groups()):
@@ -137,11 +134,15 @@ class MemoryComparison:
         ]
         verdicts = [
             verdict
-            for name, section in self.config.experiments.present().items()
-            for verdict in _verdicts(section, results.get(name))
+            for name, section in (self._full or self.config).experiments.present().items()
+            for verdict in self._verdicts(name, section, results.get(name))
         ]
         document = Document(
-            self.title, _headline(results), [*sections, self._method()], self._changed_claims(), verdicts
+            self.title,
+            _headline(results),
+            [*sections, self._method(), *self._revised()],
+            changes(self.config, self.folder),
+            verdicts,
         )
         record = {
             "format": FORMAT,
@@ -153,10 +154,11 @@ class MemoryComparison:
                     "criterion": verdict.criterion,
                     "measured": verdict.measured,
                     "interval": verdict.interval,
-                    "held": verdict.held,
+                    "verdict": verdict.word,
                 }
                 for verdict in verdicts
             ],
+            "config_sha256": claims_record(self.config)["configuration_sha256"],
             "config": finite(self.config.model_dump(mode="json")),
         }
         return write_document(document, record, folder), document
@@ -170,43 +172,26 @@ class MemoryComparison:
             return None
         return experiment if trained and all(job.done() for job in experiment.measurement_jobs()) else None
 
-    @property
-    def _claims_record(self) -> dict[str, object]:
-        """The claims and thresholds: what the verdicts depend on, besides the metrics."""
-        config = self.config
-        claims = {
-            name: [claim.model_dump() for claim in section.claims]
-            for name, section in config.experiments.present().items()
-        }
-        return {
-            "solve_threshold": config.solve_threshold,
-            "min_seed_fraction": config.min_seed_fraction,
-            "claims": claims,
-        }
+    def _verdicts(self, name: str, experiment: Experiment, result: ExperimentResult | None) -> Iterator[Verdict]:
+        metrics: Metrics = {} if result is None else result.metrics
+        for claim in experiment.claims:
+            metric = metrics.get((claim.metric, claim.arm))
+            if self._full is not None and not has_evidence(self.config, self._full, name, claim):
+                yield Verdict(claim.statement, criterion(claim), word="needs the full run")
+            elif metric is None or result is None:
+                yield Verdict(claim.statement, criterion(claim))
+            else:
+                word = claim.verdict(metric)
+                anchor = result.section.anchor
+                yield Verdict(claim.statement, criterion(claim), metric.text, metric.interval, word, anchor)
 
-    def _write_claims(self) -> None:
-        """Write the claims to a file before the first run."""
-        file = self.folder / CLAIMS
-        try:
-            atomic_io.make_directory(self.folder)
-            if self._overwrite or not os.path.lexists(file):
-                atomic_io.write_atomic(file, json.dumps(self._claims_record, indent=1).encode())
-        except OSError as error:
-            raise UserError(f"{file}: cannot write the claims: {error.strerror or error}") from error
-
-    def _changed_claims(self) -> list[str]:
-        """A remark if the claims are not those that were written before the first run."""
-        file = self.folder / CLAIMS
-        try:
-            if from_json(read_regular(file, CLAIMS_LIMIT)) == self._claims_record:
-                return []
-        except MissingError:
+    def _revised(self) -> list[Section]:
+        """The section on claims of earlier versions of the file; empty without one."""
+        rows = [[visible(text) for text in (one.claim, one.result, one.now, one.why)] for one in self.config.revised]
+        if not rows:
             return []
-        except ValueError:
-            raise UserError(
-                f"{file}: not valid JSON: restore the claims from before the first run, or delete the file"
-            ) from None
-        return [f"Claims or thresholds were changed after the first run: the original ones are in {file}."]
+        table = Table(["claim", "result", "now", "why"], rows, caption="Claims that were changed after a run")
+        return [Section(title="Revised claims", tables=[table])]
 
     def _method(self) -> Section:
         config = self.config
@@ -230,8 +215,16 @@ class MemoryComparison:
                 f"lag is the longest that {config.min_seed_fraction:.0%} of the seeds solve",
             ),
             (
+                "Verdicts",
+                "A value has a lower and an upper bound, each right in 95% of all repetitions. A claim of at least a "
+                "threshold held if the lower bound reaches it, did not hold if the upper bound is below it, and is "
+                "undecided otherwise; at most likewise",
+            ),
+            (
                 "Claims",
-                f"Written to {CLAIMS} before the first run; a later change is reported at the top of this page",
+                f"Written to {CLAIMS} before the first run, with the seeds and the configuration, whose SHA-256 is now "
+                f"{claims_record(config)['configuration_sha256']}; a later change is reported at the top of this page"
+                + (f". Before --overwrite: {', '.join(earlier)}" if (earlier := earlier_files(self.folder)) else ""),
             ),
             ("Made with", f"charlstm {__version__}, torch {torch.__version__}; {time.strftime('%Y-%m-%d')}"),
         ]
@@ -255,17 +248,6 @@ class MemoryComparison:
 def _run_jobs(phase: str, workers: Workers, jobs: Sequence[Job]) -> Iterator[Step]:
     for number, job in enumerate(workers.do(jobs), start=1):
         yield Step(phase, job.label, number, len(jobs))
-
-
-def _verdicts(experiment: Experiment, result: ExperimentResult | None) -> Iterator[Verdict]:
-    metrics: Metrics = {} if result is None else result.metrics
-    for claim in experiment.claims:
-        metric = metrics.get((claim.metric, claim.arm))
-        if metric is None or result is None:
-            yield Verdict(claim.statement, criterion(claim))
-        else:
-            held = claim.held(metric.value)
-            yield Verdict(claim.statement, criterion(claim), metric.text, metric.interval, held, result.section.anchor)
 
 
 def _template(metric: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from itertools import groupby
+from typing import Literal, get_args
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -88,6 +89,9 @@ class Section:
         return "-".join(words) or "section"
 
 
+VerdictWord = Literal["held", "not held", "undecided", "needs the full run", "not run"]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A claim, and whether it held. All texts are plain and are escaped.
@@ -97,7 +101,7 @@ class Verdict:
         criterion: the condition under which it holds, fixed before the run.
         measured: the measured value with its unit; empty if it was not measured.
         interval: the interval of the value and what it covers, such as `95%: 0.91 to 0.97`; empty if there is none.
-        held: whether the criterion was met; None if it was not measured.
+        word: the verdict; undecided if the interval of the value has both sides of the criterion.
         section: anchor of the section with the measurement; empty if there is none.
     """
 
@@ -105,19 +109,15 @@ class Verdict:
     criterion: str
     measured: str = ""
     interval: str = ""
-    held: bool | None = None
+    word: VerdictWord = "not run"
     section: str = ""
-
-    @property
-    def word(self) -> str:
-        """`held`, `not held` or `not measured`."""
-        return {True: "held", False: "not held", None: "not measured"}[self.held]
 
 
 def tally(verdicts: Sequence[Verdict]) -> str:
-    """`Of 8 claims, 5 held, 2 not held and 1 not measured.`"""
+    """`Of 8 claims, 5 held, 2 not held and 1 undecided.`"""
     counts = Counter(verdict.word for verdict in verdicts)
-    parts = [f"{counts[word]} {word}" for word in ("held", "not held", "not measured") if counts[word]]
+    parts = [f"{counts[word]} {word}" for word in get_args(VerdictWord) if counts[word]]
+    parts = [part if part.startswith("1 ") else part.replace("needs", "need") for part in parts]
     listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
     return f"Of {len(verdicts)} claim{'s' if len(verdicts) > 1 else ''}, {listed}."
 

@@ -87,7 +87,7 @@ def bars_plot(
         lines = "".join(f" {visible(mark)} is at {_format(value, unit)}." for mark, value in marks.items())
         alt = f"Bar plot: {visible(title)}.{lines} " + " ".join(descriptions)
         has_intervals = any(np.isfinite(array[:, 1:]).any() for array in values.values())
-        return finish(figure, name, alt, "Line through a dot: 95% interval." if has_intervals else "")
+        return finish(figure, name, alt, "Line through a dot: interval of two 95% bounds." if has_intervals else "")
 
 
 @placeholder_on_error
@@ -141,7 +141,9 @@ def distance_plot(
         alt = f"Plot of accuracy by distance: {visible(title)}. " + " ".join(descriptions)
         has_intervals = any(np.isfinite(values[:, 1:]).any() for values in drawn.values())
         caption = "Under each distance: the number of positions."
-        return finish(figure, name, alt, caption + (" Vertical lines: 95% intervals." if has_intervals else ""))
+        return finish(
+            figure, name, alt, caption + (" Vertical lines: intervals of two 95% bounds." if has_intervals else "")
+        )
 
 
 class _Row(NamedTuple):

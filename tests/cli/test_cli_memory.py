@@ -58,13 +58,13 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
     assert result.code == 0
     assert "recall: 4 pairs of a text and a network, 8 runs" in result.out
     assert "learning rates: 1 of 4, recall-2-lstm-0.01-seed1" in result.out
-    assert re.search(r"It knows nothing yet +rnn: longest lag at most 4 .* held", result.out)
+    assert re.search(r"It knows nothing yet +rnn: longest lag at most 4 .* undecided", result.out)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.out)
     report = Path("runs/memory/report")
     assert f"report: {report / 'index.html'}" in result.out
     assert "charlstm compare memory.yaml --only recall" in (report / "index.html").read_text()
     (verdict,) = json.loads((report / "report.json").read_text())["verdicts"]
-    assert verdict["held"] is True
+    assert verdict["verdict"] == "undecided"
     monkeypatch.setattr(Trainer, "run", lambda _: pytest.fail("trained again"))
     again = charlstm("compare", memory_file.name, "--jobs", 1)
     assert again.out.splitlines()[-3:] == result.out.splitlines()[-3:]
@@ -73,6 +73,7 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
 def test_quick_form_has_a_separate_folder(charlstm, memory_file):
     result = charlstm("compare", memory_file.name, "--quick", "--jobs", 1)
     assert (result.code, "4 runs" in result.out) == (0, True)
+    assert re.search(r"It knows nothing yet .* needs the full run", result.out)
     assert "memory.yaml --quick --only recall" in Path("runs/memory-quick/report/index.html").read_text()
 
 

@@ -3,18 +3,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
+from charlstm.comparison.intervals import t_bounds
 from charlstm.comparison.results import Arm, Comparison, Evaluation
 from charlstm.comparison.statistics import (
     Difference,
     difference,
     differences,
     final_training_nats,
-    student_t,
     summarize,
-    t_interval,
 )
 from charlstm.units import bits
 
@@ -105,7 +103,7 @@ def test_seeds_of_only_one_arm_are_excluded(comparison, make_run):
 
 
 @pytest.mark.parametrize(("shared", "reason"), [(0, "no shared seeds"), (1, "1 shared seed,"), (2, "2 shared seeds")])
-def test_too_few_shared_seeds_give_reason_not_interval(comparison, make_run, shared, reason):
+def test_too_few_shared_seeds_give_reason_not_bounds(comparison, make_run, shared, reason):
     lstm, rnn = comparison.arms
     fewer = replace(rnn, runs=[*rnn.runs[:shared], make_run(2.5, 17)])
     result = difference(fewer, lstm)
@@ -116,7 +114,7 @@ def test_too_few_shared_seeds_give_reason_not_interval(comparison, make_run, sha
 
 
 def test_interval_of_symmetric_values_includes_zero():
-    interval = t_interval([-0.1, 0.1, 0.0])
+    interval = t_bounds([-0.1, 0.1, 0.0])
     assert interval is not None
     assert interval[0] < 0 < interval[1]
 
@@ -127,40 +125,6 @@ def test_interval_of_symmetric_values_includes_zero():
 )
 def test_interval_that_ends_at_zero_includes_it(interval, excludes):
     assert Difference("a", "b", (), 0.1, interval, "").excludes_zero is excludes
-
-
-def probability_within(t: float, degrees: int) -> float:
-    """P(|T| <= t) of Student's distribution, whose density is proportional to cos(u)^(n - 1) for t = sqrt(n) tan(u)."""
-    inside, total = (
-        (np.cos((np.arange(5000) + 0.5) / 5000 * end) ** (degrees - 1)).mean() * end
-        for end in (math.atan(t / math.sqrt(degrees)), math.pi / 2)
-    )
-    return float(inside / total)
-
-
-@pytest.mark.parametrize("degrees", [*range(1, 41), 60, 100, 1000])
-def test_student_t_is_correct_to_four_decimals(degrees):
-    t, tolerance = student_t(degrees), 5.1e-5 if degrees <= 30 else 1e-5  # only the table is rounded
-    assert probability_within(t - tolerance, degrees) < 0.95 < probability_within(t + tolerance, degrees)
-
-
-def test_zero_degrees_of_freedom_raise():
-    with pytest.raises(ValueError, match="at least 1, not 0"):
-        student_t(0)
-
-
-@pytest.mark.parametrize(
-    ("degrees", "expected"),
-    [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423), (31, 2.0395), (60, 2.0003)],
-)
-def test_student_t_matches_published_quantiles(degrees, expected):
-    assert student_t(degrees) == pytest.approx(expected, abs=1e-4)
-
-
-def test_student_t_decreases_beyond_the_table():
-    values = [student_t(degrees) for degrees in range(1, 200)]
-    assert values == sorted(values, reverse=True)
-    assert values[-1] > 1.96
 
 
 def test_final_training_loss_is_mean_of_last_tenth(make_run):

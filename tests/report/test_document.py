@@ -9,9 +9,11 @@ from charlstm import console
 from charlstm.comparison.tables import verdict_rows
 from charlstm.report.document import Document, Figure, Section, Verdict, render, tally
 
-HELD = Verdict("An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", True, "recall-over-a-lag")
-NOT_HELD = Verdict("An RNN does not", "at most 20", "30", "", False, "recall-over-a-lag")
-NOT_MEASURED = Verdict("An LSTM counts", "n = 1,000")
+HELD = Verdict("An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held", "recall-over-a-lag")
+NOT_HELD = Verdict("An RNN does not", "at most 20", "30", "", "not held", "recall-over-a-lag")
+UNDECIDED = Verdict("A GRU does", "at least 20", "20", "10 to 50", "undecided", "recall-over-a-lag")
+NEEDS_FULL_RUN = Verdict("An LSTM copies", "lag 100", word="needs the full run")
+NOT_RUN = Verdict("An LSTM counts", "n = 1,000")
 
 
 class Items(HTMLParser):
@@ -45,7 +47,7 @@ def document(*verdicts: Verdict, figures: list[Figure] | None = None) -> Documen
 
 
 def test_each_verdict_is_named_and_marked():
-    text = render(document(HELD, NOT_HELD, NOT_MEASURED))
+    text = render(document(HELD, NOT_HELD, UNDECIDED, NEEDS_FULL_RUN, NOT_RUN))
     items = Items(text).items
     assert items == [
         (
@@ -58,12 +60,18 @@ def test_each_verdict_is_named_and_marked():
             ["not held", "An RNN does not", "criterion", "at most 20", "measured", "30"],
             ["#recall-over-a-lag"],
         ),
-        ("not-measured", ["not measured", "An LSTM counts", "criterion", "n = 1,000", "measured", "–"], []),
+        (
+            "undecided",
+            ["undecided", "A GRU does", "criterion", "at least 20", "measured", "20", "(10 to 50)"],
+            ["#recall-over-a-lag"],
+        ),
+        ("needs-the-full-run", ["needs the full run", "An LSTM copies", "criterion", "lag 100", "measured", "–"], []),
+        ("not-run", ["not run", "An LSTM counts", "criterion", "n = 1,000", "measured", "–"], []),
     ]
     # Each kind of verdict has a different mark.
     marks = re.findall(r'<p class="word"><svg [^>]*aria-hidden="true"><path d="([^"]+)"', text)
-    assert len(set(marks)) == 3
-    assert "<h2>Of 3 claims, 1 held, 1 not held and 1 not measured.</h2>" in text
+    assert len(set(marks)) == 5
+    assert "<h2>Of 5 claims, 1 held, 1 not held, 1 undecided, 1 needs the full run and 1 not run.</h2>" in text
     assert text.index("A headline.") < text.index('class="verdicts"') < text.index("<nav")
 
 
@@ -74,7 +82,7 @@ def test_page_without_verdicts_does_not_mention_claims():
 
 
 def test_verdicts_are_escaped():
-    text = render(document(Verdict("<script>a", "<b>\x1b", "<i>", "<u>", False)))
+    text = render(document(Verdict("<script>a", "<b>\x1b", "<i>", "<u>", "not held")))
     assert not re.search(r"<(script|b|i|u)>|\x1b", text)
     assert "&lt;script&gt;a" in text
 
@@ -88,8 +96,8 @@ def test_verdict_with_unknown_section_raises():
     ("verdicts", "text"),
     [
         ([HELD], "Of 1 claim, 1 held."),
-        ([HELD, HELD, NOT_MEASURED], "Of 3 claims, 2 held and 1 not measured."),
-        ([NOT_HELD, NOT_MEASURED, HELD, NOT_HELD], "Of 4 claims, 1 held, 2 not held and 1 not measured."),
+        ([HELD, HELD, NOT_RUN], "Of 3 claims, 2 held and 1 not run."),
+        ([NOT_HELD, NOT_RUN, HELD, NOT_HELD], "Of 4 claims, 1 held, 2 not held and 1 not run."),
     ],
 )
 def test_tally(verdicts, text):
@@ -98,11 +106,11 @@ def test_tally(verdicts, text):
 
 def test_verdict_rows():
     assert verdict_rows([]) == []
-    assert verdict_rows([HELD, NOT_HELD, NOT_MEASURED]) == [
+    assert verdict_rows([HELD, NOT_HELD, NOT_RUN]) == [
         ["claim", "criterion", "measured", "interval", "verdict"],
         ["An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held"],
         ["An RNN does not", "at most 20", "30", "–", "not held"],
-        ["An LSTM counts", "n = 1,000", "–", "–", "not measured"],
+        ["An LSTM counts", "n = 1,000", "–", "–", "not run"],
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charlstm.comparison.resampling import fisher
+from charlstm.comparison.distributions import fisher
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
 from charlstm.memory.experiments.base import (

@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.comparison.resampling import crossed_bootstrap, paired_bootstrap, wilson
+from charlstm.comparison.intervals import binomial_bounds, fraction_bounds
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, runs_table
+from charlstm.memory.experiments.base import (
+    ExperimentResult,
+    MetricValue,
+    colors,
+    difference_metric,
+    experiment,
+    runs_table,
+)
 from charlstm.memory.grid import Grid, RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.distance_plots import context_plot
@@ -20,7 +27,7 @@ from charlstm.text.visible import visible
 from charlstm.units import bits
 
 BLOCKS = 50
-"""Blocks of the text that are drawn with replacement, since the losses of neighboring characters are correlated."""
+"""Blocks of the targets, whose means are compared, since the losses of neighboring characters are correlated."""
 
 WHAT = (
     "All measurements are on the test split, the end of the text, which selected neither a checkpoint nor a learning "
@@ -32,7 +39,7 @@ WHAT = (
 CLOSING = (
     "Closing brackets, closing quotes and line ends depend on an earlier character (Karpathy, Johnson & Fei-Fei 2015). "
     "How often is each of them the most probable character, given all its context, by the distance to the character "
-    "that it closes? The vertical lines are Wilson's intervals of the mean over seeds, over the positions."
+    "that it closes? The vertical lines are intervals over seeds and positions."
 )
 
 
@@ -83,9 +90,8 @@ class TextExperiment:
         return [*contexts, *closings, self._ngram(self._text), self._ngram(self._closing)]
 
     def _nats(self, arm: str) -> npt.NDArray[np.float64]:
-        """-ln p of each target for each length of context, mean over seeds, [context lengths, targets]."""
-        nats: npt.NDArray[np.float64] = np.mean([job.result()["nats"] for job in self._contexts(arm)], axis=0)
-        return nats
+        """-ln p of each target for each length of context and each seed, [context lengths, seeds, targets]."""
+        return np.stack([job.result()["nats"] for job in self._contexts(arm)], axis=1)
 
     def result(self) -> ExperimentResult:
         arms, color_numbers = self._section.arms, colors(self._config)
@@ -95,10 +101,12 @@ class TextExperiment:
         rows = []
         blocks = {arm: np.array([job.result()["blocks"] for job in self._contexts(arm)]) for arm in arms}
         for arm in arms:
-            metrics["bits per character", arm] = _bits(blocks[arm])
+            metrics["bits per character", arm] = difference_metric(bits(1) * blocks[arm], "bits")
             for other in arms:
                 if other != arm:
-                    metrics[f"bits minus {other}", arm] = _bits(blocks[arm] - blocks[other], "+")
+                    metrics[f"bits minus {other}", arm] = difference_metric(
+                        bits(1) * (blocks[arm] - blocks[other]), "bits", "+"
+                    )
             bits_text = metrics["bits per character", arm].text.removesuffix(" bits")
             rows.append([visible(arm), bits_text, *(f"{value:.3f}" for value, _, _ in curves[arm])])
         differences = [
@@ -161,20 +169,17 @@ class TextExperiment:
 
 
 def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
-    """Mean bits per character, with the interval over blocks of the text."""
-    low, high = paired_bootstrap(nats, BLOCKS, 1)
-    return bits(float(nats.mean())), bits(low), bits(high)
-
-
-def _bits(nats: npt.NDArray[np.float64], sign: str = "") -> MetricValue:
-    """The metric in bits of nats, or differences in nats, of each seed over each block of the text, [seeds, blocks]."""
-    mean, (low, high) = bits(float(nats.mean())), map(bits, crossed_bootstrap(nats, 1))
-    interval = f"95% over {len(nats)} seeds and {nats.shape[1]} blocks: {low:{sign}.3f} to {high:{sign}.3f}"
-    return MetricValue(mean, f"{mean:{sign}.3f} bits", interval)
+    """Mean bits per character of nats [seeds, targets], with the interval over seeds and blocks of the text."""
+    blocks = np.array_split(bits(1) * nats, min(BLOCKS, nats.shape[1]), axis=1)
+    metric = difference_metric(np.stack([block.mean(1) for block in blocks], 1), "bits")
+    return bits(float(nats.mean())), metric.low, metric.high
 
 
 def _accuracy(runs: list[dict[str, Any]], kind: str, low: int) -> Estimate:
-    """Accuracy at the positions of a bin, mean over runs, with Wilson's interval over the positions."""
+    """Accuracy at the positions of a bin, mean over runs; one run has an interval over the positions only."""
     bins = [one for run in runs for one in run[kind] if one["low"] == low]
-    count, accuracy = bins[0]["count"], statistics.fmean(one["correct"] / one["count"] for one in bins)
-    return accuracy, *wilson(round(accuracy * count), count)
+    count, fractions = bins[0]["count"], [one["correct"] / one["count"] for one in bins]
+    bounds = fraction_bounds(fractions, count)
+    if len(bins) == 1:
+        bounds = binomial_bounds(bins[0]["correct"], count)
+    return statistics.fmean(fractions), *(bounds or (float("nan"), float("nan")))

@@ -1,0 +1,68 @@
+"""Which claims the quick form of a comparison has evidence for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from charlstm.config import MemoryConfig
+from charlstm.config.experiments import Claim
+
+MIN_SEEDS = 5
+"""With fewer seeds, a fraction of them says too little: 5 of 5 excludes less than 55%."""
+
+_RECALL_USERS = {"gradient", "surgery", "gates"}
+"""Experiments that measure networks of the recall experiment."""
+
+_COMPARED_APART = {"name", "seeds", "learning_rates", "arms", "experiments", "revised", "quick"}
+
+
+def has_evidence(quick: MemoryConfig, full: MemoryConfig, experiment: str, claim: Claim) -> bool:
+    """Whether the quick form tests a claim as the full one does: with the same settings, budget, learning rates and
+    arms, and with at least five seeds. Only the number of seeds, arms and lengths that the claim does not need differ.
+    """
+    if quick.seeds < min(MIN_SEEDS, full.seeds) or quick.arms.get(claim.arm) != full.arms.get(claim.arm):
+        return False
+    if _shared(quick) != _shared(full):
+        return False
+    names = [experiment]
+    names += ["recall"] if experiment in _RECALL_USERS else []
+    names += ["text"] if "text" in claim.metric.split() and experiment != "text" else []
+    return all(_same_experiment(quick, full, name, claim, is_tested=name == experiment) for name in names)
+
+
+def _shared(config: MemoryConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=_COMPARED_APART)
+
+
+def _same_experiment(quick: MemoryConfig, full: MemoryConfig, name: str, claim: Claim, is_tested: bool) -> bool:
+    sections = [config.experiments.present().get(name) for config in (quick, full)]
+    if None in sections:
+        return sections[0] is sections[1]
+    if quick.rates(name) != full.rates(name):
+        return False
+    short, complete = (section.model_dump(mode="json") for section in sections if section is not None)
+    for field in complete.keys() - {"claims", "learning_rates"}:
+        if field.endswith("arms"):
+            if (claim.arm in short[field]) != (claim.arm in complete[field]):
+                return False
+            sets_size = field == "arms" or claim.arm in complete[field]
+            if sets_size and not _same_first(quick, full, short[field], complete[field]):
+                return False
+        elif short[field] != complete[field]:
+            lengths = re.findall(r"\d+", claim.metric) if is_tested else None
+            if not _is_enough(short[field], complete[field], lengths):
+                return False
+    return True
+
+
+def _same_first(quick: MemoryConfig, full: MemoryConfig, short: list[str], complete: list[str]) -> bool:
+    """Whether the first arm of a list, whose size the others match, is the same."""
+    return short[:1] == complete[:1] and all(quick.arms.get(arm) == full.arms.get(arm) for arm in complete[:1])
+
+
+def _is_enough(short: object, complete: object, lengths: list[str] | None) -> bool:
+    """Whether a shorter list of lags or lengths has one that the claim is about; None for any."""
+    if not (isinstance(short, list) and isinstance(complete, list) and all(value in complete for value in short)):
+        return False
+    return lengths is None or any(str(value) in lengths for value in short)
