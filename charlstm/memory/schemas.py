@@ -92,6 +92,7 @@ class _Gates(_Result):
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "answers": TypeAdapter(_Answers),
     "gradient": TypeAdapter(dict[str, Numbers]),
+    "longer": TypeAdapter(dict[str, Fraction]),
     "exchange": TypeAdapter(dict[str, _Surgery]),
     "counted": TypeAdapter(_Counted),
     "critical": TypeAdapter(_Critical),

@@ -27,6 +27,8 @@ class MetricValue:
     value: float
     text: str
     interval: str = ""
+    low: float = math.nan
+    high: float = math.nan
 
 
 Metrics = Mapping[tuple[str, str], MetricValue]
@@ -71,8 +73,8 @@ def experiment(name: str) -> Callable[[type[ExperimentClass]], type[ExperimentCl
 
 
 def colors(config: MemoryConfig) -> dict[str, int]:
-    """Each arm's color number, by its position in the file."""
-    return {arm: index for index, arm in enumerate(config.arms)}
+    """Each arm's color number, by its position in the file; the starts of an arm have its color."""
+    return {name: index for index, arm in enumerate(config.arms) for name in (arm, *config.starts(arm))}
 
 
 def estimate(values: Sequence[float | None], low: float = -math.inf, high: float = math.inf) -> Estimate:
@@ -97,6 +99,45 @@ def fraction_metric(values: Sequence[float], strings: int) -> tuple[Estimate, Me
         low, high = wilson(round(mean * strings), strings)
         label = f"95% over {strings:,} strings; " + ("every seed the same" if len(set(values)) == 1 else "of the mean")
     return (mean, low, high), MetricValue(mean, percent(mean), f"{label}: {percent(low)} to {percent(high)}")
+
+
+def seeds_metric(successes: int, seeds: int) -> MetricValue:
+    """The fraction of seeds that succeed, with one-sided 95% bounds (Clopper & Pearson 1934)."""
+    low, high = _binomial_bound(successes, seeds), 1 - _binomial_bound(seeds - successes, seeds)
+    text, interval = f"{successes} of {seeds} seeds", f"95% bounds: {percent(low)} to {percent(high)}"
+    return MetricValue(successes / seeds, text, interval, low, high)
+
+
+def above_chance(successes: Sequence[int], trials: int, chance: float) -> int:
+    """How many seeds do better than chance: exact binomial tests of their successes at 5%, corrected by Holm 1979."""
+    p_values = sorted(_tail(count, trials, chance) for count in successes)
+    rejected = 0
+    while rejected < len(p_values) and p_values[rejected] <= 0.05 / (len(p_values) - rejected):
+        rejected += 1
+    return rejected
+
+
+def _tail(successes: int, trials: int, p: float) -> float:
+    """The probability of this many successes or more."""
+    logs = (
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * math.log(p)
+        + (trials - k) * math.log1p(-p)
+        for k in range(successes, trials + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, logs)))
+
+
+def _binomial_bound(successes: int, trials: int) -> float:
+    """The probability at which this many successes or more have a probability of 5%; 0 for no success."""
+    low, high = 0.0, 1.0 if successes else 0.0
+    for _ in range(60):
+        p = (low + high) / 2
+        tail = sum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(successes, trials + 1))
+        low, high = (p, high) if tail < 0.05 else (low, p)
+    return low
 
 
 def highest(values: Sequence[float]) -> MetricValue:
@@ -150,8 +191,11 @@ def runs_table(grid: Grid, groups: Iterable[RunGroup], caption: str = "The runs"
             for rate, scores in runs.scores.items()
         )
         row = [group.arm, group.dataset.name, str(group.model.hidden_size), f"{group.parameters:,}"]
-        rates = runs.scores.keys()
-        edge = ", at the edge of the grid" if len(rates) > 2 and runs.learning_rate in (min(rates), max(rates)) else ""
+        if not runs.paths:
+            rows.append([visible(cell) for cell in (*row, "not trained", "")])
+            continue
+        row[0] = runs.group.arm
+        edge = ", at the edge of the grid" if runs.at_edge else ""
         rows.append([visible(cell) for cell in (*row, f"{runs.learning_rate:g}{edge}", score_text)])
     header = ["arm", "dataset", "hidden_size", "parameters", "best rate", "validation nats of each rate"]
     return Table(header, rows, caption=caption, folded=True)
