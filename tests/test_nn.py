@@ -186,6 +186,14 @@ def test_forget_bias(name, value):
     getattr(ours, name)(I, H, 2, bias=False)
 
 
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU", *NOT_IN_TORCH])
+def test_orthogonal_recurrent_weights(name):
+    layer = getattr(ours, name)(I, H, 2, recurrent_init="orthogonal")
+    for weight in (layer.weight_hh_l0, layer.weight_hh_l1):
+        for block in weight.detach().chunk(len(layer.cell.gates)):
+            torch.testing.assert_close(block @ block.T, torch.eye(H), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("learn", [True, False])
 def test_leaky_units_are_an_rnn_whose_state_leaks(learn):
     torch.manual_seed(6)

@@ -20,13 +20,13 @@ class TokenPredictions:
     """Predictions at each of the N positions of a text, given the characters before it.
 
     nats          -ln p of the actual character, [N]
-    right         whether it was the most probable one, [N]
+    correct         whether it was the most probable one, [N]
     symbols       ids of the K requested symbols
     symbol_nats   -ln p of each of them at every position, [N, K]
     """
 
     nats: npt.NDArray[np.floating]
-    right: npt.NDArray[np.bool_]
+    correct: npt.NDArray[np.bool_]
     symbols: tuple[int, ...]
     symbol_nats: npt.NDArray[np.floating]
 

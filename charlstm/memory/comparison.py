@@ -169,7 +169,7 @@ class MemoryComparison:
                 {
                     "claim": verdict.claim,
                     "criterion": verdict.criterion,
-                    "figure": verdict.measured,
+                    "measured": verdict.measured,
                     "interval": verdict.interval,
                     "held": verdict.held,
                 }

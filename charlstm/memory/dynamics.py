@@ -16,7 +16,7 @@ from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, read_regular
 from charlstm.memory.measures import TEST_SEED, make_task, with_start
 from charlstm.model import LanguageModel
-from charlstm.probes.gradients import WHOLE, effective_depth, gradient_over_lag
+from charlstm.probes.gradients import FULL_STATE, effective_depth, gradient_over_lag
 from charlstm.probes.reading import float64_copy
 from charlstm.text.vocabulary import Vocabulary
 from charlstm.training.trainer import Trainer
@@ -40,7 +40,7 @@ class Dynamics:
     def measure(self, model: LanguageModel, vocabulary: Vocabulary) -> Record:
         """The measurements of the current network, in JSON types. Neither the model nor a random state changes."""
         strings = with_start(model, vocabulary, make_task(self.task).strings(self.texts, TEST_SEED))
-        norms = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).norms[WHOLE]
+        norms = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).norms[FULL_STATE]
         positive = norms[0] > 0
         curve = (norms[:, positive] / norms[0][positive]).mean(1) if positive.any() else norms.mean(1)
         return {"depth": effective_depth(curve, FRACTION), "spectral_radius": spectral_radius(model)}

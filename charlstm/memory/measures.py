@@ -20,12 +20,12 @@ from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character, predict_tokens
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
-from charlstm.probes.answers import critical_accuracy, critical_fraction, score_answers
-from charlstm.probes.closing import Closing, closing_accuracy, closing_signs
+from charlstm.probes.answers import continual_reber_accuracy, reber_accuracy, score_answers
+from charlstm.probes.closing import Closing, closing_accuracy, find_closing_characters
 from charlstm.probes.context import context_curve
 from charlstm.probes.counting import accepts, counting_unit, longest_accepted, trajectory
 from charlstm.probes.gates import characters, gates
-from charlstm.probes.gradients import WHOLE, gradient_over_lag
+from charlstm.probes.gradients import FULL_STATE, gradient_over_lag
 from charlstm.probes.ngram import NGram
 from charlstm.probes.surgery import surgery
 from charlstm.probes.tasks.counting import counting_string
@@ -57,13 +57,13 @@ def answers(run: LoadedRun, task: JsonObject, strings: int) -> JsonObject:
     """The fraction of test strings that are answered correctly, and -ln p per character of their answers."""
     instance = make_task(task)
     result = score_answers(run.model, run.vocabulary, instance.strings(strings, TEST_SEED), instance.mark)
-    return {"share": result.share, "characters_right": result.characters_right, "nats": _finite(result.nats)}
+    return {"accuracy": result.accuracy, "character_accuracy": result.character_accuracy, "nats": _finite(result.nats)}
 
 
 def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonObject | None = None) -> JsonObject:
     """Norms of the gradient over lag for each part of the state, [depth + 1], at initialization or after training.
 
-    The norms of each text are relative to that of its whole state at lag 0, and averaged over texts. The texts are
+    The norms of each text are relative to that of its full state at lag 0, and averaged over texts. The texts are
     test strings of a task; without a task, segments of the test split.
     """
     model = run.model if trained else untrained(run)
@@ -73,7 +73,7 @@ def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonOb
         result = gradient_over_lag(model, strings, min(depth, len(strings) - 2))
     else:
         result = gradient_over_lag(model, _segments(test_split(run.corpus()), 2 * depth + 1, texts), depth)
-    first = result.norms[WHOLE][0]
+    first = result.norms[FULL_STATE][0]
     is_positive = first > 0
     if not is_positive.any():
         return {part: np.zeros(len(norms)).tolist() for part, norms in result.norms.items()}
@@ -83,10 +83,10 @@ def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonOb
 
 def longer(run: LoadedRun, tasks: dict[str, JsonObject], strings: int) -> JsonObject:
     """The fraction of test strings that are answered correctly, for each of several tasks, such as longer lags."""
-    return {name: answers(run, task, strings)["share"] for name, task in tasks.items()}
+    return {name: answers(run, task, strings)["accuracy"] for name, task in tasks.items()}
 
 
-def exchange(
+def state_surgery(
     run: LoadedRun, task: JsonObject, pairs: int, parts: list[str], moments: list[float] | None = None
 ) -> JsonObject:
     """State surgery at some fractions of the lag, for each part: how often each string's answer is given.
@@ -107,7 +107,7 @@ def exchange(
     return results
 
 
-def counted(run: LoadedRun, letters: str, tested: list[int], shown: int) -> JsonObject:
+def counting(run: LoadedRun, letters: str, tested: list[int], shown: int) -> JsonObject:
     """The largest n up to which all tested n are accepted, whether each is, and the counting unit at n = shown."""
     model, vocabulary = run.model, run.vocabulary
     text = counting_string(letters, shown)[:-1]
@@ -127,33 +127,38 @@ def counted(run: LoadedRun, letters: str, tested: list[int], shown: int) -> Json
     }
 
 
-def critical(run: LoadedRun, characters: int) -> JsonObject:
-    """Accuracy on the critical symbols of a continual Reber test text, read without a reset, and the largest state."""
+def continual_reber(run: LoadedRun, characters: int) -> JsonObject:
+    """Accuracy on the repeated keys of a continual Reber test text, read without a reset, and the largest absolute
+    value of the state."""
     text = tasks.ContinualReber().text(characters, TEST_SEED)
-    result = critical_accuracy(run.model, run.vocabulary, text)
-    return {"share": result.accuracy, "places": result.places, "largest": _finite(result.largest)}
+    result = continual_reber_accuracy(run.model, run.vocabulary, text)
+    return {"accuracy": result.accuracy, "positions": result.positions, "max_abs_state": _finite(result.max_abs_state)}
 
 
-def closing_symbol(run: LoadedRun, strings: int) -> JsonObject:
-    """Accuracy on the critical symbol, T or P, of single Reber test strings."""
-    return {"share": critical_fraction(run.model, run.vocabulary, tasks.Reber().strings(strings, TEST_SEED))}
+def reber(run: LoadedRun, strings: int) -> JsonObject:
+    """Accuracy on the repeated key, T or P, of single Reber test strings."""
+    return {"accuracy": reber_accuracy(run.model, run.vocabulary, tasks.Reber().strings(strings, TEST_SEED))}
 
 
-def kept_context(run: LoadedRun, kept: list[int], targets: int) -> JsonObject:
-    """-ln p of the same characters of the test split for each length of context, [kept, targets]; with all context,
+def context_loss(run: LoadedRun, context_lengths: list[int], targets: int) -> JsonObject:
+    """-ln p of the same characters of the test split for each length of context, [lengths, targets]; with all context,
     the mean over the split and over each of `BLOCKS` blocks of it."""
     ids = test_split(run.corpus())
-    result = context_curve(run.model, ids, kept, targets)
+    result = context_curve(run.model, ids, context_lengths, targets)
     all_nats = nats_per_character(run.model, ids).astype(np.float64)
     blocks = [float(block.mean()) for block in np.array_split(all_nats, min(BLOCKS, len(all_nats)))]
-    return {"nats": result.nats.astype(float).round(5).tolist(), "all": float(all_nats.mean()), "blocks": blocks}
+    return {
+        "nats": result.nats.astype(float).round(5).tolist(),
+        "full_context_nats": float(all_nats.mean()),
+        "blocks": blocks,
+    }
 
 
-def signs(run: LoadedRun) -> JsonObject:
+def closing_characters(run: LoadedRun) -> JsonObject:
     """Predictions of closing characters and line ends of the test split by distance: kind -> bins."""
     ids = test_split(run.corpus())
-    positions = closing_signs(ids, run.vocabulary)
-    return closings(closing_accuracy(positions, predict_tokens(run.model, ids, [sign.id for sign in positions])))
+    closing = find_closing_characters(ids, run.vocabulary)
+    return closings(closing_accuracy(closing, predict_tokens(run.model, ids, [character.id for character in closing])))
 
 
 def ngram(run: LoadedRun, order: int) -> JsonObject:
@@ -161,11 +166,11 @@ def ngram(run: LoadedRun, order: int) -> JsonObject:
     corpus = run.corpus()
     train, ids = corpus.split("train"), test_split(corpus)
     assert not isinstance(train, Documents)
-    positions = closing_signs(ids, run.vocabulary)
-    predictions = NGram(train, run.vocabulary.size, order).predict(ids, [sign.id for sign in positions])
+    closing = find_closing_characters(ids, run.vocabulary)
+    predictions = NGram(train, run.vocabulary.size, order).predict(ids, [character.id for character in closing])
     return {
         "nats": float(np.mean(predictions.nats, dtype=np.float64)),
-        "signs": closings(closing_accuracy(positions, predictions)),
+        "closing_characters": closings(closing_accuracy(closing, predictions)),
     }
 
 
@@ -195,12 +200,12 @@ MEASURES: dict[str, Callable[..., JsonObject]] = {
         answers,
         gradient,
         longer,
-        exchange,
-        counted,
-        critical,
-        closing_symbol,
-        kept_context,
-        signs,
+        state_surgery,
+        counting,
+        continual_reber,
+        reber,
+        context_loss,
+        closing_characters,
         ngram,
         gate_values,
     )
@@ -228,7 +233,7 @@ def closings(results: tuple[Closing, ...]) -> JsonObject:
     """The results by kind, in JSON types."""
     return {
         one.kind: [
-            {"low": b.low, "high": b.high, "count": b.count, "right": b.right, "nats": _finite(b.nats)}
+            {"low": b.low, "high": b.high, "count": b.count, "correct": b.correct, "nats": _finite(b.nats)}
             for b in one.bins
         ]
         for one in results

@@ -24,28 +24,28 @@ class _Result(BaseModel):
 
 
 class _Fraction(_Result):
-    share: Fraction
+    accuracy: Fraction
 
 
 class _Answers(_Fraction):
-    characters_right: Fraction
+    character_accuracy: Fraction
     nats: Number | None
 
 
-class _Critical(_Fraction):
-    places: Count
-    largest: Number | None
+class _ContinualReber(_Fraction):
+    positions: Count
+    max_abs_state: Number | None
 
 
 class _Surgery(_Result):
     exchanged: str
-    own: Fraction
-    partner: Fraction
+    original: Fraction
+    swapped: Fraction
     neither: Fraction
     count: Count
 
 
-class _Counted(_Result):
+class _Counting(_Result):
     longest: Count
     accepted: list[bool]
     unit: str
@@ -58,7 +58,7 @@ class _Counted(_Result):
 
 class _Context(_Result):
     nats: list[Numbers]
-    all: Number
+    full_context_nats: Number
     blocks: Numbers
 
 
@@ -66,13 +66,13 @@ class _Bin(_Result):
     low: Count
     high: Count | None
     count: Count
-    right: Number
+    correct: Number
     nats: Number | None
 
 
 class _NGram(_Result):
     nats: Number
-    signs: dict[str, list[_Bin]]
+    closing_characters: dict[str, list[_Bin]]
 
 
 class _Saturation(_Result):
@@ -93,12 +93,12 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "answers": TypeAdapter(_Answers),
     "gradient": TypeAdapter(dict[str, Numbers]),
     "longer": TypeAdapter(dict[str, Fraction]),
-    "exchange": TypeAdapter(dict[str, _Surgery]),
-    "counted": TypeAdapter(_Counted),
-    "critical": TypeAdapter(_Critical),
-    "closing_symbol": TypeAdapter(_Fraction),
-    "kept_context": TypeAdapter(_Context),
-    "signs": TypeAdapter(dict[str, list[_Bin]]),
+    "state_surgery": TypeAdapter(dict[str, _Surgery]),
+    "counting": TypeAdapter(_Counting),
+    "continual_reber": TypeAdapter(_ContinualReber),
+    "reber": TypeAdapter(_Fraction),
+    "context_loss": TypeAdapter(_Context),
+    "closing_characters": TypeAdapter(dict[str, list[_Bin]]),
     "ngram": TypeAdapter(_NGram),
     "gate_values": TypeAdapter(_Gates),
 }

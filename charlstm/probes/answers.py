@@ -24,35 +24,35 @@ CHUNK = 128  # characters of a running text per forward pass
 
 @dataclass(frozen=True)
 class Answers:
-    """Results for N strings; a character is right if it is the most probable one, given the true text before it.
+    """Results for N strings; a character is correct if it is the most probable one, given the true text before it.
 
-    right             [N], whether every character of a string's answer is right
-    characters_right  fraction of the answers' characters
+    correct             [N], whether every character of a string's answer is correct
+    character_accuracy  fraction of the answers' characters that are correct
     nats              -ln p, mean per character of the answers
     """
 
-    right: npt.NDArray[np.bool_]
-    characters_right: float
+    correct: npt.NDArray[np.bool_]
+    character_accuracy: float
     nats: float
 
     @property
-    def share(self) -> float:
-        """Fraction of the strings answered right."""
-        return float(self.right.mean())
+    def accuracy(self) -> float:
+        """Fraction of the strings answered correctly."""
+        return float(self.correct.mean())
 
 
 @dataclass(frozen=True)
-class Critical:
+class ContinualReberAccuracy:
     """Results for a running Reber text.
 
-    accuracy  fraction of the critical positions at which the actual one of T and P is more probable than the other
-    places    number of critical positions
-    largest   the largest absolute value of the cell state (for cells without one, of the state) over the text
+    accuracy       fraction of the repeated keys for which the actual one of T and P is more probable than the other
+    positions      number of repeated keys
+    max_abs_state  the largest absolute value of the cell state over the text; for cells without one, of the state
     """
 
     accuracy: float
-    places: int
-    largest: float
+    positions: int
+    max_abs_state: float
 
 
 @torch.no_grad()
@@ -70,22 +70,22 @@ def score_answers(model: LanguageModel, vocabulary: Vocabulary, strings: Sequenc
     if not strings:
         raise ValueError("there are no strings to answer")
     answer_starts = np.array([0 if mark is None else _answer_start(string, mark) for string in strings])
-    right, nats, characters = np.empty(len(strings), bool), 0.0, 0
-    right_count = 0
+    correct, nats, characters = np.empty(len(strings), bool), 0.0, 0
+    correct_count = 0
     with eval_mode(model), torch.autocast(model.head.weight.device.type, enabled=False):
         for indices in _batches(np.array([len(string) for string in strings])):
             ids = [torch.from_numpy(vocabulary.encode(strings[number])) for number in indices]
             targets = torch.nn.utils.rnn.pad_sequence(ids, padding_value=model.vocabulary_size)
             positions = torch.arange(len(targets))[:, None]
             is_answer = (positions >= torch.from_numpy(answer_starts[indices])) & (targets < model.vocabulary_size)
-            is_right, answer_nats = _answer_statistics(model, targets, is_answer)
+            is_correct, answer_nats = _answer_statistics(model, targets, is_answer)
             is_wrong = torch.zeros_like(is_answer)
-            is_wrong[is_answer] = ~is_right
-            right[indices] = ~is_wrong.any(0).numpy()
-            right_count += int(is_right.sum())
+            is_wrong[is_answer] = ~is_correct
+            correct[indices] = ~is_wrong.any(0).numpy()
+            correct_count += int(is_correct.sum())
             nats += float(answer_nats.double().sum())
-            characters += len(is_right)
-    return Answers(right, right_count / characters, nats / characters)
+            characters += len(is_correct)
+    return Answers(correct, correct_count / characters, nats / characters)
 
 
 def _check_forward(model: LanguageModel) -> None:
@@ -126,12 +126,12 @@ def _previous(model: LanguageModel, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def critical_fraction(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str]) -> float:
-    """Fraction of embedded Reber strings, each encoded from a zero state, whose critical symbol is the more probable of
+def reber_accuracy(model: LanguageModel, vocabulary: Vocabulary, strings: Sequence[str]) -> float:
+    """Fraction of embedded Reber strings, each encoded from a zero state, whose repeated key is the more probable of
     T and P. Raises like :func:`score_answers`."""
     _check_forward(model)
     t, p = vocabulary.encode(KEYS).tolist()
-    device, right = model.head.weight.device, 0
+    device, correct = model.head.weight.device, 0
     with eval_mode(model), torch.autocast(device.type, enabled=False):
         for indices in _batches(np.array([len(string) for string in strings])):
             ids = [torch.from_numpy(vocabulary.encode(strings[number])) for number in indices]
@@ -140,13 +140,13 @@ def critical_fraction(model: LanguageModel, vocabulary: Vocabulary, strings: Seq
             y, _ = model.hidden(_previous(model, targets).to(device))
             logits = model.head(y[positions.to(device), torch.arange(len(ids), device=device)])
             answers = targets[positions, torch.arange(len(ids))]
-            right += int(((logits[:, t] > logits[:, p]).cpu() == (answers == t)).sum())
-    return right / len(strings)
+            correct += int(((logits[:, t] > logits[:, p]).cpu() == (answers == t)).sum())
+    return correct / len(strings)
 
 
 @torch.no_grad()
-def critical_accuracy(model: LanguageModel, vocabulary: Vocabulary, text: str) -> Critical:
-    """Encode a continual Reber text as one stream with carried state and evaluate its critical positions.
+def continual_reber_accuracy(model: LanguageModel, vocabulary: Vocabulary, text: str) -> ContinualReberAccuracy:
+    """Encode a continual Reber text as one stream with carried state and evaluate its repeated keys.
 
     The text is encoded twice: first chunk by chunk for the states between chunks, then all chunks as a batch from those
     states, step by step, to get the state after every character.
@@ -155,12 +155,12 @@ def critical_accuracy(model: LanguageModel, vocabulary: Vocabulary, text: str) -
 
     Raises:
         UserError: the model's direction is not forward, or a character is not in the vocabulary.
-        ValueError: the text does not follow the grammar from the beginning of a string, or has no critical position.
+        ValueError: the text does not follow the grammar from the beginning of a string, or has no repeated key.
     """
     _check_forward(model)
-    positions = ContinualReber().critical(text)
+    positions = ContinualReber().repeated_key_positions(text)
     if not len(positions):
-        raise ValueError("the text has no critical position")
+        raise ValueError("the text has no repeated key")
     device, ids = model.head.weight.device, torch.from_numpy(vocabulary.encode(text))
     t, p = vocabulary.encode(KEYS).tolist()
     with eval_mode(model), torch.autocast(device.type, enabled=False):
@@ -172,10 +172,10 @@ def critical_accuracy(model: LanguageModel, vocabulary: Vocabulary, text: str) -
             y, state = model.hidden(chunk[:, None], state)
             outputs.append(y[:, 0])
         logits = model.head(torch.cat(outputs)[torch.from_numpy(positions).to(device)])
-        largest = _max_abs_state(model, previous, tuple(torch.cat(part, 1) for part in zip(*states, strict=True)))
+        max_abs_state = _max_abs_state(model, previous, tuple(torch.cat(part, 1) for part in zip(*states, strict=True)))
     prefers_t = (logits[:, t] > logits[:, p]).cpu().numpy()
     is_t = ids.numpy()[positions] == t
-    return Critical(float((prefers_t == is_t).mean()), len(positions), largest)
+    return ContinualReberAccuracy(float((prefers_t == is_t).mean()), len(positions), max_abs_state)
 
 
 def _max_abs_state(model: LanguageModel, previous: Tensor, state: State) -> float:
@@ -183,9 +183,9 @@ def _max_abs_state(model: LanguageModel, previous: Tensor, state: State) -> floa
     names = model.recurrent.cell.state
     part = names.index("c") if "c" in names else 0
     chunks = torch.nn.utils.rnn.pad_sequence(list(torch.split(previous, CHUNK)), padding_value=model.vocabulary_size)
-    last_length, largest = len(previous) - CHUNK * (chunks.shape[1] - 1), 0.0
+    last_length, max_abs_state = len(previous) - CHUNK * (chunks.shape[1] - 1), 0.0
     for step, row in enumerate(chunks):
         _, state = model.encode(row[None], state)
         part_state = state[part] if step < last_length else state[part][:, :-1]
-        largest = max(largest, float(part_state.abs().max()) if part_state.numel() else 0.0)
-    return largest
+        max_abs_state = max(max_abs_state, float(part_state.abs().max()) if part_state.numel() else 0.0)
+    return max_abs_state

@@ -26,7 +26,7 @@ TOKENS = re.compile(r'\\[\\"]|"+|[()\[\]{}]|\n')
 
 
 @dataclass(frozen=True)
-class ClosingSign:
+class ClosingCharacter:
     """The occurrences of one closing character in a text of N characters.
 
     kind       bracket, quote or line end
@@ -50,19 +50,19 @@ class ClosingSign:
 class DistanceBin:
     """The closing characters at distances from ``low`` to ``high`` (None: unbounded).
 
-    count  number of them; right: number predicted as the most probable character; nats: mean -ln p
+    count  number of them; correct: number predicted as the most probable character; nats: mean -ln p
     """
 
     low: int
     high: int | None
     count: int
-    right: int
+    correct: int
     nats: float
 
     @property
-    def share(self) -> float:
-        """The fraction that was right."""
-        return self.right / self.count
+    def accuracy(self) -> float:
+        """The fraction that was predicted correctly."""
+        return self.correct / self.count
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Closing:
     discrimination: tuple[Discrimination, ...]
 
 
-def closing_signs(ids: Ids, vocabulary: Vocabulary) -> tuple[ClosingSign, ...]:
+def find_closing_characters(ids: Ids, vocabulary: Vocabulary) -> tuple[ClosingCharacter, ...]:
     """Find the closing characters of a text ids [N] by its characters alone, without a grammar; those that close
     nothing in it are left out.
 
@@ -96,38 +96,40 @@ def closing_signs(ids: Ids, vocabulary: Vocabulary) -> tuple[ClosingSign, ...]:
     from its second character on. CR LF is ignored, since CR determines LF.
     """
     text = _characters(ids, vocabulary)
-    signs = []
+    closing = []
     for symbol, spans in _spans(text).items():
         if spans:
             starts, positions = np.array(spans, np.int64).T
             symbol_id = vocabulary.symbols.index(symbol)
             open_at, is_other = _covered(starts, positions, len(text)), ids != symbol_id
             distances = positions - starts
-            signs.append(
-                ClosingSign(
+            closing.append(
+                ClosingCharacter(
                     _kind(symbol), symbol, symbol_id, positions, distances, open_at & is_other, ~open_at & is_other
                 )
             )
-    return tuple(signs)
+    return tuple(closing)
 
 
-def closing_accuracy(signs: Sequence[ClosingSign], predictions: TokenPredictions) -> tuple[Closing, ...]:
-    """The predictions at the results of :func:`closing_signs`, kind by kind. ``predictions``, by a network or an n-gram
-    model, are for the same text and include the id of every sign in ``symbols``.
+def closing_accuracy(closing: Sequence[ClosingCharacter], predictions: TokenPredictions) -> tuple[Closing, ...]:
+    """The predictions at the results of :func:`find_closing_characters`, kind by kind.
 
-    Raises ValueError for predictions of another text, or without the id of a sign.
+    ``predictions``, by a network or an n-gram model, are for the same text and include the id of every closing
+    character in ``symbols``.
+
+    Raises ValueError for predictions of another text, or without the id of a closing character.
     """
-    for sign in signs:
-        if len(predictions.nats) != len(sign.inside) or sign.id not in predictions.symbols:
-            raise ValueError(f"the predictions are of another text, or do not include {sign.symbol!r}")
+    for item in closing:
+        if len(predictions.nats) != len(item.inside) or item.id not in predictions.symbols:
+            raise ValueError(f"the predictions are of another text, or do not include {item.symbol!r}")
     results = []
-    for kind, members in groupby(signs, key=lambda sign: sign.kind):
-        signs_of_kind = list(members)
+    for kind, members in groupby(closing, key=lambda item: item.kind):
+        characters_of_kind = list(members)
         positions, distances = (
-            np.concatenate(part) for part in zip(*((s.positions, s.distances) for s in signs_of_kind), strict=True)
+            np.concatenate(part) for part in zip(*((s.positions, s.distances) for s in characters_of_kind), strict=True)
         )
-        bins = _bins(distances, predictions.right[positions], predictions.nats[positions])
-        results.append(Closing(kind, bins, tuple(_discrimination(sign, predictions) for sign in signs_of_kind)))
+        bins = _bins(distances, predictions.correct[positions], predictions.nats[positions])
+        results.append(Closing(kind, bins, tuple(_discrimination(item, predictions) for item in characters_of_kind)))
     return tuple(results)
 
 
@@ -149,27 +151,29 @@ def _spans(text: str) -> dict[str, list[tuple[int, int]]]:
     line = 0
 
     for match in TOKENS.finditer(text):
-        sign, position = match[0], match.start()
-        if sign == "\n":
+        character, position = match[0], match.start()
+        if character == "\n":
             if not text[line:position].strip():
                 quote = None
             if position > line and text[position - 1] != "\r":
-                spans[sign].append((line, position))
+                spans[character].append((line, position))
             line = position + 1
-        elif sign == '"':
+        elif character == '"':
             if quote is None or position - quote > LONGEST_SPAN:
                 quote = position
             else:
-                spans[sign].append((quote, position))
+                spans[character].append((quote, position))
                 quote = None
-        elif sign in "()[]{}":
+        elif character in "()[]{}":
             still_open = [(opener, begin) for opener, begin in still_open if position - begin <= LONGEST_SPAN]
-            if sign not in BRACKETS:
-                still_open.append((sign, position))
+            if character not in BRACKETS:
+                still_open.append((character, position))
                 continue
-            match_index = max((n for n, (opener, _) in enumerate(still_open) if opener == BRACKETS[sign]), default=None)
+            match_index = max(
+                (n for n, (opener, _) in enumerate(still_open) if opener == BRACKETS[character]), default=None
+            )
             if match_index is not None:
-                spans[sign].append((still_open[match_index][1], position))
+                spans[character].append((still_open[match_index][1], position))
                 del still_open[match_index:]
     return spans
 
@@ -181,20 +185,20 @@ def _covered(starts: Positions, ends: Positions, characters: int) -> Mask:
     return covered
 
 
-def _bins(distances: Positions, right: Mask, nats: npt.NDArray[np.floating]) -> tuple[DistanceBin, ...]:
+def _bins(distances: Positions, correct: Mask, nats: npt.NDArray[np.floating]) -> tuple[DistanceBin, ...]:
     bins = []
     for low, high in BINS:
         in_bin = (distances >= low) & (distances <= (high or distances.max()))
         if in_bin.any():
             mean = float(nats[in_bin].mean(dtype=np.float64))
-            bins.append(DistanceBin(low, high, int(in_bin.sum()), int(right[in_bin].sum()), mean))
+            bins.append(DistanceBin(low, high, int(in_bin.sum()), int(correct[in_bin].sum()), mean))
     return tuple(bins)
 
 
-def _discrimination(sign: ClosingSign, predictions: TokenPredictions) -> Discrimination:
-    p = np.exp(-predictions.symbol_nats[:, predictions.symbols.index(sign.id)].astype(np.float64))
+def _discrimination(item: ClosingCharacter, predictions: TokenPredictions) -> Discrimination:
+    p = np.exp(-predictions.symbol_nats[:, predictions.symbols.index(item.id)].astype(np.float64))
 
     def mean(mask: Mask) -> float | None:
         return float(p[mask].mean()) if mask.any() else None
 
-    return Discrimination(sign.symbol, float(p[sign.positions].mean()), mean(sign.inside), mean(sign.outside))
+    return Discrimination(item.symbol, float(p[item.positions].mean()), mean(item.inside), mean(item.outside))

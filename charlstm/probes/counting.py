@@ -100,8 +100,8 @@ def longest_accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: Iter
     longest, ascending = 0, sorted(set(lengths))
     for first in range(0, len(ascending), BATCH):
         group = ascending[first : first + BATCH]
-        for n, right in zip(group, _accepted(model, vocabulary, group, letters), strict=True):
-            if not right:
+        for n, correct in zip(group, _accepted(model, vocabulary, group, letters), strict=True):
+            if not correct:
                 return longest
             longest = n
     return longest
@@ -122,8 +122,8 @@ def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], 
         predicted = model.head(y).argmax(-1)
     position, first = torch.arange(len(ids))[:, None], torch.tensor(lengths) + 1
     is_scored = (position >= first) & (position < torch.tensor([len(string) for string in strings]))
-    right: npt.NDArray[np.bool_] = ((predicted == ids).cpu() | ~is_scored).all(0).numpy()
-    return right
+    correct: npt.NDArray[np.bool_] = ((predicted == ids).cpu() | ~is_scored).all(0).numpy()
+    return correct
 
 
 def _forward(model: LanguageModel) -> LanguageModel:

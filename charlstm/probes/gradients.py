@@ -25,7 +25,7 @@ from charlstm.executors import State
 from charlstm.model import LanguageModel
 from charlstm.probes.reading import float64_copy, initial_state, layer_output, named_state
 
-WHOLE = "all"
+FULL_STATE = "all"
 
 Values: TypeAlias = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class GradientOverLag:
 
     norms: Mapping[str, Values]
 
-    def curve(self, part: str = WHOLE) -> Values:
+    def curve(self, part: str = FULL_STATE) -> Values:
         """The norms' mean over the texts, [K + 1]."""
         mean: Values = self.norms[part].mean(1)
         return mean
@@ -81,17 +81,17 @@ def gradient_over_lag(
         gradients = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
     letters = list(states_by_lag[0])
     norms = {letter: _norms(gradients[index :: len(letters)]) for index, letter in enumerate(letters)}
-    return GradientOverLag({WHOLE: np.sqrt(sum(values**2 for values in norms.values())), **norms})
+    return GradientOverLag({FULL_STATE: np.sqrt(sum(values**2 for values in norms.values())), **norms})
 
 
-def effective_depth(curve: npt.ArrayLike, share: float = 0.01, base: float | None = None) -> int:
-    """The largest k at which the gradient is at least ``share`` of ``base`` (default: its value at k = 0).
+def effective_depth(curve: npt.ArrayLike, fraction: float = 0.01, base: float | None = None) -> int:
+    """The largest k at which the gradient is at least ``fraction`` of ``base`` (default: its value at k = 0).
 
-    Smaller gradients at smaller k do not matter. For a part whose curve starts at zero, pass the whole state's value at
+    Smaller gradients at smaller k do not matter. For a part whose curve starts at zero, pass the full state's value at
     k = 0 as ``base``. Zero gradients do not count; returns 0 if none counts.
     """
     values = np.asarray(curve, np.float64)
-    reached = np.flatnonzero((values >= share * (values[0] if base is None else base)) & (values > 0))
+    reached = np.flatnonzero((values >= fraction * (values[0] if base is None else base)) & (values > 0))
     return int(reached[-1]) if reached.size else 0
 
 

@@ -13,24 +13,24 @@ from charlstm.probes.reading import named_state, probe_mode
 
 
 @dataclass(frozen=True)
-class Surgery:
+class SurgeryResult:
     """Which answer is predicted after the exchange: fractions of ``count`` answers, two for each pair.
 
     exchanged   letters of the exchanged parts of the state; empty for the control
-    own         the answer of the string itself
-    partner     the answer of the string that the parts came from
+    original    the answer of the string itself
+    swapped     the answer of the other string, the one that the parts came from
     neither     any other character
     """
 
     exchanged: str
-    own: float
-    partner: float
+    original: float
+    swapped: float
     neither: float
     count: int
 
 
 @torch.no_grad()
-def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchanged: str = "") -> Surgery:
+def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchanged: str = "") -> SurgeryResult:
     """Exchange parts of the state of all layers between the two strings of each pair and continue.
 
     first, second [T + 1, N]: ids of N pairs, V for "no character"; the first T are the input, the last is the answer.
@@ -38,8 +38,8 @@ def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchan
     or, for all of it, ``hc``.
 
     Raises:
-        ValueError: the strings differ in shape, an answer equals that of its partner, or there are no characters before
-            or after the exchange.
+        ValueError: the strings differ in shape, an answer equals that of the other string, or there are no characters
+            before or after the exchange.
         UserError: the cell has no such part, or the model is bidirectional.
     """
     if first.shape != second.shape or (first[-1] == second[-1]).any():
@@ -59,5 +59,5 @@ def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchan
         y, _ = model.encode(texts[at:-1], (*changed, *state[len(by_letter) :]))
         predicted = model.head(y[-1]).argmax(-1)
     answers, count = texts[-1], 2 * pairs
-    own, partner = (int((predicted == expected).sum()) for expected in (answers, answers.roll(pairs)))
-    return Surgery(exchanged, own / count, partner / count, (count - own - partner) / count, count)
+    original, swapped = (int((predicted == expected).sum()) for expected in (answers, answers.roll(pairs)))
+    return SurgeryResult(exchanged, original / count, swapped / count, (count - original - swapped) / count, count)

@@ -46,8 +46,8 @@ def test_predictions_equal_step_by_step_logits(monkeypatch, options, logits):
     actual, expected = predict_tokens(model, ids, symbols), naive(model, ids)
     np.testing.assert_allclose(actual.nats, expected[np.arange(300), ids], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(actual.symbol_nats, expected[:, symbols], rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(actual.right, expected.argmin(1) == ids)
-    assert 0 < actual.right.sum() < 300
+    np.testing.assert_array_equal(actual.correct, expected.argmin(1) == ids)
+    assert 0 < actual.correct.sum() < 300
     assert actual.symbols == symbols
 
 

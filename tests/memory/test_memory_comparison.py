@@ -95,7 +95,7 @@ experiments:
     context_lengths: [0, 1, 5]
     targets: 100
     ngram: 2
-    closing_text: {{source: {signs}, test_fraction: 0.2}}
+    closing_text: {{source: {closing}, test_fraction: 0.2}}
     closing_text_arms: [rnn]
   copying:
     arms: [lstm]
@@ -118,8 +118,8 @@ def texts(tmp_path_factory) -> Path:
     words = ["the cat", "a dog", "(so it is)", "[one (or two)]", '"yes"', "end."]
     lines = [" ".join(rng.choice(words, 6)) for _ in range(120)]
     (folder / "prose.txt").write_text("\n".join(lines))
-    (folder / "signs.txt").write_text("\n".join(reversed(lines)))
-    (folder / "memory.yaml").write_text(TINY.format(corpus=folder / "prose.txt", signs=folder / "signs.txt"))
+    (folder / "closing.txt").write_text("\n".join(reversed(lines)))
+    (folder / "memory.yaml").write_text(TINY.format(corpus=folder / "prose.txt", closing=folder / "closing.txt"))
     return folder
 
 
@@ -192,7 +192,7 @@ def test_verdicts_follow_from_metrics(done, texts):
     assert claims["It recalls"]["held"] is (sum(solved) >= 3)
     mean = np.mean([seed[1] for seed in accuracies["rnn"]])
     assert claims["It makes errors"]["held"] is bool(mean <= 0.999)
-    assert claims["It makes errors"]["figure"] == f"{100 * mean:.1f}%".replace(".0%", "%")
+    assert claims["It makes errors"]["measured"] == f"{100 * mean:.1f}%".replace(".0%", "%")
     assert claims["It reaches back"]["held"] is True
     assert claims["It recalls"]["criterion"] == "lstm: longest lag at least 5"
 
@@ -250,7 +250,7 @@ def measure_of(file: Path) -> str:
     return file.stem.rpartition("-")[0]
 
 
-BROKEN = [b"", b"5", b"null", b"{}", b"[" * 5000, b'{"share": null}', b"\xff", None]
+BROKEN = [b"", b"5", b"null", b"{}", b"[" * 5000, b'{"accuracy": null}', b"\xff", None]
 
 
 @pytest.mark.parametrize("content", BROKEN)

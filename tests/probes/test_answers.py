@@ -12,7 +12,7 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.probes import answers as module
-from charlstm.probes.answers import critical_accuracy, score_answers
+from charlstm.probes.answers import continual_reber_accuracy, score_answers
 from charlstm.probes.tasks import ContinualReber, Counting, Recall
 from charlstm.text.vocabulary import Vocabulary
 
@@ -48,8 +48,8 @@ def latch() -> LanguageModel:
 def test_latch_recalls_over_any_lag(lag):
     strings = Recall(lag).strings(100, 1)
     result = score_answers(latch(), RECALL, strings, "?")
-    assert result.right.all()
-    assert result.share == result.characters_right == 1
+    assert result.correct.all()
+    assert result.accuracy == result.character_accuracy == 1
     others = (RECALL.size - 1) * math.exp(-10 * math.tanh(1))
     assert result.nats == pytest.approx(math.log(1 + others), rel=1e-4)
 
@@ -60,7 +60,7 @@ def test_swapping_two_answers_of_a_latch_breaks_only_those():
     with torch.no_grad():
         model.head.weight[[a, b]] = model.head.weight[[b, a]].clone()
     result = score_answers(model, RECALL, strings, "?")
-    assert result.right.tolist() == [string[0] not in "AB" for string in strings]
+    assert result.correct.tolist() == [string[0] not in "AB" for string in strings]
 
 
 def naive(model: LanguageModel, vocabulary: Vocabulary, string: str, first: int) -> tuple[list[bool], list[float]]:
@@ -86,10 +86,10 @@ def test_batching_does_not_change_answers(monkeypatch, mark, options, characters
     strings = Counting("abc", longest=12).strings(25, 1)
     expected = [naive(model, vocabulary, s, 0 if mark is None else s.index(mark) + 1) for s in strings]
     actual = score_answers(model.train(), vocabulary, strings, mark)
-    assert actual.right.tolist() == [all(right) for right, _ in expected]
+    assert actual.correct.tolist() == [all(right) for right, _ in expected]
     all_right = [hit for right, _ in expected for hit in right]
     assert 0 < sum(all_right) < len(all_right)
-    assert actual.characters_right == pytest.approx(np.mean(all_right))
+    assert actual.character_accuracy == pytest.approx(np.mean(all_right))
     assert actual.nats == pytest.approx(np.mean([x for _, nats in expected for x in nats]), rel=1e-5)
 
 
@@ -104,11 +104,11 @@ def constant_model(a: float, b: float) -> LanguageModel:
 
 def test_constant_model_is_right_at_its_symbol():
     text = ContinualReber().text(3000, 1)
-    critical = ContinualReber().critical(text)
-    share = np.mean([text[position] == "T" for position in critical])
-    assert critical_accuracy(constant_model(1, 0), REBER, text).accuracy == pytest.approx(share)
-    assert critical_accuracy(constant_model(0, 1), REBER, text).accuracy == pytest.approx(1 - share)
-    assert critical_accuracy(constant_model(0, 1), REBER, text).places == len(critical)
+    key_positions = ContinualReber().repeated_key_positions(text)
+    fraction = np.mean([text[position] == "T" for position in key_positions])
+    assert continual_reber_accuracy(constant_model(1, 0), REBER, text).accuracy == pytest.approx(fraction)
+    assert continual_reber_accuracy(constant_model(0, 1), REBER, text).accuracy == pytest.approx(1 - fraction)
+    assert continual_reber_accuracy(constant_model(0, 1), REBER, text).positions == len(key_positions)
 
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru"}, {"front_end": "convolution", "num_layers": 2}], ids=str)
@@ -118,27 +118,27 @@ def test_running_text_is_one_stream(monkeypatch, options, chunk):
     monkeypatch.setattr(module, "CHUNK", chunk)
     model, text = make(REBER, **options).eval(), ContinualReber().text(300, 2)
     state, previous, right, largest = None, REBER.size, [], 0.0
-    critical = set(ContinualReber().critical(text).tolist())
+    key_positions = set(ContinualReber().repeated_key_positions(text).tolist())
     t, p = REBER.encode("TP").tolist()
     for position, character in enumerate(REBER.encode(text).tolist()):
         with torch.no_grad():
             logits, state = model(torch.tensor([[previous]]), state)
         largest = max(largest, float(state[0 if "gru" in options.values() else 1].abs().max()))
-        if position in critical:
+        if position in key_positions:
             right.append((logits[0, 0, t] > logits[0, 0, p]) == (character == t))
         previous = character
-    result = critical_accuracy(model, REBER, text)
-    assert result.places == len(right) > 10
+    result = continual_reber_accuracy(model, REBER, text)
+    assert result.positions == len(right) > 10
     assert result.accuracy == pytest.approx(np.mean(right))
-    assert result.largest == pytest.approx(largest, rel=1e-5)
+    assert result.max_abs_state == pytest.approx(largest, rel=1e-5)
 
 
 def test_probing_has_no_side_effects():
     model = make(REBER, dropout=0.5).train()
     text = ContinualReber().text(200, 3)
     before, random_state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    first = score_answers(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
-    second = score_answers(model, REBER, [text[:40], text[:9]], None), critical_accuracy(model, REBER, text)
+    first = score_answers(model, REBER, [text[:40], text[:9]], None), continual_reber_accuracy(model, REBER, text)
+    second = score_answers(model, REBER, [text[:40], text[:9]], None), continual_reber_accuracy(model, REBER, text)
     assert first[0].nats == second[0].nats
     assert first[1] == second[1]
     assert model.training
@@ -153,7 +153,7 @@ def test_other_directions_are_refused(direction):
     with pytest.raises(UserError, match=f"not {direction}"):
         score_answers(model, REBER, [text], None)
     with pytest.raises(UserError, match=f"not {direction}"):
-        critical_accuracy(model, REBER, text)
+        continual_reber_accuracy(model, REBER, text)
 
 
 @pytest.mark.parametrize(
@@ -173,5 +173,5 @@ def test_what_has_no_answer_is_refused(strings, mark, complaint):
 def test_unknown_characters_are_refused():
     with pytest.raises(UserError, match="not in the vocabulary"):
         score_answers(make(REBER), REBER, ["A?B"], "?")
-    with pytest.raises(ValueError, match="no critical position"):
-        critical_accuracy(make(REBER), REBER, "BT")
+    with pytest.raises(ValueError, match="no repeated key"):
+        continual_reber_accuracy(make(REBER), REBER, "BT")

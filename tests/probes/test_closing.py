@@ -9,15 +9,15 @@ import torch
 from charlstm.config import ModelConfig
 from charlstm.evaluation import TokenPredictions, predict_tokens
 from charlstm.model import LanguageModel
-from charlstm.probes.closing import Discrimination, DistanceBin, closing_accuracy, closing_signs
+from charlstm.probes.closing import Discrimination, DistanceBin, closing_accuracy, find_closing_characters
 from charlstm.probes.ngram import NGram
 from charlstm.text.vocabulary import Vocabulary
 
 
-def signs(text: str | bytes, symbols: str = ')]}"'):
+def closing_spans(text: str | bytes, symbols: str = ')]}"'):
     """For each symbol, its closing positions and the distances to the openers."""
     vocabulary = Vocabulary.from_text(text)
-    result = closing_signs(vocabulary.encode(text).astype(np.uint8), vocabulary)
+    result = find_closing_characters(vocabulary.encode(text).astype(np.uint8), vocabulary)
     return {
         s.symbol: list(zip(s.positions.tolist(), s.distances.tolist(), strict=True))
         for s in result
@@ -47,34 +47,34 @@ def signs(text: str | bytes, symbols: str = ')]}"'):
     ],
 )
 def test_closing_positions_and_distances(text, expected):
-    assert signs(text) == expected
+    assert closing_spans(text) == expected
 
 
 def test_line_ends():
-    assert signs("ab\n\n c\nd", "\n") == {"\n": [(2, 2), (6, 2)]}
-    assert signs("ab\r\ncde\n", "\n") == {"\n": [(7, 3)]}
+    assert closing_spans("ab\n\n c\nd", "\n") == {"\n": [(2, 2), (6, 2)]}
+    assert closing_spans("ab\r\ncde\n", "\n") == {"\n": [(7, 3)]}
 
 
 def test_positions_count_bytes_or_characters():
-    assert signs("(é)") == {")": [(2, 2)]}
-    assert signs("(é)".encode()) == {")": [(3, 3)]}
+    assert closing_spans("(é)") == {")": [(2, 2)]}
+    assert closing_spans("(é)".encode()) == {")": [(3, 3)]}
 
 
 def test_inside_and_outside_masks():
     text = "a(b(c)d)e)f"
     vocabulary = Vocabulary.from_text(text)
-    (sign,) = closing_signs(vocabulary.encode(text), vocabulary)
-    assert sign.kind == "bracket"
-    assert vocabulary.symbols[sign.id] == sign.symbol == ")"
-    assert "".join(np.array(list(text))[sign.inside]) == "b(cd"
-    assert "".join(np.array(list(text))[sign.outside]) == "a(ef"
+    (closing,) = find_closing_characters(vocabulary.encode(text), vocabulary)
+    assert closing.kind == "bracket"
+    assert vocabulary.symbols[closing.id] == closing.symbol == ")"
+    assert "".join(np.array(list(text))[closing.inside]) == "b(cd"
+    assert "".join(np.array(list(text))[closing.outside]) == "a(ef"
 
 
 def test_bins_and_discrimination_by_hand():
     """Two pairs close at distance 2 and one at 12."""
     text = "(a) [b] (" + "c" * 11 + ")"
     vocabulary = Vocabulary.from_text(text)
-    result = closing_signs(vocabulary.encode(text), vocabulary)
+    result = find_closing_characters(vocabulary.encode(text), vocabulary)
     closers = [2, 6, 20]
     nats, right, n = np.full(len(text), 9.0), np.zeros(len(text), bool), len(text)
     nats[closers], right[[2, 20]] = [1.0, 3.0, 0.5], True
@@ -86,7 +86,7 @@ def test_bins_and_discrimination_by_hand():
     (closing,) = closing_accuracy(result, TokenPredictions(nats, right, symbols, -np.log(p)))
     assert closing.kind == "bracket"
     assert closing.bins == (DistanceBin(1, 9, 2, 1, 2.0), DistanceBin(10, 19, 1, 1, 0.5))
-    assert [b.share for b in closing.bins] == [0.5, 1.0]
+    assert [b.accuracy for b in closing.bins] == [0.5, 1.0]
     round_, square = closing.discrimination
     assert (round_.symbol, square.symbol) == (")", "]")
     mean = (np.exp(-1) + np.exp(-0.5)) / 2
@@ -97,7 +97,7 @@ def test_bins_and_discrimination_by_hand():
 def test_the_last_bin_has_no_end():
     text = "a" * 1500 + "\n" + "b" * 199 + "\n"
     vocabulary = Vocabulary.from_text(text)
-    result = closing_signs(vocabulary.encode(text), vocabulary)
+    result = find_closing_characters(vocabulary.encode(text), vocabulary)
     zeros = np.zeros(len(text))
     (closing,) = closing_accuracy(result, TokenPredictions(zeros, zeros == 0, (result[0].id,), zeros[:, None]))
     assert closing.kind == "line end"
@@ -109,7 +109,7 @@ def test_text_without_closing_characters():
     vocabulary = Vocabulary.from_text("abc")
     assert (
         closing_accuracy(
-            closing_signs(vocabulary.encode("abc"), vocabulary), TokenPredictions(*[np.zeros(3)] * 2, (), 0)
+            find_closing_characters(vocabulary.encode("abc"), vocabulary), TokenPredictions(*[np.zeros(3)] * 2, (), 0)
         )
         == ()
     )
@@ -120,14 +120,14 @@ def test_only_a_long_enough_ngram_predicts_closing_brackets():
     text = "(aaaa)bbbbb" * 50
     vocabulary = Vocabulary.from_text(text)
     ids = vocabulary.encode(text).astype(np.uint8)
-    result = closing_signs(ids, vocabulary)
+    result = find_closing_characters(ids, vocabulary)
     results = {}
     for order in (4, 6):
         (closing,) = closing_accuracy(result, NGram(ids, vocabulary.size, order).predict(ids, [result[0].id]))
         (only,) = closing.bins
         assert only.count == 50
         (discrimination,) = closing.discrimination
-        results[order] = only.share, discrimination.closing, discrimination.inside
+        results[order] = only.accuracy, discrimination.closing, discrimination.inside
     assert results[4][0] == 0
     assert results[4][1] == pytest.approx(0.5, abs=0.1), "after three letters, of two"
     assert results[6][0] > 0.95
@@ -141,14 +141,14 @@ def test_closing_accuracy_of_a_network():
     vocabulary = Vocabulary.from_text(text)
     model = LanguageModel(ModelConfig(hidden_size=4), vocabulary.size)
     ids = vocabulary.encode(text)
-    result = closing_signs(ids, vocabulary)
+    result = find_closing_characters(ids, vocabulary)
     bracket = next(s for s in result if s.symbol == ")")
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias[bracket.id] = 5
     brackets, lines = closing_accuracy(result, predict_tokens(model, ids, [s.id for s in result]))
-    assert [(b.count, b.share) for b in brackets.bins] == [(18, 1.0)]
-    assert [(b.count, b.share) for b in lines.bins] == [(9, 0.0)]
+    assert [(b.count, b.accuracy) for b in brackets.bins] == [(18, 1.0)]
+    assert [(b.count, b.accuracy) for b in lines.bins] == [(9, 0.0)]
     (discrimination,) = brackets.discrimination
     p = np.exp(5) / (np.exp(5) + vocabulary.size - 1)
     assert (discrimination.closing, discrimination.inside, discrimination.outside) == pytest.approx((p, p, p), abs=1e-5)
@@ -156,7 +156,7 @@ def test_closing_accuracy_of_a_network():
 
 def test_predictions_of_another_text_are_refused():
     vocabulary = Vocabulary.from_text("(ab)")
-    result = closing_signs(vocabulary.encode("(ab)"), vocabulary)
+    result = find_closing_characters(vocabulary.encode("(ab)"), vocabulary)
     zeros = np.zeros(4)
     for characters, symbols in ((3, (result[0].id,)), (4, ())):
         with pytest.raises(ValueError, match="another text, or do not include"):

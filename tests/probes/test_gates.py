@@ -100,9 +100,9 @@ def test_a_text_in_two_halves_has_the_same_gates(fields):
     network, ids = model(**fields), text(9)
     with torch.no_grad(), eval_mode(network):
         _, state = network.encode(ids[:4])
-    whole, rest = gates(network, ids), gates(network, ids[4:], state)
+    full, rest = gates(network, ids), gates(network, ids[4:], state)
     for letter, values in rest.values.items():
-        np.testing.assert_allclose(values, whole.values[letter][4:], rtol=1e-9)
+        np.testing.assert_allclose(values, full.values[letter][4:], rtol=1e-9)
 
 
 def test_latch_gates_open_where_they_were_set():

@@ -44,7 +44,7 @@ def test_linear_network_gradient_is_a_power_of_the_radius(radius):
 def test_the_effective_depth_of_a_linear_network():
     curve = gradient_over_lag(linear_model(0.9), text(101)).curve()
     assert effective_depth(curve) == 43  # 0.9^43 = 0.0108, 0.9^44 = 0.0097
-    assert effective_depth(curve, share=0.5) == 6
+    assert effective_depth(curve, fraction=0.5) == 6
 
 
 def test_two_tanh_units_equal_the_product_of_jacobians():
@@ -119,9 +119,9 @@ def test_gradient_equals_that_of_the_model_forward(fields):
 @every_kind
 def test_smaller_depth_gives_a_prefix_of_the_curve(fields):
     network, ids = model(**fields), text(7)
-    whole, some = gradient_over_lag(network, ids), gradient_over_lag(network, ids, depth=3)
+    full, some = gradient_over_lag(network, ids), gradient_over_lag(network, ids, depth=3)
     for part, norms in some.norms.items():
-        np.testing.assert_allclose(norms, whole.norms[part][:4], rtol=1e-10)
+        np.testing.assert_allclose(norms, full.norms[part][:4], rtol=1e-10)
     assert len(gradient_over_lag(network, ids, depth=0).curve()) == 1
 
 
@@ -146,7 +146,7 @@ def test_depth_beyond_the_text_is_refused():
 
 
 def test_effective_depth():
-    assert effective_depth([1.0, 0.5, 0.001, 0.01, 0.002]) == 3, "beyond a gap, and at exactly the share"
+    assert effective_depth([1.0, 0.5, 0.001, 0.01, 0.002]) == 3, "beyond a gap, and at exactly the fraction"
     assert effective_depth([2.0, 0.01]) == 0
-    assert effective_depth([0.0, 0.5, 0.2], base=1.0, share=0.3) == 1, "a part with a zero gradient at lag 0"
+    assert effective_depth([0.0, 0.5, 0.2], base=1.0, fraction=0.3) == 1, "a part with a zero gradient at lag 0"
     assert effective_depth([0.0, 0.0]) == 0

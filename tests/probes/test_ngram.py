@@ -73,7 +73,7 @@ def test_probabilities_equal_the_naive_formulas(order, symbols):
     p = np.array([expected.at(text.tolist(), position) for position in range(len(text))])
     np.testing.assert_allclose(np.exp(-actual.symbol_nats), p, rtol=1e-9)
     np.testing.assert_allclose(np.exp(-actual.nats), p[np.arange(len(text)), text], rtol=1e-9)
-    np.testing.assert_array_equal(actual.right, p[np.arange(len(text)), text] == p.max(1))
+    np.testing.assert_array_equal(actual.correct, p[np.arange(len(text)), text] == p.max(1))
 
 
 def test_some_discounts_are_estimated_and_some_are_not():
@@ -96,7 +96,7 @@ def test_single_characters_by_hand():
     """Of a a b: (2 - 1) / 3 + (1.5 / 3) / 2 and (1 - 0.5) / 3 + (1.5 / 3) / 2."""
     result = NGram(np.array([0, 0, 1]), 2, 1).predict(np.array([0, 1]))
     np.testing.assert_allclose(np.exp(-result.nats), [7 / 12, 5 / 12])
-    assert result.right.tolist() == [True, False]
+    assert result.correct.tolist() == [True, False]
 
 
 def test_every_distribution_sums_to_one():
@@ -126,7 +126,7 @@ def test_a_large_vocabulary_and_a_high_order():
     """Whose k-grams have more combinations than a 64-bit integer."""
     training = np.random.default_rng(1).integers(9000, size=3000).astype(np.uint16)
     result = NGram(training, 9000, 12).predict(training)
-    assert result.right[1:].mean() > 0.8
+    assert result.correct[1:].mean() > 0.8
 
 
 def test_first_position_has_no_context():

@@ -38,7 +38,7 @@ def test_transitions_have_equal_probability():
 
 
 def test_chance_and_baseline_match_the_strings():
-    """ln 2 for each state with two transitions and for the critical symbol, over the characters and the ends."""
+    """ln 2 for each state with two transitions and for the repeated key, over the characters and the ends."""
     strings, reber = Reber().strings(40_000, 3), ContinualReber()
     choices = sum(len(allowed) == 2 for allowed in reber.allowed("".join(strings)))
     characters = sum(len(string) + 1 for string in strings)
@@ -52,9 +52,9 @@ def test_running_text_is_concatenated_strings():
     text = ContinualReber().text(5000, 4)
     assert len(text) == 5000
     assert text == ContinualReber().text(5000, 4) != ContinualReber().text(5000, 5)
-    whole = re.match(rf"(?:{EMBEDDED.pattern})+", text)
-    assert whole
-    assert len(text) - whole.end() < 100
+    match = re.match(rf"(?:{EMBEDDED.pattern})+", text)
+    assert match
+    assert len(text) - match.end() < 100
 
 
 def test_critical_positions_are_second_to_last_in_each_string():
@@ -63,9 +63,9 @@ def test_critical_positions_are_second_to_last_in_each_string():
         start += len(string)
         positions.append(start - 2)
     text = "".join(strings)
-    assert ContinualReber().critical(text).tolist() == positions
-    assert ContinualReber().critical(text[: positions[1]]).tolist() == positions[:1]
-    assert ContinualReber().critical("").tolist() == []
+    assert ContinualReber().repeated_key_positions(text).tolist() == positions
+    assert ContinualReber().repeated_key_positions(text[: positions[1]]).tolist() == positions[:1]
+    assert ContinualReber().repeated_key_positions("").tolist() == []
 
 
 def test_allowed_symbols_are_those_of_some_string():
@@ -83,4 +83,4 @@ def test_allowed_symbols_are_those_of_some_string():
 )
 def test_a_text_of_another_grammar_is_refused(text, complaint):
     with pytest.raises(ValueError, match=f"not of the grammar: .*{complaint}"):
-        ContinualReber().critical(text)
+        ContinualReber().repeated_key_positions(text)

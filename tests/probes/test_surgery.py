@@ -35,29 +35,29 @@ def test_the_latch_recalls_at_any_lag(lag):
 
 
 @pytest.mark.parametrize("executor", ["auto", "eager", "reference"])
-@pytest.mark.parametrize(("exchanged", "own", "partner"), [("", 1, 0), ("h", 1, 0), ("c", 0, 1), ("hc", 0, 1)])
-def test_latch_answer_follows_c_and_not_h(exchanged, own, partner, executor):
+@pytest.mark.parametrize(("exchanged", "original", "swapped"), [("", 1, 0), ("h", 1, 0), ("c", 0, 1), ("hc", 0, 1)])
+def test_latch_answer_follows_c_and_not_h(exchanged, original, swapped, executor):
     network = latch(VOCABULARY, KEYS)
     network.recurrent.executor = executor
     result = surgery(network, strings(60, 0), strings(60, 1), 30, exchanged)
-    assert (result.own, result.partner, result.neither, result.count) == (own, partner, 0, 8)
+    assert (result.original, result.swapped, result.neither, result.count) == (original, swapped, 0, 8)
     assert result.exchanged == exchanged
 
 
 def test_exchange_before_the_key_has_no_effect():
     result = surgery(latch(VOCABULARY, KEYS), strings(9, 0), strings(9, 1), 1, "hc")
-    assert (result.own, result.partner) == (1, 0)
+    assert (result.original, result.swapped) == (1, 0)
 
 
 def test_answer_of_neither_string():
     network = latch(VOCABULARY, "AB")
     result = surgery(network, strings(5, 0), strings(5, 1), 3)
-    assert (result.own, result.partner, result.neither) == (0.5, 0, 0.5), "it does not know C and D"
+    assert (result.original, result.swapped, result.neither) == (0.5, 0, 0.5), "it does not know C and D"
 
 
-def by_hand(network: LanguageModel, string: Tensor, partner: Tensor, at: int, exchanged: str) -> int:
+def by_hand(network: LanguageModel, string: Tensor, other: Tensor, at: int, exchanged: str) -> int:
     """The predicted character for one string, encoded alone."""
-    states = [network.encode(one[:at, None])[1] for one in (string, partner)]
+    states = [network.encode(one[:at, None])[1] for one in (string, other)]
     letters = network.recurrent.cell.state
     mixed = tuple(
         b if number < len(letters) and letters[number] in exchanged else a
@@ -78,14 +78,14 @@ def test_each_string_continues_from_the_mixed_state(fields):
             result = surgery(network, first, second, 4, exchanged)
         network.eval()
         pairs = [*zip(first.t(), second.t(), strict=True), *zip(second.t(), first.t(), strict=True)]
-        predicted = [by_hand(network, own, partner, 4, exchanged) for own, partner in pairs]
+        predicted = [by_hand(network, string, other, 4, exchanged) for string, other in pairs]
         network.train()
-        assert result.own == sum(g == own[-1] for g, (own, _) in zip(predicted, pairs, strict=True)) / 20
-        assert result.partner == sum(g == partner[-1] for g, (_, partner) in zip(predicted, pairs, strict=True)) / 20
-        assert result.own + result.partner + result.neither == pytest.approx(1)
+        assert result.original == sum(g == string[-1] for g, (string, _) in zip(predicted, pairs, strict=True)) / 20
+        assert result.swapped == sum(g == other[-1] for g, (_, other) in zip(predicted, pairs, strict=True)) / 20
+        assert result.original + result.swapped + result.neither == pytest.approx(1)
 
 
-def test_what_cannot_be_exchanged_is_refused():
+def test_impossible_exchanges_are_refused():
     first, second = strings(5, 0), strings(5, 1)
     network = latch(VOCABULARY, KEYS)
     with pytest.raises(ValueError, match=r"at 1 \.\. 7, with characters before and after, not 8"):

@@ -49,7 +49,7 @@ class ArmsByTask(ABC, Generic[Key]):
 
     def _fractions(self, key: Key, arm: str) -> list[float]:
         """The fraction of correct answers of each seed; empty for an arm that was not trained on the task."""
-        return [one["share"] for one in self._results(key, arm)]
+        return [one["accuracy"] for one in self._results(key, arm)]
 
     def _seeds_that_solve(self, key: Key, arm: str, untrained: str = UNTRAINED) -> MetricValue:
         """The fraction of the seeds that solve a task; none, if it was not trained since no seed learned a shorter

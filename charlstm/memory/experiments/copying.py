@@ -97,5 +97,5 @@ class CopyingExperiment(ArmsByTask[int]):
     def _cell(self, lag: int, arm: str) -> str:
         if not (results := self._results(lag, arm)):
             return UNTRAINED
-        accuracy = sum(one["characters_right"] for one in results) / len(results)
+        accuracy = sum(one["character_accuracy"] for one in results) / len(results)
         return f"{estimate([one['nats'] for one in results])[0]:.3f} ({percent(accuracy)})"

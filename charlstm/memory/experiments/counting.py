@@ -51,7 +51,7 @@ class CountingExperiment(ArmsByTask[str]):
         return longest + [f"{letters} to {n}" for letters in self._groups for n in self._tested]
 
     def measure(self, key: str) -> tuple[str, JsonObject]:
-        return "counted", {"letters": key, "tested": self._tested, "shown": SHOWN}
+        return "counting", {"letters": key, "tested": self._tested, "shown": SHOWN}
 
     def result(self) -> ExperimentResult:
         config, arms = self._config, self._section.arms

@@ -80,9 +80,9 @@ class GatesExperiment(ArmsByTask[str]):
 
     def measure(self, key: str) -> tuple[str, JsonObject]:
         if key == "continual Reber":
-            return "critical", {"characters": self._section.test_characters}
+            return "continual_reber", {"characters": self._section.test_characters}
         strings = {"strings": self._config.test_strings}
-        return ("closing_symbol", strings) if key == "Reber" else ("answers", self._recall_arguments | strings)
+        return ("reber", strings) if key == "Reber" else ("answers", self._recall_arguments | strings)
 
     def _gate_job(self, arm: str) -> MeasurementJob:
         """The gate measurement of the arm's first seed."""
@@ -102,14 +102,14 @@ class GatesExperiment(ArmsByTask[str]):
                     rows[arm].append("–")
                     continue
                 results = self._results(name, arm)
-                accuracies = [one["share"] for one in results]
+                accuracies = [one["accuracy"] for one in results]
                 value, metrics[name, arm] = fraction_metric(
-                    accuracies, results[0].get("places", self._config.test_strings)
+                    accuracies, results[0].get("positions", self._config.test_strings)
                 )
                 metrics[f"{name} of any seed", arm] = highest(accuracies)
                 metrics[f"{name} solved", arm] = self._seeds_that_solve(name, arm)
                 estimates[name][arm] = [value]
-                largest = [one["largest"] for one in results if "largest" in one]
+                largest = [one["max_abs_state"] for one in results if "max_abs_state" in one]
                 state = f", largest state {estimate(largest)[0]:,.0f}" if largest else ""
                 rows[arm].append(
                     f"{percent(value[0])} ({percent(min(accuracies))} to {percent(max(accuracies))}{state})"

@@ -14,7 +14,7 @@ from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_tas
 from charlstm.memory.experiments.text import text_groups
 from charlstm.memory.grid import Grid, RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.probes.gradients import WHOLE, effective_depth
+from charlstm.probes.gradients import FULL_STATE, effective_depth
 from charlstm.report.distance_plots import lag_plot, recall_plot
 from charlstm.report.document import Section, Table
 from charlstm.report.training_plots import TrainingCurve, training_plot
@@ -102,7 +102,7 @@ class GradientExperiment:
         for where, when in product(WHERE, WHEN):
             panels[where, when] = {}
             for arm in self._arms(where):
-                curves = [job.result()[WHOLE] for job in self._jobs(where, when, arm)]
+                curves = [job.result()[FULL_STATE] for job in self._jobs(where, when, arm)]
                 if not curves:
                     continue
                 depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]

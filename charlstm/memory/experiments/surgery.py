@@ -43,7 +43,7 @@ class SurgeryExperiment:
     def _jobs(self, arm: str) -> list[MeasurementJob]:
         task = recall_task(self._config, self._section.lag)
         arguments = {"task": task, "pairs": self._section.pairs, "parts": self._parts[arm], "moments": MOMENTS}
-        return self._grid.measurement_jobs(self._groups[arm], "exchange", arguments)
+        return self._grid.measurement_jobs(self._groups[arm], "state_surgery", arguments)
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [job for arm in self._section.arms for job in self._jobs(arm)]
@@ -51,7 +51,7 @@ class SurgeryExperiment:
     def _solving(self, arm: str) -> list[dict[str, Any]]:
         """The results of the seeds that solve the lag: those that answer correctly if nothing is exchanged."""
         results = [job.result() for job in self._jobs(arm)]
-        return [one for one in results if one[f" at {MOMENTS[1]:g}"]["own"] >= self._config.solve_threshold]
+        return [one for one in results if one[f" at {MOMENTS[1]:g}"]["original"] >= self._config.solve_threshold]
 
     def result(self) -> ExperimentResult:
         arms, arm_colors = list(dict.fromkeys(self._section.arms)), colors(self._config)
@@ -75,13 +75,13 @@ class SurgeryExperiment:
                         rows[-1].append("–")
                         continue
                     one = [result[f"{part} at {moment:g}"] for result in results]
-                    key, pairs = ("partner" if part else "own"), one[0]["count"] // 2
+                    key, pairs = ("swapped" if part else "original"), one[0]["count"] // 2
                     values = [value[key] for value in one]
                     value, metrics[f"{_metric(part)} at {moment:g}", arm] = fraction_metric(values, pairs)
                     rows[-1].append(f"{percent(value[0])} ({percent(min(values))} to {percent(max(values))})")
                     if moment == MOMENTS[1]:
                         metrics[_metric(part), arm] = metrics[f"{_metric(part)} at {moment:g}", arm]
-                        bars[arm][number] = fraction_metric([value["partner"] for value in one], pairs)[0]
+                        bars[arm][number] = fraction_metric([value["swapped"] for value in one], pairs)[0]
         plot = bars_plot(
             [_label(part) for part in all_parts],
             bars,
@@ -92,7 +92,7 @@ class SurgeryExperiment:
         table = Table(
             ["arm", "exchanged", "seeds that solve it", *(f"at {moment:g} of the lag" for moment in MOMENTS)],
             rows,
-            caption="Answers with the key of the other string (with the own key where nothing is exchanged): mean over "
+            caption="Answers with the key of the other string (with the original key where nothing is exchanged): mean over "
             "the seeds that solve the lag (lowest to highest)",
             colors=row_colors,
         )
@@ -113,7 +113,7 @@ def _parts(cell: str) -> list[str]:
 
 
 def _metric(part: str) -> str:
-    return f"follows {part}" if part else "own answer"
+    return f"follows {part}" if part else "original answer"
 
 
 def _label(part: str) -> str:

@@ -58,7 +58,7 @@ class TextExperiment:
         self._closing = self._text
         if section.closing_text is not None:
             arms = section.closing_text_arms or section.arms
-            self._closing = grid.run_groups("text", grid.texts.existing("signs", section.closing_text), arms)
+            self._closing = grid.run_groups("text", grid.texts.existing("closing", section.closing_text), arms)
 
     def metric_names(self) -> list[str]:
         return ["bits per character", *(f"bits minus {arm}" for arm in self._section.arms)]
@@ -67,11 +67,11 @@ class TextExperiment:
         return [*self._text.values(), *self._closing.values()]
 
     def _contexts(self, arm: str) -> list[MeasurementJob]:
-        arguments = {"kept": self._context_lengths, "targets": self._section.targets}
-        return self._grid.measurement_jobs(self._text[arm], "kept_context", arguments)
+        arguments = {"context_lengths": self._context_lengths, "targets": self._section.targets}
+        return self._grid.measurement_jobs(self._text[arm], "context_loss", arguments)
 
     def _closings(self, arm: str) -> list[MeasurementJob]:
-        return self._grid.measurement_jobs(self._closing[arm], "signs", {})
+        return self._grid.measurement_jobs(self._closing[arm], "closing_characters", {})
 
     def _ngram(self, groups: dict[str, RunGroup]) -> MeasurementJob:
         """The n-gram measurement, which depends only on the text: any run of the groups will do."""
@@ -112,20 +112,20 @@ class TextExperiment:
             ["arm", "all context", *(f"{n} characters" for n in self._context_lengths)],
             rows,
             caption=f"Bits per character, mean over seeds, by characters of context; {self._section.targets} "
-            f"targets. {self._section.ngram}-gram model, whole split: {bits(ngram['nats']):.3f}",
+            f"targets. {self._section.ngram}-gram model, full split: {bits(ngram['nats']):.3f}",
             colors=[color_numbers[arm] for arm in arms],
         )
         closing_plots, tables = self._by_distance()
         section = Section(
             title="Real text",
-            paragraphs=[WHAT, f"Over the whole test split: {' '.join(differences)}", CLOSING],
+            paragraphs=[WHAT, f"Over the full test split: {' '.join(differences)}", CLOSING],
             figures=[figure for figure in (plot, *closing_plots) if figure is not None],
             tables=[table, *tables, runs_table(self._grid, self.run_groups())],
             data={
-                "kept": self._context_lengths,
+                "context_lengths": self._context_lengths,
                 "bits": {arm: [list(estimate) for estimate in curve] for arm, curve in curves.items()},
                 "ngram": ngram,
-                "signs": {arm: [job.result() for job in self._closings(arm)] for arm in self._closing},
+                "closing_characters": {arm: [job.result() for job in self._closings(arm)] for arm in self._closing},
             },
         )
         return ExperimentResult(section, metrics)
@@ -133,7 +133,7 @@ class TextExperiment:
     def _by_distance(self) -> tuple[list[Figure | None], list[Table]]:
         """A plot and a table for each kind of closing character."""
         results = {arm: [job.result() for job in self._closings(arm)] for arm in self._closing}
-        results[f"{self._section.ngram}-gram"] = [self._ngram(self._closing).result()["signs"]]
+        results[f"{self._section.ngram}-gram"] = [self._ngram(self._closing).result()["closing_characters"]]
         color_numbers = {**colors(self._config), f"{self._section.ngram}-gram": len(self._config.arms)}
         plots, tables = [], []
         kinds = next(iter(results.values()))[0]
@@ -176,5 +176,5 @@ def _bits(nats: npt.NDArray[np.float64], sign: str = "") -> MetricValue:
 def _accuracy(runs: list[dict[str, Any]], kind: str, low: int) -> Estimate:
     """Accuracy at the positions of a bin, mean over runs, with Wilson's interval over the positions."""
     bins = [one for run in runs for one in run[kind] if one["low"] == low]
-    count, accuracy = bins[0]["count"], statistics.fmean(one["right"] / one["count"] for one in bins)
+    count, accuracy = bins[0]["count"], statistics.fmean(one["correct"] / one["count"] for one in bins)
     return accuracy, *wilson(round(accuracy * count), count)

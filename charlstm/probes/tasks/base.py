@@ -16,8 +16,8 @@ class Task(Protocol):
     """Strings whose answer depends on earlier characters; written one per line, they are a training text.
 
     name           of the task, for files and reports
-    mark           the character that occurs once in each string, right before the answer; None: the whole string counts
-    chance         fraction of the strings whose whole answer the best guess without memory gets right
+    mark           the character that occurs once in each string, just before the answer; None: the string is all answer
+    chance         fraction of the strings whose answer the best guess without memory gets entirely right
     baseline_nats  -ln p of the best guess without memory, mean per character that counts
 
     Without memory means: given the task, the position and the answer so far, but nothing before the mark. A task

@@ -2,7 +2,7 @@
 
 A Reber string begins with B, ends with E, and follows the states of ``REBER``; if a state has two transitions, each has
 probability 1/2. The embedded grammar encloses a Reber string: ``B T reber T E`` or ``B P reber P E``. The second symbol
-recurs at the second-to-last position, the critical one, six or more characters later.
+recurs at the second-to-last position, the repeated key, six or more characters later.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def _expected(per_state: npt.NDArray[np.float64]) -> float:
 class Reber(Task):
     """Strings of the embedded Reber grammar, of at least 9 symbols.
 
-    All characters count in training. The answer is the critical symbol: ``chance`` is the fraction of the strings in
-    which a guess is right. ``baseline_nats`` is the loss of a model that knows the grammar but not the key: ln 2 for
-    each choice and for the critical symbol, divided by the mean number of characters and ends.
+    All characters count in training. The answer is the repeated key: ``chance`` is the fraction of the strings in
+    which a guess is correct. ``baseline_nats`` is the loss of a model that knows the grammar but not the key: ln 2 for
+    each choice and for the repeated key, divided by the mean number of characters and ends.
     """
 
     name: ClassVar[str] = "reber"
@@ -111,8 +111,8 @@ class ContinualReber:
         shortest = 9
         return "".join(Reber().strings(-(-characters // shortest), seed))[:characters]
 
-    def critical(self, text: str) -> npt.NDArray[np.int64]:
-        """The positions of the critical symbols in a text that starts with a string's beginning. Raises ValueError for
+    def repeated_key_positions(self, text: str) -> npt.NDArray[np.int64]:
+        """The positions of the repeated keys in a text that starts with a string's beginning. Raises ValueError for
         other texts."""
         return np.array([position for position, state in enumerate(_states(text)) if CLOSING <= state < END], np.int64)
 
