@@ -23,6 +23,7 @@ def run_memory_comparison(
     only: list[str],
     jobs: int | None,
     overwrite: bool,
+    keep: str,
 ) -> None:
     """Run what is not done yet, and report. The first ending signal saves the runs in training and exits."""
     from charlstm import console
@@ -31,7 +32,7 @@ def run_memory_comparison(
     from charlstm.memory.comparison import MemoryComparison
     from charlstm.memory.workers import Stopped, Workers, processes
 
-    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite)
+    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, keep)
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
         for line in comparison.describe():
@@ -50,3 +51,4 @@ def run_memory_comparison(
     for sentence in document.headline:
         console.out(sentence)
     console.out(f"report: {files[0]}")
+    console.out(f"{folder}: {comparison.size_on_disk() / 1e6:,.1f} MB on disk with --keep {keep}")

@@ -21,7 +21,7 @@ ROOT = Path(package.__file__).parents[1]
 MEMORY = """\
 # recall, tiny
 seeds: 2
-rate_seeds: 1
+search_seeds: 1
 learning_rates: [1.0e-2]
 test_strings: 20
 shared:

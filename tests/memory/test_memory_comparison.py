@@ -27,7 +27,8 @@ from charlstm.training.trainer import Trainer
 TINY = """\
 # all experiments, tiny
 seeds: 3
-rate_seeds: 1
+search_seeds: 1
+widenings: 1
 learning_rates: [1.0e-2, 2.0e-2]
 test_strings: 30
 shared:
@@ -44,7 +45,11 @@ shared:
     budget: {{steps: 6}}
 arms:
   lstm: {{model: {{cell: lstm, forget_bias: chrono, chrono_length: 10}}}}
-  rnn: {{model.cell: rnn}}
+  rnn:
+    model.cell: rnn
+    starts:
+      uniform: {{}}
+      relu: {{model: {{nonlinearity: relu, identity_scale: 1}}}}
   wide: {{model: {{cell: rnn, hidden_size: 6}}}}
   cut: {{model: {{cell: lstm, ablate: cell_gradient}}}}
   rescued: {{model.cell: rnn, training.vanishing_penalty: 2}}
@@ -52,9 +57,11 @@ experiments:
   recall:
     arms: [lstm, rnn, wide]
     lags: [2, 5]
+    mixed_lags: [2]
     keys: 3
     letters: 4
     strings: 60
+    settings: {{training.budget.target_nats: 0.05}}
     claims:
       - {{statement: It recalls, metric: longest lag, arm: lstm, at_least: 5}}
       - {{statement: It makes errors, metric: accuracy at lag 5, arm: rnn, at_most: 0.999}}
@@ -63,6 +70,7 @@ experiments:
     lag: 5
     depth: 6
     texts: 5
+    training_texts: 2
     cut_arms: [lstm, cut]
     cut_lags: [2]
     claims:
@@ -144,11 +152,13 @@ def done(texts, tmp_path_factory) -> Path:
     comparison = make_comparison(texts, folder)
     with Workers(1) as workers:
         steps = list(comparison.run(workers))
-    assert {step.phase for step in steps} == {"learning rates", "seeds", "measuring"}
-    for phase in ("learning rates", "seeds", "measuring"):
-        of_phase = [step for step in steps if step.phase == phase]
-        assert [step.done for step in of_phase] == list(range(1, len(of_phase) + 1))
-        assert {step.total for step in of_phase} == {len(of_phase)}
+    assert {step.phase for step in steps} == {"training", "measuring"}
+    measuring = [step for step in steps if step.phase == "measuring"]
+    assert [step.done for step in measuring] == list(range(1, len(measuring) + 1))
+    assert {step.total for step in measuring} == {len(measuring)}
+    training = [step for step in steps if step.phase == "training"]
+    assert [step.done for step in training] == list(range(1, len(training) + 1))
+    assert training[-1].total == len(training)
     comparison.write(folder / "report")
     return folder
 
@@ -169,7 +179,7 @@ def test_each_experiment_has_section_plots_and_command(done):
         assert f"charlstm compare memory.yaml --only {name}" in page
     assert len(record["sections"]) == len(EXPERIMENTS)
     names = {path.stem for path in (done / "report").glob("*.png")}
-    assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "cut-gradient", "state-surgery"} <= names
+    assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "cut-gradient", "depth-in-training"} <= names
     assert {
         "ablations-continual-reber",
         "ablations-recall-at-2",
@@ -182,6 +192,14 @@ def test_each_experiment_has_section_plots_and_command(done):
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     assert "<script" not in page
     assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
+
+
+def test_surgery_is_of_networks_that_solve_the_lag(texts, done):
+    _, document = make_comparison(texts, done, "solve_threshold=0.05").write(done / "lower")
+    (surgery,) = [section for section in document.sections if section.title == "State surgery"]
+    assert [figure.name for figure in surgery.figures] == ["state-surgery"]
+    cells = {(row[1], row[2]) for row in surgery.tables[0].rows}
+    assert cells == {(f"{part} exchanged", "3/3") for part in ("nothing", "c", "h", "ch")}
 
 
 def test_verdicts_follow_from_metrics(done, texts):
@@ -378,7 +396,7 @@ def test_overwrite_trains_and_measures_again(texts, done, tmp_path):
 
 def test_best_rate_has_lowest_score_then_fewest_steps(texts, tmp_path, monkeypatch):
     comparison = make_comparison(
-        texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "rate_seeds=2", only=["copying"]
+        texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "search_seeds=2", only=["copying"]
     )
     (group,) = comparison._run_groups()
     outcomes = {
@@ -439,7 +457,10 @@ def test_metrics_over_seeds():
         ("experiments.surgery.lag=7", "7 is not one of recall.lags"),
         ("experiments.gradient.arms=[cut]", "cut is not one of recall.arms"),
         ("experiments.gates.shown_arms=[wide]", "wide is not one of text.arms"),
-        ("rate_seeds=9", "expected at most seeds, 3, found 9"),
+        ("rate_seeds=9", "rate_seeds: unknown field. Did you mean search_seeds?"),
+        ("arms.lstm={starts: {}}", "arms.lstm.starts: expected a mapping of names to settings"),
+        ("arms.rnn={starts: {relu: {model.cel: rnn}}}", "in recall: model.cel: unknown field"),
+        ("arms.rnn={starts: {a: {}, A: {}}}", "the name differs only in case from rnn, a"),
         ("arms.lstm={model.cel: lstm}", "in recall: model.cel: unknown field"),
         ("shared={training.budget.steps: 0}", "training.budget.steps: expected"),
         (
@@ -474,7 +495,7 @@ def test_claims_hold_at_their_threshold_but_not_for_nan():
 
 
 def test_quick_changes_the_configuration(texts):
-    config = load_comparison(texts / "memory.yaml", ["rate_seeds=1"], quick=True)
+    config = load_comparison(texts / "memory.yaml", ["search_seeds=1"], quick=True)
     assert config.seeds == 1
     assert "counting" not in config.experiments.present()
     without_quick = texts / "slow.yaml"

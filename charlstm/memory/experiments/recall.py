@@ -213,7 +213,7 @@ class RecallExperiment(RecallRuns):
 
     def metric_names(self) -> list[str]:
         longer = [f"solved at lag {long} trained at lag {lag}" for lag, long in self._longer_pairs()]
-        mixed = [f"mixed: {name}" for name in self._distractors.metric_names()] if self._distractors else []
+        mixed = [f"mixed: {name}" for name in super().metric_names()]  # even if this file or --quick has no mixed_lags
         return [*super().metric_names(), *longer, *mixed]
 
     def run_groups(self) -> list[RunGroup]:

@@ -92,8 +92,8 @@ class SurgeryExperiment:
         table = Table(
             ["arm", "exchanged", "seeds that solve it", *(f"at {moment:g} of the lag" for moment in MOMENTS)],
             rows,
-            caption="Answers with the key of the other string (with the original key where nothing is exchanged): mean over "
-            "the seeds that solve the lag (lowest to highest)",
+            caption="Answers with the key of the other string (with the original key where nothing is exchanged): mean "
+            "over the seeds that solve the lag (lowest to highest)",
             colors=row_colors,
         )
         section = Section(
