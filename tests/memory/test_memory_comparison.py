@@ -14,6 +14,7 @@ import torch
 from charlstm.api import load
 from charlstm.config import MemoryConfig, load_comparison
 from charlstm.config.experiments import Claim
+from charlstm.config.memory import SEARCH_SEED
 from charlstm.errors import UserError
 from charlstm.memory.comparison import CLAIMS, MemoryComparison, criterion
 from charlstm.memory.experiments.base import estimate, fraction_metric, reach
@@ -142,6 +143,14 @@ def make_comparison(
 @pytest.fixture(autouse=True, scope="module")
 def _no_rendering(undrawn_plots):
     with undrawn_plots("png", "svg"):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _train_longer_lags():
+    """No lag is left out, although these runs are too short to learn anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charlstm.memory.grid.LEARNED", 100.0)
         yield
 
 
@@ -301,7 +310,7 @@ def test_broken_measurement_is_repeated(texts, done, content):
 
 
 def test_other_text_with_same_name_raises(texts, done):
-    with pytest.raises(UserError, match=r"recall-2.txt has another text.*--overwrite"):
+    with pytest.raises(UserError, match=r"recall-2.json has other settings.*--overwrite"):
         make_comparison(texts, done, "experiments.recall.strings=61")
 
 
@@ -320,16 +329,15 @@ def test_arms_match_parameters_unless_size_is_given(texts, tmp_path):
         if "-5" in group.dataset.name
     }
     assert sizes["lstm"][0] == sizes["wide"][0] == 6
-    assert sizes["rnn"][0] > 6
-    assert abs(sizes["rnn"][1] - sizes["lstm"][1]) <= sizes["lstm"][1] / 10
+    assert sizes["rnn, uniform"][0] > 6
+    assert abs(sizes["rnn, uniform"][1] - sizes["lstm"][1]) <= sizes["lstm"][1] / 10
 
 
 def test_test_strings_differ_from_training_strings(done):
-    lines = set((done / "texts" / "recall-5.txt").read_text().split())
+    lines = set((done / "texts" / "recall-5-seed1.txt").read_text().split())
     run = load(next(path for path in (done / "cells").iterdir() if path.name.startswith("recall-5-")))
     task = {"task": "Recall", "lag": 5, "keys": 3, "letters": 4}
-    test_strings = make_task(task).strings(1000, TEST_SEED)
-    assert len(lines & set(test_strings)) < 0.2 * len(test_strings)
+    assert lines.isdisjoint(make_task(task).strings(30, TEST_SEED))
     assert run.config.corpus.score_after == "?"
 
 
@@ -366,7 +374,8 @@ def test_two_processes_equal_one(texts, done, tmp_path):
     comparison = make_comparison(texts, tmp_path / "memory", only=["copying"])
     with Workers(2) as workers:
         steps = list(comparison.run(workers))
-    assert len(steps) == 2 + 2 + 3
+    assert sum(step.phase == "training" for step in steps) == len(list((tmp_path / "memory" / "cells").iterdir()))
+    assert sum(step.phase == "measuring" for step in steps) == 3
     comparison.write(tmp_path / "report")
     result, expected = (
         json.loads((folder / "report.json").read_text())["sections"]["copying-and-the-forget-bias-as-a-horizon"]
@@ -396,7 +405,7 @@ def test_overwrite_trains_and_measures_again(texts, done, tmp_path):
 
 def test_best_rate_has_lowest_score_then_fewest_steps(texts, tmp_path, monkeypatch):
     comparison = make_comparison(
-        texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "search_seeds=2", only=["copying"]
+        texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "search_seeds=2", "widenings=0", only=["copying"]
     )
     (group,) = comparison._run_groups()
     outcomes = {
@@ -404,17 +413,17 @@ def test_best_rate_has_lowest_score_then_fewest_steps(texts, tmp_path, monkeypat
         1e-2: [Outcome(0.05, 0.05, 400), Outcome(0.04, 0.05, 700)],
         2e-2: [Outcome(0.001, 0.05, 100), Outcome(None, 0.05, 0)],
     }
-    monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - 1])
+    monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - SEARCH_SEED])
     assert comparison._grid.best_runs(group).learning_rate == 1e-2
     outcomes[1e-3][0] = Outcome(0.03, 0.0, 900)
-    assert comparison._grid.best_runs(group).learning_rate == 1e-2  # the result is cached
-    assert comparison._grid._select(group).learning_rate == 1e-3
-    assert comparison._grid._select(group).paths[2].name == "copying-3-lstm-0.001-seed3"
+    assert comparison._grid.best_runs(group).learning_rate == 1e-3
+    assert comparison._grid.best_runs(group).paths[2].name == "copying-3-lstm-0.001-seed3"
 
 
 def test_diverged_run_is_done(texts, tmp_path):
     comparison = make_comparison(texts, tmp_path, "shared.training.clip_grad_norm=null", only=["copying"])
     (group,) = comparison._run_groups()
+    group.dataset.write(1)
     trial = comparison._grid.trial(group, 1e6, 1)
     job = TrainingJob(trial)
     assert job.work(lambda: False)
@@ -453,11 +462,14 @@ def test_metrics_over_seeds():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("experiments.recall.arms=[lstm, rmn]", "experiments.recall: there is no arm rmn. Did you mean rnn?"),
+        (
+            "experiments.recall.arms=[lstm, rmn]",
+            "there is no arm rmn. Did you mean rnn? Arms: lstm; rnn; rnn, uniform; rnn",
+        ),
         ("experiments.surgery.lag=7", "7 is not one of recall.lags"),
         ("experiments.gradient.arms=[cut]", "cut is not one of recall.arms"),
         ("experiments.gates.shown_arms=[wide]", "wide is not one of text.arms"),
-        ("rate_seeds=9", "rate_seeds: unknown field. Did you mean search_seeds?"),
+        ("rate_seeds=9", "unknown field. Did you mean search_seeds?"),
         ("arms.lstm={starts: {}}", "arms.lstm.starts: expected a mapping of names to settings"),
         ("arms.rnn={starts: {relu: {model.cel: rnn}}}", "in recall: model.cel: unknown field"),
         ("arms.rnn={starts: {a: {}, A: {}}}", "the name differs only in case from rnn, a"),
