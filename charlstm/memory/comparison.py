@@ -20,7 +20,8 @@ from charlstm.errors import UserError
 from charlstm.files import MissingError, read_regular
 from charlstm.memory.experiments import make_experiments
 from charlstm.memory.experiments.base import ExperimentResult, MemoryExperiment, Metrics
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.workers import Workers
 from charlstm.paths import command
 from charlstm.report.document import Document, Section, Table, Verdict

@@ -7,103 +7,22 @@ import os
 import re
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.arms import Trial, match_parameters, parameter_count
-from charlstm.config import Config, MemoryConfig, ModelConfig
+from charlstm.config import Config, MemoryConfig
 from charlstm.config.memory import SEARCH_SEED
 from charlstm.memory.datasets import Dataset, Texts
 from charlstm.memory.dynamics import Dynamics, read_dynamics
+from charlstm.memory.groups import BestRuns, Outcome, RunGroup, Search, with_previous
 from charlstm.memory.jobs import MeasurementJob, TrainingJob
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
 
 LEARNED = 0.5
 """A run has learned something of a task if its loss is below this fraction of that of the best guess without memory."""
-
-
-@dataclass(frozen=True)
-class RunGroup:
-    """All runs of one arm on one dataset, with the settings of an experiment.
-
-    Attributes:
-        starts: the groups of its starts, of which the best is judged; empty for an arm without starts, or for a start.
-        previous: the group of the same arm at the next shorter lag: if none of its judged runs has learned anything,
-            this one is not trained.
-        dynamics: what is measured during training; None for nothing.
-    """
-
-    experiment: str
-    dataset: Dataset
-    arm: str
-    model: ModelConfig
-    parameters: int
-    starts: tuple[RunGroup, ...] = ()
-    previous: RunGroup | None = None
-    dynamics: Dynamics | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.dataset.name, self.arm
-
-    @property
-    def members(self) -> tuple[RunGroup, ...]:
-        """The groups that are trained: those of its starts, or the group itself."""
-        return self.starts or (self,)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The validation result of a run.
-
-    Attributes:
-        nats: its best score; None without one.
-        target_nats: the score that ends a run; 0 if there is none.
-        steps: the number of steps of the run.
-        steps_to_target: the step of the first evaluation that reached the target; None if it was not reached.
-    """
-
-    nats: float | None
-    target_nats: float
-    steps: int
-    steps_to_target: int | None = None
-
-
-@dataclass(frozen=True)
-class Search:
-    """The scores of the learning rates that were tried, on the search seeds, and the best of them.
-
-    ``rank`` orders the starts of an arm: the mean score over the seeds, then the mean number of steps.
-    """
-
-    scores: dict[float, list[float | None]]
-    learning_rate: float
-    rank: tuple[float, float]
-
-    @property
-    def at_edge(self) -> bool:
-        """Whether the best rate is the lowest or the highest of several."""
-        return len(self.scores) > 1 and self.learning_rate in (min(self.scores), max(self.scores))
-
-
-@dataclass(frozen=True)
-class BestRuns:
-    """The judged runs of a group at its best start and learning rate, one per seed, and the scores of all rates.
-
-    ``group`` is the group of the best start, or the group itself. ``paths`` is empty if the group was not trained,
-    since no seed learned a shorter lag.
-    """
-
-    group: RunGroup
-    learning_rate: float
-    paths: list[Path]
-    scores: dict[float, list[float | None]]
-
-    @property
-    def at_edge(self) -> bool:
-        return len(self.scores) > 1 and self.learning_rate in (min(self.scores), max(self.scores))
 
 
 class Grid:
@@ -171,7 +90,7 @@ class Grid:
     def delete_runs(self, groups: Iterable[RunGroup]) -> None:
         """Delete the runs and their measurements. An interrupted comparison then resumes without ``overwrite``."""
         names = [path.name for path in (self.folder / "cells").glob("*-seed*")]
-        for member in {m.key: m for group in _with_previous(groups) for m in group.members}.values():
+        for member in {m.key: m for group in with_previous(groups) for m in group.members}.values():
             pattern = re.compile(re.escape(f"{member.dataset.name}-{member.arm}-") + r"([\d.e+-]+)-seed(\d+)")
             for match in filter(None, map(pattern.fullmatch, names)):
                 self.trial(member, float(match[1]), int(match[2])).delete()
@@ -203,7 +122,7 @@ class Grid:
         """The runs that are needed now, given those that are complete: learning rates on the search seeds, wider grids
         where the best rate is at an edge, then the judged seeds. Empty when all runs of the groups are complete."""
         jobs: dict[Path, TrainingJob] = {}
-        for group in _with_previous(groups):
+        for group in with_previous(groups):
             if self.is_hopeless(group) is not False:
                 continue
             if self._searches(group) is None:
@@ -231,7 +150,7 @@ class Grid:
         """The number of complete runs, and of all runs as far as is known now: grids can widen, and hopeless groups are
         not trained."""
         needed: set[Path] = set()
-        for group in _with_previous(groups):
+        for group in with_previous(groups):
             if self.is_hopeless(group):
                 continue
             for member in group.members:
@@ -355,20 +274,6 @@ class Grid:
     def dynamics(self, group: RunGroup) -> list[list[dict[str, Any]]]:
         """What was measured during the training of each judged run: records with their step, in order."""
         return [read_dynamics(path) for path in self.best_runs(group).paths]
-
-
-def _with_previous(groups: Iterable[RunGroup]) -> list[RunGroup]:
-    """The groups, each once and after those of shorter lags."""
-    ordered: dict[tuple[str, str], RunGroup] = {}
-
-    def add(group: RunGroup) -> None:
-        if group.previous is not None:
-            add(group.previous)
-        ordered.setdefault(group.key, group)
-
-    for group in groups:
-        add(group)
-    return list(ordered.values())
 
 
 def _rounded(rate: float) -> float:

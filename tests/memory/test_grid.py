@@ -17,7 +17,8 @@ from charlstm.errors import UserError
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.datasets import Texts, training_strings
 from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
-from charlstm.memory.grid import Grid, Outcome, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import Outcome, RunGroup
 from charlstm.memory.jobs import MeasurementJob, TrainingJob
 from charlstm.memory.measures import TEST_SEED
 from charlstm.memory.workers import Workers

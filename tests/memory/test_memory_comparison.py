@@ -18,7 +18,8 @@ from charlstm.config.memory import SEARCH_SEED
 from charlstm.errors import UserError
 from charlstm.memory.comparison import CLAIMS, MemoryComparison, criterion
 from charlstm.memory.experiments.base import estimate, fraction_metric, reach
-from charlstm.memory.grid import Grid, Outcome
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import Outcome
 from charlstm.memory.jobs import TrainingJob
 from charlstm.memory.measures import MEASURES, TEST_SEED, make_task, untrained
 from charlstm.memory.schemas import SCHEMAS, read_measurement

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import MetricValue, colors, seeds_metric
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 
 Key = TypeVar("Key", bound=Hashable)

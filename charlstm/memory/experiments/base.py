@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar
 from charlstm.comparison.resampling import wilson
 from charlstm.comparison.statistics import t_interval
 from charlstm.config import MemoryConfig
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate

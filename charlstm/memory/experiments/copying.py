@@ -15,7 +15,8 @@ from charlstm.memory.experiments.base import (
     percent,
     runs_table,
 )
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import bars_plot

@@ -20,7 +20,8 @@ from charlstm.memory.experiments.base import (
 )
 from charlstm.memory.experiments.recall import recall_groups, recall_task
 from charlstm.memory.experiments.text import text_groups
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.measures import JsonObject
 from charlstm.probes.tasks import ContinualReber

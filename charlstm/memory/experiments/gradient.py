@@ -12,7 +12,8 @@ from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, length_metric
 from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_task
 from charlstm.memory.experiments.text import text_groups
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.probes.gradients import FULL_STATE, effective_depth
 from charlstm.report.distance_plots import lag_plot, recall_plot

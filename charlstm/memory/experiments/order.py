@@ -14,7 +14,8 @@ from charlstm.memory.experiments.base import (
     runs_table,
     solved_summary,
 )
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate, bars_plot

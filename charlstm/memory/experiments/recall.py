@@ -22,7 +22,8 @@ from charlstm.memory.experiments.base import (
     runs_table,
     seeds_metric,
 )
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.measures import JsonObject
 from charlstm.report.distance_plots import recall_plot

@@ -8,7 +8,8 @@ from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, fraction_metric, percent
 from charlstm.memory.experiments.recall import groups_at, recall_task
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate, bars_plot

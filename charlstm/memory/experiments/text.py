@@ -11,7 +11,8 @@ import numpy.typing as npt
 from charlstm.comparison.resampling import crossed_bootstrap, paired_bootstrap, wilson
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, runs_table
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.distance_plots import context_plot
 from charlstm.report.document import Figure, Section, Table
