@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.comparison.results import Comparison
     from charlstm.config import CompareConfig
+
+
+KEEP = "weights"
 
 
 def compare(
@@ -58,6 +61,14 @@ def compare(
             min=1, max=1024, help="Number of runs at a time. Default: one per CPU core. Only for experiments on memory."
         ),
     ] = None,
+    keep: Annotated[
+        Literal["weights", "nothing", "all"] | None,
+        typer.Option(
+            help="What remains of runs that are measured. all: their checkpoints; weights: the best checkpoint; "
+            "nothing: metrics and measurements, so that they cannot be sampled. Default: weights. Only for experiments "
+            "on memory."
+        ),
+    ] = None,
 ) -> None:
     """Compare networks: train the arms of a comparison on the same text in the same order, or take existing runs.
 
@@ -72,7 +83,7 @@ def compare(
     from charlstm.config import MemoryConfig, load_comparison
     from charlstm.errors import UserError
 
-    given = {"--quick": quick, "--only": only, "--jobs": jobs}
+    given = {"--quick": quick, "--only": only, "--jobs": jobs, "--keep": keep}
     memory_option = next((option for option, value in given.items() if value), None)
     if len(paths) == 1 and not is_folder(paths[0]):
         config = load_comparison(paths[0], list(set_ or []), quick)
@@ -84,7 +95,9 @@ def compare(
             command_line += [part for change in set_ or [] for part in ("--set", change)]
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert full is None or isinstance(full, MemoryConfig)
-            run_memory_comparison(context.obj, config, folder, command_line, list(only or []), jobs, overwrite, full)
+            run_memory_comparison(
+                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, keep or KEEP, full
+            )
             return
         if memory_option:
             raise UserError(f"{memory_option} is only for experiments on memory: {paths[0]} has no experiments")

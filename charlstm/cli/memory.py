@@ -23,6 +23,7 @@ def run_memory_comparison(
     only: list[str],
     jobs: int | None,
     overwrite: bool,
+    keep: str,
     full: MemoryConfig | None = None,
 ) -> None:
     """Run the remaining jobs, and report. The first ending signal saves the runs in training and exits."""
@@ -32,7 +33,7 @@ def run_memory_comparison(
     from charlstm.memory.comparison import MemoryComparison
     from charlstm.memory.workers import Stopped, Workers, processes
 
-    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, full)
+    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, keep, full)
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
         for line in comparison.describe():
@@ -51,3 +52,4 @@ def run_memory_comparison(
     for sentence in document.headline:
         console.out(sentence)
     console.out(f"report: {files[0]}")
+    console.out(f"{folder}: {comparison.size_on_disk() / 1e6:,.1f} MB on disk with --keep {keep}")

@@ -54,12 +54,18 @@ class Trial:
 
     @property
     def _can_resume(self) -> bool:
-        """Whether there is a checkpoint to resume. Raises UserError if it has other settings, or another text."""
-        if self.overwrite or not self.directory.exists or not self.directory.checkpoints.exists():
+        """Whether there is a checkpoint to resume, or a complete run whose checkpoints were deleted.
+
+        Raises UserError if it has other settings, or another text.
+        """
+        if self.overwrite or not self.directory.exists:
+            return False
+        if not (self.directory.checkpoints.exists() or self.directory.pruned):
             return False
         saved = self.directory.config()
         changed = changed_settings(saved, self.config, may_change={"source"})
-        if (source := self.config.corpus.source) != saved.corpus.source and not self._same_text():
+        source = self.config.corpus.source
+        if source != saved.corpus.source and not self.directory.pruned and not self._same_text():
             changed.append(f"corpus.source was {as_yaml(saved.corpus.source)}, is {as_yaml(source)}, another text")
         if changed:
             raise UserError(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from charlstm.config.compare import CompareConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.device import check_device_name
+from charlstm.config.experiments import Claim
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
 from charlstm.config.misplaced import suggest_config
@@ -31,6 +32,7 @@ from charlstm.errors import UserError
 
 __all__ = [
     "CELL_OPTIONS",
+    "COMPARISON_MODELS",
     "BudgetConfig",
     "CompareConfig",
     "Config",
@@ -54,6 +56,13 @@ __all__ = [
     "suggest_config",
     "validate",
 ]
+
+COMPARISON_MODELS: dict[str, type[BaseModel]] = {
+    "A comparison of arms on one text": CompareConfig,
+    "Experiments on memory: a comparison file with experiments": MemoryConfig,
+    "A claim: an item of claims in an experiment": Claim,
+}
+"""The models of comparison files and of the items of their lists, by what they are."""
 
 MAX_LISTED = 40
 """Maximum number of problems in one error."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
@@ -17,6 +17,8 @@ Length = Annotated[int, Field(ge=1, le=100_000)]
 Rates = Annotated[list[Rate], Field(min_length=1)]
 Lengths = Annotated[list[Length], Field(min_length=1)]
 Names = Annotated[list[str], Field(min_length=1)]
+Arms = Mapping[str, Sequence[str]]
+"""The arms of a file with their starts, by name: the arms that are trained for each."""
 
 
 class Bounded(Protocol):
@@ -71,11 +73,11 @@ class Experiment(Section):
 
     claims: list[Claim] = Field([], description="Claims about the metrics of this experiment.")
 
-    def arm_names(self) -> list[str]:
-        """The arms that this experiment trains or measures, each once."""
-        return list(dict.fromkeys(arm for name, value in self if name.endswith("arms") for arm in value or []))
+    def arm_fields(self) -> dict[str, list[str]]:
+        """The fields with the arms that this experiment trains or measures."""
+        return {name: value for name, value in self if name.endswith("arms") and value}
 
-    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:  # noqa: ARG002
         """Conflicts with the other experiments and with the arms of the file, located within this experiment."""
         return []
 
@@ -102,6 +104,16 @@ class RecallConfig(TaskExperiment):
 
     arms: Names = Field(description="Arms to train.")
     lags: Lengths = Field([5, 10, 20, 50, 100, 200], description="Numbers of letters between the key and the query.")
+    mixed_arms: list[str] = Field(
+        [],
+        description="Arms to train at mixed_lags, where the lag consists of keys; empty: all arms, each at its best "
+        "start.",
+    )
+    mixed_lags: list[Length] = Field(
+        [],
+        description="Lags at which the letters between the key and the query are drawn from the keys, so that only "
+        "its position identifies the key.",
+    )
     keys: int = Field(8, ge=2, le=26, description="Number of different keys.")
     letters: int = Field(16, ge=1, le=26, description="Number of different letters between the key and the query.")
 
@@ -121,12 +133,19 @@ class GradientConfig(Experiment):
     texts: int = Field(
         200, ge=1, le=100_000, description="Number of strings, or of positions in the text, to average over."
     )
+    training_texts: int = Field(
+        20,
+        ge=0,
+        le=100_000,
+        description="Number of strings on which the gradient is also measured at every evaluation of the runs at this "
+        "lag; 0: not during training.",
+    )
     cut_arms: list[str] = Field(
         [], description="Arms to train on recall at cut_lags, to compare cut gradients with full ones."
     )
     cut_lags: Lengths = Field([10, 50, 100], description="Lags at which cut_arms are trained.")
 
-    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
         return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
 
@@ -137,7 +156,7 @@ class SurgeryConfig(Experiment):
     lag: Length = Field(100, description="The lag of the strings; must be one of recall.lags.")
     pairs: int = Field(500, ge=1, le=1_000_000, description="Number of pairs of strings.")
 
-    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
         return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
 
@@ -162,9 +181,9 @@ class GatesConfig(TaskExperiment):
         [], description="Arms of text whose gate activations, saturation and half-lives are plotted."
     )
 
-    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
         text_arms = experiments.text.arms if experiments.text else []
-        missing = [arm for arm in self.shown_arms if arm not in text_arms]
+        missing = [arm for arm in self.shown_arms if arm in arms and arm not in text_arms]
         return [Problem(("shown_arms",), f"{arm} is not one of text.arms") for arm in missing]
 
 
@@ -209,7 +228,7 @@ class TextConfig(TrainingExperiment):
     )
     closing_text_arms: list[str] = Field([], description="Arms to train on closing_text; empty: all arms.")
 
-    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:  # noqa: ARG002
         problems = []
         for name, corpus in (("corpus", self.corpus), ("closing_text", self.closing_text)):
             if corpus is not None and not corpus.test_fraction:
@@ -279,7 +298,7 @@ class SentencesConfig(TaskExperiment):
         fillers = {"en": self.filler_en, "zh": self.filler_zh}
         return {language: corpus for language, corpus in fillers.items() if corpus is not None}
 
-    def problems(self, experiments: Experiments, arms: Collection[str]) -> list[Problem]:  # noqa: ARG002
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:  # noqa: ARG002
         problems = [
             Problem(("gate_arms",), f"{arm} is not one of sentences.arms")
             for arm in self.gate_arms
@@ -312,7 +331,8 @@ class Experiments(Section):
         return {name: value for name, value in self if value is not None}
 
 
-def _not_of_recall(lag: int, used: list[str], recall: RecallConfig, arms: Collection[str]) -> list[Problem]:
+def _not_of_recall(lag: int, used: list[str], recall: RecallConfig, arms: Arms) -> list[Problem]:
     problems = [] if lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
-    missing = [arm for arm in used if arm in arms and arm not in recall.arms]
+    trained = {start for arm in recall.arms for start in arms.get(arm, [])}
+    missing = [arm for arm in used if not trained.issuperset(arms.get(arm, []))]
     return problems + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]

@@ -158,6 +158,8 @@ def _default(model: type[BaseModel], path: tuple[str, ...]) -> str:
     if section is not None and field.is_required():
         return _default(section, path[1:])
     value: Any = field.get_default()
+    if section is not None and value is None and len(path) > 1:
+        return _default(section, path[1:])
     for name in path[1:]:
         value = getattr(value, name)
     return _number(value) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -15,6 +16,9 @@ from charlstm.config.sections import ConfigFile, RunName, TypeText, check_name
 from charlstm.config.wording import Problem, as_one_error, dotted, format_value
 from charlstm.spelling import near
 
+SEARCH_SEED = 1001
+"""The first of the seeds that select learning rates and starts; no run that is judged has one of them."""
+
 
 class MemoryConfig(ConfigFile):
     """Arms compared on memory tasks, all with the same grid of learning rates and the same seeds."""
@@ -23,14 +27,29 @@ class MemoryConfig(ConfigFile):
         None, description="Name of the comparison and of its folder under runs/. null: the name of the file."
     )
     seeds: int = Field(
-        5, ge=1, le=1000, description="Number of runs of each arm at its best learning rate, with the seeds 1, 2, ..."
+        10,
+        ge=1,
+        le=1000,
+        description="Number of runs of each arm that are judged, with the seeds 1, 2, ..., at its best learning rate.",
     )
-    rate_seeds: int = Field(
-        2, ge=1, le=1000, description="Number of seeds with which each learning rate is tried; at most seeds."
+    search_seeds: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="Number of seeds with which every start and learning rate is tried: 1001, 1002, ... These runs are "
+        "never judged.",
     )
     learning_rates: Rates = Field(
-        [3e-3, 1e-2, 3e-2],
-        description="Learning rates to try for every arm; the one with the best validation score is used.",
+        [1e-3, 3e-3, 1e-2, 3e-2],
+        description="Learning rates to try for every start of every arm; the one with the best validation score is "
+        "used.",
+    )
+    widenings: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="While the best learning rate lies at an edge of the grid, another rate beyond that edge is tried, "
+        "at most this many on each side; a grid of one rate is not widened.",
     )
     solve_threshold: float = Field(
         0.95, gt=0, le=1, description="Fraction of the test strings that a run must answer correctly to solve a task."
@@ -51,7 +70,10 @@ class MemoryConfig(ConfigFile):
     )
     arms: Annotated[dict[str, dict[str, Any]], TypeText("mapping of arms")] = Field(
         description="The arms: for each name, the settings of its network. Without hidden_size, an arm gets the "
-        "hidden_size whose number of parameters is nearest to that of the first arm of the experiment."
+        "hidden_size whose number of parameters is nearest to that of the first arm of the experiment. `starts` is a "
+        "mapping of names to further settings, such as initializations: the arm `lstm` with the starts `bias 1` and "
+        "`chrono` is trained as `lstm, bias 1` and as `lstm, chrono`, and the search seeds select the best start on "
+        "each dataset."
     )
     experiments: Experiments = Field(description="The tasks, and the claims about their metrics.")
     revised: list[Revision] = Field(
@@ -67,19 +89,24 @@ class MemoryConfig(ConfigFile):
     def _have_valid_names(cls, arms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if not arms:
             raise ValueError("a comparison needs at least one arm with its network")
-        problems = []
-        for arm in arms:
-            try:
-                check_name(arm)
-            except ValueError as error:
-                problems.append(Problem(("arms", arm), str(error)))
-        if len({arm.casefold() for arm in arms}) < len(arms):
-            problems.append(
-                Problem(
-                    ("arms",),
-                    "the names of two arms differ only in case, so their folders would be the same: rename one",
-                )
-            )
+        problems, names = [], dict[str, str]()
+        for arm, settings in arms.items():
+            starts = settings.get("starts", {})
+            if "starts" in settings and not (
+                isinstance(starts, dict) and starts and all(isinstance(changes, dict) for changes in starts.values())
+            ):
+                message = "expected a mapping of names to settings, such as bias 5: {model.forget_bias: 5}"
+                problems.append(Problem(("arms", arm, "starts"), message))
+                starts = {}
+            locs = {arm: ("arms", arm)} | {f"{arm}, {start}": ("arms", arm, "starts", start) for start in starts}
+            for name, loc in locs.items():
+                try:
+                    check_name(name)
+                except ValueError as error:
+                    problems.append(Problem(loc, str(error)))
+                if (other := names.setdefault(name.casefold(), name)) is not name:
+                    same = "there is another arm" if other == name else f"the name differs only in case from {other}"
+                    problems.append(Problem(loc, f"{name}: {same}, so their folders would be the same: rename one"))
         if problems:
             raise as_one_error(problems)
         return arms
@@ -87,43 +114,76 @@ class MemoryConfig(ConfigFile):
     @model_validator(mode="after")
     def _every_run_is_valid(self) -> MemoryConfig:
         problems: list[Problem] = []
-        present, reported = self.experiments.present(), set[str]()
-        if self.rate_seeds > self.seeds:
-            problems.append(Problem(("rate_seeds",), f"expected at most seeds, {self.seeds}, found {self.rate_seeds}"))
-        for name, experiment in present.items():
+        trained, reported = self.trained_by_name(), set[str]()
+        for name, experiment in self.experiments.present().items():
             loc = ("experiments", name)
-            for arm in experiment.arm_names():
-                if arm not in reported and (arm_problems := self._problems_of(name, arm)):
-                    reported.add(arm)
-                    problems += arm_problems
+            for field, arms in experiment.arm_fields().items():
+                problems += [Problem((*loc, field), self._no_arm(arm)) for arm in arms if arm not in trained]
+                for arm in self.trained(arm for arm in arms if arm in trained):
+                    if arm not in reported and (arm_problems := self._problems_of(name, arm)):
+                        reported.add(arm)
+                        problems += arm_problems
             for claim in experiment.claims:
-                if claim.arm not in self.arms:
+                if claim.arm not in trained:
                     problems.append(Problem((*loc, "claims"), self._no_arm(claim.arm)))
             problems += [
                 Problem((*loc, *problem.loc), problem.message)
-                for problem in experiment.problems(self.experiments, self.arms)
+                for problem in experiment.problems(self.experiments, trained)
             ]
         if problems:
             raise as_one_error(list(dict.fromkeys(problems)))
         return self
 
+    def starts(self, arm: str) -> list[str]:
+        """The arms that are trained for an arm: ``lstm, chrono`` and so on for each of its starts; without starts, or
+        if it is a start, the arm itself."""
+        starts = self.arms.get(arm, {}).get("starts")
+        return [f"{arm}, {start}" for start in starts] if starts else [arm]
+
+    def trained(self, arms: Iterable[str]) -> list[str]:
+        """The arms that are trained for some arms, each once."""
+        return list(dict.fromkeys(start for arm in arms for start in self.starts(arm)))
+
+    def trained_by_name(self) -> dict[str, list[str]]:
+        """Each name that an experiment or a claim can use, of an arm or of a start, and the arms trained for it."""
+        by_name: dict[str, list[str]] = {}
+        for arm in self.arms:
+            by_name |= {arm: self.starts(arm)} | {start: [start] for start in self.starts(arm)}
+        return by_name
+
     def _no_arm(self, arm: str) -> str:
-        match = near(arm, self.arms)
-        return f"there is no arm {arm}. {f'Did you mean {match}? ' if match else ''}Arms: {', '.join(self.arms)}"
+        names = self.trained_by_name()
+        match = near(arm, names)
+        return f"there is no arm {arm}. {f'Did you mean {match}? ' if match else ''}Arms: {'; '.join(names)}"
+
+    def _source(self, arm: str) -> tuple[str, str | None]:
+        """The key of the arm in the file, and of its start, of a name."""
+        return next(
+            (key, start)
+            for key, settings in self.arms.items()
+            for start in (None, *settings.get("starts", {}))
+            if arm == (key if start is None else f"{key}, {start}")
+        )
+
+    def _layers(self, arm: str) -> list[Mapping[str, Any]]:
+        """The settings of an arm, then those of its start, if it is one."""
+        key, start = self._source(arm)
+        settings = {name: value for name, value in self.arms[key].items() if name != "starts"}
+        return [settings] if start is None else [settings, self.arms[key]["starts"][start]]
 
     def _problems_of(self, experiment: str, arm: str) -> list[Problem]:
-        if arm not in self.arms:
-            return [Problem(("experiments", experiment), self._no_arm(arm))]
         _, problems = self._settings(experiment, arm)
         if not problems:
             try:
                 self.run_config(experiment, arm, CorpusConfig(source="any"), 1.0, self.seeds)
             except ValidationError as error:
                 problems = problems_of(error, Config)
-        return [Problem(("arms", arm), f"in {experiment}: {dotted(one.loc)}: {one.message}") for one in problems]
+        key, start = self._source(arm)
+        loc = ("arms", key) if start is None else ("arms", key, "starts", start)
+        return [Problem(loc, f"in {experiment}: {dotted(one.loc)}: {one.message}") for one in problems]
 
     def run_config(self, experiment: str, arm: str, corpus: CorpusConfig, rate: float, seed: int) -> Config:
-        """The configuration of one run: the shared settings, changed by the experiment, then by the arm."""
+        """The configuration of one run: the shared settings, changed by the experiment, the arm and its start."""
         settings, _ = self._settings(experiment, arm)
         settings["training"] |= {"learning_rate": rate, "seed": seed}
         return Config.model_validate({**settings, "corpus": corpus.model_dump()})
@@ -131,7 +191,7 @@ class MemoryConfig(ConfigFile):
     def _settings(self, experiment: str, arm: str) -> tuple[dict[str, Any], list[Problem]]:
         """The settings of a run without its corpus, learning rate and seed, and the problems of the changes."""
         settings, problems = dict[str, Any](model={}, training={}), list[Problem]()
-        for changes in (self.shared, self._training_experiment(experiment).settings, self.arms[arm]):
+        for changes in (self.shared, self._training_experiment(experiment).settings, *self._layers(arm)):
             settings, _, override_problems = override(settings, changes)
             problems += override_problems
         for section in ("model", "training"):
@@ -140,12 +200,12 @@ class MemoryConfig(ConfigFile):
         return settings, problems
 
     def sized(self, arm: str) -> bool:
-        """Whether the arm sets its hidden_size."""
-        return ("model", "hidden_size") in override({}, self.arms[arm]).origin
+        """Whether the arm or its start sets its hidden_size."""
+        return any(("model", "hidden_size") in override({}, changes).origin for changes in self._layers(arm))
 
     def rates(self, experiment: str) -> list[float]:
-        """The grid of learning rates of an experiment, each once."""
-        return list(dict.fromkeys(self._training_experiment(experiment).learning_rates or self.learning_rates))
+        """The grid of learning rates of an experiment, ascending."""
+        return sorted(set(self._training_experiment(experiment).learning_rates or self.learning_rates))
 
     def _training_experiment(self, experiment: str) -> TrainingExperiment:
         """The experiment; recall for experiments that train no networks and use those of recall."""

@@ -38,6 +38,7 @@ SYNONYMS = {
     "scored_after": "score_after",
     "nats": "target_nats",
     "most_seeds": "min_seed_fraction",
+    "rate_seeds": "search_seeds",
     "solved": "solve_threshold",
     "say": "statement",
     "figure": "metric",

@@ -17,8 +17,8 @@ from charlstm.errors import UserError
 from charlstm.memory.claims import CLAIMS, changes, claims_record, earlier_files, write_claims
 from charlstm.memory.experiments import make_experiments
 from charlstm.memory.experiments.base import ExperimentResult, MemoryExperiment, Metrics
-from charlstm.memory.grid import Grid, RunGroup
-from charlstm.memory.jobs import Job
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.quick import has_evidence
 from charlstm.memory.workers import Workers
 from charlstm.paths import command
@@ -46,6 +46,8 @@ class MemoryComparison:
     Args:
         words: the command line, to be shown with each experiment; without ``charlstm`` and ``--only``.
         only: names of experiments; empty for all.
+        keep: what to keep of runs that are measured: `all`; `weights`, the best checkpoint; `nothing`, only metrics and
+            measurements.
         full: for a quick form, the configuration of the full one, whose claims it judges as far as it has evidence.
 
     Raises:
@@ -60,11 +62,12 @@ class MemoryComparison:
         words: Sequence[object],
         only: Sequence[str] = (),
         overwrite: bool = False,
+        keep: str = "all",
         full: MemoryConfig | None = None,
     ) -> None:
         self._full = full
         self.config, self.folder, self.title = config, folder, config.name or title
-        self._command, self._only = list(words), list(only)
+        self._command, self._only, self._keep = list(words), list(only), keep
         present = config.experiments.present()
         if unknown := [name for name in only if name not in present]:
             raise UserError(
@@ -83,13 +86,11 @@ class MemoryComparison:
 
     def describe(self) -> list[str]:
         """Summarize what will be trained, in a few lines."""
-        groups, config = self._run_groups(), self.config
-        runs = sum(
-            len(config.rates(group.experiment)) * config.rate_seeds + config.seeds - config.rate_seeds
-            for group in groups
-        )
+        groups = self._run_groups()
+        done, runs = (0, self._grid.expected_runs(groups)[1]) if self._overwrite else self._grid.expected_runs(groups)
         return [
-            f"{', '.join(self._experiments)}: {len(groups)} pairs of a text and a network, {runs:,} runs",
+            f"{', '.join(self._experiments)}: {len(groups)} pairs of a text and an arm, about {runs:,} runs"
+            + (f", {done:,} of them complete" if done else ""),
             f"runs and measurements in {self.folder}: "
             + ("all are repeated" if self._overwrite else "complete ones are not repeated"),
         ]
@@ -99,12 +100,30 @@ class MemoryComparison:
         write_claims(self.config, self.folder, self._overwrite)
         if self._overwrite:
             self._grid.delete_runs(self._run_groups())
-        for phase, jobs in self._grid.rounds(self._run_groups()):
-            yield from _run_jobs(phase, workers, jobs)
+        groups = self._run_groups()
+        while jobs := self._grid.next_jobs(groups):
+            done, total = self._grid.expected_runs(
+                groups
+            )  # it changes while grids widen and hopeless runs are left out
+            for number, job in enumerate(workers.do(jobs), start=done + 1):
+                yield Step("training", job.label, number, max(total, number))
         jobs_by_key = {
             job.key: job for experiment in self._experiments.values() for job in experiment.measurement_jobs()
         }
-        yield from _run_jobs("measuring", workers, list(jobs_by_key.values()))
+        measurements = list(jobs_by_key.values())
+        for number, measurement in enumerate(workers.do(measurements), start=1):
+            yield Step("measuring", measurement.label, number, len(measurements))
+        self._prune()
+
+    def _prune(self) -> None:
+        """Delete what is not needed any more of the complete runs, which are measured."""
+        if self._keep != "all":
+            for run in self._grid.complete_runs():
+                run.prune(keep_best=self._keep == "weights")
+
+    def size_on_disk(self) -> int:
+        """The bytes of all files in the folder."""
+        return sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def _run_groups(self) -> list[RunGroup]:
         """The run groups of all experiments, without duplicates: experiments can use the same runs."""
@@ -167,7 +186,7 @@ class MemoryComparison:
         """The experiment, if all its runs and measurements with these settings are complete."""
         try:
             experiment = make_experiments(self.config, self._grid, [name])[name]
-            trained = all(job.done() for _, jobs in self._grid.rounds(experiment.run_groups()) for job in jobs)
+            trained = not self._grid.next_jobs(experiment.run_groups())
         except UserError:
             return None
         return experiment if trained and all(job.done() for job in experiment.measurement_jobs()) else None
@@ -199,9 +218,12 @@ class MemoryComparison:
             ("Made by", command(*self._command, *(word for name in self._only for word in ("--only", name)))),
             (
                 "Seeds",
-                f"{config.seeds} for each arm at its best learning rate, which is selected by the validation score of "
-                f"{config.rate_seeds} of them at every rate of the grid, "
-                f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment sets another grid",
+                f"{config.seeds} runs of each arm are judged, with the seeds 1 to {config.seeds}. Its start and its "
+                "learning rate are selected before, by the validation score of runs with other seeds "
+                f"({config.search_seeds} for each start and rate), which are not judged. Rates: "
+                f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment sets another grid; "
+                f"while the best is at an edge, up to {config.widenings} more beyond that edge. The training text of a "
+                "task differs by seed",
             ),
             (
                 "Equal",
@@ -230,12 +252,16 @@ class MemoryComparison:
         ]
         rows = [
             [
-                visible(arm),
+                visible(name),
                 visible(
                     "; ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items()) or "the shared settings"
                 ),
             ]
-            for arm, changes in config.arms.items()
+            for arm, settings in config.arms.items()
+            for name, changes in (
+                (arm, {key: value for key, value in settings.items() if key != "starts"}),
+                *((f"{arm}, {start}", changes) for start, changes in settings.get("starts", {}).items()),
+            )
         ]
         shared = "; ".join(f"{key}: {as_yaml(value)}" for key, value in config.shared.items())
         return Section(
@@ -243,11 +269,6 @@ class MemoryComparison:
             facts=[*facts, ("Shared", visible(shared))],
             tables=[Table(["arm", "settings"], rows, caption="The arms", folded=True)],
         )
-
-
-def _run_jobs(phase: str, workers: Workers, jobs: Sequence[Job]) -> Iterator[Step]:
-    for number, job in enumerate(workers.do(jobs), start=1):
-        yield Step(phase, job.label, number, len(jobs))
 
 
 def _template(metric: str) -> str:

@@ -1,59 +1,28 @@
-"""The runs to train for each arm and dataset: a grid of learning rates, then more seeds at the best rate."""
+"""The runs to train for each arm and dataset: a search for the learning rate and the start, then the judged seeds."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charlstm import atomic_io
 from charlstm.comparison.arms import Trial, match_parameters, parameter_count
-from charlstm.config import Config, MemoryConfig, ModelConfig
-from charlstm.config.corpus import CorpusConfig
-from charlstm.errors import UserError
-from charlstm.files import read_regular, regular_size
+from charlstm.config import Config, MemoryConfig
+from charlstm.config.memory import SEARCH_SEED
+from charlstm.memory.datasets import Dataset, Texts
+from charlstm.memory.dynamics import Dynamics, read_dynamics
+from charlstm.memory.groups import BestRuns, Outcome, RunGroup, Search, with_previous
 from charlstm.memory.jobs import MeasurementJob, TrainingJob
-from charlstm.memory.measures import make_task
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.text.sources import absolute_source
 
-TRAINING_SEED = 1
-VALIDATION = 0.03
-"""Fraction of a task's strings for validation: they select the learning rate and end a run at its target score."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A text to train on; its name is unique within the comparison."""
-
-    name: str
-    corpus: CorpusConfig
-
-
-@dataclass(frozen=True)
-class RunGroup:
-    """All runs of one arm on one dataset, with the settings of an experiment."""
-
-    experiment: str
-    dataset: Dataset
-    arm: str
-    model: ModelConfig
-    parameters: int
-
-
-@dataclass(frozen=True)
-class BestRuns:
-    """The runs of a group at its best learning rate, one per seed, and the scores of all rates."""
-
-    group: RunGroup
-    learning_rate: float
-    paths: list[Path]
-    scores: dict[float, list[float | None]]
+LEARNED = 0.5
+"""A run has learned something of a task if its loss is below this fraction of that of the best guess without memory."""
 
 
 class Grid:
@@ -61,142 +30,252 @@ class Grid:
 
     def __init__(self, config: MemoryConfig, folder: Path, overwrite: bool) -> None:
         self.config, self.folder, self._overwrite = config, folder, overwrite
+        self.texts = Texts(folder, config.test_strings, overwrite)
+        self.judged_seeds = range(1, config.seeds + 1)
+        self.search_seeds = range(SEARCH_SEED, SEARCH_SEED + config.search_seeds)
         self._sizes: dict[str, int] = {}
-        self._best_runs: dict[tuple[str, str], BestRuns] = {}
+        self._complete = dict[Path, Outcome]()
+        self._groups: dict[tuple[str, str], RunGroup] = {}
 
-    def task_dataset(self, name: str, task: Mapping[str, Any], strings: int) -> Dataset:
-        """The dataset of a task: its strings, written to a file."""
-        instance = make_task(task)
-        text = "".join(f"{string}\n" for string in instance.strings(strings, TRAINING_SEED))
-        return self._dataset(name, text, documents="newline", score_after=instance.score_after, shuffle_documents=False)
+    def run_groups(
+        self,
+        experiment: str,
+        dataset: Dataset,
+        arms: Iterable[str],
+        previous: dict[str, RunGroup] | None = None,
+        dynamics: Dynamics | None = None,
+    ) -> dict[str, RunGroup]:
+        """The run groups of some arms on a dataset; arms without a hidden_size get as many parameters as the first.
 
-    def text_dataset(self, name: str, text: str) -> Dataset:
-        """The dataset of a continuous text, written to a file."""
-        return self._dataset(name, text)
+        Experiments that use the same dataset share its groups.
 
-    def corpus_dataset(self, name: str, corpus: CorpusConfig) -> Dataset:
-        """The dataset of an existing text."""
-        return Dataset(name, corpus.model_copy(update={"source": absolute_source(corpus.source)}))
-
-    def _dataset(self, name: str, text: str, **settings: Any) -> Dataset:
-        file = self.folder.absolute() / "texts" / f"{name}.txt"
-        content = text.encode()
-        exists = os.path.lexists(file)
-        if (
-            exists
-            and not self._overwrite
-            and not (regular_size(file) == len(content) and read_regular(file, len(content)) == content)
-        ):
-            raise UserError(f"{file} has another text. Choose another name: --name NAME. Train again: --overwrite")
-        if not exists or self._overwrite:
-            try:
-                atomic_io.make_directory(file.parent)
-                atomic_io.write_atomic(file, content)
-            except OSError as error:
-                raise UserError(f"{file}: cannot write the text: {error.strerror or error}") from error
-        source = {"source": str(file), "validation_fraction": VALIDATION}
-        return Dataset(
-            name, CorpusConfig.model_validate({**source, **{k: v for k, v in settings.items() if v is not None}})
-        )
-
-    def run_groups(self, experiment: str, dataset: Dataset, arms: Iterable[str]) -> dict[str, RunGroup]:
-        """The run groups of some arms on a dataset; arms without a hidden_size get as many parameters as the first."""
-        arms, target, groups = list(dict.fromkeys(arms)), 0, {}
+        previous: the groups of the arms at the next shorter lag; see `RunGroup`.
+        """
+        size, config = self._vocabulary_size(dataset), self.config
+        arms, groups, target = list(dict.fromkeys(arms)), dict[str, RunGroup](), 0
         for arm in arms:
-            model = self._config(experiment, dataset, arm, 1.0, 1).model
-            size = self._vocabulary_size(dataset)
-            if arm == arms[0]:
-                target = parameter_count(model, size)
-            elif not self.config.sized(arm):
-                model = match_parameters(model, size, target)
-            groups[arm] = RunGroup(experiment, dataset, arm, model, parameter_count(model, size))
+            starts = []
+            for start in config.starts(arm):
+                model = self._config(experiment, dataset, start, 1.0, SEARCH_SEED).model
+                if not target:
+                    target = parameter_count(model, size)
+                elif not config.sized(start):
+                    model = match_parameters(model, size, target)
+                parameters = parameter_count(model, size)
+                starts.append(RunGroup(experiment, dataset, start, model, parameters, dynamics=dynamics))
+            group = starts[0] if starts[0].arm == arm else replace(starts[0], arm=arm, starts=tuple(starts))
+            group = replace(group, previous=(previous or {}).get(arm))
+            groups[arm] = self._groups.setdefault(group.key, group)
         return groups
 
     def _vocabulary_size(self, dataset: Dataset) -> int:
         if dataset.name not in self._sizes:
-            self._sizes[dataset.name] = load_corpus(**dataset.corpus.model_dump()).vocabulary.size
+            dataset.write(SEARCH_SEED)
+            corpus = dataset.corpus_for(SEARCH_SEED)
+            self._sizes[dataset.name] = load_corpus(**corpus.model_dump()).vocabulary.size
         return self._sizes[dataset.name]
 
     def _config(self, experiment: str, dataset: Dataset, arm: str, rate: float, seed: int) -> Config:
-        return self.config.run_config(experiment, arm, dataset.corpus, rate, seed)
+        return self.config.run_config(experiment, arm, dataset.corpus_for(seed), rate, seed)
 
     def trial(self, group: RunGroup, rate: float, seed: int) -> Trial:
         """One run of the grid."""
         config = self._config(group.experiment, group.dataset, group.arm, rate, seed)
-        path = self.folder / "cells" / f"{group.dataset.name}-{group.arm}-{rate:g}-seed{seed}"
-        return Trial(group.arm, config.model_copy(update={"model": group.model}), RunDirectory(path), self._overwrite)
+        config = config.model_copy(update={"model": group.model})
+        return Trial(group.arm, config, RunDirectory(self._path(group, rate, seed)), self._overwrite)
+
+    def _path(self, group: RunGroup, rate: float, seed: int) -> Path:
+        return self.folder / "cells" / f"{group.dataset.name}-{group.arm}-{rate:g}-seed{seed}"
 
     def delete_runs(self, groups: Iterable[RunGroup]) -> None:
         """Delete the runs and their measurements. An interrupted comparison then resumes without ``overwrite``."""
-        for group in groups:
-            for rate in self.config.rates(group.experiment):
-                for seed in range(1, self.config.seeds + 1):
-                    self.trial(group, rate, seed).delete()
+        names = [path.name for path in (self.folder / "cells").glob("*-seed*")]
+        for member in {m.key: m for group in with_previous(groups) for m in group.members}.values():
+            pattern = re.compile(re.escape(f"{member.dataset.name}-{member.arm}-") + r"([\d.e+-]+)-seed(\d+)")
+            for match in filter(None, map(pattern.fullmatch, names)):
+                self.trial(member, float(match[1]), int(match[2])).delete()
         self._overwrite = False
 
-    def rounds(self, groups: Iterable[RunGroup]) -> Iterator[tuple[str, list[TrainingJob]]]:
-        """The training jobs by phase, in order: those of the second phase depend on the results of the first."""
-        all_groups, config = list(groups), self.config
-        yield (
-            "learning rates",
-            [
-                TrainingJob(self.trial(group, rate, seed))
-                for seed in range(1, config.rate_seeds + 1)
-                for group in all_groups
-                for rate in config.rates(group.experiment)
-            ],
-        )
-        yield (
-            "seeds",
-            [
-                TrainingJob(self.trial(group, self.best_runs(group).learning_rate, seed))
-                for seed in range(config.rate_seeds + 1, config.seeds + 1)
-                for group in all_groups
-            ],
-        )
+    def outcome(self, group: RunGroup, rate: float, seed: int) -> Outcome | None:
+        """The validation result of a run; None if it is not complete.
+
+        Raises UserError if it was trained with other settings.
+        """
+        path = self._path(group, rate, seed)
+        if path not in self._complete:
+            if not os.path.lexists(path):
+                return None
+            trial = self.trial(group, rate, seed)
+            if not trial.done:
+                return None
+            target = trial.config.training.budget.target_nats or 0.0
+            records = [record for record in trial.directory.metrics() if record["kind"] == "evaluation"]
+            self._complete[path] = Outcome(
+                nats=min((record["nats"] for record in records), default=None),
+                target_nats=target,
+                steps=records[-1]["step"] if records else 0,
+                steps_to_target=next((record["step"] for record in records if record["nats"] <= target), None),
+            )
+        return self._complete[path]
+
+    def next_jobs(self, groups: Iterable[RunGroup]) -> list[TrainingJob]:
+        """The runs that are needed now, given those that are complete: learning rates on the search seeds, wider grids
+        where the best rate is at an edge, then the judged seeds. Empty when all runs of the groups are complete."""
+        jobs: dict[Path, TrainingJob] = {}
+        for group in with_previous(groups):
+            if self.is_hopeless(group) is not False:
+                continue
+            if self._searches(group) is None:
+                needed = [
+                    (member, rate, seed)
+                    for member in group.members
+                    if not self._is_left_out(member)
+                    for rate in self.rates(member)
+                    for seed in self.search_seeds
+                ]
+            else:
+                best = self.best_runs(group)
+                needed = [(best.group, best.learning_rate, seed) for seed in self.judged_seeds if best.paths]
+            for member, rate, seed in needed:
+                if self.outcome(member, rate, seed) is None:
+                    job = TrainingJob(self.trial(member, rate, seed), self._dynamics(member, seed))
+                    member.dataset.write(seed)
+                    jobs.setdefault(job.key, job)
+        return list(jobs.values())
+
+    def _dynamics(self, group: RunGroup, seed: int) -> Dynamics | None:
+        return group.dynamics if seed in self.judged_seeds else None
+
+    def expected_runs(self, groups: Iterable[RunGroup]) -> tuple[int, int]:
+        """The number of complete runs, and of all runs as far as is known now: grids can widen, and hopeless groups are
+        not trained."""
+        needed: set[Path] = set()
+        for group in with_previous(groups):
+            if self.is_hopeless(group):
+                continue
+            for member in group.members:
+                needed |= {self._path(member, rate, seed) for rate in self.rates(member) for seed in self.search_seeds}
+            searched = self._searches(group) is not None and self.is_hopeless(group) is False
+            best = self.best_runs(group) if searched else None
+            if best is None:  # the rate is not known yet
+                needed |= {self._path(group, math.nan, seed) for seed in self.judged_seeds}
+            elif best.paths:
+                needed |= {self._path(best.group, best.learning_rate, seed) for seed in self.judged_seeds}
+        return len(needed & self._complete.keys()), len(needed)
+
+    def rates(self, group: RunGroup) -> list[float]:
+        """The learning rates to try: the grid, widened while its best rate is at an edge, as far as is known now."""
+        rates = self.config.rates(group.experiment)
+        ratios = (rates[1] / rates[0], rates[-1] / rates[-2]) if len(rates) > 1 else (1.0, 1.0)
+        below = above = 0
+        while len(rates) > 1 and (best := self._best_rate(group, rates)) is not None:
+            if best == rates[0] and below < self.config.widenings:
+                below += 1
+                rates = [_rounded(rates[0] / ratios[0]), *rates]
+            elif best == rates[-1] and above < self.config.widenings:
+                above += 1
+                rates = [*rates, _rounded(rates[-1] * ratios[1])]
+            else:
+                break
+        return rates
+
+    def _best_rate(self, group: RunGroup, rates: Iterable[float]) -> float | None:
+        """The rate with the best score; None if a run is not complete."""
+        ranks = {rate: self._rank(group, rate) for rate in rates}
+        known = {rate: rank for rate, rank in ranks.items() if rank is not None}
+        return min(known, key=known.__getitem__) if len(known) == len(ranks) else None
+
+    def _rank(self, group: RunGroup, rate: float) -> tuple[float, float] | None:
+        """The mean score of a rate over the search seeds, then the mean number of steps, which ranks runs that ended at
+        their target score; None if a run is not complete."""
+        outcomes = [self.outcome(group, rate, seed) for seed in self.search_seeds]
+        complete = [one for one in outcomes if one is not None]
+        if len(complete) < len(outcomes):
+            return None
+        nats = [math.inf if one.nats is None else max(one.nats, one.target_nats) for one in complete]
+        return statistics.fmean(nats), statistics.fmean(one.steps for one in complete)
+
+    def search(self, group: RunGroup) -> Search | None:
+        """The result of the search for the learning rate of an arm without starts; None if it is not complete."""
+        rates = self.rates(group)
+        best = self._best_rate(group, rates)
+        if best is None or (rank := self._rank(group, best)) is None:
+            return None
+        scores = {rate: [self._nats(group, rate, seed) for seed in self.search_seeds] for rate in rates}
+        return Search(scores, best, rank)
+
+    def _nats(self, group: RunGroup, rate: float, seed: int) -> float | None:
+        outcome = self.outcome(group, rate, seed)
+        return outcome.nats if outcome else None
+
+    def _searches(self, group: RunGroup) -> dict[str, Search] | None:
+        """The searches of the starts of an arm, without those that are left out; None if one is not complete."""
+        searches = {}
+        for member in group.members:
+            search = self.search(member)
+            if search is not None:
+                searches[member.arm] = search
+            elif not self._is_left_out(member):
+                return None
+        return searches
+
+    def _is_left_out(self, start: RunGroup) -> bool:
+        """Whether a start that is judged by itself is hopeless, so that it is not trained for its arm, either."""
+        registered = self._groups.get(start.key)
+        return registered is not None and bool(self.is_hopeless(registered))
+
+    def is_hopeless(self, group: RunGroup) -> bool | None:
+        """Whether no judged seed has learned anything of a shorter lag; None if that is not known yet."""
+        previous = group.previous
+        if previous is None or previous.dataset.baseline_nats is None:
+            return False
+        if (before := self.is_hopeless(previous)) is not False:
+            return before
+        if (searches := self._searches(previous)) is None:
+            return None
+        if not searches:
+            return True
+        best = self.best_runs(previous)
+        outcomes = [self.outcome(best.group, best.learning_rate, seed) for seed in self.judged_seeds]
+        if any(one is None for one in outcomes):
+            return None
+        limit = LEARNED * previous.dataset.baseline_nats
+        return all(one is None or one.nats is None or one.nats > limit for one in outcomes)
 
     def best_runs(self, group: RunGroup) -> BestRuns:
-        """The runs at the learning rate with the best validation score, averaged over the first ``rate_seeds`` seeds.
+        """The judged runs at the best start and learning rate, which the search seeds select: those with the best
+        validation score. Call it only after the search."""
+        complete = {} if self.is_hopeless(group) else self._searches(group)
+        assert complete is not None, f"{group.key} was not searched"
+        if not complete:
+            return BestRuns(group, math.nan, [], {})
+        best = min(complete, key=lambda arm: complete[arm].rank)
+        chosen = next(member for member in group.members if member.arm == best)
+        rate = complete[best].learning_rate
+        paths = [self._path(chosen, rate, seed) for seed in self.judged_seeds]
+        return BestRuns(chosen, rate, paths, complete[best].scores)
 
-        Runs that ended at their target score are ranked by their number of steps. The result is cached: call it only
-        after all rates were trained.
-        """
-        key = (group.dataset.name, group.arm)
-        if key not in self._best_runs:
-            self._best_runs[key] = self._select(group)
-        return self._best_runs[key]
+    def outcomes(self, group: RunGroup) -> list[Outcome]:
+        """The validation results of the judged runs, by seed; empty for a group that was not trained."""
+        best = self.best_runs(group)
+        results = (
+            [self.outcome(best.group, best.learning_rate, seed) for seed in self.judged_seeds] if best.paths else []
+        )
+        return [one for one in results if one is not None]
 
-    def _select(self, group: RunGroup) -> BestRuns:
-        outcomes = {
-            rate: [self.outcome(group, rate, seed) for seed in range(1, self.config.rate_seeds + 1)]
-            for rate in self.config.rates(group.experiment)
-        }
-
-        def rank(rate: float) -> tuple[float, float]:
-            nats = [math.inf if one.nats is None else max(one.nats, one.target_nats) for one in outcomes[rate]]
-            return statistics.fmean(nats), statistics.fmean(one.steps for one in outcomes[rate])
-
-        best = min(outcomes, key=rank)
-        paths = [self.trial(group, best, seed).directory.path for seed in range(1, self.config.seeds + 1)]
-        return BestRuns(group, best, paths, {rate: [one.nats for one in each] for rate, each in outcomes.items()})
+    def complete_runs(self) -> list[RunDirectory]:
+        """The runs that are complete, as far as they have been looked at."""
+        return [RunDirectory(path) for path in self._complete]
 
     def measurement_jobs(self, group: RunGroup, measure: str, arguments: dict[str, Any]) -> list[MeasurementJob]:
-        """One measurement job for each run of the group at its best learning rate."""
+        """One measurement job for each judged run of the group; none if it was not trained."""
         return [MeasurementJob(path, measure, arguments) for path in self.best_runs(group).paths]
 
-    def outcome(self, group: RunGroup, rate: float, seed: int) -> Outcome:
-        """The validation result of a completed run."""
-        trial = self.trial(group, rate, seed)
-        records = [record for record in trial.directory.metrics() if record["kind"] == "evaluation"]
-        nats = min((record["nats"] for record in records), default=None)
-        steps = records[-1]["step"] if records else 0
-        return Outcome(nats, trial.config.training.budget.target_nats or 0.0, steps)
+    def dynamics(self, group: RunGroup) -> list[list[dict[str, Any]]]:
+        """What was measured during the training of each judged run: records with their step, in order."""
+        return [read_dynamics(path) for path in self.best_runs(group).paths]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Best validation score of a run in nats, None without one; the score that ends a run; steps of the run."""
-
-    nats: float | None
-    target_nats: float
-    steps: int
+def _rounded(rate: float) -> float:
+    """The rate with two significant digits, so that the names of folders stay short."""
+    return float(f"{rate:.2g}")

@@ -13,8 +13,11 @@ from charlstm import atomic_io
 from charlstm.api import load
 from charlstm.comparison.arms import Trial
 from charlstm.errors import UserError
+from charlstm.memory.dynamics import Dynamics
 from charlstm.memory.measures import MEASURES, VERSION
 from charlstm.memory.schemas import read_measurement
+from charlstm.runs.directory import RunDirectory
+from charlstm.training.events import Evaluated
 
 MEASURED = "measured"
 """The folder of a run's measurements, within the run directory."""
@@ -25,6 +28,7 @@ class TrainingJob:
     """Train one run of the grid."""
 
     trial: Trial
+    dynamics: Dynamics | None = None
 
     @property
     def label(self) -> str:
@@ -43,10 +47,13 @@ class TrainingJob:
         return self.trial.done
 
     def work(self, should_stop: Callable[[], bool]) -> bool:
-        """Train or resume the run; False if it was stopped before its end."""
+        """Train or resume the run, and measure it at each evaluation; False if it was stopped before its end."""
         with self.trial.directory.writing():
             trainer = self.trial.trainer()
-            for _ in trainer.run():
+            record = self.dynamics.recorder(trainer) if self.dynamics else None
+            for event in trainer.run():
+                if record and isinstance(event, Evaluated):
+                    record(event.nats)
                 if should_stop():
                     trainer.request_stop()
         return self.trial.directory.ended != "stopped"
@@ -84,9 +91,14 @@ class MeasurementJob:
     def work(self, should_stop: Callable[[], bool]) -> bool:
         """Measure and store the result; always True, since so short a job is not stopped.
 
-        Raises UserError if the result cannot be written.
+        Raises UserError if the result cannot be written, or if the weights of the run were deleted.
         """
         del should_stop
+        if RunDirectory(self.path).pruned:
+            raise UserError(
+                f"{self.path} has no weights any more (--keep nothing), and the measurement {self.measure!r} needs "
+                "them. Delete this folder, and the same command trains the run again; or train all again: --overwrite"
+            )
         result = MEASURES[self.measure](load(self.path), **self.arguments)
         try:
             self.key.parent.mkdir(exist_ok=True)

@@ -74,9 +74,8 @@ def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonOb
     model = run.model if trained else untrained(run)
     if task is not None:
         instance = make_task(task)
-        strings = _encoded(run.vocabulary, instance.strings(texts, TEST_SEED))
-        with_start = torch.cat([torch.full_like(strings[:1], model.vocabulary_size), strings])
-        result = gradient_over_lag(model, with_start, min(depth, len(strings) - 1))
+        strings = with_start(model, run.vocabulary, instance.strings(texts, TEST_SEED))
+        result = gradient_over_lag(model, strings, min(depth, len(strings) - 2))
     else:
         result = gradient_over_lag(model, _segments(test_split(run.corpus()), 2 * depth + 1, texts), depth)
     first = result.norms[FULL_STATE][0]
@@ -87,13 +86,27 @@ def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonOb
     return {part: np.nan_to_num(curve, posinf=np.finfo(float).max).tolist() for part, curve in relative.items()}
 
 
-def state_surgery(run: LoadedRun, task: JsonObject, pairs: int, parts: list[str]) -> JsonObject:
-    """State surgery in the middle of the lag, for each part: how often each string's answer is given."""
+def longer(run: LoadedRun, tasks: dict[str, JsonObject], strings: int) -> JsonObject:
+    """The fraction of test strings that are answered correctly, for each of several tasks, such as longer lags."""
+    return {name: answers(run, task, strings)["accuracy"] for name, task in tasks.items()}
+
+
+def state_surgery(
+    run: LoadedRun, task: JsonObject, pairs: int, parts: list[str], moments: list[float] | None = None
+) -> JsonObject:
+    """State surgery at some fractions of the lag, for each part: how often each string's answer is given.
+
+    The names of the results are those of the parts, followed by the moment if there are several: ``c at 0.25``.
+    """
     instance = make_task(task)
     first, second = _string_pairs(run, instance, pairs)
-    step = 2 + instance.lag // 2  # "no character", the key, half of the lag
-    results = {part: surgery(run.model, first, second, step, part) for part in parts}
-    return {part: {**asdict(one), "exchanged": part} for part, one in results.items()}
+    results = {}
+    for moment in moments or [0.5]:
+        step = 2 + int(instance.lag * moment)  # "no character", the key, a part of the lag
+        for part in parts:
+            one = surgery(run.model, first, second, step, part)
+            results[f"{part} at {moment:g}" if moments else part] = {**asdict(one), "exchanged": part}
+    return results
 
 
 def counting(run: LoadedRun, letters: str, tested: list[int], shown: int) -> JsonObject:
@@ -188,6 +201,7 @@ MEASURES: dict[str, Callable[..., JsonObject]] = {
     for measure in (
         answers,
         gradient,
+        longer,
         state_surgery,
         counting,
         continual_reber,
@@ -235,10 +249,10 @@ def _encoded(vocabulary: Vocabulary, strings: list[str]) -> Tensor:
     return torch.from_numpy(np.stack([vocabulary.encode(string) for string in strings], 1))
 
 
-def _with_start(run: LoadedRun, strings: list[str]) -> Tensor:
-    """The ids of strings after the id of "no character", [T + 1, N]."""
-    ids = _encoded(run.vocabulary, strings)
-    return torch.cat([torch.full_like(ids[:1], run.model.vocabulary_size), ids])
+def with_start(model: LanguageModel, vocabulary: Vocabulary, strings: list[str]) -> Tensor:
+    """The ids of strings of equal length after the id of "no character", [T + 1, N]."""
+    ids = _encoded(vocabulary, strings)
+    return torch.cat([torch.full_like(ids[:1], model.vocabulary_size), ids])
 
 
 def _segments(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> Tensor:
@@ -262,7 +276,7 @@ def _string_pairs(run: LoadedRun, task: Any, pairs: int) -> tuple[Tensor, Tensor
     strings = task.strings(4 * pairs, TEST_SEED)
     half = len(strings) // 2
     chosen = [(a, b) for a, b in zip(strings[:half], strings[half:], strict=True) if a[-1] != b[-1]][:pairs]
-    first, second = (_with_start(run, [pair[side] for pair in chosen]) for side in (0, 1))
+    first, second = (with_start(run.model, run.vocabulary, [pair[side] for pair in chosen]) for side in (0, 1))
     return first, second
 
 
@@ -298,7 +312,7 @@ def state_dynamics(
     """
     model = run.model if trained else untrained(run)
     if task is not None:
-        previous = _with_start(run, make_task(task).strings(texts, TEST_SEED))[: warm_up + steps]
+        previous = with_start(run.model, run.vocabulary, make_task(task).strings(texts, TEST_SEED))[: warm_up + steps]
     else:
         previous = _segments(test_split(run.corpus()), warm_up + steps, texts)[:-1]
     result = dynamics(model, previous, exponents, warm_up)

@@ -149,6 +149,7 @@ class _SentenceGates(_Result):
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "answers": TypeAdapter(_Answers),
     "gradient": TypeAdapter(dict[str, Numbers]),
+    "longer": TypeAdapter(dict[str, Fraction]),
     "state_surgery": TypeAdapter(dict[str, _Surgery]),
     "counting": TypeAdapter(_Counting),
     "continual_reber": TypeAdapter(_ContinualReber),

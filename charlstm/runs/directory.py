@@ -29,6 +29,7 @@ class RunDirectory:
         self.samples_file = path / "samples.txt"
         self.report_folder = path / "report"
         self.lock_file = path / ".lock"
+        self.pruned_file = path / "pruned"
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.last, self.best = self.checkpoints.last, self.checkpoints.best
 
@@ -135,6 +136,25 @@ class RunDirectory:
                 os.truncate(self.metrics_file, end_of_record(self.metrics_file, lengths["metrics"]))
             if self._samples_size() > lengths["samples"]:
                 os.truncate(self.samples_file, lengths["samples"])
+
+    @property
+    def pruned(self) -> bool:
+        """Whether all checkpoints of a complete run were deleted."""
+        return os.path.lexists(self.pruned_file)
+
+    def prune(self, keep_best: bool) -> None:
+        """Delete the checkpoints of a complete run, except the best one or, without one, the newest, if ``keep_best``.
+
+        Raises UserError if that fails.
+        """
+        store = self.checkpoints
+        kept = next((path for path in (store.best, *store.files) if path.exists()), None) if keep_best else None
+        with self._wrap_os_error():
+            if not keep_best:
+                atomic_io.write_atomic(self.pruned_file, b"")
+            for path in store.files:
+                if path != kept:
+                    path.unlink(missing_ok=True)
 
     def check_files(self) -> None:
         """Raises UserError if a path to write is something else: a pipe, a folder or a dangling link."""

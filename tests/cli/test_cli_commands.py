@@ -12,7 +12,7 @@ import typer
 
 import charlstm as package
 from charlstm import cli
-from charlstm.config import describe_fields
+from charlstm.config import COMPARISON_MODELS, describe_fields
 from charlstm.errors import UserError
 
 ROOT = Path(package.__file__).parents[1]
@@ -63,6 +63,16 @@ def test_config_prints_every_field(charlstm):
         assert field.documentation.split()[0] in result.out
     assert "[0.002]" in result.out
     assert max(map(len, result.out.splitlines())) <= 110
+
+
+def test_config_prints_the_fields_of_comparisons(charlstm):
+    result = charlstm("config", "--compare")
+    assert result.code == 0
+    for text in ("match: parameters | width", "search_seeds: ", "experiments.recall", "mixed_lags: ", "at_least: "):
+        assert f"{text}" in result.out
+    fields = [field for model in COMPARISON_MODELS.values() for field in describe_fields(model)]
+    assert result.out.count("\n  ") >= len(fields)
+    assert charlstm("config", "--compare", "--schema").code == 2
 
 
 def test_config_prints_the_json_schema(charlstm):

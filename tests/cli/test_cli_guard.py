@@ -46,7 +46,7 @@ CALLS: dict[Any, str] = {
 }
 MEMORY = """\
 seeds: 1
-rate_seeds: 1
+search_seeds: 1
 learning_rates: [1.0e-2]
 test_strings: 20
 shared:

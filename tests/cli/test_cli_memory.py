@@ -21,7 +21,7 @@ ROOT = Path(package.__file__).parents[1]
 MEMORY = """\
 # recall, tiny
 seeds: 2
-rate_seeds: 1
+search_seeds: 1
 learning_rates: [1.0e-2]
 test_strings: 20
 shared:
@@ -56,10 +56,12 @@ def memory_file(tmp_path, monkeypatch) -> Path:
 def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
     result = charlstm("compare", memory_file.name, "--jobs", 1)
     assert result.code == 0
-    assert "recall: 4 pairs of a text and a network, 8 runs" in result.out
-    assert "learning rates: 1 of 4, recall-2-lstm-0.01-seed1" in result.out
+    assert "recall: 4 pairs of a text and an arm, about 12 runs" in result.out
+    assert "training: 1 of 12, recall-2-lstm-0.01-seed1001" in result.out
     assert re.search(r"It knows nothing yet +rnn: longest lag at most 4 .* undecided", result.out)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.out)
+    assert re.search(r"runs/memory: \d+\.\d MB on disk with --keep weights", result.out)
+    assert {path.name for path in Path("runs/memory/cells").glob("*/checkpoints/*")} == {"best.safetensors"}
     report = Path("runs/memory/report")
     assert f"report: {report / 'index.html'}" in result.out
     assert "charlstm compare memory.yaml --only recall" in (report / "index.html").read_text()
@@ -72,7 +74,7 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
 
 def test_quick_form_has_a_separate_folder(charlstm, memory_file):
     result = charlstm("compare", memory_file.name, "--quick", "--jobs", 1)
-    assert (result.code, "4 runs" in result.out) == (0, True)
+    assert (result.code, "about 8 runs" in result.out) == (0, True)
     assert re.search(r"It knows nothing yet .* needs the full run", result.out)
     assert "memory.yaml --quick --only recall" in Path("runs/memory-quick/report/index.html").read_text()
 
@@ -85,6 +87,7 @@ def test_quick_form_has_a_separate_folder(charlstm, memory_file):
         (("memory.yaml", "--set", "experiments.recall.claims=[]", "--set", "seeds=0"), "seeds"),
         (("plain.yaml", "--quick"), "has no quick form"),
         (("plain.yaml", "--only", "recall"), "--only is only for experiments on memory"),
+        (("plain.yaml", "--keep", "all"), "--keep is only for experiments on memory"),
         (("plain.yaml", "--jobs", "2"), "--jobs is only for experiments on memory"),
         ((".", "--jobs", "2"), "--jobs is only for a comparison in YAML"),
     ],

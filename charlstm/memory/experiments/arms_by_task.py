@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import colors
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.experiments.base import MetricValue, colors, seeds_metric
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 
 Key = TypeVar("Key", bound=Hashable)
+
+UNTRAINED = "not trained: no seed learned the shorter task"
 
 
 class ArmsByTask(ABC, Generic[Key]):
@@ -43,6 +47,18 @@ class ArmsByTask(ABC, Generic[Key]):
     def _results(self, key: Key, arm: str) -> list[dict[str, Any]]:
         """The measurements of an arm on a task, one per seed."""
         return [job.result() for job in self._jobs(key, arm)]
+
+    def _fractions(self, key: Key, arm: str) -> list[float]:
+        """The fraction of correct answers of each seed; empty for an arm that was not trained on the task."""
+        return [one["accuracy"] for one in self._results(key, arm)]
+
+    def _seeds_that_solve(self, key: Key, arm: str, untrained: str = UNTRAINED) -> MetricValue:
+        """The fraction of the seeds that solve a task; none, if it was not trained since no seed learned a shorter
+        one, which the text then says."""
+        values = self._fractions(key, arm)
+        solved = sum(value >= self._config.solve_threshold for value in values)
+        metric = seeds_metric(solved, len(values) or self._config.seeds)
+        return metric if values else replace(metric, text=untrained)
 
     def _arm_colors(self, arms: Iterable[str]) -> list[int]:
         return [self._colors[arm] for arm in arms]

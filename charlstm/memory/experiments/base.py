@@ -23,7 +23,8 @@ from charlstm.comparison.intervals import (
     two_way_bounds,
 )
 from charlstm.config import MemoryConfig
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate
@@ -89,8 +90,8 @@ def experiment(name: str) -> Callable[[type[ExperimentClass]], type[ExperimentCl
 
 
 def colors(config: MemoryConfig) -> dict[str, int]:
-    """Each arm's color number, by its position in the file."""
-    return {arm: index for index, arm in enumerate(config.arms)}
+    """Each arm's color number, by its position in the file; the starts of an arm have its color."""
+    return {name: index for index, arm in enumerate(config.arms) for name in (arm, *config.starts(arm))}
 
 
 def estimate(values: Sequence[float | None], low: float = -math.inf, high: float = math.inf) -> Estimate:
@@ -228,8 +229,11 @@ def runs_table(grid: Grid, groups: Iterable[RunGroup], caption: str = "The runs"
             for rate, scores in runs.scores.items()
         )
         row = [group.arm, group.dataset.name, str(group.model.hidden_size), f"{group.parameters:,}"]
-        rates = runs.scores.keys()
-        edge = ", at the edge of the grid" if len(rates) > 2 and runs.learning_rate in (min(rates), max(rates)) else ""
+        if not runs.paths:
+            rows.append([visible(cell) for cell in (*row, "not trained", "")])
+            continue
+        row[0] = runs.group.arm
+        edge = ", at the edge of the grid" if runs.at_edge else ""
         rows.append([visible(cell) for cell in (*row, f"{runs.learning_rate:g}{edge}", score_text)])
     header = ["arm", "dataset", "hidden_size", "parameters", "best rate", "validation nats of each rate"]
     return Table(header, rows, caption=caption, folded=True)

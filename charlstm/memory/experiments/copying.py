@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.arms_by_task import ArmsByTask
+from charlstm.memory.experiments.arms_by_task import UNTRAINED, ArmsByTask
 from charlstm.memory.experiments.base import (
     ExperimentResult,
     MetricValue,
@@ -16,6 +16,7 @@ from charlstm.memory.experiments.base import (
     runs_table,
 )
 from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import bars_plot
@@ -36,10 +37,11 @@ class CopyingExperiment(ArmsByTask[int]):
         section = config.experiments.copying
         assert section is not None
         self._section, self._lags = section, sorted(set(section.lags))
-        datasets = {lag: grid.task_dataset(f"copying-{lag}", self._task(lag), section.strings) for lag in self._lags}
-        super().__init__(
-            config, grid, {lag: grid.run_groups("copying", datasets[lag], section.arms) for lag in self._lags}
-        )
+        groups, previous = dict[int, dict[str, RunGroup]](), None
+        for lag in self._lags:
+            dataset = grid.texts.task(f"copying-{lag}", self._task(lag), section.strings)
+            groups[lag] = previous = grid.run_groups("copying", dataset, section.arms, previous)
+        super().__init__(config, grid, groups)
 
     def _task(self, lag: int) -> JsonObject:
         return {"task": "Copying", "lag": lag, "length": self._section.length, "symbols": self._section.symbols}
@@ -61,6 +63,8 @@ class CopyingExperiment(ArmsByTask[int]):
         for arm in arms:
             for lag, values in zip(self._lags, nats[arm], strict=True):
                 gains = [None if value is None else baseline - value for value in values]
+                if not values:
+                    continue
                 metrics[f"nats at lag {lag}", arm] = mean_metric(values, "nats")
                 metrics[f"gain at lag {lag}", arm] = mean_metric(gains, "nats")
                 best = max((gain for gain in gains if gain is not None), default=math.nan)
@@ -92,6 +96,7 @@ class CopyingExperiment(ArmsByTask[int]):
         return ExperimentResult(section, metrics)
 
     def _cell(self, lag: int, arm: str) -> str:
-        results = self._results(lag, arm)
+        if not (results := self._results(lag, arm)):
+            return UNTRAINED
         accuracy = sum(one["character_accuracy"] for one in results) / len(results)
         return f"{estimate([one['nats'] for one in results])[0]:.3f} ({percent(accuracy)})"

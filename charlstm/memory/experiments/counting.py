@@ -6,7 +6,15 @@ import statistics
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, experiment, length_metric, reach, runs_table
+from charlstm.memory.experiments.base import (
+    ExperimentResult,
+    MetricValue,
+    experiment,
+    length_metric,
+    reach,
+    runs_table,
+    seeds_metric,
+)
 from charlstm.memory.grid import Grid
 from charlstm.memory.measures import JsonObject
 from charlstm.report.count_plot import count_plot
@@ -34,12 +42,13 @@ class CountingExperiment(ArmsByTask[str]):
         groups = {}
         for letters in dict.fromkeys(section.letters):
             task = {"task": "Counting", "letters": letters, "longest": section.longest}
-            dataset = grid.task_dataset(f"counting-{letters}", task, section.strings)
+            dataset = grid.texts.task(f"counting-{letters}", task, section.strings, exclude_test=False)
             groups[letters] = grid.run_groups("counting", dataset, section.arms)
         super().__init__(config, grid, groups)
 
     def metric_names(self) -> list[str]:
-        return [f"longest {letters}{suffix}" for letters in self._groups for suffix in ("", " of any seed")]
+        longest = [f"longest {letters}{suffix}" for letters in self._groups for suffix in ("", " of any seed")]
+        return longest + [f"{letters} to {n}" for letters in self._groups for n in self._tested]
 
     def measure(self, key: str) -> tuple[str, JsonObject]:
         return "counting", {"letters": key, "tested": self._tested, "shown": SHOWN}
@@ -60,6 +69,8 @@ class CountingExperiment(ArmsByTask[str]):
                     *reach(self._tested, solved, config.min_seed_fraction), unit="of each"
                 )
                 metrics[f"longest {letters} of any seed", arm] = length_metric(max(longest), longest, unit="of each")
+                for n in self._tested:
+                    metrics[f"{letters} to {n}", arm] = seeds_metric(sum(n <= limit for limit in longest), len(longest))
                 best = max(results, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))
                 row_colors.append(self._colors[arm])
                 rows.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from charlstm.config import MemoryConfig
@@ -18,7 +20,8 @@ from charlstm.memory.experiments.base import (
 )
 from charlstm.memory.experiments.recall import recall_groups, recall_task
 from charlstm.memory.experiments.text import text_groups
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.measures import JsonObject
 from charlstm.probes.tasks import ContinualReber
@@ -54,22 +57,24 @@ class GatesExperiment(ArmsByTask[str]):
         self._section = section
         groups: dict[str, dict[str, RunGroup]] = {}
         if section.continual_arms:
-            dataset = grid.text_dataset("continual-reber", ContinualReber().text(section.characters, 1))
+            settings = {"task": "ContinualReber", "characters": section.characters}
+            dataset = grid.texts.running(
+                "continual-reber", settings, partial(ContinualReber().text, section.characters)
+            )
             groups["continual Reber"] = grid.run_groups("gates", dataset, section.continual_arms)
         if section.reber_arms:
-            dataset = grid.task_dataset("reber", {"task": "Reber"}, section.strings)
+            dataset = grid.texts.task("reber", {"task": "Reber"}, section.strings)
             groups["Reber"] = grid.run_groups("gates", dataset, section.reber_arms)
         if section.recall_arms:
-            groups[f"recall at {section.recall_lag}"] = recall_groups(
-                config, grid, section.recall_lag, section.recall_arms
-            )
+            lag = section.recall_lag
+            groups[f"recall at {lag}"] = recall_groups(config, grid, [lag], section.recall_arms)[lag]
         super().__init__(config, grid, groups)
         self._recall_arguments: JsonObject = {"task": recall_task(config, section.recall_lag)}
         text = text_groups(config, grid) if section.shown_arms else {}
         self._shown = {arm: text[arm] for arm in section.shown_arms}
 
     def metric_names(self) -> list[str]:
-        return [f"{name}{suffix}" for name in self._groups for suffix in ("", " of any seed")]
+        return [f"{name}{suffix}" for name in self._groups for suffix in ("", " of any seed", " solved")]
 
     def run_groups(self) -> list[RunGroup]:
         return [*super().run_groups(), *self._shown.values()]
@@ -103,6 +108,7 @@ class GatesExperiment(ArmsByTask[str]):
                     accuracies, results[0].get("positions", self._config.test_strings)
                 )
                 metrics[f"{name} of any seed", arm] = highest(accuracies)
+                metrics[f"{name} solved", arm] = self._seeds_that_solve(name, arm)
                 estimates[name][arm] = [value]
                 largest = [one["max_abs_state"] for one in results if "max_abs_state" in one]
                 state = f", largest state {estimate(largest)[0]:,.0f}" if largest else ""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import statistics
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, length_metric
-from charlstm.memory.experiments.recall import RecallRuns, recall_groups, recall_task
+from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_task
 from charlstm.memory.experiments.text import text_groups
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.probes.gradients import FULL_STATE, effective_depth
 from charlstm.report.distance_plots import lag_plot, recall_plot
 from charlstm.report.document import Section, Table
+from charlstm.report.training_plots import TrainingCurve, training_plot
 from charlstm.text.visible import visible
 
 DEPTH_FRACTION = 0.01
@@ -33,6 +36,12 @@ CUT = (
     "the cell state is the path by which an LSTM learns over long lags, the first cut prevents recall over long lags, "
     "and the second has little effect."
 )
+TRAINING = (
+    "The depth at the start is a property of the initial weights, not of what a network can learn: training changes "
+    "it. The plot shows the effective depth at every evaluation of each run; a dot marks where the run solves the "
+    "task. Networks whose gradient does not reach the key at first can still learn the task if it comes to reach it."
+)
+RADII = ("spectral radius at the start", "spectral radius at the end")
 WHERE = ("on recall", "on text")
 WHEN = (" at the start", "")
 TITLES = {" at the start": "at the start", "": "trained"}
@@ -44,13 +53,16 @@ class GradientExperiment:
         section = config.experiments.gradient
         assert section is not None
         self._config, self._grid, self._section = config, grid, section
-        self._recall = recall_groups(config, grid, section.lag, section.arms)
+        arms = config.trained(section.arms)
+        self._recall = groups_at(config, grid, section.lag, arms)
         text = text_groups(config, grid) if config.experiments.text else {}
-        self._text = {arm: group for arm, group in text.items() if arm in section.arms}
+        self._text = {arm: group for arm, group in text.items() if arm in arms or arm in section.arms}
+        self._all_arms = list(dict.fromkeys([*arms, *self._text]))
         self._cut = RecallRuns(config, grid, section.cut_arms, section.cut_lags) if section.cut_arms else None
 
     def metric_names(self) -> list[str]:
-        return [*(f"depth {where}{when}" for where in WHERE for when in WHEN), "longest lag", "longest lag of any seed"]
+        depths = [f"depth {where}{when}" for where in WHERE for when in WHEN]
+        return [*depths, "largest depth in training", *(self._cut.metric_names() if self._cut else [])]
 
     def run_groups(self) -> list[RunGroup]:
         cut = self._cut.run_groups() if self._cut else []
@@ -73,7 +85,7 @@ class GradientExperiment:
         return curves + (self._cut.measurement_jobs() if self._cut else [])
 
     def result(self) -> ExperimentResult:
-        parts = [self._curves(), *([self._cuts()] if self._cut else [])]
+        parts = [self._curves(), self._training(), *([self._cuts()] if self._cut else [])]
         section = Section(
             title="Gradient over lag",
             paragraphs=[text for part in parts for text in part.section.paragraphs],
@@ -87,11 +99,13 @@ class GradientExperiment:
         """Gradient norms over lag, and effective depths."""
         color_numbers, metrics = colors(self._config), dict[tuple[str, str], MetricValue]()
         panels: dict[tuple[str, str], dict[str, tuple[list[float], int]]] = {}
-        rows = {arm: [visible(arm)] for arm in self._section.arms}
+        rows = {arm: [visible(arm)] for arm in self._all_arms}
         for where, when in product(WHERE, WHEN):
             panels[where, when] = {}
             for arm in self._arms(where):
                 curves = [job.result()[FULL_STATE] for job in self._jobs(where, when, arm)]
+                if not curves:
+                    continue
                 depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
                 panels[where, when][arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
                 metrics[f"depth {where}{when}", arm] = length_metric(statistics.median(depths), depths, "characters")
@@ -122,6 +136,55 @@ class GradientExperiment:
         )
         return ExperimentResult(section, metrics)
 
+    def _training(self) -> ExperimentResult:
+        """The effective depth during training, for each start, beside success."""
+        panels: dict[str, dict[str, list[TrainingCurve]]] = {}
+        rows, row_arms = [], []
+        metrics: dict[tuple[str, str], MetricValue] = {}
+        for arm in self._section.arms:
+            for start in self._config.starts(arm):
+                group = self._recall[start]
+                records = [one for one in self._grid.dynamics(group) if one]
+                if not records:
+                    continue
+                solved = [one.steps_to_target for one in self._grid.outcomes(group)]
+                panels.setdefault(arm, {})[start.removeprefix(f"{arm}, ")] = [
+                    TrainingCurve([one["step"] for one in each], [one["depth"] for one in each], step)
+                    for each, step in zip(self._grid.dynamics(group), solved, strict=True)
+                ]
+                first, last = ([each[index] for each in records] for index in (0, -1))
+                before = [each[0]["depth"] for each in records]
+                most = [max(one["depth"] for one in each) for each in records]
+                metrics["largest depth in training", start] = length_metric(statistics.median(most), most, "characters")
+                rows.append(
+                    [
+                        visible(start),
+                        f"{sum(step is not None for step in solved)}/{len(solved)}",
+                        f"{statistics.median(before):g}",
+                        f"{statistics.median(most):g}",
+                        f"{statistics.median(one['depth'] for one in last):g}",
+                        _radii(first),
+                        _radii(last),
+                    ]
+                )
+                row_arms.append(start)
+        lag = self._section.lag
+        plot = training_plot(panels, "depth-in-training", f"Effective depth on recall at lag {lag}", "characters")
+        table = Table(
+            ["arm, start", "seeds that solve it", "depth at the start", "largest", "at the end", *RADII],
+            rows,
+            caption=f"Effective depth and spectral radius during training at lag {lag}, medians over seeds",
+            colors=[colors(self._config)[arm] for arm in row_arms],
+        )
+        section = Section(
+            title="",
+            paragraphs=[TRAINING] if rows else [],
+            figures=[plot] if plot else [],
+            tables=[table] if rows else [],
+            data={"training": {start: self._grid.dynamics(self._recall[start]) for start in row_arms}},
+        )
+        return ExperimentResult(section, metrics)
+
     def _cuts(self) -> ExperimentResult:
         """Recall by arms whose gradient is cut."""
         assert self._cut is not None
@@ -144,7 +207,10 @@ class GradientExperiment:
             tables=[cut.table()],
             data={"cut": {"lags": cut.lags, "shares": accuracies}},
         )
-        metrics = {("longest lag", arm): cut.longest(arm) for arm in cut.arms}
-        return ExperimentResult(
-            section, metrics | {("longest lag of any seed", arm): cut.longest_of_any(arm) for arm in cut.arms}
-        )
+        return ExperimentResult(section, cut.metrics())
+
+
+def _radii(records: list[dict[str, Any]]) -> str:
+    """The median spectral radius; a dash for cells without a single recurrent matrix."""
+    values = [one["spectral_radius"] for one in records if one["spectral_radius"] is not None]
+    return f"{statistics.median(values):.2f}" if values else "–"

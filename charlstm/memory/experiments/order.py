@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.arms_by_task import ArmsByTask
+from charlstm.memory.experiments.arms_by_task import UNTRAINED, ArmsByTask
 from charlstm.memory.experiments.base import (
     ExperimentResult,
+    MetricValue,
     experiment,
     fraction_metric,
     highest,
@@ -14,9 +15,10 @@ from charlstm.memory.experiments.base import (
     solved_summary,
 )
 from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
-from charlstm.report.estimate_plots import bars_plot
+from charlstm.report.estimate_plots import Estimate, bars_plot
 from charlstm.text.visible import visible
 
 TASKS = {"temporal order": "TemporalOrder", "adding": "Adding"}
@@ -41,37 +43,33 @@ class OrderExperiment(ArmsByTask[str]):
             for name, task in TASKS.items()
             for length in sorted(set(section.lengths))
         }
-        groups = {}
+        groups = dict[str, dict[str, RunGroup]]()
+        previous = dict[str, dict[str, RunGroup]]()  # by task: its groups at the length before
         for name, task in self._tasks.items():
-            dataset = grid.task_dataset(name.replace(" ", "-"), task, section.strings)
-            groups[name] = grid.run_groups("order", dataset, section.arms)
+            dataset = grid.texts.task(name.replace(" ", "-"), task, section.strings)
+            kind = str(task["task"])
+            groups[name] = previous[kind] = grid.run_groups("order", dataset, section.arms, previous.get(kind))
         super().__init__(config, grid, groups)
 
     def metric_names(self) -> list[str]:
-        return [*self._tasks, *(f"{name} of any seed" for name in self._tasks)]
+        return [f"{name}{suffix}" for name in self._tasks for suffix in ("", " of any seed", " solved")]
 
     def measure(self, key: str) -> tuple[str, JsonObject]:
         return "answers", {"task": self._tasks[key], "strings": self._config.test_strings}
 
     def result(self) -> ExperimentResult:
         config, arms = self._config, self._section.arms
-        accuracies = {
-            arm: {name: [one["accuracy"] for one in self._results(name, arm)] for name in self._tasks} for arm in arms
-        }
-        estimates = {
-            arm: [fraction_metric(values, config.test_strings)[0] for values in by_task.values()]
-            for arm, by_task in accuracies.items()
-        }
-        metrics = {
-            (name, arm): fraction_metric(values, config.test_strings)[1]
-            for arm, by_task in accuracies.items()
-            for name, values in by_task.items()
-        }
-        metrics |= {
-            (f"{name} of any seed", arm): highest(values)
-            for arm, by_task in accuracies.items()
-            for name, values in by_task.items()
-        }
+        accuracies = {arm: {name: self._fractions(name, arm) for name in self._tasks} for arm in arms}
+        metrics, estimates = dict[tuple[str, str], MetricValue](), dict[str, list[Estimate]]()
+        for arm, by_task in accuracies.items():
+            estimates[arm] = []
+            for name, values in by_task.items():
+                metrics[f"{name} solved", arm] = self._seeds_that_solve(name, arm)
+                value = (float("nan"),) * 3
+                if values:
+                    value, metrics[name, arm] = fraction_metric(values, config.test_strings)
+                    metrics[f"{name} of any seed", arm] = highest(values)
+                estimates[arm].append(value)
         guess_accuracies = {name: make_task({"task": task, "length": 50}).chance for name, task in TASKS.items()}
         plot = bars_plot(
             list(self._tasks),
@@ -81,10 +79,7 @@ class OrderExperiment(ArmsByTask[str]):
             title="Correct answers by task and length",
             thresholds={"solved": config.solve_threshold},
         )
-        rows = [
-            [visible(arm), *(solved_summary(values, config.solve_threshold) for values in by_task.values())]
-            for arm, by_task in accuracies.items()
-        ]
+        rows = [[visible(arm), *(self._cell(name, arm) for name in self._tasks)] for arm in arms]
         guesses = ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in guess_accuracies.items())
         table = Table(
             ["arm", *self._tasks],
@@ -100,3 +95,7 @@ class OrderExperiment(ArmsByTask[str]):
             data={"shares": accuracies, "chance": guess_accuracies},
         )
         return ExperimentResult(section, metrics)
+
+    def _cell(self, name: str, arm: str) -> str:
+        values = self._fractions(name, arm)
+        return solved_summary(values, self._config.solve_threshold) if values else UNTRAINED

@@ -21,7 +21,8 @@ from charlstm.memory.experiments.base import (
     runs_table,
     solved_summary,
 )
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.measures import TEST_SEED, JsonObject
 from charlstm.probes.tasks.sentence_words import clean_filler
@@ -78,7 +79,7 @@ class SentencesExperiment(ArmsByTask[Key]):
                 "filler": self._fillers[language],
                 "other_cues": section.other_cues,
             }
-            dataset = grid.task_dataset(f"sentences-{language}-{kind.replace('_', '-')}", task, section.strings)
+            dataset = grid.texts.task(f"sentences-{language}-{kind.replace('_', '-')}", task, section.strings)
             groups[language, kind] = grid.run_groups("sentences", dataset, section.arms)
         super().__init__(config, grid, groups)
 
@@ -87,9 +88,7 @@ class SentencesExperiment(ArmsByTask[Key]):
         loaded = load_corpus(corpus.source, corpus.encoding)
         text = loaded.vocabulary.decode(loaded.ids)
         cleaned = clean_filler(text, language, self._section.filler_symbols, self._section.filler_characters)
-        source = grid.text_dataset(f"filler-{language}", cleaned).corpus.source
-        assert isinstance(source, str)
-        return source
+        return str(grid.texts.write(f"filler-{language}", cleaned))
 
     def _arguments(self, key: Key) -> JsonObject:
         language, kind = key

@@ -18,7 +18,8 @@ from charlstm.memory.experiments.base import (
     experiment,
     runs_table,
 )
-from charlstm.memory.grid import Grid, RunGroup
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.distance_plots import context_plot
 from charlstm.report.document import Figure, Section, Table
@@ -47,7 +48,7 @@ def text_groups(config: MemoryConfig, grid: Grid) -> dict[str, RunGroup]:
     """The run groups of the arms on the real text."""
     section = config.experiments.text
     assert section is not None
-    return grid.run_groups("text", grid.corpus_dataset("text", section.corpus), section.arms)
+    return grid.run_groups("text", grid.texts.existing("text", section.corpus), section.arms)
 
 
 @experiment("text")
@@ -65,7 +66,7 @@ class TextExperiment:
         self._closing = self._text
         if section.closing_text is not None:
             arms = section.closing_text_arms or section.arms
-            self._closing = grid.run_groups("text", grid.corpus_dataset("closing", section.closing_text), arms)
+            self._closing = grid.run_groups("text", grid.texts.existing("closing", section.closing_text), arms)
 
     def metric_names(self) -> list[str]:
         return ["bits per character", *(f"bits minus {arm}" for arm in self._section.arms)]

@@ -1,0 +1,103 @@
+"""Groups of runs: an arm on a dataset with its starts, and the results of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from charlstm.config import ModelConfig
+from charlstm.memory.datasets import Dataset
+from charlstm.memory.dynamics import Dynamics
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """All runs of one arm on one dataset, with the settings of an experiment.
+
+    Attributes:
+        starts: the groups of its starts, of which the best is judged; empty for an arm without starts, or for a start.
+        previous: the group of the same arm at the next shorter lag: if none of its judged runs has learned anything,
+            this one is not trained.
+        dynamics: what is measured during training; None for nothing.
+    """
+
+    experiment: str
+    dataset: Dataset
+    arm: str
+    model: ModelConfig
+    parameters: int
+    starts: tuple[RunGroup, ...] = ()
+    previous: RunGroup | None = None
+    dynamics: Dynamics | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.dataset.name, self.arm
+
+    @property
+    def members(self) -> tuple[RunGroup, ...]:
+        """The groups that are trained: those of its starts, or the group itself."""
+        return self.starts or (self,)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The validation result of a run.
+
+    Attributes:
+        nats: its best score; None without one.
+        target_nats: the score that ends a run; 0 if there is none.
+        steps: the number of steps of the run.
+        steps_to_target: the step of the first evaluation that reached the target; None if it was not reached.
+    """
+
+    nats: float | None
+    target_nats: float
+    steps: int
+    steps_to_target: int | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """The scores of the learning rates that were tried, on the search seeds, and the best of them.
+
+    ``rank`` orders the starts of an arm: the mean score over the seeds, then the mean number of steps.
+    """
+
+    scores: dict[float, list[float | None]]
+    learning_rate: float
+    rank: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class BestRuns:
+    """The judged runs of a group at its best start and learning rate, one per seed, and the scores of all rates.
+
+    ``group`` is the group of the best start, or the group itself. ``paths`` is empty if the group was not trained,
+    since no seed learned a shorter lag.
+    """
+
+    group: RunGroup
+    learning_rate: float
+    paths: list[Path]
+    scores: dict[float, list[float | None]]
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best rate is the lowest or the highest of several."""
+        return len(self.scores) > 1 and self.learning_rate in (min(self.scores), max(self.scores))
+
+
+def with_previous(groups: Iterable[RunGroup]) -> list[RunGroup]:
+    """The groups, each once and after those of shorter lags."""
+    ordered: dict[tuple[str, str], RunGroup] = {}
+
+    def add(group: RunGroup) -> None:
+        if group.previous is not None:
+            add(group.previous)
+        ordered.setdefault(group.key, group)
+
+    for group in groups:
+        add(group)
+    return list(ordered.values())

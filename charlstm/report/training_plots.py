@@ -1,0 +1,109 @@
+"""Plots of training: the steps until a task is solved, and what changes in the network meanwhile."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.ticker import NullFormatter
+
+from charlstm.report.axes import End, grid_lines, label_ends, label_layout, labeled_canvas, log_distance, panels
+from charlstm.report.document import Figure
+from charlstm.report.drawing import color, compact, finish, placeholder_on_error, short, stroke, style
+from charlstm.text.visible import visible
+
+
+class TrainingCurve(NamedTuple):
+    """A measurement during one run: steps and values, and the step at which the task was solved, None if never."""
+
+    steps: Sequence[int]
+    values: Sequence[float]
+    solved: int | None
+
+
+@placeholder_on_error
+def steps_plot(
+    lags: Sequence[int],
+    steps: Mapping[str, Sequence[Sequence[int]]],
+    colors: Mapping[str, int],
+    name: str = "steps-to-solve",
+) -> Figure | None:
+    """Plot the steps until a lag is solved against the lag, both logarithmic: the median and the range over seeds.
+
+    steps: for each arm and lag, the steps of each seed that solves it; lags that no seed solves are not drawn.
+    """
+    drawn = {arm: by_lag for arm, by_lag in steps.items() if any(by_lag)}
+    if not drawn:
+        return None
+    with style():
+        figure, axes, gap = labeled_canvas(len(drawn))
+        ends, descriptions = [], []
+        for arm, by_lag in drawn.items():
+            points = [(lag, values) for lag, values in zip(lags, by_lag, strict=True) if values]
+            x, medians = [lag for lag, _ in points], [statistics.median(values) for _, values in points]
+            axes.vlines(
+                x, [min(v) for _, v in points], [max(v) for _, v in points], color=color(colors[arm]), alpha=0.5
+            )
+            axes.plot(x, medians, marker="o", linewidth=2.0, markersize=4.5, **stroke(colors[arm]))
+            ends.append(End(f"{short(arm)} {compact(medians[-1])}", color(colors[arm]), x[-1], medians[-1]))
+            texts = (f"{median:,g} at {lag}" for lag, median in zip(x, medians, strict=True))
+            descriptions.append(f"{visible(arm)}: {', '.join(texts)}.")
+        log_distance(axes, lags)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: compact(value))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        grid_lines(axes)
+        axes.set_xlabel("characters between the key and the query")
+        axes.set_title("Training steps until the lag is solved")
+        label_ends(axes, ends, gap)
+        alt = "Line plot, both axes logarithmic, of training steps against the lag. " + " ".join(descriptions)
+        return finish(figure, name, alt, "Median and range of the seeds that solve the lag, at the best start.")
+
+
+@placeholder_on_error
+def training_plot(
+    groups: Mapping[str, Mapping[str, Sequence[TrainingCurve]]], name: str, title: str, label: str
+) -> Figure | None:
+    """Plot a measurement against the training step: a panel for each arm, a color for each start, a line for each run.
+
+    A dot marks the step at which a run solves the task.
+
+    Args:
+        groups: for each arm and each of its starts, the curves of its runs.
+        name: the unique name of the figure.
+        title: what is measured.
+        label: the label of the y axis.
+    """
+    drawn = {
+        arm: kept
+        for arm, starts in groups.items()
+        if (kept := {start: used for start, curves in starts.items() if (used := [c for c in curves if c.steps])})
+    }
+    if not drawn:
+        return None
+    with style():
+        gap, height = label_layout(max(map(len, drawn.values())))
+        figure, row = panels(len(drawn), height)
+        descriptions = []
+        for axes, (arm, starts) in zip(row, drawn.items(), strict=True):
+            ends = []
+            for number, (start, curves) in enumerate(starts.items()):
+                for curve in curves:
+                    axes.plot(curve.steps, curve.values, linewidth=1.0, alpha=0.6, **stroke(number))
+                    if curve.solved is not None and curve.solved in curve.steps:
+                        value = curve.values[list(curve.steps).index(curve.solved)]
+                        axes.plot(curve.solved, value, "o", markersize=5, color=color(number))
+                longest = max(curves, key=lambda curve: curve.steps[-1])
+                solved = sum(curve.solved is not None for curve in curves)
+                text = f"{short(start)} {solved}/{len(curves)}"
+                ends.append(End(text, color(number), longest.steps[-1], longest.values[-1]))
+                first, last = (statistics.median(c.values[index] for c in curves) for index in (0, -1))
+                descriptions.append(f"{visible(arm)}, {visible(start)}: from {first:g} to {last:g}, {solved} solved.")
+            grid_lines(axes)
+            axes.set_xlabel("training steps")
+            axes.set_title(visible(arm))
+            label_ends(axes, ends, gap)
+        row[0].set_ylabel(label)
+        alt = f"Line plot: {title}, against training steps. " + " ".join(descriptions)
+        return finish(figure, name, alt, f"{title}. A line for each run; a dot where it solves the task; solved runs.")

@@ -1,0 +1,252 @@
+"""Which runs a memory comparison trains, on which texts, and what remains of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from charlstm.api import load
+from charlstm.config import CorpusConfig, MemoryConfig
+from charlstm.config.memory import SEARCH_SEED
+from charlstm.errors import UserError
+from charlstm.memory.comparison import MemoryComparison
+from charlstm.memory.datasets import Texts, training_strings
+from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import Outcome, RunGroup
+from charlstm.memory.jobs import MeasurementJob, TrainingJob
+from charlstm.memory.measures import TEST_SEED
+from charlstm.memory.workers import Workers
+from charlstm.probes.tasks import Reber, Recall
+from charlstm.training.trainer import Trainer
+
+TASK = {"task": "Recall", "lag": 5, "keys": 3, "letters": 4}
+ARMS = {
+    "lstm": {"model.cell": "lstm", "starts": {"a": {"model.forget_bias": 0}, "b": {"model.forget_bias": 5}}},
+    "rnn": {"model.cell": "rnn"},
+}
+
+
+def make_config(**fields) -> MemoryConfig:
+    training = {"batch_size": 8, "sequence_length": 32, "evaluate_every": 2, "sample_length": 0, "device": "cpu"}
+    return MemoryConfig.model_validate(
+        {
+            "seeds": 2,
+            "learning_rates": [1e-3, 1e-2],
+            "test_strings": 30,
+            "shared": {
+                "model": {"hidden_size": 5, "embedding_size": 4},
+                "training": {**training, "precision": "float32", "budget": {"steps": 6, "target_nats": 0.01}},
+            },
+            "arms": ARMS,
+            "experiments": {"recall": {"arms": ["lstm"], "lags": [2, 5], "keys": 3, "letters": 4, "strings": 60}},
+            **fields,
+        }
+    )
+
+
+def make_groups(grid: Grid, arms=("lstm",)) -> list[RunGroup]:
+    groups, previous = [], None
+    for lag in (2, 5):
+        dataset = grid.texts.task(f"recall-{lag}", TASK | {"lag": lag}, 60)
+        previous = grid.run_groups("recall", dataset, arms, previous)
+        groups += previous.values()
+    return groups
+
+
+class Results(dict):
+    """The outcomes of runs by (dataset, arm, rate, seed), in place of training."""
+
+    def train(self, jobs: list[TrainingJob], nats) -> list[str]:
+        for job in jobs:
+            training = job.trial.config.training
+            self[job.label] = Outcome(nats(job.trial.arm, training.learning_rate, training.seed), 0.01, 6, None)
+        return [job.label for job in jobs]
+
+
+@pytest.fixture
+def results(monkeypatch) -> Results:
+    known = Results()
+    monkeypatch.setattr(Grid, "outcome", lambda self, *run: known.get(self._path(*run).name))
+    return known
+
+
+def test_search_precedes_judged_seeds_of_the_best_start(tmp_path, results):
+    grid = Grid(make_config(), tmp_path, False)
+    short, long = make_groups(grid)
+    first = results.train(grid.next_jobs([short, long]), lambda arm, *_: 0.5 if arm.endswith("b") else 1.0)
+    assert first == [f"recall-2-lstm, {start}-{rate}-seed1001" for start in "ab" for rate in ("0.001", "0.01")]
+    while (jobs := grid.next_jobs([short])) and "seed1001" in jobs[0].label:  # the grids widen
+        results.train(jobs, lambda arm, rate, _: (0.5 if arm.endswith("b") else 1.0) + abs(math.log10(rate) + 3))
+    assert [job.label for job in jobs] == [f"recall-2-lstm, b-0.001-seed{seed}" for seed in (1, 2)]
+    assert [job.label for job in grid.next_jobs([long])] == [job.label for job in jobs]  # it waits for the shorter lag
+
+
+@pytest.mark.parametrize(
+    ("best", "expected", "at_edge"),
+    [
+        (1e-3, [1e-4, 1e-3, 1e-2], False),
+        (1e-9, [1e-5, 1e-4, 1e-3, 1e-2], True),
+        (1e-1, [1e-3, 1e-2, 1e-1, 1.0], False),
+        (1e9, [1e-3, 1e-2, 1e-1, 1.0], True),
+    ],
+)
+def test_grid_widens_while_the_best_rate_is_at_an_edge(tmp_path, results, best, expected, at_edge):
+    grid = Grid(make_config(), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+    while (jobs := grid.next_jobs([group])) and "seed1001" in jobs[0].label:
+        results.train(jobs, lambda _, rate, __: abs(math.log10(rate / best)))
+    runs = grid.best_runs(group)
+    assert (list(runs.scores), runs.at_edge) == (expected, at_edge)
+    assert runs.learning_rate == min(expected, key=lambda rate: abs(math.log10(rate / best)))
+
+
+@pytest.mark.parametrize("learned", [0, 1])
+def test_longer_lag_is_trained_if_a_judged_seed_learned(tmp_path, results, learned):
+    grid = Grid(make_config(widenings=0), tmp_path, False)
+    short, long = groups = make_groups(grid)
+    labels = []
+    while jobs := grid.next_jobs(groups):
+        labels += results.train(jobs, lambda _, __, seed: 0.1 if learned and seed == 2 else math.log(3))
+    assert any(label.startswith("recall-5") for label in labels) == bool(learned)
+    assert grid.is_hopeless(long) is not bool(learned)
+    assert len(grid.best_runs(long).paths) == 2 * learned
+    assert len(grid.best_runs(short).paths) == 2
+    assert grid.expected_runs(groups)[1] == (12 if learned else 6)
+
+
+def test_training_texts_differ_by_seed_and_exclude_test_strings(tmp_path):
+    texts = Texts(tmp_path, 30, False)
+    dataset = texts.task("recall-5", TASK, 300)
+    contents = []
+    for seed in (1, 2, SEARCH_SEED):
+        dataset.write(seed)
+        contents.append(Path(dataset.corpus_for(seed).source).read_text().split())
+    assert len(contents[0]) == 300
+    assert contents[0] != contents[1] != contents[2]
+    test = set(Recall(5, keys=3, letters=4).strings(30, TEST_SEED))
+    assert all(test.isdisjoint(lines) for lines in contents)
+
+
+def test_common_strings_of_small_grammars_are_excluded():
+    test = set(Reber().strings(20, TEST_SEED))
+    assert not test.isdisjoint(Reber().strings(200, 1))
+    strings = training_strings(Reber(), 200, 1, 20)
+    assert len(strings) == 200
+    assert test.isdisjoint(strings)
+    with pytest.raises(ValueError, match="nearly all of its strings are test strings"):
+        training_strings(Recall(0, keys=2), 10, 1, 30)
+
+
+def test_other_settings_of_a_text_raise(tmp_path):
+    Texts(tmp_path, 30, False).task("recall-5", TASK, 300)
+    with pytest.raises(UserError, match=r"recall-5.json has other settings.*--overwrite"):
+        Texts(tmp_path, 31, False).task("recall-5", TASK, 300)
+    Texts(tmp_path, 31, True).task("recall-5", TASK, 300)
+    Texts(tmp_path, 31, False).task("recall-5", TASK, 300)
+
+
+@pytest.fixture
+def job(tmp_path) -> TrainingJob:
+    grid = Grid(make_config(), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-5", TASK, 60), ["rnn"]).values()
+    group.dataset.write(1)
+    return TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(TASK, texts=3, depth=6))
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return dict(load(path, "last").model.state_dict())
+
+
+def test_dynamics_do_not_change_training(job):
+    assert job.work(lambda: False)
+    path = job.trial.directory.path
+    records, measured = read_dynamics(path), tensors(path)
+    assert [one["step"] for one in records] == [0, 2, 4, 6]
+    assert records[0]["nats"] is None
+    assert [one["nats"] for one in records[1:]] == [
+        one["nats"] for one in job.trial.directory.metrics() if one["kind"] == "evaluation"
+    ]
+    assert all(one["depth"] >= 0 and one["spectral_radius"] > 0 for one in records)
+    job.trial.delete()
+    assert TrainingJob(job.trial).work(lambda: False)
+    assert not read_dynamics(path)
+    assert all(torch.equal(value, measured[name]) for name, value in tensors(path).items())
+
+
+@pytest.mark.parametrize("stop_at", [2, 3])
+def test_dynamics_continue_where_training_resumes(job, stop_at):
+    assert job.work(lambda: False)
+    path = job.trial.directory.path
+    expected = read_dynamics(path)
+    job.trial.delete()
+    trainer = []
+
+    def should_stop():
+        return bool(trainer) and trainer[0].counters.step >= stop_at
+
+    with pytest.MonkeyPatch.context() as patch:
+        start = Trainer.run
+        patch.setattr(Trainer, "run", lambda self: (trainer.append(self), start(self))[1])
+        assert not job.work(should_stop)
+    with (path / FILE).open("a") as file:
+        file.write(json.dumps({"step": stop_at + 1, "depth": 99}) + '\n{"step": 5, "dep')
+    assert job.work(lambda: False)
+    assert read_dynamics(path) == expected
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "memory"
+    with Workers(1) as workers:
+        list(make_comparison(folder, "all").run(workers))
+    return folder
+
+
+def make_comparison(folder: Path, keep: str) -> MemoryComparison:
+    recall = {"arms": ["rnn"], "lags": [2], "keys": 3, "letters": 4, "strings": 60}
+    config = make_config(learning_rates=[1e-2], experiments={"recall": recall})
+    return MemoryComparison(config, folder, "memory", ["compare"], keep=keep)
+
+
+@pytest.mark.parametrize(("keep", "files"), [("all", 3), ("weights", 1), ("nothing", 0)])
+def test_pruned_runs_are_complete(measured, tmp_path, monkeypatch, keep, files):
+    folder = tmp_path / "memory"
+    shutil.copytree(measured, folder)
+    monkeypatch.setattr(Trainer, "__init__", lambda *_: pytest.fail("trained again"))
+    before = make_comparison(folder, keep).size_on_disk()
+    for _ in range(2):
+        with Workers(1) as workers:
+            list(make_comparison(folder, keep).run(workers))
+        counts = {len(list(path.glob("checkpoints/*"))) for path in (folder / "cells").iterdir()}
+        assert counts == {files}
+    assert (make_comparison(folder, keep).size_on_disk() < before) == (keep != "all")
+    make_comparison(folder, keep).write(folder / "report")
+
+
+def test_new_measurement_of_a_run_without_weights_raises(measured, tmp_path):
+    folder = tmp_path / "memory"
+    shutil.copytree(measured, folder)
+    with Workers(1) as workers:
+        list(make_comparison(folder, "nothing").run(workers))
+    path = next((folder / "cells").iterdir())
+    job = MeasurementJob(path, "answers", {"task": TASK, "strings": 7})
+    with pytest.raises(UserError, match=r"has no weights any more \(--keep nothing\).*Delete this folder"):
+        job.work(lambda: False)
+    shutil.rmtree(path)
+    with Workers(1) as workers:
+        list(make_comparison(folder, "weights").run(workers))
+    assert (path / "checkpoints" / "best.safetensors").exists()
+
+
+def test_starts_stand_for_their_arm():
+    config = make_config()
+    assert config.trained(["rnn", "lstm", "lstm, b"]) == ["rnn", "lstm, a", "lstm, b"]
+    assert config.trained_by_name()["lstm, b"] == ["lstm, b"]
+    model = config.run_config("recall", "lstm, b", CorpusConfig(source="any"), 1e-2, 1).model
+    assert (model.cell, model.forget_bias) == ("lstm", 5)
