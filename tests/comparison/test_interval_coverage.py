@@ -36,7 +36,7 @@ def quantiles(degrees: np.ndarray, level: float) -> np.ndarray:
     return np.interp(1 / degrees, 1 / grid, [student_t(max(float(d), 1.0), level) for d in grid])
 
 
-def tables(kind: str, seeds: int, count: int = 1500) -> np.ndarray:
+def tables(kind: str, seeds: int, count: int = 1200) -> np.ndarray:
     """Values [count, S, B] with the mean 0: effects of seeds, of blocks, and of both."""
     rng = np.random.default_rng(seeds)
     by_seed, by_block = {
@@ -60,10 +60,10 @@ def two_way_coverage(values: np.ndarray, level: float) -> tuple[float, float]:
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("kind", ["seeds", "blocks", "balanced", "skewed"])
 def test_two_way_bounds_cover(kind, seeds):
-    """2.5 points below the level are allowed: the degrees of freedom are estimated, and a mean of blocks is skewed."""
-    values = tables(kind, seeds)
+    """Allowed below the level: two points, mostly of the simulation, and three where the blocks are skewed."""
+    values, allowed = tables(kind, seeds), 0.03 if kind == "skewed" else 0.02
     for level in (0.95, 0.975):
-        assert min(two_way_coverage(values, level)) >= level - 0.025
+        assert min(two_way_coverage(values, level)) >= level - allowed
 
 
 def test_vectorized_coverage_is_that_of_two_way_bounds():
@@ -77,7 +77,7 @@ def test_vectorized_coverage_is_that_of_two_way_bounds():
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_t_bounds_cover(seeds, level):
     """Exact for normal values, such as differences paired by seed."""
-    values = np.random.default_rng(seeds).normal(size=(1000, seeds))
+    values = np.random.default_rng(seeds).normal(size=(800, seeds))
     bounds = np.array([t_bounds(row, level) for row in values.tolist()])
     for right in (bounds[:, 0] <= 0, bounds[:, 1] >= 0):
         assert right.mean() == pytest.approx(level, abs=0.02)
