@@ -13,7 +13,7 @@ from charlstm.memory.quick import has_evidence
 
 FILE = """\
 seeds: 10
-rate_seeds: 1
+search_seeds: 1
 learning_rates: [1.0e-3, 1.0e-2]
 arms:
   lstm: {model.cell: lstm}
@@ -87,7 +87,7 @@ def test_each_change_is_reported(load, tmp_path, override, sentence):
 def test_edited_file_is_reported(load, tmp_path):
     write_claims(load(), tmp_path, overwrite=False)
     file = tmp_path / CLAIMS
-    file.write_text(file.read_text().replace('"rate_seeds": 1', '"rate_seeds": 2'))
+    file.write_text(file.read_text().replace('"search_seeds": 1', '"search_seeds": 2'))
     assert any("was edited" in sentence for sentence in changes(load(), tmp_path))
 
 
@@ -117,7 +117,7 @@ def test_overwrite_renames_earlier_files(load, tmp_path):
         (["seeds=4"], []),
         (["test_strings=100"], []),
         (["shared={training.batch_size: 16}"], []),
-        (["rate_seeds=2"], []),
+        (["search_seeds=2"], []),
         (["learning_rates=[1.0e-2]"], []),
         (["experiments.recall.learning_rates=[1.0e-2]"], ["It copies"]),
         (["experiments.recall.settings={training.budget.steps: 50}"], ["It copies"]),
