@@ -266,11 +266,11 @@ def _print(
     decode_bytes = loaded.vocabulary.decode_bytes
     if as_json:
         raw = loaded.vocabulary.kind == "bytes"
-        whole = [
+        samples = [
             {"text": text.full_text, **record, **({"hex": decode_bytes(text.ids).hex()} if raw else {})}
             for text, record in zip(texts, records, strict=True)
         ]
-        console.out_json({"seed": seed, "samples": whole})
+        console.out_json({"seed": seed, "samples": samples})
         return
     end = (separator or "\n") if len(texts) > 1 else ""
     for index, text in enumerate(texts):

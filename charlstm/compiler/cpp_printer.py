@@ -69,7 +69,7 @@ class Printer:
         gate = self._cell.gates.index(n.label)
         operand = f"{self._operands[n.args[0]]} + row * b.H"
         self._matmuls[stage].append(f"matmul(rows, b.H, {operand}, b.H, {self._panel(n.label)}, false, {out});")
-        bias = f"load(b.bias_{'x' if n.op == 'gate' else 'h'} + {gate} * b.H + unit)"
+        bias = f"load(b.bias_{'x' if n.op == 'addmm' else 'h'} + {gate} * b.H + unit)"
         return f"{total} + {bias}" + (f" + load(x + {gate} * b.H + unit)" if n.op == "addmm" else "")
 
     def _transposed_matmul(self, n: Node, out: str) -> list[str]:
