@@ -248,8 +248,8 @@ def table(measurement: Measurement, width: int) -> list[list[str]]:
 
 def bar(fraction: float, width: int) -> str:
     """A bar of this fraction of the width, in eighths of a character, padded to the width."""
-    whole, eighths = divmod(round(fraction * width * 8), 8)
-    return ("█" * whole + EIGHTHS[eighths] * (eighths > 0)).ljust(width) + "▏"  # rich strips trailing spaces
+    blocks, eighths = divmod(round(fraction * width * 8), 8)
+    return ("█" * blocks + EIGHTHS[eighths] * (eighths > 0)).ljust(width) + "▏"  # rich strips trailing spaces
 
 
 def _ratio(value: float | None) -> str:

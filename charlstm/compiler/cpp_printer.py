@@ -92,6 +92,7 @@ class _Printer:
             return total
         operand = CPP.address(self._operands[n.args[0]], "operand rows")
         self._matmuls[stage].append(f"matmul(rows, b.H, {operand}, b.H, {self._panel(n.label)}, false, {out});")
+        # The recurrent bias first: float addition is not associative, and results are to stay equal bit for bit.
         return f"{total} + {CPP.load_sum(reversed(self._loop.addends[n]))}"
 
     def _transposed_matmul(self, n: Node, out: str) -> list[str]:

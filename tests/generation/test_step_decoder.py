@@ -145,12 +145,12 @@ def test_sampling_step_does_not_synchronize(name, dtype, meta, monkeypatch):
 @pytest.mark.usefixtures("by_steps")
 def test_block_sizes_do_not_change_texts(monkeypatch):
     model = make_model()
-    whole = texts(model)
+    expected = texts(model)
     monkeypatch.setattr(step_decoder, "BLOCK", 7)
-    assert texts(model) == whole
+    assert texts(model) == expected
     monkeypatch.setattr(sampler, "FIRST_BLOCK", 1)
     monkeypatch.setattr(sampler, "BLOCK_SECONDS", 0.0)
-    assert texts(model) == whole
+    assert texts(model) == expected
 
 
 @pytest.mark.usefixtures("by_steps")
