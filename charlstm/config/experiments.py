@@ -283,6 +283,11 @@ class SentencesConfig(TaskExperiment):
         description="Numbers of characters between the cue and the answer. Distances that are too short for the words "
         "of the question are left out.",
     )
+    train_distances: Lengths | None = Field(
+        None,
+        description="Distances of the training sentences; null: all of distances, of which the short ones teach the "
+        "long ones. A single long distance is harder.",
+    )
     other_cues: float = Field(
         0.5,
         ge=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,21 @@ def test_gates_are_measured_at_each_part_of_the_sentence(done):
     assert len(result["series"]) == len(result["text"])
     rnn = next(done.glob("cells/sentences-en-birthplace-rnn-*seed1/measured/sentence_gates-*.json"))
     assert read_measurement(rnn, "sentence_gates")["letter"] is None
+
+
+@pytest.mark.parametrize(("change", "tested"), [("null", {2, 18}), ("[12]", {2})])
+def test_training_sentences_have_the_train_distances(file, tmp_path, change, tested):
+    make_comparison(
+        file,
+        tmp_path,
+        f"experiments.sentences.train_distances={change}",
+        "experiments.sentences.distances=[12, 28]",
+        "experiments.sentences.kinds=[birthplace]",
+        "experiments.sentences.other_cues=0",
+    )
+    text = (tmp_path / "texts" / "sentences-en-birthplace.txt").read_text()
+    gaps = {len(re.search(r"born in [A-Z][a-z]+, (.*)I speak ", line)[1]) for line in text.splitlines()}
+    assert gaps == tested
 
 
 @pytest.mark.parametrize(

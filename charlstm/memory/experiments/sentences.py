@@ -45,8 +45,8 @@ WHAT = (
     '... Peter ran, ... yet he" (replaced subject: the new subject decides, the old one must be forgotten). Between '
     "the two is real text without any of the cues and answers. Other cues that decide nothing come before and after "
     '("I saw Spain"), so neither the first nor the last cue gives the answer. Control: the deciding word is directly '
-    'before the answer ("the clouds are in the sky"), after as much other text. One run is trained on all distances, '
-    "and only the answer is scored, in training and in the test: an answer is correct if each of its characters is the "
+    'before the answer ("the clouds are in the sky"), after as much other text. Only the '
+    "answer is scored, in training and in the test: an answer is correct if each of its characters is the "
     "most probable one. Guesses without memory: always the same answer (unigram), and the answer that belongs to the "
     "last cue before the question (recency)."
 )
@@ -61,21 +61,15 @@ class SentencesExperiment(ArmsByTask[Key]):
         self._fillers = {
             language: self._filler(grid, language, corpus) for language, corpus in section.fillers().items()
         }
-        self._distances: dict[Key, list[int]] = {
-            (language, kind): [n for n in sorted(set(section.distances)) if n >= shortest_distance(language, kind)]
-            for language in self._fillers
-            for kind in section.kinds
-        }
+        keys = [(language, kind) for language in self._fillers for kind in section.kinds]
+        self._distances: dict[Key, list[int]] = {key: _possible(key, section.distances) for key in keys}
         groups: dict[Key, dict[str, RunGroup]] = {}
-        for (language, kind), distances in self._distances.items():
-            if not distances:
-                shortest = shortest_distance(language, kind)
-                raise ValueError(f"distances: {_title(language, kind)} needs one of {shortest} or more")
+        for language, kind in keys:
             task = {
                 "task": "Sentences",
                 "language": language,
                 "kind": kind,
-                "distances": distances,
+                "distances": _possible((language, kind), section.train_distances or section.distances),
                 "filler": self._fillers[language],
                 "other_cues": section.other_cues,
             }
@@ -133,12 +127,18 @@ class SentencesExperiment(ArmsByTask[Key]):
             data[_title(*key)] = {"distances": self._distances[key], "results": results}
         section = Section(
             title="Sentences",
-            paragraphs=[WHAT],
+            paragraphs=[WHAT, self._training()],
             figures=[plot for plot in plots if plot is not None],
             tables=[*tables, runs_table(self._grid, self.run_groups())],
             data=data,
         )
         return ExperimentResult(section, metrics)
+
+    def _training(self) -> str:
+        """Which distances the networks were trained on."""
+        distances = sorted(set(self._section.train_distances or self._section.distances))
+        several = " together: short distances teach long ones" if len(distances) > 1 else " alone"
+        return f"Each network was trained on sentences of distance {', '.join(map(str, distances))}{several}."
 
     def _metrics(self, key: Key, results: dict[str, list[JsonObject]]) -> dict[tuple[str, str], MetricValue]:
         metrics, distances, title = {}, self._distances[key], _title(*key)
@@ -224,6 +224,15 @@ class SentencesExperiment(ArmsByTask[Key]):
                 )
             )
         return plots
+
+
+def _possible(key: Key, distances: list[int]) -> list[int]:
+    """The distances that sentences of a language and kind can have. Raises ValueError if there are none."""
+    shortest = shortest_distance(*key)
+    possible = [n for n in sorted(set(distances)) if n >= shortest]
+    if not possible:
+        raise ValueError(f"distances: {_title(*key)} needs one of {shortest} or more")
+    return possible
 
 
 def _title(language: str, kind: str) -> str:
