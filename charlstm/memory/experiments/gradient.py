@@ -111,9 +111,8 @@ class GradientExperiment:
                 depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
                 panels[where, when][arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
                 metrics[f"depth {where}{when}", arm] = length_metric(statistics.median(depths), depths, "characters")
-            for arm in (
-                self._section.arms if where == "on recall" else ()
-            ):  # a claim about an arm is about its best start
+            # The metric of an arm is that of its best start.
+            for arm in self._section.arms if where == "on recall" else ():
                 if (runs := self._grid.best_runs(self._recall[arm])).paths:
                     metrics[f"depth {where}{when}", arm] = metrics[f"depth {where}{when}", runs.group.arm]
             for arm, row in rows.items():
