@@ -161,7 +161,8 @@ def test_reference_of_commands_has_every_option():
 def test_memory_readme_lists_every_claim_verbatim():
     config = load_comparison(ROOT / "configs" / "compare" / "long-term-memory.yaml")
     (readme,) = (ROOT / "charlstm").glob("**/memory/README.md")
-    rows = re.findall(r"^\| (?:held|\*\*not held\*\*|undecided|not run) \| (.*?) \|", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    text = readme.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:held|\*\*not held\*\*|undecided|not run) \| (.*?) \|", text, re.MULTILINE)
     assert rows == [
         claim.statement for experiment in config.experiments.present().values() for claim in experiment.claims
     ]
