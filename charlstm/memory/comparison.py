@@ -24,6 +24,7 @@ from charlstm.memory.workers import Workers
 from charlstm.paths import command
 from charlstm.report.document import Document, Section, Table, Verdict
 from charlstm.report.writer import write_document
+from charlstm.runs.directory import RunDirectory
 from charlstm.text.visible import visible
 from charlstm.units import finite
 
@@ -106,6 +107,8 @@ class MemoryComparison:
                 groups
             )  # it changes while grids widen and hopeless runs are left out
             for number, job in enumerate(workers.do(jobs), start=done + 1):
+                if self._keep != "all":
+                    RunDirectory(job.key).prune(keep_best=True)  # all that a measurement needs
                 yield Step("training", job.label, number, max(total, number))
         jobs_by_key = {
             job.key: job for experiment in self._experiments.values() for job in experiment.measurement_jobs()
@@ -116,7 +119,7 @@ class MemoryComparison:
         self._prune()
 
     def _prune(self) -> None:
-        """Delete what is not needed any more of the complete runs, which are measured."""
+        """Delete the checkpoints that are not needed of the complete runs, which are measured."""
         if self._keep != "all":
             for run in self._grid.complete_runs():
                 run.prune(keep_best=self._keep == "weights")

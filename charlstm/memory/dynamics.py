@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,20 @@ class Dynamics:
     depth: int
 
     def measure(self, model: LanguageModel, vocabulary: Vocabulary) -> Record:
-        """The measurements of the current network, in JSON types. Neither the model nor a random state changes."""
+        """The measurements of the current network, in JSON types. Neither the model nor a random state changes.
+
+        depth: the effective depth of the gradient, in characters. remaining: the gradient at the largest lag, relative
+        to lag 0. Further measurements are added here.
+        """
         strings = with_start(model, vocabulary, make_task(self.task).strings(self.texts, TEST_SEED))
         norms = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).norms[FULL_STATE]
         positive = norms[0] > 0
         curve = (norms[:, positive] / norms[0][positive]).mean(1) if positive.any() else norms.mean(1)
-        return {"depth": effective_depth(curve, FRACTION), "spectral_radius": spectral_radius(model)}
+        return {
+            "depth": effective_depth(curve, FRACTION),
+            "remaining": min(float(curve[-1]), sys.float_info.max),
+            "spectral_radius": spectral_radius(model),
+        }
 
     def recorder(self, trainer: Trainer) -> Callable[[float | None], None]:
         """A function to call with the validation loss after each evaluation, which appends a record.

@@ -235,7 +235,7 @@ class Grid:
             return None
         if not searches:
             return True
-        best = self.best_runs(previous)
+        best = self._best_start(previous, searches)
         outcomes = [self.outcome(best.group, best.learning_rate, seed) for seed in self.judged_seeds]
         if any(one is None for one in outcomes):
             return None
@@ -245,15 +245,16 @@ class Grid:
     def best_runs(self, group: RunGroup) -> BestRuns:
         """The judged runs at the best start and learning rate, which the search seeds select: those with the best
         validation score. Call it only after the search."""
-        complete = {} if self.is_hopeless(group) else self._searches(group)
-        assert complete is not None, f"{group.key} was not searched"
-        if not complete:
-            return BestRuns(group, math.nan, [], {})
-        best = min(complete, key=lambda arm: complete[arm].rank)
+        searches = {} if self.is_hopeless(group) else self._searches(group)
+        assert searches is not None, f"{group.key} was not searched"
+        return self._best_start(group, searches) if searches else BestRuns(group, math.nan, [], {})
+
+    def _best_start(self, group: RunGroup, searches: dict[str, Search]) -> BestRuns:
+        best = min(searches, key=lambda arm: searches[arm].rank)
         chosen = next(member for member in group.members if member.arm == best)
-        rate = complete[best].learning_rate
-        paths = [self._path(chosen, rate, seed) for seed in self.judged_seeds]
-        return BestRuns(chosen, rate, paths, complete[best].scores)
+        search = searches[best]
+        paths = [self._path(chosen, search.learning_rate, seed) for seed in self.judged_seeds]
+        return BestRuns(chosen, search.learning_rate, paths, search.scores)
 
     def outcomes(self, group: RunGroup) -> list[Outcome]:
         """The validation results of the judged runs, by seed; empty for a group that was not trained."""

@@ -211,6 +211,29 @@ def test_each_experiment_has_section_plots_and_command(done):
     assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
 
 
+def test_metrics_of_an_arm_are_those_of_its_best_start(texts, done):
+    recall = make_comparison(texts, done, only=["recall"])._experiments["recall"]
+    metrics = recall.result().metrics
+    for lag in (2, 5):
+        start = f"rnn, {recall.start(lag, 'rnn')}"
+        assert start in recall.arms
+        for name in ("solved", "accuracy", "seeds above chance"):
+            assert metrics[f"{name} at lag {lag}", "rnn"] == metrics[f"{name} at lag {lag}", start]
+    names = {name for name, arm in metrics if arm == "rnn"}
+    assert {"solved at lag 5 trained at lag 2", "mixed: solved at lag 2"} <= names <= set(recall.metric_names())
+
+
+def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkeypatch):
+    monkeypatch.setattr("charlstm.memory.grid.LEARNED", 0.0)
+    recall = make_comparison(texts, done, only=["recall"])._experiments["recall"]
+    result = recall.result()
+    metric = result.metrics["solved at lag 5", "lstm"]
+    assert (metric.value, metric.text) == (0, "not trained: no seed learned lag 2")
+    assert metric.high == pytest.approx(1 - 0.05 ** (1 / 3))  # none of three seeds
+    assert "not trained: no seed learned lag 2" in [row[-1] for row in result.section.tables[1].rows]
+    assert ("accuracy at lag 5", "lstm") not in result.metrics
+
+
 def test_surgery_is_of_networks_that_solve_the_lag(texts, done):
     _, document = make_comparison(texts, done, "solve_threshold=0.05").write(done / "lower")
     (surgery,) = [section for section in document.sections if section.title == "State surgery"]

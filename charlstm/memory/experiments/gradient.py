@@ -41,6 +41,7 @@ TRAINING = (
     "it. The plot shows the effective depth at every evaluation of each run; a dot marks where the run solves the "
     "task. Networks whose gradient does not reach the key at first can still learn the task if it comes to reach it."
 )
+REMAINING = ("gradient left at the start", "gradient left at the end")
 RADII = ("spectral radius at the start", "spectral radius at the end")
 WHERE = ("on recall", "on text")
 WHEN = (" at the start", "")
@@ -54,7 +55,8 @@ class GradientExperiment:
         assert section is not None
         self._config, self._grid, self._section = config, grid, section
         arms = config.trained(section.arms)
-        self._recall = groups_at(config, grid, section.lag, arms)
+        self._recall = groups_at(config, grid, section.lag, [*arms, *section.arms])
+        self._trained = arms
         text = text_groups(config, grid) if config.experiments.text else {}
         self._text = {arm: group for arm, group in text.items() if arm in arms or arm in section.arms}
         self._all_arms = list(dict.fromkeys([*arms, *self._text]))
@@ -66,7 +68,7 @@ class GradientExperiment:
 
     def run_groups(self) -> list[RunGroup]:
         cut = self._cut.run_groups() if self._cut else []
-        return [*self._recall.values(), *self._text.values(), *cut]
+        return [*(self._recall[arm] for arm in self._trained), *self._text.values(), *cut]
 
     def _jobs(self, where: str, when: str, arm: str) -> list[MeasurementJob]:
         section, arguments = self._section, {"depth": self._section.depth, "texts": self._section.texts}
@@ -76,7 +78,7 @@ class GradientExperiment:
         return self._grid.measurement_jobs(groups[arm], "gradient", arguments | task | trained)
 
     def _arms(self, where: str) -> list[str]:
-        return list(self._recall if where == "on recall" else self._text)
+        return self._trained if where == "on recall" else list(self._text)
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         curves = [
@@ -109,6 +111,10 @@ class GradientExperiment:
                 depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
                 panels[where, when][arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
                 metrics[f"depth {where}{when}", arm] = length_metric(statistics.median(depths), depths, "characters")
+            # The metric of an arm is that of its best start.
+            for arm in self._section.arms if where == "on recall" else ():
+                if (runs := self._grid.best_runs(self._recall[arm])).paths:
+                    metrics[f"depth {where}{when}", arm] = metrics[f"depth {where}{when}", runs.group.arm]
             for arm, row in rows.items():
                 row.append(metrics[f"depth {where}{when}", arm].text if arm in panels[where, when] else "–")
         drawn = [
@@ -163,6 +169,8 @@ class GradientExperiment:
                         f"{statistics.median(before):g}",
                         f"{statistics.median(most):g}",
                         f"{statistics.median(one['depth'] for one in last):g}",
+                        f"{statistics.median(one['remaining'] for one in first):.2g}",
+                        f"{statistics.median(one['remaining'] for one in last):.2g}",
                         _radii(first),
                         _radii(last),
                     ]
@@ -171,9 +179,10 @@ class GradientExperiment:
         lag = self._section.lag
         plot = training_plot(panels, "depth-in-training", f"Effective depth on recall at lag {lag}", "characters")
         table = Table(
-            ["arm, start", "seeds that solve it", "depth at the start", "largest", "at the end", *RADII],
+            ["arm, start", "seeds that solve it", "depth at the start", "largest", "at the end", *REMAINING, *RADII],
             rows,
-            caption=f"Effective depth and spectral radius during training at lag {lag}, medians over seeds",
+            caption=f"Training at lag {lag}, medians over seeds: effective depth in characters (it cannot exceed "
+            f"{self._section.depth}), the gradient that is left there relative to lag 0, and the spectral radius",
             colors=[colors(self._config)[arm] for arm in row_arms],
         )
         section = Section(
