@@ -61,29 +61,25 @@ def sentence_gates(
     series  that gate over the first sentence up to its answer, [characters, units]
     text    the sentence
     """
-    parts = Sentences(language, kind, [distance], filler).parts(strings, seed)
+    sentences = [parts[:-1] for parts in Sentences(language, kind, [distance], filler).parts(strings, seed)]
+    texts = ["".join(part for _, part in sentence) for sentence in sentences]
+    none = run.model.vocabulary_size
+    ids = [torch.from_numpy(run.vocabulary.encode(text)) for text in texts]
+    padded = torch.nn.utils.rnn.pad_sequence(ids, padding_value=none)  # what follows a text does not change its gates
+    values = gates(run.model, torch.cat([torch.full_like(padded[:1], none), padded])).values
     sums: dict[str, dict[str, list[float]]] = {}
-    series: list[list[float]] = []
-    letter: str | None = None
-    for number, sentence in enumerate(parts):
-        text = "".join(text for _, text in sentence[:-1])
-        ids = torch.from_numpy(run.vocabulary.encode(text))[:, None]
-        start = torch.full_like(ids[:1], run.model.vocabulary_size)
-        values = gates(run.model, torch.cat([start, ids])).values
-        if not number and values:
-            letter = run.model.recurrent.cell.forget_gate or next(iter(values))
-            series = values[letter][1:, -1, 0].round(4).tolist()
-        for gate, steps in values.items():
+    for gate, steps in values.items():
+        for number, sentence in enumerate(sentences):
             position = 1  # after the start
-            for name, part in sentence[:-1]:
+            for name, part in sentence:
                 if part:
-                    mean = float(steps[position : position + len(part), -1, 0].mean())
+                    mean = float(steps[position : position + len(part), -1, number].mean())
                     sums.setdefault(gate, {}).setdefault(name, []).append(mean)
                 position += len(part)
-    means = {gate: {name: float(np.mean(x)) for name, x in by_part.items()} for gate, by_part in sums.items()}
+    letter = run.model.recurrent.cell.forget_gate or next(iter(values)) if values else None
     return {
-        "means": means,
+        "means": {gate: {name: float(np.mean(x)) for name, x in by_part.items()} for gate, by_part in sums.items()},
         "letter": letter,
-        "series": series,
-        "text": "".join(text for _, text in parts[0][:-1]),
+        "series": [] if letter is None else values[letter][1 : 1 + len(texts[0]), -1, 0].round(4).tolist(),
+        "text": texts[0],
     }

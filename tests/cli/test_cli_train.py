@@ -168,7 +168,7 @@ def test_dry_run_trains_and_writes_nothing(charlstm, config_file, corpus):
 def test_dry_run_on_a_gpu_prints_free_memory(charlstm, config_file, monkeypatch):
     assert "free on" not in charlstm("train", config_file, "--dry-run").out
     memory = device.Memory(24_000_000_000, 20_000_000_000, 1_500_000_000)
-    monkeypatch.setattr(device, "memory", lambda _: memory)
+    monkeypatch.setattr("charlstm.cli.train_output.memory", lambda _: memory)
     assert "free on cpu: 21,500.0 MB of 24,000.0 MB" in charlstm("train", config_file, "--dry-run").out
 
 

@@ -17,7 +17,7 @@ from charlstm.memory.workers import Workers
 from charlstm.probes.tasks.sentence_words import forbidden_words
 
 TINY = """\
-seeds: 2
+seeds: 1
 search_seeds: 1
 learning_rates: [1.0e-2]
 test_strings: 20

@@ -92,7 +92,7 @@ def test_run_uses_fastest_executor_also_after_resume(make_trainer, make_config, 
     trainer = make_trainer(make_config(budget={"steps": 8}))
     finish(trainer)
     assert trainer.execution.executors() == [name]
-    assert trainer.model.recurrent.preferred == name
+    assert trainer.model.recurrent.preferred_executor == name
     for path in (tmp_path / "cache").rglob("executors-*.json"):
         path.unlink()
     timings[name] = 2.0  # now another executor would be faster
@@ -100,7 +100,7 @@ def test_run_uses_fastest_executor_also_after_resume(make_trainer, make_config, 
     assert resumed.resume() == []
     finish(resumed)
     assert resumed.execution.executors() == [name]
-    assert charlstm.load(tmp_path / "run", device="cpu").model.recurrent.preferred == name
+    assert charlstm.load(tmp_path / "run", device="cpu").model.recurrent.preferred_executor == name
 
 
 def test_measuring_does_not_change_the_training_state(make_trainer, make_config, timings):
@@ -126,7 +126,7 @@ def test_measuring_can_be_switched_off(make_trainer, make_config, monkeypatch):
     monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
     trainer.execution.choose_executor()
-    assert trainer.model.recurrent.preferred is None
+    assert trainer.model.recurrent.preferred_executor is None
 
 
 def test_huge_time_steps_are_not_measured(make_trainer, make_config, monkeypatch):
@@ -134,7 +134,7 @@ def test_huge_time_steps_are_not_measured(make_trainer, make_config, monkeypatch
     monkeypatch.setattr(fastest_executor, "measure_round_robin", lambda _: pytest.fail("measured"))
     trainer = make_trainer(make_config())
     trainer.execution.choose_executor()
-    assert trainer.model.recurrent.preferred is None
+    assert trainer.model.recurrent.preferred_executor is None
 
 
 def test_measured_steps_are_of_bounded_size(make_trainer, make_config, monkeypatch, tmp_path):
