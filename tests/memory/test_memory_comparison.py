@@ -30,7 +30,7 @@ TINY = """\
 # all experiments, tiny
 seeds: 3
 search_seeds: 1
-widenings: 1
+widenings: 0
 learning_rates: [1.0e-2, 2.0e-2]
 test_strings: 30
 shared:
