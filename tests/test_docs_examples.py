@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import markdown_files
@@ -16,6 +17,8 @@ from charlstm import cli
 from charlstm.cells import CELLS
 from charlstm.config import load_config
 from charlstm.executors import Weights, executors
+from charlstm.executors.cpp import build
+from charlstm.generation.cpp_decoder import decoder_library
 from charlstm.optimizers import OPTIMIZERS
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
@@ -46,10 +49,16 @@ def call(*words: str) -> int | str | None:
     return exited.value.code
 
 
-def without_compiler(patch: pytest.MonkeyPatch) -> None:
-    """Skip the compilation of kernels, which takes most of the time."""
-    patch.setenv("PATH", "")
-    patch.setenv("CXX", "")
+@pytest.fixture
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No compilation of kernels, which takes most of the time; other tests in this process must not know of it."""
+    for cached in (build.kernels, decoder_library):
+        cached.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CXX", "")
+    yield
+    for cached in (build.kernels, decoder_library):
+        cached.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +95,9 @@ SHORT = {
 
 
 @pytest.mark.parametrize("line", SHORT.values(), ids=SHORT)
+@pytest.mark.usefixtures("without_compiler")
 def test_short_commands_run(example_folder, monkeypatch, line):
     monkeypatch.chdir(example_folder)
-    without_compiler(monkeypatch)
     assert not call(*line)
 
 
@@ -100,9 +109,9 @@ PYTHON = {
 
 
 @pytest.mark.parametrize("code", PYTHON.values(), ids=PYTHON)
+@pytest.mark.usefixtures("without_compiler")
 def test_python_in_documents_runs(example_folder, monkeypatch, capsys, code):
     monkeypatch.chdir(example_folder)
-    without_compiler(monkeypatch)
     monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
     monkeypatch.setattr("charlstm.optimizers.base.OPTIMIZERS", dict(OPTIMIZERS))
     exec(compile(code, "README", "exec", dont_inherit=True), {"__name__": "readme"})

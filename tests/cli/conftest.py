@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from charlstm import cli
+from charlstm.cells import CELLS
+from charlstm.executors.cpp import build
+from charlstm.generation.cpp_decoder import decoder_library
 
 CONFIG = """\
 corpus:
@@ -61,8 +65,15 @@ def call(arguments: tuple[object, ...]) -> int:
     return exited.value.code or 0
 
 
+@pytest.fixture(scope="session")
+def compiled_kernels() -> None:
+    """The kernels of the configuration below: the note about their compilation is in no command's output."""
+    build.kernels(CELLS["lstm"], torch.float32)
+    decoder_library(torch.float32)
+
+
 @pytest.fixture
-def charlstm(capsys: pytest.CaptureFixture[str]) -> Run:
+def charlstm(capsys: pytest.CaptureFixture[str], compiled_kernels: None) -> Run:  # noqa: ARG001
     """Runs a command in this process, away from a terminal."""
 
     def run(*arguments: object) -> Result:
