@@ -73,7 +73,7 @@ def compiled_kernels() -> None:
 
 
 @pytest.fixture
-def charlstm(capsys: pytest.CaptureFixture[str], compiled_kernels: None) -> Run:  # noqa: ARG001
+def charlstm(capsys: pytest.CaptureFixture[str], compiled_kernels: None) -> Run:
     """Runs a command in this process, away from a terminal."""
 
     def run(*arguments: object) -> Result:
