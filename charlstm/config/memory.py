@@ -55,10 +55,10 @@ class MemoryConfig(ConfigFile):
         0.95, gt=0, le=1, description="Fraction of the test strings that a run must answer correctly to solve a task."
     )
     min_seed_fraction: float = Field(
-        0.8,
+        0.5,
         gt=0,
         le=1,
-        description="Fraction of the seeds that must solve a task for the arm to solve it; 0.8: four of five.",
+        description="Fraction of the seeds that must solve a length for it to count in the longest one of an arm.",
     )
     test_strings: int = Field(
         2000, ge=1, le=10**7, description="Number of strings, not used in training, that each run is tested on."

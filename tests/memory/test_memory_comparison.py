@@ -275,8 +275,8 @@ def test_report_includes_completed_experiments(texts, done):
 
 def test_page_begins_with_changes_and_ends_with_revised_claims(texts, done, tmp_path):
     revised = "revised=[{claim: It copies, result: not held, now: dropped, why: the budget was too short}]"
-    _, document = make_comparison(texts, done, revised, "min_seed_fraction=0.5").write(tmp_path)
-    assert "Changed after the first run: min_seed_fraction was 0.8, now 0.5." in document.remarks
+    _, document = make_comparison(texts, done, revised, "min_seed_fraction=0.8").write(tmp_path)
+    assert "Changed after the first run: min_seed_fraction was 0.5, now 0.8." in document.remarks
     assert document.sections[-1].title == "Revised claims"
     assert document.sections[-1].tables[0].rows == [["It copies", "not held", "dropped", "the budget was too short"]]
 

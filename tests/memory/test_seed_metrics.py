@@ -16,7 +16,6 @@ from charlstm.memory.experiments.base import (
     fraction_metric,
     mean_metric,
     median_metric,
-    reach,
     reach_metric,
     seeds_metric,
 )
@@ -39,10 +38,9 @@ def test_seeds_metric_states_what_it_excludes(successes, seeds, text, interval):
 
 def test_reach_does_not_jump_over_a_failed_length():
     solved = [[True, True, False], [True, False, True], [True, True, True]]
-    assert reach([5, 10, 20], solved, 0.6) == (20, [10, 5, 20])
-    assert reach([5, 10, 20], solved, 0.8) == (5, [10, 5, 20])
-    assert reach([5], [[False]], 0.8) == (0, [0])
-    assert reach([5, 10, 20], [[True, False, True]] * 5, 0.5) == (5, [5] * 5)
+    assert reach_metric([5, 10, 20], solved, fraction=0.6).value == 20
+    assert reach_metric([5, 10, 20], solved, fraction=0.8).value == 5
+    assert reach_metric([5], [[False]], fraction=0.8).value == 0
     assert reach_metric([5, 10, 20], [[True, False, True]] * 5).value == 5
 
 

@@ -126,11 +126,6 @@ def above_chance_metric(values: Sequence[float], strings: int, chance: float) ->
     return seeds_metric(sum(holm(p_values)), len(values))
 
 
-def highest(values: Sequence[float]) -> MetricValue:
-    """The largest value of any seed, for claims that no seed succeeds."""
-    return MetricValue(max(values), percent(max(values)), f"mean of {len(values)}: {percent(statistics.fmean(values))}")
-
-
 def solved_summary(values: Sequence[float], solved: float) -> str:
     """``99.8% (5/5)``: the mean over seeds, and how many seeds solve the task."""
     return f"{percent(statistics.fmean(values))} ({sum(value >= solved for value in values)}/{len(values)})"
@@ -180,16 +175,6 @@ def _seeds(count: int) -> str:
     return f"{count} seed{'s' if count > 1 else ''}"
 
 
-def reach(lengths: Sequence[int], solved: Sequence[Sequence[bool]], min_seed_fraction: float) -> tuple[int, list[int]]:
-    """The longest length up to which enough seeds solve every length, and the longest of each seed; 0 for none.
-
-    solved: for each seed, whether it solves each length, ascending.
-    """
-    needed = math.ceil(min_seed_fraction * len(solved) - 1e-9)
-    enough = [sum(of_length) >= needed for of_length in zip(*solved, strict=True)]
-    return _longest(lengths, enough), [_longest(lengths, seed) for seed in solved]
-
-
 def _longest(lengths: Sequence[int], solved: Sequence[bool]) -> int:
     """The last length before the first that is not solved; 0 if the first is not."""
     return max((n for n, _ in takewhile(lambda pair: pair[1], zip(lengths, solved, strict=True))), default=0)
@@ -210,13 +195,6 @@ def reach_metric(
     interval = f"{_seeds(seeds)}: {low:,} to {high:,}" + (" or more" if is_open else "")
     text = f"{value:,} {unit}".rstrip() + (" or more" if value == max(lengths) else "")
     return MetricValue(value, text, interval, low, math.inf if is_open else high)
-
-
-def length_metric(value: float, per_seed: Sequence[int], unit: str = "") -> MetricValue:
-    """The metric of a length, with the range over seeds as its interval."""
-    low, high = min(per_seed), max(per_seed)
-    spread = f"every seed: {low:,}" if low == high else f"single seeds: {low:,} to {high:,}"
-    return MetricValue(value, f"{value:,g} {unit}".rstrip(), spread)
 
 
 def runs_table(grid: Grid, groups: Iterable[RunGroup], caption: str = "The runs") -> Table:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import UNTRAINED, ArmsByTask
 from charlstm.memory.experiments.base import (
@@ -47,9 +45,7 @@ class CopyingExperiment(ArmsByTask[int]):
         return {"task": "Copying", "lag": lag, "length": self._section.length, "symbols": self._section.symbols}
 
     def metric_names(self) -> list[str]:
-        return [f"{name} at lag {lag}" for lag in self._lags for name in ("nats", "gain")] + [
-            f"gain at lag {lag} of any seed" for lag in self._lags
-        ]
+        return [f"{name} at lag {lag}" for lag in self._lags for name in ("nats", "gain")]
 
     def measure(self, key: int) -> tuple[str, JsonObject]:
         return "answers", {"task": self._task(key), "strings": self._config.test_strings}
@@ -67,8 +63,6 @@ class CopyingExperiment(ArmsByTask[int]):
                     continue
                 metrics[f"nats at lag {lag}", arm] = mean_metric(values, "nats")
                 metrics[f"gain at lag {lag}", arm] = mean_metric(gains, "nats")
-                best = max((gain for gain in gains if gain is not None), default=math.nan)
-                metrics[f"gain at lag {lag} of any seed", arm] = MetricValue(best, f"{best:.3f} nats")
         plot = bars_plot(
             [f"lag {lag}" for lag in self._lags],
             estimates,

@@ -10,8 +10,7 @@ from charlstm.memory.experiments.base import (
     ExperimentResult,
     MetricValue,
     experiment,
-    length_metric,
-    reach,
+    reach_metric,
     runs_table,
     seeds_metric,
 )
@@ -47,7 +46,7 @@ class CountingExperiment(ArmsByTask[str]):
         super().__init__(config, grid, groups)
 
     def metric_names(self) -> list[str]:
-        longest = [f"longest {letters}{suffix}" for letters in self._groups for suffix in ("", " of any seed")]
+        longest = [f"longest {letters}" for letters in self._groups]
         return longest + [f"{letters} to {n}" for letters in self._groups for n in self._tested]
 
     def measure(self, key: str) -> tuple[str, JsonObject]:
@@ -65,10 +64,9 @@ class CountingExperiment(ArmsByTask[str]):
                 results = self._results(letters, arm)
                 longest = [one["longest"] for one in results]
                 solved = [[n <= limit for n in self._tested] for limit in longest]
-                metrics[f"longest {letters}", arm] = length_metric(
-                    *reach(self._tested, solved, config.min_seed_fraction), unit="of each"
+                metrics[f"longest {letters}", arm] = reach_metric(
+                    self._tested, solved, "of each", config.min_seed_fraction
                 )
-                metrics[f"longest {letters} of any seed", arm] = length_metric(max(longest), longest, unit="of each")
                 for n in self._tested:
                     metrics[f"{letters} to {n}", arm] = seeds_metric(sum(n <= limit for limit in longest), len(longest))
                 best = max(results, key=lambda one: (one["longest"], abs(one["correlation"] or 0)))

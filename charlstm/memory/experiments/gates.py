@@ -14,7 +14,6 @@ from charlstm.memory.experiments.base import (
     estimate,
     experiment,
     fraction_metric,
-    highest,
     percent,
     runs_table,
 )
@@ -74,7 +73,7 @@ class GatesExperiment(ArmsByTask[str]):
         self._shown = {arm: text[arm] for arm in section.shown_arms}
 
     def metric_names(self) -> list[str]:
-        return [f"{name}{suffix}" for name in self._groups for suffix in ("", " of any seed", " solved")]
+        return [f"{name}{suffix}" for name in self._groups for suffix in ("", " solved")]
 
     def run_groups(self) -> list[RunGroup]:
         return [*super().run_groups(), *self._shown.values()]
@@ -107,7 +106,6 @@ class GatesExperiment(ArmsByTask[str]):
                 value, metrics[name, arm] = fraction_metric(
                     accuracies, results[0].get("positions", self._config.test_strings)
                 )
-                metrics[f"{name} of any seed", arm] = highest(accuracies)
                 metrics[f"{name} solved", arm] = self._seeds_that_solve(name, arm)
                 estimates[name][arm] = [value]
                 largest = [one["max_abs_state"] for one in results if "max_abs_state" in one]

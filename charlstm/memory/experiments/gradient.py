@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, length_metric
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, median_metric
 from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_task
 from charlstm.memory.experiments.text import text_groups
 from charlstm.memory.grid import Grid
@@ -110,7 +110,7 @@ class GradientExperiment:
                     continue
                 depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
                 panels[where, when][arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
-                metrics[f"depth {where}{when}", arm] = length_metric(statistics.median(depths), depths, "characters")
+                metrics[f"depth {where}{when}", arm] = median_metric(depths, "characters", self._section.depth)
             # The metric of an arm is that of its best start.
             for arm in self._section.arms if where == "on recall" else ():
                 if (runs := self._grid.best_runs(self._recall[arm])).paths:
@@ -161,7 +161,7 @@ class GradientExperiment:
                 first, last = ([each[index] for each in records] for index in (0, -1))
                 before = [each[0]["depth"] for each in records]
                 most = [max(one["depth"] for one in each) for each in records]
-                metrics["largest depth in training", start] = length_metric(statistics.median(most), most, "characters")
+                metrics["largest depth in training", start] = median_metric(most, "characters", self._section.depth)
                 rows.append(
                     [
                         visible(start),

@@ -9,7 +9,6 @@ from charlstm.memory.experiments.base import (
     MetricValue,
     experiment,
     fraction_metric,
-    highest,
     percent,
     runs_table,
     solved_summary,
@@ -52,7 +51,7 @@ class OrderExperiment(ArmsByTask[str]):
         super().__init__(config, grid, groups)
 
     def metric_names(self) -> list[str]:
-        return [f"{name}{suffix}" for name in self._tasks for suffix in ("", " of any seed", " solved")]
+        return [f"{name}{suffix}" for name in self._tasks for suffix in ("", " solved")]
 
     def measure(self, key: str) -> tuple[str, JsonObject]:
         return "answers", {"task": self._tasks[key], "strings": self._config.test_strings}
@@ -68,7 +67,6 @@ class OrderExperiment(ArmsByTask[str]):
                 value = (float("nan"),) * 3
                 if values:
                     value, metrics[name, arm] = fraction_metric(values, config.test_strings)
-                    metrics[f"{name} of any seed", arm] = highest(values)
                 estimates[arm].append(value)
         guess_accuracies = {name: make_task({"task": task, "length": 50}).chance for name, task in TASKS.items()}
         plot = bars_plot(

@@ -16,9 +16,8 @@ from charlstm.memory.experiments.base import (
     above_chance_metric,
     experiment,
     fraction_metric,
-    length_metric,
     percent,
-    reach,
+    reach_metric,
     runs_table,
     seeds_metric,
 )
@@ -119,12 +118,7 @@ class RecallRuns(ArmsByTask[int]):
 
     def longest(self, arm: str) -> MetricValue:
         """The longest lag that enough seeds solve."""
-        return length_metric(*reach(self.lags, self.solved(arm), self._config.min_seed_fraction))
-
-    def longest_of_any(self, arm: str) -> MetricValue:
-        """The longest lag that any seed solves."""
-        _, longest = reach(self.lags, self.solved(arm), self._config.min_seed_fraction)
-        return length_metric(max(longest), longest)
+        return reach_metric(self.lags, self.solved(arm), fraction=self._config.min_seed_fraction)
 
     def seeds_that_solve(self, lag: int, arm: str) -> MetricValue:
         """The fraction of the seeds that solve a lag."""
@@ -136,7 +130,6 @@ class RecallRuns(ArmsByTask[int]):
         metrics: dict[tuple[str, str], MetricValue] = {}
         for arm in self.names:
             metrics[f"{prefix}longest lag", arm] = self.longest(arm)
-            metrics[f"{prefix}longest lag of any seed", arm] = self.longest_of_any(arm)
             for lag in self.lags:
                 metrics[f"{prefix}solved at lag {lag}", arm] = self.seeds_that_solve(lag, arm)
                 values = self._fractions(lag, arm)
@@ -157,7 +150,6 @@ class RecallRuns(ArmsByTask[int]):
         names = ("solved", "accuracy", "seeds above chance", "steps to solve")
         return [
             "longest lag",
-            "longest lag of any seed",
             *(f"{name} at lag {lag}" for lag in self.lags for name in names),
         ]
 

@@ -15,9 +15,8 @@ from charlstm.memory.experiments.base import (
     MetricValue,
     experiment,
     fraction_metric,
-    length_metric,
     percent,
-    reach,
+    reach_metric,
     runs_table,
     solved_summary,
 )
@@ -107,7 +106,7 @@ class SentencesExperiment(ArmsByTask[Key]):
         names = []
         for key, distances in self._distances.items():
             title = _title(*key)
-            names += [f"longest distance ({title})", f"longest distance of any seed ({title})"]
+            names.append(f"longest distance ({title})")
             names += [f"accuracy at distance {n} ({title})" for n in distances]
             names += [f"choice at distance {n} ({title})" for n in distances]
         return names
@@ -144,9 +143,9 @@ class SentencesExperiment(ArmsByTask[Key]):
         metrics, distances, title = {}, self._distances[key], _title(*key)
         for arm, runs in results.items():
             solved = [[value >= self._config.solve_threshold for value in run["accuracy"]] for run in runs]
-            common, longest = reach(distances, solved, self._config.min_seed_fraction)
-            metrics[f"longest distance ({title})", arm] = length_metric(common, longest)
-            metrics[f"longest distance of any seed ({title})", arm] = length_metric(max(longest), longest)
+            metrics[f"longest distance ({title})", arm] = reach_metric(
+                distances, solved, fraction=self._config.min_seed_fraction
+            )
             for index, n in enumerate(distances):
                 for name, field in (("accuracy", "accuracy"), ("choice", "candidates")):
                     values = [run[field][index] for run in runs]

@@ -6,7 +6,15 @@ from typing import Any
 
 from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, fraction_metric, percent
+from charlstm.memory.experiments.base import (
+    ExperimentResult,
+    MetricValue,
+    colors,
+    experiment,
+    fraction_metric,
+    percent,
+    seeds_metric,
+)
 from charlstm.memory.experiments.recall import groups_at, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
@@ -78,7 +86,9 @@ class SurgeryExperiment:
                     one = [result[f"{part} at {moment:g}"] for result in results]
                     key, pairs = ("swapped" if part else "original"), one[0]["count"] // 2
                     values = [value[key] for value in one]
-                    value, metrics[f"{_metric(part)} at {moment:g}", arm] = fraction_metric(values, pairs)
+                    value = fraction_metric(values, pairs)[0]
+                    enough = sum(fraction >= self._config.solve_threshold for fraction in values)
+                    metrics[f"{_metric(part)} at {moment:g}", arm] = seeds_metric(enough, len(values))
                     rows[-1].append(f"{percent(value[0])} ({percent(min(values))} to {percent(max(values))})")
                     if moment == MOMENTS[1]:
                         metrics[_metric(part), arm] = metrics[f"{_metric(part)} at {moment:g}", arm]
