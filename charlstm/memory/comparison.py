@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,7 +161,7 @@ class MemoryComparison:
         ]
         document = Document(
             self.title,
-            _headline(results),
+            _headline(results, self.config.arms),
             [*sections, self._method(), *self._revised()],
             changes(self.config, self.folder),
             verdicts,
@@ -285,10 +285,11 @@ def criterion(claim: Claim) -> str:
     return f"{claim.arm}: {claim.metric} {bound} {threshold:g}"
 
 
-def _headline(results: dict[str, ExperimentResult]) -> list[str]:
-    """The longest lag of each arm, longest first."""
+def _headline(results: dict[str, ExperimentResult], arms: Iterable[str]) -> list[str]:
+    """The longest lag of each arm of the file, at its best start, longest first."""
     if "recall" not in results:
         return []
-    lags = {arm: metric.value for (name, arm), metric in results["recall"].metrics.items() if name == "longest lag"}
-    parts = [f"{visible(arm)}: {lag:g}" for arm, lag in sorted(lags.items(), key=lambda item: -item[1])]
-    return [f"The number of characters over which a key is recalled: {'; '.join(parts)}."]
+    lags = {arm: metric for (name, arm), metric in results["recall"].metrics.items() if name == "longest lag"}
+    ranked = sorted((arm for arm in arms if arm in lags), key=lambda arm: -lags[arm].value)
+    parts = [f"{visible(arm)} {lags[arm].text}" for arm in ranked]
+    return [f"Over how many characters a key is recalled, each at its best start: {'; '.join(parts)}."]

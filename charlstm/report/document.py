@@ -124,7 +124,7 @@ def tally(verdicts: Sequence[Verdict]) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """A page: headline (its first sentence in large type), remarks, verdicts, sections."""
+    """A page: headline (its first sentence in large type), remarks, the first section, verdicts, further sections."""
 
     title: str
     headline: list[str]
