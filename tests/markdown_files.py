@@ -33,9 +33,12 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def commands(path: Path) -> list[list[str]]:
-    """The commands in the blocks of a document, each as words. Raises ValueError for an unknown program."""
+    """The commands in the blocks of a document, each as words; a backslash continues a line.
+
+    Raises ValueError for an unknown program.
+    """
     result = []
-    for line in "".join(blocks(path, "")).splitlines():
+    for line in "".join(blocks(path, "")).replace("\\\n", " ").splitlines():
         for part in line.split(" && "):
             if words := shlex.split(part, comments=True):
                 if words[0] not in PROGRAMS:

@@ -230,7 +230,7 @@ def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkey
     metric = result.metrics["solved at lag 5", "lstm"]
     assert (metric.value, metric.text) == (0, "not trained: no seed learned lag 2")
     assert metric.high == pytest.approx(1 - 0.05 ** (1 / 3))  # none of three seeds
-    assert "not trained: no seed learned lag 2" in [row[-1] for row in result.section.tables[1].rows]
+    assert "not trained" in [row[-1] for row in result.section.tables[1].rows]
     assert ("accuracy at lag 5", "lstm") not in result.metrics
 
 

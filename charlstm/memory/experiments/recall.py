@@ -165,18 +165,19 @@ class RecallRuns(ArmsByTask[int]):
             cells = [self._cell(lag, arm) for lag in self.lags]
             rows.append([visible(arm), f"{self._groups[self.lags[0]][arm].parameters:,}", *cells])
         caption = (
-            f"Seeds of {self._config.seeds} that solve each lag ({percent(self._config.solve_threshold)} of the test "
-            "strings), with 95% bounds, at the best learning rate of each start; mean accuracy below"
+            f"Seeds that solve each lag ({percent(self._config.solve_threshold)} of the test strings) with 95% bounds "
+            "of their fraction, at the best learning rate of each start. Not trained: no seed learned the lag before"
         )
         header = ["arm, start", "parameters", *(f"lag {lag}" for lag in self.lags)]
         return Table(header, rows, caption=caption, colors=self._arm_colors(self.arms))
 
     def _cell(self, lag: int, arm: str) -> str:
-        metric, values = self.seeds_that_solve(lag, arm), self._fractions(lag, arm)
+        """``4/5 (34% to 99%)``: the seeds that solve a lag, with the bounds of their fraction."""
+        values = self._fractions(lag, arm)
         if not values:
-            return metric.text
-        bounds = f"{percent(metric.low)} to {percent(metric.high)}"
-        return f"{metric.text.removesuffix(' seeds')} ({bounds}); {percent(statistics.fmean(values))}"
+            return "not trained"
+        metric = self.seeds_that_solve(lag, arm)
+        return f"{round(metric.value * len(values))}/{len(values)} ({metric.interval})"
 
     def best_table(self) -> Table:
         """The best start of each arm at each lag, selected by the search seeds."""
