@@ -16,7 +16,7 @@ from charlstm import atomic_io
 from charlstm.config.corpus import CorpusConfig
 from charlstm.errors import UserError
 from charlstm.files import read_regular
-from charlstm.memory.measures import TEST_SEED, make_task
+from charlstm.memory.task_measures import TEST_SEED, make_task
 from charlstm.text.sources import absolute_source
 
 VALIDATION = 0.03

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from charlstm import atomic_io
 from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, read_regular
-from charlstm.memory.measures import TEST_SEED, make_task, with_start
+from charlstm.memory.task_measures import TEST_SEED, make_task, with_start
 from charlstm.model import LanguageModel
 from charlstm.probes.gradients import FULL_STATE, effective_depth, gradient_over_lag
 from charlstm.probes.reading import float64_copy

@@ -20,7 +20,7 @@ from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
 from charlstm.memory.jobs import MeasurementJob, TrainingJob
-from charlstm.memory.measures import TEST_SEED
+from charlstm.memory.task_measures import TEST_SEED
 from charlstm.memory.workers import Workers
 from charlstm.probes.tasks import Reber, Recall
 from charlstm.training.trainer import Trainer

@@ -11,8 +11,9 @@ import torch
 
 from charlstm.cells import CELLS
 from charlstm.config import ModelConfig
-from charlstm.memory.measures import MEASURES, TEST_SEED
+from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import SCHEMAS
+from charlstm.memory.task_measures import TEST_SEED
 from charlstm.model import LanguageModel
 from charlstm.probes.tasks import Reber
 from charlstm.text.documents import Documents

@@ -21,8 +21,10 @@ from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome
 from charlstm.memory.jobs import TrainingJob
-from charlstm.memory.measures import MEASURES, TEST_SEED, make_task, untrained
+from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import SCHEMAS, read_measurement
+from charlstm.memory.state_measures import untrained
+from charlstm.memory.task_measures import TEST_SEED, make_task
 from charlstm.memory.workers import Stopped, Workers
 from charlstm.training.trainer import Trainer
 

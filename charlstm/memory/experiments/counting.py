@@ -15,7 +15,7 @@ from charlstm.memory.experiments.base import (
     seeds_metric,
 )
 from charlstm.memory.grid import Grid
-from charlstm.memory.measures import JsonObject
+from charlstm.memory.task_measures import JsonObject
 from charlstm.report.count_plot import count_plot
 from charlstm.report.document import Figure, Section, Table
 from charlstm.text.visible import visible

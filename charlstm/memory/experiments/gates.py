@@ -22,7 +22,7 @@ from charlstm.memory.experiments.text import text_groups
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.memory.measures import JsonObject
+from charlstm.memory.task_measures import JsonObject
 from charlstm.probes.tasks import ContinualReber
 from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, bars_plot

@@ -15,7 +15,7 @@ from charlstm.memory.experiments.base import (
 )
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
-from charlstm.memory.measures import JsonObject, make_task
+from charlstm.memory.task_measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate, bars_plot
 from charlstm.text.visible import visible

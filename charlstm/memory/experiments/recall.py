@@ -24,7 +24,7 @@ from charlstm.memory.experiments.base import (
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.memory.measures import JsonObject
+from charlstm.memory.task_measures import JsonObject
 from charlstm.report.distance_plots import recall_plot
 from charlstm.report.document import Section, Table
 from charlstm.report.training_plots import steps_plot

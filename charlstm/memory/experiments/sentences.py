@@ -23,7 +23,7 @@ from charlstm.memory.experiments.base import (
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.memory.measures import TEST_SEED, JsonObject
+from charlstm.memory.task_measures import TEST_SEED, JsonObject
 from charlstm.probes.tasks.sentence_words import clean_filler
 from charlstm.probes.tasks.sentences import shortest_distance
 from charlstm.report.distance_plots import recall_plot
