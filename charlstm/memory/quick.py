@@ -21,7 +21,7 @@ def has_evidence(quick: MemoryConfig, full: MemoryConfig, experiment: str, claim
     """Whether the quick form tests a claim as the full one does: with the same settings, budget, learning rates and
     arms, and with at least five seeds. Only the number of seeds, arms and lengths that the claim does not need differ.
     """
-    if quick.seeds < min(MIN_SEEDS, full.seeds) or quick.arms.get(claim.arm) != full.arms.get(claim.arm):
+    if quick.seeds < min(MIN_SEEDS, full.seeds) or _settings(quick, claim.arm) != _settings(full, claim.arm):
         return False
     if _shared(quick) != _shared(full):
         return False
@@ -43,10 +43,13 @@ def _same_experiment(quick: MemoryConfig, full: MemoryConfig, name: str, claim: 
         return False
     short, complete = (section.model_dump(mode="json") for section in sections if section is not None)
     for field in complete.keys() - {"claims", "learning_rates"}:
+        if field.startswith("mixed") and not claim.metric.startswith("mixed"):
+            continue  # runs with distractors do not change those without
         if field.endswith("arms"):
-            if (claim.arm in short[field]) != (claim.arm in complete[field]):
+            is_in_full = claim.arm in _names(full, complete[field])
+            if (claim.arm in _names(quick, short[field])) != is_in_full:
                 return False
-            sets_size = field == "arms" or claim.arm in complete[field]
+            sets_size = field == "arms" or is_in_full
             if sets_size and not _same_first(quick, full, short[field], complete[field]):
                 return False
         elif short[field] != complete[field]:
@@ -56,13 +59,27 @@ def _same_experiment(quick: MemoryConfig, full: MemoryConfig, name: str, claim: 
     return True
 
 
+def _names(config: MemoryConfig, arms: list[str]) -> set[str]:
+    """The arms of a list, and their starts."""
+    return {*arms, *config.trained(arms)}
+
+
+def _settings(config: MemoryConfig, arm: str) -> object:
+    """The settings of an arm, or of the arm that a start belongs to; None if there is none."""
+    return next((settings for name, settings in config.arms.items() if arm in _names(config, [name])), None)
+
+
 def _same_first(quick: MemoryConfig, full: MemoryConfig, short: list[str], complete: list[str]) -> bool:
-    """Whether the first arm of a list, whose size the others match, is the same."""
-    return short[:1] == complete[:1] and all(quick.arms.get(arm) == full.arms.get(arm) for arm in complete[:1])
+    """Whether the first arm that is trained of a list, whose size the others match, is the same."""
+    first = full.trained(complete)[:1]
+    return quick.trained(short)[:1] == first and all(_settings(quick, arm) == _settings(full, arm) for arm in first)
 
 
 def _is_enough(short: object, complete: object, lengths: list[str] | None) -> bool:
-    """Whether a shorter list of lags or lengths has one that the claim is about; None for any."""
+    """Whether a shorter list of lags or lengths has all that the claim is about, at least one; None for any."""
     if not (isinstance(short, list) and isinstance(complete, list) and all(value in complete for value in short)):
         return False
-    return lengths is None or any(str(value) in lengths for value in short)
+    if lengths is None:
+        return True
+    needed = [value for value in complete if str(value) in lengths]
+    return bool(needed) and all(value in short for value in needed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import charlstm
 from charlstm.config import MemoryConfig, load_comparison
 from charlstm.memory.claims import CLAIMS, changes, sha256, write_claims
 from charlstm.memory.quick import has_evidence
@@ -137,3 +138,13 @@ def test_quick_form_judges_what_it_tests_alike(load, overrides, judged):
         for claim in section.claims
         if has_evidence(quick, full, name, claim)
     ] == judged
+
+
+def test_quick_form_of_the_shipped_file_judges_starts_and_short_lags():
+    path = Path(charlstm.__file__).parents[1] / "configs" / "compare" / "long-term-memory.yaml"
+    full, quick = (load_comparison(path, quick=is_quick) for is_quick in (False, True))
+    assert isinstance(full, MemoryConfig)
+    assert isinstance(quick, MemoryConfig)
+    claims = [(name, claim) for name, section in full.experiments.present().items() for claim in section.claims]
+    judged = {(claim.metric, claim.arm) for name, claim in claims if has_evidence(quick, full, name, claim)}
+    assert judged == {("solved at lag 50", "rnn, uniform"), ("solved at lag 50", "rnn, irnn")}
