@@ -286,10 +286,10 @@ def criterion(claim: Claim) -> str:
 
 
 def _headline(results: dict[str, ExperimentResult], arms: Iterable[str]) -> list[str]:
-    """The longest lag of each arm of the file, at its best start, longest first."""
+    """The longest lag of each arm at its best start, or of each start if no whole arm was trained, longest first."""
     if "recall" not in results:
         return []
     lags = {arm: metric for (name, arm), metric in results["recall"].metrics.items() if name == "longest lag"}
-    ranked = sorted((arm for arm in arms if arm in lags), key=lambda arm: -lags[arm].value)
-    parts = [f"{visible(arm)} {lags[arm].text}" for arm in ranked]
-    return [f"Over how many characters a key is recalled, each at its best start: {'; '.join(parts)}."]
+    shown = [arm for arm in arms if arm in lags] or list(lags)
+    parts = [f"{visible(arm)}: {lags[arm].text}" for arm in sorted(shown, key=lambda arm: -lags[arm].value)]
+    return [f"Over how many characters a key is recalled: {'; '.join(parts)}."]
