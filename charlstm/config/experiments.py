@@ -21,6 +21,9 @@ Arms = Mapping[str, Sequence[str]]
 """The arms of a file with their starts, by name: the arms that are trained for each."""
 
 
+NO_RECALL = "this needs the experiment recall, whose networks or settings it uses"
+
+
 class Bounded(Protocol):
     """A value that is known to be between two bounds."""
 
@@ -104,6 +107,9 @@ class RecallConfig(TaskExperiment):
 
     arms: Names = Field(description="Arms to train.")
     lags: Lengths = Field([5, 10, 20, 50, 100, 200], description="Numbers of letters between the key and the query.")
+    longer_lags: list[Length] = Field(
+        [], description="Lags at which nothing is trained: the networks of the shorter lags are tested at them, too."
+    )
     mixed_arms: list[str] = Field(
         [],
         description="Arms to train at mixed_lags, where the lag consists of keys; empty: all arms, each at its best "
@@ -121,18 +127,14 @@ class RecallConfig(TaskExperiment):
 class GradientConfig(Experiment):
     """How far back the gradient of the loss reaches, and what training reaches when the gradient is cut."""
 
-    arms: Names = Field(
-        description="Arms of recall whose gradient is measured; arms that text trains, too, are also measured on text."
-    )
+    arms: Names = Field(description="Arms of recall whose gradient is measured.")
     lag: Length = Field(100, description="The lag at which the gradient is measured; must be one of recall.lags.")
     depth: Length = Field(
         102,
         description="The gradient is measured k = 0 ... depth characters before the loss. The key of recall is at "
         "k = lag + 1.",
     )
-    texts: int = Field(
-        200, ge=1, le=100_000, description="Number of strings, or of positions in the text, to average over."
-    )
+    texts: int = Field(200, ge=1, le=100_000, description="Number of strings to average over.")
     training_texts: int = Field(
         20,
         ge=0,
@@ -168,6 +170,13 @@ class GatesConfig(TaskExperiment):
         description="Arms to train on the continual embedded Reber grammar: one running text, without state resets.",
     )
     reber_arms: list[str] = Field([], description="Arms to train on single strings of the embedded Reber grammar.")
+    min_inner: int = Field(
+        20,
+        ge=0,
+        le=1000,
+        description="Smallest number of symbols of the inner string of each single Reber string, over which its second "
+        "symbol must be remembered.",
+    )
     recall_arms: list[str] = Field([], description="Arms to train on recall with its settings, at recall_lag.")
     recall_lag: Length = Field(100, description="The lag at which recall_arms are trained.")
     characters: int = Field(1_000_000, ge=1000, le=10**9, description="Characters of continual Reber text to train on.")
@@ -177,14 +186,10 @@ class GatesConfig(TaskExperiment):
         le=10**8,
         description="Characters of new continual Reber text to test on, read without a state reset.",
     )
-    shown_arms: list[str] = Field(
-        [], description="Arms of text whose gate activations, saturation and half-lives are plotted."
-    )
 
-    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
-        text_arms = experiments.text.arms if experiments.text else []
-        missing = [arm for arm in self.shown_arms if arm in arms and arm not in text_arms]
-        return [Problem(("shown_arms",), f"{arm} is not one of text.arms") for arm in missing]
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:  # noqa: ARG002
+        needs_recall = self.recall_arms and experiments.recall is None
+        return [Problem(("recall_arms",), NO_RECALL)] if needs_recall else []
 
 
 class CountingConfig(TaskExperiment):
@@ -227,9 +232,23 @@ class TextConfig(TrainingExperiment):
         "the text of corpus.",
     )
     closing_text_arms: list[str] = Field([], description="Arms to train on closing_text; empty: all arms.")
+    gradient_depth: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="The gradient on the text is measured k = 0 ... gradient_depth characters before the loss; 0: not "
+        "measured.",
+    )
+    gate_arms: list[str] = Field(
+        [], description="Arms whose gate activations, saturation and half-lives are plotted; some of arms."
+    )
 
     def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:  # noqa: ARG002
-        problems = []
+        problems = [
+            Problem(("gate_arms",), f"{arm} is not one of text.arms")
+            for arm in self.gate_arms
+            if arm in arms and arm not in self.arms
+        ]
         for name, corpus in (("corpus", self.corpus), ("closing_text", self.closing_text)):
             if corpus is not None and not corpus.test_fraction:
                 message = "every metric comes from the test split: set test_fraction, for example to 0.05"
@@ -317,14 +336,14 @@ class SentencesConfig(TaskExperiment):
 class Experiments(Section):
     """The experiments, by name; an experiment that is null or left out is not run."""
 
-    recall: RecallConfig = Field(
-        description="Recall of a key over a lag; surgery and gradient use the networks trained here."
+    recall: RecallConfig | None = Field(
+        None, description="Recall of a key over a lag; surgery and gradient use the networks trained here."
     )
     gradient: GradientConfig | None = Field(
         None, description="Gradient as a function of the lag, and training with the gradient cut."
     )
     surgery: SurgeryConfig | None = Field(None, description="Swapping states between strings.")
-    gates: GatesConfig | None = Field(None, description="Gate ablations, saturation and half-lives.")
+    gates: GatesConfig | None = Field(None, description="Networks without one of the gates.")
     counting: CountingConfig | None = Field(None, description="Counting.")
     order: OrderConfig | None = Field(None, description="Temporal order and adding.")
     text: TextConfig | None = Field(None, description="Context use on real text.")
@@ -336,7 +355,9 @@ class Experiments(Section):
         return {name: value for name, value in self if value is not None}
 
 
-def _not_of_recall(lag: int, used: list[str], recall: RecallConfig, arms: Arms) -> list[Problem]:
+def _not_of_recall(lag: int, used: list[str], recall: RecallConfig | None, arms: Arms) -> list[Problem]:
+    if recall is None:
+        return [Problem((), NO_RECALL)]
     problems = [] if lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
     trained = {start for arm in recall.arms for start in arms.get(arm, [])}
     missing = [arm for arm in used if not trained.issuperset(arms.get(arm, []))]

@@ -16,8 +16,8 @@ from charlstm.config.sections import ConfigFile, RunName, TypeText, check_name
 from charlstm.config.wording import Problem, as_one_error, dotted, format_value
 from charlstm.spelling import near
 
-SEARCH_SEED = 1001
-"""The first of the seeds that select learning rates and starts; no run that is judged has one of them."""
+SEARCH_OFFSET = 1000
+"""What the first seed of the search is above the first judged seed; no run that is judged has a seed of the search."""
 
 
 class MemoryConfig(ConfigFile):
@@ -30,19 +30,26 @@ class MemoryConfig(ConfigFile):
         10,
         ge=1,
         le=1000,
-        description="Number of runs of each arm that are judged, with the seeds 1, 2, ..., at its best learning rate.",
+        description="Number of runs of each arm that are judged, with successive seeds, at its best start and learning "
+        "rate.",
     )
-    search_seeds: int = Field(
+    first_seed: int = Field(
         1,
         ge=1,
+        le=10**9,
+        description="The first of the judged seeds. Change it to repeat the whole comparison with other seeds.",
+    )
+    search_seeds: int = Field(
+        2,
+        ge=1,
         le=1000,
-        description="Number of seeds with which every start and learning rate is tried: 1001, 1002, ... These runs are "
-        "never judged.",
+        description="Number of seeds with which every start and learning rate is tried, from first_seed + 1000 on. "
+        "These runs are never judged.",
     )
     learning_rates: Rates = Field(
         [1e-3, 3e-3, 1e-2, 3e-2],
-        description="Learning rates to try for every start of every arm; the one with the best validation score is "
-        "used.",
+        description="Learning rates to try for every start of every arm: the middle one of those at which every search "
+        "seed reaches target_nats is used, or else the one with the best mean validation score.",
     )
     widenings: int = Field(
         2,
@@ -114,6 +121,9 @@ class MemoryConfig(ConfigFile):
     @model_validator(mode="after")
     def _every_run_is_valid(self) -> MemoryConfig:
         problems: list[Problem] = []
+        if not self.experiments.present():
+            names = ", ".join(Experiments.model_fields)
+            problems.append(Problem(("experiments",), f"there is none. Experiments: {names}"))
         trained, reported = self.trained_by_name(), set[str]()
         for name, experiment in self.experiments.present().items():
             loc = ("experiments", name)
@@ -133,6 +143,15 @@ class MemoryConfig(ConfigFile):
         if problems:
             raise as_one_error(list(dict.fromkeys(problems)))
         return self
+
+    def judged_seeds(self) -> range:
+        """The seeds of the runs that are judged."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def seeds_of_search(self) -> range:
+        """The seeds of the runs that select starts and learning rates."""
+        first = self.first_seed + SEARCH_OFFSET
+        return range(first, first + self.search_seeds)
 
     def starts(self, arm: str) -> list[str]:
         """The arms that are trained for an arm: ``lstm, chrono`` and so on for each of its starts; without starts, or
@@ -210,4 +229,4 @@ class MemoryConfig(ConfigFile):
     def _training_experiment(self, experiment: str) -> TrainingExperiment:
         """The experiment; recall for experiments that train no networks and use those of recall."""
         section = getattr(self.experiments, experiment)
-        return section if isinstance(section, TrainingExperiment) else self.experiments.recall
+        return section if isinstance(section, TrainingExperiment) else self.experiments.recall or TrainingExperiment()

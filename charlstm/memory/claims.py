@@ -30,7 +30,7 @@ def claims_record(config: MemoryConfig) -> dict[str, Any]:
     return {
         "claims": claims,
         "configuration_sha256": sha256(configuration),
-        "seeds": list(range(1, config.seeds + 1)),
+        "seeds": list(config.judged_seeds()),
         "configuration": configuration,
     }
 

@@ -221,9 +221,12 @@ class MemoryComparison:
             ("Made by", command(*self._command, *(word for name in self._only for word in ("--only", name)))),
             (
                 "Seeds",
-                f"{config.seeds} runs of each arm are judged, with the seeds 1 to {config.seeds}. Its start and its "
-                "learning rate are selected before, by the validation score of runs with other seeds "
-                f"({config.search_seeds} for each start and rate), which are not judged. Rates: "
+                f"{config.seeds} runs of each arm are judged, with the seeds {config.first_seed} to "
+                f"{config.judged_seeds()[-1]}. Its start and its learning rate are selected before, by the validation "
+                f"scores of runs with other seeds ({config.search_seeds} for each start and rate), which are not "
+                "judged: the middle one of the rates at which each of them reaches the target loss, or else the rate "
+                "with the best score; of several starts, the one with the best score, then the one that reaches the "
+                "target at more rates. Rates: "
                 f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment sets another grid; "
                 f"while the best is at an edge, up to {config.widenings} more beyond that edge. The training text of a "
                 "task differs by seed",

@@ -15,8 +15,9 @@ from pydantic_core import from_json
 from charlstm import atomic_io
 from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, read_regular
-from charlstm.memory.task_measures import TEST_SEED, make_task, with_start
+from charlstm.memory.task_measures import TEST_SEED, finite_or_none, make_task, with_start
 from charlstm.model import LanguageModel
+from charlstm.probes.dynamics import dynamics
 from charlstm.probes.gradients import FULL_STATE, effective_depth, gradient_over_lag
 from charlstm.probes.reading import float64_copy
 from charlstm.text.vocabulary import Vocabulary
@@ -26,6 +27,8 @@ FILE = "dynamics.jsonl"
 SIZE_LIMIT = 1 << 28
 FRACTION = 0.01
 """The effective depth is the largest lag at which this fraction of the gradient at lag 0 is left."""
+STEPS = 50
+"""Number of steps whose Jacobians are computed."""
 
 Record = dict[str, Any]
 
@@ -41,17 +44,26 @@ class Dynamics:
     def measure(self, model: LanguageModel, vocabulary: Vocabulary) -> Record:
         """The measurements of the current network, in JSON types. Neither the model nor a random state changes.
 
-        depth: the effective depth of the gradient, in characters. remaining: the gradient at the largest lag, relative
-        to lag 0. Further measurements are added here.
+        depth                  the effective depth of the gradient, in characters
+        remaining              the gradient at the largest lag, relative to lag 0
+        spectral_radius        of the recurrent matrix; null for cells with several
+        largest_singular_value, median_singular_value
+                               of the one-step Jacobians of the state, means over the last `STEPS` steps of one string
+        lyapunov_exponent      the largest over these steps, nats per character; null for -inf
         """
         strings = with_start(model, vocabulary, make_task(self.task).strings(self.texts, TEST_SEED))
         norms = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).norms[FULL_STATE]
         positive = norms[0] > 0
         curve = (norms[:, positive] / norms[0][positive]).mean(1) if positive.any() else norms.mean(1)
+        one = strings[:-1, :1]
+        state = dynamics(model, one, exponents=1, warm_up=max(0, len(one) - STEPS))
         return {
             "depth": effective_depth(curve, FRACTION),
             "remaining": min(float(curve[-1]), sys.float_info.max),
             "spectral_radius": spectral_radius(model),
+            "largest_singular_value": finite_or_none(float(state.largest.mean())),
+            "median_singular_value": finite_or_none(float(state.median.mean())),
+            "lyapunov_exponent": finite_or_none(float(state.exponents[0, 0])),
         }
 
     def recorder(self, trainer: Trainer) -> Callable[[float | None], None]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from charlstm.comparison.arms import Trial, match_parameters, parameter_count
 from charlstm.config import Config, MemoryConfig
-from charlstm.config.memory import SEARCH_SEED
 from charlstm.memory.datasets import Dataset, Texts
 from charlstm.memory.dynamics import Dynamics, read_dynamics
 from charlstm.memory.groups import BestRuns, Outcome, RunGroup, Search, with_previous
@@ -31,8 +30,7 @@ class Grid:
     def __init__(self, config: MemoryConfig, folder: Path, overwrite: bool) -> None:
         self.config, self.folder, self._overwrite = config, folder, overwrite
         self.texts = Texts(folder, config.test_strings, overwrite)
-        self.judged_seeds = range(1, config.seeds + 1)
-        self.search_seeds = range(SEARCH_SEED, SEARCH_SEED + config.search_seeds)
+        self.judged_seeds, self.search_seeds = config.judged_seeds(), config.seeds_of_search()
         self._sizes: dict[str, int] = {}
         self._complete = dict[Path, Outcome]()
         self._groups: dict[tuple[str, str], RunGroup] = {}
@@ -56,7 +54,7 @@ class Grid:
         for arm in arms:
             starts = []
             for start in config.starts(arm):
-                model = self._config(experiment, dataset, start, 1.0, SEARCH_SEED).model
+                model = self._config(experiment, dataset, start, 1.0, self.search_seeds[0]).model
                 if not target:
                     target = parameter_count(model, size)
                 elif not config.sized(start):
@@ -70,8 +68,8 @@ class Grid:
 
     def _vocabulary_size(self, dataset: Dataset) -> int:
         if dataset.name not in self._sizes:
-            dataset.write(SEARCH_SEED)
-            corpus = dataset.corpus_for(SEARCH_SEED)
+            dataset.write(self.search_seeds[0])
+            corpus = dataset.corpus_for(self.search_seeds[0])
             self._sizes[dataset.name] = load_corpus(**corpus.model_dump()).vocabulary.size
         return self._sizes[dataset.name]
 
@@ -180,14 +178,20 @@ class Grid:
         return rates
 
     def _best_rate(self, group: RunGroup, rates: Iterable[float]) -> float | None:
-        """The rate with the best score; None if a run is not complete."""
-        ranks = {rate: self._rank(group, rate) for rate in rates}
-        known = {rate: rank for rate, rank in ranks.items() if rank is not None}
-        return min(known, key=known.__getitem__) if len(known) == len(ranks) else None
+        """The middle one of the rates at which every search seed reaches the target: a slower one may not reach it
+        within the budget, a faster one may be unstable. Without such a rate, that with the best mean score. None if a
+        run is not complete."""
+        scores = dict[float, tuple[float, float]]()
+        for rate in rates:
+            if (score := self._score(group, rate)) is None:
+                return None
+            scores[rate] = score
+        reached = sorted(rate for rate in scores if self._reaches_target(group, rate))
+        return reached[(len(reached) - 1) // 2] if reached else min(scores, key=scores.__getitem__)
 
-    def _rank(self, group: RunGroup, rate: float) -> tuple[float, float] | None:
-        """The mean score of a rate over the search seeds, then the mean number of steps, which ranks runs that ended at
-        their target score; None if a run is not complete."""
+    def _score(self, group: RunGroup, rate: float) -> tuple[float, float] | None:
+        """The mean score of a rate over the search seeds, none better than the target, then the mean number of steps;
+        None if a run is not complete."""
         outcomes = [self.outcome(group, rate, seed) for seed in self.search_seeds]
         complete = [one for one in outcomes if one is not None]
         if len(complete) < len(outcomes):
@@ -195,14 +199,20 @@ class Grid:
         nats = [math.inf if one.nats is None else max(one.nats, one.target_nats) for one in complete]
         return statistics.fmean(nats), statistics.fmean(one.steps for one in complete)
 
+    def _reaches_target(self, group: RunGroup, rate: float) -> bool:
+        """Whether all search seeds reach the target at a rate."""
+        outcomes = [self.outcome(group, rate, seed) for seed in self.search_seeds]
+        return all(one is not None and one.steps_to_target is not None for one in outcomes)
+
     def search(self, group: RunGroup) -> Search | None:
         """The result of the search for the learning rate of an arm without starts; None if it is not complete."""
         rates = self.rates(group)
         best = self._best_rate(group, rates)
-        if best is None or (rank := self._rank(group, best)) is None:
+        if best is None or (score := self._score(group, best)) is None:
             return None
         scores = {rate: [self._nats(group, rate, seed) for seed in self.search_seeds] for rate in rates}
-        return Search(scores, best, rank)
+        reached = sum(self._reaches_target(group, rate) for rate in self.config.rates(group.experiment))
+        return Search(scores, best, (score[0], -reached, score[1]))
 
     def _nats(self, group: RunGroup, rate: float, seed: int) -> float | None:
         outcome = self.outcome(group, rate, seed)

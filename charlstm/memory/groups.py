@@ -62,12 +62,13 @@ class Outcome:
 class Search:
     """The scores of the learning rates that were tried, on the search seeds, and the best of them.
 
-    ``rank`` orders the starts of an arm: the mean score over the seeds, then the mean number of steps.
+    ``rank`` orders the starts of an arm, the best first: by the mean score over the seeds, then by the number of rates
+    of the grid at which every seed reaches the target, then by the mean number of steps.
     """
 
     scores: dict[float, list[float | None]]
     learning_rate: float
-    rank: tuple[float, float]
+    rank: tuple[float, int, float]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ from charlstm.memory.task_measures import (
     longer,
     reber,
     state_surgery,
-    surgery_over_lag,
-    unseen_reber,
 )
 from charlstm.memory.text_measures import (
     closing_characters,
@@ -36,11 +34,9 @@ MEASURES: dict[str, Callable[..., JsonObject]] = {
         answers,
         longer,
         state_surgery,
-        surgery_over_lag,
         counting,
         continual_reber,
         reber,
-        unseen_reber,
         gradient,
         state_dynamics,
         memory_capacity,

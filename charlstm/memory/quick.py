@@ -14,7 +14,7 @@ MIN_SEEDS = 5
 _RECALL_USERS = {"gradient", "surgery", "gates"}
 """Experiments that measure networks of the recall experiment."""
 
-_COMPARED_APART = {"name", "seeds", "learning_rates", "arms", "experiments", "revised", "quick"}
+_COMPARED_APART = {"name", "seeds", "first_seed", "learning_rates", "arms", "experiments", "revised", "quick"}
 
 
 def has_evidence(quick: MemoryConfig, full: MemoryConfig, experiment: str, claim: Claim) -> bool:

@@ -118,11 +118,6 @@ class _DependencyBin(_Result):
     correct: list[bool]
 
 
-class _UnseenReber(_Result):
-    accuracy: Fraction
-    seen: Fraction
-
-
 class _Ablation(_Result):
     count: Count
     loss: Number
@@ -158,13 +153,11 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "closing_characters": TypeAdapter(dict[str, list[_Bin]]),
     "ngram": TypeAdapter(_NGram),
     "gate_values": TypeAdapter(_Gates),
-    "surgery_over_lag": TypeAdapter(dict[str, dict[str, _Surgery]]),
     "state_dynamics": TypeAdapter(_Dynamics),
     "memory_capacity": TypeAdapter(dict[str, _Readout]),
     "far_context_loss": TypeAdapter(_FarContext),
     "dependency_loss": TypeAdapter(dict[str, list[_DependencyBin]]),
     "ngram_dependency_loss": TypeAdapter(dict[str, list[_DependencyBin]]),
-    "unseen_reber": TypeAdapter(_UnseenReber),
     "unit_ablation": TypeAdapter(dict[str, _Ablation]),
     "sentence_answers": TypeAdapter(_SentenceAnswers),
     "sentence_gates": TypeAdapter(_SentenceGates),

@@ -19,9 +19,8 @@ from charlstm.model import LanguageModel
 from charlstm.probes import tasks
 from charlstm.probes.answers import continual_reber_accuracy, reber_accuracy, score_answers
 from charlstm.probes.counting import accepts, counting_unit, longest_accepted, trajectory
-from charlstm.probes.surgery import surgeries, surgery
+from charlstm.probes.surgery import surgery
 from charlstm.probes.tasks.counting import counting_string
-from charlstm.text.documents import Documents
 from charlstm.text.vocabulary import Vocabulary
 
 TEST_SEED = 1_000_003
@@ -69,18 +68,6 @@ def state_surgery(
     return results
 
 
-def surgery_over_lag(run: LoadedRun, task: JsonObject, pairs: int, moments: list[float]) -> JsonObject:
-    """State surgery at fractions of the lag: moment -> exchanged letters -> how often each string's answer is given.
-
-    The letters are "" (nothing), each part of the state, and all of them; ``moments`` are 0 .. 1, such as 0.25.
-    """
-    instance = make_task(task)
-    first, second = _string_pairs(run, instance, pairs)
-    steps = {2 + int(moment * instance.lag): str(moment) for moment in moments}  # "no character", the key, the lag
-    results = surgeries(run.model, first, second, list(steps))
-    return {steps[at]: {part: asdict(one) for part, one in parts.items()} for at, parts in results.items()}
-
-
 def counting(run: LoadedRun, letters: str, tested: list[int], shown: int) -> JsonObject:
     """The largest n up to which all tested n are accepted, whether each is, and the counting unit at n = shown."""
     model, vocabulary = run.model, run.vocabulary
@@ -113,20 +100,9 @@ def continual_reber(run: LoadedRun, characters: int) -> JsonObject:
     }
 
 
-def reber(run: LoadedRun, strings: int) -> JsonObject:
-    """Accuracy on the repeated key, T or P, of single Reber test strings."""
-    return {"accuracy": reber_accuracy(run.model, run.vocabulary, tasks.Reber().strings(strings, TEST_SEED))}
-
-
-def unseen_reber(run: LoadedRun, strings: int, min_inner: int) -> JsonObject:
-    """Accuracy on the repeated key of Reber test strings that stand neither in the training nor in the validation
-    split, and the fraction of ordinary test strings that do (``seen``)."""
-    task, seen = tasks.Reber(min_inner), _strings_of(run, "train") | _strings_of(run, "validation")
-    drawn, unseen = task.strings(strings, TEST_SEED), tasks.unseen_strings(task, strings, TEST_SEED, seen)
-    return {
-        "accuracy": reber_accuracy(run.model, run.vocabulary, unseen),
-        "seen": sum(string in seen for string in drawn) / strings,
-    }
+def reber(run: LoadedRun, task: JsonObject, strings: int) -> JsonObject:
+    """Accuracy on the repeated key, T or P, of single Reber test strings, none of which is a training string."""
+    return {"accuracy": reber_accuracy(run.model, run.vocabulary, make_task(task).strings(strings, TEST_SEED))}
 
 
 def with_start(model: LanguageModel, vocabulary: Vocabulary, strings: list[str]) -> Tensor:
@@ -147,14 +123,6 @@ def _string_pairs(run: LoadedRun, task: Any, pairs: int) -> tuple[Tensor, Tensor
     chosen = [(a, b) for a, b in zip(strings[:half], strings[half:], strict=True) if a[-1] != b[-1]][:pairs]
     first, second = (with_start(run.model, run.vocabulary, [pair[side] for pair in chosen]) for side in (0, 1))
     return first, second
-
-
-def _strings_of(run: LoadedRun, split: str) -> set[str]:
-    """The lines, or the documents, of a split."""
-    ids = run.corpus().split(split)
-    if isinstance(ids, Documents):
-        return {run.vocabulary.decode(ids.ids[a:b]) for a, b in zip(ids.starts, ids.ends, strict=True)}
-    return set(run.vocabulary.decode(ids).splitlines())
 
 
 def encoded(vocabulary: Vocabulary, strings: list[str]) -> Tensor:

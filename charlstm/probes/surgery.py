@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,16 +61,3 @@ def surgery(model: LanguageModel, first: Tensor, second: Tensor, at: int, exchan
     answers, count = texts[-1], 2 * pairs
     original, swapped = (int((predicted == expected).sum()) for expected in (answers, answers.roll(pairs)))
     return SurgeryResult(exchanged, original / count, swapped / count, (count - original - swapped) / count, count)
-
-
-def surgeries(
-    model: LanguageModel, first: Tensor, second: Tensor, moments: Sequence[int]
-) -> dict[int, dict[str, SurgeryResult]]:
-    """:func:`surgery` at each of several numbers of characters before the exchange: of nothing, of each part alone, and
-    of the whole state. Results by moment and exchanged letters.
-
-    If the state before the exchange carries the answer, exchanging all of it swaps the answers of any cell.
-    """
-    letters = model.recurrent.cell.state
-    exchanges = dict.fromkeys(("", *letters, letters))
-    return {at: {part: surgery(model, first, second, at, part) for part in exchanges} for at in moments}

@@ -12,8 +12,8 @@ import torch
 
 from charlstm.api import load
 from charlstm.config import CorpusConfig, MemoryConfig
-from charlstm.config.memory import SEARCH_SEED
 from charlstm.errors import UserError
+from charlstm.memory.claims import claims_record
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.datasets import Texts, training_strings
 from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
@@ -37,6 +37,7 @@ def make_config(**fields) -> MemoryConfig:
     return MemoryConfig.model_validate(
         {
             "seeds": 2,
+            "search_seeds": 1,
             "learning_rates": [1e-3, 1e-2],
             "test_strings": 30,
             "shared": {
@@ -106,6 +107,37 @@ def test_grid_widens_while_the_best_rate_is_at_an_edge(tmp_path, results, best, 
     assert runs.learning_rate == min(expected, key=lambda rate: abs(math.log10(rate / best)))
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ({1e-4: None, 1e-3: 6, 1e-2: 4, 1e-1: 2}, 1e-2),  # the middle one, not the fastest
+        ({1e-4: None, 1e-3: 6, 1e-2: 4, 1e-1: None}, 1e-3),
+        ({1e-4: None, 1e-3: None, 1e-2: None, 1e-1: 2, 1.0: None}, 1e-1),
+    ],
+)
+def test_best_rate_is_the_middle_of_those_that_reach_the_target(tmp_path, monkeypatch, steps, expected):
+    grid = Grid(make_config(search_seeds=2, learning_rates=list(steps)), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+
+    def outcome(_self: Grid, _group: RunGroup, rate: float, seed: int) -> Outcome:
+        reached = steps.get(rate)
+        if (rate, seed) == (1e-4, 1001):
+            reached = 6  # one seed is not enough
+        return Outcome(1.0 if reached is None else 0.009, 0.01, reached or 6, reached)
+
+    monkeypatch.setattr(Grid, "outcome", outcome)
+    search = grid.search(group)
+    assert search.learning_rate == expected
+    assert search.rank == (0.01, -sum(step is not None for step in steps.values()), steps[expected])
+
+
+def test_seeds_of_a_repetition_are_others():
+    first, second = make_config(), make_config(first_seed=101, search_seeds=3)
+    assert (first.judged_seeds(), first.seeds_of_search()) == (range(1, 3), range(1001, 1002))
+    assert (second.judged_seeds(), second.seeds_of_search()) == (range(101, 103), range(1101, 1104))
+    assert claims_record(second)["seeds"] == [101, 102]
+
+
 @pytest.mark.parametrize("learned", [0, 1])
 def test_longer_lag_is_trained_if_a_judged_seed_learned(tmp_path, results, learned):
     grid = Grid(make_config(widenings=0), tmp_path, False)
@@ -124,7 +156,7 @@ def test_training_texts_differ_by_seed_and_exclude_test_strings(tmp_path):
     texts = Texts(tmp_path, 30, False)
     dataset = texts.task("recall-5", TASK, 300)
     contents = []
-    for seed in (1, 2, SEARCH_SEED):
+    for seed in (1, 2, 1001):
         dataset.write(seed)
         contents.append(Path(dataset.corpus_for(seed).source).read_text().split())
     assert len(contents[0]) == 300

@@ -13,9 +13,7 @@ from charlstm.cells import CELLS
 from charlstm.config import ModelConfig
 from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import SCHEMAS
-from charlstm.memory.task_measures import TEST_SEED
 from charlstm.model import LanguageModel
-from charlstm.probes.tasks import Reber
 from charlstm.text.documents import Documents
 from charlstm.text.vocabulary import Vocabulary
 
@@ -89,25 +87,6 @@ def test_dependency_losses_are_paired(name, arguments):
         for one, another in zip(bins, other[kind], strict=True):
             assert one["positions"] == another["positions"]
             assert len(one["nats"]) == len(one["correct"]) == len(one["positions"]) == min(20, one["count"])
-
-
-def test_surgery_at_several_moments():
-    result = measured(
-        "surgery_over_lag", run_of("ABC?ab", cell="lstm"), task=RECALL, pairs=5, moments=[0.25, 0.5, 0.75]
-    )
-    assert list(result) == ["0.25", "0.5", "0.75"]
-    for parts in result.values():
-        assert set(parts) == {"", "h", "c", "hc"}
-        assert all(one["count"] == 10 for one in parts.values())
-
-
-@pytest.mark.parametrize("documents", [True, False])
-def test_seen_reber_strings_are_counted_and_left_out(documents):
-    drawn = Reber().strings(50, TEST_SEED)
-    run = run_of("".join(f"{string}\n" for string in drawn[:25]), documents=documents)
-    result = measured("unseen_reber", run, strings=50, min_inner=0)
-    assert result["seen"] == sum(string in drawn[:25] for string in drawn) / 50
-    assert measured("unseen_reber", run, strings=50, min_inner=30)["seen"] == 0
 
 
 def test_units_are_ablated_at_closing_characters():

@@ -14,7 +14,6 @@ import torch
 from charlstm.api import load
 from charlstm.comparison.intervals import bounded_mean_bounds
 from charlstm.config import MemoryConfig, load_comparison
-from charlstm.config.memory import SEARCH_SEED
 from charlstm.errors import UserError
 from charlstm.memory.claims import CLAIMS, changes
 from charlstm.memory.comparison import MemoryComparison
@@ -90,7 +89,6 @@ experiments:
     characters: 1000
     test_characters: 300
     strings: 50
-    shown_arms: [lstm]
   counting:
     arms: [lstm]
     letters: [ab, abc]
@@ -109,6 +107,8 @@ experiments:
     ngram: 2
     closing_text: {{source: {closing}, test_fraction: 0.2}}
     closing_text_arms: [rnn]
+    gradient_depth: 6
+    gate_arms: [lstm]
   copying:
     arms: [lstm]
     lags: [3]
@@ -305,13 +305,11 @@ def test_measurement_files_match_their_schemas(done):
 
 
 NOT_YET_IN_AN_EXPERIMENT = {
-    "surgery_over_lag",
     "state_dynamics",
     "memory_capacity",
     "far_context_loss",
     "dependency_loss",
     "ngram_dependency_loss",
-    "unseen_reber",
     "unit_ablation",
 }
 """Tested in test_measures.py."""
@@ -457,7 +455,7 @@ def test_best_rate_has_lowest_score_then_fewest_steps(texts, tmp_path, monkeypat
         1e-2: [Outcome(0.05, 0.05, 400), Outcome(0.04, 0.05, 700)],
         2e-2: [Outcome(0.001, 0.05, 100), Outcome(None, 0.05, 0)],
     }
-    monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - SEARCH_SEED])
+    monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - 1001])
     assert comparison._grid.best_runs(group).learning_rate == 1e-2
     outcomes[1e-3][0] = Outcome(0.03, 0.0, 900)
     assert comparison._grid.best_runs(group).learning_rate == 1e-3
@@ -496,7 +494,7 @@ def test_untrained_is_the_initial_model(done):
         ),
         ("experiments.surgery.lag=7", "7 is not one of recall.lags"),
         ("experiments.gradient.arms=[cut]", "cut is not one of recall.arms"),
-        ("experiments.gates.shown_arms=[wide]", "wide is not one of text.arms"),
+        ("experiments.text.gate_arms=[wide]", "wide is not one of text.arms"),
         ("rate_seeds=9", "unknown field. Did you mean search_seeds?"),
         ("arms.lstm={starts: {}}", "arms.lstm.starts: expected a mapping of names to settings"),
         ("arms.rnn={starts: {relu: {model.cel: rnn}}}", "in recall: model.cel: unknown field"),

@@ -10,7 +10,7 @@ from itertools import product
 
 import pytest
 
-from charlstm.probes.tasks import ContinualReber, Counting, Reber, unseen_strings
+from charlstm.probes.tasks import ContinualReber, Reber
 
 # B, then by T to the loop of S, or by P to the loop of T. From the upper path by X S to the end, or by X X down to the
 # lower one; from the lower path by V V to the end, or by V P up to the last choice of the upper one.
@@ -124,17 +124,3 @@ def test_number_of_distinct_strings():
         assert Reber().distinct(length) == sum(len(string) == length for string in strings)
     assert [Reber(9).distinct(length) for length in (12, 13, 14)] == [0, Reber().distinct(13), Reber().distinct(14)]
     assert Reber(40).distinct(44) > 3_000_000
-
-
-def test_unseen_strings_are_not_in_the_training_strings():
-    training = Reber().strings(5000, 13)
-    strings = unseen_strings(Reber(), 300, 14, training)
-    assert len(strings) == 300
-    assert not set(strings) & set(training)
-    assert strings == unseen_strings(Reber(), 300, 14, training) != unseen_strings(Reber(), 300, 15, training)
-    assert unseen_strings(Reber(), 300, 14, ()) == Reber().strings(300, 14)
-
-
-def test_a_task_without_unseen_strings_is_refused():
-    with pytest.raises(ValueError, match="fewer than one in 1,000 strings of the task counting is unseen"):
-        unseen_strings(Counting("ab", 1, 3), 2, 1, Counting("ab", 1, 3).strings(100, 1))

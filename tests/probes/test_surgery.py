@@ -10,7 +10,7 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
-from charlstm.probes.surgery import surgeries, surgery
+from charlstm.probes.surgery import surgery
 from charlstm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(tuple("\n?ABCDabc"))
@@ -101,10 +101,10 @@ def test_impossible_exchanges_are_refused():
 
 
 def test_whole_state_swaps_the_answers_at_every_moment():
-    results = surgeries(latch(VOCABULARY, KEYS), strings(60, 0), strings(60, 1), [2, 15, 61])
-    assert list(results) == [2, 15, 61]
-    for by_part in results.values():
-        assert {part: (one.original, one.swapped) for part, one in by_part.items()} == {
+    network, first, second = latch(VOCABULARY, KEYS), strings(60, 0), strings(60, 1)
+    for at in (2, 15, 61):
+        results = {part: surgery(network, first, second, at, part) for part in ("", "h", "c", "hc")}
+        assert {part: (one.original, one.swapped) for part, one in results.items()} == {
             "": (1, 0),
             "h": (1, 0),
             "c": (0, 1),
@@ -121,9 +121,8 @@ def test_whole_state_is_exchanged_in_every_cell(fields):
         first[2:4] = second[2:4]  # the window is not exchanged
     first[4:-1] = second[4:-1]
     second[-1] = (first[-1] + 1) % 7
-    result = surgeries(network, first, second, [4])[4]
     letters = network.recurrent.cell.state
-    assert set(result) == {"", *letters, letters}
+    result = {part: surgery(network, first, second, 4, part) for part in ("", *letters, letters)}
     logits = network.eval()(torch.cat([second, first], 1)[:-1])[0]
     partner_answers = torch.cat([first, second], 1)[-1]
     assert result[letters].original == (logits[-1].argmax(-1) == partner_answers).double().mean().item()

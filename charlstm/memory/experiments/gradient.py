@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from itertools import product
 from typing import Any
-
-import numpy as np
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, median_metric
-from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_task
-from charlstm.memory.experiments.text import text_groups
+from charlstm.memory.experiments.gradient_curves import GradientCurves
+from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_section, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.probes.gradients import FULL_STATE, effective_depth
-from charlstm.report.distance_plots import lag_plot, recall_plot
+from charlstm.report.distance_plots import recall_plot
 from charlstm.report.document import Section, Table
 from charlstm.report.training_plots import TrainingCurve, training_plot
 from charlstm.text.visible import visible
 
-DEPTH_FRACTION = 0.01
-
-WHAT = (
-    "How strongly the loss at t depends on the state k characters before: the norm of d loss(t) / d state(t - k), "
-    "which is a product of k Jacobians and vanishes or explodes with k unless they are close to the identity "
-    "(Hochreiter 1991; Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). The effective depth is the "
-    "largest k at which 1% of the value at k = 0 is left. Each curve is the mean over seeds; the number next to its "
-    "name is the median of the seeds' depths."
-)
 CUT = (
     "Then the gradient from each step to the one before is cut in training: along the cell state c in one arm, and "
     "along the output h in another. The forward pass is unchanged; only the backward pass does not use that path. If "
@@ -39,13 +26,19 @@ CUT = (
 TRAINING = (
     "The depth at the start is a property of the initial weights, not of what a network can learn: training changes "
     "it. The plot shows the effective depth at every evaluation of each run; a dot marks where the run solves the "
-    "task. Networks whose gradient does not reach the key at first can still learn the task if it comes to reach it."
+    "task. Networks whose gradient does not reach the key at first can still learn the task if it comes to reach it. "
+    "The table adds what decides how a gradient shrinks from step to step: the singular values of the one-step "
+    "Jacobians of the state (1: nothing is lost), and the largest Lyapunov exponent, the mean rate in nats per "
+    "character at which the most persistent direction shrinks or grows (-0.01: 1/e is left after 100 characters)."
 )
-REMAINING = ("gradient left at the start", "gradient left at the end")
-RADII = ("spectral radius at the start", "spectral radius at the end")
-WHERE = ("on recall", "on text")
-WHEN = (" at the start", "")
-TITLES = {" at the start": "at the start", "": "trained"}
+STATE = {
+    "remaining": "gradient left",
+    "spectral_radius": "spectral radius",
+    "largest_singular_value": "largest singular value",
+    "median_singular_value": "median singular value",
+    "lyapunov_exponent": "Lyapunov exponent",
+}
+"""Measurements of the state in training, shown at the start and at the end of training."""
 
 
 @experiment("gradient")
@@ -57,37 +50,23 @@ class GradientExperiment:
         arms = config.trained(section.arms)
         self._recall = groups_at(config, grid, section.lag, [*arms, *section.arms])
         self._trained = arms
-        text = text_groups(config, grid) if config.experiments.text else {}
-        self._text = {arm: group for arm, group in text.items() if arm in arms or arm in section.arms}
-        self._all_arms = list(dict.fromkeys([*arms, *self._text]))
+        arguments = {"depth": section.depth, "texts": section.texts, "task": recall_task(config, section.lag)}
+        self._curves = GradientCurves(config, grid, {arm: self._recall[arm] for arm in arms}, arguments, "on recall")
         self._cut = RecallRuns(config, grid, section.cut_arms, section.cut_lags) if section.cut_arms else None
 
     def metric_names(self) -> list[str]:
-        depths = [f"depth {where}{when}" for where in WHERE for when in WHEN]
-        return [*depths, "largest depth in training", *(self._cut.metric_names() if self._cut else [])]
+        cut = self._cut.metric_names() if self._cut else []
+        return [*self._curves.metric_names(), "largest depth in training", *cut]
 
     def run_groups(self) -> list[RunGroup]:
         cut = self._cut.run_groups() if self._cut else []
-        return [*(self._recall[arm] for arm in self._trained), *self._text.values(), *cut]
-
-    def _jobs(self, where: str, when: str, arm: str) -> list[MeasurementJob]:
-        section, arguments = self._section, {"depth": self._section.depth, "texts": self._section.texts}
-        task = {"task": recall_task(self._config, section.lag)} if where == "on recall" else {}
-        groups = self._recall if where == "on recall" else self._text
-        trained = {"trained": not when}
-        return self._grid.measurement_jobs(groups[arm], "gradient", arguments | task | trained)
-
-    def _arms(self, where: str) -> list[str]:
-        return self._trained if where == "on recall" else list(self._text)
+        return [*(self._recall[arm] for arm in self._trained), *cut]
 
     def measurement_jobs(self) -> list[MeasurementJob]:
-        curves = [
-            job for where in WHERE for when in WHEN for arm in self._arms(where) for job in self._jobs(where, when, arm)
-        ]
-        return curves + (self._cut.measurement_jobs() if self._cut else [])
+        return self._curves.measurement_jobs() + (self._cut.measurement_jobs() if self._cut else [])
 
     def result(self) -> ExperimentResult:
-        parts = [self._curves(), self._training(), *([self._cuts()] if self._cut else [])]
+        parts = [self._curves.result(), self._training(), *([self._cuts()] if self._cut else [])]
         section = Section(
             title="Gradient over lag",
             paragraphs=[text for part in parts for text in part.section.paragraphs],
@@ -95,51 +74,11 @@ class GradientExperiment:
             tables=[table for part in parts for table in part.section.tables],
             data={key: value for part in parts for key, value in part.section.data.items()},
         )
-        return ExperimentResult(section, {key: value for part in parts for key, value in part.metrics.items()})
-
-    def _curves(self) -> ExperimentResult:
-        """Gradient norms over lag, and effective depths."""
-        color_numbers, metrics = colors(self._config), dict[tuple[str, str], MetricValue]()
-        panels: dict[tuple[str, str], dict[str, tuple[list[float], int]]] = {}
-        rows = {arm: [visible(arm)] for arm in self._all_arms}
-        for where, when in product(WHERE, WHEN):
-            panels[where, when] = {}
-            for arm in self._arms(where):
-                curves = [job.result()[FULL_STATE] for job in self._jobs(where, when, arm)]
-                if not curves:
-                    continue
-                depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
-                panels[where, when][arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
-                metrics[f"depth {where}{when}", arm] = median_metric(depths, "characters", self._section.depth)
-            # The metric of an arm is that of its best start.
-            for arm in self._section.arms if where == "on recall" else ():
-                if (runs := self._grid.best_runs(self._recall[arm])).paths:
-                    metrics[f"depth {where}{when}", arm] = metrics[f"depth {where}{when}", runs.group.arm]
-            for arm, row in rows.items():
-                row.append(metrics[f"depth {where}{when}", arm].text if arm in panels[where, when] else "–")
-        drawn = [
-            lag_plot(
-                {TITLES[when]: panels[where, when] for when in WHEN},
-                color_numbers,
-                DEPTH_FRACTION,
-                name=f"gradient-{where.replace(' ', '-')}",
-                title=f"Gradient over lag {where}",
-            )
-            for where in WHERE
-        ]
-        caption = f"Effective depth, median over seeds; measured up to {self._section.depth} characters back"
-        header = ["arm", *(f"{where}, {TITLES[when]}" for where, when in product(WHERE, WHEN))]
-        section = Section(
-            title="",
-            paragraphs=[WHAT],
-            figures=[plot for plot in drawn if plot is not None],
-            tables=[Table(header, list(rows.values()), caption=caption, colors=[color_numbers[arm] for arm in rows])],
-            data={
-                f"{where}, {TITLES[when]}, {arm}": {"depth": depth, "mean": mean}
-                for (where, when), by_arm in panels.items()
-                for arm, (mean, depth) in by_arm.items()
-            },
-        )
+        metrics = {key: value for part in parts for key, value in part.metrics.items()}
+        for arm in self._section.arms:  # the metric of an arm is that of its best start
+            if (runs := self._grid.best_runs(self._recall[arm])).paths:
+                for name in self._curves.metric_names():
+                    metrics[name, arm] = metrics[name, runs.group.arm]
         return ExperimentResult(section, metrics)
 
     def _training(self) -> ExperimentResult:
@@ -169,20 +108,18 @@ class GradientExperiment:
                         f"{statistics.median(before):g}",
                         f"{statistics.median(most):g}",
                         f"{statistics.median(one['depth'] for one in last):g}",
-                        f"{statistics.median(one['remaining'] for one in first):.2g}",
-                        f"{statistics.median(one['remaining'] for one in last):.2g}",
-                        _radii(first),
-                        _radii(last),
+                        *(f"{_median(first, name)} → {_median(last, name)}" for name in STATE),
                     ]
                 )
                 row_arms.append(start)
         lag = self._section.lag
         plot = training_plot(panels, "depth-in-training", f"Effective depth on recall at lag {lag}", "characters")
         table = Table(
-            ["arm, start", "seeds that solve it", "depth at the start", "largest", "at the end", *REMAINING, *RADII],
+            ["arm, start", "seeds that solve it", "depth at the start", "largest", "at the end", *STATE.values()],
             rows,
             caption=f"Training at lag {lag}, medians over seeds: effective depth in characters (it cannot exceed "
-            f"{self._section.depth}), the gradient that is left there relative to lag 0, and the spectral radius",
+            f"{self._section.depth}); before → after training: the gradient that is left there relative to lag 0, the "
+            "spectral radius of the recurrent matrix, singular values, and the largest Lyapunov exponent",
             colors=[colors(self._config)[arm] for arm in row_arms],
         )
         section = Section(
@@ -199,7 +136,7 @@ class GradientExperiment:
         assert self._cut is not None
         cut = self._cut
         accuracies = {arm: cut.accuracies(arm) for arm in cut.arms}
-        chance_level = 1 / self._config.experiments.recall.keys
+        chance_level = 1 / recall_section(self._config).keys
         plot = recall_plot(
             cut.lags,
             accuracies,
@@ -219,7 +156,7 @@ class GradientExperiment:
         return ExperimentResult(section, cut.metrics())
 
 
-def _radii(records: list[dict[str, Any]]) -> str:
-    """The median spectral radius; a dash for cells without a single recurrent matrix."""
-    values = [one["spectral_radius"] for one in records if one["spectral_radius"] is not None]
-    return f"{statistics.median(values):.2f}" if values else "–"
+def _median(records: list[dict[str, Any]], name: str) -> str:
+    """The median of a measurement; a dash for cells that do not have it."""
+    values = [one[name] for one in records if one.get(name) is not None]
+    return f"{statistics.median(values):.2g}" if values else "–"

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 
 from charlstm.config import MemoryConfig
+from charlstm.config.experiments import RecallConfig
 from charlstm.memory.dynamics import Dynamics
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
 from charlstm.memory.experiments.base import (
@@ -48,9 +49,16 @@ MIXED = (
 )
 
 
+def recall_section(config: MemoryConfig) -> RecallConfig:
+    """The settings of the task, which also the experiments need that use its networks."""
+    section = config.experiments.recall
+    assert section is not None
+    return section
+
+
 def recall_task(config: MemoryConfig, lag: int, mixed: bool = False) -> JsonObject:
     """The specification of the task at a lag."""
-    section = config.experiments.recall
+    section = recall_section(config)
     task = {"task": "Recall", "lag": lag, "keys": section.keys, "letters": section.letters}
     return task | ({"mixed": True} if mixed else {})
 
@@ -59,7 +67,7 @@ def recall_groups(
     config: MemoryConfig, grid: Grid, lags: Iterable[int], arms: Iterable[str], mixed: bool = False
 ) -> dict[int, dict[str, RunGroup]]:
     """The run groups of arms by lag, ascending. They have as many parameters as the first arm of the experiment."""
-    section, gradient = config.experiments.recall, config.experiments.gradient
+    section, gradient = recall_section(config), config.experiments.gradient
     arms, groups, previous = list(arms), dict[int, dict[str, RunGroup]](), None
     for lag in sorted(set(lags)):
         task = recall_task(config, lag, mixed)
@@ -74,7 +82,7 @@ def recall_groups(
 
 def groups_at(config: MemoryConfig, grid: Grid, lag: int, arms: list[str]) -> dict[str, RunGroup]:
     """The run groups of arms at one of the lags of the recall experiment."""
-    return recall_groups(config, grid, [one for one in config.experiments.recall.lags if one <= lag], arms)[lag]
+    return recall_groups(config, grid, [one for one in recall_section(config).lags if one <= lag], arms)[lag]
 
 
 class RecallRuns(ArmsByTask[int]):
@@ -135,7 +143,7 @@ class RecallRuns(ArmsByTask[int]):
                 values = self._fractions(lag, arm)
                 if not values:
                     continue
-                strings, chance = self._config.test_strings, 1 / self._config.experiments.recall.keys
+                strings, chance = self._config.test_strings, 1 / recall_section(self._config).keys
                 metrics[f"{prefix}accuracy at lag {lag}", arm] = fraction_metric(values, strings)[1]
                 metrics[f"{prefix}seeds above chance at lag {lag}", arm] = above_chance_metric(values, strings, chance)
                 if steps := self.steps(lag, arm):
@@ -197,8 +205,9 @@ class RecallRuns(ArmsByTask[int]):
 @experiment("recall")
 class RecallExperiment(RecallRuns):
     def __init__(self, config: MemoryConfig, grid: Grid) -> None:
-        section = config.experiments.recall
+        section = recall_section(config)
         super().__init__(config, grid, section.arms, section.lags)
+        self._tested = sorted({*self.lags, *section.longer_lags})
         mixed_arms = section.mixed_arms or section.arms
         self._distractors = (
             RecallRuns(config, grid, mixed_arms, section.mixed_lags, True) if section.mixed_lags else None
@@ -213,7 +222,7 @@ class RecallExperiment(RecallRuns):
         return [*super().run_groups(), *(self._distractors.run_groups() if self._distractors else [])]
 
     def _longer_pairs(self) -> list[tuple[int, int]]:
-        return [(lag, long) for lag in self.lags for long in self.lags if long > lag]
+        return [(lag, long) for lag in self.lags for long in self._tested if long > lag]
 
     def _longer_jobs(self, lag: int, arm: str) -> list[MeasurementJob]:
         """The tests at longer lags of the runs at a lag; no jobs for the longest lag."""
@@ -234,7 +243,7 @@ class RecallExperiment(RecallRuns):
         metrics = {**self.metrics(), **self._longer_metrics()}
         accuracies = {arm: self.accuracies(arm) for arm in self.names}
         shown = {arm: accuracies[arm] for arm in self.contestants}
-        chance = 1 / config.experiments.recall.keys
+        chance = 1 / recall_section(config).keys
         figures = [
             recall_plot(self.lags, shown, self._colors, chance, config.solve_threshold, title="Accuracy: best starts"),
             steps_plot(
@@ -288,12 +297,12 @@ class RecallExperiment(RecallRuns):
     def _longer_table(self, metrics: Mapping[tuple[str, str], MetricValue]) -> Table:
         rows, row_arms = [], []
         for arm in self.contestants:
-            for lag in self.lags[:-1]:
+            for lag in [one for one in self.lags if one < self._tested[-1]]:
                 if self.seeds_that_solve(lag, arm).value:
-                    tested = [metrics.get((f"solved at lag {long} trained at lag {lag}", arm)) for long in self.lags]
+                    tested = [metrics.get((f"solved at lag {long} trained at lag {lag}", arm)) for long in self._tested]
                     cells = [one.text.removesuffix(" seeds") if one else "" for one in tested]
                     rows.append([visible(arm), visible(self.start(lag, arm)), str(lag), *cells])
                     row_arms.append(arm)
-        header = ["arm", "start", "trained at lag", *(f"lag {lag}" for lag in self.lags)]
+        header = ["arm", "start", "trained at lag", *(f"lag {lag}" for lag in self._tested)]
         caption = "Seeds that solve longer lags than they were trained at"
         return Table(header, rows, caption=caption, colors=self._arm_colors(row_arms))

@@ -18,6 +18,8 @@ from charlstm.memory.experiments.base import (
     experiment,
     runs_table,
 )
+from charlstm.memory.experiments.gradient_curves import GradientCurves
+from charlstm.memory.experiments.text_gates import TextGates
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -26,6 +28,9 @@ from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, distance_plot
 from charlstm.text.visible import visible
 from charlstm.units import bits
+
+GRADIENT_TEXTS = 100
+"""Number of segments of the text over which gradients are averaged."""
 
 BLOCKS = 50
 """Blocks of the targets, whose means are compared, since the losses of neighboring characters are correlated."""
@@ -67,9 +72,15 @@ class TextExperiment:
         if section.closing_text is not None:
             arms = section.closing_text_arms or section.arms
             self._closing = grid.run_groups("text", grid.texts.existing("closing", section.closing_text), arms)
+        self._gates = TextGates(config, grid, {arm: self._text[arm] for arm in section.gate_arms})
+        arguments = {"depth": section.gradient_depth, "texts": GRADIENT_TEXTS}
+        self._gradients = GradientCurves(
+            config, grid, self._text if section.gradient_depth else {}, arguments, "on text"
+        )
 
     def metric_names(self) -> list[str]:
-        return ["bits per character", *(f"bits minus {arm}" for arm in self._section.arms)]
+        differences = [f"bits minus {arm}" for arm in self._section.arms]
+        return ["bits per character", *differences, *self._gradients.metric_names()]
 
     def run_groups(self) -> list[RunGroup]:
         return [*self._text.values(), *self._closing.values()]
@@ -88,7 +99,14 @@ class TextExperiment:
     def measurement_jobs(self) -> list[MeasurementJob]:
         contexts = [job for arm in self._text for job in self._contexts(arm)]
         closings = [job for arm in self._closing for job in self._closings(arm)]
-        return [*contexts, *closings, self._ngram(self._text), self._ngram(self._closing)]
+        return [
+            *contexts,
+            *closings,
+            self._ngram(self._text),
+            self._ngram(self._closing),
+            *self._gates.measurement_jobs(),
+            *self._gradients.measurement_jobs(),
+        ]
 
     def _nats(self, arm: str) -> npt.NDArray[np.float64]:
         """-ln p of each target for each length of context and each seed, [context lengths, seeds, targets]."""
@@ -125,15 +143,32 @@ class TextExperiment:
             colors=[color_numbers[arm] for arm in arms],
         )
         closing_plots, tables = self._by_distance()
+        gates = self._gates.result().section if self._section.gate_arms else Section("")
+        gradients = ExperimentResult(Section(""), {})
+        if self._section.gradient_depth:
+            gradients = self._gradients.result()
+            metrics |= gradients.metrics
         section = Section(
             title="Real text",
-            paragraphs=[WHAT, f"Over the full test split: {' '.join(differences)}", CLOSING],
-            figures=[figure for figure in (plot, *closing_plots) if figure is not None],
-            tables=[table, *tables, runs_table(self._grid, self.run_groups())],
+            paragraphs=[
+                WHAT,
+                f"Over the full test split: {' '.join(differences)}",
+                CLOSING,
+                *gradients.section.paragraphs,
+                *gates.paragraphs,
+            ],
+            figures=[
+                figure
+                for figure in (plot, *closing_plots, *gradients.section.figures, *gates.figures)
+                if figure is not None
+            ],
+            tables=[table, *tables, *gradients.section.tables, runs_table(self._grid, self.run_groups())],
             data={
                 "context_lengths": self._context_lengths,
                 "bits": {arm: [list(estimate) for estimate in curve] for arm, curve in curves.items()},
                 "ngram": ngram,
+                **gradients.section.data,
+                **gates.data,
                 "closing_characters": {arm: [job.result() for job in self._closings(arm)] for arm in self._closing},
             },
         )

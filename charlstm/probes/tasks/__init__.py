@@ -1,7 +1,7 @@
 """Synthetic tasks that need memory, as texts with one string per line."""
 
 from charlstm.probes.tasks.adding import Adding
-from charlstm.probes.tasks.base import Task, unseen_strings
+from charlstm.probes.tasks.base import Task
 from charlstm.probes.tasks.copying import Copying
 from charlstm.probes.tasks.counting import Counting
 from charlstm.probes.tasks.reber import ContinualReber, Reber
@@ -19,5 +19,4 @@ __all__ = [
     "Sentences",
     "Task",
     "TemporalOrder",
-    "unseen_strings",
 ]

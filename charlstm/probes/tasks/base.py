@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -70,20 +69,6 @@ def as_strings(codes: Codes) -> list[str]:
     """The rows of code points [N, L] as N strings."""
     strings: list[str] = np.ascontiguousarray(codes).view(f"U{codes.shape[1]}")[:, 0].tolist()
     return strings
-
-
-def unseen_strings(task: Task, count: int, seed: int, exclude: Collection[str]) -> list[str]:
-    """``count`` strings of a task, none of them in ``exclude``: of a larger number drawn with the seed, the first that
-    are not excluded. Those of a task with short strings are longer than usual.
-
-    Raises ValueError if fewer than one in 1,000 strings is not excluded.
-    """
-    excluded = frozenset(exclude)
-    for factor in (1, 2, 4, 10, 30, 100, 300, 1000):
-        unseen = [string for string in task.strings(factor * count, seed) if string not in excluded]
-        if len(unseen) >= count:
-            return unseen[:count]
-    raise ValueError(f"fewer than one in 1,000 strings of the task {task.name} is unseen")
 
 
 def check(name: str, value: int, low: int, high: int | None = None) -> None:

@@ -89,8 +89,8 @@ class Reber(Task):
     position, but not the key: the entropy of each choice and ln 2 for the repeated key, divided by the mean number of
     characters and ends.
 
-    Short strings are few (:meth:`distinct`), so that test strings drawn with another seed stand in most training
-    texts; use :func:`~charlstm.probes.tasks.base.unseen_strings`.
+    Short strings are few (:meth:`distinct`), so that most test strings drawn with another seed stand in a training
+    text too, if they are not left out there.
     """
 
     name: ClassVar[str] = "reber"
