@@ -94,6 +94,11 @@ class TrainingExperiment(Experiment):
     learning_rates: Rates | None = Field(
         None, description="Grid of learning rates of this experiment; null: the grid of the file."
     )
+    search: Changes = Field(
+        {},
+        description="Further changes for the runs that select starts and learning rates, such as a smaller budget, as "
+        "dotted names.",
+    )
 
 
 class TaskExperiment(TrainingExperiment):
@@ -211,7 +216,7 @@ class OrderConfig(TaskExperiment):
 
 
 class TextConfig(TrainingExperiment):
-    """Real text: loss against the length of the context, and the prediction of closing brackets and quotes."""
+    """Real text: the loss of each arm, and where memory pays."""
 
     arms: Names = Field(description="Arms to train on the text.")
     corpus: CorpusConfig = Field(
@@ -226,12 +231,39 @@ class TextConfig(TrainingExperiment):
         2000, ge=100, le=10**7, description="Number of held-out characters to predict at each context length."
     )
     ngram: int = Field(7, ge=1, le=20, description="Order of the n-gram model that the networks are compared with.")
-    closing_text: CorpusConfig | None = Field(
-        None,
-        description="Another text on which closing brackets and quotes are predicted, by networks trained on it. null: "
-        "the text of corpus.",
+    far_lengths: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
+        [],
+        description="Numbers of characters before the target that are left as they are, where those further away are "
+        "cut off, shuffled, or replaced by other text, up to the longest of context_lengths; empty: not measured.",
     )
-    closing_text_arms: list[str] = Field([], description="Arms to train on closing_text; empty: all arms.")
+    baseline_arm: str | None = Field(
+        None,
+        description="The arm that the others are compared with by distance and by passage; null: the last of arms.",
+    )
+    dependency_positions: int = Field(
+        0,
+        ge=0,
+        le=10**7,
+        description="Largest number of positions, for each kind and distance, of characters that depend on something "
+        "earlier, such as closing quotes and repeated words; 0: not measured.",
+    )
+    passage_characters: int = Field(
+        0,
+        ge=0,
+        le=10**7,
+        description="The passages where one arm leads another most are looked for in this many characters of the test "
+        "split; 0: not looked for.",
+    )
+    ablated_arms: list[str] = Field(
+        [], description="Arms whose units are ablated at closing quotes and brackets; some of arms."
+    )
+    capacity_delays: int = Field(
+        0,
+        ge=0,
+        le=1900,
+        description="Largest number of characters back of which it is measured what the state retains; 0: not "
+        "measured.",
+    )
     gradient_depth: int = Field(
         0,
         ge=0,
@@ -244,20 +276,25 @@ class TextConfig(TrainingExperiment):
     )
 
     def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:  # noqa: ARG002
+        used = {"gate_arms": self.gate_arms, "ablated_arms": self.ablated_arms, "baseline_arm": [self.baseline()]}
         problems = [
-            Problem(("gate_arms",), f"{arm} is not one of text.arms")
-            for arm in self.gate_arms
-            if arm in arms and arm not in self.arms
+            Problem((field,), f"{arm} is not one of text.arms")
+            for field, names in used.items()
+            for arm in names
+            if arm not in self.arms and (arm in arms or field == "baseline_arm")
         ]
-        for name, corpus in (("corpus", self.corpus), ("closing_text", self.closing_text)):
-            if corpus is not None and not corpus.test_fraction:
-                message = "every metric comes from the test split: set test_fraction, for example to 0.05"
-                problems.append(Problem((name,), message))
-            if corpus is not None and corpus.documents is not None:
-                problems.append(
-                    Problem((name, "documents"), "this experiment needs one running text. Remove this field")
-                )
+        if not self.corpus.test_fraction:
+            message = "every metric comes from the test split: set test_fraction, for example to 0.05"
+            problems.append(Problem(("corpus",), message))
+        if self.corpus.documents is not None:
+            problems.append(
+                Problem(("corpus", "documents"), "this experiment needs one running text. Remove this field")
+            )
         return problems
+
+    def baseline(self) -> str:
+        """The arm that the others are compared with."""
+        return self.baseline_arm or self.arms[-1]
 
 
 class CopyingConfig(TaskExperiment):

@@ -191,10 +191,11 @@ class MemoryConfig(ConfigFile):
         return [settings] if start is None else [settings, self.arms[key]["starts"][start]]
 
     def _problems_of(self, experiment: str, arm: str) -> list[Problem]:
-        _, problems = self._settings(experiment, arm)
+        _, problems = self._settings(experiment, arm, is_search=True)
         if not problems:
             try:
-                self.run_config(experiment, arm, CorpusConfig(source="any"), 1.0, self.seeds)
+                for seed in (self.first_seed, self.seeds_of_search()[0]):
+                    self.run_config(experiment, arm, CorpusConfig(source="any"), 1.0, seed)
             except ValidationError as error:
                 problems = problems_of(error, Config)
         key, start = self._source(arm)
@@ -202,15 +203,18 @@ class MemoryConfig(ConfigFile):
         return [Problem(loc, f"in {experiment}: {dotted(one.loc)}: {one.message}") for one in problems]
 
     def run_config(self, experiment: str, arm: str, corpus: CorpusConfig, rate: float, seed: int) -> Config:
-        """The configuration of one run: the shared settings, changed by the experiment, the arm and its start."""
-        settings, _ = self._settings(experiment, arm)
+        """The configuration of one run: the shared settings, changed by the experiment, the arm and its start; and by
+        ``search`` of the experiment, for a seed of the search."""
+        settings, _ = self._settings(experiment, arm, seed in self.seeds_of_search())
         settings["training"] |= {"learning_rate": rate, "seed": seed}
         return Config.model_validate({**settings, "corpus": corpus.model_dump()})
 
-    def _settings(self, experiment: str, arm: str) -> tuple[dict[str, Any], list[Problem]]:
+    def _settings(self, experiment: str, arm: str, is_search: bool) -> tuple[dict[str, Any], list[Problem]]:
         """The settings of a run without its corpus, learning rate and seed, and the problems of the changes."""
         settings, problems = dict[str, Any](model={}, training={}), list[Problem]()
-        for changes in (self.shared, self._training_experiment(experiment).settings, *self._layers(arm)):
+        training = self._training_experiment(experiment)
+        search = [training.search] if is_search else []
+        for changes in (self.shared, training.settings, *search, *self._layers(arm)):
             settings, _, override_problems = override(settings, changes)
             problems += override_problems
         for section in ("model", "training"):

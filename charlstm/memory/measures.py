@@ -16,7 +16,7 @@ from charlstm.memory.task_measures import (
     state_surgery,
 )
 from charlstm.memory.text_measures import (
-    closing_characters,
+    character_losses,
     context_loss,
     dependency_loss,
     far_context_loss,
@@ -42,7 +42,7 @@ MEASURES: dict[str, Callable[..., JsonObject]] = {
         memory_capacity,
         unit_ablation,
         context_loss,
-        closing_characters,
+        character_losses,
         ngram,
         far_context_loss,
         dependency_loss,

@@ -63,17 +63,13 @@ class _Context(_Result):
     blocks: Numbers
 
 
-class _Bin(_Result):
-    low: Count
-    high: Count | None
-    count: Count
-    correct: Number
-    nats: Number | None
-
-
 class _NGram(_Result):
     nats: Number
-    closing_characters: dict[str, list[_Bin]]
+
+
+class _CharacterLosses(_Result):
+    nats: Numbers
+    text: str
 
 
 class _Saturation(_Result):
@@ -150,7 +146,7 @@ SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "continual_reber": TypeAdapter(_ContinualReber),
     "reber": TypeAdapter(_Fraction),
     "context_loss": TypeAdapter(_Context),
-    "closing_characters": TypeAdapter(dict[str, list[_Bin]]),
+    "character_losses": TypeAdapter(_CharacterLosses),
     "ngram": TypeAdapter(_NGram),
     "gate_values": TypeAdapter(_Gates),
     "state_dynamics": TypeAdapter(_Dynamics),

@@ -13,7 +13,6 @@ from charlstm.api import LoadedRun
 from charlstm.errors import UserError
 from charlstm.evaluation import TokenPredictions, nats_per_character, predict_tokens
 from charlstm.memory.task_measures import JsonObject, finite_or_none
-from charlstm.probes.closing import Closing, closing_accuracy, find_closing_characters
 from charlstm.probes.context import Far, context_curve
 from charlstm.probes.dependencies import dependency_losses, find_dependencies
 from charlstm.probes.gates import characters, gates
@@ -43,23 +42,17 @@ def context_loss(run: LoadedRun, context_lengths: list[int], targets: int) -> Js
     }
 
 
-def closing_characters(run: LoadedRun) -> JsonObject:
-    """Predictions of closing characters and line ends of the test split by distance: kind -> bins."""
-    ids = test_split(run.corpus())
-    closing = find_closing_characters(ids, run.vocabulary)
-    return closings(closing_accuracy(closing, predict_tokens(run.model, ids, [character.id for character in closing])))
-
-
 def ngram(run: LoadedRun, order: int) -> JsonObject:
-    """An n-gram model of the same text: its score on the test split, and its predictions of closing characters."""
-    corpus = run.corpus()
-    train, ids = corpus.split("train"), test_split(corpus)
-    assert not isinstance(train, Documents)
-    closing = find_closing_characters(ids, run.vocabulary)
-    predictions = NGram(train, run.vocabulary.size, order).predict(ids, [character.id for character in closing])
+    """The score of an n-gram model of the same text on the test split."""
+    return {"nats": float(np.mean(_ngram_predictions(run, order).nats, dtype=np.float64))}
+
+
+def character_losses(run: LoadedRun, characters: int) -> JsonObject:
+    """-ln p of each of the first characters of the test split, and their text."""
+    ids = test_split(run.corpus())[:characters]
     return {
-        "nats": float(np.mean(predictions.nats, dtype=np.float64)),
-        "closing_characters": closings(closing_accuracy(closing, predictions)),
+        "nats": nats_per_character(run.model, ids).astype(float).round(3).tolist(),
+        "text": run.vocabulary.decode(ids),
     }
 
 
@@ -82,11 +75,7 @@ def dependency_loss(run: LoadedRun, max_positions: int) -> JsonObject:
 
 def ngram_dependency_loss(run: LoadedRun, order: int, max_positions: int) -> JsonObject:
     """As :func:`dependency_loss`, for an n-gram model of the same text."""
-    corpus = run.corpus()
-    train, ids = corpus.split("train"), test_split(corpus)
-    assert not isinstance(train, Documents)
-    predictions = NGram(train, run.vocabulary.size, order).predict(ids, [])
-    return _dependency_bins(ids, run.vocabulary, predictions, max_positions)
+    return _dependency_bins(test_split(run.corpus()), run.vocabulary, _ngram_predictions(run, order), max_positions)
 
 
 def gate_values(run: LoadedRun, length: int, shown: int) -> JsonObject:
@@ -129,15 +118,12 @@ def segments(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> T
     return torch.from_numpy(ids[ends + np.arange(-length, 1)[:, None]].astype(np.int64))
 
 
-def closings(results: tuple[Closing, ...]) -> JsonObject:
-    """The results by kind, in JSON types."""
-    return {
-        one.kind: [
-            {"low": b.low, "high": b.high, "count": b.count, "correct": b.correct, "nats": finite_or_none(b.nats)}
-            for b in one.bins
-        ]
-        for one in results
-    }
+def _ngram_predictions(run: LoadedRun, order: int) -> TokenPredictions:
+    """The predictions of the test split by an n-gram model of the training split."""
+    corpus = run.corpus()
+    train = corpus.split("train")
+    assert not isinstance(train, Documents)
+    return NGram(train, run.vocabulary.size, order).predict(test_split(corpus), [])
 
 
 def _dependency_bins(

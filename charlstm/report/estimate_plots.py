@@ -1,4 +1,4 @@
-"""Plots of estimates with their intervals: bars in groups, and accuracy by distance.
+"""Plots of estimates with their intervals: bars in groups, and differences in loss by distance.
 
 A missing measurement is NaN. The functions return None if there are no measurements.
 """
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from charlstm.report.axes import End, fraction_axis, grid_lines, label_ends, label_row, labeled_canvas, mark_positions
+from charlstm.report.axes import End, grid_lines, label_ends, label_row, labeled_canvas, mark_positions
 from charlstm.report.document import Figure
 from charlstm.report.drawing import (
     INK,
@@ -91,59 +91,61 @@ def bars_plot(
 
 
 @placeholder_on_error
-def distance_plot(
+def difference_plot(
     bins: Sequence[str],
     counts: Sequence[int],
     curves: Mapping[str, Sequence[Estimate]],
     colors: Mapping[str, int],
+    reference: tuple[str, Sequence[float]],
     name: str,
     title: str,
-    distance: str = "characters since it was opened",
 ) -> Figure | None:
-    """Plot accuracy by distance, with the number of positions at each distance.
+    """Plot the bits by which each arm differs from a baseline, by distance; None without an arm.
 
     Args:
         bins: names of the distances, such as 10–19, ascending.
         counts: number of positions at each distance.
-        curves: for each arm, the accuracy at each distance, with its interval.
+        curves: for each arm, the difference at each distance, with its interval; below zero is better.
         colors: each arm's color number.
+        reference: the name and the differences of a model without an interval, drawn as a dotted line.
         name: the unique name of the figure.
-        title: the title of the plot, which names the predicted characters.
-        distance: the label of the x axis.
+        title: the title of the plot.
     """
     drawn = measured_arrays(curves)
     if not drawn:
         return None
     with style():
-        figure, axes, gap = labeled_canvas(len(drawn))
+        figure, axes, gap = labeled_canvas(len(drawn) + 1)
         ends, descriptions = [], []
-        # Side by side within a distance, so that intervals do not overlap.
-        shifts = np.linspace(-0.18, 0.18, len(drawn)) if len(drawn) > 1 else [0.0]
+        shifts = np.linspace(-0.15, 0.15, len(drawn)) if len(drawn) > 1 else [0.0]
         for (arm, values), shift in zip(drawn.items(), shifts, strict=True):
-            accuracy, low, high = values.T
-            positions, bar_color = np.arange(len(bins)) + shift, color(colors[arm])
-            axes.vlines(positions, low, high, color=bar_color, alpha=0.5, linewidth=1.8)
-            axes.plot(positions, accuracy, linewidth=1.6, marker="o", markersize=6, **stroke(colors[arm]))
-            last = int(np.flatnonzero(np.isfinite(accuracy))[-1])
-            ends.append(End(f"{short(arm)} {accuracy[last]:.0%}", bar_color, positions[last], accuracy[last]))
-            points = ", ".join(f"{a:.0%} at {bin_name}" for a, bin_name in zip(accuracy, bins, strict=True) if a == a)
+            difference, low, high = values.T
+            positions, line_color = np.arange(len(bins)) + shift, color(colors[arm])
+            axes.vlines(positions, low, high, color=line_color, alpha=0.5, linewidth=1.8)
+            axes.plot(positions, difference, linewidth=1.6, marker="o", markersize=5, **stroke(colors[arm]))
+            last = int(np.flatnonzero(np.isfinite(difference))[-1])
+            ends.append(End(f"{short(arm)} {difference[last]:+.2f}", line_color, positions[last], difference[last]))
+            points = ", ".join(f"{one:+.2f} at {of}" for one, of in zip(difference, bins, strict=True) if one == one)
             descriptions.append(f"{visible(arm)}: {points}.")
-        fraction_axis(axes, {})
+        differences = np.concatenate(list(drawn.values()))[:, 0]
+        lowest, highest = min(float(np.nanmin(differences)), 0.0), max(float(np.nanmax(differences)), 0.0)
+        margin = max(0.15 * (highest - lowest), 0.02)
+        other, line = reference
+        axes.plot(range(len(bins)), line, color=MUTED, linewidth=1.4, linestyle=":")
+        axes.set_ylim(lowest - margin, highest + margin)  # an n-gram model that is far worse would flatten all others
+        ends.append(End(f"{short(other)} {line[-1]:+.2f}", MUTED, len(bins) - 1, line[-1]))
+        axes.axhline(0, color=MUTED, linewidth=1.0)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_xticks(
-            range(len(bins)),
-            [f"{bin_name}\n{count:,}" for bin_name, count in zip(bins, counts, strict=True)],
-            fontsize=9,
+            range(len(bins)), [f"{of}\n{count:,}" for of, count in zip(bins, counts, strict=True)], fontsize=9
         )
-        axes.set_xlabel(distance)
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        grid_lines(axes)
+        axes.set_xlabel("distance in characters, and number of positions")
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
-        alt = f"Plot of accuracy by distance: {visible(title)}. " + " ".join(descriptions)
-        has_intervals = any(np.isfinite(values[:, 1:]).any() for values in drawn.values())
-        caption = "Under each distance: the number of positions."
-        return finish(
-            figure, name, alt, caption + (" Vertical lines: intervals of two 95% bounds." if has_intervals else "")
-        )
+        alt = f"Plot of differences in bits by distance: {visible(title)}. " + " ".join(descriptions)
+        return finish(figure, name, alt, "Below zero is better. Vertical lines: intervals of two 95% bounds.")
 
 
 class _Row(NamedTuple):

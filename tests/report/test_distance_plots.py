@@ -15,7 +15,7 @@ from charlstm.report.count_plot import count_plot
 from charlstm.report.distance_plots import context_plot, lag_plot, recall_plot
 from charlstm.report.document import Figure
 from charlstm.report.drawing import PALETTE, canvas, percent, style
-from charlstm.report.estimate_plots import bars_plot, distance_plot
+from charlstm.report.estimate_plots import bars_plot, difference_plot
 from charlstm.report.gate_plots import LINE, MAX_UNITS, gate_map, half_life_plot, saturation_plot
 
 NAN = math.nan
@@ -31,8 +31,8 @@ BUILDERS: dict[str, Build] = {
     "recall": lambda arms, v: recall_plot([5, 100], {a: [[v, v], [v, NAN]] for a in arms}, COLORS, chance_level=0.125),
     "lag": lambda arms, v: lag_plot({"start": {a: ([v, v / 2, 0.0], 1) for a in arms}, "end": {}}, COLORS),
     "context": lambda arms, v: context_plot([0, 1, 10], {a: [(v, v, v), NONE, (v, NAN, NAN)] for a in arms}, COLORS),
-    "distance": lambda arms, v: distance_plot(
-        ["1–9", "10+"], [7, 0], {a: [(v, v, v), NONE] for a in arms}, COLORS, "quotes", "Quotes"
+    "difference": lambda arms, v: difference_plot(
+        ["1–9", "10+"], [7, 0], {a: [(v, v, v), NONE] for a in arms}, COLORS, ("7-gram", [v, v]), "quotes", "Quotes"
     ),
     "bars": lambda arms, v: bars_plot(["a", "b"], {a: [(v, v, v), NONE] for a in arms}, COLORS, "bars", "Bars"),
     "half": lambda arms, v: half_life_plot({a: [v, v, NAN] for a in arms}, COLORS, lag=100),
@@ -175,9 +175,12 @@ def test_context_plot_shows_ngram_and_zero_context():
     assert "interval" not in context_plot([1], {"lstm": [(4.0, NAN, NAN)]}, COLORS).caption
 
 
-def test_distance_plot_shows_counts():
-    figure = distance_plot(["1–9", "200+"], [1520, 8], {"rnn": [(0.5, 0.4, 0.6)] * 2}, COLORS, "d", "Quotes")
-    assert {"1,520", "8", "1–9", "200+", "rnn 50%"} <= set(texts(figure))
+def test_difference_plot_shows_counts_and_the_reference():
+    curves = {"lstm": [(-0.5, -0.6, -0.4), (0.1, 0.0, 0.2)]}
+    figure = difference_plot(["1–9", "200+"], [1520, 8], curves, COLORS, ("7-gram", [0.2, 9.0]), "d", "Quotes")
+    assert {"1,520", "8", "lstm +0.10", "7-gram +9.00"} <= set(texts(figure))
+    assert "lstm: -0.50 at 1–9, +0.10 at 200+." in figure.alt
+    assert difference_plot(["1–9"], [1], {"lstm": [NONE]}, COLORS, ("7-gram", [0.2]), "d", "Quotes") is None
 
 
 def test_bars_show_missing_values_and_thresholds():

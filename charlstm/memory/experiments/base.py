@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -73,6 +74,37 @@ class MemoryExperiment(Protocol):
     def measurement_jobs(self) -> list[MeasurementJob]: ...
     def result(self) -> ExperimentResult: ...
     def metric_names(self) -> list[str]: ...
+
+
+class ExperimentPart(ABC):
+    """A part of an experiment, which measures runs of the experiment: a part of its section, without a title."""
+
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        """The measurements to make after training; none by default."""
+        return []
+
+    def metric_names(self) -> list[str]:
+        """The names of its metrics; none by default."""
+        return []
+
+    @abstractmethod
+    def result(self) -> ExperimentResult:
+        """The result, after the measurements."""
+
+
+def merged(title: str, parts: Iterable[ExperimentResult], *tables: Table) -> ExperimentResult:
+    """One section of several parts, followed by tables, and all metrics."""
+    results = list(parts)
+    sections = [part.section for part in results]
+    section = Section(
+        title=title,
+        paragraphs=[text for one in sections for text in one.paragraphs],
+        figures=[figure for one in sections for figure in one.figures],
+        tables=[*(table for one in sections for table in one.tables), *tables],
+        samples=[sample for one in sections for sample in one.samples],
+        data={key: value for one in sections for key, value in one.data.items()},
+    )
+    return ExperimentResult(section, {key: value for part in results for key, value in part.metrics.items()})
 
 
 MakeExperiment = Callable[[MemoryConfig, Grid], MemoryExperiment]

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, median_metric
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, median_metric, merged
 from charlstm.memory.experiments.gradient_curves import GradientCurves
 from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_section, recall_task
 from charlstm.memory.grid import Grid
@@ -67,19 +67,13 @@ class GradientExperiment:
 
     def result(self) -> ExperimentResult:
         parts = [self._curves.result(), self._training(), *([self._cuts()] if self._cut else [])]
-        section = Section(
-            title="Gradient over lag",
-            paragraphs=[text for part in parts for text in part.section.paragraphs],
-            figures=[figure for part in parts for figure in part.section.figures],
-            tables=[table for part in parts for table in part.section.tables],
-            data={key: value for part in parts for key, value in part.section.data.items()},
-        )
-        metrics = {key: value for part in parts for key, value in part.metrics.items()}
+        result = merged("Gradient over lag", parts)
+        metrics = dict(result.metrics)
         for arm in self._section.arms:  # the metric of an arm is that of its best start
             if (runs := self._grid.best_runs(self._recall[arm])).paths:
                 for name in self._curves.metric_names():
                     metrics[name, arm] = metrics[name, runs.group.arm]
-        return ExperimentResult(section, metrics)
+        return ExperimentResult(result.section, metrics)
 
     def _training(self) -> ExperimentResult:
         """The effective depth during training, for each start, beside success."""

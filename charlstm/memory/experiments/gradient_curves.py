@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, median_metric
+from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, median_metric
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -30,7 +30,7 @@ WHAT = (
 )
 
 
-class GradientCurves:
+class GradientCurves(ExperimentPart):
     """The norm of the gradient over lag, and the effective depth, of each arm.
 
     Args:

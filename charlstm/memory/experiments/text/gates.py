@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, colors
+from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, colors
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -23,7 +23,7 @@ WHAT = (
 )
 
 
-class TextGates:
+class TextGates(ExperimentPart):
     """The gates of the first seed of some arms."""
 
     def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:

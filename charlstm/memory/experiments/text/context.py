@@ -1,0 +1,145 @@
+"""How networks use the context of a real text: loss against its length, and with the far context changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.config import MemoryConfig
+from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, difference_metric
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
+from charlstm.memory.jobs import MeasurementJob
+from charlstm.report.distance_plots import context_plot
+from charlstm.report.document import Section, Table
+from charlstm.report.estimate_plots import Estimate
+from charlstm.text.visible import visible
+from charlstm.units import bits
+
+BLOCKS = 50
+"""Blocks of the targets, whose means are compared, since the losses of neighboring characters are correlated."""
+
+CHANGES = {"cut": "nothing", "shuffled": "the same characters in random order", "replaced": "other text"}
+
+WHAT = (
+    "All measurements are on the test split, the end of the text, which selected neither a checkpoint nor a learning "
+    "rate. The same characters are predicted with different lengths of context: the state is set to zero that many "
+    "characters before the target, and the characters between are read (Khandelwal et al. 2018). Where a curve is "
+    "flat, its network does not use more context. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) was "
+    "estimated on the same training text. Differences between two arms are paired by seed and by position."
+)
+FAR = (
+    "What do networks take from the far context? Before the characters that are left as they are stands nothing, the "
+    "same characters in random order, or text from elsewhere, up to {longest} characters in all: where shuffled "
+    "characters do as well as the right ones, only their number matters and not their order."
+)
+
+
+class ContextUse(ExperimentPart):
+    """The score of each arm on the test split, and its loss against the length of context."""
+
+    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
+        section = config.experiments.text
+        assert section is not None
+        self._section, self._colors, self._grid, self._groups = section, colors(config), grid, groups
+        self._lengths = sorted(set(section.context_lengths))
+        self._far_lengths = sorted({*section.far_lengths, self._lengths[-1]}) if section.far_lengths else []
+
+    def metric_names(self) -> list[str]:
+        return ["bits per character", *(f"bits minus {arm}" for arm in self._groups)]
+
+    def _contexts(self, arm: str) -> list[MeasurementJob]:
+        arguments = {"context_lengths": self._lengths, "targets": self._section.targets}
+        return self._grid.measurement_jobs(self._groups[arm], "context_loss", arguments)
+
+    def _far_contexts(self, arm: str, far: str) -> list[MeasurementJob]:
+        arguments = {"context_lengths": self._far_lengths, "targets": self._section.targets, "far": far}
+        return self._grid.measurement_jobs(self._groups[arm], "far_context_loss", arguments)
+
+    def _ngram(self) -> MeasurementJob:
+        """The n-gram measurement, which depends only on the text: any run will do."""
+        group = next(iter(self._groups.values()))
+        return self._grid.measurement_jobs(group, "ngram", {"order": self._section.ngram})[0]
+
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        far = [
+            job for arm in self._groups for far in CHANGES if self._far_lengths for job in self._far_contexts(arm, far)
+        ]
+        return [*(job for arm in self._groups for job in self._contexts(arm)), *far, self._ngram()]
+
+    def result(self) -> ExperimentResult:
+        curves = {arm: [_mean(row) for row in _nats(self._contexts(arm))] for arm in self._groups}
+        metrics = self._metrics()
+        first = next(iter(self._groups))
+        differences = [
+            f"{visible(first)} minus {visible(other)}: {metric.text} ({metric.interval})."
+            for other in self._groups
+            if other != first
+            for metric in [metrics[f"bits minus {other}", first]]
+        ]
+        ngram, order = self._ngram().result(), self._section.ngram
+        plot = context_plot(self._lengths, curves, self._colors, (order, bits(ngram["nats"])))
+        rows = []
+        for arm, curve in curves.items():
+            all_context = metrics["bits per character", arm].text.removesuffix(" bits")
+            rows.append([visible(arm), all_context, *(f"{value:.3f}" for value, _, _ in curve)])
+        table = Table(
+            ["arm", "all context", *(f"{n} characters" for n in self._lengths)],
+            rows,
+            caption=f"Bits per character, mean over seeds, by characters of context; {self._section.targets:,} "
+            f"targets. {order}-gram model, full split: {bits(ngram['nats']):.3f}",
+            colors=[self._colors[arm] for arm in self._groups],
+        )
+        overall = [f"Over the full test split: {' '.join(differences)}"] if differences else []
+        section = Section(
+            title="",
+            paragraphs=[WHAT, *overall, *([FAR.format(longest=self._lengths[-1])] if self._far_lengths else [])],
+            figures=[plot] if plot else [],
+            tables=[table, *([self._far_table()] if self._far_lengths else [])],
+            data={
+                "context_lengths": self._lengths,
+                "bits": {arm: [list(estimate) for estimate in curve] for arm, curve in curves.items()},
+                "ngram": ngram,
+            },
+        )
+        return ExperimentResult(section, metrics)
+
+    def _metrics(self) -> dict[tuple[str, str], MetricValue]:
+        """The score of each arm on the whole test split, and all differences."""
+        metrics: dict[tuple[str, str], MetricValue] = {}
+        blocks = {arm: np.array([job.result()["blocks"] for job in self._contexts(arm)]) for arm in self._groups}
+        for arm in self._groups:
+            metrics["bits per character", arm] = difference_metric(bits(1) * blocks[arm], "bits")
+            for other in self._groups:
+                if other != arm:
+                    gains = bits(1) * (blocks[arm] - blocks[other])
+                    metrics[f"bits minus {other}", arm] = difference_metric(gains, "bits", "+")
+        return metrics
+
+    def _far_table(self) -> Table:
+        """What each arm loses where the far context is changed, relative to all of it."""
+        rows, row_colors = [], []
+        for arm in self._groups:
+            for far, text in CHANGES.items():
+                nats = _nats(self._far_contexts(arm, far))
+                cells = [_mean(row - nats[-1])[0] for row in nats[:-1]]
+                rows.append([visible(arm), text, *(f"{value:+.3f}" for value in cells)])
+                row_colors.append(self._colors[arm])
+        caption = (
+            f"Bits per character lost by what stands before the last characters that are left as they are, relative to "
+            f"{self._lengths[-1]:,} characters of the text itself; mean over seeds"
+        )
+        header = ["arm", "before them", *(f"{n} left" for n in self._far_lengths[:-1])]
+        return Table(header, rows, caption=caption, colors=row_colors)
+
+
+def _nats(jobs: list[MeasurementJob]) -> npt.NDArray[np.float64]:
+    """-ln p of each target for each length of context and each seed, [lengths, seeds, targets]."""
+    return np.stack([job.result()["nats"] for job in jobs], axis=1)
+
+
+def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
+    """Mean bits per character of nats [seeds, targets], with the interval over seeds and blocks of the text."""
+    blocks = np.array_split(bits(1) * nats, min(BLOCKS, nats.shape[1]), axis=1)
+    metric = difference_metric(np.stack([block.mean(1) for block in blocks], 1), "bits")
+    return bits(float(nats.mean())), metric.low, metric.high

@@ -1,0 +1,135 @@
+"""Where memory pays: characters that depend on something earlier, by kind and distance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.config import MemoryConfig
+from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, difference_metric
+from charlstm.memory.experiments.text.context import BLOCKS
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
+from charlstm.memory.jobs import MeasurementJob
+from charlstm.report.document import Figure, Section, Table
+from charlstm.report.estimate_plots import Estimate, difference_plot
+from charlstm.text.visible import visible
+from charlstm.units import bits
+
+Bin = dict[str, Any]
+
+MIN_POSITIONS = 50
+"""Bins with fewer positions are left out: their intervals would say nothing."""
+
+WHAT = (
+    "Which characters does memory help to predict? Some characters of the test split depend on something earlier: a "
+    "closing quote or bracket on the opening one, an indentation on the line before it, a speaker's name on the last "
+    "time that it occurred, a repeated word on its last occurrence (as a control: words that did not occur before). "
+    "The plots show by how many bits each arm predicts them better (below zero) or worse than {baseline}, by the "
+    "distance to what they depend on; pairs of the same position and seed, with intervals over both. The dotted line "
+    "is the {order}-gram model of the same text, which sees {context} characters."
+)
+
+
+class DependencyLosses(ExperimentPart):
+    """The loss at dependent characters of each arm and of an n-gram model, relative to that of one arm."""
+
+    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
+        section = config.experiments.text
+        assert section is not None
+        self._section, self._colors, self._grid, self._groups = section, colors(config), grid, groups
+        self._baseline = section.baseline()
+
+    def _jobs(self, arm: str) -> list[MeasurementJob]:
+        arguments = {"max_positions": self._section.dependency_positions}
+        return self._grid.measurement_jobs(self._groups[arm], "dependency_loss", arguments)
+
+    def _ngram(self) -> MeasurementJob:
+        """It depends only on the text: any run will do."""
+        arguments = {"order": self._section.ngram, "max_positions": self._section.dependency_positions}
+        group = next(iter(self._groups.values()))
+        return self._grid.measurement_jobs(group, "ngram_dependency_loss", arguments)[0]
+
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        return [*(job for arm in self._groups for job in self._jobs(arm)), self._ngram()]
+
+    def result(self) -> ExperimentResult:
+        results = {arm: [job.result() for job in self._jobs(arm)] for arm in self._groups}
+        ngram, order = self._ngram().result(), self._section.ngram
+        figures: list[Figure] = []
+        tables: list[Table] = []
+        data: dict[str, Any] = {}
+        for kind in ngram:
+            chosen = [index for index, one in enumerate(ngram[kind]) if one["count"] >= MIN_POSITIONS]
+            if not chosen:
+                continue
+            bins = [ngram[kind][index] for index in chosen]
+            names = [_name(one) for one in bins]
+            losses = {arm: [_losses(runs, kind, index) for index in chosen] for arm, runs in results.items()}
+            base = losses[self._baseline]
+            gains = {
+                arm: [_difference(one, other) for one, other in zip(by_bin, base, strict=True)]
+                for arm, by_bin in losses.items()
+                if arm != self._baseline
+            }
+            line = [
+                bits(float(np.mean(one["nats"]))) - bits(float(other.mean()))
+                for one, other in zip(bins, base, strict=True)
+            ]
+            estimates: dict[str, list[Estimate]] = {
+                arm: [(one.value, one.low, one.high) for one in by_bin] for arm, by_bin in gains.items()
+            }
+            figure = difference_plot(
+                names,
+                [one["count"] for one in bins],
+                estimates,
+                self._colors,
+                (f"{order}-gram", line),
+                f"dependency-{'-'.join(kind.split())}",
+                f"Bits minus {self._baseline}: {kind}",
+            )
+            figures += [figure] if figure else []
+            tables.append(self._table(kind, names, bins, losses, gains))
+            data[kind] = {"distances": names, "bits_minus_baseline": estimates, "ngram": line}
+        what = WHAT.format(baseline=visible(self._baseline), order=order, context=order - 1)
+        section = Section("", paragraphs=[what], figures=figures, tables=tables, data={"dependencies": data})
+        return ExperimentResult(section, {})
+
+    def _table(
+        self,
+        kind: str,
+        names: list[str],
+        bins: list[Bin],
+        losses: dict[str, list[npt.NDArray[np.float64]]],
+        gains: dict[str, list[MetricValue]],
+    ) -> Table:
+        rows = []
+        for index, (name, one) in enumerate(zip(names, bins, strict=True)):
+            cells = [f"{bits(float(by_bin[index].mean())):.3f}" for by_bin in losses.values()]
+            differences = [f"{metric.value:+.3f} ({_span(metric)})" for metric in (g[index] for g in gains.values())]
+            ngram = f"{bits(float(np.mean(one['nats']))):.3f}"
+            rows.append([name, f"{one['count']:,}", *cells, ngram, *differences])
+        header = ["distance", "positions", *map(visible, losses), f"{self._section.ngram}-gram"]
+        header += [f"{visible(arm)} minus {visible(self._baseline)}" for arm in gains]
+        return Table(header, rows, caption=f"Bits per character: {kind}", folded=True)
+
+
+def _name(one: Bin) -> str:
+    return "no earlier" if one["high"] == 0 else f"{one['low']}–{one['high']}" if one["high"] else f"{one['low']}+"
+
+
+def _losses(runs: list[dict[str, list[Bin]]], kind: str, index: int) -> npt.NDArray[np.float64]:
+    """-ln p in nats, [seeds, positions]."""
+    return np.array([run[kind][index]["nats"] for run in runs], np.float64)
+
+
+def _difference(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> MetricValue:
+    """The mean difference in bits of losses [seeds, positions], with an interval over seeds and blocks."""
+    blocks = np.array_split(one - other, min(BLOCKS, one.shape[1]), axis=1)
+    return difference_metric(bits(1) * np.stack([block.mean(1) for block in blocks], 1), "bits", "+")
+
+
+def _span(metric: MetricValue) -> str:
+    return f"{metric.low:+.3f} to {metric.high:+.3f}"

@@ -1,0 +1,56 @@
+"""The experiment on a real text: its parts, and the runs that they share."""
+
+from __future__ import annotations
+
+from charlstm.config import MemoryConfig
+from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, experiment, merged, runs_table
+from charlstm.memory.experiments.gradient_curves import GradientCurves
+from charlstm.memory.experiments.text.context import ContextUse
+from charlstm.memory.experiments.text.dependencies import DependencyLosses
+from charlstm.memory.experiments.text.gates import TextGates
+from charlstm.memory.experiments.text.learning import Learning
+from charlstm.memory.experiments.text.passages import Passages
+from charlstm.memory.experiments.text.state import StateMeasures
+from charlstm.memory.experiments.text.units import UnitAblations
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
+from charlstm.memory.jobs import MeasurementJob
+
+GRADIENT_TEXTS = 100
+"""Number of segments of the text over which gradients are averaged."""
+
+
+@experiment("text")
+class TextExperiment:
+    def __init__(self, config: MemoryConfig, grid: Grid) -> None:
+        section = config.experiments.text
+        assert section is not None
+        self._grid = grid
+        self._groups = groups = grid.run_groups("text", grid.texts.existing("text", section.corpus), section.arms)
+        parts: list[ExperimentPart | None] = [
+            Learning(config, grid, groups),
+            ContextUse(config, grid, groups),
+            DependencyLosses(config, grid, groups) if section.dependency_positions else None,
+            Passages(config, grid, groups) if section.passage_characters else None,
+            UnitAblations(config, grid, groups) if section.ablated_arms else None,
+            StateMeasures(config, grid, groups) if section.capacity_delays else None,
+        ]
+        if section.gradient_depth:
+            arguments = {"depth": section.gradient_depth, "texts": GRADIENT_TEXTS}
+            parts.append(GradientCurves(config, grid, groups, arguments, "on text"))
+        if section.gate_arms:
+            parts.append(TextGates(config, grid, {arm: groups[arm] for arm in section.gate_arms}))
+        self._parts = [part for part in parts if part is not None]
+
+    def metric_names(self) -> list[str]:
+        return [name for part in self._parts for name in part.metric_names()]
+
+    def run_groups(self) -> list[RunGroup]:
+        return list(self._groups.values())
+
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        return [job for part in self._parts for job in part.measurement_jobs()]
+
+    def result(self) -> ExperimentResult:
+        results = [part.result() for part in self._parts]
+        return merged("Real text", results, runs_table(self._grid, self.run_groups()))

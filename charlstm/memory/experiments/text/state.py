@@ -1,0 +1,86 @@
+"""What the state of a network retains of a real text, and how it changes from step to step."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+
+from charlstm.config import MemoryConfig
+from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, mean_metric
+from charlstm.memory.grid import Grid
+from charlstm.memory.groups import RunGroup
+from charlstm.memory.jobs import MeasurementJob
+from charlstm.report.document import Section, Table
+from charlstm.text.visible import visible
+
+TEXTS, CAPACITY_STEPS = 16, 10
+"""Number of segments of the text for the capacity, and characters of each for every delay."""
+DYNAMICS_STEPS, WARM_UP = 60, 40
+"""Characters over which the dynamics are measured, and characters before them."""
+
+WHAT = (
+    "What does the state retain? The memory capacity (Jaeger 2001) is the number of past characters that a linear "
+    "readout of the state recovers: the sum over k of the R² of the k-th last character. Beside it is that of the "
+    "last character alone, from which the ones before it can partly be guessed. The Jacobian of one step says how "
+    "perturbations of the state change: its largest and median singular values, and the largest Lyapunov exponent, "
+    "the mean rate in nats per character at which the most persistent direction shrinks (below zero) or grows."
+)
+
+
+class StateMeasures(ExperimentPart):
+    """Capacity, singular values and Lyapunov exponents of each arm after training."""
+
+    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
+        section = config.experiments.text
+        assert section is not None
+        self._delays, self._colors, self._grid, self._groups = section.capacity_delays, colors(config), grid, groups
+
+    def metric_names(self) -> list[str]:
+        return ["memory capacity", "largest Lyapunov exponent"]
+
+    def _capacities(self, arm: str) -> list[MeasurementJob]:
+        arguments = {
+            "delays": self._delays,
+            "steps": CAPACITY_STEPS * self._delays + WARM_UP,
+            "texts": TEXTS,
+            "random": False,
+        }
+        return self._grid.measurement_jobs(self._groups[arm], "memory_capacity", arguments)
+
+    def _dynamics(self, arm: str) -> list[MeasurementJob]:
+        arguments = {"steps": DYNAMICS_STEPS, "texts": 2, "trained": True, "warm_up": WARM_UP, "exponents": 1}
+        return self._grid.measurement_jobs(self._groups[arm], "state_dynamics", arguments)
+
+    def measurement_jobs(self) -> list[MeasurementJob]:
+        return [job for arm in self._groups for job in (*self._capacities(arm), *self._dynamics(arm))]
+
+    def result(self) -> ExperimentResult:
+        metrics: dict[tuple[str, str], MetricValue] = {}
+        rows = []
+        for arm in self._groups:
+            capacities = [job.result() for job in self._capacities(arm)]
+            dynamics = [job.result() for job in self._dynamics(arm)]
+            exponents = [_mean(row[0] for row in one["exponents"] if row[0] is not None) for one in dynamics]
+            metrics["memory capacity", arm] = mean_metric(
+                [one["state"]["capacity"] for one in capacities], "characters"
+            )
+            metrics["largest Lyapunov exponent", arm] = mean_metric(exponents, "nats per character")
+            rows.append(
+                [
+                    visible(arm),
+                    metrics["memory capacity", arm].text,
+                    f"{statistics.fmean(one['last_character']['capacity'] for one in capacities):.2f}",
+                    f"{statistics.fmean(one['largest'] for one in dynamics):.2f}",
+                    f"{statistics.fmean(one['median'] for one in dynamics):.3f}",
+                    metrics["largest Lyapunov exponent", arm].text,
+                ]
+            )
+        header = ["arm", "capacity", "of the last character alone", "largest singular value", "median", "Lyapunov"]
+        caption = f"The state after training, on the test split, mean over seeds; capacity over {self._delays} delays"
+        table = Table(header, rows, caption=caption, colors=[self._colors[arm] for arm in self._groups])
+        return ExperimentResult(Section("", paragraphs=[WHAT], tables=[table]), metrics)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return statistics.fmean(known) if known else None

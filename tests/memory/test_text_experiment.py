@@ -1,0 +1,139 @@
+"""The parts of the experiment on a real text, on losses that are known."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from charlstm.config import CorpusConfig, MemoryConfig
+from charlstm.errors import UserError
+from charlstm.memory.experiments.text.dependencies import DependencyLosses
+from charlstm.memory.experiments.text.learning import _leaders
+from charlstm.memory.experiments.text.passages import Passages, leading_passages
+
+LN2 = np.log(2)
+
+
+def make_config(**text) -> MemoryConfig:
+    fields = {
+        "arms": ["gru", "rnn"],
+        "corpus": {"source": "x.txt", "test_fraction": 0.1},
+        "dependency_positions": 100,
+        "passage_characters": 400,
+        **text,
+    }
+    return MemoryConfig.model_validate(
+        {
+            "seeds": 3,
+            "shared": {"training.budget.steps": 60},
+            "arms": {"gru": {"model.cell": "gru"}, "rnn": {"model.cell": "rnn"}},
+            "experiments": {"text": fields},
+        }
+    )
+
+
+def results(values: list) -> list[SimpleNamespace]:
+    return [SimpleNamespace(result=lambda value=value: value) for value in values]
+
+
+def test_difference_at_dependent_characters(monkeypatch, undrawn_plots):
+    """The GRU is better by 0.5 bits at distances up to 9, and as good further away."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.1, (2, 100))
+
+    def loss(arm: str, seed: int) -> dict:
+        gains = (0.5 * LN2, 0.0) if arm == "gru" else (0.0, 0.0)
+        bins = [
+            {"low": low, "high": high, "count": 100, "nats": (2 + row + 0.01 * seed - gain).tolist()}
+            for (low, high), row, gain in zip(((1, 9), (10, 19)), noise, gains, strict=True)
+        ]
+        return {"closing quote": [*bins, {"low": 20, "high": 49, "count": 3, "nats": [1.0] * 3}]}
+
+    monkeypatch.setattr(DependencyLosses, "_jobs", lambda _, arm: results([loss(arm, seed) for seed in range(3)]))
+    monkeypatch.setattr(DependencyLosses, "_ngram", lambda _: results([loss("ngram", 0)])[0])
+    with undrawn_plots():
+        section = DependencyLosses(make_config(), None, {"gru": None, "rnn": None}).result().section
+    quotes = section.data["dependencies"]["closing quote"]
+    assert quotes["distances"] == ["1–9", "10–19"], "three positions are too few"
+    assert list(quotes["bits_minus_baseline"]) == ["gru"]
+    near, far = quotes["bits_minus_baseline"]["gru"]
+    assert near == pytest.approx((-0.5,) * 3)
+    assert far == pytest.approx((0,) * 3)
+    (table,) = section.tables
+    assert [row[:2] for row in table.rows] == [["1–9", "100"], ["10–19", "100"]]
+
+
+def test_passages_with_the_largest_gain_do_not_overlap():
+    gains = np.zeros(100)
+    gains[20:30], gains[25], gains[60:70] = 1.0, 2.0, 0.8
+    found = leading_passages(gains, 10, 3)
+    assert found[:2] == [(20, pytest.approx(1.1)), (60, pytest.approx(0.8))]
+    starts = sorted(start for start, _ in found)
+    assert all(b - a >= 10 for a, b in pairwise(starts))
+    assert len(leading_passages(gains[:25], 10, 9)) == 2
+
+
+def test_passages_are_of_the_best_arm_and_of_the_baseline(monkeypatch):
+    text = "".join(chr(97 + index % 26) for index in range(400))
+    nats = {"gru": np.full(400, 1.0), "rnn": np.full(400, 1.2)}
+    nats["rnn"][200:280] = 2.0
+    nats["rnn"][300:380] = 0.5
+
+    def losses(_: Passages, arm: str) -> list[SimpleNamespace]:
+        return results([{"text": text, "nats": (nats[arm] + shift).tolist()} for shift in (-0.1, 0.0, 0.1)])
+
+    monkeypatch.setattr(Passages, "_jobs", losses)
+    section = Passages(make_config(), None, {"gru": None, "rnn": None}).result().section
+    assert [sample.title for sample in section.samples] == ["gru leads"] * 3 + ["rnn leads"]
+    assert section.samples[0].text.endswith(f"[{text[200:280]}]")
+    assert section.samples[0].note == "1.44 bits per character better than rnn"
+    assert section.samples[3].text.endswith(f"[{text[300:380]}]")
+
+
+def test_leaders_over_training():
+    curves = {"gru": {10: 3.0, 20: 2.0, 30: 1.0}, "rnn": {10: 2.5, 20: 2.1, 30: 1.5}}
+    assert _leaders([10, 20, 30], curves) == [
+        "The lowest loss has rnn from 10 characters on, then gru from 20 characters on."
+    ]
+    assert _leaders([10], {"gru": {10: 1.0}}) == []
+
+
+def test_runs_of_the_search_have_its_settings():
+    config = make_config(search={"training": {"budget": {"steps": 7}}})
+    steps = {
+        seed: config.run_config("text", "gru", CorpusConfig(source="x.txt"), 0.01, seed).training.budget.steps
+        for seed in (1, 3, 1001)
+    }
+    assert steps == {1: 60, 3: 60, 1001: 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ({"search": {"training": {"budget": {"steps": 0}}}}, "in text: training.budget.steps"),
+        ({"search": {"traning.seed": 1}}, "in text: traning"),
+        ({"baseline_arm": "lstm"}, "lstm is not one of text.arms"),
+        ({"ablated_arms": ["rnn"], "arms": ["gru"]}, "rnn is not one of text.arms"),
+        ({"corpus": {"source": "x.txt"}}, "set test_fraction"),
+    ],
+)
+def test_invalid_settings_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(**text)
+
+
+@pytest.mark.parametrize(
+    ("experiments", "message"),
+    [
+        ({}, "there is none"),
+        ({"gradient": {"arms": ["rnn"]}}, "needs the experiment recall"),
+        ({"surgery": {"arms": ["rnn"]}}, "needs the experiment recall"),
+        ({"gates": {"recall_arms": ["rnn"]}}, "needs the experiment recall"),
+    ],
+)
+def test_experiments_that_need_recall(experiments, message):
+    with pytest.raises((ValueError, UserError), match=message):
+        MemoryConfig.model_validate({"arms": {"rnn": {"model.cell": "rnn"}}, "experiments": experiments})
