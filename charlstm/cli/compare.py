@@ -76,7 +76,7 @@ def compare(
     runs are not trained again, so the same command resumes a stopped comparison.
 
     A file with experiments tests what networks remember, and reports for each of its claims whether it was held or is
-    undecided.
+    undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
     """
     from charlstm import console
     from charlstm.comparison.report import headline, summary_table, write_report
@@ -106,6 +106,7 @@ def compare(
             comparison = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
     else:
         from charlstm.comparison.collect import compare_runs, report_folder
+        from charlstm.memory.agreement import is_memory_comparison
 
         if configs := [path for path in paths if path.suffix in (".yaml", ".yml") and not is_folder(path)]:
             raise UserError(f"{configs[0]}: compare takes either one comparison in YAML or the folders of runs")
@@ -115,6 +116,9 @@ def compare(
         refuse(context, "on existing runs, which are compared as they are", "overwrite")
         if len(paths) == 1 and name is None:
             refuse(context, "with a single run, whose report goes into its folder: add --name", "runs")
+        if len(paths) > 1 and all(map(is_memory_comparison, paths)):
+            _print_agreement(paths)
+            return
         comparison = compare_runs(paths)
         if name is not None:
             folder = _folder(runs, name)
@@ -130,6 +134,16 @@ def compare(
     for line in headline(comparison):
         console.out(line)
     console.out(f"report: {files[0]}")
+
+
+def _print_agreement(paths: list[Path]) -> None:
+    """Print whether repetitions of a comparison of memories come to the same verdicts."""
+    from charlstm import console
+    from charlstm.memory.agreement import agreement_rows, summary
+
+    rows = agreement_rows(paths)
+    console.table(rows, prose=True)
+    console.out(summary(rows))
 
 
 def _folder(runs: Path, name: str) -> Path:

@@ -1,0 +1,59 @@
+"""Whether repetitions of a comparison agree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from charlstm.errors import UserError
+from charlstm.memory.agreement import agreement, agreement_rows, is_memory_comparison, summary
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["held", "held"], "agree"),
+        (["undecided", "undecided"], "agree"),
+        (["held", "undecided"], "one undecided"),
+        (["held", "not held"], "contradict"),
+        (["held", "undecided", "not held"], "contradict"),
+        (["held", "not run"], "not judged in all"),
+        (["needs the full run", "held"], "not judged in all"),
+    ],
+)
+def test_agreement_of_verdicts(words, expected):
+    assert agreement(words) == expected
+
+
+def write(folder: Path, *words: str) -> Path:
+    verdicts = [
+        {"claim": f"claim {number}", "criterion": "c", "measured": "5 seeds", "interval": "55%", "verdict": word}
+        for number, word in enumerate(words)
+    ]
+    (folder / "report").mkdir(parents=True)
+    (folder / "report" / "report.json").write_text(json.dumps({"format": 1, "verdicts": verdicts}))
+    (folder / "claims.json").write_text("{}")
+    return folder
+
+
+def test_rows_and_summary(tmp_path):
+    first = write(tmp_path / "a", "held", "held", "held", "held")
+    second = write(tmp_path / "b", "held", "not held", "undecided")
+    assert is_memory_comparison(first)
+    assert not is_memory_comparison(tmp_path)
+    rows = agreement_rows([first, second])
+    assert rows[0] == ["claim", str(first), str(second), "verdicts"]
+    assert rows[1] == ["claim 0 (c)", "held: 5 seeds (55%)", "held: 5 seeds (55%)", "agree"]
+    assert [row[-1] for row in rows[1:]] == ["agree", "contradict", "one undecided", "not judged in all"]
+    assert summary(rows) == ("Of 3 claims that were judged in all, 1 agree, 1 are undecided in some, and 1 contradict.")
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "has no report yet"), ("{}", "not the report of")])
+def test_missing_or_broken_report(tmp_path, content, message):
+    first, second = write(tmp_path / "a", "held"), write(tmp_path / "b", "held")
+    file = second / "report" / "report.json"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        agreement_rows([first, second])
