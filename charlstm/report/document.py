@@ -112,6 +112,11 @@ class Verdict:
     word: VerdictWord = "not run"
     section: str = ""
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether it was tested, with whatever result."""
+        return self.word in ("held", "not held", "undecided")
+
 
 def tally(verdicts: Sequence[Verdict]) -> str:
     """`Of 8 claims, 5 held, 2 not held and 1 undecided.`"""

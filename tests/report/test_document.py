@@ -68,6 +68,9 @@ def test_each_verdict_is_named_and_marked():
         ("needs-the-full-run", ["needs the full run", "An LSTM copies", "criterion", "lag 100", "measured", "–"], []),
         ("not-run", ["not run", "An LSTM counts", "criterion", "n = 1,000", "measured", "–"], []),
     ]
+    judged, _, others = text.partition("<details><summary>Claims without a verdict here</summary>")
+    assert "An RNN does not" in judged
+    assert "An LSTM counts" in others
     # Each kind of verdict has a different mark.
     marks = re.findall(r'<p class="word"><svg [^>]*aria-hidden="true"><path d="([^"]+)"', text)
     assert len(set(marks)) == 5
