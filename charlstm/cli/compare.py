@@ -117,6 +117,7 @@ def compare(
         if len(paths) == 1 and name is None:
             refuse(context, "with a single run, whose report goes into its folder: add --name", "runs")
         if len(paths) > 1 and all(map(is_memory_comparison, paths)):
+            refuse(context, "with comparisons of memories, whose verdicts are only printed", "runs", "name")
             _print_agreement(paths)
             return
         comparison = compare_runs(paths)

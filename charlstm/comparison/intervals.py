@@ -119,31 +119,6 @@ def two_way_bounds(values: npt.ArrayLike, level: float = BOUND) -> Bounds | None
     return mean - half, mean + half
 
 
-def fraction_bounds(fractions: Sequence[float], count: int, level: float = BOUND) -> Bounds | None:
-    """Bounds of the mean over seeds of the fractions of the same `count` positions of a text.
-
-    Those of Clopper & Pearson for the number of independent positions that have the same standard error, which is that
-    of the seeds plus that of the positions (Korn & Graubard 1998). None with fewer than `MIN_SEEDS` seeds, or with
-    fewer than two positions.
-    """
-    if len(fractions) < MIN_SEEDS or count < 2:
-        return None
-    return binomial_bounds(*effective_counts(fractions, count, level), level)
-
-
-def effective_counts(fractions: Sequence[float], count: int, level: float) -> tuple[float, float]:
-    """The successes and the independent trials that are worth the fractions of `fraction_bounds`."""
-    mean = statistics.fmean(fractions)
-    by_position, by_seed = mean * (1 - mean) / count, statistics.variance(fractions) / len(fractions)
-    if not by_position > 0:  # every seed has all positions right, or none
-        return round(mean) * count, count
-    total = by_position + by_seed
-    degrees = total**2 / (by_seed**2 / (len(fractions) - 1) + by_position**2 / (count - 1))
-    narrower = student_t(count - 1, level) / student_t(max(degrees, 1.0), level)
-    effective = mean * (1 - mean) / total * min(1.0, narrower) ** 2
-    return mean * effective, effective
-
-
 def median_bounds(values: Sequence[float], level: float = BOUND) -> Bounds | None:
     """Bounds of the median of values, one per seed, whatever their distribution: two of the values; None if there are
     too few (below five at a level of 0.95)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.sections import Section, TypeText
@@ -97,8 +97,15 @@ class TrainingExperiment(Experiment):
     search: Changes = Field(
         {},
         description="Further changes for the runs that select starts and learning rates, such as a smaller budget, as "
-        "dotted names.",
+        "dotted names; the settings of an arm come after them. The model cannot differ.",
     )
+
+    @field_validator("search")
+    @classmethod
+    def _has_the_same_model(cls, changes: dict[str, Any]) -> dict[str, Any]:
+        if any(name.split(".")[0] == "model" for name in changes):
+            raise ValueError("the runs of the search must have the same model: change only training")
+        return changes
 
 
 class TaskExperiment(TrainingExperiment):
@@ -238,7 +245,7 @@ class TextConfig(TrainingExperiment):
     )
     baseline_arm: str | None = Field(
         None,
-        description="The arm that the others are compared with by distance and by passage; null: the last of arms.",
+        description="The arm whose loss is subtracted from that of the others; null: the last of arms.",
     )
     dependency_positions: int = Field(
         0,
@@ -251,8 +258,8 @@ class TextConfig(TrainingExperiment):
         0,
         ge=0,
         le=10**7,
-        description="The passages where one arm leads another most are looked for in this many characters of the test "
-        "split; 0: not looked for.",
+        description="Passages where the best arm and the baseline lead each other most are looked for in this many "
+        "characters of the test split; 0: not looked for.",
     )
     ablated_arms: list[str] = Field(
         [], description="Arms whose units are ablated at closing quotes and brackets; some of arms."
@@ -261,7 +268,7 @@ class TextConfig(TrainingExperiment):
         0,
         ge=0,
         le=1900,
-        description="Largest number of characters back of which it is measured what the state retains; 0: not "
+        description="Longest delay k at which a linear readout of the state recovers the k-th last character; 0: not "
         "measured.",
     )
     gradient_depth: int = Field(
@@ -283,6 +290,8 @@ class TextConfig(TrainingExperiment):
             for arm in names
             if arm not in self.arms and (arm in arms or field == "baseline_arm")
         ]
+        if self.far_lengths and max(self.far_lengths) >= max(self.context_lengths):
+            problems.append(Problem(("far_lengths",), "must be below the longest of context_lengths"))
         if not self.corpus.test_fraction:
             message = "every metric comes from the test split: set test_fraction, for example to 0.05"
             problems.append(Problem(("corpus",), message))
@@ -383,7 +392,7 @@ class Experiments(Section):
     gates: GatesConfig | None = Field(None, description="Networks without one of the gates.")
     counting: CountingConfig | None = Field(None, description="Counting.")
     order: OrderConfig | None = Field(None, description="Temporal order and adding.")
-    text: TextConfig | None = Field(None, description="Context use on real text.")
+    text: TextConfig | None = Field(None, description="A real text: who predicts better, and where memory pays.")
     copying: CopyingConfig | None = Field(None, description="Copying, and how the forget bias limits the lag.")
     sentences: SentencesConfig | None = Field(None, description="Sentences whose last word is decided far before it.")
 

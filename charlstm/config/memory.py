@@ -36,8 +36,9 @@ class MemoryConfig(ConfigFile):
     first_seed: int = Field(
         1,
         ge=1,
-        le=10**9,
-        description="The first of the judged seeds. Change it to repeat the whole comparison with other seeds.",
+        le=900_000,
+        description="The first of the judged seeds. To repeat the whole comparison with other seeds, change it, and "
+        "give the repetition another name.",
     )
     search_seeds: int = Field(
         2,
@@ -48,8 +49,9 @@ class MemoryConfig(ConfigFile):
     )
     learning_rates: Rates = Field(
         [1e-3, 3e-3, 1e-2, 3e-2],
-        description="Learning rates to try for every start of every arm: the middle one of those at which every search "
-        "seed reaches target_nats is used, or else the one with the best mean validation score.",
+        description="Learning rates to try for every start of every arm: the middle one (or the lower of the two "
+        "middle ones) of those at which every search seed reaches target_nats is used, or else the one with the best "
+        "mean validation score.",
     )
     widenings: int = Field(
         2,

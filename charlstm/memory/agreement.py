@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,7 +18,10 @@ from charlstm.report.document import VerdictWord
 
 REPORT_LIMIT = 1 << 28
 
-Agreement = Literal["agree", "one undecided", "contradict", "not judged in all"]
+Agreement = Literal["agree", "all undecided", "some undecided", "contradict", "not judged in all"]
+
+MAY_DIFFER = ("name", "seeds", "first_seed", "revised", "quick")
+"""Fields of the configuration in which a repetition may differ."""
 
 
 class _Verdict(BaseModel):
@@ -29,6 +34,7 @@ class _Verdict(BaseModel):
 
 class _Report(BaseModel):
     verdicts: list[_Verdict]
+    config: dict[str, Any]
 
 
 def is_memory_comparison(folder: Path) -> bool:
@@ -37,15 +43,18 @@ def is_memory_comparison(folder: Path) -> bool:
 
 
 def agreement_rows(folders: Sequence[Path]) -> list[list[str]]:
-    """A header, and one row per claim of the first folder: the claim with its criterion, the measured value and verdict
-    in each folder, and whether the verdicts agree.
+    """A header, and one row per claim: the claim with its criterion, the measured value and verdict in each folder, and
+    whether the verdicts agree.
 
-    Raises UserError if a folder has no report, or an unreadable one.
+    Raises UserError if a folder has no report, or an unreadable one; if two of them were judged with the same seeds;
+    and if their configurations differ in more than `MAY_DIFFER`.
     """
     reports = [_read(folder) for folder in folders]
+    for (folder, report), (other, another) in combinations(zip(folders, reports, strict=True), 2):
+        _check_repetition(f"{folder} and {other}", report.config, another.config)
     by_claim = [{(one.claim, one.criterion): one for one in report.verdicts} for report in reports]
     rows = [["claim", *(str(folder) for folder in folders), "verdicts"]]
-    for claim, criterion in by_claim[0]:
+    for claim, criterion in dict.fromkeys(key for verdicts in by_claim for key in verdicts):
         found = [verdicts.get((claim, criterion)) for verdicts in by_claim]
         cells = ["–" if one is None else _cell(one) for one in found]
         rows.append(
@@ -61,18 +70,24 @@ def agreement(words: Sequence[VerdictWord]) -> Agreement:
     decided = {word for word in words if word != "undecided"}
     if len(decided) > 1:
         return "contradict"
-    return "agree" if len(set(words)) == 1 else "one undecided"
+    if not decided:
+        return "all undecided"
+    return "some undecided" if "undecided" in words else "agree"
 
 
 def summary(rows: Sequence[Sequence[str]]) -> str:
-    """``Of 20 claims that were judged in all, 16 agree, 4 have one verdict undecided, 0 contradict.``"""
-    words = [row[-1] for row in rows[1:]]
-    agree, undecided, contradict = (words.count(word) for word in ("agree", "one undecided", "contradict"))
-    judged = agree + undecided + contradict
-    return (
-        f"Of {judged} claims that were judged in all, {agree} agree, {undecided} are undecided in some, and "
-        f"{contradict} contradict."
-    )
+    """``Of 25 claims: 16 agree, 1 all undecided, 3 some undecided, 0 contradict, 5 not judged in all.``"""
+    counts = Counter(row[-1] for row in rows[1:])
+    return f"Of {len(rows) - 1} claims: {', '.join(f'{counts[word]} {word}' for word in get_args(Agreement))}."
+
+
+def _check_repetition(folders: str, first: dict[str, Any], second: dict[str, Any]) -> None:
+    seeds = [set(range(one.get("first_seed", 1), one.get("first_seed", 1) + one["seeds"])) for one in (first, second)]
+    if seeds[0] & seeds[1]:
+        raise UserError(f"{folders} were judged with the same seeds: repeat one with --set first_seed=... --name ...")
+    differing = [key for key in {**first, **second} if key not in MAY_DIFFER and first.get(key) != second.get(key)]
+    if differing:
+        raise UserError(f"{folders} are not repetitions: they differ in {', '.join(differing)}")
 
 
 def _cell(verdict: _Verdict) -> str:
@@ -83,12 +98,11 @@ def _cell(verdict: _Verdict) -> str:
 def _read(folder: Path) -> _Report:
     file = folder / "report" / "report.json"
     try:
-        return _Report.model_validate_json(read_regular(file, REPORT_LIMIT))
+        report = _Report.model_validate_json(read_regular(file, REPORT_LIMIT))
     except MissingError:
-        raise UserError(
-            f"{folder} has no report yet: finish this comparison first, with the command that began it"
-        ) from None
+        raise UserError(f"{folder} has no report yet: finish it first, with the command that began it") from None
     except ValidationError:
-        raise UserError(
-            f"{file}: not the report of a comparison of memories: write it again, with its command"
-        ) from None
+        raise UserError(f"{file}: not the report of a comparison of memories: write it again") from None
+    if not isinstance(report.config.get("seeds"), int) or not isinstance(report.config.get("first_seed", 1), int):
+        raise UserError(f"{file}: not the report of a comparison of memories: write it again")
+    return report

@@ -12,7 +12,7 @@ import torch
 
 from charlstm import __version__
 from charlstm.config import MemoryConfig, as_yaml
-from charlstm.config.experiments import Claim, Experiment
+from charlstm.config.experiments import Claim, Experiment, TrainingExperiment
 from charlstm.errors import UserError
 from charlstm.memory.claims import CLAIMS, changes, claims_record, earlier_files, write_claims
 from charlstm.memory.experiments import make_experiments
@@ -215,6 +215,19 @@ class MemoryComparison:
         table = Table(["claim", "result", "now", "why"], rows, caption="Claims that were changed after a run")
         return [Section(title="Revised claims", tables=[table])]
 
+    def _search_settings(self) -> list[tuple[str, str]]:
+        """What differs in the runs of the search, for each experiment where something does."""
+        sections = self.config.experiments.present().items()
+        return [
+            (
+                f"Search: {name}",
+                f"The runs that select starts and rates differ in {as_yaml(section.search)}: what is best for them "
+                "need not be best for the judged runs",
+            )
+            for name, section in sections
+            if isinstance(section, TrainingExperiment) and section.search
+        ]
+
     def _method(self) -> Section:
         config = self.config
         facts = [
@@ -224,13 +237,14 @@ class MemoryComparison:
                 f"{config.seeds} runs of each arm are judged, with the seeds {config.first_seed} to "
                 f"{config.judged_seeds()[-1]}. Its start and its learning rate are selected before, by the validation "
                 f"scores of runs with other seeds ({config.search_seeds} for each start and rate), which are not "
-                "judged: the middle one of the rates at which each of them reaches the target loss, or else the rate "
-                "with the best score; of several starts, the one with the best score, then the one that reaches the "
-                "target at more rates. Rates: "
+                "judged: the middle one (or the lower of the two middle ones) of the rates at which each of them "
+                "reaches the target loss, or else the rate with the best score; of several starts, the one with the "
+                "best score, then the one that reaches the target at more rates. Rates: "
                 f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment sets another grid; "
                 f"while the best is at an edge, up to {config.widenings} more beyond that edge. The training text of a "
                 "task differs by seed",
             ),
+            *self._search_settings(),
             (
                 "Equal",
                 "All arms of an experiment have the same budget, grid of learning rates, batch size and clipping, "

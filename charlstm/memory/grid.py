@@ -54,7 +54,7 @@ class Grid:
         for arm in arms:
             starts = []
             for start in config.starts(arm):
-                model = self._config(experiment, dataset, start, 1.0, self.search_seeds[0]).model
+                model = self._config(experiment, dataset, start, 1.0, self.judged_seeds[0]).model
                 if not target:
                     target = parameter_count(model, size)
                 elif not config.sized(start):
@@ -178,10 +178,10 @@ class Grid:
         return rates
 
     def _best_rate(self, group: RunGroup, rates: Iterable[float]) -> float | None:
-        """The middle one of the rates at which every search seed reaches the target: a slower one may not reach it
-        within the budget, a faster one may be unstable. Without such a rate, that with the best mean score. None if a
-        run is not complete."""
-        scores = dict[float, tuple[float, float]]()
+        """The middle one (of an even number, the lower of the two) of the rates at which every search seed reaches the
+        target: a slower one may not reach it within the budget, a faster one may be unstable. Without such a rate, that
+        with the best mean score. None if a run is not complete."""
+        scores = dict[float, tuple[int, float, float]]()
         for rate in rates:
             if (score := self._score(group, rate)) is None:
                 return None
@@ -189,15 +189,16 @@ class Grid:
         reached = sorted(rate for rate in scores if self._reaches_target(group, rate))
         return reached[(len(reached) - 1) // 2] if reached else min(scores, key=scores.__getitem__)
 
-    def _score(self, group: RunGroup, rate: float) -> tuple[float, float] | None:
-        """The mean score of a rate over the search seeds, none better than the target, then the mean number of steps;
-        None if a run is not complete."""
+    def _score(self, group: RunGroup, rate: float) -> tuple[int, float, float] | None:
+        """Of a rate, the number of search seeds without a score, the mean score of the others, none better than the
+        target, and the mean number of steps; None if a run is not complete."""
         outcomes = [self.outcome(group, rate, seed) for seed in self.search_seeds]
         complete = [one for one in outcomes if one is not None]
         if len(complete) < len(outcomes):
             return None
-        nats = [math.inf if one.nats is None else max(one.nats, one.target_nats) for one in complete]
-        return statistics.fmean(nats), statistics.fmean(one.steps for one in complete)
+        nats = [max(one.nats, one.target_nats) for one in complete if one.nats is not None]
+        mean = statistics.fmean(nats) if nats else math.inf
+        return len(complete) - len(nats), mean, statistics.fmean(one.steps for one in complete)
 
     def _reaches_target(self, group: RunGroup, rate: float) -> bool:
         """Whether all search seeds reach the target at a rate."""
@@ -212,7 +213,7 @@ class Grid:
             return None
         scores = {rate: [self._nats(group, rate, seed) for seed in self.search_seeds] for rate in rates}
         reached = sum(self._reaches_target(group, rate) for rate in self.config.rates(group.experiment))
-        return Search(scores, best, (score[0], -reached, score[1]))
+        return Search(scores, best, (*score[:2], -reached, score[2]))
 
     def _nats(self, group: RunGroup, rate: float, seed: int) -> float | None:
         outcome = self.outcome(group, rate, seed)
@@ -253,8 +254,8 @@ class Grid:
         return all(one is None or one.nats is None or one.nats > limit for one in outcomes)
 
     def best_runs(self, group: RunGroup) -> BestRuns:
-        """The judged runs at the best start and learning rate, which the search seeds select: those with the best
-        validation score. Call it only after the search."""
+        """The judged runs at the best start and learning rate, which the search seeds select. Call it only after the
+        search."""
         searches = {} if self.is_hopeless(group) else self._searches(group)
         assert searches is not None, f"{group.key} was not searched"
         return self._best_start(group, searches) if searches else BestRuns(group, math.nan, [], {})

@@ -62,13 +62,13 @@ class Outcome:
 class Search:
     """The scores of the learning rates that were tried, on the search seeds, and the best of them.
 
-    ``rank`` orders the starts of an arm, the best first: by the mean score over the seeds, then by the number of rates
-    of the grid at which every seed reaches the target, then by the mean number of steps.
+    ``rank`` orders the starts of an arm, the best first: by the number of seeds without a score, the mean score of the
+    others, the number of rates of the grid at which every seed reaches the target, and the mean number of steps.
     """
 
     scores: dict[float, list[float | None]]
     learning_rate: float
-    rank: tuple[float, int, float]
+    rank: tuple[int, float, int, float]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ def has_evidence(quick: MemoryConfig, full: MemoryConfig, experiment: str, claim
         return False
     names = [experiment]
     names += ["recall"] if experiment in _RECALL_USERS else []
-    names += ["text"] if "text" in claim.metric.split() and experiment != "text" else []
     return all(_same_experiment(quick, full, name, claim, is_tested=name == experiment) for name in names)
 
 

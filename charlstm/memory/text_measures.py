@@ -13,6 +13,7 @@ from charlstm.api import LoadedRun
 from charlstm.errors import UserError
 from charlstm.evaluation import TokenPredictions, nats_per_character, predict_tokens
 from charlstm.memory.task_measures import JsonObject, finite_or_none
+from charlstm.probes.closing import characters_of
 from charlstm.probes.context import Far, context_curve
 from charlstm.probes.dependencies import dependency_losses, find_dependencies
 from charlstm.probes.gates import characters, gates
@@ -48,11 +49,11 @@ def ngram(run: LoadedRun, order: int) -> JsonObject:
 
 
 def character_losses(run: LoadedRun, characters: int) -> JsonObject:
-    """-ln p of each of the first characters of the test split, and their text."""
+    """-ln p of each of the first characters of the test split, and their text; a byte is shown as one character."""
     ids = test_split(run.corpus())[:characters]
     return {
         "nats": nats_per_character(run.model, ids).astype(float).round(3).tolist(),
-        "text": run.vocabulary.decode(ids),
+        "text": characters_of(ids, run.vocabulary),
     }
 
 

@@ -127,9 +127,9 @@ def difference_plot(
             ends.append(End(f"{short(arm)} {difference[last]:+.2f}", line_color, positions[last], difference[last]))
             points = ", ".join(f"{one:+.2f} at {of}" for one, of in zip(difference, bins, strict=True) if one == one)
             descriptions.append(f"{visible(arm)}: {points}.")
-        differences = np.concatenate(list(drawn.values()))[:, 0]
-        lowest, highest = min(float(np.nanmin(differences)), 0.0), max(float(np.nanmax(differences)), 0.0)
-        margin = max(0.15 * (highest - lowest), 0.02)
+        shown = np.concatenate(list(drawn.values()))  # with the ends of the intervals
+        lowest, highest = min(float(np.nanmin(shown)), 0.0), max(float(np.nanmax(shown)), 0.0)
+        margin = max(0.05 * (highest - lowest), 0.02)
         other, line = reference
         axes.plot(range(len(bins)), line, color=MUTED, linewidth=1.4, linestyle=":")
         axes.set_ylim(lowest - margin, highest + margin)  # an n-gram model that is far worse would flatten all others
@@ -141,7 +141,7 @@ def difference_plot(
         )
         axes.yaxis.set_major_locator(MaxNLocator(6))
         grid_lines(axes)
-        axes.set_xlabel("distance in characters, and number of positions")
+        axes.set_xlabel("distance in characters, and number of measured positions")
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
         alt = f"Plot of differences in bits by distance: {visible(title)}. " + " ".join(descriptions)

@@ -72,6 +72,16 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
     assert again.out.splitlines()[-3:] == result.out.splitlines()[-3:]
 
 
+def test_verdicts_of_a_repetition_are_compared(charlstm, memory_file):
+    for arguments in ((), ("--set", "first_seed=11", "--name", "repeated")):
+        assert charlstm("compare", memory_file.name, "--jobs", 1, *arguments).code == 0
+    result = charlstm("compare", "runs/memory", "runs/repeated")
+    assert result.code == 0
+    assert re.search(r"It knows nothing yet .*undecided.* all undecided", result.out, re.DOTALL)
+    assert result.out.splitlines()[-1].startswith("Of 1 claims: 0 agree, 1 all undecided")
+    assert charlstm("compare", "runs/memory", "runs/repeated", "--name", "x").code == 2
+
+
 def test_quick_form_has_a_separate_folder(charlstm, memory_file):
     result = charlstm("compare", memory_file.name, "--quick", "--jobs", 1)
     assert (result.code, "about 8 runs" in result.out) == (0, True)

@@ -12,13 +12,11 @@ import math
 import numpy as np
 import pytest
 
-from charlstm.comparison.distributions import incomplete_beta, student_t
+from charlstm.comparison.distributions import student_t
 from charlstm.comparison.intervals import _spacings_cdf as spacings_cdf
 from charlstm.comparison.intervals import (
     binomial_bounds,
     bounded_mean_bounds,
-    effective_counts,
-    fraction_bounds,
     median_bounds,
     t_bounds,
     two_way_bounds,
@@ -123,25 +121,6 @@ def test_short_check_of_bounds_is_that_of_the_bounds():
     low, high = bounded_mean_bounds(values)
     assert (upper_bound_is_right(values, 2 / 3, 0.95) == (high >= 2 / 3)).all()
     assert (upper_bound_is_right(1 - values, 1 / 3, 0.95) == (low <= 2 / 3)).all()
-
-
-@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.0), (3, 0.1), (10, 0.1)])
-def test_bounds_of_a_fraction_of_positions_cover(seeds, spread):
-    """Positions that are easy or hard for all seeds, and seeds that differ. Three points below the level pass."""
-    rng, count, level = np.random.default_rng(seeds), 40, 0.95
-    for p in (0.1, 0.5, 0.9):
-        positions = rng.beta(p, 1 - p, (250, 1, count)) * (1 - spread) + spread * p
-        ability = positions + spread * rng.uniform(-1, 1, (250, seeds, 1)) * min(p, 1 - p)
-        right = (rng.random((250, seeds, count)) < np.clip(ability, 0, 1)).mean(-1)
-        counts = [effective_counts(row, count, level) for row in right.tolist()]
-        assert np.mean([k == 0 or incomplete_beta(k, n - k + 1, p) >= 1 - level for k, n in counts]) >= level - 0.03
-        assert np.mean([k == n or incomplete_beta(k + 1, n - k, p) <= level for k, n in counts]) >= level - 0.03
-
-
-def test_fraction_bounds_are_those_of_effective_counts():
-    assert fraction_bounds([0.5, 0.55, 0.6], 40) == binomial_bounds(*effective_counts([0.5, 0.55, 0.6], 40, 0.95))
-    assert fraction_bounds([1.0, 1.0, 1.0], 40) == binomial_bounds(40, 40)
-    assert fraction_bounds([1.0, 1.0], 40) is None
 
 
 @pytest.mark.parametrize(("seeds", "level"), [(5, 0.95), (10, 0.95), (10, 0.975)])

@@ -128,7 +128,7 @@ def test_best_rate_is_the_middle_of_those_that_reach_the_target(tmp_path, monkey
     monkeypatch.setattr(Grid, "outcome", outcome)
     search = grid.search(group)
     assert search.learning_rate == expected
-    assert search.rank == (0.01, -sum(step is not None for step in steps.values()), steps[expected])
+    assert search.rank == (0, 0.01, -sum(step is not None for step in steps.values()), steps[expected])
 
 
 def test_seeds_of_a_repetition_are_others():

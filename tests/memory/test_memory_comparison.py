@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -225,7 +226,22 @@ def test_metrics_of_an_arm_are_those_of_its_best_start(texts, done):
         for name in ("solved", "accuracy", "seeds above chance"):
             assert metrics[f"{name} at lag {lag}", "rnn"] == metrics[f"{name} at lag {lag}", start]
     names = {name for name, arm in metrics if arm == "rnn"}
-    assert {"solved at lag 5 trained at lag 2", "mixed: solved at lag 2"} <= names <= set(recall.metric_names())
+    assert {"mixed: solved at lag 2"} <= names <= set(recall.metric_names())
+
+
+def test_tests_at_longer_lags_are_of_the_seeds_that_solve_the_shorter_one(texts, done, monkeypatch):
+    comparison = make_comparison(texts, done, "experiments.recall.longer_lags=[9]", only=["recall"])
+    recall = comparison._experiments["recall"]
+    assert "solved at lag 9 trained at lag 5" in recall.metric_names()
+    results = [{"5": 1.0, "9": accuracy} for accuracy in (1.0, 0.5, 1.0)]
+    monkeypatch.setattr(
+        recall, "_longer_jobs", lambda lag, arm: [SimpleNamespace(result=lambda one=one: one) for one in results]
+    )
+    monkeypatch.setattr(recall, "_fractions", lambda lag, arm: [1.0, 1.0, 0.9] if arm == "lstm" else [0.1] * 3)
+    metrics = recall._longer_metrics()
+    assert metrics["solved at lag 5 trained at lag 2", "lstm"].text == "2 of 2 seeds"
+    assert metrics["solved at lag 9 trained at lag 5", "lstm"].text == "1 of 2 seeds"
+    assert {arm for _, arm in metrics} == {"lstm"}, "no seed of the others solves a lag"
 
 
 def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkeypatch):
@@ -437,21 +453,24 @@ def test_overwrite_trains_and_measures_again(texts, done, tmp_path):
     assert all(after[path] > before[path] for path in before)
 
 
-def test_best_rate_has_lowest_score_then_fewest_steps(texts, tmp_path, monkeypatch):
+def test_best_rate_has_the_lowest_score_where_none_reaches_the_target(texts, tmp_path, monkeypatch):
     comparison = make_comparison(
         texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "search_seeds=2", "widenings=0", only=["copying"]
     )
     (group,) = comparison._run_groups()
     outcomes = {
-        1e-3: [Outcome(0.04, 0.05, 900), Outcome(0.01, 0.05, 300)],
-        1e-2: [Outcome(0.05, 0.05, 400), Outcome(0.04, 0.05, 700)],
-        2e-2: [Outcome(0.001, 0.05, 100), Outcome(None, 0.05, 0)],
+        1e-3: [Outcome(0.4, 0.05, 900), Outcome(0.6, 0.05, 900)],
+        1e-2: [Outcome(0.3, 0.05, 900), Outcome(0.5, 0.05, 900)],
+        2e-2: [Outcome(0.05, 0.05, 100, 100), Outcome(None, 0.05, 50)],
     }
     monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - 1001])
     assert comparison._grid.best_runs(group).learning_rate == 1e-2
-    outcomes[1e-3][0] = Outcome(0.03, 0.0, 900)
+    outcomes[1e-3][1] = Outcome(0.3, 0.05, 900)
     assert comparison._grid.best_runs(group).learning_rate == 1e-3
     assert comparison._grid.best_runs(group).paths[2].name == "copying-3-lstm-0.001-seed3"
+    for rate in outcomes:  # no rate without a seed that diverged: the one with the best other seed
+        outcomes[rate][1] = Outcome(None, 0.05, 50)
+    assert comparison._grid.best_runs(group).learning_rate == 2e-2
 
 
 def test_diverged_run_is_done(texts, tmp_path):
@@ -503,6 +522,11 @@ def test_untrained_is_the_initial_model(done):
 def test_invalid_file_raises(texts, change, message):
     with pytest.raises(UserError, match=re.escape(message)):
         load_comparison(texts / "memory.yaml", [change])
+
+
+def test_gates_of_an_arm_without_gates_raise(texts, tmp_path):
+    with pytest.raises(UserError, match=r"experiments\.text: gate_arms: rnn has no gates"):
+        make_comparison(texts, tmp_path, "experiments.text.gate_arms=[rnn]")
 
 
 def test_unknown_metric_or_experiment_raises(texts, tmp_path):

@@ -63,7 +63,7 @@ def test_difference_at_dependent_characters(monkeypatch, undrawn_plots):
     assert near == pytest.approx((-0.5,) * 3)
     assert far == pytest.approx((0,) * 3)
     (table,) = section.tables
-    assert [row[:2] for row in table.rows] == [["1–9", "100"], ["10–19", "100"]]
+    assert [row[:2] for row in table.rows] == [["1–9", "100 of 100"], ["10–19", "100 of 100"]]
 
 
 def test_passages_with_the_largest_gain_do_not_overlap():
@@ -73,7 +73,8 @@ def test_passages_with_the_largest_gain_do_not_overlap():
     assert found[:2] == [(20, pytest.approx(1.1)), (60, pytest.approx(0.8))]
     starts = sorted(start for start, _ in found)
     assert all(b - a >= 10 for a, b in pairwise(starts))
-    assert len(leading_passages(gains[:25], 10, 9)) == 2
+    assert len(leading_passages(gains[:25] + 0.01, 10, 9)) == 2
+    assert leading_passages(np.zeros(25), 10, 9) == []
 
 
 def test_passages_are_of_the_best_arm_and_of_the_baseline(monkeypatch):
@@ -94,9 +95,9 @@ def test_passages_are_of_the_best_arm_and_of_the_baseline(monkeypatch):
 
 
 def test_leaders_over_training():
-    curves = {"gru": {10: 3.0, 20: 2.0, 30: 1.0}, "rnn": {10: 2.5, 20: 2.1, 30: 1.5}}
-    assert _leaders([10, 20, 30], curves) == [
-        "The lowest loss has rnn from 10 characters on, then gru from 20 characters on."
+    curves = {"gru": {10: 3.0, 20: 2.2, 30: 1.0, 40: 0.9}, "rnn": {10: 2.5, 20: 2.1, 30: 1.5, 40: 1.4}}
+    assert _leaders([10, 20, 30, 40], curves) == [
+        "Lowest mean loss at two evaluations or more: rnn from 10 characters on, then gru from 30 characters on."
     ]
     assert _leaders([10], {"gru": {10: 1.0}}) == []
 
@@ -115,6 +116,8 @@ def test_runs_of_the_search_have_its_settings():
     [
         ({"search": {"training": {"budget": {"steps": 0}}}}, "in text: training.budget.steps"),
         ({"search": {"traning.seed": 1}}, "in text: traning"),
+        ({"search": {"model.hidden_size": 8}}, "must have the same model"),
+        ({"context_lengths": [1, 5], "far_lengths": [5]}, "below the longest of context_lengths"),
         ({"baseline_arm": "lstm"}, "lstm is not one of text.arms"),
         ({"ablated_arms": ["rnn"], "arms": ["gru"]}, "rnn is not one of text.arms"),
         ({"corpus": {"source": "x.txt"}}, "set test_fraction"),

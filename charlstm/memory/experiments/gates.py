@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.arms_by_task import ArmsByTask
+from charlstm.memory.experiments.arms_by_task import UNTRAINED, ArmsByTask
 from charlstm.memory.experiments.base import (
     ExperimentResult,
     MetricValue,
@@ -76,12 +76,15 @@ class GatesExperiment(ArmsByTask[str]):
                 if arm not in groups:
                     rows[arm].append("–")
                     continue
+                metrics[f"{name} solved", arm] = self._seeds_that_solve(name, arm)
                 results = self._results(name, arm)
+                if not results:
+                    rows[arm].append(UNTRAINED)
+                    continue
                 accuracies = [one["accuracy"] for one in results]
                 value, metrics[name, arm] = fraction_metric(
                     accuracies, results[0].get("positions", self._config.test_strings)
                 )
-                metrics[f"{name} solved", arm] = self._seeds_that_solve(name, arm)
                 estimates[name][arm] = [value]
                 largest = [one["max_abs_state"] for one in results if "max_abs_state" in one]
                 state = f", largest state {estimate(largest)[0]:,.0f}" if largest else ""

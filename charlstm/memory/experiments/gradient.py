@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, colors, experiment, median_metric, merged
+from charlstm.memory.experiments.base import ExperimentResult, colors, experiment, merged
 from charlstm.memory.experiments.gradient_curves import GradientCurves
 from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_section, recall_task
 from charlstm.memory.grid import Grid
@@ -56,7 +56,7 @@ class GradientExperiment:
 
     def metric_names(self) -> list[str]:
         cut = self._cut.metric_names() if self._cut else []
-        return [*self._curves.metric_names(), "largest depth in training", *cut]
+        return [*self._curves.metric_names(), *cut]
 
     def run_groups(self) -> list[RunGroup]:
         cut = self._cut.run_groups() if self._cut else []
@@ -79,7 +79,6 @@ class GradientExperiment:
         """The effective depth during training, for each start, beside success."""
         panels: dict[str, dict[str, list[TrainingCurve]]] = {}
         rows, row_arms = [], []
-        metrics: dict[tuple[str, str], MetricValue] = {}
         for arm in self._section.arms:
             for start in self._config.starts(arm):
                 group = self._recall[start]
@@ -94,7 +93,6 @@ class GradientExperiment:
                 first, last = ([each[index] for each in records] for index in (0, -1))
                 before = [each[0]["depth"] for each in records]
                 most = [max(one["depth"] for one in each) for each in records]
-                metrics["largest depth in training", start] = median_metric(most, "characters", self._section.depth)
                 rows.append(
                     [
                         visible(start),
@@ -123,7 +121,7 @@ class GradientExperiment:
             tables=[table] if rows else [],
             data={"training": {start: self._grid.dynamics(self._recall[start]) for start in row_arms}},
         )
-        return ExperimentResult(section, metrics)
+        return ExperimentResult(section, {})
 
     def _cuts(self) -> ExperimentResult:
         """Recall by arms whose gradient is cut."""

@@ -40,8 +40,8 @@ WHAT = (
     "among them. An arm is not trained at a longer lag when none of its seeds learned anything of the lag before."
 )
 LONGER = (
-    "Networks that solve the lag they were trained at, tested at longer lags without further training: at their best "
-    "start, the number of seeds that solve the longer lag."
+    "Networks that solve the lag they were trained at, tested at longer lags without further training: at the best "
+    "start of each arm, how many of the seeds that solve the shorter lag also solve the longer one."
 )
 MIXED = (
     "With distractors the letters between the key and the query are keys, too, so that only its position identifies "
@@ -286,12 +286,20 @@ class RecallExperiment(RecallRuns):
     def _longer_metrics(self) -> Metrics:
         metrics = {}
         for arm in self.contestants:
-            results = {lag: [job.result() for job in self._longer_jobs(lag, arm)] for lag in self.lags}
+            threshold = self._config.solve_threshold
+            solving = {
+                lag: [
+                    job.result()
+                    for job, accuracy in zip(self._longer_jobs(lag, arm), self._fractions(lag, arm), strict=True)
+                    if accuracy >= threshold
+                ]
+                for lag in sorted({lag for lag, _ in self._longer_pairs()})
+            }
             for lag, long in self._longer_pairs():
-                if results[lag]:
-                    solved = sum(one[str(long)] >= self._config.solve_threshold for one in results[lag])
+                if solving[lag]:
+                    solved = sum(one[str(long)] >= threshold for one in solving[lag])
                     name = f"solved at lag {long} trained at lag {lag}"
-                    metrics[name, arm] = seeds_metric(solved, len(results[lag]))
+                    metrics[name, arm] = seeds_metric(solved, len(solving[lag]))
         return metrics
 
     def _longer_table(self, metrics: Mapping[tuple[str, str], MetricValue]) -> Table:

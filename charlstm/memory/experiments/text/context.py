@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,16 +24,17 @@ BLOCKS = 50
 CHANGES = {"cut": "nothing", "shuffled": "the same characters in random order", "replaced": "other text"}
 
 WHAT = (
-    "All measurements are on the test split, the end of the text, which selected neither a checkpoint nor a learning "
-    "rate. The same characters are predicted with different lengths of context: the state is set to zero that many "
-    "characters before the target, and the characters between are read (Khandelwal et al. 2018). Where a curve is "
-    "flat, its network does not use more context. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) was "
-    "estimated on the same training text. Differences between two arms are paired by seed and by position."
+    "All other measurements are on the test split, the end of the text, which selected neither a checkpoint nor a "
+    "learning rate. The same characters are predicted with different lengths of context: the state is set to zero "
+    "that many characters before the target, and the characters between are read (Khandelwal et al. 2018). Where a "
+    "curve is flat, its network does not use more context. The n-gram model (modified Kneser-Ney, Chen & Goodman 1999) "
+    "was estimated on the same training text. Differences between two arms are paired by seed and by position."
 )
 FAR = (
     "What do networks take from the far context? Before the characters that are left as they are stands nothing, the "
     "same characters in random order, or text from elsewhere, up to {longest} characters in all: where shuffled "
-    "characters do as well as the right ones, only their number matters and not their order."
+    "characters do as well as the right ones, their order does not matter; where other text does as well, what they "
+    "are does not matter, either."
 )
 
 
@@ -70,24 +73,26 @@ class ContextUse(ExperimentPart):
     def result(self) -> ExperimentResult:
         curves = {arm: [_mean(row) for row in _nats(self._contexts(arm))] for arm in self._groups}
         metrics = self._metrics()
-        first = next(iter(self._groups))
+        baseline = self._section.baseline()
         differences = [
-            f"{visible(first)} minus {visible(other)}: {metric.text} ({metric.interval})."
-            for other in self._groups
-            if other != first
-            for metric in [metrics[f"bits minus {other}", first]]
+            f"{visible(arm)} minus {visible(baseline)}: {metric.text}"
+            + (f" ({metric.interval})." if metric.interval else ".")
+            for arm in self._groups
+            if arm != baseline
+            for metric in [metrics[f"bits minus {baseline}", arm]]
         ]
         ngram, order = self._ngram().result(), self._section.ngram
         plot = context_plot(self._lengths, curves, self._colors, (order, bits(ngram["nats"])))
         rows = []
         for arm, curve in curves.items():
             all_context = metrics["bits per character", arm].text.removesuffix(" bits")
-            rows.append([visible(arm), all_context, *(f"{value:.3f}" for value, _, _ in curve)])
+            rows.append([visible(arm), *(f"{value:.3f}" for value, _, _ in curve), all_context])
         table = Table(
-            ["arm", "all context", *(f"{n} characters" for n in self._lengths)],
+            ["arm", *(f"{n} characters" for n in self._lengths), "whole split, all context"],
             rows,
-            caption=f"Bits per character, mean over seeds, by characters of context; {self._section.targets:,} "
-            f"targets. {order}-gram model, full split: {bits(ngram['nats']):.3f}",
+            caption=f"Bits per character, mean over seeds, by characters of context; the same "
+            f"{self._section.targets:,} targets for each length, and the whole split, on which the {order}-gram model "
+            f"has {bits(ngram['nats']):.3f}",
             colors=[self._colors[arm] for arm in self._groups],
         )
         overall = [f"Over the full test split: {' '.join(differences)}"] if differences else []
@@ -122,8 +127,8 @@ class ContextUse(ExperimentPart):
         for arm in self._groups:
             for far, text in CHANGES.items():
                 nats = _nats(self._far_contexts(arm, far))
-                cells = [_mean(row - nats[-1])[0] for row in nats[:-1]]
-                rows.append([visible(arm), text, *(f"{value:+.3f}" for value in cells)])
+                cells = [_mean(row - nats[-1]) for row in nats[:-1]]
+                rows.append([visible(arm), text, *(f"{value:+.3f}{_span(low, high)}" for value, low, high in cells)])
                 row_colors.append(self._colors[arm])
         caption = (
             f"Bits per character lost by what stands before the last characters that are left as they are, relative to "
@@ -136,6 +141,10 @@ class ContextUse(ExperimentPart):
 def _nats(jobs: list[MeasurementJob]) -> npt.NDArray[np.float64]:
     """-ln p of each target for each length of context and each seed, [lengths, seeds, targets]."""
     return np.stack([job.result()["nats"] for job in jobs], axis=1)
+
+
+def _span(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f" ({low:+.3f} to {high:+.3f})"
 
 
 def _mean(nats: npt.NDArray[np.float64]) -> Estimate:

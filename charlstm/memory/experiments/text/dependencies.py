@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ MIN_POSITIONS = 50
 
 WHAT = (
     "Which characters does memory help to predict? Some characters of the test split depend on something earlier: a "
-    "closing quote or bracket on the opening one, an indentation on the line before it, a speaker's name on the last "
-    "time that it occurred, a repeated word on its last occurrence (as a control: words that did not occur before). "
+    "closing quote or bracket on the opening one, a line end on the beginning of the line, an indentation on the line "
+    "before it, a speaker's name on the last time that it occurred, a repeated word on its last occurrence (as a "
+    "control: words that did not occur before in the test split). "
     "The plots show by how many bits each arm predicts them better (below zero) or worse than {baseline}, by the "
     "distance to what they depend on; pairs of the same position and seed, with intervals over both. The dotted line "
     "is the {order}-gram model of the same text, which sees {context} characters."
@@ -83,7 +85,7 @@ class DependencyLosses(ExperimentPart):
             }
             figure = difference_plot(
                 names,
-                [one["count"] for one in bins],
+                [len(one["nats"]) for one in bins],
                 estimates,
                 self._colors,
                 (f"{order}-gram", line),
@@ -108,9 +110,9 @@ class DependencyLosses(ExperimentPart):
         rows = []
         for index, (name, one) in enumerate(zip(names, bins, strict=True)):
             cells = [f"{bits(float(by_bin[index].mean())):.3f}" for by_bin in losses.values()]
-            differences = [f"{metric.value:+.3f} ({_span(metric)})" for metric in (g[index] for g in gains.values())]
+            differences = [f"{metric.value:+.3f}{_span(metric)}" for metric in (g[index] for g in gains.values())]
             ngram = f"{bits(float(np.mean(one['nats']))):.3f}"
-            rows.append([name, f"{one['count']:,}", *cells, ngram, *differences])
+            rows.append([name, f"{len(one['nats']):,} of {one['count']:,}", *cells, ngram, *differences])
         header = ["distance", "positions", *map(visible, losses), f"{self._section.ngram}-gram"]
         header += [f"{visible(arm)} minus {visible(self._baseline)}" for arm in gains]
         return Table(header, rows, caption=f"Bits per character: {kind}", folded=True)
@@ -132,4 +134,4 @@ def _difference(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) ->
 
 
 def _span(metric: MetricValue) -> str:
-    return f"{metric.low:+.3f} to {metric.high:+.3f}"
+    return "" if math.isnan(metric.low) else f" ({metric.low:+.3f} to {metric.high:+.3f})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, colors
 from charlstm.memory.grid import Grid
@@ -24,10 +25,12 @@ WHAT = (
 
 
 class TextGates(ExperimentPart):
-    """The gates of the first seed of some arms."""
+    """The gates of the first seed of some arms. Raises ValueError for an arm without gates."""
 
     def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
         self._colors, self._grid, self._groups = colors(config), grid, groups
+        if without := [arm for arm, group in groups.items() if len(CELLS[group.members[0].model.cell].gates) == 1]:
+            raise ValueError(f"gate_arms: {without[0]} has no gates")
 
     def _job(self, arm: str) -> MeasurementJob:
         return self._grid.measurement_jobs(self._groups[arm], "gate_values", {"length": 200, "shown": COLUMNS})[0]

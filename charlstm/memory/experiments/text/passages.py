@@ -17,8 +17,8 @@ LENGTH, BEFORE, SHOWN = 80, 120, 3
 """Characters of a passage and of the text that is shown before it, and the number of passages of each arm."""
 
 WHAT = (
-    "The passages of {length} characters where {arm} predicts most better than {baseline}, by the mean over their "
-    "seeds, and where {baseline} does; with the text before them, and in [brackets] the passage itself."
+    "The passages of {length} characters where {arm}, the best of the other arms, leads {baseline} by most, by the "
+    "mean over their seeds, and where {baseline} leads; with the text before them, and the passage in [brackets]."
 )
 
 
@@ -57,13 +57,13 @@ class Passages(ExperimentPart):
 
 
 def leading_passages(gains: npt.NDArray[np.float64], length: int, count: int) -> list[tuple[int, float]]:
-    """The starts and the mean gains of the ``count`` passages of ``length`` characters with the largest mean gain, the
-    largest first; no two of them overlap."""
+    """The starts and the mean gains of the ``count`` passages of ``length`` characters with the largest mean gain above
+    zero, the largest first; no two of them overlap."""
     sums = np.convolve(gains, np.ones(length), "valid") / length
     passages = []
     for _ in range(count):
         start = int(sums.argmax())
-        if not np.isfinite(sums[start]):
+        if not sums[start] > 0:
             break
         passages.append((start, float(sums[start])))
         sums[max(0, start - length + 1) : start + length] = -np.inf
