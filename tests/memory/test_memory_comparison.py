@@ -235,9 +235,9 @@ def test_tests_at_longer_lags_are_of_the_seeds_that_solve_the_shorter_one(texts,
     assert "solved at lag 9 trained at lag 5" in recall.metric_names()
     results = [{"5": 1.0, "9": accuracy} for accuracy in (1.0, 0.5, 1.0)]
     monkeypatch.setattr(
-        recall, "_longer_jobs", lambda lag, arm: [SimpleNamespace(result=lambda one=one: one) for one in results]
+        recall, "_longer_jobs", lambda *_: [SimpleNamespace(result=lambda one=one: one) for one in results]
     )
-    monkeypatch.setattr(recall, "_fractions", lambda lag, arm: [1.0, 1.0, 0.9] if arm == "lstm" else [0.1] * 3)
+    monkeypatch.setattr(recall, "_fractions", lambda _, arm: [1.0, 1.0, 0.9] if arm == "lstm" else [0.1] * 3)
     metrics = recall._longer_metrics()
     assert metrics["solved at lag 5 trained at lag 2", "lstm"].text == "2 of 2 seeds"
     assert metrics["solved at lag 9 trained at lag 5", "lstm"].text == "1 of 2 seeds"
