@@ -69,6 +69,7 @@ class Section:
         command: the command line that reproduces the section.
         data: the section's data for report.json, in JSON types, with units in the key names.
         plots_first: show the plots above the tables that are not folded.
+        parts: sections within this one, each with a smaller heading, before its folded tables.
     """
 
     title: str
@@ -81,6 +82,12 @@ class Section:
     command: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
     plots_first: bool = False
+    parts: list[Section] = field(default_factory=list)
+
+    @property
+    def all_figures(self) -> list[Figure]:
+        """The plots of the section and of its parts."""
+        return [*self.figures, *(figure for part in self.parts for figure in part.all_figures)]
 
     @property
     def anchor(self) -> str:
@@ -140,7 +147,7 @@ class Document:
     @property
     def figures(self) -> Iterator[Figure]:
         """Every figure of every section."""
-        return (figure for section in self.sections for figure in section.figures)
+        return (figure for section in self.sections for figure in section.all_figures)
 
 
 def render(document: Document) -> str:

@@ -6,7 +6,7 @@ import math
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
@@ -77,7 +77,7 @@ class MemoryExperiment(Protocol):
 
 
 class ExperimentPart(ABC):
-    """A part of an experiment, which measures runs of the experiment: a part of its section, without a title."""
+    """A part of an experiment, which measures runs of the experiment: a part of its section, with a title."""
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         """The measurements to make after training; none by default."""
@@ -93,16 +93,14 @@ class ExperimentPart(ABC):
 
 
 def merged(title: str, parts: Iterable[ExperimentResult], *tables: Table) -> ExperimentResult:
-    """One section of several parts, followed by tables, and all metrics."""
+    """One section with a part for each result, followed by tables, and all metrics."""
     results = list(parts)
     sections = [part.section for part in results]
     section = Section(
         title=title,
-        paragraphs=[text for one in sections for text in one.paragraphs],
-        figures=[figure for one in sections for figure in one.figures],
-        tables=[*(table for one in sections for table in one.tables), *tables],
-        samples=[sample for one in sections for sample in one.samples],
+        tables=list(tables),
         data={key: value for one in sections for key, value in one.data.items()},
+        parts=[replace(one, plots_first=True) for one in sections if one.paragraphs or one.figures or one.tables],
     )
     return ExperimentResult(section, {key: value for part in results for key, value in part.metrics.items()})
 

@@ -115,7 +115,7 @@ class GradientExperiment:
             colors=[colors(self._config)[arm] for arm in row_arms],
         )
         section = Section(
-            title="",
+            title="During training",
             paragraphs=[TRAINING] if rows else [],
             figures=[plot] if plot else [],
             tables=[table] if rows else [],
@@ -139,7 +139,7 @@ class GradientExperiment:
             title="Recall with the gradient cut",
         )
         section = Section(
-            title="",
+            title="Where the gradient is cut in training",
             paragraphs=[CUT],
             figures=[plot] if plot else [],
             tables=[cut.table()],

@@ -82,7 +82,7 @@ class GradientCurves(ExperimentPart):
         caption = f"Effective depth, median over seeds; measured up to {depth} characters back"
         header = ["arm", *(f"{self._where}, {title}" for title in WHEN.values())]
         section = Section(
-            title="",
+            title="The gradient before and after training",
             paragraphs=[WHAT],
             figures=[plot] if plot else [],
             tables=[Table(header, list(rows.values()), caption=caption, colors=[self._colors[arm] for arm in rows])],

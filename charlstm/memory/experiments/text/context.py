@@ -97,7 +97,7 @@ class ContextUse(ExperimentPart):
         )
         overall = [f"Over the full test split: {' '.join(differences)}"] if differences else []
         section = Section(
-            title="",
+            title="How much context is used",
             paragraphs=[WHAT, *overall, *([FAR.format(longest=self._lengths[-1])] if self._far_lengths else [])],
             figures=[plot] if plot else [],
             tables=[table, *([self._far_table()] if self._far_lengths else [])],
@@ -128,11 +128,11 @@ class ContextUse(ExperimentPart):
             for far, text in CHANGES.items():
                 nats = _nats(self._far_contexts(arm, far))
                 cells = [_mean(row - nats[-1]) for row in nats[:-1]]
-                rows.append([visible(arm), text, *(f"{value:+.3f}{_span(low, high)}" for value, low, high in cells)])
+                rows.append([visible(arm), text, *(_with_error(*cell) for cell in cells)])
                 row_colors.append(self._colors[arm])
         caption = (
             f"Bits per character lost by what stands before the last characters that are left as they are, relative to "
-            f"{self._lengths[-1]:,} characters of the text itself; mean over seeds"
+            f"{self._lengths[-1]:,} characters of the text itself; mean over seeds, ± half of the interval"
         )
         header = ["arm", "before them", *(f"{n} left" for n in self._far_lengths[:-1])]
         return Table(header, rows, caption=caption, colors=row_colors)
@@ -143,8 +143,9 @@ def _nats(jobs: list[MeasurementJob]) -> npt.NDArray[np.float64]:
     return np.stack([job.result()["nats"] for job in jobs], axis=1)
 
 
-def _span(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" ({low:+.3f} to {high:+.3f})"
+def _with_error(value: float, low: float, high: float) -> str:
+    """``+0.012 ± 0.004``: half of the interval."""
+    return f"{value:+.3f}" + ("" if math.isnan(low) else f" ± {(high - low) / 2:.3f}")
 
 
 def _mean(nats: npt.NDArray[np.float64]) -> Estimate:

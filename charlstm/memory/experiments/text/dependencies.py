@@ -84,7 +84,7 @@ class DependencyLosses(ExperimentPart):
                 arm: [(one.value, one.low, one.high) for one in by_bin] for arm, by_bin in gains.items()
             }
             figure = difference_plot(
-                names,
+                [f"{one['low']}{'' if one['high'] else '+'}" for one in bins],
                 [len(one["nats"]) for one in bins],
                 estimates,
                 self._colors,
@@ -96,7 +96,9 @@ class DependencyLosses(ExperimentPart):
             tables.append(self._table(kind, names, bins, losses, gains))
             data[kind] = {"distances": names, "bits_minus_baseline": estimates, "ngram": line}
         what = WHAT.format(baseline=visible(self._baseline), order=order, context=order - 1)
-        section = Section("", paragraphs=[what], figures=figures, tables=tables, data={"dependencies": data})
+        section = Section(
+            "Where memory pays", paragraphs=[what], figures=figures, tables=tables, data={"dependencies": data}
+        )
         return ExperimentResult(section, {})
 
     def _table(

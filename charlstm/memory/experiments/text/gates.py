@@ -47,7 +47,9 @@ class TextGates(ExperimentPart):
             if values is not None
         }
         figures = [plot for plot in (*plots, half_life_plot(drawn, self._colors)) if plot is not None]
-        return ExperimentResult(Section("", paragraphs=[WHAT], figures=figures, data={"half_lives": half_lives}), {})
+        return ExperimentResult(
+            Section("The gates", paragraphs=[WHAT], figures=figures, data={"half_lives": half_lives}), {}
+        )
 
     def _plot_gates(self, arm: str) -> list[Figure | None]:
         """Plot the saturation of an arm's gates, and the forget gate over text."""

@@ -51,7 +51,7 @@ class Learning(ExperimentPart):
         curves = {arm.name: _mean_curve(arm.runs) for arm in arms}
         common = sorted(set.intersection(*(set(curve) for curve in curves.values())))
         section = Section(
-            title="",
+            title="Who predicts better, and when",
             paragraphs=[WHAT, *_leaders(common, curves), *([KARPATHY] if self._is_war_and_peace else [])],
             figures=[plot] if plot else [],
             tables=[self._table(common, curves)] if common else [],

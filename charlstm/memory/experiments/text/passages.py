@@ -53,7 +53,7 @@ class Passages(ExperimentPart):
                 note = f"{bits(gain):.2f} bits per character better than {other}"
                 samples.append(Sample(f"{arm} leads", shown, self._colors[arm], note))
         what = WHAT.format(length=LENGTH, arm=best, baseline=self._baseline)
-        return ExperimentResult(Section("", paragraphs=[what], samples=samples), {})
+        return ExperimentResult(Section("Passages where one leads", paragraphs=[what], samples=samples), {})
 
 
 def leading_passages(gains: npt.NDArray[np.float64], length: int, count: int) -> list[tuple[int, float]]:

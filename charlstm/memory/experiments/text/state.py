@@ -78,7 +78,7 @@ class StateMeasures(ExperimentPart):
         header = ["arm", "capacity", "of the last character alone", "largest singular value", "median", "Lyapunov"]
         caption = f"The state after training, on the test split, mean over seeds; capacity over k = 0 to {self._delays}"
         table = Table(header, rows, caption=caption, colors=[self._colors[arm] for arm in self._groups])
-        return ExperimentResult(Section("", paragraphs=[WHAT], tables=[table]), metrics)
+        return ExperimentResult(Section("What the state retains", paragraphs=[WHAT], tables=[table]), metrics)
 
 
 def _mean(values: Iterable[float]) -> float | None:

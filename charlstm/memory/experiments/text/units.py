@@ -62,4 +62,4 @@ class UnitAblations(ExperimentPart):
             return ExperimentResult(Section(""), {})
         header = ["arm", "characters", "positions", "bits", "unit", "change there", "change elsewhere"]
         table = Table(header, rows, caption="Bits per character with one unit held at its mean", colors=row_colors)
-        return ExperimentResult(Section("", paragraphs=[WHAT], tables=[table]), {})
+        return ExperimentResult(Section("Units for quotes and brackets", paragraphs=[WHAT], tables=[table]), {})
