@@ -84,7 +84,7 @@ class DependencyLosses(ExperimentPart):
                 arm: [(one.value, one.low, one.high) for one in by_bin] for arm, by_bin in gains.items()
             }
             figure = difference_plot(
-                [f"{one['low']}{'' if one['high'] else '+'}" for one in bins],
+                [_short_name(one) for one in bins],
                 [len(one["nats"]) for one in bins],
                 estimates,
                 self._colors,
@@ -122,6 +122,10 @@ class DependencyLosses(ExperimentPart):
 
 def _name(one: Bin) -> str:
     return "no earlier" if one["high"] == 0 else f"{one['low']}–{one['high']}" if one["high"] else f"{one['low']}+"
+
+
+def _short_name(one: Bin) -> str:
+    return "none" if one["high"] == 0 else f"{one['low']}" if one["high"] else f"{one['low']}+"
 
 
 def _losses(runs: list[dict[str, list[Bin]]], kind: str, index: int) -> npt.NDArray[np.float64]:
