@@ -131,6 +131,24 @@ def test_best_rate_is_the_middle_of_those_that_reach_the_target(tmp_path, monkey
     assert search.rank == (0, 0.01, -sum(step is not None for step in steps.values()), steps[expected])
 
 
+def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_path, monkeypatch):
+    """Start a is faster at its best rate, start b reaches the target at more rates; a rate of a wider grid does not
+    count."""
+    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=1), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["lstm"]).values()
+    reached = {("a", 1e-2): 2, ("a", 1e-1): 1, ("b", 1e-3): 6, ("b", 1e-2): 5}
+
+    def outcome(_self: Grid, start: RunGroup, rate: float, _seed: int) -> Outcome:
+        steps = reached.get((start.arm[-1], rate))
+        return Outcome(1.0 if steps is None else 0.009, 0.01, steps or 6, steps)
+
+    monkeypatch.setattr(Grid, "outcome", outcome)
+    a, b = group.members
+    assert (grid.search(a).learning_rate, grid.search(a).rank[2]) == (1e-2, -1)
+    assert (grid.search(b).learning_rate, grid.search(b).rank[2]) == (1e-3, -2)
+    assert grid.best_runs(group).group.arm == "lstm, b"
+
+
 def test_seeds_of_a_repetition_are_others():
     first, second = make_config(), make_config(first_seed=101, search_seeds=3)
     assert (first.judged_seeds(), first.seeds_of_search()) == (range(1, 3), range(1001, 1002))

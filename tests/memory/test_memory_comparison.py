@@ -201,6 +201,9 @@ def test_each_experiment_has_section_plots_and_command(done):
     for name in EXPERIMENTS:
         assert f"charlstm compare memory.yaml --only {name}" in page
     assert len(record["sections"]) == len(EXPERIMENTS)
+    assert {arm: list(curve) for arm, curve in record["sections"]["real-text"]["learning"].items()} == {
+        arm: ["1536", "3072"] for arm in ("lstm", "rnn")
+    }
     names = {path.stem for path in (done / "report").glob("*.png")}
     assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "cut-gradient", "depth-in-training"} <= names
     assert {

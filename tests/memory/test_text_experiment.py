@@ -10,9 +10,12 @@ import pytest
 
 from charlstm.config import CorpusConfig, MemoryConfig
 from charlstm.errors import UserError
+from charlstm.memory.experiments.text.context import ContextUse
 from charlstm.memory.experiments.text.dependencies import DependencyLosses
 from charlstm.memory.experiments.text.learning import _leaders
 from charlstm.memory.experiments.text.passages import Passages, leading_passages
+from charlstm.memory.experiments.text.state import StateMeasures
+from charlstm.memory.experiments.text.units import UnitAblations
 
 LN2 = np.log(2)
 
@@ -64,6 +67,46 @@ def test_difference_at_dependent_characters(monkeypatch, undrawn_plots):
     assert far == pytest.approx((0,) * 3)
     (table,) = section.tables
     assert [row[:2] for row in table.rows] == [["1–9", "100 of 100"], ["10–19", "100 of 100"]]
+
+
+def test_loss_of_a_changed_far_context(monkeypatch):
+    """Cut off, the far context costs 0.5 bits with 10 characters left; shuffled, 0.2; replaced, nothing."""
+    costs = {"cut": 0.5, "shuffled": 0.2, "replaced": 0.0}
+    noise = np.random.default_rng(2).normal(3, 1, 200)
+
+    def far(_: ContextUse, arm: str, change: str) -> list[SimpleNamespace]:
+        rows = [noise + LN2 * costs[change], noise]
+        return results([{"nats": (np.stack(rows) + 0.1 * seed).tolist()} for seed in range(3)])
+
+    monkeypatch.setattr(ContextUse, "_far_contexts", far)
+    config = make_config(context_lengths=[10, 100], far_lengths=[10])
+    table = ContextUse(config, None, {"gru": None, "rnn": None})._far_table()
+    assert table.header == ["arm", "before them", "10 left"]
+    assert [row[2] for row in table.rows] == ["+0.500 ± 0.000", "+0.200 ± 0.000", "+0.000 ± 0.000"] * 2
+
+
+def test_units_with_the_largest_effect(monkeypatch):
+    change, elsewhere = np.zeros((1, 5)), np.zeros((1, 5))
+    change[0, 3], change[0, 1], elsewhere[0, 3] = LN2, 0.5 * LN2, 0.01 * LN2
+    result = {
+        "quote": {"count": 40, "loss": 2 * LN2, "change": change.tolist(), "change_elsewhere": elsewhere.tolist()}
+    }
+    monkeypatch.setattr(UnitAblations, "_job", lambda *_: results([result])[0])
+    config = make_config(ablated_arms=["gru"])
+    (table,) = UnitAblations(config, None, {"gru": None, "rnn": None}).result().section.tables
+    assert table.rows[0] == ["gru", "closing quote", "40", "2.000", "3", "+1.000", "+0.0100"]
+    assert table.rows[1][4:6] == ["1", "+0.500"]
+
+
+def test_what_the_state_retains(monkeypatch):
+    capacity = [{"state": {"capacity": 5.0 + seed}, "last_character": {"capacity": 1.0}} for seed in range(3)]
+    dynamics = [{"largest": 2.0, "median": 0.5, "exponents": [[-0.1], [-0.3]]}] * 3
+    monkeypatch.setattr(StateMeasures, "_capacities", lambda *_: results(capacity))
+    monkeypatch.setattr(StateMeasures, "_dynamics", lambda *_: results(dynamics))
+    result = StateMeasures(make_config(capacity_delays=5), None, {"gru": None}).result()
+    (table,) = result.section.tables
+    assert table.rows == [["gru", "6.000 characters", "1.00", "2.00", "0.500", "-0.200 nats per character"]]
+    assert result.metrics["memory capacity", "gru"].low < 6 < result.metrics["memory capacity", "gru"].high
 
 
 def test_passages_with_the_largest_gain_do_not_overlap():
