@@ -258,6 +258,13 @@ def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkey
     assert ("accuracy at lag 5", "lstm") not in result.metrics
 
 
+def test_gradient_at_the_start_is_also_measured_where_a_lag_was_not_trained(texts, done, monkeypatch):
+    monkeypatch.setattr("charlstm.memory.grid.LEARNED", 0.0)
+    metrics = make_comparison(texts, done, only=["gradient"])._experiments["gradient"].result().metrics
+    assert ("depth on recall at the start", "lstm") in metrics
+    assert ("depth on recall", "lstm") not in metrics
+
+
 def test_surgery_is_of_networks_that_solve_the_lag(texts, done):
     _, document = make_comparison(texts, done, "solve_threshold=0.05").write(done / "lower")
     (surgery,) = [section for section in document.sections if section.title == "State surgery"]

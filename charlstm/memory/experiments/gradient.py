@@ -51,7 +51,9 @@ class GradientExperiment:
         self._recall = groups_at(config, grid, section.lag, [*arms, *section.arms])
         self._trained = arms
         arguments = {"depth": section.depth, "texts": section.texts, "task": recall_task(config, section.lag)}
-        self._curves = GradientCurves(config, grid, {arm: self._recall[arm] for arm in arms}, arguments, "on recall")
+        shortest = groups_at(config, grid, min(recall_section(config).lags), arms)  # which every arm is trained at
+        trained = {arm: self._recall[arm] for arm in arms}
+        self._curves = GradientCurves(config, grid, trained, arguments, "on recall", shortest)
         self._cut = RecallRuns(config, grid, section.cut_arms, section.cut_lags) if section.cut_arms else None
 
     def metric_names(self) -> list[str]:

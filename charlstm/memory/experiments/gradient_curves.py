@@ -36,6 +36,7 @@ class GradientCurves(ExperimentPart):
     Args:
         arguments: the arguments of the measure `gradient`, but for `trained`.
         where: the text on which it is measured, such as "on recall": the name of the metrics ends with it.
+        initial: groups with the same initial networks, for those that were not trained here; default: the same groups.
     """
 
     def __init__(
@@ -45,15 +46,17 @@ class GradientCurves(ExperimentPart):
         groups: Mapping[str, RunGroup],
         arguments: Mapping[str, Any],
         where: str,
+        initial: Mapping[str, RunGroup] | None = None,
     ) -> None:
         self._colors, self._grid, self._groups, self._arguments = colors(config), grid, groups, arguments
-        self._where = where
+        self._where, self._initial = where, initial or groups
 
     def metric_names(self) -> list[str]:
         return [f"depth {self._where}{when}" for when in WHEN]
 
     def _jobs(self, when: str, arm: str) -> list[MeasurementJob]:
-        return self._grid.measurement_jobs(self._groups[arm], "gradient", {**self._arguments, "trained": not when})
+        group = self._initial[arm] if when else self._groups[arm]
+        return self._grid.measurement_jobs(group, "gradient", {**self._arguments, "trained": not when})
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [job for when in WHEN for arm in self._groups for job in self._jobs(when, arm)]
