@@ -113,6 +113,7 @@ class Grid:
                 target_nats=target,
                 steps=records[-1]["step"] if records else 0,
                 steps_to_target=next((record["step"] for record in records if record["nats"] <= target), None),
+                diverged=trial.directory.ended == "diverged",
             )
         return self._complete[path]
 
@@ -180,25 +181,27 @@ class Grid:
     def _best_rate(self, group: RunGroup, rates: Iterable[float]) -> float | None:
         """The middle one (of an even number, the lower of the two) of the rates at which every search seed reaches the
         target: a slower one may not reach it within the budget, a faster one may be unstable. Without such a rate, that
-        with the best mean score. None if a run is not complete."""
-        scores = dict[float, tuple[int, float, float]]()
+        with the best mean score, of several the lowest. None if a run is not complete."""
+        scores = dict[float, float]()
         for rate in rates:
             if (score := self._score(group, rate)) is None:
                 return None
             scores[rate] = score
         reached = sorted(rate for rate in scores if self._reaches_target(group, rate))
-        return reached[(len(reached) - 1) // 2] if reached else min(scores, key=scores.__getitem__)
+        return reached[(len(reached) - 1) // 2] if reached else min(scores, key=lambda rate: (scores[rate], rate))
 
-    def _score(self, group: RunGroup, rate: float) -> tuple[int, float, float] | None:
-        """Of a rate, the number of search seeds without a score, the mean score of the others, none better than the
-        target, and the mean number of steps; None if a run is not complete."""
+    def _score(self, group: RunGroup, rate: float) -> float | None:
+        """The mean score of a rate over the search seeds, none better than the target; None if a run is not complete. A
+        run that diverged counts as one that learned nothing: a rate that is too high must not win by what was reached
+        before."""
         outcomes = [self.outcome(group, rate, seed) for seed in self.search_seeds]
-        complete = [one for one in outcomes if one is not None]
-        if len(complete) < len(outcomes):
-            return None
-        nats = [max(one.nats, one.target_nats) for one in complete if one.nats is not None]
-        mean = statistics.fmean(nats) if nats else math.inf
-        return len(complete) - len(nats), mean, statistics.fmean(one.steps for one in complete)
+        nothing = math.inf if group.dataset.baseline_nats is None else group.dataset.baseline_nats
+        scores = [
+            nothing if one.diverged or one.nats is None else max(one.nats, one.target_nats)
+            for one in outcomes
+            if one is not None
+        ]
+        return statistics.fmean(scores) if len(scores) == len(outcomes) else None
 
     def _reaches_target(self, group: RunGroup, rate: float) -> bool:
         """Whether all search seeds reach the target at a rate."""
@@ -213,7 +216,8 @@ class Grid:
             return None
         scores = {rate: [self._nats(group, rate, seed) for seed in self.search_seeds] for rate in rates}
         reached = sum(self._reaches_target(group, rate) for rate in self.config.rates(group.experiment))
-        return Search(scores, best, (*score[:2], -reached, score[2]))
+        outcomes = [self.outcome(group, best, seed) for seed in self.search_seeds]
+        return Search(scores, best, (score, -reached, statistics.fmean(one.steps for one in outcomes if one)))
 
     def _nats(self, group: RunGroup, rate: float, seed: int) -> float | None:
         outcome = self.outcome(group, rate, seed)

@@ -50,25 +50,27 @@ class Outcome:
         target_nats: the score that ends a run; 0 if there is none.
         steps: the number of steps of the run.
         steps_to_target: the step of the first evaluation that reached the target; None if it was not reached.
+        diverged: whether it ended because it diverged.
     """
 
     nats: float | None
     target_nats: float
     steps: int
     steps_to_target: int | None = None
+    diverged: bool = False
 
 
 @dataclass(frozen=True)
 class Search:
     """The scores of the learning rates that were tried, on the search seeds, and the best of them.
 
-    ``rank`` orders the starts of an arm, the best first: by the number of seeds without a score, the mean score of the
-    others, the number of rates of the grid at which every seed reaches the target, and the mean number of steps.
+    ``rank`` orders the starts of an arm, the best first: by the mean score over the seeds, then by the number of rates
+    of the grid at which every seed reaches the target, then by the mean number of steps.
     """
 
     scores: dict[float, list[float | None]]
     learning_rate: float
-    rank: tuple[int, float, int, float]
+    rank: tuple[float, int, float]
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,20 @@ def test_best_rate_is_the_middle_of_those_that_reach_the_target(tmp_path, monkey
     monkeypatch.setattr(Grid, "outcome", outcome)
     search = grid.search(group)
     assert search.learning_rate == expected
-    assert search.rank == (0, 0.01, -sum(step is not None for step in steps.values()), steps[expected])
+    assert search.rank == (0.01, -sum(step is not None for step in steps.values()), steps[expected])
+
+
+def test_grid_widens_below_rates_that_diverge(tmp_path, monkeypatch):
+    """What a run reached before it diverged does not count: from 1e-3 on all diverge, at 1e-4 they learn slowly."""
+    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=2, search_seeds=2), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+
+    def outcome(_self: Grid, _group: RunGroup, rate: float, _seed: int) -> Outcome:
+        return Outcome(0.1, 0.01, 3, None, diverged=True) if rate > 5e-4 else Outcome(0.5, 0.01, 6, None)
+
+    monkeypatch.setattr(Grid, "outcome", outcome)
+    assert grid.search(group).learning_rate == 1e-5, "of equal scores the lowest rate"
+    assert list(grid.search(group).scores) == [1e-5, 1e-4, 1e-3, 1e-2]
 
 
 def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_path, monkeypatch):
@@ -144,8 +157,8 @@ def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_p
 
     monkeypatch.setattr(Grid, "outcome", outcome)
     a, b = group.members
-    assert (grid.search(a).learning_rate, grid.search(a).rank[2]) == (1e-2, -1)
-    assert (grid.search(b).learning_rate, grid.search(b).rank[2]) == (1e-3, -2)
+    assert (grid.search(a).learning_rate, grid.search(a).rank[1]) == (1e-2, -1)
+    assert (grid.search(b).learning_rate, grid.search(b).rank[1]) == (1e-3, -2)
     assert grid.best_runs(group).group.arm == "lstm, b"
 
 
