@@ -17,6 +17,7 @@ from charlstm.report.document import Figure
 from charlstm.report.drawing import PALETTE, canvas, percent, style
 from charlstm.report.estimate_plots import bars_plot, difference_plot
 from charlstm.report.gate_plots import LINE, MAX_UNITS, gate_map, half_life_plot, saturation_plot
+from charlstm.report.solved_plot import solved_plot
 
 NAN = math.nan
 NONE = (NAN, NAN, NAN)
@@ -34,6 +35,7 @@ BUILDERS: dict[str, Build] = {
     "difference": lambda arms, v: difference_plot(
         ["1–9", "10+"], [7, 0], {a: [(v, v, v), NONE] for a in arms}, COLORS, ("7-gram", [v, v]), "quotes", "Quotes"
     ),
+    "solved": lambda arms, v: solved_plot(["lag 1", "lag 2"], {a: [v, NAN] for a in arms}, 4, COLORS, "s", "Solved"),
     "bars": lambda arms, v: bars_plot(["a", "b"], {a: [(v, v, v), NONE] for a in arms}, COLORS, "bars", "Bars"),
     "half": lambda arms, v: half_life_plot({a: [v, v, NAN] for a in arms}, COLORS, lag=100),
 }
@@ -181,6 +183,13 @@ def test_difference_plot_shows_counts_and_the_reference():
     assert {"1,520", "8", "lstm +0.10", "7-gram +9.00"} <= set(texts(figure))
     assert "lstm: -0.50 at 1–9, +0.10 at 200+." in figure.alt
     assert difference_plot(["1–9"], [1], {"lstm": [NONE]}, COLORS, ("7-gram", [0.2]), "d", "Quotes") is None
+
+
+def test_solved_plot_shows_numbers_of_seeds():
+    rows = {"lstm": [1.0, 0.5], "rnn": [0.0, NAN]}
+    figure = solved_plot(["lag 10", "lag 20"], rows, 10, COLORS, "s", "Seeds")
+    assert {"10/10", "5/10", "0/10", "–", "lag 10", "lag 20"} <= set(texts(figure))
+    assert "rnn: 0 at lag 10, not trained at lag 20." in figure.alt
 
 
 def test_bars_show_missing_values_and_thresholds():

@@ -27,7 +27,8 @@ from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.task_measures import JsonObject
 from charlstm.report.distance_plots import recall_plot
-from charlstm.report.document import Section, Table
+from charlstm.report.document import Figure, Section, Table
+from charlstm.report.solved_plot import solved_plot
 from charlstm.report.training_plots import steps_plot
 from charlstm.text.visible import visible
 
@@ -187,6 +188,16 @@ class RecallRuns(ArmsByTask[int]):
         metric = self.seeds_that_solve(lag, arm)
         return f"{round(metric.value * len(values))}/{len(values)} ({metric.interval})"
 
+    def _solved_plot(self) -> Figure | None:
+        """How many seeds solve each lag, for each start of each arm."""
+        trained = {arm: [lag for lag in self.lags if self._fractions(lag, arm)] for arm in self.arms}
+        rows = {
+            arm: [self.seeds_that_solve(lag, arm).value if lag in lags else math.nan for lag in self.lags]
+            for arm, lags in trained.items()
+        }
+        columns, title = [f"lag {lag}" for lag in self.lags], "Seeds that recall the key"
+        return solved_plot(columns, rows, self._config.seeds, self._colors, "recall-by-start", title)
+
     def best_table(self) -> Table:
         """The best start of each arm at each lag, selected by the search seeds."""
         rows = [
@@ -245,6 +256,7 @@ class RecallExperiment(RecallRuns):
         shown = {arm: accuracies[arm] for arm in self.contestants}
         chance = 1 / recall_section(config).keys
         figures = [
+            self._solved_plot(),
             recall_plot(self.lags, shown, self._colors, chance, config.solve_threshold, title="Accuracy: best starts"),
             steps_plot(
                 self.lags, {arm: [self.steps(lag, arm) for lag in self.lags] for arm in self.contestants}, self._colors
