@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, difference_metric
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, difference_metric
+from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -38,15 +40,13 @@ FAR = (
 )
 
 
-class ContextUse(ExperimentPart):
+class ContextUse(TextPart):
     """The score of each arm on the test split, and its loss against the length of context."""
 
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
-        section = config.experiments.text
-        assert section is not None
-        self._section, self._colors, self._grid, self._groups = section, colors(config), grid, groups
-        self._lengths = sorted(set(section.context_lengths))
-        self._far_lengths = sorted({*section.far_lengths, self._lengths[-1]}) if section.far_lengths else []
+    def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[str, RunGroup]) -> None:
+        super().__init__(config, grid, groups)
+        far_lengths, self._lengths = self._section.far_lengths, sorted(set(self._section.context_lengths))
+        self._far_lengths = sorted({*far_lengths, self._lengths[-1]}) if far_lengths else []
 
     def metric_names(self) -> list[str]:
         return ["bits per character", *(f"bits minus {arm}" for arm in self._groups)]

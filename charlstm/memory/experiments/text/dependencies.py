@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, difference_metric
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, difference_metric
 from charlstm.memory.experiments.text.context import BLOCKS
-from charlstm.memory.grid import Grid
-from charlstm.memory.groups import RunGroup
+from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, difference_plot
@@ -35,14 +33,8 @@ WHAT = (
 )
 
 
-class DependencyLosses(ExperimentPart):
+class DependencyLosses(TextPart):
     """The loss at dependent characters of each arm and of an n-gram model, relative to that of one arm."""
-
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
-        section = config.experiments.text
-        assert section is not None
-        self._section, self._colors, self._grid, self._groups = section, colors(config), grid, groups
-        self._baseline = section.baseline()
 
     def _jobs(self, arm: str) -> list[MeasurementJob]:
         arguments = {"max_positions": self._section.dependency_positions}
@@ -70,11 +62,11 @@ class DependencyLosses(ExperimentPart):
             bins = [ngram[kind][index] for index in chosen]
             names = [_name(one) for one in bins]
             losses = {arm: [_losses(runs, kind, index) for index in chosen] for arm, runs in results.items()}
-            base = losses[self._baseline]
+            base = losses[self._section.baseline()]
             gains = {
                 arm: [_difference(one, other) for one, other in zip(by_bin, base, strict=True)]
                 for arm, by_bin in losses.items()
-                if arm != self._baseline
+                if arm != self._section.baseline()
             }
             line = [
                 bits(float(np.mean(one["nats"]))) - bits(float(other.mean()))
@@ -90,12 +82,12 @@ class DependencyLosses(ExperimentPart):
                 self._colors,
                 (f"{order}-gram", line),
                 f"dependency-{'-'.join(kind.split())}",
-                f"Bits minus {self._baseline}: {kind}",
+                f"Bits minus {self._section.baseline()}: {kind}",
             )
             figures += [figure] if figure else []
             tables.append(self._table(kind, names, bins, losses, gains))
             data[kind] = {"distances": names, "bits_minus_baseline": estimates, "ngram": line}
-        what = WHAT.format(baseline=visible(self._baseline), order=order, context=order - 1)
+        what = WHAT.format(baseline=visible(self._section.baseline()), order=order, context=order - 1)
         section = Section(
             "Where memory pays", paragraphs=[what], figures=figures, tables=tables, data={"dependencies": data}
         )
@@ -116,7 +108,7 @@ class DependencyLosses(ExperimentPart):
             ngram = f"{bits(float(np.mean(one['nats']))):.3f}"
             rows.append([name, f"{len(one['nats']):,} of {one['count']:,}", *cells, ngram, *differences])
         header = ["distance", "positions", *map(visible, losses), f"{self._section.ngram}-gram"]
-        header += [f"{visible(arm)} minus {visible(self._baseline)}" for arm in gains]
+        header += [f"{visible(arm)} minus {visible(self._section.baseline())}" for arm in gains]
         return Table(header, rows, caption=f"Bits per character: {kind}", folded=True)
 
 

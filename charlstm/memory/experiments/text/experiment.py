@@ -39,7 +39,7 @@ class TextExperiment:
             arguments = {"depth": section.gradient_depth, "texts": GRADIENT_TEXTS}
             parts.append(GradientCurves(config, grid, groups, arguments, "on text"))
         if section.gate_arms:
-            parts.append(TextGates(config, grid, {arm: groups[arm] for arm in section.gate_arms}))
+            parts.append(TextGates(config, grid, groups))
         self._parts = [part for part in parts if part is not None]
 
     def metric_names(self) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, colors
+from charlstm.memory.experiments.base import ExperimentResult
+from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -24,13 +27,15 @@ WHAT = (
 )
 
 
-class TextGates(ExperimentPart):
+class TextGates(TextPart):
     """The gates of the first seed of some arms. Raises ValueError for an arm without gates."""
 
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
-        self._colors, self._grid, self._groups = colors(config), grid, groups
-        if without := [arm for arm, group in groups.items() if len(CELLS[group.members[0].model.cell].gates) == 1]:
-            raise ValueError(f"gate_arms: {without[0]} has no gates")
+    def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[str, RunGroup]) -> None:
+        super().__init__(config, grid, groups)
+        self._groups = {arm: groups[arm] for arm in self._section.gate_arms}
+        for arm, group in self._groups.items():
+            if len(CELLS[group.members[0].model.cell].gates) == 1:
+                raise ValueError(f"gate_arms: {arm} has no gates")
 
     def _job(self, arm: str) -> MeasurementJob:
         return self._grid.measurement_jobs(self._groups[arm], "gate_values", {"length": 200, "shown": COLUMNS})[0]

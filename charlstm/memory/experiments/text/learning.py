@@ -8,10 +8,8 @@ from itertools import groupby
 
 from charlstm.comparison.plots import learning_curves
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
-from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, colors
-from charlstm.memory.grid import Grid
-from charlstm.memory.groups import RunGroup
+from charlstm.memory.experiments.base import ExperimentResult
+from charlstm.memory.experiments.text.part import TextPart
 from charlstm.report.document import Section, Table
 from charlstm.report.drawing import compact
 from charlstm.runs.directory import RunDirectory
@@ -30,13 +28,8 @@ POINTS = 6
 """Number of points of the training for which the table has the loss."""
 
 
-class Learning(ExperimentPart):
+class Learning(TextPart):
     """The curves of each arm, and which arm leads when."""
-
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
-        self._config, self._colors, self._grid, self._groups = config, colors(config), grid, groups
-        section = config.experiments.text
-        self._is_war_and_peace = section is not None and section.corpus.source == "warpeace"
 
     def _runs(self, arm: str) -> list[RunResult]:
         best = self._grid.best_runs(self._groups[arm])
@@ -52,7 +45,11 @@ class Learning(ExperimentPart):
         common = sorted(set.intersection(*(set(curve) for curve in curves.values())))
         section = Section(
             title="Who predicts better, and when",
-            paragraphs=[WHAT, *_leaders(common, curves), *([KARPATHY] if self._is_war_and_peace else [])],
+            paragraphs=[
+                WHAT,
+                *_leaders(common, curves),
+                *([KARPATHY] if self._section.corpus.source == "warpeace" else []),
+            ],
             figures=[plot] if plot else [],
             tables=[self._table(common, curves)] if common else [],
             data={"learning": {arm: {str(n): bits for n, bits in curve.items()} for arm, curve in curves.items()}},

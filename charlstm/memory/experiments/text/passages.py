@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, colors
-from charlstm.memory.grid import Grid
-from charlstm.memory.groups import RunGroup
+from charlstm.memory.experiments.base import ExperimentResult
+from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Sample, Section
 from charlstm.units import bits
@@ -22,14 +20,8 @@ WHAT = (
 )
 
 
-class Passages(ExperimentPart):
+class Passages(TextPart):
     """Passages where the best other arm leads the baseline most, and the other way round."""
-
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
-        section = config.experiments.text
-        assert section is not None
-        self._section, self._colors, self._grid, self._groups = section, colors(config), grid, groups
-        self._baseline = section.baseline()
 
     def _jobs(self, arm: str) -> list[MeasurementJob]:
         arguments = {"characters": self._section.passage_characters}
@@ -40,19 +32,19 @@ class Passages(ExperimentPart):
 
     def result(self) -> ExperimentResult:
         results = {arm: [job.result() for job in self._jobs(arm)] for arm in self._groups}
-        text = results[self._baseline][0]["text"]
+        text = results[self._section.baseline()][0]["text"]
         nats = {arm: np.mean([one["nats"] for one in runs], axis=0) for arm, runs in results.items()}
-        others = [arm for arm in nats if arm != self._baseline]
+        others = [arm for arm in nats if arm != self._section.baseline()]
         if not others or len(text) < LENGTH:
             return ExperimentResult(Section(""), {})
         best = min(others, key=lambda arm: nats[arm].mean())
         samples = []
-        for arm, other in ((best, self._baseline), (self._baseline, best)):
+        for arm, other in ((best, self._section.baseline()), (self._section.baseline(), best)):
             for start, gain in leading_passages(nats[other] - nats[arm], LENGTH, SHOWN if arm == best else 1):
                 shown = f"{text[max(0, start - BEFORE) : start]}[{text[start : start + LENGTH]}]"
                 note = f"{bits(gain):.2f} bits per character better than {other}"
                 samples.append(Sample(f"{arm} leads", shown, self._colors[arm], note))
-        what = WHAT.format(length=LENGTH, arm=best, baseline=self._baseline)
+        what = WHAT.format(length=LENGTH, arm=best, baseline=self._section.baseline())
         return ExperimentResult(Section("Passages where one leads", paragraphs=[what], samples=samples), {})
 
 

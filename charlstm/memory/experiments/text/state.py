@@ -5,10 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
-from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, mean_metric
-from charlstm.memory.grid import Grid
-from charlstm.memory.groups import RunGroup
+from charlstm.memory.experiments.base import ExperimentResult, MetricValue, mean_metric
+from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Section, Table
 from charlstm.text.visible import visible
@@ -27,21 +25,16 @@ WHAT = (
 )
 
 
-class StateMeasures(ExperimentPart):
+class StateMeasures(TextPart):
     """Capacity, singular values and Lyapunov exponents of each arm after training."""
-
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
-        section = config.experiments.text
-        assert section is not None
-        self._delays, self._colors, self._grid, self._groups = section.capacity_delays, colors(config), grid, groups
 
     def metric_names(self) -> list[str]:
         return ["memory capacity", "largest Lyapunov exponent"]
 
     def _capacities(self, arm: str) -> list[MeasurementJob]:
         arguments = {
-            "delays": self._delays,
-            "steps": CAPACITY_STEPS * self._delays + WARM_UP,
+            "delays": self._section.capacity_delays,
+            "steps": CAPACITY_STEPS * self._section.capacity_delays + WARM_UP,
             "texts": TEXTS,
             "random": False,
         }
@@ -76,7 +69,8 @@ class StateMeasures(ExperimentPart):
                 ]
             )
         header = ["arm", "capacity", "of the last character alone", "largest singular value", "median", "Lyapunov"]
-        caption = f"The state after training, on the test split, mean over seeds; capacity over k = 0 to {self._delays}"
+        delays = self._section.capacity_delays
+        caption = f"The state after training, on the test split, mean over seeds; capacity over k = 0 to {delays}"
         table = Table(header, rows, caption=caption, colors=[self._colors[arm] for arm in self._groups])
         return ExperimentResult(Section("What the state retains", paragraphs=[WHAT], tables=[table]), metrics)
 

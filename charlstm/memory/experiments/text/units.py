@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, colors
+from charlstm.memory.experiments.base import ExperimentResult
+from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -23,14 +26,12 @@ WHAT = (
 )
 
 
-class UnitAblations(ExperimentPart):
+class UnitAblations(TextPart):
     """The units of some arms whose ablation costs most at closing characters."""
 
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: dict[str, RunGroup]) -> None:
-        section = config.experiments.text
-        assert section is not None
-        self._colors, self._grid = colors(config), grid
-        self._groups = {arm: groups[arm] for arm in section.ablated_arms}
+    def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[str, RunGroup]) -> None:
+        super().__init__(config, grid, groups)
+        self._groups = {arm: groups[arm] for arm in self._section.ablated_arms}
 
     def _job(self, arm: str) -> MeasurementJob:
         arguments = {"steps": STEPS, "texts": TEXTS}
