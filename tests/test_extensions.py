@@ -105,15 +105,17 @@ FRONT_END_ENTRY = """
 }
 """
 
-EXPERIMENT_SECTION = '''
+EXPERIMENT_CONFIG = '''"""How many parameters each arm has."""
+
+from pydantic import Field
+
+from charlstm.config.experiments.base import Experiment, Names
+
 
 class ParametersConfig(Experiment):
     """How many parameters the arms have."""
 
     arms: Names = Field(description="Arms whose parameters are counted.")
-
-
-class Experiments(_Experiments):
 '''
 EXPERIMENT = '''"""How many parameters each arm has."""
 
@@ -234,11 +236,16 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = package / "config" / "front_ends.py"
     entries.write_text(entries.read_text(encoding="utf-8").rstrip().removesuffix("}").rstrip() + FRONT_END_ENTRY)
     (package / "memory" / "experiments" / "parameters.py").write_text(EXPERIMENT, encoding="utf-8")
-    sections = package / "config" / "experiments.py"
-    section = EXPERIMENT_SECTION.replace("class Experiments(_Experiments):\n", "class Experiments(Section):\n")
-    edit(sections, "\n\nclass Experiments(Section):\n", section)
+    sections = package / "config" / "experiments"
+    (sections / "parameters.py").write_text(EXPERIMENT_CONFIG, encoding="utf-8")
+    imported = "from charlstm.config.experiments.base import Experiment\n"
+    edit(
+        sections / "__init__.py",
+        imported,
+        imported + "from charlstm.config.experiments.parameters import ParametersConfig\n",
+    )
     field = '    parameters: ParametersConfig | None = Field(None, description="Counts.")\n\n    def present('
-    edit(sections, "    def present(", field)
+    edit(sections / "__init__.py", "    def present(", field)
     (package / "cli" / "greet.py").write_text(COMMAND, encoding="utf-8")
     edit(package / "cli" / "__init__.py", "evaluate, guard,", "evaluate, greet, guard,")
     edit(package / "cli" / "__init__.py", "bench.bench)", "bench.bench, greet.greet)")

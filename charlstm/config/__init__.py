@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from charlstm.config.claims import Claim
 from charlstm.config.compare import CompareConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.config.device import check_device_name
-from charlstm.config.experiments import Claim
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
 from charlstm.config.misplaced import suggest_config

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from charlstm.config.claims import Revision
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.experiments import Changes, Experiments, Rates, Revision, TrainingExperiment
+from charlstm.config.experiments import Experiments
+from charlstm.config.experiments.base import Changes, Rates, TrainingExperiment
 from charlstm.config.overrides import override
 from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import statistics
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from charlstm.memory.datasets import Dataset, Texts
 from charlstm.memory.dynamics import Dynamics, read_dynamics
 from charlstm.memory.groups import BestRuns, Outcome, RunGroup, Search, with_previous
 from charlstm.memory.jobs import MeasurementJob, TrainingJob
+from charlstm.memory.rate_search import RateSearch
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
 
@@ -34,6 +34,7 @@ class Grid:
         self._sizes: dict[str, int] = {}
         self._complete = dict[Path, Outcome]()
         self._groups: dict[tuple[str, str], RunGroup] = {}
+        self.rate_search = RateSearch(config, self.outcome)
 
     def run_groups(
         self,
@@ -129,7 +130,7 @@ class Grid:
                     (member, rate, seed)
                     for member in group.members
                     if not self._is_left_out(member)
-                    for rate in self.rates(member)
+                    for rate in self.rate_search.rates(member)
                     for seed in self.search_seeds
                 ]
             else:
@@ -153,7 +154,11 @@ class Grid:
             if self.is_hopeless(group):
                 continue
             for member in group.members:
-                needed |= {self._path(member, rate, seed) for rate in self.rates(member) for seed in self.search_seeds}
+                needed |= {
+                    self._path(member, rate, seed)
+                    for rate in self.rate_search.rates(member)
+                    for seed in self.search_seeds
+                }
             searched = self._searches(group) is not None and self.is_hopeless(group) is False
             best = self.best_runs(group) if searched else None
             if best is None:  # the rate is not known yet
@@ -162,72 +167,11 @@ class Grid:
                 needed |= {self._path(best.group, best.learning_rate, seed) for seed in self.judged_seeds}
         return len(needed & self._complete.keys()), len(needed)
 
-    def rates(self, group: RunGroup) -> list[float]:
-        """The learning rates to try: the grid, widened while its best rate is at an edge, as far as is known now."""
-        rates = self.config.rates(group.experiment)
-        ratios = (rates[1] / rates[0], rates[-1] / rates[-2]) if len(rates) > 1 else (1.0, 1.0)
-        below = above = 0
-        while len(rates) > 1 and (best := self._best_rate(group, rates)) is not None:
-            if best == rates[0] and below < self.config.widenings:
-                below += 1
-                rates = [_rounded(rates[0] / ratios[0]), *rates]
-            elif best == rates[-1] and above < self.config.widenings:
-                above += 1
-                rates = [*rates, _rounded(rates[-1] * ratios[1])]
-            else:
-                break
-        return rates
-
-    def _best_rate(self, group: RunGroup, rates: Iterable[float]) -> float | None:
-        """The middle one (of an even number, the lower of the two) of the rates at which every search seed reaches the
-        target: a slower one may not reach it within the budget, a faster one may be unstable. Without such a rate, that
-        with the best mean score, of several the lowest. None if a run is not complete."""
-        scores = dict[float, float]()
-        for rate in rates:
-            if (score := self._score(group, rate)) is None:
-                return None
-            scores[rate] = score
-        reached = sorted(rate for rate in scores if self._reaches_target(group, rate))
-        return reached[(len(reached) - 1) // 2] if reached else min(scores, key=lambda rate: (scores[rate], rate))
-
-    def _score(self, group: RunGroup, rate: float) -> float | None:
-        """The mean score of a rate over the search seeds, none better than the target; None if a run is not complete. A
-        run that diverged counts as one that learned nothing: a rate that is too high must not win by what was reached
-        before."""
-        outcomes = [self.outcome(group, rate, seed) for seed in self.search_seeds]
-        nothing = math.inf if group.dataset.baseline_nats is None else group.dataset.baseline_nats
-        scores = [
-            nothing if one.diverged or one.nats is None else max(one.nats, one.target_nats)
-            for one in outcomes
-            if one is not None
-        ]
-        return statistics.fmean(scores) if len(scores) == len(outcomes) else None
-
-    def _reaches_target(self, group: RunGroup, rate: float) -> bool:
-        """Whether all search seeds reach the target at a rate."""
-        outcomes = [self.outcome(group, rate, seed) for seed in self.search_seeds]
-        return all(one is not None and one.steps_to_target is not None for one in outcomes)
-
-    def search(self, group: RunGroup) -> Search | None:
-        """The result of the search for the learning rate of an arm without starts; None if it is not complete."""
-        rates = self.rates(group)
-        best = self._best_rate(group, rates)
-        if best is None or (score := self._score(group, best)) is None:
-            return None
-        scores = {rate: [self._nats(group, rate, seed) for seed in self.search_seeds] for rate in rates}
-        reached = sum(self._reaches_target(group, rate) for rate in self.config.rates(group.experiment))
-        outcomes = [self.outcome(group, best, seed) for seed in self.search_seeds]
-        return Search(scores, best, (score, -reached, statistics.fmean(one.steps for one in outcomes if one)))
-
-    def _nats(self, group: RunGroup, rate: float, seed: int) -> float | None:
-        outcome = self.outcome(group, rate, seed)
-        return outcome.nats if outcome else None
-
     def _searches(self, group: RunGroup) -> dict[str, Search] | None:
         """The searches of the starts of an arm, without those that are left out; None if one is not complete."""
         searches = {}
         for member in group.members:
-            search = self.search(member)
+            search = self.rate_search.result(member)
             if search is not None:
                 searches[member.arm] = search
             elif not self._is_left_out(member):
@@ -290,8 +234,3 @@ class Grid:
     def dynamics(self, group: RunGroup) -> list[list[dict[str, Any]]]:
         """What was measured during the training of each judged run: records with their step, in order."""
         return [read_dynamics(path) for path in self.best_runs(group).paths]
-
-
-def _rounded(rate: float) -> float:
-    """The rate with two significant digits, so that the names of folders stay short."""
-    return float(f"{rate:.2g}")

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from charlstm.config import MemoryConfig
-from charlstm.config.experiments import Claim
+from charlstm.config.claims import Claim
 
 MIN_SEEDS = 5
 """With fewer seeds, a fraction of them says too little: 5 of 5 excludes less than 55%."""

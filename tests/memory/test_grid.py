@@ -116,9 +116,6 @@ def test_grid_widens_while_the_best_rate_is_at_an_edge(tmp_path, results, best, 
     ],
 )
 def test_best_rate_is_the_middle_of_those_that_reach_the_target(tmp_path, monkeypatch, steps, expected):
-    grid = Grid(make_config(search_seeds=2, learning_rates=list(steps)), tmp_path, False)
-    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
-
     def outcome(_self: Grid, _group: RunGroup, rate: float, seed: int) -> Outcome:
         reached = steps.get(rate)
         if (rate, seed) == (1e-4, 1001):
@@ -126,29 +123,29 @@ def test_best_rate_is_the_middle_of_those_that_reach_the_target(tmp_path, monkey
         return Outcome(1.0 if reached is None else 0.009, 0.01, reached or 6, reached)
 
     monkeypatch.setattr(Grid, "outcome", outcome)
-    search = grid.search(group)
+    grid = Grid(make_config(search_seeds=2, learning_rates=list(steps)), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+    search = grid.rate_search.result(group)
     assert search.learning_rate == expected
     assert search.rank == (0.01, -sum(step is not None for step in steps.values()), steps[expected])
 
 
 def test_grid_widens_below_rates_that_diverge(tmp_path, monkeypatch):
     """What a run reached before it diverged does not count: from 1e-3 on all diverge, at 1e-4 they learn slowly."""
-    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=2, search_seeds=2), tmp_path, False)
-    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
 
     def outcome(_self: Grid, _group: RunGroup, rate: float, _seed: int) -> Outcome:
         return Outcome(0.1, 0.01, 3, None, diverged=True) if rate > 5e-4 else Outcome(0.5, 0.01, 6, None)
 
     monkeypatch.setattr(Grid, "outcome", outcome)
-    assert grid.search(group).learning_rate == 1e-5, "of equal scores the lowest rate"
-    assert list(grid.search(group).scores) == [1e-5, 1e-4, 1e-3, 1e-2]
+    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=2, search_seeds=2), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+    assert grid.rate_search.result(group).learning_rate == 1e-5, "of equal scores the lowest rate"
+    assert list(grid.rate_search.result(group).scores) == [1e-5, 1e-4, 1e-3, 1e-2]
 
 
 def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_path, monkeypatch):
     """Start a is faster at its best rate, start b reaches the target at more rates; a rate of a wider grid does not
     count."""
-    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=1), tmp_path, False)
-    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["lstm"]).values()
     reached = {("a", 1e-2): 2, ("a", 1e-1): 1, ("b", 1e-3): 6, ("b", 1e-2): 5}
 
     def outcome(_self: Grid, start: RunGroup, rate: float, _seed: int) -> Outcome:
@@ -156,9 +153,11 @@ def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_p
         return Outcome(1.0 if steps is None else 0.009, 0.01, steps or 6, steps)
 
     monkeypatch.setattr(Grid, "outcome", outcome)
+    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=1), tmp_path, False)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["lstm"]).values()
     a, b = group.members
-    assert (grid.search(a).learning_rate, grid.search(a).rank[1]) == (1e-2, -1)
-    assert (grid.search(b).learning_rate, grid.search(b).rank[1]) == (1e-3, -2)
+    assert (grid.rate_search.result(a).learning_rate, grid.rate_search.result(a).rank[1]) == (1e-2, -1)
+    assert (grid.rate_search.result(b).learning_rate, grid.rate_search.result(b).rank[1]) == (1e-3, -2)
     assert grid.best_runs(group).group.arm == "lstm, b"
 
 

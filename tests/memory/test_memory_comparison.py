@@ -464,16 +464,16 @@ def test_overwrite_trains_and_measures_again(texts, done, tmp_path):
 
 
 def test_best_rate_has_the_lowest_score_where_none_reaches_the_target(texts, tmp_path, monkeypatch):
-    comparison = make_comparison(
-        texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "search_seeds=2", "widenings=0", only=["copying"]
-    )
-    (group,) = comparison._run_groups()
     outcomes = {
         1e-3: [Outcome(0.4, 0.05, 900), Outcome(0.6, 0.05, 900)],
         1e-2: [Outcome(0.3, 0.05, 900), Outcome(0.5, 0.05, 900)],
         2e-2: [Outcome(0.05, 0.05, 100, 100), Outcome(0.06, 0.05, 50, diverged=True)],
     }
     monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, seed: outcomes[rate][seed - 1001])
+    comparison = make_comparison(
+        texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "search_seeds=2", "widenings=0", only=["copying"]
+    )
+    (group,) = comparison._run_groups()
     assert comparison._grid.best_runs(group).learning_rate == 1e-2, "a run that diverged learned nothing"
     outcomes[1e-3][1] = Outcome(0.3, 0.05, 900)
     assert comparison._grid.best_runs(group).learning_rate == 1e-3

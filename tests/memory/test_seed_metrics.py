@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from charlstm.config.experiments import Claim
-from charlstm.memory.experiments.base import (
+from charlstm.config.claims import Claim
+from charlstm.memory.metrics import (
     MetricValue,
     above_chance_metric,
     difference_metric,

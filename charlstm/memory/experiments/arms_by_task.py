@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import MetricValue, colors, seeds_metric
+from charlstm.memory.experiments.base import colors
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import MetricValue, seeds_metric
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -1,56 +1,21 @@
-"""The interface of experiments, and metrics over seeds."""
+"""The interface of experiments."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from charlstm.comparison.distributions import binomial_test, holm
-from charlstm.comparison.intervals import (
-    BOUND,
-    Bounds,
-    binomial_bounds,
-    bounded_mean_bounds,
-    median_bounds,
-    t_bounds,
-    two_way_bounds,
-)
 from charlstm.config import MemoryConfig
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import Metrics
 from charlstm.report.document import Section, Table
-from charlstm.report.estimate_plots import Estimate
 from charlstm.text.visible import visible
 
 ExperimentClass = TypeVar("ExperimentClass", bound=Any)
-
-
-@dataclass(frozen=True)
-class MetricValue:
-    """The value of a metric that a claim can be about, with the value and its interval as text.
-
-    low, high: 95% bounds of the value, which decide a claim; NaN if there are none, and infinite if the measurement
-    ends before the bound.
-    """
-
-    value: float
-    text: str
-    interval: str = ""
-    low: float = math.nan
-    high: float = math.nan
-
-
-Metrics = Mapping[tuple[str, str], MetricValue]
-"""(name of the metric, arm) -> its value."""
 
 
 @dataclass(frozen=True)
@@ -122,109 +87,6 @@ def experiment(name: str) -> Callable[[type[ExperimentClass]], type[ExperimentCl
 def colors(config: MemoryConfig) -> dict[str, int]:
     """Each arm's color number, by its position in the file; the starts of an arm have its color."""
     return {name: index for index, arm in enumerate(config.arms) for name in (arm, *config.starts(arm))}
-
-
-def estimate(values: Sequence[float | None], low: float = -math.inf, high: float = math.inf) -> Estimate:
-    """The mean over seeds with its 95% t bounds, clipped; NaN for missing values."""
-    present = [value for value in values if value is not None]
-    if not present:
-        return math.nan, math.nan, math.nan
-    mean, bounds = statistics.fmean(present), t_bounds(present, BOUND)
-    ends = (math.nan, math.nan) if bounds is None else (max(bounds[0], low), min(bounds[1], high))
-    return mean, *ends
-
-
-def fraction_metric(values: Sequence[float], strings: int) -> tuple[Estimate, MetricValue]:
-    """The mean over seeds of fractions of the same strings, with bounds that hold for any spread between seeds."""
-    mean, (low, high) = statistics.fmean(values), (float(end) for end in bounded_mean_bounds(values))
-    interval = f"{_seeds(len(values))} with {strings:,} strings: {percent(low)} to {percent(high)}"
-    return (mean, low, high), MetricValue(mean, percent(mean), interval, low, high)
-
-
-def seeds_metric(successes: int, seeds: int) -> MetricValue:
-    """The fraction of seeds that succeed: ``3 of 10 seeds``, ``9% to 61%``; ``0 of 5 seeds``, ``at most 45%``."""
-    low, high = binomial_bounds(successes, seeds)
-    ends = f"at most {high:.0%}" if not successes else f"{low:.0%} to {high:.0%}"
-    interval = f"at least {low:.0%}" if successes == seeds else ends
-    return MetricValue(successes / seeds, f"{successes} of {_seeds(seeds)}", interval, low, high)
-
-
-def above_chance_metric(values: Sequence[float], strings: int, chance: float) -> MetricValue:
-    """The fraction of seeds that answer more strings than guessing would: exact binomial tests at 5%, with Holm's
-    correction for the number of seeds."""
-    p_values = [binomial_test(round(value * strings), strings, chance) for value in values]
-    return seeds_metric(sum(holm(p_values)), len(values))
-
-
-def solved_summary(values: Sequence[float], solved: float) -> str:
-    """``99.8% (5/5)``: the mean over seeds, and how many seeds solve the task."""
-    return f"{percent(statistics.fmean(values))} ({sum(value >= solved for value in values)}/{len(values)})"
-
-
-def percent(value: float) -> str:
-    """99.8%, 50%."""
-    return "–" if math.isnan(value) else f"{100 * value:.1f}%".replace(".0%", "%")
-
-
-def mean_metric(values: Sequence[float | None], unit: str) -> MetricValue:
-    """The mean over seeds; no interval if a seed has no value, since the others are then a selection."""
-    present = [value for value in values if value is not None]
-    mean, low, high = estimate(values)
-    text = f"{mean:.3f} {unit}"
-    if len(present) < len(values):
-        return MetricValue(mean, text, f"{len(values) - len(present)} of {_seeds(len(values))} without a value")
-    return MetricValue(mean, text, _interval(_seeds(len(values)), (low, high), ".3f"), low, high)
-
-
-def difference_metric(values: npt.ArrayLike, unit: str, sign: str = "") -> MetricValue:
-    """The mean of values or of differences paired by seed and block, [seeds, blocks], with two-way bounds.
-
-    sign: ``+`` to show the sign of a positive value.
-    """
-    table = np.asarray(values, np.float64)
-    mean, (low, high) = float(table.mean()), two_way_bounds(table) or (math.nan, math.nan)
-    covers = f"{_seeds(len(table))} and {table.shape[1]} blocks"
-    interval = _interval(covers, (low, high), f"{sign}.3f")
-    return MetricValue(mean, f"{mean:{sign}.3f} {unit}", interval, low, high)
-
-
-def median_metric(values: Sequence[float], unit: str, end: float = math.inf) -> MetricValue:
-    """The median over seeds. `end` is the largest value that can be measured: a bound there is infinite."""
-    median, (low, high) = statistics.median(values), median_bounds(values) or (math.nan, math.nan)
-    interval = _interval(_seeds(len(values)), (low, high), ",g") + (" or more" if high >= end else "")
-    text = f"{median:,g} {unit}".rstrip() + (" or more" if median >= end else "")
-    return MetricValue(median, text, interval, low, math.inf if high >= end else high)
-
-
-def _interval(covers: str, bounds: Bounds, format_spec: str) -> str:
-    low, high = bounds
-    return "" if math.isnan(low) else f"{covers}: {low:{format_spec}} to {high:{format_spec}}"
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}"
-
-
-def _longest(lengths: Sequence[int], solved: Sequence[bool]) -> int:
-    """The last length before the first that is not solved; 0 if the first is not."""
-    return max((n for n, _ in takewhile(lambda pair: pair[1], zip(lengths, solved, strict=True))), default=0)
-
-
-def reach_metric(
-    lengths: Sequence[int], solved: Sequence[Sequence[bool]], unit: str = "", fraction: float = 0.5
-) -> MetricValue:
-    """The longest length up to which at least a fraction of the seeds solve every length.
-
-    The bounds are the lengths up to which a bound of that fraction is high enough.
-    """
-    seeds, counts = len(solved), [sum(of_length) for of_length in zip(*solved, strict=True)]
-    bounds = [binomial_bounds(count, seeds) for count in counts]
-    value = _longest(lengths, [count >= fraction * seeds - 1e-9 for count in counts])
-    low, high = (_longest(lengths, [bound[side] >= fraction for bound in bounds]) for side in (0, 1))
-    is_open = high == max(lengths)
-    interval = f"{_seeds(seeds)}: {low:,} to {high:,}" + (" or more" if is_open else "")
-    text = f"{value:,} {unit}".rstrip() + (" or more" if value == max(lengths) else "")
-    return MetricValue(value, text, interval, low, math.inf if is_open else high)
 
 
 def runs_table(grid: Grid, groups: Iterable[RunGroup], caption: str = "The runs") -> Table:

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import UNTRAINED, ArmsByTask
-from charlstm.memory.experiments.base import (
-    ExperimentResult,
-    MetricValue,
-    estimate,
-    experiment,
-    mean_metric,
-    percent,
-    runs_table,
-)
+from charlstm.memory.experiments.base import ExperimentResult, experiment, runs_table
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
+from charlstm.memory.metrics import MetricValue, estimate, mean_metric, percent
 from charlstm.memory.task_measures import JsonObject, make_task
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import bars_plot

@@ -6,15 +6,9 @@ import statistics
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
-from charlstm.memory.experiments.base import (
-    ExperimentResult,
-    MetricValue,
-    experiment,
-    reach_metric,
-    runs_table,
-    seeds_metric,
-)
+from charlstm.memory.experiments.base import ExperimentResult, experiment, runs_table
 from charlstm.memory.grid import Grid
+from charlstm.memory.metrics import MetricValue, reach_metric, seeds_metric
 from charlstm.memory.task_measures import JsonObject
 from charlstm.report.count_plot import count_plot
 from charlstm.report.document import Figure, Section, Table

@@ -6,18 +6,11 @@ from functools import partial
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import UNTRAINED, ArmsByTask
-from charlstm.memory.experiments.base import (
-    ExperimentResult,
-    MetricValue,
-    estimate,
-    experiment,
-    fraction_metric,
-    percent,
-    runs_table,
-)
-from charlstm.memory.experiments.recall import recall_groups, recall_task
+from charlstm.memory.experiments.base import ExperimentResult, experiment, runs_table
+from charlstm.memory.experiments.recall_runs import recall_groups, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
+from charlstm.memory.metrics import MetricValue, estimate, fraction_metric, percent
 from charlstm.memory.task_measures import JsonObject
 from charlstm.probes.tasks import ContinualReber
 from charlstm.report.document import Section, Table

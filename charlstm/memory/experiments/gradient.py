@@ -8,7 +8,7 @@ from typing import Any
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, colors, experiment, merged
 from charlstm.memory.experiments.gradient_curves import GradientCurves
-from charlstm.memory.experiments.recall import RecallRuns, groups_at, recall_section, recall_task
+from charlstm.memory.experiments.recall_runs import RecallRuns, groups_at, recall_section, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob

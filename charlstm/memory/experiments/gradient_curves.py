@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, MetricValue, colors, median_metric
+from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, colors
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import MetricValue, median_metric
 from charlstm.probes.gradients import FULL_STATE, effective_depth
 from charlstm.report.distance_plots import lag_plot
 from charlstm.report.document import Section, Table

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from charlstm.config import MemoryConfig
-from charlstm.config.experiments import RecallConfig
-from charlstm.memory.dynamics import Dynamics
-from charlstm.memory.experiments.arms_by_task import ArmsByTask
-from charlstm.memory.experiments.base import (
-    ExperimentResult,
-    Metrics,
-    MetricValue,
-    above_chance_metric,
-    experiment,
-    fraction_metric,
-    percent,
-    reach_metric,
-    runs_table,
-    seeds_metric,
-)
+from charlstm.memory.experiments.base import ExperimentResult, experiment, runs_table
+from charlstm.memory.experiments.recall_runs import RecallRuns, recall_section, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.memory.task_measures import JsonObject
+from charlstm.memory.metrics import (
+    Metrics,
+    MetricValue,
+    seeds_metric,
+)
 from charlstm.report.distance_plots import recall_plot
-from charlstm.report.document import Figure, Section, Table
-from charlstm.report.solved_plot import solved_plot
+from charlstm.report.document import Section, Table
 from charlstm.report.training_plots import steps_plot
 from charlstm.text.visible import visible
 
@@ -48,169 +36,6 @@ MIXED = (
     "With distractors the letters between the key and the query are keys, too, so that only its position identifies "
     "the key to recall."
 )
-
-
-def recall_section(config: MemoryConfig) -> RecallConfig:
-    """The settings of the task, which also the experiments need that use its networks."""
-    section = config.experiments.recall
-    assert section is not None
-    return section
-
-
-def recall_task(config: MemoryConfig, lag: int, mixed: bool = False) -> JsonObject:
-    """The specification of the task at a lag."""
-    section = recall_section(config)
-    task = {"task": "Recall", "lag": lag, "keys": section.keys, "letters": section.letters}
-    return task | ({"mixed": True} if mixed else {})
-
-
-def recall_groups(
-    config: MemoryConfig, grid: Grid, lags: Iterable[int], arms: Iterable[str], mixed: bool = False
-) -> dict[int, dict[str, RunGroup]]:
-    """The run groups of arms by lag, ascending. They have as many parameters as the first arm of the experiment."""
-    section, gradient = recall_section(config), config.experiments.gradient
-    arms, groups, previous = list(arms), dict[int, dict[str, RunGroup]](), None
-    for lag in sorted(set(lags)):
-        task = recall_task(config, lag, mixed)
-        dataset = grid.texts.task(f"recall-{lag}{'-mixed' * mixed}", task, section.strings)
-        dynamics = None
-        if gradient and gradient.training_texts and lag == gradient.lag and not mixed:
-            dynamics = Dynamics(task, gradient.training_texts, gradient.depth)
-        previous = grid.run_groups("recall", dataset, [section.arms[0], *arms], previous, dynamics)
-        groups[lag] = {arm: previous[arm] for arm in arms}
-    return groups
-
-
-def groups_at(config: MemoryConfig, grid: Grid, lag: int, arms: list[str]) -> dict[str, RunGroup]:
-    """The run groups of arms at one of the lags of the recall experiment."""
-    return recall_groups(config, grid, [one for one in recall_section(config).lags if one <= lag], arms)[lag]
-
-
-class RecallRuns(ArmsByTask[int]):
-    """Arms trained on recall at several lags, and the fraction of test strings that each answers.
-
-    ``arms`` are the arms that are trained, each start of an arm by itself; ``contestants`` are the arms of the file,
-    of which the best start counts.
-    """
-
-    def __init__(
-        self, config: MemoryConfig, grid: Grid, arms: Iterable[str], lags: Iterable[int], mixed: bool = False
-    ) -> None:
-        self.contestants, self.lags, self._mixed = list(dict.fromkeys(arms)), sorted(set(lags)), mixed
-        self.arms = self.contestants if mixed else config.trained(self.contestants)
-        self.names = list(dict.fromkeys([*self.arms, *self.contestants]))
-        super().__init__(config, grid, recall_groups(config, grid, self.lags, self.names, mixed))
-
-    def run_groups(self) -> list[RunGroup]:
-        return [groups[arm] for groups in self._groups.values() for arm in self.arms]
-
-    def measure(self, key: int) -> tuple[str, JsonObject]:
-        return "answers", {"task": recall_task(self._config, key, self._mixed), "strings": self._config.test_strings}
-
-    def is_trained(self, lag: int, arm: str) -> bool:
-        """Whether the arm was trained at this lag, since a seed learned something of the lag before."""
-        return bool(self._grid.best_runs(self._groups[lag][arm]).paths)
-
-    def start(self, lag: int, arm: str) -> str:
-        """The start of the arm that is judged at a lag: its name without that of the arm."""
-        return self._grid.best_runs(self._groups[lag][arm]).group.arm.removeprefix(f"{arm}, ")
-
-    def accuracies(self, arm: str) -> list[list[float]]:
-        """For each seed, the fraction of correct answers at each lag; NaN where it was not trained."""
-        missing = [math.nan] * self._config.seeds
-        by_lag = [self._fractions(lag, arm) or missing for lag in self.lags]
-        return [list(seed) for seed in zip(*by_lag, strict=True)]
-
-    def solved(self, arm: str) -> list[list[bool]]:
-        """For each seed, whether it solves each lag."""
-        return [[value >= self._config.solve_threshold for value in seed] for seed in self.accuracies(arm)]
-
-    def longest(self, arm: str) -> MetricValue:
-        """The longest lag that enough seeds solve."""
-        return reach_metric(self.lags, self.solved(arm), fraction=self._config.min_seed_fraction)
-
-    def seeds_that_solve(self, lag: int, arm: str) -> MetricValue:
-        """The fraction of the seeds that solve a lag."""
-        learned = max((one for one in self.lags if one < lag and self.is_trained(one, arm)), default=0)
-        return self._seeds_that_solve(lag, arm, f"not trained: no seed learned lag {learned}")
-
-    def metrics(self, prefix: str = "") -> Metrics:
-        """The metrics of each arm at each lag."""
-        metrics: dict[tuple[str, str], MetricValue] = {}
-        for arm in self.names:
-            metrics[f"{prefix}longest lag", arm] = self.longest(arm)
-            for lag in self.lags:
-                metrics[f"{prefix}solved at lag {lag}", arm] = self.seeds_that_solve(lag, arm)
-                values = self._fractions(lag, arm)
-                if not values:
-                    continue
-                strings, chance = self._config.test_strings, 1 / recall_section(self._config).keys
-                metrics[f"{prefix}accuracy at lag {lag}", arm] = fraction_metric(values, strings)[1]
-                metrics[f"{prefix}seeds above chance at lag {lag}", arm] = above_chance_metric(values, strings, chance)
-                if steps := self.steps(lag, arm):
-                    text = f"{statistics.median(steps):,g} steps"
-                    interval = f"{len(steps)} of {len(values)} seeds: {min(steps):,} to {max(steps):,}"
-                    metrics[f"{prefix}steps to solve at lag {lag}", arm] = MetricValue(
-                        statistics.median(steps), text, interval
-                    )
-        return metrics
-
-    def metric_names(self) -> list[str]:
-        names = ("solved", "accuracy", "seeds above chance", "steps to solve")
-        return [
-            "longest lag",
-            *(f"{name} at lag {lag}" for lag in self.lags for name in names),
-        ]
-
-    def steps(self, lag: int, arm: str) -> list[int]:
-        """The steps of each seed until the validation loss reaches the target that ends a run; of those that do."""
-        outcomes = self._grid.outcomes(self._groups[lag][arm])
-        return [one.steps_to_target for one in outcomes if one.target_nats and one.steps_to_target is not None]
-
-    def table(self) -> Table:
-        """How many seeds solve each lag, for each start of each arm."""
-        rows = []
-        for arm in self.arms:
-            cells = [self._cell(lag, arm) for lag in self.lags]
-            rows.append([visible(arm), f"{self._groups[self.lags[0]][arm].parameters:,}", *cells])
-        caption = (
-            f"Seeds that solve each lag ({percent(self._config.solve_threshold)} of the test strings) with 95% bounds "
-            "of their fraction, at the best learning rate of each start. Not trained: no seed learned the lag before"
-        )
-        header = ["arm, start", "parameters", *(f"lag {lag}" for lag in self.lags)]
-        return Table(header, rows, caption=caption, colors=self._arm_colors(self.arms))
-
-    def _cell(self, lag: int, arm: str) -> str:
-        """``4/5 (34% to 99%)``: the seeds that solve a lag, with the bounds of their fraction."""
-        values = self._fractions(lag, arm)
-        if not values:
-            return "not trained"
-        metric = self.seeds_that_solve(lag, arm)
-        return f"{round(metric.value * len(values))}/{len(values)} ({metric.interval})"
-
-    def _solved_plot(self) -> Figure | None:
-        """How many seeds solve each lag, for each start of each arm."""
-        trained = {arm: [lag for lag in self.lags if self._fractions(lag, arm)] for arm in self.arms}
-        rows = {
-            arm: [self.seeds_that_solve(lag, arm).value if lag in lags else math.nan for lag in self.lags]
-            for arm, lags in trained.items()
-        }
-        columns, title = [f"lag {lag}" for lag in self.lags], "Seeds that recall the key"
-        return solved_plot(columns, rows, self._config.seeds, self._colors, "recall-by-start", title)
-
-    def best_table(self) -> Table:
-        """The best start of each arm at each lag, selected by the search seeds."""
-        rows = [
-            [
-                visible(arm),
-                self.longest(arm).text,
-                *(f"{visible(self.start(lag, arm))}: {self._cell(lag, arm)}" for lag in self.lags),
-            ]
-            for arm in self.contestants
-        ]
-        caption = "The start that the search seeds select for each arm at each lag, and the judged seeds that solve it"
-        header = ["arm", "longest lag", *(f"lag {lag}" for lag in self.lags)]
-        return Table(header, rows, caption=caption, colors=self._arm_colors(self.contestants))
 
 
 @experiment("recall")

@@ -10,19 +10,11 @@ import numpy as np
 from charlstm.config import MemoryConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
-from charlstm.memory.experiments.base import (
-    ExperimentResult,
-    MetricValue,
-    experiment,
-    fraction_metric,
-    percent,
-    reach_metric,
-    runs_table,
-    solved_summary,
-)
+from charlstm.memory.experiments.base import ExperimentResult, experiment, runs_table
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import MetricValue, fraction_metric, percent, reach_metric, solved_summary
 from charlstm.memory.task_measures import TEST_SEED, JsonObject
 from charlstm.probes.tasks.sentence_words import clean_filler
 from charlstm.probes.tasks.sentences import shortest_distance

@@ -6,19 +6,12 @@ from typing import Any
 
 from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import (
-    ExperimentResult,
-    MetricValue,
-    colors,
-    experiment,
-    fraction_metric,
-    percent,
-    seeds_metric,
-)
-from charlstm.memory.experiments.recall import groups_at, recall_task
+from charlstm.memory.experiments.base import ExperimentResult, colors, experiment
+from charlstm.memory.experiments.recall_runs import groups_at, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import MetricValue, fraction_metric, percent, seeds_metric
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate, bars_plot
 from charlstm.text.visible import visible

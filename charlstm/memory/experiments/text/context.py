@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, difference_metric
+from charlstm.memory.experiments.base import ExperimentResult
 from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import MetricValue, difference_metric
 from charlstm.report.distance_plots import context_plot
 from charlstm.report.document import Section, Table
 from charlstm.report.estimate_plots import Estimate

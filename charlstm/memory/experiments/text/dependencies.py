@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, difference_metric
+from charlstm.memory.experiments.base import ExperimentResult
 from charlstm.memory.experiments.text.context import BLOCKS
 from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import MetricValue, difference_metric
 from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, difference_plot
 from charlstm.text.visible import visible

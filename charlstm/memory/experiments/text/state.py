@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
-from charlstm.memory.experiments.base import ExperimentResult, MetricValue, mean_metric
+from charlstm.memory.experiments.base import ExperimentResult
 from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.metrics import MetricValue, mean_metric
 from charlstm.report.document import Section, Table
 from charlstm.text.visible import visible
 

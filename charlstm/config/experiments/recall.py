@@ -1,0 +1,82 @@
+"""Recall, and the experiments on its networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from charlstm.config.experiments.base import NO_RECALL, Arms, Experiment, Length, Lengths, Names, TaskExperiment
+from charlstm.config.wording import Problem
+
+if TYPE_CHECKING:
+    from charlstm.config.experiments import Experiments
+
+
+class RecallConfig(TaskExperiment):
+    """A key, random letters, a query: which key was it? (Hochreiter & Schmidhuber 1997, experiment 2.)"""
+
+    arms: Names = Field(description="Arms to train.")
+    lags: Lengths = Field([5, 10, 20, 50, 100, 200], description="Numbers of letters between the key and the query.")
+    longer_lags: list[Length] = Field(
+        [], description="Lags at which nothing is trained: the networks of the shorter lags are tested at them, too."
+    )
+    mixed_arms: list[str] = Field(
+        [],
+        description="Arms to train at mixed_lags, where the lag consists of keys; empty: all arms, each at its best "
+        "start.",
+    )
+    mixed_lags: list[Length] = Field(
+        [],
+        description="Lags at which the letters between the key and the query are drawn from the keys, so that only "
+        "its position identifies the key.",
+    )
+    keys: int = Field(8, ge=2, le=26, description="Number of different keys.")
+    letters: int = Field(16, ge=1, le=26, description="Number of different letters between the key and the query.")
+
+
+class GradientConfig(Experiment):
+    """How far back the gradient of the loss reaches, and what training reaches when the gradient is cut."""
+
+    arms: Names = Field(description="Arms of recall whose gradient is measured.")
+    lag: Length = Field(100, description="The lag at which the gradient is measured; must be one of recall.lags.")
+    depth: Length = Field(
+        102,
+        description="The gradient is measured k = 0 ... depth characters before the loss. The key of recall is at "
+        "k = lag + 1.",
+    )
+    texts: int = Field(200, ge=1, le=100_000, description="Number of strings to average over.")
+    training_texts: int = Field(
+        20,
+        ge=0,
+        le=100_000,
+        description="Number of strings on which the gradient is also measured at every evaluation of the runs at this "
+        "lag; 0: not during training.",
+    )
+    cut_arms: list[str] = Field(
+        [], description="Arms to train on recall at cut_lags, to compare cut gradients with full ones."
+    )
+    cut_lags: Lengths = Field([10, 50, 100], description="Lags at which cut_arms are trained.")
+
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
+        return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
+
+
+class SurgeryConfig(Experiment):
+    """Two strings with different keys swap part of their states in the middle of the lag."""
+
+    arms: Names = Field(["lstm"], description="Arms of recall whose states are swapped.")
+    lag: Length = Field(100, description="The lag of the strings; must be one of recall.lags.")
+    pairs: int = Field(500, ge=1, le=1_000_000, description="Number of pairs of strings.")
+
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
+        return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
+
+
+def _not_of_recall(lag: int, used: list[str], recall: RecallConfig | None, arms: Arms) -> list[Problem]:
+    if recall is None:
+        return [Problem((), NO_RECALL)]
+    problems = [] if lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
+    trained = {start for arm in recall.arms for start in arms.get(arm, [])}
+    missing = [arm for arm in used if not trained.issuperset(arms.get(arm, []))]
+    return problems + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]
