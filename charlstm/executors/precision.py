@@ -1,7 +1,8 @@
-"""Sets the precision of float32 matmuls on an NVIDIA GPU."""
+"""Sets the precision of float32 matmuls on an NVIDIA GPU, and whether the CPU computes with subnormal numbers."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,3 +29,23 @@ def float32_matmul_precision(device: torch.device, tf32: bool) -> Iterator[None]
         yield
     finally:
         matmul.fp32_precision, recurrent.fp32_precision = before
+
+
+@contextmanager
+def flush_subnormals() -> Iterator[None]:
+    """Within the block, the CPU takes subnormal numbers (in float32 those below 1.2e-38) for zeros, if it can.
+
+    The gradients of a unit with saturated gates become that small, and a matmul with one subnormal number in twenty
+    took eight times as long (Cascade Lake, MKL).
+    """
+    before = _flushes_subnormals()
+    try:
+        torch.set_flush_denormal(True)
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def _flushes_subnormals() -> bool:
+    smallest = sys.float_info.min
+    return smallest / 2 == 0.0

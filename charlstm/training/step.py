@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from charlstm.config import TrainingConfig
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.executors import State
-from charlstm.executors.precision import float32_matmul_precision
+from charlstm.executors.precision import float32_matmul_precision, flush_subnormals
 from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.model.dropout import part_of_batch
@@ -68,7 +68,8 @@ class TrainingStep:
         """Compute the gradients of the parameters. Returns the loss in nats and the gradient norm, [2], and the state
         after the batch, [L, B, H] each. Loss and gradients are the same in all processes."""
         self._model.zero_grad()
-        with float32_matmul_precision(self._model.head.weight.device, tf32=True), detect_lost_processes():
+        matmul_precision = float32_matmul_precision(self._model.head.weight.device, tf32=True)
+        with matmul_precision, flush_subnormals(), detect_lost_processes():
             loss, state = self.loss(batch, carried)
             loss.backward()  # type: ignore[no-untyped-call]
             self._penalty.add_gradient()
@@ -85,7 +86,8 @@ class TrainingStep:
             clip_grads_with_norm_(self._model.parameters(), limit, norm)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._optimizer.step()
+        with flush_subnormals():
+            self._optimizer.step()
 
     def prepare(self) -> None:
         """Wrap the model in DistributedDataParallel; all processes call it, once the initial weights are loaded. Does

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from charlstm.config import ModelConfig
-from charlstm.executors.precision import float32_matmul_precision
+from charlstm.executors.precision import float32_matmul_precision, flush_subnormals
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 
@@ -45,3 +45,22 @@ def test_evaluation_does_not_round_during_training(monkeypatch):
     monkeypatch.setattr(type(model.head.weight), "device", property(lambda _: CUDA))
     with float32_matmul_precision(CUDA, tf32=True), eval_mode(model):
         assert settings() == IEEE
+
+
+def half_of_the_smallest_normal_number():
+    return float(torch.tensor(torch.finfo(torch.float32).tiny) * 0.5)
+
+
+def test_subnormal_numbers_are_zero_within_the_block_only():
+    before = half_of_the_smallest_normal_number()
+    with flush_subnormals(), flush_subnormals():
+        assert half_of_the_smallest_normal_number() == 0
+    assert half_of_the_smallest_normal_number() == before > 0
+    with pytest.raises(KeyError), flush_subnormals():
+        raise KeyError
+    assert half_of_the_smallest_normal_number() == before
+
+
+def test_evaluation_flushes_subnormal_numbers():
+    with eval_mode(LanguageModel(ModelConfig(hidden_size=3), 5)):
+        assert half_of_the_smallest_normal_number() == 0

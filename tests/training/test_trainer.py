@@ -116,6 +116,21 @@ def test_losses_depend_on_the_carried_state(make_trainer, make_config, monkeypat
     assert all(a != b for a, b in zip(carried[1:], losses_from_zero[1:], strict=True))
 
 
+def test_subnormal_numbers_are_flushed_in_a_step(make_trainer, make_config):
+    """They slow the matmuls of the backward pass several times."""
+    trainer = make_trainer(make_config(budget={"steps": 1}, evaluate_every=9))
+    half = []
+
+    def note(*_):
+        half.append(float(torch.tensor(torch.finfo(torch.float32).tiny) * 0.5))
+
+    trainer.model.head.weight.register_hook(note)
+    trainer.state.optimizer.register_step_pre_hook(note)
+    list(trainer.run())
+    note()
+    assert half[0] == half[1] == 0 < half[2]
+
+
 def test_clipped_gradient_is_applied(make_trainer, make_config):
     config = make_config(
         optimizer="sgd", momentum=0.0, learning_rate=1.0, clip_grad_norm=1e-3, schedule="constant", warmup_steps=0
