@@ -1,7 +1,8 @@
 """Character-level recurrent language models: train, sample, compare.
 
 ``charlstm.load("runs/x")`` returns a trained run with ``generate(...)``, ``score(text)``, ``model``, ``vocabulary`` and
-``config``; see :mod:`charlstm.api`. ``charlstm.nn`` has recurrent layers with the interface of torch.nn.
+``config``; see :mod:`charlstm.api`. ``charlstm.inspect(run)`` finds what its units do. ``charlstm.nn`` has recurrent
+layers with the interface of torch.nn.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from charlstm.errors import UserError
 if TYPE_CHECKING:
     from charlstm import nn
     from charlstm.api import Infilled, LoadedRun, Sample, Score, load
+    from charlstm.inspection.inspect import inspect
 
 __version__ = "0.1.0"
-__all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "__version__", "load", "nn"]
+__all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "__version__", "inspect", "load", "nn"]
 
 
 def __getattr__(name: str) -> Any:  # importing torch takes seconds: only on first use
     if name == "nn":
         return importlib.import_module("charlstm.nn")
+    if name == "inspect":
+        return importlib.import_module("charlstm.inspection.inspect").inspect
     if name in __all__:
         return getattr(importlib.import_module("charlstm.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 KEEP = "weights"
+INSPECTED = 2000
+"""Characters of the validation split on which the arms are inspected side by side."""
 
 
 def compare(
@@ -103,7 +105,7 @@ def compare(
             raise UserError(f"{memory_option} is only for experiments on memory: {paths[0]} has no experiments")
         folder = _folder(runs, name or config.name or paths[0].stem)
         with console.as_log():
-            comparison = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
+            comparison, compared = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
     else:
         from charlstm.comparison.collect import compare_runs, report_folder
         from charlstm.memory.agreement import is_memory_comparison
@@ -121,6 +123,7 @@ def compare(
             _print_agreement(paths)
             return
         comparison = compare_runs(paths)
+        compared = dict(zip((arm.name for arm in comparison.arms), paths, strict=True))
         if name is not None:
             folder = _folder(runs, name)
             if path_exists(folder / "config.yaml"):
@@ -128,6 +131,7 @@ def compare(
         else:
             folder = paths[0] if len(paths) == 1 else report_folder(runs, paths)
     files = write_report(comparison, folder / "report")
+    inside = _inspect(compared, folder / "report" / "inspection")
     for causal in (True, False):
         rows = summary_table(comparison, causal=causal)
         if rows:
@@ -135,6 +139,8 @@ def compare(
     for line in headline(comparison):
         console.out(line)
     console.out(f"report: {files[0]}")
+    if inside is not None:
+        console.out(f"inside: {inside}")
 
 
 def _print_agreement(paths: list[Path]) -> None:
@@ -153,8 +159,10 @@ def _folder(runs: Path, name: str) -> Path:
     return runs / folder_name(name)
 
 
-def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: str, overwrite: bool) -> Comparison:
-    """Train the runs that are not trained yet; returns the results of all."""
+def _train_arms(
+    signals: Signals, config: CompareConfig, folder: Path, title: str, overwrite: bool
+) -> tuple[Comparison, dict[str, Path]]:
+    """Train the runs that are not trained yet; returns the results of all, and the first run of each arm."""
     from charlstm import console
     from charlstm.cli.guard import SavedWork
     from charlstm.cli.progress import follow
@@ -181,4 +189,33 @@ def _train_arms(signals: Signals, config: CompareConfig, folder: Path, title: st
             raise typer.Exit(signals.exit_code)
         if ended.stop_reason == "diverged":
             console.note(f"{prefix}{ended.advice}")
-    return experiment.comparison()
+    runs: dict[str, Path] = {}
+    for trial in experiment.trials():
+        runs.setdefault(trial.arm, trial.directory.path)
+    return experiment.comparison(), runs
+
+
+def _inspect(runs: dict[str, Path], folder: Path) -> Path | None:
+    """The page that shows the runs side by side on the beginning of the validation split; None, with a note, without
+    two runs whose states it can show, or without the text."""
+    from charlstm import console
+    from charlstm.api import load
+    from charlstm.errors import UserError
+    from charlstm.inspection.inspect import inspect_run, same_text, text_of_run
+    from charlstm.inspection.page import write_page
+
+    if len(runs) < 2:
+        return None
+    try:
+        loaded = {name: run for name, path in runs.items() if not (run := load(path, device="cpu")).model.bidirectional}
+        if len(loaded) < 2:
+            return None
+        first = next(iter(loaded.values()))
+        text = text_of_run(first, INSPECTED)
+        inspections = [
+            inspect_run(run, name, same_text(first, text, run, name), with_ngram=False) for name, run in loaded.items()
+        ]
+        return write_page(inspections, folder)[0]
+    except UserError as error:
+        console.note(f"no page of the units: {error}")
+        return None

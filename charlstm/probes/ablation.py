@@ -8,7 +8,7 @@ how much the predictions need them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -18,9 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.executors import State
-from charlstm.executors.reference import Reference
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import float64_copy, initial_state, trajectory
+from charlstm.probes.reading import encode_edited, float64_copy, initial_state, trajectory
 
 UNITS = 64
 """Number of units that are ablated at once, each in a copy of the batch."""
@@ -78,29 +77,18 @@ def _losses(
 ) -> list[tuple[float, float]]:
     """For each of the units, numbered through the layers (-1: none), the mean loss at the chosen targets and elsewhere
     while the unit is held at its mean of each part, means [P, L, H]."""
-    stack, copies, (steps, batch) = network.recurrent, len(units), texts[1:].shape
-    parts, hidden_size = len(stack.cell.state), stack.hidden_size
-    ids, _ = network.front_end.with_window(
-        texts[:-1].repeat(1, copies), tuple(p.repeat(1, copies, 1) for p in state[parts:])
-    )
-    x, project = network.front_end(ids)
+    copies, (steps, batch), hidden_size = len(units), texts[1:].shape, network.recurrent.hidden_size
     columns = torch.arange(copies * batch, device=texts.device)
     held_unit = torch.tensor(units, device=texts.device).repeat_interleave(batch)
-    for layer in range(stack.num_layers):
-        weights = stack.weights(f"_l{layer}")
-        if layer == 0 and project is not None:
-            weights = replace(weights, weight_ih=project(weights.weight_ih))
+
+    def hold(layer: int, parts: State) -> None:
         is_held = held_unit // hidden_size == layer
         held, unit = columns[is_held], held_unit[is_held] % hidden_size
-        current = tuple(part[layer].repeat(copies, 1) for part in state[:parts])
-        outputs = []
-        for x_t in x.split(1):
-            _, current = Reference().run(stack.cell, weights, x_t, current)
-            for part, mean in zip(current, means[:, layer], strict=True):
-                part[held, unit] = mean[unit]
-            outputs.append(current[0])
-        y = torch.stack(outputs)
-        x = x + y if stack.residual and layer else y
-    nats = F.cross_entropy(network.head(x).flatten(0, 1), texts[1:].repeat(1, copies).flatten(), reduction="none")
+        for part, mean in zip(parts, means[:, layer], strict=True):
+            part[held, unit] = mean[unit]
+
+    initial = tuple(part.repeat(1, copies, 1) for part in state)
+    y, _ = encode_edited(network, texts[:-1].repeat(1, copies), initial, hold)
+    nats = F.cross_entropy(network.head(y).flatten(0, 1), texts[1:].repeat(1, copies).flatten(), reduction="none")
     by_copy = nats.view(steps, copies, batch).transpose(0, 1)
     return [(float(one[chosen].mean()), float(one[~chosen].mean())) for one in by_copy]

@@ -10,7 +10,7 @@ from importlib import resources
 from itertools import groupby
 from typing import Literal, get_args
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from charlstm.text.visible import escape, invisible, visible
@@ -150,8 +150,16 @@ class Document:
         return (figure for section in self.sections for figure in section.all_figures)
 
 
-def render(document: Document) -> str:
-    """Render the page as HTML without scripts or references to other files.
+REPORT_TEMPLATE = "report/report.html.jinja"
+
+
+def render(document: Document, template: str = REPORT_TEMPLATE, **values: object) -> str:
+    """Render the page as HTML without references to other files; the template of a report has no scripts.
+
+    Args:
+        document: the page.
+        template: the path of a template within the package, which may extend that of a report.
+        values: further values that the template needs.
 
     Raises:
         ValueError: a verdict refers to a section that the document does not have.
@@ -159,7 +167,7 @@ def render(document: Document) -> str:
     missing = {v.section for v in document.verdicts if v.section} - {s.anchor for s in document.sections}
     if missing:
         raise ValueError(f"verdicts refer to sections that do not exist: {', '.join(sorted(missing))}")
-    return _template().render(document=document)
+    return _environment().get_template(template).render(document=document, **values)
 
 
 def marked(text: str) -> Markup:
@@ -172,8 +180,10 @@ def marked(text: str) -> Markup:
 
 
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
+    package = resources.files("charlstm")
     environment = Environment(
+        loader=FunctionLoader(lambda name: package.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -181,5 +191,4 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {"visible": visible, "marked": marked, "tally": tally}
-    source = resources.files("charlstm.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    return environment

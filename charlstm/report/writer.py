@@ -9,16 +9,19 @@ from typing import Any
 
 from charlstm import atomic_io
 from charlstm.errors import UserError
-from charlstm.report.document import Document, render
+from charlstm.report.document import REPORT_TEMPLATE, Document, render
 from charlstm.units import finite
 
 REPORT = "report.json"
 
 
-def write_document(document: Document, record: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_document(
+    document: Document, record: Mapping[str, Any], folder: Path, template: str = REPORT_TEMPLATE, **values: object
+) -> list[Path]:
     """Write index.html, report.json and the plots as PNG into `folder`, which is created if it does not exist.
 
-    report.json has the record, the headline and the data of the sections; numbers that are not finite become null.
+    `template` and `values` are those of :func:`charlstm.report.document.render`. report.json has the record, the
+    headline and the data of the sections; numbers that are not finite become null.
     Returns the files written, index.html first.
 
     Raises:
@@ -32,7 +35,7 @@ def write_document(document: Document, record: Mapping[str, Any], folder: Path) 
     full_record["headline"] = document.headline
     full_record["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
     files = {
-        "index.html": render(document).encode("utf-8"),
+        "index.html": render(document, template, **values).encode("utf-8"),
         REPORT: (json.dumps(full_record, indent=1, allow_nan=False) + "\n").encode("utf-8"),
         **{f"{figure.name}.png": figure.png for figure in drawn},
     }

@@ -1,0 +1,217 @@
+"""The command ``charlstm inspect``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charlstm import paths
+from charlstm.cli.options import check_choice, expand_home, given_options, load_run, refuse
+from charlstm.cli.text_arguments import file_argument, text_argument
+
+if TYPE_CHECKING:
+    from charlstm.api import LoadedRun
+    from charlstm.inspection.inspect import InspectedText
+    from charlstm.inspection.unit_scores import Unit
+
+FOLDER = "inspection"
+MAX_PATH = 1000
+
+
+def inspect(
+    context: typer.Context,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            callback=expand_home,
+            metavar="RUN...",
+            help="Folders of runs, or checkpoint files; several are shown side by side.",
+        ),
+    ],
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|TEXT",
+            help="Text to read: a file, the text itself, or - for standard input; by default the beginning of the "
+            "validation split.",
+        ),
+    ] = None,
+    characters: Annotated[int, typer.Option(min=1, max=100_000, help="Largest number of characters to read.")] = 5000,
+    context_: Annotated[
+        int,
+        typer.Option(
+            "--context",
+            min=0,
+            max=1000,
+            help="Number of characters before each one whose influence on its prediction is measured; 0: none, which "
+            "is faster.",
+        ),
+    ] = 60,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            callback=expand_home, help="Folder for the page, its plots and report.json.", show_default="RUN/inspection"
+        ),
+    ] = None,
+    unit: Annotated[
+        int | None, typer.Option(min=0, help="Instead of a page, sample text with this unit held at --set.")
+    ] = None,
+    layer: Annotated[int, typer.Option(min=1, help="The layer of --unit.")] = 1,
+    part: Annotated[
+        str, typer.Option(help="The part of the state of --unit, such as h or c.", show_default="the last one")
+    ] = "",
+    set_: Annotated[
+        str,
+        typer.Option(
+            "--set", metavar="VALUE", help="The value of --unit after every character; mean: its mean over the text."
+        ),
+    ] = "",
+    prime: Annotated[str, typer.Option(help="Text to continue. Only with --unit.")] = "",
+    length: Annotated[int, typer.Option(min=1, help="Number of characters to sample. Only with --unit.")] = 400,
+    temperature: Annotated[float, typer.Option(help="Divides the logits. Only with --unit.")] = 0.6,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random numbers.")] = 1,
+    unknown: Annotated[
+        str, typer.Option(help="For characters of --text that the model does not know: error or skip.")
+    ] = "error",
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "cpu",
+    json_: Annotated[bool, typer.Option("--json", help="Print the units of interest, or the texts, as JSON.")] = False,
+) -> None:
+    """See inside a run: a page that colors a text by what each unit does, and shows what predictions lean on.
+
+    Units that represent something, such as being inside quotes, are found and come first. With --unit, two texts are
+    sampled with the same random numbers instead: one by the unchanged model, one with the unit held at a value.
+    """
+    check_choice("--unknown", unknown, "error", "skip")
+    loaded = [load_run(context, run, checkpoint, device) for run in runs]
+    first = _text(loaded[0], text, characters, unknown == "skip")
+    if text is None:
+        refuse(context, "without --text", "unknown")
+    if unit is None:
+        refuse(context, "without --unit", "layer", "part", "set_", "prime", "length", "temperature")
+        words: list[object] = [*runs, *(word for option in _given(context) for word in option)]
+        _write_page(runs, loaded, first, context_, output, seed, words, json_)
+        return
+    refuse(context, "with --unit, which makes no page", "output", "context_")
+    if len(loaded) > 1:
+        raise typer.BadParameter("it holds a unit of one run: give one RUN", param_hint="--unit")
+    _sample_held(loaded[0], first, (unit, layer, part, set_), prime, length, temperature, seed, json_)
+
+
+def _given(context: typer.Context) -> list[tuple[str, str]]:
+    """The options on the command line that a page depends on, to be shown in it."""
+    names = ("text", "characters", "context_", "seed", "unknown", "checkpoint")
+    return [(option, str(context.params[name])) for name in names for option in given_options(context, name)]
+
+
+def _write_page(
+    folders: list[Path],
+    loaded: list[LoadedRun],
+    text: InspectedText,
+    lags: int,
+    output: Path | None,
+    seed: int,
+    words: list[object],
+    json_: bool,
+) -> None:
+    from charlstm import console
+    from charlstm.inspection.inspect import inspect_run, same_text
+    from charlstm.inspection.page import write_page
+    from charlstm.inspection.unit_sections import score_record
+    from charlstm.paths import command
+
+    names = [path.name for path in folders]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in folders]
+    inspections = []
+    with console.ProgressLine(on_stderr=True) as line:
+        for number, (run, name) in enumerate(zip(loaded, names, strict=True)):
+
+            def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:
+                line.update((number + fraction) / len(loaded), lambda: f"{name}: {stage}", at_once=True)
+
+            own = text if number == 0 else same_text(loaded[0], text, run, name)
+            inspections.append(inspect_run(run, name, own, lags, seed, on_stage=show))
+    folder = output or (folders[0] if folders[0].is_dir() else folders[0].parent) / FOLDER
+    files = write_page(inspections, folder, command("inspect", *words))
+    if json_:
+        console.out_json({one.name: [score_record(score) for score in one.scores] for one in inspections})
+        return
+    for one in inspections:
+        of_interest = [score.sentence() for score in one.scores if score.is_represented]
+        console.out(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
+    console.out(f"page: {files[0]}")
+
+
+def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> InspectedText:
+    """The text of --text, or of the run's corpus."""
+    from charlstm.errors import UserError
+    from charlstm.inspection.inspect import encode_text, text_of_run
+    from charlstm.text.decoding import decode
+
+    if text is None:
+        return text_of_run(run, characters)
+
+    def read(content: bytes, name: str) -> str | bytes:
+        return decode(content, run.config.corpus.encoding, name) if run.vocabulary.kind == "characters" else content
+
+    path = None if "\0" in text or len(text) > MAX_PATH else paths.expand_home(Path(text))
+    if text == "-" or (path is not None and path.exists()):
+        return encode_text(run, file_argument("--text", text, read), characters, skip)
+    if path is not None and path.suffix and not any(character.isspace() for character in text):
+        raise UserError(f"--text {text}: there is no such file. If it is meant as a text, end it with a space")
+    return encode_text(run, text, characters, skip)
+
+
+def _sample_held(
+    run: LoadedRun,
+    text: InspectedText,
+    held: tuple[int, int, str, str],
+    prime: str,
+    length: int,
+    temperature: float,
+    seed: int,
+    json_: bool,
+) -> None:
+    """Print a text by the unchanged model, and one with a unit held: (unit, layer, part, value)."""
+    from charlstm import console
+    from charlstm.generation import Sampling
+    from charlstm.inspection.forcing import Force, check_unit, sample_forced
+    from charlstm.inspection.unit_scores import Unit
+    from charlstm.text import decoding
+
+    number, layer, part, value = held
+    unit = Unit(part or run.model.recurrent.cell.state[-1], layer - 1, number)
+    check_unit(run.model, unit)
+    force = Force(unit, _value(run, text, unit, value))
+    given = text_argument(
+        "--prime", prime, lambda content, name: decoding.decode(content, run.config.corpus.encoding, name)
+    )
+    step = -1 if run.model.direction == "backward" else 1
+    ids = run.vocabulary.encode(given).tolist()[::step]
+    sampled = sample_forced(run.model, ids, length, Sampling(temperature), seed, [None, force])
+    unchanged, changed = (run.vocabulary.decode((ids + more)[::step]) for more in sampled)
+    if json_:
+        console.out_json({**asdict(unit), "value": force.value, "unchanged": unchanged, "held": changed})
+        return
+    console.out(f"unchanged:\n{unchanged}\n")
+    console.out(f"{unit.part} of unit {number} of layer {layer} held at {force.value:.3g}:\n{changed}")
+
+
+def _value(run: LoadedRun, text: InspectedText, unit: Unit, value: str) -> float:
+    """The number of --set, or the mean of the unit over the text. Raises BadParameter."""
+    from charlstm.inspection.recording import record
+
+    if value == "mean":
+        return float(record(run.model, text.ids, text.bounds).states[unit.part][:, unit.layer, unit.unit].mean())
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{value!r} is neither a number nor mean", param_hint="--set")
+    return number

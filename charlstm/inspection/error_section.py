@@ -1,0 +1,79 @@
+"""The section on where a model errs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from charlstm.inspection.inspect import Inspection
+from charlstm.probes.closing import characters_of
+from charlstm.probes.dependencies import DependencyLoss
+from charlstm.report.document import Sample, Section, Table
+from charlstm.units import bits
+
+MIN_COUNT = 10
+"""Kinds and distances with fewer characters are left out: their means would say nothing."""
+
+ERRORS = (
+    "The surprise by class of character (classes overlap), and at characters that depend on something earlier, by the "
+    "distance to it, beside that of a 7-gram model of the training text."
+)
+
+
+def errors_section(one: Inspection) -> Section:
+    """The surprise by kind of character and by distance, and the hardest passages."""
+    errors = one.errors
+    symbols = characters_of(one.recording.ids, one.run.vocabulary)
+    classes = [
+        [kind.kind, f"{kind.count:,}", f"{kind.bits:.2f}", _number(kind.ngram_bits), f"{kind.fraction:.0%}"]
+        for kind in errors.by_class
+    ]
+    distances = [
+        [loss.kind, _distance(loss), f"{len(loss.nats):,}", f"{bits(float(loss.nats.mean())):.2f}",
+         "–" if ngram is None else f"{bits(float(ngram.nats.mean())):.2f}", f"{loss.correct.mean():.0%}"]
+        for loss, ngram in errors.by_distance
+        if len(loss.nats) >= MIN_COUNT
+    ]  # fmt: skip
+    remarks = [f"{errors.bits:.3f} bits per character over this text"]
+    if not np.isnan(errors.ngram_bits):
+        remarks.append(
+            f"7-gram model of the training text: {errors.ngram_bits:.3f} bits. Mixed with it, the model saves "
+            f"{errors.removed_by_ngram:.1%} of its bits on the second half of the text"
+        )
+    samples = [
+        Sample(f"characters {begin + 1:,} to {end:,}", symbols[begin:end], note=f"{value:.2f} bits per character")
+        for begin, end, value in errors.hardest
+    ]
+    tables = [
+        Table(["class", "characters", "bits", "7-gram bits", "part of all bits"], classes, "By class of character"),
+        Table(
+            ["depends on", "distance", "characters", "bits", "7-gram bits", "most probable is right"],
+            distances,
+            "By what the character depends on",
+        ),
+    ]
+    data = {
+        "bits_per_character": errors.bits,
+        "ngram_bits_per_character": errors.ngram_bits,
+        "bits_removed_by_ngram": errors.removed_by_ngram,
+        "by_class": [asdict(kind) for kind in errors.by_class],
+    }
+    return Section(
+        "Where it errs",
+        [ERRORS],
+        tables=[table for table in tables if table.rows],
+        remarks=remarks,
+        parts=[Section("The hardest passages", samples=samples)],
+        data=data,
+    )
+
+
+def _distance(loss: DependencyLoss) -> str:
+    if loss.high == 0:
+        return "–"
+    return f"{loss.low:,} to {loss.high:,}" if loss.high is not None else f"{loss.low:,} or more"
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"

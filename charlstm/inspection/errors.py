@@ -1,0 +1,133 @@
+"""Where a model errs: its surprise by kind of character, the hardest passages, and an n-gram model beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.evaluation import TokenPredictions
+from charlstm.inspection.recording import Recording
+from charlstm.inspection.text_features import Feature
+from charlstm.probes.dependencies import DependencyLoss, dependency_losses, find_dependencies
+from charlstm.probes.ngram import NGram
+from charlstm.text.vocabulary import Vocabulary
+from charlstm.units import bits
+
+Ids: TypeAlias = npt.NDArray[np.integer]
+Nats: TypeAlias = npt.NDArray[np.floating]
+
+ORDER = 7
+LONGEST_TRAINING_TEXT = 3_000_000
+CLASSES = ("letter", "capital letter", "vowel", "digit", "space", "punctuation")
+PASSAGE, PASSAGES = 80, 5
+MIXTURES = 20
+
+
+@dataclass(frozen=True)
+class KindError:
+    """The surprise at one kind of character: how many there are, the mean bits of the model, of the n-gram model (NaN
+    without one), and the sum of the model's bits as a fraction of that over the text."""
+
+    kind: str
+    count: int
+    bits: float
+    ngram_bits: float
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Where a model errs on a text.
+
+    by_class      kinds of character that overlap: letters, capital letters, spaces ...
+    by_distance   characters that depend on something earlier, by kind and distance, with the losses of the n-gram model
+                  at the same positions, if there is one
+    hardest       (first position, last position + 1, mean bits) of the hardest passages of 80 characters that do not
+                  overlap, the hardest first
+    bits, ngram_bits, mixed_bits   mean over the text of the model, of the 7-gram model of the training text, and of the
+                  mixture p = w p_model + (1 - w) p_ngram with w chosen on the first half, on the second half; NaN
+                  without an n-gram model
+    second_half_bits   of the model on the second half
+    """
+
+    by_class: list[KindError]
+    by_distance: list[tuple[DependencyLoss, DependencyLoss | None]]
+    hardest: list[tuple[int, int, float]]
+    bits: float
+    ngram_bits: float
+    mixed_bits: float
+    second_half_bits: float
+
+    @property
+    def removed_by_ngram(self) -> float:
+        """The fraction of the model's bits that the mixture with the n-gram model saves; NaN without one."""
+        return 1 - self.mixed_bits / self.second_half_bits
+
+
+def find_errors(
+    recording: Recording, features: list[Feature], vocabulary: Vocabulary, training_text: Ids | None
+) -> Errors:
+    """Where a model errs on a recorded text; training_text [N] for the n-gram model, if it is known."""
+    ids, nats = recording.ids, recording.nats
+    ngram = None if training_text is None else _ngram_predictions(recording, training_text, vocabulary.size)
+    ngram_nats = np.full(len(ids), np.nan) if ngram is None else ngram.nats
+    known = {feature.name: feature.values > 0 for feature in features}
+    classes = {name: known[name] for name in CLASSES if name in known}
+    losses = dependency_losses(
+        dependencies := find_dependencies(ids, vocabulary),
+        TokenPredictions(nats, recording.top[:, 0] == ids, (), np.empty((len(ids), 0))),
+    )
+    of_ngram = [None] * len(losses) if ngram is None else dependency_losses(dependencies, ngram)
+    half = len(ids) // 2
+    return Errors(
+        [
+            KindError(name, int(at.sum()), _bits(nats[at]), _bits(ngram_nats[at]), float(nats[at].sum() / nats.sum()))
+            for name, at in classes.items()
+        ],
+        list(zip(losses, of_ngram, strict=True)),
+        _hardest(nats),
+        _bits(nats),
+        _bits(ngram_nats),
+        _mixed(nats, ngram_nats, half),
+        _bits(nats[half:]),
+    )
+
+
+def _bits(nats: Nats) -> float:
+    return bits(float(nats.mean())) if len(nats) else float("nan")
+
+
+def _ngram_predictions(recording: Recording, training_text: Ids, vocabulary_size: int) -> TokenPredictions | None:
+    text = training_text[-LONGEST_TRAINING_TEXT:]
+    if not len(text):
+        return None
+    step = -1 if recording.is_backward else 1
+    model = NGram(text[::step], vocabulary_size, min(ORDER, len(text)))
+    predictions = model.predict(recording.ids[::step])
+    return TokenPredictions(predictions.nats[::step], predictions.correct[::step], (), predictions.symbol_nats[::step])
+
+
+def _mixed(nats: Nats, ngram_nats: Nats, half: int) -> float:
+    """The bits of the mixture on the second half, with the weight that is best on the first half."""
+    if half == 0 or np.isnan(ngram_nats).any():
+        return float("nan")
+    weights = (np.arange(MIXTURES + 1) / MIXTURES)[:, None]
+    with np.errstate(divide="ignore"):
+        mixtures = -np.logaddexp(np.log(weights) - nats, np.log(1 - weights) - ngram_nats)
+    best = int(mixtures[:, :half].mean(1).argmin())
+    return _bits(mixtures[best, half:])
+
+
+def _hardest(nats: Nats) -> list[tuple[int, int, float]]:
+    length = min(PASSAGE, len(nats))
+    sums = np.convolve(nats, np.ones(length), "valid")
+    passages: list[tuple[int, int, float]] = []
+    for start in np.argsort(-sums, kind="stable").tolist():
+        if all(abs(start - begin) >= length for begin, _, _ in passages):
+            passages.append((start, start + length, bits(float(sums[start]) / length)))
+            if len(passages) == PASSAGES:
+                break
+    return passages

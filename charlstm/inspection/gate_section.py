@@ -1,0 +1,109 @@
+"""The section on gates: how often they are saturated, and how long units remember."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.inspection.inspect import Inspection
+from charlstm.model.stack import RecurrentStack
+from charlstm.probes.dynamics import spectral_radii
+from charlstm.probes.gates import Gates
+from charlstm.report.document import Section, Table
+from charlstm.report.gate_plots import half_life_plot, saturation_plot
+
+MAX_HALF_LIFE = 1e9
+SATURATED = 0.9
+
+GATES = (
+    "How often each unit's gates are closed (below 0.1) and open (above 0.9; Karpathy, Johnson & Fei-Fei 2015), and "
+    "each unit's half-life: the number of characters after which half of its state is left at the mean value of its "
+    "forget gate."
+)
+NO_GATES = (
+    "This cell has no gates: nothing but its recurrent weights keeps the state from one character to the next. Each "
+    "singular value of the Jacobian of a step is at most the largest singular value of the recurrent matrix times the "
+    "slope of the activation; the spectral radius is the largest absolute eigenvalue. A saturated unit (its output "
+    "beyond 0.9) has a small slope: it says something clearly, but no gradient passes."
+)
+LEAK = (
+    "Each unit has a leak a, the weight of the new activation in its state: what it held is multiplied by 1 - a at "
+    "each character, so half of it is left after -ln 2 / ln(1 - a) characters."
+)
+
+
+def gates_section(one: Inspection, prefix: str = "", number: int = 0) -> Section:
+    """Saturation and half-lives of the gates."""
+    recording, cell = one.recording, one.run.model.recurrent.cell
+    if not recording.gates:
+        return _ungated_section(one, prefix, number)
+    stacked = {letter: values[:, :, None].astype(np.float64) for letter, values in recording.gates.items()}
+    half_lives = None
+    if cell.forget_gate in stacked:
+        with np.errstate(divide="ignore"):
+            half_lives = np.log(2) / -np.log(stacked[cell.forget_gate]).mean((0, 2))
+    gates = Gates(stacked, half_lives)
+    saturation = {letter: gates.saturation(letter) for letter in stacked}
+    rows = [
+        [f"{letter}, layer {layer + 1}", f"{closed.mean():.0%}", f"{opened.mean():.0%}", f"{mean.mean():.2f}"]
+        for letter, s in saturation.items()
+        for layer, (closed, opened, mean) in enumerate(zip(s.left, s.right, s.mean, strict=True))
+    ]
+    plots = [
+        saturation_plot(
+            {f"gate {letter}": (s.left.ravel().tolist(), s.right.ravel().tolist()) for letter, s in saturation.items()},
+            f"{prefix}saturation",
+            number=number,
+        )
+    ]
+    if half_lives is not None:
+        by_layer = {
+            f"layer {layer + 1}": np.minimum(row, MAX_HALF_LIFE).tolist() for layer, row in enumerate(half_lives)
+        }
+        plots.append(half_life_plot(by_layer, {name: n for n, name in enumerate(by_layer)}, name=f"{prefix}half-lives"))
+    table = Table(["gate", "closed", "open", "mean"], rows, caption="Fraction of steps, mean over units")
+    data = {
+        "saturation": {k: {"closed": s.left.tolist(), "open": s.right.tolist()} for k, s in saturation.items()},
+        "half_lives": None if half_lives is None else half_lives.tolist(),
+    }
+    return Section("Gates", [GATES], [p for p in plots if p is not None], [table], data=data, plots_first=True)
+
+
+def _ungated_section(one: Inspection, prefix: str, number: int) -> Section:
+    """What keeps the state of a cell without gates: its leak, or its recurrent weights."""
+    stack, recording = one.run.model.recurrent, one.recording
+    leaks = _leaks(stack)
+    radii = spectral_radii(one.run.model)
+    saturated = np.mean([np.abs(values) > SATURATED for values in recording.states.values()], (0, 1, 3))
+    rows = [
+        [f"layer {layer + 1}", *(f"{values[layer]:.2f}" for values in radii.values()), f"{saturated[layer]:.0%}"]
+        for layer in range(stack.num_layers)
+    ]
+    header = ["layer", *(f"spectral radius{f' of {gate}' if len(radii) > 1 else ''}" for gate in radii), "saturated"]
+    table = Table(header, rows, caption="The recurrent matrix, and the fraction of outputs beyond 0.9")
+    plots = []
+    if leaks:
+        with np.errstate(divide="ignore"):
+            half_lives = {
+                name: np.minimum(-np.log(2) / np.log1p(-a), MAX_HALF_LIFE).tolist() for name, a in leaks.items()
+            }
+        plots.append(
+            half_life_plot(half_lives, {name: number + n for n, name in enumerate(leaks)}, name=f"{prefix}half-lives")
+        )
+    data = {
+        "leaks": {name: a.tolist() for name, a in leaks.items()},
+        "spectral_radius": {gate: values.tolist() for gate, values in radii.items()},
+    }
+    paragraphs = [LEAK] if leaks else [NO_GATES]
+    return Section("Gates", paragraphs, [p for p in plots if p is not None], [table], data=data, plots_first=True)
+
+
+def _leaks(stack: RecurrentStack) -> dict[str, npt.NDArray[np.float64]]:
+    """The leaks of each layer, [H]; empty for a cell without."""
+    leaks = {}
+    for layer in range(stack.num_layers):
+        for name, parameter in stack.weights(f"_l{layer}").parameters.items():
+            values = parameter.detach().double().cpu()
+            if name in ("leak_logit", "leak_rate"):
+                leaks[f"layer {layer + 1}"] = (values.sigmoid() if name == "leak_logit" else values).numpy()
+    return leaks

@@ -1,0 +1,200 @@
+"""Inspect a run on a text: record it, find the units of interest, and see what its predictions lean on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.api import LoadedRun
+from charlstm.errors import UserError
+from charlstm.generation import Sampling
+from charlstm.inspection.errors import Errors, find_errors
+from charlstm.inspection.forcing import Force, sample_forced
+from charlstm.inspection.leaning import Leaning, leaning
+from charlstm.inspection.page_data import top_units
+from charlstm.inspection.recording import Recording, record
+from charlstm.inspection.text_features import Feature, find_features
+from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units
+from charlstm.paths import expand_home
+from charlstm.text.documents import Documents
+
+Ids: TypeAlias = npt.NDArray[np.integer]
+
+CHARACTERS, CONTEXT = 5000, 60
+"""The number of characters of a text that are read by default, and of those before each that may influence it."""
+FORCED_UNITS, FORCED_LENGTH, TEMPERATURE = 4, 300, 0.6
+LOW, HIGH = 0.02, 0.98
+"""Quantiles of a unit's value over the text, at which it is held to show what it does."""
+
+
+@dataclass(frozen=True)
+class InspectedText:
+    """A text to inspect: its ids [T], and the positions from 1 on at which a new document begins."""
+
+    ids: Ids
+    bounds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ForcedUnit:
+    """Texts that were sampled with the same random numbers: unchanged, with a unit held low, and held high."""
+
+    feature: str
+    unit: Unit
+    low: float
+    high: float
+    texts: tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a run on a text.
+
+    recording   what the model computed: surprise, predictions, states and gates
+    features    features of the text, and ``scores``: the units that represent them
+    leaning     how much each prediction depends on each character before it; None if it was not measured
+    errors      where the model errs
+    forced      what the units of interest do to sampled text
+    """
+
+    run: LoadedRun
+    name: str
+    recording: Recording
+    features: list[Feature]
+    scores: list[FeatureScore]
+    leaning: Leaning | None
+    errors: Errors
+    forced: list[ForcedUnit]
+
+    def write(self, folder: str | Path) -> Path:
+        """Write the page, its plots and report.json into a folder, and return the path of the page.
+
+        Raises UserError if they cannot be written.
+        """
+        from charlstm.inspection.page import write_page
+
+        return write_page([self], expand_home(Path(folder)))[0]
+
+
+def inspect(
+    run: LoadedRun, text: str | bytes | None = None, characters: int = CHARACTERS, context: int = CONTEXT, seed: int = 1
+) -> Inspection:
+    """Inspect a run on the first ``characters`` of a text, or without one of its validation split.
+
+        inspection = charlstm.inspect(charlstm.load("runs/quickstart"))
+        print(inspection.scores[0].sentence())
+        inspection.write("inside")
+
+    Other arguments and errors are those of :func:`inspect_run`.
+    """
+    chosen = text_of_run(run, characters) if text is None else encode_text(run, text, characters)
+    name = "run" if run.directory is None else run.directory.path.absolute().name
+    return inspect_run(run, name, chosen, context, seed)
+
+
+def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
+    """The beginning of the validation split, or of the training split where that is empty.
+
+    Raises UserError if the corpus cannot be found, or has changed.
+    """
+    corpus = run.corpus()
+    split = corpus.split("validation")
+    return _beginning(split if len(split) else corpus.split("train"), characters)
+
+
+def encode_text(run: LoadedRun, text: str | bytes, characters: int, unknown: bool = False) -> InspectedText:
+    """At most ``characters`` characters of a text; ``unknown``: drop characters outside the vocabulary.
+
+    Raises UserError for such characters, or an empty text.
+    """
+    return _beginning(run.read(text, "skip" if unknown else "error"), characters)
+
+
+def _beginning(text: Ids | Documents, characters: int) -> InspectedText:
+    if not isinstance(text, Documents):
+        return InspectedText(np.array(text[:characters]))
+    parts, bounds, length = list[Ids](), list[int](), 0
+    for start, end in zip(text.starts.tolist(), text.ends.tolist(), strict=True):
+        if length >= characters:
+            break
+        if length:
+            bounds.append(length)
+        parts.append(np.concatenate([text.ids[start:end], text.end_mark]))
+        length += len(parts[-1])
+    return InspectedText(np.concatenate(parts)[:characters], tuple(bound for bound in bounds if bound < characters))
+
+
+def same_text(first: LoadedRun, text: InspectedText, run: LoadedRun, name: str) -> InspectedText:
+    """The text of the first run, encoded for another one, whose name is for errors.
+
+    Raises UserError if that does not know one of the characters, or reads bytes and the other characters.
+    """
+    if first.vocabulary.kind != run.vocabulary.kind:
+        raise UserError(
+            f"{name} reads {run.vocabulary.kind}, the first run {first.vocabulary.kind}: they share no text"
+        )
+    decode = first.vocabulary.decode_bytes if run.vocabulary.kind == "bytes" else first.vocabulary.decode
+    return InspectedText(run.vocabulary.encode(decode(text.ids)), text.bounds)
+
+
+def inspect_run(
+    run: LoadedRun,
+    name: str,
+    text: InspectedText,
+    context: int = CONTEXT,
+    seed: int = 1,
+    *,
+    with_ngram: bool = True,
+    on_stage: Callable[[float, str], None] = lambda *_: None,
+) -> Inspection:
+    """Inspect a run on a text.
+
+    context: the number of characters before each one whose influence on its prediction is measured; 0: not measured.
+    with_ngram: also train an n-gram model on the training split, if that can be found.
+    on_stage: called with the fraction that is done, and what comes next.
+
+    Raises UserError for a bidirectional model, which has no state that is carried over a text.
+    """
+    on_stage(0.0, "reading the text")
+    recording = record(run.model, text.ids, text.bounds)
+    if not np.isfinite(recording.nats).all():
+        raise UserError(f"{name}: the model's predictions are not finite: use an earlier checkpoint")
+    on_stage(0.3, "looking for units of interest")
+    features = find_features(text.ids, run.vocabulary)
+    scores = score_units(features, recording.states, text.ids, seed=seed)
+    on_stage(0.4, "measuring what predictions lean on")
+    measured = leaning(run.model, recording, min(context, len(text.ids)), seed=seed) if context else None
+    on_stage(0.7, "comparing with an n-gram model")
+    errors = find_errors(recording, features, run.vocabulary, _training_text(run) if with_ngram else None)
+    on_stage(0.8, "sampling with units held")
+    return Inspection(run, name, recording, features, scores, measured, errors, _force(run, recording, scores, seed))
+
+
+def _training_text(run: LoadedRun) -> Ids | None:
+    """The training split of one running text; None if it cannot be found, or consists of documents."""
+    try:
+        text = run.corpus().split("train")
+    except UserError:
+        return None
+    return None if isinstance(text, Documents) else text
+
+
+def _force(run: LoadedRun, recording: Recording, scores: list[FeatureScore], seed: int) -> list[ForcedUnit]:
+    """Sample with the units of interest held low and high."""
+    forced, sampling = list[ForcedUnit](), Sampling(temperature=TEMPERATURE)
+    step = -1 if recording.is_backward else 1
+    for feature, unit in top_units(scores, FORCED_UNITS):
+        values = recording.states[unit.part][:, unit.layer, unit.unit]
+        low, high = (float(np.quantile(values, q)) for q in (LOW, HIGH))
+        forces = [None, Force(unit, low), Force(unit, high)]
+        unchanged, held_low, held_high = (
+            run.vocabulary.decode(ids[::step])
+            for ids in sample_forced(run.model, [], FORCED_LENGTH, sampling, seed, forces)
+        )
+        forced.append(ForcedUnit(feature, unit, low, high, (unchanged, held_low, held_high)))
+    return forced

@@ -1,0 +1,128 @@
+"""The page of an inspection: interactive views of one or more runs on the same text, and what was found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from charlstm import __version__
+from charlstm.errors import UserError
+from charlstm.inspection.error_section import errors_section
+from charlstm.inspection.gate_section import gates_section
+from charlstm.inspection.inspect import Inspection
+from charlstm.inspection.page_data import RunView, page_data
+from charlstm.inspection.unit_sections import knob_section, part_name, units_section
+from charlstm.probes.closing import characters_of
+from charlstm.report.document import Document, Section
+from charlstm.report.writer import write_document
+from charlstm.units import bits
+
+TEMPLATE = "inspection/inspection.html.jinja"
+
+
+def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "") -> list[Path]:
+    """Write index.html, report.json and the plots as PNG, and return their paths, the page first.
+
+    All inspections must be of the same text; the page shows them side by side.
+
+    Raises UserError if the texts differ, or the files cannot be written.
+    """
+    first = inspections[0]
+    symbols = characters_of(first.recording.ids, first.run.vocabulary)
+    for other in inspections[1:]:
+        if characters_of(other.recording.ids, other.run.vocabulary) != symbols:
+            raise UserError(f"{other.name} does not read the same text as {first.name}")
+    views = [
+        RunView(one.name, one.run.model, one.run.vocabulary.symbols, one.recording, one.scores, one.leaning)
+        for one in inspections
+    ]
+    values = {
+        "data": page_data(views, list(symbols), _interesting_position(first)),
+        "several": len(views) > 1,
+        "leaning": all(view.leaning is not None for view in views),
+        "style": _source("inspection.css"),
+        "script": _source("inspection.js"),
+    }
+    record = {
+        "format": 1,
+        "command": command,
+        "text": symbols,
+        "runs": {one.name: _record(one) for one in inspections},
+    }
+    return write_document(_document(inspections, command), record, folder, TEMPLATE, **values)
+
+
+def _source(name: str) -> str:
+    return resources.files("charlstm.inspection").joinpath(name).read_text(encoding="utf-8")
+
+
+def _interesting_position(one: Inspection) -> int:
+    """A character that leans far back: that with the largest sum over k of k times its dependence, else the last."""
+    if one.leaning is None:
+        return len(one.recording.ids) - 1
+    replaced = np.nan_to_num(np.maximum(one.leaning.replaced, 0))
+    lags = np.arange(1, replaced.shape[1] + 1)
+    return int((replaced[:, 3:] @ lags[3:]).argmax()) if replaced.shape[1] > 3 else len(replaced) - 1
+
+
+def _document(inspections: Sequence[Inspection], command: str) -> Document:
+    several = len(inspections) > 1
+    sections = []
+    for number, one in enumerate(inspections):
+        prefix = f"{number + 1}-" if several else ""
+        for section in (
+            units_section(one, prefix),
+            knob_section(one),
+            gates_section(one, prefix, number),
+            errors_section(one),
+        ):
+            title = f"{section.title}: {one.name}" if several else section.title
+            sections.append(replace(section, title=title))
+    facts = [
+        (
+            one.name,
+            f"{one.run.config.model.cell}, {one.run.config.model.num_layers} x {one.run.config.model.hidden_size}, "
+            f"{one.run.model.direction}; {bits(float(one.recording.nats.mean())):.3f} bits per character on this text",
+        )
+        for one in inspections
+    ]
+    facts += [("Text", f"{len(inspections[0].recording.ids):,} characters"), ("Made with", f"charlstm {__version__}")]
+    method = Section("How it was made", facts=facts, command=command)
+    title = f"Inside {' and '.join(one.name for one in inspections)}"
+    return Document(title, _headline(inspections), [*sections, method])
+
+
+def _headline(inspections: Sequence[Inspection]) -> list[str]:
+    """The best unit of each run."""
+    lines = []
+    for one in inspections:
+        of_interest = [score for score in one.scores if score.is_represented]
+        name = f"{one.name}: " if len(inspections) > 1 else ""
+        if not of_interest:
+            lines.append(f"{name}No single unit represents a feature better than the last three characters do.")
+            continue
+        best = of_interest[0]
+        lines.append(
+            f"{name}{part_name(one.recording, best.units[0]).capitalize()} represents {best.feature}: "
+            f"{best.measure} {best.scores[0]:.2f}, where the last three characters reach {best.baseline:.2f}."
+        )
+    return lines
+
+
+def _record(one: Inspection) -> dict[str, object]:
+    symbols = one.run.vocabulary.symbols
+    recording = one.recording
+    record: dict[str, object] = {
+        "bits": [round(bits(float(nats)), 4) for nats in recording.nats],
+        "most_probable": [[symbols[i] for i in row] for row in recording.top.tolist()],
+        "probabilities": recording.top_p.round(4).tolist(),
+    }
+    if one.leaning is not None:
+        with np.errstate(all="ignore"):
+            record["mean_bits_if_replaced"] = np.nanmean(one.leaning.replaced, 0).astype(float).round(4).tolist()
+            record["mean_gradient_norm"] = np.nanmean(one.leaning.gradient, 0).astype(float).tolist()
+    return record

@@ -1,0 +1,141 @@
+"""What a model computes while it reads a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from charlstm.executors import State
+from charlstm.model import LanguageModel
+from charlstm.probes.gates import gates
+from charlstm.probes.reading import float64_copy, named_state
+
+CHUNK = 1000
+"""Characters whose gates are computed at once."""
+TOP = 5
+
+Ids: TypeAlias = npt.NDArray[np.integer]
+Values: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a model computes over a text of T characters, which it reads in its direction.
+
+    ids          the text, [T]
+    nats         -ln p of each character, given those that the model read before it, [T]
+    top, top_p   ids and probabilities of the most probable characters in its place, the most probable first, [T, K]
+    states       each part of the state after the character, by its letter, [T, L, H]
+    gates        each gate on reading the character, by its letter, [T, L, H]
+    before       the full state before the character, each part [T, ...], its batch dimension of size 1
+    starts       the positions at which the model begins to read from the zero state: its first character and, for a
+                 model of documents, that of each document; for a backward model, the last characters
+    is_backward  whether the model reads from the end of the text to its beginning
+    """
+
+    ids: Ids
+    nats: npt.NDArray[np.float64]
+    top: npt.NDArray[np.int64]
+    top_p: npt.NDArray[np.float64]
+    states: Mapping[str, Values]
+    gates: Mapping[str, Values]
+    before: State
+    starts: tuple[int, ...]
+    is_backward: bool = False
+
+    @property
+    def values(self) -> dict[str, Values]:
+        """States and gates by their letters; a gate with the letter of a part of the state is ``"LETTER gate"``."""
+        return {**self.states, **{gate_name(k, self.states): gate for k, gate in self.gates.items()}}
+
+    def in_reading_order(self) -> npt.NDArray[np.int64]:
+        """The positions of the text in the order in which the model reads them, [T]."""
+        positions = np.arange(len(self.ids))
+        return positions[::-1] if self.is_backward else positions
+
+
+def gate_name(letter: str, states: Mapping[str, object]) -> str:
+    """The name of a gate among the values of a recording."""
+    return f"{letter} gate" if letter in states else letter
+
+
+@torch.no_grad()
+def record(model: LanguageModel, ids: Ids, bounds: Sequence[int] = ()) -> Recording:
+    """Read a text ids [T], T > 0, in float64 by the reference executor.
+
+    bounds: ascending positions in 1 to T - 1 at which a new document begins, which is read from the zero state.
+
+    Raises UserError for a bidirectional model.
+    """
+    network, is_backward = float64_copy(model), model.direction == "backward"
+    edges = [0, *bounds, len(ids)]
+    documents = [ids[a:b] for a, b in pairwise(edges)]
+    if is_backward:
+        documents = [document[::-1] for document in reversed(documents)]
+    pieces = [piece for document in documents for piece in _read(network, document)]
+    parts = [np.concatenate(arrays) for arrays in zip(*(piece.arrays for piece in pieces), strict=True)]
+    before = [torch.cat(tensors) for tensors in zip(*(piece.before for piece in pieces), strict=True)]
+    if is_backward:
+        parts, before = [part[::-1].copy() for part in parts], [part.flip(0) for part in before]
+    nats, top, top_p, *values = parts
+    state_letters, gate_letters = pieces[0].state_letters, pieces[0].gate_letters
+    return Recording(
+        ids,
+        nats,
+        top,
+        top_p,
+        dict(zip(state_letters, values, strict=False)),
+        dict(zip(gate_letters, values[len(state_letters) :], strict=True)),
+        tuple(before),
+        tuple(edge - 1 for edge in edges[1:]) if is_backward else tuple(edges[:-1]),
+        is_backward,
+    )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A chunk of a document: nats, top, top_p, states and gates, each [T, ...], and the states before, [T, ...]."""
+
+    arrays: list[npt.NDArray[np.generic]]
+    before: State
+    state_letters: list[str]
+    gate_letters: list[str]
+
+
+def _read(network: LanguageModel, ids: Ids) -> Iterator[_Piece]:
+    """Read one document, ids [T] in the order in which they are read."""
+    device = network.head.weight.device
+    document = torch.from_numpy(ids.astype(np.int64).copy()).to(device)[:, None]
+    none = document.new_full((1, 1), network.vocabulary_size)
+    y, state = network.encode(none, network.initial_state(1))
+    for chunk in torch.split(document, CHUNK):
+        outputs, states = [y[0, 0]], [state]
+        for row in chunk:
+            y, state = network.encode(row[None], state)
+            outputs.append(y[0, 0])
+            states.append(state)
+        p = network.head(torch.stack(outputs[:-1])).log_softmax(-1)
+        top = p.topk(min(TOP, p.shape[-1]), -1)
+        nats = -p.gather(-1, chunk)[:, 0]
+        after = [named_state(network, one) for one in states[1:]]
+        parts = {letter: torch.stack([one[letter][:, 0] for one in after]) for letter in after[0]}
+        gate_values = gates(network, chunk, states[0]).values
+        arrays: list[npt.NDArray[np.generic]] = [
+            *(_numpy(x) for x in (nats, top.indices, top.values.exp())),
+            *(_numpy(x).astype(np.float32) for x in parts.values()),
+            *(x[:, :, 0].astype(np.float32) for x in gate_values.values()),
+        ]
+        before = tuple(torch.stack(steps) for steps in zip(*states[:-1], strict=True))
+        yield _Piece(arrays, before, list(parts), list(gate_values))
+
+
+def _numpy(x: Tensor) -> npt.NDArray[np.generic]:
+    array: npt.NDArray[np.generic] = x.cpu().numpy()
+    return array

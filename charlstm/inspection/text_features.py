@@ -1,0 +1,113 @@
+"""Features of the characters of a text that a unit may represent, found without a parser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.probes.closing import characters_of, find_closing_characters
+from charlstm.text.vocabulary import Vocabulary
+
+Ids: TypeAlias = npt.NDArray[np.integer]
+Values: TypeAlias = npt.NDArray[np.float64]
+
+COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|(?<![:\w])//[^\n]*|(?:^|(?<=[ \t]))#[^\n]*", re.DOTALL | re.MULTILINE)
+TAG = re.compile(r"<[/!?]?[A-Za-z][^<>\n]*>")
+CAPITALS = re.compile(r"[^\W\d_a-z]{2,}")
+WORD = re.compile(r"[^\W\d_]+")
+SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|\Z)|[。！？]")
+INDENTATION = re.compile(r"^[ \t]*(?=\S)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature of each of T characters, known once the character has been read.
+
+    is_binary   whether its values are 0 and 1
+    values      [T]
+    """
+
+    name: str
+    is_binary: bool
+    values: Values
+
+
+def find_features(ids: Ids, vocabulary: Vocabulary) -> list[Feature]:
+    """The features of a text ids [T] that are not constant in it.
+
+    inside quotes, inside brackets    between the opening and the closing one, as in :mod:`charlstm.probes.closing`
+    inside a comment                  ``/* */``, ``//`` and ``#``, to the end of the line
+    inside a tag                      ``<a href=...>``
+    in a word in capitals             two capital letters or more
+    before a line end                 the next character is a newline
+    at the end of a sentence          ``.``, ``!`` or ``?`` before a space
+    letter, capital letter, vowel, digit, space, punctuation   the class of the character
+    depth of brackets                 the number of open brackets
+    indentation                       of the line, from the first character after it on, in characters
+    position in the line, position in the word    1 for the first character, 0 outside of a word
+    """
+    text = characters_of(ids, vocabulary)
+    values: dict[str, Callable[[], npt.NDArray[Any]]] = {
+        "inside quotes": lambda: _open(ids, vocabulary, "quote") > 0,
+        "inside brackets": lambda: _open(ids, vocabulary, "bracket") > 0,
+        "inside a comment": lambda: _inside(text, COMMENT),
+        "inside a tag": lambda: _inside(text, TAG),
+        "in a word in capitals": lambda: _inside(text, CAPITALS),
+        "before a line end": lambda: _each(text[1:] + " ", lambda c: c == "\n"),
+        "at the end of a sentence": lambda: _inside(text, SENTENCE_END),
+        "letter": lambda: _each(text, str.isalpha),
+        "capital letter": lambda: _each(text, str.isupper),
+        "vowel": lambda: _each(text, lambda c: c.lower() in "aeiouäöüáéíóúàèìòùâêîôûаеёиоуыэюя"),
+        "digit": lambda: _each(text, str.isdigit),
+        "space": lambda: _each(text, str.isspace),
+        "punctuation": lambda: _each(text, lambda c: not (c.isalnum() or c.isspace())),
+        "depth of brackets": lambda: _open(ids, vocabulary, "bracket"),
+        "indentation": lambda: _indentation(text),
+        "position in the line": lambda: _position(text, lambda c: c != "\n"),
+        "position in the word": lambda: _position(text, str.isalpha),
+    }
+    numeric = {"depth of brackets", "indentation", "position in the line", "position in the word"}
+    features = [Feature(name, name not in numeric, make().astype(np.float64)) for name, make in values.items()]
+    return [feature for feature in features if feature.values.size and np.ptp(feature.values) > 0]
+
+
+def _open(ids: Ids, vocabulary: Vocabulary, kind: str) -> Values:
+    """The number of spans that are open after each character: opened by it or before, and not yet closed."""
+    change = np.zeros(len(ids) + 1)
+    for closing in find_closing_characters(ids, vocabulary):
+        if closing.kind == kind:
+            np.add.at(change, closing.positions - closing.distances, 1)
+            np.add.at(change, closing.positions, -1)
+    depth: Values = np.cumsum(change)[:-1]
+    return depth
+
+
+def _inside(text: str, pattern: re.Pattern[str]) -> npt.NDArray[np.bool_]:
+    inside = np.zeros(len(text), bool)
+    for match in pattern.finditer(text):
+        inside[match.start() : match.end()] = True
+    return inside
+
+
+def _each(text: str, is_true: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
+    return np.fromiter(map(is_true, text), bool, len(text))
+
+
+def _position(text: str, counts: Callable[[str], bool]) -> Values:
+    """The number of consecutive characters that count, up to each one."""
+    counted = accumulate(text, lambda count, c: count + 1 if counts(c) else 0, initial=0)
+    return np.fromiter(counted, np.float64, len(text) + 1)[1:]
+
+
+def _indentation(text: str) -> Values:
+    """The indentation of the last line that has begun; that of blank lines does not count."""
+    depth = np.zeros(len(text))
+    for match in INDENTATION.finditer(text):
+        depth[match.end() :] = match.end() - match.start()
+    return depth

@@ -1,0 +1,120 @@
+"""The sections on the units of interest: what they represent, and what they do to sampled text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from charlstm.inspection.inspect import Inspection
+from charlstm.inspection.page_data import top_units
+from charlstm.inspection.recording import Recording
+from charlstm.inspection.unit_scores import FIT, FeatureScore, Unit
+from charlstm.probes.closing import characters_of
+from charlstm.report.document import Figure, Sample, Section, Table
+from charlstm.report.text_map import text_map
+from charlstm.text.visible import visible
+
+MAPS, MAP_LENGTH = 3, 600
+
+UNITS = (
+    "Each row is a feature of the text, with the unit that represents it best. Units are selected on the first "
+    f"{FIT:.0%} of the text, and the score is that on the rest. The score of a feature that a character has or has not "
+    "is the area under the ROC curve (AUC): the probability that the unit tells a character with the feature from one "
+    "without it; that of a number is the rank correlation. Beside it: what the last three characters alone tell, and "
+    "the best unit for the feature shifted along the text, which is what the search finds where there is nothing. A "
+    "unit is of interest if it is better than both."
+)
+KNOB = (
+    "Texts sampled with the same random numbers (temperature 0.6): by the unchanged model, and with one unit held at a "
+    "low or a high value (2% and 98% of its values over the text) after every character."
+)
+
+
+def part_name(recording: Recording, unit: Unit) -> str:
+    """``unit 137 of layer 2``, with the part of the state where a cell has several."""
+    part = f" ({unit.part})" if len(recording.states) > 1 else ""
+    return f"unit {unit.unit} of layer {unit.layer + 1}{part}"
+
+
+def units_section(one: Inspection, prefix: str = "") -> Section:
+    """The units that represent features of the text."""
+    rows = [
+        [
+            visible(score.feature),
+            part_name(one.recording, score.units[0]) + ("" if score.signs[0] > 0 else ", negative"),
+            f"{score.scores[0]:.2f} ({score.measure})",
+            f"{score.chance:.2f}",
+            f"{score.baseline:.2f}",
+            f"{score.shuffled:.2f}",
+            "yes" if score.is_represented else "no",
+            "; ".join(
+                f"{unit.unit} of {unit.layer + 1}: {value:.2f}"
+                for unit, value in zip(score.units[1:], score.scores[1:], strict=True)
+            ),
+        ]
+        for score in one.scores
+    ]
+    header = [
+        "feature",
+        "best unit",
+        "score",
+        "chance",
+        "last 3 characters",
+        "shifted text",
+        "of interest",
+        "next units",
+    ]
+    tables = [Table(header, rows, caption="Units and the features of the text that they represent")] if rows else []
+    paragraphs = [UNITS] if rows else ["The text is too short to score units: no feature has enough examples."]
+    data = {"units": [score_record(score) for score in one.scores]}
+    return Section("Units of interest", paragraphs, _maps(one, prefix), tables, plots_first=True, data=data)
+
+
+def score_record(score: FeatureScore) -> dict[str, object]:
+    return {
+        "feature": score.feature,
+        "measure": score.measure,
+        "units": [asdict(unit) for unit in score.units],
+        "scores": score.scores,
+        "signs": score.signs,
+        "chance": score.chance,
+        "last_characters": score.baseline,
+        "shifted": score.shuffled,
+        "of_interest": score.is_represented,
+    }
+
+
+def _maps(one: Inspection, prefix: str) -> list[Figure]:
+    """The text where the feature of a unit changes most, colored by the unit."""
+    symbols = characters_of(one.recording.ids, one.run.vocabulary)
+    known = {feature.name: feature.values for feature in one.features}
+    figures = []
+    for feature, unit in top_units(one.scores, MAPS):
+        changes = np.abs(np.diff(known[feature], prepend=0)) > 0
+        length = min(MAP_LENGTH, len(symbols))
+        counts = np.convolve(changes, np.ones(length), "valid")
+        begin = int(counts.argmax())
+        values = one.recording.states[unit.part][begin : begin + length, unit.layer, unit.unit]
+        title = f"{one.name}, {part_name(one.recording, unit)}: {feature}"
+        name = f"{prefix}unit-{unit.layer + 1}-{unit.unit}-{unit.part}"
+        figures.append(text_map(values, list(symbols[begin : begin + length]), name, title))
+    return figures
+
+
+def knob_section(one: Inspection) -> Section:
+    """What the units of interest do to sampled text."""
+    parts = []
+    for forced in one.forced:
+        name = part_name(one.recording, forced.unit)
+        unchanged, low, high = forced.texts
+        samples = [
+            Sample("unchanged", unchanged),
+            Sample(f"held at {forced.low:.2f}", low),
+            Sample(f"held at {forced.high:.2f}", high),
+        ]
+        parts.append(Section(f"{name}: {forced.feature}", samples=samples))
+    if not parts:
+        return Section("Turn the knob", ["No unit represents a feature of the text well enough to be held."])
+    data = {"forced": [asdict(forced) for forced in one.forced]}
+    return Section("Turn the knob", [KNOB], parts=parts, data=data)

@@ -1,0 +1,79 @@
+"""The command ``charlstm inspect``, and the pages that ``charlstm compare`` adds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from charlstm import load
+
+
+def test_page_is_written_into_the_run(charlstm, tiny_run, tmp_path, monkeypatch):
+    result = charlstm("inspect", tiny_run, "--output", tmp_path / "inside", "--characters", "200", "--context", "5")
+    assert result.code == 0, result.err
+    assert f"page: {tmp_path / 'inside' / 'index.html'}" in result.out
+    record = json.loads((tmp_path / "inside" / "report.json").read_text(encoding="utf-8"))
+    corpus = load(tiny_run).corpus()
+    split = corpus.split("validation")
+    assert record["text"] == corpus.vocabulary.decode(split)[:200]
+    assert record["command"] == f"charlstm inspect {tiny_run} --characters 200 --context 5"
+    assert len(record["runs"][tiny_run.name]["bits"]) == len(record["text"])
+    assert len(record["runs"][tiny_run.name]["mean_bits_if_replaced"]) == 5
+
+
+@pytest.mark.parametrize("given", ["file", "text", "stdin"])
+def test_text_is_a_file_or_the_text_itself(charlstm, tiny_run, tmp_path, monkeypatch, given):
+    (tmp_path / "some.txt").write_text("the cat sat on a mat\n", encoding="utf-8")
+    argument = {"file": str(tmp_path / "some.txt"), "text": "the cat sat on a mat\n", "stdin": "-"}[given]
+    arguments = ("inspect", tiny_run, "--text", argument, "--output", tmp_path / "inside", "--context", "0")
+    monkeypatch.setattr("charlstm.standard_streams.read_stdin", lambda _: b"the cat sat on a mat\n")
+    result = charlstm(*arguments)
+    assert result.code == 0, result.err
+    record = json.loads((tmp_path / "inside" / "report.json").read_text(encoding="utf-8"))
+    assert record["text"] == "the cat sat on a mat\n"
+
+
+def test_units_of_interest_as_json(charlstm, tiny_run, tmp_path):
+    result = charlstm("inspect", tiny_run, "--output", tmp_path, "--characters", "150", "--context", "0", "--json")
+    scores = json.loads(result.out)[tiny_run.name]
+    assert {"feature", "units", "scores", "chance", "last_characters", "shifted", "of_interest"} <= scores[0].keys()
+
+
+def test_unit_is_held_while_sampling(charlstm, tiny_run):
+    arguments = ("inspect", tiny_run, "--unit", "3", "--prime", "the ", "--length", "30", "--seed", "2")
+    result = charlstm(*arguments, "--set", "5")
+    assert result.code == 0, result.err
+    unchanged = load(tiny_run).generate("the ", 30, temperature=0.6, seed=2)[0].full_text
+    assert f"unchanged:\n{unchanged}\n" in result.out
+    assert "c of unit 3 of layer 1 held at 5:\nthe " in result.out
+    held = json.loads(charlstm(*arguments, "--part", "h", "--set", "mean", "--json").out)
+    assert held["part"] == "h"
+    assert abs(held["value"]) < 1
+    assert held["unchanged"] == unchanged
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--text", "missing.txt"), "--text missing.txt: there is no such file"),
+        (("--text", "Ω"), "not in the vocabulary"),
+        (("--unit", "99", "--set", "1"), "there is no unit 99"),
+        (("--unit", "1", "--layer", "2", "--set", "1"), "there is no layer 2"),
+        (("--unit", "1", "--set", "up"), "neither a number nor mean"),
+        (("--unit", "1"), "neither a number nor mean"),
+        (("--unit", "1", "--set", "1", "--context", "3"), "--context has no effect with --unit"),
+        (("--set", "1"), "--set has no effect without --unit"),
+        (("--unknown", "skip"), "--unknown has no effect without --text"),
+    ],
+)
+def test_wrong_use_is_refused(charlstm, tiny_run, arguments, message):
+    result = charlstm("inspect", tiny_run, *arguments)
+    assert result.code == 2
+    assert message in " ".join(result.err.split())
+
+
+def test_unit_of_several_runs_is_refused(charlstm, tiny_run):
+    result = charlstm("inspect", tiny_run, tiny_run, "--unit", "1", "--set", "1")
+    assert result.code == 2
+    assert "give one RUN" in result.err

@@ -1,0 +1,66 @@
+"""Units that are held while sampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from bracket_counter import COUNTER, VOCABULARY, bracket_counter
+from test_recording import network
+
+from charlstm.errors import UserError
+from charlstm.generation import Sampling, generate
+from charlstm.inspection.forcing import Force, sample_forced
+from charlstm.inspection.unit_scores import Unit
+from charlstm.text.vocabulary import Vocabulary
+
+SAMPLING = Sampling(temperature=0.7)
+
+
+def test_counter_that_is_held_opens_or_never_closes():
+    def force(value):
+        return Force(Unit("c", 0, COUNTER), value)
+
+    texts = sample_forced(bracket_counter(), [], 60, SAMPLING, 1, [None, force(-4.0), force(4.0)])
+    unchanged, never, always = (VOCABULARY.decode(ids) for ids in texts)
+    assert ")" in unchanged
+    depth = [unchanged[:n].count("(") - unchanged[:n].count(")") for n in range(len(unchanged))]
+    assert min(depth) >= 0
+    assert ")" not in never
+    assert always.count(")") > 30 > unchanged.count(")")
+
+
+@pytest.mark.parametrize("fields", [{"cell": "gru", "num_layers": 2}, {"cell": "lstm", "direction": "backward"}])
+def test_unforced_text_is_that_of_sample(fields):
+    model, vocabulary = network(**fields), Vocabulary(tuple("abcde"))
+    step = -1 if model.direction == "backward" else 1
+    (ids,) = sample_forced(model, vocabulary.encode("ab").tolist()[::step], 50, SAMPLING, 7, [None])
+    (expected,) = generate(model, vocabulary, "ab", 50, SAMPLING, 7)
+    assert vocabulary.decode(ids[::step]) == expected.text
+
+
+def test_forced_value_reaches_the_next_layer():
+    model = network(cell="rnn", num_layers=2)
+    with torch.no_grad():
+        model.recurrent.get_parameter("weight_ih_l1").zero_()
+        model.recurrent.get_parameter("weight_ih_l1")[:, 3] = 100.0
+        model.recurrent.get_parameter("weight_hh_l1").zero_()
+        model.head.weight.zero_()
+        model.head.weight[2] = 10.0
+    low, high = sample_forced(
+        model, [], 20, Sampling(temperature=0), 1, [Force(Unit("h", 0, 3), value) for value in (-1.0, 1.0)]
+    )
+    assert 2 not in low
+    assert high == [2] * 20
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [
+        (Unit("x", 0, 0), "'x' is not a part of the state of lstm, which has h, c"),
+        (Unit("c", 2, 0), "there is no layer 3: the model has 2"),
+        (Unit("c", 1, 6), "there is no unit 6: each layer has units 0 to 5"),
+    ],
+)
+def test_missing_unit_is_refused(unit, message):
+    with pytest.raises(UserError, match=message):
+        sample_forced(network(cell="lstm", num_layers=2), [], 1, SAMPLING, 1, [Force(unit, 0.0)])

@@ -1,0 +1,80 @@
+"""What predictions lean on, against brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from bracket_counter import VOCABULARY, bracket_counter
+from test_recording import IDS, MODELS, V, network
+from torch.nn import functional as F
+
+from charlstm.inspection.leaning import leaning
+from charlstm.inspection.recording import record
+
+K = 6
+
+
+def nats(model, ids):
+    """-ln p of each of the ids, in the order in which they are read."""
+    previous = torch.tensor([model.vocabulary_size, *ids[:-1]])[:, None]
+    logits, _ = model(previous)
+    return F.cross_entropy(logits[:, 0], torch.tensor(ids), reduction="none")
+
+
+@pytest.mark.parametrize("fields", MODELS, ids=str)
+def test_replaced_characters_change_the_surprise_as_measured(fields, monkeypatch):
+    """With a single other character to draw, the measure is exact."""
+    monkeypatch.setattr("charlstm.inspection.leaning.WINDOWS", 7)
+    model = network(**fields)
+    ids = IDS % 2
+    result = leaning(model, record(model, ids), K).replaced
+    order = record(model, ids).in_reading_order()
+    read = [int(i) for i in ids[order]]
+    with torch.no_grad():
+        right = nats(model, read)
+        for t in (0, 3, 12, len(ids) - 1):
+            for k in range(1, K + 1):
+                if k > t:
+                    assert math.isnan(result[order[t], k - 1])
+                    continue
+                wrong = [*read]
+                wrong[t - k] = 1 - wrong[t - k]
+                change = (nats(model, wrong)[t] - right[t]) / math.log(2)
+                assert result[order[t], k - 1] == pytest.approx(float(change), abs=1e-4)
+
+
+@pytest.mark.parametrize("front_end", ["one_hot", "embedding"])
+def test_gradient_is_that_of_the_input_vectors(front_end):
+    model = network(cell="lstm", num_layers=2, front_end=front_end)
+    result = leaning(model, record(model, IDS), K).gradient
+    previous = torch.tensor([V, *IDS[:-1]])[:, None]
+    table = torch.eye(V) if front_end == "one_hot" else model.front_end.weight.detach()
+    x = F.pad(table, (0, 0, 0, 1))[previous].requires_grad_()
+    for t in (0, 2, 20, len(IDS) - 1):
+        y, _ = model.recurrent(x)
+        loss = F.cross_entropy(model.head(y[t]), torch.tensor(IDS[t : t + 1]))
+        (gradient,) = torch.autograd.grad(loss, x)
+        for k in range(1, K + 1):
+            expected = float(gradient[t - k + 1].norm()) if k <= t else math.nan
+            assert result[t, k - 1] == pytest.approx(expected, rel=1e-3, abs=1e-6, nan_ok=True)
+
+
+def test_influence_ends_at_the_start_of_a_document():
+    for direction in ("forward", "backward"):
+        model = network(cell="gru", direction=direction)
+        together = leaning(model, record(model, IDS, (10, 30)), 8)
+        alone = leaning(model, record(model, IDS[10:30]), 8)
+        np.testing.assert_allclose(together.gradient[10:30], alone.gradient, rtol=1e-4, atol=1e-6)
+        assert (np.isnan(together.replaced[10:30]) == np.isnan(alone.replaced)).all()
+
+
+def test_closing_bracket_leans_on_the_opening_one():
+    text = "ab(abba)ab"
+    model = bracket_counter()
+    result = leaning(model, record(model, VOCABULARY.encode(text)), 9).replaced
+    at = text.index(")")
+    assert np.nanargmax(result[at]) == at - text.index("(") - 1
+    assert np.nanmax(result[at]) > 2

@@ -1,0 +1,115 @@
+"""Units of interest are found where they are, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bracket_counter import COUNTER, VOCABULARY, bracket_counter, brackets
+
+from charlstm.inspection.recording import record
+from charlstm.inspection.text_features import Feature, find_features
+from charlstm.inspection.unit_scores import FIT, Unit, score_units
+from charlstm.text.vocabulary import Vocabulary
+
+RNG = np.random.default_rng(3)
+
+
+def auc(values, has):
+    """The probability that a value with the feature is the larger one, half for equal values."""
+    differences = np.sign(values[has][:, None] - values[~has][None])
+    return (1 + differences.mean()) / 2
+
+
+def test_hand_set_counter_is_found_and_described():
+    text = brackets(1500)
+    ids = VOCABULARY.encode(text)
+    recording = record(bracket_counter(), ids)
+    scores = score_units(find_features(ids, VOCABULARY), recording.states, ids)
+    by_name = {score.feature: score for score in scores}
+    depth = by_name["depth of brackets"]
+    assert scores[0] is depth or scores[1] is depth
+    assert depth.units[0] == Unit("c", 0, COUNTER)
+    assert depth.scores[0] == pytest.approx(1)
+    assert depth.is_represented
+    assert depth.sentence() == f"unit {COUNTER} of layer 1: depth of brackets, 1.00"
+    assert by_name["inside brackets"].scores[0] == pytest.approx(1)
+    assert depth.baseline < 0.9
+    assert depth.shuffled < 0.5
+
+
+def test_score_is_the_auc_on_the_rest_of_the_text():
+    length = 200
+    values = {"h": RNG.integers(0, 4, (length, 1, 3)).astype(np.float32)}
+    has = (RNG.random(length) < 0.4) | (values["h"][:, 0, 1] == 0)
+    ids = RNG.integers(0, 5, length)
+    (score,) = score_units([Feature("something", True, has.astype(float))], values, ids, best=1)
+    assert score.units == [Unit("h", 0, 1)]
+    assert score.signs == [-1]
+    rest = slice(int(FIT * length), None)
+    assert score.scores[0] == pytest.approx(1 - auc(values["h"][rest, 0, 1], has[rest]))
+    assert (score.measure, score.chance) == ("AUC", 0.5)
+
+
+def test_score_of_a_number_is_its_rank_correlation():
+    length = 300
+    number = RNG.integers(0, 20, length).astype(float)
+    values = np.stack([RNG.normal(size=length), np.exp(number)], 1)[:, None].astype(np.float64)
+    (score,) = score_units([Feature("count", False, number)], {"h": values}, RNG.integers(0, 5, length), best=2)
+    assert score.units[0] == Unit("h", 0, 1)
+    assert score.scores[0] == pytest.approx(1)
+    assert abs(score.scores[1]) < 0.3
+    assert score.measure == "rank correlation"
+
+
+def test_nothing_is_found_in_noise():
+    """Units of noise, and a feature that the last characters determine."""
+    ids = RNG.integers(0, 3, 1000)
+    values = {"h": RNG.normal(size=(1000, 2, 40)).astype(np.float32)}
+    features = [Feature("is 1", True, (ids == 1).astype(float)), Feature("noise", True, RNG.integers(0, 2, 1000) * 1.0)]
+    for score in score_units(features, values, ids):
+        assert not score.is_represented or score.scores[0] < 0.6
+    by_name = {score.feature: score for score in score_units(features, values, ids)}
+    assert by_name["is 1"].baseline == pytest.approx(1)
+
+
+def test_feature_with_few_examples_is_left_out():
+    ids = RNG.integers(0, 3, 100)
+    rare = np.zeros(100)
+    rare[[3, 80]] = 1
+    values = {"h": RNG.normal(size=(100, 1, 2))}
+    assert score_units([Feature("rare", True, rare)], values, ids) == []
+    assert score_units([], values, ids) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        ('say "a b" now', "inside quotes", "0000111100000"),
+        ("f(x[1])y", "inside brackets", "01111100"),
+        ("f(x[1])y", "depth of brackets", "01122100"),
+        ("a /* b */ c", "inside a comment", "00111111100"),
+        ("a # b\nc", "inside a comment", "0011100"),
+        ("see http://x.y", "inside a comment", None),
+        ("a <b c> d", "inside a tag", "001111100"),
+        ("The NATO of", "in a word in capitals", "00001111000"),
+        ("ab\nc\n", "before a line end", "01010"),
+        ("Oh. No!", "at the end of a sentence", "0010001"),
+        ("a Bc", "letter", "1011"),
+        ("a Bc", "capital letter", "0010"),
+        ("ab e", "vowel", "1001"),
+        ("a1.2", "digit", "0101"),
+        ("a b\n", "space", "0101"),
+        ("a,b ", "punctuation", "0100"),
+        ("a\n  b\nc", "indentation", "0000220"),
+        ("ab\nc", "position in the line", "1201"),
+        ("ab cd", "position in the word", "12012"),
+    ],
+)
+def test_features_of_a_text(text, name, expected):
+    vocabulary = Vocabulary.from_text(text)
+    features = {one.name: one for one in find_features(vocabulary.encode(text), vocabulary)}
+    if expected is None:
+        assert name not in features
+        return
+    assert "".join(f"{value:g}" for value in features[name].values) == expected
+    assert features[name].is_binary == (name not in ("depth of brackets", "indentation") and "position" not in name)
