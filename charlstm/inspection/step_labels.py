@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from charlstm.inspection.step_layout import Wire
 
 HALF_WIDTH, HALF_HEIGHT = 1.6, 0.6
-BESIDE, ABOVE = 1.9, 0.8
+BESIDE, ABOVE = 2.1, 0.8
 """Distance of a number's center from a vertical and from a horizontal line, in grid units."""
 
 

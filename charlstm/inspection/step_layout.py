@@ -23,7 +23,7 @@ Line: TypeAlias = tuple[Node | None, Node | None, Role, Point, Direction, Point,
 
 UNIT = 16
 """Pixels per grid unit."""
-COLUMN, MARGIN, ROW = 9, 11, 5
+COLUMN, MARGIN, ROW = 10, 11, 5
 HALF_SIZES = {"box": (3, 2), "parameter": (3, 2), "valve": (1, 1), "times": (1, 1), "sum": (1, 1), "function": (2, 1)}
 PORT = (3, 1)
 
@@ -121,7 +121,7 @@ class _Builder:
         self.row_y = {row: 3 + ROW * k + (row == self.places.boxes) for k, row in enumerate(used)}
         boxes = self.row_y.get(self.places.boxes, 3)
         self.bus_y = {
-            s: boxes + ROW + 1 + 2 * k for k, s in enumerate(s for s in elements.cell.state if s not in elements.belts)
+            s: boxes + ROW + 2 + 2 * k for k, s in enumerate(s for s in elements.cell.state if s not in elements.belts)
         }
         self.bottom = max([boxes + ROW + 1, *self.bus_y.values()]) + 5
         self.width = 2 * MARGIN + COLUMN * (self.places.columns - 1) + 2
@@ -141,7 +141,7 @@ class _Builder:
             grid.reserve((end[0] - arrive[0], end[1] - arrive[1]), node)
         wires = [Wire(n, reader, role, tuple(grid.route(n, *ends))) for n, reader, role, *ends in lines]
         labels = [Label(n, x, y) for n, (x, y) in place_labels(wires, grid).items()]
-        return Layout(self.elements, self.width, self.bottom + 1, [*self.shapes.values()], self.ports, wires, labels)
+        return Layout(self.elements, self.width, self.bottom + 2, [*self.shapes.values()], self.ports, wires, labels)
 
     def _priority(self, line: Line) -> tuple[int, int]:
         node, reader, role, start, _, end, _ = line
