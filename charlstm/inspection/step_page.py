@@ -157,20 +157,23 @@ def _direction(start: Point, end: Point) -> Point:
 
 
 def _data(values: StepValues, elements: Elements, shown: list[Node], vocabulary: Vocabulary) -> dict[str, object]:
+    """What the script needs; ``values`` is float32 [N, T, L, H] in base64, little-endian."""
     stacked = np.stack([values.nodes[n] for n in shown])
     belts = [path[-1] for path in elements.belts.values()]
     states = list(dict.fromkeys([*belts, *elements.step.new_state]))
     gates = [n for n, e in elements.by_node.items() if n.op == "sigmoid" and e.name]
     index = {n: k for k, n in enumerate(shown)}
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverged model
+        numbers, variances = stacked.astype("<f4"), stacked[index[states[0]]].var(0)
     steps = range(len(values.ids))
     following = [values.ids[t + 1] if t + 1 < len(values.ids) else None for t in steps]
     return {
         "glyphs": [glyph(vocabulary, i) for i in values.ids],
         "shape": stacked.shape,
-        "values": base64.b64encode(stacked.astype("<f4").tobytes()).decode("ascii"),
+        "values": base64.b64encode(numbers.tobytes()).decode("ascii"),
         "states": [{"node": index[n], "name": elements.name(n)} for n in states],
         "gates": [{"node": index[n], "name": elements.name(n)} for n in sorted(gates, key=_gate_order(elements))],
-        "units": stacked[index[states[0]]].var(0).argmax(-1).tolist(),
+        "units": variances.argmax(-1).tolist(),
         "bits": [*values.bits.tolist(), None],
         "top": [
             [[glyph(vocabulary, i), p, i == after] for i, p in values.most_probable(t)]

@@ -93,13 +93,15 @@ def test_nothing_overlaps(layout):
 @every_cell
 def test_lines_of_different_values_only_cross(layout):
     owner: dict[frozenset[tuple[int, int]], Node | None] = {}
-    ends: dict[tuple[int, int], set[Node | None]] = {}
+    passing: dict[tuple[int, int], set[Node | None]] = {}
     for wire in layout.wires:
         for step in unit_steps(wire.points):
             assert owner.setdefault(frozenset(step), wire.node) is wire.node
+            for point in step:
+                passing.setdefault(point, set()).add(wire.node)
+    for wire in layout.wires:
         for corner in wire.points:
-            ends.setdefault(corner, set()).add(wire.node)
-    assert all(len(values) == 1 for values in ends.values()), "a bend or an end on another line reads as a branch"
+            assert len(passing[corner]) == 1, "a bend or an end on another line reads as a branch"
 
 
 @every_cell
@@ -115,7 +117,7 @@ def test_lines_connect_what_the_graph_connects(layout):
     shapes = {s.element.node: s for s in layout.shapes}
     expected = {(a, n) for n in shapes for a in read(n, layout)} | {(n, None) for n in layout.elements.step.new_state}
     assert {(w.node, w.reader) for w in layout.wires} == expected
-    on_border = {**{n: _border(s) for n, s in shapes.items()}}
+    on_border = {n: _border(s) for n, s in shapes.items()}
     for wire in layout.wires:
         if wire.node in on_border:
             assert wire.points[0] in on_border[wire.node]
