@@ -131,6 +131,14 @@ function draw() {
   drawPrediction();
   drawChart();
   element("course-note").textContent = `Unit ${state.unit}${layers > 1 ? ` of layer ${state.layer + 1}` : ""}: state from −${number(largest(data.states[0].node))} to ${number(largest(data.states[0].node))}, gates from 0 to 1. Click to choose a character.`;
+  Object.assign(root.dataset, { step: state.step + 1, layer: state.layer + 1, unit: state.unit });
+  clearTimeout(announcement);
+  announcement = setTimeout(announce, 250);
+}
+
+// Only once the keys rest: screen readers would fall behind, and browsers limit changes of the address.
+let announcement = null;
+function announce() {
   const listed = [...data.states, ...data.gates].map(({ node, name }) => `${name.replace("_t", "")} ${number(value(node))}`);
   element("live").textContent = state.timer ? "" : `Character ${state.step + 1} of ${steps}: ${data.glyphs[state.step]}. Unit ${state.unit}: ${listed.join(", ")}.`;
   history.replaceState(null, "", `#t=${state.step + 1}&layer=${state.layer + 1}&unit=${state.unit}`);
