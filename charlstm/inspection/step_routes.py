@@ -21,8 +21,8 @@ DIRECTIONS: tuple[Direction, ...] = ((1, 0), (0, -1), (0, 1), (-1, 0))
 class Grid:
     """The points that lines may use, with what already lies there.
 
-    ``blocked`` are points inside of elements; ``near`` costs more; ``owners`` has for each point the values whose
-    horizontal and vertical lines pass it, and ``corners`` those that bend, branch or end there.
+    ``blocked`` are points inside of elements; ``near`` costs more; ``horizontal`` and ``vertical`` have for each point
+    the value whose line passes it in that direction, ``reserved`` the only value whose lines may pass it.
     """
 
     width: int
@@ -31,7 +31,7 @@ class Grid:
     near: set[Point] = field(default_factory=set)
     horizontal: dict[Point, object] = field(default_factory=dict)
     vertical: dict[Point, object] = field(default_factory=dict)
-    corners: dict[Point, object] = field(default_factory=dict)
+    reserved: dict[Point, object] = field(default_factory=dict)
 
     def block(self, left: int, top: int, right: int, bottom: int) -> None:
         """Block a rectangle, its border included."""
@@ -41,7 +41,7 @@ class Grid:
 
     def reserve(self, point: Point, value: object) -> None:
         """Keep the lines of other values away from the end of a line."""
-        self.corners[point] = value
+        self.reserved[point] = value
 
     def route(self, value: object, start: Point, leave: Direction, end: Point, arrive: Direction) -> list[Point]:
         """The cheapest line from ``start``, leaving in one direction, to ``end``, arriving in another, as its corners.
@@ -69,8 +69,6 @@ class Grid:
                 if turn == (-direction[0], -direction[1]):
                     continue
                 is_bend = turn != direction
-                if is_bend and not self._may_bend(value, point):
-                    continue
                 following = point if is_bend else (point[0] + turn[0], point[1] + turn[1])
                 step = BEND if is_bend else self._step(value, point, following, turn)
                 if step is None or cost + step >= best.get((following, turn), float("inf")):
@@ -84,7 +82,7 @@ class Grid:
         x, y = following
         if not (0 <= x <= self.width and 0 <= y <= self.height) or following in self.blocked:
             return None
-        if self.corners.get(following, value) != value:
+        if self.reserved.get(following, value) != value:
             return None
         along, across = (self.horizontal, self.vertical) if direction[1] == 0 else (self.vertical, self.horizontal)
         if following in along or point in along:
@@ -100,17 +98,12 @@ class Grid:
             cost += NEAR / abs(distance) * (along.get(beside, value) != value)
         return cost
 
-    def _may_bend(self, value: object, point: Point) -> bool:
-        return all(owner.get(point, value) == value for owner in (self.horizontal, self.vertical, self.corners))
-
     def _claim(self, value: object, path: list[Point]) -> None:
         for a, b in pairwise(path):
             owner = self.horizontal if a[1] == b[1] else self.vertical
             for x in range(min(a[0], b[0]), max(a[0], b[0]) + 1):
                 for y in range(min(a[1], b[1]), max(a[1], b[1]) + 1):
                     owner[x, y] = value
-        for corner in _corners(path):
-            self.corners[corner] = value
 
 
 def _back(
