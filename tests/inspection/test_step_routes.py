@@ -58,3 +58,11 @@ def test_a_line_goes_around_an_element():
     points = grid.route("a", (0, 4), RIGHT, (10, 4), RIGHT)
     assert len(points) == 6
     assert min(y for _, y in points) == 0
+
+
+def test_a_reserved_point_is_for_one_value():
+    grid = corridor()
+    grid.reserve((5, 3), "a")
+    with pytest.raises(ValueError, match="no way"):
+        grid.route("b", (0, 3), RIGHT, (10, 3), RIGHT)
+    assert grid.route("a", (0, 3), RIGHT, (10, 3), RIGHT) == [(0, 3), (10, 3)]
