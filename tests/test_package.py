@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,13 @@ def test_api_module_defines_the_public_interface():
 
 def test_package_has_type_information():
     assert Path(charlstm.__file__).with_name("py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    "file", ["report/report.html.jinja", *(f"inspection/step.{t}" for t in ("html.jinja", "css", "js"))]
+)
+def test_package_has_the_files_of_its_pages(file):
+    name, _, resource = file.partition("/")
+    assert resources.files(f"charlstm.{name}").joinpath(resource).is_file()
+    ignored = subprocess.run(["git", "check-ignore", "-q", file], cwd=Path(charlstm.__file__).parent, check=False)
+    assert ignored.returncode != 0, "the build leaves out what git ignores"

@@ -6,11 +6,10 @@ This module does not refer to cells by name.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,26 +19,16 @@ from torch.nn import functional as F
 
 from charlstm.cells import Cell
 from charlstm.compiler.graph import Node, ordered, trace
-from charlstm.executors import State, Weights
-from charlstm.executors.base import input_side
+from charlstm.executors import State
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import float64_copy, initial_state, layer_output, trajectory
+from charlstm.probes.node_values import node_values
+from charlstm.probes.reading import float64_copy, initial_state
 from charlstm.text.vocabulary import Vocabulary
 
 LEFT_SATURATED, RIGHT_SATURATED = 0.1, 0.9
 """Thresholds below and above which a gate is saturated (Karpathy, Johnson & Fei-Fei 2015)."""
 
 Values: TypeAlias = npt.NDArray[np.floating]
-
-OPERATORS: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "neg": operator.neg,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-}
 
 
 @dataclass(frozen=True)
@@ -86,15 +75,9 @@ def gates(model: LanguageModel, previous: Tensor, state: State | None = None) ->
     network = float64_copy(model)
     previous = previous.to(network.head.weight.device)
     cell, first = network.recurrent.cell, initial_state(network, previous.shape[1], state)
-    states, arguments = trajectory(network, previous, first), gate_arguments(cell)
-    arguments_by_letter: dict[str, list[Tensor]] = {letter: [] for letter in arguments}
-    for layer in range(network.recurrent.num_layers):
-        x, weights = _input(network, previous, first, states[cell.state[0]], layer)
-        before = {letter: part[:-1, layer] for letter, part in states.items()}
-        values = _evaluate(cell, list(arguments.values()), weights, x, before)
-        for letter, node in arguments.items():
-            arguments_by_letter[letter].append(values[node])
-    stacked = {letter: torch.stack(values, 1) for letter, values in arguments_by_letter.items()}
+    arguments = gate_arguments(cell)
+    values = node_values(network, previous, first, list(arguments.values()))
+    stacked = {letter: values[node] for letter, node in arguments.items()}
     half_lives = _half_lives(stacked[cell.forget_gate]) if cell.forget_gate in stacked else None
     return Gates({letter: values.sigmoid().cpu().numpy() for letter, values in stacked.items()}, half_lives)
 
@@ -124,48 +107,6 @@ def _letters(n: Node) -> set[str]:
         return {n.label}
     inner = n.args if n.op in ("add", "sub", "mul", "neg") else ()
     return {letter for a in inner for letter in _letters(a)}
-
-
-def _input(model: LanguageModel, previous: Tensor, state: State, h: Tensor, layer: int) -> tuple[Tensor, Weights]:
-    """The input of a layer and its weights, given the outputs h [T + 1, L, B, H] of all layers."""
-    weights = model.recurrent.weights(f"_l{layer}")
-    if layer:
-        return layer_output(model, h[1:], layer - 1), weights
-    previous, _ = model.front_end.with_window(previous, state[len(model.recurrent.cell.state) :])
-    x, project = model.front_end(previous)
-    return x, weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
-
-
-def _evaluate(
-    cell: Cell, roots: list[Node], weights: Weights, x: Tensor, before: Mapping[str, Tensor]
-) -> dict[Node, Tensor]:
-    """Evaluate the roots for all steps at once, [T, B, H], given the state before each step, [T, B, H]."""
-
-    def split(letters: str, stacked: Tensor) -> dict[str, Tensor]:
-        return dict(zip(letters, stacked.chunk(len(letters), -1), strict=True))
-
-    inputs = split(cell.gates, input_side(x, weights.weight_ih, weights.bias_ih))
-    cell_parameters = {name: split(letters, weights.parameters[name]) for name, letters in cell.parameters.items()}
-    rows = {k: slice(n * weights.hidden_size, (n + 1) * weights.hidden_size) for n, k in enumerate(cell.gates)}
-    values: dict[Node, Any] = {}
-    for n in ordered(roots):
-        arguments = [values[a] for a in n.args]
-        if n.op == "constant":
-            values[n] = n.label
-        elif n.op == "input":
-            values[n] = inputs[n.label]
-        elif n.op == "state":
-            values[n] = before[n.label]
-        elif n.op == "parameter":
-            name, entry = n.label
-            values[n] = cell_parameters[name][entry]
-        elif n.op in ("matmul", "addmm"):
-            bias = None if weights.bias_hh is None else weights.bias_hh[rows[n.label]]
-            matmul = F.linear(arguments[0], weights.weight_hh[rows[n.label]], bias)
-            values[n] = matmul + inputs[n.label] if n.op == "addmm" else matmul
-        else:
-            values[n] = OPERATORS[n.op](*arguments)
-    return values
 
 
 def _half_lives(argument: Tensor) -> Values:
