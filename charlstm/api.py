@@ -6,15 +6,16 @@
     print(run.generate("def ", length=400, temperature=0.8)[0].text)
     print(run.score("for i in range(10):").bits_per_character)
 
-=============  ========================================================================================
+=============  ===============================================================================================
 ``load``       loads a trained run from its directory or a checkpoint: a :class:`LoadedRun`
 ``LoadedRun``  ``generate``, ``infill``, ``score``, ``corpus``; ``model``, ``vocabulary``, ``config``
 ``Sample``     one text returned by ``generate``
 ``Infilled``   one text returned by ``infill``
 ``Score``      the result of ``score``, in nats and bits
 ``UserError``  raised for wrong input and for unreadable files, with a message for users
+``inspect``    what the units of a run do, and what its predictions depend on: :mod:`charlstm.inspection`
 ``nn``         recurrent layers with the interface of torch.nn: :mod:`charlstm.nn`
-=============  ========================================================================================
+=============  ===============================================================================================
 
 All of these are attributes of ``charlstm``, which imports torch on first access.
 """

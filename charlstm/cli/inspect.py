@@ -35,7 +35,7 @@ def inspect(
     text: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|TEXT",
+            metavar="TEXT",
             help="Text to read: a file, the text itself, or - for standard input; by default the beginning of the "
             "validation split.",
         ),

@@ -50,7 +50,7 @@ function layOut() {
   $("rows").append(sample);
   cell = sample.getBoundingClientRect().width / 100;
   if (data.wide) cell *= 2;
-  columns = Math.max(10, Math.floor($("text").clientWidth / cell));
+  columns = Math.max(10, Math.floor($("text-box").clientWidth / cell));
   rows = [];
   for (let start = 0; start < T;) {
     let end = start, space = -1;

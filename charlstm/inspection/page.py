@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from charlstm import __version__
+from charlstm import __version__, atomic_io
 from charlstm.errors import UserError
 from charlstm.inspection.error_section import errors_section
 from charlstm.inspection.gate_section import gates_section
 from charlstm.inspection.inspect import Inspection
 from charlstm.inspection.page_data import RunView, page_data
+from charlstm.inspection.step_page import step_page
+from charlstm.inspection.step_values import MAX_CHARACTERS
 from charlstm.inspection.unit_sections import knob_section, part_name, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section
@@ -22,10 +24,12 @@ from charlstm.report.writer import write_document
 from charlstm.units import bits
 
 TEMPLATE = "inspection/inspection.html.jinja"
+STEP = "step.html"
 
 
 def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "") -> list[Path]:
-    """Write index.html, report.json and the plots as PNG, and return their paths, the page first.
+    """Write index.html, report.json and the plots as PNG, and for each run the page of a step, step.html; return their
+    paths, the page first.
 
     All inspections must be of the same text; the page shows them side by side.
 
@@ -43,6 +47,7 @@ def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "
     values = {
         "data": page_data(views, list(symbols), _interesting_position(first)),
         "several": len(views) > 1,
+        "steps": list(zip((one.name for one in inspections), step_names(inspections), strict=True)),
         "leaning": all(view.leaning is not None for view in views),
         "style": _source("inspection.css"),
         "script": _source("inspection.js"),
@@ -53,7 +58,24 @@ def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "
         "text": symbols,
         "runs": {one.name: _record(one) for one in inspections},
     }
-    return write_document(_document(inspections, command), record, folder, TEMPLATE, **values)
+    files = write_document(_document(inspections, command), record, folder, TEMPLATE, **values)
+    return files + [
+        _write_step(one, folder, name) for one, name in zip(inspections, step_names(inspections), strict=True)
+    ]
+
+
+def step_names(inspections: Sequence[Inspection]) -> list[str]:
+    """The names of the pages of a step, one for each run."""
+    return [STEP] if len(inspections) == 1 else [f"{number}-{STEP}" for number in range(1, len(inspections) + 1)]
+
+
+def _write_step(one: Inspection, folder: Path, name: str) -> Path:
+    path = folder / name
+    try:
+        atomic_io.write_atomic(path, step_page(one.run, one.recording.ids[:MAX_CHARACTERS].tolist()).encode("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot write the page: {error.strerror or error}") from error
+    return path
 
 
 def _source(name: str) -> str:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from charlstm.executors import State
 from charlstm.model import LanguageModel
-from charlstm.probes.gates import gates
-from charlstm.probes.reading import float64_copy, named_state
+from charlstm.probes.gates import gate_arguments
+from charlstm.probes.node_values import node_values
+from charlstm.probes.reading import float64_copy, layer_output, stacked_states
 
 CHUNK = 1000
 """Characters whose gates are computed at once."""
@@ -114,26 +115,25 @@ def _read(network: LanguageModel, ids: Ids) -> Iterator[_Piece]:
     device = network.head.weight.device
     document = torch.from_numpy(ids.astype(np.int64).copy()).to(device)[:, None]
     none = document.new_full((1, 1), network.vocabulary_size)
-    y, state = network.encode(none, network.initial_state(1))
+    _, state = network.encode(none, network.initial_state(1))
+    arguments = gate_arguments(network.recurrent.cell)
     for chunk in torch.split(document, CHUNK):
-        outputs, states = [y[0, 0]], [state]
+        states = [state]
         for row in chunk:
-            y, state = network.encode(row[None], state)
-            outputs.append(y[0, 0])
-            states.append(state)
-        p = network.head(torch.stack(outputs[:-1])).log_softmax(-1)
+            states.append(network.encode(row[None], states[-1])[1])
+        h = torch.stack([one[0] for one in states[:-1]])
+        p = network.head(layer_output(network, h, len(h[0]) - 1)[:, 0]).log_softmax(-1)
         top = p.topk(min(TOP, p.shape[-1]), -1)
-        nats = -p.gather(-1, chunk)[:, 0]
-        after = [named_state(network, one) for one in states[1:]]
-        parts = {letter: torch.stack([one[letter][:, 0] for one in after]) for letter in after[0]}
-        gate_values = gates(network, chunk, states[0]).values
+        parts = {letter: part[:, :, 0] for letter, part in stacked_states(network, states[1:]).items()}
+        values = node_values(network, chunk, state, list(arguments.values()), states)
+        gates = {letter: values[node][:, :, 0].sigmoid() for letter, node in arguments.items()}
         arrays: list[npt.NDArray[np.generic]] = [
-            *(_numpy(x) for x in (nats, top.indices, top.values.exp())),
-            *(_numpy(x).astype(np.float32) for x in parts.values()),
-            *(x[:, :, 0].astype(np.float32) for x in gate_values.values()),
+            *(_numpy(x) for x in (-p.gather(-1, chunk)[:, 0], top.indices, top.values.exp())),
+            *(_numpy(x).astype(np.float32) for x in (*parts.values(), *gates.values())),
         ]
         before = tuple(torch.stack(steps) for steps in zip(*states[:-1], strict=True))
-        yield _Piece(arrays, before, list(parts), list(gate_values))
+        yield _Piece(arrays, before, list(parts), list(gates))
+        state = states[-1]
 
 
 def _numpy(x: Tensor) -> npt.NDArray[np.generic]:

@@ -16,7 +16,7 @@ from charlstm.compiler.graph import Node, ordered
 from charlstm.executors import State, Weights
 from charlstm.executors.base import input_side
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import layer_output, trajectory
+from charlstm.probes.reading import layer_output, stacked_states, trajectory
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     "add": operator.add,
@@ -30,13 +30,16 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 
 @torch.no_grad()
-def node_values(network: LanguageModel, previous: Tensor, state: State, nodes: Sequence[Node]) -> dict[Node, Tensor]:
+def node_values(
+    network: LanguageModel, previous: Tensor, state: State, nodes: Sequence[Node], known: Sequence[State] | None = None
+) -> dict[Node, Tensor]:
     """The values of the nodes at each step over ``previous`` [T, B] from ``state``: [T, L, B, H] each.
 
     ``network`` is a copy as made by :func:`charlstm.probes.reading.float64_copy`. A parameter and a constant have the
-    same value at each step.
+    same value at each step. ``known``: the T + 1 states, from ``state`` on, if they have been computed before.
     """
-    cell, states = network.recurrent.cell, trajectory(network, previous, state)
+    cell = network.recurrent.cell
+    states = trajectory(network, previous, state) if known is None else stacked_states(network, known)
     h = states[cell.state[0]]
     layers: list[dict[Node, Tensor]] = []
     for layer in range(network.recurrent.num_layers):

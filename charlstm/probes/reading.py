@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -72,11 +72,16 @@ def trajectory(model: LanguageModel, previous: Tensor, state: State) -> dict[str
 
     Each part by its letter: [T + 1, L, B, H].
     """
-    states = [named_state(model, state)]
+    states = [state]
     for row in previous:
-        _, state = model.encode(row[None], state)
-        states.append(named_state(model, state))
-    return {letter: torch.stack([parts[letter] for parts in states]) for letter in states[0]}
+        states.append(model.encode(row[None], states[-1])[1])
+    return stacked_states(model, states)
+
+
+def stacked_states(model: LanguageModel, states: Sequence[State]) -> dict[str, Tensor]:
+    """The parts of T states by their letters, [T, L, B, H]."""
+    named = [named_state(model, state) for state in states]
+    return {letter: torch.stack([parts[letter] for parts in named]) for letter in named[0]}
 
 
 def layer_output(model: LanguageModel, h: Tensor, layer: int) -> Tensor:
