@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -77,3 +78,30 @@ def test_unit_of_several_runs_is_refused(charlstm, tiny_run):
     result = charlstm("inspect", tiny_run, tiny_run, "--unit", "1", "--set", "1")
     assert result.code == 2
     assert "give one RUN" in result.err
+
+
+def test_compared_runs_are_shown_side_by_side(charlstm, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("charlstm.cli.compare.INSPECTED", 100)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run, other)
+    result = charlstm("compare", tiny_run, other, "--name", "both", "--runs", tmp_path)
+    assert result.code == 0, result.err
+    page = tmp_path / "both" / "report" / "inspection" / "index.html"
+    assert f"inside: {page}" in result.out
+    record = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    assert list(record["runs"]) == [tiny_run.name, "other"]
+    assert len(record["text"]) == 100
+    assert record["runs"]["other"]["bits"] == record["runs"][tiny_run.name]["bits"]
+
+
+def test_compared_runs_without_their_text_have_no_such_page(charlstm, tiny_run, tmp_path, corpus_file):
+    for name in ("one", "two"):
+        shutil.copytree(tiny_run, tmp_path / name)
+        config = tmp_path / name / "config.yaml"
+        config.write_text(
+            config.read_text(encoding="utf-8").replace(str(corpus_file), "/nowhere.txt"), encoding="utf-8"
+        )
+    result = charlstm("compare", tmp_path / "one", tmp_path / "two", "--name", "both", "--runs", tmp_path)
+    assert result.code == 0, result.err
+    assert "no page of the units: " in result.err
+    assert "inside:" not in result.out
