@@ -12,6 +12,7 @@ from charlstm.cli.options import expand_home, refuse, resume_hint
 from charlstm.paths import is_folder, path_exists
 
 if TYPE_CHECKING:
+    from charlstm.api import LoadedRun
     from charlstm.cli.signals import Signals
     from charlstm.comparison.results import Comparison
     from charlstm.config import CompareConfig
@@ -196,26 +197,25 @@ def _train_arms(
 
 
 def _inspect(runs: dict[str, Path], folder: Path) -> Path | None:
-    """The page that shows the runs side by side on the beginning of the validation split; None, with a note, without
-    two runs whose states it can show, or without the text."""
+    """The page that shows the runs side by side on the beginning of the validation split; None if fewer than two can be
+    shown. A bidirectional model is left out, as it has no state that is carried over a text; of any other that cannot
+    be inspected, a note says why."""
     from charlstm import console
     from charlstm.api import load
     from charlstm.errors import UserError
-    from charlstm.inspection.inspect import inspect_run, same_text, text_of_run
+    from charlstm.inspection.inspect import InspectedText, Inspection, inspect_run, same_text, text_of_run
     from charlstm.inspection.page import write_page
 
-    if len(runs) < 2:
-        return None
-    try:
-        loaded = {name: run for name, path in runs.items() if not (run := load(path, device="cpu")).model.bidirectional}
-        if len(loaded) < 2:
-            return None
-        first = next(iter(loaded.values()))
-        text = text_of_run(first, INSPECTED)
-        inspections = [
-            inspect_run(run, name, same_text(first, text, run, name), with_ngram=False) for name, run in loaded.items()
-        ]
-        return write_page(inspections, folder)[0]
-    except UserError as error:
-        console.note(f"no page of the units: {error}")
-        return None
+    first: tuple[LoadedRun, InspectedText] | None = None
+    inspections: list[Inspection] = []
+    for name, path in runs.items() if len(runs) > 1 else ():
+        try:
+            run = load(path, device="cpu")
+            if run.model.bidirectional:
+                continue
+            if first is None:
+                first = run, text_of_run(run, INSPECTED)
+            inspections.append(inspect_run(run, name, same_text(*first, run, name), with_ngram=False))
+        except UserError as error:
+            console.note(f"{name} is not on the page of the units: {error}")
+    return write_page(inspections, folder)[0] if len(inspections) > 1 else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from charlstm import paths
 from charlstm.cli.options import check_choice, expand_home, given_options, load_run, refuse
-from charlstm.cli.text_arguments import file_argument, text_argument
+from charlstm.cli.text_arguments import TEXT_HELP, file_argument, text_argument
+from charlstm.inspection import CHARACTERS, CONTEXT
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from charlstm.inspection.unit_scores import Unit
 
 FOLDER = "inspection"
-MAX_PATH = 1000
 
 
 def inspect(
@@ -40,17 +41,19 @@ def inspect(
             "validation split.",
         ),
     ] = None,
-    characters: Annotated[int, typer.Option(min=1, max=100_000, help="Largest number of characters to read.")] = 5000,
+    characters: Annotated[
+        int, typer.Option(min=1, max=20_000, help="Largest number of characters to read.")
+    ] = CHARACTERS,
     context_: Annotated[
         int,
         typer.Option(
             "--context",
             min=0,
-            max=1000,
+            max=100,
             help="Number of characters before each one whose influence on its prediction is measured; 0: none, which "
             "is faster.",
         ),
-    ] = 60,
+    ] = CONTEXT,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -67,10 +70,13 @@ def inspect(
     set_: Annotated[
         str,
         typer.Option(
-            "--set", metavar="VALUE", help="The value of --unit after every character; mean: its mean over the text."
+            "--set", metavar="VALUE", help="The value of --unit at every character; mean: its mean over the text."
         ),
     ] = "",
-    prime: Annotated[str, typer.Option(help="Text to continue. Only with --unit.")] = "",
+    prime: Annotated[
+        str,
+        typer.Option(help=f"Text to continue, or for a backward model to precede; {TEXT_HELP}. Only with --unit."),
+    ] = "",
     length: Annotated[int, typer.Option(min=1, help="Number of characters to sample. Only with --unit.")] = 400,
     temperature: Annotated[float, typer.Option(help="Divides the logits. Only with --unit.")] = 0.6,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random numbers.")] = 1,
@@ -86,20 +92,43 @@ def inspect(
     Units that represent something, such as being inside quotes, are found and come first. With --unit, two texts are
     sampled with the same random numbers instead: one by the unchanged model, one with the unit held at a value.
     """
-    check_choice("--unknown", unknown, "error", "skip")
-    loaded = [load_run(context, run, checkpoint, device) for run in runs]
-    first = _text(loaded[0], text, characters, unknown == "skip")
+    skip = check_choice("--unknown", unknown, "error", "skip") == "skip"
     if text is None:
         refuse(context, "without --text", "unknown")
     if unit is None:
         refuse(context, "without --unit", "layer", "part", "set_", "prime", "length", "temperature")
-        words: list[object] = [*runs, *(word for option in _given(context) for word in option)]
-        _write_page(runs, loaded, first, context_, output, seed, words, json_)
+        loaded = {path: load_run(context, path, checkpoint, device) for path in _different(runs)}
+        words = [*runs, *(word for option in _given(context) for word in option)]
+        first = _text(next(iter(loaded.values())), text, characters, skip)
+        _write_page(loaded, first, context_, output, seed, words, json_)
         return
     refuse(context, "with --unit, which makes no page", "output", "context_")
-    if len(loaded) > 1:
+    if len(runs) > 1:
         raise typer.BadParameter("it holds a unit of one run: give one RUN", param_hint="--unit")
-    _sample_held(loaded[0], first, (unit, layer, part, set_), prime, length, temperature, seed, json_)
+    if not set_:
+        raise typer.BadParameter("it needs --set VALUE, at which the unit is held", param_hint="--unit")
+    run = load_run(context, runs[0], checkpoint, device)
+    held = Held(unit, layer, part, set_, lambda: _text(run, text, characters, skip))
+    _sample_held(run, held, prime, length, temperature, seed, json_)
+
+
+class Held(NamedTuple):
+    """The options of a unit that is held, and the text over which its mean is taken."""
+
+    number: int
+    layer: int
+    part: str
+    value: str
+    text: Callable[[], InspectedText]
+
+
+def _different(runs: list[Path]) -> list[Path]:
+    """The runs. Raises UserError if one is given twice."""
+    from charlstm.errors import UserError
+
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise UserError("the same run is named twice: name each run once")
+    return runs
 
 
 def _given(context: typer.Context) -> list[tuple[str, str]]:
@@ -109,8 +138,7 @@ def _given(context: typer.Context) -> list[tuple[str, str]]:
 
 
 def _write_page(
-    folders: list[Path],
-    loaded: list[LoadedRun],
+    loaded: dict[Path, LoadedRun],
     text: InspectedText,
     lags: int,
     output: Path | None,
@@ -124,19 +152,21 @@ def _write_page(
     from charlstm.inspection.unit_sections import score_record
     from charlstm.paths import command
 
-    names = [path.name for path in folders]
+    names = [path.resolve().name for path in loaded]
     if len(set(names)) < len(names):
-        names = [str(path) for path in folders]
+        names = [str(path) for path in loaded]
+    (path, first), *_ = loaded.items()
+    others = list(loaded)[1:]
     inspections = []
     with console.ProgressLine(on_stderr=True) as line:
-        for number, (run, name) in enumerate(zip(loaded, names, strict=True)):
+        for number, (run, name) in enumerate(zip(loaded.values(), names, strict=True)):
 
             def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:
                 line.update((number + fraction) / len(loaded), lambda: f"{name}: {stage}", at_once=True)
 
-            own = text if number == 0 else same_text(loaded[0], text, run, name)
+            own = text if number == 0 else same_text(first, text, run, name)
             inspections.append(inspect_run(run, name, own, lags, seed, on_stage=show))
-    folder = output or (folders[0] if folders[0].is_dir() else folders[0].parent) / FOLDER
+    folder = output or _folder(path, first) / "-".join([FOLDER, *(path.resolve().name for path in others)])
     files = write_page(inspections, folder, command("inspect", *words))
     if json_:
         console.out_json({one.name: [score_record(score) for score in one.scores] for one in inspections})
@@ -145,6 +175,11 @@ def _write_page(
         of_interest = [score.sentence() for score in one.scores if score.is_represented]
         console.out(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
     console.out(f"page: {files[0]}")
+
+
+def _folder(path: Path, run: LoadedRun) -> Path:
+    """The folder of a run, or that of a checkpoint file without one."""
+    return path.parent if run.directory is None else run.directory.path
 
 
 def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> InspectedText:
@@ -159,59 +194,54 @@ def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> Insp
     def read(content: bytes, name: str) -> str | bytes:
         return decode(content, run.config.corpus.encoding, name) if run.vocabulary.kind == "characters" else content
 
-    path = None if "\0" in text or len(text) > MAX_PATH else paths.expand_home(Path(text))
-    if text == "-" or (path is not None and path.exists()):
-        return encode_text(run, file_argument("--text", text, read), characters, skip)
-    if path is not None and path.suffix and not any(character.isspace() for character in text):
-        raise UserError(f"--text {text}: there is no such file. If it is meant as a text, end it with a space")
+    path = paths.expand_home(Path(text))
+    if text == "-" or paths.path_exists(path):
+        source = "standard input" if text == "-" else text
+        return replace(encode_text(run, file_argument("--text", text, read), characters, skip), source=source)
+    if path.suffix and not any(character.isspace() for character in text):
+        raise UserError(f"--text {text}: there is no such file. A text without spaces can be given in a file")
     return encode_text(run, text, characters, skip)
 
 
 def _sample_held(
-    run: LoadedRun,
-    text: InspectedText,
-    held: tuple[int, int, str, str],
-    prime: str,
-    length: int,
-    temperature: float,
-    seed: int,
-    json_: bool,
+    run: LoadedRun, held: Held, prime: str, length: int, temperature: float, seed: int, json_: bool
 ) -> None:
-    """Print a text by the unchanged model, and one with a unit held: (unit, layer, part, value)."""
+    """Print a text by the unchanged model, and one with a unit held."""
     from charlstm import console
     from charlstm.generation import Sampling
     from charlstm.inspection.forcing import Force, check_unit, sample_forced
+    from charlstm.inspection.inspect import first_document
     from charlstm.inspection.unit_scores import Unit
     from charlstm.text import decoding
 
-    number, layer, part, value = held
-    unit = Unit(part or run.model.recurrent.cell.state[-1], layer - 1, number)
+    unit = Unit(held.part or run.model.recurrent.cell.state[-1], held.layer - 1, held.number)
     check_unit(run.model, unit)
-    force = Force(unit, _value(run, text, unit, value))
-    given = text_argument(
-        "--prime", prime, lambda content, name: decoding.decode(content, run.config.corpus.encoding, name)
-    )
+    force = Force(unit, _value(run, held, unit))
+    encoding = run.config.corpus.encoding
+    given = text_argument("--prime", prime, lambda content, name: decoding.decode(content, encoding, name))
     step = -1 if run.model.direction == "backward" else 1
     ids = run.vocabulary.encode(given).tolist()[::step]
     sampled = sample_forced(run.model, ids, length, Sampling(temperature), seed, [None, force])
-    unchanged, changed = (run.vocabulary.decode((ids + more)[::step]) for more in sampled)
+    unchanged, changed = (first_document(run, run.vocabulary.decode((ids + more)[::step])) for more in sampled)
     if json_:
-        console.out_json({**asdict(unit), "value": force.value, "unchanged": unchanged, "held": changed})
+        record = {**asdict(unit), "layer": held.layer, "value": force.value}
+        console.out_json({**record, "unchanged": unchanged, "held": changed})
         return
     console.out(f"unchanged:\n{unchanged}\n")
-    console.out(f"{unit.part} of unit {number} of layer {layer} held at {force.value:.3g}:\n{changed}")
+    console.out(f"{unit} held at {force.value:.3g}:\n{changed}")
 
 
-def _value(run: LoadedRun, text: InspectedText, unit: Unit, value: str) -> float:
+def _value(run: LoadedRun, held: Held, unit: Unit) -> float:
     """The number of --set, or the mean of the unit over the text. Raises BadParameter."""
     from charlstm.inspection.recording import record
 
-    if value == "mean":
+    if held.value == "mean":
+        text = held.text()
         return float(record(run.model, text.ids, text.bounds).states[unit.part][:, unit.layer, unit.unit].mean())
     try:
-        number = float(value)
+        number = float(held.value)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise typer.BadParameter(f"{value!r} is neither a number nor mean", param_hint="--set")
+        raise typer.BadParameter(f"{held.value!r} is neither a number nor mean", param_hint="--set")
     return number

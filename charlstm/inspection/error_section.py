@@ -17,7 +17,8 @@ MIN_COUNT = 10
 
 ERRORS = (
     "The surprise by class of character (classes overlap), and at characters that depend on something earlier, by the "
-    "distance to it, beside that of a 7-gram model of the training text."
+    "distance to it. Beside it is that of a 7-gram model of the training text (its last 3 million characters), which "
+    "knows every passage of a text that is part of it."
 )
 
 
@@ -36,7 +37,7 @@ def errors_section(one: Inspection) -> Section:
         if len(loss.nats) >= MIN_COUNT
     ]  # fmt: skip
     remarks = [f"{errors.bits:.3f} bits per character over this text"]
-    if not np.isnan(errors.ngram_bits):
+    if not np.isnan(errors.removed_by_ngram):
         remarks.append(
             f"7-gram model of the training text: {errors.ngram_bits:.3f} bits. Mixed with it, the model saves "
             f"{errors.removed_by_ngram:.1%} of its bits on the second half of the text"
@@ -58,6 +59,19 @@ def errors_section(one: Inspection) -> Section:
         "ngram_bits_per_character": errors.ngram_bits,
         "bits_removed_by_ngram": errors.removed_by_ngram,
         "by_class": [asdict(kind) for kind in errors.by_class],
+        "by_distance": [
+            {
+                "depends_on": loss.kind,
+                "from": loss.low,
+                "to": loss.high,
+                "characters": len(loss.nats),
+                "bits": bits(float(loss.nats.mean())),
+                "ngram_bits": None if ngram is None else bits(float(ngram.nats.mean())),
+                "correct": float(loss.correct.mean()),
+            }
+            for loss, ngram in errors.by_distance
+        ],
+        "hardest": [{"from": begin, "to": end, "bits": value} for begin, end, value in errors.hardest],
     }
     return Section(
         "Where it errs",

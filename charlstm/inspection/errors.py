@@ -43,8 +43,8 @@ class Errors:
     """Where a model errs on a text.
 
     by_class      kinds of character that overlap: letters, capital letters, spaces ...
-    by_distance   characters that depend on something earlier, by kind and distance, with the losses of the n-gram model
-                  at the same positions, if there is one
+    by_distance   for a forward model, characters that depend on something earlier, by kind and distance, with the
+                  losses of the n-gram model at the same positions, if there is one
     hardest       (first position, last position + 1, mean bits) of the hardest passages of 80 characters that do not
                   overlap, the hardest first
     bits, ngram_bits, mixed_bits   mean over the text of the model, of the 7-gram model of the training text, and of the
@@ -63,8 +63,9 @@ class Errors:
 
     @property
     def removed_by_ngram(self) -> float:
-        """The fraction of the model's bits that the mixture with the n-gram model saves; NaN without one."""
-        return 1 - self.mixed_bits / self.second_half_bits
+        """The fraction of the model's bits that the mixture with the n-gram model saves; NaN without one, or without
+        bits."""
+        return 1 - self.mixed_bits / self.second_half_bits if self.second_half_bits > 0 else float("nan")
 
 
 def find_errors(
@@ -76,8 +77,10 @@ def find_errors(
     ngram_nats = np.full(len(ids), np.nan) if ngram is None else ngram.nats
     known = {feature.name: feature.values > 0 for feature in features}
     classes = {name: known[name] for name in CLASSES if name in known}
+    # A backward model has not read what a character depends on.
+    dependencies = () if recording.is_backward else find_dependencies(ids, vocabulary)
     losses = dependency_losses(
-        dependencies := find_dependencies(ids, vocabulary),
+        dependencies,
         TokenPredictions(nats, recording.top[:, 0] == ids, (), np.empty((len(ids), 0))),
     )
     of_ngram = [None] * len(losses) if ngram is None else dependency_losses(dependencies, ngram)

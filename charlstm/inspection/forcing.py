@@ -12,7 +12,8 @@ from charlstm.executors import State
 from charlstm.generation.sampler import Sampling, UniformDraws, check_not_nan, sample_ids
 from charlstm.inspection.unit_scores import Unit
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import encode_edited, probe_mode
+from charlstm.probes.editing import encode_edited
+from charlstm.probes.reading import probe_mode
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Force:
 def check_unit(model: LanguageModel, unit: Unit) -> None:
     """Raises UserError if the model has no such unit."""
     letters, stack = model.recurrent.cell.state, model.recurrent
-    if unit.part not in letters:
+    if unit.part not in tuple(letters):
         raise UserError(
             f"{unit.part!r} is not a part of the state of {stack.cell.name}, which has {', '.join(letters)}"
         )

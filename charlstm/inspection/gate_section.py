@@ -15,16 +15,17 @@ from charlstm.report.gate_plots import half_life_plot, saturation_plot
 MAX_HALF_LIFE = 1e9
 SATURATED = 0.9
 
-GATES = (
-    "How often each unit's gates are closed (below 0.1) and open (above 0.9; Karpathy, Johnson & Fei-Fei 2015), and "
-    "each unit's half-life: the number of characters after which half of its state is left at the mean value of its "
-    "forget gate."
+GATES = "How often each unit's gates are closed (below 0.1) and open (above 0.9; Karpathy, Johnson & Fei-Fei 2015)."
+HALF_LIVES = (
+    "A unit's half-life is the number of characters after which half of its state is left, at the mean rate at which "
+    "its forget gate reduces it over this text."
 )
 NO_GATES = (
-    "This cell has no gates: nothing but its recurrent weights keeps the state from one character to the next. Each "
-    "singular value of the Jacobian of a step is at most the largest singular value of the recurrent matrix times the "
-    "slope of the activation; the spectral radius is the largest absolute eigenvalue. A saturated unit (its output "
-    "beyond 0.9) has a small slope: it says something clearly, but no gradient passes."
+    "This cell has no gates: nothing but its recurrent weights carries the state from one character to the next. The "
+    "spectral radius is the largest absolute eigenvalue of the recurrent matrix: near 1, what a unit holds can last."
+)
+SATURATION = (
+    "A tanh unit is saturated while its output is beyond 0.9: its slope is then below 0.19, and little gradient passes."
 )
 LEAK = (
     "Each unit has a leak a, the weight of the new activation in its state: what it held is multiplied by 1 - a at "
@@ -34,14 +35,11 @@ LEAK = (
 
 def gates_section(one: Inspection, prefix: str = "", number: int = 0) -> Section:
     """Saturation and half-lives of the gates."""
-    recording, cell = one.recording, one.run.model.recurrent.cell
+    recording = one.recording
     if not recording.gates:
         return _ungated_section(one, prefix, number)
     stacked = {letter: values[:, :, None].astype(np.float64) for letter, values in recording.gates.items()}
-    half_lives = None
-    if cell.forget_gate in stacked:
-        with np.errstate(divide="ignore"):
-            half_lives = np.log(2) / -np.log(stacked[cell.forget_gate]).mean((0, 2))
+    half_lives = recording.half_lives
     gates = Gates(stacked, half_lives)
     saturation = {letter: gates.saturation(letter) for letter in stacked}
     rows = [
@@ -66,7 +64,8 @@ def gates_section(one: Inspection, prefix: str = "", number: int = 0) -> Section
         "saturation": {k: {"closed": s.left.tolist(), "open": s.right.tolist()} for k, s in saturation.items()},
         "half_lives": None if half_lives is None else half_lives.tolist(),
     }
-    return Section("Gates", [GATES], [p for p in plots if p is not None], [table], data=data, plots_first=True)
+    paragraphs = [GATES] if half_lives is None else [GATES, HALF_LIVES]
+    return Section("Gates", paragraphs, [p for p in plots if p is not None], [table], data=data, plots_first=True)
 
 
 def _ungated_section(one: Inspection, prefix: str, number: int) -> Section:
@@ -74,13 +73,17 @@ def _ungated_section(one: Inspection, prefix: str, number: int) -> Section:
     stack, recording = one.run.model.recurrent, one.recording
     leaks = _leaks(stack)
     radii = spectral_radii(one.run.model)
-    saturated = np.mean([np.abs(values) > SATURATED for values in recording.states.values()], (0, 1, 3))
+    h = np.abs(recording.states[stack.cell.state[0]])
+    is_bounded = bool(h.max(initial=0) <= 1)
+    saturated = (h > SATURATED).mean((0, 2))
     rows = [
-        [f"layer {layer + 1}", *(f"{values[layer]:.2f}" for values in radii.values()), f"{saturated[layer]:.0%}"]
+        [f"layer {layer + 1}", *(f"{values[layer]:.2f}" for values in radii.values())]
+        + ([f"{saturated[layer]:.0%}"] if is_bounded else [])
         for layer in range(stack.num_layers)
     ]
-    header = ["layer", *(f"spectral radius{f' of {gate}' if len(radii) > 1 else ''}" for gate in radii), "saturated"]
-    table = Table(header, rows, caption="The recurrent matrix, and the fraction of outputs beyond 0.9")
+    header = ["layer", *(f"spectral radius{f' of {gate}' if len(radii) > 1 else ''}" for gate in radii)]
+    header += ["saturated"] if is_bounded else []
+    table = Table(header, rows, caption="The recurrent weights of each layer")
     plots = []
     if leaks:
         with np.errstate(divide="ignore"):
@@ -94,7 +97,7 @@ def _ungated_section(one: Inspection, prefix: str, number: int) -> Section:
         "leaks": {name: a.tolist() for name, a in leaks.items()},
         "spectral_radius": {gate: values.tolist() for gate, values in radii.items()},
     }
-    paragraphs = [LEAK] if leaks else [NO_GATES]
+    paragraphs = [LEAK if leaks else NO_GATES, *([SATURATION] if is_bounded else [])]
     return Section("Gates", paragraphs, [p for p in plots if p is not None], [table], data=data, plots_first=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,20 +13,18 @@ import numpy.typing as npt
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
 from charlstm.generation import Sampling
+from charlstm.inspection import CHARACTERS, CONTEXT
 from charlstm.inspection.errors import Errors, find_errors
 from charlstm.inspection.forcing import Force, sample_forced
 from charlstm.inspection.leaning import Leaning, leaning
-from charlstm.inspection.page_data import top_units
 from charlstm.inspection.recording import Recording, record
 from charlstm.inspection.text_features import Feature, find_features
-from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units
+from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units, top_units
 from charlstm.paths import expand_home
 from charlstm.text.documents import Documents
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 
-CHARACTERS, CONTEXT = 5000, 60
-"""The number of characters of a text that are read by default, and of those before each that may influence it."""
 FORCED_UNITS, FORCED_LENGTH, TEMPERATURE = 4, 300, 0.6
 LOW, HIGH = 0.02, 0.98
 """Quantiles of a unit's value over the text, at which it is held to show what it does."""
@@ -34,10 +32,13 @@ LOW, HIGH = 0.02, 0.98
 
 @dataclass(frozen=True)
 class InspectedText:
-    """A text to inspect: its ids [T], and the positions from 1 on at which a new document begins."""
+    """A text to inspect: its ids [T], the positions from 1 on at which a new document begins, where it is from, and
+    whether it is known to be part of the training split."""
 
     ids: Ids
     bounds: tuple[int, ...] = ()
+    source: str = "a given text"
+    is_training_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class ForcedUnit:
 class Inspection:
     """What was found in a run on a text.
 
+    source      where the text is from
     recording   what the model computed: surprise, predictions, states and gates
     features    features of the text, and ``scores``: the units that represent them
     leaning     how much each prediction depends on each character before it; None if it was not measured
@@ -64,6 +66,7 @@ class Inspection:
 
     run: LoadedRun
     name: str
+    source: str
     recording: Recording
     features: list[Feature]
     scores: list[FeatureScore]
@@ -102,20 +105,25 @@ def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
 
     Raises UserError if the corpus cannot be found, or has changed.
     """
-    corpus = run.corpus()
+    corpus, direction = run.corpus(), run.model.direction
     split = corpus.split("validation")
-    return _beginning(split if len(split) else corpus.split("train"), characters)
+    if len(split):
+        return replace(_beginning(split, characters, direction), source="the validation split")
+    return replace(
+        _beginning(corpus.split("train"), characters, direction), source="the training split", is_training_text=True
+    )
 
 
-def encode_text(run: LoadedRun, text: str | bytes, characters: int, unknown: bool = False) -> InspectedText:
-    """At most ``characters`` characters of a text; ``unknown``: drop characters outside the vocabulary.
+def encode_text(run: LoadedRun, text: str | bytes, characters: int, skip_unknown: bool = False) -> InspectedText:
+    """At most ``characters`` characters of a text; ``skip_unknown``: without those outside the vocabulary.
 
     Raises UserError for such characters, or an empty text.
     """
-    return _beginning(run.read(text, "skip" if unknown else "error"), characters)
+    return _beginning(run.read(text, "skip" if skip_unknown else "error"), characters, run.model.direction)
 
 
-def _beginning(text: Ids | Documents, characters: int) -> InspectedText:
+def _beginning(text: Ids | Documents, characters: int, direction: str) -> InspectedText:
+    """The first characters. A document ends, in the direction in which the model reads, with the end mark."""
     if not isinstance(text, Documents):
         return InspectedText(np.array(text[:characters]))
     parts, bounds, length = list[Ids](), list[int](), 0
@@ -124,7 +132,8 @@ def _beginning(text: Ids | Documents, characters: int) -> InspectedText:
             break
         if length:
             bounds.append(length)
-        parts.append(np.concatenate([text.ids[start:end], text.end_mark]))
+        content = text.ids[start:end]
+        parts.append(np.concatenate([text.end_mark, content] if direction == "backward" else [content, text.end_mark]))
         length += len(parts[-1])
     return InspectedText(np.concatenate(parts)[:characters], tuple(bound for bound in bounds if bound < characters))
 
@@ -139,7 +148,7 @@ def same_text(first: LoadedRun, text: InspectedText, run: LoadedRun, name: str) 
             f"{name} reads {run.vocabulary.kind}, the first run {first.vocabulary.kind}: they share no text"
         )
     decode = first.vocabulary.decode_bytes if run.vocabulary.kind == "bytes" else first.vocabulary.decode
-    return InspectedText(run.vocabulary.encode(decode(text.ids)), text.bounds)
+    return replace(text, ids=run.vocabulary.encode(decode(text.ids)))
 
 
 def inspect_run(
@@ -166,13 +175,24 @@ def inspect_run(
         raise UserError(f"{name}: the model's predictions are not finite: use an earlier checkpoint")
     on_stage(0.3, "looking for units of interest")
     features = find_features(text.ids, run.vocabulary)
-    scores = score_units(features, recording.states, text.ids, seed=seed)
+    scores = score_units(features, recording.states, text.ids, seed=seed, is_backward=recording.is_backward)
     on_stage(0.4, "measuring what predictions lean on")
-    measured = leaning(run.model, recording, min(context, len(text.ids)), seed=seed) if context else None
+    lags = min(context, len(text.ids) - 1)
+    measured = leaning(run.model, recording, lags, seed=seed) if lags else None
     on_stage(0.7, "comparing with an n-gram model")
-    errors = find_errors(recording, features, run.vocabulary, _training_text(run) if with_ngram else None)
+    training_text = _training_text(run) if with_ngram and not text.is_training_text else None
+    errors = find_errors(recording, features, run.vocabulary, training_text)
     on_stage(0.8, "sampling with units held")
-    return Inspection(run, name, recording, features, scores, measured, errors, _force(run, recording, scores, seed))
+    forced = _force(run, recording, scores, seed)
+    return Inspection(run, name, text.source, recording, features, scores, measured, errors, forced)
+
+
+def first_document(run: LoadedRun, text: str) -> str:
+    """A sampled text up to the end of the first document, beyond which the state of the model must not be carried."""
+    end = run.document_end
+    if not end:
+        return text
+    return text.rpartition(end)[2] if run.model.direction == "backward" else text.partition(end)[0]
 
 
 def _training_text(run: LoadedRun) -> Ids | None:
@@ -192,9 +212,7 @@ def _force(run: LoadedRun, recording: Recording, scores: list[FeatureScore], see
         values = recording.states[unit.part][:, unit.layer, unit.unit]
         low, high = (float(np.quantile(values, q)) for q in (LOW, HIGH))
         forces = [None, Force(unit, low), Force(unit, high)]
-        unchanged, held_low, held_high = (
-            run.vocabulary.decode(ids[::step])
-            for ids in sample_forced(run.model, [], FORCED_LENGTH, sampling, seed, forces)
-        )
+        sampled = sample_forced(run.model, [], FORCED_LENGTH, sampling, seed, forces)
+        unchanged, held_low, held_high = (first_document(run, run.vocabulary.decode(ids[::step])) for ids in sampled)
         forced.append(ForcedUnit(feature, unit, low, high, (unchanged, held_low, held_high)))
     return forced

@@ -1,15 +1,20 @@
 "use strict";
 (() => {
 const root = document.documentElement;
-window.addEventListener("error", (event) => { root.dataset.error = event.message; });
 const $ = (id) => document.getElementById(id);
+function fail(message) {
+  root.dataset.error = message;
+  $("problem").textContent = `This page could not be drawn: ${message}. It needs a browser of 2023 or later.`;
+}
+window.addEventListener("error", (event) => fail(event.message));
 const data = JSON.parse($("data").textContent);
 const { text, runs } = data;
-const T = text.length, BAR_ROWS = 8, LINE = 24;
+const T = text.length, BAR_ROWS = 8, LINE = 24, PRINTED_WIDTH = 680;
+const wide = new Set(data.wide), isWideText = wide.size > T / 5;
 const SYMBOLS = { "\n": "↵", "\t": "→", "\r": "↩", " ": " " };
 const NAMES = { "\n": "line end", "\t": "tab", " ": "space", "\r": "carriage return" };
 const chosen = { run: 0, shade: "unit", quantity: 0, layer: 0, unit: 0, position: Math.min(T - 1, data.position), measure: "replaced" };
-let rows = [], rowOf = new Int32Array(T), columnOf = new Int32Array(T), columns = 80, cell = 9, isQueued = false;
+let turn = 0, rows = [], rowOf = new Int32Array(T), columnOf = new Int32Array(T), columns = 80, cell = 9, isQueued = false;
 
 // Compressed arrays, decompressed when they are first needed.
 const arrays = new Map();
@@ -18,7 +23,7 @@ async function unpack(blob) {
     const binary = atob(blob.data), bytes = new Uint8Array(binary.length);
     for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    const types = { int8: Int8Array, uint8: Uint8Array, uint16: Uint16Array };
+    const types = { int8: Int8Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array };
     arrays.set(blob, new types[blob.type](await new Response(stream).arrayBuffer()));
   }
   return arrays.get(blob);
@@ -45,12 +50,12 @@ function element(tag, properties = {}, ...children) {
 }
 
 // The text as rows of cells of equal width, over a canvas with one pixel (or one column of pixels) per cell.
-function layOut() {
+function layOut(available) {
   const sample = element("span", { className: "measure", textContent: "0".repeat(100) });
   $("rows").append(sample);
   cell = sample.getBoundingClientRect().width / 100;
-  if (data.wide) cell *= 2;
-  columns = Math.max(10, Math.floor($("text-box").clientWidth / cell));
+  if (isWideText) cell *= 2;
+  columns = Math.max(10, Math.floor(available / cell));
   rows = [];
   for (let start = 0; start < T;) {
     let end = start, space = -1;
@@ -68,10 +73,11 @@ function layOut() {
     const row = element("div");
     let plain = "";
     for (let i = start; i < end; i++) {
-      if (!data.wide && /^[ -~]$/.test(text[i])) { plain += text[i]; continue; }
+      if (!isWideText && /^[ -~]$/.test(text[i])) { plain += text[i]; continue; }
       row.append(plain);
       plain = "";
-      const shown = element("span", { className: text[i] in SYMBOLS ? "cell sign" : "cell", textContent: show(text[i]) });
+      const kind = text[i] in SYMBOLS ? "cell sign" : wide.has(i) && !isWideText ? "cell small" : "cell";
+      const shown = element("span", { className: kind, textContent: show(text[i]) });
       shown.style.width = `${cell}px`;
       row.append(shown);
     }
@@ -83,10 +89,15 @@ function layOut() {
   Object.assign(canvas.style, { width: `${columns * cell}px`, height: `${rows.length * LINE}px` });
   queue();
 }
-const COLORS = matchMedia("(prefers-color-scheme: dark)").matches && !matchMedia("print").matches
-  ? { low: [36, 104, 178], high: [188, 84, 0], alpha: 235 } : { low: [77, 154, 214], high: [247, 148, 59], alpha: 225 };
+const isDark = matchMedia("(prefers-color-scheme: dark)");
+let isPrinting = false;
+function palette() {
+  return isDark.matches && !isPrinting
+    ? { low: [36, 104, 178], high: [188, 84, 0], alpha: 235 } : { low: [77, 154, 214], high: [247, 148, 59], alpha: 225 };
+}
 
 function paint(values) {
+  const COLORS = palette();
   const bars = $("bars").checked, height = bars ? BAR_ROWS : 1, canvas = $("colors");
   canvas.width = columns;
   canvas.height = rows.length * height;
@@ -105,30 +116,28 @@ function paint(values) {
 
 async function draw() {
   isQueued = false;
-  const surprise = await unpack(run().surprise);
-  if (chosen.shade === "surprise") paint((i) => surprise[i] / 8000);
-  else {
-    const values = await unpack(stored().values), first = units().indexOf(chosen.unit) * T, levels = quantity().levels;
-    paint((i) => values[first + i] / levels);
-  }
+  const own = ++turn, first = units().indexOf(chosen.unit) * T, levels = quantity().levels;
+  const bySurprise = chosen.shade === "surprise", values = await unpack(bySurprise ? run().surprise : stored().values);
+  if (own !== turn) return;
+  paint(bySurprise ? (i) => values[i] / 8000 : (i) => values[first + i] / levels);
   const marker = $("marker").style, row = rowOf[chosen.position];
   marker.transform = `translate(${columnOf[chosen.position] * cell}px, ${row * LINE}px)`;
   marker.width = `${cell}px`;
-  await describe();
+  await describe(own);
   root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
 }
 function queue() {
   if (isQueued) return;
   isQueued = true;
-  requestAnimationFrame(() => draw().catch((error) => { root.dataset.error = String(error); }));
+  requestAnimationFrame(() => draw().catch((error) => fail(String(error))));
 }
 
 const bits = (value) => `${value.toFixed(2)} bits`;
-async function describe() {
-  const i = chosen.position, surprise = await unpack(run().surprise), top = await unpack(run().top), p = await unpack(run().topP);
-  const per = run().topCount, list = [];
+async function describe(own) {
+  const i = chosen.position, one = run(), layer = chosen.layer, unit = chosen.unit, per = one.topCount, list = [];
+  const surprise = await unpack(one.surprise), top = await unpack(one.top), p = await unpack(one.topP);
   for (let k = 0; k < per; k++) {
-    const symbol = run().vocabulary[top[i * per + k]], probability = p[i * per + k] / 65535;
+    const symbol = one.vocabulary[top[i * per + k]], probability = p[i * per + k] / 65535;
     const bar = element("i", { className: "bar" });
     bar.style.width = `${100 * probability}%`;
     const item = element("li", {}, element("b", { textContent: show(symbol) === " " ? "␣" : show(symbol), title: name(symbol) }), element("span", { className: "track" }, bar), element("span", { textContent: `${(100 * probability).toFixed(1)}%` }));
@@ -136,34 +145,41 @@ async function describe() {
     list.push(item);
   }
   const facts = [];
-  for (const one of run().quantities) {
-    const layer = one.layers[chosen.layer], index = (layer.units ?? run().allUnits).indexOf(chosen.unit);
+  for (const { title, levels, layers } of one.quantities) {
+    const kept = layers[layer], index = (kept.units ?? one.allUnits).indexOf(unit);
     if (index < 0) continue;
-    const values = await unpack(layer.values), scale = layer.scales ? layer.scales[index] : 1;
-    facts.push(element("dt", { textContent: one.title }), element("dd", { textContent: (values[index * T + i] / one.levels * scale).toFixed(2) }));
+    const values = await unpack(kept.values), scale = kept.scales ? kept.scales[index] : 1;
+    facts.push(element("dt", { textContent: title }), element("dd", { textContent: (values[index * T + i] / levels * scale).toFixed(2) }));
   }
+  if (own !== turn) return;
   $("character").textContent = `${name(text[i])}, character ${(i + 1).toLocaleString("en")} of ${T.toLocaleString("en")}`;
   $("surprise").textContent = `${bits(surprise[i] / 1000)} of surprise`;
   $("top").replaceChildren(...list);
   $("values").replaceChildren(...facts);
-  await describeLeaning();
+  announce(`${$("character").textContent}: ${$("surprise").textContent}; ${facts.map((fact) => fact.textContent).join(" ")}`);
+  await describeLeaning(own);
+}
+let announcement = 0;
+function announce(words) {  // once the keys rest
+  clearTimeout(announcement);
+  announcement = setTimeout(() => { $("live").textContent = `unit ${chosen.unit}, ${words}`; }, 800);
 }
 
 // The characters that were read before the chosen one, shaded by how much its prediction depends on them, for every run.
-async function describeLeaning() {
+async function describeLeaning(own) {
   if (!$("leaning")) return;
-  const i = chosen.position, blocks = [];
+  const i = chosen.position, blocks = [], COLORS = palette();
   for (const one of runs) {
     const { context, gradient, replaced } = one.leaning, step = one.isBackward ? 1 : -1;
     const values = await unpack(chosen.measure === "replaced" ? replaced : gradient);
     const at = (k) => chosen.measure === "replaced" ? values[i * context + k - 1] / 10 : values[i * context + k - 1] / 255;
     let largest = chosen.measure === "replaced" ? 1 : 1e-9;
-    const lags = [];
-    for (let k = 1; k <= context && i + step * k >= 0 && i + step * k < T; k++) { lags.push(k); largest = Math.max(largest, Math.abs(at(k))); }
+    const lags = [], start = one.isBackward ? Math.min(...one.starts.filter((s) => s >= i)) : Math.max(...one.starts.filter((s) => s <= i));
+    for (let k = 1; k <= context && k <= Math.abs(i - start); k++) { lags.push(k); largest = Math.max(largest, Math.abs(at(k))); }
     const cells = lags.map((k) => {
       const value = at(k), symbol = text[i + step * k], share = Math.abs(value) / largest;
       const [r, g, b] = value < 0 ? COLORS.low : COLORS.high;
-      const shown = element("span", { textContent: show(symbol), title: chosen.measure === "replaced" ? `${name(symbol)}, ${k} back: ${value >= 0 ? "+" : ""}${value.toFixed(1)} bits if replaced` : `${name(symbol)}, ${k} back: ${Math.round(100 * value)}% of the largest gradient` });
+      const shown = element("span", { textContent: show(symbol) });
       shown.style.background = `rgb(${r} ${g} ${b} / ${(0.9 * share).toFixed(2)})`;
       return shown;
     });
@@ -171,51 +187,71 @@ async function describeLeaning() {
     const target = element("span", { className: "target", textContent: show(text[i]) === " " ? "␣" : show(text[i]) });
     const line = element("p", { className: "window" }, ...(one.isBackward ? [target, ...cells] : [...cells, target]));
     const surprise = (await unpack(one.surprise))[i] / 1000;
-    blocks.push(element("h3", { textContent: `${one.name}: ${bits(surprise)}` }), line);
+    const strongest = lags.filter((k) => Math.abs(at(k)) > 0.04).sort((a, b) => Math.abs(at(b)) - Math.abs(at(a))).slice(0, 5);
+    const says = strongest.map((k) => `${name(text[i + step * k])} ${k} ${one.isBackward ? "ahead" : "back"}: ` + (chosen.measure === "replaced" ? `${at(k) >= 0 ? "+" : "−"}${Math.abs(at(k)).toFixed(1)} bits` : `${Math.round(100 * at(k))}%`));
+    const list = element("p", { className: "strongest", textContent: says.join("; ") || "It depends on none of them by a tenth of a bit." });
+    blocks.push(element("h3", { textContent: `${one.name}: ${bits(surprise)} of surprise` }), line, list);
   }
+  if (own !== turn) return;
   $("windows").replaceChildren(...blocks);
 }
 
 // Controls.
-function fill() {
-  const options = (names, selected) => names.map((label, index) => element("option", { value: index, textContent: label, selected: index === selected }));
-  $("run").replaceChildren(...options(runs.map((one) => one.name), chosen.run));
-  $("quantity").replaceChildren(...options(run().quantities.map((one) => one.title), chosen.quantity));
-  $("layer").replaceChildren(...options(stored_layers(), chosen.layer));
-  const list = units();
-  if (!list.includes(chosen.unit)) chosen.unit = list[0];
-  Object.assign($("unit"), { min: 0, max: list.length - 1, value: list.indexOf(chosen.unit) });
-  $("unit").setAttribute("aria-valuetext", `unit ${chosen.unit}`);
-  $("unit-number").textContent = `unit ${chosen.unit}`;
-  $("stored").textContent = stored().units ? `Only the units found below are stored of this: ${list.length}` : "";
-  $("shade").value = chosen.shade;
+function fillRun() {
+  const options = (names) => names.map((label, index) => element("option", { value: index, textContent: label }));
+  $("run").replaceChildren(...options(runs.map((one) => one.name)));
+  $("quantity").replaceChildren(...options(run().quantities.map((one) => one.title)));
+  $("layer").replaceChildren(...options(quantity().layers.map((_, index) => `layer ${index + 1}`)));
   $("found").replaceChildren(...run().found.map((one) => {
     const button = element("button", { type: "button", textContent: one.text });
-    button.setAttribute("aria-pressed", String(chosen.shade === "unit" && one.quantity === chosen.quantity && one.layer === chosen.layer && one.unit === chosen.unit));
     button.addEventListener("click", () => choose({ shade: "unit", quantity: one.quantity, layer: one.layer, unit: one.unit }));
     return button;
   }));
-  const [low, high] = chosen.shade === "surprise" ? ["0 bits", "8 bits or more"] : quantity().isSigned ? ["negative", "positive"] : ["0 closed", "1 open"];
+}
+function fill() {
+  const list = units();
+  if (!list.includes(chosen.unit)) chosen.unit = list[0];
+  for (const id of ["run", "quantity", "layer"]) $(id).value = chosen[id];
+  Object.assign($("unit"), { min: 0, max: list.length - 1, value: list.indexOf(chosen.unit) });
+  $("unit").setAttribute("aria-valuetext", `unit ${chosen.unit}`);
+  $("unit-number").textContent = `unit ${chosen.unit}`;
+  $("stored").textContent = stored().units ? `Of this, only the units of interest are in the page: ${list.join(", ")}` : "";
+  $("shade").value = chosen.shade;
+  run().found.forEach((one, index) => {
+    const isChosen = chosen.shade === "unit" && one.quantity === chosen.quantity && one.layer === chosen.layer && one.unit === chosen.unit;
+    $("found").children[index].setAttribute("aria-pressed", String(isChosen));
+  });
+  const bySurprise = chosen.shade === "surprise", isSigned = !bySurprise && quantity().isSigned;
+  const [low, high] = bySurprise ? ["0 bits", "8 bits or more"] : isSigned ? ["negative", "positive"] : ["0 closed", "1 open"];
   $("low").textContent = low;
   $("high").textContent = high;
-  $("scale").className = chosen.shade === "surprise" || !quantity().isSigned ? "sequential" : "diverging";
+  $("scale").className = isSigned ? "diverging" : "sequential";
+  const shown = bySurprise ? "surprise" : `${quantity().title} of unit ${chosen.unit} of layer ${chosen.layer + 1}`;
+  $("printed").textContent = `${run().name}, ${shown}: bars stand up for ${high}` + (isSigned ? ", and hang down for negative" : "");
   queue();
 }
-const stored_layers = () => quantity().layers.map((_, index) => `layer ${index + 1}`);
 function choose(changes) {
+  const before = chosen.run;
   Object.assign(chosen, changes);
   chosen.quantity = Math.min(chosen.quantity, run().quantities.length - 1);
   chosen.layer = Math.min(chosen.layer, quantity().layers.length - 1);
+  if (chosen.run !== before) fillRun();
   fill();
 }
-function stepUnit(by) {
-  const list = units(), index = list.indexOf(chosen.unit);
-  choose({ shade: "unit", unit: list[(index + by + list.length) % list.length] });
+function stepUnit(by) {  // past the last unit, to the first of the next layer
+  const index = units().indexOf(chosen.unit) + by, layers = quantity().layers.length;
+  if (index >= 0 && index < units().length) return choose({ shade: "unit", unit: units()[index] });
+  chosen.layer = (chosen.layer + by + layers) % layers;
+  choose({ shade: "unit", unit: units().at(by > 0 ? 0 : -1) });
 }
 const stepPosition = (by) => moveTo(chosen.position + by);
 function moveTo(position) {
   chosen.position = Math.max(0, Math.min(T - 1, position));
   queue();
+}
+function scrollToPosition() {
+  const box = $("text"), top = rowOf[chosen.position] * LINE;
+  if (top < box.scrollTop + LINE || top > box.scrollTop + box.clientHeight - 3 * LINE) box.scrollTop = top - box.clientHeight / 3;
 }
 function positionAt(event) {
   const box = $("text-box").getBoundingClientRect();
@@ -244,29 +280,42 @@ $("text-box").addEventListener("click", (event) => {
   $("marker").classList.toggle("pinned", isPinned);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea, .wide, .wide-figure, pre")) return;
   const row = rowOf[chosen.position];
   const moves = event.shiftKey
     ? { ArrowLeft: () => stepPosition(-1), ArrowRight: () => stepPosition(1), ArrowUp: () => row > 0 && moveTo(Math.min(rows[row - 1][0] + columnOf[chosen.position], rows[row - 1][1] - 1)), ArrowDown: () => row + 1 < rows.length && moveTo(Math.min(rows[row + 1][0] + columnOf[chosen.position], rows[row + 1][1] - 1)) }
     : { ArrowLeft: () => stepUnit(-1), ArrowRight: () => stepUnit(1) };
   if (!moves[event.key]) return;
   event.preventDefault();
-  if (event.shiftKey) { isPinned = true; $("marker").classList.add("pinned"); }
   moves[event.key]();
+  if (!event.shiftKey) return;
+  isPinned = true;
+  $("marker").classList.add("pinned");
+  scrollToPosition();
 });
 let width = 0;
 function fit() {
-  if ($("text").clientWidth === width) return;
-  width = $("text").clientWidth;
-  layOut();
+  if ($("text-box").clientWidth === width || isPrinting) return;
+  width = $("text-box").clientWidth;
+  layOut(width);
 }
 addEventListener("resize", fit);
-let before = false;
-addEventListener("beforeprint", () => { before = $("bars").checked; $("bars").checked = true; draw(); });
-addEventListener("afterprint", () => { $("bars").checked = before; queue(); });
+isDark.addEventListener("change", queue);
+let hadBars = false;
+function print(isOn) {
+  if (isOn) hadBars = $("bars").checked;
+  isPrinting = isOn;
+  $("bars").checked = isOn || hadBars;
+  layOut(isOn ? Math.min(width, PRINTED_WIDTH) : width);
+  draw();
+}
+addEventListener("beforeprint", () => print(true));
+addEventListener("afterprint", () => print(false));
 chosen.quantity = run().found[0]?.quantity ?? 0;
 chosen.layer = run().found[0]?.layer ?? 0;
 chosen.unit = run().found[0]?.unit ?? units()[0];
+fillRun();
 fit();
 fill();
+scrollToPosition();
 })();

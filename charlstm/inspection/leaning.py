@@ -1,10 +1,11 @@
 """What a prediction leans on: how much it depends on each of the characters before it.
 
-Two measures, for each character t and each k from 1 to K, with x the input of the first layer (the embedded character):
+Two measures, for each character t and each k from 1 to K, with x the input of the first layer: the vector of a
+character, or for a convolution that of the characters of its window:
 
     gradient    the Euclidean norm of d(-ln p_t) / d x_{t-k}, in nats per unit of x: what a small change would do
     replaced    the mean change of -log2 p_t, in bits, when the character at t - k is replaced by another one, drawn
-                from the text: positive if the prediction is better with the right one
+                from the text (the mean over a few): positive if the prediction is better with the right one
 
 For a backward model t - k is t + k: the k-th last character that it has read.
 """
@@ -12,7 +13,8 @@ For a backward model t - k is t + k: the k-th last character that it has read.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -47,6 +49,9 @@ def leaning(model: LanguageModel, recording: Recording, context: int, draws: int
 
     The cost is that of reading T K (2 + draws) characters. Raises UserError for a bidirectional model.
     """
+    if model.recurrent.cell.stop_gradient:  # of an ablation, which cuts the gradient in training
+        model = deepcopy(model)
+        model.recurrent.cell = replace(model.recurrent.cell, stop_gradient="")
     windows = _Windows(model, recording, context)
     with probe_mode(model):
         gradient, replaced = windows.gradient(), windows.replaced(draws, seed)
@@ -63,13 +68,16 @@ class _Windows:
         device, dtype = model.head.weight.device, model.head.weight.dtype
         self._model, self._context, self._length = model, context, len(order)
         self._ids = torch.from_numpy(recording.ids[order].astype(np.int64)).to(device)
-        reading_order = torch.from_numpy(order.copy())
+        reading_order = torch.from_numpy(order.copy()).to(recording.before[0].device)
         self._before: State = tuple(part[reading_order].to(device, dtype) for part in recording.before)
         rank = np.argsort(order)
         starts = sorted(int(rank[start]) for start in recording.starts)
         positions = np.arange(self._length)
         self._first = positions - np.array(starts)[np.searchsorted(starts, positions, side="right") - 1]
         """The number of characters of its document before each position."""
+
+    def _to_device(self, positions: npt.NDArray[np.integer]) -> Tensor:
+        return torch.from_numpy(positions).to(self._ids.device)
 
     def _state_before(self, positions: Tensor) -> State:
         """The state before the characters at some positions [B]: each part [L, B, H]."""
@@ -79,22 +87,22 @@ class _Windows:
         """[T, K]. The windows end at each position; only the last loss counts."""
         K, result = self._context, np.full((self._length, self._context), math.nan, np.float32)
         for begin in range(0, self._length, WINDOWS):
-            t = torch.arange(begin, min(begin + WINDOWS, self._length))
-            available = torch.from_numpy(np.minimum(self._first[t.numpy()], K))
+            positions = np.arange(begin, min(begin + WINDOWS, self._length))
+            t, available = self._to_device(positions), self._to_device(np.minimum(self._first[positions], K))
             start = t - available
-            steps = torch.arange(K)[:, None]
+            steps = self._to_device(np.arange(K))[:, None]
             inputs = self._ids[(start + steps).clamp(max=self._length - 1)]
             with torch.enable_grad():
                 x = _input_vectors(self._model, inputs, self._state_before(start)).detach().requires_grad_()
                 y, _ = self._model.recurrent(x, self._state_before(start)[: len(self._model.recurrent.cell.state)])
                 has_context = available > 0
-                last = y[(available - 1).clamp(min=0), torch.arange(len(t))]
+                last = y[(available - 1).clamp(min=0), t - begin]
                 nats = F.cross_entropy(self._model.head(last), self._ids[t], reduction="none")
                 (d_x,) = torch.autograd.grad(nats[has_context].sum(), x)
-            norms = d_x.norm(dim=-1).cpu()
+            norms, lengths = d_x.norm(dim=-1).cpu().numpy(), available.cpu().numpy()
             for k in range(1, K + 1):
-                inside = available >= k
-                result[t[inside].numpy(), k - 1] = norms[(available - k)[inside], torch.nonzero(inside)[:, 0]].numpy()
+                inside = np.flatnonzero(lengths >= k)
+                result[positions[inside], k - 1] = norms[lengths[inside] - k, inside]
         return result
 
     @torch.no_grad()
@@ -104,9 +112,9 @@ class _Windows:
         result = np.full((T, K), math.nan, np.float32)
         generator = torch.Generator().manual_seed(seed)
         for begin in range(0, T, WINDOWS):
-            t = torch.arange(begin, min(begin + WINDOWS, T))
-            ids = self._ids[(t + torch.arange(K + 1)[:, None]).clamp(max=T - 1)]
-            state = self._state_before(t)
+            positions = np.arange(begin, min(begin + WINDOWS, T))
+            ids = self._ids[self._to_device(np.minimum(positions + np.arange(K + 1)[:, None], T - 1))]
+            state = self._state_before(self._to_device(positions))
             right = self._nats(ids, state)
             change = torch.zeros_like(right)
             for _ in range(draws):
@@ -115,7 +123,7 @@ class _Windows:
                 change += (self._nats(wrong, state) - right) / (draws * math.log(2))
             changes = change.cpu().numpy()
             for k in range(1, K + 1):
-                target = t.numpy() + k
+                target = positions + k
                 inside = target < T
                 inside[inside] = self._first[target[inside]] >= k
                 result[target[inside], k - 1] = changes[k - 1, inside]
@@ -128,10 +136,13 @@ class _Windows:
         return F.cross_entropy(logits.flatten(0, 1), ids[1:].flatten(), reduction="none").view(ids[1:].shape)
 
     def _other_characters(self, ids: Tensor, generator: torch.Generator) -> Tensor:
-        """For each id a different one, drawn from the text; the same where the text has only one character."""
-        drawn = self._ids[torch.randint(self._length, (len(ids), 16), generator=generator).to(ids.device)]
-        differs = drawn != ids[:, None]
-        return torch.where(differs.any(1), drawn.gather(1, differs.int().argmax(1, keepdim=True))[:, 0], ids)
+        """For each id another one, drawn from the characters of the text that differ; the same if none does."""
+        counts = torch.bincount(self._ids.cpu(), minlength=self._model.vocabulary_size).double()
+        weights = counts.repeat(len(ids), 1)
+        weights[torch.arange(len(ids)), ids.cpu()] = 0
+        if not bool(weights.any()):
+            return ids
+        return torch.multinomial(weights, 1, generator=generator)[:, 0].to(ids.device)
 
 
 def _input_vectors(model: LanguageModel, ids: Tensor, state: State) -> Tensor:

@@ -8,16 +8,17 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from charlstm import __version__, atomic_io
 from charlstm.errors import UserError
 from charlstm.inspection.error_section import errors_section
 from charlstm.inspection.gate_section import gates_section
 from charlstm.inspection.inspect import Inspection
-from charlstm.inspection.page_data import RunView, page_data
+from charlstm.inspection.page_data import page_data
 from charlstm.inspection.step_page import step_page
 from charlstm.inspection.step_values import MAX_CHARACTERS
-from charlstm.inspection.unit_sections import knob_section, part_name, units_section
+from charlstm.inspection.unit_sections import knob_section, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section
 from charlstm.report.writer import write_document
@@ -40,15 +41,11 @@ def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "
     for other in inspections[1:]:
         if characters_of(other.recording.ids, other.run.vocabulary) != symbols:
             raise UserError(f"{other.name} does not read the same text as {first.name}")
-    views = [
-        RunView(one.name, one.run.model, one.run.vocabulary.symbols, one.recording, one.scores, one.leaning)
-        for one in inspections
-    ]
     values = {
-        "data": page_data(views, list(symbols), _interesting_position(first)),
-        "several": len(views) > 1,
+        "data": page_data(inspections, _interesting_position(first)),
+        "several": len(inspections) > 1,
         "steps": list(zip((one.name for one in inspections), step_names(inspections), strict=True)),
-        "leaning": all(view.leaning is not None for view in views),
+        "leaning": all(one.leaning is not None for one in inspections),
         "style": _source("inspection.css"),
         "script": _source("inspection.js"),
     }
@@ -69,10 +66,18 @@ def step_names(inspections: Sequence[Inspection]) -> list[str]:
     return [STEP] if len(inspections) == 1 else [f"{number}-{STEP}" for number in range(1, len(inspections) + 1)]
 
 
+def _short(one: Inspection) -> npt.NDArray[np.integer]:
+    """The characters that the model reads first, as many as the page of a step shows."""
+    ids, begins = one.recording.ids, one.recording.starts
+    if one.recording.is_backward:
+        return ids[max(0, len(ids) - MAX_CHARACTERS, *(start + 1 for start in begins[:-1])) :]
+    return ids[: min(MAX_CHARACTERS, *begins[1:], len(ids))]
+
+
 def _write_step(one: Inspection, folder: Path, name: str) -> Path:
     path = folder / name
     try:
-        atomic_io.write_atomic(path, step_page(one.run, one.recording.ids[:MAX_CHARACTERS].tolist()).encode("utf-8"))
+        atomic_io.write_atomic(path, step_page(one.run, _short(one).tolist()).encode("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot write the page: {error.strerror or error}") from error
     return path
@@ -102,7 +107,7 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
             gates_section(one, prefix, number),
             errors_section(one),
         ):
-            title = f"{section.title}: {one.name}" if several else section.title
+            title = f"{section.title} ({number + 1}: {one.name})" if several else section.title
             sections.append(replace(section, title=title))
     facts = [
         (
@@ -112,7 +117,11 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
         )
         for one in inspections
     ]
-    facts += [("Text", f"{len(inspections[0].recording.ids):,} characters"), ("Made with", f"charlstm {__version__}")]
+    first = inspections[0]
+    facts += [
+        ("Text", f"{len(first.recording.ids):,} characters from the beginning of {first.source}"),
+        ("Made with", f"charlstm {__version__}"),
+    ]
     method = Section("How it was made", facts=facts, command=command)
     title = f"Inside {' and '.join(one.name for one in inspections)}"
     return Document(title, _headline(inspections), [*sections, method])
@@ -122,16 +131,14 @@ def _headline(inspections: Sequence[Inspection]) -> list[str]:
     """The best unit of each run."""
     lines = []
     for one in inspections:
-        of_interest = [score for score in one.scores if score.is_represented]
         name = f"{one.name}: " if len(inspections) > 1 else ""
-        if not of_interest:
-            lines.append(f"{name}No single unit represents a feature better than the last three characters do.")
-            continue
-        best = of_interest[0]
-        lines.append(
-            f"{name}{part_name(one.recording, best.units[0]).capitalize()} represents {best.feature}: "
-            f"{best.measure} {best.scores[0]:.2f}, where the last three characters reach {best.baseline:.2f}."
-        )
+        if not one.scores:
+            lines.append(f"{name}The text is too short to look for units of interest.")
+        elif not (best := one.scores[0]).is_represented:
+            lines.append(f"{name}No unit represents a feature of the text clearly better than its last characters.")
+        else:
+            compared = f"the last three characters alone reach {best.baseline:.2f}"
+            lines.append(f"{name}{best.sentence()} ({compared}).")
     return lines
 
 
@@ -144,7 +151,8 @@ def _record(one: Inspection) -> dict[str, object]:
         "probabilities": recording.top_p.round(4).tolist(),
     }
     if one.leaning is not None:
-        with np.errstate(all="ignore"):
-            record["mean_bits_if_replaced"] = np.nanmean(one.leaning.replaced, 0).astype(float).round(4).tolist()
-            record["mean_gradient_norm"] = np.nanmean(one.leaning.gradient, 0).astype(float).tolist()
+        measured = ~np.isnan(one.leaning.gradient)
+        counts = np.maximum(measured.sum(0), 1)
+        for name, values in (("bits_if_replaced", one.leaning.replaced), ("gradient_norm", one.leaning.gradient)):
+            record[f"mean_{name}"] = (np.where(measured, values, 0).sum(0) / counts).astype(float).round(5).tolist()
     return record

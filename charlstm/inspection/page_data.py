@@ -8,102 +8,102 @@ from __future__ import annotations
 
 import base64
 import json
+import unicodedata
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.inspection.inspect import Inspection
 from charlstm.inspection.leaning import Leaning
-from charlstm.inspection.recording import Recording, Values, gate_name
-from charlstm.inspection.unit_scores import FeatureScore, Unit
-from charlstm.model import LanguageModel
+from charlstm.inspection.recording import Recording, Values
+from charlstm.probes.closing import characters_of
 
 Json: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 9_000_000
 """Of all units' values, in base64: beyond it, only those of the units of interest are stored."""
 STATE_LEVELS, GATE_LEVELS = 31, 63
+GATES = {"i": "input gate", "f": "forget gate", "o": "output gate", "r": "reset gate", "z": "update gate"}
+"""The names in the literature of gates with these letters."""
 
 
-@dataclass(frozen=True)
-class RunView:
-    """What the page shows of one run."""
-
-    name: str
-    model: LanguageModel
-    vocabulary: Sequence[str]
-    recording: Recording
-    scores: Sequence[FeatureScore]
-    leaning: Leaning | None
-
-
-def page_data(views: Sequence[RunView], symbols: Sequence[str], position: int) -> str:
+def page_data(inspections: Sequence[Inspection], position: int) -> str:
     """JSON for a script element: the characters of the text, the position that is chosen at first, and each run."""
-    remaining = MAX_BYTES // len(views)
-    wide = sum(map(_is_wide, symbols)) > len(symbols) / 5
+    first = inspections[0]
+    symbols = [glyph_of_byte(symbol) for symbol in characters_of(first.recording.ids, first.run.vocabulary)]
+    if first.run.vocabulary.kind == "characters":
+        symbols = list(first.run.vocabulary.decode(first.recording.ids))
     data = {
-        "text": list(symbols),
-        "wide": wide,
+        "text": symbols,
+        "wide": [n for n, symbol in enumerate(symbols) if is_wide(symbol)],
         "position": position,
-        "runs": [_run(view, remaining) for view in views],
+        "runs": [_run(one, MAX_BYTES // len(inspections)) for one in inspections],
     }
     return json.dumps(data, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
 
 
-def _is_wide(symbol: str) -> bool:
-    return 0x2E80 <= ord(symbol) <= 0xFFDC and not 0xE000 <= ord(symbol) < 0xF900
+def is_wide(symbol: str) -> bool:
+    """Whether a symbol is wider than a letter: a Chinese character, an emoji, or several signs."""
+    return len(symbol) > 1 or unicodedata.east_asian_width(symbol) in "WF"
 
 
-def _run(view: RunView, max_bytes: int) -> Json:
-    recording, stack = view.recording, view.model.recurrent
-    of_interest = sorted({(score.units[0].layer, score.units[0].unit) for score in view.scores})
+def glyph_of_byte(symbol: str) -> str:
+    """Hexadecimal digits for a byte that is not ASCII."""
+    return symbol if ord(symbol) < 127 else f"{ord(symbol):02X}"
+
+
+def _run(one: Inspection, max_bytes: int) -> Json:
+    recording, stack = one.recording, one.run.model.recurrent
+    of_interest = sorted({(score.units[0].layer, score.units[0].unit) for score in one.scores})
     quantities, used = list[Json](), 0
-    for title, name, values, is_gate in _values(recording, view.model):
-        full = [_layer(values[:, layer], is_gate, None) for layer in range(stack.num_layers)]
-        size = sum(len(layer["values"]["data"]) for layer in full)
-        if used + size > max_bytes:
+    for title, name, values, is_gate in _values(recording):
+        layers = [_layer(values[:, layer], is_gate, None) for layer in range(stack.num_layers)]
+        if used + _size(layers) > max_bytes:
             chosen = [[unit for at, unit in of_interest if at == layer] for layer in range(stack.num_layers)]
-            full = [_layer(values[:, layer], is_gate, units or [0]) for layer, units in enumerate(chosen)]
-            size = sum(len(layer["values"]["data"]) for layer in full)
-        used += size
+            layers = [_layer(values[:, layer], is_gate, units or [0]) for layer, units in enumerate(chosen)]
+        used += _size(layers)
         levels = GATE_LEVELS if is_gate else STATE_LEVELS
-        quantities.append({"name": name, "title": title, "isSigned": not is_gate, "levels": levels, "layers": full})
+        quantities.append({"name": name, "title": title, "isSigned": not is_gate, "levels": levels, "layers": layers})
     names = [quantity["name"] for quantity in quantities]
     found = [
-        {"text": score.sentence(), "quantity": names.index(one.part), "layer": one.layer, "unit": one.unit}
-        for score in view.scores
+        {"text": score.sentence(), "quantity": names.index(unit.part), "layer": unit.layer, "unit": unit.unit}
+        for score in one.scores
         if score.is_represented
-        for one in score.units[:1]
+        for unit in score.units[:1]
     ]
+    symbols = one.run.vocabulary.symbols
     return {
-        "name": view.name,
-        "vocabulary": list(view.vocabulary),
+        "name": one.name,
+        "vocabulary": list(map(glyph_of_byte, symbols)) if one.run.vocabulary.kind == "bytes" else list(symbols),
         "isBackward": recording.is_backward,
+        "starts": list(recording.starts),
         "allUnits": list(range(stack.hidden_size)),
         "quantities": quantities,
         "found": found,
         "surprise": _blob(np.clip(np.rint(1000 * recording.nats / np.log(2)), 0, 65535).astype("<u2")),
         "topCount": recording.top.shape[1],
-        "top": _blob(recording.top.astype("<u2")),
+        "top": _blob(recording.top.astype("<u4")),
         "topP": _blob(np.rint(65535 * recording.top_p).astype("<u2")),
-        "leaning": None if view.leaning is None else _leaning(view.leaning),
+        "leaning": None if one.leaning is None else _leaning(one.leaning),
     }
 
 
-def _values(recording: Recording, model: LanguageModel) -> list[tuple[str, str, Values, bool]]:
-    """Title, name, values and whether they are gates: what remembers longest first, then the output, then the gates."""
-    cell = model.recurrent.cell
-    roles = {cell.forget_gate: "forget gate", cell.input_gate: "input gate"}
-    output = cell.state[0] if len(cell.state) > 1 else None
+def _size(layers: Sequence[Json]) -> int:
+    return sum(len(layer["values"]["data"]) for layer in layers)
+
+
+def _values(recording: Recording) -> list[tuple[str, str, Values, bool]]:
+    """Title, name, values and whether they are gates: the parts of the state, the output last, then the gates."""
+    parts = list(recording.states.items())
     states = [
-        (f"{'output' if letter == output else 'state'} {letter}", letter, values, False)
-        for letter, values in reversed(list(recording.states.items()))
+        (f"{'hidden' if letter == parts[0][0] else 'cell'} state {letter}", letter, values, False)
+        for letter, values in reversed(parts)
     ]
     gates = [
-        (f"{roles.get(letter, 'gate')} {letter}", gate_name(letter, recording.states), values, True)
+        (f"{GATES.get(letter, 'gate')} {letter}", f"gate {letter}", values, True)
         for letter, values in recording.gates.items()
     ]
     return states + gates
@@ -138,12 +138,3 @@ def _leaning(one: Leaning) -> Json:
 def _blob(array: npt.NDArray[np.integer]) -> Json:
     content = zlib.compress(np.ascontiguousarray(array).tobytes(), 6)
     return {"type": array.dtype.name, "data": base64.b64encode(content).decode("ascii")}
-
-
-def top_units(scores: Sequence[FeatureScore], count: int) -> list[tuple[str, Unit]]:
-    """The features that are represented best, with their units, each unit once."""
-    chosen: dict[Unit, str] = {}
-    for score in scores:
-        if score.is_represented:
-            chosen.setdefault(score.units[0], score.feature)
-    return [(feature, unit) for unit, feature in list(chosen.items())[:count]]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from charlstm.executors import State
 from charlstm.model import LanguageModel
@@ -35,6 +36,8 @@ class Recording:
     top, top_p   ids and probabilities of the most probable characters in its place, the most probable first, [T, K]
     states       each part of the state after the character, by its letter, [T, L, H]
     gates        each gate on reading the character, by its letter, [T, L, H]
+    decay        -ln of the forget gate on reading the character, [T, L, H]; None for a cell without one. It is accurate
+                 even if the gate rounds to 1
     before       the full state before the character, each part [T, ...], its batch dimension of size 1
     starts       the positions at which the model begins to read from the zero state: its first character and, for a
                  model of documents, that of each document; for a backward model, the last characters
@@ -47,24 +50,25 @@ class Recording:
     top_p: npt.NDArray[np.float64]
     states: Mapping[str, Values]
     gates: Mapping[str, Values]
+    decay: Values | None
     before: State
     starts: tuple[int, ...]
     is_backward: bool = False
 
     @property
-    def values(self) -> dict[str, Values]:
-        """States and gates by their letters; a gate with the letter of a part of the state is ``"LETTER gate"``."""
-        return {**self.states, **{gate_name(k, self.states): gate for k, gate in self.gates.items()}}
+    def half_lives(self) -> npt.NDArray[np.float64] | None:
+        """ln 2 / -mean(ln f) of the forget gate f, in characters, [L, H]: at this mean rate, half of what a unit holds
+        is left after so many characters. None for a cell without a forget gate."""
+        if self.decay is None:
+            return None
+        with np.errstate(divide="ignore"):
+            half_lives: npt.NDArray[np.float64] = np.log(2) / self.decay.mean(0, dtype=np.float64)
+        return half_lives
 
     def in_reading_order(self) -> npt.NDArray[np.int64]:
         """The positions of the text in the order in which the model reads them, [T]."""
         positions = np.arange(len(self.ids))
         return positions[::-1] if self.is_backward else positions
-
-
-def gate_name(letter: str, states: Mapping[str, object]) -> str:
-    """The name of a gate among the values of a recording."""
-    return f"{letter} gate" if letter in states else letter
 
 
 @torch.no_grad()
@@ -93,7 +97,8 @@ def record(model: LanguageModel, ids: Ids, bounds: Sequence[int] = ()) -> Record
         top,
         top_p,
         dict(zip(state_letters, values, strict=False)),
-        dict(zip(gate_letters, values[len(state_letters) :], strict=True)),
+        dict(zip(gate_letters, values[len(state_letters) :], strict=False)),
+        values[-1] if network.recurrent.cell.forget_gate in gate_letters else None,
         tuple(before),
         tuple(edge - 1 for edge in edges[1:]) if is_backward else tuple(edges[:-1]),
         is_backward,
@@ -127,9 +132,11 @@ def _read(network: LanguageModel, ids: Ids) -> Iterator[_Piece]:
         parts = {letter: part[:, :, 0] for letter, part in stacked_states(network, states[1:]).items()}
         values = node_values(network, chunk, state, list(arguments.values()), states)
         gates = {letter: values[node][:, :, 0].sigmoid() for letter, node in arguments.items()}
+        forget_gate = arguments.get(network.recurrent.cell.forget_gate or "")
+        decay = [] if forget_gate is None else [F.softplus(-values[forget_gate][:, :, 0])]
         arrays: list[npt.NDArray[np.generic]] = [
             *(_numpy(x) for x in (-p.gather(-1, chunk)[:, 0], top.indices, top.values.exp())),
-            *(_numpy(x).astype(np.float32) for x in (*parts.values(), *gates.values())),
+            *(_numpy(x).astype(np.float32) for x in (*parts.values(), *gates.values(), *decay)),
         ]
         before = tuple(torch.stack(steps) for steps in zip(*states[:-1], strict=True))
         yield _Piece(arrays, before, list(parts), list(gates))

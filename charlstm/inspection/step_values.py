@@ -17,7 +17,7 @@ from charlstm.compiler.graph import Node, ordered, trace
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.probes.node_values import node_values
-from charlstm.probes.reading import float64_copy, initial_state, layer_output
+from charlstm.probes.reading import float64_copy, layer_output
 
 MAX_CHARACTERS = 60
 MOST_PROBABLE = 5
@@ -51,8 +51,8 @@ class StepValues:
 
 
 def step_values(model: LanguageModel, ids: Tensor | Sequence[int], max_characters: int = MAX_CHARACTERS) -> StepValues:
-    """The values of each step over the first ``max_characters`` of a text, from the zero state, by the reference
-    executor.
+    """The values of each step over the first ``max_characters`` of a text, from the state after "no character", by the
+    reference executor.
 
     ``ids`` [T] are in text order. A backward model reads them from the last to the first, and so are the results.
 
@@ -66,7 +66,10 @@ def step_values(model: LanguageModel, ids: Tensor | Sequence[int], max_character
     previous = text[:, None].to(network.head.weight.device)
     cell = network.recurrent.cell
     new_state = trace(cell).new_state
-    values = node_values(network, previous, initial_state(network, 1, None), ordered(new_state))
+    none = previous.new_full((1, 1), network.vocabulary_size)
+    with torch.no_grad():
+        _, state = network.encode(none, network.initial_state(1))
+    values = node_values(network, previous, state, ordered(new_state))
     with torch.no_grad():
         top = layer_output(network, values[new_state[0]], network.recurrent.num_layers - 1)
         log_probabilities = network.head(top)[:, 0].log_softmax(-1).cpu()

@@ -11,15 +11,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.probes.closing import characters_of, find_closing_characters
+from charlstm.probes.closing import find_closing_characters
 from charlstm.text.vocabulary import Vocabulary
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 Values: TypeAlias = npt.NDArray[np.float64]
 
-COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|(?<![:\w])//[^\n]*|(?:^|(?<=[ \t]))#[^\n]*", re.DOTALL | re.MULTILINE)
+COMMENT = re.compile(
+    r"/\*.*?(?:\*/|\Z)|<!--.*?(?:-->|\Z)|(?<![:\w])//[^\n]*|(?:^|(?<=[ \t]))#(?:[ !][^\n]*|$)", re.DOTALL | re.MULTILINE
+)
 TAG = re.compile(r"<[/!?]?[A-Za-z][^<>\n]*>")
-CAPITALS = re.compile(r"[^\W\d_a-z]{2,}")
 WORD = re.compile(r"[^\W\d_]+")
 SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|\Z)|[。！？]")
 INDENTATION = re.compile(r"^[ \t]*(?=\S)", re.MULTILINE)
@@ -27,7 +28,7 @@ INDENTATION = re.compile(r"^[ \t]*(?=\S)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature of each of T characters, known once the character has been read.
+    """A feature of each of T characters. Spans count from the opening character on if they are closed later.
 
     is_binary   whether its values are 0 and 1
     values      [T]
@@ -42,9 +43,9 @@ def find_features(ids: Ids, vocabulary: Vocabulary) -> list[Feature]:
     """The features of a text ids [T] that are not constant in it.
 
     inside quotes, inside brackets    between the opening and the closing one, as in :mod:`charlstm.probes.closing`
-    inside a comment                  ``/* */``, ``//`` and ``#``, to the end of the line
+    inside a comment                  ``/* */``, ``<!-- -->``, and ``//`` and ``# `` to the end of the line
     inside a tag                      ``<a href=...>``
-    in a word in capitals             two capital letters or more
+    in a word in capitals             of two letters or more
     before a line end                 the next character is a newline
     at the end of a sentence          ``.``, ``!`` or ``?`` before a space
     letter, capital letter, vowel, digit, space, punctuation   the class of the character
@@ -52,13 +53,13 @@ def find_features(ids: Ids, vocabulary: Vocabulary) -> list[Feature]:
     indentation                       of the line, from the first character after it on, in characters
     position in the line, position in the word    1 for the first character, 0 outside of a word
     """
-    text = characters_of(ids, vocabulary)
+    text = _characters(ids, vocabulary)
     values: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "inside quotes": lambda: _open(ids, vocabulary, "quote") > 0,
         "inside brackets": lambda: _open(ids, vocabulary, "bracket") > 0,
         "inside a comment": lambda: _inside(text, COMMENT),
         "inside a tag": lambda: _inside(text, TAG),
-        "in a word in capitals": lambda: _inside(text, CAPITALS),
+        "in a word in capitals": lambda: _inside(text, WORD, _is_in_capitals),
         "before a line end": lambda: _each(text[1:] + " ", lambda c: c == "\n"),
         "at the end of a sentence": lambda: _inside(text, SENTENCE_END),
         "letter": lambda: _each(text, str.isalpha),
@@ -88,11 +89,27 @@ def _open(ids: Ids, vocabulary: Vocabulary, kind: str) -> Values:
     return depth
 
 
-def _inside(text: str, pattern: re.Pattern[str]) -> npt.NDArray[np.bool_]:
+def _inside(
+    text: str, pattern: re.Pattern[str], counts: Callable[[str], bool] = lambda _: True
+) -> npt.NDArray[np.bool_]:
+    """Whether each character is part of a match that counts."""
     inside = np.zeros(len(text), bool)
     for match in pattern.finditer(text):
-        inside[match.start() : match.end()] = True
+        if counts(match[0]):
+            inside[match.start() : match.end()] = True
     return inside
+
+
+def _is_in_capitals(word: str) -> bool:
+    return len(word) > 1 and word.isupper()
+
+
+def _characters(ids: Ids, vocabulary: Vocabulary) -> str:
+    """The text; of bytes, for each byte of a character in UTF-8 this character."""
+    if vocabulary.kind == "characters":
+        return vocabulary.decode(ids)
+    text = vocabulary.decode_bytes(ids).decode("utf-8", "surrogateescape")
+    return "".join(c * len(c.encode("utf-8", "surrogateescape")) for c in text)
 
 
 def _each(text: str, is_true: Callable[[str], bool]) -> npt.NDArray[np.bool_]:

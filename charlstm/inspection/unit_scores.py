@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -18,7 +19,9 @@ FIT = 0.6
 """The fraction of the text, from its beginning, on which units are selected; the scores are those of the rest."""
 CONTEXT = 3
 """The number of characters, up to the current one, that the baseline knows."""
-SHIFTS = 20
+SHIFTS, MIN_SHIFTS = 50, 10
+MARGIN = 0.1
+"""A unit is of interest if its score is that much above the others, on the scale from 0 (chance) to 1."""
 MIN_EXAMPLES = 10
 """A feature is scored if both parts of the text have that many characters with it and without it, or with different
 values."""
@@ -31,6 +34,10 @@ class Unit:
     part: str
     layer: int
     unit: int
+
+    def __str__(self) -> str:
+        """``c of unit 137 of layer 2``: units count from 0 and layers from 1, as in ``charlstm inspect``."""
+        return f"{self.part} of unit {self.unit} of layer {self.layer + 1}"
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,9 @@ class FeatureScore:
     signs       1 if the unit is larger where the feature is, else -1
     chance      0.5 for an AUC, 0 for a correlation
     baseline    the score of the mean of the feature after the same last characters in the first part of the text
-    shuffled    the largest score of the best unit when the feature is shifted along the text, which destroys the
-                relation and leaves everything else: what the search finds where there is nothing
+    shifted     the largest score of the best unit when the feature is shifted along the text, by 50 distances, which
+                destroys the relation and leaves everything else: what the search finds where there is nothing. NaN if
+                a shifted feature has rarely enough examples
     """
 
     feature: str
@@ -56,31 +64,36 @@ class FeatureScore:
     signs: list[int]
     chance: float
     baseline: float
-    shuffled: float
+    shifted: float
 
     @property
     def is_represented(self) -> bool:
-        """Whether the best unit is better than the last characters alone and than the shuffled control."""
-        return self.scores[0] > max(self.baseline, self.shuffled)
+        """Whether the best unit is clearly better than the last characters alone and than for the shifted feature."""
+        return self.advantage >= MARGIN
 
     @property
     def advantage(self) -> float:
-        """The score minus that of the last characters, an AUC scaled to -1 to 1 as a correlation is."""
-        difference = self.scores[0] - max(self.baseline, self.shuffled)
-        return difference / (1 - self.chance)
+        """The score of the best unit minus that of the last characters or of the shifted feature, the larger one, on a
+        scale where chance is 0 and the best score 1; NaN without the latter."""
+        return (self.scores[0] - float(np.maximum(self.baseline, self.shifted))) / (1 - self.chance)
 
     def sentence(self) -> str:
-        """``unit 137 of layer 2: inside quotes, 0.97``; layers and units count from 1 and 0, as in the page."""
-        one = self.units[0]
-        sign = "" if self.signs[0] > 0 else "low, "
-        return f"unit {one.unit} of layer {one.layer + 1}: {self.feature}, {sign}{self.scores[0]:.2f}"
+        """``c of unit 137 of layer 2: inside quotes, AUC 0.97``."""
+        sign = "" if self.signs[0] > 0 else "negative, "
+        return f"{self.units[0]}: {self.feature}, {sign}{self.measure} {self.scores[0]:.2f}"
 
 
 def score_units(
-    features: Sequence[Feature], states: Mapping[str, Values], ids: Ids, best: int = 3, seed: int = 1
+    features: Sequence[Feature],
+    states: Mapping[str, Values],
+    ids: Ids,
+    best: int = 3,
+    seed: int = 1,
+    is_backward: bool = False,
 ) -> list[FeatureScore]:
     """For each feature the ``best`` units, of all parts of the state, each [T, L, H]; the feature that is represented
-    best first. Features with too few examples are left out. ids [T] are for the baseline."""
+    best first. Features with too few examples are left out. ids [T] are for the baseline, which knows the last
+    characters that the model has read: of a backward model those that follow."""
     length = len(ids)
     split = int(FIT * length)
     scored = [f for f in features if _has_examples(f, f.values[:split]) and _has_examples(f, f.values[split:])]
@@ -102,7 +115,8 @@ def score_units(
         order = np.argsort(-np.abs(on_fit), kind="stable")[:best]
         signs = [1 if on_fit[column] >= 0 else -1 for column in order]
         scores = [_shown(feature, float(sign * on_rest[column])) for sign, column in zip(signs, order, strict=True)]
-        shuffled = [_best_of_shifted(feature, int(shift), split, fit, rest) for shift in shifts]
+        found = (_best_of_shifted(feature, int(shift), split, fit, rest) for shift in shifts)
+        shifted = [score for score in found if score is not None]
         results.append(
             FeatureScore(
                 feature.name,
@@ -111,11 +125,11 @@ def score_units(
                 scores,
                 signs,
                 0.5 if feature.is_binary else 0.0,
-                _baseline(feature, ids, split),
-                max(shuffled, default=0.5 if feature.is_binary else 0.0),
+                _baseline(feature, _contexts(ids, is_backward), split),
+                max(shifted) if len(shifted) >= MIN_SHIFTS else math.nan,
             )
         )
-    return sorted(results, key=lambda one: (not one.is_represented, -one.advantage))
+    return sorted(results, key=lambda one: -np.nan_to_num(one.advantage, nan=-1.0))
 
 
 def _has_examples(feature: Feature, values: Values) -> bool:
@@ -127,7 +141,7 @@ def _has_examples(feature: Feature, values: Values) -> bool:
 
 def _ranks(values: Values) -> npt.NDArray[np.float64]:
     """The ranks of each column [T, C], the mean rank for equal values, minus their mean."""
-    ranks = np.empty(values.shape)
+    ranks = np.empty(values.shape, np.float32)
     for column in range(values.shape[1]):
         _, inverse, counts = np.unique(values[:, column], return_inverse=True, return_counts=True)
         ranks[:, column] = (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
@@ -139,10 +153,11 @@ def _score(feature: Feature, values: Values, ranks: npt.NDArray[np.float64]) -> 
     """The relation of a feature [T] to each column of ranks [T, C], -1 to 1: 2 AUC - 1, or the rank correlation."""
     if feature.is_binary:
         has = values > 0
-        difference: npt.NDArray[np.float64] = ranks[has].mean(0) - ranks[~has].mean(0)
-        return 2 * difference / len(values)
-    own = _ranks(values[:, None])[:, 0]
-    scale = np.sqrt((own**2).sum() * (ranks**2).sum(0))
+        difference = ranks[has].mean(0, dtype=np.float64) - ranks[~has].mean(0, dtype=np.float64)
+        relation: npt.NDArray[np.float64] = 2 * difference / len(values)
+        return relation
+    own = _ranks(values[:, None])[:, 0].astype(np.float64)
+    scale = np.sqrt((own**2).sum() * np.square(ranks, dtype=np.float64).sum(0))
     correlation: npt.NDArray[np.float64] = np.divide(own @ ranks, scale, out=np.zeros_like(scale), where=scale > 0)
     return correlation
 
@@ -153,30 +168,48 @@ def _shown(feature: Feature, relation: float) -> float:
 
 def _best_of_shifted(
     feature: Feature, shift: int, split: int, fit: npt.NDArray[np.float64], rest: npt.NDArray[np.float64]
-) -> float:
-    """The score on the rest of the unit that is best on the first part, for the feature shifted along the text."""
+) -> float | None:
+    """The score on the rest of the unit that is best on the first part, for the feature shifted along the text; None
+    if that has too few examples."""
     values = np.roll(feature.values, shift)
     if not (_has_examples(feature, values[:split]) and _has_examples(feature, values[split:])):
-        return _shown(feature, 0.0)
+        return None
     on_fit = _score(feature, values[:split], fit)
     best = int(np.argmax(np.abs(on_fit)))
     sign = 1 if on_fit[best] >= 0 else -1
     return _shown(feature, sign * float(_score(feature, values[split:], rest[:, best : best + 1])[0]))
 
 
-def _baseline(feature: Feature, ids: Ids, split: int) -> float:
-    """The score of the mean of the feature after the same last 3, 2, 1 or 0 characters in the first part."""
-    contexts = [tuple(ids[max(0, t - CONTEXT + 1) : t + 1].tolist()) for t in range(len(ids))]
-    sums: dict[tuple[int, ...], list[float]] = {}
+def _contexts(ids: Ids, is_backward: bool) -> list[tuple[int, ...]]:
+    """The last characters that the model has read at each position, the latest first."""
+    rows = ids.tolist()
+    if is_backward:
+        return [tuple(rows[t : t + CONTEXT]) for t in range(len(rows))]
+    return [tuple(rows[max(0, t - CONTEXT + 1) : t + 1][::-1]) for t in range(len(rows))]
+
+
+def _baseline(feature: Feature, contexts: Sequence[tuple[int, ...]], split: int) -> float:
+    """The score of the mean of the feature after the same last characters in the first part, interpolated with that
+    after fewer: (sum + mean after fewer) / (count + 1)."""
+    sums: dict[tuple[int, ...], tuple[float, int]] = {}
     for context, value in zip(contexts[:split], feature.values[:split], strict=True):
         for length in range(len(context) + 1):
-            entry = sums.setdefault(context[len(context) - length :], [0.0, 0.0])
-            entry[0] += value
-            entry[1] += 1
+            total, count = sums.get(context[:length], (0.0, 0))
+            sums[context[:length]] = total + value, count + 1
     predicted = []
     for context in contexts[split:]:
-        known = next(context[n:] for n in range(len(context) + 1) if context[n:] in sums)
-        total, count = sums[known]
-        predicted.append(total / count)
-    relation = _score(feature, feature.values[split:], _ranks(np.array(predicted)[:, None]))[0]
-    return _shown(feature, float(relation))
+        mean = 0.0
+        for length in range(len(context) + 1):
+            total, count = sums.get(context[:length], (0.0, 0))
+            mean = (total + mean) / (count + 1)
+        predicted.append(mean)
+    return _shown(feature, float(_score(feature, feature.values[split:], _ranks(np.array(predicted)[:, None]))[0]))
+
+
+def top_units(scores: Sequence[FeatureScore], count: int) -> list[tuple[str, Unit]]:
+    """The features that are represented best, with their units, each unit once."""
+    chosen: dict[Unit, str] = {}
+    for score in scores:
+        if score.is_represented:
+            chosen.setdefault(score.units[0], score.feature)
+    return [(feature, unit) for unit, feature in list(chosen.items())[:count]]

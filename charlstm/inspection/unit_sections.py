@@ -7,9 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from charlstm.inspection.inspect import Inspection
-from charlstm.inspection.page_data import top_units
-from charlstm.inspection.recording import Recording
-from charlstm.inspection.unit_scores import FIT, FeatureScore, Unit
+from charlstm.inspection.unit_scores import FIT, FeatureScore, top_units
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Figure, Sample, Section, Table
 from charlstm.report.text_map import text_map
@@ -22,19 +20,13 @@ UNITS = (
     f"{FIT:.0%} of the text, and the score is that on the rest. The score of a feature that a character has or has not "
     "is the area under the ROC curve (AUC): the probability that the unit tells a character with the feature from one "
     "without it; that of a number is the rank correlation. Beside it: what the last three characters alone tell, and "
-    "the best unit for the feature shifted along the text, which is what the search finds where there is nothing. A "
-    "unit is of interest if it is better than both."
+    "the best unit for the feature shifted along the text (the best of 50 shifts), which is what the search finds "
+    "where there is nothing. A unit is of interest if it is better than both by a tenth of the way from chance to 1."
 )
 KNOB = (
-    "Texts sampled with the same random numbers (temperature 0.6): by the unchanged model, and with one unit held at a "
-    "low or a high value (2% and 98% of its values over the text) after every character."
+    "Texts sampled with the same random numbers (temperature 0.6): by the unchanged model, and with one part of the "
+    "state of one unit held at a low or a high value (2% and 98% of its values over the text) at every character."
 )
-
-
-def part_name(recording: Recording, unit: Unit) -> str:
-    """``unit 137 of layer 2``, with the part of the state where a cell has several."""
-    part = f" ({unit.part})" if len(recording.states) > 1 else ""
-    return f"unit {unit.unit} of layer {unit.layer + 1}{part}"
 
 
 def units_section(one: Inspection, prefix: str = "") -> Section:
@@ -42,14 +34,14 @@ def units_section(one: Inspection, prefix: str = "") -> Section:
     rows = [
         [
             visible(score.feature),
-            part_name(one.recording, score.units[0]) + ("" if score.signs[0] > 0 else ", negative"),
+            str(score.units[0]) + ("" if score.signs[0] > 0 else ", negative"),
             f"{score.scores[0]:.2f} ({score.measure})",
             f"{score.chance:.2f}",
             f"{score.baseline:.2f}",
-            f"{score.shuffled:.2f}",
+            _number(score.shifted),
             "yes" if score.is_represented else "no",
             "; ".join(
-                f"{unit.unit} of {unit.layer + 1}: {value:.2f}"
+                f"{unit.part} of {unit.unit} of {unit.layer + 1}: {value:.2f}"
                 for unit, value in zip(score.units[1:], score.scores[1:], strict=True)
             ),
         ]
@@ -71,16 +63,20 @@ def units_section(one: Inspection, prefix: str = "") -> Section:
     return Section("Units of interest", paragraphs, _maps(one, prefix), tables, plots_first=True, data=data)
 
 
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
+
+
 def score_record(score: FeatureScore) -> dict[str, object]:
     return {
         "feature": score.feature,
         "measure": score.measure,
-        "units": [asdict(unit) for unit in score.units],
+        "units": [{**asdict(unit), "layer": unit.layer + 1} for unit in score.units],
         "scores": score.scores,
         "signs": score.signs,
         "chance": score.chance,
         "last_characters": score.baseline,
-        "shifted": score.shuffled,
+        "shifted": score.shifted,
         "of_interest": score.is_represented,
     }
 
@@ -96,7 +92,7 @@ def _maps(one: Inspection, prefix: str) -> list[Figure]:
         counts = np.convolve(changes, np.ones(length), "valid")
         begin = int(counts.argmax())
         values = one.recording.states[unit.part][begin : begin + length, unit.layer, unit.unit]
-        title = f"{one.name}, {part_name(one.recording, unit)}: {feature}"
+        title = f"{one.name}, {unit}: {feature}"
         name = f"{prefix}unit-{unit.layer + 1}-{unit.unit}-{unit.part}"
         figures.append(text_map(values, list(symbols[begin : begin + length]), name, title))
     return figures
@@ -106,15 +102,14 @@ def knob_section(one: Inspection) -> Section:
     """What the units of interest do to sampled text."""
     parts = []
     for forced in one.forced:
-        name = part_name(one.recording, forced.unit)
         unchanged, low, high = forced.texts
         samples = [
             Sample("unchanged", unchanged),
             Sample(f"held at {forced.low:.2f}", low),
             Sample(f"held at {forced.high:.2f}", high),
         ]
-        parts.append(Section(f"{name}: {forced.feature}", samples=samples))
+        parts.append(Section(f"{forced.unit}: {forced.feature}", samples=samples))
     if not parts:
         return Section("Turn the knob", ["No unit represents a feature of the text well enough to be held."])
-    data = {"forced": [asdict(forced) for forced in one.forced]}
+    data = {"forced": [{**asdict(f), "unit": {**asdict(f.unit), "layer": f.unit.layer + 1}} for f in one.forced]}
     return Section("Turn the knob", [KNOB], parts=parts, data=data)

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from charlstm.executors import State
 from charlstm.model import LanguageModel
-from charlstm.probes.reading import encode_edited, float64_copy, initial_state, trajectory
+from charlstm.probes.editing import encode_edited
+from charlstm.probes.reading import float64_copy, initial_state, trajectory
 
 UNITS = 64
 """Number of units that are ablated at once, each in a copy of the batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def node_values(
     for layer in range(network.recurrent.num_layers):
         x, weights = _layer_input(network, previous, state, h, layer)
         before = {letter: part[:-1, layer] for letter, part in states.items()}
-        values = _evaluate(cell, nodes, weights, x, before)
+        values = evaluate(cell, nodes, weights, x, before)
         layers.append(
             {n: torch.as_tensor(values[n], dtype=h.dtype, device=h.device).expand_as(h[1:, 0]) for n in nodes}
         )
@@ -62,10 +63,16 @@ def _layer_input(model: LanguageModel, previous: Tensor, state: State, h: Tensor
     return x, weights if project is None else replace(weights, weight_ih=project(weights.weight_ih))
 
 
-def _evaluate(
-    cell: Cell, roots: Sequence[Node], weights: Weights, x: Tensor, before: Mapping[str, Tensor]
+def evaluate(
+    cell: Cell,
+    roots: Sequence[Node],
+    weights: Weights,
+    x: Tensor,
+    before: Mapping[str, Tensor],
+    known: Mapping[Node, Tensor] = MappingProxyType({}),
 ) -> dict[Node, Any]:
-    """Evaluate the roots for all steps at once, [T, B, H], given the state before each step, [T, B, H]."""
+    """Evaluate the roots for all steps at once, [T, B, H], given the state before each step, [T, B, H], and the values
+    of some nodes."""
 
     def split(letters: str, stacked: Tensor) -> dict[str, Tensor]:
         return dict(zip(letters, stacked.chunk(len(letters), -1), strict=True))
@@ -73,8 +80,10 @@ def _evaluate(
     inputs = split(cell.gates, input_side(x, weights.weight_ih, weights.bias_ih))
     cell_parameters = {name: split(letters, weights.parameters[name]) for name, letters in cell.parameters.items()}
     rows = {k: slice(n * weights.hidden_size, (n + 1) * weights.hidden_size) for n, k in enumerate(cell.gates)}
-    values: dict[Node, Any] = {}
-    for n in ordered(roots):
+    values: dict[Node, Any] = dict(known)
+    for n in ordered(roots, known):
+        if n in known:
+            continue
         arguments = [values[a] for a in n.args]
         if n.op == "constant":
             values[n] = n.label

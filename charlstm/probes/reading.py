@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,9 +14,6 @@ from charlstm.executors import State
 from charlstm.executors.reference import Reference
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
-
-Edit: TypeAlias = Callable[[int, State], None]
-"""Called with the number of a layer and its new state, each part [B, H], which it may change in place."""
 
 
 @contextmanager
@@ -90,29 +85,3 @@ def layer_output(model: LanguageModel, h: Tensor, layer: int) -> Tensor:
     The layer's output; in a residual stack, the sum of all outputs up to it.
     """
     return h[..., : layer + 1, :, :].sum(-3) if model.recurrent.residual else h[..., layer, :, :]
-
-
-def encode_edited(model: LanguageModel, previous: Tensor, state: State, edit: Edit) -> tuple[Tensor, State]:
-    """As ``model.encode``, by the reference executor; ``edit`` may change the state of each layer after each character.
-
-    The output of a layer is that of the changed state. ``previous`` [T, B].
-    """
-    stack = model.recurrent
-    parts = len(stack.cell.state)
-    ids, window = model.front_end.with_window(previous, state[parts:])
-    x, project = model.front_end(ids)
-    final: list[State] = []
-    for layer in range(stack.num_layers):
-        weights = stack.weights(f"_l{layer}")
-        if layer == 0 and project is not None:
-            weights = replace(weights, weight_ih=project(weights.weight_ih))
-        current = tuple(part[layer] for part in state[:parts])
-        outputs = []
-        for x_t in x.split(1):
-            _, current = Reference().run(stack.cell, weights, x_t, current)
-            edit(layer, current)
-            outputs.append(current[0])
-        y = torch.stack(outputs)
-        x = x + y if stack.residual and layer else y
-        final.append(current)
-    return x, (*(torch.stack(layers) for layers in zip(*final, strict=True)), *window)

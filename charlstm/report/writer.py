@@ -33,10 +33,10 @@ def write_document(
     check_names("figure", [figure.name for figure in drawn])
     full_record = dict(record)
     full_record["headline"] = document.headline
-    full_record["sections"] = {section.anchor: finite(section.data) for section in document.sections if section.data}
+    full_record["sections"] = {section.anchor: section.data for section in document.sections if section.data}
     files = {
         "index.html": render(document, template, **values).encode("utf-8"),
-        REPORT: (json.dumps(full_record, indent=1, allow_nan=False) + "\n").encode("utf-8"),
+        REPORT: (json.dumps(finite(full_record), indent=1, allow_nan=False) + "\n").encode("utf-8"),
         **{f"{figure.name}.png": figure.png for figure in drawn},
     }
     try:

@@ -62,7 +62,9 @@ def test_unit_is_held_while_sampling(charlstm, tiny_run):
         (("--unit", "99", "--set", "1"), "there is no unit 99"),
         (("--unit", "1", "--layer", "2", "--set", "1"), "there is no layer 2"),
         (("--unit", "1", "--set", "up"), "neither a number nor mean"),
-        (("--unit", "1"), "neither a number nor mean"),
+        (("--unit", "1"), "it needs --set VALUE"),
+        (("--unit", "1", "--part", "hc", "--set", "1"), "'hc' is not a part of the state of lstm"),
+        (("--text", "x" * 300), "not in the vocabulary"),
         (("--unit", "1", "--set", "1", "--context", "3"), "--context has no effect with --unit"),
         (("--set", "1"), "--set has no effect without --unit"),
         (("--unknown", "skip"), "--unknown has no effect without --text"),
@@ -78,6 +80,30 @@ def test_unit_of_several_runs_is_refused(charlstm, tiny_run):
     result = charlstm("inspect", tiny_run, tiny_run, "--unit", "1", "--set", "1")
     assert result.code == 2
     assert "give one RUN" in result.err
+    result = charlstm("inspect", tiny_run, tiny_run)
+    assert result.code == 2
+    assert "the same run is named twice" in result.err
+
+
+def test_unit_is_held_without_the_text_of_the_run(charlstm, tiny_run, tmp_path, corpus_file):
+    run = tmp_path / "moved"
+    shutil.copytree(tiny_run, run)
+    config = run / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace(str(corpus_file), "/nowhere.txt"), encoding="utf-8")
+    assert charlstm("inspect", run, "--unit", "1", "--set", "1", "--length", "5").code == 0
+    assert charlstm("inspect", run, "--unit", "1", "--set", "mean", "--length", "5").code == 2
+
+
+def test_checkpoint_has_its_page_in_the_folder_of_the_run(charlstm, tiny_run, tmp_path, monkeypatch):
+    run = tmp_path / "copy"
+    shutil.copytree(tiny_run, run)
+    monkeypatch.chdir(run)
+    checkpoint = next((run / "checkpoints").glob("best*"))
+    arguments = ("--characters", "50", "--context", "0")
+    assert charlstm("inspect", checkpoint, *arguments).code == 0
+    assert (run / "inspection" / "index.html").exists()
+    result = charlstm("inspect", ".", *arguments)
+    assert result.out.startswith("copy: ")
 
 
 def test_compared_runs_are_shown_side_by_side(charlstm, tiny_run, tmp_path, monkeypatch):
@@ -103,5 +129,5 @@ def test_compared_runs_without_their_text_have_no_such_page(charlstm, tiny_run, 
         )
     result = charlstm("compare", tmp_path / "one", tmp_path / "two", "--name", "both", "--runs", tmp_path)
     assert result.code == 0, result.err
-    assert "no page of the units: " in result.err
+    assert "one is not on the page of the units: no corpus '/nowhere.txt'" in result.err
     assert "inside:" not in result.out

@@ -53,10 +53,26 @@ def test_forced_value_reaches_the_next_layer():
     assert high == [2] * 20
 
 
+def test_forced_cell_state_acts_on_the_output_at_once():
+    """Also where the forget gate is closed, so that it does not last."""
+    model = network(cell="lstm")
+    with torch.no_grad():
+        model.recurrent.get_parameter("bias_ih_l0")[6:12] = -100.0
+        model.recurrent.get_parameter("bias_ih_l0")[18:] = 100.0
+        model.head.weight.zero_()
+        model.head.weight[2, 3] = 10.0
+    low, high = sample_forced(
+        model, [], 20, Sampling(temperature=0), 1, [Force(Unit("c", 0, 3), value) for value in (-3.0, 3.0)]
+    )
+    assert 2 not in low
+    assert high == [2] * 20
+
+
 @pytest.mark.parametrize(
     ("unit", "message"),
     [
         (Unit("x", 0, 0), "'x' is not a part of the state of lstm, which has h, c"),
+        (Unit("hc", 0, 0), "'hc' is not a part of the state of lstm, which has h, c"),
         (Unit("c", 2, 0), "there is no layer 3: the model has 2"),
         (Unit("c", 1, 6), "there is no unit 6: each layer has units 0 to 5"),
     ],

@@ -19,9 +19,11 @@ from test_recording import network
 from charlstm.api import LoadedRun
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
+from charlstm.evaluation import nats_per_character
 from charlstm.inspection import page_data
 from charlstm.inspection.inspect import InspectedText, encode_text, inspect, inspect_run
 from charlstm.inspection.page import write_page
+from charlstm.inspection.recording import record
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 
@@ -52,11 +54,14 @@ def counted(make_run):
     return inspect(make_run(bracket_counter(), VOCABULARY), brackets(700), context=12)
 
 
-def random_run(make_run, text, **fields):
+def random_model(vocabulary, **fields):
     torch.manual_seed(4)
+    return LanguageModel(ModelConfig(**{"hidden_size": 5, "cell": "lstm", **fields}), vocabulary.size).eval()
+
+
+def random_run(make_run, text, **fields):
     vocabulary = Vocabulary.from_text(text)
-    model = LanguageModel(ModelConfig(**{"hidden_size": 5, "cell": "lstm", **fields}), vocabulary.size)
-    return make_run(model.eval(), vocabulary)
+    return make_run(random_model(vocabulary, **fields), vocabulary)
 
 
 def data_of(page):
@@ -90,7 +95,7 @@ def test_page_has_the_values_of_every_unit(counted, tmp_path):
     data = data_of(files[0].read_text(encoding="utf-8"))
     (run,) = data["runs"]
     T, H = len(data["text"]), 5
-    assert [one["name"] for one in run["quantities"]] == ["c", "h", "i", "f", "o"]
+    assert [one["name"] for one in run["quantities"]] == ["c", "h", "gate i", "gate f", "gate o"]
     c = run["quantities"][0]
     values = unpacked(c["layers"][0]["values"]).reshape(H, T) / c["levels"]
     scales = np.array(c["layers"][0]["scales"])[:, None]
@@ -116,16 +121,51 @@ def test_only_units_of_interest_are_stored_beyond_the_limit(counted, tmp_path, m
     assert all(COUNTER in units and len(units) < 5 for units in partly)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "leaky", "gru", "peephole", "esn"])
+GATE_TABLES = {
+    "rnn": ["spectral radius", "saturated"],
+    "leaky": ["spectral radius", "Each unit has a leak a"],
+    "gru": ["r, layer 2", "z, layer 1", "half-life"],
+    "peephole": ["i, layer 1", "f, layer 2", "o, layer 1", "half-life"],
+    "esn": ["spectral radius", "Each unit has a leak a"],
+}
+
+
+@pytest.mark.parametrize("cell", GATE_TABLES)
 def test_every_kind_of_cell_has_a_page(make_run, tmp_path, cell):
-    run = random_run(make_run, 'some text, (some) of it "quoted"\n' * 8, cell=cell, num_layers=2)
-    page = write_page([inspect(run, 'some text, (some) of it "quoted"\n' * 8, context=3)], tmp_path)[0]
-    assert 'id="gates"' in page.read_text(encoding="utf-8")
+    text = 'some text, (some) of it "quoted"\n' * 8
+    page = inspect(random_run(make_run, text, cell=cell, num_layers=2), text, context=3).write(tmp_path)
+    html_text = page.read_text(encoding="utf-8")
+    gates = re.search(r'<section id="gates">.*?</section>', html_text, re.DOTALL)[0]
+    assert all(words in gates for words in GATE_TABLES[cell])
+    assert "One step of" in (tmp_path / "step.html").read_text(encoding="utf-8")
+
+
+def test_relu_units_have_no_saturation(make_run, tmp_path):
+    run = random_run(make_run, "abcd" * 20, cell="rnn", nonlinearity="relu")
+    with torch.no_grad():
+        run.model.recurrent.get_parameter("bias_ih_l0").fill_(2.0)
+    page = inspect(run, "abcd" * 20, context=0).write(tmp_path).read_text(encoding="utf-8")
+    assert "saturated" not in re.search(r'<section id="gates">.*?</section>', page, re.DOTALL)[0]
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_documents_are_read_as_in_the_score(make_config, direction):
+    text = "anna\nbob\ngreta\n"
+    vocabulary = Vocabulary.from_text(text)
+    config = make_config({"direction": direction}, {"documents": "newline"})
+    run = LoadedRun(random_model(vocabulary, direction=direction), vocabulary, config, {}, None)
+    inspected = encode_text(run, text, 100)
+    nats = record(run.model, inspected.ids, inspected.bounds).nats
+    expected = nats_per_character(run.model, run.read(text))  # of each document in the model's direction
+    parts = [nats[0:5], nats[5:9], nats[9:15]]
+    in_direction = np.concatenate([part[:: 1 if direction == "forward" else -1] for part in parts])
+    np.testing.assert_allclose(in_direction, expected, rtol=1e-4)
 
 
 def test_short_texts_and_no_context(make_run, tmp_path):
     run = random_run(make_run, "ab")
-    for text in ("a", "abab"):
+    for text in ("abab", "a"):
+        assert inspect(run, text).write(tmp_path / f"{text} with context").exists()
         inspection = inspect(run, text, context=0)
         assert inspection.leaning is None
         page = inspection.write(tmp_path / text).read_text(encoding="utf-8")
@@ -205,7 +245,7 @@ def test_keys_and_pointer_walk_units_and_characters(counted, tmp_path):
     assert seen["around"] == seen["first"], "there are five units"
     assert "character 1 of" in seen["clicked"]
     assert "character 2 of" in seen["next"]
-    assert "state c" in seen["values"]
+    assert "cell state c" in seen["values"]
     assert "forget gate f" in seen["values"]
     assert seen["top"] == 4
     assert seen["window"] == 2, "one character before the second, and itself"
@@ -223,18 +263,24 @@ def test_runs_are_shown_side_by_side(make_run, tmp_path):
     page = write_page(inspections, tmp_path)[0].read_text(encoding="utf-8")
     script = """
       const select = document.getElementById("run");
+      await until(() => document.querySelectorAll("#windows h3").length === 2);
+      const headings = [...document.querySelectorAll("#windows h3")].map((one) => one.textContent);
       select.value = 1;
       select.dispatchEvent(new Event("change"));
-      await until(() => document.querySelectorAll("#windows h3").length === 2);
-      return [document.getElementById("quantity").innerText, document.querySelectorAll("#windows h3").length];
+      return [document.getElementById("quantity").innerText, headings];
     """
     shown = in_browser(page, tmp_path, script)
     assert shown["error"] is None
-    assert "forget gate z" in shown["result"][0]
-    assert shown["result"][1] == 2
+    assert "update gate z" in shown["result"][0]
+    assert [heading[:3] for heading in shown["result"][1]] == ["a: ", "b: "]
 
 
 def test_backward_model_has_a_page(tmp_path, make_run):
     run = make_run(network(cell="lstm", direction="backward"), Vocabulary(tuple("abcde")))
-    page = inspect(run, "abcde" * 30, context=5).write(tmp_path).read_text(encoding="utf-8")
-    assert data_of(page)["runs"][0]["isBackward"]
+    inspection = inspect(run, "abcde" * 30, context=5)
+    (shown,) = data_of(inspection.write(tmp_path).read_text(encoding="utf-8"))["runs"]
+    assert (shown["isBackward"], shown["starts"]) == (True, [149])
+    assert inspection.errors.by_distance == []
+    replaced = unpacked(shown["leaning"]["replaced"]).reshape(150, 5)
+    assert not replaced[149].any(), "it reads the last character first"
+    assert replaced[:140].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,7 @@ def test_influence_ends_at_the_start_of_a_document():
         alone = leaning(model, record(model, IDS[10:30]), 8)
         np.testing.assert_allclose(together.gradient[10:30], alone.gradient, rtol=1e-4, atol=1e-6)
         assert (np.isnan(together.replaced[10:30]) == np.isnan(alone.replaced)).all()
+        assert np.isnan(alone.replaced).sum() == 8 * 9 // 2
 
 
 def test_closing_bracket_leans_on_the_opening_one():
@@ -78,3 +80,19 @@ def test_closing_bracket_leans_on_the_opening_one():
     at = text.index(")")
     assert np.nanargmax(result[at]) == at - text.index("(") - 1
     assert np.nanmax(result[at]) > 2
+
+
+def test_every_replaced_character_is_another_one():
+    """Of a text with one character in a hundred that differs, too."""
+    model = network(cell="rnn")
+    ids = np.zeros(100, np.int64)
+    ids[50] = 1
+    replaced = leaning(model, record(model, ids), 1, draws=1).replaced[1:, 0]
+    assert (replaced != 0).all()
+
+
+def test_gradient_of_an_ablation_is_not_cut():
+    model = network(cell="lstm", ablate="cell_gradient")
+    cut = leaning(model, record(model, IDS), K).gradient
+    model.recurrent.cell = replace(model.recurrent.cell, stop_gradient="")
+    np.testing.assert_allclose(cut, leaning(model, record(model, IDS), K).gradient, rtol=1e-5)

@@ -77,10 +77,18 @@ def test_hand_set_unit_counts_brackets():
     recording = record(bracket_counter(), VOCABULARY.encode(text))
     assert recording.states["c"][:, 0, COUNTER].tolist() == [0, 1, 1, 2, 2, 1, 1, 0, 1, 0]
     assert recording.gates["f"][:, 0, COUNTER].tolist() == [1] * 10
-    assert set(recording.values) == {"h", "c", "i", "f", "o"}
+    assert (set(recording.states), set(recording.gates)) == ({"h", "c"}, {"i", "f", "o"})
+    assert recording.half_lives[0, COUNTER] == np.inf
     assert record(bracket_counter(), VOCABULARY.encode(brackets(30))).nats[5:].mean() < np.log(4)
 
 
 def test_bidirectional_model_is_refused():
     with pytest.raises(UserError, match="bidirectional"):
         record(network(direction="bidirectional"), IDS)
+
+
+def test_half_life_is_that_of_the_mean_rate():
+    recording = record(network(cell="gru", num_layers=2), IDS)
+    expected = np.log(2) / -np.log(recording.gates["z"].astype(np.float64)).mean(0)
+    np.testing.assert_allclose(recording.half_lives, expected, rtol=1e-4)
+    assert record(network(cell="rnn"), IDS).half_lives is None

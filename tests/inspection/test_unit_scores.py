@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bracket_counter import COUNTER, VOCABULARY, bracket_counter, brackets
 
+from charlstm.inspection import unit_scores
 from charlstm.inspection.recording import record
 from charlstm.inspection.text_features import Feature, find_features
 from charlstm.inspection.unit_scores import FIT, Unit, score_units
@@ -31,10 +32,10 @@ def test_hand_set_counter_is_found_and_described():
     assert depth.units[0] == Unit("c", 0, COUNTER)
     assert depth.scores[0] == pytest.approx(1)
     assert depth.is_represented
-    assert depth.sentence() == f"unit {COUNTER} of layer 1: depth of brackets, 1.00"
+    assert depth.sentence() == f"c of unit {COUNTER} of layer 1: depth of brackets, rank correlation 1.00"
     assert by_name["inside brackets"].scores[0] == pytest.approx(1)
     assert depth.baseline < 0.9
-    assert depth.shuffled < 0.5
+    assert depth.shifted < 0.5
 
 
 def test_score_is_the_auc_on_the_rest_of_the_text():
@@ -61,15 +62,40 @@ def test_score_of_a_number_is_its_rank_correlation():
     assert score.measure == "rank correlation"
 
 
-def test_nothing_is_found_in_noise():
-    """Units of noise, and a feature that the last characters determine."""
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_is_found_in_noise(seed):
+    """Units of noise and some that follow the last character, with a feature of noise and one of this character."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 3, 1000)
+    values = rng.normal(size=(1000, 2, 40)).astype(np.float32)
+    values[:, 0, 7] = ids == 1
+    features = [Feature("is 1", True, (ids == 1).astype(float)), Feature("noise", True, rng.integers(0, 2, 1000) * 1.0)]
+    by_name = {score.feature: score for score in score_units(features, {"h": values}, ids)}
+    assert not any(score.is_represented for score in by_name.values())
+    assert by_name["is 1"].baseline == by_name["is 1"].scores[0] == pytest.approx(1)
+    assert 0.5 <= by_name["noise"].shifted < 0.65
+
+
+def test_baseline_knows_what_the_model_has_read():
+    """Whether the next character is 1: a backward model has read it."""
     ids = RNG.integers(0, 3, 1000)
-    values = {"h": RNG.normal(size=(1000, 2, 40)).astype(np.float32)}
-    features = [Feature("is 1", True, (ids == 1).astype(float)), Feature("noise", True, RNG.integers(0, 2, 1000) * 1.0)]
-    for score in score_units(features, values, ids):
-        assert not score.is_represented or score.scores[0] < 0.6
-    by_name = {score.feature: score for score in score_units(features, values, ids)}
-    assert by_name["is 1"].baseline == pytest.approx(1)
+    feature = Feature("before 1", True, np.append(ids[1:] == 1, False).astype(float))
+    values = {"h": RNG.normal(size=(1000, 1, 4))}
+    forward, backward = (score_units([feature], values, ids, is_backward=flag)[0].baseline for flag in (False, True))
+    assert forward < 0.6
+    assert backward == pytest.approx(1)
+
+
+def test_feature_that_can_rarely_be_shifted_is_not_of_interest(monkeypatch):
+    """It has ten examples at the end of each part, the fewest that count: not all shifts leave as many in both."""
+    monkeypatch.setattr(unit_scores, "MIN_SHIFTS", unit_scores.SHIFTS)
+    has = np.zeros(1000)
+    has[590:600] = has[990:] = 1
+    values = {"h": has[:, None, None] + 0.01 * RNG.normal(size=(1000, 1, 3))}
+    (score,) = score_units([Feature("rare", True, has)], values, RNG.integers(0, 9, 1000))
+    assert score.scores[0] == pytest.approx(1)
+    assert np.isnan(score.shifted)
+    assert not score.is_represented
 
 
 def test_feature_with_few_examples_is_left_out():
@@ -90,6 +116,9 @@ def test_feature_with_few_examples_is_left_out():
         ("a /* b */ c", "inside a comment", "00111111100"),
         ("a # b\nc", "inside a comment", "0011100"),
         ("see http://x.y", "inside a comment", None),
+        ("#include <a>\n#!x", "inside a comment", "0000000000000111"),
+        ("a<!-- b -->", "inside a comment", "01111111111"),
+        ("приВЕТ АБ ab", "in a word in capitals", "000000011000"),
         ("a <b c> d", "inside a tag", "001111100"),
         ("The NATO of", "in a word in capitals", "00001111000"),
         ("ab\nc\n", "before a line end", "01010"),
@@ -113,3 +142,10 @@ def test_features_of_a_text(text, name, expected):
         return
     assert "".join(f"{value:g}" for value in features[name].values) == expected
     assert features[name].is_binary == (name not in ("depth of brackets", "indentation") and "position" not in name)
+
+
+def test_bytes_have_the_class_of_their_character():
+    vocabulary = Vocabulary.from_text("aÄé1 ".encode())
+    features = {one.name: one.values for one in find_features(vocabulary.encode("aÄé1 ".encode()), vocabulary)}
+    assert features["letter"].tolist() == [1, 1, 1, 1, 1, 0, 0]
+    assert features["capital letter"].tolist() == [0, 1, 1, 0, 0, 0, 0]
