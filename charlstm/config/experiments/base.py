@@ -51,8 +51,8 @@ class TrainingExperiment(Experiment):
     search: Changes = Field(
         {},
         description="Further changes for the runs that select starts and learning rates, such as a smaller budget, as "
-        "dotted names; the settings of an arm come after them. The model cannot differ. With a smaller budget, also set "
-        "training.schedule to constant: a cosine that ends sooner selects rates that are too high.",
+        "dotted names; the settings of an arm come after them. The model cannot differ. With a smaller budget, also "
+        "set training.schedule to constant: a cosine that ends sooner selects rates that are too high.",
     )
 
     @field_validator("search")
