@@ -14,7 +14,7 @@ from charlstm.report.document import Figure
 from charlstm.report.drawing import INK, MUTED, WIDTH, finish, placeholder_on_error, style
 from charlstm.text.visible import visible
 
-COLUMNS, CELL = 96, 0.098
+COLUMNS, CELL = 96, 0.084
 """Characters in a row, and the width of a character in inches."""
 SIGNS = {" ": " ", "\n": "↵", "\t": "→", "\r": "↩"}
 COLORS = LinearSegmentedColormap.from_list("state", ["#4d9ad6", "#ffffff", "#f7943b"])
