@@ -72,7 +72,7 @@ def unpacked(blob):
     return np.frombuffer(zlib.decompress(base64.b64decode(blob["data"])), blob["type"])
 
 
-def in_browser(page, tmp_path, script=""):
+def in_browser(page, tmp_path, script="", width=1200):
     """Load the page, run the body of an async function in it, and return its result and the error of the page."""
     after = f"""<script>setTimeout(async () => {{
       const until = async (holds) => {{
@@ -84,10 +84,16 @@ def in_browser(page, tmp_path, script=""):
     path = tmp_path / "in_browser.html"
     frames = "<script>window.requestAnimationFrame = (draw) => setTimeout(draw, 16);</script>"  # no screen, no frames
     path.write_text(page.replace("<body>", f"<body>{frames}").replace("</body>", f"{after}</body>"), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900", "--virtual-time-budget=20000"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--window-size={width},900",
+        "--virtual-time-budget=20000",
+    ]
     command = [BROWSER, *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    return json.loads(html.unescape(re.search(r"<body>(.*?)</body>", dom, re.DOTALL)[1]))
+    return json.loads(html.unescape(re.search(r"<body[^>]*>(.*?)</body>", dom, re.DOTALL)[1]))
 
 
 def test_page_has_the_values_of_every_unit(counted, tmp_path):
@@ -251,6 +257,66 @@ def test_keys_and_pointer_walk_units_and_characters(counted, tmp_path):
     assert seen["window"] == 2, "one character before the second, and itself"
     assert seen["painted"]
     assert seen["found"] == f"unit {counted.scores[0].units[0].unit}"
+
+
+@in_a_browser
+def test_page_fits_a_telephone_and_paper(counted, tmp_path):
+    """Chromium's narrowest window is 500 pixels wide, so the page is put into a frame of 360."""
+    page = counted.write(tmp_path).read_text(encoding="utf-8")
+    script = """
+      await until(() => document.documentElement.dataset.drawn);
+      document.documentElement.style.width = document.body.style.width = "360px";
+      window.dispatchEvent(new Event("resize"));
+      const rows = document.getElementById("rows"), box = document.getElementById("text-box");
+      const widest = () => Math.max(...[...rows.children].map((row) => {
+        const range = document.createRange();
+        range.selectNodeContents(row);
+        return range.getBoundingClientRect().width;
+      }));
+      const seen = {rows: widest() <= box.clientWidth + 1, bars: document.getElementById("bars").checked};
+      window.dispatchEvent(new Event("beforeprint"));
+      seen.printed = [document.getElementById("bars").checked, document.getElementById("printed").textContent];
+      await until(() => document.getElementById("colors").height % 8 === 0);
+      seen.height = document.getElementById("colors").height / rows.children.length;
+      window.dispatchEvent(new Event("afterprint"));
+      seen.after = document.getElementById("bars").checked;
+      return seen;
+    """
+    shown = in_browser(page, tmp_path, script, 500)
+    assert shown["error"] is None
+    seen = shown["result"]
+    assert (seen["rows"], seen["bars"], seen["after"]) == (True, False, False)
+    assert seen["printed"][0] is True
+    assert "of unit" in seen["printed"][1]
+    assert seen["height"] == 8, "a bar of eight pixels in each row"
+
+
+@in_a_browser
+def test_hover_shows_a_character_and_click_holds_it(counted, tmp_path):
+    page = counted.write(tmp_path).read_text(encoding="utf-8")
+    script = """
+      const character = () => document.getElementById("character").textContent;
+      const act = (kind, column) => {
+        const box = document.getElementById("text-box").getBoundingClientRect();
+        const cell = document.getElementById("marker").getBoundingClientRect().width;
+        const at = {clientX: box.left + (column + 0.5) * cell, clientY: box.top + 3, bubbles: true};
+        document.getElementById("text-box").dispatchEvent(new MouseEvent(kind, at));
+      };
+      await until(character);
+      document.getElementById("text").scrollTop = 0;
+      act("mousemove", 4);
+      await until(() => character().includes("character 5 of"));
+      const seen = [character()];
+      act("click", 7);
+      await until(() => character().includes("character 8 of"));
+      act("mousemove", 2);
+      await new Promise((done) => setTimeout(done, 200));
+      return [...seen, character()];
+    """
+    shown = in_browser(page, tmp_path, script)
+    assert shown["error"] is None
+    assert "character 5 of" in shown["result"][0]
+    assert "character 8 of" in shown["result"][1]
 
 
 @in_a_browser
