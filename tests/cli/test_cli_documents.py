@@ -204,7 +204,7 @@ def test_arms_are_compared_on_documents(charlstm, names, tmp_path, monkeypatch):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
     result = charlstm("compare", "c.yaml")
     assert result.code == 0, result.err
-    (page,) = (tmp_path / "runs").rglob("index.html")
+    (page,) = (tmp_path / "runs").rglob("report/index.html")
     assert "cut at newline into documents in their order" in page.read_text()
 
 

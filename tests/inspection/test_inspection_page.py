@@ -41,7 +41,7 @@ def _undrawn(undrawn_plots):
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_run(make_config):
     def make(model: LanguageModel, vocabulary: Vocabulary) -> LoadedRun:
         return LoadedRun(model, vocabulary, make_config(), {"corpus_digest": "of another text"}, None)
@@ -49,7 +49,7 @@ def make_run(make_config):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def counted(make_run):
     return inspect(make_run(bracket_counter(), VOCABULARY), brackets(700), context=12)
 
