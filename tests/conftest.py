@@ -81,7 +81,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("CHARLSTM_MEASURE", "0")  # the fastest executor may differ from test to test
         patch.setattr(os, "fsync", lambda _: None)  # no test needs durable files, and fsync takes longer than a step
         patch.setattr("charlstm.generation.infilling.PREVIEW_SWEEPS", 4)  # of the infilling that an evaluation shows
-        patch.setattr("charlstm.cli.compare.INSPECTED", 60)  # characters on which compared runs are inspected
+        patch.setattr("charlstm.cli.compare._inspect", lambda *_: None)  # test_cli_inspect.py puts it back
         patch.setattr("typer.main.get_command", cache(typer.main.get_command))
         compiler = os.environ.get("CXX", "c++ -O1")  # test_cpp.py tests optimized kernels
         if compiler and shutil.which(shlex.split(compiler)[0]):

@@ -8,6 +8,9 @@ import shutil
 import pytest
 
 from charlstm import load
+from charlstm.cli import compare
+
+INSPECT = compare._inspect
 
 
 def test_page_is_written_into_the_run(charlstm, tiny_run, tmp_path, monkeypatch):
@@ -107,7 +110,8 @@ def test_checkpoint_has_its_page_in_the_folder_of_the_run(charlstm, tiny_run, tm
 
 
 def test_compared_runs_are_shown_side_by_side(charlstm, tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("charlstm.cli.compare.INSPECTED", 100)
+    monkeypatch.setattr(compare, "_inspect", INSPECT)
+    monkeypatch.setattr(compare, "INSPECTED", 100)
     other = tmp_path / "other"
     shutil.copytree(tiny_run, other)
     result = charlstm("compare", tiny_run, other, "--name", "both", "--runs", tmp_path)
@@ -120,7 +124,8 @@ def test_compared_runs_are_shown_side_by_side(charlstm, tiny_run, tmp_path, monk
     assert record["runs"]["other"]["bits"] == record["runs"][tiny_run.name]["bits"]
 
 
-def test_compared_runs_without_their_text_have_no_such_page(charlstm, tiny_run, tmp_path, corpus_file):
+def test_compared_runs_without_their_text_have_no_such_page(charlstm, tiny_run, tmp_path, corpus_file, monkeypatch):
+    monkeypatch.setattr(compare, "_inspect", INSPECT)
     for name in ("one", "two"):
         shutil.copytree(tiny_run, tmp_path / name)
         config = tmp_path / name / "config.yaml"

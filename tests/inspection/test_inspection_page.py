@@ -260,6 +260,7 @@ def test_keys_and_pointer_walk_units_and_characters(counted, tmp_path):
 
 
 @in_a_browser
+@pytest.mark.slow
 def test_page_fits_a_telephone_and_paper(counted, tmp_path):
     """Chromium's narrowest window is 500 pixels wide, so the page is put into a frame of 360."""
     page = counted.write(tmp_path).read_text(encoding="utf-8")
@@ -292,6 +293,7 @@ def test_page_fits_a_telephone_and_paper(counted, tmp_path):
 
 
 @in_a_browser
+@pytest.mark.slow
 def test_hover_shows_a_character_and_click_holds_it(counted, tmp_path):
     page = counted.write(tmp_path).read_text(encoding="utf-8")
     script = """
@@ -320,6 +322,7 @@ def test_hover_shows_a_character_and_click_holds_it(counted, tmp_path):
 
 
 @in_a_browser
+@pytest.mark.slow
 def test_runs_are_shown_side_by_side(make_run, tmp_path):
     text = "the cat (sat) on the mat\n" * 12
     inspections = [
