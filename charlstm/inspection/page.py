@@ -18,14 +18,22 @@ from charlstm.inspection.inspect import Inspection
 from charlstm.inspection.page_data import page_data
 from charlstm.inspection.step_page import step_page
 from charlstm.inspection.step_values import MAX_CHARACTERS
+from charlstm.inspection.unit_scores import top_units
 from charlstm.inspection.unit_sections import knob_section, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section
+from charlstm.report.influence_plot import influence_plot
 from charlstm.report.writer import write_document
 from charlstm.units import bits
 
 TEMPLATE = "inspection/inspection.html.jinja"
 STEP = "step.html"
+LEAST_BITS = 0.1
+"""report.json has, for each character, the earlier ones that change its surprise by that much if they are replaced."""
+INFLUENCE = (
+    "The mean over the text of the bits by which the surprise of a character grows if the one k places before it is "
+    "replaced by another one, drawn from the text."
+)
 
 
 def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "") -> list[Path]:
@@ -124,7 +132,7 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
     ]
     method = Section("How it was made", facts=facts, command=command)
     title = f"Inside {' and '.join(one.name for one in inspections)}"
-    return Document(title, _headline(inspections), [*sections, method])
+    return Document(title, _headline(inspections), [*_influence(inspections), *sections, method])
 
 
 def _headline(inspections: Sequence[Inspection]) -> list[str]:
@@ -142,6 +150,20 @@ def _headline(inspections: Sequence[Inspection]) -> list[str]:
     return lines
 
 
+def mean_by_distance(values: npt.NDArray[np.floating]) -> list[float]:
+    """The means over the text of values [T, K] that are NaN where there is no character: [K]."""
+    measured = ~np.isnan(values)
+    means = np.where(measured, values, 0).sum(0) / np.maximum(measured.sum(0), 1)
+    return [round(float(mean), 6) for mean in means]
+
+
+def _influence(inspections: Sequence[Inspection]) -> list[Section]:
+    """The mean dependence of a prediction on earlier characters, by their distance; empty if it was not measured."""
+    curves = {one.name: mean_by_distance(one.leaning.replaced) for one in inspections if one.leaning is not None}
+    plot = influence_plot(curves, {one.name: number for number, one in enumerate(inspections)}, "influence")
+    return [] if plot is None else [Section("How far predictions look back", [INFLUENCE], [plot])]
+
+
 def _record(one: Inspection) -> dict[str, object]:
     symbols = one.run.vocabulary.symbols
     recording = one.recording
@@ -150,9 +172,18 @@ def _record(one: Inspection) -> dict[str, object]:
         "most_probable": [[symbols[i] for i in row] for row in recording.top.tolist()],
         "probabilities": recording.top_p.round(4).tolist(),
     }
+    record["units_of_interest"] = {
+        str(unit): recording.states[unit.part][:, unit.layer, unit.unit].astype(float).round(4).tolist()
+        for _, unit in top_units(one.scores, len(one.scores))
+    }
     if one.leaning is not None:
-        measured = ~np.isnan(one.leaning.gradient)
-        counts = np.maximum(measured.sum(0), 1)
         for name, values in (("bits_if_replaced", one.leaning.replaced), ("gradient_norm", one.leaning.gradient)):
-            record[f"mean_{name}"] = (np.where(measured, values, 0).sum(0) / counts).astype(float).round(5).tolist()
+            record[f"mean_{name}"] = mean_by_distance(values)
+        record["leans_on"] = [
+            [
+                [k + 1, round(float(row[k]), 1)]
+                for k in np.flatnonzero(np.abs(np.nan_to_num(row)) >= LEAST_BITS).tolist()
+            ]
+            for row in one.leaning.replaced
+        ]
     return record

@@ -116,6 +116,13 @@ def test_page_has_the_values_of_every_unit(counted, tmp_path):
     assert record["command"] == "charlstm inspect RUN"
     assert "".join(data["text"]) == record["text"]
     assert record["sections"]["units-of-interest"]["units"][0]["of_interest"]
+    (shown,) = record["runs"].values()
+    counts = shown["units_of_interest"][f"c of unit {COUNTER} of layer 1"]
+    np.testing.assert_allclose(counts, counted.recording.states["c"][:, 0, COUNTER], atol=1e-3)
+    at = record["text"].index(")")
+    (k, _), *_ = sorted(shown["leans_on"][at], key=lambda one: -one[1])
+    assert record["text"][at - k] == "("
+    assert shown["mean_bits_if_replaced"][0] == pytest.approx(np.nanmean(counted.leaning.replaced[:, 0]), abs=1e-4)
 
 
 def test_only_units_of_interest_are_stored_beyond_the_limit(counted, tmp_path, monkeypatch):
