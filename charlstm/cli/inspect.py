@@ -195,7 +195,7 @@ def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> Insp
         return decode(content, run.config.corpus.encoding, name) if run.vocabulary.kind == "characters" else content
 
     path = paths.expand_home(Path(text))
-    if text == "-" or paths.path_exists(path):
+    if text == "-" or (text and paths.path_exists(path)):
         source = "standard input" if text == "-" else text
         return replace(encode_text(run, file_argument("--text", text, read), characters, skip), source=source)
     if path.suffix and not any(character.isspace() for character in text):

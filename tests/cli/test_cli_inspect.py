@@ -62,6 +62,7 @@ def test_unit_is_held_while_sampling(charlstm, tiny_run):
     [
         (("--text", "missing.txt"), "--text missing.txt: there is no such file"),
         (("--text", "Ω"), "not in the vocabulary"),
+        (("--text", ""), "the text to score is empty"),
         (("--unit", "99", "--set", "1"), "there is no unit 99"),
         (("--unit", "1", "--layer", "2", "--set", "1"), "there is no layer 2"),
         (("--unit", "1", "--set", "up"), "neither a number nor mean"),
