@@ -116,14 +116,14 @@ function paint(values) {
 
 async function draw() {
   isQueued = false;
-  const own = ++turn, first = units().indexOf(chosen.unit) * T, levels = quantity().levels;
+  const ticket = ++turn, first = units().indexOf(chosen.unit) * T, levels = quantity().levels;
   const bySurprise = chosen.shade === "surprise", values = await unpack(bySurprise ? run().surprise : stored().values);
-  if (own !== turn) return;
+  if (ticket !== turn) return;
   paint(bySurprise ? (i) => values[i] / 8000 : (i) => values[first + i] / levels);
   const marker = $("marker").style, row = rowOf[chosen.position];
   marker.transform = `translate(${columnOf[chosen.position] * cell}px, ${row * LINE}px)`;
   marker.width = `${cell}px`;
-  await describe(own);
+  await describe(ticket);
   root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
 }
 function queue() {
@@ -133,7 +133,7 @@ function queue() {
 }
 
 const bits = (value) => `${value.toFixed(2)} bits`;
-async function describe(own) {
+async function describe(ticket) {
   const i = chosen.position, one = run(), layer = chosen.layer, unit = chosen.unit, per = one.topCount, list = [];
   const surprise = await unpack(one.surprise), top = await unpack(one.top), p = await unpack(one.topP);
   for (let k = 0; k < per; k++) {
@@ -151,13 +151,13 @@ async function describe(own) {
     const values = await unpack(kept.values), scale = kept.scales ? kept.scales[index] : 1;
     facts.push(element("dt", { textContent: title }), element("dd", { textContent: (values[index * T + i] / levels * scale).toFixed(2) }));
   }
-  if (own !== turn) return;
+  if (ticket !== turn) return;
   $("character").textContent = `${name(text[i])}, character ${(i + 1).toLocaleString("en")} of ${T.toLocaleString("en")}`;
   $("surprise").textContent = `${bits(surprise[i] / 1000)} of surprise`;
   $("top").replaceChildren(...list);
   $("values").replaceChildren(...facts);
   announce(`${$("character").textContent}: ${$("surprise").textContent}; ${facts.map((fact) => fact.textContent).join(" ")}`);
-  await describeLeaning(own);
+  await describeLeaning(ticket);
 }
 let announcement = 0;
 function announce(words) {  // once the keys rest
@@ -166,7 +166,7 @@ function announce(words) {  // once the keys rest
 }
 
 // The characters that were read before the chosen one, shaded by how much its prediction depends on them, for every run.
-async function describeLeaning(own) {
+async function describeLeaning(ticket) {
   if (!$("leaning")) return;
   const i = chosen.position, blocks = [], COLORS = palette();
   for (const one of runs) {
@@ -192,7 +192,7 @@ async function describeLeaning(own) {
     const list = element("p", { className: "strongest", textContent: says.join("; ") || "It depends on none of them by a tenth of a bit." });
     blocks.push(element("h3", { textContent: `${one.name}: ${bits(surprise)} of surprise` }), line, list);
   }
-  if (own !== turn) return;
+  if (ticket !== turn) return;
   $("windows").replaceChildren(...blocks);
 }
 

@@ -33,9 +33,9 @@ GATES = {"i": "input gate", "f": "forget gate", "o": "output gate", "r": "reset 
 def page_data(inspections: Sequence[Inspection], position: int) -> str:
     """JSON for a script element: the characters of the text, the position that is chosen at first, and each run."""
     first = inspections[0]
-    symbols = [glyph_of_byte(symbol) for symbol in characters_of(first.recording.ids, first.run.vocabulary)]
-    if first.run.vocabulary.kind == "characters":
-        symbols = list(first.run.vocabulary.decode(first.recording.ids))
+    symbols = list(characters_of(first.recording.ids, first.run.vocabulary))
+    if first.run.vocabulary.kind == "bytes":
+        symbols = list(map(glyph_of_byte, symbols))
     data = {
         "text": symbols,
         "wide": [n for n, symbol in enumerate(symbols) if is_wide(symbol)],

@@ -52,6 +52,7 @@ def find_features(ids: Ids, vocabulary: Vocabulary) -> list[Feature]:
     depth of brackets                 the number of open brackets
     indentation                       of the line, from the first character after it on, in characters
     position in the line, position in the word    1 for the first character, 0 outside of a word
+    length of the word                0 outside of a word
     """
     text = _characters(ids, vocabulary)
     values: dict[str, Callable[[], npt.NDArray[Any]]] = {
@@ -72,8 +73,9 @@ def find_features(ids: Ids, vocabulary: Vocabulary) -> list[Feature]:
         "indentation": lambda: _indentation(text),
         "position in the line": lambda: _position(text, lambda c: c != "\n"),
         "position in the word": lambda: _position(text, str.isalpha),
+        "length of the word": lambda: _word_length(text),
     }
-    numeric = {"depth of brackets", "indentation", "position in the line", "position in the word"}
+    numeric = {"depth of brackets", "indentation", "position in the line", "position in the word", "length of the word"}
     features = [Feature(name, name not in numeric, make().astype(np.float64)) for name, make in values.items()]
     return [feature for feature in features if feature.values.size and np.ptp(feature.values) > 0]
 
@@ -120,6 +122,13 @@ def _position(text: str, counts: Callable[[str], bool]) -> Values:
     """The number of consecutive characters that count, up to each one."""
     counted = accumulate(text, lambda count, c: count + 1 if counts(c) else 0, initial=0)
     return np.fromiter(counted, np.float64, len(text) + 1)[1:]
+
+
+def _word_length(text: str) -> Values:
+    length = np.zeros(len(text))
+    for match in WORD.finditer(text):
+        length[match.start() : match.end()] = len(match[0])
+    return length
 
 
 def _indentation(text: str) -> Values:

@@ -115,8 +115,8 @@ def score_units(
         order = np.argsort(-np.abs(on_fit), kind="stable")[:best]
         signs = [1 if on_fit[column] >= 0 else -1 for column in order]
         scores = [_shown(feature, float(sign * on_rest[column])) for sign, column in zip(signs, order, strict=True)]
-        found = (_best_of_shifted(feature, int(shift), split, fit, rest) for shift in shifts)
-        shifted = [score for score in found if score is not None]
+        results_of_shifts = (_best_of_shifted(feature, int(shift), split, fit, rest) for shift in shifts)
+        shifted = [score for score in results_of_shifts if score is not None]
         results.append(
             FeatureScore(
                 feature.name,

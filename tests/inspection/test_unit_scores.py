@@ -132,6 +132,7 @@ def test_feature_with_few_examples_is_left_out():
         ("a\n  b\nc", "indentation", "0000220"),
         ("ab\nc", "position in the line", "1201"),
         ("ab cd", "position in the word", "12012"),
+        ("ab c1", "length of the word", "22010"),
     ],
 )
 def test_features_of_a_text(text, name, expected):
@@ -141,7 +142,9 @@ def test_features_of_a_text(text, name, expected):
         assert name not in features
         return
     assert "".join(f"{value:g}" for value in features[name].values) == expected
-    assert features[name].is_binary == (name not in ("depth of brackets", "indentation") and "position" not in name)
+    assert features[name].is_binary == (
+        name not in ("depth of brackets", "indentation", "length of the word") and "position" not in name
+    )
 
 
 def test_bytes_have_the_class_of_their_character():
