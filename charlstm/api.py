@@ -43,6 +43,7 @@ from charlstm.evaluation import Score, score
 from charlstm.files import MissingError
 from charlstm.generation import Infilled, Sample, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
+from charlstm.generation.sampler import LeadIns
 from charlstm.hardware.device import resolve_device
 from charlstm.model import LanguageModel
 from charlstm.paths import expand_home, is_folder
@@ -50,6 +51,7 @@ from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, split_documents
+from charlstm.text.lead_ins import encode_lead_ins
 from charlstm.text.relocation import relocate_source
 from charlstm.text.separators import end_text
 from charlstm.text.unpacking import unpack
@@ -86,6 +88,7 @@ class LoadedRun:
         num_samples: int = 1,
         until: str | None = None,
         unknown: Unknown = "error",
+        lead_in: bool = True,
     ) -> list[Sample]:
         """Sample texts from the model; see :func:`charlstm.generation.generate`.
 
@@ -101,6 +104,8 @@ class LoadedRun:
             until: end a text after this string; ``""``: only after ``length`` characters; None: a model of documents
                 ends it at the end of a document, and leaves the separator out.
             unknown: what to do with characters of ``prime`` outside the vocabulary: ``error`` or ``skip``.
+            lead_in: whether the model first reads a passage of its training text, which is not part of the texts: see
+                :mod:`charlstm.text.lead_ins`. Without, it starts from the zero state.
 
         Raises:
             UserError: an argument is out of range, a character is unknown, or the model is bidirectional.
@@ -108,7 +113,13 @@ class LoadedRun:
         sampling = Sampling(temperature, top_k, top_p, min_p)
         end = self.document_end if until is None else until
         arguments = (prime, length, sampling, seed, num_samples, end, unknown)
-        return generate(self.model, self.vocabulary, *arguments, leave_out_until=until is None)
+        leave_out, lead_ins = until is None, self.lead_ins if lead_in else ()
+        return generate(self.model, self.vocabulary, *arguments, leave_out_until=leave_out, lead_ins=lead_ins)
+
+    @property
+    def lead_ins(self) -> LeadIns:
+        """Passages of the training text that the model reads before it samples; empty for a model of documents."""
+        return encode_lead_ins(self.header.get("lead_ins", ()), self.vocabulary)
 
     @property
     def document_end(self) -> str:

@@ -43,6 +43,7 @@ class Header(_Strict):
 
     config: dict[str, Any]
     corpus_digest: _Text
+    lead_ins: list[_Text] = Field([], max_length=1000)
     written: dict[Literal["metrics", "samples"], Count] = Field(min_length=2)
     counters: Counters
     schedule: dict[Literal["reductions", "without_improvement"], Count] = Field(min_length=2)
@@ -65,6 +66,7 @@ class Header(_Strict):
             "more recorded than trained": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
             "an impossible sum of losses": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
             "more reductions than steps": max(self.schedule.values()) <= c.step,
+            "lead_ins of different lengths": len({len(lead_in) for lead_in in self.lead_ins}) <= 1,
             "more of the text read than there were steps": max(self.streams.epoch, self.streams.position) <= c.step,
         }
         if wrong := [what for what, holds in conditions.items() if not holds]:
@@ -93,6 +95,8 @@ def checkpoint_checks(check_config: ConfigCheck = lambda *_: None) -> Check:
         try:
             if batch_size > config.training.batch_size:
                 raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
+            if not set("".join(fields.lead_ins)) <= set(vocabulary.symbols):
+                raise UserError("its lead_ins have characters that its vocabulary does not have")
             check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size)
         except UserError as problem:
             raise DamagedError(f"{path}: {problem}") from None

@@ -73,6 +73,14 @@ def sample(
     unknown: Annotated[
         str, typer.Option(help="For characters of the given text that the model does not know: error or skip.")
     ] = "error",
+    lead_in: Annotated[
+        bool,
+        typer.Option(
+            "--lead-in/--no-lead-in",
+            help="Let the model first read a passage of its training text, which is not printed; without, it starts "
+            "from the zero state, from which a young model writes noise. Models of documents need none.",
+        ),
+    ] = True,
     stream: Annotated[
         bool | None,
         typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
@@ -141,7 +149,16 @@ def sample(
         if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
             end = loaded.document_end if until is None else until
             pieces = stream_ids(
-                loaded.model, loaded.vocabulary, text, length, sampling, seed_used, end, on_unknown, until is None
+                loaded.model,
+                loaded.vocabulary,
+                text,
+                length,
+                sampling,
+                seed_used,
+                end,
+                on_unknown,
+                until is None,
+                loaded.lead_ins if lead_in else (),
             )
             note_seed()
             sample_output.print_stream(loaded, pieces)
@@ -157,6 +174,7 @@ def sample(
             num_samples=num_samples,
             until=until,
             unknown=on_unknown,
+            lead_in=lead_in,
         )
     note_seed()
     is_documents = until is None and loaded.document_end != ""
@@ -175,7 +193,7 @@ def _check(context: typer.Context, direction: str, temperature: float, num_sampl
         if len(given) > 1:
             raise UserError("--infill and --infill-file both give the text: leave one out")
         reason = f"with {given[0]}, which only fills gaps"
-        refuse(context, reason, "prime", "suffix", "length", "until", "stream", "precision")
+        refuse(context, reason, "prime", "suffix", "length", "until", "lead_in", "stream", "precision")
         return
     refuse(context, "without --infill", "gap", "sweeps")
     if context.params["stream"] and (as_json or num_samples > 1):

@@ -72,7 +72,7 @@ def _sample(run: LoadedRun, corpus: Corpus | None) -> str:
             held_out = (corpus or run.corpus()).split("validation")
         except UserError:  # the sample is optional, and the text file may have been deleted
             return ""
-    return preview(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out)
+    return preview(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out, lead_ins=run.lead_ins)
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.generation.infilling import preview_infilling
-from charlstm.generation.sampler import Sampling, generate
+from charlstm.generation.sampler import LeadIns, Sampling, generate
 from charlstm.model import LanguageModel
 from charlstm.text.documents import Documents, first_characters
 from charlstm.text.vocabulary import Vocabulary
@@ -25,12 +25,13 @@ def preview(
     end: str = "",
     held_out: npt.NDArray[np.integer] | Documents | None = None,
     on_chunk: Callable[[], None] = lambda: None,
+    lead_ins: LeadIns = (),
 ) -> str:
     """``length`` characters sampled at temperature 0.8; for a model of documents, which end in ``end``, as many
     complete documents as fit into ``length`` characters, up to 20, and at least the first, truncated if needed.
 
     For a bidirectional model, the beginning of the text ``held_out`` with a gap that the model filled, or "" without
-    one. ``on_chunk`` is as for `generate`.
+    one. ``on_chunk`` and ``lead_ins`` are as for `generate`.
     """
     if model.bidirectional:
         return (
@@ -40,7 +41,17 @@ def preview(
         )
     count = DOCUMENTS if end else 1
     samples = generate(
-        model, vocabulary, "", length, SAMPLING, seed, count, end, on_chunk=on_chunk, leave_out_until=bool(end)
+        model,
+        vocabulary,
+        "",
+        length,
+        SAMPLING,
+        seed,
+        count,
+        end,
+        on_chunk=on_chunk,
+        leave_out_until=bool(end),
+        lead_ins=lead_ins,
     )
     texts, remaining = [samples[0].full_text], length - len(samples[0].full_text)
     for sample in samples[1:]:

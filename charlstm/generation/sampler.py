@@ -101,15 +101,18 @@ def draw(
     seed: int,
     num_samples: int = 1,
     length: int | None = None,
+    lead_ins: LeadIns = (),
 ) -> Iterator[tuple[list[int], list[float]]]:
     """Yield the next character of each text, as ids, and ln p under the model, ``length`` times or endlessly.
 
-    ``prime`` is encoded first. The state is carried, so the cost per character does not depend on the length of the
-    text. The same seed gives the same text; torch's random state is not changed. Characters are sampled in blocks, by
-    the C++ decoder on the CPU if possible, otherwise step by step.
+    The model first reads ``prime``, and before it one of the ``lead_ins``, if there are any; text n of seed s gets the
+    one with the number s + n, cyclically. The state is carried, so the cost per character does not depend on the
+    length of the text. The same seed gives the same text; torch's random state is not changed. Characters are sampled
+    in blocks, by the C++ decoder on the CPU if possible, otherwise step by step.
     """
     draws = UniformDraws(seed, num_samples)
-    prompt = torch.tensor([model.vocabulary_size, *prime])[:, None].expand(-1, num_samples)
+    read = [lead_ins[(seed + n) % len(lead_ins)] if lead_ins else [] for n in range(num_samples)]
+    prompt = torch.tensor([[model.vocabulary_size, *lead_in, *prime] for lead_in in read]).T.contiguous()
     decode = _make_decoder(model, num_samples, sampling)
     count, sampled, prompts = FIRST_BLOCK, 0, iter((prompt,))
     while length is None or sampled < length:
@@ -132,6 +135,10 @@ def check_not_nan(log_probabilities: Tensor) -> None:
             "again with a lower learning_rate"
         )
 
+
+LeadIns = Sequence[Sequence[int]]
+"""Passages of equal length, as ids, of which the model reads one before a prompt; none: it starts from the zero state.
+"""
 
 Decode = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """Uniform draws [T, B] and a prompt [N, B] or None to ids and ln p, both [T, B]."""
@@ -182,6 +189,7 @@ def draw_until(
     seed: int,
     num_samples: int = 1,
     until: Sequence[int] = (),
+    lead_ins: LeadIns = (),
 ) -> Iterator[list[tuple[int, float] | None]]:
     """Yield, for each text, the id of the next character and its ln p, or None once the text is complete.
 
@@ -189,7 +197,7 @@ def draw_until(
     """
     tails: list[list[int]] = [[] for _ in range(num_samples)]
     complete = [False] * num_samples
-    for ids, log_p in draw(model, prime, sampling, seed, num_samples, length):
+    for ids, log_p in draw(model, prime, sampling, seed, num_samples, length, lead_ins):
         yield [None if is_complete else (i, p) for is_complete, i, p in zip(complete, ids, log_p, strict=True)]
         if until:
             for n, i in enumerate(ids):
@@ -211,12 +219,14 @@ def generate(
     unknown: Unknown = "error",
     on_chunk: Callable[[], None] = lambda: None,
     leave_out_until: bool = False,
+    lead_ins: LeadIns = (),
 ) -> list[Sample]:
     """Sample ``num_samples`` texts of at most ``length`` characters after the prompt ``prime``.
 
     A text ends early after the text ``until``, which ``leave_out_until`` removes from it. A backward model samples the
     text before the prompt, which ends early when it begins with ``until``. ``on_chunk`` is called after each character;
-    an exception that it raises stops the sampling.
+    an exception that it raises stops the sampling. ``lead_ins`` are read before the prompt and are not part of the
+    texts (:mod:`charlstm.text.lead_ins`).
 
     Raises UserError for a prompt with characters outside the vocabulary (``unknown="skip"`` drops them), for a
     bidirectional model, for values out of range, and for texts that do not fit into main memory.
@@ -229,7 +239,7 @@ def generate(
     characters = 1 if end else length  # at least
     check_texts_fit(num_samples, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
-    for row in draw_until(model, prompt, length, sampling or Sampling(), seed, num_samples, end):
+    for row in draw_until(model, prompt, length, sampling or Sampling(), seed, num_samples, end, lead_ins):
         on_chunk()
         for column, character in zip(columns, row, strict=True):
             if character is not None:

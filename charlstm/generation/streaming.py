@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from charlstm.generation.sampler import Sampling, draw_until, prompt_ids
+from charlstm.generation.sampler import LeadIns, Sampling, draw_until, prompt_ids
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
@@ -19,6 +19,7 @@ def stream(
     until: str = "",
     unknown: Unknown = "error",
     leave_out_until: bool = False,
+    lead_ins: LeadIns = (),
 ) -> Iterator[list[int]]:
     """The ids of a text in pieces: first the prompt ``prime``, then what a forward model samples after it.
 
@@ -28,7 +29,7 @@ def stream(
     Raises UserError as :func:`~charlstm.generation.generate` does, for the prompt before the first piece.
     """
     prompt, end = prompt_ids(model, vocabulary, prime, until, unknown)
-    return _pieces(model, prompt, length, sampling, seed, end, len(end) if leave_out_until else 0)
+    return _pieces(model, prompt, length, sampling, seed, end, len(end) if leave_out_until else 0, lead_ins)
 
 
 def _pieces(
@@ -39,10 +40,11 @@ def _pieces(
     seed: int,
     end: list[int],
     max_pending: int,
+    lead_ins: LeadIns,
 ) -> Iterator[list[int]]:
     yield prompt
     pending: list[int] = []
-    for (character,) in draw_until(model, prompt, length, sampling, seed, 1, end):
+    for (character,) in draw_until(model, prompt, length, sampling, seed, 1, end, lead_ins):
         if character is not None:
             pending.append(character[0])
             ready = max(0, len(pending) - max_pending)

@@ -15,6 +15,7 @@ from charlstm.distributed import ProcessGroup
 from charlstm.errors import UserError
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
+from charlstm.text.lead_ins import lead_ins
 from charlstm.training.state import TrainingState
 
 
@@ -25,6 +26,7 @@ class CheckpointManager:
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup, state: TrainingState
     ) -> None:
         self._config, self._corpus, self._directory, self._group, self._state = config, corpus, directory, group, state
+        self._lead_ins = lead_ins(corpus, config.model.direction)
 
     def save(self, facts: Mapping[str, Any], best: bool) -> None:
         """Write the checkpoint ``last``, and also ``best`` if ``best`` is true.
@@ -39,6 +41,7 @@ class CheckpointManager:
             "config": self._config.model_dump(mode="json"),
             "vocabulary": self._corpus.vocabulary.to_json(),
             "corpus_digest": self._corpus.digest,
+            "lead_ins": self._lead_ins,
             "written": written,
             **self._state.numbers(),
             **facts,

@@ -15,6 +15,7 @@ from charlstm.executors import clear_plan_cache
 from charlstm.generation import preview
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus
+from charlstm.text.lead_ins import encode_lead_ins, lead_ins
 
 
 class ValidationInterruptedError(Exception):
@@ -34,6 +35,7 @@ class Validator:
         self._corpus, self._model, self._group, self._on_chunk = corpus, model, group, on_chunk
         self._length = config.training.sample_length
         self._text = corpus.split("validation")
+        self._lead_ins = encode_lead_ins(lead_ins(corpus, config.model.direction), corpus.vocabulary)
 
     def score(self) -> Score:
         """The score of the current model."""
@@ -52,7 +54,7 @@ class Validator:
             return ""
         documents, vocabulary = self._corpus.documents, self._corpus.vocabulary
         end = "" if documents is None else vocabulary.decode(documents.end_mark)
-        arguments = (self._model, vocabulary, self._length, seed, end, self._text, self._on_chunk)
+        arguments = (self._model, vocabulary, self._length, seed, end, self._text, self._on_chunk, self._lead_ins)
         text: str = self._on_rank0(lambda: preview(*arguments))
         return text
 

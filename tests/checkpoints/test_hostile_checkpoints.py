@@ -150,7 +150,8 @@ PATHS = [
     ("config.model.hidden_size", 17), ("vocabulary", 5), ("vocabulary", "[" * 5000), ("vocabulary", "{}"),
     ("vocabulary", '{"kind": "characters", "symbols": ["a", "b"]}'), ("written", {"metrics": -1, "samples": 0}),
     ("written", {}), ("precision", "float8"), ("threads", "2"), ("versions", [1]), ("executors", [[]]),
-    ("format", 3), ("format", [2]), ("corpus_digest", 7),
+    ("format", 3), ("format", [2]), ("corpus_digest", 7), ("lead_ins", "x"), ("lead_ins", ["a", "ab"]),
+    ("lead_ins", ["\0"]), ("lead_ins", [5]),
 ]  # fmt: skip
 
 

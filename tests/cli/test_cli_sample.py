@@ -63,6 +63,14 @@ def test_every_sampling_option_is_used(charlstm, tiny_run):
     assert charlstm("sample", tiny_run, "--length", 9, "--temperature", 0).code == 0
 
 
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+def test_lead_in_can_be_left_out(charlstm, tiny_run, stream):
+    result = charlstm("sample", tiny_run, "--length", 60, "--seed", 1, "--no-lead-in", stream)
+    (expected,) = package.load(tiny_run).generate("", 60, seed=1, lead_in=False)
+    assert result.out == expected.full_text + "\n"
+    assert result.out != charlstm("sample", tiny_run, "--length", 60, "--seed", 1, stream).out
+
+
 def test_prime_from_a_file_and_from_standard_input(charlstm, tiny_run, tmp_path, monkeypatch):
     (tmp_path / "prime.txt").write_text("the cat\nsat")
     direct = charlstm("sample", tiny_run, "--prime", "the cat\nsat", "--length", 20, "--seed", 1)

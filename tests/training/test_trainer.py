@@ -20,6 +20,7 @@ from charlstm.executors.triton.pool import Pool
 from charlstm.generation import preview
 from charlstm.model import head_loss
 from charlstm.text.corpus import load_corpus
+from charlstm.text.lead_ins import encode_lead_ins, lead_ins
 from charlstm.text.streams import IGNORE
 from charlstm.training import trainer as trainer_module
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
@@ -446,7 +447,9 @@ def test_each_evaluation_samples_with_another_seed(make_trainer, make_config):
     settings = {"optimizer": "sgd", "learning_rate": 1e-30}  # constant weights
     trainer = make_trainer(make_config(seed=5, evaluate_every=3, budget={"steps": 6}, sample_length=40, **settings))
     samples = [event.sample for event in of(Evaluated, trainer.run())]
-    assert samples == [preview(trainer.model, trainer.corpus.vocabulary, 40, 5 + step) for step in (3, 6)]
+    model, corpus = trainer.model, trainer.corpus
+    passages = encode_lead_ins(lead_ins(corpus, "forward"), corpus.vocabulary)
+    assert samples == [preview(model, corpus.vocabulary, 40, 5 + step, lead_ins=passages) for step in (3, 6)]
     assert samples[0] != samples[1]
 
 
