@@ -28,10 +28,11 @@ MAX_MULTIPLY_ADDS = 1e9
 def fastest_executor(step: TrainingStep, model: LanguageModel, batch_size: int, sequence_length: int) -> str | None:
     """The executor that ``auto`` should take for training steps of [sequence_length, batch_size] characters on the CPU.
 
-    Every candidate runs steps of the model at its real size, round robin, and its shortest time counts. The result is
-    cached on this machine for all models of the same configuration and size. None if there is no choice: another
-    device, a configured executor, one candidate, ``CHARLSTM_MEASURE=0`` in the environment, or time steps so large that
-    all candidates spend their time in the same matmuls. Changes neither weights nor RNG state; gradients are cleared.
+    Every candidate runs steps of the model at its real size, round robin, and its shortest time counts (with a single
+    thread, CPU time). The result is cached on this machine for all models of the same configuration and size. None if
+    there is no choice: another device, a configured executor, one candidate, ``CHARLSTM_MEASURE=0`` in the environment,
+    or time steps so large that all candidates spend their time in the same matmuls. Changes neither weights nor RNG
+    state; gradients are cleared.
     """
     if os.environ.get("CHARLSTM_MEASURE") == "0":
         return None
@@ -60,9 +61,7 @@ def pick(seconds: Mapping[str, float]) -> str:
     return next(name for name, time_ in seconds.items() if time_ <= TIE_RATIO * shortest)
 
 
-def measure_round_robin(
-    runs: Mapping[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
-) -> dict[str, float]:
+def measure_round_robin(runs: Mapping[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, float]:
     """Shortest seconds of each run, in rounds over all runs; far slower ones are eliminated early."""
     for run in runs.values():
         for _ in range(WARM_UP_ROUNDS):
@@ -95,7 +94,9 @@ def _measure(step: TrainingStep, model: LanguageModel, ids: torch.Tensor, names:
 
     try:
         with torch.random.fork_rng([]):
-            return measure_round_robin({name: run(name) for name in names})
+            # Other work on the machine, which lengthens some of the steps, does not count for a single thread.
+            clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+            return measure_round_robin({name: run(name) for name in names}, clock)
     finally:
         model.prefer(None)
         model.zero_grad()

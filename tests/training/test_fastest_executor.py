@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def timings(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
     seconds: dict[str, float] = {}
 
-    def measure(runs):
+    def measure(runs, clock):
         for run in runs.values():
             run()
         return {name: seconds.get(name, 1.0) for name in runs}
@@ -56,6 +57,16 @@ def timings(monkeypatch, tmp_path):
 )
 def test_first_candidate_within_tie_ratio_is_picked(seconds, expected):
     assert pick(seconds) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_other_work_on_the_machine_does_not_count_for_one_thread(monkeypatch, threads, make_trainer, make_config):
+    clocks, measure = [], fastest_executor.measure_round_robin
+    record = lambda runs, clock: clocks.append(clock) or measure(runs, clock)  # noqa: E731
+    monkeypatch.setattr(fastest_executor, "measure_round_robin", record)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    make_trainer(make_config()).execution.choose_executor()
+    assert clocks == [time.thread_time if threads == 1 else time.perf_counter]
 
 
 def test_slow_candidates_are_eliminated_from_the_rounds():
