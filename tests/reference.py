@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from charlstm.cli import app
 from charlstm.config import CompareConfig, Config, CorpusConfig, MemoryConfig, ModelOptions, TrainingConfig, as_yaml
 from charlstm.config.fields import alternatives, section_model, type_text
+from charlstm.training.size_defaults import TABLE
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "python tests/reference.py"
@@ -184,6 +185,18 @@ def _comment(path: Path) -> str:
     return " ".join(line.removeprefix("# ") for line in lines if not line.startswith("#  "))
 
 
+def _size_defaults() -> str:
+    """What is chosen for texts of a size."""
+    rows, below = [], 0.0
+    for row in TABLE:
+        size = f"up to {row.characters:,.0f}" if row.characters < float("inf") else f"more than {below:,.0f}"
+        values = (row.hidden_size, row.dropout, row.batch_size, row.sequence_length, row.learning_rate, row.epochs)
+        rows.append((size, *(_default(value) for value in values)))
+        below = row.characters
+    header = ("hidden_size", "dropout", "batch_size", "sequence_length", "learning_rate", "budget.epochs")
+    return _table(("characters to train on", *(f"`{name}`" for name in header)), *rows)
+
+
 def _packages() -> str:
     package = ROOT / "charlstm"
     inits = sorted(package.glob("*/__init__.py"))
@@ -211,6 +224,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "fields": partial(_reference_of_fields, Config),
     "comparison-fields": partial(_reference_of_fields, CompareConfig),
     "experiment-fields": partial(_reference_of_fields, MemoryConfig),
+    "size-defaults": _size_defaults,
     "configurations": _ready_configurations,
     "layers": _layers,
     "packages": _packages,

@@ -77,7 +77,8 @@ def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             directory = RunDirectory(folder / "runs" / name)
             directory.create(config)
             assert list(Trainer(config, load_corpus(**config.corpus.model_dump()), directory).run())
-    shutil.copytree(folder / "runs" / "wider", folder / "runs" / "quickstart")
+    for name in ("quickstart", "longer"):
+        shutil.copytree(folder / "runs" / "wider", folder / "runs" / name)
     return folder
 
 

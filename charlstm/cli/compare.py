@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charlstm.cli.memory import run_memory_comparison
-from charlstm.cli.options import expand_home, refuse, resume_hint
+from charlstm.cli.options import expand_home, folder_name, refuse, resume_hint
 from charlstm.paths import is_folder, path_exists
 
 if TYPE_CHECKING:
@@ -84,8 +84,11 @@ def compare(
     from charlstm import console
     from charlstm.comparison.report import headline, summary_table, write_report
     from charlstm.config import MemoryConfig, load_comparison
+    from charlstm.config.ready import ready_configs
     from charlstm.errors import UserError
 
+    if len(paths) == 1 and not path_exists(paths[0]) and (ready := ready_configs().get(str(paths[0]))):
+        paths = [ready]
     given = {"--quick": quick, "--only": only, "--jobs": jobs, "--keep": keep}
     memory_option = next((option for option, value in given.items() if value), None)
     if len(paths) == 1 and not is_folder(paths[0]):
@@ -155,8 +158,6 @@ def _print_agreement(paths: list[Path]) -> None:
 
 
 def _folder(runs: Path, name: str) -> Path:
-    from charlstm.cli.train import folder_name
-
     return runs / folder_name(name)
 
 

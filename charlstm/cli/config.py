@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from charlstm.cli.options import expand_home
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
 def config(
+    action: Annotated[
+        Literal["list", "show", "copy"] | None,
+        typer.Argument(
+            help="list: the ready configurations; show NAME: print one; copy NAME [FILE]: write one into a file. "
+            "Without it, the fields are printed."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Argument(help="The name of a ready configuration.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(callback=expand_home, help="The file to write. Default: NAME.yaml here.")
+    ] = None,
     schema: Annotated[
         bool,
         typer.Option("--schema", help="Print the JSON Schema, with which editors check YAML while you type."),
@@ -25,12 +39,18 @@ def config(
         ),
     ] = False,
 ) -> None:
-    """Print every field of a configuration with its type, default and meaning."""
+    """Print every field of a configuration with its type, default and meaning; or the ready configurations.
+
+    For example: charlstm config copy tinyshakespeare my.yaml. A ready configuration can also be trained by its name.
+    """
     from charlstm import console
     from charlstm.config import COMPARISON_MODELS, Config, json_schema
 
     if schema and compare:
         raise typer.BadParameter("give either --schema or --compare")
+    if action is not None:
+        _ready(action, name, file, schema or compare)
+        return
     if schema:
         console.out_json(json_schema(), indent=2)
         return
@@ -39,6 +59,45 @@ def config(
             console.out(f"\n{title}")
         for line in _described(model):
             console.out(line)
+
+
+def _ready(action: str, name: str | None, file: Path | None, with_options: bool) -> None:
+    """List, print or copy ready configurations."""
+    from charlstm import atomic_io, console
+    from charlstm.config.ready import ready_config, ready_configs, summary
+    from charlstm.errors import UserError
+    from charlstm.paths import command, path_exists
+
+    if with_options:
+        raise UserError(f"--schema and --compare are about fields, not about ready configurations: leave out {action}")
+    if action == "list":
+        if name is not None:
+            raise UserError(f"list takes no name. To print one:  {command('config', 'show', name)}")
+        rows = [
+            [known, "compare" if path.parent.name == "compare" else "train", summary(path)]
+            for known, path in ready_configs().items()
+        ]
+        console.table([["name", "command", "what it shows"], *rows], prose=True)
+        return
+    if name is None:
+        raise UserError(f"{action} needs the name of a ready configuration:  charlstm config list")
+    content = (source := ready_config(name)).read_bytes()
+    if action == "show":
+        if file is not None:
+            raise UserError(
+                f"show prints to standard output. To write a file:  {command('config', 'copy', name, file)}"
+            )
+        console.out(content.decode(), end="")
+        return
+    target = file or Path(f"{name}.yaml")
+    if path_exists(target):
+        raise UserError(f"{target} exists. Give another file:  charlstm config copy {name} FILE")
+    try:
+        atomic_io.write_atomic(target, content)
+    except OSError as error:
+        raise UserError(f"{target}: cannot write it: {error.strerror or error}") from None
+    console.out(f"wrote {target}")
+    console.out(f"next:   {command('compare' if source.parent.name == 'compare' else 'train', target)}")
 
 
 def _described(model: type[BaseModel]) -> Iterator[str]:

@@ -55,3 +55,14 @@ def load_run(context: typer.Context, run: Path, checkpoint: str, device: str) ->
 def resume_hint(overwrite: bool) -> str:
     """The message of an interrupted comparison; what ``--overwrite`` deletes is already deleted."""
     return f"saved; to resume, run the same command{' without --overwrite' if overwrite else ' again'}"
+
+
+def folder_name(name: str) -> str:
+    """Returns the name. Raises UserError if it cannot be the name of a folder under runs/."""
+    from charlstm.config.sections import check_name
+    from charlstm.errors import UserError
+
+    try:
+        return check_name(name)
+    except ValueError as error:
+        raise UserError(f"the name {name!r}: {error}. Give another one: --name NAME") from None

@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli.options import expand_home, refuse
-from charlstm.paths import command, is_folder, path_exists
+from charlstm.paths import is_folder
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
-    from charlstm.config import Config
-    from charlstm.distributed import ProcessGroup
-    from charlstm.runs.directory import RunDirectory
     from charlstm.training.trainer import Trainer
 
 
 def train(
     context: typer.Context,
-    config: Annotated[
-        Path,
-        typer.Argument(callback=expand_home, help="A configuration in YAML; with --resume also the folder of a run."),
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT...|CONFIG|RUN",
+            help="Texts: files, a glob in quotes, a name of the catalog, or - for standard input. Or a configuration: "
+            "a file in YAML, or the name of a ready one, such as quickstart. Or with --resume the folder of a run.",
+        ),
     ],
     set_: Annotated[
         list[str] | None,
@@ -35,12 +36,21 @@ def train(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the run. Default: the value of name in the configuration, else the file's name."),
+        typer.Option(
+            "--name",
+            "-n",
+            help="Name of the run. Default: the value of name in the configuration, else the name of the file.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", "-m", help="Short for --set training.budget.minutes=...: train at most this long."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps.")
+        str | None,
+        typer.Option("--device", "-d", help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Short for --set training.seed=...")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", "-s", help="Short for --set training.seed=...")] = None,
     runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the run.")] = Path(
         "runs"
     ),
@@ -52,37 +62,45 @@ def train(
         bool, typer.Option("--dry-run", help="Print configuration, parameters, memory and executor; train nothing.")
     ] = False,
 ) -> None:
-    """Train a model. All files of the run are in runs/NAME.
+    """Train a model on a text, or as a configuration says. All files of the run are in runs/NAME.
+
+    For example: charlstm train my-text.txt --minutes 5. What is not given is chosen by the size of the text.
 
     Ctrl-C, TERM and HUP save and stop; --resume continues as if never stopped. USR1 saves and continues.
     On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
     """
     from charlstm import console
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
-    from charlstm.cli.train_output import print_plan
+    from charlstm.cli.train_arguments import read_arguments
+    from charlstm.cli.train_output import print_chosen, print_plan
+    from charlstm.cli.train_plan import Plan
     from charlstm.config import dump_yaml
     from charlstm.distributed import ProcessGroup
     from charlstm.errors import UserError
     from charlstm.training.trainer import Trainer
 
-    overrides = list(set_ or [])
-    overrides += [] if device is None else [f"training.device={device}"]
-    overrides += [] if seed is None else [f"training.seed={seed}"]
+    shortcuts = {"training.device": device, "training.seed": seed, "training.budget.minutes": minutes}
+    overrides = [*(set_ or []), *(f"{field}={value}" for field, value in shortcuts.items() if value is not None)]
     group = ProcessGroup.from_environment()
 
     def work() -> int:
         with group.sync_errors():
-            check_options(context, config, list(set_ or []))
-            settings, directory = _plan(group, config, overrides, name, runs)
-            if resume and not directory.exists:
+            check_options(context, given, list(set_ or []))
+            arguments = read_arguments(given, resume, name, runs)
+            plan = Plan(group, arguments, overrides, name, runs)
+            if resume and not plan.directory.exists:
                 raise UserError(
-                    f"{directory.path} is not a run: there is nothing to resume. Leave out --resume to start it"
+                    f"{plan.directory.path} is not a run: there is nothing to resume. Leave out --resume to start it"
                 )
-        corpus = load_shared_corpus(group, settings)
+        corpus = load_shared_corpus(group, plan.settings)
+        with group.sync_errors():
+            chosen = plan.choose_by_size(corpus)
+            settings = plan.settings
         if not dry_run:
             console.out(corpus.describe())
+            print_chosen(settings, chosen)
         with group.sync_errors():
-            trainer = Trainer(settings, corpus, directory, group)
+            trainer = Trainer(settings, corpus, plan.directory, group)
             trainer.execution.choices()  # raises UserError if a requested executor cannot run here
         if group.size > 1:
             items = "streams" if corpus.documents is None else "documents of a batch"
@@ -99,81 +117,23 @@ def train(
         run_distributed(group, context.obj, work)
 
 
-def check_options(context: typer.Context, config: Path, changes: list[str]) -> None:
-    """Raises UserError for an option that has no effect, or if ``config`` is not a configuration."""
+def check_options(context: typer.Context, given: list[str], changes: list[str]) -> None:
+    """Raises UserError for an option that has no effect."""
     from charlstm.errors import UserError
 
-    given, changed = context.params, {change.partition("=")[0].strip() for change in changes}
-    for option, field in (("device", "training.device"), ("seed", "training.seed"), ("name", "name")):
-        if given[option] is not None and field in changed:
+    options, changed = context.params, {change.partition("=")[0].strip() for change in changes}
+    shortcuts = {"device": "training.device", "seed": "training.seed", "minutes": "training.budget.minutes"}
+    for option, field in (*shortcuts.items(), ("name", "name")):
+        if options[option] is not None and field in changed:
             raise UserError(f"--{option} and --set {field} both set the same field: leave one out")
-    if given["resume"] and given["overwrite"]:
+    if options["resume"] and options["overwrite"]:
         raise UserError("--resume continues a run and --overwrite deletes it: choose one")
-    if given["dry_run"]:
+    if options["dry_run"]:
         refuse(context, "with --dry-run, which deletes nothing", "overwrite")
-    if is_folder(config):
-        if not given["resume"]:
-            if path_exists(config / "config.yaml"):
-                raise UserError(f"{config} is a run. To resume it:  {command('train', config, '--resume')}")
-            raise UserError(f"{config}: this is a folder without a run: give a configuration in YAML")
-        refuse(context, f"with {config}, an existing run, whose name and folder are fixed", "name", "runs")
+    if options["resume"] and len(given) == 1 and is_folder(run := expand_home(Path(given[0]))):
+        refuse(context, f"with {run}, an existing run, whose name and folder are fixed", "name", "runs")
         if "name" in changed:
-            raise UserError(f"--set name has no effect with {config}, an existing run, whose name and folder are fixed")
-
-
-def _plan(
-    group: ProcessGroup, config: Path, overrides: list[str], name: str | None, runs: Path
-) -> tuple[Config, RunDirectory]:
-    """The configuration and the folder of the run."""
-    from charlstm.config import load_config, suggest_config
-    from charlstm.errors import UserError
-    from charlstm.runs.directory import RunDirectory
-    from charlstm.runs.read_only import ReadOnlyRunDirectory
-    from charlstm.text.catalog import catalog_names
-    from charlstm.text.sources import absolute_source
-
-    directory_class = RunDirectory if group.is_rank0 else ReadOnlyRunDirectory
-    if is_folder(config):
-        directory = directory_class(config)
-        directory.config()
-        settings = load_config(directory.config_file, overrides)
-        source = _current_source(settings.corpus.source, directory)
-    else:
-        if str(config) in catalog_names() and not config.exists():
-            raise UserError(f"{config} is a corpus of the catalog. {suggest_config(str(config), str(config))}")
-        settings = load_config(config, overrides)
-        settings = settings.model_copy(update={"name": folder_name(name or settings.name or config.stem)})
-        directory, source = directory_class(runs / str(settings.name)), settings.corpus.source
-    corpus = settings.corpus.model_copy(update={"source": absolute_source(source)})
-    return settings.model_copy(update={"corpus": corpus}), directory
-
-
-def _current_source(source: str | list[str], directory: RunDirectory) -> str | list[str]:
-    """The path of a run's text; prints a note if the text was moved."""
-    from charlstm import console
-    from charlstm.api import load
-    from charlstm.config import as_yaml
-    from charlstm.text.relocation import relocate_source
-
-    if not directory.checkpoints.exists():
-        return source
-    current = relocate_source(
-        source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"])
-    )
-    if current != source:
-        console.note(f"note: {as_yaml(source)} does not exist; the same text is {as_yaml(current)}")
-    return current
-
-
-def folder_name(name: str) -> str:
-    """Returns the name. Raises UserError if it cannot be the name of a folder under runs/."""
-    from charlstm.config.sections import check_name
-    from charlstm.errors import UserError
-
-    try:
-        return check_name(name)
-    except ValueError as error:
-        raise UserError(f"the name {name!r}: {error}. Give another one: --name NAME") from None
+            raise UserError(f"--set name has no effect with {run}, an existing run, whose name and folder are fixed")
 
 
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from charlstm import console
 from charlstm.cli import next_steps
+from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.hardware.device import memory
 from charlstm.paths import command
 from charlstm.runs.directory import RunDirectory
+from charlstm.training.advice import ending_advice
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
+
+
+def print_chosen(settings: Config, sections: Sequence[str]) -> None:
+    """Print what was chosen by the size of the text, for the sections that were left out."""
+    model, training = settings.model, settings.training
+    if "model" in sections:
+        layers = "one layer" if model.num_layers == 1 else f"{model.num_layers} layers"
+        console.out(f"network: {model.cell}, {layers} of {model.hidden_size} units, dropout {model.dropout:g}")
+    if "training" in sections:
+        budget = training.budget
+        limits = [f"{value:g} {unit}" for unit in ("epochs", "steps", "minutes") if (value := getattr(budget, unit))]
+        console.out(
+            f"training: batches of {training.batch_size} x {training.sequence_length}, learning rate "
+            f"{training.learning_rate:g}, at most {' or '.join(limits)}"
+        )
+    if sections:
+        console.out("chosen by the size of the text; change any of it with --set, or write a file with charlstm init")
 
 
 def print_result(ended: Ended, trainer: Trainer) -> None:
@@ -33,6 +53,10 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
     console.out(f"run: {trainer.directory.path}")
+    if ended.stop_reason == "budget":
+        evaluations = sum(record["kind"] == "evaluation" for record in trainer.directory.metrics())
+        for line in ending_advice(trainer.config.training, ended, trainer.corpus.length("train"), evaluations):
+            console.out(f"advice: {line}")
 
 
 def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) -> None:

@@ -19,7 +19,6 @@ from charlstm.config.corpus import CorpusConfig
 from charlstm.config.device import check_device_name
 from charlstm.config.fields import FieldDoc, describe_fields, json_schema
 from charlstm.config.memory import MemoryConfig
-from charlstm.config.misplaced import suggest_config
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import Document, error_line, locate, problems_of
@@ -53,7 +52,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "read_yaml",
-    "suggest_config",
     "validate",
 ]
 

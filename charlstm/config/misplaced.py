@@ -1,38 +1,32 @@
-"""Errors for a text or an address given in place of a configuration, with the configuration to write."""
+"""Errors for a text or an address given in place of a configuration."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
 
 from charlstm.errors import UserError
+from charlstm.paths import command
 
 SUFFIXES = (".yaml", ".yml", ".json")
-_SECTION = re.compile(rb"""^[ \t{]*["']?(?:corpus|model|training|arms|experiments)["']?\s*:""", re.MULTILINE)
-_TEXT_WITH_NULS = (b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # UTF-16 and compressed files, with NULs
-_PLAIN = re.compile(r"[A-Za-z_/.][\w./-]*")
+_COMMENTS = rb"""(?:\xef\xbb\xbf)?(?:[ \t]*(?:\#[^\n]*|---[ \t]*)?\r?\n)*"""
+_SECTION = re.compile(_COMMENTS + rb"""[ \t{]*["']?(?:name|corpus|model|training|arms|experiments)["']?\s*:(?:\s|$)""")
+"""The beginning of a configuration: comments, then a section or the name."""
 
 
-def suggest_config(source: str, stem: str) -> str:
-    """The configuration to write for a text or a name of the catalog, and the command that uses it."""
-    value = source if _PLAIN.fullmatch(source) else json.dumps(source, ensure_ascii=False)
-    file = shlex.quote(f"{stem}.yaml")
-    return (
-        f"Write these three lines into {file}, then: charlstm train {file}\n"
-        f"corpus: {{source: {value}}}\n"
-        "model: {hidden_size: 256}\n"
-        "training: {budget: {minutes: 3}}"
-    )
+def is_configuration(path: Path, content: bytes) -> bool:
+    """Whether the file is a configuration by its suffix or its first lines, not a text to train on."""
+    return path.suffix.lower() in SUFFIXES or not content.strip() or _SECTION.match(content) is not None
 
 
 def reject_text(path: Path, content: bytes) -> None:
-    """Raise UserError for a text to train on: a file without the suffix or any section of a configuration."""
-    if path.suffix.lower() not in SUFFIXES and content.strip() and not _SECTION.search(content):
-        if b"\0" in content[:4096] and not content.startswith(_TEXT_WITH_NULS):
-            raise UserError(f"{path}: this is neither a configuration nor a text. Name a configuration in YAML")
-        raise UserError(f"{path}: this is a text, not a configuration. {suggest_config(str(path), path.stem)}")
+    """Raise UserError for a text to train on, where a configuration is expected."""
+    if not is_configuration(path, content):
+        raise UserError(
+            f"{path}: this is a text, not a configuration. To train on it:  {command('train', path)}  "
+            f"To write a configuration for it:  {command('init', path)}"
+        )
 
 
 def reject_address(path: Path) -> None:
@@ -41,5 +35,5 @@ def reject_address(path: Path) -> None:
         address = f"{match[1]}://{str(path)[match.end() :]}"
         raise UserError(
             f"{address} is an address, not a configuration file. If it is a text, download it: curl -fLO "
-            f"{shlex.quote(address)}. {suggest_config(path.name, path.stem)}"
+            f"{shlex.quote(address)}. Then: {command('train', path.name)}"
         )

@@ -130,10 +130,11 @@ class TrainingConfig(Section):
         "end of the budget (Loshchilov & Hutter 2017). step: multiplied by gamma every step_size epochs. plateau: "
         "multiplied by gamma when more than patience evaluations in a row bring no improvement.",
     )
-    warmup_steps: int = Field(
-        100,
+    warmup_steps: int | None = Field(
+        None,
         ge=0,
-        description="Steps over which the learning rate rises linearly to learning_rate; 0: no warmup.",
+        description="Steps over which the learning rate rises linearly to learning_rate; 0: no warmup. null: 100 "
+        "steps, or the first twentieth of the budget, if that is shorter.",
     )
     final_learning_rate_fraction: float = Field(
         0.05, ge=0, le=1, description="Learning rate at the end of schedule: cosine, as a fraction of learning_rate."
@@ -200,7 +201,12 @@ class TrainingConfig(Section):
         description="Seed of the random numbers for weights, dropout and samples. The same seed gives the same run on "
         "the same machine with the same number of threads.",
     )
-    evaluate_every: int = Field(500, ge=1, description="Steps between two evaluations on the validation split.")
+    evaluate_every: int | None = Field(
+        500,
+        ge=1,
+        description="Steps between two evaluations on the validation split. null: ten evaluations, after each tenth of "
+        "the budget.",
+    )
     sample_length: int = Field(
         200,
         ge=0,

@@ -64,6 +64,14 @@ class Corpus:
             raise UserError(f"the {name} split of {self.describe()} is empty: {remedy}, or use a longer text")
         return self.ids[part] if self.documents is None else self.documents.select(part)
 
+    def length(self, name: str) -> int:
+        """The number of characters of a split; of documents, with their ends."""
+        part = self.splits[name]
+        if self.documents is None:
+            return int(part.stop - part.start)
+        documents = self.documents.select(part)
+        return int((documents.ends - documents.starts).sum()) + len(documents) * len(documents.end_mark)
+
     def describe(self) -> str:
         """One short line: name, length, number of distinct symbols, splits."""
         name = self.sources[0] if len(self.sources) == 1 else f"{len(self.sources)} files"

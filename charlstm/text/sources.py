@@ -37,18 +37,28 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
     return [file for name in names for file in _resolve_one(name, cache, on_progress)]
 
 
-def absolute_source(source: str | Sequence[str]) -> str | list[str]:
+def absolute_source(source: str | Sequence[str], folder: Path | None = None) -> str | list[str]:
     """The same source with absolute paths, independent of the working directory; catalog names are not changed.
+
+    A relative path is looked for in ``folder``, that of the configuration, and then in the working directory.
 
     Raises UserError for a path that is not UTF-8.
     """
     if not isinstance(source, str):
-        return [str(absolute_source(part)) for part in source]
+        return [str(absolute_source(part, folder)) for part in source]
     if source in catalog_names() or ADDRESS.match(source):
         return source
-    path = expand_home(source).absolute()
-    check_recordable(path)
-    return str(path)
+    path, bases = expand_home(source), [Path()]
+    if folder is not None and not path.is_absolute() and folder.absolute() != Path().absolute():
+        bases = [folder, Path()]
+    base = next((one for one in bases if _matches(one / path)), None)
+    if base is None and len(bases) > 1:
+        raise UserError(
+            f"{_not_found(source, path)}. Looked in {folder}, where the configuration is, and in {Path().absolute()}"
+        )
+    full = ((base or Path()) / path).absolute()
+    check_recordable(full)
+    return str(full)
 
 
 def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[Source]:

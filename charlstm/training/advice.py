@@ -1,10 +1,16 @@
-"""Advice for a training run that has diverged."""
+"""Advice for a training run that has diverged, or that could have been better."""
 
 from __future__ import annotations
 
 import math
 
 from charlstm.config import TrainingConfig
+from charlstm.training.events import Ended
+
+SMALL_TEXT = 5_000  # characters
+EARLY = 0.5
+"""Fraction of the training after which a best score means that the rest was useless."""
+MIN_EVALUATIONS = 5
 
 
 def divergence_advice(
@@ -42,13 +48,39 @@ def divergence_advice(
             f"(now {training.sequence_length}) or another model.cell{precision_hint}"
         )
     clip = "off" if training.clip_grad_norm is None else f"{training.clip_grad_norm:g}"
+    warmup = "not set" if training.warmup_steps is None else training.warmup_steps
     return (
         f"{what}. Most likely the learning rate is too high: "
         f"try --set training.learning_rate={lower_rate(training)}, a longer warm-up "
-        f"(warmup_steps is {training.warmup_steps}) or clip_grad_norm 1 (now {clip}){precision_hint}"
+        f"(warmup_steps is {warmup}) or clip_grad_norm 1 (now {clip}){precision_hint}"
     )
 
 
 def lower_rate(training: TrainingConfig) -> str:
     """The learning rate to try after a divergence."""
     return f"{training.learning_rate / 3:.2g}"
+
+
+def ending_advice(training: TrainingConfig, ended: Ended, characters: int, evaluations: int) -> list[str]:
+    """Advice after a run that ended at its budget: one line for each thing that could be better.
+
+    Args:
+        characters: the length of the training text.
+        evaluations: how often the run was evaluated.
+    """
+    lines = []
+    if training.warmup_steps is not None and ended.step <= training.warmup_steps:
+        lines.append(
+            f"the run ended within its warmup of {training.warmup_steps:,} steps, before it reached the learning rate: "
+            "give it a larger budget, or leave warmup_steps out"
+        )
+    is_small = characters < SMALL_TEXT
+    if evaluations >= MIN_EVALUATIONS and ended.best_step is not None and ended.best_step < EARLY * ended.step:
+        remedy = "it is too short for more" if is_small else "try more dropout, a smaller network or fewer epochs"
+        lines.append(
+            f"the held-out score was best at step {ended.best_step:,} of {ended.step:,} and became worse: the network "
+            f"began to learn the text by heart; {remedy}. Samples come from the best checkpoint"
+        )
+    elif is_small:
+        lines.append(f"a training text of {characters:,} characters is very short: expect its words, hardly its sense")
+    return lines

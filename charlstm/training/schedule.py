@@ -7,14 +7,18 @@ from typing import Any
 
 from charlstm.config import TrainingConfig
 
+WARMUP_STEPS, WARMUP_FRACTION = 100, 0.05
+"""The warm-up of a run without ``warmup_steps``: the shorter of the two."""
+
 
 class Schedule:
     """The learning rate over training.
 
-    ``rate = learning_rate * warmup * decay``: the warm-up rises linearly over ``warmup_steps``; the decay is 1
-    (constant), a half cosine over the budget (cosine), ``gamma ** (epochs // step_size)`` (step), or ``gamma **
-    reductions`` (plateau). The cosine spans the current budget, from the first step of the run: a run that is resumed
-    with another budget in steps or epochs continues on the curve of a run that had this budget from the start.
+    ``rate = learning_rate * warmup * decay``: the warm-up rises linearly over ``warmup_steps`` (None: over 100 steps,
+    or over a twentieth of the budget if that is shorter); the decay is 1 (constant), a half cosine over the budget
+    (cosine), ``gamma ** (epochs // step_size)`` (step), or ``gamma ** reductions`` (plateau). The cosine spans the
+    current budget, from the first step of the run: a run that is resumed with another budget in steps or epochs
+    continues on the curve of a run that had this budget from the start.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -33,8 +37,12 @@ class Schedule:
             decay = c.gamma ** math.floor(epoch / c.step_size + 1e-9)
         elif c.schedule == "plateau":
             decay = c.gamma**self.reductions
-        warmup = min(1.0, (step + 1) / c.warmup_steps) if c.warmup_steps else 1.0
-        return c.learning_rate * warmup * decay
+        return c.learning_rate * self._warmup(step, progress) * decay
+
+    def _warmup(self, step: int, progress: float) -> float:
+        if self._config.warmup_steps is None:
+            return min(1.0, max((step + 1) / WARMUP_STEPS, progress / WARMUP_FRACTION))
+        return min(1.0, (step + 1) / max(1, self._config.warmup_steps))
 
     def step_evaluation(self, improved: bool) -> None:
         """Update the plateau schedule after an evaluation."""

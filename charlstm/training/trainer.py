@@ -38,6 +38,8 @@ from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl
 from charlstm.training.validation import ValidationInterruptedError, Validator
 
+EVALUATIONS = 10
+"""Evaluations of a run without ``evaluate_every``."""
 RECORDS_PER_EVALUATION = 20
 
 
@@ -83,6 +85,7 @@ class Trainer:
         self.execution = Execution(training, self.model, self.step, self.streams, group)
         self.deferred_metrics = DeferredMetrics(self.device)
         self._gradient_norm = self._unsynced_seconds = 0.0
+        self._checked_progress = 0.0  # at the latest step
         self._log = EventLog(directory, self.state, corpus.vocabulary.unit)
         self._checkpoint_manager = CheckpointManager(config, corpus, directory, group, self.state)
         self._stop_control = StopControl(group)
@@ -187,12 +190,13 @@ class Trainer:
 
     def _step(self) -> Progress | Ended | None:
         """Train on one batch. Returns None if its metrics are not read yet."""
-        counters, interval = self.counters, self.config.training.evaluate_every
+        counters = self.counters
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
         if (ended := self._train_on_next_batch(rate)) is not None:
             return ended
-        is_recorded = counters.step % max(1, interval // RECORDS_PER_EVALUATION) == 0
-        counters.evaluation_due = counters.step % interval == 0 or self.progress >= 1
+        before, self._checked_progress = self._checked_progress, self.progress
+        is_recorded = self._is_due(before, RECORDS_PER_EVALUATION)
+        counters.evaluation_due = self._is_due(before) or self.progress >= 1
         if self.deferred_metrics.is_asynchronous:
             is_requested = self._stop_control.should_stop or self._stop_control.should_save
             if not (is_recorded or counters.evaluation_due or is_requested or self.deferred_metrics.is_due):
@@ -204,6 +208,15 @@ class Trainer:
         fraction = self.progress
         counters.evaluation_due |= fraction >= 1
         return self._log.progress(rate, self._gradient_norm, fraction, is_recorded or fraction >= 1)
+
+    def _is_due(self, before: float, per_evaluation: int = 1) -> bool:
+        """Whether an interval between evaluations, or one of ``per_evaluation`` parts of it, ended since the used
+        fraction of the budget was ``before``."""
+        interval = self.config.training.evaluate_every
+        if interval is not None:
+            return self.counters.step % max(1, interval // per_evaluation) == 0
+        parts = EVALUATIONS * per_evaluation
+        return math.floor(parts * self._checked_progress) > math.floor(parts * before)
 
     def _train_on_next_batch(self, rate: float) -> Ended | None:
         """Forward and backward pass and optimizer step. On the CPU, a step that diverged ends the run without an
@@ -298,6 +311,7 @@ class Trainer:
         if checkpoint is None:
             return ["this run has no checkpoint yet: it starts again from step 0"]
         self.execution.restore(checkpoint.header)
+        self._checked_progress = self.progress
         step = f"{self.counters.step:,}"
         damaged = [f"{line}; resumed from {checkpoint.path.name}, step {step}" for line in checkpoint.damaged]
         return damaged + differences(checkpoint.header, self.execution.facts())

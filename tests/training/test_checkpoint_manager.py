@@ -27,6 +27,7 @@ CASES = {  # not covered by the cases of test_checkpoint_manager_laws.py
     "convolution bfloat16": ({"front_end": "convolution", "highway": True}, {"precision": "bfloat16"}),
     "residual": ({"num_layers": 3, "residual": True}, {}),
     "rare records": ({}, {"evaluate_every": 20 * 6}),
+    "evaluations by budget": ({}, {"evaluate_every": None, "warmup_steps": None, "sample_length": 5}),
     "automatic precision": ({}, {"precision": "auto"}),
     "early stopping": ({}, {"early_stopping": 2, "optimizer": "sgd", "learning_rate": 1e-30}),
 }

@@ -26,6 +26,12 @@ def test_warm_up_climbs_linearly_and_ends():
     assert [s.rate(step, 0, 0) for step in range(6)] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
 
 
+def test_default_warm_up_is_the_shorter_of_steps_and_budget():
+    s = schedule(schedule="constant", warmup_steps=None)
+    assert [s.rate(step, 0, 0) for step in (0, 49, 99, 500)] == pytest.approx([0.001, 0.05, 0.1, 0.1])
+    assert [s.rate(0, 0, progress) for progress in (0.001, 0.025, 0.05, 0.5)] == pytest.approx([0.002, 0.05, 0.1, 0.1])
+
+
 def test_cosine_by_hand():
     s = schedule(schedule="cosine", final_learning_rate_fraction=0.2)
     rates = [s.rate(9, 0, progress) for progress in (0, 1 / 3, 0.5, 1, 1.5)]

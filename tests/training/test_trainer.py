@@ -222,6 +222,14 @@ def test_first_budget_limit_ends_the_run(make_trainer, make_config, budget):
     assert steps_of(trainer)[0] == 5
 
 
+@pytest.mark.parametrize("budget", [{"steps": 40}, {"epochs": 1.5}, {"steps": 5}])
+def test_ten_evaluations_are_spread_over_the_budget(make_trainer, make_config, budget):
+    trainer = make_trainer(make_config(evaluate_every=None, sample_length=0, budget=budget))
+    steps = [event.step for event in of(Evaluated, trainer.run())]
+    assert len(steps) == min(10, trainer.counters.step)
+    assert steps == pytest.approx(np.linspace(0, trainer.counters.step, len(steps) + 1)[1:], abs=1)
+
+
 def test_run_ends_with_an_evaluation(make_trainer, make_config):
     events = list(make_trainer(make_config(budget={"steps": 8}, evaluate_every=6)).run())
     assert [e.step for e in of(Evaluated, events)] == [6, 8]

@@ -1,0 +1,75 @@
+"""The command ``charlstm init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charlstm.cli.options import expand_home
+
+SCHEMA = ".charlstm-schema.json"
+
+
+def init(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Files, a glob in quotes, or a name of the catalog.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", callback=expand_home, help="The file to write. Default: NAME.yaml here."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a configuration for a text, in which a comment explains each field.
+
+    For example: charlstm init my-text.txt. Its settings are chosen by the size of the text, as charlstm train does it
+    without a configuration. A JSON Schema is written beside it, with which editors check it while you type.
+    """
+    import json
+
+    from charlstm import atomic_io, console
+    from charlstm.cli.train_arguments import STANDARD_INPUT, configuration_file, run_name
+    from charlstm.config import Config, Document, json_schema, validate
+    from charlstm.config.commented import commented_yaml
+    from charlstm.errors import UserError
+    from charlstm.paths import command, path_exists
+    from charlstm.text.corpus import load_corpus
+    from charlstm.text.sources import absolute_source
+    from charlstm.training.size_defaults import chosen_sections
+
+    if STANDARD_INPUT in texts:
+        raise UserError("init describes texts that stay: save standard input as a file first")
+    if configs := [text for text in texts if configuration_file(text) is not None and text not in _catalog()]:
+        raise UserError(f"{configs[0]} is a configuration: init takes texts")
+    file = out or Path(f"{run_name(texts)}.yaml")
+    if path_exists(file) and not overwrite:
+        raise UserError(f"{file} exists. Choose another file: --out FILE; or replace it: --overwrite")
+    source = texts[0] if len(texts) == 1 else texts
+    corpus = load_corpus(source)
+    if file.parent.absolute() != Path().absolute():
+        source = absolute_source(source)
+    data = {
+        "corpus": {"source": source, "validation_fraction": 0.1, "documents": None},
+        **chosen_sections(corpus),
+    }
+    validate(Config, Document(str(file), data))
+    heading = [
+        f"Chosen by the size of the text, {corpus.describe()}.",
+        f"To train:  {command('train', file)}  All other fields:  charlstm config",
+    ]
+    try:
+        atomic_io.make_directory(file.parent.absolute())
+        atomic_io.write_atomic(file.parent / SCHEMA, json.dumps(json_schema(), indent=1).encode())
+        atomic_io.write_atomic(file, commented_yaml(data, SCHEMA, heading).encode())
+    except OSError as error:
+        raise UserError(f"{file}: cannot write it: {error.strerror or error}") from None
+    console.out(f"wrote {file}")
+    console.out(f"next:   {command('train', file)}")
+
+
+def _catalog() -> list[str]:
+    from charlstm.text.catalog import catalog_names
+
+    return catalog_names()

@@ -1,0 +1,62 @@
+"""The settings and the folder of a run, from what ``charlstm train`` was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charlstm import console
+from charlstm.api import load
+from charlstm.cli.options import folder_name
+from charlstm.cli.train_arguments import Given
+from charlstm.config import Config, Document, as_yaml, validate
+from charlstm.distributed import ProcessGroup
+from charlstm.runs.directory import RunDirectory
+from charlstm.runs.read_only import ReadOnlyRunDirectory
+from charlstm.text.corpus import Corpus
+from charlstm.text.relocation import relocate_source
+from charlstm.text.sources import absolute_source
+from charlstm.training.size_defaults import fill_left_out
+
+
+class Plan:
+    """The settings and the folder of a run, from what was given."""
+
+    def __init__(self, group: ProcessGroup, given: Given, overrides: list[str], name: str | None, runs: Path) -> None:
+        directory_class = RunDirectory if group.is_rank0 else ReadOnlyRunDirectory
+        self._given, self._overrides, self._name = given, overrides, name
+        if given.run is not None:
+            self.directory = directory_class(given.run)
+            self.directory.config()
+            self.settings = self._resolved(given.document)
+        else:
+            self.settings = self._resolved(given.document)
+            self.directory = directory_class(runs / str(self.settings.name))
+
+    def choose_by_size(self, corpus: Corpus) -> list[str]:
+        """Fill the sections that are left out by the size of the text; returns their names."""
+        document, missing = fill_left_out(self._given.document, corpus)
+        if missing:
+            self.settings = self._resolved(document)
+        return missing
+
+    def _resolved(self, document: Document) -> Config:
+        """The settings of a document, with the name of the run and the path of its text."""
+        settings, given = validate(Config, document, self._overrides), self._given
+        if given.run is not None:
+            source = _current_source(settings.corpus.source, self.directory)
+        else:
+            source = absolute_source(settings.corpus.source, given.folder)
+            settings = settings.model_copy(update={"name": folder_name(self._name or settings.name or given.name)})
+        return settings.model_copy(update={"corpus": settings.corpus.model_copy(update={"source": source})})
+
+
+def _current_source(source: str | list[str], directory: RunDirectory) -> str | list[str]:
+    """The absolute path of a run's text; prints a note if the text was moved."""
+    if not directory.checkpoints.exists():
+        return absolute_source(source)
+    current = relocate_source(
+        source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"])
+    )
+    if current != source:
+        console.note(f"note: {as_yaml(source)} does not exist; the same text is {as_yaml(current)}")
+    return absolute_source(current)

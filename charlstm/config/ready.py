@@ -1,0 +1,37 @@
+"""The ready configurations, which are part of the package."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+from charlstm.errors import UserError
+from charlstm.spelling import near
+
+INSTALLED = Path(__file__).with_name("ready")
+CHECKOUT = Path(__file__).resolve().parents[2] / "configs"
+"""``configs/`` of the checkout that contains this code; it does not exist for an installed package."""
+
+
+def ready_configs() -> dict[str, Path]:
+    """The files of the ready configurations and comparisons, by name: those of runs first, each part sorted."""
+    folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
+    return {file.stem: file for part in (folder, folder / "compare") for file in sorted(part.glob("*.yaml"))}
+
+
+def ready_config(name: str) -> Path:
+    """The file of a ready configuration. Raises UserError if there is none of this name."""
+    configs = ready_configs()
+    if name not in configs:
+        match = near(name, configs)
+        hint = f"did you mean {match}? " if match else ""
+        raise UserError(f"there is no ready configuration {name!r}: {hint}There are: {', '.join(configs)}")
+    return configs[name]
+
+
+def summary(file: Path) -> str:
+    """What a ready configuration shows: the first sentence of its comment."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    comment = " ".join(line.removeprefix("#").strip() for line in lines)
+    return re.split(r"(?<!et al)\. ", comment, maxsplit=1)[0].removesuffix(".") + "."

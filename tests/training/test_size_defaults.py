@@ -1,0 +1,66 @@
+"""The settings that are chosen by the size of a text."""
+
+from __future__ import annotations
+
+import pytest
+
+from charlstm.config import parse_config
+from charlstm.text.corpus import load_corpus
+from charlstm.training.advice import ending_advice
+from charlstm.training.events import Ended
+from charlstm.training.size_defaults import TABLE, chosen_sections, size_defaults
+
+
+@pytest.fixture
+def corpus_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
+
+    def load(content, **options):
+        path = tmp_path / "text.txt"
+        path.write_text(content)
+        return load_corpus(str(path), **options)
+
+    return load
+
+
+def test_rows_rise_and_cover_every_size():
+    sizes = [row.characters for row in TABLE]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == float("inf")
+    assert [size_defaults(int(size)) for size in sizes[:-1]] == list(TABLE[:-1])
+    assert [size_defaults(int(size) + 1) for size in sizes[:-1]] == list(TABLE[1:])
+
+
+@pytest.mark.parametrize("length", [3, 200, 20_000])
+@pytest.mark.parametrize("documents", [None, "newline"])
+def test_chosen_sections_are_a_valid_configuration(corpus_of, length, documents):
+    corpus = corpus_of(("a line\nanother one, longer\nb\n" * length)[: max(length, 20)], documents=documents)
+    config = parse_config({"corpus": {"source": "x"}, **chosen_sections(corpus)}, "test")
+    row = size_defaults(corpus.length("train"))
+    assert config.model.hidden_size == row.hidden_size
+    assert config.training.budget.epochs == row.epochs
+
+
+def test_batches_of_documents_are_as_large_as_those_of_text(corpus_of):
+    lines = "".join(f"name {n}\n" for n in range(20_000))
+    batch = chosen_sections(corpus_of(lines, documents="newline"))["training"]["batch_size"]
+    row = size_defaults(len(lines))
+    assert batch * 10 == pytest.approx(row.batch_size * row.sequence_length, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "best_step", "characters", "words"),
+    [
+        ({}, 100, 50_000, []),
+        ({}, 20, 50_000, ["by heart", "more dropout"]),
+        ({}, 20, 300, ["by heart", "too short"]),
+        ({}, 100, 300, ["very short"]),
+        ({"warmup_steps": 100}, 100, 50_000, ["within its warmup of 100 steps"]),
+    ],
+)
+def test_advice_at_the_end_fits_the_run(settings, best_step, characters, words):
+    training = parse_config({"corpus": {"source": "x"}, "training": settings}, "test").training
+    ended = Ended("budget", 100, 1.5, best_step, 1.0, 1000)
+    lines = ending_advice(training, ended, characters, 10)
+    assert len(lines) == bool(words)
+    assert all(word in lines[0] for word in words)
