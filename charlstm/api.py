@@ -2,13 +2,14 @@
 
     import charlstm
 
-    run = charlstm.load("runs/quickstart")
-    print(run.generate("def ", length=400, temperature=0.8)[0].text)
-    print(run.score("for i in range(10):").bits_per_character)
+    run = charlstm.train("poem.txt", minutes=1)  # or charlstm.load("runs/poem")
+    print(run.generate("Once", length=400, temperature=0.8))
+    print(run.score("Once upon a time").bits_per_character)
 
 =============  ===============================================================================================
+``train``      trains a run on a text: :mod:`charlstm.text_training`
 ``load``       loads a trained run from its directory or a checkpoint: a :class:`LoadedRun`
-``LoadedRun``  ``generate``, ``infill``, ``score``, ``corpus``; ``model``, ``vocabulary``, ``config``
+``LoadedRun``  ``generate``, ``stream``, ``infill``, ``score``, ``corpus``; ``model``, ``vocabulary``, ``config``
 ``Sample``     one text returned by ``generate``
 ``Infilled``   one text returned by ``infill``
 ``Score``      the result of ``score``, in nats and bits
@@ -23,7 +24,7 @@ All of these are attributes of ``charlstm``, which imports torch on first access
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,10 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.files import MissingError
-from charlstm.generation import Infilled, Sample, Sampling, generate, infill
+from charlstm.generation import Infilled, Sample, Samples, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.generation.sampler import LeadIns
+from charlstm.generation.streaming import stream
 from charlstm.hardware.device import resolve_device
 from charlstm.model import LanguageModel
 from charlstm.paths import expand_home, is_folder
@@ -56,13 +58,14 @@ from charlstm.text.relocation import relocate_source
 from charlstm.text.separators import end_text
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
+from charlstm.units import bits
 
 __all__ = ["Infilled", "LoadedRun", "Sample", "Score", "UserError", "load", "nn"]
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A model with its vocabulary and configuration, as returned by ``charlstm.load``.
 
@@ -89,8 +92,8 @@ class LoadedRun:
         until: str | None = None,
         unknown: Unknown = "error",
         lead_in: bool = True,
-    ) -> list[Sample]:
-        """Sample texts from the model; see :func:`charlstm.generation.generate`.
+    ) -> Samples:
+        """Sample texts from the model, a list that prints as text; see :func:`charlstm.generation.generate`.
 
         Args:
             prime: the prompt; each text continues it, or for a backward model precedes it.
@@ -120,6 +123,21 @@ class LoadedRun:
     def lead_ins(self) -> LeadIns:
         """Passages of the training text that the model reads before it samples; empty for a model of documents."""
         return encode_lead_ins(self.header.get("lead_ins", ()), self.vocabulary)
+
+    def stream(self, prime: str = "", length: int = 400, *, temperature: float = 1.0, seed: int = 1) -> Iterator[str]:
+        """One text of a forward model in pieces, while it is sampled: the prompt, then what follows it.
+
+        Arguments and errors are those of :meth:`generate`, and so is the text.
+        """
+        arguments = (self.model, self.vocabulary, prime, length, Sampling(temperature), seed, self.document_end)
+        pieces = stream(*arguments, leave_out_until=True, lead_ins=self.lead_ins)
+        return map(self.vocabulary.incremental_decoder(), pieces)
+
+    def __repr__(self) -> str:
+        name = self.config.name if self.directory is None else self.directory.path
+        model, best = self.config.model, self.header["counters"]["best_nats"]
+        score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}"
+        return f"<run {name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
 
     @property
     def document_end(self) -> str:

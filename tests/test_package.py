@@ -29,7 +29,7 @@ def test_missing_attribute_is_an_attribute_error():
 def test_api_module_defines_the_public_interface():
     from charlstm import api
 
-    assert set(api.__all__) == set(charlstm.__all__) - {"__version__", "inspect"}
+    assert set(api.__all__) == set(charlstm.__all__) - {"__version__", "inspect", "train"}
     for name in api.__all__:
         assert getattr(charlstm, name) is getattr(api, name)
         assert f"``{name}``" in api.__doc__

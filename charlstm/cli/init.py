@@ -30,11 +30,12 @@ def init(
     import json
 
     from charlstm import atomic_io, console
-    from charlstm.cli.train_arguments import STANDARD_INPUT, configuration_file, run_name
+    from charlstm.cli.train_arguments import STANDARD_INPUT, configuration_file
     from charlstm.config import Config, Document, json_schema, validate
     from charlstm.config.commented import commented_yaml
     from charlstm.errors import UserError
     from charlstm.paths import command, path_exists
+    from charlstm.runs.naming import run_name
     from charlstm.text.corpus import load_corpus
     from charlstm.text.sources import absolute_source
     from charlstm.training.size_defaults import chosen_sections

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlstm.paths import command, expand_home, is_folder, path_exists
+from charlstm.runs.naming import run_name
 
 if TYPE_CHECKING:
     from charlstm.config import Document
 
-STANDARD_INPUT = "-"
-COMPRESSED = (".gz", ".bz2", ".xz")
+STANDARD_INPUT, STDIN = "-", "stdin"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
             return Given(read_yaml(file), file.stem, file.parent)
     elif configs := [one for one in arguments if configuration_file(one) is not None]:
         raise UserError(f"{configs[0]} is a configuration: train takes one configuration, or texts")
-    name = name or run_name(arguments)
+    name = name or (STDIN if arguments[0] == STANDARD_INPUT else run_name(arguments))
     if resume:
         directory = runs / name
         if not path_exists(directory / "config.yaml"):
@@ -64,16 +64,6 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
         return Given(read_yaml(directory / "config.yaml"), name, run=directory)
     sources = [_text(one, runs / f"{name}.txt", len(arguments)) for one in arguments]
     return Given(Document("the text", {"corpus": {"source": sources[0] if len(sources) == 1 else sources}}), name)
-
-
-def run_name(sources: Sequence[str]) -> str:
-    """The name of a run on texts: that of the first one, without its suffix."""
-    if sources[0] == STANDARD_INPUT:
-        return "stdin"
-    path = Path(expand_home(sources[0]))
-    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
-    plain = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?\"<>|\[\]]+", "-", path.stem)
-    return plain.strip().lstrip(".-").strip()[:60].rstrip() or "text"
 
 
 def configuration_file(argument: str) -> Path | None:

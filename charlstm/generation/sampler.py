@@ -12,6 +12,7 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
+from charlstm.generation.samples import Sample, Samples
 from charlstm.generation.step_decoder import StepDecoder
 from charlstm.hardware.main_memory import check_texts_fit
 from charlstm.model import LanguageModel
@@ -70,28 +71,6 @@ class Sampling:
         if self.min_p > 0:
             p = p.masked_fill(p < self.min_p * p.amax(-1, keepdim=True), 0)
         return p
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One text: the prompt, the sampled text, and ln p of each sampled character under the model (temperature 1).
-
-    ``backward``: the text was sampled from right to left and precedes the prompt. ``ids``: ids of prompt and text,
-    lossless even if bytes are not UTF-8. ``ended``: the text reached ``until``; if that was removed from the text,
-    ``log_probabilities`` still includes it, at its end.
-    """
-
-    prime: str
-    text: str
-    log_probabilities: list[float]
-    backward: bool = False
-    ids: Sequence[int] = ()
-    ended: bool = False
-
-    @property
-    def full_text(self) -> str:
-        """Prompt and sampled text, in reading order."""
-        return self.text + self.prime if self.backward else self.prime + self.text
 
 
 def draw(
@@ -220,7 +199,7 @@ def generate(
     on_chunk: Callable[[], None] = lambda: None,
     leave_out_until: bool = False,
     lead_ins: LeadIns = (),
-) -> list[Sample]:
+) -> Samples:
     """Sample ``num_samples`` texts of at most ``length`` characters after the prompt ``prime``.
 
     A text ends early after the text ``until``, which ``leave_out_until`` removes from it. A backward model samples the
@@ -244,7 +223,7 @@ def generate(
         for column, character in zip(columns, row, strict=True):
             if character is not None:
                 column.append(character)
-    samples = []
+    samples = Samples()
     step = -1 if backward else 1
     for column in columns:
         ids = [i for i, _ in column]

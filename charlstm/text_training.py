@@ -1,0 +1,108 @@
+"""Training on a text from Python, with settings that are chosen by its size."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from charlstm.api import LoadedRun, load
+from charlstm.config import Config, Document, as_yaml, validate
+from charlstm.errors import UserError
+from charlstm.paths import expand_home
+from charlstm.runs.directory import RunDirectory
+from charlstm.runs.naming import run_name
+from charlstm.text.corpus import load_corpus
+from charlstm.text.sources import absolute_source
+from charlstm.training.events import Ended, Event
+from charlstm.training.size_defaults import fill_left_out
+from charlstm.training.trainer import Trainer
+
+
+def train(
+    text: str | Path | Sequence[str | Path],
+    *,
+    minutes: float | None = None,
+    name: str | None = None,
+    runs: str | Path = "runs",
+    device: str | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, object] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_event: Callable[[Event], object] | None = None,
+) -> LoadedRun:
+    """Train a model on a text, as ``charlstm train TEXT`` does, and load its best checkpoint.
+
+    Args:
+        text: a file, a glob, a name of the catalog, or several of these.
+        minutes: train at most this long; else 3 minutes, or as many epochs as suit the size of the text.
+        name: the name of the run, by default that of the first file.
+        runs: the folder that holds the folder of the run.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        seed: seed of weights, dropout and samples; 1 by default, as on the command line.
+        settings: other fields of a configuration, such as ``{"model.hidden_size": 64}``.
+        overwrite: delete an existing run of this name first.
+        resume: continue the run of this name where it was stopped, as with an interrupt (Ctrl-C, or a notebook's stop
+            button), which saves it.
+        on_event: called with each event of the training, such as :class:`charlstm.training.events.Evaluated`.
+
+    Raises:
+        UserError: the text or a setting is wrong, the run exists and neither ``overwrite`` nor ``resume`` is given, or
+            training diverged.
+    """
+    sources = [str(one) for one in ([text] if isinstance(text, str | Path) else text)]
+    if not sources:
+        raise UserError("there is no text to train on: the list is empty")
+    shortcuts = {"training.budget.minutes": minutes, "training.device": device, "training.seed": seed, "name": name}
+    given = {**(settings or {}), **{field: value for field, value in shortcuts.items() if value is not None}}
+    overrides = [f"{field}={as_yaml(value)}" for field, value in given.items()]
+    source = absolute_source(sources[0] if len(sources) == 1 else sources)
+    document = Document("charlstm.train", {"name": run_name(sources), "corpus": {"source": source}})
+    corpus = load_corpus(**validate(Config, document, overrides).corpus.model_dump())
+    config = validate(Config, fill_left_out(document, corpus)[0], overrides)
+    directory = RunDirectory(expand_home(runs) / str(config.name))
+    trainer = Trainer(config, corpus, directory)
+    with directory.writing():
+        if resume:
+            trainer.resume()
+            directory.write_config(config)
+        else:
+            directory.create(config, overwrite)
+        _run(trainer, on_event)
+    return load(directory.path, device=config.training.device)
+
+
+def _run(trainer: Trainer, on_event: Callable[[Event], object] | None) -> None:
+    """Train to the end. After an interrupt, raises KeyboardInterrupt, with the run saved; after a second one at once."""
+    with _stopped_by_interrupt(trainer) as interrupts:
+        for event in trainer.run():
+            if on_event is not None:
+                on_event(event)
+    if isinstance(event, Ended) and event.stop_reason == "diverged":
+        raise UserError(event.advice)
+    if interrupts:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _stopped_by_interrupt(trainer: Trainer) -> Iterator[list[int]]:
+    """In the main thread, an interrupt in the block stops the trainer; yields the list of the interrupts."""
+    interrupts: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+
+    def stop(number: int, frame: object) -> None:  # noqa: ARG001
+        if interrupts:
+            raise KeyboardInterrupt
+        interrupts.append(number)
+        trainer.request_stop()
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,106 @@
+"""``charlstm.train``: from a text to a run in Python."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import charlstm
+from charlstm.config import load_config
+from charlstm.errors import UserError
+from charlstm.training.events import Evaluated, Progress
+
+TEXT = "Once upon a time, there was a text.\nIt was short & <small>.\n" * 20
+TINY = {"model.hidden_size": 8, "model.executor": "eager", "training.budget": {"steps": 12}}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("poem.txt").write_text(TEXT)
+
+
+def test_text_gives_a_run_equal_to_that_of_the_command(charlstm_command):
+    run = charlstm.train("poem.txt", settings=TINY)
+    assert run.directory.path == Path("runs/poem")
+    options = [word for field, value in TINY.items() for word in ("--set", f"{field}={value}".replace("'", ""))]
+    assert charlstm_command("train", "poem.txt", *options, "--name", "other") == 0
+    other = charlstm.load("runs/other")
+    assert run.config == other.config.model_copy(update={"name": "poem"})
+    assert str(run.generate("Once", 50)) == str(other.generate("Once", 50))
+
+
+@pytest.fixture
+def charlstm_command(monkeypatch):
+    from charlstm import cli
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["charlstm", *words])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        return exited.value.code or 0
+
+    return call
+
+
+def test_settings_have_names_and_shortcuts():
+    run = charlstm.train([Path("poem.txt"), "poem.txt"], minutes=0.01, name="b", seed=7, device="cpu", settings=TINY)
+    training = load_config(Path("runs/b/config.yaml")).training
+    assert (training.seed, training.device, training.budget.minutes) == (7, "cpu", 0.01)
+    assert len(run.config.corpus.source) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"text": "nowhere.txt"}, "no corpus"),
+        ({"text": []}, "the list is empty"),
+        ({"settings": {"model.hiden_size": 8}}, "hidden_size"),
+        ({"name": "up/.."}, "cannot contain"),
+        ({"settings": {**TINY, "training.learning_rate": 1e6, "training.warmup_steps": 0}}, "diverged"),
+    ],
+)
+def test_wrong_arguments_are_one_message(arguments, message):
+    with pytest.raises(UserError, match=message):
+        charlstm.train(**{"text": "poem.txt", "settings": TINY, **arguments})
+
+
+def test_existing_run_is_refused_resumed_or_overwritten():
+    charlstm.train("poem.txt", settings=TINY)
+    with pytest.raises(UserError, match="exists already"):
+        charlstm.train("poem.txt", settings=TINY)
+    longer = {**TINY, "training.budget": {"steps": 15}}
+    assert charlstm.train("poem.txt", settings=longer, resume=True).header["counters"]["step"] <= 15
+    assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 15
+    charlstm.train("poem.txt", settings=TINY, overwrite=True)
+    assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 12
+
+
+def test_interrupt_saves_the_run_and_is_raised():
+    def interrupt(event):
+        if isinstance(event, Progress) and event.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        charlstm.train("poem.txt", settings=TINY, on_event=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 5
+    events = []
+    charlstm.train("poem.txt", settings=TINY, resume=True, on_event=events.append)
+    assert any(isinstance(event, Evaluated) for event in events)
+
+
+def test_runs_and_texts_print_briefly_and_as_text():
+    run = charlstm.train("poem.txt", settings=TINY)
+    assert repr(run).startswith("<run runs/poem: lstm, 1 x 8 units, ")
+    one, several = run.generate("Once", 80), run.generate("<O", 20, num_samples=2, unknown="skip")
+    assert str(one) == one[0].full_text
+    assert len(repr(one)) < 120
+    assert str(several).startswith("--- 1 of 2\n")
+    assert several._repr_html_().count("<pre>&lt;O") == 2
+    assert "".join(run.stream("Once", 80)) == str(one)
+    assert set(charlstm.__all__) == set(dir(charlstm))
