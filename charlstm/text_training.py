@@ -76,7 +76,7 @@ def train(
 
 
 def _run(trainer: Trainer, on_event: Callable[[Event], object] | None) -> None:
-    """Train to the end. After an interrupt, raises KeyboardInterrupt, with the run saved; after a second one at once."""
+    """Train to the end. After an interrupt, raises KeyboardInterrupt, the run being saved; after a second, at once."""
     with _stopped_by_interrupt(trainer) as interrupts:
         for event in trainer.run():
             if on_event is not None:

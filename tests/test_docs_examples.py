@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import markdown_files
@@ -22,6 +23,7 @@ from charlstm.generation.cpp_decoder import decoder_library
 from charlstm.optimizers import OPTIMIZERS
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
+from charlstm.training import size_defaults
 from charlstm.training.trainer import Trainer
 
 README = ROOT / "README.md"
@@ -115,6 +117,7 @@ def test_python_in_documents_runs(example_folder, monkeypatch, capsys, code):
     monkeypatch.chdir(example_folder)
     monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
     monkeypatch.setattr("charlstm.optimizers.base.OPTIMIZERS", dict(OPTIMIZERS))
+    monkeypatch.setattr(size_defaults, "TABLE", (replace(size_defaults.TABLE[0], epochs=0.1),))
     exec(compile(code, "README", "exec", dont_inherit=True), {"__name__": "readme"})
     assert ("print(" in code) == bool(capsys.readouterr().out)
 

@@ -14,7 +14,7 @@ import typer
 
 from charlstm import console
 from charlstm import standard_streams as streams
-from charlstm.cli import bench, compare, config, evaluate, guard, init, inspect, sample, signals, train
+from charlstm.cli import bench, compare, config, doctor, evaluate, guard, init, inspect, sample, signals, train
 from charlstm.errors import UserError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ COMMANDS = (
     compare.compare,
     init.init,
     config.config,
+    doctor.doctor,
     bench.bench,
 )
 """In the order of ``charlstm --help``; a command has the name of its function."""

@@ -1,0 +1,103 @@
+"""What this machine has and lacks for training, with a remedy for each lack."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from charlstm import __version__
+from charlstm.benchmark.environment import describe_machine, machine_facts
+from charlstm.cache import user_cache_folder
+from charlstm.cells import CELLS
+from charlstm.errors import UserError
+from charlstm.executors.cpp.build import kernels
+from charlstm.hardware.device import resolve_device, resolve_precision
+from charlstm.hardware.main_memory import format_bytes, free_main_memory
+
+MIN_MEMORY = 2 * 2**30
+MIN_DISK = 2**30
+EXTRAS = {"onnx": "onnx"}
+"""Optional extras, with the module that each installs."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a machine has, or lacks; ``remedy`` is empty if nothing is to be done."""
+
+    name: str
+    result: str
+    remedy: str = ""
+
+
+def checks(runs: Path) -> Iterator[Check]:
+    """Check versions, devices, compiler, memory and folders, one after the other; ``runs`` is where runs are written.
+
+    The compiler check builds the kernels of an LSTM, if they are not cached; that can take some seconds.
+    """
+    yield Check("charlstm", f"{__version__}, Python {platform.python_version()}, torch {torch.__version__}")
+    yield _device()
+    yield _compiler()
+    device = resolve_device("auto")
+    yield Check("precision", f"training.precision=auto is {resolve_precision('auto', device, CELLS['lstm'])} here")
+    yield _memory()
+    yield _folder("cache", user_cache_folder(), "set CHARLSTM_CACHE to a folder that is writable")
+    yield _folder("runs", runs, "give a folder that is writable: --runs FOLDER")
+    encoding = sys.stdout.encoding or "unknown"
+    remedy = "" if encoding.lower().replace("-", "") == "utf8" else "set PYTHONUTF8=1, so that every text can be shown"
+    yield Check("output", f"encoding {encoding}", remedy)
+    for extra, module in EXTRAS.items():
+        missing = find_spec(module) is None
+        yield Check(
+            f"extra {extra}", "not installed" if missing else "installed", f"pip install 'charlstm[{extra}]'" * missing
+        )
+
+
+def _device() -> Check:
+    try:
+        device = resolve_device("auto")
+        facts = machine_facts(device)
+    except (UserError, RuntimeError) as error:
+        return Check("device", str(error), "update the driver of the GPU, or train with --device cpu")
+    remedy = ""
+    if device.type == "cuda" and facts.get("triton") is None:
+        remedy = "install triton: cells that cuDNN does not have train much faster with it"
+    return Check("device", describe_machine(facts), remedy)
+
+
+def _compiler() -> Check:
+    built = kernels(CELLS["lstm"], torch.float32)
+    if isinstance(built, str):
+        return Check("C++ compiler", built, "install g++ or clang: on a CPU, most cells train several times as fast")
+    return Check("C++ compiler", f"works, for {torch.backends.cpu.get_cpu_capability()}")
+
+
+def _memory() -> Check:
+    free = free_main_memory()
+    if free is None:
+        return Check("memory", "this system does not report it")
+    remedy = "close other programs, or train smaller networks" if free < MIN_MEMORY else ""
+    return Check("memory", f"{format_bytes(free)} free", remedy)
+
+
+def _folder(name: str, folder: Path, remedy: str) -> Check:
+    """Whether files can be written into a folder, or into the nearest one above it that exists."""
+    existing = next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), None)
+    if existing is None:
+        return Check(name, f"{folder}: there is no such folder", remedy)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return Check(name, f"{folder}: {error.strerror or error}", remedy)
+    if not os.access(existing, os.W_OK):
+        return Check(name, f"{folder}: not writable", remedy)
+    return Check(name, f"{folder}, {format_bytes(free)} free", "free some space" if free < MIN_DISK else "")

@@ -1,0 +1,34 @@
+"""The command ``charlstm doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charlstm.cli.options import expand_home
+
+
+def doctor(
+    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder in which runs are to be written.")] = Path(
+        "runs"
+    ),
+    json_: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Say what this machine has and lacks for training, and what to do about it.
+
+    For example: charlstm doctor. It checks versions, GPU, C++ compiler, memory, disk and folders, and changes nothing.
+    """
+    from dataclasses import asdict
+
+    from charlstm import console
+    from charlstm.benchmark.checkup import checks
+
+    found = list(checks(runs))
+    if json_:
+        console.out_json([asdict(check) for check in found], indent=2)
+        return
+    console.table([["", "here", "to do"], *([check.name, check.result, check.remedy] for check in found)], prose=True)
+    todo = sum(bool(check.remedy) for check in found)
+    console.out("all is well" if todo == 0 else f"{todo} of {len(found)} could be better; charlstm works as it is")

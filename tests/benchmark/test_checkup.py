@@ -1,0 +1,67 @@
+"""What a machine has and lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from charlstm.benchmark import checkup
+from charlstm.benchmark.checkup import checks
+from charlstm.errors import UserError
+
+
+def results(runs: Path = Path("runs")) -> dict[str, checkup.Check]:
+    return {check.name: check for check in checks(runs)}
+
+
+def test_healthy_machine_needs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(checkup, "kernels", lambda *_: object())
+    monkeypatch.setattr(checkup, "free_main_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(checkup, "find_spec", lambda _: object())
+    found = results(tmp_path / "runs")
+    assert [check.remedy for check in found.values() if check.name not in ("device", "output")] == [""] * (
+        len(found) - 2
+    )
+    assert torch.__version__ in found["charlstm"].result
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "words"),
+    [
+        ({"kernels": lambda *_: "no C++ compiler: g++"}, "C++ compiler", ["no C++ compiler", "install g++"]),
+        ({"free_main_memory": lambda: 10**8}, "memory", ["free", "close other programs"]),
+        ({"free_main_memory": lambda: None}, "memory", ["does not report"]),
+        ({"find_spec": lambda _: None}, "extra onnx", ["not installed", "pip install 'charlstm[onnx]'"]),
+    ],
+)
+def test_what_is_missing_has_a_remedy(monkeypatch, change, name, words):
+    for attribute, value in {"kernels": lambda *_: object(), **change}.items():
+        monkeypatch.setattr(checkup, attribute, value)
+    check = results()[name]
+    assert all(word in f"{check.result} {check.remedy}" for word in words)
+
+
+def test_folder_that_cannot_be_written_has_a_remedy(monkeypatch, tmp_path):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(checkup, "kernels", lambda *_: object())
+    monkeypatch.setattr(checkup.tempfile, "TemporaryFile", refuse)
+    check = results(tmp_path)["runs"]
+    assert (check.result, check.remedy) == (
+        f"{tmp_path}: Permission denied",
+        "give a folder that is writable: --runs FOLDER",
+    )
+
+
+def test_gpu_that_does_not_answer_is_one_line(monkeypatch):
+    def fail(name):
+        raise UserError("CUDA cannot be used: the driver is too old")
+
+    monkeypatch.setattr(checkup, "resolve_device", fail)
+    assert checkup._device().result == "CUDA cannot be used: the driver is too old"
