@@ -27,7 +27,6 @@ def test_healthy_machine_needs_nothing(tmp_path, monkeypatch):
     )
     assert torch.__version__ in found["charlstm"].result
     assert not (tmp_path / "runs").exists()
-    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
