@@ -121,7 +121,7 @@ class LoadedRun:
 
         Raises UserError if the corpus is not documents, or :meth:`corpus` does.
         """
-        text = self.corpus().split("train")
+        text = self.corpus().split("train") if self.document_end else None
         if not isinstance(text, Documents):
             raise UserError("the corpus is one running text: set corpus.documents to train on documents")
         known = text.contains_each([sample.ids for sample in samples])

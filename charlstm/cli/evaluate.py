@@ -67,6 +67,8 @@ def evaluate(
     name = f"{split} split" if text is None else text
     if lengths:
         if isinstance(content, Documents):
+            if content.is_running_text:
+                raise UserError("--restore needs one contiguous text, not blocks of one: give it one with --text FILE")
             raise UserError("--restore needs one running text; this model was trained on independent documents")
         _restore(loaded, content, name, lengths, gaps, seed, json_)
         return

@@ -5,7 +5,7 @@ Every ``description`` is the public documentation of its field: ``charlstm confi
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer
 
@@ -13,8 +13,7 @@ from charlstm.config.sections import Section, TypeText
 
 
 class CorpusConfig(Section):
-    """The text and its splits. They are cut by position: training, then validation, then test. Documents are shuffled
-    first."""
+    """The text and its splits: training, validation and test. Documents are shuffled before they are split."""
 
     source: Annotated[str | list[str], TypeText("text | list of texts")] = Field(
         description="The text to train on: the name of a corpus in the catalog (`python-stdlib`), the path of a file, "
@@ -31,15 +30,25 @@ class CorpusConfig(Section):
         0.1,
         gt=0,
         lt=1,
-        description="Fraction of the text for validation: it follows the training split, measures progress and selects "
-        "the best checkpoint. Never trained on.",
+        description="Fraction of the text for validation, which measures progress and selects the best checkpoint. "
+        "Never trained on.",
     )
     test_fraction: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Fraction of the text for testing: its end, which training does not use in any way; "
+        description="Fraction of the text for testing, which training does not use in any way; "
         "`charlstm evaluate --split test` scores it. The sum of test_fraction and validation_fraction must be below 1.",
+    )
+    validation: Literal["tail", "blocks", "files"] = Field(
+        "tail",
+        description="Where the validation and the test split are. tail: the end of the text, validation before test. "
+        "blocks: blocks that are spread evenly over the text, 10 in 100,000 characters and 100 in 10 million (of which "
+        "a tenth is held out), for a text whose end is not like the rest. The characters next to a block, an eighth of "
+        "its length but at most 128 on each side, are in no split: they are only the context of the first characters "
+        "of the block. Training starts from a zero state after each block. With documents, blocks of consecutive "
+        "documents, without gaps. files: whole files, chosen at random but always the same, as near as possible to the "
+        "fractions; each is scored from a zero state.",
     )
 
     documents: Annotated[str | None, TypeText("newline | blank_line | separating text")] = Field(
@@ -53,7 +62,8 @@ class CorpusConfig(Section):
     shuffle_documents: bool = Field(
         True,
         description="Whether documents are shuffled, always in the same way, before they are split, so that the "
-        "held-out documents of a sorted file are like its training documents. Only with documents.",
+        "held-out documents of a sorted file are like its training documents. Only with documents and "
+        "validation: tail.",
     )
 
     score_after: str | None = Field(
@@ -109,11 +119,14 @@ class CorpusConfig(Section):
     def _only_with_documents(cls, value: bool | str | None, info: ValidationInfo) -> bool | str | None:
         if value is not None and "documents" in info.data and info.data["documents"] is None:
             raise ValueError("has no effect on one running text, only with documents. Remove it")
+        if info.field_name == "shuffle_documents" and (how := info.data.get("validation", "tail")) != "tail":
+            raise ValueError(f"has no effect with validation: {how}, which takes documents in their order. Remove it")
         return value
 
     @model_serializer(mode="wrap")
     def _omit_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # An option that is an error if set must not be written: the written file could not be read back.
         fields: dict[str, Any] = handler(self)
-        idle = () if self.documents is not None else ("shuffle_documents", "score_after")
+        idle = set[str]() if self.documents is not None else {"shuffle_documents", "score_after"}
+        idle |= set() if self.validation == "tail" else {"shuffle_documents"}
         return {k: v for k, v in fields.items() if k not in idle}

@@ -31,16 +31,35 @@ class Documents:
     ends: Positions
     end_mark: Positions
     scored: Positions | None = None
-    """Position in the text of the first character of each document that counts in the loss; the end mark then does not
-    count. None: all characters and the end mark count."""
+    """Position in the text of the first character of each document that counts in the loss; the end mark then counts
+    only with ``scores_end``. None: all characters and the end mark count."""
+    scored_ends: Positions | None = None
+    """Position after the last character that counts, for blocks of a running text; None: the end of the document."""
+    scores_end: bool = False
+    """Whether the end mark counts even if ``scored`` is given."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def is_running_text(self) -> bool:
+        """Whether these are blocks of one running text, which have no end mark."""
+        return len(self.end_mark) == 0
+
+    @property
+    def characters(self) -> int:
+        """Number of characters, with the end marks, that count in the loss of a forward model."""
+        first, last = (
+            default if given is None else given
+            for given, default in ((self.scored, self.starts), (self.scored_ends, self.ends))
+        )
+        marks = len(self.end_mark) * (self.scored is None or self.scores_end)
+        return int((last - first + marks).sum())
+
     def select(self, which: slice | Positions) -> Documents:
         """The documents selected by an index, in its order."""
-        scored = None if self.scored is None else self.scored[which]
-        return replace(self, starts=self.starts[which], ends=self.ends[which], scored=scored)
+        parts = {name: getattr(self, name) for name in ("starts", "ends", "scored", "scored_ends")}
+        return replace(self, **{name: part[which] for name, part in parts.items() if part is not None})
 
     def contains_each(self, texts: Sequence[Sequence[int]]) -> list[bool]:
         """For each text (ids, without the end mark), whether it is one of the documents."""
@@ -171,8 +190,11 @@ class Sequences:
         self.counts, self.first = self.lengths, np.zeros_like(self.lengths)
         """Number of characters of each document that count in the loss, and the offset of the first of them."""
         if documents.scored is not None:
-            self.counts = documents.ends - documents.scored
-            self.first = self.first if self._reverse else documents.scored - documents.starts
+            last = documents.ends if documents.scored_ends is None else documents.scored_ends
+            # Backward, the end mark is behind the beginning of the document, which does not count.
+            ends = len(self._mark) if documents.scores_end and not self._reverse else 0
+            self.counts = last - documents.scored + ends
+            self.first = documents.ends - last if self._reverse else documents.scored - documents.starts
         self.characters = int(self.counts.sum())
         """Total number of characters that count."""
         self.offsets: Positions = np.cumsum(self.counts) - self.counts
