@@ -10,6 +10,7 @@ from charlstm.errors import UserError
 from charlstm.hardware.device import memory
 from charlstm.paths import command
 from charlstm.runs.directory import RunDirectory
+from charlstm.training.advice import gap_advice
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
 
@@ -32,6 +33,8 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             f"best held-out {kind}: {ended.best_nats:.4f} nats, "
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
+    if remark := gap_advice(trainer.directory.metrics(), trainer.config.corpus):
+        console.out(remark)
     console.out(f"run: {trainer.directory.path}")
 
 

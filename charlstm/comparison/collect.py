@@ -17,6 +17,7 @@ from charlstm.generation import preview
 from charlstm.paths import path_exists
 from charlstm.report.writer import REPORT
 from charlstm.text.corpus import Corpus
+from charlstm.training.advice import gap_advice
 
 SAMPLE_LENGTH = 400
 
@@ -50,7 +51,7 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         parameters=run.header["parameters"],
         settings=settings,
         evaluations=[
-            Evaluation(r["step"], r["characters"], r["seconds"], r["nats"])
+            Evaluation(r["step"], r["characters"], r["seconds"], r["nats"], r.get("training_split_nats"))
             for r in records
             if r["kind"] == "evaluation"
         ],
@@ -60,6 +61,7 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         sample=_sample(run, corpus),
         finished=run.directory.finished,
         causal=causal,
+        remark=gap_advice(records, run.config.corpus),
     )
     return result, run
 

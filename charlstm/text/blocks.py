@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.text.documents import Documents
-from charlstm.text.separators import Positions
 from charlstm.text.splits import MAX_GAP, Spans, spread_blocks
 
 _NO_END_MARK = np.empty(0, np.int64)
@@ -18,8 +17,8 @@ _NO_END_MARK = np.empty(0, np.int64)
 def blocks(ids: npt.NDArray[np.integer], spans: Spans, gap: int = 0) -> Documents:
     """The spans of a text [N] as documents without an end mark. The ``gap`` characters on each side of a span are
     context: they are read, but do not count."""
-    scored = {"scored": spans[:, 0], "scored_ends": spans[:, 1]} if gap else {}
-    return Documents(ids, spans[:, 0] - gap, spans[:, 1] + gap, _NO_END_MARK, **scored)
+    scored = (spans[:, 0], spans[:, 1]) if gap else (None, None)
+    return Documents(ids, spans[:, 0] - gap, spans[:, 1] + gap, _NO_END_MARK, *scored)
 
 
 def sample_of_text(ids: npt.NDArray[np.integer], spans: Spans, size: int) -> Documents:
@@ -75,7 +74,7 @@ def cut_blocks(text: Documents, pieces: int, context: int, is_reversed: bool) ->
         index = counts[number] - 1 - index
     begins, ends = (scored[number] + lengths[number] * part // counts[number] for part in (index, index + 1))
     starts, stops = text.starts[number], text.ends[number]
-    is_cut: Positions = counts[number] > 1
+    is_cut = counts[number] > 1
     return replace(
         text,
         starts=np.where(is_cut, np.maximum(starts, begins - context), starts),

@@ -158,7 +158,8 @@ def splits_of_files(ends: Sequence[int], boundaries: Boundaries) -> npt.NDArray[
     Raises:
         UserError: there are fewer files than splits.
     """
-    lengths = np.diff(np.array([0, *ends], np.int64))
+    edges = np.array([0, *ends], np.int64)
+    lengths = edges[1:] - edges[:-1]
     (nonempty,) = np.nonzero(lengths)
     needed = 1 + sum(_is_held_out(boundaries))
     if len(nonempty) < needed:

@@ -1,10 +1,17 @@
-"""Advice for a training run that has diverged."""
+"""Advice for a training run: where it has diverged, and where training and held-out text part."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from charlstm.config import TrainingConfig
+from charlstm.config.corpus import CorpusConfig
+from charlstm.units import bits
+
+SMALL_GAP = 0.25
+"""Bits per character between training and held-out text that need no explanation."""
 
 
 def divergence_advice(
@@ -52,3 +59,44 @@ def divergence_advice(
 def lower_rate(training: TrainingConfig) -> str:
     """The learning rate to try after a divergence."""
     return f"{training.learning_rate / 3:.2g}"
+
+
+def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig) -> str:
+    """One sentence if the scores of training and held-out text part, and what to try; "" if they do not.
+
+    A gap that is there from the beginning, when little can have been learned by heart, is one between the texts: within
+    the first epoch, or at the first evaluation, it has at least half of its final size.
+
+    Args:
+        records: the records of metrics.jsonl.
+    """
+    scored = [r for r in records if r["kind"] == "evaluation" and r.get("training_split_nats") is not None]
+    if not scored:
+        return ""
+    best = min(scored, key=lambda record: record["nats"])
+    early = next((r for r in reversed(scored) if r["epoch"] <= 1), scored[0])
+    gap, early_gap, last_gap = (_gap_in_bits(record) for record in (best, early, scored[-1]))
+    has_other_text = corpus.validation == "files" or not _is_spread(corpus)
+    if has_other_text and abs(gap) >= SMALL_GAP and abs(early_gap) >= abs(last_gap) / 2 and early_gap * gap > 0:
+        what = "held-out text is" if corpus.validation == "tail" else "held-out files are"
+        part = "its end is" if corpus.validation == "tail" else "they are"
+        return (
+            f"{what} {abs(gap):.1f} bits {'harder' if gap > 0 else 'easier'} than the training text: {part} not like "
+            "the rest; try --set corpus.validation=blocks"
+        )
+    if last_gap >= SMALL_GAP:
+        training, held_out = (bits(scored[-1][name]) for name in ("training_split_nats", "nats"))
+        return (
+            f"the network learns by heart: {training:.1f} bits for training text, {held_out:.1f} for held-out text; "
+            "try more text, --set model.dropout=0.3 or a smaller model.hidden_size"
+        )
+    return ""
+
+
+def _gap_in_bits(record: Mapping[str, Any]) -> float:
+    return bits(record["nats"] - record["training_split_nats"])
+
+
+def _is_spread(corpus: CorpusConfig) -> bool:
+    """Whether the held-out text comes from all over the text."""
+    return corpus.validation == "blocks" or (corpus.documents is not None and corpus.shuffle_documents)

@@ -30,8 +30,8 @@ def training_batches(config: Config, corpus: Corpus) -> HostBatches:
     shape = (corpus.vocabulary.size, training.batch_size, training.sequence_length)
     if isinstance(text, Documents) and not text.is_running_text:
         return DocumentBatches(text, *shape, direction, training.seed)
-    options = {"reverse": direction == "backward", "washout": config.model.washout}
-    return BlockStreams(text, *shape, **options) if isinstance(text, Documents) else Streams(text, *shape, **options)
+    options = (direction == "backward", config.model.washout)
+    return BlockStreams(text, *shape, *options) if isinstance(text, Documents) else Streams(text, *shape, *options)
 
 
 def make_batch_source(streams: HostBatches, device: torch.device, free: int | None) -> BatchSource:

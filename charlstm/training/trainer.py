@@ -265,6 +265,7 @@ class Trainer:
         counters = self.counters
         try:
             result = self.score()
+            training_result = self._validator.training_score()
             if self._has_diverged(result.nats):
                 return self._end_diverged(result.nats)
             if not self._is_finite():
@@ -275,7 +276,7 @@ class Trainer:
             return None
         improved = counters.add_score(result.nats)
         self.state.schedule.step_evaluation(improved)
-        event = self._log.evaluation(result, sample, improved)
+        event = self._log.evaluation(result, training_result, sample, improved)
         self.save(best=improved)
         return event
 
