@@ -50,6 +50,7 @@ from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, split_documents
+from charlstm.text.preparation import Preparation, normalizations
 from charlstm.text.relocation import relocate_source
 from charlstm.text.separators import end_text
 from charlstm.text.unpacking import unpack
@@ -105,10 +106,19 @@ class LoadedRun:
         Raises:
             UserError: an argument is out of range, a character is unknown, or the model is bidirectional.
         """
-        sampling = Sampling(temperature, top_k, top_p, min_p)
+        sampling, prime = Sampling(temperature, top_k, top_p, min_p), self.prepare(prime)
         end = self.document_end if until is None else until
         arguments = (prime, length, sampling, seed, num_samples, end, unknown)
         return generate(self.model, self.vocabulary, *arguments, leave_out_until=until is None)
+
+    def prepare(self, prompt: str) -> str:
+        """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""
+        return self._preparation.apply_to_prompt(prompt)
+
+    @property
+    def _preparation(self) -> Preparation:
+        corpus = self.config.corpus
+        return Preparation(lowercase=corpus.lowercase, normalize=normalizations(corpus.normalize))
 
     @property
     def document_end(self) -> str:
@@ -152,7 +162,7 @@ class LoadedRun:
         Raises:
             UserError: the model is not bidirectional, the text has no gap, or a character is unknown.
         """
-        sampling = Sampling(temperature, top_k, top_p, min_p)
+        sampling, text = Sampling(temperature, top_k, top_p, min_p), self.prepare(text)
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 
     def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
@@ -167,14 +177,16 @@ class LoadedRun:
         if isinstance(text, bytes):
             characters = self.vocabulary.kind == "characters"
             text = decode(text, self.config.corpus.encoding) if characters else unpack(text)
+        if isinstance(text, str):
+            text = self._preparation.apply_to_text(text)
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) == 0:
             raise UserError("the text to score is empty")
-        separator = self.config.corpus.documents
+        corpus = self.config.corpus
         content = (
             ids
-            if separator is None
-            else split_documents(ids, self.vocabulary, separator, self.config.corpus.score_after)
+            if corpus.documents is None
+            else split_documents(ids, self.vocabulary, corpus.documents, corpus.score_after, corpus.score_end)
         )
         if len(content) == 0:
             raise UserError("the text to score has no document: it has nothing but separators")

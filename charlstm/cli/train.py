@@ -59,7 +59,7 @@ def train(
     """
     from charlstm import console
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
-    from charlstm.cli.train_output import print_plan
+    from charlstm.cli.train_output import print_corpus, print_plan
     from charlstm.config import dump_yaml
     from charlstm.distributed import ProcessGroup
     from charlstm.errors import UserError
@@ -80,7 +80,7 @@ def train(
                 )
         corpus = load_shared_corpus(group, settings)
         if not dry_run:
-            console.out(corpus.describe())
+            print_corpus(corpus)
         with group.sync_errors():
             trainer = Trainer(settings, corpus, directory, group)
             trainer.execution.choices()  # raises UserError if a requested executor cannot run here
@@ -90,7 +90,7 @@ def train(
             console.out(f"{group.size} processes train together, each on {total // group.size} of the {total} {items}")
         if dry_run:
             console.out(dump_yaml(settings))
-            console.out(corpus.describe())
+            print_corpus(corpus)
             print_plan(trainer)
             return 0
         return _run(context.obj, trainer, resume, overwrite)

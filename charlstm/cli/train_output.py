@@ -10,9 +10,17 @@ from charlstm.errors import UserError
 from charlstm.hardware.device import memory
 from charlstm.paths import command
 from charlstm.runs.directory import RunDirectory
+from charlstm.text.corpus import Corpus
 from charlstm.training.advice import gap_advice
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
+
+
+def print_corpus(corpus: Corpus) -> None:
+    """Print the size of the text, its splits, and what was changed in it."""
+    console.out(corpus.describe())
+    for line in corpus.changes:
+        console.out(line)
 
 
 def print_result(ended: Ended, trainer: Trainer) -> None:

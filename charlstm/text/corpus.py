@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ import numpy.typing as npt
 from charlstm.cache import open_atomic, user_cache_folder, writable_folder
 from charlstm.errors import UserError
 from charlstm.text.blocks import blocks, sample_of_documents, sample_of_text
-from charlstm.text.documents import Documents, permutation, split_documents
+from charlstm.text.documents import Documents, permutation, split_documents, without_repeated
+from charlstm.text.preparation import Changes, Preparation, describe_changes, normalizations
 from charlstm.text.reading import Progress, Source, check_encoding, check_text, hash_sources, read_codes
 from charlstm.text.separators import meant_separator, separator_hint
 from charlstm.text.sources import resolve
@@ -66,6 +68,8 @@ class Corpus:
     """Number of characters on each side of a held-out block that are in no split."""
     held_out_unit: str = ""
     """What held-out blocks are: ``blocks`` or ``files``."""
+    changes: tuple[str, ...] = ()
+    """One line for each change that the configuration asks for: what it did."""
 
     def split(self, name: str) -> npt.NDArray[np.unsignedinteger] | Documents:
         """The ids of one split, as a view; or its documents; or its blocks, as documents without an end mark.
@@ -121,6 +125,8 @@ class _Metadata:
     vocabulary: str
     file_ends: list[int]
     """The position at which each file ends."""
+    changes: list[str]
+    """One line for each kind of change to the text of the files."""
 
 
 def load_corpus(
@@ -134,6 +140,15 @@ def load_corpus(
     shuffle_documents: bool = True,
     score_after: str | None = None,
     validation: str = "tail",
+    *,
+    score_end: bool = False,
+    column: str | None = None,
+    context_column: str | None = None,
+    context_separator: str = "|",
+    skip_header: bool = False,
+    deduplicate: bool = False,
+    lowercase: bool = False,
+    normalize: bool | Sequence[str] = False,
 ) -> Corpus:
     """Load the corpus of a catalog name, a file, a glob, or several of these, concatenated in order.
 
@@ -156,6 +171,8 @@ def load_corpus(
         validation: what is held out: ``tail``, the end of the text (or the last of the documents); ``blocks``, evenly
             spread blocks of the text (`charlstm.text.splits.blocks_of_text`) or of the documents, which are then not
             shuffled; ``files``, whole files.
+        score_end, column, context_column, context_separator, skip_header, deduplicate, lowercase, normalize: as the
+            fields of the configuration (`charlstm.config.corpus.CorpusConfig`). `Corpus.changes` says what they did.
         cache: the cache folder; `user_cache_folder` by default. If it is not writable, a temporary folder is used.
 
     Raises:
@@ -167,6 +184,10 @@ def load_corpus(
     encoding = check_encoding(encoding)
     cache = user_cache_folder() if cache is None else cache
     files = resolve(source, cache, on_progress)
+    preparation = Preparation(
+        documents, column, context_column, context_separator, skip_header, lowercase, normalizations(normalize)
+    )
+    prepared = preparation.key(file.name for file in files)
     digest, sizes = hash_sources(files, on_progress)
     names = tuple(file.name for file in files)
     if sum(sizes) == 0:
@@ -176,7 +197,7 @@ def load_corpus(
         check_text(text, encoding)
 
     # The sizes are part of the key: a byte-order mark is dropped only at the start of a file.
-    key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding, prepared]).encode()).hexdigest()
     ids_name, metadata_name = f"{key}.ids", f"{key}.json"
     folder = cache / "ids"
     metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
@@ -184,13 +205,13 @@ def load_corpus(
         folder = writable_folder(folder)
         metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
     if metadata is None:
-        metadata = _write_ids(files, encoding, digest, folder / ids_name, sum(sizes), on_progress)
+        metadata = _write_ids(files, encoding, preparation, digest, folder / ids_name, sum(sizes), on_progress)
         with open_atomic(folder / metadata_name) as file:
             file.write(json.dumps(asdict(metadata)).encode())
 
     ids = np.memmap(folder / ids_name, dtype=metadata.dtype, mode="r", shape=(metadata.characters,))
     vocabulary = Vocabulary.from_json(metadata.vocabulary)
-    separated, hint, spans, gap = None, "", None, 0
+    separated, hint, spans, gap, changes = None, "", None, 0, list(metadata.changes)
     if documents is None and validation == "tail":
         total = metadata.characters
         train, end = (int(total * fraction) for fraction in boundaries)
@@ -199,8 +220,13 @@ def load_corpus(
         train, end, total = np.cumsum([len(part) for part in parts.values()]).tolist()
         spans = np.concatenate(list(parts.values()))
     else:
-        separated = split_documents(ids, vocabulary, documents, score_after)
+        separated = split_documents(ids, vocabulary, documents, score_after, score_end)
         total = len(separated)
+        if deduplicate:
+            separated = without_repeated(separated)
+            noun = {"newline": "lines", "blank_line": "paragraphs", "file": "files"}.get(documents, "documents")
+            changes.append(f"deduplicate: {total:,} {noun}, {len(separated):,} different")
+            total = len(separated)
         hint = separator_hint(ids, vocabulary, documents, total)
         if hint and meant_separator(documents):
             raise UserError(
@@ -216,7 +242,7 @@ def load_corpus(
             train, end, _ = np.cumsum([len(part) for part in numbers]).tolist()
             separated = separated.select(np.concatenate(numbers))
     splits = {"train": slice(0, train), "validation": slice(train, end), "test": slice(end, total)}
-    settings = (names, encoding, separated, hint, spans, gap, validation)
+    settings = (names, encoding, separated, hint, spans, gap, validation, tuple(changes))
     return Corpus(vocabulary, ids, MappingProxyType(splits), digest, *settings)
 
 
@@ -269,24 +295,24 @@ class _DistinctCodes:
 def _write_ids(
     files: list[Source],
     encoding: str,
+    preparation: Preparation,
     digest: str,
     target: Path,
     total: int,
     on_progress: Progress | None,
 ) -> _Metadata:
     distinct = _DistinctCodes()
-    characters, done, file_ends = 0, 0, list[int]()
+    characters, file_ends, changes = 0, list[int](), Changes()
+    report = _ByteCounter("counting", total, on_progress)
     for file in files:
-        for piece, codes in read_codes(file, encoding):
+        for codes in read_codes(file, encoding, preparation, report.of(file), changes):
             distinct.add(codes)
             characters += codes.size
-            done += len(piece)
-            if on_progress:
-                on_progress(f"counting {file.name}", done, total)
         file_ends.append(characters)
     names = tuple(file.name for file in files)
     if characters == 0:
-        empty = f"the corpus is empty: {_listed(names)} has only a byte-order mark"
+        content = "only a byte-order mark" if preparation.column is None else f"no text in column {preparation.column}"
+        empty = f"the corpus is empty: {_listed(names)} has {content}"
         raise UserError(f"{empty}. Set corpus.source to another text")
     vocabulary = Vocabulary.from_codes(distinct.codes(), "bytes" if encoding == "bytes" else "characters")
     if vocabulary.size == 1:
@@ -300,19 +326,37 @@ def _write_ids(
 
     dtype = np.min_scalar_type(vocabulary.size - 1).newbyteorder("<")
     pack = vocabulary.packer(dtype)
-    content, written, done = hashlib.sha256(), 0, 0
+    written = 0
+    report = _ByteCounter("encoding", total, on_progress, hashlib.sha256())
     with open_atomic(target, characters * dtype.itemsize) as output:
         for file in files:
-            for piece, codes in read_codes(file, encoding):
-                content.update(piece)
+            for codes in read_codes(file, encoding, preparation, report.of(file), Changes()):
                 output.write(pack(codes))
                 written += codes.size
-                done += len(piece)
-                if on_progress:
-                    on_progress(f"encoding {file.name}", done, total)
-        if content.hexdigest() != digest or written != characters:
+        if report.content.hexdigest() != digest or written != characters:
             raise UserError(f"{_listed(names)} changed while it was being read: try again when it is complete")
-    return _Metadata(FORMAT, characters, dtype.str, vocabulary.to_json(), file_ends)
+    lines = describe_changes(preparation, changes, len(files))
+    return _Metadata(FORMAT, characters, dtype.str, vocabulary.to_json(), file_ends, lines)
+
+
+class _ByteCounter:
+    """Reports the progress with the bytes of all files, and hashes them if it is given a hash."""
+
+    def __init__(self, what: str, total: int, on_progress: Progress | None, content: Any = None) -> None:
+        self._what, self._total, self._on_progress, self.content = what, total, on_progress, content
+        self._done = 0
+
+    def of(self, file: Source) -> Callable[[bytes], None]:
+        """The function to call with each piece of a file."""
+
+        def add(piece: bytes) -> None:
+            if self.content is not None:
+                self.content.update(piece)
+            self._done += len(piece)
+            if self._on_progress:
+                self._on_progress(f"{self._what} {file.name}", self._done, self._total)
+
+        return add
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -82,7 +83,11 @@ def first_characters(text: npt.NDArray[np.integer] | Documents, length: int) -> 
 
 
 def split_documents(
-    ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, score_after: str | None = None
+    ids: npt.NDArray[np.integer],
+    vocabulary: Vocabulary,
+    separator: str,
+    score_after: str | None = None,
+    score_end: bool = False,
 ) -> Documents:
     """Split a text [N] into its documents, in the order of the text.
 
@@ -90,7 +95,8 @@ def split_documents(
     line. Any other separator: the text between its occurrences. Empty documents are dropped, and the last document may
     lack its end mark.
 
-    With ``score_after``, only the characters after its first occurrence in each document count in the loss.
+    With ``score_after``, only the characters after its first occurrence in each document count in the loss, and with
+    ``score_end`` the end mark.
 
     Raises:
         UserError: the vocabulary lacks a character of the separator, or a document has nothing after ``score_after``.
@@ -104,7 +110,7 @@ def split_documents(
         if separator in END_MARKS and "\r" in vocabulary.symbols:
             note = ": its lines end in CR. Convert the line endings: tr '\\r' '\\n' < FILE > NEW"
         raise UserError(f"corpus.documents: {name}: there is no such separator in the text{note}") from None
-    if separator not in END_MARKS:
+    if separator not in ("newline", "blank_line"):
         ends = occurrences(ids, end_mark)
         starts = np.concatenate([[0], ends + len(end_mark)])
         ends = np.append(ends, len(ids) - _partial_match(ids, end_mark))
@@ -122,7 +128,21 @@ def split_documents(
     nonempty = ends > starts
     starts, ends = starts[nonempty], ends[nonempty]
     scored = None if score_after is None else _scored(ids, vocabulary, starts, ends, score_after)
-    return Documents(ids, starts, ends, end_mark, scored)
+    return Documents(ids, starts, ends, end_mark, scored, scores_end=score_end)
+
+
+def without_repeated(documents: Documents) -> Documents:
+    """The documents without those that are equal to an earlier one."""
+    digests = np.fromiter(
+        (
+            int.from_bytes(hashlib.blake2b(documents.ids[start:end].tobytes(), digest_size=8).digest(), "little")
+            for start, end in zip(documents.starts.tolist(), documents.ends.tolist(), strict=True)
+        ),
+        np.uint64,
+        len(documents),
+    )
+    release(documents.ids)
+    return documents.select(np.sort(np.unique(digests, return_index=True)[1]))
 
 
 def _scored(
