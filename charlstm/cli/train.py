@@ -59,7 +59,7 @@ def train(
     """
     from charlstm import console
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
-    from charlstm.cli.train_output import print_corpus, print_plan
+    from charlstm.cli.train_output import print_corpus, print_hints, print_plan
     from charlstm.config import dump_yaml
     from charlstm.distributed import ProcessGroup
     from charlstm.errors import UserError
@@ -92,7 +92,10 @@ def train(
             console.out(dump_yaml(settings))
             print_corpus(corpus)
             print_plan(trainer)
+            print_hints(trainer)
             return 0
+        if not resume:
+            print_hints(trainer)
         return _run(context.obj, trainer, resume, overwrite)
 
     with console.as_log(not dry_run):

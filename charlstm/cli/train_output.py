@@ -11,7 +11,8 @@ from charlstm.hardware.device import memory
 from charlstm.paths import command
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
-from charlstm.training.advice import gap_advice
+from charlstm.text.hints import text_hints
+from charlstm.training.advice import gap_advice, planned_budget_advice, used_budget_advice
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
 
@@ -21,6 +22,13 @@ def print_corpus(corpus: Corpus) -> None:
     console.out(corpus.describe())
     for line in corpus.changes:
         console.out(line)
+
+
+def print_hints(trainer: Trainer) -> None:
+    """Print what the user may want to set for this text and this budget."""
+    planned = planned_budget_advice(trainer.config.training, trainer.streams.steps_per_epoch)
+    for hint in [*text_hints(trainer.corpus), *([planned] if planned else [])]:
+        console.note(f"note: {hint}")
 
 
 def print_result(ended: Ended, trainer: Trainer) -> None:
@@ -41,6 +49,10 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             f"best held-out {kind}: {ended.best_nats:.4f} nats, "
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
+    if ended.stop_reason == "budget" and (
+        unread := used_budget_advice(trainer.config.training, trainer.streams.progress)
+    ):
+        console.out(unread)
     if remark := gap_advice(trainer.directory.metrics(), trainer.config.corpus):
         console.out(remark)
     console.out(f"run: {trainer.directory.path}")

@@ -144,7 +144,7 @@ class CorpusConfig(Section):
     def _defaults_of_columns(cls, fields: object) -> object:
         if not isinstance(fields, dict) or fields.get("column") is None:
             return fields
-        defaults = {"documents": "newline"} if fields.get("documents") is None else {}
+        defaults: dict[str, Any] = {"documents": "newline"} if fields.get("documents") is None else {}
         defaults |= {"score_end": True} if "score_end" not in fields and fields.get("score_after") is not None else {}
         return {**fields, **defaults}
 

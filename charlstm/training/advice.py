@@ -10,6 +10,8 @@ from charlstm.config import TrainingConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.units import bits
 
+FEW_EPOCHS = 0.5
+"""Fewer passes over the training text than this are worth a hint."""
 SMALL_GAP = 0.25
 """Bits per character between training and held-out text that need no explanation."""
 
@@ -59,6 +61,32 @@ def divergence_advice(
 def lower_rate(training: TrainingConfig) -> str:
     """The learning rate to try after a divergence."""
     return f"{training.learning_rate / 3:.2g}"
+
+
+def planned_budget_advice(training: TrainingConfig, steps_per_epoch: int) -> str:
+    """One sentence if a budget in steps or epochs is a fraction of an epoch; "" if not, or if it is in minutes."""
+    budget = training.budget
+    if budget.minutes is not None:
+        return ""
+    epochs = min(
+        *([] if budget.epochs is None else [budget.epochs]),
+        *([] if budget.steps is None else [budget.steps / steps_per_epoch]),
+        FEW_EPOCHS,
+    )
+    if epochs >= FEW_EPOCHS:
+        return ""
+    return f"{_unread(epochs)}: one epoch is {steps_per_epoch:,} steps; raise training.budget to read more of it"
+
+
+def used_budget_advice(training: TrainingConfig, epochs: float) -> str:
+    """One sentence if a budget in minutes was used up after a fraction of an epoch, else ""."""
+    if training.budget.minutes is None or epochs >= FEW_EPOCHS:
+        return ""
+    return f"{_unread(epochs)}; raise training.budget.minutes, or train a smaller network, to read more of it"
+
+
+def _unread(epochs: float) -> str:
+    return f"the budget is {epochs:.2g} epochs: {1 - epochs:.0%} of the training text is not read"
 
 
 def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig) -> str:
