@@ -50,9 +50,10 @@ from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, split_documents
-from charlstm.text.preparation import Preparation, normalizations
+from charlstm.text.preparation import Changes, Preparation, normalizations
 from charlstm.text.relocation import relocate_source
 from charlstm.text.separators import end_text
+from charlstm.text.tables import is_table
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
@@ -172,11 +173,24 @@ class LoadedRun:
         """
         return score(self.model, self.read(text, unknown))
 
+    def decode(self, content: bytes, name: str = "") -> str | bytes:
+        """The text of a file, as the corpus reads it: the documents of its column, if its name is that of a table.
+
+        Raises UserError if it is not text in the encoding of the corpus, or a malformed table.
+        """
+        if self.vocabulary.kind == "bytes":
+            return content
+        corpus = self.config.corpus
+        text = decode(content, corpus.encoding, name)
+        if corpus.column is None or not is_table(name):
+            return text
+        columns = (corpus.documents, corpus.column, corpus.context_column, corpus.context_separator)
+        return "".join(Preparation(*columns).apply(name, iter([text]), Changes()))
+
     def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
         """A text to score, as ids [N] or documents; bytes are decoded like a corpus file. Raises like :meth:`score`."""
         if isinstance(text, bytes):
-            characters = self.vocabulary.kind == "characters"
-            text = decode(text, self.config.corpus.encoding) if characters else unpack(text)
+            text = self.decode(text) if self.vocabulary.kind == "characters" else unpack(text)
         if isinstance(text, str):
             text = self._preparation.apply_to_text(text)
         ids = self.vocabulary.encode(text, unknown)

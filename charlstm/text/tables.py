@@ -21,15 +21,24 @@ MAX_LINE = 1 << 26
 MAX_LISTED = 20
 
 
+def is_table(name: str) -> bool:
+    """Whether the suffix of a file is that of a table."""
+    return _format(name) is not None
+
+
+def _format(name: str) -> Format | None:
+    path = PurePath(name)
+    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return SUFFIXES.get(path.suffix.lower())
+
+
 def table_format(name: str) -> Format:
     """The format of a table by the suffix of its file, apart from that of a compression.
 
     Raises:
         UserError: it is none of the known ones.
     """
-    path = PurePath(name)
-    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
-    if (known := SUFFIXES.get(path.suffix.lower())) is None:
+    if (known := _format(name)) is None:
         raise UserError(
             f"{name}: corpus.column needs a table, in a file whose name ends in {', '.join(SUFFIXES)} (or one of these "
             "with .gz, .bz2 or .xz). Rename it, or remove corpus.column"

@@ -49,7 +49,11 @@ def test_titles_after_their_labels(train, charlstm, table):
     assert scored.code == 0
     assert charlstm("train", "runs/run", "--resume", "--set", "training.budget.steps=14").code == 0
     Path("given.txt").write_text("P|The Cat a\n")
-    assert charlstm("evaluate", "runs/run", "--text", "given.txt").code == 0
+    Path("given.csv").write_text("title,more,label\nThe Cat a,,P\n")
+    scores = [charlstm("evaluate", "runs/run", "--text", f"given.{suffix}").out for suffix in ("txt", "csv")]
+    assert "12 characters scored" in scores[0]
+    assert scores[0].splitlines()[1:] == scores[1].splitlines()[1:]
+    assert charlstm("inspect", "runs/run", "--text", "given.csv").code == 0
 
 
 def test_answers_alone_are_scored_with_their_end(train, table):
