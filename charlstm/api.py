@@ -54,8 +54,10 @@ from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, split_documents
 from charlstm.text.lead_ins import encode_lead_ins
+from charlstm.text.preparation import Changes, Preparation, normalizations
 from charlstm.text.relocation import relocate_source
 from charlstm.text.separators import end_text
+from charlstm.text.tables import is_table
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.units import bits
@@ -113,7 +115,7 @@ class LoadedRun:
         Raises:
             UserError: an argument is out of range, a character is unknown, or the model is bidirectional.
         """
-        sampling = Sampling(temperature, top_k, top_p, min_p)
+        sampling, prime = Sampling(temperature, top_k, top_p, min_p), self.prepare(prime)
         end = self.document_end if until is None else until
         arguments = (prime, length, sampling, seed, num_samples, end, unknown)
         leave_out, lead_ins = until is None, self.lead_ins if lead_in else ()
@@ -139,6 +141,15 @@ class LoadedRun:
         score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}"
         return f"<run {name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
 
+    def prepare(self, prompt: str) -> str:
+        """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""
+        return self._preparation.apply_to_prompt(prompt)
+
+    @property
+    def _preparation(self) -> Preparation:
+        corpus = self.config.corpus
+        return Preparation(lowercase=corpus.lowercase, normalize=normalizations(corpus.normalize))
+
     @property
     def document_end(self) -> str:
         """The text that ends a document; "" if the corpus is one running text."""
@@ -150,7 +161,7 @@ class LoadedRun:
 
         Raises UserError if the corpus is not documents, or :meth:`corpus` does.
         """
-        text = self.corpus().split("train")
+        text = self.corpus().split("train") if self.document_end else None
         if not isinstance(text, Documents):
             raise UserError("the corpus is one running text: set corpus.documents to train on documents")
         known = text.contains_each([sample.ids for sample in samples])
@@ -181,7 +192,7 @@ class LoadedRun:
         Raises:
             UserError: the model is not bidirectional, the text has no gap, or a character is unknown.
         """
-        sampling = Sampling(temperature, top_k, top_p, min_p)
+        sampling, text = Sampling(temperature, top_k, top_p, min_p), self.prepare(text)
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 
     def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
@@ -191,19 +202,34 @@ class LoadedRun:
         """
         return score(self.model, self.read(text, unknown))
 
+    def decode(self, content: bytes, name: str = "") -> str | bytes:
+        """The text of a file, as the corpus reads it: the documents of its column, if its name is that of a table.
+
+        Raises UserError if it is not text in the encoding of the corpus, or a malformed table.
+        """
+        if self.vocabulary.kind == "bytes":
+            return content
+        corpus = self.config.corpus
+        text = decode(content, corpus.encoding, name)
+        if corpus.column is None or not is_table(name):
+            return text
+        columns = (corpus.documents, corpus.column, corpus.context_column, corpus.context_separator)
+        return "".join(Preparation(*columns).apply(name, iter([text]), Changes()))
+
     def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
         """A text to score, as ids [N] or documents; bytes are decoded like a corpus file. Raises like :meth:`score`."""
         if isinstance(text, bytes):
-            characters = self.vocabulary.kind == "characters"
-            text = decode(text, self.config.corpus.encoding) if characters else unpack(text)
+            text = self.decode(text) if self.vocabulary.kind == "characters" else unpack(text)
+        if isinstance(text, str):
+            text = self._preparation.apply_to_text(text)
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) == 0:
             raise UserError("the text to score is empty")
-        separator = self.config.corpus.documents
+        corpus = self.config.corpus
         content = (
             ids
-            if separator is None
-            else split_documents(ids, self.vocabulary, separator, self.config.corpus.score_after)
+            if corpus.documents is None
+            else split_documents(ids, self.vocabulary, corpus.documents, corpus.score_after, corpus.score_end)
         )
         if len(content) == 0:
             raise UserError("the text to score has no document: it has nothing but separators")

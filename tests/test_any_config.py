@@ -32,6 +32,7 @@ TEXTS = {
     "nul.txt": b"a\0b\0c\r\n" * 20,
     "wide.txt": "寒随穷律变\n".encode() * 9,
     "utf16.txt": "hello there\n".encode("utf-16") * 3,
+    "table.csv": b"a,b\n" + b"one,the cat\ntwo,sat on\n" * 9,
 }
 CODECS = (
     "utf-8 bytes latin-1 ascii utf-8-sig utf-16 utf-16-le utf-32 utf-7 cp037 cp1252 shift_jis gb18030 hz "
@@ -40,7 +41,11 @@ CODECS = (
 SMALL: dict[str, st.SearchStrategy[Any]] = {
     "corpus.source": st.sampled_from(sorted(TEXTS)) | st.lists(st.sampled_from(sorted(TEXTS)), max_size=3),
     "corpus.encoding": st.sampled_from(CODECS.split()),
-    "corpus.documents": st.sampled_from(["newline", "blank_line", " ", "at", "z"]),
+    "corpus.documents": st.sampled_from(["newline", "blank_line", "file", " ", "at", "z"]),
+    "corpus.column": st.sampled_from(["a", "b", "c"]),
+    "corpus.context_column": st.sampled_from(["a", "b", "c"]),
+    "corpus.context_separator": st.sampled_from(["|", "e"]),
+    "corpus.normalize": st.booleans() | st.lists(st.sampled_from(["line_ends", "spaces", "unicode"]), max_size=3),
     "model.hidden_size": st.integers(1, 6),
     "model.num_layers": st.integers(1, 3),
     "model.embedding_size": st.integers(1, 6),

@@ -38,6 +38,11 @@ CASES = {
         {},
     ),
     "documents": ({"executor": "vendor", "dropout": 0.2}, DOCUMENTS, {"sequence_length": 9, "budget": {"epochs": 1}}),
+    "blocks": (
+        {"cell": "gru", "executor": "vendor"},
+        {"validation": "blocks", "validation_fraction": 0.4},
+        {"sequence_length": 9, "budget": {"epochs": 1}},
+    ),
     "both_sides": (
         {"executor": "vendor", "direction": "bidirectional", "front_end": "embedding", "embedding_size": 3},
         DOCUMENTS,

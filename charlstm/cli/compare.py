@@ -168,11 +168,12 @@ def _train_arms(
     from charlstm import console
     from charlstm.cli.guard import SavedWork
     from charlstm.cli.progress import follow
+    from charlstm.cli.train_output import print_corpus
     from charlstm.comparison.arms import ArmComparison
 
     experiment = ArmComparison(config, folder, title, overwrite)
     finished = {trial.directory.path for trial in experiment.trials() if trial.finished}
-    console.out(experiment.corpus.describe())
+    print_corpus(experiment.corpus)
     for line in experiment.describe():
         console.out(line)
     if overwrite:

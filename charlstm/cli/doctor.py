@@ -18,7 +18,8 @@ def doctor(
 ) -> None:
     """Say what this machine has and lacks for training, and what to do about it.
 
-    For example: charlstm doctor. It checks versions, GPU, C++ compiler, memory, disk and folders. It writes only to its cache.
+    For example: charlstm doctor. It checks versions, GPU, C++ compiler, memory, disk and
+    folders, and writes only to its cache.
     """
     from dataclasses import asdict
 

@@ -67,6 +67,8 @@ def evaluate(
     name = f"{split} split" if text is None else text
     if lengths:
         if isinstance(content, Documents):
+            if content.is_running_text:
+                raise UserError("--restore needs one contiguous text, not blocks of one: give it one with --text FILE")
             raise UserError("--restore needs one running text; this model was trained on independent documents")
         _restore(loaded, content, name, lengths, gaps, seed, json_)
         return
@@ -106,14 +108,7 @@ def _lengths(listed: str) -> list[int]:
 
 def _read(loaded: LoadedRun, text: str, unknown: str) -> Ids | Documents:
     """Read the text of a file. Raises UserError if that fails, or if it is empty."""
-    from charlstm.text.decoding import decode
-
-    corpus = loaded.config.corpus
-
-    def read(content: bytes, name: str) -> str | bytes:
-        return decode(content, corpus.encoding, name) if loaded.vocabulary.kind == "characters" else content
-
-    return loaded.read(file_argument("--text", text, read), "skip" if unknown == "skip" else "error")
+    return loaded.read(file_argument("--text", text, loaded.decode), "skip" if unknown == "skip" else "error")
 
 
 def _restore(loaded: LoadedRun, ids: Ids, name: str, lengths: list[int], gaps: int, seed: int, as_json: bool) -> None:

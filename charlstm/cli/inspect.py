@@ -186,18 +186,14 @@ def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> Insp
     """The text of --text, or of the run's corpus."""
     from charlstm.errors import UserError
     from charlstm.inspection.inspect import encode_text, text_of_run
-    from charlstm.text.decoding import decode
 
     if text is None:
         return text_of_run(run, characters)
 
-    def read(content: bytes, name: str) -> str | bytes:
-        return decode(content, run.config.corpus.encoding, name) if run.vocabulary.kind == "characters" else content
-
     path = paths.expand_home(Path(text))
     if text == "-" or (text and paths.path_exists(path)):
         source = "standard input" if text == "-" else text
-        return replace(encode_text(run, file_argument("--text", text, read), characters, skip), source=source)
+        return replace(encode_text(run, file_argument("--text", text, run.decode), characters, skip), source=source)
     if path.suffix and not any(character.isspace() for character in text):
         raise UserError(f"--text {text}: there is no such file. A text without spaces can be given in a file")
     return encode_text(run, text, characters, skip)

@@ -45,8 +45,9 @@ def _sampling_options(trainer: Trainer) -> list[str]:
         return ["--infill", _literal(_with_gap(_excerpt(trainer)))]
     options = ["--num-samples", str(DOCUMENTS)] if corpus.documents else ["--length", "400"]
     options += ["--temperature", "0.8"]
-    if corpus.score_after and direction == "forward":
-        question, separator, _ = _held_out(trainer).partition(corpus.score_after)
+    context_end = corpus.score_after or (corpus.context_separator if corpus.context_column else None)
+    if context_end and direction == "forward":
+        question, separator, _ = _held_out(trainer).partition(context_end)
         return ["--prime", _literal(question + separator), "--temperature", "0.8"]
     return (
         ["--suffix", _literal(_excerpt(trainer)), *options]

@@ -39,7 +39,8 @@ def progress_text(e: Progress, unit: str) -> str:
 def evaluated_text(e: Evaluated, unit: str) -> str:
     kind = "pseudo-likelihood" if e.is_pseudo_likelihood else "held out"
     mark = "  (best so far)" if e.improved else ""
+    training = "" if e.training_split_bits is None else f"training text {e.training_split_bits:.3f} bits, "
     return (
-        f"step {e.step:,} epoch {e.epoch:.2f}  {kind} {e.nats:.4f} nats, {e.bits_per_character:.4f} bits per {unit}"
-        f"{mark}"
+        f"step {e.step:,} epoch {e.epoch:.2f}  {training}{kind} {e.nats:.4f} nats, "
+        f"{e.bits_per_character:.4f} bits per {unit}{mark}"
     )

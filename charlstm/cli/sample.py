@@ -133,7 +133,7 @@ def sample(
     elif infill is not None:
         infill = text_argument("--infill", infill, decode)
     if infill is not None:
-        text, sweep_count = infill, SWEEPS if sweeps is None else sweeps
+        text, sweep_count = loaded.prepare(infill), SWEEPS if sweeps is None else sweeps
         _note_separator(loaded, text)
         filled = fill(
             loaded.model, loaded.vocabulary, text, gap, sampling, seed_used, num_samples, sweep_count, on_unknown
@@ -142,6 +142,7 @@ def sample(
         sample_output.print_infilled(loaded, seed_used, filled, json_)
         return
     text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
+    text = loaded.prepare(text)
     _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
     use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"

@@ -72,7 +72,7 @@ def train(
     from charlstm import console
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
     from charlstm.cli.train_arguments import read_arguments
-    from charlstm.cli.train_output import print_chosen, print_plan
+    from charlstm.cli.train_output import print_chosen, print_corpus, print_hints, print_plan
     from charlstm.cli.train_plan import Plan
     from charlstm.config import dump_yaml
     from charlstm.distributed import ProcessGroup
@@ -97,7 +97,7 @@ def train(
             chosen = plan.choose_by_size(corpus)
             settings = plan.settings
         if not dry_run:
-            console.out(corpus.describe())
+            print_corpus(corpus)
             print_chosen(settings, chosen)
         with group.sync_errors():
             trainer = Trainer(settings, corpus, plan.directory, group)
@@ -108,9 +108,12 @@ def train(
             console.out(f"{group.size} processes train together, each on {total // group.size} of the {total} {items}")
         if dry_run:
             console.out(dump_yaml(settings))
-            console.out(corpus.describe())
+            print_corpus(corpus)
             print_plan(trainer)
+            print_hints(trainer)
             return 0
+        if not resume:
+            print_hints(trainer)
         return _run(context.obj, trainer, resume, overwrite)
 
     with console.as_log(not dry_run):

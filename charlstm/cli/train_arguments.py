@@ -54,6 +54,8 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
             raise UserError(f"{first} is not a run directory: it has no config.yaml")
         if (file := configuration_file(arguments[0])) is not None:
             return Given(read_yaml(file), file.stem, file.parent)
+        if is_folder(first) and next(first.glob("*/metrics.jsonl"), None) is not None:
+            raise UserError(f"{first}: this is a folder of runs, not of texts. To resume one of them: --resume")
     elif configs := [one for one in arguments if configuration_file(one) is not None]:
         raise UserError(f"{configs[0]} is a configuration: train takes one configuration, or texts")
     name = name or (STDIN if arguments[0] == STANDARD_INPUT else run_name(arguments))

@@ -12,7 +12,9 @@ from charlstm.errors import UserError
 from charlstm.hardware.device import memory
 from charlstm.paths import command
 from charlstm.runs.directory import RunDirectory
-from charlstm.training.advice import ending_advice
+from charlstm.text.corpus import Corpus
+from charlstm.text.hints import text_hints
+from charlstm.training.advice import ending_advice, planned_budget_advice
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
 
@@ -34,6 +36,20 @@ def print_chosen(settings: Config, sections: Sequence[str]) -> None:
         console.out("chosen by the size of the text; change any of it with --set, or write a file with charlstm init")
 
 
+def print_corpus(corpus: Corpus) -> None:
+    """Print the size of the text, its splits, and what was changed in it."""
+    console.out(corpus.describe())
+    for line in corpus.changes:
+        console.out(line)
+
+
+def print_hints(trainer: Trainer) -> None:
+    """Print what the user may want to set for this text and this budget."""
+    planned = planned_budget_advice(trainer.config.training, trainer.streams.steps_per_epoch)
+    for hint in [*text_hints(trainer.corpus), *([planned] if planned else [])]:
+        console.note(f"note: {hint}")
+
+
 def print_result(ended: Ended, trainer: Trainer) -> None:
     """Print the length and speed of the training, why it ended early, and the best score."""
     pseudo, unit = trainer.model.bidirectional, trainer.corpus.vocabulary.unit
@@ -52,11 +68,10 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             f"best held-out {kind}: {ended.best_nats:.4f} nats, "
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
+    characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
+    for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
+        console.out(line)
     console.out(f"run: {trainer.directory.path}")
-    if ended.stop_reason == "budget":
-        evaluations = sum(record["kind"] == "evaluation" for record in trainer.directory.metrics())
-        for line in ending_advice(trainer.config.training, ended, trainer.corpus.length("train"), evaluations):
-            console.out(f"advice: {line}")
 
 
 def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) -> None:

@@ -17,6 +17,7 @@ from charlstm.generation import preview
 from charlstm.paths import path_exists
 from charlstm.report.writer import REPORT
 from charlstm.text.corpus import Corpus
+from charlstm.training.advice import gap_advice
 
 SAMPLE_LENGTH = 400
 
@@ -50,7 +51,7 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         parameters=run.header["parameters"],
         settings=settings,
         evaluations=[
-            Evaluation(r["step"], r["characters"], r["seconds"], r["nats"])
+            Evaluation(r["step"], r["characters"], r["seconds"], r["nats"], r.get("training_split_nats"))
             for r in records
             if r["kind"] == "evaluation"
         ],
@@ -60,6 +61,7 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         sample=_sample(run, corpus),
         finished=run.directory.finished,
         causal=causal,
+        remark=gap_advice(records, run.config.corpus),
     )
     return result, run
 
@@ -138,14 +140,15 @@ def corpus_text(config: Config) -> str:
     """Describe the corpus and its split."""
     c = config.corpus
     source = ", ".join(Path(part).name for part in ([c.source] if isinstance(c.source, str) else c.source))
-    test = f", test on the last {c.test_fraction:.0%}" if c.test_fraction else ""
+    where = {"tail": ", after the training part", "blocks": " in blocks that are spread over it", "files": " by files"}
+    last = "the last " if c.validation == "tail" else ""
+    test = f", test on {last}{c.test_fraction:.0%}" if c.test_fraction else ""
+    held_out = f"held out: {c.validation_fraction:.0%} of the text{where[c.validation]}{test}"
     if c.documents is None:
-        return f"{source}; held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
-    order = "in shuffled order" if c.shuffle_documents else "in their order"
-    return (
-        f"{source}, cut at {as_yaml(c.documents)} into documents {order}; "
-        f"held out: {c.validation_fraction:.0%} of the text, after the training part{test}"
-        + (f"; only characters after {as_yaml(c.score_after)} are scored" if c.score_after else "")
+        return f"{source}; {held_out}"
+    order = "in shuffled order" if c.shuffle_documents and c.validation == "tail" else "in their order"
+    return f"{source}, cut at {as_yaml(c.documents)} into documents {order}; {held_out}" + (
+        f"; only characters after {as_yaml(c.score_after)} are scored" if c.score_after else ""
     )
 
 

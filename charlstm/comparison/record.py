@@ -54,6 +54,7 @@ def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
                 "training_seconds": _finite(evaluation.seconds),
                 f"held_out_nats_per_{unit}": _finite(evaluation.nats),
                 f"held_out_bits_per_{unit}": _finite(evaluation.bits),
+                f"training_split_bits_per_{unit}": to_json(evaluation.training_split_bits),
             }
             for evaluation in run.evaluations
         ],

@@ -131,6 +131,10 @@ def _warnings(comparison: Comparison) -> list[str]:
     unscored = sum(run.best is None for run in runs)
     if unscored:
         lines.append(f"{unscored} of {len(runs)} runs have no held-out score: they are excluded from every mean.")
+    for arm in comparison.arms:
+        remark = next((run.remark for run in arm.runs if run.remark), "")
+        name = f"{visible(arm.name)}: " if len(comparison.arms) > 1 else ""
+        lines += [f"{name}{remark[:1].upper()}{remark[1:]}."] if remark else []
     return lines
 
 
@@ -211,6 +215,11 @@ def _method(comparison: Comparison) -> Section:
         (
             "Time",
             "Seconds and speed of training, without evaluation and sampling. Medians over seeds.",
+        ),
+        (
+            "Training split",
+            f"The score of the best network on an evenly spread sample of the training split, {unit} by {unit} as for "
+            "the held-out text. Both are equal where the texts are alike and nothing is learned by heart.",
         ),
         (
             "Training bits",

@@ -62,7 +62,14 @@ def results_table(comparison: Comparison, colors: dict[str, int], causal: bool =
 def runs_table(comparison: Comparison, colors: dict[str, int]) -> Table:
     unit = comparison.unit
     header = ["run", "seed", f"best bits/{unit}", f"best nats/{unit}", f"after {unit}s", f"last bits/{unit}"]
-    header += [f"training bits/{unit}", f"{unit}s trained on", f"{unit}s/s", "seconds", "state"]
+    header += [
+        f"training split bits/{unit}",
+        f"training bits/{unit}",
+        f"{unit}s trained on",
+        f"{unit}s/s",
+        "seconds",
+        "state",
+    ]
     rows, row_colors = [], []
     for arm in comparison.arms:
         for run in arm.runs:
@@ -80,6 +87,7 @@ def _run_row(run: RunResult) -> list[str]:
         _score(None if best is None else best.nats),
         _count(None if best is None else best.characters),
         _score(run.scored[-1].bits if run.scored else None),
+        _score(None if best is None else best.training_split_bits),
         _score(None if training is None else bits(training)),
         _count(run.characters),
         _count(run.characters_per_second),

@@ -5,20 +5,28 @@ Every ``description`` is the public documentation of its field: ``charlstm confi
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from charlstm.config.sections import Section, TypeText
 
 
 class CorpusConfig(Section):
-    """The text and its splits. They are cut by position: training, then validation, then test. Documents are shuffled
-    first."""
+    """The text and its splits: training, validation and test. Documents are shuffled before they are split."""
 
     source: Annotated[str | list[str], TypeText("text | list of texts")] = Field(
         description="The text to train on: the name of a corpus in the catalog (`python-stdlib`), the path of a file, "
-        "a glob in quotes (`'texts/*.txt'`), or a list of these, concatenated in this order. ~ is the home folder. "
+        "a glob in quotes (`'texts/*.txt'`), a folder, or a list of these, concatenated in this order. Of a folder, "
+        "all text files in it and in its folders are read, sorted by path; hidden ones are not. ~ is the home folder. "
         "Files compressed with gzip, bzip2 or xz are decompressed.",
     )
     encoding: Annotated[str, TypeText("utf-8 | bytes | name of a Python codec")] = Field(
@@ -31,15 +39,25 @@ class CorpusConfig(Section):
         0.1,
         gt=0,
         lt=1,
-        description="Fraction of the text for validation: it follows the training split, measures progress and selects "
-        "the best checkpoint. Never trained on.",
+        description="Fraction of the text for validation, which measures progress and selects the best checkpoint. "
+        "Never trained on.",
     )
     test_fraction: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Fraction of the text for testing: its end, which training does not use in any way; "
+        description="Fraction of the text for testing, which training does not use in any way; "
         "`charlstm evaluate --split test` scores it. The sum of test_fraction and validation_fraction must be below 1.",
+    )
+    validation: Literal["tail", "blocks", "files"] = Field(
+        "tail",
+        description="Where the validation and the test split are. tail: the end of the text, validation before test. "
+        "blocks: blocks that are spread evenly over the text, 10 in 100,000 characters and 100 in 10 million (of which "
+        "a tenth is held out), for a text whose end is not like the rest. The characters next to a block, an eighth of "
+        "its length but at most 128 on each side, are in no split: they are only the context of the first characters "
+        "of the block. Training starts from a zero state after each block. With documents, blocks of consecutive "
+        "documents, without gaps. files: whole files, chosen at random but always the same, as near as possible to the "
+        "fractions; each is scored from a zero state.",
     )
 
     documents: Annotated[str | None, TypeText("newline | blank_line | separating text")] = Field(
@@ -47,13 +65,15 @@ class CorpusConfig(Section):
         min_length=1,
         max_length=1000,
         description="Separator of independent documents, each read from a zero state; the model also learns to predict "
-        "where a document ends. `newline`: each line is a document; `blank_line`: each paragraph; or any other text "
-        "that separates documents. null: one running text.",
+        "where a document ends. `newline`: each line is a document; `blank_line`: each paragraph; `file`: each file, "
+        "with Unicode's file separator (U+001C) added to its end; or any other text that separates documents. null: "
+        "one running text; with column: newline.",
     )
     shuffle_documents: bool = Field(
         True,
         description="Whether documents are shuffled, always in the same way, before they are split, so that the "
-        "held-out documents of a sorted file are like its training documents. Only with documents.",
+        "held-out documents of a sorted file are like its training documents. Only with documents and "
+        "validation: tail.",
     )
 
     score_after: str | None = Field(
@@ -65,6 +85,68 @@ class CorpusConfig(Section):
         "A document may not be longer than training.sequence_length. null: every character counts. Only with "
         "documents.",
     )
+    score_end: bool = Field(
+        False,
+        description="Whether the end of the document counts, too, so that the model learns where an answer ends, and "
+        "sampling stops there. The default is true with column. Only with score_after.",
+    )
+    deduplicate: bool = Field(
+        False, description="Whether documents that are equal to an earlier one are left out. Only with documents."
+    )
+    column: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Column of a table to train on, by its name: each value is a document. The files are CSV, TSV or "
+        "JSON lines, by their suffix (.csv, .tsv, .tab, .jsonl, .ndjson), compressed or not; the first line of CSV and "
+        "TSV has the names, and CSV without a comma in that line is read with semicolons or tabs. Rows without text in "
+        "the column are left out. With documents: newline (the default), line breaks in a value become spaces; "
+        'set another documents, such as `"\\n%\\n"`, to keep them.',
+    )
+    context_column: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Column whose value comes before that of column in each document, such as a label before a title: "
+        '`charlstm sample RUN --prime "poetry|"` then continues with a title. Every character counts, also those of '
+        "the context; score_after with the context_separator changes that. Only with column.",
+    )
+    context_separator: str = Field(
+        "|",
+        min_length=1,
+        max_length=1000,
+        description="Text between the context and the value, which the context must not contain. Only with "
+        "context_column.",
+    )
+    skip_header: bool = Field(
+        False,
+        description="Whether the first line of each file is left out, such as the names of columns above a list. Only "
+        "with documents: newline.",
+    )
+    lowercase: bool = Field(
+        False,
+        description="Whether capital letters become small, in the text and in texts given to the trained model: a "
+        "smaller alphabet for small texts.",
+    )
+    normalize: Annotated[
+        bool | list[Literal["line_ends", "spaces", "unicode"]],
+        TypeText("true | false | list of line_ends, spaces, unicode"),
+    ] = Field(
+        False,
+        description="What is made uniform, in the text and in texts given to the trained model. line_ends: CR LF and "
+        "CR become LF, since CR is one more character to learn in each line. spaces: spaces and tabs at the end of "
+        "lines are removed. unicode: letters with separate marks become single characters (NFC), so that each letter "
+        "is one character. true: all three.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_columns(cls, fields: object) -> object:
+        if not isinstance(fields, dict) or fields.get("column") is None:
+            return fields
+        defaults: dict[str, Any] = {"documents": "newline"} if fields.get("documents") is None else {}
+        defaults |= {"score_end": True} if "score_end" not in fields and fields.get("score_after") is not None else {}
+        return {**fields, **defaults}
 
     @field_validator("source", mode="before")
     @classmethod
@@ -104,16 +186,58 @@ class CorpusConfig(Section):
             )
         return value
 
-    @field_validator("shuffle_documents", "score_after")
+    @field_validator("documents")
     @classmethod
-    def _only_with_documents(cls, value: bool | str | None, info: ValidationInfo) -> bool | str | None:
-        if value is not None and "documents" in info.data and info.data["documents"] is None:
-            raise ValueError("has no effect on one running text, only with documents. Remove it")
+    def _files_are_text(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value == "file" and info.data.get("encoding") == "bytes":
+            raise ValueError("file needs a text encoding, not encoding: bytes")
+        return value
+
+    @field_validator(
+        "shuffle_documents",
+        "score_after",
+        "score_end",
+        "deduplicate",
+        "column",
+        "context_column",
+        "context_separator",
+        "skip_header",
+        "lowercase",
+        "normalize",
+    )
+    @classmethod
+    def _has_effect(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and (reason := _why_no_effect(str(info.field_name), info.data)):
+            raise ValueError(f"{reason}. Remove it")
         return value
 
     @model_serializer(mode="wrap")
     def _omit_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # An option that is an error if set must not be written: the written file could not be read back.
         fields: dict[str, Any] = handler(self)
-        idle = () if self.documents is not None else ("shuffle_documents", "score_after")
-        return {k: v for k, v in fields.items() if k not in idle}
+        return {k: v for k, v in fields.items() if _why_no_effect(k, fields) is None}
+
+
+def _why_no_effect(name: str, fields: Mapping[str, Any]) -> str | None:
+    """Why a field has no effect, or cannot be used, with the fields before it; None if it can. A field that is not
+    valid is missing."""
+    documents, column = fields.get("documents", "newline"), fields.get("column", "")
+    if name in ("shuffle_documents", "score_after", "deduplicate") and documents is None:
+        return "has no effect on one running text, only with documents"
+    if name == "shuffle_documents" and (how := fields.get("validation", "tail")) != "tail":
+        return f"has no effect with validation: {how}, which takes documents in their order"
+    if name == "score_end" and fields.get("score_after", "") is None:
+        return "has no effect without score_after: the end of a document counts"
+    if name == "column" and documents == "file":
+        return "documents: file makes each file a document, but column each row of a table"
+    if name == "context_column" and column is None:
+        return "has no effect without column"
+    if name == "context_separator" and fields.get("context_column", "") is None:
+        return "has no effect without context_column"
+    if name == "skip_header" and column:
+        return "has no effect with column, for which the first line has the names of the columns"
+    if name == "skip_header" and documents != "newline":
+        return "is for lists with a line for each document, documents: newline"
+    if name in ("column", "skip_header", "lowercase", "normalize") and fields.get("encoding") == "bytes":
+        return "needs a text encoding, not encoding: bytes"
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -162,7 +163,9 @@ def _default(model: type[BaseModel], path: tuple[str, ...]) -> str:
         return _default(section, path[1:])
     for name in path[1:]:
         value = getattr(value, name)
-    return _number(value) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str) and re.fullmatch(r"[\w-]+", value):
+        return value
+    return _number(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _number(value: float) -> str:

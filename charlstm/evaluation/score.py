@@ -18,6 +18,7 @@ from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 from charlstm.model.head_loss import target_nats
+from charlstm.text.blocks import cut_blocks
 from charlstm.text.documents import Documents, Sequences
 from charlstm.units import bits
 
@@ -86,6 +87,8 @@ def per_character(
         raise ValueError("the text has no character to score")
     with eval_mode(model), torch.autocast(model.head.weight.device.type, enabled=False):
         if isinstance(text, Documents):
+            if text.is_running_text:
+                text = cut_blocks(text, STREAMS, WARM_UP, model.direction == "backward")
             sequences = Sequences(text, model.vocabulary_size, model.direction)
             out = np.empty((sequences.characters, *shape), np.float32)
             for pieces in document_pieces(model, sequences):

@@ -196,12 +196,16 @@ def first_document(run: LoadedRun, text: str) -> str:
 
 
 def _training_text(run: LoadedRun) -> Ids | None:
-    """The training split of one running text; None if it cannot be found, or consists of documents."""
+    """The training split of one running text, or its longest block; None if it cannot be found, or consists of
+    documents."""
     try:
         text = run.corpus().split("train")
     except UserError:
         return None
-    return None if isinstance(text, Documents) else text
+    if not isinstance(text, Documents):
+        return text
+    longest = int((text.ends - text.starts).argmax())
+    return text.ids[text.starts[longest] : text.ends[longest]] if text.is_running_text else None
 
 
 def _force(run: LoadedRun, recording: Recording, scores: list[FeatureScore], seed: int) -> list[ForcedUnit]:

@@ -41,6 +41,7 @@ class _Score(_Record):
     characters: _Count
     seconds: _Seconds
     nats: _Nats
+    training_split_nats: _Nats | None = None
 
 
 class _End(_Record):

@@ -1,31 +1,46 @@
-"""A corpus: a text as memory-mapped ids, and its splits by position or by documents."""
+"""A corpus: a text as memory-mapped ids, and its splits by position, by blocks, by files or by documents."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charlstm.cache import open_atomic, user_cache_folder, writable_folder
 from charlstm.errors import UserError
-from charlstm.text.documents import Documents, permutation, split_documents
+from charlstm.text.blocks import blocks, sample_of_documents, sample_of_text
+from charlstm.text.documents import Documents, permutation, split_documents, without_repeated
+from charlstm.text.preparation import Changes, Preparation, describe_changes, normalizations
 from charlstm.text.reading import Progress, Source, check_encoding, check_text, hash_sources, read_codes
 from charlstm.text.separators import meant_separator, separator_hint
 from charlstm.text.sources import resolve
-from charlstm.text.splits import cumulative_fractions, document_boundaries
+from charlstm.text.splits import (
+    SHUFFLE_SEED,
+    SPLITS,
+    Boundaries,
+    Spans,
+    blocks_of_documents,
+    blocks_of_text,
+    check_enough_documents,
+    cumulative_fractions,
+    describe_spans,
+    document_boundaries,
+    spans_of_files,
+    splits_of_files,
+)
 from charlstm.text.vocabulary import Codes, Vocabulary
 
-SPLITS = ("train", "validation", "test")
-SHUFFLE_SEED = 1
-"""Seed of the order of documents; it does not depend on the run, so that held-out documents stay held out."""
-FORMAT = 1
+FORMAT = 2
 """Version of the cache files; increased when their format changes."""
+SAMPLE_CHARACTERS = 1 << 15
+"""Largest size of the sample of the training split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +51,8 @@ class Corpus:
     ids: npt.NDArray[np.unsignedinteger]
     """``[N]``, a read-only memory map in the smallest unsigned dtype that holds V-1."""
     splits: Mapping[str, slice]
-    """The slices of train, validation and test, in this order, of the ids or of the documents; a split may be empty."""
+    """The slices of train, validation and test, in this order, of the ids, of the documents or of the blocks; a split
+    may be empty."""
     digest: str
     """SHA-256 (hex) of the decompressed bytes of all files, concatenated."""
     sources: tuple[str, ...]
@@ -45,9 +61,18 @@ class Corpus:
     """The documents in the order in which they are split; None: one running text."""
     separator_hint: str = ""
     """A hint that the separator of the documents may be wrong, if it is rare in the text."""
+    spans: Spans | None = None
+    """``[K, 2]``: begin and end of the blocks of a running text that is split by blocks or files, those of train first;
+    None: the splits are contiguous, or consist of documents."""
+    gap: int = 0
+    """Number of characters on each side of a held-out block that are in no split."""
+    held_out_unit: str = ""
+    """What held-out blocks are: ``blocks`` or ``files``."""
+    changes: tuple[str, ...] = ()
+    """One line for each change that the configuration asks for: what it did."""
 
     def split(self, name: str) -> npt.NDArray[np.unsignedinteger] | Documents:
-        """The ids of one split, as a view; or its documents.
+        """The ids of one split, as a view; or its documents; or its blocks, as documents without an end mark.
 
         Raises:
             UserError: no such split, or it is empty.
@@ -62,21 +87,34 @@ class Corpus:
                 else f"raise corpus.{name}_fraction"
             )
             raise UserError(f"the {name} split of {self.describe()} is empty: {remedy}, or use a longer text")
+        if self.spans is not None:
+            return blocks(self.ids, self.spans[part], 0 if name == "train" else self.gap)
         return self.ids[part] if self.documents is None else self.documents.select(part)
 
     def length(self, name: str) -> int:
         """The number of characters of a split; of documents, with their ends."""
-        part = self.splits[name]
-        if self.documents is None:
-            return int(part.stop - part.start)
-        documents = self.documents.select(part)
-        return int((documents.ends - documents.starts).sum()) + len(documents) * len(documents.end_mark)
+        part = self.split(name)
+        return part.characters if isinstance(part, Documents) else len(part)
+
+    def training_sample(self) -> npt.NDArray[np.unsignedinteger] | Documents:
+        """An evenly spread part of the training split, to be scored beside the validation split: at most as many
+        characters as that has, and at most 32,768."""
+        held_out, train = self.split("validation"), self.split("train")
+        size = min(SAMPLE_CHARACTERS, held_out.characters if isinstance(held_out, Documents) else len(held_out))
+        if isinstance(train, Documents) and not train.is_running_text:
+            return sample_of_documents(train, size)
+        spans = np.array([[0, len(train)]]) if self.spans is None else self.spans[self.splits["train"]]
+        return sample_of_text(self.ids, spans, size)
 
     def describe(self) -> str:
         """One short line: name, length, number of distinct symbols, splits."""
         name = self.sources[0] if len(self.sources) == 1 else f"{len(self.sources)} files"
         noun = "bytes" if self.vocabulary.kind == "bytes" else "characters"
-        parts = [f"{part.stop - part.start:,} {key}" for key, part in self.splits.items() if part.stop > part.start]
+        if self.spans is None:
+            parts = [f"{part.stop - part.start:,} {key}" for key, part in self.splits.items() if part.stop > part.start]
+        else:
+            spans = {key: self.spans[part] for key, part in self.splits.items()}
+            parts = describe_spans(spans, self.gap, self.held_out_unit)
         documents = "" if self.documents is None else f", {len(self.documents):,} documents"
         documents += f" - {self.separator_hint} -" if self.separator_hint else ""
         return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct{documents} ({', '.join(parts)})"
@@ -90,6 +128,10 @@ class _Metadata:
     characters: int
     dtype: str
     vocabulary: str
+    file_ends: list[int]
+    """The position at which each file ends."""
+    changes: list[str]
+    """One line for each kind of change to the text of the files."""
 
 
 def load_corpus(
@@ -102,6 +144,16 @@ def load_corpus(
     documents: str | None = None,
     shuffle_documents: bool = True,
     score_after: str | None = None,
+    validation: str = "tail",
+    *,
+    score_end: bool = False,
+    column: str | None = None,
+    context_column: str | None = None,
+    context_separator: str = "|",
+    skip_header: bool = False,
+    deduplicate: bool = False,
+    lowercase: bool = False,
+    normalize: bool | Sequence[str] = False,
 ) -> Corpus:
     """Load the corpus of a catalog name, a file, a glob, or several of these, concatenated in order.
 
@@ -121,6 +173,11 @@ def load_corpus(
             fraction above 0 gets at least one document.
         shuffle_documents: shuffle the documents, always in the same way, before they are split.
         score_after: in each document, only the text after it counts; see `charlstm.text.documents.split_documents`.
+        validation: what is held out: ``tail``, the end of the text (or the last of the documents); ``blocks``, evenly
+            spread blocks of the text (`charlstm.text.splits.blocks_of_text`) or of the documents, which are then not
+            shuffled; ``files``, whole files.
+        score_end, column, context_column, context_separator, skip_header, deduplicate, lowercase, normalize: as the
+            fields of the configuration (`charlstm.config.corpus.CorpusConfig`). `Corpus.changes` says what they did.
         cache: the cache folder; `user_cache_folder` by default. If it is not writable, a temporary folder is used.
 
     Raises:
@@ -132,6 +189,10 @@ def load_corpus(
     encoding = check_encoding(encoding)
     cache = user_cache_folder() if cache is None else cache
     files = resolve(source, cache, on_progress)
+    preparation = Preparation(
+        documents, column, context_column, context_separator, skip_header, lowercase, normalizations(normalize)
+    )
+    prepared = preparation.key(file.name for file in files)
     digest, sizes = hash_sources(files, on_progress)
     names = tuple(file.name for file in files)
     if sum(sizes) == 0:
@@ -141,7 +202,7 @@ def load_corpus(
         check_text(text, encoding)
 
     # The sizes are part of the key: a byte-order mark is dropped only at the start of a file.
-    key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding, prepared]).encode()).hexdigest()
     ids_name, metadata_name = f"{key}.ids", f"{key}.json"
     folder = cache / "ids"
     metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
@@ -149,30 +210,63 @@ def load_corpus(
         folder = writable_folder(folder)
         metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
     if metadata is None:
-        metadata = _write_ids(files, encoding, digest, folder / ids_name, sum(sizes), on_progress)
+        metadata = _write_ids(files, encoding, preparation, digest, folder / ids_name, sum(sizes), on_progress)
         with open_atomic(folder / metadata_name) as file:
             file.write(json.dumps(asdict(metadata)).encode())
 
     ids = np.memmap(folder / ids_name, dtype=metadata.dtype, mode="r", shape=(metadata.characters,))
     vocabulary = Vocabulary.from_json(metadata.vocabulary)
-    separated, hint = None, ""
-    if documents is None:
+    separated, hint, spans, gap, changes = None, "", None, 0, list(metadata.changes)
+    if documents is None and validation == "tail":
         total = metadata.characters
-        train, validation = (int(total * fraction) for fraction in boundaries)
+        train, end = (int(total * fraction) for fraction in boundaries)
+    elif documents is None:
+        parts, gap = _spans(validation, boundaries, metadata, _listed(names))
+        train, end, total = np.cumsum([len(part) for part in parts.values()]).tolist()
+        spans = np.concatenate(list(parts.values()))
     else:
-        separated = split_documents(ids, vocabulary, documents, score_after)
+        separated = split_documents(ids, vocabulary, documents, score_after, score_end)
         total = len(separated)
+        if deduplicate:
+            separated = without_repeated(separated)
+            noun = {"newline": "lines", "blank_line": "paragraphs", "file": "files"}.get(documents, "documents")
+            changes.append(f"deduplicate: {total:,} {noun}, {len(separated):,} different")
+            total = len(separated)
         hint = separator_hint(ids, vocabulary, documents, total)
         if hint and meant_separator(documents):
             raise UserError(
                 f"corpus.documents: {documents!r} as a text cuts {_listed(names)} into {total:,} documents: {hint} "
                 "(If the text itself is meant, include some of the text around it.)"
             )
-        if shuffle_documents:
-            separated = separated.select(permutation(total, SHUFFLE_SEED))
-        train, validation = document_boundaries(separated, boundaries, _listed(names), hint)
-    splits = {"train": slice(0, train), "validation": slice(train, validation), "test": slice(validation, total)}
-    return Corpus(vocabulary, ids, MappingProxyType(splits), digest, names, encoding, separated, hint)
+        if validation == "tail":
+            separated = separated.select(permutation(total, SHUFFLE_SEED)) if shuffle_documents else separated
+            train, end = document_boundaries(separated, boundaries, _listed(names), hint)
+        else:
+            check_enough_documents(total, boundaries, _listed(names), hint)
+            numbers = _document_numbers(validation, boundaries, metadata, separated)
+            train, end, _ = np.cumsum([len(part) for part in numbers]).tolist()
+            separated = separated.select(np.concatenate(numbers))
+    splits = {"train": slice(0, train), "validation": slice(train, end), "test": slice(end, total)}
+    settings = (names, encoding, separated, hint, spans, gap, validation, tuple(changes))
+    return Corpus(vocabulary, ids, MappingProxyType(splits), digest, *settings)
+
+
+def _spans(validation: str, boundaries: Boundaries, metadata: _Metadata, name: str) -> tuple[dict[str, Spans], int]:
+    """The spans of each split of a running text, and the gap on each side of those that are held out."""
+    if validation == "blocks":
+        return blocks_of_text(metadata.characters, boundaries, name)
+    return spans_of_files(metadata.file_ends, splits_of_files(metadata.file_ends, boundaries)), 0
+
+
+def _document_numbers(
+    validation: str, boundaries: Boundaries, metadata: _Metadata, documents: Documents
+) -> list[npt.NDArray[np.int64]]:
+    """The numbers of the documents of each split."""
+    if validation == "blocks":
+        return blocks_of_documents(len(documents), boundaries)
+    file = np.searchsorted(metadata.file_ends, documents.starts, side="right")
+    split = splits_of_files(metadata.file_ends, boundaries)[file]
+    return [np.flatnonzero(split == number) for number in range(len(SPLITS))]
 
 
 def _valid_metadata(ids: Path, file: Path) -> _Metadata | None:
@@ -206,23 +300,24 @@ class _DistinctCodes:
 def _write_ids(
     files: list[Source],
     encoding: str,
+    preparation: Preparation,
     digest: str,
     target: Path,
     total: int,
     on_progress: Progress | None,
 ) -> _Metadata:
     distinct = _DistinctCodes()
-    characters, done = 0, 0
+    characters, file_ends, changes = 0, list[int](), Changes()
+    report = _ByteCounter("counting", total, on_progress)
     for file in files:
-        for piece, codes in read_codes(file, encoding):
+        for codes in read_codes(file, encoding, preparation, report.of(file), changes):
             distinct.add(codes)
             characters += codes.size
-            done += len(piece)
-            if on_progress:
-                on_progress(f"counting {file.name}", done, total)
+        file_ends.append(characters)
     names = tuple(file.name for file in files)
     if characters == 0:
-        empty = f"the corpus is empty: {_listed(names)} has only a byte-order mark"
+        content = "only a byte-order mark" if preparation.column is None else f"no text in column {preparation.column}"
+        empty = f"the corpus is empty: {_listed(names)} has {content}"
         raise UserError(f"{empty}. Set corpus.source to another text")
     vocabulary = Vocabulary.from_codes(distinct.codes(), "bytes" if encoding == "bytes" else "characters")
     if vocabulary.size == 1:
@@ -236,19 +331,37 @@ def _write_ids(
 
     dtype = np.min_scalar_type(vocabulary.size - 1).newbyteorder("<")
     pack = vocabulary.packer(dtype)
-    content, written, done = hashlib.sha256(), 0, 0
+    written = 0
+    report = _ByteCounter("encoding", total, on_progress, hashlib.sha256())
     with open_atomic(target, characters * dtype.itemsize) as output:
         for file in files:
-            for piece, codes in read_codes(file, encoding):
-                content.update(piece)
+            for codes in read_codes(file, encoding, preparation, report.of(file), Changes()):
                 output.write(pack(codes))
                 written += codes.size
-                done += len(piece)
-                if on_progress:
-                    on_progress(f"encoding {file.name}", done, total)
-        if content.hexdigest() != digest or written != characters:
+        if report.content.hexdigest() != digest or written != characters:
             raise UserError(f"{_listed(names)} changed while it was being read: try again when it is complete")
-    return _Metadata(FORMAT, characters, dtype.str, vocabulary.to_json())
+    lines = describe_changes(preparation, changes, len(files))
+    return _Metadata(FORMAT, characters, dtype.str, vocabulary.to_json(), file_ends, lines)
+
+
+class _ByteCounter:
+    """Reports the progress with the bytes of all files, and hashes them if it is given a hash."""
+
+    def __init__(self, what: str, total: int, on_progress: Progress | None, content: Any = None) -> None:
+        self._what, self._total, self._on_progress, self.content = what, total, on_progress, content
+        self._done = 0
+
+    def of(self, file: Source) -> Callable[[bytes], None]:
+        """The function to call with each piece of a file."""
+
+        def add(piece: bytes) -> None:
+            if self.content is not None:
+                self.content.update(piece)
+            self._done += len(piece)
+            if self._on_progress:
+                self._on_progress(f"{self._what} {file.name}", self._done, self._total)
+
+        return add
 
 
 def _listed(names: tuple[str, ...]) -> str:

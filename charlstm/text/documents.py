@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -31,16 +32,35 @@ class Documents:
     ends: Positions
     end_mark: Positions
     scored: Positions | None = None
-    """Position in the text of the first character of each document that counts in the loss; the end mark then does not
-    count. None: all characters and the end mark count."""
+    """Position in the text of the first character of each document that counts in the loss; the end mark then counts
+    only with ``scores_end``. None: all characters and the end mark count."""
+    scored_ends: Positions | None = None
+    """Position after the last character that counts, for blocks of a running text; None: the end of the document."""
+    scores_end: bool = False
+    """Whether the end mark counts even if ``scored`` is given."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def is_running_text(self) -> bool:
+        """Whether these are blocks of one running text, which have no end mark."""
+        return len(self.end_mark) == 0
+
+    @property
+    def characters(self) -> int:
+        """Number of characters, with the end marks, that count in the loss of a forward model."""
+        first, last = (
+            default if given is None else given
+            for given, default in ((self.scored, self.starts), (self.scored_ends, self.ends))
+        )
+        marks = len(self.end_mark) * (self.scored is None or self.scores_end)
+        return int((last - first + marks).sum())
+
     def select(self, which: slice | Positions) -> Documents:
         """The documents selected by an index, in its order."""
-        scored = None if self.scored is None else self.scored[which]
-        return replace(self, starts=self.starts[which], ends=self.ends[which], scored=scored)
+        parts = {name: getattr(self, name) for name in ("starts", "ends", "scored", "scored_ends")}
+        return replace(self, **{name: part[which] for name, part in parts.items() if part is not None})
 
     def contains_each(self, texts: Sequence[Sequence[int]]) -> list[bool]:
         """For each text (ids, without the end mark), whether it is one of the documents."""
@@ -63,7 +83,11 @@ def first_characters(text: npt.NDArray[np.integer] | Documents, length: int) -> 
 
 
 def split_documents(
-    ids: npt.NDArray[np.integer], vocabulary: Vocabulary, separator: str, score_after: str | None = None
+    ids: npt.NDArray[np.integer],
+    vocabulary: Vocabulary,
+    separator: str,
+    score_after: str | None = None,
+    score_end: bool = False,
 ) -> Documents:
     """Split a text [N] into its documents, in the order of the text.
 
@@ -71,7 +95,8 @@ def split_documents(
     line. Any other separator: the text between its occurrences. Empty documents are dropped, and the last document may
     lack its end mark.
 
-    With ``score_after``, only the characters after its first occurrence in each document count in the loss.
+    With ``score_after``, only the characters after its first occurrence in each document count in the loss, and with
+    ``score_end`` the end mark.
 
     Raises:
         UserError: the vocabulary lacks a character of the separator, or a document has nothing after ``score_after``.
@@ -85,7 +110,7 @@ def split_documents(
         if separator in END_MARKS and "\r" in vocabulary.symbols:
             note = ": its lines end in CR. Convert the line endings: tr '\\r' '\\n' < FILE > NEW"
         raise UserError(f"corpus.documents: {name}: there is no such separator in the text{note}") from None
-    if separator not in END_MARKS:
+    if separator not in ("newline", "blank_line"):
         ends = occurrences(ids, end_mark)
         starts = np.concatenate([[0], ends + len(end_mark)])
         ends = np.append(ends, len(ids) - _partial_match(ids, end_mark))
@@ -103,7 +128,21 @@ def split_documents(
     nonempty = ends > starts
     starts, ends = starts[nonempty], ends[nonempty]
     scored = None if score_after is None else _scored(ids, vocabulary, starts, ends, score_after)
-    return Documents(ids, starts, ends, end_mark, scored)
+    return Documents(ids, starts, ends, end_mark, scored, scores_end=score_end)
+
+
+def without_repeated(documents: Documents) -> Documents:
+    """The documents without those that are equal to an earlier one."""
+    digests = np.fromiter(
+        (
+            int.from_bytes(hashlib.blake2b(documents.ids[start:end].tobytes(), digest_size=8).digest(), "little")
+            for start, end in zip(documents.starts.tolist(), documents.ends.tolist(), strict=True)
+        ),
+        np.uint64,
+        len(documents),
+    )
+    release(documents.ids)
+    return documents.select(np.sort(np.unique(digests, return_index=True)[1]))
 
 
 def _scored(
@@ -171,8 +210,11 @@ class Sequences:
         self.counts, self.first = self.lengths, np.zeros_like(self.lengths)
         """Number of characters of each document that count in the loss, and the offset of the first of them."""
         if documents.scored is not None:
-            self.counts = documents.ends - documents.scored
-            self.first = self.first if self._reverse else documents.scored - documents.starts
+            last = documents.ends if documents.scored_ends is None else documents.scored_ends
+            # Backward, the end mark is behind the beginning of the document, which does not count.
+            ends = len(self._mark) if documents.scores_end and not self._reverse else 0
+            self.counts = last - documents.scored + ends
+            self.first = documents.ends - last if self._reverse else documents.scored - documents.starts
         self.characters = int(self.counts.sum())
         """Total number of characters that count."""
         self.offsets: Positions = np.cumsum(self.counts) - self.counts

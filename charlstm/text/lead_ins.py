@@ -17,26 +17,36 @@ from charlstm.text.vocabulary import Vocabulary
 
 COUNT = 16
 LENGTH = 128  # characters
-SEARCHED = 2000  # characters before each of the evenly spaced positions
+SEARCHED = 2000  # characters at each of the evenly spaced positions
 
 
 def lead_ins(corpus: Corpus, direction: Direction) -> list[str]:
     """Up to 16 passages of equal length, at most 128 characters, evenly spaced over the training split. They are texts
     of the vocabulary's symbols, in the order in which a model of this direction reads them.
 
-    Each ends at the end of a paragraph if there is one in the 2,000 characters before its position; otherwise of a
-    line, of a word, or at its position. Empty for documents, which are read from the zero state, and for a
+    Each ends at the end of a paragraph if there is one in the 2,000 characters around its position; otherwise of a
+    line, of a word, or anywhere. Empty for documents, which are read from the zero state, and for a
     bidirectional model.
     """
     if corpus.documents is not None or direction == "bidirectional":
         return []
-    ids = corpus.ids[corpus.splits["train"]]
+    part = corpus.splits["train"]
+    spans = [(part.start, part.stop)] if corpus.spans is None else corpus.spans[part].tolist()
+    texts = [corpus.ids[begin:end] for begin, end in spans]
     if direction == "backward":
-        ids = ids[::-1]
-    length = min(LENGTH, len(ids) // 2)
-    spaced = np.linspace(length, len(ids), COUNT + 1)[1:].astype(np.int64)
-    ends = {_end(corpus, ids, max(length, int(position) - SEARCHED), int(position)) for position in spaced}
-    return [_symbols(corpus, ids[end - length : end]) for end in sorted(ends)] if length else []
+        texts = [ids[::-1] for ids in texts]
+    length = min(LENGTH, max(map(len, texts)) // 2)
+    texts = [ids for ids in texts if len(ids) > length]
+    if length == 0:
+        return []
+    chosen, total = dict[tuple[int, int], str](), sum(map(len, texts))
+    starts = np.cumsum([0, *(len(ids) for ids in texts)])
+    for position in np.linspace(0, total, COUNT + 1)[1:].astype(np.int64):
+        n = min(int(np.searchsorted(starts, position)) - 1, len(texts) - 1)
+        low = max(length, int(position - starts[n]) - SEARCHED)
+        end = _end(corpus, texts[n], low, min(low + SEARCHED, len(texts[n])))
+        chosen[n, end] = _symbols(corpus, texts[n][end - length : end])
+    return list(chosen.values())
 
 
 def encode_lead_ins(texts: Sequence[str], vocabulary: Vocabulary) -> list[list[int]]:

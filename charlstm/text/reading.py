@@ -17,6 +17,7 @@ from charlstm.errors import UserError
 from charlstm.files import open_regular, read_error, regular_size
 from charlstm.spelling import near
 from charlstm.text.decoding import check_format, decoded
+from charlstm.text.preparation import Changes, Preparation
 from charlstm.text.unpacking import unpacked
 from charlstm.text.vocabulary import Codes, codes_of_text
 
@@ -116,11 +117,13 @@ def check_text(source: Source, encoding: str) -> None:
     check_format(partial(read_pieces, source.path), encoding, source.name)
 
 
-def read_codes(source: Source, encoding: str) -> Iterator[tuple[bytes, Codes]]:
-    """Each piece of the bytes of a file with the code points that become complete in it.
+def read_codes(
+    source: Source, encoding: str, preparation: Preparation, on_piece: Callable[[bytes], None], changes: Changes
+) -> Iterator[Codes]:
+    """The code points or bytes of a file, prepared, in pieces; ``on_piece`` is called with each piece of its bytes.
 
     The code points are uint8 if the piece is bytes or all ASCII, else uint32. A byte-order mark at the start of a file
-    is dropped, except with ``bytes``. The last piece may be ``b""``.
+    is dropped, except with ``bytes``. The preparation adds to ``changes``.
 
     Raises:
         UserError: the file is not text in this encoding (with byte offset, line and column), or cannot be read.
@@ -128,10 +131,16 @@ def read_codes(source: Source, encoding: str) -> Iterator[tuple[bytes, Codes]]:
     pieces = partial(read_pieces, source.path)
     if encoding == "bytes":
         for piece in pieces():
-            yield piece, np.frombuffer(piece, np.uint8)
+            on_piece(piece)
+            yield np.frombuffer(piece, np.uint8)
         return
-    for piece, text in decoded(pieces, encoding, source.name):
-        yield piece, _codes(text)
+
+    def texts() -> Iterator[str]:
+        for piece, text in decoded(pieces, encoding, source.name):
+            on_piece(piece)
+            yield text
+
+    yield from map(_codes, preparation.apply(source.name, texts(), changes))
 
 
 def _codes(text: str) -> Codes:

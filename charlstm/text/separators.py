@@ -16,8 +16,8 @@ from charlstm.text.vocabulary import Vocabulary
 BLOCK = 1 << 24
 """Characters searched at a time."""
 
-END_MARKS = {"newline": "\n", "blank_line": "\n\n"}
-"""The named separators -> the text that ends each document."""
+END_MARKS = {"newline": "\n", "blank_line": "\n\n", "file": "\x1c"}
+"""The named separators -> the text that ends each document; Unicode's file separator is added to the end of a file."""
 
 _SYNONYMS = {
     "newline": r"(new ?|end of |each |per )?line( ?(end|ending|break|feed))?s?|nl|lf|cr ?lf|eol|(\\r|/r)?(\\|/)n",

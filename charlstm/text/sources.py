@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from charlstm.errors import UserError
 from charlstm.files import read_error
-from charlstm.paths import check_recordable, expand_home
+from charlstm.paths import check_recordable, expand_home, is_folder
 from charlstm.spelling import FILE_CUTOFF, near, near_file
 from charlstm.text.catalog import catalog, catalog_names, fetch
-from charlstm.text.reading import Progress, Source, check_file
+from charlstm.text.reading import Progress, Source, check_file, read_pieces
+from charlstm.text.recognition import HEAD, detect_mismatch
 
 MAX_NAME_LENGTH = 1000
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -23,7 +26,8 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
     """The files of a corpus, in order.
 
     Each item is a name of the catalog, else an existing path, else a glob (sorted, ``**`` for any depth); several are
-    concatenated in the order given. ``./name`` is always a file, even if the catalog has this name.
+    concatenated in the order given. ``./name`` is always a file, even if the catalog has this name. A folder stands for
+    the text files in it and below it, sorted; hidden, empty and other files are left out.
 
     Args:
         cache: the cache folder, for downloads.
@@ -71,6 +75,8 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
     if ADDRESS.match(name):
         raise UserError(_address(name))
     path = expand_home(name)
+    if is_folder(path):
+        return [Source(str(file), file) for file in _text_files(path)]
     files = _matches(path)
     for file in files:
         check_file(file)
@@ -93,6 +99,25 @@ def _matches(path: Path) -> list[Path]:
         return []
     matches = sorted(glob.glob(pattern, root_dir=base, recursive=True))  # noqa: PTH207 (hidden files do not match)
     return [base / match for match in matches if not (base / match).is_dir()]
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """The text files in a folder and below it. Raises UserError if there are none."""
+    files = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [Path(parent) / name for name in names if not name.startswith(".")]
+    texts = [file for file in sorted(files) if file.is_file() and _is_text(file)]
+    if not texts:
+        raise UserError(f"{folder}: this folder has no text files that are not hidden or empty")
+    return texts
+
+
+def _is_text(file: Path) -> bool:
+    """Whether a file is text, possibly in another encoding than the expected one, and not empty."""
+    head = b"".join(islice(read_pieces(file), 1))[:HEAD]
+    mismatch = detect_mismatch(head, "utf-8")
+    return bool(head) and (mismatch is None or bool(mismatch.encodings))
 
 
 def _split(path: Path) -> tuple[Path, str]:

@@ -43,6 +43,9 @@ class Batch:
     """Number of targets that count in the loss."""
     lengths: torch.Tensor | None = None
     """Length of the text in each column, int64 ``[B]``, before the padding; None: no padding."""
+    fresh: torch.Tensor | None = None
+    """The rows of the batch in which a new sequence begins, bool ``[B]``: their carried state must be reset. None: as
+    ``reset_state`` says."""
 
 
 class Streams:

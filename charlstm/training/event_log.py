@@ -45,8 +45,8 @@ class EventLog:
             counters.start_record()
         return event
 
-    def evaluation(self, score: Score, sample: str, improved: bool) -> Evaluated:
-        """Record a validation score, and the sampled text if there is any."""
+    def evaluation(self, score: Score, training_score: Score, sample: str, improved: bool) -> Evaluated:
+        """Record a validation score, that of the training split, and the sampled text if there is any."""
         counters = self._state.counters
         event = Evaluated(
             step=counters.step,
@@ -57,6 +57,8 @@ class EventLog:
             improved=improved,
             best_nats=counters.best_nats or score.nats,
             sample=sample,
+            training_split_nats=training_score.nats,
+            training_split_characters=training_score.characters,
         )
         position = {"characters": counters.characters, "seconds": counters.seconds}
         self._directory.append_metrics(

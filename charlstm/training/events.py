@@ -42,6 +42,7 @@ class Evaluated:
     """A held-out score.
 
     ``is_pseudo_likelihood``: whether the model is bidirectional. ``sample``: generated text, or empty.
+    ``training_split_nats``: the score of an evenly spread sample of the training split.
     """
 
     step: int
@@ -52,10 +53,16 @@ class Evaluated:
     improved: bool
     best_nats: float
     sample: str
+    training_split_nats: float | None = None
+    training_split_characters: int = 0
 
     @property
     def bits_per_character(self) -> float:
         return bits(self.nats)
+
+    @property
+    def training_split_bits(self) -> float | None:
+        return None if self.training_split_nats is None else bits(self.training_split_nats)
 
     def record(self, unit: str) -> dict[str, Any]:
         """The record for metrics.jsonl; ``unit`` of the text: ``character`` or ``byte``."""
@@ -66,6 +73,9 @@ class Evaluated:
             f"bits_per_{unit}": self.bits_per_character,
             "characters_scored": self.characters_scored,
             "pseudo_likelihood": self.is_pseudo_likelihood,
+            "training_split_nats": self.training_split_nats,
+            f"training_split_bits_per_{unit}": self.training_split_bits,
+            "training_split_characters_scored": self.training_split_characters,
         }
 
 

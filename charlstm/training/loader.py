@@ -11,6 +11,7 @@ from torch import Tensor
 
 from charlstm.config import Config
 from charlstm.executors.transfer import to_device
+from charlstm.text.block_streams import BlockStreams
 from charlstm.text.corpus import Corpus
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
@@ -20,20 +21,24 @@ MAX_TEXT_FRACTION = 0.25
 """Fraction of the free device memory that a resident text may take."""
 
 
-def training_batches(config: Config, corpus: Corpus) -> Streams | DocumentBatches:
+HostBatches = Streams | BlockStreams | DocumentBatches
+
+
+def training_batches(config: Config, corpus: Corpus) -> HostBatches:
     """The batches of the training split, as configured."""
     training, text, direction = config.training, corpus.split("train"), config.model.direction
     shape = (corpus.vocabulary.size, training.batch_size, training.sequence_length)
-    if isinstance(text, Documents):
+    if isinstance(text, Documents) and not text.is_running_text:
         return DocumentBatches(text, *shape, direction, training.seed)
-    return Streams(text, *shape, reverse=direction == "backward", washout=config.model.washout)
+    options = (direction == "backward", config.model.washout)
+    return BlockStreams(text, *shape, *options) if isinstance(text, Documents) else Streams(text, *shape, *options)
 
 
-def make_batch_source(streams: Streams | DocumentBatches, device: torch.device, free: int | None) -> BatchSource:
+def make_batch_source(streams: HostBatches, device: torch.device, free: int | None) -> BatchSource:
     """The batches of the streams, each on the device. On the CPU these are the streams themselves.
 
     On other devices a continuous text that takes at most ``MAX_TEXT_FRACTION`` of the ``free`` bytes becomes resident;
-    a longer one, and documents, are copied batch by batch.
+    a longer one, one with holes, and documents are copied batch by batch.
     """
     if device.type == "cpu":
         return streams
@@ -52,7 +57,7 @@ class PrefetchLoader:
     resident_bytes = 0
     """Bytes of the text resident on the device."""
 
-    def __init__(self, streams: Streams | DocumentBatches, device: torch.device) -> None:
+    def __init__(self, streams: HostBatches, device: torch.device) -> None:
         self._streams, self._device = streams, device
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._prefetched: Batch | None = None
@@ -103,7 +108,7 @@ class PrefetchLoader:
         self._update_position()
 
 
-BatchSource = Streams | DocumentBatches | PrefetchLoader
+BatchSource = HostBatches | PrefetchLoader
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

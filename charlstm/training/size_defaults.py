@@ -57,7 +57,7 @@ def chosen_sections(corpus: Corpus) -> dict[str, dict[str, Any]]:
     characters = corpus.length("train")
     row = size_defaults(characters)
     batch, length = row.batch_size, row.sequence_length
-    if isinstance(train, Documents):
+    if isinstance(train, Documents) and not train.is_running_text:
         mean = characters / len(train)
         batch = max(1, min(512, round(batch * length / mean), len(train) // 4))
     return {

@@ -15,6 +15,7 @@ from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.evaluation import Score
 from charlstm.executors import clear_plan_cache
+from charlstm.executors.transfer import to_device
 from charlstm.hardware.device import free_memory, resolve_device, resolve_precision, retain_freed_memory
 from charlstm.hardware.out_of_memory import MemoryEstimate, check_weights_fit, report_out_of_memory
 from charlstm.model import LanguageModel
@@ -226,6 +227,9 @@ class Trainer:
         batch = self.streams.next_batch()
         if batch.reset_state:
             self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
+        if batch.fresh is not None:
+            fresh = to_device(batch.fresh[self.state.columns], self.device)[:, None]
+            self.state.carried = tuple(part.masked_fill(fresh, 0) for part in self.state.carried)
         loss_and_norm, carried = self.step.gradients(batch, self.state.carried)
         self.deferred_metrics.append(PendingStep(counters.step, counters.characters, batch.count, loss_and_norm))
         if not self.deferred_metrics.is_asynchronous and (ended := self._process_metrics()) is not None:
@@ -274,6 +278,7 @@ class Trainer:
         counters = self.counters
         try:
             result = self.score()
+            training_result = self._validator.training_score()
             if self._has_diverged(result.nats):
                 return self._end_diverged(result.nats)
             if not self._is_finite():
@@ -284,7 +289,7 @@ class Trainer:
             return None
         improved = counters.add_score(result.nats)
         self.state.schedule.step_evaluation(improved)
-        event = self._log.evaluation(result, sample, improved)
+        event = self._log.evaluation(result, training_result, sample, improved)
         self.save(best=improved)
         return event
 

@@ -31,7 +31,7 @@ def run(config_file, tiny_run) -> Path:
         ("train tiny.yaml --name new --dry-run --resume", "nothing to resume"),
         ("train RUN", "is a run. To resume it:  charlstm train runs/tiny --resume"),
         ("train RUN --dry-run", "is a run. To resume it:  charlstm train runs/tiny --resume"),
-        ("train runs", "runs: this is a folder, not a text"),
+        ("train runs", "runs: this is a folder of runs, not of texts"),
         ("train runs --resume", "runs is not a run directory"),
         ("sample RUN --temperature 0 --top-k 3", "--top-k has no effect with --temperature 0"),
         ("sample RUN --temperature 0 --top-p .5", "--top-p has no effect with --temperature 0"),

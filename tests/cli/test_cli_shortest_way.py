@@ -14,7 +14,7 @@ from charlstm.config.ready import ready_configs
 from charlstm.text.catalog import catalog_names
 
 TEXT = "Ann: hello\nBob: hi there, Ann\n" * 30
-TINY = ("--set", "model.hidden_size=8", "--set", "model.executor=eager", "--set", "training.budget={steps: 3}")
+TINY = ("--set", "model.hidden_size=8", "--set", "model.executor=eager", "--set", "training.budget={steps: 7}")
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_text_gives_a_run_with_its_name_and_settings(charlstm):
     lines = result.out.splitlines()
     assert lines[0].startswith(f"{Path.cwd() / 'my tale.txt'}: {len(TEXT):,} characters")
     assert lines[1] == "network: lstm, one layer of 8 units, dropout 0.5"
-    assert lines[2].startswith("training: batches of 4 x 32, learning rate 0.01, at most 3 steps")
+    assert lines[2].startswith("training: batches of 4 x 32, learning rate 0.01, at most 7 steps")
     config = load_config(Path("runs/my tale/config.yaml"))
     assert (config.name, config.corpus.source) == ("my tale", str(Path.cwd() / "my tale.txt"))
     again = charlstm("train", "runs/my tale/config.yaml", "--name", "again")
@@ -55,9 +55,9 @@ def test_several_texts_are_one_corpus(charlstm):
 
 def test_run_on_a_text_is_resumed_with_its_own_settings(charlstm):
     assert charlstm("train", "my tale.txt", *TINY).code == 0
-    result = charlstm("train", "my tale.txt", "--resume", "--set", "training.budget={steps: 5}")
+    result = charlstm("train", "my tale.txt", "--resume", "--set", "training.budget={steps: 9}")
     assert result.code == 0, result.err
-    assert "5 steps" in result.out
+    assert "9 steps" in result.out
     assert "nothing to resume" in charlstm("train", "my tale.txt", "--resume", "-n", "other").err
 
 

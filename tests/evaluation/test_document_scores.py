@@ -12,6 +12,7 @@ from test_evaluation_score import V, make_model, naive, naive_both_sides
 
 from charlstm.evaluation import documents as module
 from charlstm.evaluation import nats_per_character, score
+from charlstm.text.blocks import blocks
 from charlstm.text.documents import Documents, Sequences
 
 END = V - 1
@@ -147,3 +148,33 @@ def test_only_the_answers_are_scored(direction):
             document_nats[: content - skipped] if direction == "backward" else document_nats[skipped:content]
         )
     np.testing.assert_allclose(answers, np.concatenate(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
+def test_block_scores_equal_the_naive_scores(direction, monkeypatch):
+    """Each block with its gaps as context, of which no character counts."""
+    monkeypatch.setattr(sys.modules["charlstm.evaluation.score"], "STREAMS", 4)
+    model = make_model(direction=direction, cell="gru")
+    ids = np.random.default_rng(1).integers(V, size=1000).astype(np.uint16)
+    spans = np.array([[100, 180], [300, 301], [500, 590]])
+    nats, one = [], 7
+    for begin, end in spans:
+        content = ids[begin - one : end + one]
+        if direction == "bidirectional":
+            nats.append(naive_both_sides(model, content)[one:-one])
+        else:
+            nats.append(naive(model, content[::-1] if direction == "backward" else content)[one:-one])
+    text = blocks(ids, spans, one)
+    np.testing.assert_allclose(nats_per_character(model, text), np.concatenate(nats), atol=1e-5)
+    assert score(model, text).characters == 171
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_long_blocks_are_scored_in_pieces_with_context(direction, monkeypatch):
+    monkeypatch.setattr(sys.modules["charlstm.evaluation.score"], "STREAMS", 8)
+    monkeypatch.setattr(sys.modules["charlstm.evaluation.score"], "WARM_UP", 60)
+    model = make_model(direction=direction, cell="gru")
+    ids = np.random.default_rng(1).integers(V, size=900).astype(np.uint16)
+    pieces = nats_per_character(model, blocks(ids, np.array([[0, 900]])))
+    expected = naive(model, ids[::-1] if direction == "backward" else ids)
+    np.testing.assert_allclose(pieces, expected, atol=0.02)  # the state forgets what is 60 characters ago

@@ -31,6 +31,14 @@ def test_passages_are_of_the_training_split_and_end_paragraphs(load):
     assert all(text in PROSE and text.endswith("\n\n") for text in texts)
 
 
+def test_passages_lie_within_training_blocks(load):
+    corpus = load(PROSE, validation="blocks", validation_fraction=0.3)
+    blocks = ["".join(corpus.vocabulary.decode(corpus.ids[a:b])) for a, b in corpus.spans[corpus.splits["train"]]]
+    texts = lead_ins(corpus, "forward")
+    assert len(texts) == len(blocks) == 8
+    assert all(any(text in block for block in blocks) and text.endswith("\n\n") for text in texts)
+
+
 def test_passages_of_backward_models_begin_with_the_line_end(load):
     texts = [text[::-1] for text in lead_ins(load(PROSE), "backward")]
     assert len(texts) > 8

@@ -53,14 +53,14 @@ def test_batches_of_documents_are_as_large_as_those_of_text(corpus_of):
     [
         ({}, 100, 50_000, []),
         ({}, 20, 50_000, ["by heart", "more dropout"]),
-        ({}, 20, 300, ["by heart", "too short"]),
+        ({}, 20, 300, ["very short"]),
         ({}, 100, 300, ["very short"]),
         ({"warmup_steps": 100}, 100, 50_000, ["within its warmup of 100 steps"]),
     ],
 )
 def test_advice_at_the_end_fits_the_run(settings, best_step, characters, words):
-    training = parse_config({"corpus": {"source": "x"}, "training": settings}, "test").training
-    ended = Ended("budget", 100, 1.5, best_step, 1.0, 1000)
-    lines = ending_advice(training, ended, characters, 10)
+    config = parse_config({"corpus": {"source": "x"}, "training": settings}, "test")
+    records = [{"kind": "evaluation", "nats": 1.5, "epoch": n} for n in range(10)]
+    lines = ending_advice(config, Ended("budget", 100, 1.5, best_step, 1.0, 1000), characters, 5.0, records)
     assert len(lines) == bool(words)
     assert all(word in lines[0] for word in words)

@@ -91,6 +91,10 @@ class TextConfig(TrainingExperiment):
             problems.append(
                 Problem(("corpus", "documents"), "this experiment needs one running text. Remove this field")
             )
+        if self.corpus.validation != "tail":
+            problems.append(
+                Problem(("corpus", "validation"), "this experiment needs contiguous splits, validation: tail")
+            )
         return problems
 
     def baseline(self) -> str:

@@ -1,0 +1,150 @@
+"""Batches of a text with holes: streams that begin again, from a zero state, after each hole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from charlstm.errors import UserError
+from charlstm.text.documents import Documents
+from charlstm.text.memory_map import release
+from charlstm.text.streams import DAMAGED_STATE, IGNORE, RELEASE_AFTER, Batch, checked_position
+
+
+class BlockStreams:
+    """Blocks of a text as B streams of chunks of T; has the interface of `Streams`.
+
+    Each block is cut into chunks of T, the last of which may be shorter and is padded with the id V and the target
+    `IGNORE`. Stream b has the chunks ``[C*b//B, C*(b+1)//B)`` of all C chunks, so every character of every block is a
+    target exactly once per epoch, and no chunk crosses a hole. The state is carried within a block; in a stream in
+    which a block begins, it is reset (`Batch.fresh`), and the first character has no character before it.
+
+    With a washout, the first ``washout`` targets after each reset do not count, but at least one of a block's does.
+
+    Args:
+        text: the blocks, `Documents.is_running_text`.
+        vocabulary_size: V.
+        batch_size: the requested B; with fewer chunks, there are fewer streams, as `notice` reports.
+        sequence_length: T.
+        reverse: read the text from right to left.
+        washout: number of targets after a reset that do not count.
+
+    Raises:
+        UserError: there are no blocks.
+        ValueError: B or T is below 1.
+    """
+
+    resident_bytes = 0
+    """Bytes of the text that are resident on the device."""
+
+    def __init__(
+        self,
+        text: Documents,
+        vocabulary_size: int,
+        batch_size: int,
+        sequence_length: int,
+        reverse: bool = False,
+        washout: int = 0,
+    ) -> None:
+        if batch_size < 1 or sequence_length < 1:
+            raise ValueError("batch_size and sequence_length must be at least 1")
+        if len(text) == 0:
+            raise UserError("there is no text to read: the split is empty. Use a longer text or change the fractions.")
+        self.ids, self.vocabulary_size, self.sequence_length, self.reverse = (
+            text.ids,
+            vocabulary_size,
+            sequence_length,
+            reverse,
+        )
+        step = -1 if reverse else 1
+        self._starts, self._ends = text.starts[::step], text.ends[::step]
+        self._lengths = self._ends - self._starts
+        self.characters = int(self._lengths.sum())
+        ends = np.cumsum(-(-self._lengths // sequence_length))
+        self._first_chunks = np.append(0, ends[:-1])
+        chunks = int(ends[-1])
+        self.batch_size = min(batch_size, chunks)
+        self.notice: str | None = None
+        if self.batch_size < batch_size:
+            streams = "1 stream is" if self.batch_size == 1 else f"{self.batch_size} streams are"
+            self.notice = (
+                f"The text of {self.characters:,} characters is too short for {batch_size} streams of "
+                f"{sequence_length}: {streams} used instead."
+            )
+        self._bounds = np.array([chunks * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
+        self._washout = min(washout, int(np.minimum(self._lengths, sequence_length).min()) - 1)
+        self.epoch = 0
+        """Epochs completed."""
+        self.position = 0
+        """Index of the next chunk in the epoch."""
+        self._characters_since_release = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        return int(np.diff(self._bounds).max())
+
+    @property
+    def progress(self) -> float:
+        """Epochs read so far, as a fraction."""
+        return (self.epoch * self.steps_per_epoch + self.position) / self.steps_per_epoch
+
+    def next_batch(self) -> Batch:
+        """The batch at `position`; advances by one chunk, after the last chunk to the next epoch."""
+        chunks = self._bounds[:-1] + self.position
+        block = np.searchsorted(self._first_chunks, chunks, side="right") - 1
+        begin = (chunks - self._first_chunks[block]) * self.sequence_length
+        is_read = chunks < self._bounds[1:]
+        lengths = np.where(is_read, np.minimum(self.sequence_length, self._lengths[block] - begin), 0)
+        rows = int(lengths.max())
+        offsets = begin + np.arange(-1, rows + 1)[:, None]
+        positions = self._ends[block] - 1 - offsets if self.reverse else self._starts[block] + offsets
+        window = np.take(self.ids, positions, mode="clip").astype(np.int64)
+        window[(offsets < 0) | (offsets >= self._lengths[block]) | ~is_read] = self.vocabulary_size
+        fresh = is_read & (begin == 0)
+        ignored = np.where(fresh | (self.position == 0), self._washout, 0)
+        row = np.arange(rows)[:, None]
+        counted = (row >= ignored) & (row < lengths)
+        batch = Batch(
+            previous=torch.from_numpy(window[:-2]),
+            targets=torch.from_numpy(np.where(counted, window[1:-1], IGNORE)),
+            following=torch.from_numpy(window[2:]),
+            reset_state=self.position == 0,
+            count=int(counted.sum()),
+            lengths=torch.from_numpy(lengths),
+            fresh=torch.from_numpy(fresh) if self.position and fresh.any() else None,
+        )
+        self._characters_since_release += window.size
+        if self._characters_since_release >= RELEASE_AFTER:
+            release(self.ids)
+            self._characters_since_release = 0
+        self.position += 1
+        if self.position == self.steps_per_epoch:
+            self.epoch, self.position = self.epoch + 1, 0
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The position, with the settings that it is valid for: plain integers."""
+        return {"epoch": self.epoch, "position": self.position, **self._settings()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue from the position of a `state_dict`.
+
+        Raises:
+            UserError: the state was saved with other blocks, batch size, sequence length or direction, or is damaged.
+        """
+        epoch, position = checked_position(state, self._settings())
+        if position >= self.steps_per_epoch:
+            raise UserError(DAMAGED_STATE)
+        self.epoch, self.position = epoch, position
+
+    def _settings(self) -> dict[str, int]:
+        return {
+            "characters": self.characters,
+            "blocks": len(self._lengths),
+            "batch_size": self.batch_size,
+            "sequence_length": self.sequence_length,
+            "reverse": int(self.reverse),
+        }

@@ -1,0 +1,84 @@
+"""Blocks of a running text: held-out blocks, evenly spread samples, and pieces that are scored in parallel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.text.documents import Documents
+from charlstm.text.splits import MAX_GAP, Spans, spread_blocks
+
+_NO_END_MARK = np.empty(0, np.int64)
+
+
+def blocks(ids: npt.NDArray[np.integer], spans: Spans, gap: int = 0) -> Documents:
+    """The spans of a text [N] as documents without an end mark. The ``gap`` characters on each side of a span are
+    context: they are read, but do not count."""
+    scored = (spans[:, 0], spans[:, 1]) if gap else (None, None)
+    return Documents(ids, spans[:, 0] - gap, spans[:, 1] + gap, _NO_END_MARK, *scored)
+
+
+def sample_of_text(ids: npt.NDArray[np.integer], spans: Spans, size: int) -> Documents:
+    """Evenly spread blocks of the spans of a text, ``size`` characters together, or all if there are fewer. Up to
+    `MAX_GAP` characters on each side of a block, within its span, are context."""
+    lengths = spans[:, 1] - spans[:, 0]
+    ends = np.cumsum(lengths)
+    size = min(size, int(ends[-1]))
+    # Blocks of the concatenated spans, cut where a span ends.
+    (chosen,) = spread_blocks(int(ends[-1]), [size], max(1, math.isqrt(size // 100)))
+    edges = np.unique(np.concatenate([chosen.ravel(), ends]))
+    middle = (edges[:-1] + edges[1:]) / 2
+    inside = np.searchsorted(chosen[:, 0], middle, side="right") > np.searchsorted(chosen[:, 1], middle, side="right")
+    begins, stops = edges[:-1][inside], edges[1:][inside]
+    number = np.searchsorted(ends, begins, side="right")
+    shift = spans[number, 1] - ends[number]
+    scored, scored_ends = begins + shift, stops + shift
+    starts = np.maximum(spans[number, 0], scored - MAX_GAP)
+    return Documents(
+        ids,
+        starts,
+        np.minimum(spans[number, 1], scored_ends + MAX_GAP),
+        _NO_END_MARK,
+        scored=scored,
+        scored_ends=scored_ends,
+    )
+
+
+def sample_of_documents(documents: Documents, size: int) -> Documents:
+    """Evenly spread documents with at most ``size`` characters together, but at least one document."""
+    count, characters = len(documents), documents.characters
+    while True:
+        sample = documents.select(np.arange(count) * len(documents) // count)
+        if (characters := sample.characters) <= size or count == 1:
+            return sample
+        count = max(1, min(count - 1, count * size // characters))
+
+
+def cut_blocks(text: Documents, pieces: int, context: int, is_reversed: bool) -> Documents:
+    """Blocks of a running text, cut into about ``pieces`` pieces of similar length, each with up to ``context``
+    characters of its block on each side as context. Blocks that are short enough are unchanged.
+
+    ``is_reversed``: the last piece of a block comes first, for a model that reads from right to left.
+    """
+    scored = text.starts if text.scored is None else text.scored
+    scored_ends = text.ends if text.scored_ends is None else text.scored_ends
+    lengths = scored_ends - scored
+    longest = max(2 * context, -(-int(lengths.sum()) // pieces))
+    counts = -(-lengths // longest)
+    number = np.repeat(np.arange(len(text)), counts)
+    index = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if is_reversed:
+        index = counts[number] - 1 - index
+    begins, ends = (scored[number] + lengths[number] * part // counts[number] for part in (index, index + 1))
+    starts, stops = text.starts[number], text.ends[number]
+    is_cut = counts[number] > 1
+    return replace(
+        text,
+        starts=np.where(is_cut, np.maximum(starts, begins - context), starts),
+        ends=np.where(is_cut, np.minimum(stops, ends + context), stops),
+        scored=begins,
+        scored_ends=ends,
+    )
