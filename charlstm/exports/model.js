@@ -14,19 +14,29 @@ class Matrix {
   // The product of row r with the vector v.
   dot(r, v) {
     const { weights, columns } = this, end = (r + 1) * columns;
-    let a = 0, b = 0, c = 0, d = 0, i = r * columns, j = 0;
-    for (; i + 3 < end; i += 4, j += 4) {
-      a += weights[i] * v[j];
-      b += weights[i + 1] * v[j + 1];
-      c += weights[i + 2] * v[j + 2];
-      d += weights[i + 3] * v[j + 3];
-    }
-    for (; i < end; i++, j++) a += weights[i] * v[j];
-    return this.scale[r] * (a + b + c + d);
+    let sum = 0;
+    for (let i = r * columns, j = 0; i < end; i++, j++) sum += weights[i] * v[j];
+    return this.scale[r] * sum;
   }
-  // out = bias + W v, for the rows from ``first`` on.
+  // out = bias + W v, for ``rows`` rows from ``first`` on; four rows at a time, which is faster.
   multiply(v, bias, out, first = 0, rows = this.rows) {
-    for (let r = first; r < first + rows; r++) out[r] = bias[r] + this.dot(r, v);
+    const { weights, scale, columns } = this, end = first + rows;
+    let r = first;
+    for (; r + 3 < end; r += 4) {
+      let a = 0, b = 0, c = 0, d = 0, i = r * columns, j = i + columns, k = j + columns, l = k + columns;
+      for (let n = 0; n < columns; n++) {
+        const x = v[n];
+        a += weights[i++] * x;
+        b += weights[j++] * x;
+        c += weights[k++] * x;
+        d += weights[l++] * x;
+      }
+      out[r] = bias[r] + scale[r] * a;
+      out[r + 1] = bias[r + 1] + scale[r + 1] * b;
+      out[r + 2] = bias[r + 2] + scale[r + 2] * c;
+      out[r + 3] = bias[r + 3] + scale[r + 3] * d;
+    }
+    for (; r < end; r++) out[r] = bias[r] + this.dot(r, v);
   }
   row(r, out) {
     for (let j = 0; j < this.columns; j++) out[j] = this.scale[r] * this.weights[r * this.columns + j];
@@ -73,13 +83,13 @@ class Model {
         },
       };
     });
-    this.logits = new Float32Array(this.size);
+    this.logits = new Float64Array(this.size);
     this.reset();
   }
 
   // The state at the beginning of a text.
   reset() {
-    const zeros = () => Object.fromEntries(this.parts.map((s) => [s, new Float32Array(this.hiddenSize)]));
+    const zeros = () => Object.fromEntries(this.parts.map((s) => [s, new Float64Array(this.hiddenSize)]));
     this.states = this.layers.map(zeros);
     this.spare = this.layers.map(zeros);
     this.window = Array(this.convolution ? this.convolution.length - 1 : 0).fill(this.size);
@@ -181,8 +191,9 @@ function softmax(logits, temperature = 1) {
   for (const value of p) sum += value;
   return p.map((value) => value / sum);
 }
+const argmax = (logits) => logits.reduce((best, logit, id) => (logit > logits[best] ? id : best), 0);
 function draw(logits, temperature, uniform) {
-  if (temperature === 0) return logits.indexOf(Math.max(...logits));
+  if (temperature === 0) return argmax(logits);
   const p = softmax(logits, temperature);
   let sum = 0;
   for (let id = 0; id < p.length; id++) if ((sum += p[id]) > uniform) return id;
