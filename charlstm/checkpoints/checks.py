@@ -12,7 +12,7 @@ from torch import Tensor
 
 from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters
 from charlstm.checkpoints.format import Check, DamagedError
-from charlstm.checkpoints.layout import check_layout
+from charlstm.checkpoints.layout import check_layout, check_weights
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
 from charlstm.text.vocabulary import Vocabulary
@@ -72,12 +72,28 @@ class Header(_Strict):
         return self
 
 
+WEIGHTS_FILE, WEIGHTS_ONLY = "model.safetensors", "weights_only"
+"""The file of an exported folder for model hubs, which has the weights of a model alone, and the key of the header that
+says so."""
+
+
+class _WeightsHeader(_Strict):
+    """The keys of the header of a file with weights alone."""
+
+    config: dict[str, Any]
+    corpus_digest: _Text
+    versions: _Versions
+    parameters: Count
+
+
 ConfigCheck = Callable[[Path, Config], None]
 """Takes a checkpoint's path and configuration; raises UserError if the configuration does not match the run."""
 
 
-def checkpoint_checks(check_config: ConfigCheck = lambda *_: None) -> Check:
+def checkpoint_checks(check_config: ConfigCheck = lambda *_: None, weights_only: bool = False) -> Check:
     """A check that header, names, shapes and dtypes are what the header's configuration implies.
+
+    With ``weights_only`` a file may have the weights alone, so that it can be sampled but not trained on.
 
     The check raises DamagedError if they are not, and whatever ``check_config`` raises.
     """
@@ -85,12 +101,17 @@ def checkpoint_checks(check_config: ConfigCheck = lambda *_: None) -> Check:
     def check(path: Path, header: Mapping[str, Any], declared: Mapping[str, Tensor]) -> None:
         try:
             fields, config, vocabulary = _parse_header(header)
+            if not weights_only and not isinstance(fields, Header):
+                raise UserError("it has the weights of a model alone, and not the state of its training")
         except UserError as problem:
             reason = str(problem).splitlines()[0]
             raise DamagedError(f"{path}: not a checkpoint of charlstm: {reason}") from None
         check_config(path, config)
-        batch_size = fields.streams.batch_size
         try:
+            if not isinstance(fields, Header):
+                check_weights(declared, config, vocabulary.size)
+                return
+            batch_size = fields.streams.batch_size
             if batch_size > config.training.batch_size:
                 raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
             check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size)
@@ -106,10 +127,11 @@ def header_settings(header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:
     return config, vocabulary
 
 
-def _parse_header(header: Mapping[str, Any]) -> tuple[Header, Config, Vocabulary]:
+def _parse_header(header: Mapping[str, Any]) -> tuple[Header | _WeightsHeader, Config, Vocabulary]:
+    kind = _WeightsHeader if header.get(WEIGHTS_ONLY) is True else Header
     try:
         # Without the vocabulary, which may have megabytes: it is parsed below.
-        fields = Header.model_validate_json(json.dumps({**header, "vocabulary": ""}))
+        fields = kind.model_validate_json(json.dumps({**header, "vocabulary": ""}))
     except ValidationError as problem:
         first = problem.errors(include_input=False, include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "a number"

@@ -60,8 +60,19 @@ def onnx_step(cell: Cell) -> OnnxStep:
                 values[n] = _print(n, values, printed)
         return values[root]
 
+    def compute_for_each_text(root: Node) -> str:
+        """As ``compute``, with a row for each text even if the value depends on parameters alone."""
+        name = compute(root)
+        if any(n.op in ("input", "state") for n in ordered([root])):
+            return name
+        shape, rows = f"{name}_shape", f"{name}_rows"
+        printed.operators.append(Operator("Shape", (f"s_{cell.state[0]}",), (shape,)))
+        printed.operators.append(Operator("Expand", (name, shape), (rows,)))
+        values[root] = rows
+        return rows
+
     for operand, matmuls in matmuls_by_operand(cell).items():
-        gates, operand_name = "".join(matmuls), compute(operand)
+        gates, operand_name = "".join(matmuls), compute_for_each_text(operand)
         printed.matmuls.append(gates)
         sides = tuple(f"r_{k}" for k in gates)
         product = sides[0] if len(sides) == 1 else f"r_{gates}_all"
@@ -74,7 +85,7 @@ def onnx_step(cell: Cell) -> OnnxStep:
                 values[n] = f"a_{k}"
                 printed.operators.append(Operator("Add", (f"x_{k}", f"r_{k}"), (f"a_{k}",)))
     for s, n in zip(cell.state, step.new_state, strict=True):
-        printed.operators.append(Operator("Identity", (compute(n),), (f"n_{s}",)))
+        printed.operators.append(Operator("Identity", (compute_for_each_text(n),), (f"n_{s}",)))
     return printed
 
 

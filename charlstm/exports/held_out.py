@@ -26,8 +26,8 @@ class QuantizationCost:
     def sentence(self, unit: str) -> str:
         text = "the validation split" if self.is_whole_split else "the beginning of the validation split"
         return (
-            f"{self.quantized:.4f} bits per {unit} with weights of 8 bits, {self.original:.4f} with the original ones of "
-            f"32 bits, on the {self.characters:,} {unit}s of {text}"
+            f"{self.quantized:.4f} bits per {unit} with weights of 8 bits, {self.original:.4f} with the original ones "
+            f"of 32 bits, on {self.characters:,} {unit}s: {text}"
         )
 
 

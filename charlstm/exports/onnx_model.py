@@ -1,15 +1,16 @@
 """A step of the model in ONNX: a character and the state in, the logits and the new state out.
 
-    character  [B] int64      id of a character, or V for "no character", which comes before the first
-    h, c ...   [L, B, H]      the state, by its letters in the cell's equations; zeros at the beginning of a text
-    window     [W, B] int64   with a convolution, V - id of each of the characters before; zeros at the beginning
-    logits     [B, V]         of the next character
-    new_h ...                 the new state, to be passed as h ... with the next character
+character  [B] int64      id of a character, or V for "no character", which comes before the first
+h, c ...   [L, B, H]      the state, by its letters in the cell's equations; zeros at the beginning of a text
+window     [W, B] int64   with a convolution, V - id of each of the characters before; zeros at the beginning
+logits     [B, V]         of the next character
+new_h ...                 the new state, to be passed as h ... with the next character
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,33 +32,35 @@ OPSET, IR = 17, 8
 
 def onnx_bytes(run: LoadedRun, name: str) -> bytes:
     """The ONNX model of a run. Raises UserError for a bidirectional model."""
-    weights = step_weights(run.model)
+    weights, facts = step_weights(run.model), about(run)
+    metadata = {
+        "network": facts.network,
+        "text": facts.text,
+        "direction": run.model.direction,
+        "unit": run.vocabulary.unit,
+        "vocabulary": json.dumps(run.vocabulary.symbols),
+    }
+    content: bytes = step_model(weights, name, metadata).SerializeToString()
+    return content
+
+
+def step_model(weights: StepWeights, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """The ONNX model of a step; to the metadata it adds ``no_character``, the id V, and ``states``, the names of the
+    parts of the state, each with that of the new state."""
     graph = _Graph(weights)
     graph.print()
-    states = graph.states
     model = helper.make_model(
         graph.proto(name),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR,
         producer_name="charlstm",
         producer_version=__version__,
-        doc_string=f"One step of a character-level language model. {__doc__}",
+        doc_string=__doc__,
     )
-    facts = about(run)
-    metadata = {
-        "run": name,
-        "network": facts.network,
-        "text": facts.text,
-        "direction": run.model.direction,
-        "unit": run.vocabulary.unit,
-        "vocabulary": json.dumps(list(run.vocabulary.symbols)),
-        "no_character": str(weights.vocabulary_size),
-        "states": json.dumps({state: f"new_{state}" for state in states}),
-    }
-    helper.set_model_props(model, metadata)
+    states = json.dumps({state: f"new_{state}" for state in graph.states})
+    helper.set_model_props(model, {**metadata, "no_character": str(weights.vocabulary_size), "states": states})
     onnx.checker.check_model(model, full_check=True)
-    content: bytes = model.SerializeToString()
-    return content
+    return model
 
 
 @dataclass
@@ -88,8 +91,10 @@ class _Graph:
             x = self._add("Add", [h, x], f"{prefix}sum") if weights.residual and number else h
         self._affine(x, weights.head_weight, weights.head_bias, "head", "logits")
         for s in weights.cell.state:
-            parts = [self._add("Unsqueeze", [f"layer_{n}/n_{s}", self._ints("axis_0", [0])], f"layer_{n}/stacked_{s}")
-                     for n in range(len(weights.layers))]
+            parts = [
+                self._add("Unsqueeze", [f"layer_{n}/n_{s}", self._ints("axis_0", [0])], f"layer_{n}/stacked_{s}")
+                for n in range(len(weights.layers))
+            ]
             self._add("Concat", parts, f"new_{s}", axis=0)
 
     @property
@@ -133,9 +138,7 @@ class _Graph:
         change = self._add("Mul", [opened, self._add("Sub", [new, x], "front_end/difference")], "front_end/change")
         return self._add("Add", [x, change], "front_end/x")
 
-    def _layer(
-        self, prefix: str, number: int, layer: LayerWeights, step: OnnxStep, x: str, is_input_side: bool
-    ) -> str:
+    def _layer(self, prefix: str, number: int, layer: LayerWeights, step: OnnxStep, x: str, is_input_side: bool) -> str:
         """Print one layer and return the name of its output."""
         cell, H = self.weights.cell, self.weights.hidden_size
         sides = x if is_input_side else self._affine(x, layer.weight_ih, layer.bias, f"{prefix}input", f"{prefix}x")
@@ -155,7 +158,7 @@ class _Graph:
             self._store(f"{prefix}u_{ks}", layer.weight_hh[rows].t().numpy())
             self._store(f"{prefix}b_{ks}", layer.bias_hh[rows].numpy())
         for one in step.operators:
-            attributes = {} if one.axis is None else {"axis": one.axis}
+            attributes: dict[str, Any] = {} if one.axis is None else {"axis": one.axis}
             inputs, outputs = ([f"{prefix}{name}" for name in names] for names in (one.inputs, one.outputs))
             self.nodes.append(helper.make_node(one.name, inputs, outputs, **attributes))
         return f"{prefix}n_{cell.state[0]}"
@@ -182,7 +185,8 @@ class _Graph:
         inputs = [helper.make_tensor_value_info("character", TensorProto.INT64, ["batch"])]
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", weights.vocabulary_size])]
         for state in self.states:
-            kind, shape = TensorProto.FLOAT, [len(weights.layers), "batch", weights.hidden_size]
+            shape: list[str | int | None] = [len(weights.layers), "batch", weights.hidden_size]
+            kind = TensorProto.FLOAT
             if state == "window":
                 kind, shape = TensorProto.INT64, [self._window, "batch"]
             inputs.append(helper.make_tensor_value_info(state, kind, shape))

@@ -67,7 +67,7 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
         "seed": SEED,
     }
     html = render(
-        _document(run, name, command, cost, unmeasured),
+        _document(run, name, command, cost),
         TEMPLATE,
         backward=is_backward,
         documents=bool(end),
@@ -81,11 +81,9 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
     return Page(html, cost, unmeasured)
 
 
-def _document(
-    run: LoadedRun, name: str, command: str, cost: QuantizationCost | None, unmeasured: str
-) -> Document:
+def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | None) -> Document:
     facts = about(run)
-    measured = cost.sentence(run.vocabulary.unit) if cost else f"not measured: {unmeasured}"
+    measured = cost.sentence(run.vocabulary.unit) if cost else "not measured: the text of the run was not there"
     rows = [
         ("Text", facts.text),
         ("Network", facts.network),
@@ -94,9 +92,9 @@ def _document(
         ("Seeds", "those of charlstm sample: the same seed and settings give nearly always the same text"),
         ("Made with", f"charlstm {__version__}"),
     ]
+    backward = ", from the end to the beginning" if run.model.direction == "backward" else ""
     headline = [
-        f"{facts.who} writes, {'backward, ' if run.model.direction == 'backward' else ''}one {run.vocabulary.unit} at a "
-        f"time, after reading {facts.text}.",
+        f"{facts.who} writes, one {run.vocabulary.unit} at a time{backward}, after reading {facts.text}.",
         "It runs in this page, also without a network: nothing that you write leaves it.",
     ]
     return Document(name, headline, [Section("About this model", facts=rows, command=command)])

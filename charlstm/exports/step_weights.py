@@ -20,8 +20,8 @@ from charlstm.model.language_model import LanguageModel
 class LayerWeights:
     """One recurrent layer: its input side is ``weight_ih x + bias``, its recurrent side ``weight_hh h + bias_hh``.
 
-    weight_ih [GH, I], weight_hh [GH, H], biases [GH]. For gates that use only the sum of both sides, ``bias`` is that of
-    both, and ``bias_hh`` zero. ``parameters`` are those of each unit, [H], by name and entry: ``weight_peephole.i``.
+    weight_ih [GH, I], weight_hh [GH, H], biases [GH]. For gates that use only the sum of both sides, ``bias`` is that
+    of both, and ``bias_hh`` zero. ``parameters`` are those of each unit, [H], by name and entry: ``weight_peephole.i``.
     """
 
     weight_ih: Tensor
@@ -92,9 +92,7 @@ def step_weights(model: LanguageModel) -> StepWeights:
             for entry, part in zip(entries, weights.parameters[name].chunk(len(entries)), strict=True)
         }
         plain = {name: _plain(part) for name, part in parameters.items()}
-        layers.append(
-            LayerWeights(_plain(weight_ih), _plain(bias), _plain(weights.weight_hh), _plain(bias_hh), plain)
-        )
+        layers.append(LayerWeights(_plain(weight_ih), _plain(bias), _plain(weights.weight_hh), _plain(bias_hh), plain))
     head = model.head
     return StepWeights(
         stack.cell,

@@ -59,8 +59,8 @@ def torch_files(run: LoadedRun, name: str) -> dict[str, bytes]:
     if equal is None:
         known = "; ".join(_describe(c) for c in CELLS.values() if c.torch)
         raise UserError(
-            f"torch.nn has no layer with the equations of {_describe(weights.cell)}; it has those of {known}. --to onnx, "
-            "html and hub take every cell, and charlstm.nn has more layers than torch.nn"
+            f"torch.nn has no layer with the equations of {_describe(weights.cell)}; it has those of {known}. "
+            "--to onnx, html and hub take every cell"
         )
     if weights.convolution is not None:
         raise UserError(
