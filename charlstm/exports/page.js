@@ -10,8 +10,8 @@ addEventListener("unhandledrejection", (event) => fail(event.reason?.message ?? 
 
 const data = JSON.parse($("data").textContent), { symbols, backward, isBytes, unit } = data;
 const model = new Model(data.model, await decompress(data.model.weights.data), step);
-const V = symbols.length, EVERY = 32, SHOWN = 8, SLICE = 12, INTERVAL = 16;
-const PACES = [[3, "slowly"], [12, "calmly"], [40, "as one reads"], [150, "quickly"], [Infinity, "at full speed"]];
+const V = symbols.length, EVERY = 32, SHOWN = 8, SLICE = 12, INTERVAL = 16, LAST = 200;
+const PACES = [[3, "slowly"], [12, "calmly"], [40, "as one reads"], [150, "quickly"], [1e9, "at full speed"]];
 const SIGNS = { "\n": "↵", "\t": "⇥", " ": "␣", "\r": "↩" };
 const NAMES = { "\n": "line end", "\t": "tab", " ": "space", "\r": "carriage return" };
 
@@ -65,11 +65,20 @@ function read(id) {
   before.natural = null;
   model.read(id);
   ids.push(id);
+  if (isAtEnd()) beginText();
   predictions.push(predict());
 }
-function clear() {
+function beginText() {
   model.reset();
   model.read(V);
+}
+// Whether an independent text has just ended; the next one begins without a memory of it.
+function isAtEnd() {
+  const { end } = data, from = ids.length - end.length;
+  return end.length > 0 && end.every((one, n) => ids[from + n] === one);
+}
+function clear() {
+  beginText();
   ids = [];
   saved = [];
   predictions = [predict()];
@@ -97,8 +106,8 @@ function begin() {
 }
 const lengthWanted = () => Math.min(20000, Math.max(1, Math.round(Number($("length").value) || 1)));
 function run(more) {
+  if (ids.length > given && isAtEnd()) queue = encode($("prime").value);
   target = Math.max(given, ids.length + queue.length) + more;
-  if (isOver) return;
   isRunning = true;
   credit = 0;
   last = performance.now();
@@ -111,21 +120,21 @@ function halt() {
   render();
 }
 function writeOne() {
-  const id = draw(model.logits, temperature(), random.uniform());
-  read(id);
-  const end = data.end, from = ids.length - end.length;
-  if ($("stop").checked && end.length && from >= given && end.every((one, n) => ids[from + n] === one)) {
-    rewind(from);
+  read(draw(model.logits, temperature(), random.uniform()));
+  if (!isAtEnd()) return;
+  if ($("one").checked) {
+    rewind(ids.length - data.end.length);
     isOver = true;
-  }
+  } else if (ids.length < target) queue = encode($("prime").value);
 }
+const isDone = () => ids.length >= target && (!data.end.length || isAtEnd() || ids.length >= target + LAST);
 function tick() {
   const start = performance.now();
   credit = Math.min(credit + ((start - last) / 1000) * pace()[0], Math.max(1, pace()[0] / 20));
   last = start;
   while (isRunning && performance.now() - start < SLICE) {
     if (queue.length) read(queue.shift());
-    else if (isOver || ids.length >= target) isRunning = false;
+    else if (isOver || isDone()) isRunning = false;
     else if (credit >= 1) {
       writeOne();
       credit -= 1;
@@ -178,7 +187,7 @@ function render() {
   $("write").textContent = isRunning ? "Stop" : "Write";
   $("continue").disabled = isRunning || isOver || !ids.length;
   const written = Math.max(0, ids.length - given), plural = written === 1 ? "" : "s";
-  put($("state"), queue.length ? "reading …" : isOver ? `${written} ${unit}${plural}, to its end` : `${written} ${unit}${plural}`);
+  put($("state"), ids.length < given ? "reading …" : `${written.toLocaleString("en")} ${unit}${plural}`);
   if (atEnd && isRunning && !backward) box.scrollTop = box.scrollHeight;
   renderPrediction();
 }
@@ -324,6 +333,7 @@ box.addEventListener("keydown", (event) => {
 });
 addEventListener("resize", () => mark(pinned ?? hovered));
 
+if (backward) page.prepend($("cursor"), $("written"));
 $("prime").value = data.prime;
 $("temperature").value = data.temperature;
 $("pace").value = 2;

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -90,16 +91,10 @@ def assert_equal(results: list[Any], expected: list[torch.Tensor], names: list[s
 
 def test_every_cell_and_front_end_has_the_same_logits(evaluate):
     runs = [run_of(**fields) for fields in STEP_KINDS]
-    quantized = [quantized_copy(run.model) for run in runs]
-    expected = [logits_of(run_of_model) for run_of_model in map(_with_model, runs, quantized)]
-    results = results_of(evaluate, [step_weights(model) for model in quantized])
+    quantized = [replace(run, model=quantized_copy(run.model)) for run in runs]
+    expected = [logits_of(run) for run in quantized]
+    results = results_of(evaluate, [step_weights(run.model) for run in quantized])
     assert_equal(results, expected, list(map(str, STEP_KINDS)))
-
-
-def _with_model(run: Any, model: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(run, model=model)
 
 
 @pytest.mark.skipif(NODE is None, reason="needs Node")
