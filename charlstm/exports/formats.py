@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from charlstm.errors import UserError
 from charlstm.paths import is_folder, path_exists
+from charlstm.spelling import near
 
 FOLDER = "export"
 
@@ -33,7 +34,8 @@ def check_format(to: str, out: Path | None, overwrite: bool) -> None:
     """Raises UserError for an unknown format, if the package that it needs is missing, and if ``out`` cannot be
     written: it exists and may not be replaced, or its folder does not exist."""
     if to not in FORMATS:
-        raise UserError(f"--to {to}: there is no such format; there are {', '.join(FORMATS)}")
+        hint = f". Did you mean {meant}?" if (meant := near(to, FORMATS)) else ""
+        raise UserError(f"--to {to}: there is no such format; there are {', '.join(FORMATS)}{hint}")
     package = FORMATS[to].package
     if package and find_spec(package) is None:
         raise UserError(f"--to {to} needs the package {package}: pip install 'charlstm[{package}]'")

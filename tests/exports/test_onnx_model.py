@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import markdown_files
 import numpy as np
 import pytest
+from reference import ROOT
 from steps import IDS, STEP_KINDS, UNUSUAL, logits_of, run_of, step_of
 
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
+from charlstm.text.vocabulary import Vocabulary
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -67,6 +70,17 @@ def test_metadata_says_how_to_use_it():
     assert metadata["text"] == "a text.txt"
     assert [one.version for one in model.opset_import] == [OPSET]
     assert {node.domain for node in model.graph.node} == {""}, "standard operators alone"
+
+
+def test_example_of_the_readme_samples(tmp_path, monkeypatch, capsys):
+    (example,) = markdown_files.blocks(ROOT / "charlstm" / "exports" / "README.md", "py")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+    monkeypatch.chdir(tmp_path)
+    for fields in ({}, {"front_end": "convolution"}):
+        run = run_of(Vocabulary.from_text("a def\n"), **fields)
+        (tmp_path / "quickstart.onnx").write_bytes(onnx_bytes(run, "quickstart"))
+        exec(compile(example, "README", "exec"), {})
+        assert len(capsys.readouterr().out) == len("def ") + 200 + 1
 
 
 def test_bidirectional_model_is_refused():
