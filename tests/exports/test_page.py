@@ -27,7 +27,10 @@ from charlstm.text.documents import split_documents
 from charlstm.text.vocabulary import Vocabulary
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-HOSTILE = "</script><script>alert(1)</script><!-- \t\0\x1b\u2028\u202e \u05e9\u05dc \u0301 \U0001f469\u200d\U0001f4bb &amp; `\r\n"
+HOSTILE = (
+    "</script><script>alert(1)</script><!-- \t\0\x1b\u2028\u202e \u05e9\u05dc "
+    "\u0301 \U0001f469\u200d\U0001f4bb &amp; `\r\n"
+)
 
 
 class Page(HTMLParser):
