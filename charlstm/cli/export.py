@@ -62,13 +62,14 @@ def export(
     loaded = load_run(context, run, checkpoint, "cpu")
 
     from charlstm.exports.export import write_export
+    from charlstm.paths import is_folder
     from charlstm.text.decoding import decode
 
     encoding = loaded.config.corpus.encoding
     beginning = None
     if prime is not None:
         beginning = text_argument("--prime", prime, lambda content, name: decode(content, encoding, name))
-    home = loaded.directory.path if loaded.directory is not None else run if run.is_dir() else run.parent
+    home = loaded.directory.path if loaded.directory is not None else run if is_folder(run) else run.parent
     name = home.resolve().name
     path = target(to, out, home, name, overwrite)
     _print(write_export(loaded, to, path, name, run, beginning), to, loaded.vocabulary.unit, json_)

@@ -195,7 +195,7 @@ function renderPrediction() {
   const at = pinned ?? hovered, shown = at === null ? ids.length : at, one = predictions[shown];
   if (!one) return;
   const actual = at === null ? null : ids[at];
-  put($("place"), actual === null ? `The next ${unit}` : `In place of ${name(actual)}`);
+  put($("place"), actual === null ? data.following : `In place of ${name(actual)}`);
   if (shownTop !== one) {
     shownTop = one;
     const rows = $("top").children;

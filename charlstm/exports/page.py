@@ -54,11 +54,13 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
         raise UserError("the page cannot begin with this text: the model does not know all of its characters")
     vocabulary, is_backward = run.vocabulary, run.model.direction == "backward"
     end = vocabulary.encode(run.document_end).tolist() if run.document_end else []
+    following = f"The {vocabulary.unit} before" if is_backward else f"The next {vocabulary.unit}"
     data = {
         "model": page_weights(weights),
         "symbols": list(vocabulary.symbols),
         "isBytes": vocabulary.kind == "bytes",
         "unit": vocabulary.unit,
+        "following": following,
         "backward": is_backward,
         "end": end[::-1] if is_backward else end,
         "prime": prime,
@@ -72,6 +74,7 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
         backward=is_backward,
         documents=bool(end),
         unit=vocabulary.unit,
+        following=following,
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         style=_source("page.css"),
         step=javascript_step(weights.cell),

@@ -18,6 +18,7 @@ from charlstm.executors.buffers import joined_bias
 from charlstm.executors.reference import Reference
 from charlstm.exports.quantization import quantize
 from charlstm.exports.step_weights import LayerWeights, StepWeights
+from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 
 SYMBOLS = tuple("\n abcd中")
@@ -45,8 +46,6 @@ def run_of(vocabulary: Vocabulary | None = None, corpus: dict[str, Any] | None =
     if vocabulary.size == V:
         network = model(**fields)
     else:
-        from charlstm.model import LanguageModel
-
         torch.manual_seed(3)
         network = LanguageModel(config.model, vocabulary.size)
     return LoadedRun(network.float().eval(), vocabulary, config, header, None)
