@@ -49,7 +49,7 @@ def export(
     checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Take a trained model elsewhere: a page that writes text in any browser, ONNX, torch.nn, or a model hub.
+    """Export a trained model: a page that writes text in any browser, ONNX, torch.nn weights, or a hub folder.
 
     For example, charlstm export runs/quickstart --to html writes runs/quickstart/export/quickstart.html, one file that
     works offline, with its weights in 8 bits. The first three need a model that reads in one direction.

@@ -209,6 +209,11 @@ def test_reader_writes_chooses_and_returns(tmp_path):
       seen.place = $("place").textContent; seen.surprise = $("surprise").textContent; seen.before = text().join("");
       const other = $("top").querySelector("button:not(.actual)"); seen.other = other.getAttribute("aria-label");
       other.click(); await rest(); seen.replaced = text().join("");
+      const range = document.createRange(), node = $("written").firstChild, n = node.data.search(/[a-d]/);
+      range.setStart(node, n); range.setEnd(node, n + 1);
+      const {{ x, y }} = range.getBoundingClientRect();
+      $("page").dispatchEvent(new MouseEvent("click", {{ bubbles: true, clientX: x + 1, clientY: y + 5 }}));
+      seen.clicked = [node.data[n], $("place").textContent, $("marker").hidden];
       $("keep").checked = false; $("write").click(); await rest(); seen.fresh = text(); seen.seed = $("seed").value;
       set("temperature", 0); seen.greedy = top();
       return seen;"""
@@ -224,6 +229,9 @@ def test_reader_writes_chooses_and_returns(tmp_path):
     assert re.search(r"was a surprise of \d+\.\d bits", seen["surprise"])
     assert seen["replaced"][:11] == text[:11]
     assert seen["replaced"][11] != text[11]
+    letter, place, is_hidden = seen["clicked"]
+    assert place == f"In place of “{letter}”"
+    assert not is_hidden
     assert seen["fresh"] != seen["first"]
     assert seen["seed"] != "5"
     assert sorted(label.split(", ")[-1].split(":")[0] for label in seen["greedy"])[::-1][0] == "100.0 percent"
