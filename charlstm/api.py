@@ -15,6 +15,7 @@
 ``Score``      the result of ``score``, in nats and bits
 ``UserError``  raised for wrong input and for unreadable files, with a message for users
 ``inspect``    what the units of a run do, and what its predictions depend on: :mod:`charlstm.inspection`
+``export``     a page that writes text, ONNX, torch.nn weights, or a folder for hubs: :mod:`charlstm.exports`
 ``nn``         recurrent layers with the interface of torch.nn: :mod:`charlstm.nn`
 =============  ===============================================================================================
 
@@ -34,7 +35,7 @@ import numpy.typing as npt
 import torch
 
 from charlstm import nn
-from charlstm.checkpoints.checks import checkpoint_checks, header_settings
+from charlstm.checkpoints.checks import WEIGHTS_FILE, checkpoint_checks, header_settings
 from charlstm.checkpoints.compatibility import check_same_model
 from charlstm.checkpoints.format import Check, CheckpointFile, strip_prefix
 from charlstm.checkpoints.store import LoadedCheckpoint
@@ -48,7 +49,7 @@ from charlstm.generation.sampler import LeadIns
 from charlstm.generation.streaming import stream
 from charlstm.hardware.device import resolve_device
 from charlstm.model import LanguageModel
-from charlstm.paths import expand_home, is_folder
+from charlstm.paths import expand_home, is_folder, path_exists
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
@@ -137,7 +138,7 @@ class LoadedRun:
 
     def __repr__(self) -> str:
         name = self.config.name if self.directory is None else self.directory.path
-        model, best = self.config.model, self.header["counters"]["best_nats"]
+        model, best = self.config.model, self.header.get("counters", {}).get("best_nats")
         score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}"
         return f"<run {name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
 
@@ -268,7 +269,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     """Load a trained run.
 
     Args:
-        path: the run's directory, or a checkpoint file; ``~`` is the home directory.
+        path: the run's directory, a checkpoint file, or a folder exported for model hubs; ``~`` is the home directory.
         checkpoint: for a directory, ``best`` (by the held-out score) or ``last``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
@@ -277,9 +278,9 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     Raises:
         UserError: the run, checkpoint or device does not exist, or the file is damaged.
     """
-    path = expand_home(path)
+    path = _weights_file(expand_home(path))
     directory = RunDirectory(path) if is_folder(path) else _containing_run(path)
-    check = checkpoint_checks() if directory is None else _checks_for(directory)
+    check = checkpoint_checks(weights_only=True) if directory is None else _checks_for(directory)
     if directory is not None and directory.path == path:
         if checkpoint not in ("best", "last"):
             raise UserError(f"no checkpoint {checkpoint!r}: expected best or last")
@@ -300,6 +301,12 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     model.load_state_dict(strip_prefix("model", loaded.tensors))
     model.prefer(loaded.header.get("preferred_executor"))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, loaded.header, directory)
+
+
+def _weights_file(path: Path) -> Path:
+    """The weights of a folder exported for model hubs; any other path is unchanged."""
+    file = path / WEIGHTS_FILE
+    return file if is_folder(path) and not RunDirectory(path).exists and path_exists(file) else path
 
 
 def _containing_run(path: Path) -> RunDirectory | None:

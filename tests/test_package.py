@@ -29,7 +29,7 @@ def test_missing_attribute_is_an_attribute_error():
 def test_api_module_defines_the_public_interface():
     from charlstm import api
 
-    assert set(api.__all__) == set(charlstm.__all__) - {"__version__", "inspect", "train"}
+    assert set(api.__all__) == set(charlstm.__all__) - {"__version__", "export", "inspect", "train"}
     for name in api.__all__:
         assert getattr(charlstm, name) is getattr(api, name)
         assert f"``{name}``" in api.__doc__
@@ -41,7 +41,12 @@ def test_package_has_type_information():
 
 
 @pytest.mark.parametrize(
-    "file", ["report/report.html.jinja", *(f"inspection/step.{t}" for t in ("html.jinja", "css", "js"))]
+    "file",
+    [
+        "report/report.html.jinja",
+        "exports/model.js",
+        *(f"{page}.{t}" for page in ("inspection/step", "exports/page") for t in ("html.jinja", "css", "js")),
+    ],
 )
 def test_package_has_the_files_of_its_pages(file):
     name, _, resource = file.partition("/")

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters
 from charlstm.checkpoints.format import Check, DamagedError
-from charlstm.checkpoints.layout import check_layout
+from charlstm.checkpoints.layout import check_layout, check_weights
 from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
 from charlstm.text.vocabulary import Vocabulary
@@ -38,12 +38,26 @@ class _Streams(BaseModel):
     batch_size: Annotated[int, Field(ge=1)]
 
 
-class Header(_Strict):
-    """The keys that are read, except the vocabulary, with types and ranges; other keys are ignored."""
+class _WeightsHeader(_Strict):
+    """The keys of the header of a file with weights alone, except the vocabulary, with types and ranges."""
 
     config: dict[str, Any]
     corpus_digest: _Text
     lead_ins: list[_Text] = Field([], max_length=1000)
+    versions: _Versions
+    parameters: Count
+
+    @field_validator("lead_ins")
+    @classmethod
+    def _equally_long(cls, texts: list[str]) -> list[str]:
+        if len(set(map(len, texts))) > 1:
+            raise ValueError("they have different lengths")
+        return texts
+
+
+class Header(_WeightsHeader):
+    """The keys that are read, except the vocabulary, with types and ranges; other keys are ignored."""
+
     written: dict[Literal["metrics", "samples"], Count] = Field(min_length=2)
     counters: Counters
     schedule: dict[Literal["reductions", "without_improvement"], Count] = Field(min_length=2)
@@ -52,8 +66,6 @@ class Header(_Strict):
     precision: Literal["float32", "bfloat16"]
     threads: Annotated[int, Field(ge=1, lt=1 << 31)]
     processes: Annotated[int, Field(ge=1, lt=1 << 31)] = 1
-    versions: _Versions
-    parameters: Count
     executors: list[_Text] = Field(max_length=1024)
 
     @model_validator(mode="after")
@@ -66,7 +78,6 @@ class Header(_Strict):
             "more recorded than trained": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
             "an impossible sum of losses": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
             "more reductions than steps": max(self.schedule.values()) <= c.step,
-            "lead_ins of different lengths": len({len(lead_in) for lead_in in self.lead_ins}) <= 1,
             "more of the text read than there were steps": max(self.streams.epoch, self.streams.position) <= c.step,
         }
         if wrong := [what for what, holds in conditions.items() if not holds]:
@@ -74,12 +85,19 @@ class Header(_Strict):
         return self
 
 
+WEIGHTS_FILE, WEIGHTS_ONLY = "model.safetensors", "weights_only"
+"""The file of an exported folder for model hubs, which has the weights of a model alone, and the key of the header that
+says so."""
+
+
 ConfigCheck = Callable[[Path, Config], None]
 """Takes a checkpoint's path and configuration; raises UserError if the configuration does not match the run."""
 
 
-def checkpoint_checks(check_config: ConfigCheck = lambda *_: None) -> Check:
+def checkpoint_checks(check_config: ConfigCheck = lambda *_: None, weights_only: bool = False) -> Check:
     """A check that header, names, shapes and dtypes are what the header's configuration implies.
+
+    With ``weights_only`` a file may have the weights alone, so that it can be sampled but not trained on.
 
     The check raises DamagedError if they are not, and whatever ``check_config`` raises.
     """
@@ -87,16 +105,21 @@ def checkpoint_checks(check_config: ConfigCheck = lambda *_: None) -> Check:
     def check(path: Path, header: Mapping[str, Any], declared: Mapping[str, Tensor]) -> None:
         try:
             fields, config, vocabulary = _parse_header(header)
+            if not weights_only and not isinstance(fields, Header):
+                raise UserError("it has the weights of a model alone, and not the state of its training")
         except UserError as problem:
             reason = str(problem).splitlines()[0]
             raise DamagedError(f"{path}: not a checkpoint of charlstm: {reason}") from None
         check_config(path, config)
-        batch_size = fields.streams.batch_size
         try:
-            if batch_size > config.training.batch_size:
-                raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
             if not set("".join(fields.lead_ins)) <= set(vocabulary.symbols):
                 raise UserError("its lead_ins have characters that its vocabulary does not have")
+            if not isinstance(fields, Header):
+                check_weights(declared, config, vocabulary.size)
+                return
+            batch_size = fields.streams.batch_size
+            if batch_size > config.training.batch_size:
+                raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
             check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size)
         except UserError as problem:
             raise DamagedError(f"{path}: {problem}") from None
@@ -110,10 +133,11 @@ def header_settings(header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:
     return config, vocabulary
 
 
-def _parse_header(header: Mapping[str, Any]) -> tuple[Header, Config, Vocabulary]:
+def _parse_header(header: Mapping[str, Any]) -> tuple[Header | _WeightsHeader, Config, Vocabulary]:
+    kind = _WeightsHeader if header.get(WEIGHTS_ONLY) is True else Header
     try:
         # Without the vocabulary, which may have megabytes: it is parsed below.
-        fields = Header.model_validate_json(json.dumps({**header, "vocabulary": ""}))
+        fields = kind.model_validate_json(json.dumps({**header, "vocabulary": ""}))
     except ValidationError as problem:
         first = problem.errors(include_input=False, include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "a number"

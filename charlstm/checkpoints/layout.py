@@ -33,27 +33,43 @@ def expected_layout(config: Config, vocabulary_size: int, step: int, batch_size:
     }
 
 
+def check_weights(declared: Mapping[str, Tensor], config: Config, vocabulary_size: int) -> None:
+    """Raises UserError unless the tensors are exactly those of the model, as for :func:`check_layout`."""
+    _check_layers(declared, config)
+    with torch.device("meta"):
+        expected = LanguageModel(config.model, vocabulary_size).state_dict()
+    _check_tensors(declared, {f"model.{name}": t for name, t in expected.items()})
+
+
 def check_layout(
     declared: Mapping[str, Tensor], config: Config, vocabulary_size: int, step: int, batch_size: int
 ) -> None:
     """Raises UserError at the first tensor that is missing, unexpected, or of another shape or dtype."""
-    weights = strip_prefix("model", declared)
-    if config.model.num_layers > len(weights):  # before the layers are created
-        raise UserError(f"{len(weights)} tensors are too few for a model of {config.model.num_layers} layers")
+    _check_layers(declared, config)
     others = {name: t for name, t in declared.items() if not name.startswith("random.")}
-    expected = expected_layout(config, vocabulary_size, step, batch_size)
-    for name in sorted(expected.keys() | others.keys()):
-        actual, wanted = (_describe(tensors.get(name)) for tensors in (others, expected))
-        if actual != wanted:
-            raise UserError(
-                "the tensors do not match the vocabulary or model of its configuration: "
-                f"{name!r:.80} is {actual}, should be {wanted}"
-            )
+    _check_tensors(others, expected_layout(config, vocabulary_size, step, batch_size))
     for name in sorted({"random.cpu"} | (declared.keys() - others.keys())):
         t = declared.get(name)
         known = name in ("random.cpu", "random.cuda", "random.mps")
         if t is None or not known or t.dtype != torch.uint8 or t.dim() != 1 or t.numel() > RANDOM_STATE_LIMIT:
             raise UserError(f"{name!r:.80} is {_describe(t)}, should be an RNG state")
+
+
+def _check_layers(declared: Mapping[str, Tensor], config: Config) -> None:
+    """Raises UserError, before the layers are created, if there are more of them than tensors."""
+    weights = strip_prefix("model", declared)
+    if config.model.num_layers > len(weights):
+        raise UserError(f"{len(weights)} tensors are too few for a model of {config.model.num_layers} layers")
+
+
+def _check_tensors(declared: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    for name in sorted(expected.keys() | declared.keys()):
+        actual, wanted = (_describe(tensors.get(name)) for tensors in (declared, expected))
+        if actual != wanted:
+            raise UserError(
+                "the tensors do not match the vocabulary or model of its configuration: "
+                f"{name!r:.80} is {actual}, should be {wanted}"
+            )
 
 
 def _describe(t: Tensor | None) -> str:

@@ -14,7 +14,7 @@ import typer
 
 from charlstm import console
 from charlstm import standard_streams as streams
-from charlstm.cli import bench, compare, config, doctor, evaluate, guard, init, inspect, sample, signals, train
+from charlstm.cli import bench, compare, config, doctor, evaluate, export, guard, init, inspect, sample, signals, train
 from charlstm.errors import UserError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ COMMANDS = (
     evaluate.evaluate,
     inspect.inspect,
     compare.compare,
+    export.export,
     init.init,
     config.config,
     doctor.doctor,

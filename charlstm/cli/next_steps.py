@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from charlstm.paths import command
 from charlstm.text.documents import first_characters
+from charlstm.text.excerpt import excerpt
 from charlstm.training.advice import lower_rate
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
 
 PREVIEW = 2000  # characters of held-out text
-EXCERPT = 24  # characters
 GAP = 3  # characters
 DOCUMENTS = 20
 
@@ -42,7 +40,7 @@ def sample_and_evaluate_commands(trainer: Trainer) -> tuple[str, str]:
 def _sampling_options(trainer: Trainer) -> list[str]:
     direction, corpus = trainer.config.model.direction, trainer.config.corpus
     if direction == "bidirectional":
-        return ["--infill", _literal(_with_gap(_excerpt(trainer)))]
+        return ["--infill", _literal(_with_gap(excerpt(_held_out(trainer))))]
     options = ["--num-samples", str(DOCUMENTS)] if corpus.documents else ["--length", "400"]
     options += ["--temperature", "0.8"]
     context_end = corpus.score_after or (corpus.context_separator if corpus.context_column else None)
@@ -50,7 +48,7 @@ def _sampling_options(trainer: Trainer) -> list[str]:
         question, separator, _ = _held_out(trainer).partition(context_end)
         return ["--prime", _literal(question + separator), "--temperature", "0.8"]
     return (
-        ["--suffix", _literal(_excerpt(trainer)), *options]
+        ["--suffix", _literal(excerpt(_held_out(trainer))), *options]
         if direction == "backward" and not corpus.documents
         else options
     )
@@ -62,16 +60,9 @@ def _held_out(trainer: Trainer) -> str:
     return trainer.corpus.vocabulary.decode(ids)
 
 
-def _excerpt(trainer: Trainer) -> str:
-    """A few printable characters of the held-out text, whole words if possible."""
-    lines = [line.strip() for line in re.split(r"[^ -~\u00a1-\ufffc]+", _held_out(trainer))]
-    line = next((line for line in lines if len(line) >= EXCERPT), max(lines, key=len))
-    return line[:EXCERPT].rpartition(" ")[0] or line[:EXCERPT]
-
-
-def _with_gap(excerpt: str) -> str:
-    begin = max(0, (len(excerpt) - GAP) // 2)
-    return excerpt[:begin] + "_" * GAP + excerpt[begin + GAP :]
+def _with_gap(text: str) -> str:
+    begin = max(0, (len(text) - GAP) // 2)
+    return text[:begin] + "_" * GAP + text[begin + GAP :]
 
 
 def _literal(text: str) -> str:

@@ -77,6 +77,15 @@ def select(
 
 
 @cache
+def matmuls_by_operand(cell: Cell) -> dict[Node, dict[str, Node]]:
+    """The recurrent matmuls of a step, by operand and gate, in an order in which they can be computed."""
+    groups: dict[Node, dict[str, Node]] = {}
+    for n in trace(cell).matmuls:
+        groups.setdefault(n.args[0], {})[n.label] = n
+    return {operand: {k: by_gate[k] for k in cell.gates if k in by_gate} for operand, by_gate in groups.items()}
+
+
+@cache
 def separate_gates(cell: Cell) -> str:
     """The gates that need their recurrent side separately from their input side."""
     separate = {n.label for n in trace(cell).matmuls if n.op == "matmul"}

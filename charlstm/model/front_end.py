@@ -76,6 +76,11 @@ class FrontEnd(nn.Module):
         """The first layer's input weights for one-hot vectors, [GH, V]; unchanged if its input is vectors."""
         return weight_ih
 
+    def symbol_vectors(self) -> Tensor | None:
+        """The vector of each symbol, [V, output_size], if that of the latest character is all that the first layer
+        reads; else None."""
+        return None
+
     def incremental(self, batch_size: int, dtype: torch.dtype) -> IncrementalFrontEnd | None:  # noqa: ARG002
         """This front end one character of each of B texts at a time, matmuls in ``dtype``; None if it outputs ids."""
         return None
@@ -149,6 +154,9 @@ class Embedding(FrontEnd):
     def one_hot_weights(self, weight_ih: Tensor) -> Tensor:
         """W E^T: [GH, V]."""
         return (self.weight @ weight_ih.t()).t()
+
+    def symbol_vectors(self) -> Tensor:
+        return self.weight
 
     def input_matmul_rows(self, characters: int) -> int:
         return min(characters, len(self.weight))

@@ -1,0 +1,96 @@
+"""The command ``charlstm export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charlstm.cli.options import expand_home, load_run, refuse
+from charlstm.cli.text_arguments import TEXT_HELP, text_argument
+from charlstm.exports.formats import FORMATS, check_format, target
+
+if TYPE_CHECKING:
+    from charlstm.exports.export import Exported
+
+
+def export(
+    context: typer.Context,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            callback=expand_home, help="The folder of a run, a checkpoint file, or a folder exported with --to hub."
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT", help="; ".join(f"{name}: {one.description}" for name, one in FORMATS.items()) + "."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            callback=expand_home,
+            metavar="PATH",
+            help="File to write, or for torch and hub the folder.",
+            show_default="RUN/export/NAME.html and so on",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    prime: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Text that the page begins with, or for a backward model ends with; {TEXT_HELP}. By default a few "
+            "words of the validation split. Only with html."
+        ),
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
+    json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Export a trained model: a page that writes text in any browser, ONNX, torch.nn weights, or a hub folder.
+
+    For example, charlstm export runs/quickstart --to html writes runs/quickstart/export/quickstart.html, one file that
+    works offline, with its weights in 8 bits. The first three need a model that reads in one direction.
+    """
+    if to != "html":
+        refuse(context, "with another format than html", "prime")
+    if out is None:
+        refuse(context, "without --out", "overwrite")
+    check_format(to, out, overwrite)
+    loaded = load_run(context, run, checkpoint, "cpu")
+
+    from charlstm.exports.export import write_export
+    from charlstm.paths import is_folder
+    from charlstm.text.decoding import decode
+
+    encoding = loaded.config.corpus.encoding
+    beginning = None
+    if prime is not None:
+        beginning = text_argument("--prime", prime, lambda content, name: decode(content, encoding, name))
+    home = loaded.directory.path if loaded.directory is not None else run if is_folder(run) else run.parent
+    name = home.resolve().name
+    path = target(to, out, home, name, overwrite)
+    _print(write_export(loaded, to, path, name, run, beginning), to, loaded.vocabulary.unit, json_)
+
+
+def _print(exported: Exported, to: str, unit: str, as_json: bool) -> None:
+    from charlstm import console
+
+    cost = exported.cost
+    if as_json:
+        record: dict[str, object] = {
+            "format": to,
+            "path": str(exported.path),
+            "files": [str(path) for path in exported.files],
+        }
+        if to == "html":
+            record[f"bits_per_{unit}"] = None if cost is None else cost.original
+            record[f"bits_per_{unit}_with_8_bits"] = None if cost is None else cost.quantized
+            record[f"{unit}s_scored"] = None if cost is None else cost.characters
+        console.out_json({**record, "bytes": exported.bytes})
+        return
+    console.out(f"{'page' if to == 'html' else to}: {exported.path} ({exported.bytes / 1e6:.2f} MB)")
+    for line in ([] if cost is None else [cost.sentence(unit)]) + exported.notes:
+        console.out(line)

@@ -1,0 +1,54 @@
+"""What 8 bits cost: the score of a run with the original and with the quantized weights, on the same text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charlstm.api import LoadedRun
+from charlstm.errors import UserError
+from charlstm.evaluation import score
+from charlstm.evaluation.score import Text
+from charlstm.model import LanguageModel
+from charlstm.text.documents import Documents
+
+CHARACTERS = 50_000
+
+
+@dataclass(frozen=True)
+class QuantizationCost:
+    """Bits per character on the same ``characters`` characters of the validation split, or its beginning."""
+
+    original: float
+    quantized: float
+    characters: int
+    is_whole_split: bool
+
+    def sentence(self, unit: str) -> str:
+        text = "the validation split" if self.is_whole_split else "the beginning of the validation split"
+        return (
+            f"{self.quantized:.4f} bits per {unit} with weights of 8 bits, {self.original:.4f} with the original ones "
+            f"of 32 bits, on {self.characters:,} {unit}s: {text}"
+        )
+
+
+def held_out_text(run: LoadedRun) -> Text | str:
+    """The validation split; or the reason, in a few words, why there is none."""
+    try:
+        return run.corpus().split("validation")
+    except UserError as error:
+        return str(error)
+
+
+def quantization_cost(original: LanguageModel, quantized: LanguageModel, text: Text) -> QuantizationCost:
+    """Score both models on at most about 50,000 characters of the text, from its beginning."""
+    part = _beginning(text)
+    scores = [score(model, part) for model in (original, quantized)]
+    bits = [one.bits_per_character for one in scores]
+    return QuantizationCost(bits[0], bits[1], scores[0].characters, len(part) == len(text))
+
+
+def _beginning(text: Text) -> Text:
+    if not isinstance(text, Documents):
+        return text[:CHARACTERS]
+    sizes = (text.ends - text.starts + len(text.end_mark)).cumsum()
+    return text.select(slice(0, max(1, int((sizes <= CHARACTERS).sum()))))
