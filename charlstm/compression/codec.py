@@ -1,0 +1,273 @@
+"""Compression of files by a model's predictions, and their restoration."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.compression import rans
+from charlstm.compression.container import DIGEST, Container
+from charlstm.compression.fixed_model import FixedModel, Ids, Reading, model_digest
+from charlstm.compression.fixed_point import EXP_BITS, check_machine
+from charlstm.compression.symbols import (
+    DamagedSymbolsError,
+    Symbols,
+    pack_codes,
+    to_bytes,
+    to_symbols,
+    unpack_codes,
+)
+from charlstm.config import Config
+from charlstm.errors import UserError
+from charlstm.model import LanguageModel
+from charlstm.text.separators import end_text
+from charlstm.text.vocabulary import Vocabulary
+
+MAX_BYTES = 1 << 30
+"""The longest file; content and result are held in memory."""
+MAX_STREAMS = 4096
+SYMBOLS_PER_STREAM = 8192
+MAX_DEFAULT_STREAMS = 128
+BLOCK = 1 << 21
+"""Symbols whose intervals are held in memory, since rANS encodes backwards."""
+FACTOR_BITS = 24
+LEAST_ESCAPE = 1 << 12
+
+Progress = Callable[[int, int], None]
+"""Called with the number of symbols that are done and of all symbols."""
+
+
+@dataclass(frozen=True)
+class Coder:
+    """What a model needs to compress: made by :func:`coder_of`."""
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    reading: Reading
+    encoding: str
+    step: int
+
+    @property
+    def digest(self) -> bytes:
+        """The digest of the model that a compressed file holds."""
+        return model_digest(self.model, self.vocabulary, self.reading)[:DIGEST]
+
+
+def coder_of(model: LanguageModel, vocabulary: Vocabulary, config: Config, step: int) -> Coder:
+    """The coder of a run. Raises UserError for a model that cannot predict all characters of a text in order."""
+    if model.bidirectional:
+        raise UserError(
+            "a bidirectional model cannot compress: it predicts a character from both sides, and the side that follows "
+            "is not decoded yet. Use a run with direction: forward or backward"
+        )
+    if config.corpus.score_after is not None:
+        raise UserError(
+            f"a model with corpus.score_after cannot compress: it was trained to predict only what follows "
+            f"{config.corpus.score_after!r}. Use a run without it"
+        )
+    separator, is_backward = config.corpus.documents, model.direction == "backward"
+    mark = [] if separator is None else vocabulary.encode(end_text(separator)).tolist()
+    reading = Reading(is_backward, tuple(mark[::-1] if is_backward else mark))
+    return Coder(model, vocabulary, reading, config.corpus.encoding, step)
+
+
+def default_streams(symbols: int) -> int:
+    """Number of streams for a text: more are faster, and each costs its first characters, which lack context."""
+    return max(1, min(symbols // SYMBOLS_PER_STREAM, MAX_DEFAULT_STREAMS))
+
+
+def compress(
+    coder: Coder, content: bytes, streams: int | None = None, on_progress: Progress = lambda done, total: None
+) -> Container:
+    """Compress a file. Raises UserError if it is too long."""
+    if len(content) > MAX_BYTES:
+        raise UserError(f"the file has {len(content):,} bytes; the limit is {MAX_BYTES:,}")
+    check_machine()
+    symbols = to_symbols(content, coder.vocabulary, coder.encoding)
+    streams = default_streams(len(symbols.ids)) if streams is None else max(1, min(streams, len(symbols.ids)))
+    blocks = []
+    if len(symbols.ids):
+        layout = _Layout(len(symbols.ids), streams)
+        table = layout.split(symbols.ids[::-1] if coder.reading.is_backward else symbols.ids, coder.vocabulary.size)
+        predictions = _Predictions(coder, streams)
+        for steps in layout.blocks():
+            starts, sizes = (np.empty((len(steps), streams), np.uint32) for _ in range(2))
+            for row, t in enumerate(steps):
+                starts[row], sizes[row] = predictions.intervals(table[t])
+                if t + 1 < layout.steps:
+                    predictions.read(table[t])
+                on_progress(layout.done(t), layout.symbols)
+            blocks.append(rans.encode(starts, sizes, layout.counts[steps.start : steps.stop]))
+    return Container(
+        coder.digest,
+        coder.step,
+        hashlib.sha256(content).digest()[:DIGEST],
+        len(content),
+        symbols.encoding,
+        len(symbols.ids),
+        streams,
+        len(symbols.codes),
+        pack_codes(symbols.codes),
+        tuple(blocks),
+    )
+
+
+def decompress(
+    coder: Coder, container: Container, name: str, on_progress: Progress = lambda done, total: None
+) -> bytes:
+    """Restore the original; ``name`` is that of the compressed file, for messages.
+
+    Raises UserError if it was compressed by another model, or is damaged.
+    """
+    if container.model != coder.digest:
+        where = "" if container.step == coder.step else f" (step {container.step:,} of its training, not {coder.step:,})"
+        raise UserError(
+            f"{name}: it was compressed by another model{where}. Give the run and the --checkpoint that compressed it"
+        )
+    damaged = UserError(f"{name}: the file is damaged: its content does not fit its header. Get it again")
+    symbols, streams = container.symbols, container.streams
+    if max(symbols, container.length, container.escapes) > MAX_BYTES or not 1 <= streams <= max(symbols, 1):
+        raise damaged
+    check_machine()
+    layout = _Layout(symbols, streams)
+    if len(container.blocks) != len(list(layout.blocks())):
+        raise damaged
+    try:
+        ids = _decode(coder, container, layout, on_progress)
+        codes = unpack_codes(container.codes, container.escapes)
+        content = to_bytes(Symbols(ids, codes, container.encoding), coder.vocabulary)
+    except (rans.DamagedStreamError, DamagedSymbolsError):
+        raise damaged from None
+    if len(content) != container.length or hashlib.sha256(content).digest()[:DIGEST] != container.original:
+        raise damaged
+    return content
+
+
+def _decode(coder: Coder, container: Container, layout: _Layout, on_progress: Progress) -> Ids:
+    table = np.full((layout.steps, layout.streams), coder.vocabulary.size, np.min_scalar_type(coder.vocabulary.size))
+    predictions = _Predictions(coder, layout.streams) if layout.steps else None
+    for steps, block in zip(layout.blocks(), container.blocks, strict=True):
+        decoder = rans.Decoder(block, layout.streams)
+        for t in steps:
+            assert predictions is not None
+            count = layout.counts[t]
+            table[t, :count], starts, sizes = predictions.find(decoder.points(), count)
+            decoder.advance(starts, sizes)
+            if t + 1 < layout.steps:
+                predictions.read(table[t].astype(np.int64))
+            on_progress(layout.done(t), layout.symbols)
+        decoder.check_end()
+    ids = layout.join(table)
+    return ids[::-1] if coder.reading.is_backward else ids
+
+
+class _Layout:
+    """A text of N symbols in S contiguous pieces, whose lengths differ by at most one, the longer ones first."""
+
+    def __init__(self, symbols: int, streams: int) -> None:
+        self.symbols, self.streams = symbols, streams
+        short, longer = divmod(symbols, streams)
+        self.steps = short + (longer > 0)
+        self.lengths = np.full(streams, short, np.int64)
+        self.lengths[:longer] += 1
+        self.counts = np.full(self.steps, streams, np.int64)
+        if longer:
+            self.counts[-1] = longer
+        """In each step, the number of pieces that have a symbol, the first ones."""
+
+    def blocks(self) -> Iterator[range]:
+        """The steps that are encoded together."""
+        rows = max(1, BLOCK // self.streams)
+        return (range(begin, min(begin + rows, self.steps)) for begin in range(0, self.steps, rows))
+
+    def split(self, ids: Ids, padding: int) -> Ids:
+        """[T, S], with ``padding`` after the end of shorter pieces."""
+        table = np.full((self.steps, self.streams), padding)
+        table.T[self._inside()] = ids
+        return table
+
+    def join(self, table: npt.NDArray[np.integer]) -> Ids:
+        """The inverse of :meth:`split`."""
+        return table.T[self._inside()].astype(np.int64)
+
+    def _inside(self) -> npt.NDArray[np.bool_]:
+        inside: npt.NDArray[np.bool_] = np.arange(self.steps) < self.lengths[:, None]
+        return inside
+
+    def done(self, t: int) -> int:
+        return min((t + 1) * self.streams, self.symbols)
+
+
+class _Predictions:
+    """The intervals of all symbols of S texts, step by step: those of the vocabulary, then V, the escape.
+
+    Every interval has at least one point of 2^28. The escape has a share of 2^-16 and, in each text, the fraction of
+    escapes up to now. All in integers, in float64 where they are below 2^53.
+    """
+
+    def __init__(self, coder: Coder, streams: int) -> None:
+        self._model, self._size = FixedModel(coder.model, streams), coder.vocabulary.size
+        self._mark = np.array(coder.reading.end_mark, np.int64)
+        self._recent = np.full((streams, len(self._mark)), self._size)
+        self._escapes, self._steps = np.zeros(streams, np.int64), 0
+        self._rows = np.arange(streams)
+        self._bounds = np.zeros((streams, self._size + 2))
+        self._bounds[:, -1] = rans.TOTAL
+
+    def _update(self) -> npt.NDArray[np.float64]:
+        """The bounds of the intervals [S, V + 2]."""
+        most = rans.TOTAL - self._size - LEAST_ESCAPE - (rans.TOTAL >> 8)
+        escape = LEAST_ESCAPE + most * self._escapes // (self._steps + 1)
+        weights = self._model.weights
+        total = weights.sum(1).astype(np.int64)
+        factor = ((rans.TOTAL - self._size - escape) << FACTOR_BITS) // total
+        sizes = self._bounds[:, 1:-1]
+        np.multiply(weights, factor[:, None] * 2.0**-FACTOR_BITS, out=sizes)
+        np.floor(sizes, out=sizes)
+        sizes += 1
+        np.cumsum(sizes, 1, out=sizes)
+        return self._bounds
+
+    def intervals(self, symbols: Ids) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """The start and the size of the interval of one symbol in each text, [S] each."""
+        bounds = self._update()
+        starts = bounds[self._rows, symbols]
+        return starts, bounds[self._rows, symbols + 1] - starts
+
+    def find(self, points: Ids, count: int) -> tuple[Ids, Ids, Ids]:
+        """The symbols in whose intervals the points are, and their intervals, in the first ``count`` texts."""
+        bounds = self._update()[:count]
+        symbols = (bounds[:, 1:-1] <= points[:count, None]).sum(1)
+        starts, ends = bounds[self._rows[:count], symbols], bounds[self._rows[:count], symbols + 1]
+        return symbols, starts.astype(np.int64), (ends - starts).astype(np.int64)
+
+    def read(self, symbols: Ids) -> None:
+        """Go on after these symbols [S]. After the end of a document the next one begins."""
+        self._steps += 1
+        self._escapes += symbols == self._size
+        if len(self._mark):
+            self._recent = np.concatenate([self._recent[:, 1:], symbols[:, None]], 1)
+            ended = (self._recent == self._mark).all(1)
+            if ended.any():
+                self._model.restart(ended)
+                self._recent[ended] = self._size
+                symbols = np.where(ended, self._size, symbols)
+        self._model.read(symbols)
+
+
+assert EXP_BITS + FACTOR_BITS < 53  # their product is exact
+
+
+def coded_bits(container: Container) -> int:
+    """The bits of the coded symbols, without the header."""
+    return 8 * sum(map(len, container.blocks)) + 8 * len(container.codes)
+
+
+def bits_per_character(container: Container, size: int) -> float:
+    """The bits of a compressed file of ``size`` bytes per symbol of the original; NaN for an empty one."""
+    return 8 * size / container.symbols if container.symbols else math.nan
