@@ -14,7 +14,7 @@ import typer
 
 from charlstm import console
 from charlstm import standard_streams as streams
-from charlstm.cli import bench, compare, config, evaluate, guard, inspect, sample, signals, train
+from charlstm.cli import bench, compare, compress, config, evaluate, guard, inspect, sample, signals, train
 from charlstm.errors import UserError
 
 app = typer.Typer(
@@ -26,7 +26,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-COMMANDS = (train.train, sample.sample, evaluate.evaluate, inspect.inspect, compare.compare, config.config, bench.bench)
+COMMANDS = (
+    train.train,
+    sample.sample,
+    evaluate.evaluate,
+    inspect.inspect,
+    compare.compare,
+    compress.compress,
+    compress.decompress,
+    config.config,
+    bench.bench,
+)
 """In the order of ``charlstm --help``; a command has the name of its function."""
 for command in COMMANDS:
     app.command(command.__name__)(command)

@@ -47,8 +47,9 @@ class CellStep:
         self._index = np.zeros(self._shape, np.intp)
         step = trace(cell)
         self._gates = self._gate_order(step.matmuls)
-        self._rows = {k: slice(n * weights.hidden_size, (n + 1) * weights.hidden_size) for n, k in enumerate(cell.gates)}
-        self.input_size = weights.hidden_size * len(cell.gates)
+        size = weights.hidden_size
+        self._rows = {k: slice(n * size, (n + 1) * size) for n, k in enumerate(cell.gates)}
+        self.input_size = size * len(cell.gates)
         self.x: Integers = np.zeros((batch_size, self.input_size))
         """The input side of the next step: wide sums, gates in the order of :meth:`rows`."""
         self.state = [self._zeros() for _ in cell.state]
@@ -148,7 +149,8 @@ class CellStep:
         joined = sum(n.op == "addmm" for n in group) * self._shape[1]
         if joined:
             begin = self._columns(group[0].label).start
-            self._program.append(partial(np.add, out[:, :joined], self.x[:, begin : begin + joined], out=out[:, :joined]))
+            x = self.x[:, begin : begin + joined]
+            self._program.append(partial(np.add, out[:, :joined], x, out=out[:, :joined]))
         if joined < len(rows) and weights.bias_hh is not None:
             rest = [to_array(weights.bias_hh)[self._rows[n.label]] for n in group if n.op != "addmm"]
             self._program.append(partial(np.add, out[:, joined:], wide_bias(np.concatenate(rest)), out=out[:, joined:]))

@@ -42,6 +42,10 @@ Progress = Callable[[int, int], None]
 """Called with the number of symbols that are done and of all symbols."""
 
 
+def no_progress(done: int, total: int) -> None:  # noqa: ARG001
+    """Shows nothing."""
+
+
 @dataclass(frozen=True)
 class Coder:
     """What a model needs to compress: made by :func:`coder_of`."""
@@ -82,7 +86,7 @@ def default_streams(symbols: int) -> int:
 
 
 def compress(
-    coder: Coder, content: bytes, streams: int | None = None, on_progress: Progress = lambda done, total: None
+    coder: Coder, content: bytes, streams: int | None = None, on_progress: Progress = no_progress
 ) -> Container:
     """Compress a file. Raises UserError if it is too long."""
     if len(content) > MAX_BYTES:
@@ -117,15 +121,14 @@ def compress(
     )
 
 
-def decompress(
-    coder: Coder, container: Container, name: str, on_progress: Progress = lambda done, total: None
-) -> bytes:
+def decompress(coder: Coder, container: Container, name: str, on_progress: Progress = no_progress) -> bytes:
     """Restore the original; ``name`` is that of the compressed file, for messages.
 
     Raises UserError if it was compressed by another model, or is damaged.
     """
     if container.model != coder.digest:
-        where = "" if container.step == coder.step else f" (step {container.step:,} of its training, not {coder.step:,})"
+        steps = f" (step {container.step:,} of its training, not {coder.step:,})"
+        where = "" if container.step == coder.step else steps
         raise UserError(
             f"{name}: it was compressed by another model{where}. Give the run and the --checkpoint that compressed it"
         )
