@@ -14,7 +14,7 @@ import typer
 
 from charlstm import console
 from charlstm import standard_streams as streams
-from charlstm.cli import bench, compare, compress, config, evaluate, guard, inspect, sample, signals, train
+from charlstm.cli import bench, compare, compress, config, evaluate, guard, inspect, novelty, sample, signals, train
 from charlstm.errors import UserError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ COMMANDS = (
     sample.sample,
     evaluate.evaluate,
     inspect.inspect,
+    novelty.novelty,
     compare.compare,
     compress.compress,
     compress.decompress,

@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of symbols that are done and of all symbols."""
 
 
-def no_progress(done: int, total: int) -> None:  # noqa: ARG001
+def no_progress(done: int, total: int) -> None:
     """Shows nothing."""
 
 

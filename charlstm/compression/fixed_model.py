@@ -63,7 +63,7 @@ class FixedModel:
         self._logits: Integers = np.zeros((batch_size, model.vocabulary_size))
         self._index = np.zeros(self._logits.shape, np.intp)
         self.weights: Integers = np.zeros(self._logits.shape)
-        """The probabilities of the next characters [B, V] up to a factor: integers from 0 to 2^28, which is the largest."""
+        """The probabilities of the next characters [B, V] up to a factor: integers up to 2^28, the largest."""
         self.read(np.full(batch_size, model.vocabulary_size))
 
     def read(self, ids: Ids) -> None:
