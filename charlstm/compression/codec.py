@@ -14,6 +14,7 @@ from charlstm.compression import rans
 from charlstm.compression.container import DIGEST, Container
 from charlstm.compression.fixed_model import FixedModel, Ids, Reading, model_digest
 from charlstm.compression.fixed_point import EXP_BITS, check_machine
+from charlstm.compression.readout import ERROR_BITS
 from charlstm.compression.symbols import (
     DamagedSymbolsError,
     Symbols,
@@ -31,6 +32,8 @@ from charlstm.text.vocabulary import Vocabulary
 MAX_BYTES = 1 << 30
 """The longest file; content and result are held in memory."""
 MAX_STREAMS = 4096
+RATE, MAX_RATE = 8, 30
+"""The readout learns at 2^-8 for each character."""
 SYMBOLS_PER_STREAM = 8192
 MAX_DEFAULT_STREAMS = 128
 BLOCK = 1 << 21
@@ -86,19 +89,25 @@ def default_streams(symbols: int) -> int:
 
 
 def compress(
-    coder: Coder, content: bytes, streams: int | None = None, on_progress: Progress = no_progress
+    coder: Coder,
+    content: bytes,
+    streams: int | None = None,
+    on_progress: Progress = no_progress,
+    rate: int = 0,
 ) -> Container:
-    """Compress a file. Raises UserError if it is too long."""
+    """Compress a file; with a ``rate`` k, the readout learns from what is coded, at 2^-k. Raises UserError if the file
+    is too long."""
     if len(content) > MAX_BYTES:
         raise UserError(f"the file has {len(content):,} bytes; the limit is {MAX_BYTES:,}")
     check_machine()
     symbols = to_symbols(content, coder.vocabulary, coder.encoding)
-    streams = default_streams(len(symbols.ids)) if streams is None else max(1, min(streams, len(symbols.ids)))
+    count = len(symbols.ids)
+    streams = default_streams(count) if streams is None else max(1, min(streams, count, MAX_STREAMS))
     blocks = []
     if len(symbols.ids):
         layout = _Layout(len(symbols.ids), streams)
         table = layout.split(symbols.ids[::-1] if coder.reading.is_backward else symbols.ids, coder.vocabulary.size)
-        predictions = _Predictions(coder, streams)
+        predictions = _Predictions(coder, streams, rate)
         for steps in layout.blocks():
             starts, sizes = (np.empty((len(steps), streams), np.uint32) for _ in range(2))
             for row, t in enumerate(steps):
@@ -115,6 +124,7 @@ def compress(
         symbols.encoding,
         len(symbols.ids),
         streams,
+        rate,
         len(symbols.codes),
         pack_codes(symbols.codes),
         tuple(blocks),
@@ -136,6 +146,8 @@ def decompress(coder: Coder, container: Container, name: str, on_progress: Progr
     symbols, streams = container.symbols, container.streams
     if max(symbols, container.length, container.escapes) > MAX_BYTES or not 1 <= streams <= max(symbols, 1):
         raise damaged
+    if container.rate > MAX_RATE or streams > MAX_STREAMS:
+        raise damaged
     check_machine()
     layout = _Layout(symbols, streams)
     if len(container.blocks) != len(list(layout.blocks())):
@@ -153,7 +165,7 @@ def decompress(coder: Coder, container: Container, name: str, on_progress: Progr
 
 def _decode(coder: Coder, container: Container, layout: _Layout, on_progress: Progress) -> Ids:
     table = np.full((layout.steps, layout.streams), coder.vocabulary.size, np.min_scalar_type(coder.vocabulary.size))
-    predictions = _Predictions(coder, layout.streams) if layout.steps else None
+    predictions = _Predictions(coder, layout.streams, container.rate) if layout.steps else None
     for steps, block in zip(layout.blocks(), container.blocks, strict=True):
         decoder = rans.Decoder(block, layout.streams)
         for t in steps:
@@ -213,8 +225,8 @@ class _Predictions:
     escapes up to now. All in integers, in float64 where they are below 2^53.
     """
 
-    def __init__(self, coder: Coder, streams: int) -> None:
-        self._model, self._size = FixedModel(coder.model, streams), coder.vocabulary.size
+    def __init__(self, coder: Coder, streams: int, rate: int) -> None:
+        self._model, self._size, self._learns = FixedModel(coder.model, streams, rate), coder.vocabulary.size, rate > 0
         self._mark = np.array(coder.reading.end_mark, np.int64)
         self._recent = np.full((streams, len(self._mark)), self._size)
         self._escapes, self._steps = np.zeros(streams, np.int64), 0
@@ -251,6 +263,8 @@ class _Predictions:
 
     def read(self, symbols: Ids) -> None:
         """Go on after these symbols [S]. After the end of a document the next one begins."""
+        if self._learns:
+            self._learn(symbols)
         self._steps += 1
         self._escapes += symbols == self._size
         if len(self._mark):
@@ -261,6 +275,14 @@ class _Predictions:
                 self._recent[ended] = self._size
                 symbols = np.where(ended, self._size, symbols)
         self._model.read(symbols)
+
+    def _learn(self, symbols: Ids) -> None:
+        """Train on these symbols, except for escapes, which are not predicted by the readout."""
+        errors = -np.diff(self._bounds[:, :-1])
+        known = np.flatnonzero(symbols < self._size)
+        errors[known, symbols[known]] += rans.TOTAL
+        errors[symbols == self._size] = 0
+        self._model.learn(np.rint(errors * 2.0 ** (ERROR_BITS - rans.PROBABILITY_BITS)))
 
 
 assert EXP_BITS + FACTOR_BITS < 53  # their product is exact

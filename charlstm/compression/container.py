@@ -22,6 +22,7 @@ class Container:
     original    the digest of the original; ``length``: its bytes
     encoding    of the symbols, see :mod:`charlstm.compression.symbols`
     symbols     number of symbols, in ``streams`` streams
+    rate        k, if the readout learns at 2^-k; 0: it does not
     escapes     number of symbols that the vocabulary lacks, and ``codes``: their packed code points
     blocks      the coded symbols
     """
@@ -33,6 +34,7 @@ class Container:
     encoding: str
     symbols: int
     streams: int
+    rate: int
     escapes: int
     codes: bytes
     blocks: tuple[bytes, ...]
@@ -40,7 +42,7 @@ class Container:
     def pack(self) -> bytes:
         """The content of the file."""
         name = self.encoding.encode()
-        numbers = (self.step, self.length, self.symbols, self.streams, self.escapes)
+        numbers = (self.step, self.length, self.symbols, self.streams, self.rate, self.escapes)
         fields = [*map(_number, numbers), *map(_bytes, (name, self.codes)), _number(len(self.blocks))]
         body = b"".join([self.model, self.original, *fields, *map(_bytes, self.blocks)])
         return b"".join([MAGIC, bytes([FORMAT]), _number(len(body)), zlib.crc32(body).to_bytes(4, "little"), body])
@@ -69,11 +71,11 @@ def unpack(content: bytes, name: str) -> Container:
         if zlib.crc32(body) != checksum:
             raise UserError(f"{name}: the file is damaged: its checksum does not match. Get it again")
         model, original = reader.take(DIGEST), reader.take(DIGEST)
-        step, length, symbols, streams, escapes = (reader.number() for _ in range(5))
+        step, length, symbols, streams, rate, escapes = (reader.number() for _ in range(6))
         encoding, codes = reader.bytes().decode("ascii"), reader.bytes()
         blocks = tuple(reader.bytes() for _ in range(reader.number()))
         reader.check_end()
-        return Container(model, step, original, length, encoding, symbols, streams, escapes, codes, blocks)
+        return Container(model, step, original, length, encoding, symbols, streams, rate, escapes, codes, blocks)
     except (IndexError, ValueError):
         raise UserError(f"{name}: the file is damaged: its header is not valid. Get it again") from None
 

@@ -25,6 +25,7 @@ from charlstm.compression.fixed_point import (
     table,
     wide_bias,
 )
+from charlstm.compression.readout import LearningReadout, Readout
 from charlstm.model import LanguageModel
 from charlstm.model.front_end import ConvolutionWeights
 from charlstm.text.vocabulary import Vocabulary
@@ -35,10 +36,11 @@ Ids = npt.NDArray[np.int64]
 class FixedModel:
     """B texts, one character of each at a time: :meth:`read` a character, then the next is predicted by ``weights``.
 
-    A text begins with the state zero, after "no character", V. A forward or a backward model only.
+    A text begins with the state zero, after "no character", V. A forward or a backward model only. With a ``rate`` k,
+    the readout learns at 2^-k.
     """
 
-    def __init__(self, model: LanguageModel, batch_size: int) -> None:
+    def __init__(self, model: LanguageModel, batch_size: int, rate: int = 0) -> None:
         stack = model.recurrent
         weights = [stack.weights(f"_l{layer}") for layer in range(stack.num_layers)]
         self.vocabulary_size, self._residual = model.vocabulary_size, stack.residual
@@ -59,7 +61,9 @@ class FixedModel:
             self._table = np.concatenate([columns, np.zeros((1, first.input_size))]) + first.input_bias
         else:
             self._convolution, self._input_matmul = _Convolution(convolution, batch_size), Matmul(rows)
-        self._head, self._head_bias = Matmul(to_array(model.head.weight)), wide_bias(to_array(model.head.bias))
+        head = to_array(model.head.weight), to_array(model.head.bias)
+        self._readout = LearningReadout(*head, rate) if rate else Readout(*head)
+        self._output: Integers = np.zeros((batch_size, model.config.hidden_size))
         self._logits: Integers = np.zeros((batch_size, model.vocabulary_size))
         self._index = np.zeros(self._logits.shape, np.intp)
         self.weights: Integers = np.zeros(self._logits.shape)
@@ -74,13 +78,18 @@ class FixedModel:
             layer.x += layer.input_bias
             y = layer()
             h = np.clip(h + y, -LIMIT, LIMIT) if self._residual else y
-        self._head(h, out=self._logits)
-        self._logits += self._head_bias
+        self._output = h
+        self._readout(h, self._logits)
         np.subtract(self._logits.max(1, keepdims=True), self._logits, out=self.weights)
         self.weights *= 2.0 ** (EXP_ARGUMENT_BITS - WIDE_BITS)
         self.weights += 0.5
         np.copyto(self._index, self.weights, casting="unsafe")
         table("exp").take(self._index, out=self.weights, mode="clip")
+
+    def learn(self, errors: Integers) -> None:
+        """Train the readout on the characters that were predicted last; see :meth:`LearningReadout.learn`."""
+        assert isinstance(self._readout, LearningReadout)
+        self._readout.learn(self._output, errors)
 
     def _first_layer(self, ids: Ids) -> Integers:
         layer = self._layers[0]

@@ -83,6 +83,20 @@ def test_documents_are_coded_from_a_zero_state(coder, text):
     assert sizes[2] - sizes[1] == pytest.approx(sizes[1] - sizes[0], abs=32)
 
 
+@pytest.mark.parametrize("streams", [1, 5])
+def test_learning_coder_restores_the_file(coder, text, streams):
+    content = ("Z" + text[:200]).encode()
+    container = compress(coder, content, streams, rate=5)
+    assert decompress(coder, unpack(container.pack(), "x"), "x") == content
+    assert container.blocks != compress(coder, content, streams).blocks
+
+
+def test_learning_makes_a_repetition_smaller(coder):
+    content = b"tac eht " * 60
+    fixed, learning = (coded_bits(compress(coder, content, 1, rate=rate)) for rate in (0, 5))
+    assert learning < 0.8 * fixed
+
+
 def test_another_model_is_refused(coder):
     container = compress(coder, b"the cat")
     with torch.no_grad():
@@ -107,6 +121,8 @@ def test_content_that_does_not_fit_is_damage(coder, text):
         {"streams": 3},
         {"streams": 0},
         {"streams": 301},
+        {"rate": 8},
+        {"rate": 31},
         {"escapes": 1},
         {"codes": b"\0abc"},
         {"encoding": "latin-9000"},

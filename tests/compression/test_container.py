@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from charlstm.compression.container import FORMAT, MAGIC, Container, unpack
 from charlstm.errors import UserError
 
-CONTAINER = Container(b"m" * 16, 90, b"o" * 16, 12345, "utf-8", 12000, 3, 7, b"codes", (b"block", b"", b"x" * 200))
+CONTAINER = Container(b"m" * 16, 90, b"o" * 16, 12345, "utf-8", 12000, 3, 8, 7, b"codes", (b"block", b"", b"x" * 200))
 PACKED = CONTAINER.pack()
 
 numbers = st.integers(0, (1 << 63) - 1)
@@ -15,7 +15,7 @@ numbers = st.integers(0, (1 << 63) - 1)
 
 @given(numbers, numbers, numbers, st.binary(), st.lists(st.binary(max_size=300)))
 def test_container_is_read_as_written(step, length, symbols, codes, blocks):
-    container = Container(b"m" * 16, step, b"o" * 16, length, "cp1252", symbols, 1, 0, codes, tuple(blocks))
+    container = Container(b"m" * 16, step, b"o" * 16, length, "cp1252", symbols, 1, 0, 0, codes, tuple(blocks))
     assert unpack(container.pack(), "x") == container
 
 

@@ -106,6 +106,22 @@ def test_restarted_text_is_a_new_text(fields):
     assert not np.array_equal(fixed.weights[0], new.weights[0])
 
 
+def test_batch_learns_together():
+    network, ids = model(cell="gru").eval(), text(6).numpy()
+    fixed, learning = FixedModel(network, 3), FixedModel(network, 3, rate=4)
+    for row in ids[1:]:
+        assert np.array_equal(fixed.weights, learning.weights)
+        fixed.read(row)
+        learning.read(row)
+    errors = np.zeros((3, V))
+    errors[0, 2] = 65536
+    learning.learn(errors)
+    fixed.read(ids[1])
+    learning.read(ids[1])
+    share = [m.weights[:, 2] / m.weights.sum(1) for m in (fixed, learning)]
+    assert (share[1] > share[0]).all()
+
+
 def test_digest_depends_on_all_that_predicts():
     network = model(cell="lstm").eval()
     first = model_digest(network, VOCABULARY, FORWARD)
