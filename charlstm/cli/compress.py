@@ -40,7 +40,7 @@ def compress(
         bool,
         typer.Option(
             "--learn",
-            help="Train the readout on each character once it is coded, which makes most texts smaller, above all those "
+            help="Train the readout on each character once it is coded: most texts become smaller, above all those "
             "that are not quite like the training text. The run is not changed.",
         ),
     ] = False,
