@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from charlstm.compression import rans
 from charlstm.compression.container import DIGEST, Container
-from charlstm.compression.fixed_model import FixedModel, Ids, Reading, model_digest
-from charlstm.compression.fixed_point import EXP_BITS, check_machine
-from charlstm.compression.readout import ERROR_BITS
+from charlstm.compression.fixed_model import Ids, Reading, model_digest
+from charlstm.compression.fixed_point import check_machine
+from charlstm.compression.layout import Layout
+from charlstm.compression.predictions import Predictions
 from charlstm.compression.symbols import (
     DamagedSymbolsError,
     Symbols,
@@ -36,10 +36,6 @@ RATE, MAX_RATE = 8, 30
 """The readout learns at 2^-8 for each character."""
 SYMBOLS_PER_STREAM = 8192
 MAX_DEFAULT_STREAMS = 128
-BLOCK = 1 << 21
-"""Symbols whose intervals are held in memory, since rANS encodes backwards."""
-FACTOR_BITS = 24
-LEAST_ESCAPE = 1 << 12
 
 Progress = Callable[[int, int], None]
 """Called with the number of symbols that are done and of all symbols."""
@@ -105,9 +101,9 @@ def compress(
     streams = default_streams(count) if streams is None else max(1, min(streams, count, MAX_STREAMS))
     blocks = []
     if len(symbols.ids):
-        layout = _Layout(len(symbols.ids), streams)
+        layout = Layout(len(symbols.ids), streams)
         table = layout.split(symbols.ids[::-1] if coder.reading.is_backward else symbols.ids, coder.vocabulary.size)
-        predictions = _Predictions(coder, streams, rate)
+        predictions = Predictions(coder.model, coder.reading, streams, rate)
         for steps in layout.blocks():
             starts, sizes = (np.empty((len(steps), streams), np.uint32) for _ in range(2))
             for row, t in enumerate(steps):
@@ -149,7 +145,7 @@ def decompress(coder: Coder, container: Container, name: str, on_progress: Progr
     if container.rate > MAX_RATE or streams > MAX_STREAMS:
         raise damaged
     check_machine()
-    layout = _Layout(symbols, streams)
+    layout = Layout(symbols, streams)
     if len(container.blocks) != len(list(layout.blocks())):
         raise damaged
     try:
@@ -163,9 +159,9 @@ def decompress(coder: Coder, container: Container, name: str, on_progress: Progr
     return content
 
 
-def _decode(coder: Coder, container: Container, layout: _Layout, on_progress: Progress) -> Ids:
+def _decode(coder: Coder, container: Container, layout: Layout, on_progress: Progress) -> Ids:
     table = np.full((layout.steps, layout.streams), coder.vocabulary.size, np.min_scalar_type(coder.vocabulary.size))
-    predictions = _Predictions(coder, layout.streams, container.rate) if layout.steps else None
+    predictions = Predictions(coder.model, coder.reading, layout.streams, container.rate) if layout.steps else None
     for steps, block in zip(layout.blocks(), container.blocks, strict=True):
         decoder = rans.Decoder(block, layout.streams)
         for t in steps:
@@ -179,113 +175,6 @@ def _decode(coder: Coder, container: Container, layout: _Layout, on_progress: Pr
         decoder.check_end()
     ids = layout.join(table)
     return ids[::-1] if coder.reading.is_backward else ids
-
-
-class _Layout:
-    """A text of N symbols in S contiguous pieces, whose lengths differ by at most one, the longer ones first."""
-
-    def __init__(self, symbols: int, streams: int) -> None:
-        self.symbols, self.streams = symbols, streams
-        short, longer = divmod(symbols, streams)
-        self.steps = short + (longer > 0)
-        self.lengths = np.full(streams, short, np.int64)
-        self.lengths[:longer] += 1
-        self.counts = np.full(self.steps, streams, np.int64)
-        if longer:
-            self.counts[-1] = longer
-        """In each step, the number of pieces that have a symbol, the first ones."""
-
-    def blocks(self) -> Iterator[range]:
-        """The steps that are encoded together."""
-        rows = max(1, BLOCK // self.streams)
-        return (range(begin, min(begin + rows, self.steps)) for begin in range(0, self.steps, rows))
-
-    def split(self, ids: Ids, padding: int) -> Ids:
-        """[T, S], with ``padding`` after the end of shorter pieces."""
-        table = np.full((self.steps, self.streams), padding)
-        table.T[self._inside()] = ids
-        return table
-
-    def join(self, table: npt.NDArray[np.integer]) -> Ids:
-        """The inverse of :meth:`split`."""
-        return table.T[self._inside()].astype(np.int64)
-
-    def _inside(self) -> npt.NDArray[np.bool_]:
-        inside: npt.NDArray[np.bool_] = np.arange(self.steps) < self.lengths[:, None]
-        return inside
-
-    def done(self, t: int) -> int:
-        return min((t + 1) * self.streams, self.symbols)
-
-
-class _Predictions:
-    """The intervals of all symbols of S texts, step by step: those of the vocabulary, then V, the escape.
-
-    Every interval has at least one point of 2^28. The escape has a share of 2^-16 and, in each text, the fraction of
-    escapes up to now. All in integers, in float64 where they are below 2^53.
-    """
-
-    def __init__(self, coder: Coder, streams: int, rate: int) -> None:
-        self._model, self._size, self._learns = FixedModel(coder.model, streams, rate), coder.vocabulary.size, rate > 0
-        self._mark = np.array(coder.reading.end_mark, np.int64)
-        self._recent = np.full((streams, len(self._mark)), self._size)
-        self._escapes, self._steps = np.zeros(streams, np.int64), 0
-        self._rows = np.arange(streams)
-        self._bounds = np.zeros((streams, self._size + 2))
-        self._bounds[:, -1] = rans.TOTAL
-
-    def _update(self) -> npt.NDArray[np.float64]:
-        """The bounds of the intervals [S, V + 2]."""
-        most = rans.TOTAL - self._size - LEAST_ESCAPE - (rans.TOTAL >> 8)
-        escape = LEAST_ESCAPE + most * self._escapes // (self._steps + 1)
-        weights = self._model.weights
-        total = weights.sum(1).astype(np.int64)
-        factor = ((rans.TOTAL - self._size - escape) << FACTOR_BITS) // total
-        sizes = self._bounds[:, 1:-1]
-        np.multiply(weights, factor[:, None] * 2.0**-FACTOR_BITS, out=sizes)
-        np.floor(sizes, out=sizes)
-        sizes += 1
-        np.cumsum(sizes, 1, out=sizes)
-        return self._bounds
-
-    def intervals(self, symbols: Ids) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The start and the size of the interval of one symbol in each text, [S] each."""
-        bounds = self._update()
-        starts = bounds[self._rows, symbols]
-        return starts, bounds[self._rows, symbols + 1] - starts
-
-    def find(self, points: Ids, count: int) -> tuple[Ids, Ids, Ids]:
-        """The symbols in whose intervals the points are, and their intervals, in the first ``count`` texts."""
-        bounds = self._update()[:count]
-        symbols = (bounds[:, 1:-1] <= points[:count, None]).sum(1)
-        starts, ends = bounds[self._rows[:count], symbols], bounds[self._rows[:count], symbols + 1]
-        return symbols, starts.astype(np.int64), (ends - starts).astype(np.int64)
-
-    def read(self, symbols: Ids) -> None:
-        """Go on after these symbols [S]. After the end of a document the next one begins."""
-        if self._learns:
-            self._learn(symbols)
-        self._steps += 1
-        self._escapes += symbols == self._size
-        if len(self._mark):
-            self._recent = np.concatenate([self._recent[:, 1:], symbols[:, None]], 1)
-            ended = (self._recent == self._mark).all(1)
-            if ended.any():
-                self._model.restart(ended)
-                self._recent[ended] = self._size
-                symbols = np.where(ended, self._size, symbols)
-        self._model.read(symbols)
-
-    def _learn(self, symbols: Ids) -> None:
-        """Train on these symbols, except for escapes, which are not predicted by the readout."""
-        errors = -np.diff(self._bounds[:, :-1])
-        known = np.flatnonzero(symbols < self._size)
-        errors[known, symbols[known]] += rans.TOTAL
-        errors[symbols == self._size] = 0
-        self._model.learn(np.rint(errors * 2.0 ** (ERROR_BITS - rans.PROBABILITY_BITS)))
-
-
-assert EXP_BITS + FACTOR_BITS < 53  # their product is exact
 
 
 def coded_bits(container: Container) -> int:

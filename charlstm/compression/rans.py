@@ -54,7 +54,8 @@ class Decoder:
 
     def points(self) -> npt.NDArray[np.int64]:
         """A point in the interval of each stream's next symbol, [B]."""
-        return (self._states & np.uint64(TOTAL - 1)).astype(np.int64)
+        points: npt.NDArray[np.int64] = (self._states & np.uint64(TOTAL - 1)).astype(np.int64)
+        return points
 
     def advance(self, starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> None:
         """Go on after a symbol of each of the first streams, given their intervals."""

@@ -91,7 +91,8 @@ def unpack_codes(packed: bytes, count: int) -> npt.NDArray[np.uint32]:
     if len(planes) != 3 * count:
         raise DamagedSymbolsError
     low, middle, high = np.frombuffer(planes, np.uint8).astype(np.uint32).reshape(3, count)
-    return low | middle << np.uint32(8) | high << np.uint32(16)
+    codes: npt.NDArray[np.uint32] = low | middle << np.uint32(8) | high << np.uint32(16)
+    return codes
 
 
 def _decode_exactly(content: bytes, encoding: str) -> str | None:

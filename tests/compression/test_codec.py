@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import charlstm
-from charlstm.compression import codec
+from charlstm.compression import codec, layout
 from charlstm.compression.codec import Coder, coded_bits, coder_of, compress, decompress, default_streams
 from charlstm.compression.container import unpack
 from charlstm.compression.fixed_model import Reading
@@ -52,7 +52,7 @@ def test_each_stream_costs_its_first_characters(coder, text, streams):
 
 
 def test_long_text_is_coded_in_blocks(coder, text, monkeypatch):
-    monkeypatch.setattr(codec, "BLOCK", 100)
+    monkeypatch.setattr(layout, "BLOCK", 100)
     container = compress(coder, text.encode(), 3)
     assert len(container.blocks) == math.ceil(500 / 33)
     assert decompress(coder, unpack(container.pack(), "x"), "x") == text.encode()
