@@ -57,7 +57,7 @@ class CellStep:
         for n in ordered(step.new_state):
             if n not in self._arrays:
                 self._add(n, weights, step.matmuls)
-        self._new_state = [self._value(n) for n in step.new_state]
+        self._new_state = [self._copied(n) if n.op == "state" else self._value(n) for n in step.new_state]
         self.input_bias = self._input_bias(weights)
 
     def _gate_order(self, matmuls: list[Node]) -> list[str]:
@@ -128,6 +128,12 @@ class CellStep:
             if bound > LIMIT:
                 self._program.append(partial(np.clip, out, -LIMIT, LIMIT, out=out))
             self._set(n, out, min(bound, LIMIT))
+
+    def _copied(self, n: Node) -> Integers:
+        """The array of a part of the old state before the new one overwrites it."""
+        out = self._zeros()
+        self._program.append(partial(np.copyto, out, self._arrays[n]))
+        return out
 
     def _set(self, n: Node, array: Integers, bound: int) -> None:
         self._arrays[n], self._bounds[n] = array, bound

@@ -5,9 +5,12 @@ import pytest
 import torch
 from small_models import KINDS, V, model, text
 
+from charlstm.cells import Cell
+from charlstm.cells.base import tanh
 from charlstm.compression import cell_step
 from charlstm.compression.fixed_model import FixedModel, Reading, model_digest
 from charlstm.compression.fixed_point import EXACT
+from charlstm.executors import Weights
 from charlstm.text.vocabulary import Vocabulary
 
 CONVOLUTION = {"cell": "lstm", "front_end": "convolution", "embedding_size": 5, "kernel_sizes": [1, 3], "filters": 4}
@@ -120,6 +123,21 @@ def test_batch_learns_together():
     learning.read(ids[1])
     share = [m.weights[:, 2] / m.weights.sum(1) for m in (fixed, learning)]
     assert (share[1] > share[0]).all()
+
+
+def test_state_may_be_the_old_state_of_another_part():
+    def swap(x, r, h, c):
+        return tanh(x.g + r.g + c), h
+
+    swapping = Cell("swapping", swap, "g", "hc")
+    weights = Weights(torch.randn(4, 4), torch.randn(4, 4), torch.randn(4), torch.randn(4))
+    step = cell_step.CellStep(swapping, weights, 2)
+    step.x += step.input_bias
+    h = c = torch.zeros(2, 4)
+    for _ in range(5):
+        h, c = (weights.bias_ih + h @ weights.weight_hh.T + weights.bias_hh + c).tanh(), h
+        assert step() * 2.0**-20 == pytest.approx(h.numpy(), abs=2e-3)
+        assert step.state[1] * 2.0**-20 == pytest.approx(c.numpy(), abs=2e-3)
 
 
 def test_digest_depends_on_all_that_predicts():
