@@ -21,7 +21,7 @@ def novelty(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             help="Text file to compare with the training text; - reads standard input. Without it, texts are sampled.",
         ),
     ] = None,
