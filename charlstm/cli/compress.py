@@ -51,8 +51,9 @@ def compress(
     """Compress a file by the predictions of a model; decompress restores it exactly, on any machine.
 
     The better the model predicts, the smaller the file: charlstm compress runs/war-and-peace chapter.txt writes
-    chapter.txt.clstm, which takes as many bits as charlstm evaluate measures, within 1% from about 50 KB on. Any file can be compressed,
-    but only text like that of the run becomes small. Whoever decompresses it needs the same checkpoint.
+    chapter.txt.clstm, which takes as many bits as charlstm evaluate measures, within 1% from about 50 KB on. Any file
+    can be compressed, but only text like that of the run becomes small. Whoever decompresses it needs the same
+    checkpoint.
     """
     import time
 
