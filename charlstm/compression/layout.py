@@ -40,7 +40,8 @@ class Layout:
 
     def join(self, table: npt.NDArray[np.integer]) -> Ids:
         """The inverse of :meth:`split`."""
-        return table.T[self._inside()].astype(np.int64)
+        ids: Ids = table.T[self._inside()].astype(np.int64)
+        return ids
 
     def _inside(self) -> npt.NDArray[np.bool_]:
         inside: npt.NDArray[np.bool_] = np.arange(self.steps) < self.lengths[:, None]
