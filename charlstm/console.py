@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,11 +34,13 @@ __all__ = [
     "escape_for_terminal",
     "ignore_broken_pipe",
     "is_terminal",
+    "marked",
     "note",
     "on_broken_pipe",
     "out",
     "out_bytes",
     "out_json",
+    "out_styled",
     "print_errors_only",
     "show_log",
     "table",
@@ -70,6 +73,20 @@ def out(text: str, end: str = "\n") -> None:
     if not _name:
         with _above_live():
             streams.write_out(escape_for_terminal(text) + end)
+
+
+def marked(text: str) -> str:
+    """A text for :func:`out_styled`, control characters escaped, that a terminal underlines, in yellow unless the
+    environment variable NO_COLOR is set."""
+    style = "4" if os.environ.get("NO_COLOR") else "4;33"
+    return "\n".join(line and f"\x1b[{style}m{visible(line)}\x1b[0m" for line in text.split("\n"))
+
+
+def out_styled(text: str) -> None:
+    """Print a text with escape codes to standard output, a terminal. Raises as :func:`out` does."""
+    if not _name:
+        with _above_live():
+            streams.write_out(text)
 
 
 def out_bytes(content: bytes) -> None:

@@ -14,7 +14,22 @@ import typer
 
 from charlstm import console
 from charlstm import standard_streams as streams
-from charlstm.cli import bench, compare, config, doctor, evaluate, export, guard, init, inspect, sample, signals, train
+from charlstm.cli import (
+    bench,
+    compare,
+    compress,
+    config,
+    doctor,
+    evaluate,
+    export,
+    guard,
+    init,
+    inspect,
+    novelty,
+    sample,
+    signals,
+    train,
+)
 from charlstm.errors import UserError
 
 app = typer.Typer(
@@ -31,8 +46,11 @@ COMMANDS = (
     sample.sample,
     evaluate.evaluate,
     inspect.inspect,
+    novelty.novelty,
     compare.compare,
     export.export,
+    compress.compress,
+    compress.decompress,
     init.init,
     config.config,
     doctor.doctor,

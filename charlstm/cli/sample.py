@@ -88,6 +88,13 @@ def sample(
     json_: Annotated[
         bool, typer.Option("--json", help="Print the texts and the log-probability of each character as JSON.")
     ] = False,
+    novelty: Annotated[
+        bool,
+        typer.Option(
+            "--novelty",
+            help="Show which passages of the texts stand in the training text: marked on a terminal, and in a table.",
+        ),
+    ] = False,
     checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "cpu",
     precision: Annotated[
@@ -147,7 +154,7 @@ def sample(
     live = console.is_terminal() if stream is None else stream
     use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
-        if live and not json_ and num_samples == 1 and loaded.model.direction == "forward":
+        if live and not json_ and not novelty and num_samples == 1 and loaded.model.direction == "forward":
             end = loaded.document_end if until is None else until
             pieces = stream_ids(
                 loaded.model,
@@ -179,7 +186,8 @@ def sample(
         )
     note_seed()
     is_documents = until is None and loaded.document_end != ""
-    sample_output.print_samples(loaded, seed_used, samples, is_documents, json_)
+    report = sample_output.measure_novelty(loaded, samples) if novelty else None
+    sample_output.print_samples(loaded, seed_used, samples, is_documents, json_, report)
 
 
 def _check(context: typer.Context, direction: str, temperature: float, num_samples: int, as_json: bool) -> None:
@@ -194,11 +202,11 @@ def _check(context: typer.Context, direction: str, temperature: float, num_sampl
         if len(given) > 1:
             raise UserError("--infill and --infill-file both give the text: leave one out")
         reason = f"with {given[0]}, which only fills gaps"
-        refuse(context, reason, "prime", "suffix", "length", "until", "lead_in", "stream", "precision")
+        refuse(context, reason, "prime", "suffix", "length", "until", "lead_in", "stream", "precision", "novelty")
         return
     refuse(context, "without --infill", "gap", "sweeps")
-    if context.params["stream"] and (as_json or num_samples > 1):
-        option = "--json" if as_json else "--num-samples"
+    if context.params["stream"] and (as_json or num_samples > 1 or context.params["novelty"]):
+        option = "--json" if as_json else "--num-samples" if num_samples > 1 else "--novelty"
         refuse(context, f"with {option}, which prints only complete texts", "stream")
     if direction == "forward" and given_options(context, "suffix"):
         raise UserError(

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from charlstm import console
 from charlstm.api import LoadedRun
+from charlstm.cli import novelty_output
 from charlstm.errors import UserError
 from charlstm.generation import Infilled, Sample
+from charlstm.novelty.novelty import Report, measure
 
 
-def print_samples(loaded: LoadedRun, seed: int, samples: Sequence[Sample], is_documents: bool, as_json: bool) -> None:
-    """Print sampled texts. Documents are separated as in the corpus, and notes count those that are new."""
+def print_samples(
+    loaded: LoadedRun,
+    seed: int,
+    samples: Sequence[Sample],
+    is_documents: bool,
+    as_json: bool,
+    report: Report | None = None,
+) -> None:
+    """Print sampled texts. Documents are separated as in the corpus, and notes count those that are new. With a report
+    on their novelty, copied passages are marked on a terminal, and listed in a table or in the JSON records."""
     novel = _novelty(loaded, samples) if is_documents and (as_json or len(samples) > 1) else None
     records = []
     for index, s in enumerate(samples):
@@ -23,9 +37,52 @@ def print_samples(loaded: LoadedRun, seed: int, samples: Sequence[Sample], is_do
         }
         if is_documents:
             record |= {"complete": s.ended, "novel": None if novel is None else novel[index]}
+        if report is not None:
+            written = novelty_output.symbols_of(loaded.vocabulary, written_ids(loaded, s))
+            record["novelty"] = novelty_output.novelty_record(report.texts[index], written)
         records.append(record)
     separator = loaded.document_end if is_documents and not loaded.document_end.strip("\n") else ""
-    _print(loaded, seed, samples, records, as_json, separator)
+    if report is None:
+        _print(loaded, seed, samples, records, as_json, separator)
+        return
+    extra = {"held_out": novelty_output.held_out_record(report.held_out)}
+    texts = None if as_json or not console.is_terminal() else _marked(loaded, samples, report)
+    _print(loaded, seed, samples, records, as_json, separator, texts, extra)
+    if not as_json:
+        characters = [novelty_output.symbols_of(loaded.vocabulary, written_ids(loaded, s)) for s in samples]
+        name = "this text" if len(samples) == 1 else f"{len(samples)} texts"
+        console.out("")
+        novelty_output.print_report(report, characters, name, loaded.vocabulary.unit)
+
+
+def measure_novelty(loaded: LoadedRun, samples: Sequence[Sample]) -> Report:
+    """Compare what was sampled, without the prompts, with the training text. Raises UserError."""
+    with console.ProgressLine(on_stderr=True) as line:
+        texts = [written_ids(loaded, s) for s in samples]
+        return measure(
+            loaded.corpus(), texts, lambda done: line.update(done, lambda: "comparing with the training text")
+        )
+
+
+def written_ids(loaded: LoadedRun, s: Sample) -> npt.NDArray[np.int64]:
+    """The ids of the sampled text without the prompt."""
+    ids, prompt = np.array(s.ids, np.int64), len(loaded.vocabulary.encode(s.prime, "skip"))
+    return ids[: len(ids) - prompt] if s.backward else ids[prompt:]
+
+
+def _marked(loaded: LoadedRun, samples: Sequence[Sample], report: Report) -> list[str]:
+    """The texts for a terminal, in which copied passages are marked."""
+    decode, texts = loaded.vocabulary.decode, []
+    for s, result in zip(samples, report.texts, strict=True):
+        ids = written_ids(loaded, s)
+        segments = novelty_output.marked_segments(result.copied, len(ids))
+        parts = [
+            console.marked(decode(ids[part])) if is_copied else console.escape_for_terminal(decode(ids[part]))
+            for part, is_copied in segments
+        ]
+        prompt = console.escape_for_terminal(s.prime)
+        texts.append("".join([*parts, prompt] if s.backward else [prompt, *parts]))
+    return texts
 
 
 def print_infilled(loaded: LoadedRun, seed: int, texts: Sequence[Infilled], as_json: bool) -> None:
@@ -87,8 +144,11 @@ def _print(
     records: Sequence[dict[str, Any]],
     as_json: bool,
     separator: str = "",
+    marked: Sequence[str] | None = None,
+    extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Print the texts, or as JSON each with its record. Several are separated by ``separator``, else by notes."""
+    """Print the texts, or as JSON each with its record, and ``extra``. Several are separated by ``separator``, else by
+    notes. ``marked``: the texts as they are written to a terminal."""
     decode_bytes = loaded.vocabulary.decode_bytes
     if as_json:
         has_bytes = loaded.vocabulary.kind == "bytes"
@@ -96,13 +156,15 @@ def _print(
             {"text": text.full_text, **record, **({"hex": decode_bytes(text.ids).hex()} if has_bytes else {})}
             for text, record in zip(texts, records, strict=True)
         ]
-        console.out_json({"seed": seed, "samples": entries})
+        console.out_json({"seed": seed, "samples": entries, **extra})
         return
     end = (separator or "\n") if len(texts) > 1 else ""
     for index, text in enumerate(texts):
         if len(texts) > 1 and not separator:
             console.note(f"--- {index + 1} of {len(texts)}")
-        if _as_bytes(loaded):
+        if marked is not None:
+            console.out_styled(marked[index] + (end or "\n"))
+        elif _as_bytes(loaded):
             console.out_bytes(decode_bytes(text.ids) + end.encode())
         else:
             console.out(console.escape_for_terminal(text.full_text), end=end or "\n")
