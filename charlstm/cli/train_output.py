@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from charlstm import console
@@ -53,8 +54,9 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
         unread := used_budget_advice(trainer.config.training, trainer.streams.progress)
     ):
         console.out(unread)
-    if remark := gap_advice(trainer.directory.metrics(), trainer.config.corpus):
-        console.out(remark)
+    with suppress(UserError):  # unreadable metrics: the report, which needs them, says so
+        if remark := gap_advice(trainer.directory.metrics(), trainer.config.corpus):
+            console.out(remark)
     console.out(f"run: {trainer.directory.path}")
 
 
