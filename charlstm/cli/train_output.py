@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from charlstm import console
@@ -68,9 +69,10 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             f"best held-out {kind}: {ended.best_nats:.4f} nats, "
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
-    characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
-    for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
-        console.out(line)
+    with suppress(UserError):  # unreadable metrics: the report, which needs them, says so
+        characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
+        for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
+            console.out(line)
     console.out(f"run: {trainer.directory.path}")
 
 

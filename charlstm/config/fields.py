@@ -163,8 +163,8 @@ def _default(model: type[BaseModel], path: tuple[str, ...]) -> str:
         return _default(section, path[1:])
     for name in path[1:]:
         value = getattr(value, name)
-    if isinstance(value, str) and re.fullmatch(r"[\w-]+", value):
-        return value
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[\w-]+", value) else "'" + value.replace("'", "''") + "'"
     return _number(value) if isinstance(value, float) else json.dumps(value)
 
 

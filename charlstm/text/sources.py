@@ -109,7 +109,7 @@ def _text_files(folder: Path) -> list[Path]:
         files += [Path(parent) / name for name in names if not name.startswith(".")]
     texts = [file for file in sorted(files) if file.is_file() and _is_text(file)]
     if not texts:
-        raise UserError(f"{folder}: this folder has no text files that are not hidden or empty")
+        raise UserError(f"{folder}: this is a folder without text files (hidden and empty files do not count)")
     return texts
 
 

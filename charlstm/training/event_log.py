@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,7 @@ class EventLog:
             improved=improved,
             best_nats=counters.best_nats or score.nats,
             sample=sample,
-            training_split_nats=training_score.nats,
+            training_split_nats=training_score.nats if math.isfinite(training_score.nats) else None,
             training_split_characters=training_score.characters,
         )
         position = {"characters": counters.characters, "seconds": counters.seconds}

@@ -129,7 +129,7 @@ def test_hints_are_printed_once(train, charlstm):
             ["corpus.validation=blocks", "corpus.documents=newline", "corpus.shuffle_documents=true"],
             "has no effect with validation: blocks",
         ),
-        ("empty", [], "empty: this folder has no text files"),
+        ("empty", [], "empty: this is a folder without text files"),
     ],
 )
 def test_wrong_use_is_one_line(train, table, source, changes, message):

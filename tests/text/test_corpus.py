@@ -259,7 +259,7 @@ def test_wrong_encoding_error_has_the_position(folder: Path, monkeypatch: pytest
 def test_special_files_are_errors(folder: Path) -> None:
     (folder / "folder").mkdir()
     os.mkfifo(folder / "pipe")
-    assert "folder: this is a folder, not a text: name its files, for example 'folder/*.txt'" in error_of("folder")
+    assert "folder: this is a folder without text files" in error_of("folder")
     for name in ("pipe", "/dev/null", "pip*"):
         assert "not a regular file" in error_of(name)
 

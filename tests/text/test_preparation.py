@@ -117,7 +117,7 @@ def test_folder_is_its_text_files() -> None:
     assert len(corpus.sources) == 10
     assert "hidden" not in text_of(corpus)
     Path("none").mkdir()
-    with pytest.raises(UserError, match="none: this folder has no text files that are not hidden or empty"):
+    with pytest.raises(UserError, match="none: this is a folder without text files"):
         load_corpus("none")
     Path("texts/latin.txt").write_bytes("caf\xe9 and more".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.txt is not text in utf-8"):  # not silently left out
