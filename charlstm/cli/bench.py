@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.options import expand_home, refuse
+from charlstm.cli import completion
+from charlstm.cli.options import check_choice, expand_home, refuse
 from charlstm.paths import is_folder
 
 if TYPE_CHECKING:
@@ -41,16 +42,23 @@ def bench(
         ),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(help="Cell to measure; may be repeated.", show_default="all")
+        list[str] | None,
+        typer.Option(autocompletion=completion.cells, help="Cell to measure; may be repeated.", show_default="all"),
     ] = None,
     executor: Annotated[
         list[str] | None,
-        typer.Option(help="Executor to train with, or torch.nn; may be repeated.", show_default="all but reference"),
+        typer.Option(
+            autocompletion=completion.executors,
+            help="Executor to train with, or torch.nn; may be repeated.",
+            show_default="all but reference",
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="float32 or bfloat16; may be repeated.", show_default="both; float32 where bfloat16 is emulated"
+            autocompletion=completion.words("float32", "bfloat16"),
+            help="float32 or bfloat16; may be repeated.",
+            show_default="both; float32 where bfloat16 is emulated",
         ),
     ] = None,
     rounds: Annotated[
@@ -71,7 +79,12 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Measure one small size and three cells, for less than a minute.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+        ),
+    ] = "auto",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -85,10 +98,20 @@ def bench(
     Ratios are to torch.nn.LSTM of the same size in a plain loop. All sizes together take many minutes, --quick less
     than one. Run nothing else meanwhile. A narrow terminal shows fewer columns; --json has all values.
     """
+    from charlstm.cells import CELLS
+
+    for name in cell or ():
+        check_choice("--cell", name, *CELLS)
+    for name in precision or ():
+        check_choice("--precision", name, "float32", "bfloat16")
+    if training and not sampling:
+        refuse(context, "with --training: it is an option of sampling", "texts")
+    if plot is not None:
+        _check_plot(plot)
+
     from charlstm import console
     from charlstm.benchmark import (
         BASELINE,
-        PRECISIONS,
         TEXTS,
         Measurement,
         Plan,
@@ -98,18 +121,14 @@ def bench(
         machine_facts,
         measure,
     )
-    from charlstm.cells import CELLS
-    from charlstm.cli.options import check_choice
     from charlstm.errors import UserError
     from charlstm.executors import executors
     from charlstm.hardware.device import resolve_device
 
-    if training and not sampling:
-        refuse(context, "with --training: it is an option of sampling", "texts")
     plan = Plan(
-        cells=[check_choice("--cell", name, *CELLS) for name in cell] if cell else None,
+        cells=cell or None,
         executors=[check_choice("--executor", name, BASELINE, *executors()) for name in executor] if executor else None,
-        precisions=[check_choice("--precision", name, *PRECISIONS) for name in precision] if precision else None,
+        precisions=precision or None,
         sizes=[Size.parse(text) for text in size] if size else None,
         texts=texts or TEXTS,
         rounds=rounds,
@@ -118,8 +137,6 @@ def bench(
         quick=quick,
         device=resolve_device(device),
     )
-    if plot is not None:
-        _check_plot(plot)
     if not quick and len(plan.parts()) > 1:
         console.note(
             f"{len(plan.parts())} measurements; large networks take minutes each; --quick takes less than a minute"

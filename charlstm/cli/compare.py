@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli import completion
 from charlstm.cli.memory import run_memory_comparison
-from charlstm.cli.options import expand_home, refuse, resume_hint
+from charlstm.cli.options import check_choice, expand_home, refuse, resume_hint
 from charlstm.paths import is_folder, path_exists
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 KEEP = "weights"
+YAML = (".yaml", ".yml")
 INSPECTED = 2000
 """Characters of the validation split on which the arms are inspected side by side."""
 
@@ -27,13 +29,18 @@ def compare(
     context: typer.Context,
     paths: Annotated[
         list[Path],
-        typer.Argument(callback=expand_home, help="One comparison in YAML, or the folders of existing runs."),
+        typer.Argument(
+            callback=expand_home,
+            autocompletion=completion.runs_and_configurations,
+            help="One comparison in YAML, or existing runs: their folders, their names in runs/, or latest.",
+        ),
     ],
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
+            autocompletion=completion.comparison_fields,
             help="Set a field of the comparison, such as seeds=5. May be repeated.",
         ),
     ] = None,
@@ -65,11 +72,12 @@ def compare(
         ),
     ] = None,
     keep: Annotated[
-        Literal["weights", "nothing", "all"] | None,
+        str | None,
         typer.Option(
+            autocompletion=completion.words("weights", "nothing", "all"),
             help="What remains of runs that are measured. all: their checkpoints; weights: the best checkpoint; "
             "nothing: metrics and measurements, so that they cannot be sampled. Default: weights. Only for experiments "
-            "on memory."
+            "on memory.",
         ),
     ] = None,
 ) -> None:
@@ -82,10 +90,12 @@ def compare(
     undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
     """
     from charlstm import console
-    from charlstm.comparison.report import headline, summary_table, write_report
     from charlstm.config import MemoryConfig, load_comparison
     from charlstm.errors import UserError
+    from charlstm.runs.names import find_run
 
+    kept = KEEP if keep is None else check_choice("--keep", keep, "weights", "nothing", "all")
+    named, paths = paths, [path if path.suffix in YAML else find_run(path, runs) for path in paths]
     given = {"--quick": quick, "--only": only, "--jobs": jobs, "--keep": keep}
     memory_option = next((option for option, value in given.items() if value), None)
     if len(paths) == 1 and not is_folder(paths[0]):
@@ -99,7 +109,7 @@ def compare(
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert full is None or isinstance(full, MemoryConfig)
             run_memory_comparison(
-                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, keep or KEEP, full
+                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, kept, full
             )
             return
         if memory_option:
@@ -108,29 +118,32 @@ def compare(
         with console.as_log():
             comparison, compared = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
     else:
-        from charlstm.comparison.collect import compare_runs, report_folder
-        from charlstm.memory.agreement import is_memory_comparison
-
-        if configs := [path for path in paths if path.suffix in (".yaml", ".yml") and not is_folder(path)]:
+        if configs := [path for path in paths if path.suffix in YAML and not is_folder(path)]:
             raise UserError(f"{configs[0]}: compare takes either one comparison in YAML or the folders of runs")
         if set_ or memory_option:
             option = "--set" if set_ else memory_option
             raise UserError(f"{option} is only for a comparison in YAML: existing runs are compared as they are")
         refuse(context, "on existing runs, which are compared as they are", "overwrite")
-        if len(paths) == 1 and name is None:
+        if paths == named and len(paths) == 1 and name is None:
             refuse(context, "with a single run, whose report goes into its folder: add --name", "runs")
+        if name is not None:
+            folder = _folder(runs, name)
+            if path_exists(folder / "config.yaml"):
+                raise UserError(f"{folder} is the folder of a run. Give the comparison another name: --name NAME")
+
+        from charlstm.comparison.collect import compare_runs, report_folder
+        from charlstm.memory.agreement import is_memory_comparison
+
         if len(paths) > 1 and all(map(is_memory_comparison, paths)):
             refuse(context, "with comparisons of memories, whose verdicts are only printed", "runs", "name")
             _print_agreement(paths)
             return
         comparison = compare_runs(paths)
         compared = dict(zip((arm.name for arm in comparison.arms), paths, strict=True))
-        if name is not None:
-            folder = _folder(runs, name)
-            if path_exists(folder / "config.yaml"):
-                raise UserError(f"{folder} is the folder of a run. Give the comparison another name: --name NAME")
-        else:
+        if name is None:
             folder = paths[0] if len(paths) == 1 else report_folder(runs, paths)
+    from charlstm.comparison.report import headline, summary_table, write_report
+
     files = write_report(comparison, folder / "report")
     inside = _inspect(compared, folder / "report" / "inspection")
     for causal in (True, False):

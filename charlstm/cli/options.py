@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from charlstm import paths
+from charlstm.spelling import near
 
-if TYPE_CHECKING:
-    from charlstm.api import LoadedRun
+RUN_HELP = "A run: its folder, its name in runs/, or latest for the one trained last; or a checkpoint file."
 
 
 def expand_home(given: Any) -> Any:
@@ -23,7 +23,9 @@ def expand_home(given: Any) -> Any:
 def check_choice(option: str, value: str, *allowed: str) -> str:
     """Returns the value. Raises BadParameter, a usage error, if it is not allowed."""
     if value not in allowed:
-        raise typer.BadParameter(f"{value!r} is not one of: {', '.join(allowed)}", param_hint=option)
+        match = near(value, allowed)
+        hint = f". Did you mean {match}?" if match else ""
+        raise typer.BadParameter(f"{value!r} is not one of: {', '.join(allowed)}{hint}", param_hint=option)
     return value
 
 
@@ -41,15 +43,24 @@ def refuse(context: typer.Context, reason: str, *names: str) -> None:
         raise UserError(f"{given[0]} has no effect {reason}")
 
 
-def load_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> LoadedRun:
-    """Load the run for a command with ``--checkpoint`` and ``--device``. Raises UserError."""
-    from charlstm.api import load
-    from charlstm.paths import is_folder
+def find_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> Path:
+    """The run or checkpoint file for a command with ``--checkpoint`` and ``--device``, whose values are checked, too.
+
+    Loads no torch. Raises UserError, and BadParameter for a wrong value.
+    """
+    from charlstm.config import check_device_name
+    from charlstm.errors import UserError
+    from charlstm.runs import names
 
     check_choice("--checkpoint", checkpoint, "best", "last")
-    if not is_folder(run):
+    try:
+        check_device_name(device)
+    except ValueError as error:
+        raise UserError(f"device: {error}") from None
+    path = names.find_run(run)
+    if not paths.is_folder(path):
         refuse(context, "with the file of one checkpoint", "checkpoint")
-    return load(run, checkpoint, device)
+    return path
 
 
 def resume_hint(overwrite: bool) -> str:

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli import completion
 from charlstm.cli.options import expand_home, refuse
 from charlstm.paths import command, is_folder, path_exists
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import Config
-    from charlstm.distributed import ProcessGroup
     from charlstm.runs.directory import RunDirectory
     from charlstm.training.trainer import Trainer
+
+YAML = (".yaml", ".yml")
 
 
 def train(
     context: typer.Context,
     config: Annotated[
         Path,
-        typer.Argument(callback=expand_home, help="A configuration in YAML; with --resume also the folder of a run."),
+        typer.Argument(
+            callback=expand_home,
+            autocompletion=completion.configurations_or_runs,
+            help="A configuration in YAML; with --resume also a run: its folder, its name in runs/, or latest.",
+        ),
     ],
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
+            autocompletion=completion.fields,
             help="Set a field of the configuration, such as model.hidden_size=512. May be repeated.",
         ),
     ] = None,
@@ -38,7 +47,11 @@ def train(
         typer.Option(help="Name of the run. Default: the value of name in the configuration, else the file's name."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps.")
+        str | None,
+        typer.Option(
+            autocompletion=completion.devices,
+            help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set training.seed=...")] = None,
     runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the run.")] = Path(
@@ -58,26 +71,43 @@ def train(
     On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
     """
     from charlstm import console
-    from charlstm.cli.distributed import load_shared_corpus, run_distributed
-    from charlstm.cli.train_output import print_plan
+    from charlstm.cli import next_steps
     from charlstm.config import dump_yaml
-    from charlstm.distributed import ProcessGroup
     from charlstm.errors import UserError
-    from charlstm.training.trainer import Trainer
+    from charlstm.runs.names import find_run
 
     overrides = list(set_ or [])
     overrides += [] if device is None else [f"training.device={device}"]
     overrides += [] if seed is None else [f"training.seed={seed}"]
+
+    @cache
+    def plan(is_rank0: bool) -> tuple[Config, RunDirectory]:
+        path = find_run(config, runs) if resume and config.suffix not in YAML else config
+        check_options(context, path, list(set_ or []), is_named=path != config)
+        settings, directory = _plan(is_rank0, path, overrides, name, runs)
+        if resume and not directory.exists:
+            raise UserError(
+                f"{directory.path} is not a run: there is nothing to resume. Leave out --resume to start it"
+            )
+        return settings, directory
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # errors come before torch is loaded; torchrun's processes share them
+        settings, directory = plan(True)
+        if resume and not dry_run and (lines := next_steps.finished_lines(settings, directory)):
+            for line in lines:
+                console.out(line)
+            return
+
+    from charlstm.cli.distributed import load_shared_corpus, run_distributed
+    from charlstm.cli.train_output import print_plan
+    from charlstm.distributed import ProcessGroup
+    from charlstm.training.trainer import Trainer
+
     group = ProcessGroup.from_environment()
 
     def work() -> int:
         with group.sync_errors():
-            check_options(context, config, list(set_ or []))
-            settings, directory = _plan(group, config, overrides, name, runs)
-            if resume and not directory.exists:
-                raise UserError(
-                    f"{directory.path} is not a run: there is nothing to resume. Leave out --resume to start it"
-                )
+            settings, directory = plan(group.is_rank0)
         corpus = load_shared_corpus(group, settings)
         if not dry_run:
             console.out(corpus.describe())
@@ -99,8 +129,11 @@ def train(
         run_distributed(group, context.obj, work)
 
 
-def check_options(context: typer.Context, config: Path, changes: list[str]) -> None:
-    """Raises UserError for an option that has no effect, or if ``config`` is not a configuration."""
+def check_options(context: typer.Context, config: Path, changes: list[str], is_named: bool = False) -> None:
+    """Raises UserError for an option that has no effect, or if ``config`` is not a configuration.
+
+    is_named: it is a run that was found by its name in the folder ``--runs``.
+    """
     from charlstm.errors import UserError
 
     given, changed = context.params, {change.partition("=")[0].strip() for change in changes}
@@ -116,13 +149,14 @@ def check_options(context: typer.Context, config: Path, changes: list[str]) -> N
             if path_exists(config / "config.yaml"):
                 raise UserError(f"{config} is a run. To resume it:  {command('train', config, '--resume')}")
             raise UserError(f"{config}: this is a folder without a run: give a configuration in YAML")
-        refuse(context, f"with {config}, an existing run, whose name and folder are fixed", "name", "runs")
+        fixed = ("name",) if is_named else ("name", "runs")
+        refuse(context, f"with {config}, an existing run, whose name and folder are fixed", *fixed)
         if "name" in changed:
             raise UserError(f"--set name has no effect with {config}, an existing run, whose name and folder are fixed")
 
 
 def _plan(
-    group: ProcessGroup, config: Path, overrides: list[str], name: str | None, runs: Path
+    is_rank0: bool, config: Path, overrides: list[str], name: str | None, runs: Path
 ) -> tuple[Config, RunDirectory]:
     """The configuration and the folder of the run."""
     from charlstm.config import load_config, suggest_config
@@ -132,7 +166,7 @@ def _plan(
     from charlstm.text.catalog import catalog_names
     from charlstm.text.sources import absolute_source
 
-    directory_class = RunDirectory if group.is_rank0 else ReadOnlyRunDirectory
+    directory_class = RunDirectory if is_rank0 else ReadOnlyRunDirectory
     if is_folder(config):
         directory = directory_class(config)
         directory.config()
@@ -151,15 +185,17 @@ def _plan(
 def _current_source(source: str | list[str], directory: RunDirectory) -> str | list[str]:
     """The path of a run's text; prints a note if the text was moved."""
     from charlstm import console
-    from charlstm.api import load
     from charlstm.config import as_yaml
     from charlstm.text.relocation import relocate_source
 
+    def recorded_digest() -> str:
+        from charlstm.api import load
+
+        return str(load(directory.path).header["corpus_digest"])
+
     if not directory.checkpoints.exists():
         return source
-    current = relocate_source(
-        source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"])
-    )
+    current = relocate_source(source, directory.path.absolute(), recorded_digest)
     if current != source:
         console.note(f"note: {as_yaml(source)} does not exist; the same text is {as_yaml(current)}")
     return current

@@ -53,8 +53,8 @@ def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) 
         console.out(f"training complete and saved; make the report:  {command('compare', directory.path)}")
     else:
         console.out(f"report: {_write_report(directory)}")
-        for line, start in zip(next_steps.sample_and_evaluate_commands(trainer), ("next:  ", "       "), strict=True):
-            console.out(f"{start} {line}")
+        for number, line in enumerate(next_steps.use_commands(trainer.config, trainer.corpus, directory)):
+            console.out(f"{'next:  ' if number == 0 else '       '} {line}")
 
 
 def _write_report(directory: RunDirectory) -> Path:

@@ -18,6 +18,9 @@ from charlstm.files import MissingError, append_regular, check_folder, regular_s
 from charlstm.runs.lock import hold_lock
 from charlstm.runs.metrics import StopReason, count_records, end_of_record, read_records
 
+FINISHED: tuple[StopReason, ...] = ("budget", "target_reached", "early_stopping")
+"""Why the training of a complete run ended."""
+
 
 class RunDirectory:
     """The files of a run: config.yaml, metrics.jsonl, checkpoints/, samples.txt, report/."""
@@ -104,7 +107,7 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run is complete: budget used, target score reached, or early stopping."""
-        return self.ended in ("budget", "target_reached", "early_stopping")
+        return self.ended in FINISHED
 
     @property
     def ended(self) -> StopReason | None:
