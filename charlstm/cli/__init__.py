@@ -18,7 +18,20 @@ import typer
 
 from charlstm import __version__, console
 from charlstm import standard_streams as streams
-from charlstm.cli import bench, compare, completion, config, evaluate, guard, inspect, runs, sample, signals, train
+from charlstm.cli import (
+    bench,
+    compare,
+    completion,
+    config,
+    corpus,
+    evaluate,
+    guard,
+    inspect,
+    runs,
+    sample,
+    signals,
+    train,
+)
 from charlstm.errors import UserError
 
 
@@ -46,6 +59,7 @@ COMMANDS = (
     compare.compare,
     runs.runs,
     config.config,
+    corpus.corpus,
     bench.bench,
 )
 """In the order of ``charlstm --help``; a command has the name of its function."""

@@ -172,3 +172,12 @@ def executors(incomplete: str) -> list[str]:
 def corpora(incomplete: str) -> list[str]:
     """The names of the catalog."""
     return _matching(_catalog(), incomplete)
+
+
+def corpora_or_files(incomplete: str) -> list[str]:
+    """The names of the catalog, and the files that begin so."""
+    with suppress(OSError):
+        parent = incomplete[: incomplete.rfind("/") + 1]
+        files = sorted(parent + path.name for path in Path(parent).expanduser().iterdir() if path.name[0] != ".")
+        return [*corpora(incomplete), *_matching(files, incomplete)]
+    return corpora(incomplete)
