@@ -60,8 +60,8 @@ def corpus(
 ) -> None:
     """See what texts there are, download one, or see what a trainer needs to know of any text.
 
-    For example: charlstm corpus show my-text.txt. It prints sizes, frequent and rare characters, lines, repetitions, and
-    the bits of 1- to 5-gram models, with which a trained model can be compared.
+    For example: charlstm corpus show my-text.txt. It prints sizes, frequent and rare characters, lines, repetitions,
+    and the bits of 1- to 5-gram models, with which a trained model can be compared.
 
     A download that was interrupted continues, and a text is used only if its SHA-256 is that of the catalog. Training
     downloads what it needs by itself.
@@ -203,7 +203,7 @@ def _lines(s: TextStatistics, scores: dict[int, float], unit: str) -> list[tuple
         ("alphabet", f"{s.alphabet_size:,} {unit}s; ln V = {nats:.3f} nats, {s.uniform_bits:.3f} bits"),
         (
             "most frequent",
-            " ".join(f"{_shown(c)} {n / s.characters:.1%}" for c, n in list(s.counts.items())[:FREQUENT]),
+            " ".join(f"{_shown(c)} {n / s.characters:.1%}" for c, n in frequent),
         ),
     ]
     if s.rare:
@@ -218,7 +218,7 @@ def _lines(s: TextStatistics, scores: dict[int, float], unit: str) -> list[tuple
             ("line length", f"{n.shortest:,} to {n.longest:,} characters, median {n.median:,.0f}"),
             (
                 "repeated lines",
-                f"{n.repeated:,} ({n.repeated / max(1, n.count - n.empty):.1%} of those that are not empty)",
+                f"{n.repeated:,}, {n.repeated / max(1, n.count - n.empty):.1%} of those that are not empty",
             ),
         ]
     lines.append(("entropy", f"{s.entropy_bits:.3f} {bits}, of the frequencies of single {unit}s"))
