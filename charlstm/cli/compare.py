@@ -138,10 +138,13 @@ def compare(
             refuse(context, "with comparisons of memories, whose verdicts are only printed", "runs", "name")
             _print_agreement(paths)
             return
+        if len(paths) == 1 and name is None:
+            _report_run(paths[0])
+            return
         comparison = compare_runs(paths)
         compared = dict(zip((arm.name for arm in comparison.arms), paths, strict=True))
         if name is None:
-            folder = paths[0] if len(paths) == 1 else report_folder(runs, paths)
+            folder = report_folder(runs, paths)
     from charlstm.comparison.report import headline, summary_table, write_report
 
     files = write_report(comparison, folder / "report")
@@ -155,6 +158,21 @@ def compare(
     console.out(f"report: {files[0]}")
     if inside is not None:
         console.out(f"inside: {inside}")
+
+
+def _report_run(path: Path) -> None:
+    """Write the report of a single run, and print its scores."""
+    from charlstm import console
+    from charlstm.comparison.collect import compare_runs
+    from charlstm.comparison.tables import summary_table
+    from charlstm.run_report.page import write_run_report
+
+    comparison = compare_runs([path])
+    files = write_run_report(path)
+    for causal in (True, False):
+        if rows := summary_table(comparison, causal=causal):
+            console.table(rows, comparison.title)
+    console.out(f"report: {files[0]}")
 
 
 def _print_agreement(paths: list[Path]) -> None:

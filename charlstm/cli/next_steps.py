@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from charlstm.config import Config, as_yaml
 from charlstm.paths import command
 from charlstm.runs.directory import RunDirectory
-from charlstm.text.documents import first_characters
+from charlstm.text.excerpts import excerpt, question
 from charlstm.training.advice import lower_rate
 from charlstm.units import bits
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from charlstm.training.events import Ended
     from charlstm.training.trainer import Trainer
 
-PREVIEW = 2000  # characters of held-out text
-EXCERPT = 24  # characters
 GAP = 3  # characters
 DOCUMENTS = 20
 NEARLY = 0.99
@@ -92,30 +89,14 @@ def use_commands(config: Config, corpus: Corpus, directory: RunDirectory) -> lis
 def _sampling_options(config: Config, corpus: Corpus) -> list[str]:
     direction, score_after = config.model.direction, config.corpus.score_after
     if direction == "bidirectional":
-        return ["--infill", _literal(_with_gap(_excerpt(corpus)))]
+        return ["--infill", _literal(_with_gap(excerpt(corpus)))]
     if score_after and direction == "forward":
-        question, separator, _ = _held_out(corpus).partition(score_after)
-        return ["--prime", _literal(question + separator), "--temperature", "0.8"]
+        return ["--prime", _literal(question(corpus, score_after)), "--temperature", "0.8"]
     if config.corpus.documents:
         return ["--num-samples", str(DOCUMENTS), "--temperature", "0.8"]
-    given = _excerpt(corpus)
+    given = excerpt(corpus)
     option = "--suffix" if direction == "backward" else "--prime"
     return [*([option, _literal(given)] if given else []), "--length", "400", "--temperature", "0.8"]
-
-
-def _held_out(corpus: Corpus) -> str:
-    """The beginning of the validation split, or of its first document, or of the text without such a split; the model
-    knows all of its characters."""
-    part = corpus.splits["validation"]
-    ids = first_characters(corpus.split("validation" if part.start < part.stop else "train"), PREVIEW)
-    return corpus.vocabulary.decode(ids)
-
-
-def _excerpt(corpus: Corpus) -> str:
-    """A few printable characters of the held-out text, whole words if possible."""
-    lines = [line.strip() for line in re.split(r"[^ -~\u00a1-\ufffc]+", _held_out(corpus))]
-    line = next((line for line in lines if len(line) >= EXCERPT), max(lines, key=len))
-    return line[:EXCERPT].rpartition(" ")[0] or line[:EXCERPT]
 
 
 def _with_gap(excerpt: str) -> str:

@@ -46,6 +46,7 @@ __all__ = [
     "as_yaml",
     "check_device_name",
     "describe_fields",
+    "dump_changes",
     "dump_yaml",
     "json_schema",
     "load_compare",
@@ -188,6 +189,26 @@ def dump_yaml(config: BaseModel) -> str:
         allow_unicode=True,
         width=float("inf"),
     )
+    return text
+
+
+def dump_changes(config: Config) -> str:
+    """The configuration as YAML with the source of its text and only the fields that differ from the defaults of its
+    cell; `load_config` reads an equal one from it."""
+    settings = config.model_dump(mode="json")
+    cell, source = settings["model"]["cell"], settings["corpus"]["source"]
+    defaults = parse_config({"corpus": {"source": source}, "model": {"cell": cell}}, "defaults").model_dump(mode="json")
+    changes: dict[str, Any] = {"corpus": {"source": source}, "model": {"cell": cell}}
+    for section, fields in settings.items():
+        if not isinstance(fields, dict):
+            continue
+        for name, value in fields.items():
+            if name not in defaults[section] or value != defaults[section][name]:
+                changes.setdefault(section, {})[name] = value
+    budget = changes.get("training", {}).get("budget")
+    if budget:
+        changes["training"]["budget"] = {name: limit for name, limit in budget.items() if limit is not None}
+    text: str = yaml.dump(changes, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
     return text
 
 
