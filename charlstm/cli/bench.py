@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import check_choice, expand_home, refuse
-from charlstm.paths import is_folder
+from charlstm.cli.options import check_choice, check_png, expand_home, refuse
 
 if TYPE_CHECKING:
     from charlstm.benchmark import Measurement, Progress
@@ -107,7 +106,7 @@ def bench(
     if training and not sampling:
         refuse(context, "with --training: it is an option of sampling", "texts")
     if plot is not None:
-        _check_plot(plot)
+        check_png("--plot", plot)
 
     from charlstm import console
     from charlstm.benchmark import (
@@ -182,24 +181,6 @@ def progress_text(progress: Progress) -> str:
     if progress.seconds_left is None:
         return f"{part}warming up"
     return f"{part}about {console.duration(progress.seconds_left)} left, {progress.candidate}"
-
-
-def _check_plot(path: Path) -> None:
-    """Raises UserError, before anything is measured, if the chart cannot be written there."""
-    from charlstm.errors import UserError
-
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--plot {path}: the chart is a PNG file: give it a name that ends in .png")
-    if not is_folder(path.parent):
-        raise UserError(f"--plot {path}: there is no folder {path.parent}")
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UserError(f"--plot {path}: cannot write it: {error.strerror}") from None
-    if path.exists() and not path.is_file():
-        raise UserError(f"--plot {path}: " + ("this is a folder" if path.is_dir() else "this is not a regular file"))
 
 
 def _show(measurement: Measurement) -> None:

@@ -66,3 +66,21 @@ def find_run(context: typer.Context, run: Path, checkpoint: str, device: str) ->
 def resume_hint(overwrite: bool) -> str:
     """The message of an interrupted comparison; what ``--overwrite`` deletes is already deleted."""
     return f"saved; to resume, run the same command{' without --overwrite' if overwrite else ' again'}"
+
+
+def check_png(option: str, path: Path) -> None:
+    """Raises UserError, before anything is computed, if a PNG file cannot be written there."""
+    from charlstm.errors import UserError
+
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{option} {path}: the chart is a PNG file: give it a name that ends in .png")
+    if not paths.is_folder(path.parent):
+        raise UserError(f"{option} {path}: there is no folder {path.parent}")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot write it: {error.strerror}") from None
+    if path.exists() and not path.is_file():
+        raise UserError(f"{option} {path}: " + ("this is a folder" if path.is_dir() else "this is not a regular file"))

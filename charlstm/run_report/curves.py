@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ from charlstm.units import bits
 
 Along = Literal["characters", "seconds", "steps"]
 FEW_POINTS = 30
+MARGIN = 1.0
+"""Bits above the held-out scores that are shown of the training loss, which begins at the size of the alphabet."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ def read_curves(records: Sequence[Mapping[str, Any]]) -> Curves:
     return Curves(points("train"), points("evaluation"), "pseudo-likelihood" if is_pseudo else "held out")
 
 
+def _limit(runs: Iterable[Curves]) -> float:
+    """The highest score to show, in bits."""
+    return max((float(run.held_out[:, 3].max()) + MARGIN for run in runs if len(run.held_out)), default=math.inf)
+
+
 def _column(along: Along) -> int:
     return ("characters", "seconds", "steps").index(along)
 
@@ -72,7 +80,7 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
         return None
     x, best = _column(along), curves.best()
     with style():
-        figure, axes, gap = labeled_canvas(2)
+        figure, axes, gap = labeled_canvas(3)
         ends, descriptions = [], []
         for name, points, shade, linewidth in (
             ("training", curves.training, MUTED, 1.2),
@@ -86,20 +94,11 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
             descriptions.append(f"{name} goes from {points[0, 3]:.2f} to {points[-1, 3]:.2f} bits.")
         both = np.concatenate([curves.training, curves.held_out])
         amount_axis(axes, both[:, x])
-        score_axis(axes, both[:, 3])
+        score_axis(axes, np.minimum(both[:, 3], _limit([curves])))
         if best is not None:
-            axes.plot(best[x], best[3], "o", markersize=11, markerfacecolor="none", markeredgewidth=1.8, color=color(1))
-            axes.annotate(
-                f"best {best[3]:.3f}",
-                (best[x], best[3]),
-                xytext=(-8, -10),
-                textcoords="offset points",
-                ha="right",
-                va="top",
-                color=color(1),
-                fontweight="bold",
-                fontsize=10,
-            )
+            ring = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.8, "clip_on": False}
+            axes.plot(best[x], best[3], "o", color=color(1), **ring)
+            ends.append(End(f"best {best[3]:.3f}", color(1), float(best[x]), float(best[3])))
             descriptions.append(f"The best is {best[3]:.3f} bits at step {int(best[2]):,}.")
         axes.set_xlabel(_label(along, unit))
         axes.set_title(f"Bits per {unit}")
@@ -130,7 +129,7 @@ def several_curves(runs: Mapping[str, Curves], unit: str, along: Along, with_tra
             descriptions.append(f"{visible(name)} goes from {main[0, 3]:.2f} to {main[-1, 3]:.2f} bits.")
         points = np.concatenate(used)
         amount_axis(axes, points[:, x])
-        score_axis(axes, points[:, 3])
+        score_axis(axes, np.minimum(points[:, 3], _limit(drawn.values())))
         axes.set_xlabel(_label(along, unit))
         axes.set_title(f"Held-out bits per {unit}")
         label_ends(axes, ends, gap)
