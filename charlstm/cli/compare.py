@@ -83,8 +83,9 @@ def compare(
 ) -> None:
     """Compare networks: train the arms of a comparison on the same text in the same order, or take existing runs.
 
-    Prints a table and writes report/index.html, plots and report.json; for a single run, into its folder. Completed
-    runs are not trained again, so the same command resumes a stopped comparison.
+    Prints a table and writes report/index.html, plots and report.json. Completed runs are not trained again, so the
+    same command resumes a stopped comparison. For a single run, its own report is written into its folder: charlstm
+    compare latest.
 
     A file with experiments tests what networks remember, and reports for each of its claims whether it was held or is
     undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
@@ -163,15 +164,15 @@ def compare(
 def _report_run(path: Path) -> None:
     """Write the report of a single run, and print its scores."""
     from charlstm import console
-    from charlstm.comparison.collect import compare_runs
     from charlstm.comparison.tables import summary_table
-    from charlstm.run_report.page import write_run_report
+    from charlstm.run_report.page import RunReport
 
-    comparison = compare_runs([path])
-    files = write_run_report(path)
+    report = RunReport(path)
+    assert report.comparison is not None
+    files = report.write()
     for causal in (True, False):
-        if rows := summary_table(comparison, causal=causal):
-            console.table(rows, comparison.title)
+        if rows := summary_table(report.comparison, causal=causal):
+            console.table(rows, report.name)
     console.out(f"report: {files[0]}")
 
 

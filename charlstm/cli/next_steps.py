@@ -42,10 +42,11 @@ def resume_command(trainer: Trainer, *options: str) -> str:
 def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
     """What to say instead of resuming a run that is complete with these settings; empty if there is more to train.
 
-    Raises UserError if the files of the run cannot be read.
+    Raises UserError if the files of the run cannot be read, or are not what a run has.
     """
     if not directory.exists or not directory.finished or _deciding(settings) != _deciding(directory.config()):
         return []
+    directory.check_files()
     records = directory.metrics()
     scores = [record["nats"] for record in records if record["kind"] == "evaluation"]
     unit = "byte" if settings.corpus.encoding == "bytes" else "character"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from charlstm.api import LoadedRun, load
-from charlstm.comparison.collect import corpus_text
+from charlstm.api import LoadedRun
+from charlstm.comparison.collect import corpus_text, read_run
+from charlstm.comparison.record import as_record
+from charlstm.comparison.results import Arm, Comparison
 from charlstm.config import dump_changes, dump_yaml
 from charlstm.errors import UserError
 from charlstm.paths import command
@@ -18,7 +20,6 @@ from charlstm.run_report.samples import by_temperature, over_time
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
 
-FORMAT = 2
 MODEL = "this model"
 
 
@@ -34,24 +35,44 @@ def write_run_report(path: Path, is_complete: bool = True, corpus: Corpus | None
     Raises:
         UserError: this is not a run, or the files cannot be read or written.
     """
-    directory = RunDirectory(path)
-    report = _RunReport(directory, load(path, device="cpu") if is_complete else None, corpus)
-    return write_document(report.document(), report.record(), directory.report_folder)
+    return RunReport(path, is_complete, corpus).write()
 
 
-class _RunReport:
-    """The parts of the page of one run; without its model and its text, those that its files are enough for."""
+class RunReport:
+    """The parts of the page of one run; without its model and its text, those that its files are enough for.
 
-    def __init__(self, directory: RunDirectory, run: LoadedRun | None, corpus: Corpus | None) -> None:
-        self.directory, self.run, self._corpus = directory, run, corpus
+    ``comparison``: the run as the only arm of a comparison, for its table; None if the report is not complete.
+    """
+
+    def __init__(self, path: Path, is_complete: bool = True, corpus: Corpus | None = None) -> None:
+        """Read the run; arguments and errors as for :func:`write_run_report`."""
+        directory = RunDirectory(path)
+        self.directory, self._corpus = directory, corpus
+        self.run: LoadedRun | None = None
         self.config = directory.config()
         self.name = directory.path.resolve().name
+        self.comparison: Comparison | None = None
+        self.sample = ""
+        if is_complete:
+            result, self.run = read_run(path, self.name, corpus)
+            self.sample = result.sample
+            self.comparison = Comparison(
+                title=self.name,
+                arms=[Arm(self.name, [result])],
+                corpus=corpus_text(self.config),
+                unit=self.run.vocabulary.unit,
+                compared=[str(path.resolve())],
+            )
         self.unit = "byte" if self.config.corpus.encoding == "bytes" else "character"
         records = directory.metrics()
         self.facts: dict[str, Any] = next((record for record in records if record["kind"] == "start"), {})
         self.curves = read_curves(records)
         self.is_finished = directory.finished
         self.baselines: list[Baseline] = []
+
+    def write(self) -> list[Path]:
+        """Write the files, as :func:`write_run_report` does."""
+        return write_document(self.document(), self.record(), self.directory.report_folder)
 
     def document(self) -> Document:
         """The page. A remark says why parts are missing."""
@@ -64,6 +85,9 @@ class _RunReport:
         sections: list[Section | None] = [self._curves()]
         if self.run is not None and not self.run.model.bidirectional:
             sections += [None if corpus is None else self._meaning(corpus), by_temperature(self.run, corpus)]
+        elif self.sample:
+            text = "A piece of the held-out text; the model has filled in the characters in brackets."
+            sections.append(Section("A filled gap", [text], samples=[Sample("held-out text", self.sample)]))
         sections += [over_time(self.directory.samples_file, self.curves), self._settings(), self._method()]
         if not self.is_finished:
             hint = command("train", self.directory.path, "--resume")
@@ -77,11 +101,10 @@ class _RunReport:
         """The data for report.json."""
         best = self.curves.best()
         return {
-            "format": FORMAT,
+            **({} if self.comparison is None else as_record(self.comparison)),
             "name": self.name,
             "unit": self.unit,
             "finished": self.is_finished,
-            "causal": self.config.model.direction != "bidirectional",
             "parameters": self.facts.get("parameters"),
             "settings": self.config.model_dump(mode="json"),
             f"best_held_out_bits_per_{self.unit}": None if best is None else float(best[3]),

@@ -163,7 +163,7 @@ class RunDirectory:
         """Raises UserError if a path to write is something else: a pipe, a folder or a dangling link."""
         check_folder(self.report_folder)
         check_folder(self.checkpoints.folder)
-        for path in (self.metrics_file, self.samples_file, *self.checkpoints.files):
+        for path in (self.metrics_file, self.samples_file, self.lock_file, *self.checkpoints.files):
             with suppress(MissingError):
                 regular_size(path)
 

@@ -59,7 +59,7 @@ def test_whole_report(run, corpus):
 
 
 def test_report_of_a_stopped_run_needs_no_model(run, monkeypatch):
-    monkeypatch.setattr(module, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(module, "read_run", lambda *_, **__: pytest.fail("the model was loaded"))
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(lines[:-1]))
     files = write_run_report(run, is_complete=False)
@@ -88,7 +88,12 @@ def test_missing_text_is_a_remark(run, corpus_file, tmp_path):
 
 KINDS = {
     "backward": ({"direction": "backward"}, {}, WHOLE, "What precedes "),
-    "bidirectional": ({"direction": "bidirectional"}, {}, [WHOLE[0], *WHOLE[3:]], "a pseudo-likelihood of "),
+    "bidirectional": (
+        {"direction": "bidirectional"},
+        {},
+        [WHOLE[0], "A filled gap", *WHOLE[3:]],
+        "a pseudo-likelihood of ",
+    ),
     "documents": ({}, {"documents": "newline"}, WHOLE, "Texts that start from nothing."),
     "answers": ({}, {"documents": "newline", "score_after": " "}, [WHOLE[0], *WHOLE[2:]], "What follows "),
     "bytes": ({}, {"encoding": "bytes"}, WHOLE, "bits per byte"),
