@@ -96,7 +96,12 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
         amount_axis(axes, both[:, x])
         score_axis(axes, np.minimum(both[:, 3], _limit([curves])))
         if best is not None:
-            ring = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.8, "clip_on": False}
+            ring: dict[str, Any] = {
+                "markersize": 11,
+                "markerfacecolor": "none",
+                "markeredgewidth": 1.8,
+                "clip_on": False,
+            }
             axes.plot(best[x], best[3], "o", color=color(1), **ring)
             ends.append(End(f"best {best[3]:.3f}", color(1), float(best[x]), float(best[3])))
             descriptions.append(f"The best is {best[3]:.3f} bits at step {int(best[2]):,}.")
