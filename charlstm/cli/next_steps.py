@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from charlstm.config import Config, as_yaml
-from charlstm.paths import command
+from charlstm.paths import command, path_exists
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.excerpts import excerpt, question
 from charlstm.training.advice import lower_rate
@@ -40,10 +40,13 @@ def resume_command(trainer: Trainer, *options: str) -> str:
 
 
 def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
-    """What to say instead of resuming a run that is complete with these settings; empty if there is more to train.
+    """What to say instead of resuming a run that is complete with these settings; empty if there is more to train, or
+    if its report is missing, which resuming it writes.
 
     Raises UserError if the files of the run cannot be read, or are not what a run has.
     """
+    if not path_exists(directory.report_folder / "index.html"):
+        return []
     if not directory.exists or not directory.finished or _deciding(settings) != _deciding(directory.config()):
         return []
     directory.check_files()

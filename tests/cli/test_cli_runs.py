@@ -19,8 +19,11 @@ from charlstm.runs.directory import RunDirectory
 
 @pytest.fixture
 def run(config_file, tiny_run) -> Path:
-    """A copy of the run in the working directory."""
-    return Path(shutil.copytree(tiny_run, "runs/tiny"))
+    """A copy of the run in the working directory, with a report."""
+    copy = Path(shutil.copytree(tiny_run, "runs/tiny"))
+    (copy / "report").mkdir()
+    (copy / "report" / "index.html").touch()
+    return copy
 
 
 def test_table_of_runs(charlstm, run):
