@@ -42,7 +42,6 @@ from charlstm.checkpoints.store import LoadedCheckpoint
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
-from charlstm.files import MissingError
 from charlstm.generation import Infilled, Sample, Samples, Sampling, generate, infill
 from charlstm.generation.infilling import SWEEPS
 from charlstm.generation.sampler import LeadIns
@@ -51,6 +50,7 @@ from charlstm.hardware.device import resolve_device
 from charlstm.model import LanguageModel
 from charlstm.paths import expand_home, is_folder, path_exists
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.names import find_run
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, split_documents
@@ -269,7 +269,8 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     """Load a trained run.
 
     Args:
-        path: the run's directory, a checkpoint file, or a folder exported for model hubs; ``~`` is the home directory.
+        path: the run's directory, its name in ``runs``, ``latest`` (the run there that was trained last), a checkpoint
+            file, or a folder exported for model hubs; ``~`` is the home directory.
         checkpoint: for a directory, ``best`` (by the held-out score) or ``last``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
@@ -278,7 +279,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     Raises:
         UserError: the run, checkpoint or device does not exist, or the file is damaged.
     """
-    path = _weights_file(expand_home(path))
+    path = find_run(_weights_file(expand_home(path)))
     directory = RunDirectory(path) if is_folder(path) else _containing_run(path)
     check = checkpoint_checks(weights_only=True) if directory is None else _checks_for(directory)
     if directory is not None and directory.path == path:
@@ -289,11 +290,8 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
         for line in loaded.damaged:
             log.warning("%s; loaded %s instead", line, loaded.path.name)
     else:
-        try:
-            with CheckpointFile(path) as file:
-                loaded = LoadedCheckpoint(path, *file.read(check), [])
-        except MissingError:
-            raise UserError(f"{path}: there is no such run or checkpoint{_suggest_runs(path)}") from None
+        with CheckpointFile(path) as file:
+            loaded = LoadedCheckpoint(path, *file.read(check), [])
     config, vocabulary = header_settings(loaded.header)
     with torch.device("meta"):  # skips the initialization
         model = LanguageModel(config.model, vocabulary.size)
@@ -319,8 +317,3 @@ def _checks_for(directory: RunDirectory) -> Check:
     """Checks that a checkpoint matches the model in the run's config.yaml. Raises UserError if it is not a run."""
     config, config_file = directory.config(), directory.config_file
     return checkpoint_checks(lambda path, saved: check_same_model(path, saved, config, config_file))
-
-
-def _suggest_runs(path: Path) -> str:
-    runs = sorted(p.parent for p in path.parent.glob("*/config.yaml")) if is_folder(path.parent) else []
-    return f". Runs there: {', '.join(map(str, runs[:8]))}" if runs else ". Train one: charlstm train CONFIG"

@@ -65,7 +65,7 @@ def open_atomic(path: Path, size: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _write_error(path, error, size) from error
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

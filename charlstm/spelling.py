@@ -9,11 +9,17 @@ from pathlib import PurePath
 FILE_CUTOFF = 0.7
 """Minimum similarity of a suggested file name; `notes` and `nodes` have 0.8, `nope` and `one` 0.57."""
 
+SHORTEST_BEGINNING = 3
+
 
 def near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The most similar of `words`, if its similarity reaches `cutoff`; case is ignored."""
+    """The most similar of `words`, if its similarity reaches `cutoff`, else the only one that begins with `word`; case
+    is ignored."""
     lower = {candidate.lower(): candidate for candidate in words}
     matches = difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=cutoff)
+    if not matches and len(word) >= SHORTEST_BEGINNING:
+        begun = [candidate for candidate in lower if candidate.startswith(word.lower())]
+        matches = begun if len(begun) == 1 else []
     return lower[matches[0]] if matches else None
 
 

@@ -15,14 +15,10 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from charlstm.atomic_io import Piece
 from charlstm.checkpoints.header import (
-    DTYPES,
     METADATA_KEY,
     InvalidContentError,
     header_limit,
@@ -33,12 +29,34 @@ from charlstm.checkpoints.header import (
 from charlstm.errors import UserError
 from charlstm.files import MissingError, open_regular
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 FORMAT = 2
 _EMPTY_CHECKSUM = "0" * 64
 
 
 class DamagedError(UserError):
     """The file is damaged, or not a checkpoint."""
+
+
+def _dtypes() -> dict[str, torch.dtype]:
+    """The dtypes of tensors in a checkpoint, by their names in safetensors."""
+    import torch  # within functions: listing runs and finding their folders needs no torch
+
+    return {
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "I64": torch.int64,
+        "I32": torch.int32,
+        "I16": torch.int16,
+        "I8": torch.int8,
+        "U8": torch.uint8,
+        "BOOL": torch.bool,
+    }
 
 
 def pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> tuple[Piece, ...]:
@@ -65,7 +83,9 @@ def _serialize(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tu
     The writer of safetensors copies all tensors, and aborts the process if memory is short. As in that writer, the
     widest dtypes come first and the header is padded to a multiple of 8 bytes, so that every tensor is aligned.
     """
-    kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    import torch
+
+    kinds = {dtype: kind for kind, dtype in _dtypes().items()}
     entries: dict[str, Any] = {"__metadata__": metadata}
     data, end = [], 0
     for name, t in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
@@ -77,7 +97,7 @@ def _serialize(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tu
     return struct.pack("<Q", len(header)) + header, data
 
 
-Check = Callable[[Path, Mapping[str, Any], Mapping[str, Tensor]], None]
+Check = Callable[[Path, Mapping[str, Any], Mapping[str, "Tensor"]], None]
 """Takes the path, the header and every declared tensor on the meta device; raises UserError if they are invalid."""
 
 
@@ -138,14 +158,16 @@ class CheckpointFile:
             DamagedError: the file is damaged, or not a checkpoint, or contains NaN or infinity.
             UserError: it has another format version, or there is not enough memory.
         """
-        path = self.path
+        import torch
+
+        path, dtypes = self.path, _dtypes()
         try:
             size, head, outer, header = self._parsed
             if header.get("format") != FORMAT:
                 raise UserError(
                     f"{path}: written in format {header.get('format')!r:.20}; this version reads format {FORMAT}"
                 )
-            entries = tensor_entries(outer, size - len(head))
+            entries = [(name, dtypes[kind], shape) for name, kind, shape in tensor_entries(outer, size - len(head))]
             digest, checksum = _digest(head, outer["__metadata__"].get("checksum"))
             declared = {name: torch.empty(shape, dtype=dtype, device="meta") for name, dtype, shape in entries}
             check(path, header, declared)

@@ -6,8 +6,6 @@ import json
 import math
 from typing import Any, BinaryIO
 
-import torch
-
 METADATA_KEY = "charlstm"
 HEADER_LIMIT = 32 << 20
 HEADER_BASE = 1 << 20
@@ -17,18 +15,8 @@ layer with hidden_size 1 takes 1,500 and has 200."""
 BRACKETS_LIMIT = 200_000
 VALUES_LIMIT = 200_000
 DEPTH_LIMIT = 20
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""The bytes of an element of each dtype, by its name in safetensors."""
 
 
 class InvalidContentError(Exception):
@@ -109,22 +97,25 @@ def _count_values(text: str | bytes) -> int:
     return strings // 2 + others + content.count(b"[") + content.count(b"{")
 
 
-def tensor_entries(outer: dict[str, Any], length: int) -> list[tuple[str, torch.dtype, list[int]]]:
-    """Name, dtype and shape of each tensor, by offset. Raises InvalidContentError unless they fill the data exactly."""
+def tensor_entries(outer: dict[str, Any], length: int) -> list[tuple[str, str, list[int]]]:
+    """Name, dtype (a key of ITEM_SIZES) and shape of each tensor, by offset.
+
+    Raises InvalidContentError unless they fill the data exactly.
+    """
     entries = []
     for name, entry in outer.items():
         if name == "__metadata__":
             continue
         match entry:
             case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)], **rest} if (
-                not rest and kind in DTYPES and all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
+                not rest and kind in ITEM_SIZES and all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
             ):
-                size = math.prod(shape) * DTYPES[kind].itemsize
+                size = math.prod(shape) * ITEM_SIZES[kind]
             case _:
                 raise InvalidContentError(f"{name!r:.80} is not a valid tensor")
         if len(shape) > 8 or end - begin != size:
             raise InvalidContentError(f"{name!r:.80} does not have the size of its shape")
-        entries.append((begin, end, name, DTYPES[kind], shape))
+        entries.append((begin, end, name, kind, shape))
     end_of_previous = 0
     for begin, end, name, *_ in sorted(entries, key=lambda entry: entry[:3]):
         if begin != end_of_previous:

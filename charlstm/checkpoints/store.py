@@ -16,14 +16,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from charlstm import atomic_io
 from charlstm.checkpoints.format import Check, CheckpointFile, DamagedError, accept_all, pack
 from charlstm.errors import UserError
 from charlstm.files import MissingError, check_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

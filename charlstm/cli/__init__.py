@@ -9,16 +9,22 @@ torchrun itself has other exit codes.
 from __future__ import annotations
 
 import os
+import platform
+from functools import partial
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from charlstm import console
+from charlstm import __version__, console
 from charlstm import standard_streams as streams
 from charlstm.cli import (
     bench,
     compare,
+    completion,
     compress,
     config,
+    corpus,
     doctor,
     evaluate,
     export,
@@ -26,18 +32,28 @@ from charlstm.cli import (
     init,
     inspect,
     novelty,
+    plot,
+    runs,
     sample,
     signals,
     train,
 )
 from charlstm.errors import UserError
 
+
+def print_version(is_requested: bool) -> None:
+    """Callback of ``--version``: the versions of this program, of torch, which is not loaded, and of Python."""
+    if is_requested:
+        console.out(f"charlstm {__version__}, torch {version('torch')}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="charlstm",
     cls=guard.Commands,
     help="Train, sample and compare character-level recurrent language models.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -48,17 +64,30 @@ COMMANDS = (
     inspect.inspect,
     novelty.novelty,
     compare.compare,
+    runs.runs,
+    plot.plot,
     export.export,
     compress.compress,
     compress.decompress,
     init.init,
     config.config,
+    corpus.corpus,
     doctor.doctor,
     bench.bench,
 )
 """In the order of ``charlstm --help``; a command has the name of its function."""
 for command in COMMANDS:
     app.command(command.__name__)(command)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the versions, and exit."),
+    ] = False,
+) -> None:
+    """Train, sample and compare character-level recurrent language models."""
 
 
 def main() -> None:
@@ -74,6 +103,8 @@ def main() -> None:
     console.show_log()
     with signals.handled() as received:
         try:
+            if completion.is_requested():
+                completion.print_completions(partial(app, prog_name="charlstm"))
             app(obj=received)
         except UserError as error:
             console.error(str(error))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.options import expand_home, refuse
-from charlstm.paths import is_folder
+from charlstm.cli import completion
+from charlstm.cli.options import check_choice, check_png, expand_home, refuse
 
 if TYPE_CHECKING:
     from charlstm.benchmark import Measurement, Progress
@@ -41,16 +41,23 @@ def bench(
         ),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(help="Cell to measure; may be repeated.", show_default="all")
+        list[str] | None,
+        typer.Option(autocompletion=completion.cells, help="Cell to measure; may be repeated.", show_default="all"),
     ] = None,
     executor: Annotated[
         list[str] | None,
-        typer.Option(help="Executor to train with, or torch.nn; may be repeated.", show_default="all but reference"),
+        typer.Option(
+            autocompletion=completion.executors,
+            help="Executor to train with, or torch.nn; may be repeated.",
+            show_default="all but reference",
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="float32 or bfloat16; may be repeated.", show_default="both; float32 where bfloat16 is emulated"
+            autocompletion=completion.words("float32", "bfloat16"),
+            help="float32 or bfloat16; may be repeated.",
+            show_default="both; float32 where bfloat16 is emulated",
         ),
     ] = None,
     rounds: Annotated[
@@ -71,7 +78,12 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Measure one small size and three cells, for less than a minute.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+        ),
+    ] = "auto",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -85,10 +97,20 @@ def bench(
     Ratios are to torch.nn.LSTM of the same size in a plain loop. All sizes together take many minutes, --quick less
     than one. Run nothing else meanwhile. A narrow terminal shows fewer columns; --json has all values.
     """
+    from charlstm.cells import CELLS
+
+    for name in cell or ():
+        check_choice("--cell", name, *CELLS)
+    for name in precision or ():
+        check_choice("--precision", name, "float32", "bfloat16")
+    if training and not sampling:
+        refuse(context, "with --training: it is an option of sampling", "texts")
+    if plot is not None:
+        check_png("--plot", plot)
+
     from charlstm import console
     from charlstm.benchmark import (
         BASELINE,
-        PRECISIONS,
         TEXTS,
         Measurement,
         Plan,
@@ -98,18 +120,14 @@ def bench(
         machine_facts,
         measure,
     )
-    from charlstm.cells import CELLS
-    from charlstm.cli.options import check_choice
     from charlstm.errors import UserError
     from charlstm.executors import executors
     from charlstm.hardware.device import resolve_device
 
-    if training and not sampling:
-        refuse(context, "with --training: it is an option of sampling", "texts")
     plan = Plan(
-        cells=[check_choice("--cell", name, *CELLS) for name in cell] if cell else None,
+        cells=cell or None,
         executors=[check_choice("--executor", name, BASELINE, *executors()) for name in executor] if executor else None,
-        precisions=[check_choice("--precision", name, *PRECISIONS) for name in precision] if precision else None,
+        precisions=precision or None,
         sizes=[Size.parse(text) for text in size] if size else None,
         texts=texts or TEXTS,
         rounds=rounds,
@@ -118,8 +136,6 @@ def bench(
         quick=quick,
         device=resolve_device(device),
     )
-    if plot is not None:
-        _check_plot(plot)
     if not quick and len(plan.parts()) > 1:
         console.note(
             f"{len(plan.parts())} measurements; large networks take minutes each; --quick takes less than a minute"
@@ -165,24 +181,6 @@ def progress_text(progress: Progress) -> str:
     if progress.seconds_left is None:
         return f"{part}warming up"
     return f"{part}about {console.duration(progress.seconds_left)} left, {progress.candidate}"
-
-
-def _check_plot(path: Path) -> None:
-    """Raises UserError, before anything is measured, if the chart cannot be written there."""
-    from charlstm.errors import UserError
-
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--plot {path}: the chart is a PNG file: give it a name that ends in .png")
-    if not is_folder(path.parent):
-        raise UserError(f"--plot {path}: there is no folder {path.parent}")
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UserError(f"--plot {path}: cannot write it: {error.strerror}") from None
-    if path.exists() and not path.is_file():
-        raise UserError(f"--plot {path}: " + ("this is a folder" if path.is_dir() else "this is not a regular file"))
 
 
 def _show(measurement: Measurement) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli import completion
 from charlstm.cli.memory import run_memory_comparison
-from charlstm.cli.options import expand_home, folder_name, refuse, resume_hint
+from charlstm.cli.options import check_choice, expand_home, folder_name, refuse, resume_hint
 from charlstm.paths import is_folder, path_exists
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 KEEP = "weights"
+YAML = (".yaml", ".yml")
 INSPECTED = 2000
 """Characters of the validation split on which the arms are inspected side by side."""
 
@@ -27,13 +29,18 @@ def compare(
     context: typer.Context,
     paths: Annotated[
         list[Path],
-        typer.Argument(callback=expand_home, help="One comparison in YAML, or the folders of existing runs."),
+        typer.Argument(
+            callback=expand_home,
+            autocompletion=completion.runs_and_configurations,
+            help="One comparison in YAML, or existing runs: their folders, their names in runs/, or latest.",
+        ),
     ],
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
+            autocompletion=completion.comparison_fields,
             help="Set a field of the comparison, such as seeds=5. May be repeated.",
         ),
     ] = None,
@@ -65,30 +72,34 @@ def compare(
         ),
     ] = None,
     keep: Annotated[
-        Literal["weights", "nothing", "all"] | None,
+        str | None,
         typer.Option(
+            autocompletion=completion.words("weights", "nothing", "all"),
             help="What remains of runs that are measured. all: their checkpoints; weights: the best checkpoint; "
             "nothing: metrics and measurements, so that they cannot be sampled. Default: weights. Only for experiments "
-            "on memory."
+            "on memory.",
         ),
     ] = None,
 ) -> None:
     """Compare networks: train the arms of a comparison on the same text in the same order, or take existing runs.
 
-    Prints a table and writes report/index.html, plots and report.json; for a single run, into its folder. Completed
-    runs are not trained again, so the same command resumes a stopped comparison.
+    Prints a table and writes report/index.html, plots and report.json. Completed runs are not trained again, so the
+    same command resumes a stopped comparison. For a single run, its own report is written into its folder: charlstm
+    compare latest.
 
     A file with experiments tests what networks remember, and reports for each of its claims whether it was held or is
     undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
     """
     from charlstm import console
-    from charlstm.comparison.report import headline, summary_table, write_report
     from charlstm.config import MemoryConfig, load_comparison
     from charlstm.config.ready import ready_configs
     from charlstm.errors import UserError
+    from charlstm.runs.names import find_run
 
+    kept = KEEP if keep is None else check_choice("--keep", keep, "weights", "nothing", "all")
     if len(paths) == 1 and not path_exists(paths[0]) and (ready := ready_configs().get(str(paths[0]))):
         paths = [ready]
+    named, paths = paths, [path if path.suffix in YAML else find_run(path, runs) for path in paths]
     given = {"--quick": quick, "--only": only, "--jobs": jobs, "--keep": keep}
     memory_option = next((option for option, value in given.items() if value), None)
     if len(paths) == 1 and not is_folder(paths[0]):
@@ -102,7 +113,7 @@ def compare(
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert full is None or isinstance(full, MemoryConfig)
             run_memory_comparison(
-                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, keep or KEEP, full
+                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, kept, full
             )
             return
         if memory_option:
@@ -111,29 +122,35 @@ def compare(
         with console.as_log():
             comparison, compared = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
     else:
-        from charlstm.comparison.collect import compare_runs, report_folder
-        from charlstm.memory.agreement import is_memory_comparison
-
-        if configs := [path for path in paths if path.suffix in (".yaml", ".yml") and not is_folder(path)]:
+        if configs := [path for path in paths if path.suffix in YAML and not is_folder(path)]:
             raise UserError(f"{configs[0]}: compare takes either one comparison in YAML or the folders of runs")
         if set_ or memory_option:
             option = "--set" if set_ else memory_option
             raise UserError(f"{option} is only for a comparison in YAML: existing runs are compared as they are")
         refuse(context, "on existing runs, which are compared as they are", "overwrite")
-        if len(paths) == 1 and name is None:
+        if paths == named and len(paths) == 1 and name is None:
             refuse(context, "with a single run, whose report goes into its folder: add --name", "runs")
-        if len(paths) > 1 and all(map(is_memory_comparison, paths)):
-            refuse(context, "with comparisons of memories, whose verdicts are only printed", "runs", "name")
-            _print_agreement(paths)
-            return
-        comparison = compare_runs(paths)
-        compared = dict(zip((arm.name for arm in comparison.arms), paths, strict=True))
         if name is not None:
             folder = _folder(runs, name)
             if path_exists(folder / "config.yaml"):
                 raise UserError(f"{folder} is the folder of a run. Give the comparison another name: --name NAME")
-        else:
-            folder = paths[0] if len(paths) == 1 else report_folder(runs, paths)
+
+        from charlstm.comparison.collect import compare_runs, report_folder
+        from charlstm.memory.agreement import is_memory_comparison
+
+        if len(paths) > 1 and all(map(is_memory_comparison, paths)):
+            refuse(context, "with comparisons of memories, whose verdicts are only printed", "runs", "name")
+            _print_agreement(paths)
+            return
+        if len(paths) == 1 and name is None:
+            _report_run(paths[0])
+            return
+        comparison = compare_runs(paths)
+        compared = dict(zip((arm.name for arm in comparison.arms), paths, strict=True))
+        if name is None:
+            folder = report_folder(runs, paths)
+    from charlstm.comparison.report import headline, summary_table, write_report
+
     files = write_report(comparison, folder / "report")
     inside = _inspect(compared, folder / "report" / "inspection")
     for causal in (True, False):
@@ -145,6 +162,21 @@ def compare(
     console.out(f"report: {files[0]}")
     if inside is not None:
         console.out(f"inside: {inside}")
+
+
+def _report_run(path: Path) -> None:
+    """Write the report of a single run, and print its scores."""
+    from charlstm import console
+    from charlstm.comparison.tables import summary_table
+    from charlstm.run_report.page import RunReport
+
+    report = RunReport(path)
+    assert report.comparison is not None
+    files = report.write()
+    for causal in (True, False):
+        if rows := summary_table(report.comparison, causal=causal):
+            console.table(rows, report.name)
+    console.out(f"report: {files[0]}")
 
 
 def _print_agreement(paths: list[Path]) -> None:

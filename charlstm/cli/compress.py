@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli import completion
 from charlstm.cli.file_arguments import STREAM, output_path, read_bytes, write_bytes
-from charlstm.cli.options import expand_home, load_run
+from charlstm.cli.options import RUN_HELP, expand_home, load_run
 
 if TYPE_CHECKING:
     from charlstm.compression.codec import Coder, Progress
@@ -18,7 +19,7 @@ SUFFIX = ".clstm"
 
 def compress(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, help="The folder of a run, or a checkpoint file.")],
+    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to compress; - reads standard input.")],
     output: Annotated[
         str | None,
@@ -107,7 +108,12 @@ def compress(
 def decompress(
     context: typer.Context,
     run: Annotated[
-        Path, typer.Argument(callback=expand_home, help="The run or checkpoint file that compressed the file.")
+        Path,
+        typer.Argument(
+            callback=expand_home,
+            autocompletion=completion.runs,
+            help="The run or checkpoint file that compressed the file.",
+        ),
     ],
     file: Annotated[str, typer.Argument(metavar="FILE", help="The compressed file; - reads standard input.")],
     output: Annotated[
@@ -156,7 +162,7 @@ def load_coder(context: typer.Context, run: Path, checkpoint: str) -> Coder:
     loaded = load_run(context, run, checkpoint, "cpu")
     from charlstm.compression.codec import coder_of
 
-    return coder_of(loaded.model, loaded.vocabulary, loaded.config, loaded.header["counters"]["step"])
+    return coder_of(loaded.model, loaded.vocabulary, loaded.config, loaded.header.get("counters", {}).get("step", 0))
 
 
 def progress(line: object, size: int) -> Progress:

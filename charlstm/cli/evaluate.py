@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.options import check_choice, expand_home, load_run, refuse
+from charlstm.cli import completion
+from charlstm.cli.options import RUN_HELP, check_choice, expand_home, find_run, refuse
 from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
@@ -22,17 +23,34 @@ MAX_NATS = 700.0
 
 def evaluate(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, help="The folder of a run, or a checkpoint file.")],
+    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
     text: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Text file to score instead of a split; - reads standard input."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of the run's corpus: validation, test or train.")] = "validation",
+    split: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.words("validation", "test", "train"),
+            help="Split of the run's corpus: validation, test or train.",
+        ),
+    ] = "validation",
     unknown: Annotated[
-        str, typer.Option(help="For characters of --text that the model does not know: error or skip.")
+        str,
+        typer.Option(
+            autocompletion=completion.words("error", "skip"),
+            help="For characters of --text that the model does not know: error or skip.",
+        ),
     ] = "error",
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "auto",
+    checkpoint: Annotated[
+        str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
+    ] = "best",
+    device: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+        ),
+    ] = "auto",
     restore: Annotated[
         str,
         typer.Option(
@@ -50,12 +68,9 @@ def evaluate(
     """Score a text or a split, every character once, or restore deleted characters (--restore)."""
     from charlstm import console
     from charlstm.errors import UserError
-    from charlstm.evaluation import score
-    from charlstm.text.documents import Documents
 
     check_choice("--split", split, "train", "validation", "test")
     check_choice("--unknown", unknown, "error", "skip")
-    loaded = load_run(context, run, checkpoint, device)
     lengths = _lengths(restore)
     if not lengths:
         refuse(context, "without --restore", "gaps", "seed")
@@ -63,6 +78,13 @@ def evaluate(
         refuse(context, "without --text", "unknown")
     else:
         refuse(context, "with --text, all of which is scored", "split")
+    run = find_run(context, run, checkpoint, device)
+
+    from charlstm.api import load
+    from charlstm.evaluation import score
+    from charlstm.text.documents import Documents
+
+    loaded = load(run, checkpoint, device)
     content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
     name = f"{split} split" if text is None else text
     if lengths:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.options import expand_home, load_run, refuse
+from charlstm.cli import completion
+from charlstm.cli.options import RUN_HELP, expand_home, load_run, refuse
 from charlstm.cli.text_arguments import TEXT_HELP, text_argument
 from charlstm.exports.formats import FORMATS, check_format, target
 
@@ -20,7 +21,9 @@ def export(
     run: Annotated[
         Path,
         typer.Argument(
-            callback=expand_home, help="The folder of a run, a checkpoint file, or a folder exported with --to hub."
+            callback=expand_home,
+            autocompletion=completion.runs,
+            help=f"{RUN_HELP[:-1]}, or a folder exported with --to hub.",
         ),
     ],
     to: Annotated[

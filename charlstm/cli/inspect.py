@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from charlstm import paths
-from charlstm.cli.options import check_choice, expand_home, given_options, load_run, refuse
+from charlstm.cli import completion
+from charlstm.cli.options import check_choice, expand_home, find_run, given_options, refuse
 from charlstm.cli.text_arguments import TEXT_HELP, file_argument, text_argument
 from charlstm.inspection import CHARACTERS, CONTEXT
 
@@ -30,7 +31,9 @@ def inspect(
         typer.Argument(
             callback=expand_home,
             metavar="RUN...",
-            help="Folders of runs, or checkpoint files; several are shown side by side.",
+            autocompletion=completion.runs,
+            help="Runs: their folders, their names in runs/, latest, or checkpoint files; several are shown side by "
+            "side.",
         ),
     ],
     text: Annotated[
@@ -81,10 +84,21 @@ def inspect(
     temperature: Annotated[float, typer.Option(help="Divides the logits. Only with --unit.")] = 0.6,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random numbers.")] = 1,
     unknown: Annotated[
-        str, typer.Option(help="For characters of --text that the model does not know: error or skip.")
+        str,
+        typer.Option(
+            autocompletion=completion.words("error", "skip"),
+            help="For characters of --text that the model does not know: error or skip.",
+        ),
     ] = "error",
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "cpu",
+    checkpoint: Annotated[
+        str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
+    ] = "best",
+    device: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+        ),
+    ] = "cpu",
     json_: Annotated[bool, typer.Option("--json", help="Print the units of interest, or the texts, as JSON.")] = False,
 ) -> None:
     """See inside a run: a page that colors a text by what each unit does, and shows what predictions lean on.
@@ -97,8 +111,12 @@ def inspect(
         refuse(context, "without --text", "unknown")
     if unit is None:
         refuse(context, "without --unit", "layer", "part", "set_", "prime", "length", "temperature")
-        loaded = {path: load_run(context, path, checkpoint, device) for path in _different(runs)}
+        runs = _different([find_run(context, run, checkpoint, device) for run in runs])
         words = [*runs, *(word for option in _given(context) for word in option)]
+
+        from charlstm.api import load
+
+        loaded = {path: load(path, checkpoint, device) for path in runs}
         first = _text(next(iter(loaded.values())), text, characters, skip)
         _write_page(loaded, first, context_, output, seed, words, json_)
         return
@@ -107,7 +125,11 @@ def inspect(
         raise typer.BadParameter("it holds a unit of one run: give one RUN", param_hint="--unit")
     if not set_:
         raise typer.BadParameter("it needs --set VALUE, at which the unit is held", param_hint="--unit")
-    run = load_run(context, runs[0], checkpoint, device)
+    path = find_run(context, runs[0], checkpoint, device)
+
+    from charlstm.api import load
+
+    run = load(path, checkpoint, device)
     held = Held(unit, layer, part, set_, lambda: _text(run, text, characters, skip))
     _sample_held(run, held, prime, length, temperature, seed, json_)
 

@@ -1,17 +1,25 @@
-"""Commands that a user may paste after a training run: resume, sample, evaluate."""
+"""Commands that a user may paste after a training run: resume, train longer, sample, evaluate, inspect."""
 
 from __future__ import annotations
 
-from charlstm.paths import command
-from charlstm.text.documents import first_characters
-from charlstm.text.excerpt import excerpt
-from charlstm.training.advice import lower_rate
-from charlstm.training.events import Ended
-from charlstm.training.trainer import Trainer
+from typing import TYPE_CHECKING, Any
 
-PREVIEW = 2000  # characters of held-out text
+from charlstm.config import Config, as_yaml
+from charlstm.paths import command, path_exists
+from charlstm.runs.directory import RunDirectory
+from charlstm.text.excerpts import excerpt, question
+from charlstm.training.advice import lower_rate
+from charlstm.units import bits
+
+if TYPE_CHECKING:
+    from charlstm.text.corpus import Corpus
+    from charlstm.training.events import Ended
+    from charlstm.training.trainer import Trainer
+
 GAP = 3  # characters
 DOCUMENTS = 20
+NEARLY = 0.99
+"""The used fraction at which a limit of the budget counts as reached."""
 
 
 def resume_or_retry_command(ended: Ended, trainer: Trainer) -> str | None:
@@ -31,33 +39,70 @@ def resume_command(trainer: Trainer, *options: str) -> str:
     return command("train", trainer.directory.path, "--resume", *options, start=start)
 
 
-def sample_and_evaluate_commands(trainer: Trainer) -> tuple[str, str]:
-    """The commands that sample from a trained model, with options for its direction and corpus, and that score it."""
-    path = trainer.directory.path
-    return command("sample", path, *_sampling_options(trainer)), command("evaluate", path)
+def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
+    """What to say instead of resuming a run that is complete with these settings; empty if there is more to train, or
+    if its report is missing, which resuming it writes.
+
+    Raises UserError if the files of the run cannot be read, or are not what a run has.
+    """
+    if not path_exists(directory.report_folder / "index.html"):
+        return []
+    if not directory.exists or not directory.finished or _deciding(settings) != _deciding(directory.config()):
+        return []
+    directory.check_files()
+    records = directory.metrics()
+    scores = [record["nats"] for record in records if record["kind"] == "evaluation"]
+    unit = "byte" if settings.corpus.encoding == "bytes" else "character"
+    best = f", best held-out score {bits(min(scores)):.4f} bits per {unit}" if scores else ""
+    options = _longer(settings, directory.ended, records)
+    return [
+        f"{directory.path} is finished: {records[-1]['step']:,} steps{best}",
+        f"to train longer:  {command('train', directory.path, '--resume', *options)}",
+        f"its report:       {command('compare', directory.path)}",
+    ]
 
 
-def _sampling_options(trainer: Trainer) -> list[str]:
-    direction, corpus = trainer.config.model.direction, trainer.config.corpus
+def _deciding(settings: Config) -> dict[str, Any]:
+    """The settings without those that a resumed run may change at any time."""
+    return settings.model_dump(exclude={"name": True, "corpus": {"source"}, "training": {"device"}})
+
+
+def _longer(settings: Config, ended: str | None, records: list[dict[str, Any]]) -> list[str]:
+    """The options with which a run that ended for this reason trains about twice as long."""
+    if ended == "early_stopping":
+        return ["--set", "training.early_stopping=null"]
+    if ended == "target_reached":
+        return ["--set", "training.budget.target_nats=null"]
+    budget = settings.training.budget
+    last = next((record for record in reversed(records) if record["kind"] == "train"), records[-1])
+    used = {"steps": last["step"], "epochs": last.get("epoch", 0), "minutes": last.get("seconds", 0) / 60}
+    limits = {name: limit for name in used if (limit := getattr(budget, name)) is not None}
+    reached = {name: limit for name, limit in limits.items() if used[name] >= NEARLY * limit} or limits
+    changes = (f"training.budget.{name}={as_yaml(2 * limit)}" for name, limit in reached.items())
+    return [word for change in changes for word in ("--set", change)]
+
+
+def use_commands(config: Config, corpus: Corpus, directory: RunDirectory) -> list[str]:
+    """The commands that sample from a trained model, with options for its direction and corpus, that score it, and
+    that show what is in it."""
+    path = directory.path
+    commands = [command("sample", path, *_sampling_options(config, corpus)), command("evaluate", path)]
+    return commands if config.model.direction == "bidirectional" else [*commands, command("inspect", path)]
+
+
+def _sampling_options(config: Config, corpus: Corpus) -> list[str]:
+    direction = config.model.direction
     if direction == "bidirectional":
-        return ["--infill", _literal(_with_gap(excerpt(_held_out(trainer))))]
-    options = ["--num-samples", str(DOCUMENTS)] if corpus.documents else ["--length", "400"]
-    options += ["--temperature", "0.8"]
-    context_end = corpus.score_after or (corpus.context_separator if corpus.context_column else None)
+        return ["--infill", _literal(_with_gap(excerpt(corpus)))]
+    settings = config.corpus
+    context_end = settings.score_after or (settings.context_separator if settings.context_column else None)
     if context_end and direction == "forward":
-        question, separator, _ = _held_out(trainer).partition(context_end)
-        return ["--prime", _literal(question + separator), "--temperature", "0.8"]
-    return (
-        ["--suffix", _literal(excerpt(_held_out(trainer))), *options]
-        if direction == "backward" and not corpus.documents
-        else options
-    )
-
-
-def _held_out(trainer: Trainer) -> str:
-    """The beginning of the validation split, or of its first document; the model knows all of its characters."""
-    ids = first_characters(trainer.corpus.split("validation"), PREVIEW)
-    return trainer.corpus.vocabulary.decode(ids)
+        return ["--prime", _literal(question(corpus, context_end)), "--temperature", "0.8"]
+    if corpus.documents is not None:
+        return ["--num-samples", str(DOCUMENTS), "--temperature", "0.8"]
+    given = excerpt(corpus)
+    option = "--suffix" if direction == "backward" else "--prime"
+    return [*([option, _literal(given)] if given else []), "--length", "400", "--temperature", "0.8"]
 
 
 def _with_gap(text: str) -> str:

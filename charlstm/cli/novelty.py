@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.options import expand_home, load_run, refuse
+from charlstm.cli import completion
+from charlstm.cli.options import RUN_HELP, expand_home, load_run, refuse
 from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def novelty(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, help="The folder of a run, or a checkpoint file.")],
+    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
     file: Annotated[
         str | None,
         typer.Argument(

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charlstm import paths
+from charlstm.spelling import near
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
+
+RUN_HELP = "A run: its folder, its name in runs/, or latest for the one trained last; or a checkpoint file."
 
 
 def expand_home(given: Any) -> Any:
@@ -23,7 +26,9 @@ def expand_home(given: Any) -> Any:
 def check_choice(option: str, value: str, *allowed: str) -> str:
     """Returns the value. Raises BadParameter, a usage error, if it is not allowed."""
     if value not in allowed:
-        raise typer.BadParameter(f"{value!r} is not one of: {', '.join(allowed)}", param_hint=option)
+        match = near(value, allowed)
+        hint = f". Did you mean {match}?" if match else ""
+        raise typer.BadParameter(f"{value!r} is not one of: {', '.join(allowed)}{hint}", param_hint=option)
     return value
 
 
@@ -41,15 +46,32 @@ def refuse(context: typer.Context, reason: str, *names: str) -> None:
         raise UserError(f"{given[0]} has no effect {reason}")
 
 
-def load_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> LoadedRun:
-    """Load the run for a command with ``--checkpoint`` and ``--device``. Raises UserError."""
-    from charlstm.api import load
-    from charlstm.paths import is_folder
+def find_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> Path:
+    """The run or checkpoint file for a command with ``--checkpoint`` and ``--device``, whose values are checked, too.
+
+    Loads no torch. Raises UserError, and BadParameter for a wrong value.
+    """
+    from charlstm.config import check_device_name
+    from charlstm.errors import UserError
+    from charlstm.runs import names
 
     check_choice("--checkpoint", checkpoint, "best", "last")
-    if not is_folder(run):
+    try:
+        check_device_name(device)
+    except ValueError as error:
+        raise UserError(f"device: {error}") from None
+    path = names.find_run(run)
+    if not paths.is_folder(path):
         refuse(context, "with the file of one checkpoint", "checkpoint")
-    return load(run, checkpoint, device)
+    return path
+
+
+def load_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> LoadedRun:
+    """Load the run for a command with ``--checkpoint`` and ``--device``. Raises as :func:`find_run`."""
+    path = find_run(context, run, checkpoint, device)
+    from charlstm.api import load
+
+    return load(path, checkpoint, device)
 
 
 def resume_hint(overwrite: bool) -> str:
@@ -66,3 +88,21 @@ def folder_name(name: str) -> str:
         return check_name(name)
     except ValueError as error:
         raise UserError(f"the name {name!r}: {error}. Give another one: --name NAME") from None
+
+
+def check_png(option: str, path: Path) -> None:
+    """Raises UserError, before anything is computed, if a PNG file cannot be written there."""
+    from charlstm.errors import UserError
+
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{option} {path}: the chart is a PNG file: give it a name that ends in .png")
+    if not paths.is_folder(path.parent):
+        raise UserError(f"{option} {path}: there is no folder {path.parent}")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot write it: {error.strerror}") from None
+    if path.exists() and not path.is_file():
+        raise UserError(f"{option} {path}: " + ("this is a folder" if path.is_dir() else "this is not a regular file"))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from charlstm.cli.options import check_choice, expand_home, given_options, load_run, refuse
+from charlstm.cli import completion
+from charlstm.cli.options import RUN_HELP, check_choice, expand_home, find_run, given_options, refuse
 from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, TEXT_HELP, file_argument, text_argument
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def sample(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, help="The folder of a run, or a checkpoint file.")],
+    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
     prime: Annotated[str, typer.Option(help=f"Text to continue; {TEXT_HELP}.")] = "",
     suffix: Annotated[
         str, typer.Option(help="Text to write the beginning of (backward models); @FILE, - and @@ as for --prime.")
@@ -71,7 +72,11 @@ def sample(
         ),
     ] = None,
     unknown: Annotated[
-        str, typer.Option(help="For characters of the given text that the model does not know: error or skip.")
+        str,
+        typer.Option(
+            autocompletion=completion.words("error", "skip"),
+            help="For characters of the given text that the model does not know: error or skip.",
+        ),
     ] = "error",
     lead_in: Annotated[
         bool,
@@ -95,11 +100,21 @@ def sample(
             help="Show which passages of the texts stand in the training text: marked on a terminal, and in a table.",
         ),
     ] = False,
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")] = "cpu",
+    checkpoint: Annotated[
+        str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
+    ] = "best",
+    device: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+        ),
+    ] = "cpu",
     precision: Annotated[
         str,
-        typer.Option(help="Precision of the matrix products: float32, or bfloat16, which is faster and nearly equal."),
+        typer.Option(
+            autocompletion=completion.words("float32", "bfloat16"),
+            help="Precision of the matrix products: float32, or bfloat16, which is faster and nearly equal.",
+        ),
     ] = "float32",
 ) -> None:
     """Sample text from a trained model.
@@ -109,9 +124,21 @@ def sample(
     """
     import random
 
+    from charlstm import console
+    from charlstm.paths import is_folder
+    from charlstm.runs.directory import RunDirectory
+
+    on_unknown: Literal["error", "skip"] = (
+        "skip" if check_choice("--unknown", unknown, "error", "skip") == "skip" else "error"
+    )
+    use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
+    run = find_run(context, run, checkpoint, device)
+    if is_folder(run):  # before torch is loaded
+        _check(context, RunDirectory(run).config().model.direction, temperature, num_samples, json_)
+
     import torch
 
-    from charlstm import console
+    from charlstm.api import load
     from charlstm.cli import sample_output
     from charlstm.generation import Sampling
     from charlstm.generation import infill as fill
@@ -119,10 +146,7 @@ def sample(
     from charlstm.generation.streaming import stream as stream_ids
     from charlstm.text import decoding
 
-    on_unknown: Literal["error", "skip"] = (
-        "skip" if check_choice("--unknown", unknown, "error", "skip") == "skip" else "error"
-    )
-    loaded = load_run(context, run, checkpoint, device)
+    loaded = load(run, checkpoint, device)
     _check(context, loaded.model.direction, temperature, num_samples, json_)
     sampling = Sampling(temperature, top_k, top_p, min_p)
     encoding = loaded.config.corpus.encoding
@@ -152,7 +176,6 @@ def sample(
     text = loaded.prepare(text)
     _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
-    use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
         if live and not json_ and not novelty and num_samples == 1 and loaded.model.direction == "forward":
             end = loaded.document_end if until is None else until

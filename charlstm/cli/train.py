@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm.cli import completion
 from charlstm.cli.options import expand_home, refuse
-from charlstm.paths import is_folder
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
+    from charlstm.cli.train_arguments import Given
     from charlstm.training.trainer import Trainer
 
 
@@ -22,8 +25,10 @@ def train(
         list[str],
         typer.Argument(
             metavar="TEXT...|CONFIG|RUN",
+            autocompletion=completion.texts_or_runs,
             help="Texts: files, a glob in quotes, a name of the catalog, or - for standard input. Or a configuration: "
-            "a file in YAML, or the name of a ready one, such as quickstart. Or with --resume the folder of a run.",
+            "a file in YAML, or the name of a ready one, such as quickstart. Or with --resume a run: its folder, its "
+            "name in runs/, or latest.",
         ),
     ],
     set_: Annotated[
@@ -31,6 +36,7 @@ def train(
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
+            autocompletion=completion.fields,
             help="Set a field of the configuration, such as model.hidden_size=512. May be repeated.",
         ),
     ] = None,
@@ -48,7 +54,12 @@ def train(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", "-d", help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps."),
+        typer.Option(
+            "--device",
+            "-d",
+            autocompletion=completion.devices,
+            help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", "-s", help="Short for --set training.seed=...")] = None,
     runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the run.")] = Path(
@@ -70,28 +81,43 @@ def train(
     On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
     """
     from charlstm import console
-    from charlstm.cli.distributed import load_shared_corpus, run_distributed
+    from charlstm.cli import next_steps
     from charlstm.cli.train_arguments import read_arguments
-    from charlstm.cli.train_output import print_chosen, print_corpus, print_hints, print_plan
     from charlstm.cli.train_plan import Plan
     from charlstm.config import dump_yaml
-    from charlstm.distributed import ProcessGroup
     from charlstm.errors import UserError
-    from charlstm.training.trainer import Trainer
 
     shortcuts = {"training.device": device, "training.seed": seed, "training.budget.minutes": minutes}
     overrides = [*(set_ or []), *(f"{field}={value}" for field, value in shortcuts.items() if value is not None)]
+
+    @cache
+    def make_plan(is_rank0: bool) -> Plan:
+        arguments = read_arguments(given, resume, name, runs)
+        check_options(context, arguments, list(set_ or []))
+        plan = Plan(is_rank0, arguments, overrides, name, runs)
+        if resume and not plan.directory.exists:
+            raise UserError(
+                f"{plan.directory.path} is not a run: there is nothing to resume. Leave out --resume to start it"
+            )
+        return plan
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # errors come before torch is loaded; torchrun's processes share them
+        plan = make_plan(True)
+        if resume and not dry_run and (lines := next_steps.finished_lines(plan.settings, plan.directory)):
+            for line in lines:
+                console.out(line)
+            return
+
+    from charlstm.cli.distributed import load_shared_corpus, run_distributed
+    from charlstm.cli.train_output import print_chosen, print_corpus, print_hints, print_plan
+    from charlstm.distributed import ProcessGroup
+    from charlstm.training.trainer import Trainer
+
     group = ProcessGroup.from_environment()
 
     def work() -> int:
         with group.sync_errors():
-            check_options(context, given, list(set_ or []))
-            arguments = read_arguments(given, resume, name, runs)
-            plan = Plan(group, arguments, overrides, name, runs)
-            if resume and not plan.directory.exists:
-                raise UserError(
-                    f"{plan.directory.path} is not a run: there is nothing to resume. Leave out --resume to start it"
-                )
+            plan = make_plan(group.is_rank0)
         corpus = load_shared_corpus(group, plan.settings)
         with group.sync_errors():
             chosen = plan.choose_by_size(corpus)
@@ -120,7 +146,7 @@ def train(
         run_distributed(group, context.obj, work)
 
 
-def check_options(context: typer.Context, given: list[str], changes: list[str]) -> None:
+def check_options(context: typer.Context, given: Given, changes: list[str]) -> None:
     """Raises UserError for an option that has no effect."""
     from charlstm.errors import UserError
 
@@ -133,10 +159,11 @@ def check_options(context: typer.Context, given: list[str], changes: list[str]) 
         raise UserError("--resume continues a run and --overwrite deletes it: choose one")
     if options["dry_run"]:
         refuse(context, "with --dry-run, which deletes nothing", "overwrite")
-    if options["resume"] and len(given) == 1 and is_folder(run := expand_home(Path(given[0]))):
-        refuse(context, f"with {run}, an existing run, whose name and folder are fixed", "name", "runs")
+    if given.run is not None:
+        reason = f"with {given.run}, an existing run, whose name and folder are fixed"
+        refuse(context, reason, *given.fixed)
         if "name" in changed:
-            raise UserError(f"--set name has no effect with {run}, an existing run, whose name and folder are fixed")
+            raise UserError(f"--set name has no effect {reason}")
 
 
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:

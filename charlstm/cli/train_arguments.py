@@ -25,12 +25,14 @@ class Given:
     name: the name of the run, if none is given elsewhere.
     folder: the folder in which a relative path of a text is looked for first; None: only the current one.
     run: the run to resume.
+    fixed: the options that the way of naming that run leaves without effect.
     """
 
     document: Document
     name: str
     folder: Path | None = None
     run: Path | None = None
+    fixed: tuple[str, ...] = ()
 
 
 def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, runs: Path) -> Given:
@@ -42,16 +44,20 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
     Raises UserError if they are none of these.
     """
     from charlstm.config import Document, read_yaml
+    from charlstm.config.misplaced import SUFFIXES
     from charlstm.errors import UserError
+    from charlstm.runs.names import find_run
 
     first = expand_home(arguments[0])
     if len(arguments) == 1:
+        if resume and first.suffix.lower() not in SUFFIXES and (is_folder(first) or not path_exists(first)):
+            found = find_run(first, runs)
+            if not path_exists(found / "config.yaml"):
+                raise UserError(f"{found} is not a run directory: it has no config.yaml")
+            fixed = ("name", "runs") if found == first else ("name",)
+            return Given(read_yaml(found / "config.yaml"), found.name, run=found, fixed=fixed)
         if is_folder(first) and path_exists(first / "config.yaml"):
-            if not resume:
-                raise UserError(f"{first} is a run. To resume it:  {command('train', first, '--resume')}")
-            return Given(read_yaml(first / "config.yaml"), first.name, run=first)
-        if resume and is_folder(first):
-            raise UserError(f"{first} is not a run directory: it has no config.yaml")
+            raise UserError(f"{first} is a run. To resume it:  {command('train', first, '--resume')}")
         if (file := configuration_file(arguments[0])) is not None:
             return Given(read_yaml(file), file.stem, file.parent)
         if is_folder(first) and next(first.glob("*/metrics.jsonl"), None) is not None:

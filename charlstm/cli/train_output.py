@@ -12,7 +12,6 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.hardware.device import memory
 from charlstm.paths import command
-from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
 from charlstm.text.hints import text_hints
 from charlstm.training.advice import ending_advice, planned_budget_advice
@@ -88,28 +87,38 @@ def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) 
             if ended.stop_reason == "stopped"
             else "the last checkpoint before the divergence is saved"
         )
+        _write_short_report(trainer)
         if (line := next_steps.resume_or_retry_command(ended, trainer)) is not None:
             console.out(f"resume:  {line}")
     elif is_interrupted:
         console.out(f"training complete and saved; make the report:  {command('compare', directory.path)}")
     else:
-        console.out(f"report: {_write_report(directory)}")
-        for line, start in zip(next_steps.sample_and_evaluate_commands(trainer), ("next:  ", "       "), strict=True):
-            console.out(f"{start} {line}")
+        console.out(f"report: {_write_report(trainer)}")
+        for number, line in enumerate(next_steps.use_commands(trainer.config, trainer.corpus, directory)):
+            console.out(f"{'next:  ' if number == 0 else '       '} {line}")
 
 
-def _write_report(directory: RunDirectory) -> Path:
-    """Write the report of the run: learning curve, sample, settings. Raises UserError, with the run itself complete."""
-    from charlstm.comparison.collect import compare_runs  # loads matplotlib
-    from charlstm.comparison.report import write_report
+def _write_report(trainer: Trainer) -> Path:
+    """Write the report of a complete run. Raises UserError, with the run itself complete."""
+    from charlstm.run_report.page import write_run_report  # loads matplotlib
 
+    path = trainer.directory.path
     try:
-        return write_report(compare_runs([directory.path]), directory.report_folder)[0]
+        return write_run_report(path, corpus=trainer.corpus)[0]
     except UserError as error:
         raise UserError(
-            f"the run is complete and saved, only its report is missing: {error}. "
-            f"Make it: charlstm compare {directory.path}"
+            f"the run is complete and saved, only its report is missing: {error}. Make it: {command('compare', path)}"
         ) from error
+
+
+def _write_short_report(trainer: Trainer) -> None:
+    """Write the quick parts of the report of a run that was stopped; if they cannot be written, print a note."""
+    from charlstm.run_report.page import write_run_report
+
+    try:
+        console.out(f"report: {write_run_report(trainer.directory.path, is_complete=False)[0]}")
+    except UserError as error:
+        console.note(f"the report cannot be written: {error}")
 
 
 def print_plan(trainer: Trainer) -> None:

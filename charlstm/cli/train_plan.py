@@ -1,28 +1,28 @@
-"""The settings and the folder of a run, from what ``charlstm train`` was given."""
+"""The settings and the folder of a run, from what ``charlstm train`` was given. Loads no torch to plan."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charlstm import console
-from charlstm.api import load
 from charlstm.cli.options import folder_name
 from charlstm.cli.train_arguments import Given
 from charlstm.config import Config, Document, as_yaml, validate
-from charlstm.distributed import ProcessGroup
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.read_only import ReadOnlyRunDirectory
-from charlstm.text.corpus import Corpus
 from charlstm.text.relocation import relocate_source
 from charlstm.text.sources import absolute_source
-from charlstm.training.size_defaults import fill_left_out
+
+if TYPE_CHECKING:
+    from charlstm.text.corpus import Corpus
 
 
 class Plan:
     """The settings and the folder of a run, from what was given."""
 
-    def __init__(self, group: ProcessGroup, given: Given, overrides: list[str], name: str | None, runs: Path) -> None:
-        directory_class = RunDirectory if group.is_rank0 else ReadOnlyRunDirectory
+    def __init__(self, is_rank0: bool, given: Given, overrides: list[str], name: str | None, runs: Path) -> None:
+        directory_class = RunDirectory if is_rank0 else ReadOnlyRunDirectory
         self._given, self._overrides, self._name = given, overrides, name
         if given.run is not None:
             self.directory = directory_class(given.run)
@@ -34,6 +34,8 @@ class Plan:
 
     def choose_by_size(self, corpus: Corpus) -> list[str]:
         """Fill the sections that are left out by the size of the text; returns their names."""
+        from charlstm.training.size_defaults import fill_left_out
+
         document, missing = fill_left_out(self._given.document, corpus)
         if missing:
             self.settings = self._resolved(document)
@@ -52,11 +54,15 @@ class Plan:
 
 def _current_source(source: str | list[str], directory: RunDirectory) -> str | list[str]:
     """The absolute path of a run's text; prints a note if the text was moved."""
+
+    def recorded_digest() -> str:
+        from charlstm.api import load  # with torch
+
+        return str(load(directory.path).header["corpus_digest"])
+
     if not directory.checkpoints.exists():
         return absolute_source(source)
-    current = relocate_source(
-        source, directory.path.absolute(), lambda: str(load(directory.path).header["corpus_digest"])
-    )
+    current = relocate_source(source, directory.path.absolute(), recorded_digest)
     if current != source:
         console.note(f"note: {as_yaml(source)} does not exist; the same text is {as_yaml(current)}")
     return absolute_source(current)

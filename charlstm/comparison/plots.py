@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import summarize
-from charlstm.report.axes import End, grid_lines, label_ends, label_row, labeled_canvas
+from charlstm.report.axes import End, amount_axis, label_ends, label_row, labeled_canvas, score_axis
 from charlstm.report.document import Figure
-from charlstm.report.drawing import INK, canvas, color, compact, finish, placeholder_on_error, short, stroke, style
+from charlstm.report.drawing import INK, canvas, color, finish, placeholder_on_error, short, stroke, style
 from charlstm.text.visible import visible
 
 Curve = NDArray[np.float64]
@@ -48,8 +47,9 @@ def learning_curves(
                 axes.plot(*mean, linewidth=2.2, marker=_marker(mean), markersize=5, **line_style)
             end = mean[:, -1] if mean.size else drawn[0][:, -1]
             ends.append(End(f"{short(name)} {end[1]:.2f}", line_style["color"], float(end[0]), float(end[1])))
-        _set_x_axis(axes, all_points[0], unit, along)
-        _set_y_axis(axes, all_points[1])
+        amount_axis(axes, all_points[0])
+        axes.set_xlabel(f"{unit}s trained on" if along == "characters" else "seconds of training")
+        score_axis(axes, all_points[1])
         label_ends(axes, ends, gap)
         kind = _score_kind(comparison)
         axes.set_title(f"{kind or 'Held-out'} bits per {unit}")
@@ -142,28 +142,3 @@ def _curve(run: RunResult, along: Literal["characters", "seconds"]) -> Curve:
 def _marker(curve: Curve) -> str | None:
     """The marker for the points of a curve that has only a few."""
     return "o" if curve.shape[1] <= 12 else None
-
-
-def _set_x_axis(axes: Axes, x: NDArray[np.float64], unit: str, along: str) -> None:
-    positive = x[x > 0]
-    if positive.size and positive.max() >= 8 * positive.min():
-        axes.set_xscale("log")
-        # An evaluation before the first step, at 0, cannot be shown on a logarithmic axis.
-        axes.set_xlim(positive.min() / 1.05, positive.max() * 1.02)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.minorticks_off()
-    else:
-        axes.set_xlim(left=0.0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
-    axes.set_xlabel(f"{unit}s trained on" if along == "characters" else "seconds of training")
-
-
-def _set_y_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
-    # One diverged run would compress all other curves into a line at the bottom.
-    lowest, highest = float(scores.min()), float(min(scores.max(), scores.min() + 5.0))
-    margin = max(0.05 * (highest - lowest), 0.01)
-    axes.set_ylim(lowest - margin, highest + margin)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    grid_lines(axes)

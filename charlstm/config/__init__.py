@@ -22,7 +22,7 @@ from charlstm.config.memory import MemoryConfig
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import Document, error_line, locate, problems_of
-from charlstm.config.reader import parse
+from charlstm.config.reader import parse, parse_quickly
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
 from charlstm.config.sections import BudgetConfig, TrainingConfig
 from charlstm.config.text import read_text, resolve
@@ -45,12 +45,14 @@ __all__ = [
     "as_yaml",
     "check_device_name",
     "describe_fields",
+    "dump_changes",
     "dump_yaml",
     "json_schema",
     "load_compare",
     "load_comparison",
     "load_config",
     "parse_config",
+    "read_unchecked",
     "read_yaml",
     "validate",
 ]
@@ -122,6 +124,15 @@ def read_yaml(path: Path) -> Document:
     return document
 
 
+def read_unchecked(path: Path) -> dict[str, Any]:
+    """The plain data of a configuration that this program has written, many times faster than `load_config`, but not
+    validated. Raises UserError if the file cannot be read, or is not a YAML mapping."""
+    data = parse_quickly(read_text(path), str(path))
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected sections such as 'model:'")
+    return data
+
+
 def validate(model: type[Model], document: Document, overrides: Sequence[str] = ()) -> Model:
     """Validate a document after the overrides (``section.field=value``) are applied in order.
 
@@ -176,6 +187,26 @@ def dump_yaml(config: BaseModel) -> str:
         allow_unicode=True,
         width=float("inf"),
     )
+    return text
+
+
+def dump_changes(config: Config) -> str:
+    """The configuration as YAML with the source of its text and only the fields that differ from the defaults of its
+    cell; `load_config` reads an equal one from it."""
+    settings = config.model_dump(mode="json")
+    cell, source = settings["model"]["cell"], settings["corpus"]["source"]
+    defaults = parse_config({"corpus": {"source": source}, "model": {"cell": cell}}, "defaults").model_dump(mode="json")
+    changes: dict[str, Any] = {"corpus": {"source": source}, "model": {"cell": cell}}
+    for section, fields in settings.items():
+        if not isinstance(fields, dict):
+            continue
+        for name, value in fields.items():
+            if name not in defaults[section] or value != defaults[section][name]:
+                changes.setdefault(section, {})[name] = value
+    budget = changes.get("training", {}).get("budget")
+    if budget:
+        changes["training"]["budget"] = {name: limit for name, limit in budget.items() if limit is not None}
+    text: str = yaml.dump(changes, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
     return text
 
 

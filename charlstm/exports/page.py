@@ -18,7 +18,7 @@ from charlstm.exports.quantization import quantized_copy
 from charlstm.exports.step_weights import step_weights
 from charlstm.report.document import Document, Section, render
 from charlstm.text.documents import first_characters
-from charlstm.text.excerpt import excerpt
+from charlstm.text.excerpts import excerpt_of
 
 TEMPLATE = "exports/page.html.jinja"
 PREVIEW = 2000  # characters of held-out text
@@ -111,7 +111,7 @@ def _beginning(run: LoadedRun, text: Text) -> str:
     if corpus.score_after and run.model.direction == "forward":
         question, mark, _ = first.partition(corpus.score_after)
         return question + mark
-    return "" if corpus.documents else excerpt(first)
+    return "" if corpus.documents else excerpt_of(first)
 
 
 def _source(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,16 +75,15 @@ class NGram:
         if not 1 <= order <= len(ids):
             raise ValueError(f"expected an order of 1 up to the {len(ids)} characters of the text, found {order}")
         self.vocabulary_size, self.order = vocabulary_size, order
-        grams = _all_grams(ids, vocabulary_size, order)
-        self._orders: list[_Order] = []
-        p = best_p = np.array([1 / vocabulary_size])
-        best = suffixes = np.zeros(1, np.int64)
-        for grams_k, longer in zip(grams, [*grams[1:], None], strict=True):
-            counts = grams_k.times if longer is None else _count_predecessors(grams_k, longer)
-            shorter = p[grams_k.suffixes], best[suffixes], best_p[suffixes]
-            order_k = _order(grams_k.keys, counts, *shorter, vocabulary_size)
-            self._orders.append(order_k)
-            p, best, best_p, suffixes = order_k.p, order_k.best, order_k.best_p, grams_k.suffixes
+        self._orders = next(_conditionals(ids, vocabulary_size, [order]))
+
+    @classmethod
+    def of_orders(cls, ids: Ids, vocabulary_size: int, orders: Sequence[int]) -> Iterator[NGram]:
+        """The models of several ascending orders, faster than each by itself. Raises as the constructor does."""
+        for order, levels in zip(orders, _conditionals(ids, vocabulary_size, orders), strict=True):
+            model = cls.__new__(cls)
+            model.vocabulary_size, model.order, model._orders = vocabulary_size, order, levels
+            yield model
 
     def predict(self, ids: Ids, symbols: Sequence[int] = ()) -> TokenPredictions:
         """Predictions at each position of a text ids [N]; the first has no context, the second one character, and so
@@ -112,6 +111,22 @@ class NGram:
             before = positions < len(ids) - 1
             context[positions[before] + 1] = gram[before]
         return TokenPredictions(-np.log(p), best == ids, tuple(symbols), -np.log(symbol_p).T)
+
+
+def _conditionals(ids: Ids, V: int, orders: Sequence[int]) -> Iterator[list[_Order]]:
+    """The conditional distributions of the models of these ascending orders."""
+    grams = _all_grams(ids, V, orders[-1])
+    lower: list[_Order] = []
+    p = best_p = np.array([1 / V])
+    best = suffixes = np.zeros(1, np.int64)
+    for order, (grams_k, longer) in enumerate(zip(grams, [*grams[1:], None], strict=True), start=1):
+        shorter = p[grams_k.suffixes], best[suffixes], best_p[suffixes]
+        if order in orders:
+            yield [*lower, _order(grams_k.keys, grams_k.times, *shorter, V)]
+        if longer is not None:
+            level = _order(grams_k.keys, _count_predecessors(grams_k, longer), *shorter, V)
+            lower.append(level)
+            p, best, best_p, suffixes = level.p, level.best, level.best_p, grams_k.suffixes
 
 
 def _all_grams(ids: Ids, V: int, order: int) -> list[_Grams]:

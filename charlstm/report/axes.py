@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from charlstm.report.drawing import FULL_WIDTH, HEIGHT, MUTED, WIDTH, canvas, compact, percent, spread
@@ -144,3 +145,29 @@ def fraction_axis(axes: Axes, marks: Mapping[str, float]) -> None:
     grid_lines(axes)
     for mark in marks.values():
         axes.axhline(mark, color=MUTED, linestyle=":", linewidth=1.2)
+
+
+def amount_axis(axes: Axes, x: NDArray[np.float64]) -> None:
+    """Make the x axis one of amounts of training: logarithmic if they span a factor of 8 or more."""
+    positive = x[x > 0]
+    if positive.size and positive.max() >= 8 * positive.min():
+        axes.set_xscale("log")
+        # An evaluation before the first step, at 0, cannot be shown on a logarithmic axis.
+        axes.set_xlim(positive.min() / 1.05, positive.max() * 1.02)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.minorticks_off()
+    else:
+        axes.set_xlim(left=0.0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+
+
+def score_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
+    """Make the y axis one of scores in bits, at most 5 above the lowest."""
+    # One diverged run would compress all other curves into a line at the bottom.
+    lowest, highest = float(scores.min()), float(min(scores.max(), scores.min() + 5.0))
+    margin = max(0.05 * (highest - lowest), 0.01)
+    axes.set_ylim(lowest - margin, highest + margin)
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    grid_lines(axes)

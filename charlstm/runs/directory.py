@@ -18,6 +18,9 @@ from charlstm.files import MissingError, append_regular, check_folder, regular_s
 from charlstm.runs.lock import hold_lock
 from charlstm.runs.metrics import StopReason, count_records, end_of_record, read_records
 
+FINISHED: tuple[StopReason, ...] = ("budget", "target_reached", "early_stopping")
+"""Why the training of a complete run ended."""
+
 
 class RunDirectory:
     """The files of a run: config.yaml, metrics.jsonl, checkpoints/, samples.txt, report/."""
@@ -104,7 +107,7 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run is complete: budget used, target score reached, or early stopping."""
-        return self.ended in ("budget", "target_reached", "early_stopping")
+        return self.ended in FINISHED
 
     @property
     def ended(self) -> StopReason | None:
@@ -160,7 +163,7 @@ class RunDirectory:
         """Raises UserError if a path to write is something else: a pipe, a folder or a dangling link."""
         check_folder(self.report_folder)
         check_folder(self.checkpoints.folder)
-        for path in (self.metrics_file, self.samples_file, *self.checkpoints.files):
+        for path in (self.metrics_file, self.samples_file, self.lock_file, *self.checkpoints.files):
             with suppress(MissingError):
                 regular_size(path)
 

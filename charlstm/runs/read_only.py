@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from charlstm.checkpoints.store import CheckpointStore, LoadedCheckpoint
 from charlstm.config import Config
 from charlstm.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ReadOnlyRunDirectory(RunDirectory):

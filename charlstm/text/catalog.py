@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
-import urllib.request
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from charlstm.cache import open_atomic, writable_folder
+from charlstm.cache import writable_folder
 from charlstm.errors import UserError
 from charlstm.text import standard_library
-from charlstm.text.reading import PIECE, Progress
+from charlstm.text.download import DownloadError, download
+from charlstm.text.reading import Progress
 
-TIMEOUT_SECONDS = 30
 CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "data"
 """``data/`` of the checkout that contains this code; it does not exist for an installed package."""
 
@@ -62,13 +60,19 @@ def fetch(name: str, cache_folder: Path, on_progress: Progress | None = None) ->
     if name == standard_library.NAME:
         return standard_library.materialize(cache_folder)
     entry = catalog()[name]
-    for path in (CHECKOUT_DATA / entry.file, cache_folder / "corpora" / entry.file):
-        if _is_intact(path, entry):
-            return path
+    if (path := existing_file(name, cache_folder)) is not None:
+        return path
     target = writable_folder(cache_folder / "corpora") / entry.file
     if not _is_intact(target, entry):
         _download(entry, target, cache_folder / "corpora" / entry.file, on_progress)
     return target
+
+
+def existing_file(name: str, cache_folder: Path) -> Path | None:
+    """The file of a downloadable corpus, if ``data/`` or the cache has it intact. Raises KeyError: unknown name."""
+    entry = catalog()[name]
+    paths = (CHECKOUT_DATA / entry.file, cache_folder / "corpora" / entry.file)
+    return next((path for path in paths if _is_intact(path, entry)), None)
 
 
 def _is_intact(path: Path, entry: Entry) -> bool:
@@ -81,32 +85,14 @@ def _is_intact(path: Path, entry: Entry) -> bool:
 
 
 def _download(entry: Entry, target: Path, manual_path: Path, on_progress: Progress | None) -> None:
+    def report(done: int) -> None:
+        if on_progress:
+            on_progress(f"downloading {entry.name}", done, entry.bytes)
+
     try:
-        request = urllib.request.Request(entry.url, headers={"User-Agent": "charlstm"})
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
-    except (OSError, http.client.HTTPException) as error:
-        raise _download_error(entry, manual_path, f"it could not be downloaded ({_reason(error)})") from error
-    digest, size = hashlib.sha256(), 0
-    with response, open_atomic(target) as file:
-        while size <= entry.bytes:
-            try:
-                piece = response.read(PIECE)
-            except (OSError, http.client.HTTPException) as error:
-                raise _download_error(entry, manual_path, f"the download was interrupted ({_reason(error)})") from error
-            if not piece:
-                break
-            file.write(piece)
-            digest.update(piece)
-            size += len(piece)
-            if on_progress:
-                on_progress(f"downloading {entry.name}", size, entry.bytes)
-        if digest.hexdigest() != entry.sha256:
-            raise _download_error(entry, manual_path, "the file at its URL has changed (the SHA-256 differs)")
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or error
-    return str(reason) or type(error).__name__
+        download(entry.url, target, entry.bytes, entry.sha256, report)
+    except DownloadError as error:
+        raise _download_error(entry, manual_path, str(error)) from error
 
 
 def _download_error(entry: Entry, manual_path: Path, what: str) -> UserError:

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from charlstm.checkpoints.format import load_checkpoint, pack
-from charlstm.comparison import collect, report
+from charlstm.comparison import collect
 from charlstm.report.document import Document
+from charlstm.run_report import page
 
 IGNORED, REFUSED = 0, 2
 COMMANDS = {
@@ -61,7 +62,7 @@ def run(tmp_path, tiny_run, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(tiny_run, folder)
     (folder / "report").mkdir()
-    monkeypatch.setattr(report, "build", lambda *_: Document("x", ["x"], []))
+    monkeypatch.setattr(page.RunReport, "document", lambda _: Document("x", ["x"], []))
     monkeypatch.setattr(collect, "SAMPLE_LENGTH", 5)
     return folder
 
@@ -123,7 +124,7 @@ def test_runs_with_circular_symlinks_are_refused(run, charlstm, corpus_file):
 
 
 def test_run_without_space_for_its_report_is_complete(charlstm, config_file, monkeypatch):
-    monkeypatch.setattr(report, "build", lambda *_: Document("x" * 200_000, ["x"], []))
+    monkeypatch.setattr(page.RunReport, "document", lambda _: Document("x" * 200_000, ["x"], []))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))

@@ -78,7 +78,7 @@ KINDS = {
     "bytes": ({"direction": "backward"}, {"encoding": "bytes"}),
 }
 EXPECTED = {
-    "forward": ["--length", "--temperature"],
+    "forward": ["--prime", "--length", "--temperature"],
     "backward": ["--suffix", "--length", "--temperature"],
     "infilling": ["--infill"],
     "documents": ["--num-samples", "--temperature"],

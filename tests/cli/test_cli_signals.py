@@ -33,6 +33,7 @@ PHASES = {
     "written": ("charlstm.atomic_io:rename", True),
 }
 REPORT = "charlstm.comparison.report:write_report"
+RUN_REPORT = "charlstm.run_report.page:write_run_report"
 
 
 def signal_at(patch: pytest.MonkeyPatch, target: str, *numbers: int, call: int = 1) -> list[int]:
@@ -111,7 +112,7 @@ def test_second_signal_exits_at_once_without_damage(charlstm, config_file, unint
 
 def test_signal_after_training(charlstm, config_file, uninterrupted, monkeypatch):
     """During the last save, and during the report: the run is complete, and its report can be made later."""
-    for name, target, call in (("last", "charlstm.atomic_io:rename", 7), ("report", REPORT, 1)):
+    for name, target, call in (("last", "charlstm.atomic_io:rename", 7), ("report", RUN_REPORT, 1)):
         run = Path(f"runs/{name}")
         with monkeypatch.context() as patch:
             signal_at(patch, target, TERM, call=call)

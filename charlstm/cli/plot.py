@@ -1,0 +1,73 @@
+"""The command ``charlstm plot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charlstm.cli import completion
+from charlstm.cli.options import check_choice, check_png, expand_home
+
+ALONG = ("characters", "seconds", "steps")
+
+
+def plot(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            callback=expand_home,
+            autocompletion=completion.runs,
+            metavar="RUN...",
+            help="Runs: their folders, their names in runs/, or latest.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(callback=expand_home, metavar="FILE.png", help="The PNG file to write.")
+    ] = Path("curves.png"),
+    along: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.words(*ALONG), help="The x axis: characters trained on, seconds or steps."
+        ),
+    ] = "characters",
+    training: Annotated[bool, typer.Option("--training", help="Draw the training losses, too, as thin lines.")] = False,
+) -> None:
+    """Plot the learning curves of runs into a PNG file, also while they are trained.
+
+    For example: charlstm plot latest wider --along seconds --output curves.png.
+    """
+    from charlstm import console
+    from charlstm.errors import UserError
+    from charlstm.runs.directory import RunDirectory
+    from charlstm.runs.names import find_run
+
+    check_choice("--along", along, *ALONG)
+    check_png("--output", output)
+    directories = [RunDirectory(find_run(run)) for run in runs]
+    if len({directory.path.resolve() for directory in directories}) < len(directories):
+        raise UserError("the same run is named twice: name each run once")
+    configs = [directory.config() for directory in directories]
+    units = {"byte" if config.corpus.encoding == "bytes" else "character" for config in configs}
+    if len(units) > 1:
+        raise UserError("bits per byte and bits per character are not comparable: plot these runs separately")
+
+    from charlstm.run_report.curves import read_curves, several_curves
+
+    names = [directory.path.resolve().name for directory in directories]
+    if len(set(names)) < len(names):
+        names = [str(directory.path) for directory in directories]
+    curves = {name: read_curves(directory.metrics()) for name, directory in zip(names, directories, strict=True)}
+    if len({curve.kind for curve in curves.values() if len(curve.held_out)}) > 1:
+        raise UserError("a pseudo-likelihood is not comparable with a likelihood: plot these runs separately")
+    figure = several_curves(curves, units.pop(), along, training)  # type: ignore[arg-type]
+    if figure is None:
+        raise UserError("these runs have no scores yet")
+    if figure.error:
+        raise UserError(figure.error)
+    try:
+        output.write_bytes(figure.png)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot write it: {error.strerror}") from error
+    console.out(str(output))

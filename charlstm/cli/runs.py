@@ -1,0 +1,90 @@
+"""The command ``charlstm runs``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charlstm.cli.options import expand_home
+
+if TYPE_CHECKING:
+    from charlstm.runs.listing import RunSummary
+
+NONE = "–"
+AGES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def runs(
+    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folders of the runs.")] = Path(
+        "runs"
+    ),
+    all_: Annotated[bool, typer.Option("--all", help="List the runs of comparisons, too, as COMPARISON/RUN.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")] = False,
+) -> None:
+    """List the runs, the one trained last first: text, cell, size, best held-out score, and whether it is complete.
+
+    A name in this list, or latest, stands for the folder of the run in every command:
+    charlstm sample latest --prime "Once".
+    """
+    from charlstm import console
+    from charlstm.errors import UserError
+    from charlstm.paths import is_folder, path_exists
+    from charlstm.runs.listing import list_runs
+    from charlstm.runs.names import RUNS
+
+    if not is_folder(runs) and (runs != RUNS or path_exists(runs)):
+        raise UserError(
+            f"--runs {runs}: " + ("this is not a folder" if path_exists(runs) else "there is no such folder")
+        )
+    listed = list_runs(runs, all_) if is_folder(runs) else []
+    if json_:
+        console.out_json([run.to_json() for run in listed], indent=2)
+        return
+    if not listed:
+        hint = "" if all_ else " To list the runs of comparisons: add --all"
+        console.note(f"no runs in {runs}. To train one:  charlstm train CONFIG.{hint}")
+        return
+    console.table([["name", "text", "cell", "parameters", "best bits", "age", "state"], *map(_row, listed)])
+    for run in listed:
+        if run.problem:
+            console.note(f"{run.name} is damaged: {run.problem}")
+
+
+def _row(run: RunSummary) -> list[str]:
+    return [
+        run.name,
+        _text(run.source),
+        " ".join(filter(None, [run.cell, _size(run), "" if run.direction in ("", "forward") else run.direction])),
+        NONE if run.parameters is None else f"{run.parameters:,}",
+        _score(run),
+        age(time.time() - run.trained_at),
+        run.state,
+    ]
+
+
+def _text(source: tuple[str, ...]) -> str:
+    return source[0] if len(source) == 1 else f"{len(source)} files" if source else NONE
+
+
+def _size(run: RunSummary) -> str:
+    if run.hidden_size is None:
+        return ""
+    return str(run.hidden_size) if run.num_layers in (None, 1) else f"{run.num_layers} x {run.hidden_size}"
+
+
+def _score(run: RunSummary) -> str:
+    """The best score in bits; a pseudo-likelihood, which is not comparable with the others, is named."""
+    from charlstm.units import bits
+
+    if run.best_nats is None:
+        return NONE
+    return f"{bits(run.best_nats):.3f}" + (" (pseudo)" if run.direction == "bidirectional" else "")
+
+
+def age(seconds: float) -> str:
+    """``3 min``, ``5 h``, ``12 d``: the largest unit that fits at least once."""
+    size, unit = next((each for each in AGES if seconds >= each[0]), AGES[-1])
+    return f"{max(0, int(seconds / size))} {unit}"

@@ -1,0 +1,1 @@
+"""The report of a single run, and learning curves of several."""

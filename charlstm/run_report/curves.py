@@ -1,0 +1,165 @@
+"""Learning curves of runs, from their metrics. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.report.axes import End, amount_axis, label_ends, label_row, labeled_canvas, score_axis
+from charlstm.report.document import Figure
+from charlstm.report.drawing import (
+    INK,
+    MUTED,
+    canvas,
+    color,
+    compact,
+    finish,
+    placeholder_on_error,
+    short,
+    stroke,
+    style,
+)
+from charlstm.text.visible import visible
+from charlstm.units import bits
+
+Along = Literal["characters", "seconds", "steps"]
+FEW_POINTS = 30
+MARGIN = 1.0
+"""Bits above the held-out scores that are shown of the training loss, which begins at the size of the alphabet."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of a run: points (characters, seconds, steps, bits) of training [P, 4] and of evaluations [Q, 4].
+
+    kind: of the held-out score; `pseudo-likelihood` for a bidirectional model.
+    """
+
+    training: NDArray[np.float64]
+    held_out: NDArray[np.float64]
+    kind: str = "held out"
+
+    def best(self) -> NDArray[np.float64] | None:
+        """The evaluation with the lowest score, [4]; None without one."""
+        return self.held_out[int(self.held_out[:, 3].argmin())] if len(self.held_out) else None
+
+
+def read_curves(records: Sequence[Mapping[str, Any]]) -> Curves:
+    """The curves in the records of a run."""
+
+    def points(kind: str) -> NDArray[np.float64]:
+        rows = [(r["characters"], r["seconds"], r["step"], bits(r["nats"])) for r in records if r["kind"] == kind]
+        return np.array(rows, np.float64).reshape(-1, 4)
+
+    is_pseudo = any(record.get("pseudo_likelihood") for record in records)
+    return Curves(points("train"), points("evaluation"), "pseudo-likelihood" if is_pseudo else "held out")
+
+
+def _limit(runs: Iterable[Curves]) -> float:
+    """The highest score to show, in bits."""
+    return max((float(run.held_out[:, 3].max()) + MARGIN for run in runs if len(run.held_out)), default=math.inf)
+
+
+def _column(along: Along) -> int:
+    return ("characters", "seconds", "steps").index(along)
+
+
+def _label(along: Along, unit: str) -> str:
+    return {"characters": f"{unit}s trained on", "seconds": "seconds of training", "steps": "training steps"}[along]
+
+
+@placeholder_on_error
+def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Figure | None:
+    """Plot the training loss and the held-out score of one run, with its best evaluation marked; None without both."""
+    if not len(curves.training) + len(curves.held_out):
+        return None
+    x, best = _column(along), curves.best()
+    with style():
+        figure, axes, gap = labeled_canvas(3)
+        ends, descriptions = [], []
+        for name, points, shade, linewidth in (
+            ("training", curves.training, MUTED, 1.2),
+            (curves.kind, curves.held_out, color(0), 2.2),
+        ):
+            if not len(points):
+                continue
+            marker = "o" if name != "training" and len(points) <= FEW_POINTS else None
+            axes.plot(points[:, x], points[:, 3], marker=marker, markersize=4, color=shade, linewidth=linewidth)
+            ends.append(End(f"{name} {points[-1, 3]:.2f}", shade, float(points[-1, x]), float(points[-1, 3])))
+            descriptions.append(f"{name} goes from {points[0, 3]:.2f} to {points[-1, 3]:.2f} bits.")
+        both = np.concatenate([curves.training, curves.held_out])
+        amount_axis(axes, both[:, x])
+        score_axis(axes, np.minimum(both[:, 3], _limit([curves])))
+        if best is not None:
+            ring: dict[str, Any] = {
+                "markersize": 11,
+                "markerfacecolor": "none",
+                "markeredgewidth": 1.8,
+                "clip_on": False,
+            }
+            axes.plot(best[x], best[3], "o", color=color(1), **ring)
+            ends.append(End(f"best {best[3]:.3f}", color(1), float(best[x]), float(best[3])))
+            descriptions.append(f"The best is {best[3]:.3f} bits at step {int(best[2]):,}.")
+        axes.set_xlabel(_label(along, unit))
+        axes.set_title(f"Bits per {unit}")
+        label_ends(axes, ends, gap)
+        alt = f"Line plot of bits per {unit} over {_label(along, unit)}. " + " ".join(descriptions)
+        return finish(figure, f"learning-curve-{along}", alt, "Lower is better. The ring is the best held-out score.")
+
+
+@placeholder_on_error
+def several_curves(runs: Mapping[str, Curves], unit: str, along: Along, with_training: bool) -> Figure | None:
+    """Plot the held-out scores of several runs, and with `with_training` their training losses, thin; None without."""
+    drawn = {name: curves for name, curves in runs.items() if len(curves.held_out) or len(curves.training)}
+    if not drawn:
+        return None
+    x = _column(along)
+    with style():
+        figure, axes, gap = labeled_canvas(len(drawn))
+        ends, descriptions, used = list[End](), list[str](), list[NDArray[np.float64]]()
+        for number, (name, curves) in enumerate(drawn.items()):
+            main = curves.held_out if len(curves.held_out) else curves.training
+            marker = "o" if len(main) <= FEW_POINTS else None
+            axes.plot(main[:, x], main[:, 3], linewidth=2.0, marker=marker, markersize=4, **stroke(number))
+            used.append(main)
+            if with_training and len(curves.training):
+                axes.plot(curves.training[:, x], curves.training[:, 3], linewidth=0.9, alpha=0.6, **stroke(number))
+                used.append(curves.training)
+            ends.append(End(f"{short(name)} {main[-1, 3]:.2f}", color(number), float(main[-1, x]), float(main[-1, 3])))
+            descriptions.append(f"{visible(name)} goes from {main[0, 3]:.2f} to {main[-1, 3]:.2f} bits.")
+        points = np.concatenate(used)
+        amount_axis(axes, points[:, x])
+        score_axis(axes, np.minimum(points[:, 3], _limit(drawn.values())))
+        axes.set_xlabel(_label(along, unit))
+        axes.set_title(f"Held-out bits per {unit}")
+        label_ends(axes, ends, gap)
+        return finish(figure, "learning-curves", " ".join(descriptions))
+
+
+@placeholder_on_error
+def ladder(scores: Sequence[tuple[str, float]], model: str, unit: str) -> Figure | None:
+    """Plot scores in bits as dots, one row each, from the highest to the lowest; `model` is the row that stands out."""
+    ordered = sorted(scores, key=lambda score: -score[1])
+    with style():
+        figure, axes = canvas(height=1.0 + 0.29 * len(ordered))
+        highest = ordered[0][1]
+        for row, (name, value) in enumerate(ordered):
+            shade = color(0) if name == model else MUTED
+            axes.hlines(row, 0, value, color=shade, linewidth=1.2, alpha=0.4)
+            axes.plot(value, row, "o", color=shade, markersize=8 if name == model else 6)
+            label_row(axes, row, f"{value:.3f}", color=shade, fontweight="bold" if name == model else "normal")
+        axes.set_yticks(range(len(ordered)), [short(name, 34) for name, _ in ordered], color=INK, fontsize=10)
+        axes.set_ylim(len(ordered) - 0.5, -0.5)
+        axes.set_xlim(0, highest * 1.04)
+        axes.xaxis.set_major_formatter(lambda value, _: compact(value))
+        axes.tick_params(axis="both", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_title(f"Held-out bits per {unit}")
+        alt = f"Dot plot of held-out bits per {unit}. " + " ".join(f"{visible(n)}: {v:.3f}." for n, v in ordered)
+        return finish(figure, "what-the-bits-mean", alt, "Lower is better.")

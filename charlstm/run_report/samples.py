@@ -1,0 +1,80 @@
+"""Sections of samples: the same prime at several temperatures, and what training recorded over time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from charlstm.api import LoadedRun
+from charlstm.errors import UserError
+from charlstm.files import read_regular
+from charlstm.report.document import Sample, Section
+from charlstm.run_report.curves import Curves
+from charlstm.text.corpus import Corpus
+from charlstm.text.excerpts import excerpt, question
+
+TEMPERATURES = (0.2, 0.5, 0.8, 1.0, 1.3)
+LENGTH = 300
+DOCUMENTS = 12
+SHOWN = 6
+SIZE_LIMIT = 1 << 26
+"""Bytes of samples.txt that are read."""
+
+
+def by_temperature(run: LoadedRun, corpus: Corpus | None) -> Section:
+    """The same beginning, or for a backward model the same end, at several temperatures; without the text, texts that
+    start from nothing. Documents have no common beginning."""
+    settings, is_backward = run.config.corpus, run.config.model.direction == "backward"
+    prime = ""
+    if corpus is not None and settings.score_after and not is_backward:
+        prime = question(corpus, settings.score_after)
+    elif corpus is not None and settings.documents is None:
+        prime = excerpt(corpus)
+    start = "Texts that start from nothing."
+    if prime:
+        start = f"What {'precedes' if is_backward else 'follows'} {prime!r}, a piece of the held-out text."
+    text = f"{start} A low temperature prefers probable characters. The checkpoint is the best one, the seed is 1."
+    samples = [Sample(f"temperature {t:g}", _sample(run, prime, t)) for t in TEMPERATURES]
+    return Section("Samples by temperature", [text], samples=samples)
+
+
+def _sample(run: LoadedRun, prime: str, temperature: float) -> str:
+    """A text, or as many documents as fit into its length."""
+    count = DOCUMENTS if run.document_end and not prime else 1
+    texts = run.generate(prime, LENGTH, temperature=temperature, seed=1, num_samples=count)
+    return run.document_end.join(sample.full_text for sample in texts)[: LENGTH + len(prime)]
+
+
+def over_time(path: Path, curves: Curves) -> Section | None:
+    """Some of the samples that training recorded in samples.txt, evenly spaced; None without one."""
+    samples = read_samples(path)
+    if not samples:
+        return None
+    scores = {int(row[2]): row[3] for row in curves.held_out}
+    chosen = [samples[index] for index in spread_indices(len(samples), SHOWN)]
+    return Section(
+        "Samples over time",
+        [f"{len(chosen)} of {len(samples)} samples that training recorded."],
+        samples=[
+            Sample(f"step {step:,}", content, note=f"{scores[step]:.2f} bits" if step in scores else "")
+            for step, content in chosen
+        ],
+    )
+
+
+def read_samples(path: Path) -> list[tuple[int, str]]:
+    """The steps and texts of samples.txt, oldest first; none if it does not exist or cannot be read."""
+    try:
+        content = read_regular(path, SIZE_LIMIT).decode("utf-8", "replace")
+    except UserError:
+        return []
+    parts = re.split(r"^===== step (\d{1,18})\n", content, flags=re.MULTILINE)
+    return [(int(step), text.removesuffix("\n\n")) for step, text in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def spread_indices(count: int, most: int) -> Sequence[int]:
+    """At most ``most`` indices from 0 to ``count - 1``, evenly spaced, the first and the last included."""
+    if count <= most:
+        return range(count)
+    return [round(number * (count - 1) / (most - 1)) for number in range(most)]

@@ -1,0 +1,67 @@
+"""Finds the run that a user names: by its path, by its name in the folder of runs, or as the latest one.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charlstm.errors import UserError
+from charlstm.paths import command, is_folder, path_exists
+from charlstm.runs.listing import run_folders, trained_at
+from charlstm.spelling import near
+
+RUNS = Path("runs")
+"""The folder of runs, unless another one is given."""
+LATEST = "latest"
+
+
+def find_run(given: Path, runs: Path = RUNS) -> Path:
+    """The folder of a run, or the file of a checkpoint.
+
+    An existing path comes first, except that a run of this name in the folder ``runs`` precedes a folder that is not a
+    run; then a folder of this name in ``runs``, such as that of a comparison; then, for ``latest``, the run that was
+    trained last.
+
+    Raises UserError, with the most similar name, if there is no such run.
+    """
+    named = runs / given
+    if path_exists(given) and (_is_run(given) or not (is_folder(given) and _is_run(named))):
+        return given
+    if is_folder(named):
+        return named
+    names = run_names(runs) if is_folder(runs) else []
+    if str(given) == LATEST and names:
+        return runs / names[0]
+    raise UserError(_no_run(given, runs, names))
+
+
+def run_names(runs: Path, is_deep: bool = False) -> list[str]:
+    """The names of the runs in a folder, the one trained last first. Raises UserError if the folder cannot be read."""
+    folders = sorted(run_folders(runs, is_deep), key=trained_at, reverse=True)
+    return [folder.relative_to(runs).as_posix() for folder in folders]
+
+
+def _is_run(path: Path) -> bool:
+    return is_folder(path) and path_exists(path / "config.yaml")
+
+
+def _no_run(given: Path, runs: Path, names: list[str]) -> str:
+    message = f"{given}: there is no such run or checkpoint"
+    parent = given.parent
+    elsewhere = parent not in (Path(), runs)
+    if elsewhere:
+        siblings = parent.iterdir() if is_folder(parent) else ()
+        names = sorted(path.name for path in siblings if _is_run(path) or (path.suffix == given.suffix != ""))
+    if not names:
+        return f"{message}. Train one: charlstm train CONFIG"
+    match = near(given.name, names)
+    suggestion = f"Did you mean {match if parent == Path() else parent / match}? " if match else ""
+    if elsewhere:
+        return f"{message}. {suggestion}Runs there: {', '.join(str(parent / name) for name in names[:8])}"
+    return f"{message}. {suggestion}To list the runs:  {_list_command(runs)}"
+
+
+def _list_command(runs: Path) -> str:
+    return command("runs", *([] if runs == RUNS else ["--runs", runs]))

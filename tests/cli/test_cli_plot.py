@@ -1,0 +1,52 @@
+"""``charlstm plot``: learning curves of runs in one PNG file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def run(config_file, tiny_run) -> Path:
+    """Copies of a run in the working directory."""
+    shutil.copytree(tiny_run, "runs/a")
+    shutil.copytree(tiny_run, "else/a")
+    return Path(shutil.copytree(tiny_run, "runs/tiny"))
+
+
+def test_runs_by_name(charlstm):
+    result = charlstm("plot", "tiny", "a", "--along", "seconds", "--training")
+    assert (result.code, result.out, result.err) == (0, "curves.png\n", "")
+    assert Path("curves.png").read_bytes() == b"PNG"
+    assert charlstm("plot", "runs/a", "else/a", "--output", "x.png").out == "x.png\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("plot tinny", "Did you mean tiny?"),
+        ("plot a runs/a", "the same run is named twice"),
+        ("plot a --output x.jpg", "give it a name that ends in .png"),
+        ("plot a --output no/x.png", "there is no folder no"),
+        ("plot a --along second", "Did you mean seconds?"),
+        ("plot runs", "is not a run directory"),
+    ],
+)
+def test_wrong_use(charlstm, line, message):
+    result = charlstm(*line.split())
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_scores_that_are_not_comparable(charlstm, run):
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("encoding: utf-8", "encoding: bytes"))
+    assert "bits per byte and bits per character are not comparable" in charlstm("plot", "tiny", "a").err
+    (run / "config.yaml").write_text(config)
+    metrics = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(metrics.replace('"pseudo_likelihood": false', '"pseudo_likelihood": true'))
+    assert "a pseudo-likelihood is not comparable" in charlstm("plot", "tiny", "a").err
+    (run / "metrics.jsonl").unlink()
+    assert charlstm("plot", "tiny").err == "error: these runs have no scores yet\n"

@@ -1,0 +1,170 @@
+"""``charlstm runs``, names of runs in every command, and answers that need no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charlstm.cli.runs import age
+from charlstm.runs.directory import RunDirectory
+
+
+@pytest.fixture
+def run(config_file, tiny_run) -> Path:
+    """A copy of the run in the working directory, with a report."""
+    copy = Path(shutil.copytree(tiny_run, "runs/tiny"))
+    (copy / "report").mkdir()
+    (copy / "report" / "index.html").touch()
+    return copy
+
+
+def test_table_of_runs(charlstm, run):
+    shutil.copytree(run, "runs/versus/lstm-seed1")
+    (Path(shutil.copytree(run, "runs/cut")) / "config.yaml").write_text("a: [")
+    os.utime("runs/cut/metrics.jsonl", (0, 0))
+    result = charlstm("runs")
+    rows = [line.split() for line in result.out.splitlines() if line.strip()]
+    assert [row[0] for row in rows] == ["name", rows[1][0], "tiny", "cut"]
+    assert [row[-1] for row in rows[2:]] == ["finished", "damaged"]
+    assert rows[2][1:4] == ["tiny.txt", "lstm", "16"]
+    assert result.err == "cut is damaged: runs/cut/config.yaml: not valid YAML\n"
+    assert "versus/lstm-seed1" in charlstm("runs", "--all").out
+    listed = json.loads(charlstm("runs", "--json").out)
+    assert [(each["name"], each["state"]) for each in listed] == [("tiny", "finished"), ("cut", "damaged")]
+
+
+def test_no_runs_and_no_folder(charlstm, config_file):
+    result = charlstm("runs")
+    assert (result.code, result.out) == (0, "")
+    assert "no runs in runs. To train one:  charlstm train CONFIG" in result.err
+    assert charlstm("runs", "--json").out == "[]\n"
+    assert charlstm("runs", "--runs", "nowhere").err == "error: --runs nowhere: there is no such folder\n"
+    assert charlstm("runs", "--runs", config_file).code == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-5, "0 s"), (59.9, "59 s"), (61, "1 min"), (7300, "2 h"), (86400 * 400, "400 d")]
+)
+def test_age(seconds, text):
+    assert age(seconds) == text
+
+
+@pytest.mark.parametrize("name", ["tiny", "latest"])
+def test_every_command_takes_names(charlstm, run, name):
+    assert charlstm("sample", name, "--length", 5, "--seed", 1).code == 0
+    assert charlstm("evaluate", name).code == 0
+    result = charlstm("inspect", name, "--context", 0, "--characters", 50)
+    assert "page: runs/tiny/inspection/index.html" in result.out
+    assert "report: runs/tiny/report/index.html" in charlstm("compare", name).out
+    assert charlstm("train", name, "--resume").out.startswith("runs/tiny is finished: 90 steps")
+
+
+def test_names_in_another_folder_of_runs(charlstm, run):
+    shutil.move("runs", "others")
+    assert charlstm("train", "tiny", "--resume", "--runs", "others").out.startswith("others/tiny is finished")
+    assert "report: others/tiny/report" in charlstm("compare", "tiny", "--runs", "others").out
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate", "inspect", "compare", "train --resume"])
+def test_unknown_name_suggests_the_nearest(charlstm, run, command):
+    name, *options = command.split()
+    result = charlstm(name, "tinny", *options)
+    assert (result.code, result.out) == (2, "")
+    assert "Did you mean tiny? To list the runs:  charlstm runs" in result.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        (["training.budget.steps=6"], "training.budget.steps=12"),
+        (["training.budget={epochs: 0.2}"], "training.budget.epochs=0.4"),
+        (["training.budget.steps=6", "training.budget.epochs=9"], "training.budget.steps=12"),
+        (["training.budget.target_nats=9"], "training.budget.target_nats=null"),
+        (
+            ["training.early_stopping=1", "training.learning_rate=1e-9", "training.budget.steps=60"],
+            "early_stopping=null",
+        ),
+    ],
+)
+def test_finished_run_names_the_command_that_trains_longer(charlstm, config_file, changes, option):
+    settings = [word for change in changes for word in ("--set", change)]
+    assert charlstm("train", config_file, *settings).code == 0
+    result = charlstm("train", "runs/tiny", "--resume")
+    assert result.code == 0
+    assert "is finished: " in result.out
+    line = re.search(r"^to train longer:  charlstm (.*)$", result.out, re.MULTILINE)[1]
+    assert option in line
+    steps = RunDirectory(Path("runs/tiny")).metrics()[-1]["step"]
+    assert charlstm(*shlex.split(line)).code == 0
+    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["step"] > steps
+
+
+def test_finished_run_is_not_changed(charlstm, run):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert charlstm("train", run, "--resume").code == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train nothing.yaml",
+        "train tiny.yaml --set model.hiden_size=3",
+        "train tiny.yaml --device gpu",
+        "train tiny.yaml --resume",
+        "train runs/tiny",
+        "sample tinny",
+        "sample tiny --device gpu",
+        "sample tiny --suffix a",
+        "sample tiny --checkpoint worst",
+        "evaluate tiny --split vali",
+        "inspect tiny --layer 2",
+        "compare tinny tiny",
+        "compare tiny --set seeds=2",
+        "bench --cell lsmt",
+        "runs --runs nothing",
+        "config --nothing",
+        "trian",
+    ],
+)
+def test_refusals_come_before_torch_is_loaded(run, config_file, line, charlstm):
+    code = (
+        "import sys; from charlstm import cli; sys.argv = ['charlstm', *sys.argv[1:]]\n"
+        "try: cli.main()\nexcept SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True)
+    assert result.stdout == "2 False\n", result.stderr
+
+
+def test_version_and_short_help(charlstm):
+    assert charlstm("--version").out.startswith("charlstm 0.")
+    for command in ("train", "sample", "runs", "bench"):
+        assert charlstm(command, "-h") == charlstm(command, "--help")
+
+
+@pytest.mark.parametrize(
+    ("line", "suggestion"),
+    [
+        ("bench --cell lsmt", "lstm"),
+        ("evaluate tiny --split vali", "validation"),
+        ("sample tiny --checkpoint bst", "best"),
+        ("sample tiny --device gpu", "cuda"),
+        ("compare tiny --keep weight", "weights"),
+        ("smaple tiny", "sample"),
+        ("sample tiny --temprature 1", "--temperature"),
+        ("train tiny.yaml --set model.cell=lsmt", "lstm"),
+        ("train tiny.yaml --set model.hiden_size=1", "hidden_size"),
+    ],
+)
+def test_every_word_has_a_suggestion(charlstm, run, line, suggestion):
+    result = charlstm(*line.split())
+    assert result.code == 2
+    assert re.search(rf"(Did you mean|Possible options:) '?{suggestion}\b", result.err), result.err

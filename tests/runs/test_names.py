@@ -1,0 +1,83 @@
+"""A run is found by its path, by its name, or as the latest one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from charlstm.errors import UserError
+from charlstm.runs.names import find_run, run_names
+
+
+@pytest.fixture(autouse=True)
+def runs(tiny_run, tmp_path, monkeypatch):
+    """The runs `old` and `tiny`, the latter trained last, and a comparison with one run."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("old", "versus/lstm-seed1", "tiny")):
+        shutil.copytree(tiny_run, Path("runs") / name)
+        os.utime(Path("runs") / name / "metrics.jsonl", (number, number))
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("tiny", "runs/tiny"),
+        ("runs/tiny", "runs/tiny"),
+        ("latest", "runs/tiny"),
+        ("versus/lstm-seed1", "runs/versus/lstm-seed1"),
+        ("versus", "runs/versus"),
+        ("runs/old/checkpoints/best.safetensors", "runs/old/checkpoints/best.safetensors"),
+    ],
+)
+def test_names_and_paths(given, path):
+    assert find_run(Path(given)) == Path(path)
+
+
+def test_path_precedes_a_name_but_an_unrelated_folder_does_not(tiny_run):
+    Path("tiny").mkdir()
+    assert find_run(Path("tiny")) == Path("runs/tiny")
+    shutil.copytree(tiny_run, "tiny", dirs_exist_ok=True)
+    assert find_run(Path("tiny")) == Path("tiny")
+    shutil.copytree(tiny_run, "runs/latest")
+    assert find_run(Path("latest")) == Path("runs/latest")
+
+
+def test_another_folder_of_runs(tiny_run):
+    shutil.copytree(tiny_run, "else/where")
+    assert find_run(Path("where"), Path("else")) == Path("else/where")
+    assert find_run(Path("latest"), Path("else")) == Path("else/where")
+    with pytest.raises(UserError, match=r"Did you mean where.*To list the runs:  charlstm runs --runs else"):
+        find_run(Path("wher"), Path("else"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("tinny", "tinny: there is no such run or checkpoint. Did you mean tiny? To list the runs:  charlstm runs"),
+        ("runs/tinny", "runs/tinny: there is no such run or checkpoint. Did you mean runs/tiny?"),
+        ("zzz", "zzz: there is no such run or checkpoint. To list the runs:  charlstm runs"),
+        ("runs/versus/lstm-sed1", "Did you mean runs/versus/lstm-seed1?"),
+        ("runs/tiny/checkpoints/bets.safetensors", "Did you mean runs/tiny/checkpoints/best.safetensors?"),
+        ("no/where", "no/where: there is no such run or checkpoint. Train one: charlstm train CONFIG"),
+        ("\0", "there is no such run"),
+        ("x" * 5000, "there is no such run"),
+    ],
+)
+def test_unknown_names(given, message):
+    with pytest.raises(UserError) as raised:
+        find_run(Path(given))
+    assert message in str(raised.value)
+
+
+def test_no_runs_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "runs" / "old")
+    with pytest.raises(UserError, match=r"latest: there is no such run or checkpoint. Train one"):
+        find_run(Path("latest"))
+
+
+def test_run_names_latest_first():
+    assert run_names(Path("runs")) == ["tiny", "old"]
+    assert run_names(Path("runs"), is_deep=True) == ["tiny", "versus/lstm-seed1", "old"]
