@@ -165,7 +165,7 @@ def train(config: dict[str, Any], overrides: list[str]) -> tuple[int, str]:
         sets = [part for override in overrides for part in ("--set", override)]
         patch.setattr(sys, "argv", ["charlstm", "train", str(path), "--runs", str(Path(runs) / "runs"), *sets])
         patch.setattr(
-            "charlstm.cli.train_output._write_report", lambda directory: directory.path
+            "charlstm.cli.train_output._write_report", lambda trainer: trainer.directory.path
         )  # plots take half a second
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as exited:
             cli.main()

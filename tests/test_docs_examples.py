@@ -37,9 +37,9 @@ TINY = (
     "training.sample_length=0",
 )
 RUNS = {
-    "wider": "model.direction=forward",
     "backward": "model.direction=backward",
     "infilling": "model.direction=bidirectional",
+    "wider": "model.direction=forward",
 }
 
 

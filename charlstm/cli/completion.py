@@ -83,10 +83,10 @@ def runs(context: typer.Context, incomplete: str) -> list[str]:
     return _matching([*([LATEST] if names else []), *names], incomplete)
 
 
-def configurations(incomplete: str) -> list[str]:
+def _configurations(incomplete: str, are_comparisons: bool) -> list[str]:
     """The YAML files in the folder of the incomplete path and, if it names no folder, in ``configs/``; the names of
-    ready configurations."""
-    from charlstm.config.ready import ready_configs
+    ready configurations of runs, or of comparisons."""
+    from charlstm.config.ready import COMPARE, ready_configs
 
     parent = incomplete[: incomplete.rfind("/") + 1]
     folders = [parent] if parent else ["", "configs/"]
@@ -94,14 +94,15 @@ def configurations(incomplete: str) -> list[str]:
     with suppress(OSError):
         for folder in folders:
             files += sorted(folder + path.name for path in Path(folder).expanduser().glob("*.y*ml"))
-    return _matching([*files, *ready_configs()], incomplete)
+    ready = (name for name, file in ready_configs().items() if (file.parent.name == COMPARE) == are_comparisons)
+    return _matching([*files, *ready], incomplete)
 
 
 def texts_or_runs(context: typer.Context, incomplete: str) -> list[str]:
     """What can be trained on: texts, configurations, names of the catalog; with ``--resume``, runs come before them."""
     from charlstm.text.catalog import catalog_names
 
-    named = [*(runs(context, incomplete) if context.params.get("resume") else []), *configurations(incomplete)]
+    named = [*(runs(context, incomplete) if context.params.get("resume") else []), *_configurations(incomplete, False)]
     return list(dict.fromkeys([*named, *_matching(catalog_names(), incomplete), *_paths(incomplete)]))
 
 
@@ -117,7 +118,7 @@ def _paths(incomplete: str) -> list[str]:
 
 def runs_and_configurations(context: typer.Context, incomplete: str) -> list[str]:
     """The names of runs, and configurations."""
-    return [*runs(context, incomplete), *configurations(incomplete)]
+    return [*runs(context, incomplete), *_configurations(incomplete, True)]
 
 
 def fields(incomplete: str) -> list[str]:

@@ -64,7 +64,7 @@ def config(
 def _ready(action: str, name: str | None, file: Path | None, with_options: bool) -> None:
     """List, print or copy ready configurations."""
     from charlstm import atomic_io, console
-    from charlstm.config.ready import ready_config, ready_configs, summary
+    from charlstm.config.ready import COMPARE, ready_config, ready_configs, summary
     from charlstm.errors import UserError
     from charlstm.paths import command, path_exists
 
@@ -74,7 +74,7 @@ def _ready(action: str, name: str | None, file: Path | None, with_options: bool)
         if name is not None:
             raise UserError(f"list takes no name. To print one:  {command('config', 'show', name)}")
         rows = [
-            [known, "compare" if path.parent.name == "compare" else "train", summary(path)]
+            [known, "compare" if path.parent.name == COMPARE else "train", summary(path)]
             for known, path in ready_configs().items()
         ]
         console.table([["name", "command", "what it shows"], *rows], prose=True)

@@ -133,8 +133,8 @@ def sample(
     )
     use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
     run = find_run(context, run, checkpoint, device)
-    if is_folder(run):  # before torch is loaded
-        _check(context, RunDirectory(run).config().model.direction, temperature, num_samples, json_)
+    if is_folder(run) and (directory := RunDirectory(run)).exists:  # before torch is loaded
+        _check(context, directory.config().model.direction, temperature, num_samples, json_)
 
     import torch
 

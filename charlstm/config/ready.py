@@ -9,6 +9,8 @@ from pathlib import Path
 from charlstm.errors import UserError
 from charlstm.spelling import near
 
+COMPARE = "compare"
+"""The folder of the comparisons."""
 INSTALLED = Path(__file__).with_name("ready")
 CHECKOUT = Path(__file__).resolve().parents[2] / "configs"
 """``configs/`` of the checkout that contains this code; it does not exist for an installed package."""
@@ -17,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[2] / "configs"
 def ready_configs() -> dict[str, Path]:
     """The files of the ready configurations and comparisons, by name: those of runs first, each part sorted."""
     folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
-    return {file.stem: file for part in (folder, folder / "compare") for file in sorted(part.glob("*.yaml"))}
+    return {file.stem: file for part in (folder, folder / COMPARE) for file in sorted(part.glob("*.yaml"))}
 
 
 def ready_config(name: str) -> Path:

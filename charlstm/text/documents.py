@@ -106,7 +106,7 @@ def split_documents(
     except UserError:
         name = separator if separator in END_MARKS else repr(separator)
         meant = f"; did you mean {meant_separator(separator)}?" if meant_separator(separator) else ""
-        note = f" ({' and '.join(END_MARKS)} have a special meaning{meant})" if separator not in END_MARKS else ""
+        note = f" ({', '.join(END_MARKS)} have a special meaning{meant})" if separator not in END_MARKS else ""
         if separator in END_MARKS and "\r" in vocabulary.symbols:
             note = ": its lines end in CR. Convert the line endings: tr '\\r' '\\n' < FILE > NEW"
         raise UserError(f"corpus.documents: {name}: there is no such separator in the text{note}") from None

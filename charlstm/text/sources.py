@@ -50,7 +50,7 @@ def absolute_source(source: str | Sequence[str], folder: Path | None = None) -> 
     """
     if not isinstance(source, str):
         return [str(absolute_source(part, folder)) for part in source]
-    if source in catalog_names() or ADDRESS.match(source):
+    if source in catalog_names() or ADDRESS.match(source) or len(source) > MAX_NAME_LENGTH:
         return source
     path, bases = expand_home(source), [Path()]
     if folder is not None and not path.is_absolute() and folder.absolute() != Path().absolute():

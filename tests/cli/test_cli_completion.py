@@ -58,7 +58,7 @@ def complete(charlstm, monkeypatch):
         (["train", "configs/"], ["configs/big.yaml"]),
         (["train", "--resume", "tiny"], ["tiny", "tiny.yaml", "tinyshakespeare"]),
         (["train", "run"], ["runs/"]),
-        (["train", "--resume", "--runs", "runs/versus", "l"], ["latest", "lstm-seed1"]),
+        (["train", "--resume", "--runs", "runs/versus", "l"], ["latest", "lstm-seed1", "leaky", "lstm-1997"]),
         (["train", "--set", "model.hidden_s"], ["model.hidden_size=", "model.hidden_size=256"]),
         (["train", "--set", "model.hidden_size="], ["256"]),
         (["train", "--set", "model.cell=l"], ["leaky", "lstm"]),

@@ -119,7 +119,6 @@ def test_finished_run_is_not_changed(charlstm, run):
         "train nothing.yaml",
         "train tiny.yaml --set model.hiden_size=3",
         "train tiny.yaml --device gpu",
-        "train tiny.yaml --resume",
         "train runs/tiny",
         "sample tinny",
         "sample tiny --device gpu",

@@ -84,7 +84,7 @@ def test_missing_separator_is_an_error() -> None:
     vocabulary = Vocabulary.from_text("abc")
     with pytest.raises(UserError, match=r"newline: there is no such separator in the text$"):
         split_documents(vocabulary.encode("abc"), vocabulary, "newline")
-    with pytest.raises(UserError, match=r"'blank-line': there is no such .*and blank_line have a special meaning"):
+    with pytest.raises(UserError, match=r"'blank-line': there is no such .*blank_line, file have a special meaning"):
         split_documents(vocabulary.encode("abc"), vocabulary, "blank-line")
 
 
