@@ -14,7 +14,7 @@ from charlstm.errors import UserError
 from charlstm.training.events import Evaluated, Progress
 
 TEXT = "Once upon a time, there was a text.\nIt was short & <small>.\n" * 20
-TINY = {"model.hidden_size": 8, "model.executor": "eager", "training.budget": {"steps": 12}}
+TINY = {"model.hidden_size": 8, "training.sample_length": 0, "training.budget": {"steps": 12}}
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from charlstm.config.ready import ready_configs
 from charlstm.text.catalog import catalog_names
 
 TEXT = "Ann: hello\nBob: hi there, Ann\n" * 30
-TINY = ("--set", "model.hidden_size=8", "--set", "model.executor=eager", "--set", "training.budget={steps: 7}")
+TINY = ("--set", "model.hidden_size=8", "--set", "training.sample_length=0", "--set", "training.budget={steps: 7}")
 
 
 @pytest.fixture(autouse=True)
