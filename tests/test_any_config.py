@@ -193,7 +193,7 @@ def check(case: tuple[dict[str, Any], list[str]]) -> None:
 
 @given(configurations(compiled=False))
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 def test_any_config_trains_a_step_or_gives_an_error(folder: Path, case: tuple[dict[str, Any], list[str]]) -> None:
     check(case)

@@ -103,7 +103,7 @@ def test_a_least_length_below_the_shortest_string_changes_nothing():
     assert Reber(5).baseline_nats == pytest.approx(Reber().baseline_nats)
 
 
-@pytest.mark.parametrize("least", [7, 10])
+@pytest.mark.parametrize("least", [10, pytest.param(7, marks=pytest.mark.slow)])
 def test_long_strings_have_their_probability_in_the_grammar(least):
     """Against strings of the unrestricted grammar of which the short ones are rejected."""
     drawn = Reber(least).strings(60_000, 10)
