@@ -79,10 +79,10 @@ def _command(name: str) -> str:
     command = COMMANDS[name]
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    usage = " ".join(["[OPTIONS]", *(p.name.upper() + "..." * (p.nargs < 0) for p in arguments)])
+    usage = " ".join(["[OPTIONS]", *(p.metavar or p.name.upper() + "..." * (p.nargs < 0) for p in arguments)])
     lines = [f"### charlstm {name}", f"Usage: **charlstm {name}** `{usage}`", "\n\n".join(_paragraphs(command.help))]
     if arguments:
-        lines.append("\n".join(f"- `{p.name.upper()}`: {_prose(p.help)}" for p in arguments))
+        lines.append("\n".join(f"- `{p.metavar or p.name.upper()}`: {_prose(p.help)}" for p in arguments))
     return "\n\n".join([*lines, _table(("option", "meaning", "default"), *map(_option, options))])
 
 
