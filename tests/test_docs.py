@@ -155,7 +155,7 @@ def test_reference_of_commands_has_every_option():
         for parameter in command.params:
             if parameter.name != "help":
                 assert parameter.help
-                assert f"`{parameter.opts[0]}" in part or f"- `{parameter.name.upper()}`" in part
+                assert f"`{parameter.opts[0]}" in part or f"- `{parameter.metavar or parameter.name.upper()}`" in part
 
 
 def test_memory_readme_lists_every_claim_verbatim():
