@@ -9,7 +9,7 @@ import typer
 
 from charlstm.cli import completion
 from charlstm.cli.file_arguments import STREAM, output_path, read_bytes, write_bytes
-from charlstm.cli.options import RUN_HELP, expand_home, load_run
+from charlstm.cli.options import RUN_HELP, CheckpointOption, expand_home, load_run
 
 if TYPE_CHECKING:
     from charlstm.compression.codec import Coder, Progress
@@ -46,7 +46,7 @@ def compress(
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file to write if it exists.")] = False,
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
+    checkpoint: CheckpointOption = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print the sizes as JSON.")] = False,
 ) -> None:
     """Compress a file by the predictions of a model; decompress restores it exactly, on any machine.
@@ -125,7 +125,7 @@ def decompress(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file to write if it exists.")] = False,
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
+    checkpoint: CheckpointOption = "best",
 ) -> None:
     """Restore a file that charlstm compress compressed, with the same run, and check that it is the original.
 

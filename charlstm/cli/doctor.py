@@ -26,10 +26,12 @@ def doctor(
     from charlstm import console
     from charlstm.benchmark.checkup import checks
 
-    found = list(checks(runs))
+    results = list(checks(runs))
     if json_:
-        console.out_json([asdict(check) for check in found], indent=2)
+        console.out_json([asdict(check) for check in results], indent=2)
         return
-    console.table([["", "here", "to do"], *([check.name, check.result, check.remedy] for check in found)], prose=True)
-    todo = sum(bool(check.remedy) for check in found)
-    console.out("all is well" if todo == 0 else f"{todo} of {len(found)} could be better; charlstm works as it is")
+    console.table([["", "here", "to do"], *([check.name, check.result, check.remedy] for check in results)], prose=True)
+    todo = sum(bool(check.remedy) for check in results)
+    console.out(
+        "nothing is missing" if todo == 0 else f"{todo} of {len(results)} could be better; charlstm works as it is"
+    )

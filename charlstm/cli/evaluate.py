@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, check_choice, expand_home, find_run, refuse
+from charlstm.cli.options import RUN_HELP, CheckpointOption, DeviceOption, check_choice, expand_home, find_run, refuse
 from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
@@ -42,15 +42,8 @@ def evaluate(
             help="For characters of --text that the model does not know: error or skip.",
         ),
     ] = "error",
-    checkpoint: Annotated[
-        str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
-    ] = "best",
-    device: Annotated[
-        str,
-        typer.Option(
-            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
-        ),
-    ] = "auto",
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "auto",
     restore: Annotated[
         str,
         typer.Option(

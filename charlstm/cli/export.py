@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, expand_home, load_run, refuse
+from charlstm.cli.options import RUN_HELP, CheckpointOption, expand_home, load_run, refuse
 from charlstm.cli.text_arguments import TEXT_HELP, text_argument
 from charlstm.exports.formats import FORMATS, check_format, target
 
@@ -49,7 +49,7 @@ def export(
             "words of the validation split. Only with html."
         ),
     ] = None,
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
+    checkpoint: CheckpointOption = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Export a trained model: a page that writes text in any browser, ONNX, torch.nn weights, or a hub folder.

@@ -12,7 +12,15 @@ import typer
 
 from charlstm import paths
 from charlstm.cli import completion
-from charlstm.cli.options import check_choice, expand_home, find_run, given_options, refuse
+from charlstm.cli.options import (
+    CheckpointOption,
+    DeviceOption,
+    check_choice,
+    expand_home,
+    find_run,
+    given_options,
+    refuse,
+)
 from charlstm.cli.text_arguments import TEXT_HELP, file_argument, text_argument
 from charlstm.inspection import CHARACTERS, CONTEXT
 
@@ -90,15 +98,8 @@ def inspect(
             help="For characters of --text that the model does not know: error or skip.",
         ),
     ] = "error",
-    checkpoint: Annotated[
-        str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
-    ] = "best",
-    device: Annotated[
-        str,
-        typer.Option(
-            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
-        ),
-    ] = "cpu",
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "cpu",
     json_: Annotated[bool, typer.Option("--json", help="Print the units of interest, or the texts, as JSON.")] = False,
 ) -> None:
     """See inside a run: a page that colors a text by what each unit does, and shows what predictions lean on.

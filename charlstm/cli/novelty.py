@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, expand_home, load_run, refuse
+from charlstm.cli.options import RUN_HELP, CheckpointOption, expand_home, load_run, refuse
 from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def novelty(
         float, typer.Option(help="Divides the logits; 0: always the most probable character.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random numbers.")] = 1,
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run: best or last.")] = "best",
+    checkpoint: CheckpointOption = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Measure how much of a text is new, and how much of it stands in the training text of a run.

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charlstm import paths
+from charlstm.cli import completion
 from charlstm.spelling import near
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
 
 RUN_HELP = "A run: its folder, its name in runs/, or latest for the one trained last; or a checkpoint file."
+
+CheckpointOption = Annotated[
+    str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+    ),
+]
 
 
 def expand_home(given: Any) -> Any:

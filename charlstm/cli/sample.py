@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, check_choice, expand_home, find_run, given_options, refuse
+from charlstm.cli.options import (
+    RUN_HELP,
+    CheckpointOption,
+    DeviceOption,
+    check_choice,
+    expand_home,
+    find_run,
+    given_options,
+    refuse,
+)
 from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, TEXT_HELP, file_argument, text_argument
 
 if TYPE_CHECKING:
@@ -100,15 +109,8 @@ def sample(
             help="Show which passages of the texts stand in the training text: marked on a terminal, and in a table.",
         ),
     ] = False,
-    checkpoint: Annotated[
-        str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
-    ] = "best",
-    device: Annotated[
-        str,
-        typer.Option(
-            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
-        ),
-    ] = "cpu",
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "cpu",
     precision: Annotated[
         str,
         typer.Option(

@@ -51,11 +51,11 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
     first = expand_home(arguments[0])
     if len(arguments) == 1:
         if resume and first.suffix.lower() not in SUFFIXES and (is_folder(first) or not path_exists(first)):
-            found = find_run(first, runs)
-            if not path_exists(found / "config.yaml"):
-                raise UserError(f"{found} is not a run directory: it has no config.yaml")
-            fixed = ("name", "runs") if found == first else ("name",)
-            return Given(read_yaml(found / "config.yaml"), found.name, run=found, fixed=fixed)
+            run = find_run(first, runs)
+            if not path_exists(run / "config.yaml"):
+                raise UserError(f"{run} is not a run directory: it has no config.yaml")
+            fixed = ("name", "runs") if run == first else ("name",)
+            return Given(read_yaml(run / "config.yaml"), run.name, run=run, fixed=fixed)
         if is_folder(first) and path_exists(first / "config.yaml"):
             raise UserError(f"{first} is a run. To resume it:  {command('train', first, '--resume')}")
         if (file := configuration_file(arguments[0])) is not None:

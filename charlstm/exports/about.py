@@ -15,12 +15,12 @@ SPOKEN_WITH_A_VOWEL = "AEFHILMNORSX"
 
 @dataclass(frozen=True)
 class About:
-    """Facts of a run, as text: the corpus, the network, ``who``: the network as the subject of a sentence, and the
+    """Facts of a run, as text: the corpus, the network, ``subject``: the network as the subject of a sentence, and the
     number of its parameters, and the license of the text if the catalog has it."""
 
     text: str
     network: str
-    who: str
+    subject: str
     parameters: int
     license: str
 
@@ -37,15 +37,15 @@ def about(run: LoadedRun) -> About:
     details = [config.front_end.replace("_", "-"), f"direction: {model.direction}", *options]
     if config.residual:
         details.append("residual")
-    subject = cell.upper() if len(cell) <= ACRONYM else f"{cell} network"
-    article = "An" if subject[0] in (SPOKEN_WITH_A_VOWEL if subject.isupper() else "aeiou") else "A"
+    noun = cell.upper() if len(cell) <= ACRONYM else f"{cell} network"
+    article = "An" if noun[0] in (SPOKEN_WITH_A_VOWEL if noun.isupper() else "aeiou") else "A"
     sources = source_names(run)
     entries = catalog()
     licenses = [entries[one].license for one in sources if one in entries]
     return About(
         " and ".join(sources) if len(sources) < 3 else f"{sources[0]} and {len(sources) - 1} more files",
         f"{cell}, {size} ({', '.join(details)})",
-        f"{article} {subject} of {size}",
+        f"{article} {noun} of {size}",
         sum(counts.values()) + model.frozen_count(),
         "; ".join(licenses) if len(licenses) == len(sources) else "",
     )

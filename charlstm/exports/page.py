@@ -98,7 +98,7 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
     ]
     backward = ", from the end to the beginning" if run.model.direction == "backward" else ""
     headline = [
-        f"{facts.who} writes, one {run.vocabulary.unit} at a time{backward}, after reading {facts.text}.",
+        f"{facts.subject} writes, one {run.vocabulary.unit} at a time{backward}, after reading {facts.text}.",
         "It runs in this page, also without a network: nothing that you write leaves it.",
     ]
     return Document(name, headline, [Section("About this model", facts=rows, command=command)])

@@ -72,17 +72,17 @@ def measure(corpus: Corpus, texts: Sequence[Ids], on_progress: Progress = no_pro
         raise UserError("there is no text to compare with the training text: it is empty")
     training, held_out = training_text(corpus), _held_out(corpus)
     text, starts = joined([*texts, *held_out], training.vocabulary_size)
-    found = search(training, text, on_progress)
+    searched = search(training, text, on_progress)
     starts.append(len(text))
     end = starts[len(texts)]
-    passages = disjoint(found.matches, len(text), SHORTEST)
+    passages = disjoint(searched.matches, len(text), SHORTEST)
     lines = dict(zip(passages, training.lines([p.source for p in passages]), strict=True))
 
     def result(begin: int, stop: int) -> Novelty:
         new: dict[int, float | None] = {}
         for n in SIZES:
             counted = countable(text[begin:stop], n, training.vocabulary_size)
-            occurs = found.occurring[n][begin : begin + len(counted)]
+            occurs = searched.occurring[n][begin : begin + len(counted)]
             new[n] = float(1 - occurs[counted].mean()) if counted.any() else None
         copied = (
             Copied(p.start - begin, p.length, p.source + training.offset, lines[p])

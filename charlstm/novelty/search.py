@@ -32,7 +32,7 @@ MAX_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """occurring: n -> whether each n-gram of the text [M - n + 1] occurs in the training text; ``matches``: the common
     passages of at least 20 characters, rows of start, length and first source."""
 
@@ -40,7 +40,7 @@ class Found:
     matches: Matches
 
 
-def search(training: TrainingText, text: Ids, on_progress: Callable[[float], None] = lambda _: None) -> Found:
+def search(training: TrainingText, text: Ids, on_progress: Callable[[float], None] = lambda _: None) -> SearchResult:
     """Search all n-grams of a text [M], which is made by :func:`~charlstm.novelty.training_text.joined`."""
     ids = training.ids
     hashes = ngram_hashes(text, SIZES, training.symbols)
@@ -55,7 +55,7 @@ def search(training: TrainingText, text: Ids, on_progress: Callable[[float], Non
             release(ids)
         on_progress(min(1.0, (begin + BLOCK) / len(ids)))
     release(ids)
-    return Found({n: index.occurring() for n, index in indexes.items()}, passages.matches())
+    return SearchResult({n: index.occurring() for n, index in indexes.items()}, passages.matches())
 
 
 def _look_up_longer(
@@ -93,14 +93,14 @@ class _Passages:
         wanted = self._sources[numbers] < MAX_SOURCES
         positions, numbers = positions[wanted], numbers[wanted]
         np.add.at(self._sources, numbers, 1)
-        found = [self._matches]
+        parts = [self._matches]
         for part in np.array_split(np.arange(len(numbers)), 1 + int(self._counts[numbers].sum()) // MAX_PAIRS):
             repeats = self._counts[numbers[part]]
             within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
             starts = self._order[np.repeat(self._first[numbers[part]], repeats) + within]
             sources = np.repeat(positions[part], repeats)
-            found += maximal_matches(self._training.ids, self._text, sources, starts, SHORTEST)
-        matches = np.concatenate(found)
+            parts += maximal_matches(self._training.ids, self._text, sources, starts, SHORTEST)
+        matches = np.concatenate(parts)
         self._matches = first_sources(matches) if len(matches) > 2 * len(self._matches) else matches
 
     def matches(self) -> Matches:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.cache import open_atomic, user_cache_folder, writable_folder
+from charlstm.cache import user_cache_folder
 from charlstm.errors import UserError
 from charlstm.text.blocks import blocks, sample_of_documents, sample_of_text
 from charlstm.text.documents import Documents, permutation, split_documents, without_repeated
-from charlstm.text.preparation import Changes, Preparation, describe_changes, normalizations
-from charlstm.text.reading import Progress, Source, check_encoding, check_text, hash_sources, read_codes
+from charlstm.text.encoded import Metadata, encoded_ids, listed
+from charlstm.text.preparation import Preparation, normalizations
+from charlstm.text.reading import Progress, check_encoding, check_text, hash_sources
 from charlstm.text.separators import meant_separator, separator_hint
 from charlstm.text.sources import resolve
 from charlstm.text.splits import (
@@ -35,10 +33,8 @@ from charlstm.text.splits import (
     spans_of_files,
     splits_of_files,
 )
-from charlstm.text.vocabulary import Codes, Vocabulary
+from charlstm.text.vocabulary import Vocabulary
 
-FORMAT = 2
-"""Version of the cache files; increased when their format changes."""
 SAMPLE_CHARACTERS = 1 << 15
 """Largest size of the sample of the training split."""
 
@@ -120,20 +116,6 @@ class Corpus:
         return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct{documents} ({', '.join(parts)})"
 
 
-@dataclass(frozen=True)
-class _Metadata:
-    """The metadata of cached ids, which are valid only with it."""
-
-    format: int
-    characters: int
-    dtype: str
-    vocabulary: str
-    file_ends: list[int]
-    """The position at which each file ends."""
-    changes: list[str]
-    """One line for each kind of change to the text of the files."""
-
-
 def load_corpus(
     source: str | Sequence[str],
     encoding: str = "utf-8",
@@ -196,32 +178,19 @@ def load_corpus(
     digest, sizes = hash_sources(files, on_progress)
     names = tuple(file.name for file in files)
     if sum(sizes) == 0:
-        raise UserError(f"the corpus is empty: {_listed(names)} has no content. Set corpus.source to another text")
+        raise UserError(f"the corpus is empty: {listed(names)} has no content. Set corpus.source to another text")
 
     for text in files:
         check_text(text, encoding)
 
-    # The sizes are part of the key: a byte-order mark is dropped only at the start of a file.
-    key = hashlib.sha256(json.dumps([FORMAT, digest, sizes, encoding, prepared]).encode()).hexdigest()
-    ids_name, metadata_name = f"{key}.ids", f"{key}.json"
-    folder = cache / "ids"
-    metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
-    if metadata is None:
-        folder = writable_folder(folder)
-        metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
-    if metadata is None:
-        metadata = _write_ids(files, encoding, preparation, digest, folder / ids_name, sum(sizes), on_progress)
-        with open_atomic(folder / metadata_name) as file:
-            file.write(json.dumps(asdict(metadata)).encode())
-
-    ids = np.memmap(folder / ids_name, dtype=metadata.dtype, mode="r", shape=(metadata.characters,))
+    ids, metadata = encoded_ids(files, encoding, preparation, prepared, digest, sizes, cache, on_progress)
     vocabulary = Vocabulary.from_json(metadata.vocabulary)
     separated, hint, spans, gap, changes = None, "", None, 0, list(metadata.changes)
     if documents is None and validation == "tail":
         total = metadata.characters
         train, end = (int(total * fraction) for fraction in boundaries)
     elif documents is None:
-        parts, gap = _spans(validation, boundaries, metadata, _listed(names))
+        parts, gap = _spans(validation, boundaries, metadata, listed(names))
         train, end, total = np.cumsum([len(part) for part in parts.values()]).tolist()
         spans = np.concatenate(list(parts.values()))
     else:
@@ -235,14 +204,14 @@ def load_corpus(
         hint = separator_hint(ids, vocabulary, documents, total)
         if hint and meant_separator(documents):
             raise UserError(
-                f"corpus.documents: {documents!r} as a text cuts {_listed(names)} into {total:,} documents: {hint} "
+                f"corpus.documents: {documents!r} as a text cuts {listed(names)} into {total:,} documents: {hint} "
                 "(If the text itself is meant, include some of the text around it.)"
             )
         if validation == "tail":
             separated = separated.select(permutation(total, SHUFFLE_SEED)) if shuffle_documents else separated
-            train, end = document_boundaries(separated, boundaries, _listed(names), hint)
+            train, end = document_boundaries(separated, boundaries, listed(names), hint)
         else:
-            check_enough_documents(total, boundaries, _listed(names), hint)
+            check_enough_documents(total, boundaries, listed(names), hint)
             numbers = _document_numbers(validation, boundaries, metadata, separated)
             train, end, _ = np.cumsum([len(part) for part in numbers]).tolist()
             separated = separated.select(np.concatenate(numbers))
@@ -251,7 +220,7 @@ def load_corpus(
     return Corpus(vocabulary, ids, MappingProxyType(splits), digest, *settings)
 
 
-def _spans(validation: str, boundaries: Boundaries, metadata: _Metadata, name: str) -> tuple[dict[str, Spans], int]:
+def _spans(validation: str, boundaries: Boundaries, metadata: Metadata, name: str) -> tuple[dict[str, Spans], int]:
     """The spans of each split of a running text, and the gap on each side of those that are held out."""
     if validation == "blocks":
         return blocks_of_text(metadata.characters, boundaries, name)
@@ -259,7 +228,7 @@ def _spans(validation: str, boundaries: Boundaries, metadata: _Metadata, name: s
 
 
 def _document_numbers(
-    validation: str, boundaries: Boundaries, metadata: _Metadata, documents: Documents
+    validation: str, boundaries: Boundaries, metadata: Metadata, documents: Documents
 ) -> list[npt.NDArray[np.int64]]:
     """The numbers of the documents of each split."""
     if validation == "blocks":
@@ -267,102 +236,3 @@ def _document_numbers(
     file = np.searchsorted(metadata.file_ends, documents.starts, side="right")
     split = splits_of_files(metadata.file_ends, boundaries)[file]
     return [np.flatnonzero(split == number) for number in range(len(SPLITS))]
-
-
-def _valid_metadata(ids: Path, file: Path) -> _Metadata | None:
-    try:
-        metadata = _Metadata(**json.loads(file.read_text(encoding="utf-8")))
-        Vocabulary.from_json(metadata.vocabulary)
-        is_complete = ids.stat().st_size == metadata.characters * np.dtype(metadata.dtype).itemsize
-        return metadata if metadata.format == FORMAT and is_complete else None
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-class _DistinctCodes:
-    """The set of code points or byte values that have occurred."""
-
-    def __init__(self) -> None:
-        self._small = b""
-        self._all = np.zeros(0x110000, bool)
-
-    def add(self, codes: Codes) -> None:
-        if codes.dtype == np.uint8:
-            self._small += bytes(set(codes.tobytes().translate(None, self._small)))
-        else:
-            self._all[codes] = True
-
-    def codes(self) -> list[int]:
-        self._all[list(self._small)] = True
-        return [int(code) for code in np.flatnonzero(self._all)]
-
-
-def _write_ids(
-    files: list[Source],
-    encoding: str,
-    preparation: Preparation,
-    digest: str,
-    target: Path,
-    total: int,
-    on_progress: Progress | None,
-) -> _Metadata:
-    distinct = _DistinctCodes()
-    characters, file_ends, changes = 0, list[int](), Changes()
-    report = _ByteCounter("counting", total, on_progress)
-    for file in files:
-        for codes in read_codes(file, encoding, preparation, report.of(file), changes):
-            distinct.add(codes)
-            characters += codes.size
-        file_ends.append(characters)
-    names = tuple(file.name for file in files)
-    if characters == 0:
-        content = "only a byte-order mark" if preparation.column is None else f"no text in column {preparation.column}"
-        empty = f"the corpus is empty: {_listed(names)} has {content}"
-        raise UserError(f"{empty}. Set corpus.source to another text")
-    vocabulary = Vocabulary.from_codes(distinct.codes(), "bytes" if encoding == "bytes" else "characters")
-    if vocabulary.size == 1:
-        raise UserError(
-            f"there is nothing to learn from {_listed(names)}: its {characters:,} characters are all "
-            f"the same, {vocabulary.symbols[0]!r}. Set corpus.source to a text with at least two distinct characters"
-            if characters > 1
-            else f"there is nothing to learn from {_listed(names)}: it is a single character, "
-            f"{vocabulary.symbols[0]!r}. Set corpus.source to a longer text"
-        )
-
-    dtype = np.min_scalar_type(vocabulary.size - 1).newbyteorder("<")
-    pack = vocabulary.packer(dtype)
-    written = 0
-    report = _ByteCounter("encoding", total, on_progress, hashlib.sha256())
-    with open_atomic(target, characters * dtype.itemsize) as output:
-        for file in files:
-            for codes in read_codes(file, encoding, preparation, report.of(file), Changes()):
-                output.write(pack(codes))
-                written += codes.size
-        if report.content.hexdigest() != digest or written != characters:
-            raise UserError(f"{_listed(names)} changed while it was being read: try again when it is complete")
-    lines = describe_changes(preparation, changes, len(files))
-    return _Metadata(FORMAT, characters, dtype.str, vocabulary.to_json(), file_ends, lines)
-
-
-class _ByteCounter:
-    """Reports the progress with the bytes of all files, and hashes them if it is given a hash."""
-
-    def __init__(self, what: str, total: int, on_progress: Progress | None, content: Any = None) -> None:
-        self._what, self._total, self._on_progress, self.content = what, total, on_progress, content
-        self._done = 0
-
-    def of(self, file: Source) -> Callable[[bytes], None]:
-        """The function to call with each piece of a file."""
-
-        def add(piece: bytes) -> None:
-            if self.content is not None:
-                self.content.update(piece)
-            self._done += len(piece)
-            if self._on_progress:
-                self._on_progress(f"{self._what} {file.name}", self._done, self._total)
-
-        return add
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -54,16 +54,16 @@ def _blocks(request, monkeypatch):
 def test_ngrams_occur_as_by_brute_force(seed):
     ids, symbols, texts = random_pair(seed)
     text, starts = joined(texts, symbols)
-    found = search.search(training_of(ids, symbols), text)
+    result = search.search(training_of(ids, symbols), text)
     for n in SIZES:
         known = ngrams_of(ids.tolist(), n)
         for part, start in zip(texts, starts, strict=True):
             expected = [tuple(part[i : i + n].tolist()) in known for i in range(len(part) - n + 1)]
-            assert found.occurring[n][start : start + len(expected)].tolist() == expected
-        across = set(range(len(found.occurring[n]))) - {
+            assert result.occurring[n][start : start + len(expected)].tolist() == expected
+        across = set(range(len(result.occurring[n]))) - {
             s + i for s, part in zip(starts, texts, strict=True) for i in range(len(part) - n + 1)
         }
-        assert not found.occurring[n][sorted(across)].any()
+        assert not result.occurring[n][sorted(across)].any()
 
 
 @pytest.mark.usefixtures("_blocks")
@@ -71,7 +71,7 @@ def test_ngrams_occur_as_by_brute_force(seed):
 def test_passages_are_those_of_brute_force(seed):
     ids, symbols, texts = random_pair(seed, symbols=3)
     text, _ = joined(texts, symbols)
-    found = search.search(training_of(ids, symbols), text)
+    result = search.search(training_of(ids, symbols), text)
     known: dict[int, set[tuple[int, ...]]] = {}
 
     def known_of(n):
@@ -81,7 +81,7 @@ def test_passages_are_those_of_brute_force(seed):
 
     lengths = longest_common(text.tolist(), known_of)
     starts = {}
-    for start, size, source in found.matches.tolist():
+    for start, size, source in result.matches.tolist():
         assert text[start : start + size].tolist() == ids[source : source + size].tolist()
         starts[start] = max(starts.get(start, 0), size)
     maximal = {
@@ -90,7 +90,7 @@ def test_passages_are_those_of_brute_force(seed):
         if size >= SHORTEST and (start == 0 or lengths[start - 1] <= size)
     }
     assert maximal.items() <= starts.items()
-    shown = passages.disjoint(found.matches, len(text), SHORTEST)
+    shown = passages.disjoint(result.matches, len(text), SHORTEST)
     assert max((p.length for p in shown), default=0) == max([n for n in lengths if n >= SHORTEST], default=0)
     covered = np.zeros(len(text), int)
     for p in shown:
@@ -109,22 +109,22 @@ def test_equal_hashes_alone_are_not_a_copy(seed, monkeypatch):
     monkeypatch.setattr(search, "joined_hashes", lambda left, right, _: left & right)
     ids, symbols, texts = random_pair(seed, symbols=5)
     text, _ = joined(texts, symbols)
-    found = search.search(training_of(ids, symbols), text)
+    result = search.search(training_of(ids, symbols), text)
     for n in SIZES:
         known = ngrams_of(ids.tolist(), n)
-        for i in np.flatnonzero(found.occurring[n]).tolist():
+        for i in np.flatnonzero(result.occurring[n]).tolist():
             assert tuple(text[i : i + n].tolist()) in known
-    for start, size, source in found.matches.tolist():
+    for start, size, source in result.matches.tolist():
         assert text[start : start + size].tolist() == ids[source : source + size].tolist()
 
 
 def test_text_of_one_character_takes_no_quadratic_time():
     ids = np.zeros(20_000, np.uint8)
     text, _ = joined([np.zeros(500, np.int64)], 1)
-    found = search.search(training_of(ids, 1), text)
-    (first, *_) = passages.disjoint(found.matches, len(text), SHORTEST)
+    result = search.search(training_of(ids, 1), text)
+    (first, *_) = passages.disjoint(result.matches, len(text), SHORTEST)
     assert (first.start, first.length) == (0, 500)
-    assert all(found.occurring[n].sum() == 500 - n + 1 for n in SIZES)
+    assert all(result.occurring[n].sum() == 500 - n + 1 for n in SIZES)
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 5, 19, 20, 21, 39, 40, 41])
@@ -132,11 +132,11 @@ def test_short_texts_and_short_training_texts_match(length):
     ids = np.arange(41) % 7
     for text_ids, training_ids in ((ids[:length], ids), (ids, ids[:length])):
         text, _ = joined([text_ids], 7)
-        found = search.search(training_of(training_ids, 7), text)
+        result = search.search(training_of(training_ids, 7), text)
         for n in SIZES:
             known = ngrams_of(training_ids.tolist(), n)
             expected = sum(tuple(text_ids[i : i + n].tolist()) in known for i in range(len(text_ids) - n + 1))
-            assert found.occurring[n].sum() == expected
+            assert result.occurring[n].sum() == expected
 
 
 def test_filter_never_misses_a_hash():

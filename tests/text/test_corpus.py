@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from charlstm.errors import UserError
 from charlstm.text import corpus as module
-from charlstm.text import reading
+from charlstm.text import encoded, reading
 from charlstm.text.corpus import Corpus, load_corpus
 
 CHINESE = "寒随穷律变，春逐鸟声开。\n初风飘带柳，晚雪间花梅。\n"
@@ -152,7 +152,7 @@ def test_second_load_uses_the_cache(folder: Path, tmp_path: Path, monkeypatch: p
     assert sorted(path.suffix for path in times) == [".ids", ".json"]
     (folder / "a.txt").rename(folder / "moved.txt")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "read_codes", None)
+        patch.setattr(encoded, "read_codes", None)
         assert text_of(load_corpus("moved.txt", validation_fraction=0.5)) == "hello"
         with pytest.raises(TypeError):
             load_corpus("moved.txt", "latin-1")
