@@ -10,6 +10,8 @@ from charlstm.text.documents import first_characters
 SEARCHED = 2000
 """Characters of the held-out text among which an excerpt is chosen."""
 LENGTH = 24
+WORDS = 0.8
+"""Smallest fraction of letters and spaces in an excerpt that is made of words."""
 
 
 def excerpt(corpus: Corpus) -> str:
@@ -19,10 +21,16 @@ def excerpt(corpus: Corpus) -> str:
 
 
 def excerpt_of(text: str) -> str:
-    """At most 24 printable characters of one line of the text, whole words if possible; "" if there are none."""
+    """At most 24 printable characters of one line of the text, whole words if possible, from the first long line that
+    begins with words if there is one; "" if the text has no printable characters."""
     lines = [line.strip() for line in re.split(r"[^ -~\u00a1-\ufffc]+", text)]
-    line = next((line for line in lines if len(line) >= LENGTH), max(lines, key=len))
+    long = [line for line in lines if len(line) >= LENGTH]
+    line = next(filter(_has_words, long), (long or [max(lines, key=len)])[0])
     return line[:LENGTH].rpartition(" ")[0] or line[:LENGTH]
+
+
+def _has_words(line: str) -> bool:
+    return sum(c.isalpha() or c == " " for c in line[:LENGTH]) >= WORDS * LENGTH
 
 
 def question(corpus: Corpus, score_after: str) -> str:

@@ -1,0 +1,25 @@
+"""Excerpts with which a sample may begin."""
+
+from __future__ import annotations
+
+import pytest
+
+from charlstm.text.excerpts import excerpt_of
+
+
+@pytest.mark.parametrize(
+    ("text", "excerpt"),
+    [
+        ("It was a bright cold day in April\n", "It was a bright cold"),
+        ('0x085d: "iu_CA", #: 12, 34, 56\nclass Walker walks a tree of nodes\n', "class Walker walks a"),
+        ('0x085d: "iu_CA", #: 12, 34, 56\n', '0x085d: "iu_CA", #: 12,'),
+        ("short\nlonger one\n", "longer"),
+        (
+            "窗前明月光疑是地上霜举头望明月低头思故乡床前看月光疑是地上霜\n",
+            "窗前明月光疑是地上霜举头望明月低头思故乡床前看月",
+        ),
+        ("\0\1\n", ""),
+    ],
+)
+def test_excerpt_is_of_words_where_there_are_any(text, excerpt):
+    assert excerpt_of(text) == excerpt
