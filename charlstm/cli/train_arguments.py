@@ -89,7 +89,8 @@ def configuration_file(argument: str) -> Path | None:
                 beginning = file.read(1 << 16) or b""
         except OSError as error:
             raise read_error(path, error) from None
-        return path if is_configuration(path, beginning) else None
+        is_empty_text = not beginning.strip() and path.suffix.lower() not in SUFFIXES
+        return path if is_configuration(path, beginning) and not is_empty_text else None
     if path.suffix.lower() in SUFFIXES:
         return path
     return ready_configs().get(argument)

@@ -97,6 +97,11 @@ def test_arguments_that_are_nothing_are_one_message(charlstm, arguments, message
     assert not Path("runs").exists()
 
 
+def test_empty_text_is_not_taken_for_a_configuration(charlstm):
+    Path("empty.txt").touch()
+    assert "the corpus is empty" in charlstm("train", "empty.txt").err
+
+
 @pytest.mark.parametrize("empty", ["", "model:\ntraining:\n"])
 def test_only_sections_that_are_left_out_are_chosen(charlstm, empty):
     Path("c.yaml").write_text(f"corpus: {{source: my tale.txt}}\n{empty}")
