@@ -281,7 +281,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     """
     path = find_run(_weights_file(expand_home(path)))
     directory = RunDirectory(path) if is_folder(path) else _containing_run(path)
-    check = checkpoint_checks(weights_only=True) if directory is None else _checks_for(directory)
+    check = _checks_for(directory)
     if directory is not None and directory.path == path:
         if checkpoint not in ("best", "last"):
             raise UserError(f"no checkpoint {checkpoint!r}: expected best or last")
@@ -295,8 +295,7 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     config, vocabulary = header_settings(loaded.header)
     with torch.device("meta"):  # skips the initialization
         model = LanguageModel(config.model, vocabulary.size)
-    model.to_empty(device="cpu")
-    model.load_state_dict(strip_prefix("model", loaded.tensors))
+    model.load_state_dict(strip_prefix("model", loaded.tensors), assign=True)
     model.prefer(loaded.header.get("preferred_executor"))
     return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, loaded.header, directory)
 
@@ -313,7 +312,9 @@ def _containing_run(path: Path) -> RunDirectory | None:
     return run if path.parent == run.checkpoints.folder and run.exists else None
 
 
-def _checks_for(directory: RunDirectory) -> Check:
+def _checks_for(directory: RunDirectory | None) -> Check:
     """Checks that a checkpoint matches the model in the run's config.yaml. Raises UserError if it is not a run."""
+    if directory is None:
+        return checkpoint_checks(weights_only=True, optimizer=False)
     config, config_file = directory.config(), directory.config_file
-    return checkpoint_checks(lambda path, saved: check_same_model(path, saved, config, config_file))
+    return checkpoint_checks(lambda path, saved: check_same_model(path, saved, config, config_file), optimizer=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib import resources
@@ -53,3 +54,14 @@ def test_package_has_the_files_of_its_pages(file):
     assert resources.files(f"charlstm.{name}").joinpath(resource).is_file()
     ignored = subprocess.run(["git", "check-ignore", "-q", file], cwd=Path(charlstm.__file__).parent, check=False)
     assert ignored.returncode != 0, "the build leaves out what git ignores"
+
+
+def test_sampling_imports_no_compiler(tiny_run):
+    code = (
+        "import sys, charlstm.cli\n"
+        f"charlstm.load({str(tiny_run)!r}, device='cpu').generate('t', 3)\n"
+        "compilers = {'triton', 'torch._dynamo', 'sympy'} & sys.modules.keys()\n"
+        "assert not compilers, compilers"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=environment)

@@ -94,10 +94,13 @@ ConfigCheck = Callable[[Path, Config], None]
 """Takes a checkpoint's path and configuration; raises UserError if the configuration does not match the run."""
 
 
-def checkpoint_checks(check_config: ConfigCheck = lambda *_: None, weights_only: bool = False) -> Check:
+def checkpoint_checks(
+    check_config: ConfigCheck = lambda *_: None, weights_only: bool = False, optimizer: bool = True
+) -> Check:
     """A check that header, names, shapes and dtypes are what the header's configuration implies.
 
-    With ``weights_only`` a file may have the weights alone, so that it can be sampled but not trained on.
+    With ``weights_only`` a file may have the weights alone, so that it can be sampled but not trained on. Without
+    ``optimizer`` the optimizer's tensors may be any: for uses that ignore them.
 
     The check raises DamagedError if they are not, and whatever ``check_config`` raises.
     """
@@ -120,7 +123,7 @@ def checkpoint_checks(check_config: ConfigCheck = lambda *_: None, weights_only:
             batch_size = fields.streams.batch_size
             if batch_size > config.training.batch_size:
                 raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
-            check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size)
+            check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size, optimizer)
         except UserError as problem:
             raise DamagedError(f"{path}: {problem}") from None
 

@@ -17,18 +17,21 @@ RANDOM_STATE_LIMIT = 1 << 16
 """Largest RNG state in bytes; that of the CPU has 5,056."""
 
 
-def expected_layout(config: Config, vocabulary_size: int, step: int, batch_size: int) -> dict[str, Tensor]:
+def expected_layout(
+    config: Config, vocabulary_size: int, step: int, batch_size: int, optimizer: bool = True
+) -> dict[str, Tensor]:
     """Every tensor of model, optimizer and carried state, on the meta device; RNG states are not included.
 
-    ``step``: optimizer steps; the optimizer has no state before its first. ``batch_size``: number of streams.
+    ``step``: optimizer steps; the optimizer has no state before its first. ``batch_size``: number of streams. Without
+    ``optimizer`` its tensors are left out, and none is constructed, for which torch imports its compiler (2 seconds).
     """
     with torch.device("meta"):
         model = LanguageModel(config.model, vocabulary_size)
         carried = model.initial_state(batch_size)
-        optimizer = optimizer_layout(config.training, model) if step else {}
+        optimizer_state = optimizer_layout(config.training, model) if step and optimizer else {}
     return {
         **{f"model.{name}": t for name, t in model.state_dict().items()},
-        **{f"optimizer.{name}": t for name, t in optimizer.items()},
+        **{f"optimizer.{name}": t for name, t in optimizer_state.items()},
         **{f"state.{index}": t for index, t in enumerate(carried)},
     }
 
@@ -42,12 +45,20 @@ def check_weights(declared: Mapping[str, Tensor], config: Config, vocabulary_siz
 
 
 def check_layout(
-    declared: Mapping[str, Tensor], config: Config, vocabulary_size: int, step: int, batch_size: int
+    declared: Mapping[str, Tensor],
+    config: Config,
+    vocabulary_size: int,
+    step: int,
+    batch_size: int,
+    optimizer: bool = True,
 ) -> None:
-    """Raises UserError at the first tensor that is missing, unexpected, or of another shape or dtype."""
+    """Raises UserError at the first tensor that is missing, unexpected, or of another shape or dtype; the optimizer's
+    are checked if ``optimizer`` is true."""
     _check_layers(declared, config)
+    if not optimizer:
+        declared = {name: t for name, t in declared.items() if not name.startswith("optimizer.")}
     others = {name: t for name, t in declared.items() if not name.startswith("random.")}
-    _check_tensors(others, expected_layout(config, vocabulary_size, step, batch_size))
+    _check_tensors(others, expected_layout(config, vocabulary_size, step, batch_size, optimizer))
     for name in sorted({"random.cpu"} | (declared.keys() - others.keys())):
         t = declared.get(name)
         known = name in ("random.cpu", "random.cuda", "random.mps")

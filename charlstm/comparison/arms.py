@@ -204,8 +204,14 @@ def _load_corpus(settings: str) -> Corpus:
 
 def parameter_count(model: ModelConfig, vocabulary_size: int) -> int:
     """Number of trainable parameters of a language model, without allocating them."""
+    return _parameter_count(model.model_dump_json(), vocabulary_size)
+
+
+@lru_cache(maxsize=1024)  # a comparison asks for the same sizes at every lag
+def _parameter_count(settings: str, vocabulary_size: int) -> int:
     with torch.device("meta"):
-        return sum(LanguageModel(model, vocabulary_size).parameter_counts().values())
+        model = LanguageModel(ModelConfig.model_validate_json(settings), vocabulary_size)
+        return sum(model.parameter_counts().values())
 
 
 def match_parameters(model: ModelConfig, vocabulary_size: int, target: int) -> ModelConfig:

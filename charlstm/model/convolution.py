@@ -14,6 +14,7 @@ from charlstm.executors import State
 from charlstm.executors.buffers import affine
 from charlstm.model.front_end import ConvolutionWeights, FrontEnd, IncrementalFrontEnd
 from charlstm.model.highway import Highway
+from charlstm.model.initialization import normal_
 
 
 class Convolution(FrontEnd):
@@ -47,7 +48,7 @@ class Convolution(FrontEnd):
         self.window = widths[-1] - 1
         self._rows = [filters * sum(w > k for w in widths) for k in range(widths[-1])]
         bounds = [1 / math.sqrt(embedding_size * w) for k in range(widths[-1]) for w in widths if w > k]
-        self.embedding = nn.Parameter(torch.randn(vocabulary_size, embedding_size))
+        self.embedding = nn.Parameter(normal_(torch.empty(vocabulary_size, embedding_size)))
         scale = torch.tensor(bounds).repeat_interleave(filters)[:, None]
         self.kernel = nn.Parameter(torch.empty(sum(self._rows), embedding_size).uniform_(-1, 1) * scale)
         self.bias = nn.Parameter(torch.zeros(self.output_size))

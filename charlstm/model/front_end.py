@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from charlstm.config import ModelConfig
 from charlstm.config.front_ends import FRONT_ENDS
 from charlstm.executors import State
+from charlstm.model.initialization import normal_
 from charlstm.model.stack import Project
 
 
@@ -137,7 +138,7 @@ class Embedding(FrontEnd):
 
     def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
         super().__init__(embedding_size)
-        self.weight = nn.Parameter(torch.randn(vocabulary_size, embedding_size))
+        self.weight = nn.Parameter(normal_(torch.empty(vocabulary_size, embedding_size)))
 
     @classmethod
     def from_config(cls, config: ModelConfig, vocabulary_size: int) -> Embedding:

@@ -46,6 +46,8 @@ class Initializer:
     @torch.no_grad()
     def apply(self, cell: Cell, weights: Weights) -> None:
         """Initialize a layer's parameters in place from torch's global generator."""
+        if weights.weight_hh.is_meta:  # no values; random functions import torch's compiler there, which takes seconds
+            return
         named = {"weight_ih": weights.weight_ih, "weight_hh": weights.weight_hh, **weights.parameters}
         if weights.bias_ih is not None and weights.bias_hh is not None:
             named |= {"bias_ih": weights.bias_ih, "bias_hh": weights.bias_hh}
@@ -82,6 +84,11 @@ class Initializer:
         for sign, gate in zip((1, -1), gates, strict=False):
             ih[gate].copy_(torch.as_tensor(bias) * sign)
             hh[gate].zero_()
+
+
+def normal_(tensor: Tensor) -> Tensor:
+    """Fill a tensor with draws from N(0, 1), unless it is on the meta device (see `Initializer.apply`)."""
+    return tensor if tensor.is_meta else tensor.normal_()
 
 
 def _gate_views(cell: Cell, name: str, parameter: Tensor) -> dict[str, Tensor]:
