@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pydantic
 import pytest
@@ -657,6 +658,8 @@ def test_damaged_file_is_a_config_or_a_user_error(write: Any, which: Any, edits:
     if isinstance(result, CompareConfig):
         assert all(result.arm_config(arm, result.seeds - 1) for arm in result.arms)
     assert isinstance(result, model) or all(line.startswith(str(path)) for line in result.splitlines())
+    with mock.patch.object(yaml, "CSafeLoader", None):
+        assert load_or_error(load, path) == result, "it depends on libyaml"
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

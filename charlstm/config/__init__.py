@@ -22,7 +22,7 @@ from charlstm.config.memory import MemoryConfig
 from charlstm.config.options import CELL_OPTIONS
 from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import Document, error_line, locate, problems_of
-from charlstm.config.reader import parse, parse_quickly
+from charlstm.config.reader import parse
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
 from charlstm.config.sections import BudgetConfig, TrainingConfig
 from charlstm.config.text import read_text, resolve
@@ -125,9 +125,9 @@ def read_yaml(path: Path) -> Document:
 
 
 def read_unchecked(path: Path) -> dict[str, Any]:
-    """The plain data of a configuration that this program has written, many times faster than `load_config`, but not
-    validated. Raises UserError if the file cannot be read, or is not a YAML mapping."""
-    data = parse_quickly(read_text(path), str(path))
+    """The plain data of a configuration that this program has written, faster than `load_config`, but not validated.
+    Raises UserError if the file cannot be read, or is not a YAML mapping."""
+    data = parse(read_text(path), str(path)).data
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected sections such as 'model:'")
     return data
