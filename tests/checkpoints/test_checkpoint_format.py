@@ -90,6 +90,7 @@ def test_strip_prefix_matches_whole_names_only():
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x10, 0x80])
+@pytest.mark.few(1)
 def test_every_flipped_byte_is_detected(path, mask):
     original = path.read_bytes()
     for offset in range(len(original)):
