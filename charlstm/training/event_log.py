@@ -46,9 +46,10 @@ class EventLog:
             counters.start_record()
         return event
 
-    def evaluation(self, score: Score, training_score: Score, sample: str, improved: bool) -> Evaluated:
-        """Record a validation score, that of the training split, and the sampled text if there is any."""
+    def evaluation(self, score: Score, training_score: Score | None, sample: str, improved: bool) -> Evaluated:
+        """Record a validation score, that of the training split if there is one, and the sampled text if any."""
         counters = self._state.counters
+        training_nats = None if training_score is None else training_score.nats
         event = Evaluated(
             step=counters.step,
             epoch=self._state.streams.progress,
@@ -58,8 +59,8 @@ class EventLog:
             improved=improved,
             best_nats=counters.best_nats or score.nats,
             sample=sample,
-            training_split_nats=training_score.nats if math.isfinite(training_score.nats) else None,
-            training_split_characters=training_score.characters,
+            training_split_nats=training_nats if training_nats is not None and math.isfinite(training_nats) else None,
+            training_split_characters=0 if training_score is None else training_score.characters,
         )
         position = {"characters": counters.characters, "seconds": counters.seconds}
         self._directory.append_metrics(

@@ -51,6 +51,9 @@ class Trainer:
     trainer and runs the same steps on its columns of every batch; only rank 0 scores, samples and writes files.
     """
 
+    scores_training_split = True
+    """Whether an evaluation also scores a sample of the training split; False where nobody reads that score."""
+
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
     ) -> None:
@@ -278,7 +281,7 @@ class Trainer:
         counters = self.counters
         try:
             result = self.score()
-            training_result = self._validator.training_score()
+            training_result = self._validator.training_score() if self.scores_training_split else None
             if self._has_diverged(result.nats):
                 return self._end_diverged(result.nats)
             if not self._is_finite():

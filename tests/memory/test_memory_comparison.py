@@ -26,6 +26,7 @@ from charlstm.memory.schemas import SCHEMAS, read_measurement
 from charlstm.memory.state_measures import untrained
 from charlstm.memory.task_measures import TEST_SEED, make_task
 from charlstm.memory.workers import Stopped, Workers
+from charlstm.runs.directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
 TINY = """\
@@ -489,6 +490,12 @@ def test_diverged_run_is_done(texts, tmp_path):
     assert job.work(lambda: False)
     assert trial.directory.ended == "diverged"
     assert job.done()
+
+
+def test_no_evaluation_scores_the_training_split(done):
+    metrics = [run.metrics() for run in map(RunDirectory, (done / "cells").iterdir())]
+    scores = [record["training_split_nats"] for run in metrics for record in run if record["kind"] == "evaluation"]
+    assert set(scores) == {None}
 
 
 def test_untrained_is_the_initial_model(done):
