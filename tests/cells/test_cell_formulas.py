@@ -106,6 +106,14 @@ def coupled() -> tuple[Example, State]:
     return d, (o * tanh(c), c)
 
 
+def capped() -> tuple[Example, State]:
+    d = Example(4, 2)
+    h, c = d.state
+    i, f, g, o = sigma(d.side(0, h)), sigma(d.side(1, h)), tanh(d.side(2, h)), sigma(d.side(3, h))
+    c = f * c + torch.minimum(i, 1 - f) * g
+    return d, (o * tanh(c), c)
+
+
 def leaky() -> tuple[Example, State]:
     d = Example(1, 1, "leak_logit")
     (h,), a = d.state, sigma(d.parameters["leak_logit"])
@@ -174,7 +182,7 @@ ABLATIONS = (
     lstm_no_cell_gradient,
     lstm_no_hidden_gradient,
 )
-OTHERS = (rnn, irnn, lstm, gru, gru_reset_before, peephole, coupled, leaky, leaky_fixed, esn)
+OTHERS = (rnn, irnn, lstm, gru, gru_reset_before, peephole, coupled, capped, leaky, leaky_fixed, esn)
 FORMULAS = {f.__name__: f for f in (*OTHERS, *ABLATIONS)}
 
 

@@ -29,6 +29,7 @@ from charlstm.model import RecurrentStack
         ("lstm", {"reset_after": False, "nonlinearity": "relu"}, "lstm"),
         ("peephole", {}, "peephole"),
         ("coupled", {}, "coupled"),
+        ("capped", {}, "capped"),
         ("lstm", {}, "lstm"),
         ("lstm", {"ablate": None}, "lstm"),
         ("lstm", {"ablate": "forget_gate"}, "lstm_no_forget_gate"),
