@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from replaying import ReplayedGraph
 from test_generation_sampler import CONVOLUTION, VOCABULARY, make_model
 
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
-from charlstm.generation import Sampling, generate
+from charlstm.generation import Sampling, generate, step_decoder
 from charlstm.generation.mixture import IncrementalMixture, Mixture, vocabulary_difference
 from charlstm.text.vocabulary import Vocabulary
 
@@ -36,6 +37,12 @@ def test_mixture_of_equal_models_writes_the_same_text(models):
             for model in (models[0], Mixture([models[0]] * 3))
         )
         assert alone.text == together.text
+
+
+def test_step_of_a_mixture_can_be_captured(models, monkeypatch):
+    expected = generate(Mixture(models), VOCABULARY, "abc" * 5, 20, Sampling(0.8), seed=3, num_samples=2)
+    monkeypatch.setattr(step_decoder, "CudaGraph", ReplayedGraph)
+    assert generate(Mixture(models), VOCABULARY, "abc" * 5, 20, Sampling(0.8), seed=3, num_samples=2) == expected
 
 
 @torch.no_grad()
