@@ -9,7 +9,7 @@
 =============  ===============================================================================================
 ``train``      trains a run on a text: :mod:`charlstm.text_training`
 ``load``       loads a trained run from its directory or a checkpoint: a :class:`LoadedRun`
-``LoadedRun``  ``generate``, ``stream``, ``infill``, ``score``, ``corpus``; ``model``, ``vocabulary``, ``config``
+``LoadedRun``  ``generate``, ``beam_search``, ``stream``, ``infill``, ``score``, ``corpus``; ``model``, ``config``
 ``Sample``     one text returned by ``generate``
 ``Infilled``   one text returned by ``infill``
 ``Score``      the result of ``score``, in nats and bits
@@ -43,7 +43,10 @@ from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import Infilled, Sample, Samples, Sampling, generate, infill
+from charlstm.generation.beam import beam_search
+from charlstm.generation.controls import Controls
 from charlstm.generation.infilling import SWEEPS
+from charlstm.generation.mixture import Mixture, Predictor, vocabulary_difference
 from charlstm.generation.sampler import LeadIns
 from charlstm.generation.streaming import stream
 from charlstm.hardware.device import resolve_device
@@ -51,6 +54,7 @@ from charlstm.model import LanguageModel
 from charlstm.paths import expand_home, is_folder, path_exists
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.names import find_run
+from charlstm.text.automaton import Automaton
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, split_documents
@@ -86,7 +90,7 @@ class LoadedRun:
         prime: str = "",
         length: int = 400,
         *,
-        temperature: float = 1.0,
+        temperature: float | tuple[float, float] = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
@@ -95,13 +99,18 @@ class LoadedRun:
         until: str | None = None,
         unknown: Unknown = "error",
         lead_in: bool = True,
+        no_repeat: int = 0,
+        regex: str | None = None,
+        best_of: int | None = None,
+        average_with: Sequence[LoadedRun] = (),
     ) -> Samples:
         """Sample texts from the model, a list that prints as text; see :func:`charlstm.generation.generate`.
 
         Args:
             prime: the prompt; each text continues it, or for a backward model precedes it.
             length: the largest number of characters to sample.
-            temperature: divides the logits; 0: always the most probable character.
+            temperature: divides the logits; 0: always the most probable character. Two numbers: it changes linearly
+                from the first to the second over ``length``.
             top_k: sample from the k most probable characters; 0: from all.
             top_p: sample from the most probable characters whose probabilities add up to this; 1: from all.
             min_p: sample from characters at least this fraction as probable as the most probable one; 0: from all.
@@ -112,15 +121,105 @@ class LoadedRun:
             unknown: what to do with characters of ``prime`` outside the vocabulary: ``error`` or ``skip``.
             lead_in: whether the model first reads a passage of its training text, which is not part of the texts: see
                 :mod:`charlstm.text.lead_ins`. Without, it starts from the zero state.
+            no_repeat: passages of more characters than this are unlikely to be repeated: see
+                :mod:`charlstm.generation.repetition`; 0: off.
+            regex: a pattern that each text, without the prompt, matches: see :mod:`charlstm.text.automaton`.
+            best_of: sample so many texts, and return those with the highest mean ln p per character, best first.
+            average_with: runs whose probabilities are averaged with those of this one: see
+                :mod:`charlstm.generation.mixture`.
 
         Raises:
-            UserError: an argument is out of range, a character is unknown, or the model is bidirectional.
+            UserError: an argument is out of range, a character is unknown, or the model is bidirectional; the pattern
+                is not one, or nothing of ``length`` matches it; the runs cannot be averaged.
         """
-        sampling, prime = Sampling(temperature, top_k, top_p, min_p), self.prepare(prime)
-        end = self.document_end if until is None else until
-        arguments = (prime, length, sampling, seed, num_samples, end, unknown)
-        leave_out, lead_ins = until is None, self.lead_ins if lead_in else ()
-        return generate(self.model, self.vocabulary, *arguments, leave_out_until=leave_out, lead_ins=lead_ins)
+        if best_of is not None and best_of <= num_samples:
+            raise UserError(f"best-of must be above num-samples, found {best_of} and {num_samples}")
+        first, final = temperature if isinstance(temperature, tuple) else (temperature, None)
+        samples = generate(
+            self.predictor(average_with),
+            self.vocabulary,
+            self.prepare(prime),
+            length,
+            Sampling(first, top_k, top_p, min_p),
+            seed,
+            num_samples if best_of is None else best_of,
+            self._end(until, regex),
+            unknown,
+            leave_out_until=until is None,
+            lead_ins=self.lead_ins if lead_in else (),
+            controls=self.controls(final, no_repeat, regex),
+        )
+        return samples if best_of is None else samples.best(num_samples)
+
+    def beam_search(
+        self,
+        prime: str = "",
+        length: int = 400,
+        *,
+        width: int = 8,
+        num_samples: int = 1,
+        until: str | None = None,
+        unknown: Unknown = "error",
+        lead_in: bool = True,
+        no_repeat: int = 0,
+        regex: str | None = None,
+        average_with: Sequence[LoadedRun] = (),
+    ) -> Samples:
+        """The most probable texts that a beam search finds, best first; see :mod:`charlstm.generation.beam`.
+
+        Args:
+            width: how many texts are continued at each step.
+            num_samples: number of texts, at most ``width``.
+
+        The other arguments and the errors are those of :meth:`generate`.
+        """
+        return beam_search(
+            self.predictor(average_with),
+            self.vocabulary,
+            self.prepare(prime),
+            length,
+            width,
+            num_samples,
+            self._end(until, regex),
+            unknown,
+            leave_out_until=until is None,
+            lead_ins=self.lead_ins if lead_in else (),
+            controls=self.controls(None, no_repeat, regex),
+        )
+
+    def _end(self, until: str | None, regex: str | None) -> str:
+        """The text that ends a text: ``until``, or the end of a document."""
+        if until and regex is not None:
+            raise UserError("until has no effect with a regex, whose pattern says where a text ends")
+        return until if until is not None else self.document_end
+
+    def controls(self, final_temperature: float | None, no_repeat: int, regex: str | None) -> Controls:
+        """What controls a text as a whole. Raises UserError for a pattern that no text of this model matches."""
+        backward = self.model.direction == "backward"
+        automaton = None if regex is None else Automaton(regex, self.vocabulary, backward)
+        return Controls(final_temperature, no_repeat, automaton)
+
+    def predictor(self, average_with: Sequence[LoadedRun] = ()) -> Predictor:
+        """The model, or its mixture with those of other runs.
+
+        Raises UserError if their vocabularies, the ends of their documents, their directions or devices differ.
+        """
+        for run in average_with:
+            if difference := vocabulary_difference(self.vocabulary, run.vocabulary):
+                raise UserError(f"{run.name} cannot be averaged with {self.name}: {difference}")
+            if run.document_end != self.document_end:
+                raise UserError(
+                    f"{run.name} cannot be averaged with {self.name}: their corpus.documents differ, and so would the "
+                    "ends of their texts"
+                )
+            if run.model.head.weight.device != self.model.head.weight.device:
+                raise UserError(f"{run.name} cannot be averaged with {self.name}: load both on the same device")
+        return Mixture([self.model, *(run.model for run in average_with)]) if average_with else self.model
+
+    @property
+    def name(self) -> str:
+        """The path of the run's directory, or the name in its configuration."""
+        return str(self.config.name if self.directory is None else self.directory.path)
 
     @property
     def lead_ins(self) -> LeadIns:
@@ -137,10 +236,9 @@ class LoadedRun:
         return map(self.vocabulary.incremental_decoder(), pieces)
 
     def __repr__(self) -> str:
-        name = self.config.name if self.directory is None else self.directory.path
         model, best = self.config.model, self.header.get("counters", {}).get("best_nats")
         score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}"
-        return f"<run {name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
+        return f"<run {self.name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
 
     def prepare(self, prompt: str) -> str:
         """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +48,36 @@ def test_gaps_are_filled(make_config, make_trainer):
     result = run.infill("the ?a? sat", gap="?", seed=3, num_samples=2, sweeps=5, **options)
     assert result == infill(run.model, run.vocabulary, "the ?a? sat", "?", Sampling(**options), 3, 2, 5)
     assert run.infill("t€e c__", unknown="skip") == run.infill("te c__")
+
+
+def test_best_of_several_texts(tiny_run):
+    run = charlstm.load(tiny_run)
+    samples = run.generate(length=20, num_samples=8, seed=5)
+    best = run.generate(length=20, num_samples=2, seed=5, best_of=8)
+    assert best == sorted(samples, key=lambda s: sum(s.log_probabilities) / 20, reverse=True)[:2]
+    with pytest.raises(UserError, match="best-of must be above num-samples, found 2 and 2"):
+        run.generate(num_samples=2, best_of=2)
+
+
+def test_runs_that_differ_cannot_be_averaged(tiny_run):
+    run = charlstm.load(tiny_run)
+    assert run.predictor() is run.model
+    documents = run.config.model_copy(update={"corpus": run.config.corpus.model_copy(update={"documents": "newline"})})
+    for change, message in (
+        ({"vocabulary": Vocabulary(run.vocabulary.symbols[1:])}, r"it lacks '\\n'"),
+        ({"config": documents}, "corpus.documents differ"),
+        ({"model": LanguageModel(run.config.model, run.vocabulary.size).to("meta")}, "on the same device"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run.generate(average_with=[replace(run, **change)])
+
+
+def test_regex_says_where_a_text_ends(tiny_run):
+    run = charlstm.load(tiny_run)
+    assert run.generate(regex="(?:cat|dog)s?", seed=1)[0].text in ("cat", "cats", "dog", "dogs")
+    assert run.beam_search(regex="(?:cat|dog)s?", num_samples=2)[0].ended
+    with pytest.raises(UserError, match="until has no effect with a regex"):
+        run.generate(regex="a", until="b")
 
 
 def test_score_of_a_text_and_of_its_bytes(tiny_run):

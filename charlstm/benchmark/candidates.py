@@ -17,7 +17,8 @@ from charlstm.cells import CELLS, Cell
 from charlstm.config import ModelConfig, TrainingConfig
 from charlstm.errors import UserError
 from charlstm.executors.vendor import training_error
-from charlstm.generation.sampler import Sampling, draw
+from charlstm.generation.sampler import draw
+from charlstm.generation.sampling import Sampling
 from charlstm.model import LanguageModel
 from charlstm.model.multiply_adds import sampling_multiply_adds, training_multiply_adds
 from charlstm.optimization import make_optimizer

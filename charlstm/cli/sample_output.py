@@ -19,7 +19,7 @@ from charlstm.novelty.novelty import Report, measure
 
 def print_samples(
     loaded: LoadedRun,
-    seed: int,
+    seed: int | None,
     samples: Sequence[Sample],
     is_documents: bool,
     as_json: bool,
@@ -34,6 +34,7 @@ def print_samples(
             "suffix" if s.backward else "prime": s.prime,
             "written": s.text,
             "log_probabilities_nats": s.log_probabilities,
+            "mean_log_probability_nats": s.score,
         }
         if is_documents:
             record |= {"complete": s.ended, "novel": None if novel is None else novel[index]}
@@ -139,7 +140,7 @@ def _as_bytes(loaded: LoadedRun) -> bool:
 
 def _print(
     loaded: LoadedRun,
-    seed: int,
+    seed: int | None,
     texts: Sequence[Sample | Infilled],
     records: Sequence[dict[str, Any]],
     as_json: bool,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.gibbs_chains import GibbsChains
-from charlstm.generation.sampler import Sampling, UniformDraws, sample_ids
+from charlstm.generation.sampler import UniformDraws
+from charlstm.generation.sampling import Sampling, sample_ids
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 

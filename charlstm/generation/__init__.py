@@ -2,7 +2,8 @@
 
 from charlstm.generation.infilling import Infilled, infill
 from charlstm.generation.preview import preview
-from charlstm.generation.sampler import Sampling, generate
+from charlstm.generation.sampler import generate
 from charlstm.generation.samples import Sample, Samples
+from charlstm.generation.sampling import Sampling
 
 __all__ = ["Infilled", "Sample", "Samples", "Sampling", "generate", "infill", "preview"]

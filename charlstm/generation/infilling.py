@@ -14,7 +14,8 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.gibbs_chains import GibbsChains
-from charlstm.generation.sampler import Sampling, UniformDraws, check_not_nan, sample_ids
+from charlstm.generation.sampler import UniformDraws, check_not_nan
+from charlstm.generation.sampling import Sampling, sample_ids
 from charlstm.hardware.main_memory import check_texts_fit
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode

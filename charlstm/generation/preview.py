@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.generation.infilling import preview_infilling
-from charlstm.generation.sampler import LeadIns, Sampling, generate
+from charlstm.generation.sampler import LeadIns, generate
+from charlstm.generation.sampling import Sampling
 from charlstm.model import LanguageModel
 from charlstm.text.documents import Documents, first_characters
 from charlstm.text.vocabulary import Vocabulary

@@ -19,8 +19,8 @@ class Sample:
     """One text: the prompt, the sampled text, and ln p of each sampled character under the model (temperature 1).
 
     ``backward``: the text was sampled from right to left and precedes the prompt. ``ids``: ids of prompt and text,
-    lossless even if bytes are not UTF-8. ``ended``: the text reached ``until``; if that was removed from the text,
-    ``log_probabilities`` still includes it, at its end.
+    lossless even if bytes are not UTF-8. ``ended``: the text reached ``until``, or matches a pattern. If ``until`` was
+    removed from the text, ``log_probabilities`` still includes it, at its end.
     """
 
     prime: str
@@ -41,9 +41,18 @@ class Sample:
         """Prompt and sampled text, in reading order."""
         return self.text + self.prime if self.backward else self.prime + self.text
 
+    @property
+    def score(self) -> float:
+        """The mean ln p per character under the model; 0 for an empty text."""
+        return sum(self.log_probabilities) / max(len(self.log_probabilities), 1)
+
 
 class Samples(list[Sample]):
     """Sampled texts; as a string, all of them, numbered if there are several."""
+
+    def best(self, count: int) -> Samples:
+        """The ``count`` texts with the highest mean ln p per character, best first."""
+        return Samples(sorted(self, key=lambda sample: sample.score, reverse=True)[:count])
 
     def __str__(self) -> str:
         if len(self) == 1:

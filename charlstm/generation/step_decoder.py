@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from charlstm.executors.cuda_graph import CudaGraph
-from charlstm.generation.incremental import IncrementalModel
+from charlstm.generation.mixture import Incremental
 
 BLOCK = 1024  # characters of each text between two copies to or from the device
 MIN_GRAPH_PROMPT = 8  # prompt length above which a graph is captured, which takes as long as a few steps
@@ -26,7 +26,7 @@ class StepDecoder:
     not wait for the host within a block.
     """
 
-    def __init__(self, model: IncrementalModel, batch_size: int, sample_ids: SampleIds) -> None:
+    def __init__(self, model: Incremental, batch_size: int, sample_ids: SampleIds) -> None:
         self._model, self._sample_ids = model, sample_ids
         device, size = model.device, (BLOCK, batch_size)
         # MPS has no float64

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from charlstm.generation.sampler import LeadIns, Sampling, draw_until, prompt_ids
-from charlstm.model import LanguageModel
+from charlstm.generation.controls import NO_CONTROLS, Controls
+from charlstm.generation.mixture import Predictor
+from charlstm.generation.sampler import LeadIns, draw_until, prompt_ids
+from charlstm.generation.sampling import Sampling
 from charlstm.text.vocabulary import Unknown, Vocabulary
 
 
 def stream(
-    model: LanguageModel,
+    model: Predictor,
     vocabulary: Vocabulary,
     prime: str,
     length: int,
@@ -20,20 +22,24 @@ def stream(
     unknown: Unknown = "error",
     leave_out_until: bool = False,
     lead_ins: LeadIns = (),
+    controls: Controls = NO_CONTROLS,
 ) -> Iterator[list[int]]:
     """The ids of a text in pieces: first the prompt ``prime``, then what a forward model samples after it.
 
     Together they are the ``ids`` of the text of :func:`~charlstm.generation.generate` with the same arguments. With
     ``leave_out_until``, ids that may belong to ``until`` wait until it is known whether they do.
 
-    Raises UserError as :func:`~charlstm.generation.generate` does, for the prompt before the first piece.
+    Raises UserError as :func:`~charlstm.generation.generate` does, for prompt and pattern before the first piece.
     """
     prompt, end = prompt_ids(model, vocabulary, prime, until, unknown)
-    return _pieces(model, prompt, length, sampling, seed, end, len(end) if leave_out_until else 0, lead_ins)
+    if controls.automaton is not None:
+        controls.automaton.check_length(length)
+    max_pending = len(end) if leave_out_until and controls.automaton is None else 0
+    return _pieces(model, prompt, length, sampling, seed, end, max_pending, lead_ins, controls)
 
 
 def _pieces(
-    model: LanguageModel,
+    model: Predictor,
     prompt: list[int],
     length: int,
     sampling: Sampling,
@@ -41,10 +47,11 @@ def _pieces(
     end: list[int],
     max_pending: int,
     lead_ins: LeadIns,
+    controls: Controls,
 ) -> Iterator[list[int]]:
     yield prompt
     pending: list[int] = []
-    for (character,) in draw_until(model, prompt, length, sampling, seed, 1, end, lead_ins):
+    for (character,) in draw_until(model, prompt, length, sampling, seed, 1, end, lead_ins, controls):
         if character is not None:
             pending.append(character[0])
             ready = max(0, len(pending) - max_pending)

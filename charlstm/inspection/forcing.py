@@ -9,7 +9,8 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.executors import State
-from charlstm.generation.sampler import Sampling, UniformDraws, check_not_nan, sample_ids
+from charlstm.generation.sampler import UniformDraws, check_not_nan
+from charlstm.generation.sampling import Sampling, sample_ids
 from charlstm.inspection.unit_scores import Unit
 from charlstm.model import LanguageModel
 from charlstm.probes.editing import encode_edited

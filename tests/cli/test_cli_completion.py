@@ -49,6 +49,7 @@ def complete(charlstm, monkeypatch):
         (["sample", "--temp"], ["--temperature"]),
         (["sample", ""], ["latest", "tiny"]),
         (["sample", "ti"], ["tiny"]),
+        (["sample", "tiny", "--average-with", "ti"], ["tiny"]),
         (["evaluate", "versus/"], ["versus/lstm-seed1"]),
         (["inspect", "tiny", "l"], ["latest"]),
         (["compare", "ti"], ["tiny", "tiny.yaml"]),

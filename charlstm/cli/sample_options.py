@@ -1,0 +1,170 @@
+"""The options of ``charlstm sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charlstm.cli import completion
+from charlstm.cli.options import expand_home
+from charlstm.cli.text_arguments import TEXT_HELP
+
+# The given text
+
+Prime = Annotated[str, typer.Option(help=f"Text to continue; {TEXT_HELP}.")]
+Suffix = Annotated[
+    str, typer.Option(help="Text to write the beginning of (backward models); @FILE, - and @@ as for --prime.")
+]
+Infill = Annotated[
+    str | None,
+    typer.Option(
+        help="Text with gaps to fill (bidirectional models), such as 'To be, ___ not to be'; @FILE, - and @@ as for "
+        "--prime."
+    ),
+]
+InfillFile = Annotated[
+    Path | None, typer.Option(callback=expand_home, help="File with the text to fill; the same as --infill @FILE.")
+]
+Gap = Annotated[str, typer.Option(help="Character that marks one character to fill, even if it is in the vocabulary.")]
+Sweeps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Gibbs sweeps: how often each gap character is resampled. More are slower and better.",
+        show_default="40",
+    ),
+]
+Unknown = Annotated[
+    str,
+    typer.Option(
+        autocompletion=completion.words("error", "skip"),
+        help="For characters of the given text that the model does not know: error or skip.",
+    ),
+]
+LeadIn = Annotated[
+    bool,
+    typer.Option(
+        "--lead-in/--no-lead-in",
+        help="Let the model first read a passage of its training text, which is not printed; without, it starts "
+        "from the zero state, from which a young model writes noise. Models of documents need none.",
+    ),
+]
+
+# How each character is chosen
+
+Temperature = Annotated[
+    str,
+    typer.Option(
+        metavar="T[:T]",
+        help="Divides the logits: below 1 safer, above 1 more varied; 0: always the most probable character. 1.2:0.6 "
+        "begins with 1.2 and changes linearly to 0.6 at the end of --length.",
+    ),
+]
+TopK = Annotated[int, typer.Option(help="Sample from the k most probable characters; 0: from all.")]
+TopP = Annotated[
+    float,
+    typer.Option(help="Sample from the most probable characters whose probabilities add up to this; 1: from all."),
+]
+MinP = Annotated[
+    float,
+    typer.Option(help="Sample from characters at least this fraction as probable as the best one; 0: from all."),
+]
+NoRepeat = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Make it unlikely that a text repeats a passage of more than N characters of itself: with each further "
+        "character the penalty grows by 15%.",
+    ),
+]
+AverageWith = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="RUN",
+        callback=expand_home,
+        autocompletion=completion.runs,
+        help="Another run with the same characters, whose predictions are averaged with those of RUN. May be repeated.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**63 - 1, help="Seed of the random numbers; by default another one each time."),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        autocompletion=completion.words("float32", "bfloat16"),
+        help="Precision of the matrix products: float32, or bfloat16, which is faster and nearly equal.",
+    ),
+]
+
+# The texts
+
+Length = Annotated[int, typer.Option(min=0, help="Number of characters to write.")]
+NumSamples = Annotated[int, typer.Option(min=1, help="Number of texts, sampled in parallel.")]
+Until = Annotated[
+    str | None,
+    typer.Option(help="End a text once it has written this; by default, a model of documents stops at the end of one."),
+]
+Regex = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Write only texts, without the prompt, that match this regular expression completely, within --length. "
+        "Where a text matches but may go on, the model decides: it ends as often as the model would write a character "
+        "that does not go on with the pattern.",
+    ),
+]
+BestOf = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        metavar="N",
+        help="Sample N texts and print the best, or the --num-samples best: those with the highest mean ln p per "
+        "character, the best first.",
+    ),
+]
+Beam = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="WIDTH",
+        help="Search for the most probable texts instead of sampling, with so many candidates at each character.",
+    ),
+]
+
+# The output
+
+Stream = Annotated[
+    bool | None,
+    typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the texts and the log-probability of each character as JSON.")
+]
+Novelty = Annotated[
+    bool,
+    typer.Option(
+        "--novelty",
+        help="Show which passages of the texts stand in the training text: marked on a terminal, and in a table.",
+    ),
+]
+
+
+def parse_temperature(given: str) -> tuple[float, float | None]:
+    """The temperature, and the one at the end of the text, if two are given that differ.
+
+    Raises BadParameter, a usage error, for anything but one or two numbers.
+    """
+    try:
+        first, *last = [float(part) for part in given.split(":")]
+        (final,) = last or [first]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{given!r} is neither a number nor two with a colon between them, such as 1.2:0.6",
+            param_hint="--temperature",
+        ) from None
+    return first, None if final == first else final
