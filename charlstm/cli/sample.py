@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charlstm.cli import completion
+from charlstm.cli.interactive.command import check_interactive, write_together
 from charlstm.cli.options import (
     RUN_HELP,
     CheckpointOption,
@@ -95,6 +96,15 @@ def sample(
             "from the zero state, from which a young model writes noise. Models of documents need none.",
         ),
     ] = True,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive",
+            help="Write together with a forward model on a terminal: it suggests how the text continues, and keys take "
+            "the suggestion, all or by words, ask for another, or take text back. --length is that of a suggestion, by "
+            "default 80.",
+        ),
+    ] = False,
     stream: Annotated[
         bool | None,
         typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
@@ -176,6 +186,12 @@ def sample(
         return
     text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
     text = loaded.prepare(text)
+    if interactive:
+        ids = loaded.vocabulary.encode(text, on_unknown).tolist()
+        note_seed()
+        with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
+            write_together(loaded, ids, sampling, seed_used, length if given_options(context, "length") else 0, lead_in)
+        return
     _note_separator(loaded, text)
     live = console.is_terminal() if stream is None else stream
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
@@ -223,6 +239,8 @@ def _check(context: typer.Context, direction: str, temperature: float, num_sampl
         refuse(
             context, "with --temperature 0, which always takes the most probable character", "top_k", "top_p", "min_p"
         )
+    if context.params["interactive"]:
+        check_interactive(context, direction)
     if given := given_options(context, "infill", "infill_file"):
         if len(given) > 1:
             raise UserError("--infill and --infill-file both give the text: leave one out")
