@@ -94,6 +94,8 @@ def terminal():
 def interactive(terminal, tiny_run, charlstm, monkeypatch):
     """Runs the command on the terminal in this process, while another thread follows the steps."""
 
+    monkeypatch.setenv("TERM", "xterm")
+
     def run(*options, steps, stdout=True):
         user = threading.Thread(target=terminal.follow, args=(steps,), daemon=True)
         user.start()
@@ -216,11 +218,15 @@ def test_wrong_use_is_refused_in_one_line(charlstm, tiny_run, options, message):
     assert message in result.err
 
 
-def test_output_that_is_no_terminal_is_refused(charlstm, tiny_run, terminal, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "message"), [("xterm", "standard output and error are none"), ("dumb", "TERM names none")]
+)
+def test_unsuitable_terminal_is_refused(charlstm, tiny_run, terminal, monkeypatch, name, message):
     monkeypatch.setattr(sys, "stdin", terminal.reader)
+    monkeypatch.setenv("TERM", name)
     result = charlstm("sample", tiny_run, "--interactive")
     assert result.code == 2
-    assert "standard output and error are none" in result.err
+    assert message in result.err
 
 
 @pytest.mark.parametrize(("direction", "instead"), [("backward", "--suffix"), ("bidirectional", "--infill")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -42,6 +43,8 @@ def check_interactive(context: typer.Context, direction: str) -> None:
         raise UserError("--interactive needs a terminal of Linux or macOS: here, use --prime") from None
     if not _is_terminal(sys.stdin):
         raise UserError("--interactive reads keys from a terminal, and standard input is none: use --prime")
+    if os.environ.get("TERM", "dumb") == "dumb":
+        raise UserError("--interactive needs a terminal whose cursor can move, and TERM names none: use --prime")
     if _screen_stream() is None:
         raise UserError("--interactive shows the text on a terminal, and standard output and error are none")
 
