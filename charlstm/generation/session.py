@@ -152,9 +152,9 @@ class Session:
     ) -> list[Continuation]:
         """Up to ``count`` different continuations of at most ``length`` symbols, sampled in parallel.
 
-        They depend only on the text, ``sampling``, the seed and ``number``; another number gives others. Incomplete
-        characters at their ends are left out. ``on_chunk`` is called after each step; an exception that it raises stops
-        the sampling.
+        They depend only on the arguments, the text, ``sampling`` and the seed; another ``number`` gives others.
+        Incomplete characters at their ends are left out. ``on_chunk`` is called after each step; an exception that it
+        raises stops the sampling.
         """
         last, stepper = self._snapshots[-1], self._stepper(count)
         stepper.state = tuple(part.expand(-1, count, -1) for part in last.state)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import sys
@@ -24,6 +25,7 @@ from charlstm.generation.session import Session
 
 Steps = tuple[tuple[str, str | Callable[[], object]], ...]
 READY = "continuation 1"
+PATIENCE = 20  # seconds
 
 
 class Terminal:
@@ -48,6 +50,7 @@ class Terminal:
         os.close(master)
 
     def follow(self, steps: Steps) -> None:
+        """Do one step after the other. Closes the terminal if an output does not come."""
         seen = ""
         for expected, action in steps:
             while expected not in seen:
@@ -61,6 +64,9 @@ class Terminal:
             pass
 
     def _read(self) -> str:
+        if not select.select([self.master], [], [], PATIENCE)[0]:
+            self.close()
+            raise TimeoutError
         try:
             piece = os.read(self.master, 1 << 16).decode("utf-8", "replace")
         except OSError:  # the other end is closed

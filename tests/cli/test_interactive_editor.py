@@ -163,6 +163,16 @@ def test_typed_text_is_prepared_as_the_corpus_was(make_editor):
     assert editor.session.text == "ab"
 
 
+def test_typing_is_undone_word_by_word(make_editor):
+    editor = make_editor("ab")
+    press(editor, *"ca d", "enter", *"ea", "cc")
+    texts = []
+    while not editor.message:
+        texts.append(editor.session.text)
+        press(editor, "undo")
+    assert texts == ["abca d\neacc", "abca d", "abca", "ab"]
+
+
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("seed", range(3))
 def test_any_keys_can_be_undone(make_editor, seed, end):
@@ -209,6 +219,14 @@ def test_long_text_is_shown_at_its_end(make_editor):
     assert rows[0] == "ab cde"
     assert cursor[1] == 3
     assert shown(editor, 40, 3)[0][-1].startswith(("a. ", editor.suggestion.text[-1:]))
+
+
+def test_long_suggestion_leaves_the_end_of_the_text_on_the_screen(make_editor):
+    editor = make_editor("ab cde\n" * 100)
+    press(editor, *["left"] * 100)
+    _, (row, _) = shown(editor, 40, 14)
+    assert row == 3
+    assert "ab cde" * 40 in text_and_suggestion(editor).replace("\n", "")
 
 
 def suggestion(text, ends=False):

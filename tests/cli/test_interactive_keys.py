@@ -33,7 +33,7 @@ def apart(decoded: list[Key]) -> list[tuple[str, str]]:
         ("\x1b[12~\x1b[<0;1;1M\x1bx\x1b[I\x01\x00", []),
         ("春風😀é", [text("春風😀é")]),
         ("a\tb c", [text("a"), Key("tab"), text("b c")]),
-        ("\x1b[200~a\tb\r\nc\x1b[A\r\x1b[201~d", [text("a\tb\nc\x1b[A\nd")]),
+        ("\x1b[200~a\tb\r\nc\x1b[A\r\x1b[201~d", [text("a\tb\nc\x1b[A\n"), text("d")]),
     ],
     ids=repr,
 )  # fmt: skip

@@ -87,6 +87,12 @@ def test_continuations_depend_on_the_text_seed_and_number_only(model):
     assert not set(texts(session_of(model, TEXT, seed=5))) & set(first)
 
 
+def test_random_numbers_differ_from_position_to_position(model):
+    first, second = session_of(model, end="\n"), session_of(model, "ab\n", end="\n")
+    assert first.next_probabilities(4) == second.next_probabilities(4)
+    assert texts(first) != texts(second)
+
+
 def test_next_probabilities_are_those_that_are_sampled(model):
     session = session_of(model, TEXT)
     everything = session.next_probabilities(100)

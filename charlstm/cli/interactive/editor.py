@@ -119,16 +119,18 @@ class Editor:
         else:
             self.message = "no other continuation: raise the temperature with ^T"
 
-    def _take(self, suggestion: Suggestion, count: int, is_typing: bool = False) -> None:
+    def _take(self, suggestion: Suggestion, count: int, typed: str = "") -> None:
         """Append the first characters of the suggestion; the rest remains one."""
         taken, rest = suggestion.characters[:count], suggestion.characters[count:]
-        self._append([i for c in taken for i in c.ids], is_typing)
+        self._append([i for c in taken for i in c.ids], typed)
         if rest:
             self._suggestions.all.append(Suggestion(rest, suggestion.ends))
 
-    def _append(self, ids: list[int], is_typing: bool = False) -> None:
-        if not (is_typing and self._steps and self._steps[-1].is_typing):
-            self._steps.append(_Step(len(self.session), [], self._suggestions, is_typing))
+    def _append(self, ids: list[int], typed: str = "") -> None:
+        """Append ids. Characters that were ``typed`` one after the other are undone word by word."""
+        is_word_continued = typed and not typed[0].isspace() and self._steps and self._steps[-1].is_typing
+        if not is_word_continued:
+            self._steps.append(_Step(len(self.session), [], self._suggestions, bool(typed)))
         self.session.accept(ids)
         self._suggestions = _Suggestions()
 
@@ -158,13 +160,13 @@ class Editor:
     def _type(self, text: str) -> None:
         text, suggestion = self._prepare(text), self.suggestion
         if suggestion and suggestion.text.startswith(text):
-            self._take(suggestion, covering(suggestion.characters, len(text)), is_typing=True)
+            self._take(suggestion, covering(suggestion.characters, len(text)), text)
             return
         if unknown := self.session.unknown_characters(text):
             text = "".join(c for c in text if c not in unknown)
             self.message = f"not in the vocabulary: {_listed(unknown)}"
         if text:
-            self._append(self.session.encode(text), is_typing=True)
+            self._append(self.session.encode(text), text)
 
     def _change_temperature(self, step: float) -> None:
         sampling = self.session.sampling

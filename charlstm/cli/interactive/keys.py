@@ -32,6 +32,7 @@ _ESCAPED = {
     "5~": "hotter",  # Page Up
     "6~": "cooler",  # Page Down
 }
+_TEXT = re.compile(r"[^\x00-\x1f\x7f]+")
 _SEQUENCE = re.compile(r"\x1b(?:\[([0-9;:<=>?]*)([ -/]*[@-~])|O(.)|([^[O]))", re.DOTALL)
 _INCOMPLETE = re.compile(r"\x1b(?:\[[0-9;:<=>?]*[ -/]*|O)?")
 
@@ -68,13 +69,14 @@ class KeyDecoder:
                     keys.append(Key(name))
             elif _INCOMPLETE.fullmatch(text):
                 break
+            elif match := _TEXT.match(text):
+                self._pending = text[match.end() :]
+                keys.append(Key("text", match.group()))
             else:
                 self._pending = text[1:]
                 if text[0] in _CONTROL:
                     keys.append(Key(_CONTROL[text[0]]))
-                elif text[0] >= " ":
-                    keys.append(Key("text", text[0]))
-        return _joined(keys)
+        return keys
 
     def flush(self) -> None:
         """Forget the beginning of an escape sequence, because nothing has followed it: the Escape key."""
@@ -89,14 +91,3 @@ def _name(match: re.Match[str]) -> str:
     if application is not None:
         return _ESCAPED.get(application, "")
     return _ESCAPED.get(parameters + final if final == "~" else final, "")
-
-
-def _joined(keys: list[Key]) -> list[Key]:
-    """Adjacent text as one key: a fast typist or an input method sends several characters at once."""
-    joined: list[Key] = []
-    for key in keys:
-        if joined and key.name == joined[-1].name == "text":
-            joined[-1] = Key("text", joined[-1].text + key.text)
-        else:
-            joined.append(key)
-    return joined

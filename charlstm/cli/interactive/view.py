@@ -48,7 +48,7 @@ def view(editor: Editor, columns: int, rows: int, encodable: Callable[[str], str
         following += _END if encodable(_END) == _END else _PLAIN_END
     wrapped = wrap(_shown_text(editor.session, columns, height), following, columns, encodable)
     row, column = wrapped.cursor
-    first = min(row, max(0, len(wrapped.rows) - height))
+    first = max(0, min(row - height // 3, len(wrapped.rows) - height))
     shown = [_styled(cells) for cells in wrapped.rows[first : first + height]]
     return View(shown + [""] * (height - len(shown)) + status, (row - first, column))
 
