@@ -1,4 +1,4 @@
-"""Terminal output: text, tables and progress lines. No other module writes to a terminal.
+"""Terminal output: text, tables and progress lines. Only the editor in `cli/interactive` writes to a terminal, too.
 
 Generated text and results go to standard output, notes and errors to standard error. If standard output is not a
 terminal, there are no escape codes and no progress line. Control characters in printed text, such as generated text or

@@ -9,7 +9,16 @@ import typer
 
 from charlstm.cli import completion
 from charlstm.cli import sample_options as options
-from charlstm.cli.options import RUN_HELP, CheckpointOption, DeviceOption, check_choice, expand_home, find_run
+from charlstm.cli.interactive.command import write_together
+from charlstm.cli.options import (
+    RUN_HELP,
+    CheckpointOption,
+    DeviceOption,
+    check_choice,
+    expand_home,
+    find_run,
+    given_options,
+)
 from charlstm.cli.sample_checks import check_options, check_pattern, check_runs_to_average
 from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, file_argument, text_argument
 
@@ -41,6 +50,7 @@ def sample(
     beam: options.Beam = None,
     unknown: options.Unknown = "error",
     lead_in: options.LeadIn = True,
+    interactive: options.Interactive = False,
     stream: options.Stream = None,
     json_: options.Json = False,
     novelty: options.Novelty = False,
@@ -112,6 +122,12 @@ def sample(
         return
     text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
     text = loaded.prepare(text)
+    if interactive:
+        ids = loaded.vocabulary.encode(text, on_unknown).tolist()
+        note_seed()
+        with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
+            write_together(loaded, ids, sampling, seed_used, length if given_options(context, "length") else 0, lead_in)
+        return
     _note_separator(loaded, text)
     runs = [load(other, checkpoint, device) for other in others]
     live = console.is_terminal() if stream is None else stream

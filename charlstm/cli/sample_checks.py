@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charlstm.cli.interactive.command import check_interactive
 from charlstm.cli.options import given_options, refuse
 from charlstm.cli.sample_options import parse_temperature
 
@@ -22,6 +23,12 @@ def check_options(context: typer.Context, direction: str) -> None:
     if temperature == 0 and final_temperature is None:
         reason = "with --temperature 0, which always takes the most probable character"
         refuse(context, reason, "top_k", "top_p", "min_p", "best_of")
+    if options["interactive"]:
+        if final_temperature is not None:
+            raise UserError(
+                f"--temperature {options['temperature']}: with --interactive, keys change the temperature: give one"
+            )
+        check_interactive(context, direction)
     if given := given_options(context, "infill", "infill_file"):
         if len(given) > 1:
             raise UserError("--infill and --infill-file both give the text: leave one out")

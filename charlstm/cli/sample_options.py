@@ -138,6 +138,15 @@ Beam = Annotated[
 
 # The output
 
+Interactive = Annotated[
+    bool,
+    typer.Option(
+        "--interactive",
+        help="Write together with a forward model on a terminal: it suggests how the text continues, and keys take "
+        "the suggestion, all or by words, ask for another, or take text back. --length is that of a suggestion, by "
+        "default 80.",
+    ),
+]
 Stream = Annotated[
     bool | None,
     typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
