@@ -177,10 +177,14 @@ def progress(line: object, size: int) -> Progress:
     def show(done: int, total: int) -> None:
         fraction = done / total
 
-        def text() -> str:
+        def text() -> list[console.Part]:
             seconds = time.perf_counter() - start
             left = console.duration(seconds / fraction - seconds)
-            return f"{_size(size * fraction)} of {_size(size)}  {_speed(size * fraction, seconds)}  {left} left"
+            return [
+                console.Part(f"{_size(size * fraction)} of {_size(size)}", 3),
+                console.Part(f"  {_speed(size * fraction, seconds)}", 4),
+                console.Part(f"  {left} left"),
+            ]
 
         line.update(fraction, text)
 

@@ -103,7 +103,7 @@ def evaluate(
         console.out_json(record)
         return
     if result.is_pseudo_likelihood:
-        console.out(
+        console.out_wrapped(
             "pseudo-likelihood: each character given both sides of it; not comparable with a one-directional score"
         )
     ends = "" if loaded.document_end == "" or result.is_pseudo_likelihood else ", including the end of each document"
@@ -139,7 +139,9 @@ def _restore(loaded: LoadedRun, ids: Ids, name: str, lengths: list[int], gaps: i
         console.out_json(record)
         return
     greedy = not loaded.model.bidirectional
-    console.out(f"{name}: {loaded.vocabulary.unit}s restored from {seen}, {gaps:,} gaps of each length, seed {seed}")
+    console.out_wrapped(
+        f"{name}: {loaded.vocabulary.unit}s restored from {seen}, {gaps:,} gaps of each length, seed {seed}"
+    )
     header = ["gap", "restored", "95% interval", *(["greedy"] if greedy else []), "most frequent"]
     rows = [
         [

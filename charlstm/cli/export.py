@@ -96,4 +96,4 @@ def _print(exported: Exported, to: str, unit: str, as_json: bool) -> None:
         return
     console.out(f"{'page' if to == 'html' else to}: {exported.path} ({exported.bytes / 1e6:.2f} MB)")
     for line in ([] if cost is None else [cost.sentence(unit)]) + exported.notes:
-        console.out(line)
+        console.out_wrapped(line)

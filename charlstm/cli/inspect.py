@@ -196,7 +196,7 @@ def _write_page(
         return
     for one in inspections:
         of_interest = [score.sentence() for score in one.scores if score.is_represented]
-        console.out(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
+        console.out_wrapped(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
     console.out(f"page: {files[0]}")
 
 
