@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from charlstm import standard_streams as streams
-from charlstm.terminal_layout import Part, columns, fit_parts
+from charlstm.terminal_layout import Part, bar, columns, fit_parts
 from charlstm.text.visible import visible
 
 BAR = 12
@@ -31,7 +31,6 @@ class LiveLine:
             desc=self._line(0.0, []),
             total=1.0,
             file=_Stream(terminal, write),
-            ascii=not streams.is_utf8(terminal),
             bar_format="{desc}",
             dynamic_ncols=True,
             leave=False,
@@ -43,10 +42,8 @@ class LiveLine:
 
     def _line(self, fraction: float, text: Sequence[Part]) -> str:
         """The line, control characters escaped."""
-        from tqdm.std import Bar
-
-        bar = format(Bar(fraction, charset=Bar.UTF if streams.is_utf8(self._terminal) else Bar.ASCII), str(BAR))
-        parts = [*self._prefix, Part(f"{fraction:4.0%}", PERCENTAGE_RANK), Part(f"|{bar}|", BAR_RANK)]
+        shown_bar = bar(fraction, BAR) if streams.is_utf8(self._terminal) else bar(fraction, BAR, "#", " ")
+        parts = [*self._prefix, Part(f"{fraction:4.0%}", PERCENTAGE_RANK), Part(f"|{shown_bar}|", BAR_RANK)]
         if text:
             first, *others = text
             parts += [Part(f" {first.text}", first.rank), *others]

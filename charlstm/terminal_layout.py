@@ -15,6 +15,7 @@ WIDE = 200
 """Columns where there is no terminal."""
 LONGEST = 14
 """Columns of a part of a word that is not broken, and of a line that is not wrapped; longer ones are if need be."""
+EIGHTHS = " ▏▎▍▌▋▊▉"
 BLOCKS, ASCII_LEVELS = "▁▂▃▄▅▆▇█", "_.-'"
 _NUMBER = r"[-+]?\d+(?:[.,:]\d+)*(?:e[-+]?\d+)?%?"
 _ATOM = re.compile(rf"{_NUMBER}|.", re.DOTALL)
@@ -90,13 +91,15 @@ def fit_table(
     def excess(widths: Sequence[int]) -> int:
         return sum(widths) + gap * (len(widths) - 1) - width
 
+    if excess([_width(column) for column in columns]) <= 0:
+        return [list(row) for row in rows], []
     while excess(lowest := [_lowest_width(column) for column in columns]) > 0 and can_omit and len(columns) > 2:
         headers = [column[0] for column in columns]
         candidates = [headers.index(name) for name in optional if name in headers[1:]]
         omitted.append(columns.pop(candidates[0] if candidates else -1)[0])
     if excess(lowest) > 0:
         lowest = [max(_longest_number(cell) for cell in column) for column in columns]
-    widths = [max(text_width(line) for cell in column for line in cell.split("\n")) for column in columns]
+    widths = [_width(column) for column in columns]
     while excess(widths) > 0:
         shrinkable = [index for index, each in enumerate(widths) if each > lowest[index]]
         if not shrinkable:
@@ -104,6 +107,10 @@ def fit_table(
         widths[max(shrinkable, key=widths.__getitem__)] -= 1
     wrapped = [["\n".join(wrap(cell, wide)) for cell in column] for column, wide in zip(columns, widths, strict=True)]
     return [list(row) for row in zip(*wrapped, strict=True)], omitted
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(text_width(line) for cell in column for line in cell.split("\n"))
 
 
 def wrap(text: str, width: int, indent: str = "") -> list[str]:
@@ -147,6 +154,12 @@ def _lowest_width(column: Sequence[str]) -> int:
 def _longest_number(text: str) -> int:
     """At least 1, the width of a single character."""
     return max((text_width(atom) for atom in _ATOM.findall(text)), default=1)
+
+
+def bar(fraction: float, width: int, block: str = "█", parts: str = EIGHTHS) -> str:
+    """A bar of this fraction of the width, padded to the width. ``parts``: an empty character and parts of a block."""
+    blocks, rest = divmod(round(fraction * width * len(parts)), len(parts))
+    return (block * blocks + parts[rest] * (rest > 0)).ljust(width)
 
 
 def sparkline(values: Sequence[float], width: int, levels: str = BLOCKS) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm import terminal_layout
 from charlstm.cli import completion
 from charlstm.cli.options import check_choice, check_png, expand_home, refuse
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from charlstm.console import Part
 
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 8, 24
-EIGHTHS = " ▏▎▍▌▋▊▉"
 NOT_MEASURED = "–"
 RATIO = "to\nnn.LSTM\n"
 WORK, UTILIZATION, SPREAD, BARS = "per\nmulti-\nply-add", "utili-\nzation", "spread", ""
@@ -185,10 +185,9 @@ def progress_parts(progress: Progress) -> list[Part]:
 
 def _show(measurement: Measurement) -> None:
     from charlstm import console
-    from charlstm.terminal_layout import WIDE
 
     console.out("")
-    width = console.width() or WIDE
+    width = console.width() or terminal_layout.WIDE
     rows = table(measurement, width)
     console.table(rows, f"{measurement.title}, rounds: {measurement.rounds}")
     console.name_omitted([name for name in OPTIONAL_COLUMNS if name not in rows[0] and name in table(measurement)[0]])
@@ -248,9 +247,8 @@ def table(measurement: Measurement, width: int = 1000) -> list[list[str]]:
 
 
 def bar(fraction: float, width: int) -> str:
-    """A bar of this fraction of the width, in eighths of a character, padded to the width."""
-    blocks, eighths = divmod(round(fraction * width * 8), 8)
-    return ("█" * blocks + EIGHTHS[eighths] * (eighths > 0)).ljust(width) + "▏"  # rich strips trailing spaces
+    """A bar of this fraction of the width, padded to the width, and a mark at its end."""
+    return terminal_layout.bar(fraction, width) + "▏"  # rich strips trailing spaces
 
 
 def _ratio(value: float | None) -> str:

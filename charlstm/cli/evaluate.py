@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, CheckpointOption, DeviceOption, check_choice, expand_home, find_run, refuse
+from charlstm.cli.options import (
+    RUN_HELP,
+    RUNS,
+    CheckpointOption,
+    DeviceOption,
+    RunsOption,
+    check_choice,
+    expand_home,
+    find_run,
+    refuse,
+)
 from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ def evaluate(
             help="For characters of --text that the model does not know: error or skip.",
         ),
     ] = "error",
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
     restore: Annotated[
@@ -71,7 +82,7 @@ def evaluate(
         refuse(context, "without --text", "unknown")
     else:
         refuse(context, "with --text, all of which is scored", "split")
-    run = find_run(context, run, checkpoint, device)
+    run = find_run(context, run, checkpoint, device, runs)
 
     from charlstm.api import load
     from charlstm.evaluation import score

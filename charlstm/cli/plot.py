@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import check_choice, check_png, expand_home, refuse
+from charlstm.cli.options import RUNS, RunsOption, check_choice, check_png, expand_home, find_folder, refuse
 
 POLL = 2.0  # seconds
 ALONG = ("characters", "seconds", "steps")
@@ -16,7 +16,7 @@ ALONG = ("characters", "seconds", "steps")
 
 def plot(
     context: typer.Context,
-    runs: Annotated[
+    named: Annotated[
         list[Path],
         typer.Argument(
             callback=expand_home,
@@ -46,6 +46,7 @@ def plot(
     follow: Annotated[
         bool, typer.Option("--follow", help="With --tensorboard: continue as long as the runs are trained.")
     ] = False,
+    runs: RunsOption = RUNS,
 ) -> None:
     """Plot the learning curves of runs into a PNG file, also while they are trained.
 
@@ -55,7 +56,6 @@ def plot(
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.runs.directory import RunDirectory
-    from charlstm.runs.names import find_run
 
     check_choice("--along", along, *ALONG)
     if tensorboard:
@@ -63,7 +63,7 @@ def plot(
     else:
         refuse(context, "without --tensorboard", "follow")
         check_png("--output", output)
-    directories = [RunDirectory(find_run(run)) for run in runs]
+    directories = [RunDirectory(find_folder(context, run, runs)) for run in named]
     if len({directory.path.resolve() for directory in directories}) < len(directories):
         raise UserError("the same run is named twice: name each run once")
     if tensorboard:

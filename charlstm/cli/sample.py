@@ -10,8 +10,10 @@ import typer
 from charlstm.cli import completion
 from charlstm.cli.options import (
     RUN_HELP,
+    RUNS,
     CheckpointOption,
     DeviceOption,
+    RunsOption,
     check_choice,
     expand_home,
     find_run,
@@ -109,6 +111,7 @@ def sample(
             help="Show which passages of the texts stand in the training text: marked on a terminal, and in a table.",
         ),
     ] = False,
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "cpu",
     precision: Annotated[
@@ -134,7 +137,7 @@ def sample(
         "skip" if check_choice("--unknown", unknown, "error", "skip") == "skip" else "error"
     )
     use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
-    run = find_run(context, run, checkpoint, device)
+    run = find_run(context, run, checkpoint, device, runs)
     if is_folder(run) and (directory := RunDirectory(run)).exists:  # before torch is loaded
         _check(context, directory.config().model.direction, temperature, num_samples, json_)
 
