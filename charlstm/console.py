@@ -140,8 +140,13 @@ def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
-def note(text: str) -> None:
-    """Print a note to standard error, above the progress line if there is one. Write errors are ignored."""
+def note(text: str, is_wrapped: bool = False) -> None:
+    """Print a note to standard error, above the progress line if there is one. Write errors are ignored.
+
+    ``is_wrapped``: a terminal gets it wrapped at spaces; not for commands, which the user may copy.
+    """
+    if is_wrapped and _is_terminal(sys.stderr):
+        text = "\n".join(layout.wrap(visible(text), layout.columns(sys.stderr), "    "))
     if not _name:
         _print_err(text)
 
@@ -250,7 +255,7 @@ class ProgressLine:
 
     def __init__(self, prefix: str = "", on_stderr: bool = False, live_prefix: Sequence[Part] = ()) -> None:
         self._prefix, self._on_stderr = prefix, on_stderr
-        self._live_prefix = list(live_prefix) or [Part(prefix)]
+        self._live_prefix = list(live_prefix) or ([Part(prefix)] if prefix else [])
         self._line: LiveLine | None = None
         self._next = 0.0
 

@@ -64,7 +64,8 @@ def follow(
     ended: Ended | None = None
     history = LossHistory()
     number = [] if position is None else [Part(f"run {position.number} of {position.total} ", NUMBER_RANK)]
-    with ProgressLine(prefix, live_prefix=[*number, Part(prefix, LABEL_RANK)]) as line:
+    label = [Part(prefix, LABEL_RANK)] if prefix else []
+    with ProgressLine(prefix, live_prefix=[*number, *label]) as line:
 
         def text(event: Progress) -> list[Part]:
             if not line.live:

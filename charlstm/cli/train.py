@@ -185,7 +185,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         with group.sync_errors():
             if resume:
                 for difference in trainer.resume():
-                    console.note(f"note: {difference}")
+                    console.note(f"note: {difference}", is_wrapped=True)
                 directory.write_config(settings)
             else:
                 directory.create(settings, overwrite)
@@ -198,7 +198,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         console.out_wrapped(f"{parameters}, {trainer.device.type}, {trainer.execution.precision}, executor {used}")
         refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
         for executor, reason in dict.fromkeys(refusals):
-            console.note(f"note: executor {executor} cannot run here: {reason}")
+            console.note(f"note: executor {executor} cannot run here: {reason}", is_wrapped=True)
         with signals.saving(trainer, SavedWork(directory.path, next_steps.resume_command(trainer))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     sync_signals(group, signals)

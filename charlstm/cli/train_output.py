@@ -54,7 +54,7 @@ def print_hints(trainer: Trainer) -> None:
     """Print what the user may want to set for this text and this budget."""
     planned = planned_budget_advice(trainer.config.training, trainer.streams.steps_per_epoch)
     for hint in [*text_hints(trainer.corpus), *([planned] if planned else [])]:
-        console.note(f"note: {hint}")
+        console.note(f"note: {hint}", is_wrapped=True)
 
 
 def print_result(ended: Ended, trainer: Trainer) -> None:

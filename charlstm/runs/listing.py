@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,7 +56,7 @@ class RunSummary:
     unit: Literal["character", "byte"] = "character"
     parameters: int | None = None
     best_nats: float | None = None
-    held_out_nats: tuple[float, ...] = ()
+    held_out_nats: Sequence[float] = ()
     steps: int = 0
     seconds: float = 0.0
 
@@ -155,7 +155,7 @@ def _read_metrics(directory: RunDirectory, fields: dict[str, Any]) -> State:
             state = "finished" if reason in FINISHED else "diverged" if reason == "diverged" else "stopped"
         elif kind == "evaluation":
             fields["best_nats"] = min(record["nats"], fields.get("best_nats", math.inf))
-            fields["held_out_nats"] = (*fields.get("held_out_nats", ()), record["nats"])
+            fields.setdefault("held_out_nats", []).append(record["nats"])
         fields["steps"] = record["step"]
         fields["seconds"] = record.get("seconds", 0.0)
     return state

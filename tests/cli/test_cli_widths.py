@@ -204,6 +204,16 @@ def test_compare_counts_its_runs(config_file):
     assert [number for number in (1, 2) if f"run {number} of 2 " in shown.text()] == [1, 2]
 
 
+def test_hints_of_a_training_are_wrapped_on_a_terminal(monkeypatch, capsys):
+    with screen(40) as shown:
+        monkeypatch.setattr(sys, "stderr", shown)
+        console.note("note: the budget is 0.47 epochs of 1,234 steps", is_wrapped=True)
+        monkeypatch.undo()
+        console.note("note: the budget is 0.47 epochs of 1,234 steps", is_wrapped=True)
+    assert shown.lines() == ["note: the budget is 0.47 epochs of 1,234", "    steps"]
+    assert capsys.readouterr().err == "note: the budget is 0.47 epochs of 1,234 steps\n"
+
+
 def test_ending_of_a_run_shows_its_curve(config_file):
     options = ("--set", "training.evaluate_every=2", "--set", "training.budget.steps=8")
     with screen(60) as shown, pytest.MonkeyPatch.context() as patch:
