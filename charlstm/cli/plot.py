@@ -66,10 +66,10 @@ def plot(
     directories = [RunDirectory(find_folder(context, run, runs)) for run in named]
     if len({directory.path.resolve() for directory in directories}) < len(directories):
         raise UserError("the same run is named twice: name each run once")
+    configs = [directory.config() for directory in directories]
     if tensorboard:
         _write_event_files([directory.path for directory in directories], follow)
         return
-    configs = [directory.config() for directory in directories]
     units = {"byte" if config.corpus.encoding == "bytes" else "character" for config in configs}
     if len(units) > 1:
         raise UserError("bits per byte and bits per character are not comparable: plot these runs separately")
@@ -105,13 +105,14 @@ def _write_event_files(runs: list[Path], follow: bool) -> None:
     from charlstm.run_report.event_files import EventFiles, check_package
 
     check_package()
-    folder = os.path.commonpath([run.parent for run in runs])
+    parents = {run.parent for run in runs}
+    folder = parents.pop() if len(parents) == 1 else os.path.commonpath([parent.absolute() for parent in parents])
     with ExitStack() as stack:
         files = [stack.enter_context(closing(EventFiles(run))) for run in runs]
         for each in files:
             each.update()
             console.out(f"event files: {each.folder}")
-        console.out(f"show them:   {command('--logdir', folder or '.', start='tensorboard')}")
+        console.out(f"show them:   {command('--logdir', folder, start='tensorboard')}")
         while follow:
             is_training = [each.is_training for each in files]
             changed = [each.update() for each in files]  # also what was recorded at the very end

@@ -33,6 +33,8 @@ def test_runs_by_name(charlstm):
         ("plot a --output no/x.png", "there is no folder no"),
         ("plot a --along second", "Did you mean seconds?"),
         ("plot runs", "is not a run directory"),
+        ("plot runs/a/checkpoints/best.safetensors --tensorboard", "best.safetensors is not a run directory"),
+        ("plot runs --tensorboard", "is not a run directory"),
         ("plot a --follow", "--follow has no effect without --tensorboard"),
         ("plot a --tensorboard --along steps", "--along has no effect with --tensorboard"),
     ],
@@ -93,3 +95,5 @@ def test_followed_runs_are_read_until_none_is_trained(charlstm, monkeypatch):
         "show them:   tensorboard --logdir runs",
     ]
     assert updates == ["a", "tiny"] * 5 + ["closed"] * 2
+    result = charlstm("plot", Path("runs/a").absolute(), "else/a", "--tensorboard")
+    assert result.out.splitlines()[-1] == f"show them:   tensorboard --logdir {Path.cwd()}"
