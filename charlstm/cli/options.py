@@ -72,7 +72,7 @@ def find_folder(context: typer.Context, run: Path, runs: Path) -> Path:
     return path
 
 
-def find_run(context: typer.Context, run: Path, checkpoint: str, device: str, runs: Path) -> Path:
+def find_run(context: typer.Context, run: Path, checkpoint: str, device: str, runs: Path = RUNS) -> Path:
     """The run or checkpoint file for a command with ``--checkpoint``, ``--device`` and ``--runs``, whose values are
     checked, too.
 
@@ -92,7 +92,7 @@ def find_run(context: typer.Context, run: Path, checkpoint: str, device: str, ru
     return path
 
 
-def load_run(context: typer.Context, run: Path, checkpoint: str, device: str, runs: Path) -> LoadedRun:
+def load_run(context: typer.Context, run: Path, checkpoint: str, device: str, runs: Path = RUNS) -> LoadedRun:
     """Load the run that :func:`find_run` finds, and raise as it does."""
     path = find_run(context, run, checkpoint, device, runs)
     from charlstm.api import load
