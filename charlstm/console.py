@@ -8,7 +8,6 @@ become ASCII.
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import math
@@ -21,11 +20,16 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from charlstm import standard_streams as streams
+from charlstm import terminal_layout as layout
+from charlstm.live_line import LiveLine
 from charlstm.standard_streams import as_log, detach_terminal, ignore_broken_pipe, on_broken_pipe
+from charlstm.table_drawing import draw_table
+from charlstm.terminal_layout import Part
 from charlstm.text.visible import invisible, visible
 from charlstm.units import finite
 
 __all__ = [
+    "Part",
     "ProgressLine",
     "as_log",
     "detach_terminal",
@@ -35,20 +39,24 @@ __all__ = [
     "ignore_broken_pipe",
     "is_terminal",
     "marked",
+    "name_omitted",
     "note",
     "on_broken_pipe",
     "out",
     "out_bytes",
     "out_json",
     "out_styled",
+    "out_wrapped",
     "print_errors_only",
     "show_log",
+    "sparkline",
     "table",
+    "width",
 ]
 
-PLAIN_INTERVAL = 5.0  # seconds between two plain lines
+PLAIN_INTERVAL, LIVE_INTERVAL = 5.0, 0.1  # seconds between two lines
 _ASCII_CHARACTERS = str.maketrans("–—·█▏▎▍▌▋▊▉", "---#|||||||")
-_live: list[Any] = []  # the tqdm bars on the terminal
+_live: list[LiveLine] = []
 _name = ""  # of a process that prints errors only
 
 
@@ -59,6 +67,11 @@ def is_terminal() -> bool:
 
 def _is_terminal(stream: TextIO) -> bool:
     return not stream.closed and stream.isatty()
+
+
+def width() -> int | None:
+    """Columns of the terminal of standard output; None if it is not a terminal."""
+    return layout.columns(sys.stdout) if is_terminal() else None
 
 
 def print_errors_only(name: str) -> None:
@@ -73,6 +86,23 @@ def out(text: str, end: str = "\n") -> None:
     if not _name:
         with _above_live():
             streams.write_out(escape_for_terminal(text) + end)
+
+
+def out_wrapped(text: str, indent: str = "    ") -> None:
+    """Print sentences to standard output; a terminal gets them wrapped at spaces, with an indent of continued lines.
+
+    Raises as :func:`out` does. Commands, which the user may copy, are printed by :func:`out`.
+    """
+    columns = width()
+    if columns is not None:
+        text = "\n".join(layout.wrap(escape_for_terminal(text), columns, indent))
+    out(text)
+
+
+def sparkline(values: Sequence[float], columns: int) -> str:
+    """The values as small bars, in characters that standard output has."""
+    levels = layout.BLOCKS if _is_encodable(layout.BLOCKS) else layout.ASCII_LEVELS
+    return layout.sparkline(values, columns, levels)
 
 
 def marked(text: str) -> str:
@@ -110,8 +140,13 @@ def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
-def note(text: str) -> None:
-    """Print a note to standard error, above the progress line if there is one. Write errors are ignored."""
+def note(text: str, is_wrapped: bool = False) -> None:
+    """Print a note to standard error, above the progress line if there is one. Write errors are ignored.
+
+    ``is_wrapped``: a terminal gets it wrapped at spaces; not for commands, which the user may copy.
+    """
+    if is_wrapped and _is_terminal(sys.stderr):
+        text = "\n".join(layout.wrap(visible(text), layout.columns(sys.stderr), "    "))
     if not _name:
         _print_err(text)
 
@@ -124,12 +159,12 @@ def _print_err(text: str) -> None:
 @contextmanager
 def _above_live() -> Iterator[None]:
     """Print in the block above the progress line, if there is one."""
-    bar = _live[-1] if _live else None
-    if bar is not None:
-        bar.clear()
+    line = _live[-1] if _live else None
+    if line is not None:
+        line.clear()
     yield
-    if bar is not None:
-        bar.refresh()
+    if line is not None:
+        line.refresh()
 
 
 def show_log() -> None:
@@ -154,43 +189,47 @@ def escape_for_terminal(text: str) -> str:
     return visible(text) if is_terminal() else text
 
 
-def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False) -> None:
+def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False, optional: Sequence[str] = ()) -> None:
     """Print rows of plain text as a table; the first row is the header. Control characters are escaped.
 
-    Columns after the first are aligned to the right, for numbers; with `prose`, to the left.
+    Numbers are never broken. On a terminal that is too narrow, cells are wrapped at spaces, and if that is not enough,
+    columns are left out, which a line below the table names.
+
+    Args:
+        prose: align the columns after the first to the left, for text; otherwise to the right, for numbers.
+        optional: headers of the columns that are left out first, in this order; then the last columns are.
     """
     if _name:
         return
-    from rich.box import SIMPLE_HEAD, Box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    def cell_text(cell: str) -> Text:
-        cell = visible(cell)
-        is_encodable = streams.encodable(cell, sys.stdout) == cell
-        return Text(cell if is_encodable else streams.encodable(cell.translate(_ASCII_CHARACTERS), sys.stdout))
-
-    lines = str(SIMPLE_HEAD)
-    plain = streams.encodable(lines, sys.stdout) != lines
-    header, *body = rows
-    rendered = Table(
-        title=cell_text(title) if title else None,
-        title_justify="left",
-        box=Box(lines.replace("─", "-"), ascii=True) if plain else SIMPLE_HEAD,
-        safe_box=False,
-        pad_edge=False,
+    columns = width()
+    text, omitted = draw_table(
+        [list(map(_printable, row)) for row in rows],
+        _printable(title),
+        prose,
+        list(map(_printable, optional)),
+        width=columns or layout.WIDE,
+        can_omit=columns is not None,
+        is_styled=columns is not None,
+        lines="─" if _is_encodable("─") else "-",
     )
-    for number, name in enumerate(header):
-        rendered.add_column(cell_text(name), justify="left" if prose or number == 0 else "right", overflow="fold")
-    for row in body:
-        rendered.add_row(*(cell_text(cell) for cell in row))
-    terminal = is_terminal()  # explicit: rich would also obey FORCE_COLOR
-    width = None if terminal else 200
-    buffer = io.StringIO()
-    Console(file=buffer, width=width, highlight=False, no_color=not terminal, force_terminal=terminal).print(rendered)
     with _above_live():
-        streams.write_out(buffer.getvalue())
+        streams.write_out(text)
+    name_omitted(omitted)
+
+
+def name_omitted(headers: Sequence[str]) -> None:
+    """Name the columns of a table that were left out, if there are any, below it."""
+    if names := [" ".join(header.replace("-\n", "").split()) for header in headers if header]:
+        out_wrapped(f"not shown on a terminal this narrow: {', '.join(names)}")
+
+
+def _printable(cell: str) -> str:
+    cell = visible(cell)
+    return cell if _is_encodable(cell) else streams.encodable(cell.translate(_ASCII_CHARACTERS), sys.stdout)
+
+
+def _is_encodable(text: str) -> bool:
+    return streams.encodable(text, sys.stdout) == text
 
 
 def duration(seconds: float) -> str:
@@ -202,78 +241,55 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class _TqdmStream:
-    """A standard stream that tqdm writes to."""
-
-    def __init__(self, on_stderr: bool) -> None:
-        self._stream = sys.stderr if on_stderr else sys.stdout
-        self._write: Callable[[str], None] = streams.write_err if on_stderr else streams.write_out
-
-    @property
-    def encoding(self) -> str:
-        return self._stream.encoding
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def write(self, text: str) -> None:
-        self._write(text)
-
-    def flush(self) -> None:
-        """Every write is flushed."""
-
-
 class ProgressLine:
     """A progress line that is updated in place on a terminal; elsewhere, a plain line every few seconds.
 
-    Use it as a context manager. ``update`` takes a fraction from 0 to 1 and a function that returns the text; it is
-    called only if the line is printed. ``on_stderr``: print to standard error, if standard output has only results.
+    Use it as a context manager. ``update`` takes a fraction from 0 to 1 and a function that returns the text, or its
+    parts, of which a narrow terminal shows the important ones; it is called only if the line is printed.
+
+    Args:
+        prefix: of every line.
+        on_stderr: print to standard error, if standard output has only results.
+        live_prefix: instead of the prefix, on a terminal.
     """
 
-    def __init__(self, prefix: str = "", on_stderr: bool = False) -> None:
-        self._prefix, self._on_stderr = visible(prefix), on_stderr
-        self._bar: Any = None
+    def __init__(self, prefix: str = "", on_stderr: bool = False, live_prefix: Sequence[Part] = ()) -> None:
+        self._prefix, self._on_stderr = prefix, on_stderr
+        self._live_prefix = list(live_prefix) or ([Part(prefix)] if prefix else [])
+        self._line: LiveLine | None = None
         self._next = 0.0
 
     def __enter__(self) -> ProgressLine:
         stream = sys.stderr if self._on_stderr else sys.stdout
         terminal = _is_terminal(stream) if self._on_stderr else is_terminal()
         if terminal and not _name:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=1.0,
-                file=_TqdmStream(self._on_stderr),
-                ascii=not streams.is_utf8(stream),
-                bar_format=self._prefix.replace("{", "{{").replace("}", "}}") + "{percentage:3.0f}%|{bar:12}| {desc}",
-                dynamic_ncols=True,
-                leave=False,
-                mininterval=0.1,
-            )
-            _live.append(self._bar)
+            write = streams.write_err if self._on_stderr else streams.write_out
+            self._line = LiveLine(stream, write, self._live_prefix)
+            _live.append(self._line)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            _live.remove(self._bar)
-            self._bar.close()
+        if self._line is not None:
+            _live.remove(self._line)
+            self._line.close()
 
     @property
     def live(self) -> bool:
         """Whether the line is updated in place on a terminal."""
-        return self._bar is not None
+        return self._line is not None
 
-    def update(self, fraction: float, text: Callable[[], str], at_once: bool = False) -> None:
+    def update(self, fraction: float, text: Callable[[], str | Sequence[Part]], at_once: bool = False) -> None:
         """Show the progress; ``at_once``: even if the last update was less than the interval ago."""
         now = time.monotonic()
         if now < self._next and not at_once:
             return
-        if self._bar is not None:
-            self._bar.n = min(fraction, 1.0)
-            self._bar.set_description_str(visible(text()))
-            self._next = now + 0.1
+        content = text()
+        parts = [Part(content)] if isinstance(content, str) else content
+        if self._line is not None:
+            self._line.show(min(fraction, 1.0), parts)
+            self._next = now + LIVE_INTERVAL
         else:
-            (note if self._on_stderr else out)(f"{self._prefix}{text()}")
+            (note if self._on_stderr else out)(visible(self._prefix) + layout.join_parts(parts))
             self._next = now + PLAIN_INTERVAL

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlstm import terminal_layout
 from charlstm.cli import completion
 from charlstm.cli.options import check_choice, check_png, expand_home, refuse
 
 if TYPE_CHECKING:
     from charlstm.benchmark import Measurement, Progress
+    from charlstm.console import Part
 
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 8, 24
-EIGHTHS = " ▏▎▍▌▋▊▉"
 NOT_MEASURED = "–"
 RATIO = "to\nnn.LSTM\n"
 WORK, UTILIZATION, SPREAD, BARS = "per\nmulti-\nply-add", "utili-\nzation", "spread", ""
@@ -25,10 +25,10 @@ OPTIONAL_COLUMNS = (WORK, UTILIZATION, RATIO + "bfloat16", SPREAD)
 LEGEND = """\
 Ratios are the result; char/s hold for this machine only. Bars: the ratio to nn.LSTM float32.
 spread: highest minus lowest round, over the median.
-utilization: multiply-adds per second of the cells, over those of torch.mm in the same precision and rounds
+utilization: multiply-adds per second of the cells, over those of torch.mm in the same precision and rounds \
 (model FLOPs utilization, MFU, with the measured instead of the theoretical peak).
-per multiply-add: multiply-adds per second, over those of charlstm's LSTM in the same precision on its
-fastest executor."""
+per multiply-add: multiply-adds per second, over those of charlstm's LSTM in the same precision on its fastest \
+executor."""
 
 
 def bench(
@@ -158,11 +158,11 @@ def bench(
             if has_estimate or live.live:
                 first = has_estimate and event.number > last_shown
                 last_shown = event.number if first else last_shown
-                live.update(event.fraction, partial(progress_text, event), at_once=first)
+                live.update(event.fraction, partial(progress_parts, event), at_once=first)
     if json_:
         console.out_json({"machine": facts, "measurements": [m.to_json() for m in measurements]}, indent=2)
     else:
-        console.out(LEGEND)
+        console.out_wrapped(LEGEND)
     if plot is not None:
         from charlstm.benchmark.chart import draw
 
@@ -173,26 +173,28 @@ def bench(
         console.note(f"bar chart: {plot}")
 
 
-def progress_text(progress: Progress) -> str:
+def progress_parts(progress: Progress) -> list[Part]:
     """``[1 of 3] training 1x256,32,64: about 0:12 left, lstm cpp float32``."""
-    from charlstm import console
+    from charlstm.console import Part, duration
 
-    part = f"[{progress.number} of {progress.parts}] {progress.title}: "
+    parts = [Part(f"[{progress.number} of {progress.parts}] ", 1), Part(f"{progress.title}: ", 4)]
     if progress.seconds_left is None:
-        return f"{part}warming up"
-    return f"{part}about {console.duration(progress.seconds_left)} left, {progress.candidate}"
+        return [*parts, Part("warming up")]
+    return [*parts, Part(f"about {duration(progress.seconds_left)} left"), Part(f", {progress.candidate}", 6)]
 
 
 def _show(measurement: Measurement) -> None:
     from charlstm import console
 
     console.out("")
-    width = shutil.get_terminal_size().columns if console.is_terminal() else 200
-    console.table(table(measurement, width), f"{measurement.title}, rounds: {measurement.rounds}")
+    width = console.width() or terminal_layout.WIDE
+    rows = table(measurement, width)
+    console.table(rows, f"{measurement.title}, rounds: {measurement.rounds}")
+    console.name_omitted([name for name in OPTIONAL_COLUMNS if name not in rows[0] and name in table(measurement)[0]])
     peaks = (f"{speed.median / 1e9:,.0f} in {precision}" for precision, speed in measurement.peaks.items())
     console.out(f"peak (torch.mm), billion multiply-adds per second: {', '.join(peaks)}")
     for line in (*measurement.notes, *left_out(measurement)):
-        console.out(line)
+        console.out_wrapped(line)
 
 
 def left_out(measurement: Measurement) -> list[str]:
@@ -212,7 +214,7 @@ def left_out(measurement: Measurement) -> list[str]:
     return [f"{reason}: {', '.join(names)}" for reason, names in groups.items()]
 
 
-def table(measurement: Measurement, width: int) -> list[list[str]]:
+def table(measurement: Measurement, width: int = 1000) -> list[list[str]]:
     """Header and rows, without columns that have no value and without those that do not fit into the width."""
     float32 = [measurement.ratio(r, "float32") for r in measurement.results]
     columns = {
@@ -245,9 +247,8 @@ def table(measurement: Measurement, width: int) -> list[list[str]]:
 
 
 def bar(fraction: float, width: int) -> str:
-    """A bar of this fraction of the width, in eighths of a character, padded to the width."""
-    blocks, eighths = divmod(round(fraction * width * 8), 8)
-    return ("█" * blocks + EIGHTHS[eighths] * (eighths > 0)).ljust(width) + "▏"  # rich strips trailing spaces
+    """A bar of this fraction of the width, padded to the width, and a mark at its end."""
+    return terminal_layout.bar(fraction, width) + "▏"  # rich strips trailing spaces
 
 
 def _ratio(value: float | None) -> str:

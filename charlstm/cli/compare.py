@@ -158,7 +158,7 @@ def compare(
         if rows:
             console.table(rows, comparison.title)
     for line in headline(comparison):
-        console.out(line)
+        console.out_wrapped(line)
     console.out(f"report: {files[0]}")
     if inside is not None:
         console.out(f"inside: {inside}")
@@ -185,8 +185,8 @@ def _print_agreement(paths: list[Path]) -> None:
     from charlstm.memory.agreement import agreement_rows, summary
 
     rows = agreement_rows(paths)
-    console.table(rows, prose=True)
-    console.out(summary(rows))
+    console.table(rows, prose=True, optional=rows[0][-2:0:-1])
+    console.out_wrapped(summary(rows))
 
 
 def _folder(runs: Path, name: str) -> Path:
@@ -199,33 +199,36 @@ def _train_arms(
     """Train the runs that are not trained yet; returns the results of all, and the first run of each arm."""
     from charlstm import console
     from charlstm.cli.guard import SavedWork
-    from charlstm.cli.progress import follow
+    from charlstm.cli.progress import Position, follow
     from charlstm.cli.train_output import print_corpus
     from charlstm.comparison.arms import ArmComparison
 
     experiment = ArmComparison(config, folder, title, overwrite)
-    finished = {trial.directory.path for trial in experiment.trials() if trial.finished}
+    trials = list(experiment.trials())
+    finished = {trial.directory.path for trial in trials if trial.finished}
     print_corpus(experiment.corpus)
     for line in experiment.describe():
-        console.out(line)
+        console.out_wrapped(line)
     if overwrite:
         experiment.delete_runs()
-    for trial in experiment.trials():
+    for number, trial in enumerate(trials, start=1):
         prefix = f"[{trial.label}] "
         if trial.directory.path in finished:
             console.out(f"{prefix}already done")
             continue
+        later = sum(other.directory.path not in finished for other in trials[number:])
         with trial.directory.writing():
             trainer = trial.trainer()
             with signals.saving(trainer, SavedWork(trial.directory.path, "the same command")):
-                ended = follow(trainer.run(), prefix, samples=False, unit=experiment.corpus.vocabulary.unit)
+                unit, position = experiment.corpus.vocabulary.unit, Position(number, len(trials), later)
+                ended = follow(trainer.run(), prefix, samples=False, unit=unit, position=position)
         if signals.number is not None:  # also if it came too late to stop this run
             console.out(f"{prefix}{resume_hint(overwrite)}")
             raise typer.Exit(signals.exit_code)
         if ended.stop_reason == "diverged":
             console.note(f"{prefix}{ended.advice}")
     runs: dict[str, Path] = {}
-    for trial in experiment.trials():
+    for trial in trials:
         runs.setdefault(trial.arm, trial.directory.path)
     return experiment.comparison(), runs
 

@@ -9,7 +9,7 @@ import typer
 
 from charlstm.cli import completion
 from charlstm.cli.file_arguments import STREAM, output_path, read_bytes, write_bytes
-from charlstm.cli.options import RUN_HELP, CheckpointOption, expand_home, load_run
+from charlstm.cli.options import RUN_HELP, RUNS, CheckpointOption, RunsOption, expand_home, load_run
 
 if TYPE_CHECKING:
     from charlstm.compression.codec import Coder, Progress
@@ -46,6 +46,7 @@ def compress(
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file to write if it exists.")] = False,
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print the sizes as JSON.")] = False,
 ) -> None:
@@ -65,7 +66,7 @@ def compress(
     path = output_path(output or (STREAM if file == STREAM else file + SUFFIX), overwrite)
     if path is None and json_:
         raise UserError("--json has no effect with --output -, which writes the compressed file to standard output")
-    coder = load_coder(context, run, checkpoint)
+    coder = load_coder(context, run, checkpoint, runs)
     from charlstm.compression import codec, peers
 
     start = time.perf_counter()
@@ -125,6 +126,7 @@ def decompress(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file to write if it exists.")] = False,
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
 ) -> None:
     """Restore a file that charlstm compress compressed, with the same run, and check that it is the original.
@@ -145,7 +147,7 @@ def decompress(
             raise UserError(f"{file}: its name does not end in {SUFFIX}: name the file to write with --output")
         output = file.removesuffix(SUFFIX)
     path = output_path(output or STREAM, overwrite)
-    coder = load_coder(context, run, checkpoint)
+    coder = load_coder(context, run, checkpoint, runs)
     from charlstm.compression import codec
 
     start = time.perf_counter()
@@ -157,9 +159,9 @@ def decompress(
     (console.note if path is None else console.out)(f"{'standard output' if path is None else path}: {text}")
 
 
-def load_coder(context: typer.Context, run: Path, checkpoint: str) -> Coder:
+def load_coder(context: typer.Context, run: Path, checkpoint: str, runs: Path) -> Coder:
     """The coder of a run. Raises UserError if it is unsuitable."""
-    loaded = load_run(context, run, checkpoint, "cpu")
+    loaded = load_run(context, run, checkpoint, "cpu", runs)
     from charlstm.compression.codec import coder_of
 
     return coder_of(loaded.model, loaded.vocabulary, loaded.config, loaded.header.get("counters", {}).get("step", 0))
@@ -177,10 +179,14 @@ def progress(line: object, size: int) -> Progress:
     def show(done: int, total: int) -> None:
         fraction = done / total
 
-        def text() -> str:
+        def text() -> list[console.Part]:
             seconds = time.perf_counter() - start
             left = console.duration(seconds / fraction - seconds)
-            return f"{_size(size * fraction)} of {_size(size)}  {_speed(size * fraction, seconds)}  {left} left"
+            return [
+                console.Part(f"{_size(size * fraction)} of {_size(size)}", 3),
+                console.Part(f"  {_speed(size * fraction, seconds)}", 4),
+                console.Part(f"  {left} left"),
+            ]
 
         line.update(fraction, text)
 

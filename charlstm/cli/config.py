@@ -13,6 +13,8 @@ from charlstm.cli.options import expand_home
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+WIDTH = 100
+
 
 def config(
     action: Annotated[
@@ -54,10 +56,11 @@ def config(
     if schema:
         console.out_json(json_schema(), indent=2)
         return
+    width = min(console.width() or WIDTH, WIDTH)
     for title, model in COMPARISON_MODELS.items() if compare else [("", Config)]:
         if title:
             console.out(f"\n{title}")
-        for line in _described(model):
+        for line in _described(model, width):
             console.out(line)
 
 
@@ -100,7 +103,7 @@ def _ready(action: str, name: str | None, file: Path | None, with_options: bool)
     console.out(f"next:   {command('compare' if source.parent.name == 'compare' else 'train', target)}")
 
 
-def _described(model: type[BaseModel]) -> Iterator[str]:
+def _described(model: type[BaseModel], width: int) -> Iterator[str]:
     """The lines that describe the fields of a section and of the sections in it."""
     import textwrap
 
@@ -112,5 +115,5 @@ def _described(model: type[BaseModel]) -> Iterator[str]:
             section = field.section
             yield f"\n{section or 'top level'}"
         head = f"{field.name}: {field.type}  [{field.default}]"
-        yield textwrap.fill(head, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
-        yield textwrap.fill(field.documentation, 100, initial_indent="      ", subsequent_indent="      ")
+        yield textwrap.fill(head, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        yield textwrap.fill(field.documentation, width, initial_indent="      ", subsequent_indent="      ")

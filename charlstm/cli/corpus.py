@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from charlstm.text.statistics import TextStatistics
 
 FREQUENT, LISTED_RARE = 10, 40
+TERM = 22
+"""Characters of the column of terms."""
 NOT_FIXED = "–"
 LARGE = 1 << 20
 """Bytes of a text with a progress line."""
@@ -119,8 +121,8 @@ def _list(json_: bool) -> None:
     rows.append([NAME, NOT_FIXED, "yes", "Python Software Foundation License"])
     console.table([["name", "size", "here", "license"], *rows], prose=True)
     for entry in catalog().values():
-        console.out(f"{entry.name}: {entry.description}")
-    console.out(f"{NAME}: the source of this Python's standard library, which needs no download")
+        console.out_wrapped(f"{entry.name}: {entry.description}")
+    console.out_wrapped(f"{NAME}: the source of this Python's standard library, which needs no download")
 
 
 def _get(name: str, json_: bool) -> None:
@@ -176,7 +178,7 @@ def _show(sources: list[str], encoding: str, ngrams: bool, json_: bool) -> None:
         console.out_json(_record(statistics, scores, loaded.vocabulary.unit), indent=2)
         return
     for term, meaning in _lines(statistics, scores, loaded.vocabulary.unit):
-        console.out(f"{term:<22}{meaning}")
+        console.out_wrapped(f"{term:<{TERM}}{meaning}", " " * TERM)
 
 
 def _record(s: TextStatistics, scores: dict[int, float], unit: str) -> dict[str, object]:

@@ -32,6 +32,6 @@ def doctor(
         return
     console.table([["", "here", "to do"], *([check.name, check.result, check.remedy] for check in results)], prose=True)
     todo = sum(bool(check.remedy) for check in results)
-    console.out(
+    console.out_wrapped(
         "nothing is missing" if todo == 0 else f"{todo} of {len(results)} could be better; charlstm works as it is"
     )

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, CheckpointOption, DeviceOption, check_choice, expand_home, find_run, refuse
+from charlstm.cli.options import (
+    RUN_HELP,
+    RUNS,
+    CheckpointOption,
+    DeviceOption,
+    RunsOption,
+    check_choice,
+    expand_home,
+    find_run,
+    refuse,
+)
 from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ def evaluate(
             help="For characters of --text that the model does not know: error or skip.",
         ),
     ] = "error",
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
     restore: Annotated[
@@ -71,7 +82,7 @@ def evaluate(
         refuse(context, "without --text", "unknown")
     else:
         refuse(context, "with --text, all of which is scored", "split")
-    run = find_run(context, run, checkpoint, device)
+    run = find_run(context, run, checkpoint, device, runs)
 
     from charlstm.api import load
     from charlstm.evaluation import score
@@ -103,7 +114,7 @@ def evaluate(
         console.out_json(record)
         return
     if result.is_pseudo_likelihood:
-        console.out(
+        console.out_wrapped(
             "pseudo-likelihood: each character given both sides of it; not comparable with a one-directional score"
         )
     ends = "" if loaded.document_end == "" or result.is_pseudo_likelihood else ", including the end of each document"
@@ -139,7 +150,9 @@ def _restore(loaded: LoadedRun, ids: Ids, name: str, lengths: list[int], gaps: i
         console.out_json(record)
         return
     greedy = not loaded.model.bidirectional
-    console.out(f"{name}: {loaded.vocabulary.unit}s restored from {seen}, {gaps:,} gaps of each length, seed {seed}")
+    console.out_wrapped(
+        f"{name}: {loaded.vocabulary.unit}s restored from {seen}, {gaps:,} gaps of each length, seed {seed}"
+    )
     header = ["gap", "restored", "95% interval", *(["greedy"] if greedy else []), "most frequent"]
     rows = [
         [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, CheckpointOption, expand_home, load_run, refuse
+from charlstm.cli.options import RUN_HELP, RUNS, CheckpointOption, RunsOption, expand_home, load_run, refuse
 from charlstm.cli.text_arguments import TEXT_HELP, text_argument
 from charlstm.exports.formats import FORMATS, check_format, target
 
@@ -49,6 +49,7 @@ def export(
             "words of the validation split. Only with html."
         ),
     ] = None,
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
@@ -62,7 +63,7 @@ def export(
     if out is None:
         refuse(context, "without --out", "overwrite")
     check_format(to, out, overwrite)
-    loaded = load_run(context, run, checkpoint, "cpu")
+    loaded = load_run(context, run, checkpoint, "cpu", runs)
 
     from charlstm.exports.export import write_export
     from charlstm.paths import is_folder
@@ -96,4 +97,4 @@ def _print(exported: Exported, to: str, unit: str, as_json: bool) -> None:
         return
     console.out(f"{'page' if to == 'html' else to}: {exported.path} ({exported.bytes / 1e6:.2f} MB)")
     for line in ([] if cost is None else [cost.sentence(unit)]) + exported.notes:
-        console.out(line)
+        console.out_wrapped(line)

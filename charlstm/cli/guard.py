@@ -22,6 +22,7 @@ from charlstm.cache import user_cache_folder
 from charlstm.hardware.main_memory import free_main_memory, is_out_of_memory, memory_facts, requested_bytes
 
 BUG, MACHINE_LIMIT = 1, 2
+SENTENCE = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,14 @@ class SavedWork:
 
 
 class Commands(TyperGroup):
-    """Commands whose broken pipes reach `report_error`: for every broken pipe, typer exits silently with code 1."""
+    """Commands whose broken pipes reach `report_error`: for every broken pipe, typer exits silently with code 1. Their
+    list in the help has the first sentence of each, however narrow the terminal."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, command.get_short_help_str(limit=SENTENCE)) for name, command in commands if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _broken_pipes():

@@ -13,8 +13,10 @@ import typer
 from charlstm import paths
 from charlstm.cli import completion
 from charlstm.cli.options import (
+    RUNS,
     CheckpointOption,
     DeviceOption,
+    RunsOption,
     check_choice,
     expand_home,
     find_run,
@@ -34,7 +36,7 @@ FOLDER = "inspection"
 
 def inspect(
     context: typer.Context,
-    runs: Annotated[
+    named: Annotated[
         list[Path],
         typer.Argument(
             callback=expand_home,
@@ -98,6 +100,7 @@ def inspect(
             help="For characters of --text that the model does not know: error or skip.",
         ),
     ] = "error",
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "cpu",
     json_: Annotated[bool, typer.Option("--json", help="Print the units of interest, or the texts, as JSON.")] = False,
@@ -112,21 +115,21 @@ def inspect(
         refuse(context, "without --text", "unknown")
     if unit is None:
         refuse(context, "without --unit", "layer", "part", "set_", "prime", "length", "temperature")
-        runs = _different([find_run(context, run, checkpoint, device) for run in runs])
-        words = [*runs, *(word for option in _given(context) for word in option)]
+        paths_of_runs = _different([find_run(context, run, checkpoint, device, runs) for run in named])
+        words = [*paths_of_runs, *(word for option in _given(context) for word in option)]
 
         from charlstm.api import load
 
-        loaded = {path: load(path, checkpoint, device) for path in runs}
+        loaded = {path: load(path, checkpoint, device) for path in paths_of_runs}
         first = _text(next(iter(loaded.values())), text, characters, skip)
         _write_page(loaded, first, context_, output, seed, words, json_)
         return
     refuse(context, "with --unit, which makes no page", "output", "context_")
-    if len(runs) > 1:
+    if len(named) > 1:
         raise typer.BadParameter("it holds a unit of one run: give one RUN", param_hint="--unit")
     if not set_:
         raise typer.BadParameter("it needs --set VALUE, at which the unit is held", param_hint="--unit")
-    path = find_run(context, runs[0], checkpoint, device)
+    path = find_run(context, named[0], checkpoint, device, runs)
 
     from charlstm.api import load
 
@@ -196,7 +199,7 @@ def _write_page(
         return
     for one in inspections:
         of_interest = [score.sentence() for score in one.scores if score.is_represented]
-        console.out(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
+        console.out_wrapped(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
     console.out(f"page: {files[0]}")
 
 

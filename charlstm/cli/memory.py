@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from charlstm.cli.options import resume_hint
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import MemoryConfig
+    from charlstm.console import Part
+    from charlstm.memory.comparison import Step
 
 
 def run_memory_comparison(
@@ -37,19 +40,48 @@ def run_memory_comparison(
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
         for line in comparison.describe():
-            console.out(line)
+            console.out_wrapped(line)
         try:
             with Workers(jobs or processes()) as workers, signals.saving(workers, work), console.ProgressLine() as live:
+                remaining = TimeLeft()
                 for step in comparison.run(workers):
-                    text = f"{step.phase}: {step.done:,} of {step.total:,}, {step.label}"
-                    live.update(step.done / step.total, lambda text=text: text)  # type: ignore[misc]
+                    left = remaining.after(step) if live.live else None
+                    parts = progress_parts(step, left)
+                    live.update(step.done / step.total, lambda parts=parts: parts)  # type: ignore[misc]
         except Stopped:
             console.out(resume_hint(overwrite))
             raise typer.Exit(signals.exit_code) from None
     files, document = comparison.write(folder / "report")
     if rows := verdict_rows(document.verdicts):
-        console.table(rows, comparison.title, prose=True)
+        console.table(rows, comparison.title, prose=True, optional=["criterion", "interval", "measured"])
     for sentence in document.headline:
-        console.out(sentence)
+        console.out_wrapped(sentence)
     console.out(f"report: {files[0]}")
     console.out(f"{folder}: {comparison.size_on_disk() / 1e6:,.1f} MB on disk with --keep {keep}")
+
+
+class TimeLeft:
+    """Estimates how long a phase will take, at the mean speed of its jobs since this command began."""
+
+    def __init__(self) -> None:
+        self._phase, self._begin, self._previous, self._done_before = "", 0.0, time.monotonic(), 0
+
+    def after(self, step: Step) -> float:
+        """Seconds left after a step."""
+        now = time.monotonic()
+        if step.phase != self._phase:
+            self._phase, self._begin, self._done_before = step.phase, self._previous, step.done - 1
+        self._previous = now
+        return (now - self._begin) / (step.done - self._done_before) * (step.total - step.done)
+
+
+def progress_parts(step: Step, seconds_left: float | None) -> list[Part]:
+    """``training: 3 of 24, lstm, seed 0``, and the time left if it is given."""
+    from charlstm.console import Part, duration
+
+    return [
+        Part(f"{step.phase}: ", 3),
+        Part(f"{step.done:,} of {step.total:,}"),
+        Part(f", {step.label}", 4),
+        Part("" if seconds_left is None else f"  {duration(seconds_left)} left", 1),
+    ]

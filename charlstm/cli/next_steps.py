@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from charlstm.config import Config, as_yaml
 from charlstm.paths import command, path_exists
 from charlstm.runs.directory import RunDirectory
-from charlstm.text.excerpts import excerpt, question
 from charlstm.training.advice import lower_rate
 from charlstm.units import bits
 
@@ -91,6 +90,8 @@ def use_commands(config: Config, corpus: Corpus, directory: RunDirectory) -> lis
 
 
 def _sampling_options(config: Config, corpus: Corpus) -> list[str]:
+    from charlstm.text.excerpts import excerpt, question  # loads numpy
+
     direction = config.model.direction
     if direction == "bidirectional":
         return ["--infill", _literal(_with_gap(excerpt(corpus)))]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, CheckpointOption, expand_home, load_run, refuse
+from charlstm.cli.options import RUN_HELP, RUNS, CheckpointOption, RunsOption, expand_home, load_run, refuse
 from charlstm.cli.text_arguments import file_argument
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def novelty(
         float, typer.Option(help="Divides the logits; 0: always the most probable character.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random numbers.")] = 1,
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -51,7 +52,7 @@ def novelty(
     if file is not None:
         refuse(context, "with a FILE, which is not sampled", "length", "num_samples", "temperature", "seed")
         content = file_argument("FILE", file, lambda content, _: content)
-    loaded = load_run(context, run, checkpoint, "cpu")
+    loaded = load_run(context, run, checkpoint, "cpu", runs)
     if file is not None:
         texts = [_ids(loaded, content, file)]
     else:

@@ -56,7 +56,7 @@ def print_report(report: Report, texts: Sequence[str], name: str, unit: str) -> 
     shown = f", the longest {ROWS}" if len(copied) > ROWS else ""
     passages = "1 passage" if len(copied) == 1 else f"{len(copied):,} passages"
     title = f"copied from the training text: {passages} of at least {SHORTEST} {unit}s{shown}"
-    console.table([header, *table], title=title, prose=True)
+    console.table([header, *table], title=title, prose=True, optional=["text", "at"])
 
 
 def novelty_record(result: Novelty, text: str) -> dict[str, Any]:

@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from charlstm.api import LoadedRun
 
 RUN_HELP = "A run: its folder, its name in runs/, or latest for the one trained last; or a checkpoint file."
+RUNS = Path("runs")
 
+
+def expand_home(given: Any) -> Any:
+    """Callback of every path parameter: the shell does not expand ``~`` in ``--runs=~/r``."""
+    if isinstance(given, Path):
+        return paths.expand_home(given)
+    return given if given is None else [paths.expand_home(path) for path in given]
+
+
+RunsOption = Annotated[
+    Path, typer.Option(callback=expand_home, help="Folder in which the names of runs are looked up.")
+]
 CheckpointOption = Annotated[
     str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
 ]
@@ -25,13 +37,6 @@ DeviceOption = Annotated[
         autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
     ),
 ]
-
-
-def expand_home(given: Any) -> Any:
-    """Callback of every path parameter: the shell does not expand ``~`` in ``--runs=~/r``."""
-    if isinstance(given, Path):
-        return paths.expand_home(given)
-    return given if given is None else [paths.expand_home(path) for path in given]
 
 
 def check_choice(option: str, value: str, *allowed: str) -> str:
@@ -57,29 +62,39 @@ def refuse(context: typer.Context, reason: str, *names: str) -> None:
         raise UserError(f"{given[0]} has no effect {reason}")
 
 
-def find_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> Path:
-    """The run or checkpoint file for a command with ``--checkpoint`` and ``--device``, whose values are checked, too.
+def find_folder(context: typer.Context, run: Path, runs: Path) -> Path:
+    """The folder of a run, or a checkpoint file, for a command with ``--runs``. Raises UserError."""
+    from charlstm.runs import names
+
+    path = names.find_run(run, runs)
+    if path == run:
+        refuse(context, f"with {run}, which is a path", "runs")
+    return path
+
+
+def find_run(context: typer.Context, run: Path, checkpoint: str, device: str, runs: Path = RUNS) -> Path:
+    """The run or checkpoint file for a command with ``--checkpoint``, ``--device`` and ``--runs``, whose values are
+    checked, too.
 
     Loads no torch. Raises UserError, and BadParameter for a wrong value.
     """
     from charlstm.config import check_device_name
     from charlstm.errors import UserError
-    from charlstm.runs import names
 
     check_choice("--checkpoint", checkpoint, "best", "last")
     try:
         check_device_name(device)
     except ValueError as error:
         raise UserError(f"device: {error}") from None
-    path = names.find_run(run)
+    path = find_folder(context, run, runs)
     if not paths.is_folder(path):
         refuse(context, "with the file of one checkpoint", "checkpoint")
     return path
 
 
-def load_run(context: typer.Context, run: Path, checkpoint: str, device: str) -> LoadedRun:
-    """Load the run for a command with ``--checkpoint`` and ``--device``. Raises as :func:`find_run`."""
-    path = find_run(context, run, checkpoint, device)
+def load_run(context: typer.Context, run: Path, checkpoint: str, device: str, runs: Path = RUNS) -> LoadedRun:
+    """Load the run that :func:`find_run` finds, and raise as it does."""
+    path = find_run(context, run, checkpoint, device, runs)
     from charlstm.api import load
 
     return load(path, checkpoint, device)

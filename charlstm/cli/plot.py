@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import check_choice, check_png, expand_home
+from charlstm.cli.options import RUNS, RunsOption, check_choice, check_png, expand_home, find_folder, refuse
 
+POLL = 2.0  # seconds
 ALONG = ("characters", "seconds", "steps")
 
 
 def plot(
-    runs: Annotated[
+    context: typer.Context,
+    named: Annotated[
         list[Path],
         typer.Argument(
             callback=expand_home,
@@ -33,22 +35,41 @@ def plot(
         ),
     ] = "characters",
     training: Annotated[bool, typer.Option("--training", help="Draw the training losses, too, as thin lines.")] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write event files for TensorBoard into RUN/tensorboard instead: all scores, learning rate, gradient "
+            "norm, speed, samples and settings.",
+        ),
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --tensorboard: continue as long as the runs are trained.")
+    ] = False,
+    runs: RunsOption = RUNS,
 ) -> None:
     """Plot the learning curves of runs into a PNG file, also while they are trained.
 
     For example: charlstm plot latest wider --along seconds --output curves.png.
+    With charlstm plot latest --tensorboard --follow, tensorboard --logdir runs shows a run while it is trained.
     """
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.runs.directory import RunDirectory
-    from charlstm.runs.names import find_run
 
     check_choice("--along", along, *ALONG)
-    check_png("--output", output)
-    directories = [RunDirectory(find_run(run)) for run in runs]
+    if tensorboard:
+        refuse(context, "with --tensorboard, which draws nothing", "output", "along", "training")
+    else:
+        refuse(context, "without --tensorboard", "follow")
+        check_png("--output", output)
+    directories = [RunDirectory(find_folder(context, run, runs)) for run in named]
     if len({directory.path.resolve() for directory in directories}) < len(directories):
         raise UserError("the same run is named twice: name each run once")
     configs = [directory.config() for directory in directories]
+    if tensorboard:
+        _write_event_files([directory.path for directory in directories], follow)
+        return
     units = {"byte" if config.corpus.encoding == "bytes" else "character" for config in configs}
     if len(units) > 1:
         raise UserError("bits per byte and bits per character are not comparable: plot these runs separately")
@@ -71,3 +92,30 @@ def plot(
     except OSError as error:
         raise UserError(f"--output {output}: cannot write it: {error.strerror}") from error
     console.out(str(output))
+
+
+def _write_event_files(runs: list[Path], follow: bool) -> None:
+    """Write event files of runs, and with ``follow`` add to them until no run is trained any more."""
+    import os
+    import time
+    from contextlib import ExitStack, closing
+
+    from charlstm import console
+    from charlstm.paths import command
+    from charlstm.run_report.event_files import EventFiles, check_package
+
+    check_package()
+    parents = {run.parent for run in runs}
+    folder = parents.pop() if len(parents) == 1 else os.path.commonpath([parent.absolute() for parent in parents])
+    with ExitStack() as stack:
+        files = [stack.enter_context(closing(EventFiles(run))) for run in runs]
+        for each in files:
+            each.update()
+            console.out(f"event files: {each.folder}")
+        console.out(f"show them:   {command('--logdir', folder, start='tensorboard')}")
+        while follow:
+            is_training = [each.is_training for each in files]
+            changed = [each.update() for each in files]  # also what was recorded at the very end
+            if not any(is_training) and not any(changed):
+                return
+            time.sleep(POLL)

@@ -3,44 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from charlstm.console import ProgressLine, duration, out
+from charlstm import console
+from charlstm.console import Part, ProgressLine, duration, out
+from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
+SPARKLINE = 8
+NUMBER_RANK, LABEL_RANK = 2, 7
 
-def follow(events: Iterable[Event], prefix: str = "", samples: bool = True, unit: str = "character") -> Ended:
-    """Print the events as they arrive; returns the last one. ``unit``: character or byte."""
+
+class Position(NamedTuple):
+    """The position of a run among those of a comparison. ``later``: the runs that are to be trained after it."""
+
+    number: int
+    total: int
+    later: int
+
+
+class LossHistory:
+    """The losses of a training so far, as fewer than ``2 * SPARKLINE`` means of equally many losses each."""
+
+    def __init__(self) -> None:
+        self._means: list[float] = []
+        self._per_mean, self._sum, self._count = 1, 0.0, 0
+
+    def add(self, nats: float) -> None:
+        """Add the next loss."""
+        self._sum, self._count = self._sum + nats, self._count + 1
+        if self._count < self._per_mean:
+            return
+        self._means.append(self._sum / self._count)
+        self._sum, self._count = 0.0, 0
+        if len(self._means) == 2 * SPARKLINE:
+            self._means = [(a + b) / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
+            self._per_mean *= 2
+
+    def sparkline(self) -> str:
+        """The losses as bars, the latest to the right."""
+        return console.sparkline(self._means, SPARKLINE)
+
+
+def follow(
+    events: Iterable[Event],
+    prefix: str = "",
+    samples: bool = True,
+    unit: str = "character",
+    position: Position | None = None,
+) -> Ended:
+    """Print the events as they arrive; returns the last one.
+
+    Args:
+        prefix: of every line, such as the name of a run in a comparison.
+        samples: print the texts that are sampled at evaluations.
+        unit: character or byte.
+        position: of the run in a comparison.
+    """
     ended: Ended | None = None
-    with ProgressLine(prefix) as line:
+    history = LossHistory()
+    number = [] if position is None else [Part(f"run {position.number} of {position.total} ", NUMBER_RANK)]
+    label = [Part(prefix, LABEL_RANK)] if prefix else []
+    with ProgressLine(prefix, live_prefix=[*number, *label]) as line:
+
+        def text(event: Progress) -> list[Part]:
+            if not line.live:
+                return progress_parts(event, unit)
+            return progress_parts(event, unit, history.sparkline(), position.later if position else 0)
+
         for event in events:
             if isinstance(event, Progress):
-                line.update(event.fraction, lambda e=event: progress_text(e, unit))  # type: ignore[misc]
+                history.add(event.nats)
+                line.update(event.fraction, lambda e=event: text(e))  # type: ignore[misc]
             elif isinstance(event, Evaluated):
-                out(prefix + evaluated_text(event, unit))
+                parts, width = [Part(prefix), *evaluated_parts(event, unit)], console.width()
+                out(join_parts(parts) if width is None else fit_parts(parts, width))
                 if samples and event.sample:
                     out("\n".join(f"    {part}" for part in visible(event.sample).split("\n")))
             elif isinstance(event, Notice):
-                out(prefix + event.text)
+                console.out_wrapped(prefix + event.text)
             else:
                 ended = event
     assert ended is not None
     return ended
 
 
-def progress_text(e: Progress, unit: str) -> str:
+def progress_parts(e: Progress, unit: str, sparkline: str = "", later: int = 0) -> list[Part]:
+    """The parts of a progress line: bits and time left stay longest on a narrow terminal.
+
+    Args:
+        sparkline: of the loss.
+        later: number of runs to be trained after this one, which are expected to take as long.
+    """
     short = unit.removesuffix("acter")
-    return (
-        f"step {e.step:,} epoch {e.epoch:.2f}  loss {e.nats:.3f} nats, {e.bits_per_character:.3f} bits/{short}  "
-        f"{e.characters_per_second:,.0f} {short}/s  {duration(e.seconds_left)} left"
-    )
+    all_left = e.seconds_left + later * e.seconds / e.fraction if later and e.fraction > 0 else None
+    return [
+        Part(f"step {e.step:,}", 4),
+        Part(f" epoch {e.epoch:.2f}", 9),
+        Part("  loss", 11),
+        Part(f" {sparkline}" if sparkline else "", 3),
+        Part(f" {e.nats:.3f} nats,", 10),
+        Part(f" {e.bits_per_character:.3f} bits/{short}"),
+        Part(f"  {e.characters_per_second:,.0f} {short}/s", 8),
+        Part(f"  {duration(e.seconds_left)} left", 1),
+        Part(f", {duration(all_left)} for all runs" if all_left is not None else "", 5),
+    ]
 
 
-def evaluated_text(e: Evaluated, unit: str) -> str:
+def evaluated_parts(e: Evaluated, unit: str) -> list[Part]:
+    """The parts of the line of an evaluation."""
     kind = "pseudo-likelihood" if e.is_pseudo_likelihood else "held out"
-    mark = "  (best so far)" if e.improved else ""
-    training = "" if e.training_split_bits is None else f"training text {e.training_split_bits:.3f} bits, "
-    return (
-        f"step {e.step:,} epoch {e.epoch:.2f}  {training}{kind} {e.nats:.4f} nats, "
-        f"{e.bits_per_character:.4f} bits per {unit}{mark}"
-    )
+    return [
+        Part(f"step {e.step:,}", 2),
+        Part(f" epoch {e.epoch:.2f}", 5),
+        Part(" "),
+        Part("" if e.training_split_bits is None else f" training text {e.training_split_bits:.3f} bits,", 4),
+        Part(f" {kind}", 1),
+        Part(f" {e.nats:.4f} nats,", 7),
+        Part(f" {e.bits_per_character:.4f} bits"),
+        Part(f" per {unit}", 6),
+        Part("  (best so far)" if e.improved else "", 3),
+    ]

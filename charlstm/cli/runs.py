@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from charlstm.runs.listing import RunSummary
 
 NONE = "–"
+CURVE = 8
 AGES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -47,7 +48,11 @@ def runs(
         hint = "" if all_ else " To list the runs of comparisons: add --all"
         console.note(f"no runs in {runs}. To train one:  charlstm train CONFIG.{hint}")
         return
-    console.table([["name", "text", "cell", "parameters", "best bits", "age", "state"], *map(_row, listed)])
+    rows = [["name", "text", "cell", "parameters", "best bits", "age", "state"], *map(_row, listed)]
+    if console.is_terminal():  # elsewhere, only what programs may read
+        curves = (console.sparkline(run.held_out_nats, CURVE) for run in listed)
+        rows = [[*row[:5], curve, *row[5:]] for row, curve in zip(rows, ("held out", *curves), strict=True)]
+    console.table(rows, optional=["held out", "parameters", "age", "text", "cell"])
     for run in listed:
         if run.problem:
             console.note(f"{run.name} is damaged: {run.problem}")

@@ -12,8 +12,10 @@ from charlstm.cli import sample_options as options
 from charlstm.cli.interactive.command import write_together
 from charlstm.cli.options import (
     RUN_HELP,
+    RUNS,
     CheckpointOption,
     DeviceOption,
+    RunsOption,
     check_choice,
     expand_home,
     find_run,
@@ -54,6 +56,7 @@ def sample(
     stream: options.Stream = None,
     json_: options.Json = False,
     novelty: options.Novelty = False,
+    runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "cpu",
     precision: options.Precision = "float32",
@@ -76,8 +79,8 @@ def sample(
     )
     use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
     first_temperature, final_temperature = options.parse_temperature(temperature)
-    run = find_run(context, run, checkpoint, device)
-    others = [names.find_run(other) for other in average_with or ()]
+    run = find_run(context, run, checkpoint, device, runs)
+    others = [names.find_run(other, runs) for other in average_with or ()]
     if is_folder(run) and (directory := RunDirectory(run)).exists:  # before torch is loaded
         direction = directory.config().model.direction
         check_options(context, direction)
@@ -129,14 +132,14 @@ def sample(
             write_together(loaded, ids, sampling, seed_used, length if given_options(context, "length") else 0, lead_in)
         return
     _note_separator(loaded, text)
-    runs = [load(other, checkpoint, device) for other in others]
+    averaged = [load(other, checkpoint, device) for other in others]
     live = console.is_terminal() if stream is None else stream
     live = live and loaded.model.direction == "forward" and num_samples == 1 and not (best_of or beam)
     shared: dict[str, Any] = {"unknown": on_unknown, "lead_in": lead_in, "no_repeat": no_repeat or 0, "regex": regex}
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
         if live and not json_ and not novelty:
             pieces = stream_ids(
-                loaded.predictor(runs),
+                loaded.predictor(averaged),
                 loaded.vocabulary,
                 text,
                 length,
@@ -153,7 +156,7 @@ def sample(
             return
         if beam is not None:
             samples = loaded.beam_search(
-                text, length, width=beam, num_samples=num_samples, until=until, average_with=runs, **shared
+                text, length, width=beam, num_samples=num_samples, until=until, average_with=averaged, **shared
             )
         else:
             samples = loaded.generate(
@@ -167,7 +170,7 @@ def sample(
                 num_samples=num_samples,
                 until=until,
                 best_of=best_of,
-                average_with=runs,
+                average_with=averaged,
                 **shared,
             )
     note_seed()

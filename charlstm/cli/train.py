@@ -131,7 +131,9 @@ def train(
         if group.size > 1:
             items = "streams" if corpus.documents is None else "documents of a batch"
             total = trainer.streams.batch_size
-            console.out(f"{group.size} processes train together, each on {total // group.size} of the {total} {items}")
+            console.out_wrapped(
+                f"{group.size} processes train together, each on {total // group.size} of the {total} {items}"
+            )
         if dry_run:
             console.out(dump_yaml(settings))
             print_corpus(corpus)
@@ -183,7 +185,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         with group.sync_errors():
             if resume:
                 for difference in trainer.resume():
-                    console.note(f"note: {difference}")
+                    console.note(f"note: {difference}", is_wrapped=True)
                 directory.write_config(settings)
             else:
                 directory.create(settings, overwrite)
@@ -193,10 +195,10 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         count = sum(trainer.model.parameter_counts().values())
         frozen = trainer.model.frozen_count()
         parameters = f"{count:,} trainable parameters, {frozen:,} frozen" if frozen else f"{count:,} parameters"
-        console.out(f"{parameters}, {trainer.device.type}, {trainer.execution.precision}, executor {used}")
+        console.out_wrapped(f"{parameters}, {trainer.device.type}, {trainer.execution.precision}, executor {used}")
         refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
         for executor, reason in dict.fromkeys(refusals):
-            console.note(f"note: executor {executor} cannot run here: {reason}")
+            console.note(f"note: executor {executor} cannot run here: {reason}", is_wrapped=True)
         with signals.saving(trainer, SavedWork(directory.path, next_steps.resume_command(trainer))):
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
     sync_signals(group, signals)

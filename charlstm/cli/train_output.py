@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from charlstm import console
 from charlstm.cli import next_steps
@@ -17,6 +18,10 @@ from charlstm.text.hints import text_hints
 from charlstm.training.advice import ending_advice, planned_budget_advice
 from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
+from charlstm.units import bits
+
+MIN_SCORES, CURVE = 3, 24
+"""Held-out scores for which bars are shown, and the most bars."""
 
 
 def print_chosen(settings: Config, sections: Sequence[str]) -> None:
@@ -24,55 +29,66 @@ def print_chosen(settings: Config, sections: Sequence[str]) -> None:
     model, training = settings.model, settings.training
     if "model" in sections:
         layers = "one layer" if model.num_layers == 1 else f"{model.num_layers} layers"
-        console.out(f"network: {model.cell}, {layers} of {model.hidden_size} units, dropout {model.dropout:g}")
+        console.out_wrapped(f"network: {model.cell}, {layers} of {model.hidden_size} units, dropout {model.dropout:g}")
     if "training" in sections:
         budget = training.budget
         limits = [f"{value:g} {unit}" for unit in ("epochs", "steps", "minutes") if (value := getattr(budget, unit))]
-        console.out(
+        console.out_wrapped(
             f"training: batches of {training.batch_size} x {training.sequence_length}, learning rate "
             f"{training.learning_rate:g}, at most {' or '.join(limits)}"
         )
     if sections:
-        console.out("chosen by the size of the text; change any of it with --set, or write a file with charlstm init")
+        console.out_wrapped(
+            "chosen by the size of the text; change any of it with --set, or write a file with charlstm init"
+        )
 
 
 def print_corpus(corpus: Corpus) -> None:
     """Print the size of the text, its splits, and what was changed in it."""
-    console.out(corpus.describe())
+    console.out_wrapped(corpus.describe())
     for line in corpus.changes:
-        console.out(line)
+        console.out_wrapped(line)
 
 
 def print_hints(trainer: Trainer) -> None:
     """Print what the user may want to set for this text and this budget."""
     planned = planned_budget_advice(trainer.config.training, trainer.streams.steps_per_epoch)
     for hint in [*text_hints(trainer.corpus), *([planned] if planned else [])]:
-        console.note(f"note: {hint}")
+        console.note(f"note: {hint}", is_wrapped=True)
 
 
 def print_result(ended: Ended, trainer: Trainer) -> None:
     """Print the length and speed of the training, why it ended early, and the best score."""
     pseudo, unit = trainer.model.bidirectional, trainer.corpus.vocabulary.unit
     speed = ended.characters / ended.seconds if ended.seconds else 0
-    console.out(
+    console.out_wrapped(
         f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
         f"({speed:,.0f} {unit}s per second)"
     )
     if ended.stop_reason == "early_stopping":
-        console.out("stopped early: the held-out score stopped improving")
+        console.out_wrapped("stopped early: the held-out score stopped improving")
     if ended.stop_reason == "target_reached":
-        console.out("ended: the held-out score reached training.budget.target_nats")
+        console.out_wrapped("ended: the held-out score reached training.budget.target_nats")
     kind = "pseudo-likelihood (each character given the text on both sides)" if pseudo else "score"
     if ended.best_nats is not None:
-        console.out(
+        console.out_wrapped(
             f"best held-out {kind}: {ended.best_nats:.4f} nats, "
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
     with suppress(UserError):  # unreadable metrics: the report, which needs them, says so
         characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
+        _print_curve(records)
         for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
-            console.out(line)
+            console.out_wrapped(line)
     console.out(f"run: {trainer.directory.path}")
+
+
+def _print_curve(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print the held-out scores of all evaluations as bars, on a terminal."""
+    scores = [bits(record["nats"]) for record in records if record["kind"] == "evaluation"]
+    if len(scores) >= MIN_SCORES and console.is_terminal():
+        bars = console.sparkline(scores, CURVE)
+        console.out_wrapped(f"held-out bits from first to last: {scores[0]:.3f} {bars} {scores[-1]:.3f}")
 
 
 def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) -> None:
@@ -142,13 +158,15 @@ def print_plan(trainer: Trainer) -> None:
     )
     if (usage := memory(trainer.device)) is not None:
         free, total = (f"{size / 1e6:,.1f}" for size in (usage.free + usage.allocated, usage.total))
-        console.out(f"free on {trainer.device}: {free} MB of {total} MB")
-    console.out(f"device {trainer.device}, precision {trainer.execution.precision}")
+        console.out_wrapped(f"free on {trainer.device}: {free} MB of {total} MB")
+    console.out_wrapped(f"device {trainer.device}, precision {trainer.execution.precision}")
     trainer.execution.choose_executor()
     for layer, choice in enumerate(trainer.execution.choices()):
-        console.out(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
+        console.out_wrapped(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
         for other, why in choice.others.items():
-            console.out(f"         not {other}: {why}")
+            console.out_wrapped(f"         not {other}: {why}")
     if trainer.streams.notice:
-        console.out(trainer.streams.notice)
-    console.out(f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}")
+        console.out_wrapped(trainer.streams.notice)
+    console.out_wrapped(
+        f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -39,6 +39,7 @@ class RunSummary:
         unit: character, or byte if the text is read as bytes.
         parameters: number of trainable parameters; None before the first step.
         best_nats: the best held-out score, in nats per unit; a pseudo-likelihood if the direction is bidirectional.
+        held_out_nats: all held-out scores, oldest first.
         steps, seconds: of training.
     """
 
@@ -55,6 +56,7 @@ class RunSummary:
     unit: Literal["character", "byte"] = "character"
     parameters: int | None = None
     best_nats: float | None = None
+    held_out_nats: Sequence[float] = ()
     steps: int = 0
     seconds: float = 0.0
 
@@ -62,6 +64,7 @@ class RunSummary:
         """The fields in JSON types, with units in the names of scores."""
         fields = asdict(self)
         best = fields.pop("best_nats")
+        del fields["held_out_nats"]
         fields |= {
             "path": str(self.path),
             "source": list(self.source),
@@ -152,6 +155,7 @@ def _read_metrics(directory: RunDirectory, fields: dict[str, Any]) -> State:
             state = "finished" if reason in FINISHED else "diverged" if reason == "diverged" else "stopped"
         elif kind == "evaluation":
             fields["best_nats"] = min(record["nats"], fields.get("best_nats", math.inf))
+            fields.setdefault("held_out_nats", []).append(record["nats"])
         fields["steps"] = record["step"]
         fields["seconds"] = record.get("seconds", 0.0)
     return state

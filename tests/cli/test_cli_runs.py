@@ -71,6 +71,23 @@ def test_names_in_another_folder_of_runs(charlstm, run):
     shutil.move("runs", "others")
     assert charlstm("train", "tiny", "--resume", "--runs", "others").out.startswith("others/tiny is finished")
     assert "report: others/tiny/report" in charlstm("compare", "tiny", "--runs", "others").out
+    assert charlstm("evaluate", "tiny", "--runs", "others").code == 0
+    assert charlstm("plot", "latest", "--runs", "others").out == "curves.png\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["sample", "evaluate", "inspect", "novelty", "plot", "export --to html", "compress tiny.yaml"]
+)
+def test_every_command_with_runs_looks_names_up_there(charlstm, run, line):
+    shutil.move("runs", "others")
+    command, *options = line.split()
+    arguments = [options.pop()] if command == "compress" else []
+    result = charlstm(command, "tinny", *arguments, *options, "--runs", "others")
+    assert (result.code, result.out) == (2, "")
+    assert "Did you mean tiny? To list the runs:  charlstm runs --runs others" in result.err
+    result = charlstm(command, "others/tiny", *arguments, *options, "--runs", "others")
+    assert (result.code, result.out) == (2, "")
+    assert "--runs has no effect with others/tiny, which is a path" in result.err
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate", "inspect", "compare", "train --resume"])

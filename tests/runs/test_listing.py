@@ -118,5 +118,6 @@ def test_folder_that_cannot_be_read(tmp_path):
 
 
 def test_listing_and_finding_runs_load_no_torch():
-    code = "import sys, charlstm.runs.names, charlstm.cli.next_steps; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    modules = "charlstm.runs.names, charlstm.cli.next_steps, charlstm.cli.train_plan"
+    code = f"import sys, {modules}; print([name for name in ('torch', 'numpy') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
