@@ -97,7 +97,7 @@ def ending_advice(
         lines.append(
             f"the held-out score was best at step {ended.best_step:,} of {ended.step:,} and became worse: the network "
             "began to learn the text by heart; try more dropout, a smaller network or fewer epochs. Samples come from "
-            "the best checkpoint"
+            "the best checkpoint; charlstm sample --checkpoint last takes the last one"
         )
     elif gap:
         lines.append(gap)
