@@ -12,7 +12,7 @@ from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
 SPARKLINE = 8
-SAMPLE_LINES = 8
+SAMPLE_LINES = 5
 """Lines of a sample that a terminal shows: those of a list of names would scroll everything else away."""
 NUMBER_RANK, LABEL_RANK = 2, 7
 

@@ -168,7 +168,7 @@ def test_no_number_of_a_line_is_cut(parts):
 
 
 @pytest.mark.parametrize(
-    ("columns", "names", "last"), [(80, 9, "n8"), (80, 30, "... 22 more lines in samples.txt"), (None, 30, "n29")]
+    ("columns", "names", "last"), [(80, 6, "n5"), (80, 30, "... 25 more lines in samples.txt"), (None, 30, "n29")]
 )
 def test_terminal_shows_the_first_lines_of_a_sample(monkeypatch, capsys, columns, names, last):
     monkeypatch.setattr(console, "width", lambda: columns)
