@@ -171,6 +171,7 @@ def print_plan(trainer: Trainer) -> None:
             console.out_wrapped(f"         not {other}: {why}")
     if trainer.streams.notice:
         console.out_wrapped(trainer.streams.notice)
+    existing = ", which exists already" if trainer.directory.exists else ""
     console.out_wrapped(
-        f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}"
+        f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}{existing}"
     )
