@@ -64,6 +64,11 @@ def train(
     corpus = load_corpus(**validate(Config, document, overrides).corpus.model_dump())
     config = validate(Config, fill_left_out(document, corpus)[0], overrides)
     directory = RunDirectory(expand_home(runs) / str(config.name))
+    if directory.exists and not (overwrite or resume):
+        raise UserError(
+            f"{directory.path} exists already. Load it: charlstm.load({str(directory.path)!r}). "
+            "Resume it: resume=True. Train another run: name=NAME. Delete it and start again: overwrite=True"
+        )
     trainer = Trainer(config, corpus, directory)
     with directory.writing():
         if resume:

@@ -70,12 +70,12 @@ def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("my-text.txt", "other.txt", "start.txt"):
         (folder / name).write_text(TEXT if name != "start.txt" else "Once", encoding="utf-8")
     (configuration,) = markdown_files.blocks(README, "yaml")
-    (folder / "my.yaml").write_text(configuration, encoding="utf-8")
+    (folder / "my-text.yaml").write_text(configuration, encoding="utf-8")
     (folder / "configs").symlink_to(ROOT / "configs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, change in RUNS.items():
-            config = load_config(folder / "my.yaml", (*TINY, change))
+            config = load_config(folder / "my-text.yaml", (*TINY, change))
             directory = RunDirectory(folder / "runs" / name)
             directory.create(config)
             assert list(Trainer(config, load_corpus(**config.corpus.model_dump()), directory).run())

@@ -70,7 +70,7 @@ def test_wrong_arguments_are_one_message(arguments, message):
 
 def test_existing_run_is_refused_resumed_or_overwritten():
     charlstm.train("poem.txt", settings=TINY)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match=r"exists already\. Load it: charlstm\.load\('runs/poem'\).* overwrite=True$"):
         charlstm.train("poem.txt", settings=TINY)
     longer = {**TINY, "training.budget": {"steps": 15}}
     assert charlstm.train("poem.txt", settings=longer, resume=True).header["counters"]["step"] <= 15

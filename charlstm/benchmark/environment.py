@@ -100,7 +100,8 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
 def describe_machine(facts: dict[str, Any]) -> str:
     """The machine in one line."""
     if "gpu" not in facts:
-        processor = f"{facts['cpu'] or 'unknown processor'}, {facts['threads']} threads"
+        threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
+        processor = f"{facts['cpu'] or 'unknown processor'}, {threads}"
         return f"{processor}, torch {facts['torch']}" + (", on MPS" if facts.get("device") == "mps" else "")
     versions = (f"{name} {facts[name]}" for name in ("driver", "cuda", "cudnn", "triton", "torch") if facts[name])
     return f"{facts['gpu']} with {facts['gpu_memory_bytes'] / 2**30:.0f} GiB, {', '.join(versions)}"

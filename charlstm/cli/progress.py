@@ -12,6 +12,8 @@ from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 
 SPARKLINE = 8
+SAMPLE_LINES = 5
+"""Lines of a sample that a terminal shows: those of a list of names would scroll everything else away."""
 NUMBER_RANK, LABEL_RANK = 2, 7
 
 
@@ -80,13 +82,21 @@ def follow(
                 parts, width = [Part(prefix), *evaluated_parts(event, unit)], console.width()
                 out(join_parts(parts) if width is None else fit_parts(parts, width))
                 if samples and event.sample:
-                    out("\n".join(f"    {part}" for part in visible(event.sample).split("\n")))
+                    out("\n".join(f"    {part}" for part in _sample_lines(event.sample, width is not None)))
             elif isinstance(event, Notice):
                 console.out_wrapped(prefix + event.text)
             else:
                 ended = event
     assert ended is not None
     return ended
+
+
+def _sample_lines(sample: str, on_terminal: bool) -> list[str]:
+    """The lines of a sample, on a terminal the first few."""
+    lines = visible(sample).split("\n")
+    if not on_terminal or len(lines) <= SAMPLE_LINES + 1:
+        return lines
+    return [*lines[:SAMPLE_LINES], f"... {len(lines) - SAMPLE_LINES} more lines in samples.txt"]
 
 
 def progress_parts(e: Progress, unit: str, sparkline: str = "", later: int = 0) -> list[Part]:

@@ -32,7 +32,11 @@ def print_chosen(settings: Config, sections: Sequence[str]) -> None:
         console.out_wrapped(f"network: {model.cell}, {layers} of {model.hidden_size} units, dropout {model.dropout:g}")
     if "training" in sections:
         budget = training.budget
-        limits = [f"{value:g} {unit}" for unit in ("epochs", "steps", "minutes") if (value := getattr(budget, unit))]
+        limits = [
+            f"{value:g} {unit if value != 1 else unit.removesuffix('s')}"
+            for unit in ("epochs", "steps", "minutes")
+            if (value := getattr(budget, unit))
+        ]
         console.out_wrapped(
             f"training: batches of {training.batch_size} x {training.sequence_length}, learning rate "
             f"{training.learning_rate:g}, at most {' or '.join(limits)}"
@@ -167,6 +171,7 @@ def print_plan(trainer: Trainer) -> None:
             console.out_wrapped(f"         not {other}: {why}")
     if trainer.streams.notice:
         console.out_wrapped(trainer.streams.notice)
+    existing = ", which exists already" if trainer.directory.exists else ""
     console.out_wrapped(
-        f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}"
+        f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}{existing}"
     )

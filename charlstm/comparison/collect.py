@@ -61,7 +61,7 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         sample=_sample(run, corpus),
         finished=run.directory.finished,
         causal=causal,
-        remark=gap_advice(records, run.config.corpus),
+        remark=gap_advice(records, run.config.corpus, run.config.model.dropout),
     )
     return result, run
 

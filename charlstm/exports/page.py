@@ -18,10 +18,9 @@ from charlstm.exports.quantization import quantized_copy
 from charlstm.exports.step_weights import step_weights
 from charlstm.report.document import Document, Section, render
 from charlstm.text.documents import first_characters
-from charlstm.text.excerpts import excerpt_of
+from charlstm.text.excerpts import SEARCHED, excerpt_of
 
 TEMPLATE = "exports/page.html.jinja"
-PREVIEW = 2000  # characters of held-out text
 LENGTH, TEMPERATURE, SEED = 600, 0.7, 1
 
 
@@ -107,7 +106,7 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
 def _beginning(run: LoadedRun, text: Text) -> str:
     """A text to begin with: the question of the first held-out document, or a few words of a running text."""
     corpus = run.config.corpus
-    first = run.vocabulary.decode(first_characters(text, PREVIEW))
+    first = run.vocabulary.decode(first_characters(text, SEARCHED))
     if corpus.score_after and run.model.direction == "forward":
         question, mark, _ = first.partition(corpus.score_after)
         return question + mark

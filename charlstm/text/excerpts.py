@@ -7,7 +7,7 @@ import re
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import first_characters
 
-SEARCHED = 2000
+SEARCHED = 5000
 """Characters of the held-out text among which an excerpt is chosen."""
 LENGTH = 24
 WORDS = 0.8

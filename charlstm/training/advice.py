@@ -19,6 +19,8 @@ FEW_EPOCHS = 0.5
 """Fewer passes over the training text than this are worth a hint."""
 SMALL_GAP = 0.25
 """Bits per character between training and held-out text that need no explanation."""
+DROPOUTS = (0.3, 0.5)
+"""Dropout to try if a network learns its training text by heart: the first that is higher than its own."""
 
 
 def divergence_advice(
@@ -80,7 +82,7 @@ def ending_advice(
         records: the records of metrics.jsonl.
     """
     training, at_budget = config.training, ended.stop_reason == "budget"
-    gap = gap_advice(records, config.corpus)
+    gap = gap_advice(records, config.corpus, config.model.dropout)
     lines = []
     if at_budget and training.warmup_steps is not None and ended.step <= training.warmup_steps:
         lines.append(
@@ -95,7 +97,7 @@ def ending_advice(
         lines.append(
             f"the held-out score was best at step {ended.best_step:,} of {ended.step:,} and became worse: the network "
             "began to learn the text by heart; try more dropout, a smaller network or fewer epochs. Samples come from "
-            "the best checkpoint"
+            "the best checkpoint; charlstm sample --checkpoint last takes the last one"
         )
     elif gap:
         lines.append(gap)
@@ -133,7 +135,7 @@ def _unread(epochs: float) -> str:
     return f"the budget is {epochs:.2g} epochs: {1 - epochs:.0%} of the training text is not read"
 
 
-def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig) -> str:
+def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig, dropout: float) -> str:
     """One sentence if the scores of training and held-out text part, and what to try; "" if they do not.
 
     A gap that is there from the beginning, when little can have been learned by heart, is one between the texts: within
@@ -141,6 +143,7 @@ def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig) -> st
 
     Args:
         records: the records of metrics.jsonl.
+        dropout: that of the model; the advice is a higher one.
     """
     scored = [r for r in records if r["kind"] == "evaluation" and r.get("training_split_nats") is not None]
     if not scored:
@@ -160,9 +163,15 @@ def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig) -> st
         training, held_out = (bits(scored[-1][name]) for name in ("training_split_nats", "nats"))
         return (
             f"the network learns by heart: {training:.1f} bits for training text, {held_out:.1f} for held-out text; "
-            "try more text, --set model.dropout=0.3 or a smaller model.hidden_size"
+            f"try more text, {_more_dropout(dropout)}or a smaller model.hidden_size"
         )
     return ""
+
+
+def _more_dropout(dropout: float) -> str:
+    """The option for the next higher dropout, with a space; "" if it is high already."""
+    higher = next((value for value in DROPOUTS if value > dropout), None)
+    return "" if higher is None else f"--set model.dropout={higher} "
 
 
 def _gap_in_bits(record: Mapping[str, Any]) -> float:

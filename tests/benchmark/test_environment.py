@@ -20,7 +20,8 @@ def test_machine_facts_contain_no_path():
     assert facts["threads"] == torch.get_num_threads()
     assert "/" not in json.dumps(facts)
     assert "gpu" not in facts
-    assert describe_machine(facts).endswith(f"{facts['threads']} threads, torch {torch.__version__}")
+    for threads, words in ((1, "1 thread"), (2, "2 threads")):
+        assert describe_machine({**facts, "threads": threads}).endswith(f", {words}, torch {torch.__version__}")
 
 
 def test_gpu_is_described_with_all_versions(monkeypatch, tmp_path):

@@ -38,6 +38,11 @@ def test_text_gives_a_run_with_its_name_and_settings(charlstm):
     assert load_config(Path("runs/again/config.yaml")).training == config.training
 
 
+def test_budget_of_one_is_named_in_the_singular(charlstm):
+    result = charlstm("train", "my tale.txt", *TINY[:-1], "training.budget={steps: 1, minutes: 1}")
+    assert "at most 1 step or 1 minute" in " ".join(result.out.split()), result.err
+
+
 def test_short_options_are_those_of_the_fields(charlstm):
     result = charlstm("train", "my tale.txt", *TINY[:-2], "-n", "b", "-m", 0.002, "-d", "cpu", "-s", 7)
     assert result.code == 0, result.err

@@ -165,6 +165,13 @@ def test_dry_run_trains_and_writes_nothing(charlstm, config_file, corpus):
     assert "17 steps per epoch" in result.out
 
 
+def test_dry_run_names_a_run_that_exists(charlstm, config_file):
+    planned = charlstm("train", config_file, "--dry-run").out
+    assert charlstm("train", config_file, "--set", "training.budget={steps: 1}").code == 0
+    again = charlstm("train", config_file, "--dry-run").out
+    assert (planned.count("exists already"), again.count("runs/tiny, which exists already")) == (0, 1)
+
+
 def test_dry_run_on_a_gpu_prints_free_memory(charlstm, config_file, monkeypatch):
     assert "free on" not in charlstm("train", config_file, "--dry-run").out
     memory = device.Memory(24_000_000_000, 20_000_000_000, 1_500_000_000)

@@ -167,6 +167,16 @@ def test_no_number_of_a_line_is_cut(parts):
         assert set(NUMBER.findall(line)) <= numbers
 
 
+@pytest.mark.parametrize(
+    ("columns", "names", "last"), [(80, 6, "n5"), (80, 30, "... 25 more lines in samples.txt"), (None, 30, "n29")]
+)
+def test_terminal_shows_the_first_lines_of_a_sample(monkeypatch, capsys, columns, names, last):
+    monkeypatch.setattr(console, "width", lambda: columns)
+    sample = "\n".join(f"n{number}" for number in range(names))
+    follow([Evaluated(2, 0.5, 1.0, 10, False, True, 1.0, sample), Ended("budget", 3, 1.0, 2, 1.0, 100)])
+    assert capsys.readouterr().out.rstrip().splitlines()[-1] == f"    {last}"
+
+
 def test_sparkline_of_the_loss_follows_it():
     history = LossHistory()
     for step in range(1000):

@@ -209,6 +209,7 @@ def test_screen_shows_text_suggestion_probabilities_and_keys(make_editor):
     assert re.match(r"next:  (\\x1b|newline|space|\S) \d+%  ", rows[-4])
     assert rows[-3] == "continuation 1  temperature 1  4 characters"
     assert rows[-2].startswith("Tab take  → word  ↓ other  ^D done  ← back  ⇧Tab undo")
+    assert "^T warmer  ^G cooler" in re.sub(r"\x1b\[\d*m", "", rows[-1])
     assert "Tab take  Right word" in shown(editor, encodable=lambda t: t.encode("ascii", "replace").decode())[0][-2]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from charlstm.text.excerpts import excerpt_of
+from charlstm.text.corpus import load_corpus
+from charlstm.text.excerpts import excerpt, excerpt_of
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,11 @@ from charlstm.text.excerpts import excerpt_of
 )
 def test_excerpt_is_of_words_where_there_are_any(text, excerpt):
     assert excerpt_of(text) == excerpt
+
+
+def test_excerpt_is_of_words_also_after_a_long_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
+    table = '    0x085d: "iu_CA", # Inuktitut\n' * 100
+    (tmp_path / "a.txt").write_text(table * 20 + "class Walker walks a tree of nodes\n" * 20)
+    corpus = load_corpus(str(tmp_path / "a.txt"), validation_fraction=3700 / (33 * 2000 + 700))
+    assert excerpt(corpus) == "class Walker walks a"

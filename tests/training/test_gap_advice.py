@@ -44,13 +44,26 @@ def records(*scores: tuple[float, float, float]) -> list[dict[str, object]]:
     ],
 )
 def test_advice_says_why_training_and_held_out_text_part(scores, corpus, message):
-    advice = gap_advice(records(*scores), CorpusConfig(source="a.txt", **corpus))
+    advice = gap_advice(records(*scores), CorpusConfig(source="a.txt", **corpus), 0.0)
     assert message in advice
     assert bool(message) == bool(advice)
 
 
 def test_runs_without_a_score_of_the_training_split_get_no_advice():
-    assert gap_advice([{"kind": "evaluation", "nats": 1.0, "epoch": 1.0}], CorpusConfig(source="a.txt")) == ""
+    assert gap_advice([{"kind": "evaluation", "nats": 1.0, "epoch": 1.0}], CorpusConfig(source="a.txt"), 0.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("dropout", "advice"),
+    [
+        (0.0, "try more text, --set model.dropout=0.3 or a smaller model.hidden_size"),
+        (0.3, "try more text, --set model.dropout=0.5 or a smaller model.hidden_size"),
+        (0.5, "try more text, or a smaller model.hidden_size"),
+    ],
+)
+def test_advised_dropout_is_higher_than_that_of_the_run(dropout, advice):
+    scores = records((0.5, 3.0, 3.1), (9, 1.0, 2.5))
+    assert gap_advice(scores, CorpusConfig(source="a.txt"), dropout).endswith(advice)
 
 
 @pytest.mark.parametrize(
