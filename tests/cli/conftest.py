@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import call
 
-from charlstm import cli
 from charlstm.cells import CELLS
 from charlstm.executors.cpp import build
 from charlstm.generation.cpp_decoder import decoder_library
@@ -54,15 +54,6 @@ def _undrawn(
 ) -> Iterator[None]:
     with undrawn_plots(*(() if "drawn_plots" in request.fixturenames else ("png", "svg"))):
         yield
-
-
-def call(arguments: tuple[object, ...]) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["charlstm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-    assert exited.value.code is None or isinstance(exited.value.code, int)
-    return exited.value.code or 0
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import call
+from commands import call
 from screens import screen
 
 from charlstm import cli, console
