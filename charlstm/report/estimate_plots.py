@@ -141,7 +141,7 @@ def difference_plot(
         )
         axes.yaxis.set_major_locator(MaxNLocator(6))
         grid_lines(axes)
-        axes.set_xlabel("distance in characters or more, and number of positions")
+        axes.set_xlabel("distance in characters, and positions")
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
         alt = f"Plot of differences in bits by distance: {visible(title)}. " + " ".join(descriptions)
