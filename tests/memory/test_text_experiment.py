@@ -145,6 +145,12 @@ def test_leaders_over_training():
     assert _leaders([10], {"gru": {10: 1.0}}) == []
 
 
+def test_leader_that_is_overtaken_for_one_evaluation_is_named_once():
+    curves = {"rnn": dict.fromkeys(range(6), 2.0), "gru": {0: 1.0, 1: 1.0, 2: 3.0, 3: 1.0, 4: 1.0, 5: 1.0}}
+    (line,) = _leaders([*range(6)], curves)
+    assert line == "Lowest mean loss at two evaluations or more: gru from 0 characters on."
+
+
 def test_runs_of_the_search_have_its_settings():
     config = make_config(search={"training": {"budget": {"steps": 7}}})
     steps = {

@@ -101,7 +101,8 @@ def _leaders(common: list[int], curves: dict[str, dict[int, float]]) -> list[str
         return []
     leaders = [(min(curves, key=lambda arm: curves[arm][n]), n) for n in common]
     spans = [(arm, [n for _, n in span]) for arm, span in groupby(leaders, key=lambda one: one[0])]
-    texts = [f"{visible(arm)} from {_count(span[0])} characters on" for arm, span in spans if len(span) > 1]
+    changes = groupby(((arm, span[0]) for arm, span in spans if len(span) > 1), key=lambda one: one[0])
+    texts = [f"{visible(arm)} from {_count(next(first)[1])} characters on" for arm, first in changes]
     return [f"Lowest mean loss at two evaluations or more: {', then '.join(texts)}."] if texts else []
 
 
