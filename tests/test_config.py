@@ -479,7 +479,7 @@ def test_errors_are_ordered_by_line_then_override(errors: Any) -> None:
         ("model..cell=3", "write it as section.field=value"),
         (".".join("a" * 9999) + "=3", "write it as section.field=value"),
         ("model=3", "--set model=3: expected a section with cell,"),
-        ("model={cell: rnm}", "--set model={cell: rnm}: model.cell: expected coupled | esn"),
+        ("model={cell: rnm}", "--set model={cell: rnm}: model.cell: expected capped | coupled | esn"),
         ("corpus.source=*.txt", "--set corpus.source=*.txt: not valid YAML"),
         ("corpus.source=*txt", "--set corpus.source=*txt: *txt is a YAML alias"),
         ("corpus.source=[a", "--set corpus.source=[a: not valid YAML"),
@@ -719,13 +719,13 @@ def test_arm_adds_to_and_disables_shared_options(write: Any) -> None:
     [
         ("model.cell: rnn", "model.cel: rnn", "x.yaml:13: arms.rnn.model.cel: unknown field. Did you"),
         ("model.cell: rnn", "cell: rnn", "x.yaml:13: arms.rnn.cell: unknown field. cell belongs under model"),
-        ("model.cell: rnn", "model.cell: rrn", "x.yaml:13: arms.rnn.model.cell: expected coupled | esn"),
+        ("model.cell: rnn", "model.cell: rrn", "x.yaml:13: arms.rnn.model.cell: expected capped | coupled | esn"),
         ("model.cell: rnn", "corpus.source: b", "x.yaml:13: arms.rnn.corpus.source: all arms share one text"),
         ("model.cell: rnn", "training.seed: 3", "x.yaml:13: arms.rnn.training.seed: all arms share"),
         ("model.cell: rnn", "name: b", "x.yaml:13: arms.rnn.name: the name of an arm is its key"),
         ("model.cell: rnn", "model: 3", "x.yaml:13: arms.rnn.model: expected a section"),
         ("model.cell: rnn", "model: {cell: rnn, reset_after: true}", "rnn.model.reset_after: has no effect"),
-        ("model.cell: rnn", "model.cell.x: rnn", "x.yaml:13: arms.rnn.model.cell.x: expected coupled"),
+        ("model.cell: rnn", "model.cell.x: rnn", "x.yaml:13: arms.rnn.model.cell.x: expected capped | coupled"),
         ("model.cell: rnn", "modle.cell: rnn", "x.yaml:13: arms.rnn.modle.cell: unknown field. Did"),
         ("reset_after: false", "reset_after: 3", "x.yaml:17: arms.slow gru.model.reset_after: expected"),
         ("reset_after: false", "nonlinearity: relu", "x.yaml:17: arms.slow gru.model.nonlinearity: has no"),
@@ -839,7 +839,7 @@ def test_match_parameters_allows_size_in_first_arm_only(errors: Any, write: Any)
 def test_overrides_apply_to_comparisons(errors: Any, write: Any) -> None:
     assert load_compare(write(COMPARE), ["seeds=5", "arms.rnn={model.cell: coupled}"]).seeds == 5
     (line,) = errors(COMPARE, "arms.rnn={model.cell: rrn}", load=load_compare)
-    assert line.startswith("--set arms.rnn={model.cell: rrn}: arms.rnn.model.cell: expected coupled")
+    assert line.startswith("--set arms.rnn={model.cell: rrn}: arms.rnn.model.cell: expected capped | coupled")
 
 
 def test_unknown_arm_and_seed_are_errors(write: Any) -> None:
@@ -877,7 +877,7 @@ def test_every_field_is_documented() -> None:
     assert docs["corpus.source"].default == "required"
     assert docs["training.budget.epochs"].default == "10"
     assert docs["training.learning_rate"].default == "0.002"
-    assert docs["model.cell"].type == "coupled | esn | gru | leaky | lstm | peephole | rnn"
+    assert docs["model.cell"].type == "capped | coupled | esn | gru | leaky | lstm | peephole | rnn"
     assert docs["model.forget_bias"].type == "number >= -1000 and <= 1000 | chrono | null"
     assert (docs["model.forget_bias"].default, docs["model.leak_rate"].default) == ("1", "null")
     assert docs["training.early_stopping"].type == "whole number >= 1 | null"

@@ -66,6 +66,7 @@ def test_progress_is_one_line_on_a_terminal(charlstm, monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
     result = charlstm("bench", *TINY, "--training", "--quick")
     shown = terminal.getvalue()
     assert "\n" not in shown

@@ -30,7 +30,7 @@ EVALUATE_EVERY = 6
 
 ABLATIONS = [cell.options["ablate"] for cell in CELLS.values() if cell.options.get("ablate")]
 CELL_OPTIONS = {
-    **{name: {"cell": name} for name in ("rnn", "lstm", "gru", "peephole", "coupled", "leaky")},
+    **{name: {"cell": name} for name in ("rnn", "lstm", "gru", "peephole", "coupled", "capped", "leaky")},
     "irnn": {"cell": "rnn", "nonlinearity": "relu"},
     "gru reset before": {"cell": "gru", "reset_after": False, "forget_bias": "chrono"},
     "leaky fixed": {"cell": "leaky", "learn_leak": False},
