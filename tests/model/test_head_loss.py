@@ -33,9 +33,10 @@ def tensors(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple
     return leaves, targets
 
 
-def plain(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def plain(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
     logits = F.linear(y, weight, bias).to(weight.dtype)
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+    flat, flat_targets = logits.flatten(0, 1), targets.flatten()
+    return F.cross_entropy(flat, flat_targets, ignore_index=IGNORE, label_smoothing=label_smoothing)
 
 
 def results(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
@@ -75,6 +76,27 @@ def test_equals_cross_entropy(monkeypatch, shape, logits):
     ):
         assert actual.is_contiguous()
         torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("logits", [40, None])
+@shapes
+def test_label_smoothing_changes_only_the_gradients(monkeypatch, shape, logits):
+    """They are those of F.cross_entropy with it, also in chunks; the value is in plain nats."""
+    if logits is not None:
+        always_in_chunks(monkeypatch, logits)
+    leaves, targets = tensors(shape)
+    count = int((targets != IGNORE).sum())
+    losses = [mean_nats(*leaves, targets, IGNORE, n, 0.2) for n in (None, None, 2 * count)]
+    torch.testing.assert_close(losses[0], plain(*leaves, targets))
+    torch.testing.assert_close(2 * losses[2], losses[0])
+    actual, halved = (torch.autograd.grad(loss, leaves) for loss in losses[1:])
+    gradients = [torch.autograd.grad(x, leaves, create_graph=True) for x in (losses[0], plain(*leaves, targets, 0.2))]
+    for first, half, expected in zip(actual, halved, gradients[1], strict=True):
+        torch.testing.assert_close(first, expected)
+        torch.testing.assert_close(2 * half, expected)
+    second = [torch.autograd.grad(sum((g * g).sum() for g in first), leaves) for first in gradients]
+    for derivative, expected in zip(*second, strict=True):
+        torch.testing.assert_close(derivative, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
