@@ -58,6 +58,7 @@ class BlockStreams:
             sequence_length,
             reverse,
         )
+        self.longest_chunk = sequence_length
         step = -1 if reverse else 1
         self._starts, self._ends = text.starts[::step], text.ends[::step]
         self._lengths = self._ends - self._starts

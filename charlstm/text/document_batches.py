@@ -60,6 +60,7 @@ class DocumentBatches:
         self._sequences = Sequences(documents, vocabulary_size, direction)
         self.characters = self._sequences.characters
         self.sequence_length = min(sequence_length, int(self._sequences.lengths.max()))
+        self.longest_chunk = self.sequence_length
         self.batch_size = min(batch_size, len(documents))
         self.notice: str | None = None
         if self.batch_size < batch_size:

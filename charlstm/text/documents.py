@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from charlstm.errors import UserError
 from charlstm.text.memory_map import release
+from charlstm.text.random_numbers import random_numbers
 from charlstm.text.separators import BLOCK, END_MARKS, Positions, end_text, meant_separator, occurrences
 from charlstm.text.visible import visible
 from charlstm.text.vocabulary import Vocabulary
@@ -174,23 +175,8 @@ def _partial_match(ids: npt.NDArray[np.integer], pattern: Positions) -> int:
 
 
 def permutation(count: int, *seeds: int) -> Positions:
-    """The numbers below ``count`` in a random order that depends only on the seeds, not on libraries or the machine.
-
-    Sorted by a key from SplitMix64 (Steele, Lea & Flood 2014), which is different for each number.
-    """
-    with np.errstate(over="ignore"):
-        key = np.zeros(1, np.uint64)
-        for seed in seeds:
-            key = _mix(key + np.uint64(seed))
-        return np.argsort(_mix(np.arange(count, dtype=np.uint64) + key), kind="stable")
-
-
-def _mix(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    z: npt.NDArray[np.uint64] = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return z
+    """The numbers below ``count`` in a random order that depends only on the seeds, not on libraries or the machine."""
+    return np.argsort(random_numbers(count, *seeds), kind="stable")
 
 
 class Sequences:

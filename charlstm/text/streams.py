@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from charlstm.errors import UserError
+from charlstm.text.chunk_lengths import chunk_bounds, longest_chunk
 from charlstm.text.memory_map import release
 
 IGNORE = -100
@@ -55,8 +56,10 @@ class Streams:
     shorter than T; in its last row the streams that are shorter by one do not count. The order of batches is fixed,
     so `epoch` and `position` are the full state.
 
-    A text too short for B streams of length T is cut into fewer streams, at least one, each of length min(N, T) or
-    longer; `batch_size` is the number used, and `notice` reports it.
+    With ``length_std`` above 0 the lengths of the chunks are random (`chunk_bounds`), by ``seed`` and the epoch.
+
+    A text too short for B streams of length T is cut into fewer streams, each of length min(N, T) or longer;
+    `batch_size` is the number used, and `notice` reports it.
 
     With a washout, the first ``washout`` targets of every stream do not count, since the state starts from zero. At
     least one row of the first chunk always counts.
@@ -68,6 +71,8 @@ class Streams:
         sequence_length: T.
         reverse: read the text from right to left.
         washout: number of targets at the start of each stream that do not count.
+        length_std: standard deviation of the length of a chunk; 0: all have length T.
+        seed: seed of random lengths.
 
     Raises:
         UserError: the text is empty.
@@ -82,6 +87,8 @@ class Streams:
         sequence_length: int,
         reverse: bool = False,
         washout: int = 0,
+        length_std: int = 0,
+        seed: int = 1,
     ) -> None:
         if batch_size < 1 or sequence_length < 1:
             raise ValueError("batch_size and sequence_length must be at least 1")
@@ -100,10 +107,8 @@ class Streams:
                 f"The text of {self.characters:,} characters is too short for {batch_size} streams of "
                 f"{sequence_length}: {streams} used instead."
             )
-        self.epoch = 0
-        """Epochs completed."""
-        self.position = 0
-        """Index of the next chunk in the epoch."""
+        self.longest_chunk = longest_chunk(sequence_length, length_std)
+        self._length_std, self._seed = length_std, seed
         self._characters_since_release = 0
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         lengths = np.diff(bounds)
@@ -113,11 +118,19 @@ class Streams:
         self._ends_early_count = int(self._ends_early.sum())
         self._positions = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]
         self._resident: torch.Tensor | None = None
+        self._begin_epoch(0)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        """Epochs completed."""
+        self.position = 0
+        """Index of the next chunk in the epoch."""
+        self._bounds = chunk_bounds(self._longest, self.sequence_length, self._length_std, self._seed, epoch)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of batches in an epoch."""
-        return -(-self._longest // self.sequence_length)
+        """Number of batches in the current epoch; with random lengths it differs between epochs."""
+        return len(self._bounds) - 1
 
     @property
     def progress(self) -> float:
@@ -164,8 +177,8 @@ class Streams:
 
     def next_batch(self) -> Batch:
         """The batch at `position`; advances by one chunk, after the last chunk to the next epoch."""
-        begin = self.position * self.sequence_length
-        rows = min(self.sequence_length, self._longest - begin)
+        begin = int(self._bounds[self.position])
+        rows = min(int(self._bounds[self.position + 1]), self._longest) - begin
         if self._resident is None:
             window = torch.from_numpy(self._read(begin, rows + 2))
             self._characters_since_release += window.numel()
@@ -173,7 +186,7 @@ class Streams:
             window = self._resident[begin : begin + rows + 2].to(torch.int64)
         last = self.position == self.steps_per_epoch - 1
         targets = window[1:-1]
-        ignored = self._washout if self.position == 0 else 0
+        ignored = min(self._washout, rows - 1) if self.position == 0 else 0
         if last or ignored:
             targets = targets.clone()
             targets[:ignored] = IGNORE
@@ -191,7 +204,7 @@ class Streams:
             self._characters_since_release = 0
         self.position += 1
         if self.position == self.steps_per_epoch:
-            self.epoch, self.position = self.epoch + 1, 0
+            self._begin_epoch(self.epoch + 1)
         return batch
 
     def state_dict(self) -> dict[str, int]:
@@ -206,9 +219,10 @@ class Streams:
                 direction, or is damaged.
         """
         epoch, position = checked_position(state, self._settings())
+        self._begin_epoch(epoch)
         if position >= self.steps_per_epoch:
             raise UserError(DAMAGED_STATE)
-        self.epoch, self.position = epoch, position
+        self.position = position
 
     def _settings(self) -> dict[str, int]:
         return {
