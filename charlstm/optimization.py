@@ -8,15 +8,33 @@ from torch import Tensor, nn
 from charlstm.config import TrainingConfig
 from charlstm.optimizers import OPTIMIZERS
 
+FACTOR = "learning_rate_factor"
+"""The key of a parameter group for the factor of its learning rate."""
+
 
 def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the configured optimizer. Weight decay acts on matrices, not on biases and other vectors."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return OPTIMIZERS[config.optimizer].make(groups, config)
+    """Build the configured optimizer. Weight decay acts on matrices, not on biases and other vectors; the groups of
+    parameters have the factors of their parts of the model."""
+    factors = config.learning_rate_factors.model_dump()
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for is_matrix in (True, False):
+        for name, p in model.named_parameters():
+            if p.requires_grad and (p.dim() >= 2) == is_matrix:
+                factor = factors.get(name.partition(".")[0].removesuffix("_backward"), 1.0)
+                groups.setdefault((is_matrix, factor), []).append(p)
+    return OPTIMIZERS[config.optimizer].make(
+        [
+            {"params": parameters, "weight_decay": config.weight_decay * is_matrix, FACTOR: factor}
+            for (is_matrix, factor), parameters in groups.items()
+        ],
+        config,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of each group of parameters: the rate times the factor of the group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[FACTOR]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

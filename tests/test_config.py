@@ -806,6 +806,38 @@ def test_vanishing_penalty_needs_a_one_layer_tanh_rnn(errors: Any, write: Any, m
     assert load_config(write(fitting)).training.vanishing_penalty == 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "start"),
+    [
+        (
+            "training: {sequence_length_std: 5}, corpus: {source: a, documents: newline}",
+            "sequence_length_std: does not",
+        ),
+        (
+            "training: {sequence_length_std: 5}, corpus: {source: a, validation: blocks}",
+            "sequence_length_std: does not",
+        ),
+        ("training: {sequence_length_std: 17}, corpus: {source: a}", "sequence_length_std: expected at most a quarter"),
+        (
+            "training: {learning_rate_factors: {front_end: 2}}, corpus: {source: a}, model: {front_end: one_hot}",
+            "learning_rate_factors.front_end: has no effect with model.front_end: one_hot",
+        ),
+        (
+            "training: {learning_rate_factors: {recurrent: 2}}, corpus: {source: a}, model: {cell: esn}",
+            "learning_rate_factors.recurrent: has no effect with model.cell: esn",
+        ),
+        (
+            "training: {learning_rate_factors: {hed: 2}}, corpus: {source: a}",
+            "learning_rate_factors.hed: unknown field. Did you mean head?",
+        ),
+        ("training: {averaging_decay: 1}, corpus: {source: a}", "averaging_decay: expected number > 0 and < 1"),
+    ],
+)
+def test_training_option_without_effect_is_an_error(errors: Any, settings: str, start: str) -> None:
+    (line,) = errors(f"{{{settings}}}")
+    assert line.startswith(f"x.yaml:1: training.{start}")
+
+
 def test_vanishing_penalty_in_comparison_arms(errors: Any, write: Any) -> None:
     text = "corpus: {source: a}\narms:\n  lstm: {}\n  rnn: {model.cell: rnn}\n  rescued:\n    model.cell: rnn\n"
     text += "    training.vanishing_penalty: 2\n"

@@ -55,6 +55,17 @@ CASES = {
         {},
         {"vanishing_penalty": 8.0, "schedule": "plateau", "patience": 0},
     ),
+    "accumulated": (
+        {"cell": "rnn", "executor": "reference", "dropout": 0.2},
+        {},
+        {
+            "gradient_accumulation": 3,
+            "vanishing_penalty": 8.0,
+            "averaging_decay": 0.5,
+            "label_smoothing": 0.1,
+            "sequence_length_std": 2,
+        },
+    ),
 }
 STOPPED = {"stopped": [4, 6, 13], "left": [-8]}  # of the first case; a run with a negative stop is not resumed
 

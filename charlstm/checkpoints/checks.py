@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
-from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters
+from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters, Nats
 from charlstm.checkpoints.format import Check, DamagedError
 from charlstm.checkpoints.layout import check_layout, check_weights
 from charlstm.config import Config, parse_config
+from charlstm.config.training import MAX_PATIENCE
 from charlstm.errors import UserError
 from charlstm.text.vocabulary import Vocabulary
 
@@ -36,6 +37,11 @@ class _Streams(BaseModel):
     epoch: Count
     position: Count
     batch_size: Annotated[int, Field(ge=1)]
+
+
+class _Average(_Strict):
+    start: Count | None
+    scores: list[Nats] = Field(max_length=MAX_PATIENCE + 1)
 
 
 class _WeightsHeader(_Strict):
@@ -62,6 +68,7 @@ class Header(_WeightsHeader):
     counters: Counters
     schedule: dict[Literal["reductions", "without_improvement"], Count] = Field(min_length=2)
     streams: _Streams
+    average: _Average | None = None
     device: _Text
     precision: Literal["float32", "bfloat16"]
     threads: Annotated[int, Field(ge=1, lt=1 << 31)]
@@ -78,7 +85,7 @@ class Header(_WeightsHeader):
             "more recorded than trained": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
             "an impossible sum of losses": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
             "more reductions than steps": max(self.schedule.values()) <= c.step,
-            "more of the text read than there were steps": max(self.streams.epoch, self.streams.position) <= c.step,
+            "averaged weights of more steps": self.average is None or (self.average.start or 0) <= c.step,
         }
         if wrong := [what for what, holds in conditions.items() if not holds]:
             raise ValueError(f"it has {wrong[0]}")
@@ -123,6 +130,9 @@ def checkpoint_checks(
             batch_size = fields.streams.batch_size
             if batch_size > config.training.batch_size:
                 raise UserError(f"its header has {batch_size} streams, more than training.batch_size")
+            chunks = fields.counters.step * config.training.gradient_accumulation
+            if max(fields.streams.epoch, fields.streams.position) > chunks:
+                raise UserError("its header has more of the text read than there were steps")
             check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size, optimizer)
         except UserError as problem:
             raise DamagedError(f"{path}: {problem}") from None

@@ -12,7 +12,7 @@ LARGEST_LOSS = 1e30
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
-_Nats = Annotated[float, Field(allow_inf_nan=False)]
+Nats = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass
@@ -27,11 +27,11 @@ class Counters:
     step: Count = 0
     characters: Count = 0
     seconds: _Seconds = 0.0
-    sum_nats: _Nats = 0.0
+    sum_nats: Nats = 0.0
     sum_count: Count = 0
     recorded_seconds: _Seconds = 0.0
     recorded_characters: Count = 0
-    best_nats: _Nats | None = None
+    best_nats: Nats | None = None
     best_step: Count | None = None
     evaluations_without_improvement: Count = 0
     evaluation_due: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from charlstm.checkpoints.format import strip_prefix
 from charlstm.config import Config
@@ -20,7 +20,8 @@ RANDOM_STATE_LIMIT = 1 << 16
 def expected_layout(
     config: Config, vocabulary_size: int, step: int, batch_size: int, optimizer: bool = True
 ) -> dict[str, Tensor]:
-    """Every tensor of model, optimizer and carried state, on the meta device; RNG states are not included.
+    """Every tensor of model, trained weights that are averaged, optimizer and carried state, on the meta device; RNG
+    states are not included.
 
     ``step``: optimizer steps; the optimizer has no state before its first. ``batch_size``: number of streams. Without
     ``optimizer`` its tensors are left out, and none is constructed, for which torch imports its compiler (2 seconds).
@@ -31,9 +32,15 @@ def expected_layout(
         optimizer_state = optimizer_layout(config.training, model) if step and optimizer else {}
     return {
         **{f"model.{name}": t for name, t in model.state_dict().items()},
+        **(raw_weights(model) if config.training.averages_weights else {}),
         **{f"optimizer.{name}": t for name, t in optimizer_state.items()},
         **{f"state.{index}": t for index, t in enumerate(carried)},
     }
+
+
+def raw_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The trained weights, which a checkpoint has next to the model if that has their average."""
+    return {f"raw.{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
 def check_weights(declared: Mapping[str, Tensor], config: Config, vocabulary_size: int) -> None:

@@ -133,5 +133,6 @@ def evaluated_parts(e: Evaluated, unit: str) -> list[Part]:
         Part(f" {e.nats:.4f} nats,", 7),
         Part(f" {e.bits_per_character:.4f} bits"),
         Part(f" per {unit}", 6),
+        Part("" if e.raw_bits is None else f", raw weights {e.raw_bits:.4f} bits", 8),
         Part("  (best so far)" if e.improved else "", 3),
     ]

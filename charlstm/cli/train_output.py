@@ -56,7 +56,7 @@ def print_corpus(corpus: Corpus) -> None:
 
 def print_hints(trainer: Trainer) -> None:
     """Print what the user may want to set for this text and this budget."""
-    planned = planned_budget_advice(trainer.config.training, trainer.streams.steps_per_epoch)
+    planned = planned_budget_advice(trainer.config.training, trainer.steps_per_epoch)
     for hint in [*text_hints(trainer.corpus), *([planned] if planned else [])]:
         console.note(f"note: {hint}", is_wrapped=True)
 
@@ -173,5 +173,5 @@ def print_plan(trainer: Trainer) -> None:
         console.out_wrapped(trainer.streams.notice)
     existing = ", which exists already" if trainer.directory.exists else ""
     console.out_wrapped(
-        f"{trainer.streams.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}{existing}"
+        f"{trainer.steps_per_epoch:,} steps per epoch; the run would be in {trainer.directory.path}{existing}"
     )

@@ -24,8 +24,9 @@ from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import Document, error_line, locate, problems_of
 from charlstm.config.reader import parse
 from charlstm.config.schema import Config, ModelConfig, ModelOptions
-from charlstm.config.sections import BudgetConfig, TrainingConfig
+from charlstm.config.sections import BudgetConfig
 from charlstm.config.text import read_text, resolve
+from charlstm.config.training import TrainingConfig
 from charlstm.config.wording import Loc, printable
 from charlstm.errors import UserError
 

@@ -11,7 +11,8 @@ from charlstm.config.options import CONDITIONAL_OPTIONS, default_front_end, why_
 from charlstm.config.overrides import override
 from charlstm.config.problems import longest_prefix, problems_of
 from charlstm.config.schema import Config, ModelOptions
-from charlstm.config.sections import ConfigFile, RunName, TrainingConfig, TypeText, check_name
+from charlstm.config.sections import ConfigFile, RunName, TypeText, check_name
+from charlstm.config.training import TrainingConfig
 from charlstm.config.wording import Loc, Problem, as_one_error
 from charlstm.errors import UserError
 from charlstm.spelling import near

@@ -32,7 +32,9 @@ from charlstm.config.options import (
     default_value,
     why_no_effect,
 )
-from charlstm.config.sections import ConfigFile, RunName, Section, TrainingConfig, TypeText
+from charlstm.config.sections import ConfigFile, RunName, Section, TypeText
+from charlstm.config.training import TrainingConfig
+from charlstm.config.training_checks import training_problems
 from charlstm.config.wording import Problem, as_one_error
 
 if TYPE_CHECKING:
@@ -221,6 +223,12 @@ class Config(ConfigFile):
                     "tanh, forward or backward. Remove it"
                 )
                 raise as_one_error([Problem(("training", "vanishing_penalty"), message)])
+        return self
+
+    @model_validator(mode="after")
+    def _training_options_have_effect(self) -> Config:
+        if problems := list(training_problems(self)):
+            raise as_one_error(problems)
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The training section of a configuration, and the base classes of all sections.
+"""The basic fields of the training section of a configuration, and the base classes of all sections.
 
 Every ``description`` is the public documentation of its field: ``charlstm config`` and the JSON Schema print it.
 """
@@ -92,8 +92,8 @@ class BudgetConfig(Section):
         return self
 
 
-class TrainingConfig(Section):
-    """How the network is trained: truncated backpropagation through time with carried state."""
+class TrainingBasics(Section):
+    """The fields of the training section that every training needs."""
 
     batch_size: int = Field(
         64,

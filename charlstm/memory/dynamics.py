@@ -75,7 +75,8 @@ class Dynamics:
         file = trainer.directory.path / FILE
 
         def record(nats: float | None) -> None:
-            values = {"step": trainer.counters.step, "nats": nats, **self.measure(trainer.model, vocabulary)}
+            model = trainer.state.evaluated_model
+            values = {"step": trainer.counters.step, "nats": nats, **self.measure(model, vocabulary)}
             try:
                 append_regular(file, (json.dumps(values) + "\n").encode())
             except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -38,11 +38,13 @@ class Curves:
     """The curves of a run: points (characters, seconds, steps, bits) of training [P, 4] and of evaluations [Q, 4].
 
     kind: of the held-out score; `pseudo-likelihood` for a bidirectional model.
+    raw: held-out scores of the trained weights, [R, 4], where `held_out` has those of their average.
     """
 
     training: NDArray[np.float64]
     held_out: NDArray[np.float64]
     kind: str = "held out"
+    raw: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
 
     def best(self) -> NDArray[np.float64] | None:
         """The evaluation with the lowest score, [4]; None without one."""
@@ -52,12 +54,14 @@ class Curves:
 def read_curves(records: Sequence[Mapping[str, Any]]) -> Curves:
     """The curves in the records of a run."""
 
-    def points(kind: str) -> NDArray[np.float64]:
-        rows = [(r["characters"], r["seconds"], r["step"], bits(r["nats"])) for r in records if r["kind"] == kind]
+    def points(kind: str, key: str = "nats") -> NDArray[np.float64]:
+        used = [record for record in records if record["kind"] == kind and record.get(key) is not None]
+        rows = [(r["characters"], r["seconds"], r["step"], bits(r[key])) for r in used]
         return np.array(rows, np.float64).reshape(-1, 4)
 
     is_pseudo = any(record.get("pseudo_likelihood") for record in records)
-    return Curves(points("train"), points("evaluation"), "pseudo-likelihood" if is_pseudo else "held out")
+    kind = "pseudo-likelihood" if is_pseudo else "held out"
+    return Curves(points("train"), points("evaluation"), kind, points("evaluation", "raw_nats"))
 
 
 def _limit(runs: Iterable[Curves]) -> float:
@@ -80,10 +84,11 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
         return None
     x, best = _column(along), curves.best()
     with style():
-        figure, axes, gap = labeled_canvas(3)
+        figure, axes, gap = labeled_canvas(3 + bool(len(curves.raw)))
         ends, descriptions = [], []
         for name, points, shade, linewidth in (
             ("training", curves.training, MUTED, 1.2),
+            ("raw weights", curves.raw, color(2), 1.2),
             (curves.kind, curves.held_out, color(0), 2.2),
         ):
             if not len(points):

@@ -75,7 +75,8 @@ def _scalars(record: Mapping[str, Any], unit: str) -> dict[str, Any]:
         return scores("training", record["nats"]) | others
     if record["kind"] == "evaluation":
         held_out = "pseudo_likelihood" if record.get("pseudo_likelihood") else "held_out"
-        return scores(held_out, record["nats"]) | scores("training_split", record.get("training_split_nats"))
+        raw = scores("raw_weights", record.get("raw_nats"))
+        return scores(held_out, record["nats"]) | raw | scores("training_split", record.get("training_split_nats"))
     return {}
 
 

@@ -144,6 +144,11 @@ class RunReport:
             [f"{int(row[2]):,}", f"{int(row[0]):,}", f"{row[1]:,.1f}", f"{row[3]:.4f}"] for row in self.curves.held_out
         ]
         header = ["step", f"{self.unit}s", "seconds", f"held-out bits per {self.unit}"]
+        if len(self.curves.raw):
+            text += " It is the score of the averaged weights; that of the raw weights is shown, too."
+            raw = {row[2]: f"{row[3]:.4f}" for row in self.curves.raw}
+            rows = [[*cells, raw.get(row[2], "")] for cells, row in zip(rows, self.curves.held_out, strict=True)]
+            header.append("with raw weights")
         tables = [Table(header, rows, caption="Every evaluation", folded=True)] if rows else []
         return Section("Learning curves", [text if figures else "Nothing is recorded yet."], figures, tables)
 

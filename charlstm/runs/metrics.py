@@ -45,6 +45,7 @@ class _Score(_Record):
     seconds: _Seconds
     nats: _Nats
     training_split_nats: _Nats | None = None
+    raw_nats: _Nats | None = None
 
 
 class _End(_Record):

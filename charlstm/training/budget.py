@@ -1,10 +1,49 @@
-"""How much of its budget a run has used, and whether it has finished."""
+"""How much of its budget a run has used, when it is evaluated, and whether it has finished."""
 
 from __future__ import annotations
+
+import math
 
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import TrainingConfig
 from charlstm.runs.metrics import StopReason
+from charlstm.training.state import TrainingState
+
+EVALUATIONS = 10
+"""Evaluations of a run without ``evaluate_every``."""
+RECORDS_PER_EVALUATION = 20
+
+
+class BudgetProgress:
+    """The used fraction of a run's budget, and the records and evaluations that are due on the way."""
+
+    def __init__(self, training: TrainingConfig, state: TrainingState) -> None:
+        self._training, self._state = training, state
+        self._checked = 0.0
+
+    @property
+    def fraction(self) -> float:
+        """The used fraction of the budget, 0 to 1."""
+        return used_fraction(self._training, self._state.counters, self._state.streams.progress)
+
+    def resume(self) -> None:
+        """Continue from a restored state, of which nothing is due."""
+        self._checked = self.fraction
+
+    def advance(self) -> bool:
+        """After a step, set whether an evaluation is due; returns whether a record is."""
+        before, self._checked = self._checked, self.fraction
+        self._state.counters.evaluation_due = self._is_due(before) or self._checked >= 1
+        return self._is_due(before, RECORDS_PER_EVALUATION)
+
+    def _is_due(self, before: float, per_evaluation: int = 1) -> bool:
+        """Whether an interval between evaluations, or one of ``per_evaluation`` parts of it, ended since the used
+        fraction of the budget was ``before``."""
+        interval = self._training.evaluate_every
+        if interval is not None:
+            return self._state.counters.step % max(1, interval // per_evaluation) == 0
+        parts = EVALUATIONS * per_evaluation
+        return math.floor(parts * self._checked) > math.floor(parts * before)
 
 
 def used_fraction(training: TrainingConfig, counters: Counters, epochs: float) -> float:

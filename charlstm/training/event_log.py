@@ -46,8 +46,11 @@ class EventLog:
             counters.start_record()
         return event
 
-    def evaluation(self, score: Score, training_score: Score | None, sample: str, improved: bool) -> Evaluated:
-        """Record a validation score, that of the training split if there is one, and the sampled text if any."""
+    def evaluation(
+        self, score: Score, training_score: Score | None, sample: str, improved: bool, raw_score: Score | None = None
+    ) -> Evaluated:
+        """Record a validation score, those of the training split and of the raw weights if there are any, and the
+        sampled text if any."""
         counters = self._state.counters
         training_nats = None if training_score is None else training_score.nats
         event = Evaluated(
@@ -61,6 +64,7 @@ class EventLog:
             sample=sample,
             training_split_nats=training_nats if training_nats is not None and math.isfinite(training_nats) else None,
             training_split_characters=0 if training_score is None else training_score.characters,
+            raw_nats=raw_score.nats if raw_score is not None and math.isfinite(raw_score.nats) else None,
         )
         position = {"characters": counters.characters, "seconds": counters.seconds}
         self._directory.append_metrics(

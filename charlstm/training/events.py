@@ -12,7 +12,8 @@ from charlstm.units import bits
 
 @dataclass(frozen=True)
 class Progress:
-    """After each step. ``nats``: running mean of the training loss. ``fraction``: used fraction of the budget."""
+    """After each step. ``nats``: running mean of the training loss. ``learning_rate``: that of the schedule, before the
+    factors of parts and of random lengths. ``fraction``: used fraction of the budget."""
 
     step: int
     epoch: float
@@ -42,7 +43,8 @@ class Evaluated:
     """A held-out score.
 
     ``is_pseudo_likelihood``: whether the model is bidirectional. ``sample``: generated text, or empty.
-    ``training_split_nats``: the score of an evenly spread sample of the training split.
+    ``training_split_nats``: the score of an evenly spread sample of the training split. ``raw_nats``: the held-out
+    score of the trained weights, if ``nats`` is that of their average.
     """
 
     step: int
@@ -55,6 +57,7 @@ class Evaluated:
     sample: str
     training_split_nats: float | None = None
     training_split_characters: int = 0
+    raw_nats: float | None = None
 
     @property
     def bits_per_character(self) -> float:
@@ -63,6 +66,10 @@ class Evaluated:
     @property
     def training_split_bits(self) -> float | None:
         return None if self.training_split_nats is None else bits(self.training_split_nats)
+
+    @property
+    def raw_bits(self) -> float | None:
+        return None if self.raw_nats is None else bits(self.raw_nats)
 
     def record(self, unit: str) -> dict[str, Any]:
         """The record for metrics.jsonl; ``unit`` of the text: ``character`` or ``byte``."""
@@ -76,6 +83,7 @@ class Evaluated:
             "training_split_nats": self.training_split_nats,
             f"training_split_bits_per_{unit}": self.training_split_bits,
             "training_split_characters_scored": self.training_split_characters,
+            **({} if self.raw_nats is None else {"raw_nats": self.raw_nats, f"raw_bits_per_{unit}": self.raw_bits}),
         }
 
 

@@ -12,10 +12,10 @@ from charlstm.config import TrainingConfig
 from charlstm.distributed import ProcessGroup
 from charlstm.executors import Choice
 from charlstm.hardware.out_of_memory import MemoryEstimate
-from charlstm.model import LanguageModel
 from charlstm.training.fastest_executor import fastest_executor
 from charlstm.training.loader import BatchSource
 from charlstm.training.memory_estimate import BatchShape, memory_breakdown, summarize_memory
+from charlstm.training.state import TrainingState
 from charlstm.training.step import TrainingStep
 
 
@@ -25,13 +25,13 @@ class Execution:
     def __init__(
         self,
         training: TrainingConfig,
-        model: LanguageModel,
+        state: TrainingState,
         step: TrainingStep,
         batches: BatchSource,
         group: ProcessGroup,
     ) -> None:
-        self._training, self._model, self._step, self._batches, self._group = training, model, step, batches, group
-        self._device = model.head.weight.device
+        self._training, self._state, self._step, self._batches, self._group = training, state, step, batches, group
+        self._model, self._device = state.model, state.device
         self._executor_chosen = False
 
     @property
@@ -57,7 +57,7 @@ class Execution:
         """Use the executor of a saved run, and with ``precision: auto`` its precision, given its :meth:`facts`."""
         if self._training.precision == "auto":
             self._step.precision = facts["precision"]
-        self._model.prefer(facts.get("preferred_executor"))
+        self._prefer(facts.get("preferred_executor"))
         self._executor_chosen = True
 
     def choose_executor(self) -> None:
@@ -65,8 +65,12 @@ class Execution:
         the run keeps its executor; several processes take the first candidate."""
         if not self._executor_chosen and self._group.size == 1:
             batch_size, sequence_length = self._batches.batch_size, self._training.sequence_length
-            self._model.prefer(fastest_executor(self._step, self._model, batch_size, sequence_length))
+            self._prefer(fastest_executor(self._step, self._model, batch_size, sequence_length))
         self._executor_chosen = True
+
+    def _prefer(self, executor: str | None) -> None:
+        for model in (self._model, self._state.evaluated_model):
+            model.prefer(executor)
 
     def choices(self) -> list[Choice]:
         """For each layer, the chosen executor and the reason. Raises UserError if a configured one cannot run here."""
@@ -92,4 +96,4 @@ class Execution:
 
     def _batch_shape(self) -> BatchShape:
         batches = self._batches
-        return BatchShape(batches.batch_size, batches.sequence_length, self._group.size, batches.resident_bytes)
+        return BatchShape(batches.batch_size, batches.longest_chunk, self._group.size, batches.resident_bytes)

@@ -31,7 +31,17 @@ def training_batches(config: Config, corpus: Corpus) -> HostBatches:
     if isinstance(text, Documents) and not text.is_running_text:
         return DocumentBatches(text, *shape, direction, training.seed)
     options = (direction == "backward", config.model.washout)
-    return BlockStreams(text, *shape, *options) if isinstance(text, Documents) else Streams(text, *shape, *options)
+    if isinstance(text, Documents):
+        return BlockStreams(text, *shape, *options)
+    return Streams(text, *shape, *options, training.sequence_length_std, training.seed)
+
+
+def next_chunks(source: BatchSource, count: int) -> list[Batch]:
+    """The next ``count`` batches; fewer at the end of an epoch, which they do not cross."""
+    chunks = [source.next_batch()]
+    while len(chunks) < count and source.state_dict()["position"]:
+        chunks.append(source.next_batch())
+    return chunks
 
 
 def make_batch_source(streams: HostBatches, device: torch.device, free: int | None) -> BatchSource:
@@ -67,6 +77,7 @@ class PrefetchLoader:
     def _update_position(self) -> None:
         streams = self._streams
         self.batch_size, self.sequence_length = streams.batch_size, streams.sequence_length
+        self.longest_chunk = streams.longest_chunk
         self.steps_per_epoch, self.progress = streams.steps_per_epoch, streams.progress
         self._position = streams.state_dict()
 

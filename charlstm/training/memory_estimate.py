@@ -62,10 +62,14 @@ def memory_breakdown(
 
 
 def weights_breakdown(training: TrainingConfig, model: LanguageModel, processes: int = 1) -> dict[str, int]:
-    """Bytes of the weights with their gradients, and of the optimizer state."""
+    """Bytes of the weights with their gradients, of their average if there is one, and of the optimizer state."""
     weights, frozen = 4 * sum(model.parameter_counts().values()), 4 * model.frozen_count()
     optimizer = state_per_weight(training) * weights
-    return {"weights and gradients": (2 if processes == 1 else 3) * weights + frozen, "optimizer": optimizer}
+    return {
+        "weights and gradients": (2 if processes == 1 else 3) * weights + frozen,
+        **({"averaged weights": weights + frozen} if training.averages_weights else {}),
+        "optimizer": optimizer,
+    }
 
 
 def estimate_weights(config: Config, vocabulary_size: int) -> MemoryEstimate:

@@ -11,19 +11,22 @@ from torch import Tensor
 
 from charlstm.checkpoints.counters import Counters
 from charlstm.checkpoints.format import strip_prefix
+from charlstm.checkpoints.layout import raw_weights
 from charlstm.config import TrainingConfig
 from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.hardware.device import get_rng_states, set_rng_states
 from charlstm.model import LanguageModel
 from charlstm.optimization import load_optimizer_tensors, optimizer_layout, optimizer_tensors
+from charlstm.training.averaging import WeightAverage
 from charlstm.training.loader import BatchSource
 from charlstm.training.schedule import Schedule
 
 
 @dataclass
 class TrainingState:
-    """Model, optimizer, schedule, position in the text, carried hidden state, counters, and torch's RNG states.
+    """Model, its weight average if there is one, optimizer, schedule, position in the text, carried hidden state,
+    counters, and torch's RNG states.
 
     Together with the settings this determines the rest of the run. With several processes, each carries the state of
     its ``columns`` of the batch; a checkpoint holds all columns.
@@ -37,10 +40,16 @@ class TrainingState:
     carried: State
     counters: Counters = field(default_factory=Counters)
     columns: slice = field(default_factory=lambda: slice(None))
+    average: WeightAverage | None = None
 
     @property
     def device(self) -> torch.device:
         return self.model.head.weight.device
+
+    @property
+    def evaluated_model(self) -> LanguageModel:
+        """The model that is scored, sampled and saved: with the averaged weights, if there are any."""
+        return self.model if self.average is None else self.average.model
 
     @property
     def is_finite(self) -> bool:
@@ -51,9 +60,12 @@ class TrainingState:
     def tensors(self, carried: State | None = None) -> dict[str, Tensor]:
         """Every tensor by name: ``model.``, ``optimizer.``, ``state.``, ``random.``.
 
+        With averaged weights, these are ``model.``, and ``raw.`` the trained weights.
+
         ``carried``: the carried state of all columns, in place of this process's."""
         return {
-            **{f"model.{name}": t for name, t in self.model.state_dict().items()},
+            **{f"model.{name}": t for name, t in self.evaluated_model.state_dict().items()},
+            **({} if self.average is None else raw_weights(self.model)),
             **{f"optimizer.{name}": t for name, t in optimizer_tensors(self.optimizer, self.model).items()},
             **{f"state.{index}": part for index, part in enumerate(carried or self.carried)},
             **{f"random.{kind}": state for kind, state in get_rng_states(self.device).items()},
@@ -65,6 +77,7 @@ class TrainingState:
             "counters": asdict(self.counters),
             "schedule": self.schedule.state_dict(),
             "streams": self.streams.state_dict(),
+            **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
     def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -74,7 +87,10 @@ class TrainingState:
         """
         self._check(tensors, numbers)
         self.streams.load_state_dict(numbers["streams"])
-        self.model.load_state_dict(strip_prefix("model", tensors))
+        self.evaluated_model.load_state_dict(strip_prefix("model", tensors))
+        if self.average is not None:
+            self.model.load_state_dict(strip_prefix("model", tensors) | strip_prefix("raw", tensors))
+            self.average.load_state_dict(numbers["average"])
         load_optimizer_tensors(self.optimizer, self.model, strip_prefix("optimizer", tensors))
         parts = sorted(strip_prefix("state", tensors).items())
         self.carried = tuple(part[:, self.columns].contiguous().to(self.device) for _, part in parts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.model.dropout import part_of_batch
 from charlstm.model.head_loss import mean_nats
+from charlstm.optimization import set_learning_rate
 from charlstm.text.streams import IGNORE, Batch
 from charlstm.training.input_masking import mask_spans
 from charlstm.training.vanishing_penalty import VanishingPenalty
@@ -42,7 +44,7 @@ class TrainingStep:
         self.precision = precision
         self._config, self._model, self._optimizer, self._group = config, model, optimizer, group
         self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, group)
-        self._loss: nn.Module = _LossModule(model, lambda: self.precision)
+        self._loss: nn.Module = _LossModule(model, lambda: self.precision, config.label_smoothing)
 
     def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
         """Mean -ln p of the counted targets, in nats, and the state after the batch. With several processes: the
@@ -64,19 +66,42 @@ class TrainingStep:
             result: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count)
         return result
 
-    def gradients(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
-        """Compute the gradients of the parameters. Returns the loss in nats and the gradient norm, [2], and the state
-        after the batch, [L, B, H] each. Loss and gradients are the same in all processes."""
+    def gradients(self, batches: Sequence[Batch], carried: State) -> tuple[Tensor, State]:
+        """Compute the gradients of the parameters: those of the mean loss over all targets of the batches, which are
+        consecutive chunks of the text. Returns this loss in nats and the gradient norm, [2], and the state after the
+        batches, [L, B, H] each. Loss and gradients are the same in all processes."""
         self._model.zero_grad()
+        count, losses = sum(batch.count for batch in batches), []
         matmul_precision = float32_matmul_precision(self._model.head.weight.device, tf32=True)
         with matmul_precision, flush_subnormals(), detect_lost_processes():
-            loss, state = self.loss(batch, carried)
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._penalty.clear()
+            for batch in batches:
+                with nullcontext() if batch is batches[-1] else self._without_all_reduce():
+                    loss, state = self.loss(batch, self._state_before(batch, carried))
+                    loss = loss * (batch.count / count)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
+                # oneDNN under bfloat16 returns a bfloat16 state
+                carried = tuple(part.detach().to(torch.float32) for part in state)
             self._penalty.add_gradient()
-        nats = self._group.all_reduce_sum(loss.detach())
+        nats = self._group.all_reduce_sum(torch.stack(losses).sum())
         norm = get_total_norm([p.grad for p in self._model.parameters() if p.grad is not None])
-        # oneDNN under bfloat16 returns a bfloat16 state
-        return torch.stack([nats, norm]), tuple(part.detach().to(torch.float32) for part in state)
+        return torch.stack([nats, norm]), carried
+
+    def _state_before(self, batch: Batch, carried: State) -> State:
+        """The carried state, reset to zeros where a new sequence begins."""
+        if batch.reset_state:
+            return tuple(torch.zeros_like(part) for part in carried)
+        if batch.fresh is None:
+            return carried
+        columns = self._group.columns(batch.targets.shape[1])
+        fresh = to_device(batch.fresh[columns], self._model.head.weight.device)[:, None]
+        return tuple(part.masked_fill(fresh, 0) for part in carried)
+
+    def _without_all_reduce(self) -> AbstractContextManager[None]:
+        """Accumulate gradients in this process: those of the last batch are summed over the processes with them."""
+        loss = self._loss
+        return loss.no_sync() if isinstance(loss, nn.parallel.DistributedDataParallel) else nullcontext()
 
     def update(self, rate: float, norm: Tensor) -> None:
         """Clip the gradients, given their norm, and apply them with learning rate ``rate``."""
@@ -84,8 +109,7 @@ class TrainingStep:
         # On other devices than the CPU, the comparison would wait for the device: there they are always scaled.
         if limit and (norm.device.type != "cpu" or float(norm) > limit):
             clip_grads_with_norm_(self._model.parameters(), limit, norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self._optimizer, rate)
         with flush_subnormals():
             self._optimizer.step()
 
@@ -108,9 +132,9 @@ class TrainingStep:
 class _LossModule(nn.Module):
     """Model and loss as one module, as DistributedDataParallel requires."""
 
-    def __init__(self, model: LanguageModel, precision: Callable[[], str]) -> None:
+    def __init__(self, model: LanguageModel, precision: Callable[[], str], label_smoothing: float) -> None:
         super().__init__()
-        self.model, self._precision = model, precision
+        self.model, self._precision, self._label_smoothing = model, precision, label_smoothing
 
     def forward(
         self,
@@ -125,4 +149,4 @@ class _LossModule(nn.Module):
         head = self.model.head
         with torch.autocast(previous.device.type, torch.bfloat16, enabled=self._precision() == "bfloat16"):
             y, state = self.model.hidden(previous, carried, following, lengths=lengths)
-            return mean_nats(y, head.weight, head.bias, targets, IGNORE, count), state
+            return mean_nats(y, head.weight, head.bias, targets, IGNORE, count, self._label_smoothing), state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,33 +14,24 @@ from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.evaluation import Score
 from charlstm.executors import clear_plan_cache
-from charlstm.executors.transfer import to_device
-from charlstm.hardware.device import free_memory, resolve_device, resolve_precision, retain_freed_memory
-from charlstm.hardware.out_of_memory import MemoryEstimate, check_weights_fit, report_out_of_memory
-from charlstm.model import LanguageModel
+from charlstm.hardware.device import resolve_device, resolve_precision
+from charlstm.hardware.out_of_memory import MemoryEstimate, report_out_of_memory
 from charlstm.model.language_model import cell_of
-from charlstm.optimization import make_optimizer
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.metrics import StopReason
 from charlstm.text.corpus import Corpus
-from charlstm.training.advice import divergence_advice
-from charlstm.training.budget import finish_reason, used_fraction
+from charlstm.training.budget import BudgetProgress, finish_reason
 from charlstm.training.checkpoint_manager import CheckpointManager
-from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has_diverged
+from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep
+from charlstm.training.divergence import DivergenceDetector
 from charlstm.training.event_log import EventLog
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 from charlstm.training.execution import Execution
-from charlstm.training.loader import make_batch_source, training_batches
-from charlstm.training.memory_estimate import estimate_weights
-from charlstm.training.schedule import Schedule
-from charlstm.training.state import TrainingState
+from charlstm.training.initial_state import initial_state
+from charlstm.training.loader import next_chunks
 from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl
 from charlstm.training.validation import ValidationInterruptedError, Validator
-
-EVALUATIONS = 10
-"""Evaluations of a run without ``evaluate_every``."""
-RECORDS_PER_EVALUATION = 20
 
 
 class Trainer:
@@ -63,34 +53,17 @@ class Trainer:
         if group.size > 1 and self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         precision = resolve_precision(training.precision, self.device, cell_of(config.model), config.model.executor)
-        retain_freed_memory()
-        weights = estimate_weights(config, corpus.vocabulary.size)
-        check_weights_fit(self.device, weights)
-        torch.manual_seed(training.seed)
-        with report_out_of_memory(self.device, lambda: ("for the weights", weights)):
-            self.model = LanguageModel(config.model, corpus.vocabulary.size)
-            self.model.to(self.device)
-            self.streams = make_batch_source(training_batches(config, corpus), self.device, free_memory(self.device))
-            group.check(self.streams.batch_size, training.batch_size)
-            columns = group.columns(self.streams.batch_size)
-            carried = self.model.initial_state(columns.stop - columns.start)
+        self.state = initial_state(config, corpus, self.device, group)
+        self.model, self.streams = self.state.model, self.state.streams
         # Here, so that a missing validation split is reported before training.
-        self._validator = Validator(config, corpus, self.model, group, self._poll_requests)
-        self.state = TrainingState(
-            settings=training,
-            model=self.model,
-            optimizer=make_optimizer(training, self.model),
-            schedule=Schedule(training),
-            streams=self.streams,
-            carried=carried,
-            columns=columns,
-        )
+        self._validator = Validator(config, corpus, self.state, group, self._poll_requests)
         self.step = TrainingStep(training, self.model, self.state.optimizer, precision, group)
-        self.execution = Execution(training, self.model, self.step, self.streams, group)
+        self.execution = Execution(training, self.state, self.step, self.streams, group)
         self.deferred_metrics = DeferredMetrics(self.device)
         self._gradient_norm = self._unsynced_seconds = 0.0
-        self._checked_progress = 0.0  # at the latest step
+        self._budget = BudgetProgress(training, self.state)
         self._log = EventLog(directory, self.state, corpus.vocabulary.unit)
+        self._divergence = DivergenceDetector(training, self.state, self.step, group, self._log)
         self._checkpoint_manager = CheckpointManager(config, corpus, directory, group, self.state)
         self._stop_control = StopControl(group)
         self._notices: list[Notice] = []
@@ -117,7 +90,12 @@ class Trainer:
     @property
     def progress(self) -> float:
         """The used fraction of the budget, 0 to 1."""
-        return used_fraction(self.config.training, self.counters, self.streams.progress)
+        return self._budget.fraction
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps in the current epoch."""
+        return -(-self.streams.steps_per_epoch // self.config.training.gradient_accumulation)
 
     def run(self) -> Iterator[Event]:
         """Train until the budget is used, yielding an event after each step (on a GPU, after some steps) and each
@@ -156,10 +134,7 @@ class Trainer:
             if isinstance(event, Ended):
                 return
         if stop_reason == "stopped":
-            ended = self._read_pending()
-            if ended is None and not self._is_finite():
-                ended = self._end_diverged()
-            if ended is not None:
+            if (ended := self._read_pending() or self._divergence.end_if_not_finite()) is not None:
                 yield ended
                 return
             self.save(best=False)
@@ -173,15 +148,11 @@ class Trainer:
                 return reason
         return "stopped" if self._stop_control.should_stop else None
 
-    def _is_finite(self) -> bool:
-        """Whether the state is finite in all processes."""
-        return not any(self.group.all_reduce_max(not self.state.is_finite))
-
     def _save_on_request(self) -> None:
         if len(self.deferred_metrics):  # unread steps: wait until the next step has read them
             return
         self._stop_control.clear_save_request()
-        if self._is_finite():
+        if self._divergence.is_finite():
             self.save(best=False)
             self._notices.append(Notice(f"saved at step {self.counters.step:,}, as requested"))
 
@@ -193,14 +164,12 @@ class Trainer:
             raise ValidationInterruptedError
 
     def _step(self) -> Progress | Ended | None:
-        """Train on one batch. Returns None if its metrics are not read yet."""
+        """Train on the chunks of one update. Returns None if its metrics are not read yet."""
         counters = self.counters
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
         if (ended := self._train_on_next_batch(rate)) is not None:
             return ended
-        before, self._checked_progress = self._checked_progress, self.progress
-        is_recorded = self._is_due(before, RECORDS_PER_EVALUATION)
-        counters.evaluation_due = self._is_due(before) or self.progress >= 1
+        is_recorded = self._budget.advance()
         if self.deferred_metrics.is_asynchronous:
             is_requested = self._stop_control.should_stop or self._stop_control.should_save
             if not (is_recorded or counters.evaluation_due or is_requested or self.deferred_metrics.is_due):
@@ -213,34 +182,25 @@ class Trainer:
         counters.evaluation_due |= fraction >= 1
         return self._log.progress(rate, self._gradient_norm, fraction, is_recorded or fraction >= 1)
 
-    def _is_due(self, before: float, per_evaluation: int = 1) -> bool:
-        """Whether an interval between evaluations, or one of ``per_evaluation`` parts of it, ended since the used
-        fraction of the budget was ``before``."""
-        interval = self.config.training.evaluate_every
-        if interval is not None:
-            return self.counters.step % max(1, interval // per_evaluation) == 0
-        parts = EVALUATIONS * per_evaluation
-        return math.floor(parts * self._checked_progress) > math.floor(parts * before)
-
     def _train_on_next_batch(self, rate: float) -> Ended | None:
         """Forward and backward pass and optimizer step. On the CPU, a step that diverged ends the run without an
         update."""
         start = time.perf_counter()
         counters = self.counters
-        batch = self.streams.next_batch()
-        if batch.reset_state:
-            self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
-        if batch.fresh is not None:
-            fresh = to_device(batch.fresh[self.state.columns], self.device)[:, None]
-            self.state.carried = tuple(part.masked_fill(fresh, 0) for part in self.state.carried)
-        loss_and_norm, carried = self.step.gradients(batch, self.state.carried)
-        self.deferred_metrics.append(PendingStep(counters.step, counters.characters, batch.count, loss_and_norm))
+        batches = next_chunks(self.streams, self.config.training.gradient_accumulation)
+        count = sum(batch.count for batch in batches)
+        if self.config.training.sequence_length_std:
+            rate *= sum(len(batch.targets) for batch in batches) / (len(batches) * self.streams.sequence_length)
+        loss_and_norm, carried = self.step.gradients(batches, self.state.carried)
+        self.deferred_metrics.append(PendingStep(counters.step, counters.characters, count, loss_and_norm))
         if not self.deferred_metrics.is_asynchronous and (ended := self._process_metrics()) is not None:
             return ended
         self.step.update(rate, loss_and_norm[1])
         self.state.carried = carried
         counters.step += 1
-        counters.characters += batch.count
+        counters.characters += count
+        if self.state.average is not None:
+            self.state.average.update(counters.step)
         self._unsynced_seconds += time.perf_counter() - start
         return None
 
@@ -264,46 +224,41 @@ class Trainer:
         """Read the metrics of all pending steps. The run ends at the first that diverged, with the step before it."""
         counters = self.counters
         for pending, nats, norm in self.deferred_metrics.read():
-            if self._has_diverged(nats) or not math.isfinite(norm):
+            if self._divergence.has_diverged(nats, norm):
                 counters.step, counters.characters = pending.steps_before, pending.characters_before
-                return self._end_diverged(nats, norm)
+                return self._divergence.end(nats, norm, self.deferred_metrics.is_asynchronous)
             counters.sum_nats += nats * pending.num_targets
             counters.sum_count += pending.num_targets
             self._gradient_norm = norm
         return None
 
     def score(self) -> Score:
-        """The validation score of the current model; all processes call it."""
+        """The validation score of the current model, of the average of its weights if there is one; all processes call
+        it."""
         return self._validator.score()
 
     def _evaluate(self) -> Evaluated | Ended | None:
         """Score, sample and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
         counters = self.counters
         try:
-            result = self.score()
+            result, raw_result = self.score(), self._validator.raw_score()
             training_result = self._validator.training_score() if self.scores_training_split else None
-            if self._has_diverged(result.nats):
-                return self._end_diverged(result.nats)
-            if not self._is_finite():
-                return self._end_diverged()
+            if self._divergence.has_diverged(result.nats):
+                return self._divergence.end(result.nats)
+            if (ended := self._divergence.end_if_not_finite()) is not None:
+                return ended
             sample = self._validator.sample(self.config.training.seed + counters.step)
         except ValidationInterruptedError:
             self._sync()
             return None
         improved = counters.add_score(result.nats)
         self.state.schedule.step_evaluation(improved)
-        event = self._log.evaluation(result, training_result, sample, improved)
+        if self.state.average is not None and self.state.average.add_score(counters.step, result.nats):
+            text = "the held-out score has stopped improving: the weights are averaged from here on"
+            self._notices.append(Notice(f"step {counters.step:,}: {text}"))
+        event = self._log.evaluation(result, training_result, sample, improved, raw_result)
         self.save(best=improved)
         return event
-
-    def _has_diverged(self, nats: float) -> bool:
-        return has_diverged(nats, self.corpus.vocabulary.size)
-
-    def _end_diverged(self, nats: float | None = None, norm: float | None = None) -> Ended:
-        """End the run with advice; arguments as for :func:`divergence_advice`."""
-        is_applied, precision = self.deferred_metrics.is_asynchronous, self.step.precision
-        advice = divergence_advice(self.config.training, precision, self.counters.step, nats, norm, is_applied)
-        return self._log.end("diverged", advice)
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and also ``best`` if ``best`` is true. Raises UserError on failure."""
@@ -319,7 +274,7 @@ class Trainer:
         if checkpoint is None:
             return ["this run has no checkpoint yet: it starts again from step 0"]
         self.execution.restore(checkpoint.header)
-        self._checked_progress = self.progress
+        self._budget.resume()
         step = f"{self.counters.step:,}"
         damaged = [f"{line}; resumed from {checkpoint.path.name}, step {step}" for line in checkpoint.damaged]
         return damaged + differences(checkpoint.header, self.execution.facts())

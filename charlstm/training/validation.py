@@ -17,6 +17,7 @@ from charlstm.generation import preview
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import Corpus
 from charlstm.text.lead_ins import encode_lead_ins, lead_ins
+from charlstm.training.state import TrainingState
 
 
 class ValidationInterruptedError(Exception):
@@ -31,28 +32,36 @@ class Validator:
     """
 
     def __init__(
-        self, config: Config, corpus: Corpus, model: LanguageModel, group: ProcessGroup, on_chunk: Callable[[], None]
+        self, config: Config, corpus: Corpus, state: TrainingState, group: ProcessGroup, on_chunk: Callable[[], None]
     ) -> None:
-        self._corpus, self._model, self._group, self._on_chunk = corpus, model, group, on_chunk
+        self._corpus, self._state, self._group, self._on_chunk = corpus, state, group, on_chunk
         self._length = config.training.sample_length
         self._text, self._training_sample = corpus.split("validation"), corpus.training_sample()
         self._lead_ins = encode_lead_ins(lead_ins(corpus, config.model.direction), corpus.vocabulary)
 
     def score(self) -> Score:
         """The score of the current model."""
-        return Score(*self._on_rank0(lambda: astuple(self._score(self._text))))
+        return self._score(self._state.evaluated_model, self._text)
+
+    def raw_score(self) -> Score | None:
+        """The score of the trained weights, if the current model has their average."""
+        average = self._state.average
+        return None if average is None or not average.has_started else self._score(self._state.model, self._text)
 
     def training_score(self) -> Score:
         """The score of the current model on an evenly spread sample of the training split, which is at most as long as
         the validation split: so an evaluation takes at most twice as long."""
-        return Score(*self._on_rank0(lambda: astuple(self._score(self._training_sample))))
+        return self._score(self._state.evaluated_model, self._training_sample)
 
-    def _score(self, text: Text) -> Score:
-        try:
-            return score(self._model, text, self._on_chunk)
-        except torch.OutOfMemoryError:
-            clear_plan_cache()  # the next step rebuilds it
-        return score(self._model, text, self._on_chunk)
+    def _score(self, model: LanguageModel, text: Text) -> Score:
+        def work() -> Score:
+            try:
+                return score(model, text, self._on_chunk)
+            except torch.OutOfMemoryError:
+                clear_plan_cache()  # the next step rebuilds it
+            return score(model, text, self._on_chunk)
+
+        return Score(*self._on_rank0(lambda: astuple(work())))
 
     def sample(self, seed: int) -> str:
         """Generated text; empty if ``sample_length`` is 0."""
@@ -60,7 +69,8 @@ class Validator:
             return ""
         documents, vocabulary = self._corpus.documents, self._corpus.vocabulary
         end = "" if documents is None else vocabulary.decode(documents.end_mark)
-        arguments = (self._model, vocabulary, self._length, seed, end, self._text, self._on_chunk, self._lead_ins)
+        model = self._state.evaluated_model
+        arguments = (model, vocabulary, self._length, seed, end, self._text, self._on_chunk, self._lead_ins)
         text: str = self._on_rank0(lambda: preview(*arguments))
         return text
 

@@ -30,15 +30,15 @@ MIN_NORM = 1e-10
 class VanishingPenalty:
     """Adds the gradient of ``weight * Omega`` with respect to the recurrent matrix to that of the loss.
 
-    ``recurrent`` is a stack of one layer of the tanh cell. A forward hook stores the outputs of the training pass until
-    :meth:`add_gradient`. Omega covers one chunk of the text: no gradient comes from later chunks. With several
+    ``recurrent`` is a stack of one layer of the tanh cell. A forward hook stores the outputs of the training passes
+    until :meth:`add_gradient`. Omega is the mean over their chunks: no gradient comes from later chunks. With several
     processes, each has its columns of the batch, and all get the gradient of Omega over the whole batch. With weight 0
     no hook is registered.
     """
 
     def __init__(self, recurrent: nn.Module, weight: float, group: ProcessGroup = SINGLE_PROCESS) -> None:
         self._matrix, self._weight, self._group = recurrent.get_parameter("weight_hh_l0"), weight, group
-        self._outputs: Tensor | None = None
+        self._outputs: list[Tensor] = []
         if weight:
             recurrent.register_forward_hook(self._store_outputs)
 
@@ -46,19 +46,22 @@ class VanishingPenalty:
         y, _ = outputs
         if y.requires_grad:
             y.retain_grad()
-            self._outputs = y
+            self._outputs.append(y)
+
+    def clear(self) -> None:
+        """Call before the first training pass of a step."""
+        self._outputs = []
 
     def add_gradient(self) -> None:
-        """Call after ``loss.backward()`` and before clipping."""
-        if self._outputs is None:
-            return
-        y, matrix = self._outputs, self._matrix
-        assert y.grad is not None
-        assert matrix.grad is not None
-        h, d_outputs = y.detach().to(matrix.dtype), y.grad.to(matrix.dtype)
-        gradient = penalty_gradient(matrix.detach(), h, d_outputs, self._group)
-        matrix.grad.add_(gradient, alpha=self._weight)
-        self._outputs = None
+        """Call after the backward passes of a step and before clipping."""
+        matrix = self._matrix
+        for y in self._outputs:
+            assert y.grad is not None
+            assert matrix.grad is not None
+            h, d_outputs = y.detach().to(matrix.dtype), y.grad.to(matrix.dtype)
+            gradient = penalty_gradient(matrix.detach(), h, d_outputs, self._group)
+            matrix.grad.add_(gradient, alpha=self._weight / len(self._outputs))
+        self.clear()
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.config.sections import BudgetConfig, TrainingConfig
+from charlstm.config import BudgetConfig, TrainingConfig
 from charlstm.text.corpus import load_corpus
 from charlstm.text.hints import text_hints
 from charlstm.training.advice import planned_budget_advice, used_budget_advice

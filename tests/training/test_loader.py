@@ -10,8 +10,8 @@ from test_checkpoint_manager import assert_same
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents
 from charlstm.text.streams import Streams
+from charlstm.training import initial_state
 from charlstm.training import loader as loader_module
-from charlstm.training import trainer as trainer_module
 from charlstm.training.loader import MAX_TEXT_FRACTION, PrefetchLoader, make_batch_source, training_batches
 
 V = 11
@@ -120,7 +120,7 @@ def test_run_does_not_depend_on_the_batch_source(make_trainer, make_config, tmp_
         streams.to_device(device)
         return streams
 
-    monkeypatch.setattr(trainer_module, "make_batch_source", make_other_source)
+    monkeypatch.setattr(initial_state, "make_batch_source", make_other_source)
     for stop in (5, 17, None):  # an epoch has 17 steps
         trainer = make_trainer(config, tmp_path / "other")
         if trainer.directory.checkpoints.exists():

@@ -79,7 +79,7 @@ def steps(model=None, text="running", count=2, **training):
         assert {t.device.type for t in vars(batch).values() if isinstance(t, torch.Tensor)} == {"meta"}
         if batch.reset_state:
             carried = tuple(torch.zeros_like(part) for part in carried)
-        loss_and_norm, carried = step.gradients(batch, carried)
+        loss_and_norm, carried = step.gradients([batch], carried)
         step.update(1e-3, loss_and_norm[1])
         assert {t.device.type for t in (loss_and_norm, *carried)} == {"meta"}
     trainable = [p for p in network.parameters() if p.requires_grad and count]
@@ -166,7 +166,8 @@ def test_optimizer_step_never_waits(optimizer, limit):
     steps(optimizer=optimizer, clip_grad_norm=limit, weight_decay=0.1)
 
 
-def test_penalty_and_masking_never_wait():
+def test_penalty_masking_and_smoothing_never_wait():
     steps({"cell": "rnn"}, vanishing_penalty=2.0)
+    steps(label_smoothing=0.1, learning_rate_factors={"head": 2.0})
     for text in ("running", "documents"):
         steps({"direction": "bidirectional"}, text, input_masking=0.3)

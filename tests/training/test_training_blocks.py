@@ -48,9 +48,9 @@ def test_state_is_reset_where_a_block_begins(make, monkeypatch):
     trainer = make()
     assert isinstance(trainer.streams, BlockStreams)
     batches, states = [], []
-    next_batch, gradients = trainer.streams.next_batch, trainer.step.gradients
+    next_batch, loss = trainer.streams.next_batch, trainer.step.loss
     monkeypatch.setattr(trainer.streams, "next_batch", lambda: batches.append(next_batch()) or batches[-1])
-    monkeypatch.setattr(trainer.step, "gradients", lambda batch, state: states.append(state) or gradients(batch, state))
+    monkeypatch.setattr(trainer.step, "loss", lambda batch, state: states.append(state) or loss(batch, state))
     list(trainer.run())
     resets = 0
     for batch, state in zip(batches, states, strict=True):

@@ -136,9 +136,9 @@ def test_weight_0_changes_nothing(make_config, make_trainer):
 def test_outputs_are_stored_only_for_training_steps(make_config, make_trainer):
     trainer = make_trainer(make_config(RNN, vanishing_penalty=1.0))
     trainer.score()
-    assert trainer.step._penalty._outputs is None
+    assert not trainer.step._penalty._outputs
     trainer._step()
-    assert trainer.step._penalty._outputs is None
+    assert not trainer.step._penalty._outputs
 
 
 def test_penalty_extends_gradient_reach(make_config, make_trainer, tmp_path):

@@ -1,0 +1,91 @@
+"""The training section of a configuration.
+
+Every ``description`` is the public documentation of its field: ``charlstm config`` and the JSON Schema print it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from charlstm.config.sections import Section, TrainingBasics
+
+MAX_PATIENCE = 1000
+
+Factor = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class LearningRateFactors(Section):
+    """Factors of the learning rate for the parts of the network, as ``charlstm train --dry-run`` lists them."""
+
+    front_end: Factor = Field(1.0, description="Factor for the front end: embedding, convolution and highway layer.")
+    recurrent: Factor = Field(1.0, description="Factor for the recurrent layers, in both directions.")
+    head: Factor = Field(1.0, description="Factor for the readout, the linear layer at the top.")
+
+
+class TrainingConfig(TrainingBasics):
+    """How the network is trained: truncated backpropagation through time with carried state."""
+
+    averaging_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of an exponential average of the weights (Polyak & Juditsky 1992), such as 0.999, which "
+        "averages over about 1,000 steps. Its bias is corrected (Kingma & Ba 2015): the initial weights do not count. "
+        "The average is what is scored, sampled and saved; checkpoints also have the trained weights, to resume from. "
+        "null: no average, or with averaging_patience one in which all steps count equally.",
+    )
+    averaging_patience: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_PATIENCE,
+        description="The average of the weights starts at the first evaluation whose score is worse than the best of "
+        "those before the latest averaging_patience evaluations, as in NT-ASGD (Merity et al. 2018, with 5), with any "
+        "optimizer. null: with averaging_decay it starts with the first step, else there is none.",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Label smoothing (Szegedy et al. 2016): this fraction of the target probability is spread evenly "
+        "over all characters of the vocabulary. Reported losses and scores are still those of the true characters. "
+        "0: none.",
+    )
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        le=2**16,
+        description="Number of consecutive chunks whose gradients make one update of the weights, with the memory of "
+        "one chunk: the gradient of the mean loss over all their characters. The state is carried from chunk to chunk. "
+        "A step is an update, in all settings and records; so it reads this many times as much text. The last step of "
+        "an epoch has the chunks that are left.",
+    )
+    learning_rate_factors: LearningRateFactors = Field(
+        LearningRateFactors(),
+        description="Factors by which the learning rate is multiplied for parts of the network (discriminative "
+        "fine-tuning, Howard & Ruder 2018).",
+    )
+    sequence_length_std: int = Field(
+        0,
+        ge=0,
+        le=2**18,
+        description="Random lengths of the chunks, so that they are not cut at the same characters in each epoch "
+        "(Merity et al. 2018, 5 with sequence_length 70): normal with this standard deviation and mean "
+        "sequence_length, or with probability 0.05 half of that. The learning rate of a step is multiplied by length / "
+        "sequence_length. At most a quarter of sequence_length. 0: all chunks are equally long. Only for one running "
+        "text, without documents and with validation: tail.",
+    )
+
+    @field_validator("sequence_length_std")
+    @classmethod
+    def _is_fraction_of_length(cls, value: int, info: ValidationInfo) -> int:
+        length = info.data.get("sequence_length")
+        if length is not None and 4 * value > length:
+            raise ValueError(f"expected at most a quarter of sequence_length, {length}, found {value}")
+        return value
+
+    @property
+    def averages_weights(self) -> bool:
+        """Whether the average of the weights is what is scored, sampled and saved."""
+        return self.averaging_decay is not None or self.averaging_patience is not None

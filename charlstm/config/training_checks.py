@@ -1,0 +1,33 @@
+"""Checks that each option of the training section has an effect on the text and the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from charlstm.config.options import RESERVOIRS
+from charlstm.config.wording import Problem
+
+if TYPE_CHECKING:
+    from charlstm.config.schema import Config
+
+
+def training_problems(config: Config) -> Iterator[Problem]:
+    """The options of the training section that have no effect, with the reason."""
+    corpus, model, training = config.corpus, config.model, config.training
+    if training.sequence_length_std and corpus.documents is not None:
+        yield _problem("does not work with corpus.documents, only with one running text", "sequence_length_std")
+    elif training.sequence_length_std and corpus.validation != "tail":
+        reason = f"does not work with corpus.validation: {corpus.validation}, only with tail"
+        yield _problem(reason, "sequence_length_std")
+    factors = training.learning_rate_factors
+    if factors.front_end != 1 and model.front_end == "one_hot":
+        reason = "has no effect with model.front_end: one_hot, which has no weights"
+        yield _problem(reason, "learning_rate_factors", "front_end")
+    if factors.recurrent != 1 and model.cell in RESERVOIRS:
+        reason = f"has no effect with model.cell: {model.cell}, which trains only its readout"
+        yield _problem(reason, "learning_rate_factors", "recurrent")
+
+
+def _problem(reason: str, *field: str) -> Problem:
+    return Problem(("training", *field), f"{reason}. Remove it")

@@ -1,0 +1,46 @@
+"""Builds the state from which a training run starts."""
+
+from __future__ import annotations
+
+import torch
+
+from charlstm.config import Config
+from charlstm.distributed import ProcessGroup
+from charlstm.hardware.device import free_memory, retain_freed_memory
+from charlstm.hardware.out_of_memory import check_weights_fit, report_out_of_memory
+from charlstm.model import LanguageModel
+from charlstm.optimization import make_optimizer
+from charlstm.text.corpus import Corpus
+from charlstm.training.averaging import WeightAverage
+from charlstm.training.loader import make_batch_source, training_batches
+from charlstm.training.memory_estimate import estimate_weights
+from charlstm.training.schedule import Schedule
+from charlstm.training.state import TrainingState
+
+
+def initial_state(config: Config, corpus: Corpus, device: torch.device, group: ProcessGroup) -> TrainingState:
+    """The state before the first step, with the random numbers of ``training.seed``.
+
+    Raises UserError if the weights do not fit into memory, the training split is empty, or the processes of the group
+    cannot share a batch.
+    """
+    training = config.training
+    retain_freed_memory()
+    weights = estimate_weights(config, corpus.vocabulary.size)
+    check_weights_fit(device, weights)
+    torch.manual_seed(training.seed)
+    with report_out_of_memory(device, lambda: ("for the weights", weights)):
+        model = LanguageModel(config.model, corpus.vocabulary.size).to(device)
+        streams = make_batch_source(training_batches(config, corpus), device, free_memory(device))
+        group.check(streams.batch_size, training.batch_size)
+        columns = group.columns(streams.batch_size)
+        return TrainingState(
+            settings=training,
+            model=model,
+            optimizer=make_optimizer(training, model),
+            schedule=Schedule(training),
+            streams=streams,
+            carried=model.initial_state(columns.stop - columns.start),
+            columns=columns,
+            average=WeightAverage(training, model) if training.averages_weights else None,
+        )
