@@ -7,7 +7,7 @@ import torch
 from test_generation_sampler import CONVOLUTION, VOCABULARY, make_model
 
 from charlstm.errors import UserError
-from charlstm.generation import Sampling, generate
+from charlstm.generation import Sampling, TextRequest, generate
 from charlstm.generation.session import SPACING, Session, characters
 from charlstm.text.vocabulary import Vocabulary
 
@@ -41,7 +41,7 @@ def assert_same_state(session, other):
 
 
 def test_continuation_is_what_the_sampler_writes(model):
-    (sample,) = generate(model, VOCABULARY, TEXT, 20, GREEDY)
+    (sample,) = generate(model, VOCABULARY, TextRequest(TEXT, 20), GREEDY)
     assert texts(session_of(model, TEXT, sampling=GREEDY)) == [sample.text]
 
 
