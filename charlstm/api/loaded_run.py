@@ -63,7 +63,8 @@ class LoadedRun(TrainedModel):
             no_repeat: passages of more characters than this are unlikely to be repeated: see
                 :mod:`charlstm.generation.repetition`; 0: off.
             regex: a pattern that each text, without the prompt, matches: see :mod:`charlstm.text.automaton`.
-            best_of: sample so many texts, and return those with the highest mean ln p per character, best first.
+            best_of: number of texts to sample; the ``num_samples`` with the highest mean ln p per character are
+                returned, best first.
             average_with: runs whose probabilities are averaged with those of this one: see
                 :mod:`charlstm.generation.mixture`.
 

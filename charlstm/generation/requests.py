@@ -1,4 +1,4 @@
-"""What a text is to be: its prompt, its end, and what controls it as a whole."""
+"""Requests for texts: prompt, length, end, and the controls of the text as a whole."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def draw(
     length of the text. The same seed gives the same text; torch's random state is not changed. Characters are sampled
     in blocks, by the C++ decoder on the CPU if possible, otherwise step by step.
 
-    With ``controls``, which need a ``length``, a text that has matched its pattern goes on with the id V. ``until``
+    With ``controls``, which need a ``length``, a text that has matched its pattern continues with the id V. ``until``
     only ends such texts.
     """
     draws = UniformDraws(seed, num_samples)

@@ -174,8 +174,8 @@ class Session:
             if all(ended):
                 break
             logits = stepper(ids)
-        found = {tuple(ids): self._continuation(ids, ends) for ids, ends in zip(columns, ended, strict=True)}
-        return [continuation for continuation in found.values() if continuation.characters]
+        distinct = {tuple(ids): self._continuation(ids, ends) for ids, ends in zip(columns, ended, strict=True)}
+        return [continuation for continuation in distinct.values() if continuation.characters]
 
     def next_probabilities(self, count: int) -> list[tuple[str, float]]:
         """The ``count`` most probable next symbols with their probabilities, as they are sampled: after temperature,

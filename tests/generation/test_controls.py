@@ -102,8 +102,8 @@ def test_controls_out_of_range_are_refused(options):
 
 
 def penalties(text, no_repeat):
-    found = repetition_penalties(VOCABULARY.encode(text), no_repeat, VOCABULARY.size)
-    return {VOCABULARY.symbols[i]: float(found[i]) for i in np.flatnonzero(found)}
+    values = repetition_penalties(VOCABULARY.encode(text), no_repeat, VOCABULARY.size)
+    return {VOCABULARY.symbols[i]: float(values[i]) for i in np.flatnonzero(values)}
 
 
 @pytest.mark.parametrize(

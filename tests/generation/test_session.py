@@ -51,9 +51,9 @@ def test_rewound_session_equals_one_of_the_shorter_text(options, count):
     model = make_model(**options)
     session = session_of(model, TEXT)
     removed = session.rewind(count)
-    kept = TEXT[: max(0, len(TEXT) - count)]
-    assert VOCABULARY.decode(removed) == TEXT[len(kept) :]
-    assert_same_state(session, session_of(model, kept))
+    shorter = TEXT[: max(0, len(TEXT) - count)]
+    assert VOCABULARY.decode(removed) == TEXT[len(shorter) :]
+    assert_same_state(session, session_of(model, shorter))
     session.accept(removed)
     assert_same_state(session, session_of(model, TEXT))
 
