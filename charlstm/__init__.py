@@ -2,7 +2,7 @@
 
 ``charlstm.train("poem.txt", minutes=1)`` trains a run, and ``charlstm.load("runs/x")`` loads one: it has
 ``generate(...)``, ``score(text)``, ``model``, ``vocabulary`` and ``config``; see :mod:`charlstm.api`.
-``charlstm.inspect(run)`` finds what its units do, ``charlstm.export(run, "html")`` takes it elsewhere. ``charlstm.nn``
+``charlstm.inspect(run)`` finds what its units do, ``charlstm.export(run)`` makes a page that writes. ``charlstm.nn``
 has recurrent layers with the interface of torch.nn.
 """
 

@@ -1,9 +1,9 @@
 """Terminal output: text, tables and progress lines. Only the editor in `cli/interactive` writes to a terminal, too.
 
 Generated text and results go to standard output, notes and errors to standard error. If standard output is not a
-terminal, there are no escape codes and no progress line. Control characters in printed text, such as generated text or
-file names, are escaped. Characters that the encoding of a stream lacks are escaped, too; in tables, lines and dashes
-become ASCII.
+terminal, there are no escape codes, and a progress line only in a notebook. Control characters in printed text, such as
+generated text or file names, are escaped. Characters that the encoding of a stream lacks are escaped, too; in tables,
+lines and dashes become ASCII.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
     "width",
 ]
 
-PLAIN_INTERVAL, LIVE_INTERVAL = 5.0, 0.1  # seconds between two lines
+PLAIN_INTERVAL, LIVE_INTERVAL, NOTEBOOK_INTERVAL = 5.0, 0.1, 1.0  # seconds between two lines
 _ASCII_CHARACTERS = str.maketrans("–—·█▏▎▍▌▋▊▉", "---#|||||||")
 _live: list[LiveLine] = []
 _name = ""  # of a process that prints errors only
@@ -67,6 +67,12 @@ def is_terminal() -> bool:
 
 def _is_terminal(stream: TextIO) -> bool:
     return not stream.closed and stream.isatty()
+
+
+def _is_notebook(stream: TextIO) -> bool:
+    """Whether the stream is the output of a notebook's cell, in which a carriage return goes back to the beginning of
+    the line, as on a terminal."""
+    return type(stream).__module__.split(".")[0] == "ipykernel"
 
 
 def width() -> int | None:
@@ -242,7 +248,8 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLine:
-    """A progress line that is updated in place on a terminal; elsewhere, a plain line every few seconds.
+    """A progress line that is updated in place on a terminal and in a notebook; elsewhere, a plain line every few
+    seconds.
 
     Use it as a context manager. ``update`` takes a fraction from 0 to 1 and a function that returns the text, or its
     parts, of which a narrow terminal shows the important ones; it is called only if the line is printed.
@@ -250,19 +257,20 @@ class ProgressLine:
     Args:
         prefix: of every line.
         on_stderr: print to standard error, if standard output has only results.
-        live_prefix: instead of the prefix, on a terminal.
+        live_prefix: instead of the prefix, of a line that is updated in place.
     """
 
     def __init__(self, prefix: str = "", on_stderr: bool = False, live_prefix: Sequence[Part] = ()) -> None:
         self._prefix, self._on_stderr = prefix, on_stderr
         self._live_prefix = list(live_prefix) or ([Part(prefix)] if prefix else [])
         self._line: LiveLine | None = None
-        self._next = 0.0
+        self._next, self._interval = 0.0, PLAIN_INTERVAL
 
     def __enter__(self) -> ProgressLine:
         stream = sys.stderr if self._on_stderr else sys.stdout
-        terminal = _is_terminal(stream) if self._on_stderr else is_terminal()
-        if terminal and not _name:
+        is_live = (_is_terminal(stream) if self._on_stderr else is_terminal()) or _is_notebook(stream)
+        if is_live and not _name:
+            self._interval = NOTEBOOK_INTERVAL if _is_notebook(stream) else LIVE_INTERVAL
             write = streams.write_err if self._on_stderr else streams.write_out
             self._line = LiveLine(stream, write, self._live_prefix)
             _live.append(self._line)
@@ -277,7 +285,7 @@ class ProgressLine:
 
     @property
     def live(self) -> bool:
-        """Whether the line is updated in place on a terminal."""
+        """Whether the line is updated in place."""
         return self._line is not None
 
     def update(self, fraction: float, text: Callable[[], str | Sequence[Part]], at_once: bool = False) -> None:
@@ -289,7 +297,6 @@ class ProgressLine:
         parts = [Part(content)] if isinstance(content, str) else content
         if self._line is not None:
             self._line.show(min(fraction, 1.0), parts)
-            self._next = now + LIVE_INTERVAL
         else:
             (note if self._on_stderr else out)(visible(self._prefix) + layout.join_parts(parts))
-            self._next = now + PLAIN_INTERVAL
+        self._next = now + self._interval

@@ -32,7 +32,6 @@ class LiveLine:
             total=1.0,
             file=_Stream(terminal, write),
             bar_format="{desc}",
-            dynamic_ncols=True,
             leave=False,
         )
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from charlstm import console
 from charlstm.api import LoadedRun, load
 from charlstm.config import Config, Document, as_yaml, validate
 from charlstm.errors import UserError
@@ -19,6 +22,7 @@ from charlstm.text.sources import absolute_source
 from charlstm.training.events import Ended, Event
 from charlstm.training.size_defaults import fill_left_out
 from charlstm.training.trainer import Trainer
+from charlstm.training_progress import follow
 
 
 def train(
@@ -32,6 +36,7 @@ def train(
     settings: Mapping[str, object] | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    progress: bool = True,
     on_event: Callable[[Event], object] | None = None,
 ) -> LoadedRun:
     """Train a model on a text, as ``charlstm train TEXT`` does, and load its best checkpoint.
@@ -47,6 +52,7 @@ def train(
         overwrite: delete an existing run of this name first.
         resume: continue the run of this name where it was stopped, as with an interrupt (Ctrl-C, or a notebook's stop
             button), which saves it.
+        progress: print a line after each evaluation, and show on a terminal or in a notebook how far the training is.
         on_event: called with each event of the training, such as :class:`charlstm.training.events.Evaluated`.
 
     Raises:
@@ -76,20 +82,45 @@ def train(
             directory.write_config(config)
         else:
             directory.create(config, overwrite)
-        _run(trainer, on_event)
+        _run(trainer, progress, on_event)
     return load(directory.path, device=config.training.device)
 
 
-def _run(trainer: Trainer, on_event: Callable[[Event], object] | None) -> None:
+def _run(trainer: Trainer, progress: bool, on_event: Callable[[Event], object] | None) -> None:
     """Train to the end. After an interrupt, raises KeyboardInterrupt, the run being saved; after a second, at once."""
     with _stopped_by_interrupt(trainer) as interrupts:
-        for event in trainer.run():
-            if on_event is not None:
-                on_event(event)
-    if isinstance(event, Ended) and event.stop_reason == "diverged":
-        raise UserError(event.advice)
+        events = trainer.run() if on_event is None else _reported(trainer.run(), on_event)
+        ended = _print_progress(events, trainer) if progress and sys.stdout is not None else _last(events)
+    if ended.stop_reason == "diverged":
+        raise UserError(ended.advice)
     if interrupts:
         raise KeyboardInterrupt
+
+
+def _reported(events: Iterator[Event], on_event: Callable[[Event], object]) -> Iterator[Event]:
+    for event in events:
+        on_event(event)
+        yield event
+
+
+def _last(events: Iterator[Event]) -> Ended:
+    (ended,) = deque(events, maxlen=1)
+    assert isinstance(ended, Ended)
+    return ended
+
+
+def _print_progress(events: Iterator[Event], trainer: Trainer) -> Ended:
+    """Print the events. Output that cannot be written does not stop the training."""
+    unit, path = trainer.corpus.vocabulary.unit, trainer.directory.path
+    with console.as_log(), console.on_broken_pipe(lambda: None):
+        ended = follow(events, samples=False, unit=unit, plain_progress=False)
+        bits, steps = ended.best_bits_per_character, f"{ended.step:,} steps in {console.duration(ended.seconds)}"
+        if ended.stop_reason == "stopped":
+            console.out(f"stopped and saved {path} after {steps}: resume=True continues")
+        elif ended.stop_reason != "diverged":
+            best = "" if bits is None else f", best held-out score {bits:.3f} bits per {unit}"
+            console.out(f"trained {path}: {steps}{best}")
+    return ended
 
 
 @contextmanager

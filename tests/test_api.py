@@ -80,6 +80,17 @@ def test_regex_says_where_a_text_ends(tiny_run):
         run.generate(regex="a", until="b")
 
 
+def test_stream_takes_the_options_of_generate(tiny_run):
+    run = charlstm.load(tiny_run)
+    lowercase = run.config.model_copy(update={"corpus": run.config.corpus.model_copy(update={"lowercase": True})})
+    run = replace(run, config=lowercase)
+    options = {"temperature": (1.5, 0.5), "top_k": 5, "seed": 3, "no_repeat": 4, "until": "at", "lead_in": False}
+    assert "".join(run.stream("THE ", 40, **options)) == str(run.generate("THE ", 40, **options))
+    for write in (run.stream, run.beam_search):
+        with pytest.raises(UserError, match="until has no effect with a regex"):
+            write(regex="a", until="b")
+
+
 def test_score_of_a_text_and_of_its_bytes(tiny_run):
     run = charlstm.load(tiny_run)
     result = run.score("the cat sat on a mat")

@@ -16,17 +16,20 @@ from contextlib import suppress
 import pytest
 
 from charlstm import console
-from charlstm.cli.progress import follow
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
+from charlstm.training_progress import follow
 
 
 class Terminal:
     """A pseudo-terminal for standard output, inside a ``with`` block."""
 
+    def __init__(self, columns: int = 100, rows: int = 24) -> None:
+        self._size = struct.pack("HHHH", rows, columns, 0, 0)
+
     def __enter__(self) -> Terminal:
         self._master, slave = pty.openpty()
         os.set_blocking(self._master, False)
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, self._size)
         self._file, self._previous = os.fdopen(slave, "w"), sys.stdout
         sys.stdout = self._file
         return self
@@ -63,6 +66,12 @@ def progress(step: int, fraction: float = 0.5) -> Progress:
 )
 def test_duration(seconds, text):
     assert console.duration(seconds) == text
+
+
+def test_terminal_that_reports_no_size_has_a_progress_line():
+    with Terminal(0, 0) as terminal, console.ProgressLine() as line:
+        line.update(0.5, lambda: "step 1")
+        assert "50%|██████      | step 1" in terminal.read()
 
 
 def test_progress_prints_plain_lines_without_a_terminal(capsys, monkeypatch):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
+from screens import screen
 
 import charlstm
+from charlstm import console
 from charlstm.config import load_config
 from charlstm.errors import UserError
 from charlstm.training.events import Evaluated, Progress
@@ -79,7 +83,52 @@ def test_existing_run_is_refused_resumed_or_overwritten():
     assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 12
 
 
-def test_interrupt_saves_the_run_and_is_raised():
+class NotebookOutput(io.StringIO):
+    """The output of a notebook's cell."""
+
+    encoding = "UTF-8"
+
+
+NotebookOutput.__module__ = "ipykernel.iostream"
+EVALUATED = r"step {} epoch [\d.]+ .* held out [\d.]+ nats, [\d.]+ bits per character(  \(best so far\))?"
+
+
+@pytest.mark.parametrize("place", ["pipe", "terminal", "notebook"])
+def test_progress_is_a_line_that_evaluations_stay_above(place, monkeypatch, capsys):
+    monkeypatch.setattr(console, "PLAIN_INTERVAL", 0.0)
+    settings = {**TINY, "training.evaluate_every": 6}
+    if place == "terminal":
+        with screen(120) as shown:
+            charlstm.train("poem.txt", settings=settings)
+    else:
+        shown = NotebookOutput() if place == "notebook" else io.StringIO()
+        monkeypatch.setattr("sys.stdout", shown)
+        charlstm.train("poem.txt", settings=settings)
+    assert ("\r" in shown.getvalue()) == ("%|" in shown.getvalue()) == (place != "pipe")
+    first, second, last, *rest = re.sub(r".*\r(?=[^\n])", "", shown.getvalue()).splitlines()  # as a terminal shows it
+    assert re.fullmatch(EVALUATED.format(6), first.strip())
+    assert re.fullmatch(EVALUATED.format(12), second.strip())
+    assert re.fullmatch(r"trained runs/poem: 12 steps in \d:\d\d, best held-out score [\d.]+ bits per character", last)
+    assert not "".join(rest).strip()
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_can_be_silenced(capsys):
+    charlstm.train("poem.txt", settings=TINY, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_closed_pipe_does_not_stop_training(monkeypatch):
+    class ClosedPipe(io.StringIO):
+        def write(self, text):  # noqa: ARG002
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", ClosedPipe())
+    charlstm.train("poem.txt", settings=TINY)
+    assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 12
+
+
+def test_interrupt_saves_the_run_and_is_raised(capsys):
     def interrupt(event):
         if isinstance(event, Progress) and event.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
@@ -89,6 +138,7 @@ def test_interrupt_saves_the_run_and_is_raised():
         charlstm.train("poem.txt", settings=TINY, on_event=interrupt)
     assert signal.getsignal(signal.SIGINT) is before
     assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 5
+    assert "stopped and saved runs/poem after 5 steps in 0:00: resume=True continues" in capsys.readouterr().out
     events = []
     charlstm.train("poem.txt", settings=TINY, resume=True, on_event=events.append)
     assert any(isinstance(event, Evaluated) for event in events)

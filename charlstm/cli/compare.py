@@ -96,7 +96,7 @@ def compare(
     from charlstm.errors import UserError
     from charlstm.runs.names import find_run
 
-    kept = KEEP if keep is None else check_choice("--keep", keep, "weights", "nothing", "all")
+    keep_files = KEEP if keep is None else check_choice("--keep", keep, "weights", "nothing", "all")
     if len(paths) == 1 and not path_exists(paths[0]) and (ready := ready_configs().get(str(paths[0]))):
         paths = [ready]
     named, paths = paths, [path if path.suffix in YAML else find_run(path, runs) for path in paths]
@@ -113,7 +113,7 @@ def compare(
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert full is None or isinstance(full, MemoryConfig)
             run_memory_comparison(
-                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, kept, full
+                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, keep_files, full
             )
             return
         if memory_option:
@@ -199,9 +199,9 @@ def _train_arms(
     """Train the runs that are not trained yet; returns the results of all, and the first run of each arm."""
     from charlstm import console
     from charlstm.cli.guard import SavedWork
-    from charlstm.cli.progress import Position, follow
     from charlstm.cli.train_output import print_corpus
     from charlstm.comparison.arms import ArmComparison
+    from charlstm.training_progress import Position, follow
 
     experiment = ArmComparison(config, folder, title, overwrite)
     trials = list(experiment.trials())

@@ -54,8 +54,8 @@ def compress(
 
     The better the model predicts, the smaller the file: charlstm compress runs/war-and-peace chapter.txt writes
     chapter.txt.clstm, which takes as many bits as charlstm evaluate measures, within 1% from about 50 KB on. Any file
-    can be compressed, but only text like that of the run becomes small. Whoever decompresses it needs the same
-    checkpoint.
+    can be compressed, but only text like that of the run becomes small. Decompressing
+    needs the same checkpoint.
     """
     import time
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charlstm.cli import completion
 from charlstm.cli.options import check_choice, refuse
-from charlstm.paths import command
+from charlstm.paths import command, path_exists
 
 if TYPE_CHECKING:
     from charlstm import console
@@ -136,6 +137,8 @@ def _get(name: str, json_: bool) -> None:
     if name not in catalog_names():
         match = near(name, catalog_names())
         hint = f"Did you mean {match}? " if match else ""
+        if path_exists(Path(name)):
+            hint = f"It is a file, which needs no download; its statistics:  {command('corpus', 'show', name)}. "
         raise UserError(f"{name}: not in the catalog. {hint}Names: {', '.join(catalog_names())}")
     with console.ProgressLine(on_stderr=True) as line:
         path = fetch(name, user_cache_folder(), _show_progress(line))

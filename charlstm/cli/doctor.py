@@ -16,7 +16,7 @@ def doctor(
     ),
     json_: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
-    """Say what this machine has and lacks for training, and what to do about it.
+    """Report what this machine has and lacks for training, and what to do about it.
 
     For example: charlstm doctor. It checks versions, GPU, C++ compiler, memory, disk and
     folders, and writes only to its cache.

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, RUNS, CheckpointOption, RunsOption, expand_home, load_run, refuse
+from charlstm.cli.options import (
+    RUN_HELP,
+    RUNS,
+    CheckpointOption,
+    RunsOption,
+    expand_home,
+    given_options,
+    load_run,
+    refuse,
+)
 from charlstm.cli.text_arguments import TEXT_HELP, text_argument
-from charlstm.exports.formats import FORMATS, check_format, target
+from charlstm.exports.formats import DEFAULT, FORMATS, check_format, target
 
 if TYPE_CHECKING:
     from charlstm.exports.export import Exported
@@ -29,9 +38,11 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            metavar="FORMAT", help="; ".join(f"{name}: {one.description}" for name, one in FORMATS.items()) + "."
+            metavar="FORMAT",
+            autocompletion=completion.words(*FORMATS),
+            help="; ".join(f"{name}: {one.description}" for name, one in FORMATS.items()) + ".",
         ),
-    ],
+    ] = DEFAULT,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,8 +66,8 @@ def export(
 ) -> None:
     """Export a trained model: a page that writes text in any browser, ONNX, torch.nn weights, or a hub folder.
 
-    For example, charlstm export runs/quickstart --to html writes runs/quickstart/export/quickstart.html, one file that
-    works offline, with its weights in 8 bits. The first three need a model that reads in one direction.
+    For example, charlstm export runs/quickstart writes runs/quickstart/export/quickstart.html, one page that works
+    offline, with its weights in 8 bits. The first three formats need a model that reads in one direction.
     """
     if to != "html":
         refuse(context, "with another format than html", "prime")
@@ -76,25 +87,35 @@ def export(
     home = loaded.directory.path if loaded.directory is not None else run if is_folder(run) else run.parent
     name = home.resolve().name
     path = target(to, out, home, name, overwrite)
-    _print(write_export(loaded, to, path, name, run, beginning), to, loaded.vocabulary.unit, json_)
+    exported = write_export(loaded, to, path, name, run, beginning)
+    if json_:
+        _print_json(exported, to, loaded.vocabulary.unit)
+    else:
+        _print(exported, to, loaded.vocabulary.unit, names_others=not given_options(context, "to"))
 
 
-def _print(exported: Exported, to: str, unit: str, as_json: bool) -> None:
+def _print_json(exported: Exported, to: str, unit: str) -> None:
     from charlstm import console
 
     cost = exported.cost
-    if as_json:
-        record: dict[str, object] = {
-            "format": to,
-            "path": str(exported.path),
-            "files": [str(path) for path in exported.files],
-        }
-        if to == "html":
-            record[f"bits_per_{unit}"] = None if cost is None else cost.original
-            record[f"bits_per_{unit}_with_8_bits"] = None if cost is None else cost.quantized
-            record[f"{unit}s_scored"] = None if cost is None else cost.characters
-        console.out_json({**record, "bytes": exported.bytes})
-        return
-    console.out(f"{'page' if to == 'html' else to}: {exported.path} ({exported.bytes / 1e6:.2f} MB)")
-    for line in ([] if cost is None else [cost.sentence(unit)]) + exported.notes:
+    record: dict[str, object] = {
+        "format": to,
+        "path": str(exported.path),
+        "files": [str(path) for path in exported.files],
+    }
+    if to == "html":
+        record[f"bits_per_{unit}"] = None if cost is None else cost.original
+        record[f"bits_per_{unit}_with_8_bits"] = None if cost is None else cost.quantized
+        record[f"{unit}s_scored"] = None if cost is None else cost.characters
+    console.out_json({**record, "bytes": exported.bytes})
+
+
+def _print(exported: Exported, to: str, unit: str, names_others: bool) -> None:
+    """Print what was written, and the formats that it might have been."""
+    from charlstm import console
+
+    others = f"; other formats: --to {', '.join(one for one in FORMATS if one != to)}" if names_others else ""
+    kind = "page for any browser" if to == "html" else to
+    console.out(f"{kind}: {exported.path} ({exported.bytes / 1e6:.2f} MB){others}")
+    for line in ([] if exported.cost is None else [exported.cost.sentence(unit)]) + exported.notes:
         console.out_wrapped(line)

@@ -25,7 +25,7 @@ def init(
     """Write a configuration for a text, in which a comment explains each field.
 
     For example: charlstm init my-text.txt. Its settings are chosen by the size of the text, as charlstm train does it
-    without a configuration. A JSON Schema is written beside it, with which editors check it while you type.
+    without a configuration. A JSON Schema is written next to it, with which editors check it while you type.
     """
     import json
 

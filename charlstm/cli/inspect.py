@@ -107,7 +107,7 @@ def inspect(
 ) -> None:
     """See inside a run: a page that colors a text by what each unit does, and shows what predictions lean on.
 
-    Units that represent something, such as being inside quotes, are found and come first. With --unit, two texts are
+    Units that represent something, such as being inside quotes, are listed first. With --unit, two texts are
     sampled with the same random numbers instead: one by the unchanged model, one with the unit held at a value.
     """
     skip = check_choice("--unknown", unknown, "error", "skip") == "skip"
@@ -190,8 +190,8 @@ def _write_page(
             def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:
                 line.update((number + fraction) / len(loaded), lambda: f"{name}: {stage}", at_once=True)
 
-            own = text if number == 0 else same_text(first, text, run, name)
-            inspections.append(inspect_run(run, name, own, lags, seed, on_stage=show))
+            passage = text if number == 0 else same_text(first, text, run, name)
+            inspections.append(inspect_run(run, name, passage, lags, seed, on_stage=show))
     folder = output or _folder(path, first) / "-".join([FOLDER, *(path.resolve().name for path in others)])
     files = write_page(inspections, folder, command("inspect", *words))
     if json_:

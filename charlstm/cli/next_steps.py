@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from charlstm.config import Config, as_yaml
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from charlstm.training.trainer import Trainer
 
 GAP = 3  # characters
-DOCUMENTS = 20
+MAX_DOCUMENTS, PAGE = 20, 2000
+"""The most documents to sample, and about how many characters of them."""
+DEFAULT_LENGTH = 400
+"""That of ``charlstm sample``."""
 NEARLY = 0.99
 """The used fraction at which a limit of the budget counts as reached."""
 
@@ -39,8 +43,8 @@ def resume_command(trainer: Trainer, *options: str) -> str:
 
 
 def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
-    """What to say instead of resuming a run that is complete with these settings; empty if there is more to train, or
-    if its report is missing, which resuming it writes.
+    """The lines to print instead of resuming a run that is complete with these settings; empty if there is more to
+    train, or if its report is missing, which resuming it writes.
 
     Raises UserError if the files of the run cannot be read, or are not what a run has.
     """
@@ -82,28 +86,36 @@ def _longer(settings: Config, ended: str | None, records: list[dict[str, Any]]) 
 
 
 def use_commands(config: Config, corpus: Corpus, directory: RunDirectory) -> list[str]:
-    """The commands that sample from a trained model, with options for its direction and corpus, that score it, and
-    that show what is in it."""
+    """The commands that sample from a trained model, with options for its direction and corpus, that score it, that
+    show what is in it, and that make a page to share."""
     path = directory.path
     commands = [command("sample", path, *_sampling_options(config, corpus)), command("evaluate", path)]
-    return commands if config.model.direction == "bidirectional" else [*commands, command("inspect", path)]
+    if config.model.direction == "bidirectional":
+        return commands
+    return [*commands, command("inspect", path), command("export", path)]
 
 
 def _sampling_options(config: Config, corpus: Corpus) -> list[str]:
-    from charlstm.text.excerpts import excerpt, question  # loads numpy
+    from charlstm.text.excerpts import excerpt, prompt  # loads numpy
 
     direction = config.model.direction
     if direction == "bidirectional":
         return ["--infill", _literal(_with_gap(excerpt(corpus)))]
-    settings = config.corpus
-    context_end = settings.score_after or (settings.context_separator if settings.context_column else None)
-    if context_end and direction == "forward":
-        return ["--prime", _literal(question(corpus, context_end)), "--temperature", "0.8"]
-    if corpus.documents is not None:
-        return ["--num-samples", str(DOCUMENTS), "--temperature", "0.8"]
-    given = excerpt(corpus)
-    option = "--suffix" if direction == "backward" else "--prime"
-    return [*([option, _literal(given)] if given else []), "--length", "400", "--temperature", "0.8"]
+    given = prompt(corpus, config.corpus.context_end, direction)
+    options = [] if not given else ["--suffix" if direction == "backward" else "--prime", _literal(given)]
+    if corpus.documents is None:
+        options += ["--length", "400"]
+    elif not given or config.corpus.context_column:
+        options += _document_options(corpus)
+    return [*options, "--temperature", "0.8"]
+
+
+def _document_options(corpus: Corpus) -> list[str]:
+    """As many documents as fill about a page, and a length that suffices for most."""
+    mean = corpus.length("train") / max(1, len(corpus.split("train")))
+    count, length = int(min(MAX_DOCUMENTS, max(1, PAGE / mean))), 100 * math.ceil(min(PAGE, 2 * mean) / 100)
+    many = ["--num-samples", str(count)] if count > 1 else []
+    return [*many, *(["--length", str(length)] if length > DEFAULT_LENGTH else [])]
 
 
 def _with_gap(text: str) -> str:

@@ -36,7 +36,7 @@ def novelty(
     checkpoint: CheckpointOption = "best",
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Measure how much of a text is new, and how much of it stands in the training text of a run.
+    """Measure how much of a text is new, and how much of it occurs in the training text of a run.
 
     charlstm novelty runs/quickstart samples ten texts; charlstm novelty runs/quickstart poem.txt reads one. Printed are
     the fractions of n-grams that are not in the training text, beside those of the held-out text, which show what is

@@ -46,7 +46,7 @@ def runs(
         return
     if not listed:
         hint = "" if all_ else " To list the runs of comparisons: add --all"
-        console.note(f"no runs in {runs}. To train one:  charlstm train CONFIG.{hint}")
+        console.note(f"no runs in {runs}. To train one:  charlstm train my-text.txt.{hint}")
         return
     rows = [["name", "text", "cell", "parameters", "best bits", "age", "state"], *map(_row, listed)]
     if console.is_terminal():  # elsewhere, only what programs may read

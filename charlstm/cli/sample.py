@@ -135,28 +135,23 @@ def sample(
     averaged = [load(other, checkpoint, device) for other in others]
     live = console.is_terminal() if stream is None else stream
     live = live and loaded.model.direction == "forward" and num_samples == 1 and not (best_of or beam)
-    shared: dict[str, Any] = {"unknown": on_unknown, "lead_in": lead_in, "no_repeat": no_repeat or 0, "regex": regex}
+    shared: dict[str, Any] = {
+        "until": until,
+        "unknown": on_unknown,
+        "lead_in": lead_in,
+        "no_repeat": no_repeat or 0,
+        "regex": regex,
+    }
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
         if live and not json_ and not novelty:
-            pieces = stream_ids(
-                loaded.predictor(averaged),
-                loaded.vocabulary,
-                text,
-                length,
-                sampling,
-                seed_used,
-                loaded.document_end if until is None else until,
-                on_unknown,
-                until is None,
-                loaded.lead_ins if lead_in else (),
-                loaded.controls(final_temperature, no_repeat or 0, regex),
-            )
+            request = loaded.request(text, length, final_temperature=final_temperature, **shared)
+            pieces = stream_ids(loaded.predictor(averaged), loaded.vocabulary, request, sampling, seed_used)
             note_seed()
             sample_output.print_stream(loaded, pieces)
             return
         if beam is not None:
             samples = loaded.beam_search(
-                text, length, width=beam, num_samples=num_samples, until=until, average_with=averaged, **shared
+                text, length, width=beam, num_samples=num_samples, average_with=averaged, **shared
             )
         else:
             samples = loaded.generate(
@@ -168,7 +163,6 @@ def sample(
                 min_p=min_p,
                 seed=seed_used,
                 num_samples=num_samples,
-                until=until,
                 best_of=best_of,
                 average_with=averaged,
                 **shared,

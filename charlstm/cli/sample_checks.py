@@ -77,7 +77,7 @@ def check_runs_to_average(direction: str, runs: Sequence[Path]) -> None:
 
 
 def _check_choice_of_texts(context: typer.Context) -> None:
-    """The options that say which texts are printed, and when."""
+    """Check the options that determine which texts are printed, and when. Raises UserError."""
     from charlstm.errors import UserError
 
     options = context.params

@@ -132,7 +132,7 @@ Beam = Annotated[
     typer.Option(
         min=1,
         metavar="WIDTH",
-        help="Search for the most probable texts instead of sampling, with so many candidates at each character.",
+        help="Search for the most probable texts instead of sampling, with WIDTH candidates at each character.",
     ),
 ]
 
@@ -158,7 +158,7 @@ Novelty = Annotated[
     bool,
     typer.Option(
         "--novelty",
-        help="Show which passages of the texts stand in the training text: marked on a terminal, and in a table.",
+        help="Show the passages that are copied from the training text: marked on a terminal, and in a table.",
     ),
 ]
 

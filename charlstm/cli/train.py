@@ -75,7 +75,7 @@ def train(
 ) -> None:
     """Train a model on a text, or as a configuration says. All files of the run are in runs/NAME.
 
-    For example: charlstm train my-text.txt --minutes 5. What is not given is chosen by the size of the text.
+    For example: charlstm train my-text.txt --minutes 5. Everything else is chosen by the size of the text.
 
     Ctrl-C, TERM and HUP save and stop; --resume continues as if never stopped. USR1 saves and continues.
     On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
@@ -174,8 +174,8 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
     from charlstm.cli import next_steps
     from charlstm.cli.distributed import sync_signals
     from charlstm.cli.guard import SavedWork
-    from charlstm.cli.progress import follow
     from charlstm.cli.train_output import print_result, report_and_next_steps
+    from charlstm.training_progress import follow
 
     settings, corpus, directory, group = trainer.config, trainer.corpus, trainer.directory, trainer.group
     # Only now, so that a run that cannot be trained neither leaves nor deletes a folder.

@@ -23,7 +23,7 @@ class Given:
 
     document: the fields that are given; the others are chosen by the size of the text, or have their defaults.
     name: the name of the run, if none is given elsewhere.
-    folder: the folder in which a relative path of a text is looked for first; None: only the current one.
+    folder: the folder in which a relative path of a text is searched first; None: only the current one.
     run: the run to resume.
     fixed: the options that the way of naming that run leaves without effect.
     """

@@ -79,7 +79,7 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             f"best held-out {kind}: {ended.best_nats:.4f} nats, "
             f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
         )
-    with suppress(UserError):  # unreadable metrics: the report, which needs them, says so
+    with suppress(UserError):  # unreadable metrics: writing the report, which needs them, raises the error
         characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
         _print_curve(records)
         for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):

@@ -139,6 +139,11 @@ class CorpusConfig(Section):
         "is one character. true: all three.",
     )
 
+    @property
+    def context_end(self) -> str | None:
+        """The text that ends the context with which each document begins; None if the documents have none."""
+        return self.score_after or (self.context_separator if self.context_column else None)
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_columns(cls, fields: object) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 from charlstm import atomic_io
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
-from charlstm.exports.formats import FORMATS, target
+from charlstm.exports.formats import DEFAULT, FORMATS, target
 from charlstm.exports.held_out import QuantizationCost
 from charlstm.paths import command as command_line
 from charlstm.paths import expand_home
@@ -32,11 +32,16 @@ class Exported:
 
 
 def export(
-    run: LoadedRun, to: str, out: str | Path | None = None, *, prime: str | None = None, overwrite: bool = False
+    run: LoadedRun,
+    to: str = DEFAULT,
+    out: str | Path | None = None,
+    *,
+    prime: str | None = None,
+    overwrite: bool = False,
 ) -> Exported:
     """Export a run as ``html``, ``onnx``, ``torch`` or ``hub``.
 
-        exported = charlstm.export(charlstm.load("runs/quickstart"), "html")
+        exported = charlstm.export(charlstm.load("runs/quickstart"))
         print(exported.path, exported.cost)
 
     Args:

@@ -28,11 +28,12 @@ FORMATS = {
     "torch": Format("weights for torch.nn, and a script that samples with them", "-torch", is_folder=True),
     "hub": Format("a folder as model hubs expect it, with a model card", "-hub", is_folder=True),
 }
+DEFAULT = "html"
 
 
 def check_format(to: str, out: Path | None, overwrite: bool) -> None:
     """Raises UserError for an unknown format, if the package that it needs is missing, and if ``out`` cannot be
-    written: it exists and may not be replaced, or its folder does not exist."""
+    written: it exists and may not be replaced, its folder does not exist, or its name is that of another format."""
     if to not in FORMATS:
         hint = f". Did you mean {meant}?" if (meant := near(to, FORMATS)) else ""
         raise UserError(f"--to {to}: there is no such format; there are {', '.join(FORMATS)}{hint}")
@@ -41,6 +42,10 @@ def check_format(to: str, out: Path | None, overwrite: bool) -> None:
         raise UserError(f"--to {to} needs the package {package}: pip install 'charlstm[{package}]'")
     if out is None:
         return
+    if meant := [
+        name for name, one in FORMATS.items() if not one.is_folder and one.suffix == out.suffix and name != to
+    ]:
+        raise UserError(f"--out {out} is a name for --to {meant[0]}, and this export is {to}: change one of them")
     if not is_folder(out.parent):
         raise UserError(f"--out {out}: there is no folder {out.parent}: create it first")
     if FORMATS[to].is_folder:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charlstm.api import LoadedRun
-from charlstm.errors import UserError
 from charlstm.evaluation import score
 from charlstm.evaluation.score import Text
 from charlstm.model import LanguageModel
@@ -29,14 +27,6 @@ class QuantizationCost:
             f"{self.quantized:.4f} bits per {unit} with weights of 8 bits, {self.original:.4f} with the original ones "
             f"of 32 bits, on {self.characters:,} {unit}s: {text}"
         )
-
-
-def held_out_text(run: LoadedRun) -> Text | str:
-    """The validation split; or the reason, in a few words, why there is none."""
-    try:
-        return run.corpus().split("validation")
-    except UserError as error:
-        return str(error)
 
 
 def quantization_cost(original: LanguageModel, quantized: LanguageModel, text: Text) -> QuantizationCost:

@@ -10,15 +10,13 @@ from charlstm import __version__
 from charlstm.api import LoadedRun
 from charlstm.compiler.javascript_printer import javascript_step
 from charlstm.errors import UserError
-from charlstm.evaluation.score import Text
 from charlstm.exports.about import about
-from charlstm.exports.held_out import QuantizationCost, held_out_text, quantization_cost
+from charlstm.exports.held_out import QuantizationCost, quantization_cost
 from charlstm.exports.page_weights import page_weights
 from charlstm.exports.quantization import quantized_copy
 from charlstm.exports.step_weights import step_weights
 from charlstm.report.document import Document, Section, render
-from charlstm.text.documents import first_characters
-from charlstm.text.excerpts import SEARCHED, excerpt_of
+from charlstm.text.excerpts import prompt
 
 TEMPLATE = "exports/page.html.jinja"
 LENGTH, TEMPERATURE, SEED = 600, 0.7, 1
@@ -41,14 +39,16 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
     """
     quantized = quantized_copy(run.model)
     weights = step_weights(quantized)
-    held_out = held_out_text(run)
-    cost, unmeasured = None, ""
-    if isinstance(held_out, str):
-        unmeasured = held_out
+    corpus, cost, unmeasured = None, None, ""
+    try:
+        corpus = run.corpus()
+        held_out = corpus.split("validation")
+    except UserError as error:
+        unmeasured = str(error)
     else:
         cost = quantization_cost(run.model, quantized, held_out)
     if prime is None:
-        prime = "" if isinstance(held_out, str) else _beginning(run, held_out)
+        prime = "" if corpus is None else prompt(corpus, run.config.corpus.context_end, run.model.direction)
     elif len(run.vocabulary.encode(prime, "skip")) < len(prime):
         raise UserError("the page cannot begin with this text: the model does not know all of its characters")
     vocabulary, is_backward = run.vocabulary, run.model.direction == "backward"
@@ -101,16 +101,6 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
         "It runs in this page, also without a network: nothing that you write leaves it.",
     ]
     return Document(name, headline, [Section("About this model", facts=rows, command=command)])
-
-
-def _beginning(run: LoadedRun, text: Text) -> str:
-    """A text to begin with: the question of the first held-out document, or a few words of a running text."""
-    corpus = run.config.corpus
-    first = run.vocabulary.decode(first_characters(text, SEARCHED))
-    if corpus.score_after and run.model.direction == "forward":
-        question, mark, _ = first.partition(corpus.score_after)
-        return question + mark
-    return "" if corpus.documents else excerpt_of(first)
 
 
 def _source(name: str) -> str:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from charlstm.errors import UserError
 from charlstm.generation.controlled_decoder import allowed_ids
-from charlstm.generation.controls import NO_CONTROLS, Controls
 from charlstm.generation.mixture import Incremental, Predictor
 from charlstm.generation.repetition import repetition_penalties
-from charlstm.generation.sampler import LeadIns, check_memory, check_not_nan, incremental, make_sample, prompt_ids
+from charlstm.generation.requests import EncodedRequest, TextRequest
+from charlstm.generation.sampler import check_memory, check_not_nan, incremental
 from charlstm.generation.samples import Samples
 from charlstm.text.automaton import START
-from charlstm.text.vocabulary import Unknown, Vocabulary
+from charlstm.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,12 @@ class Hypothesis:
 def beam_search(
     model: Predictor,
     vocabulary: Vocabulary,
-    prime: str = "",
-    length: int = 400,
+    request: TextRequest | None = None,
     width: int = 8,
     count: int = 1,
-    until: str = "",
-    unknown: Unknown = "error",
     on_chunk: Callable[[], None] = lambda: None,
-    leave_out_until: bool = False,
-    lead_ins: LeadIns = (),
-    controls: Controls = NO_CONTROLS,
 ) -> Samples:
-    """The ``count`` best texts of at most ``length`` characters that a beam search of ``width`` finds, best first.
+    """The ``count`` best texts of a request that a beam search of ``width`` finds, best first.
 
     At each step, every one of the ``width`` texts is continued by each character, and the ``width`` most probable of
     the results remain. Texts that end, with ``until`` or where they match a pattern and the model ends them, are set
@@ -63,11 +57,13 @@ def beam_search(
 
         score = (1 / n) sum_k ln p(c_k | prompt, c_1 ... c_(k-1)),  n characters, the end included
 
-    The penalty of ``controls`` for repetition is subtracted from each ln p. The other arguments are those of
-    :func:`charlstm.generation.generate`; the model reads the first of the ``lead_ins``. No random numbers are used.
+    The penalty of the request's ``controls`` for repetition is subtracted from each ln p. The model reads the first of
+    its ``lead_ins``. ``on_chunk`` is as for :func:`charlstm.generation.generate`. No random numbers are used.
 
     Raises UserError as :func:`~charlstm.generation.generate` does, and for a count that is larger than the width.
     """
+    request = request or TextRequest()
+    length, controls = request.length, request.controls
     if width < 1 or not 1 <= count <= width or length < 0:
         raise UserError(
             f"the beam must be 1 or wider, the number of texts from 1 to its width, and length 0 or more, found "
@@ -75,39 +71,23 @@ def beam_search(
         )
     if controls.final_temperature is not None:
         raise UserError("a beam search has no temperature")
-    prompt, end = prompt_ids(model, vocabulary, prime, until, unknown)
-    if controls.automaton is not None:
-        controls.automaton.check_length(length)
+    encoded = request.encode(model, vocabulary)
     check_memory(model, width, length)
-    lead_in = lead_ins[0] if lead_ins else ()
-    search = _Search(incremental(model, width), width, count, length, prompt, end, controls)
+    lead_in = request.lead_ins[0] if request.lead_ins else ()
+    search = _Search(incremental(model, width), width, count, encoded)
     with torch.no_grad():
-        for _ in search.run([model.vocabulary_size, *lead_in, *prompt]):
+        for _ in search.run([model.vocabulary_size, *lead_in, *encoded.prompt]):
             on_chunk()
-    has_matched = controls.automaton is not None
-    return Samples(
-        make_sample(
-            model, vocabulary, prompt, list(h.ids), list(h.log_probabilities), end, leave_out_until, has_matched
-        )
-        for h in search.best()
-    )
+    return Samples(encoded.sample(h.ids, h.log_probabilities) for h in search.best())
 
 
 class _Search:
     """A beam search in progress: the texts that are open, best first, and the best of those that have ended."""
 
-    def __init__(
-        self,
-        model: Incremental,
-        width: int,
-        count: int,
-        length: int,
-        prime: Sequence[int],
-        until: Sequence[int],
-        controls: Controls,
-    ) -> None:
-        self._model, self._width, self._count, self._length = model, width, count, length
-        self._prime, self._until, self._controls = list(prime), tuple(until), controls
+    def __init__(self, model: Incremental, width: int, count: int, encoded: EncodedRequest) -> None:
+        self._model, self._width, self._count = model, width, count
+        self._prime, self._until = encoded.prompt, tuple(encoded.end)
+        self._length, self._controls = encoded.request.length, encoded.request.controls
         self._open, self._ended = [Hypothesis()], list[Hypothesis]()
 
     def run(self, prompt: Sequence[int]) -> Iterator[None]:

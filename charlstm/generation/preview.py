@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.generation.infilling import preview_infilling
-from charlstm.generation.sampler import LeadIns, generate
+from charlstm.generation.requests import LeadIns, TextRequest
+from charlstm.generation.sampler import generate
 from charlstm.generation.sampling import Sampling
 from charlstm.model import LanguageModel
 from charlstm.text.documents import Documents, first_characters
@@ -32,7 +33,7 @@ def preview(
     complete documents as fit into ``length`` characters, up to 20, and at least the first, truncated if needed.
 
     For a bidirectional model, the beginning of the text ``held_out`` with a gap that the model filled, or "" without
-    one. ``on_chunk`` and ``lead_ins`` are as for `generate`.
+    one. ``on_chunk`` is as for `generate`, and ``lead_ins`` as for `TextRequest`.
     """
     if model.bidirectional:
         return (
@@ -41,19 +42,8 @@ def preview(
             else preview_infilling(model, vocabulary, first_characters(held_out, length), seed, on_chunk)
         )
     count = DOCUMENTS if end else 1
-    samples = generate(
-        model,
-        vocabulary,
-        "",
-        length,
-        SAMPLING,
-        seed,
-        count,
-        end,
-        on_chunk=on_chunk,
-        leave_out_until=bool(end),
-        lead_ins=lead_ins,
-    )
+    request = TextRequest(length=length, until=end, leave_out_until=bool(end), lead_ins=lead_ins)
+    samples = generate(model, vocabulary, request, SAMPLING, seed, count, on_chunk)
     texts, remaining = [samples[0].full_text], length - len(samples[0].full_text)
     for sample in samples[1:]:
         remaining -= len(end) + len(sample.full_text)

@@ -18,7 +18,7 @@ MAX_EXCESS = 60  # m - N, at which no other character can be less likely
 
 
 def repetition_penalties(ids: npt.NDArray[np.integer], no_repeat: int, vocabulary_size: int) -> npt.NDArray[np.float32]:
-    """What is subtracted from the logits [V] of the character after a text ids [N], in nats."""
+    """The penalties [V], in nats, to subtract from the logits of the character after a text, ids [N]."""
     penalties = np.zeros(vocabulary_size, np.float32)
     if len(ids) == 0:
         return penalties

@@ -15,11 +15,12 @@ from charlstm.generation.controlled_decoder import ControlledDecoder
 from charlstm.generation.controls import NO_CONTROLS, Controls
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
 from charlstm.generation.mixture import Incremental, IncrementalMixture, Mixture, Predictor
-from charlstm.generation.samples import Sample, Samples
+from charlstm.generation.requests import EncodedRequest, LeadIns, TextRequest
+from charlstm.generation.samples import Samples
 from charlstm.generation.sampling import Sampling, sample_ids
 from charlstm.generation.step_decoder import StepDecoder
 from charlstm.hardware.main_memory import check_texts_fit
-from charlstm.text.vocabulary import Unknown, Vocabulary
+from charlstm.text.vocabulary import Vocabulary
 
 CHARACTER_BYTES = 100  # memory per character of a Python list, with its ln p
 DRAWS_BLOCK = 4096  # random numbers generated at a time
@@ -45,7 +46,7 @@ def draw(
     length of the text. The same seed gives the same text; torch's random state is not changed. Characters are sampled
     in blocks, by the C++ decoder on the CPU if possible, otherwise step by step.
 
-    With ``controls``, which need a ``length``, a text that has matched its pattern goes on with the id V. ``until``
+    With ``controls``, which need a ``length``, a text that has matched its pattern continues with the id V. ``until``
     only ends such texts.
     """
     draws = UniformDraws(seed, num_samples)
@@ -73,10 +74,6 @@ def check_not_nan(log_probabilities: Tensor) -> None:
             "again with a lower learning_rate"
         )
 
-
-LeadIns = Sequence[Sequence[int]]
-"""Passages of equal length, as ids, of which the model reads one before a prompt; none: it starts from the zero state.
-"""
 
 Decode = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """Uniform draws [T, B] and a prompt [N, B] or None to ids and ln p, both [T, B]."""
@@ -131,33 +128,27 @@ class UniformDraws:
 
 
 def draw_until(
-    model: Predictor,
-    prime: Sequence[int],
-    length: int,
-    sampling: Sampling,
-    seed: int,
-    num_samples: int = 1,
-    until: Sequence[int] = (),
-    lead_ins: LeadIns = (),
-    controls: Controls = NO_CONTROLS,
+    model: Predictor, encoded: EncodedRequest, sampling: Sampling, seed: int, num_samples: int = 1
 ) -> Iterator[list[tuple[int, float] | None]]:
     """Yield, for each text, the id of the next character and its ln p, or None once the text is complete.
 
-    A text is complete after ``length`` characters, or when it ends in the ids ``until``; with a pattern, when it
-    matches and ends there.
+    A text is complete after ``length`` characters, or when it ends in the ids ``end``; with a pattern, when it matches
+    and ends there.
     """
+    request, end = encoded.request, encoded.end
+    length, lead_ins, controls = request.length, request.lead_ins, request.controls
     tails: list[list[int]] = [[] for _ in range(num_samples)]
     complete = [False] * num_samples
-    for ids, log_p in draw(model, prime, sampling, seed, num_samples, length, lead_ins, controls, until):
+    for ids, log_p in draw(model, encoded.prompt, sampling, seed, num_samples, length, lead_ins, controls, end):
         if controls.automaton is not None:
             complete = [i == model.vocabulary_size for i in ids]
             if all(complete):
                 return
         yield [None if is_complete else (i, p) for is_complete, i, p in zip(complete, ids, log_p, strict=True)]
-        if until and controls.automaton is None:
+        if end and controls.automaton is None:
             for n, i in enumerate(ids):
-                tails[n] = [*tails[n], i][-len(until) :]
-                complete[n] = complete[n] or tails[n] == list(until)
+                tails[n] = [*tails[n], i][-len(end) :]
+                complete[n] = complete[n] or tails[n] == end
             if all(complete):
                 return
 
@@ -165,81 +156,34 @@ def draw_until(
 def generate(
     model: Predictor,
     vocabulary: Vocabulary,
-    prime: str = "",
-    length: int = 400,
+    request: TextRequest | None = None,
     sampling: Sampling | None = None,
     seed: int = 1,
     num_samples: int = 1,
-    until: str = "",
-    unknown: Unknown = "error",
     on_chunk: Callable[[], None] = lambda: None,
-    leave_out_until: bool = False,
-    lead_ins: LeadIns = (),
-    controls: Controls = NO_CONTROLS,
 ) -> Samples:
-    """Sample ``num_samples`` texts of at most ``length`` characters after the prompt ``prime``.
+    """Sample ``num_samples`` texts of a request.
 
-    A text ends early after the text ``until``, which ``leave_out_until`` removes from it. A backward model samples the
-    text before the prompt, which ends early when it begins with ``until``. With a pattern (``controls``), a text ends
-    where it matches, before ``until``. ``on_chunk`` is called after each character; an exception that it raises stops
-    the sampling. ``lead_ins`` are read before the prompt and are not part of the texts
-    (:mod:`charlstm.text.lead_ins`).
+    ``on_chunk`` is called after each character; an exception that it raises stops the sampling.
 
-    Raises UserError for a prompt with characters outside the vocabulary (``unknown="skip"`` drops them), for a
-    bidirectional model, for values out of range, for a pattern that needs a longer text, and for texts that do not fit
-    into main memory.
+    Raises UserError for a prompt with characters outside the vocabulary, for a bidirectional model, for values out of
+    range, for a pattern that needs a longer text, and for texts that do not fit into main memory.
     """
-    if num_samples < 1 or length < 0:
-        raise UserError(f"num-samples must be 1 or more and length 0 or more, found {num_samples} and {length}")
-    prompt, end = prompt_ids(model, vocabulary, prime, until, unknown)
-    if controls.automaton is not None:
-        controls.automaton.check_length(length)
-    check_memory(model, num_samples, 1 if end else length)
+    request = request or TextRequest()
+    if num_samples < 1 or request.length < 0:
+        raise UserError(f"num-samples must be 1 or more and length 0 or more, found {num_samples} and {request.length}")
+    encoded = request.encode(model, vocabulary)
+    check_memory(model, num_samples, 1 if encoded.end else request.length)
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
-    drawn = draw_until(model, prompt, length, sampling or Sampling(), seed, num_samples, end, lead_ins, controls)
-    for row in drawn:
+    for row in draw_until(model, encoded, sampling or Sampling(), seed, num_samples):
         on_chunk()
         for column, character in zip(columns, row, strict=True):
             if character is not None:
                 column.append(character)
-    has_matched = controls.automaton is not None
-    samples = Samples()
-    for column in columns:
-        ids, log_p = [i for i, _ in column], [p for _, p in column]
-        samples.append(make_sample(model, vocabulary, prompt, ids, log_p, end, leave_out_until, has_matched))
-    return samples
-
-
-def make_sample(
-    model: Predictor,
-    vocabulary: Vocabulary,
-    prompt: list[int],
-    ids: list[int],
-    log_probabilities: list[float],
-    until: list[int],
-    leave_out_until: bool,
-    has_matched: bool = False,
-) -> Sample:
-    """A text from its ids in the order in which the model wrote them; ``has_matched``: it matches a pattern."""
-    backward = model.direction == "backward"
-    step = -1 if backward else 1
-    ended = bool(until) and not has_matched and ids[-len(until) :] == until
-    if ended and leave_out_until:
-        ids = ids[: -len(until)]
-    prime, text = vocabulary.decode(prompt[::step]), vocabulary.decode(ids[::step])
-    return Sample(prime, text, log_probabilities, backward, (prompt + ids)[::step], ended or has_matched)
+    return Samples(encoded.sample([i for i, _ in column], [p for _, p in column]) for column in columns)
 
 
 def check_memory(model: Predictor, texts: int, characters: int) -> None:
     """Raises UserError if texts of this many characters do not fit into main memory."""
     state = sum(part.shape[0] * part.shape[-1] for part in model.initial_state(1))
     check_texts_fit(texts, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters)
-
-
-def prompt_ids(
-    model: Predictor, vocabulary: Vocabulary, prime: str, until: str, unknown: Unknown
-) -> tuple[list[int], list[int]]:
-    """The ids of ``prime`` and ``until`` in the model's direction. Raises UserError for unknown characters."""
-    step = -1 if model.direction == "backward" else 1
-    prompt = vocabulary.encode(prime, unknown).tolist()[::step]
-    return prompt, vocabulary.encode(until).tolist()[::step]

@@ -14,7 +14,8 @@ from torch import Tensor
 from charlstm.errors import UserError
 from charlstm.executors import State
 from charlstm.generation.incremental import IncrementalModel
-from charlstm.generation.sampler import LeadIns, UniformDraws, check_not_nan
+from charlstm.generation.requests import LeadIns
+from charlstm.generation.sampler import UniformDraws, check_not_nan
 from charlstm.generation.sampling import Sampling, sample_ids
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
@@ -51,8 +52,8 @@ class _Snapshot:
 class Session:
     """A text of a forward model, as ids. The model's state after it is known: no call reads the whole text again.
 
-    ``lead_ins`` are as for :func:`charlstm.generation.generate`. ``end`` ends a document; the next one starts from the
-    zero state, as in training. Assign to ``sampling`` to change the temperature and the filters.
+    ``lead_ins`` are as for :class:`~charlstm.generation.TextRequest`. ``end`` ends a document; the next one starts from
+    the zero state, as in training. Assign to ``sampling`` to change the temperature and the filters.
 
     Raises UserError for a model of another direction.
     """
@@ -173,8 +174,8 @@ class Session:
             if all(ended):
                 break
             logits = stepper(ids)
-        found = {tuple(ids): self._continuation(ids, ends) for ids, ends in zip(columns, ended, strict=True)}
-        return [continuation for continuation in found.values() if continuation.characters]
+        distinct = {tuple(ids): self._continuation(ids, ends) for ids, ends in zip(columns, ended, strict=True)}
+        return [continuation for continuation in distinct.values() if continuation.characters]
 
     def next_probabilities(self, count: int) -> list[tuple[str, float]]:
         """The ``count`` most probable next symbols with their probabilities, as they are sampled: after temperature,

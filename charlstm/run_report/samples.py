@@ -12,7 +12,7 @@ from charlstm.files import read_regular
 from charlstm.report.document import Sample, Section
 from charlstm.run_report.curves import Curves
 from charlstm.text.corpus import Corpus
-from charlstm.text.excerpts import excerpt, question
+from charlstm.text.excerpts import prompt
 
 TEMPERATURES = (0.2, 0.5, 0.8, 1.0, 1.3)
 LENGTH = 300
@@ -24,16 +24,12 @@ SIZE_LIMIT = 1 << 26
 
 def by_temperature(run: LoadedRun, corpus: Corpus | None) -> Section:
     """The same beginning, or for a backward model the same end, at several temperatures; without the text, texts that
-    start from nothing. Documents have no common beginning."""
-    settings, is_backward = run.config.corpus, run.config.model.direction == "backward"
-    prime = ""
-    if corpus is not None and settings.score_after and not is_backward:
-        prime = question(corpus, settings.score_after)
-    elif corpus is not None and settings.documents is None:
-        prime = excerpt(corpus)
+    start from nothing, as do documents and the lines of a list, which all begin differently."""
+    direction = run.config.model.direction
+    prime = "" if corpus is None else prompt(corpus, run.config.corpus.context_end, direction)
     start = "Texts that start from nothing."
     if prime:
-        start = f"What {'precedes' if is_backward else 'follows'} {prime!r}, a piece of the held-out text."
+        start = f"What {'precedes' if direction == 'backward' else 'follows'} {prime!r}, a piece of the held-out text."
     text = f"{start} A low temperature prefers probable characters. The checkpoint is the best one, the seed is 1."
     samples = [Sample(f"temperature {t:g}", _sample(run, prime, t)) for t in TEMPERATURES]
     return Section("Samples by temperature", [text], samples=samples)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from charlstm.text.corpus import Corpus
-from charlstm.text.documents import first_characters
+from charlstm.text.documents import Direction, first_characters
+from charlstm.text.hints import is_list
 
 SEARCHED = 5000
 """Characters of the held-out text among which an excerpt is chosen."""
@@ -14,29 +15,41 @@ WORDS = 0.8
 """Smallest fraction of letters and spaces in an excerpt that is made of words."""
 
 
+def prompt(corpus: Corpus, context_end: str | None, direction: Direction) -> str:
+    """The prompt that suits a model of the corpus: of documents with a context, the context of a held-out one; of a
+    running text, a few words. "" for other documents, and for a list of lines, which all begin differently.
+
+    ``context_end`` ends the context of a document, if there is any. A backward model gets the end of a line, and no
+    context, which it writes last.
+    """
+    if context_end and direction == "forward":
+        before, separator, _ = _beginning(corpus).partition(context_end)
+        return before + separator
+    if corpus.documents is not None or is_list(corpus):
+        return ""
+    return excerpt_of(_beginning(corpus), at_end=direction == "backward")
+
+
 def excerpt(corpus: Corpus) -> str:
     """A few printable characters of the held-out text, whole words if possible; "" if there are none. The model of the
     corpus knows all of its characters."""
     return excerpt_of(_beginning(corpus))
 
 
-def excerpt_of(text: str) -> str:
+def excerpt_of(text: str, at_end: bool = False) -> str:
     """At most 24 printable characters of one line of the text, whole words if possible, from the first long line that
-    begins with words if there is one; "" if the text has no printable characters."""
+    begins with words if there is one; "" if the text has no printable characters. ``at_end``: the last words of the
+    line, else the first ones."""
     lines = [line.strip() for line in re.split(r"[^ -~\u00a1-\ufffc]+", text)]
     long = [line for line in lines if len(line) >= LENGTH]
     line = next(filter(_has_words, long), (long or [max(lines, key=len)])[0])
+    if at_end:
+        return line[-LENGTH:].partition(" ")[2] or line[-LENGTH:]
     return line[:LENGTH].rpartition(" ")[0] or line[:LENGTH]
 
 
 def _has_words(line: str) -> bool:
     return sum(c.isalpha() or c == " " for c in line[:LENGTH]) >= WORDS * LENGTH
-
-
-def question(corpus: Corpus, score_after: str) -> str:
-    """The beginning of the first held-out document, up to the text after which it is scored."""
-    before, separator, _ = _beginning(corpus).partition(score_after)
-    return before + separator
 
 
 def _beginning(corpus: Corpus) -> str:

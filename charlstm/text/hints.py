@@ -28,6 +28,15 @@ def text_hints(corpus: Corpus) -> list[str]:
     return [hint for hint in hints if hint]
 
 
+def is_list(corpus: Corpus) -> bool:
+    """Whether a running text looks like a list of independent lines: names, titles, words."""
+    return (
+        corpus.vocabulary.kind == "characters"
+        and corpus.documents is None
+        and bool(_independent_lines(corpus.vocabulary.decode(corpus.ids[:SAMPLE])))
+    )
+
+
 def _large_alphabet(corpus: Corpus) -> str:
     """Each character of a text with so large an alphabet occurs a few times only."""
     size, characters = corpus.vocabulary.size, int(corpus.ids.size)

@@ -61,6 +61,7 @@ def test_get_refuses_other_content(charlstm, catalog):
     [
         ("get", "get takes one name of the catalog"),
         ("get small python-stdlib", "get takes one name of the catalog"),
+        ("get served.txt", "It is a file, which needs no download; its statistics:  charlstm corpus show served.txt"),
         ("get smal", "smal: not in the catalog. Did you mean small? Names: python-stdlib, small"),
         ("list small", "list takes no name. To see the statistics of a text:  charlstm corpus show small"),
         ("show", "show takes a name of the catalog, or a file"),

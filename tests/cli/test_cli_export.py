@@ -41,6 +41,15 @@ def test_export_is_written_into_the_run_and_replaced(charlstm, run, to):
     assert result.err == ""
 
 
+def test_page_is_the_default_and_other_formats_are_named(charlstm, run):
+    default, chosen = charlstm("export", run), charlstm("export", run, "--to", "html")
+    assert default.code == 0
+    line, *rest = default.out.splitlines()
+    assert line.startswith(f"page for any browser: {run / 'export' / 'tiny.html'} (0.")
+    assert line == chosen.out.splitlines()[0] + "; other formats: --to onnx, torch, hub"
+    assert rest == chosen.out.splitlines()[1:]
+
+
 def test_terminal_gives_both_scores(charlstm, run):
     result = charlstm("export", run, "--to", "html", "--json")
     record = json.loads(result.out)
@@ -91,7 +100,7 @@ def test_file_of_another_is_not_replaced(charlstm, run, tmp_path, to):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "Missing option '--to'"),
+        (("--out", "model.onnx"), "--out model.onnx is a name for --to onnx, and this export is html: change one"),
         (("--to", "pdf"), "--to pdf: there is no such format; there are html, onnx, torch, hub"),
         (("--to", "htlm"), "Did you mean html?"),
         (("--to", "hub", "--prime", "the"), "--prime has no effect with another format than html"),
@@ -161,7 +170,7 @@ def test_hub_folder_and_checkpoint_are_exported_too(charlstm, run, tmp_path):
 
 def test_export_from_python(run, tmp_path):
     loaded = package.load(run, device="cpu")
-    exported = package.export(loaded, "html")
+    exported = package.export(loaded)
     assert exported.path == run / "export" / "tiny.html"
     assert exported.cost is not None
     assert exported.bytes == exported.path.stat().st_size

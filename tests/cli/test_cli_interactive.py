@@ -205,7 +205,7 @@ def test_suspended_process_gives_the_terminal_back(interactive, terminal, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "standard input is none: use --prime"),
+        ((), "standard input is not one: use --prime"),
         (("--num-samples", 2), "--num-samples has no effect with --interactive"),
         (("--json",), "--json has no effect with --interactive"),
         (("--novelty",), "--novelty has no effect with --interactive"),
@@ -227,7 +227,8 @@ def test_wrong_use_is_refused_in_one_line(charlstm, tiny_run, options, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("xterm", "standard output and error are none"), ("dumb", "TERM names none")]
+    ("name", "message"),
+    [("xterm", "neither standard output nor standard error is one"), ("dumb", "TERM is dumb or not set")],
 )
 def test_unsuitable_terminal_is_refused(charlstm, tiny_run, terminal, monkeypatch, name, message):
     monkeypatch.setattr(sys, "stdin", terminal.reader)

@@ -90,7 +90,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("written", ['@it\'s = "a" $HOME `x`\n-@é = - _b_ c\n', "a=b\n"], ids=["odd", "short"])
+@pytest.mark.parametrize("written", ['@it\'s = "a" $HOME `x`,\n-@é = - _b_ c\n', "a=b;\n"], ids=["odd", "short"])
 def test_printed_next_commands_work(charlstm, config_file, kind, written):
     model, corpus = KINDS[kind]
     source = Path("a text.txt")

@@ -47,7 +47,7 @@ def test_table_of_runs(charlstm, run):
 def test_no_runs_and_no_folder(charlstm, config_file):
     result = charlstm("runs")
     assert (result.code, result.out) == (0, "")
-    assert "no runs in runs. To train one:  charlstm train CONFIG" in result.err
+    assert "no runs in runs. To train one:  charlstm train my-text.txt" in result.err
     assert charlstm("runs", "--json").out == "[]\n"
     assert charlstm("runs", "--runs", "nowhere").err == "error: --runs nowhere: there is no such folder\n"
     assert charlstm("runs", "--runs", config_file).code == 2

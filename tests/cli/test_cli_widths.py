@@ -22,12 +22,12 @@ from charlstm.benchmark import Key, Measurement, Result, Size
 from charlstm.benchmark.round_robin import Speed
 from charlstm.cli.memory import TimeLeft
 from charlstm.cli.memory import progress_parts as memory_parts
-from charlstm.cli.progress import LossHistory, Position, evaluated_parts, follow, progress_parts
 from charlstm.comparison.tables import verdict_rows
 from charlstm.memory.comparison import Step
 from charlstm.report.document import Verdict
 from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.training.events import Ended, Evaluated, Progress
+from charlstm.training_progress import LossHistory, Position, evaluated_parts, follow, progress_parts
 
 WIDTHS = [60, 80, 120]
 APP = typer.main.get_command(cli.app)

@@ -14,6 +14,7 @@ from charlstm.compression.container import unpack
 from charlstm.compression.fixed_model import Reading
 from charlstm.errors import UserError
 from charlstm.evaluation import score
+from charlstm.model import LanguageModel
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +145,14 @@ def test_content_that_does_not_fit_is_damage(coder, text):
 )
 def test_unsuitable_model_is_refused(model, settings, message, make_config, coder):
     config = make_config(model, settings)
-    network = charlstm.api.LanguageModel(config.model, coder.vocabulary.size)
+    network = LanguageModel(config.model, coder.vocabulary.size)
     with pytest.raises(UserError, match=message):
         coder_of(network, coder.vocabulary, config, 0)
 
 
 def test_backward_run_reads_from_the_end(make_config, coder):
     config = make_config({"direction": "backward"}, {"documents": "blank_line"})
-    network = charlstm.api.LanguageModel(config.model, coder.vocabulary.size)
+    network = LanguageModel(config.model, coder.vocabulary.size)
     (newline,) = coder.vocabulary.encode("\n").tolist()
     assert coder_of(network, coder.vocabulary, config, 0).reading == Reading(True, (newline, newline))
 

@@ -12,7 +12,7 @@ from test_generation_sampler import make_model
 
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
-from charlstm.generation import Sampling, generate
+from charlstm.generation import Sampling, TextRequest, generate
 from charlstm.generation.beam import beam_search
 from charlstm.generation.controls import Controls
 from charlstm.generation.mixture import Mixture
@@ -41,8 +41,8 @@ def best(scores, count):
     return sorted(scores, key=scores.get, reverse=True)[:count]
 
 
-def search(model, **options):
-    return beam_search(model, VOCABULARY, "ab", LENGTH, **options)
+def search(model, width=8, count=1, **options):
+    return beam_search(model, VOCABULARY, TextRequest("ab", LENGTH, **options), width, count)
 
 
 def test_wide_beam_finds_the_most_probable_texts(model, log_p):
@@ -55,8 +55,8 @@ def test_wide_beam_finds_the_most_probable_texts(model, log_p):
 
 def test_narrow_beam_is_greedy():
     model = make_model(VOCABULARY.size, direction="backward")
-    (s,) = beam_search(model, VOCABULARY, "ab", 40, width=1)
-    assert s.full_text == generate(model, VOCABULARY, "ab", 40, Sampling(0))[0].full_text
+    (s,) = beam_search(model, VOCABULARY, TextRequest("ab", 40), width=1)
+    assert s.full_text == generate(model, VOCABULARY, TextRequest("ab", 40), Sampling(0))[0].full_text
 
 
 def test_ended_texts_are_ranked_by_the_mean_and_come_first(model, log_p):
@@ -71,7 +71,7 @@ def test_search_stops_when_no_text_can_be_better():
     model, steps = make_model(VOCABULARY.size), []
     with torch.no_grad():
         model.head.bias[0] += 12  # of the newline
-    (s,) = beam_search(model, VOCABULARY, "", 500, 4, until="\n", on_chunk=lambda: steps.append(1))
+    (s,) = beam_search(model, VOCABULARY, TextRequest("", 500, until="\n"), 4, on_chunk=lambda: steps.append(1))
     assert s.text == "\n"
     assert len(steps) < 20
 
@@ -92,7 +92,7 @@ def test_pattern_restricts_the_search(model, log_p):
 
 def test_no_repeat_and_mixtures_work_in_a_search(model):
     free, controlled = (
-        beam_search(model, VOCABULARY, "", 60, width=4, controls=Controls(no_repeat=n))[0] for n in (0, 4)
+        beam_search(model, VOCABULARY, TextRequest("", 60, controls=Controls(no_repeat=n)), width=4)[0] for n in (0, 4)
     )
     assert max(free.text.count(free.text[k : k + 20]) for k in range(40)) > 1
     assert max(controlled.text.count(controlled.text[k : k + 20]) for k in range(40)) == 1
@@ -102,14 +102,14 @@ def test_no_repeat_and_mixtures_work_in_a_search(model):
 
 
 def test_empty_text(model):
-    (s,) = beam_search(model, VOCABULARY, "ab", 0)
+    (s,) = beam_search(model, VOCABULARY, TextRequest("ab", 0))
     assert (s.text, s.score) == ("", 0)
 
 
 @pytest.mark.parametrize("options", [{"width": 0}, {"width": 2, "count": 3}, {"count": 0}, {"length": -1}], ids=str)
 def test_values_out_of_range_are_refused(model, options):
     with pytest.raises(UserError, match="the beam must be 1 or wider"):
-        beam_search(model, VOCABULARY, "ab", **{"length": 3, **options})
+        beam_search(model, VOCABULARY, TextRequest("ab", options.pop("length", 3)), **options)
 
 
 def test_schedule_is_refused(model):

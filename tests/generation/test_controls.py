@@ -12,7 +12,7 @@ from test_generation_sampler import VOCABULARY, FixedLogits, make_model
 
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
-from charlstm.generation import Sampling, controlled_decoder, generate, sampler
+from charlstm.generation import Sampling, TextRequest, controlled_decoder, generate, sampler
 from charlstm.generation.controls import Controls
 from charlstm.generation.repetition import BASE, MULTIPLIER, repetition_penalties
 from charlstm.generation.streaming import stream
@@ -37,18 +37,19 @@ each_control = pytest.mark.parametrize("controls", EVERY.values(), ids=EVERY)
 @each_control
 def test_controlled_texts_have_the_scores_of_the_model(controls):
     model = make_model()
-    for s in generate(model, VOCABULARY, "ab", 30, seed=1, num_samples=3, controls=controls):
+    for s in generate(model, VOCABULARY, TextRequest("ab", 30, controls=controls), seed=1, num_samples=3):
         nats = nats_per_character(model, VOCABULARY.encode(s.full_text))[2:]
         np.testing.assert_allclose(s.log_probabilities, -nats, rtol=1e-3, atol=1e-4)
 
 
 @each_control
 def test_streamed_text_is_the_controlled_text(controls):
-    arguments = (make_model(), VOCABULARY, "ab", 30, Sampling(0.8), 5)
-    (sample,) = generate(*arguments, controls=controls)
-    assert [i for piece in stream(*arguments, controls=controls) for i in piece] == list(sample.ids)
-    assert generate(*arguments, controls=controls) == [sample]
-    assert generate(*arguments) != [sample]
+    model, free, arguments = make_model(), TextRequest("ab", 30), (Sampling(0.8), 5)
+    controlled = replace(free, controls=controls)
+    (sample,) = generate(model, VOCABULARY, controlled, *arguments)
+    assert [i for piece in stream(model, VOCABULARY, controlled, *arguments) for i in piece] == list(sample.ids)
+    assert generate(model, VOCABULARY, controlled, *arguments) == [sample]
+    assert generate(model, VOCABULARY, free, *arguments) != [sample]
 
 
 @each_control
@@ -56,7 +57,7 @@ def test_broken_weights_are_reported(controls):
     model = make_model()
     model.head.weight.data.fill_(math.nan)
     with pytest.raises(UserError, match="NaN"):
-        generate(model, VOCABULARY, "", 9, controls=controls)
+        generate(model, VOCABULARY, TextRequest("", 9, controls=controls))
 
 
 @pytest.mark.parametrize(("length", "expected"), [(5, [1.2, 1.05, 0.9, 0.75, 0.6]), (2, [1.2, 0.6]), (1, [1.2])])
@@ -68,18 +69,26 @@ def test_temperature_changes_linearly_over_the_length(monkeypatch, length, expec
         return sample_ids(logits, sampling, draws)
 
     monkeypatch.setattr(controlled_decoder, "sample_ids", record)
-    generate(make_model(), VOCABULARY, "", length, Sampling(1.2, top_k=3), controls=Controls(final_temperature=0.6))
+    generate(
+        make_model(),
+        VOCABULARY,
+        TextRequest("", length, controls=Controls(final_temperature=0.6)),
+        Sampling(1.2, top_k=3),
+    )
     assert [sampling.temperature for sampling in used] == pytest.approx(expected)
     assert {sampling.top_k for sampling in used} == {3}
 
 
 def test_schedule_between_equal_temperatures_is_none():
-    arguments = (make_model(), VOCABULARY, "a", 50, Sampling(0.7))
-    assert generate(*arguments, controls=Controls(final_temperature=0.7)) == generate(*arguments)
+    scheduled, constant = (
+        generate(make_model(), VOCABULARY, TextRequest("a", 50, controls=controls), Sampling(0.7))
+        for controls in (Controls(final_temperature=0.7), Controls())
+    )
+    assert scheduled == constant
 
 
 def test_schedule_may_end_greedily():
-    (s,) = generate(make_model(), VOCABULARY, "", 9, Sampling(1), controls=Controls(final_temperature=0))
+    (s,) = generate(make_model(), VOCABULARY, TextRequest("", 9, controls=Controls(final_temperature=0)), Sampling(1))
     assert len(s.text) == 9
 
 
@@ -93,8 +102,8 @@ def test_controls_out_of_range_are_refused(options):
 
 
 def penalties(text, no_repeat):
-    found = repetition_penalties(VOCABULARY.encode(text), no_repeat, VOCABULARY.size)
-    return {VOCABULARY.symbols[i]: float(found[i]) for i in np.flatnonzero(found)}
+    values = repetition_penalties(VOCABULARY.encode(text), no_repeat, VOCABULARY.size)
+    return {VOCABULARY.symbols[i]: float(values[i]) for i in np.flatnonzero(values)}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +128,7 @@ def longest_repeat(text):
 
 def test_greedy_loop_ends():
     free, controlled = (
-        generate(make_model(), VOCABULARY, "ab", 120, Sampling(0), controls=Controls(no_repeat=n))[0].text
+        generate(make_model(), VOCABULARY, TextRequest("ab", 120, controls=Controls(no_repeat=n)), Sampling(0))[0].text
         for n in (0, 5)
     )
     assert longest_repeat(free) > 60
@@ -129,9 +138,12 @@ def test_greedy_loop_ends():
 def test_passages_of_the_prompt_are_not_repeated():
     model, prompt = make_model(), "abcdefgh" * 3
     free, controlled = (
-        generate(model, VOCABULARY, prompt, 1, Sampling(0), controls=Controls(no_repeat=n))[0] for n in (0, 1)
+        generate(model, VOCABULARY, TextRequest(prompt, 1, controls=Controls(no_repeat=n)), Sampling(0))[0]
+        for n in (0, 1)
     )
-    (again,) = generate(model, VOCABULARY, prompt + free.text + prompt, 1, Sampling(0), controls=Controls(no_repeat=1))
+    (again,) = generate(
+        model, VOCABULARY, TextRequest(prompt + free.text + prompt, 1, controls=Controls(no_repeat=1)), Sampling(0)
+    )
     assert controlled.text != "a"
     assert again.text != free.text
 
@@ -145,7 +157,7 @@ def test_passages_of_the_prompt_are_not_repeated():
 def test_every_text_matches_within_the_length(direction, pattern, temperature):
     model = make_model(direction=direction)
     controls = matching(pattern, direction == "backward")
-    for s in generate(model, VOCABULARY, "h", 7, Sampling(temperature), 3, 20, controls=controls):
+    for s in generate(model, VOCABULARY, TextRequest("h", 7, controls=controls), Sampling(temperature), 3, 20):
         assert re.fullmatch(pattern, s.text)
         assert len(s.text) == len(s.log_probabilities) <= 7
         assert s.ended
@@ -153,22 +165,23 @@ def test_every_text_matches_within_the_length(direction, pattern, temperature):
 
 def test_text_ends_as_often_as_the_model_leaves_the_pattern(monkeypatch):
     monkeypatch.setattr(sampler, "IncrementalModel", FixedLogits)
-    samples = generate(make_model(), VOCABULARY, "", 40, Sampling(), 1, 500, controls=matching("[a-c]*"))
+    samples = generate(make_model(), VOCABULARY, TextRequest("", 40, controls=matching("[a-c]*")), Sampling(), 1, 500)
     p = FixedLogits.logits.softmax(-1)[VOCABULARY.encode("abc")].sum().item()
     mean, deviation = p / (1 - p), math.sqrt(p) / (1 - p)
     assert abs(np.mean([len(s.text) for s in samples]) - mean) < 4 * deviation / math.sqrt(500)
 
 
 def test_end_of_a_document_ends_a_text_that_matches():
-    options = {"sampling": Sampling(2.0), "num_samples": 30, "controls": matching("(?s)a.*")}
-    samples = generate(make_model(), VOCABULARY, "", 30, until=" \n", leave_out_until=True, **options)
+    endless = TextRequest("", 30, controls=matching("(?s)a.*"))
+    request, options = replace(endless, until=" \n", leave_out_until=True), {"num_samples": 30}
+    samples = generate(make_model(), VOCABULARY, request, Sampling(2.0), **options)
     assert not any(" \n" in s.text for s in samples)
     assert any(len(s.text) < 30 and s.text.endswith(" ") for s in samples)
-    assert any(" \n" in s.text for s in generate(make_model(), VOCABULARY, "", 30, **options))
+    assert any(" \n" in s.text for s in generate(make_model(), VOCABULARY, endless, Sampling(2.0), **options))
 
 
 def test_pattern_that_needs_a_longer_text_is_refused():
-    arguments = (make_model(), VOCABULARY, "", 2, Sampling(), 1)
+    arguments = (make_model(), VOCABULARY, TextRequest("", 2, controls=matching("abc")), Sampling(), 1)
     for write in (generate, stream):
         with pytest.raises(UserError, match="has 3 characters, and length is 2"):
-            write(*arguments, controls=matching("abc"))
+            write(*arguments)

@@ -12,7 +12,7 @@ import torch
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
-from charlstm.generation import Sampling, generate, sampler
+from charlstm.generation import Sampling, TextRequest, generate, sampler
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
 from charlstm.generation.sampler import sample_ids
 from charlstm.model import LanguageModel
@@ -92,18 +92,18 @@ def test_incremental_model_handles_a_large_vocabulary():
 def test_same_seed_same_text_whatever_the_random_state():
     model = make_model()
     torch.manual_seed(1)
-    a = generate(model, VOCABULARY, "abc", 80, seed=3)
+    a = generate(model, VOCABULARY, TextRequest("abc", 80), seed=3)
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    b = generate(model, VOCABULARY, "abc", 80, seed=3)
+    b = generate(model, VOCABULARY, TextRequest("abc", 80), seed=3)
     assert torch.equal(before, torch.get_rng_state())
     assert a == b
-    assert a != generate(model, VOCABULARY, "abc", 80, seed=4)
+    assert a != generate(model, VOCABULARY, TextRequest("abc", 80), seed=4)
 
 
 def test_longer_text_starts_with_the_shorter():
     model = make_model()
-    (long,), (short,) = (generate(model, VOCABULARY, "", n, seed=3) for n in (300, 40))
+    (long,), (short,) = (generate(model, VOCABULARY, TextRequest("", n), seed=3) for n in (300, 40))
     assert long.text.startswith(short.text)
     assert long.log_probabilities[:40] == short.log_probabilities
 
@@ -111,7 +111,7 @@ def test_longer_text_starts_with_the_shorter():
 @pytest.mark.parametrize("options", [{}, CONVOLUTION, {"num_layers": 3, "residual": True}], ids=str)
 def test_batched_texts_differ_and_have_the_scores_of_the_model(options):
     model = make_model(**options)
-    samples = generate(model, VOCABULARY, "ab", 30, seed=1, num_samples=5)
+    samples = generate(model, VOCABULARY, TextRequest("ab", 30), seed=1, num_samples=5)
     assert len({s.text for s in samples}) == 5
     for s in samples:
         expected = -nats_per_character(model, VOCABULARY.encode(s.full_text))[2:]
@@ -121,7 +121,7 @@ def test_batched_texts_differ_and_have_the_scores_of_the_model(options):
 def test_draws_continue_after_the_first_block(monkeypatch):
     model = make_model()
     monkeypatch.setattr(sampler, "DRAWS_BLOCK", 3)
-    (s,) = generate(model, VOCABULARY, "", 100, Sampling(temperature=10.0), seed=1)
+    (s,) = generate(model, VOCABULARY, TextRequest("", 100), Sampling(temperature=10.0), seed=1)
     assert len({s.text[k : k + 3] for k in range(0, 99, 3)}) > 20
 
 
@@ -132,7 +132,7 @@ def test_draws_continue_after_the_first_block(monkeypatch):
 @pytest.mark.parametrize("cell", CELLS)
 def test_greedy_is_the_argmax_of_the_whole_text(cell):
     model = make_model(num_layers=2, **CELLS[cell])
-    (s,) = generate(model, VOCABULARY, "abc", 40, Sampling(temperature=0))
+    (s,) = generate(model, VOCABULARY, TextRequest("abc", 40), Sampling(temperature=0))
     ids = torch.from_numpy(VOCABULARY.encode(s.full_text))
     logits, _ = model(torch.cat([torch.tensor([VOCABULARY.size]), ids[:-1]])[:, None])
     assert logits[3:, 0].argmax(-1).tolist() == ids[3:].tolist()
@@ -140,7 +140,7 @@ def test_greedy_is_the_argmax_of_the_whole_text(cell):
 
 def test_greedy_ignores_the_seed():
     model = make_model()
-    a, b = (generate(model, VOCABULARY, "", 20, Sampling(temperature=0), seed=s) for s in (1, 2))
+    a, b = (generate(model, VOCABULARY, TextRequest("", 20), Sampling(temperature=0), seed=s) for s in (1, 2))
     assert a == b
 
 
@@ -151,7 +151,7 @@ def test_greedy_ignores_the_seed():
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 3), Sampling(0)], ids=str)
 def test_log_probabilities_are_the_score_of_the_text(direction, sampling):
     model = make_model(direction=direction)
-    (s,) = generate(model, VOCABULARY, "abc", 60, sampling, seed=2)
+    (s,) = generate(model, VOCABULARY, TextRequest("abc", 60), sampling, seed=2)
     nats = nats_per_character(model, VOCABULARY.encode(s.full_text))
     written = nats[::-1][3:] if direction == "backward" else nats[3:]
     np.testing.assert_allclose(s.log_probabilities, -written, rtol=1e-3, atol=1e-4)
@@ -159,13 +159,13 @@ def test_log_probabilities_are_the_score_of_the_text(direction, sampling):
 
 def test_backward_model_samples_before_the_prompt():
     model = make_model(direction="backward")
-    (s,) = generate(model, VOCABULARY, "abc", 30, seed=1)
+    (s,) = generate(model, VOCABULARY, TextRequest("abc", 30), seed=1)
     assert s.backward
     assert s.full_text == s.text + "abc"
     assert len(s.text) == 30
     forward = make_model()
     forward.load_state_dict(model.state_dict())
-    (reversed_text,) = generate(forward, VOCABULARY, "cba", 30, seed=1)
+    (reversed_text,) = generate(forward, VOCABULARY, TextRequest("cba", 30), seed=1)
     assert s.full_text == reversed_text.full_text[::-1]
 
 
@@ -181,7 +181,7 @@ def test_bidirectional_model_cannot_continue_a_text():
 def test_every_character_is_encoded_once(monkeypatch, prime, length):
     calls, step = [], IncrementalModel.__call__
     monkeypatch.setattr(IncrementalModel, "__call__", lambda self, ids: (calls.append(len(ids)), step(self, ids))[1])
-    (s,) = generate(make_model(executor="eager"), VOCABULARY, prime, length)
+    (s,) = generate(make_model(executor="eager"), VOCABULARY, TextRequest(prime, length))
     assert len(s.text) == length
     assert len(calls) <= len(prime) + length + 1
 
@@ -377,10 +377,10 @@ def test_values_out_of_range(options):
         Sampling(**options)
 
 
-@pytest.mark.parametrize("options", [{"num_samples": 0}, {"length": -1}], ids=str)
-def test_numbers_out_of_range(options):
+@pytest.mark.parametrize(("length", "num_samples"), [(9, 0), (-1, 1)])
+def test_numbers_out_of_range(length, num_samples):
     with pytest.raises(UserError, match="num-samples must be 1 or more and length 0 or more"):
-        generate(make_model(), VOCABULARY, **options)
+        generate(make_model(), VOCABULARY, TextRequest(length=length), num_samples=num_samples)
 
 
 # until, prompt
@@ -404,7 +404,7 @@ def test_until_ends_each_text(monkeypatch):
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     order = "".join(VOCABULARY.symbols)
     assert order == "\n abcdefgh"
-    samples = generate(make_model(), VOCABULARY, "", 100, num_samples=3, until="cd")
+    samples = generate(make_model(), VOCABULARY, TextRequest("", 100, until="cd"), num_samples=3)
     assert [s.text for s in samples] == ["\n abcd", " abcd", "abcd"]
     assert [len(s.log_probabilities) for s in samples] == [6, 5, 4]
 
@@ -412,21 +412,21 @@ def test_until_ends_each_text(monkeypatch):
 def test_missing_until_ends_at_the_length(monkeypatch):
     monkeypatch.setattr(sampler, "IncrementalModel", CyclingAlphabet)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
-    (s,) = generate(make_model(), VOCABULARY, "", 25, until="dc")
+    (s,) = generate(make_model(), VOCABULARY, TextRequest("", 25, until="dc"))
     assert len(s.text) == 25
 
 
 def test_until_does_not_count_the_prime(monkeypatch):
     monkeypatch.setattr(sampler, "IncrementalModel", CyclingAlphabet)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
-    (s,) = generate(make_model(), VOCABULARY, "\n a", 100, until="ab")
+    (s,) = generate(make_model(), VOCABULARY, TextRequest("\n a", 100, until="ab"))
     assert s.text == "bcdefgh\n ab"
 
 
 def test_until_of_a_backward_model_starts_the_text(monkeypatch):
     monkeypatch.setattr(sampler, "IncrementalModel", CyclingAlphabet)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
-    (s,) = generate(make_model(direction="backward"), VOCABULARY, "", 100, until="dc")
+    (s,) = generate(make_model(direction="backward"), VOCABULARY, TextRequest("", 100, until="dc"))
     assert s.text == "dcba \n"
 
 
@@ -440,7 +440,7 @@ def test_prompt_is_encoded_in_order_after_no_character(monkeypatch):
 
     monkeypatch.setattr(sampler, "IncrementalModel", RecordingLogits)
     monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
-    generate(make_model(), VOCABULARY, "bad", 1, num_samples=2)
+    generate(make_model(), VOCABULARY, TextRequest("bad", 1), num_samples=2)
     expected = [VOCABULARY.size, *VOCABULARY.encode("bad").tolist()]
     assert encoded[:4] == [[i, i] for i in expected]
 
@@ -448,24 +448,25 @@ def test_prompt_is_encoded_in_order_after_no_character(monkeypatch):
 def test_unknown_character_in_the_prompt():
     model = make_model()
     with pytest.raises(UserError, match=r"'é' \(U\+00E9\) at 1:2"):
-        generate(model, VOCABULARY, "aéb")
+        generate(model, VOCABULARY, TextRequest("aéb"))
     (skipped,), (without,) = (
-        generate(model, VOCABULARY, prime, 20, unknown=unknown) for prime, unknown in (("aéb", "skip"), ("ab", "error"))
+        generate(model, VOCABULARY, TextRequest(prime, 20, unknown=unknown))
+        for prime, unknown in (("aéb", "skip"), ("ab", "error"))
     )
     assert skipped == without
     with pytest.raises(UserError, match="U\\+0021"):
-        generate(model, VOCABULARY, "ab", until="!")
+        generate(model, VOCABULARY, TextRequest("ab", until="!"))
 
 
 def test_vocabulary_of_bytes():
     vocabulary = Vocabulary.from_text("na\u00efve \u2603!".encode())
     model = make_model(vocabulary.size)
-    (s,) = generate(model, vocabulary, "\u00ef", 40, Sampling(temperature=3.0), seed=1)
+    (s,) = generate(model, vocabulary, TextRequest("\u00ef", 40), Sampling(temperature=3.0), seed=1)
     assert s.prime == "\u00ef"
     assert len(s.log_probabilities) == 40  # one per byte
     assert len(s.text) <= 40
     with pytest.raises(UserError, match="0x7A"):
-        generate(model, vocabulary, "z")
+        generate(model, vocabulary, TextRequest("z"))
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-31])
@@ -474,7 +475,9 @@ def test_temperature_close_to_zero_is_greedy(monkeypatch, temperature, cpp):
     if not cpp:
         monkeypatch.setattr(sampler, "make_cpp_decoder", lambda *_: None)
     model = make_model()
-    greedy, cold = (generate(model, VOCABULARY, "ab", 30, Sampling(t), num_samples=2) for t in (0.0, temperature))
+    greedy, cold = (
+        generate(model, VOCABULARY, TextRequest("ab", 30), Sampling(t), num_samples=2) for t in (0.0, temperature)
+    )
     assert [sample.text for sample in cold] == [sample.text for sample in greedy]
 
 
@@ -490,4 +493,4 @@ def test_extreme_temperatures_give_valid_probabilities(temperature):
 def test_too_many_texts_for_memory_are_refused(monkeypatch):
     monkeypatch.setattr("charlstm.hardware.main_memory.free_main_memory", lambda: 10**9)
     with pytest.raises(UserError, match=r"^not enough memory: 20,000,000 texts take 80\d\.\d GB, 1\.0 GB are free"):
-        generate(make_model(), VOCABULARY, "", 400, num_samples=20_000_000)
+        generate(make_model(), VOCABULARY, TextRequest("", 400), num_samples=20_000_000)

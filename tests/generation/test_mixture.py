@@ -10,7 +10,7 @@ from test_generation_sampler import CONVOLUTION, VOCABULARY, make_model
 
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
-from charlstm.generation import Sampling, generate, step_decoder
+from charlstm.generation import Sampling, TextRequest, generate, step_decoder
 from charlstm.generation.mixture import IncrementalMixture, Mixture, vocabulary_difference
 from charlstm.text.vocabulary import Vocabulary
 
@@ -23,7 +23,7 @@ def models():
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_log_probabilities_are_those_of_the_mean_probability(direction):
     models = [make_model(direction=direction), make_model(direction=direction, cell="gru", hidden_size=4)]
-    for s in generate(Mixture(models), VOCABULARY, "abc", 20, Sampling(1.2), seed=2, num_samples=2):
+    for s in generate(Mixture(models), VOCABULARY, TextRequest("abc", 20), Sampling(1.2), seed=2, num_samples=2):
         nats = np.stack([nats_per_character(model, VOCABULARY.encode(s.full_text)) for model in models])
         expected = np.log(np.exp(-nats).mean(0))
         expected = expected[::-1][3:] if direction == "backward" else expected[3:]
@@ -33,16 +33,19 @@ def test_log_probabilities_are_those_of_the_mean_probability(direction):
 def test_mixture_of_equal_models_writes_the_same_text(models):
     for sampling in (Sampling(), Sampling(0), Sampling(0.7, 4, 0.9, 0.01)):
         alone, together = (
-            generate(model, VOCABULARY, "ab", 60, sampling, seed=4)[0]
+            generate(model, VOCABULARY, TextRequest("ab", 60), sampling, seed=4)[0]
             for model in (models[0], Mixture([models[0]] * 3))
         )
         assert alone.text == together.text
 
 
 def test_step_of_a_mixture_can_be_captured(models, monkeypatch):
-    expected = generate(Mixture(models), VOCABULARY, "abc" * 5, 20, Sampling(0.8), seed=3, num_samples=2)
+    expected = generate(Mixture(models), VOCABULARY, TextRequest("abc" * 5, 20), Sampling(0.8), seed=3, num_samples=2)
     monkeypatch.setattr(step_decoder, "CudaGraph", ReplayedGraph)
-    assert generate(Mixture(models), VOCABULARY, "abc" * 5, 20, Sampling(0.8), seed=3, num_samples=2) == expected
+    assert (
+        generate(Mixture(models), VOCABULARY, TextRequest("abc" * 5, 20), Sampling(0.8), seed=3, num_samples=2)
+        == expected
+    )
 
 
 @torch.no_grad()

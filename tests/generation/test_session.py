@@ -7,7 +7,7 @@ import torch
 from test_generation_sampler import CONVOLUTION, VOCABULARY, make_model
 
 from charlstm.errors import UserError
-from charlstm.generation import Sampling, generate
+from charlstm.generation import Sampling, TextRequest, generate
 from charlstm.generation.session import SPACING, Session, characters
 from charlstm.text.vocabulary import Vocabulary
 
@@ -41,7 +41,7 @@ def assert_same_state(session, other):
 
 
 def test_continuation_is_what_the_sampler_writes(model):
-    (sample,) = generate(model, VOCABULARY, TEXT, 20, GREEDY)
+    (sample,) = generate(model, VOCABULARY, TextRequest(TEXT, 20), GREEDY)
     assert texts(session_of(model, TEXT, sampling=GREEDY)) == [sample.text]
 
 
@@ -51,9 +51,9 @@ def test_rewound_session_equals_one_of_the_shorter_text(options, count):
     model = make_model(**options)
     session = session_of(model, TEXT)
     removed = session.rewind(count)
-    kept = TEXT[: max(0, len(TEXT) - count)]
-    assert VOCABULARY.decode(removed) == TEXT[len(kept) :]
-    assert_same_state(session, session_of(model, kept))
+    shorter = TEXT[: max(0, len(TEXT) - count)]
+    assert VOCABULARY.decode(removed) == TEXT[len(shorter) :]
+    assert_same_state(session, session_of(model, shorter))
     session.accept(removed)
     assert_same_state(session, session_of(model, TEXT))
 

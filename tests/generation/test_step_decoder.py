@@ -14,7 +14,7 @@ from test_generation_sampler import CELLS, CONVOLUTION, VOCABULARY, make_model
 
 from charlstm import cells
 from charlstm.compiler.torch_printer import forward_code
-from charlstm.generation import Sampling, generate, sampler, step_decoder
+from charlstm.generation import Sampling, TextRequest, generate, sampler, step_decoder
 from charlstm.generation.incremental import IncrementalModel
 
 MODELS = {
@@ -33,7 +33,7 @@ def by_steps(monkeypatch):
 
 
 def texts(model, sampling=CUTS, length=40, **options):
-    return generate(model, VOCABULARY, "abc", length, sampling, seed=3, num_samples=3, **options)
+    return generate(model, VOCABULARY, TextRequest("abc", length, **options), sampling, seed=3, num_samples=3)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -71,7 +71,7 @@ def test_long_prompt_is_encoded_by_a_graph_in_blocks(name, monkeypatch):
 
     def sample(prime):
         graphs.clear()
-        result = generate(model, VOCABULARY, prime, 12, CUTS, seed=3, num_samples=2)
+        result = generate(model, VOCABULARY, TextRequest(prime, 12), CUTS, seed=3, num_samples=2)
         return [(s.ids, s.log_probabilities) for s in result]
 
     incremental, prime = IncrementalModel(model), "abcdabbac" * 2
@@ -94,9 +94,9 @@ def test_long_prompt_is_encoded_by_a_graph_in_blocks(name, monkeypatch):
 def test_inference_mode_does_not_change_samples(monkeypatch):
     monkeypatch.setattr(step_decoder, "CudaGraph", ReplayedGraph)
     model = make_model()
-    expected = generate(model, VOCABULARY, "abcd" * 4, 20, CUTS, seed=3)
+    expected = generate(model, VOCABULARY, TextRequest("abcd" * 4, 20), CUTS, seed=3)
     with torch.inference_mode():
-        assert generate(model, VOCABULARY, "abcd" * 4, 20, CUTS, seed=3) == expected
+        assert generate(model, VOCABULARY, TextRequest("abcd" * 4, 20), CUTS, seed=3) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -106,7 +106,7 @@ def test_gpu_samples_the_text_of_the_cpu(name):
     model = make_model(**MODELS[name])
 
     def sample():
-        return generate(model, VOCABULARY, "abcdabbac", 60, CUTS, seed=3, num_samples=3)
+        return generate(model, VOCABULARY, TextRequest("abcdabbac", 60), CUTS, seed=3, num_samples=3)
 
     expected = sample()
     model.to("cuda")

@@ -8,7 +8,7 @@ from bracket_counter import COUNTER, VOCABULARY, bracket_counter
 from test_recording import network
 
 from charlstm.errors import UserError
-from charlstm.generation import Sampling, generate
+from charlstm.generation import Sampling, TextRequest, generate
 from charlstm.inspection.forcing import Force, sample_forced
 from charlstm.inspection.unit_scores import Unit
 from charlstm.text.vocabulary import Vocabulary
@@ -34,7 +34,7 @@ def test_unforced_text_is_that_of_sample(fields):
     model, vocabulary = network(**fields), Vocabulary(tuple("abcde"))
     step = -1 if model.direction == "backward" else 1
     (ids,) = sample_forced(model, vocabulary.encode("ab").tolist()[::step], 50, SAMPLING, 7, [None])
-    (expected,) = generate(model, vocabulary, "ab", 50, SAMPLING, 7)
+    (expected,) = generate(model, vocabulary, TextRequest("ab", 50), SAMPLING, 7)
     assert vocabulary.decode(ids[::step]) == expected.text
 
 

@@ -26,6 +26,11 @@ def test_excerpt_is_of_words_where_there_are_any(text, excerpt):
     assert excerpt_of(text) == excerpt
 
 
+def test_prompt_of_a_backward_model_ends_a_line():
+    assert excerpt_of("It was a bright cold day in April,\n", at_end=True) == "cold day in April,"
+    assert excerpt_of("short\nlonger one\n", at_end=True) == "one"
+
+
 def test_excerpt_is_of_words_also_after_a_long_table(tmp_path, monkeypatch):
     monkeypatch.setenv("CHARLSTM_CACHE", str(tmp_path / "cache"))
     table = '    0x085d: "iu_CA", # Inuktitut\n' * 100

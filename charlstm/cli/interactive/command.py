@@ -33,7 +33,7 @@ def check_interactive(context: typer.Context, direction: str) -> None:
     names = ("suffix", "infill", "infill_file", "gap", "sweeps", "num_samples", "until", "stream", "json_", "novelty")
     refuse(context, "with --interactive", *names, "no_repeat", "average_with", "regex", "best_of", "beam")
     if context.params["length"] == 0:
-        raise UserError("--length must be at least 1 with --interactive: it is that of a suggestion")
+        raise UserError("--length must be at least 1 with --interactive: it is the length of a suggestion")
     if direction != "forward":
         instead = "use --suffix" if direction == "backward" else "fill gaps with --infill"
         raise UserError(f"--interactive writes from left to right; this model has direction: {direction}: {instead}")
@@ -42,11 +42,15 @@ def check_interactive(context: typer.Context, direction: str) -> None:
     except ImportError:
         raise UserError("--interactive needs a terminal of Linux or macOS: here, use --prime") from None
     if not _is_terminal(sys.stdin):
-        raise UserError("--interactive reads keys from a terminal, and standard input is none: use --prime")
+        raise UserError("--interactive reads keys from a terminal, but standard input is not one: use --prime")
     if os.environ.get("TERM", "dumb") == "dumb":
-        raise UserError("--interactive needs a terminal whose cursor can move, and TERM names none: use --prime")
+        raise UserError(
+            "--interactive needs a terminal whose cursor can move, but TERM is dumb or not set: use --prime"
+        )
     if _screen_stream() is None:
-        raise UserError("--interactive shows the text on a terminal, and standard output and error are none")
+        raise UserError(
+            "--interactive shows the text on a terminal, but neither standard output nor standard error is one"
+        )
 
 
 def write_together(

@@ -18,12 +18,13 @@ COUNT = 4
 
 STEP, MAX_TEMPERATURE = 0.1, 9.9
 TAIL = 200
-"""Characters in which the last word or line is looked for, at a time."""
+"""Characters at a time in which the last word or line is searched."""
 
 
 @dataclass
 class _Suggestions:
-    """What was sampled at one position of the text, and which of it is shown; ``batches``: how often was sampled."""
+    """The suggestions at one position of the text, the number of the one that is shown, and the number of batches that
+    were sampled."""
 
     all: list[Suggestion] = field(default_factory=list)
     shown: int = 0

@@ -22,11 +22,11 @@ class Suggestion:
 
     @property
     def text(self) -> str:
-        """What is shown of it, without the end of the document."""
+        """The text as it is shown, without the end of the document."""
         return "".join(c.text for c in (self.characters[:-1] if self.ends else self.characters))
 
     def first_line(self) -> int:
-        """How many of its characters are its first line that is not empty, with its newline."""
+        """The number of characters of its first line that is not empty, with the newline."""
         return self._matching(_LINE)
 
     def first_word(self) -> int:

@@ -84,7 +84,7 @@ def _status(editor: Editor, columns: int, key_rows: int, encodable: Callable[[st
 
 
 def _key_rows(keys: list[tuple[str, str]], columns: int, rows: int) -> Iterator[str]:
-    """Up to so many rows of keys and what they do."""
+    """At most ``rows`` rows of keys, each with its meaning."""
     for _ in range(rows):
         if count := len(fitting(map(" ".join, keys), columns)):
             yield SEPARATOR.join(f"\x1b[1m{key}\x1b[0m {meaning}" for key, meaning in keys[:count])

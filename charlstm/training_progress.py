@@ -1,4 +1,4 @@
-"""Print the events of a training run."""
+"""Prints the events of a training run as they arrive."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def follow(
     samples: bool = True,
     unit: str = "character",
     position: Position | None = None,
+    plain_progress: bool = True,
 ) -> Ended:
     """Print the events as they arrive; returns the last one.
 
@@ -62,6 +63,7 @@ def follow(
         samples: print the texts that are sampled at evaluations.
         unit: character or byte.
         position: of the run in a comparison.
+        plain_progress: print the progress between evaluations also where a line cannot be updated in place.
     """
     ended: Ended | None = None
     history = LossHistory()
@@ -77,7 +79,8 @@ def follow(
         for event in events:
             if isinstance(event, Progress):
                 history.add(event.nats)
-                line.update(event.fraction, lambda e=event: text(e))  # type: ignore[misc]
+                if line.live or plain_progress:
+                    line.update(event.fraction, lambda e=event: text(e))  # type: ignore[misc]
             elif isinstance(event, Evaluated):
                 parts, width = [Part(prefix), *evaluated_parts(event, unit)], console.width()
                 out(join_parts(parts) if width is None else fit_parts(parts, width))

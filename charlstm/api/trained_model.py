@@ -1,0 +1,145 @@
+"""A trained model with its vocabulary and configuration, which reads and scores texts as its corpus was read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.config import Config
+from charlstm.errors import UserError
+from charlstm.evaluation import Score, score
+from charlstm.generation import Sample
+from charlstm.model import LanguageModel
+from charlstm.runs.directory import RunDirectory
+from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.text.decoding import decode
+from charlstm.text.documents import Documents, split_documents
+from charlstm.text.preparation import Changes, Preparation, normalizations
+from charlstm.text.relocation import relocate_source
+from charlstm.text.separators import end_text
+from charlstm.text.tables import is_table
+from charlstm.text.unpacking import unpack
+from charlstm.text.vocabulary import Unknown, Vocabulary
+from charlstm.units import bits
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedModel:
+    """A model with its vocabulary and configuration.
+
+    ``header`` is the checkpoint's JSON header; ``directory`` is the run directory that contains the checkpoint, if any.
+    """
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    config: Config
+    header: dict[str, Any]
+    directory: RunDirectory | None
+
+    def __repr__(self) -> str:
+        model, best = self.config.model, self.header.get("counters", {}).get("best_nats")
+        score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}"
+        return f"<run {self.name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
+
+    @property
+    def name(self) -> str:
+        """The path of the run's directory, or the name in its configuration."""
+        return str(self.config.name if self.directory is None else self.directory.path)
+
+    def prepare(self, prompt: str) -> str:
+        """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""
+        return self._preparation.apply_to_prompt(prompt)
+
+    @property
+    def _preparation(self) -> Preparation:
+        corpus = self.config.corpus
+        return Preparation(lowercase=corpus.lowercase, normalize=normalizations(corpus.normalize))
+
+    @property
+    def document_end(self) -> str:
+        """The text that ends a document; "" if the corpus is one running text."""
+        separator = self.config.corpus.documents
+        return "" if separator is None else end_text(separator)
+
+    def score(self, text: str | bytes, unknown: Unknown = "error") -> Score:
+        """Mean nats per character of a text; for a model of documents, the text is split at the corpus's separator.
+
+        Raises UserError for characters outside the vocabulary, or an empty text.
+        """
+        return score(self.model, self.read(text, unknown))
+
+    def decode(self, content: bytes, name: str = "") -> str | bytes:
+        """The text of a file, as the corpus reads it: the documents of its column, if its name is that of a table.
+
+        Raises UserError if it is not text in the encoding of the corpus, or a malformed table.
+        """
+        if self.vocabulary.kind == "bytes":
+            return content
+        corpus = self.config.corpus
+        text = decode(content, corpus.encoding, name)
+        if corpus.column is None or not is_table(name):
+            return text
+        columns = (corpus.documents, corpus.column, corpus.context_column, corpus.context_separator)
+        return "".join(Preparation(*columns).apply(name, iter([text]), Changes()))
+
+    def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
+        """A text to score, as ids [N] or documents; bytes are decoded like a corpus file. Raises like :meth:`score`."""
+        if isinstance(text, bytes):
+            text = self.decode(text) if self.vocabulary.kind == "characters" else unpack(text)
+        if isinstance(text, str):
+            text = self._preparation.apply_to_text(text)
+        ids = self.vocabulary.encode(text, unknown)
+        if len(ids) == 0:
+            raise UserError("the text to score is empty")
+        corpus = self.config.corpus
+        content = (
+            ids
+            if corpus.documents is None
+            else split_documents(ids, self.vocabulary, corpus.documents, corpus.score_after, corpus.score_end)
+        )
+        if len(content) == 0:
+            raise UserError("the text to score has no document: it has nothing but separators")
+        return content
+
+    def corpus(self) -> Corpus:
+        """The training corpus, from the source in the run's config.yaml, or relocated along with the run's directory.
+
+        Raises UserError if it cannot be found, or has changed.
+        """
+        source = {"source": self._source()}
+        try:
+            corpus = load_corpus(**{**self.config.corpus.model_dump(), **source})
+        except UserError as error:
+            if self.directory is None:
+                raise
+            file = self.directory.config_file
+            raise UserError(f"{error}. If the text was moved, set corpus.source in {file}") from None
+        if corpus.digest != self.header["corpus_digest"]:
+            raise UserError("the content of the corpus has changed since this model was trained on it")
+        return corpus
+
+    def _source(self) -> str | list[str]:
+        if self.directory is None:
+            return self.config.corpus.source
+        recorded = self.directory.config().corpus.source
+        return relocate_source(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl."""
+        return [] if self.directory is None else self.directory.metrics()
+
+    def novel(self, samples: Sequence[Sample]) -> list[bool]:
+        """For each text, whether it is not among the training documents; an empty text is not novel.
+
+        Raises UserError if the corpus is not documents, or :meth:`corpus` does.
+        """
+        text = self.corpus().split("train") if self.document_end else None
+        if not isinstance(text, Documents):
+            raise UserError("the corpus is one running text: set corpus.documents to train on documents")
+        known = text.contains_each([sample.ids for sample in samples])
+        return [bool(sample.ids) and not is_known for sample, is_known in zip(samples, known, strict=True)]
