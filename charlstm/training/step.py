@@ -18,6 +18,7 @@ from charlstm.model.dropout import part_of_batch
 from charlstm.model.head_loss import mean_nats
 from charlstm.text.streams import IGNORE, Batch
 from charlstm.training.input_masking import mask_spans
+from charlstm.training.regularization import ActivationRegularization
 from charlstm.training.vanishing_penalty import VanishingPenalty
 
 
@@ -42,11 +43,15 @@ class TrainingStep:
         self.precision = precision
         self._config, self._model, self._optimizer, self._group = config, model, optimizer, group
         self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, group)
-        self._loss: nn.Module = _LossModule(model, lambda: self.precision)
+        self._activations = ActivationRegularization(
+            config.activation_regularization, config.temporal_activation_regularization
+        )
+        self._loss: nn.Module = _LossModule(model, lambda: self.precision, self._activations)
 
     def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
         """Mean -ln p of the counted targets, in nats, and the state after the batch. With several processes: the
-        part of the mean that this process's columns contribute, and its columns of the state."""
+        part of the mean that this process's columns contribute, and its columns of the state. The gradient of the loss
+        includes that of the activation regularization."""
         model, group = self._model, self._group
         device, batch_size = model.head.weight.device, batch.targets.shape[1]
         columns = group.columns(batch_size)
@@ -60,8 +65,10 @@ class TrainingStep:
         following = local(after) if model.bidirectional else None
         lengths = None if batch.lengths is None else local(batch.lengths)
         count = None if group.size == 1 else batch.count
+        counts = self._activations.counts(batch.targets)
+        counts = None if counts is None else to_device(counts, device)
         with part_of_batch(columns, batch_size):
-            result: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count)
+            result: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count, counts)
         return result
 
     def gradients(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
@@ -100,7 +107,7 @@ class TrainingStep:
         one = torch.zeros(1, 1, dtype=torch.int64, device=self._model.head.weight.device)
         following = one if self._model.bidirectional else None
         self._model.eval()  # draws no dropout masks
-        loss, _ = ddp(one, self._model.initial_state(1), following, None, one, 1)
+        loss, _ = ddp(one, self._model.initial_state(1), following, None, one, 1, None)
         loss.backward()
         self._model.zero_grad()
 
@@ -108,9 +115,11 @@ class TrainingStep:
 class _LossModule(nn.Module):
     """Model and loss as one module, as DistributedDataParallel requires."""
 
-    def __init__(self, model: LanguageModel, precision: Callable[[], str]) -> None:
+    def __init__(
+        self, model: LanguageModel, precision: Callable[[], str], activations: ActivationRegularization
+    ) -> None:
         super().__init__()
-        self.model, self._precision = model, precision
+        self.model, self._precision, self._activations = model, precision, activations
 
     def forward(
         self,
@@ -120,9 +129,13 @@ class _LossModule(nn.Module):
         lengths: Tensor | None,
         targets: Tensor,
         count: int | None,
+        counts: Tensor | None,
     ) -> tuple[Tensor, State]:
-        """The loss of :func:`mean_nats` and the state after the batch."""
+        """The loss of :func:`mean_nats`, with the gradient of the activation regularization, and the state after the
+        batch."""
         head = self.model.head
         with torch.autocast(previous.device.type, torch.bfloat16, enabled=self._precision() == "bfloat16"):
-            y, state = self.model.hidden(previous, carried, following, lengths=lengths)
-            return mean_nats(y, head.weight, head.bias, targets, IGNORE, count), state
+            y, state = self.model.outputs(previous, carried, following, lengths=lengths)
+            dropped = self.model.drop_output(y)
+            loss = mean_nats(dropped, head.weight, head.bias, targets, IGNORE, count)
+            return self._activations.add_gradient(loss, y, dropped, targets, counts), state

@@ -15,7 +15,6 @@ from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.evaluation import Score
 from charlstm.executors import clear_plan_cache
-from charlstm.executors.transfer import to_device
 from charlstm.hardware.device import free_memory, resolve_device, resolve_precision, retain_freed_memory
 from charlstm.hardware.out_of_memory import MemoryEstimate, check_weights_fit, report_out_of_memory
 from charlstm.model import LanguageModel
@@ -33,6 +32,7 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 from charlstm.training.execution import Execution
 from charlstm.training.loader import make_batch_source, training_batches
 from charlstm.training.memory_estimate import estimate_weights
+from charlstm.training.regularization import state_before
 from charlstm.training.schedule import Schedule
 from charlstm.training.state import TrainingState
 from charlstm.training.step import TrainingStep
@@ -228,11 +228,8 @@ class Trainer:
         start = time.perf_counter()
         counters = self.counters
         batch = self.streams.next_batch()
-        if batch.reset_state:
-            self.state.carried = tuple(torch.zeros_like(part) for part in self.state.carried)
-        if batch.fresh is not None:
-            fresh = to_device(batch.fresh[self.state.columns], self.device)[:, None]
-            self.state.carried = tuple(part.masked_fill(fresh, 0) for part in self.state.carried)
+        reset_probability = self.config.training.reset_state
+        self.state.carried = state_before(batch, self.state.carried, self.state.columns, reset_probability)
         loss_and_norm, carried = self.step.gradients(batch, self.state.carried)
         self.deferred_metrics.append(PendingStep(counters.step, counters.characters, batch.count, loss_and_norm))
         if not self.deferred_metrics.is_asynchronous and (ended := self._process_metrics()) is not None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup
+from charlstm.model import RecurrentStack
 
 MIN_NORM = 1e-10
 """Gradients with a smaller norm are ignored."""
@@ -32,12 +33,13 @@ class VanishingPenalty:
 
     ``recurrent`` is a stack of one layer of the tanh cell. A forward hook stores the outputs of the training pass until
     :meth:`add_gradient`. Omega covers one chunk of the text: no gradient comes from later chunks. With several
-    processes, each has its columns of the batch, and all get the gradient of Omega over the whole batch. With weight 0
-    no hook is registered.
+    processes, each has its columns of the batch, and all get the gradient of Omega over the whole batch. With weight
+    drop, U in Omega is the matrix of the training pass, with elements dropped. With weight 0 no hook is registered.
     """
 
-    def __init__(self, recurrent: nn.Module, weight: float, group: ProcessGroup = SINGLE_PROCESS) -> None:
+    def __init__(self, recurrent: RecurrentStack, weight: float, group: ProcessGroup = SINGLE_PROCESS) -> None:
         self._matrix, self._weight, self._group = recurrent.get_parameter("weight_hh_l0"), weight, group
+        self._masks = recurrent.weight_drop.masks
         self._outputs: Tensor | None = None
         if weight:
             recurrent.register_forward_hook(self._store_outputs)
@@ -56,8 +58,9 @@ class VanishingPenalty:
         assert y.grad is not None
         assert matrix.grad is not None
         h, d_outputs = y.detach().to(matrix.dtype), y.grad.to(matrix.dtype)
-        gradient = penalty_gradient(matrix.detach(), h, d_outputs, self._group)
-        matrix.grad.add_(gradient, alpha=self._weight)
+        mask, used = self._masks.get("_l0"), matrix.detach()
+        gradient = penalty_gradient(used if mask is None else used * mask, h, d_outputs, self._group)
+        matrix.grad.add_(gradient if mask is None else gradient * mask, alpha=self._weight)
         self._outputs = None
 
 
