@@ -19,6 +19,8 @@ KINDS: list[dict[str, Any]] = [
     *({"cell": c.base, **c.options} for c in CELLS.values()),
     {"cell": "lstm", "front_end": "convolution", "embedding_size": 5, "kernel_sizes": [1, 3], "filters": 4},
     {"cell": "gru", "num_layers": 3, "residual": True},
+    {"cell": "lstm", "num_layers": 3, "output": "sum", "tie_weights": True},
+    {"cell": "lstm", "zoneout_h": 0.2, "zoneout_c": 0.4},
     {"cell": "lstm", "direction": "backward"},
 ]
 every_kind = pytest.mark.parametrize("fields", KINDS, ids=str)

@@ -48,6 +48,19 @@ CASES = {
         DOCUMENTS,
         {"input_masking": 0.2},
     ),
+    "regularized": (
+        {
+            "num_layers": 2,
+            "executor": "eager",
+            "front_end": "embedding",
+            "tie_weights": True,
+            "embedding_dropout": 0.3,
+            "weight_drop": 0.4,
+            "zoneout_c": 0.2,
+        },
+        DOCUMENTS,
+        {"reset_state": 0.3, "activation_regularization": 20.0, "temporal_activation_regularization": 10.0},
+    ),
     "window": ({"cell": "peephole", "front_end": "convolution", "executor": "eager"}, {}, {"optimizer": "sgd"}),
     "frozen": ({"cell": "esn", "executor": "eager"}, {}, {"sequence_length": 3}),
     "penalty": (

@@ -46,6 +46,7 @@ class Cell:
                 one of its gates or entries; all others are initialized as in torch.nn
     init_options the options that the initializers take, by name
     frozen      the parameters that are never trained, by name: ``weight_hh``, ``bias_ih``, or a per-unit parameter
+    per_step    the parameters that have a value for each step and text, [T, B, nH], and no gradient, such as masks
     stop_gradient letters of the state that each step reads detached, so that no gradient reaches the previous step
                 through them. Weights that read them are still trained: with h detached, U gets its gradient d h^T, and
                 only U^T d is dropped
@@ -66,6 +67,7 @@ class Cell:
     initializers: Mapping[str, Initializer] = field(default_factory=dict)
     init_options: Mapping[str, Option] = field(default_factory=dict)
     frozen: frozenset[str] = frozenset()
+    per_step: frozenset[str] = frozenset()
     stop_gradient: str = ""
     base: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)

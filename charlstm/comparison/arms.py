@@ -218,7 +218,8 @@ def match_parameters(model: ModelConfig, vocabulary_size: int, target: int) -> M
     """The model with the hidden_size at which its parameter count is nearest to the target."""
 
     def with_size(hidden_size: int) -> ModelConfig:
-        return model.model_copy(update={"hidden_size": hidden_size})
+        tied = {"embedding_size": hidden_size} if model.tie_weights else {}
+        return model.model_copy(update={"hidden_size": hidden_size, **tied})
 
     low, high = 1, 1
     while parameter_count(with_size(high), vocabulary_size) < target and high < MAX_HIDDEN_SIZE:

@@ -77,7 +77,7 @@ def differentiate(cell: Cell) -> Derivative:
             inputs[n.label] = g
         elif n.op == "state" and n.label not in cell.stop_gradient:
             state[n.label] = g
-        elif n.op == "parameter":
+        elif n.op == "parameter" and n.label[0] not in cell.per_step:
             parameters[n.label] = g
     return Derivative(forward, inputs, recurrent, tuple(state.get(s, graph.lift(0)) for s in cell.state), parameters)
 

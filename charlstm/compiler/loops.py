@@ -8,7 +8,8 @@ step T - 1. P is the compute dtype (that of matmul operands):
     s_c                 states: before each step and after the last, or the latest two
     l_h                 states that matmuls read and the output, P; also read by the backward pass
     v_0 ...             other values that matmuls or the backward pass read, P: all steps or the latest
-    p_NAME, z_NAME      per-unit parameters [nH] and, summed over time, their gradients [n, B, H]
+    p_NAME, z_NAME      per-unit parameters [nH] and, summed over time, their gradients [n, B, H]; or the parameters of
+                        each step [T, B, nH], without gradients
     y                   gradient of the output [T, B, H], P
     g_h                 gradient of the state after and before a step [2, B, H]
     d, e                gradients of the input sides [T, B, GH] and of the separate recurrent sides [T, B, nH], P
@@ -158,7 +159,8 @@ def backward_loop(cell: Cell, joined: bool = False) -> Loop:
     states, operands = state_buffers(cell), operand_buffers(cell)
     read = states | operands
     y = Buffer("y", "output", compute_dtype=True)
-    z = {name: Buffer(f"z_{name}", "sum", letters) for name, letters in cell.parameters.items()}
+    trained = {name: letters for name, letters in cell.parameters.items() if name not in cell.per_step}
+    z = {name: Buffer(f"z_{name}", "sum", letters) for name, letters in trained.items()}
     g = {s: Buffer(f"g_{s}", "carry", s, "pair") for s in cell.state}
     d, e = gradient_buffers(cell, joined)
     loads: dict[Node, tuple[Place, ...]] = {n: (Place(b),) for n, b in values.items()}
@@ -217,8 +219,9 @@ def value_buffers(cell: Cell) -> dict[Node, Buffer]:
 
 
 def parameter_buffers(cell: Cell) -> dict[str, Buffer]:
-    """The per-unit parameters."""
-    return {name: Buffer(f"p_{name}", "unit", letters) for name, letters in cell.parameters.items()}
+    """The per-unit parameters, and those of each step."""
+    layouts = {name: "gate" if name in cell.per_step else "unit" for name in cell.parameters}
+    return {name: Buffer(f"p_{name}", layouts[name], letters) for name, letters in cell.parameters.items()}
 
 
 def saved_bytes_per_unit(cell: Cell, dtype: torch.dtype) -> int:

@@ -10,7 +10,8 @@ Names in the generated code, lists over time unless noted otherwise:
     w_0 ...     [B, H] scratch, not a list
     g_h, n_h    [B, H] gradient of the state after and before a step, swapped after each step; not lists
     y           [B, H] gradient of the output
-    p_NAME_k    [H] a per-unit parameter; z_NAME_k [B, H] its gradient, summed over time; not lists
+    p_NAME_k    [H] a per-unit parameter; z_NAME_k [B, H] its gradient, summed over time; not lists, except for p of
+                parameters that have a value for each step
 
 A value without further use frees its buffer for the next one, so an activation overwrites its argument.
 """
@@ -108,7 +109,7 @@ class _BufferAllocator:
         return f"w_{self._scratch - 1}"
 
 
-def _leaves(roots: list[Node]) -> dict[Node, str]:
+def _leaves(cell: Cell, roots: list[Node]) -> dict[Node, str]:
     names = {"state": "s_{}[t]", "input": "a_{}[t]", "gradient": "g_{}"}
     leaves: dict[Node, str] = {}
     for n in ordered(roots):
@@ -116,6 +117,8 @@ def _leaves(roots: list[Node]) -> dict[Node, str]:
             leaves[n] = names[n.op].format(n.label)
         elif n.op in ("parameter", "accumulator"):
             leaves[n] = "{}_{}_{}".format(n.op[0].replace("a", "z"), *n.label)
+            if n.op == "parameter" and n.label[0] in cell.per_step:
+                leaves[n] += "[t]"
         elif n.op == "constant":
             leaves[n] = f"constant[{n.label!r}]"
     return leaves
@@ -164,7 +167,7 @@ def forward_code(cell: Cell) -> Code:
     step = trace(cell)
     roots = list(step.new_state)
     targets = {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
-    lines, locations = _print(cell, roots, _leaves(roots), targets, saved_for_backward(cell))
+    lines, locations = _print(cell, roots, _leaves(cell, roots), targets, saved_for_backward(cell))
     ends = [(f"s_{s}[t + 1]", n) for s, n in zip(cell.state, roots, strict=True)]
     lines += [f"{end}.copy_({locations[n]})" for end, n in ends if locations[n] != end]
     return _compile(f"{cell.name}_forward", "range(T)", lines, "[]", locations)
@@ -187,7 +190,7 @@ def backward_code(cell: Cell) -> Code:
     sums = {_location(p): step.graph.node("accumulator", (p.buffer.name[2:], p.letter)) + n for n, p in added}
     roots = [n for n in loop.roots if n not in dict(added)] + list(sums.values())
     forward = forward_code(cell).locations
-    assigned = _leaves([*roots, *loop.stores])
+    assigned = _leaves(cell, [*roots, *loop.stores])
     assigned |= {n: forward[n] for n in ordered(roots) if n in saved_for_backward(cell)}
     assigned |= {n: f"s_{s}[t + 1]" for s, n in zip(cell.state, step.new_state, strict=True)}
     destinations = [(_location(place), n) for n, place in stores if (n, place) not in added]

@@ -43,7 +43,8 @@ class FixedModel:
     def __init__(self, model: LanguageModel, batch_size: int, rate: int = 0) -> None:
         stack = model.recurrent
         weights = [stack.weights(f"_l{layer}") for layer in range(stack.num_layers)]
-        self.vocabulary_size, self._residual = model.vocabulary_size, stack.residual
+        self.vocabulary_size = model.vocabulary_size
+        self._residual, self._sum_outputs = stack.residual, stack.sum_outputs
         self._layers = [CellStep(stack.cell, w, batch_size) for w in weights]
         self._matmuls = [
             Matmul(layer.rows(to_array(w.weight_ih))) for layer, w in zip(self._layers[1:], weights[1:], strict=True)
@@ -72,14 +73,15 @@ class FixedModel:
 
     def read(self, ids: Ids) -> None:
         """Read one character of each text, [B]; V is "no character"."""
-        h = self._first_layer(ids)
+        h = total = self._first_layer(ids)
         for matmul, layer in zip(self._matmuls, self._layers[1:], strict=True):
             matmul(h, out=layer.x)
             layer.x += layer.input_bias
             y = layer()
             h = np.clip(h + y, -LIMIT, LIMIT) if self._residual else y
-        self._output = h
-        self._readout(h, self._logits)
+            total = np.clip(total + y, -LIMIT, LIMIT) if self._sum_outputs else h
+        self._output = total
+        self._readout(total, self._logits)
         np.subtract(self._logits.max(1, keepdims=True), self._logits, out=self.weights)
         self.weights *= 2.0 ** (EXP_ARGUMENT_BITS - WIDE_BITS)
         self.weights += 0.5
@@ -156,6 +158,7 @@ def model_digest(model: LanguageModel, vocabulary: Vocabulary, reading: Reading)
         config.front_end,
         config.kernel_sizes,
         config.residual,
+        *([config.output] if config.output != "last" else []),
         reading.is_backward,
         reading.end_mark,
         vocabulary.to_json(),

@@ -22,11 +22,13 @@ class FrontEndEntry(NamedTuple):
 FRONT_ENDS = {
     "one_hot": FrontEndEntry("each character selects a column of the input weights", "charlstm.model.front_end:OneHot"),
     "embedding": FrontEndEntry(
-        "a learned vector of embedding_size numbers", "charlstm.model.front_end:Embedding", ("embedding_size",)
+        "a learned vector of embedding_size numbers",
+        "charlstm.model.front_end:Embedding",
+        ("embedding_size", "input_dropout", "tie_weights"),
     ),
     "convolution": FrontEndEntry(
         "learned filters over the embedded character and the few before it (CNN-LSTM; Kim et al. 2016)",
         "charlstm.model.convolution:Convolution",
-        ("embedding_size", "kernel_sizes", "filters", "highway"),
+        ("embedding_size", "kernel_sizes", "filters", "highway", "input_dropout"),
     ),
 }

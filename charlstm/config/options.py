@@ -31,7 +31,16 @@ FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """Option of the model section -> the front ends that have it. It is an error with any other front end."""
 
-CONDITIONAL_OPTIONS = frozenset({"residual", *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
+DEPTH_OPTIONS = ("residual", "output", "hidden_dropout")
+"""The options of the model section that need several layers."""
+
+RECURRENT_DROPOUT = ("weight_drop", "zoneout_h", "zoneout_c")
+"""The options of the model section that need a cell whose recurrent weights are trained."""
+
+CELL_STATE = frozenset(c.base for c in CELLS.values() if "c" in c.state)
+"""The cells with a cell state c beside the output h."""
+
+CONDITIONAL_OPTIONS = frozenset({*DEPTH_OPTIONS, *RECURRENT_DROPOUT, *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
 """The options of the model section that only some cells, front ends or depths have."""
 
 INIT_OPTIONS: dict[str, Option] = {name: o for c in CELLS.values() for name, o in c.init_options.items()}
@@ -56,8 +65,16 @@ def chosen_cell(settings: Mapping[str, Any]) -> Cell | None:
 def why_no_effect(option: str, settings: Mapping[str, Any]) -> str | None:
     """Why a model option has no effect with these settings of the model section; None if it has one."""
     name, front_end = settings.get("cell"), settings.get("front_end")
-    if option == "residual" and settings.get("num_layers") == 1:
+    if option in DEPTH_OPTIONS and settings.get("num_layers") == 1:
         return "has no effect with num_layers: 1, only with 2 or more"
+    if option == "output" and settings.get("residual"):
+        return "has no effect with residual: true: the output of the last layer is then the sum of all layers"
+    if option in RECURRENT_DROPOUT and name in RESERVOIRS:
+        return f"does not work with cell: {name}, whose recurrent weights are not trained"
+    if option == "zoneout_c" and name is not None and name not in CELL_STATE:
+        return f"has no effect with cell: {name}, only with {', '.join(sorted(CELL_STATE))}"
+    if option == "tie_weights" and settings.get("direction") == "bidirectional":
+        return "does not work with direction: bidirectional, whose readout reads the outputs of two stacks"
     if option in FRONT_END_OPTIONS and front_end and front_end not in FRONT_END_OPTIONS[option]:
         return f"has no effect with front_end: {front_end}, only with {', '.join(FRONT_END_OPTIONS[option])}"
     owners = [base for base, options in CELL_OPTIONS.items() if option in options]
@@ -82,7 +99,7 @@ NULLABLE = INIT_OPTIONS.keys() | {"embedding_size"}
 def default_value(option: str, settings: Mapping[str, Any]) -> object:
     """The value of an option that is null or left out, with these settings of the model section."""
     if option == "embedding_size":
-        return DEFAULT_EMBEDDING_SIZE
+        return settings.get("hidden_size") if settings.get("tie_weights") else DEFAULT_EMBEDDING_SIZE
     cell = chosen_cell(settings)
     value = cell.init_options[option].default if cell else None
     return list(value) if isinstance(value, tuple) else value

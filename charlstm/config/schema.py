@@ -6,7 +6,7 @@ Every ``description`` is the public documentation of its field: ``charlstm confi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     Field,
@@ -18,118 +18,31 @@ from pydantic import (
     model_validator,
 )
 
-from charlstm.cells import CELLS
 from charlstm.config.cell_options import cell_fields, only_for
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.front_ends import FRONT_ENDS
+from charlstm.config.network import NetworkOptions
 from charlstm.config.options import (
-    CELL_OPTIONS,
     CONDITIONAL_OPTIONS,
-    DEFAULT_EMBEDDING_SIZE,
     NULLABLE,
     RESERVOIRS,
     default_front_end,
     default_value,
     why_no_effect,
 )
-from charlstm.config.sections import ConfigFile, RunName, Section, TypeText
+from charlstm.config.sections import ConfigFile, RunName
 from charlstm.config.training import TrainingConfig
 from charlstm.config.training_checks import training_problems
 from charlstm.config.wording import Problem, as_one_error
 
 if TYPE_CHECKING:
-    CellName = str
-    FrontEndName = str
-else:
-    CellName, FrontEndName = Literal[tuple(CELL_OPTIONS)], Literal[tuple(FRONT_ENDS)]
 
-MAX_KERNEL_SIZE = 64
-
-
-class _Network(Section):
-    """The fields of the model section before the options of single cells."""
-
-    cell: CellName = Field(
-        "lstm",
-        description=f"The recurrent cell. {' '.join(f'{base}: {CELLS[base].summary}' for base in CELL_OPTIONS)}",
-    )
-    hidden_size: int = Field(
-        256,
-        ge=1,
-        le=65536,
-        description="Number of units in each recurrent layer (in each direction). Parameters and time per character "
-        "grow with its square.",
-    )
-    num_layers: int = Field(1, ge=1, le=1024, description="Number of stacked recurrent layers.")
-    direction: Literal["forward", "backward", "bidirectional"] = Field(
-        "forward",
-        description="forward: reads from left to right. backward: reads from right to left, a language model of the "
-        "reversed text. bidirectional: predicts each character from both sides, with two stacks that are combined "
-        "before the readout; it fills gaps, and its score is a pseudo-likelihood, not comparable with the score of a "
-        "forward or backward model.",
-    )
-    front_end: FrontEndName = Field(
-        "embedding",
-        description="How characters enter the first layer. "
-        f"{'; '.join(f'{name}: {entry.description}' for name, entry in FRONT_ENDS.items())}. embedding trains faster "
-        f"than one_hot and has fewer parameters for large vocabularies. With cell: {', '.join(sorted(RESERVOIRS))}, "
-        "the default is one_hot, the only front end allowed.",
-    )
-    embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
-        None,
-        ge=1,
-        le=65536,
-        description="Size of the embedding vector of each character; null means "
-        f"{DEFAULT_EMBEDDING_SIZE}. Only with front_end: embedding or convolution.",
-    )
-    kernel_sizes: Annotated[
-        list[Annotated[int, Field(ge=1, le=MAX_KERNEL_SIZE)]],
-        TypeText(f"list of whole numbers from 1 to {MAX_KERNEL_SIZE}"),
-    ] = Field(
-        [1, 2, 3, 4],
-        min_length=1,
-        description="Kernel sizes of the causal convolution, in characters: one set of filters for each size, which "
-        "reads the current character and those just before it. Only with front_end: convolution.",
-    )
-    filters: int = Field(
-        32,
-        ge=1,
-        le=65536,
-        description="Number of filters for each kernel size; the first layer gets this many inputs per size. Only with "
-        "front_end: convolution.",
-    )
-    highway: bool = Field(
-        False,
-        description="Whether a highway layer (Srivastava et al. 2015) follows the convolution and combines the outputs "
-        "of the filters. Only with front_end: convolution.",
-    )
-    residual: bool = Field(
-        False,
-        description="Whether each layer above the first adds its input to its output (residual connection; He et al. "
-        "2016; Wu et al. 2016), for deep networks. Only with num_layers of 2 or more.",
-    )
-    dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Dropout probability between layers and before the readout, in training; recurrent connections "
-        "have no dropout. Use it when the training loss falls and the held-out loss rises.",
-    )
-    dropout_kind: Literal["locked", "elementwise"] = Field(
-        "locked",
-        description="locked: one mask for all time steps of a chunk (variational dropout, Gal & Ghahramani 2016; "
-        "Merity et al. 2018). elementwise: a new mask at each time step, as in torch (Zaremba et al. 2014). Has an "
-        "effect only if dropout is above 0.",
-    )
-
-
-if TYPE_CHECKING:
-
-    class _NetworkOfCells(_Network):
+    class _NetworkOfCells(NetworkOptions):
         def __getattr__(self, option: str) -> Any: ...
 
 else:
-    _NetworkOfCells = create_model("_NetworkOfCells", __base__=_Network, __doc__=_Network.__doc__, **cell_fields())
+    _NetworkOfCells = create_model(
+        "_NetworkOfCells", __base__=NetworkOptions, __doc__=NetworkOptions.__doc__, **cell_fields()
+    )
 
 
 class ModelOptions(_NetworkOfCells):
@@ -183,6 +96,16 @@ class ModelConfig(ModelOptions):
             raise ValueError(f"{reason}. Remove it")
         return value
 
+    @field_validator("embedding_size")
+    @classmethod
+    def _tied_matrix_fits(cls, value: int | None, info: ValidationInfo) -> int | None:
+        hidden_size = info.data.get("hidden_size", value)
+        if info.data.get("tie_weights") and value != hidden_size:
+            raise ValueError(
+                f"expected hidden_size, {hidden_size}, since tie_weights makes it the readout, found {value}. Remove it"
+            )
+        return value
+
     @field_validator("kernel_sizes")
     @classmethod
     def _sizes_are_distinct(cls, value: list[int]) -> list[int]:
@@ -215,12 +138,13 @@ class Config(ConfigFile):
             "nonlinearity": ["tanh"],
             "num_layers": [1],
             "direction": ["forward", "backward"],
+            "zoneout_h": [0.0],
         }
         for name, values in supported.items() if self.training.vanishing_penalty else ():
             if (value := getattr(self.model, name)) not in values:
                 message = (
                     f"does not work with model.{name}: {value}, only with one layer of cell: rnn with nonlinearity: "
-                    "tanh, forward or backward. Remove it"
+                    "tanh, forward or backward, without zoneout. Remove it"
                 )
                 raise as_one_error([Problem(("training", "vanishing_penalty"), message)])
         return self

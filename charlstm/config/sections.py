@@ -165,7 +165,29 @@ class TrainingBasics(Section):
         description="Weight of a penalty on gradients that vanish or grow while they are backpropagated through time "
         "(Pascanu et al. 2013); it helps some plain networks on tasks that need memory. 8 corresponds to about 2 in "
         "the authors' code. 0: no penalty. Only for one layer of cell: rnn with nonlinearity: tanh, forward or "
-        "backward.",
+        "backward, without zoneout.",
+    )
+    activation_regularization: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="Weight of a penalty on large outputs: alpha times the mean square of what the readout reads, "
+        "after dropout (AR; Merity et al. 2018, who take 2). The training loss that is shown does not include it.",
+    )
+    temporal_activation_regularization: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="Weight of a penalty on fast changes: beta times the mean square of the difference between "
+        "successive outputs, before dropout (TAR; Merity et al. 2018, who take 1). Not included in the loss that is "
+        "shown.",
+    )
+    reset_state: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Probability, per chunk and stream, that the carried state is reset to zero before the chunk, so "
+        "that the network also learns to begin a text (Melis et al. 2020).",
     )
     input_masking: float = Field(
         0.0,

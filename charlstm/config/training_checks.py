@@ -27,6 +27,9 @@ def training_problems(config: Config) -> Iterator[Problem]:
     if factors.recurrent != 1 and model.cell in RESERVOIRS:
         reason = f"has no effect with model.cell: {model.cell}, which trains only its readout"
         yield _problem(reason, "learning_rate_factors", "recurrent")
+    for name in ("activation_regularization", "temporal_activation_regularization"):
+        if getattr(training, name) and model.cell in RESERVOIRS:
+            yield _problem(f"has no effect with model.cell: {model.cell}, whose outputs are not trained", name)
 
 
 def _problem(reason: str, *field: str) -> Problem:

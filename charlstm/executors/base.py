@@ -20,7 +20,7 @@ class Weights:
     """The parameters of one layer in one direction, in torch's layout.
 
     weight_ih [GH, I], weight_hh [GH, H], bias_ih and bias_hh [GH] or None; parameters: name -> [nH], the per-unit
-    parameters that the cell declares.
+    parameters that the cell declares, or [T, B, nH] for those of each step.
     """
 
     weight_ih: Tensor

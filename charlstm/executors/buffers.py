@@ -149,12 +149,12 @@ def per_step(buffers: Sequence[Tensor], steps: int) -> Sequence[Tensor]:
     return buffers if len(buffers) >= steps else [buffers[t % len(buffers)] for t in range(steps)]
 
 
-def parameter_views(cell: Cell, parameters: Iterable[Tensor], batch: int) -> dict[str, Tensor]:
-    """The per-unit parameters as ``p_NAME_k``, expanded over the batch: [B, H]."""
+def parameter_views(cell: Cell, parameters: Iterable[Tensor], batch: int) -> dict[str, Tensor | tuple[Tensor, ...]]:
+    """The per-unit parameters as ``p_NAME_k``, expanded over the batch: [B, H]; those of each step, a tuple of them."""
     return {
-        f"p_{name}_{k}": part.expand(batch, -1)
+        f"p_{name}_{k}": part.unbind(0) if name in cell.per_step else part.expand(batch, -1)
         for (name, letters), parameter in zip(cell.parameters.items(), parameters, strict=True)
-        for k, part in zip(letters, parameter.chunk(len(letters)), strict=True)
+        for k, part in zip(letters, parameter.chunk(len(letters), -1), strict=True)
     }
 
 

@@ -114,7 +114,8 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     steps, batch, rows = values.shape
     H = weight_hh.shape[1]
     gradients, separate_gradients = torch.empty_like(values), torch.empty_like(separate)
-    labels = [(name, k) for name, letters in cell.parameters.items() for k in letters]
+    trained = {name: letters for name, letters in cell.parameters.items() if name not in cell.per_step}
+    labels = [(name, k) for name, letters in trained.items() for k in letters]
     sums = {f"z_{name}_{k}": values.new_zeros(batch, H) for name, k in labels}
     buffers: dict[str, Any] = {
         **{name: stack.unbind(0) for name, stack in stacks.items()},

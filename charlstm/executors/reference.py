@@ -59,16 +59,22 @@ class Reference:
 
     def run(self, cell: Cell, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         batch = x.shape[1]
-        parameters = [
-            _Entries(letters, weights.parameters[name].expand(batch, -1)) for name, letters in cell.parameters.items()
-        ]
+        units = {
+            name: _Entries(letters, weights.parameters[name].expand(batch, -1))
+            for name, letters in cell.parameters.items()
+            if name not in cell.per_step
+        }
         outputs = []
-        for x_t in input_side(x, weights.weight_ih, weights.bias_ih):
+        for t, x_t in enumerate(input_side(x, weights.weight_ih, weights.bias_ih)):
             inputs = [
                 _stop_gradient(part) if s in cell.stop_gradient else part
                 for s, part in zip(cell.state, state, strict=True)
             ]
             recurrent = _RecurrentSide(cell, weights, inputs[0])
+            parameters = [
+                units[name] if name in units else _Entries(letters, weights.parameters[name][t])
+                for name, letters in cell.parameters.items()
+            ]
             state = cell.step(_Entries(cell.gates, x_t), recurrent, *inputs, *parameters)
             outputs.append(state[0])
         return torch.stack(outputs), state

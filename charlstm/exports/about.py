@@ -37,6 +37,10 @@ def about(run: LoadedRun) -> About:
     details = [config.front_end.replace("_", "-"), f"direction: {model.direction}", *options]
     if config.residual:
         details.append("residual")
+    if config.output == "sum":
+        details.append("sum of all layers")
+    if config.tie_weights:
+        details.append("tied embedding and readout")
     noun = cell.upper() if len(cell) <= ACRONYM else f"{cell} network"
     article = "An" if noun[0] in (SPOKEN_WITH_A_VOWEL if noun.isupper() else "aeiou") else "A"
     sources = source_names(run)

@@ -54,6 +54,7 @@ class Model {
     this.hiddenSize = H;
     this.parts = [...data.state];
     this.residual = data.residual;
+    this.sumOutputs = data.sumOutputs;
     this.step = step;
     this.head = { weight: matrix(data.head.weight), bias: vector(data.head.bias) };
     this.size = this.head.weight.rows;
@@ -107,7 +108,7 @@ class Model {
 
   // Read a character, or ``size`` for none, and return the logits of the next one, valid until the next call.
   read(id) {
-    let v = this.#input(id);
+    let v = this.#input(id), total = null;
     this.layers.forEach((layer, n) => {
       if (v) layer.input.multiply(v, layer.bias, layer.x);
       const state = this.states[n], next = this.spare[n];
@@ -116,8 +117,9 @@ class Model {
       this.spare[n] = state;
       const h = next[this.parts[0]];
       v = this.residual && n ? h.map((value, u) => value + v[u]) : h;
+      total = this.sumOutputs && n ? h.map((value, u) => value + total[u]) : v;
     });
-    this.head.weight.multiply(v, this.head.bias, this.logits);
+    this.head.weight.multiply(total, this.head.bias, this.logits);
     return this.logits;
   }
 

@@ -85,12 +85,13 @@ class _Graph:
     def print(self) -> None:
         """Print the whole step."""
         weights, step = self.weights, onnx_step(self.weights.cell)
-        x = self._front_end()
+        x = total = self._front_end()
         for number, layer in enumerate(weights.layers):
             prefix = f"layer_{number}/"
             h = self._layer(prefix, number, layer, step, x, is_input_side=number == 0 and self._is_table)
             x = self._add("Add", [h, x], f"{prefix}sum") if weights.residual and number else h
-        self._affine(x, weights.head_weight, weights.head_bias, "head", "logits")
+            total = self._add("Add", [h, total], f"{prefix}sum") if weights.sum_outputs and number else x
+        self._affine(total, weights.head_weight, weights.head_bias, "head", "logits")
         for s in weights.cell.state:
             parts = [
                 self._add("Unsqueeze", [f"layer_{n}/n_{s}", self._ints("axis_0", [0])], f"layer_{n}/stacked_{s}")

@@ -64,6 +64,7 @@ def page_weights(weights: StepWeights) -> dict[str, Any]:
         "state": weights.cell.state,
         "hiddenSize": weights.hidden_size,
         "residual": weights.residual,
+        "sumOutputs": weights.sum_outputs,
         "vectors": None if weights.vectors is None else pool.matrix(weights.vectors),
         "convolution": _convolution(weights, pool),
         "layers": layers,

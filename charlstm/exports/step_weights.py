@@ -42,7 +42,7 @@ class StepWeights:
     - else the character: ``weight_ih`` of the first layer is [GH, V], and a character selects a column of it.
 
     head_weight [V, H] and head_bias [V] give the logits. With ``residual``, each layer above the first adds its input
-    to its output.
+    to its output; with ``sum_outputs``, the head reads the sum of the outputs of all layers.
     """
 
     cell: Cell
@@ -52,6 +52,7 @@ class StepWeights:
     residual: bool
     vectors: Tensor | None = None
     convolution: ConvolutionWeights | None = None
+    sum_outputs: bool = False
 
     @property
     def hidden_size(self) -> int:
@@ -102,6 +103,7 @@ def step_weights(model: LanguageModel) -> StepWeights:
         stack.residual,
         None if vectors is None or convolution is not None else _plain(vectors),
         None if convolution is None else _plain_convolution(convolution),
+        stack.sum_outputs,
     )
 
 

@@ -11,6 +11,7 @@ from charlstm.cells import CELLS, Cell
 from charlstm.compiler.graph import trace
 from charlstm.errors import UserError
 from charlstm.exports.step_weights import StepWeights, step_weights
+from charlstm.model.zoneout import NAME as ZONEOUT
 
 SCRIPT, WEIGHTS = "sample.py", "model.safetensors"
 TEMPLATE = '''"""Sample text from {name} with torch.nn: python {script} [{beginning}] [LENGTH] [TEMPERATURE]"""
@@ -73,13 +74,14 @@ def torch_files(run: LoadedRun, name: str) -> dict[str, bytes]:
 
 def _describe(cell: Cell) -> str:
     options = [f"{name}: {str(value).lower()}" for name, value in cell.options.items() if value is not None]
+    options += ["zoneout"] if ZONEOUT in cell.parameters else []
     return cell.base + (f" with {', '.join(options)}" if options else "")
 
 
 def _tensors(run: LoadedRun, weights: StepWeights) -> dict[str, Tensor]:
     stack, tensors = run.model.recurrent, dict[str, Tensor]()
     for number, layer in enumerate(weights.layers):
-        prefix, suffix = ("recurrent", f"_l{number}") if not weights.residual else (f"recurrent.{number}", "_l0")
+        prefix, suffix = (f"recurrent.{number}", "_l0") if _is_list(weights) else ("recurrent", f"_l{number}")
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             value = layer.weight_ih if part == "weight_ih" else stack.get_parameter(f"{part}_l{number}")
             tensors[f"{prefix}.{part}{suffix}"] = value
@@ -99,7 +101,7 @@ def _script(run: LoadedRun, name: str, weights: StepWeights, equal: Cell) -> str
         return f"torch.nn.{equal.torch}({input_size}, {H}{f', {number}' if number > 1 else ''}{options})"
 
     recurrent = layers(inputs, L)
-    if weights.residual:
+    if _is_list(weights):
         recurrent = f"torch.nn.ModuleList([{layers(inputs, 1)}, *({layers(H, 1)} for _ in range({L - 1}))])"
     modules = [] if weights.vectors is None else [f'"embedding": torch.nn.Embedding({V + 1}, {inputs})']
     modules += [f'"recurrent": {recurrent}', f'"head": torch.nn.Linear({H}, {V})']
@@ -118,20 +120,25 @@ def _script(run: LoadedRun, name: str, weights: StepWeights, equal: Cell) -> str
     )
 
 
+def _is_list(weights: StepWeights) -> bool:
+    """Whether the layers are separate modules, because their outputs are added."""
+    return weights.residual or weights.sum_outputs
+
+
 def _predict(weights: StepWeights) -> list[str]:
     V = weights.vocabulary_size
     one_hot = f"torch.nn.functional.one_hot(ids, {V + 1})[:, :{V}].float()"
     x = one_hot if weights.vectors is None else 'model["embedding"](ids)'
-    if not weights.residual:
+    if not _is_list(weights):
         return [f'h, state = model["recurrent"]({x}, state)', 'return model["head"](h), state']
-    return [
-        f"h, new = {x}, []",
-        'for n, layer in enumerate(model["recurrent"]):',
-        "    y, after = layer(h, state and state[n])",
-        "    h = h + y if n else y",
-        "    new.append(after)",
-        'return model["head"](h), new',
-    ]
+    if weights.residual:
+        before, top = f"h, new = {x}, []", "h"
+        add = ["y, after = layer(h, state and state[n])", "h = h + y if n else y"]
+    else:
+        before, top = f"h, y, new = {x}, 0, []", "y"
+        add = ["h, after = layer(h, state and state[n])", "y = y + h"]
+    loop = [f"    {line}" for line in (*add, "new.append(after)")]
+    return [before, 'for n, layer in enumerate(model["recurrent"]):', *loop, f'return model["head"]({top}), new']
 
 
 def _sample(V: int, is_backward: bool, is_bytes: bool) -> list[str]:

@@ -65,6 +65,7 @@ class CppDecoder:
         dtype: torch.dtype = torch.float32,
         *,
         residual: bool = False,
+        sum_outputs: bool = False,
         convolution: ConvolutionWeights | None = None,
     ) -> None:
         self._cell, self._dtype, self._batch, self._step = cell, dtype, batch_size, 0
@@ -137,7 +138,8 @@ class CppDecoder:
             ctypes.c_int64.in_dll(kernels, "forward_matmuls").value,
             ctypes.cast(kernels.forward_stage, ctypes.c_void_p).value,
         )
-        residual_outputs = zeros(len(layers), batch_size, self._padded_size, dtype=dtype) if residual else None
+        has_sums = residual or sum_outputs
+        sums = zeros(len(layers), batch_size, self._padded_size, dtype=dtype) if has_sums else None
         head_panels, bias = pack(cell, head, 1, dtype), pad_gates(head_bias, 1)
         self._keep_alive += [structures, layer_addresses, input_weights, weight_addresses, head_panels, bias]
         self._keep_alive += [input_addresses, output_addresses]
@@ -147,7 +149,8 @@ class CppDecoder:
             ctypes.addressof(output_addresses),
             None if self._window is None else ctypes.addressof(self._window.structure),
             ctypes.addressof(weight_addresses),
-            residual_outputs,
+            sums,
+            int(residual),
             head_panels,
             bias,
             self._logits,

@@ -40,6 +40,7 @@ def make_cpp_decoder(model: LanguageModel, batch_size: int = 1) -> CppDecoder | 
             batch_size,
             matmul_dtype(first.weight_hh),
             residual=stack.residual,
+            sum_outputs=stack.sum_outputs,
             convolution=model.front_end.convolution_weights(),
         )
 
@@ -74,7 +75,7 @@ class IncrementalModel:
             first = weights[0].weight_ih
             self._cell = model.recurrent.cell
             self._layers = [Step(self._cell, w, batch_size, dtype) for w in weights]
-            self._residual = model.recurrent.residual
+            self._residual, self._sum_outputs = model.recurrent.residual, model.recurrent.sum_outputs
             self._front_end = model.front_end.incremental(batch_size, dtype)
             if self._front_end is None:
                 self._table = self._layers[0].table(first).contiguous()
@@ -104,13 +105,14 @@ class IncrementalModel:
                 torch.index_select(self._table, 0, ids, out=self._layers[0].values)
             else:
                 self._project_input(0, self._front_end(ids))
-            h = self._layers[0]()
+            h = total = self._layers[0]()
             for number in range(1, len(self._layers)):
                 self._project_input(number, h)
                 y = self._layers[number]()
                 h = h + y if self._residual else y
+                total = total + y if self._sum_outputs else h
             bias, weight = self._head
-            affine(self.logits, h, weight, bias)
+            affine(self.logits, total, weight, bias)
         return self.logits
 
     def _project_input(self, number: int, x: Tensor) -> None:

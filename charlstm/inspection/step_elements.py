@@ -85,9 +85,9 @@ class Elements:
         return self.by_node[node].name if node in self.by_node else ""
 
     def parameter_name(self, node: Node) -> str:
-        """``a`` for the entry a of a parameter; ``p_f`` for an entry that belongs to the gate f."""
+        """``a`` for the entry a of a parameter; ``p_f`` for an entry that belongs to the gate or state f."""
         name, entry = node.label
-        return f"{name.removeprefix('weight_')[0]}_{entry}" if entry in self.cell.gates else entry
+        return f"{name.removeprefix('weight_')[0]}_{entry}" if entry in self.cell.gates + self.cell.state else entry
 
     def _add(self, node: Node) -> None:
         if node in self.by_node or node.op in ("state", "constant"):

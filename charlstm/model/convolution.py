@@ -65,16 +65,23 @@ class Convolution(FrontEnd):
 
         Under ``torch.autocast`` the matmuls run in its dtype; x has the dtype of the parameters.
         """
+        return self._convolve(ids, self.padded_embedding()), None
+
+    def scaled(self, ids: Tensor, scale: float) -> tuple[Tensor, None]:
+        return self._convolve(ids, scale * self.padded_embedding()), None
+
+    def _convolve(self, ids: Tensor, embedding: Tensor) -> Tensor:
+        """x from the embeddings of all symbols and of "no character", [V + 1, E]."""
         if ids.numel() < len(self.embedding):
-            windows = F.embedding(ids.unfold(0, self.window + 1, 1), self.padded_embedding()).flatten(-2)
-            return self.activate(F.linear(windows, self.flat_kernel(), self.bias).to(self.bias.dtype)), None
+            windows = F.embedding(ids.unfold(0, self.window + 1, 1), embedding).flatten(-2)
+            return self.activate(F.linear(windows, self.flat_kernel(), self.bias).to(self.bias.dtype))
         total: Tensor = self.bias
-        steps, embedding = len(ids) - self.window, self.padded_embedding()
+        steps = len(ids) - self.window
         for offset, kernel in enumerate(torch.split(self.kernel, self._rows)):
             table = F.linear(embedding, kernel).to(self.bias.dtype)
             first = self.window - offset
             total = total + F.embedding(ids[first : first + steps], F.pad(table, (self.output_size - len(kernel), 0)))
-        return self.activate(total), None
+        return self.activate(total)
 
     def padded_embedding(self) -> Tensor:
         """The embeddings of all symbols and, in the last row, zeros for "no character": [V + 1, E]."""

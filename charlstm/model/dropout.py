@@ -1,4 +1,4 @@
-"""Elementwise and locked dropout."""
+"""Elementwise and locked dropout, and dropout of symbols."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,3 +43,23 @@ def dropout(x: Tensor, probability: float, kind: str, training: bool) -> Tensor:
         x
         * x.new_empty(1, batch_size, *x.shape[2:]).bernoulli_(keep_probability).div_(keep_probability or 1)[:, columns]
     )
+
+
+def bernoulli(like: Tensor, steps: int, batch: int, size: int, probability: float) -> Tensor:
+    """[T, B, size], each element 1 with this probability, else 0; B are the columns of this part of the batch."""
+    columns, batch_size = _part.get() or (slice(None), batch)
+    return like.new_empty(steps, batch_size, size).bernoulli_(probability)[:, columns]
+
+
+def dropped_symbols(ids: Tensor, vocabulary_size: int, probability: float) -> Tensor:
+    """Which of the V symbols are dropped in each column of ids [T, B], each with this probability: bool [V + 1, B]. "No
+    character", V, is not (Gal & Ghahramani 2016, section 4.2)."""
+    columns, batch_size = _part.get() or (slice(None), ids.shape[1])
+    dropped = torch.rand(vocabulary_size + 1, batch_size, device=ids.device) < probability
+    dropped[-1] = False
+    return dropped[:, columns]
+
+
+def drop_symbols(ids: Tensor, dropped: Tensor) -> Tensor:
+    """ids [T, B] with every occurrence of a symbol that is ``dropped`` in its column replaced by "no character"."""
+    return ids.masked_fill(dropped.gather(0, ids), len(dropped) - 1)

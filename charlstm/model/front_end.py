@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
@@ -64,6 +65,14 @@ class FrontEnd(nn.Module):
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
         """The input of a RecurrentStack and the projection of its input weights, if any."""
         raise NotImplementedError
+
+    def scaled(self, ids: Tensor, scale: float) -> tuple[Tensor, Project | None]:
+        """As ``forward``, with the vector of every symbol multiplied by ``scale``, for dropout of symbols; here for a
+        front end whose output is linear in these vectors."""
+        x, project = self(ids)
+        if x.is_floating_point():
+            return scale * x, project
+        return x, lambda weight_ih: scale * (weight_ih if project is None else project(weight_ih))
 
     def initial_state(self, batch_size: int) -> State:  # noqa: ARG002
         """What this front end adds to the state of a model: nothing, or one part, zero at the beginning of a text."""
@@ -144,6 +153,11 @@ class Embedding(FrontEnd):
     def from_config(cls, config: ModelConfig, vocabulary_size: int) -> Embedding:
         assert config.embedding_size is not None
         return cls(vocabulary_size, config.embedding_size)
+
+    def tie(self, weight: nn.Parameter) -> None:
+        """Use the head's matrix [V, E], initialized uniform in +-1/sqrt(E), as the vectors. With input weights in
+        +-sqrt(3), the gates get inputs of the same variance as from vectors that are initialized from N(0, 1)."""
+        self.weight, self.input_bound = weight, math.sqrt(3)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Project | None]:
         """The ids with the projection of the input weights, or the vectors with none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,8 @@ from charlstm.executors import Choice, Executor, StackRunner, State, Weights, ca
 from charlstm.model.dropout import dropout
 from charlstm.model.initialization import Initializer
 from charlstm.model.packed import run_packed
+from charlstm.model.weight_drop import WeightDrop
+from charlstm.model.zoneout import Zoneout
 
 Project = Callable[[Tensor], Tensor]
 PreparedLayer = list[tuple[Weights, Executor]]
@@ -33,6 +35,9 @@ class RecurrentStack(nn.Module):
     (torch.nn's) or ``locked`` (one mask for all time steps: Gal & Ghahramani 2016).
     ``residual`` adds its input to the output of every layer above the first (He et al. 2016; Wu et al. 2016, section
     3.1); dropout acts on the sum.
+    ``sum_outputs`` makes y the sum of the outputs of all layers, each before dropout (Melis, Dyer & Blunsom 2018).
+    ``weight_drop`` is the probability of :class:`~charlstm.model.weight_drop.WeightDrop`, and ``zoneout`` has those of
+    :class:`~charlstm.model.zoneout.Zoneout` by the letters of the state.
     ``bidirectional`` as in torch.nn: every layer gets both directions of the layer below.
 
     Shapes: x [T, B, I] or ids [T, B]; y [T, B, D H]; each part of the state [L D, B, H], with D = 2 if bidirectional.
@@ -52,14 +57,20 @@ class RecurrentStack(nn.Module):
         initializer: Initializer = DEFAULT_INITIALIZER,
         executor: str = "auto",
         residual: bool = False,
+        sum_outputs: bool = False,
+        weight_drop: float = 0.0,
+        zoneout: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.cell, self.executor = cell, executor
+        self.zoneout = Zoneout(cell, zoneout) if zoneout else None
+        self.cell = cell = self.zoneout.cell if self.zoneout else cell
+        self.executor = executor
         self.preferred_executor: str | None = None
         """Name of the executor that ``auto`` chooses if it supports the layer."""
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.dropout, self.dropout_kind = bias, dropout, dropout_kind
-        self.bidirectional, self.initializer, self.residual = bidirectional, initializer, residual
+        self.bidirectional, self.initializer = bidirectional, initializer
+        self.residual, self.sum_outputs, self.weight_drop = residual, sum_outputs, WeightDrop(weight_drop)
         self._flat: list[int] = []
         directions = 2 if bidirectional else 1
         for layer in range(num_layers):
@@ -137,41 +148,58 @@ class RecurrentStack(nn.Module):
         """
         if state is None:
             state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))
-        layers = [self._prepare_layer(layer, state[0] if layer else x, project) for layer in range(self.num_layers)]
+        cell, steps = self._cell_to_run, len(x)
+        layers = [
+            self._prepare_layer(layer, state[0] if layer else x, project, steps) for layer in range(self.num_layers)
+        ]
         runner = self._common_stack_runner(layers, x.device.type) if batch_sizes is None else None
         if runner is not None:
             all_weights = [weights for ((weights, _),) in layers]
-            return runner.run_stack(self.cell, all_weights, x, state, flat=_data_pointers(all_weights) == self._flat)
+            return runner.run_stack(cell, all_weights, x, state, flat=_data_pointers(all_weights) == self._flat)
         final: list[State] = []
+        total: Tensor | None = None
         for layer, directions in enumerate(layers):
             outputs = []
             for reverse, (weights, executor) in enumerate(directions):
                 initial = tuple(part[len(final)] for part in state)
-                run = partial(executor.run, self.cell, weights)
+                run = partial(executor.run, cell, weights)
                 y, new = _run(run, x, initial, bool(reverse), batch_sizes)
                 outputs.append(y)
                 final.append(new)
             y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
             x = x + y if self.residual and layer else y
+            if self.sum_outputs:
+                total = y if total is None else total + y
             if layer < self.num_layers - 1:
                 x = dropout(x, self.dropout, self.dropout_kind, self.training)
-        return x, tuple(torch.stack(part) for part in zip(*final, strict=True))
+        return x if total is None else total, tuple(torch.stack(part) for part in zip(*final, strict=True))
 
-    def _prepare_layer(self, layer: int, x: Tensor, project: Project | None) -> PreparedLayer:
-        """For each direction of a layer, its weights, projected in the first layer, and the executor for an input such
-        as x."""
+    @property
+    def _cell_to_run(self) -> Cell:
+        """The cell, or with zoneout in training the one that takes masks."""
+        return self.zoneout.training_cell if self.zoneout and self.training else self.cell
+
+    def _prepare_layer(self, layer: int, x: Tensor, project: Project | None, steps: int) -> PreparedLayer:
+        """For each direction of a layer, its weights, projected in the first layer and in training with elements
+        dropped and masks for ``steps``, and the executor for an input such as x."""
         prepared = []
         for suffix in self._suffixes(layer):
             weights = self.weights(suffix)
+            if self.training and self.weight_drop.probability:
+                weights = replace(weights, weight_hh=self.weight_drop(suffix, weights.weight_hh))
+            if self.training and self.zoneout:
+                weights = self.zoneout.with_masks(weights, steps, x.shape[1])
             if project is not None and layer == 0:
                 weights = replace(weights, weight_ih=project(weights.weight_ih))
-            prepared.append((weights, choose(self.executor, self.cell, weights, x, self.preferred_executor).executor))
+            choice = choose(self.executor, self._cell_to_run, weights, x, self.preferred_executor)
+            prepared.append((weights, choice.executor))
         return prepared
 
     def _common_stack_runner(self, layers: Sequence[PreparedLayer], device: str) -> StackRunner | None:
         """The runner for all layers in one call, if one executor with such a runner is chosen for all of them and there
         is no work between them."""
-        has_work_between = self.num_layers > 1 and (self.residual or (self.training and self.dropout > 0))
+        drops = self.training and self.dropout > 0
+        has_work_between = self.num_layers > 1 and (self.residual or self.sum_outputs or drops)
         first, *others = (executor for directions in layers for _, executor in directions)
         runner = first.stacks
         if runner is None or device not in runner.stack_devices or has_work_between or self.bidirectional:

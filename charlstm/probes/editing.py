@@ -31,6 +31,7 @@ def encode_edited(model: LanguageModel, previous: Tensor, state: State, edit: Ed
     ids, window = model.front_end.with_window(previous, state[parts:])
     x, project = model.front_end(ids)
     final: list[State] = []
+    total = x
     for layer in range(stack.num_layers):
         weights = stack.weights(f"_l{layer}")
         if layer == 0 and project is not None:
@@ -47,8 +48,9 @@ def encode_edited(model: LanguageModel, previous: Tensor, state: State, edit: Ed
             outputs.append(current[0])
         y = torch.stack(outputs)
         x = x + y if stack.residual and layer else y
+        total = total + y if stack.sum_outputs and layer else x
         final.append(current)
-    return x, (*(torch.stack(layers) for layers in zip(*final, strict=True)), *window)
+    return total, (*(torch.stack(layers) for layers in zip(*final, strict=True)), *window)
 
 
 def _output(cell: Cell, weights: Weights, x: Tensor, before: State, after: State) -> Tensor:

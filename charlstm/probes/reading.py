@@ -82,6 +82,8 @@ def stacked_states(model: LanguageModel, states: Sequence[State]) -> dict[str, T
 def layer_output(model: LanguageModel, h: Tensor, layer: int) -> Tensor:
     """The input of the next layer, or for the last layer of the head, given the outputs h [..., L, B, H] of all layers.
 
-    The layer's output; in a residual stack, the sum of all outputs up to it.
+    The layer's output; in a residual stack, the sum of all outputs up to it. The head may also read the sum of all.
     """
-    return h[..., : layer + 1, :, :].sum(-3) if model.recurrent.residual else h[..., layer, :, :]
+    stack = model.recurrent
+    is_sum = stack.residual or (stack.sum_outputs and layer == stack.num_layers - 1)
+    return h[..., : layer + 1, :, :].sum(-3) if is_sum else h[..., layer, :, :]

@@ -12,6 +12,7 @@ from charlstm.executors import Executor
 from charlstm.hardware.out_of_memory import MemoryEstimate
 from charlstm.model import LanguageModel
 from charlstm.model.head_loss import logits_held
+from charlstm.model.zoneout import NAME as ZONEOUT
 from charlstm.optimization import state_per_weight
 
 
@@ -47,18 +48,29 @@ def memory_breakdown(
     """
     cell = model.recurrent.cell
     compute_dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    saved = model.front_end.saved_bytes()
+    saved, reads_ids = model.front_end.saved_bytes(), model.front_end.outputs_ids
+    if model.config.input_dropout:  # vectors with their mask and gradients
+        saved, reads_ids = saved + 3 * 4 * model.front_end.output_size, False
     for layer, executor in enumerate(executors if not cell.is_reservoir else ()):
-        ids = model.vocabulary_size if layer == 0 and model.front_end.outputs_ids else 0
+        ids = model.vocabulary_size if layer == 0 and reads_ids else 0
         saved += executor.saved_bytes(cell, model.recurrent.hidden_size, compute_dtype, ids)
+        saved += 4 * len(cell.parameters.get(ZONEOUT, "")) * model.recurrent.hidden_size  # masks
     vocabulary_size, hidden_size = model.head.weight.shape
     logits = logits_held(batches.characters, vocabulary_size, hidden_size, device)
     return {
         **weights_breakdown(training, model, batches.processes),
         "saved activations": batches.characters * saved * (2 if model.bidirectional else 1),
         "logits": 3 * 4 * logits,
+        **({"dropped matrices": dropped} if (dropped := _dropped_bytes(model)) else {}),
         **({"text": batches.text_bytes} if batches.text_bytes else {}),
     }
+
+
+def _dropped_bytes(model: LanguageModel) -> int:
+    """Bytes of the recurrent matrices with elements dropped, their masks and their gradients."""
+    if not model.config.weight_drop:
+        return 0
+    return 3 * 4 * sum(p.numel() for name, p in model.named_parameters() if ".weight_hh_" in name)
 
 
 def weights_breakdown(training: TrainingConfig, model: LanguageModel, processes: int = 1) -> dict[str, int]:

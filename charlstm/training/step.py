@@ -20,6 +20,7 @@ from charlstm.model.head_loss import mean_nats
 from charlstm.optimization import set_learning_rate
 from charlstm.text.streams import IGNORE, Batch
 from charlstm.training.input_masking import mask_spans
+from charlstm.training.regularization import ActivationRegularization, state_before
 from charlstm.training.vanishing_penalty import VanishingPenalty
 
 
@@ -44,11 +45,15 @@ class TrainingStep:
         self.precision = precision
         self._config, self._model, self._optimizer, self._group = config, model, optimizer, group
         self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, group)
-        self._loss: nn.Module = _LossModule(model, lambda: self.precision, config.label_smoothing)
+        self._activations = ActivationRegularization(
+            config.activation_regularization, config.temporal_activation_regularization
+        )
+        self._loss: nn.Module = _LossModule(model, lambda: self.precision, config.label_smoothing, self._activations)
 
     def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
         """Mean -ln p of the counted targets, in nats, and the state after the batch. With several processes: the
-        part of the mean that this process's columns contribute, and its columns of the state."""
+        part of the mean that this process's columns contribute, and its columns of the state. The gradient of the loss
+        includes that of the activation regularization."""
         model, group = self._model, self._group
         device, batch_size = model.head.weight.device, batch.targets.shape[1]
         columns = group.columns(batch_size)
@@ -62,8 +67,10 @@ class TrainingStep:
         following = local(after) if model.bidirectional else None
         lengths = None if batch.lengths is None else local(batch.lengths)
         count = None if group.size == 1 else batch.count
+        counts = self._activations.counts(batch.targets)
+        counts = None if counts is None else to_device(counts, device)
         with part_of_batch(columns, batch_size):
-            result: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count)
+            result: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count, counts)
         return result
 
     def gradients(self, batches: Sequence[Batch], carried: State) -> tuple[Tensor, State]:
@@ -72,12 +79,14 @@ class TrainingStep:
         batches, [L, B, H] each. Loss and gradients are the same in all processes."""
         self._model.zero_grad()
         count, losses = sum(batch.count for batch in batches), []
+        columns = self._group.columns(batches[0].targets.shape[1])
         matmul_precision = float32_matmul_precision(self._model.head.weight.device, tf32=True)
         with matmul_precision, flush_subnormals(), detect_lost_processes():
             self._penalty.clear()
             for batch in batches:
                 with nullcontext() if batch is batches[-1] else self._without_all_reduce():
-                    loss, state = self.loss(batch, self._state_before(batch, carried))
+                    carried = state_before(batch, carried, columns, self._config.reset_state)
+                    loss, state = self.loss(batch, carried)
                     loss = loss * (batch.count / count)
                     loss.backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
@@ -87,16 +96,6 @@ class TrainingStep:
         nats = self._group.all_reduce_sum(torch.stack(losses).sum())
         norm = get_total_norm([p.grad for p in self._model.parameters() if p.grad is not None])
         return torch.stack([nats, norm]), carried
-
-    def _state_before(self, batch: Batch, carried: State) -> State:
-        """The carried state, reset to zeros where a new sequence begins."""
-        if batch.reset_state:
-            return tuple(torch.zeros_like(part) for part in carried)
-        if batch.fresh is None:
-            return carried
-        columns = self._group.columns(batch.targets.shape[1])
-        fresh = to_device(batch.fresh[columns], self._model.head.weight.device)[:, None]
-        return tuple(part.masked_fill(fresh, 0) for part in carried)
 
     def _without_all_reduce(self) -> AbstractContextManager[None]:
         """Accumulate gradients in this process: those of the last batch are summed over the processes with them."""
@@ -124,7 +123,7 @@ class TrainingStep:
         one = torch.zeros(1, 1, dtype=torch.int64, device=self._model.head.weight.device)
         following = one if self._model.bidirectional else None
         self._model.eval()  # draws no dropout masks
-        loss, _ = ddp(one, self._model.initial_state(1), following, None, one, 1)
+        loss, _ = ddp(one, self._model.initial_state(1), following, None, one, 1, None)
         loss.backward()
         self._model.zero_grad()
 
@@ -132,9 +131,16 @@ class TrainingStep:
 class _LossModule(nn.Module):
     """Model and loss as one module, as DistributedDataParallel requires."""
 
-    def __init__(self, model: LanguageModel, precision: Callable[[], str], label_smoothing: float) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        precision: Callable[[], str],
+        label_smoothing: float,
+        activations: ActivationRegularization,
+    ) -> None:
         super().__init__()
-        self.model, self._precision, self._label_smoothing = model, precision, label_smoothing
+        self.model, self._precision = model, precision
+        self._label_smoothing, self._activations = label_smoothing, activations
 
     def forward(
         self,
@@ -144,9 +150,13 @@ class _LossModule(nn.Module):
         lengths: Tensor | None,
         targets: Tensor,
         count: int | None,
+        counts: Tensor | None,
     ) -> tuple[Tensor, State]:
-        """The loss of :func:`mean_nats` and the state after the batch."""
+        """The loss of :func:`mean_nats`, with the gradient of the activation regularization, and the state after the
+        batch."""
         head = self.model.head
         with torch.autocast(previous.device.type, torch.bfloat16, enabled=self._precision() == "bfloat16"):
-            y, state = self.model.hidden(previous, carried, following, lengths=lengths)
-            return mean_nats(y, head.weight, head.bias, targets, IGNORE, count, self._label_smoothing), state
+            y, state = self.model.outputs(previous, carried, following, lengths=lengths)
+            dropped = self.model.drop_output(y)
+            loss = mean_nats(dropped, head.weight, head.bias, targets, IGNORE, count, self._label_smoothing)
+            return self._activations.add_gradient(loss, y, dropped, targets, counts), state

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup
+from charlstm.model import RecurrentStack
 
 MIN_NORM = 1e-10
 """Gradients with a smaller norm are ignored."""
@@ -32,13 +33,14 @@ class VanishingPenalty:
 
     ``recurrent`` is a stack of one layer of the tanh cell. A forward hook stores the outputs of the training passes
     until :meth:`add_gradient`. Omega is the mean over their chunks: no gradient comes from later chunks. With several
-    processes, each has its columns of the batch, and all get the gradient of Omega over the whole batch. With weight 0
-    no hook is registered.
+    processes, each has its columns of the batch, and all get the gradient of Omega over the whole batch. With weight
+    drop, U in Omega is the matrix of each training pass, with elements dropped. With weight 0 no hook is registered.
     """
 
-    def __init__(self, recurrent: nn.Module, weight: float, group: ProcessGroup = SINGLE_PROCESS) -> None:
+    def __init__(self, recurrent: RecurrentStack, weight: float, group: ProcessGroup = SINGLE_PROCESS) -> None:
         self._matrix, self._weight, self._group = recurrent.get_parameter("weight_hh_l0"), weight, group
-        self._outputs: list[Tensor] = []
+        self._masks = recurrent.weight_drop.masks
+        self._outputs: list[tuple[Tensor, Tensor | None]] = []  # of each pass, and its mask of U
         if weight:
             recurrent.register_forward_hook(self._store_outputs)
 
@@ -46,7 +48,7 @@ class VanishingPenalty:
         y, _ = outputs
         if y.requires_grad:
             y.retain_grad()
-            self._outputs.append(y)
+            self._outputs.append((y, self._masks.get("_l0")))
 
     def clear(self) -> None:
         """Call before the first training pass of a step."""
@@ -55,11 +57,12 @@ class VanishingPenalty:
     def add_gradient(self) -> None:
         """Call after the backward passes of a step and before clipping."""
         matrix = self._matrix
-        for y in self._outputs:
+        for y, mask in self._outputs:
             assert y.grad is not None
             assert matrix.grad is not None
-            h, d_outputs = y.detach().to(matrix.dtype), y.grad.to(matrix.dtype)
-            gradient = penalty_gradient(matrix.detach(), h, d_outputs, self._group)
+            h, d_outputs, used = y.detach().to(matrix.dtype), y.grad.to(matrix.dtype), matrix.detach()
+            gradient = penalty_gradient(used if mask is None else used * mask, h, d_outputs, self._group)
+            gradient = gradient if mask is None else gradient * mask
             matrix.grad.add_(gradient, alpha=self._weight / len(self._outputs))
         self.clear()
 

@@ -249,6 +249,7 @@ def test_checkpoint_of_another_cell_is_refused(make_config, make_trainer, tiny_r
         {"front_end": "convolution", "kernel_sizes": [*range(1, 33)], "filters": 1, "highway": True},
         {"cell": "esn"},
         {"direction": "bidirectional", "num_layers": 3, "residual": True},
+        {"front_end": "embedding", "tie_weights": True},
         {"cell": "leaky", "learn_leak": False, "direction": "backward"},
     ],
     ids=str,

@@ -408,6 +408,7 @@ CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 4], "filters": 35
         (3, 64, 70, {}),
         (2, 70, 1, {"residual": True}),
         (4, 33, 5, {"residual": True}),
+        (3, 33, 5, {"output": "sum"}),
         (1, 40, 1, CONVOLUTION),
         (1, 33, 70, {**CONVOLUTION, "highway": True}),
     ],
@@ -481,8 +482,8 @@ def test_decoder_continues_from_a_given_state(options):
 
 @pytest.mark.parametrize(
     "more",
-    [{}, {"residual": True}, CONVOLUTION, {**CONVOLUTION, "kernel_sizes": [1], "highway": True}],
-    ids=["plain", "residual", "convolution", "highway"],
+    [{}, {"residual": True}, {"output": "sum"}, CONVOLUTION, {**CONVOLUTION, "kernel_sizes": [1], "highway": True}],
+    ids=["plain", "residual", "sum", "convolution", "highway"],
 )
 def test_cpp_decoder_samples_the_same_text_as_single_steps(more):
     from charlstm.generation.sampler import Sampling, draw

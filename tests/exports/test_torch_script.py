@@ -36,6 +36,7 @@ KINDS: list[dict[str, Any]] = [
     {"cell": "lstm"},
     {"cell": "lstm", "ablate": "hidden_gradient", "front_end": "one_hot"},
     {"cell": "gru", "num_layers": 3, "residual": True, "direction": "backward"},
+    {"cell": "rnn", "num_layers": 3, "output": "sum"},
     {"cell": "rnn", "nonlinearity": "relu", "num_layers": 1, "front_end": "one_hot"},
     {"cell": "rnn", "vocabulary": BYTES},
 ]
@@ -50,7 +51,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 def test_logits_are_the_same_without_charlstm(tmp_path):
     runs = [run_of(**fields) for fields in KINDS]
-    prompts = ["ab", "\n", "中c", "", "中a"]
+    prompts = ["ab", "\n", "a", "中c", "", "中a"]
     all_ids = [[run.vocabulary.size, *(i % run.vocabulary.size for i in IDS[1:])] for run in runs]
     scripts = [write(tmp_path / str(n), torch_files(run, 'a "run"')) for n, run in enumerate(runs)]
     arguments = json.dumps([[str(s), ids, p] for s, ids, p in zip(scripts, all_ids, prompts, strict=True)])

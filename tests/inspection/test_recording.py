@@ -18,6 +18,7 @@ IDS = np.random.default_rng(1).integers(0, V, 40)
 MODELS = [
     {"cell": "lstm", "num_layers": 2},
     {"cell": "gru", "num_layers": 2, "residual": True},
+    {"cell": "gru", "num_layers": 2, "output": "sum"},
     {"cell": "rnn"},
     {"cell": "peephole", "direction": "backward"},
     {"cell": "lstm", "front_end": "convolution", "embedding_size": 4, "kernel_sizes": [2, 3], "filters": 3},

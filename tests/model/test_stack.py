@@ -137,7 +137,11 @@ def test_requested_executor_that_refuses_is_an_error():
     ],
     ids=["one_hot", "embedding", "convolution", "convolution of one"],
 )
-@pytest.mark.parametrize("depth", [{}, {"num_layers": 3}, {"num_layers": 3, "residual": True}], ids=str)
+@pytest.mark.parametrize(
+    "depth",
+    [{}, {"num_layers": 3}, {"num_layers": 3, "residual": True}, {"num_layers": 3, "output": "sum"}],
+    ids=str,
+)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
 @pytest.mark.few(100)
 def test_incremental_steps_equal_the_full_sequence(cell, depth, front):

@@ -171,3 +171,10 @@ def test_penalty_masking_and_smoothing_never_wait():
     steps(label_smoothing=0.1, learning_rate_factors={"head": 2.0})
     for text in ("running", "documents"):
         steps({"direction": "bidirectional"}, text, input_masking=0.3)
+
+
+def test_regularization_never_waits():
+    rates = ("embedding_dropout", "input_dropout", "hidden_dropout", "weight_drop", "zoneout_h", "zoneout_c")
+    model = {**dict.fromkeys(rates, 0.3), "num_layers": 2, "output": "sum", "executor": "reference"}
+    for text, front_end in (("running", "embedding"), ("documents", "convolution")):
+        steps({**model, "front_end": front_end}, text, count=1, activation_regularization=2.0)

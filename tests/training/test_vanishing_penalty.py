@@ -71,7 +71,9 @@ def lines(tmp_path):
 
 @pytest.mark.parametrize("documents", [False, True], ids=["streams", "documents"])
 @pytest.mark.parametrize(
-    "options", [{}, {"direction": "backward"}, {"dropout": 0.4}, {"front_end": "embedding"}], ids=str
+    "options",
+    [{}, {"direction": "backward"}, {"dropout": 0.4}, {"front_end": "embedding"}, {"weight_drop": 0.4}],
+    ids=str,
 )
 @pytest.mark.parametrize("executor", ["reference", "eager", "vendor", "cpp"])
 def test_step_adds_penalty_gradient(make_config, make_trainer, corpus, lines, executor, options, documents):
@@ -97,13 +99,15 @@ def test_step_adds_penalty_gradient(make_config, make_trainer, corpus, lines, ex
     if "front_end" in options:
         table = model.front_end.weight @ table
     x = torch.cat([table, torch.zeros(1, 7)])[batch.previous]
+    mask = stack.weight_drop.masks["_l0"] if "weight_drop" in options else torch.ones(())
+    u = stack.weight_hh_l0 * mask
     for row in x:
-        h = torch.tanh(row + stack.bias_ih_l0 + stack.bias_hh_l0 + h @ stack.weight_hh_l0.t())
+        h = torch.tanh(row + stack.bias_ih_l0 + stack.bias_hh_l0 + h @ u.t())
         outputs.append(h)
     torch.manual_seed(4)
     y = dropout(torch.stack(outputs), model.config.dropout, model.config.dropout_kind, True)
     loss = F.cross_entropy(model.head(y).flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
-    torch.testing.assert_close(matrix, 3 * omega_gradient(stack.weight_hh_l0, outputs, loss), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(matrix, 3 * mask * omega_gradient(u, outputs, loss), rtol=1e-3, atol=1e-5)
     assert matrix.abs().max() > 1e-2
 
 

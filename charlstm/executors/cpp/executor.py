@@ -86,7 +86,7 @@ class _Run(torch.autograd.Function):
         gates, hidden_size = len(cell.gates), weight_hh.shape[1]
         steps, batch = x.shape[:2]
         padded = padded_size(hidden_size)
-        parameters = {f"p_{name}": pad_gates(p, len(cell.parameters[name])) for name, p in cell_parameters.items()}
+        parameters = {f"p_{name}": _padded(cell, name, p) for name, p in cell_parameters.items()}
         buffers = allocate(forward_loop(cell).outputs, weight_hh, dtype, steps, batch, padded, training)
         write_state(cell, buffers, 0, (pad_last(part, padded) for part in initial))
         bias = joined_bias(cell, bias_ih, bias_hh)
@@ -132,7 +132,9 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
         d_output = d_output.contiguous()
     buffers = dict(zip(ctx.names, rest, strict=True))
     buffers |= allocate(backward_loop(cell).outputs, weight_hh, dtype, steps, batch, padded, training=True)
-    z = [buffers[f"z_{name}"].zero_() for name in cell.parameters]
+    for name, buffer in buffers.items():
+        if name.startswith("z_"):
+            buffer.zero_()
     g = [buffers[f"g_{s}"] for s in cell.state]
     for pair, part in zip(g, d_state, strict=True):
         pair[steps & 1] = pad_last(part, padded)
@@ -157,12 +159,21 @@ def _backward(ctx: Any, d_output: Tensor, d_state: tuple[Tensor, ...]) -> tuple[
     d_bias_hh = recurrent_bias_gradient(cell, e, d_bias) if d_bias is not None and needs_bias_hh else None
     d_x = (d @ pad_gates(weight_ih.to(dtype), gates)).view(x.shape).to(x.dtype) if needs_x else None
     d_parameters = (
-        part.sum(1)[:, :hidden_size].reshape(-1) if needed else None
-        for part, needed in zip(z, needs_parameters, strict=False)
+        buffers[f"z_{name}"].sum(1)[:, :hidden_size].reshape(-1) if needed else None
+        for name, needed in zip(cell.parameters, needs_parameters, strict=False)
     )
     d_first = (pair[0, :, :hidden_size] for pair in g)
     d_bias_ih = d_bias if needs_bias_ih else None
     return (None, None, None, d_x, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh, *d_parameters, *d_first)
+
+
+def _padded(cell: Cell, name: str, parameter: Tensor) -> Tensor:
+    """A parameter with each of its n parts padded: [n Hp], or [T, B, n Hp] for those of each step."""
+    parts = len(cell.parameters[name])
+    if name not in cell.per_step:
+        return pad_gates(parameter, parts)
+    split = parameter.view(*parameter.shape[:-1], parts, -1)
+    return pad_last(split, padded_size(split.shape[-1])).flatten(-2).contiguous()
 
 
 def _input_rows(x: Tensor, weight_ih: Tensor, gates: int, dtype: torch.dtype) -> Tensor:

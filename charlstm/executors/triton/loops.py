@@ -52,7 +52,7 @@ def run_backward(
         for kernel in (program.first, program.last, *program.kernels)
     )
     matmuls = [[_transposed_matmul(cell, m, buffers, weight) for m in stage] for stage in program.matmuls]
-    sums = [buffers[f"z_{name}"] for name in cell.parameters]
+    sums = [buffers[f"z_{name}"] for name in cell.parameters if name not in cell.per_step]
 
     def run_loop() -> None:
         for total in sums:

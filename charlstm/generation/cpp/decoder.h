@@ -18,7 +18,8 @@ struct Sampling {
   const P* const* outputs;    // of each layer: pairs [2, B, H] of its output
   const Window* window;           // the input of the first layer; null: the characters themselves
   const P* const* input_weights;  // of layers whose input is not ids: panels of [G H, H] or [G H, width]
-  P* residual_outputs;            // [layers, B, H], outputs plus inputs; null: no residual connections
+  P* sums;                        // [layers, B, H], of the outputs of the layers up to each; null: not needed
+  int64_t residual;               // whether a layer reads the sum of the outputs below it, not the output of the last
   const P* head;                  // panels of [V, H]
   const float* head_bias;         // [V padded]
   float* logits;                  // [B, V padded]
@@ -127,7 +128,8 @@ static void sample_steps(const Sampling& w) {
       if (w.window)
         for (int64_t row = begin_row; row < end_row; ++row) shift_window(*w.window, row, w.ids[row]);
       synchronize();
-      const P* below = nullptr;
+      const P* below = nullptr;  // the input of the next layer
+      const P* total = nullptr;  // the input of the head
       if (w.window) {
         const Window& window = *w.window;
         const auto run = [&](auto&& stage) {
@@ -160,23 +162,25 @@ static void sample_steps(const Sampling& w) {
           });
         }
         const P* h = w.outputs[layer_index] + ((t + 1) & 1) * w.B * w.H;
-        if (layer_index && w.residual_outputs) {  // a buffer for each layer: other threads may still read `below`
-          P* y = w.residual_outputs + layer_index * w.B * w.H;
+        const P* sum = h;
+        if (layer_index && w.sums) {  // a buffer for each layer: other threads may still read `total`
+          P* y = w.sums + layer_index * w.B * w.H;
           tiles(w.H / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
             for (int64_t r = row; r < row + rows; ++r)
               for (int64_t j = 0; j < PANEL; j += LANES) {
                 const int64_t at = r * w.H + panel * PANEL + j;
-                store(y + at, load(below + at) + load(h + at));
+                store(y + at, load(total + at) + load(h + at));
               }
           });
-          h = y;
+          sum = y;
         }
-        below = h;
+        total = sum;
+        below = w.residual ? total : h;
         synchronize();
       }
       if (step < first) continue;
       tiles(padded_vocabulary / PANEL, [&](int64_t panel, int64_t row, int64_t rows) {
-        matmul(rows, w.H, below + row * w.H, w.H, w.head + panel * w.H * PANEL, false, sums);
+        matmul(rows, w.H, total + row * w.H, w.H, w.head + panel * w.H * PANEL, false, sums);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t j = 0; j < PANEL; j += LANES) {
             const int64_t v = panel * PANEL + j;
