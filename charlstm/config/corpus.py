@@ -19,6 +19,10 @@ from pydantic import (
 
 from charlstm.config.sections import Section, TypeText
 
+NO_VALIDATION = "no text is held out for validation: scores are of training text, which says nothing about other texts"
+"""What the reader of a score must know if `CorpusConfig.has_validation` is false."""
+NO_VALIDATION_SENTENCE = f"N{NO_VALIDATION[1:]}."
+
 
 class CorpusConfig(Section):
     """The text and its splits: training, validation and test. Documents are shuffled before they are split."""
@@ -37,10 +41,11 @@ class CorpusConfig(Section):
     )
     validation_fraction: float = Field(
         0.1,
-        gt=0,
+        ge=0,
         lt=1,
         description="Fraction of the text for validation, which measures progress and selects the best checkpoint. "
-        "Never trained on.",
+        "Never trained on. 0: no text is held out, for texts that are too short to give a part away. Evaluations then "
+        "score the training text, which says nothing about other texts, and the last checkpoint is used.",
     )
     test_fraction: float = Field(
         0.0,
@@ -57,7 +62,7 @@ class CorpusConfig(Section):
         "its length but at most 128 on each side, are in no split: they are only the context of the first characters "
         "of the block. Training starts from a zero state after each block. With documents, blocks of consecutive "
         "documents, without gaps. files: whole files, chosen at random but always the same, as near as possible to the "
-        "fractions; each is scored from a zero state.",
+        "fractions; each is scored from a zero state. Only with validation_fraction or test_fraction above 0.",
     )
 
     documents: Annotated[str | None, TypeText("newline | blank_line | separating text")] = Field(
@@ -139,6 +144,16 @@ class CorpusConfig(Section):
         "is one character. true: all three.",
     )
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether a part of the text is held out for evaluations. If not, they score the training text."""
+        return self.validation_fraction > 0
+
+    @property
+    def evaluated_text(self) -> str:
+        """What evaluations score, in words."""
+        return "held-out text" if self.has_validation else "training text"
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_columns(cls, fields: object) -> object:
@@ -194,6 +209,7 @@ class CorpusConfig(Section):
         return value
 
     @field_validator(
+        "validation",
         "shuffle_documents",
         "score_after",
         "score_end",
@@ -222,6 +238,8 @@ def _why_no_effect(name: str, fields: Mapping[str, Any]) -> str | None:
     """Why a field has no effect, or cannot be used, with the fields before it; None if it can. A field that is not
     valid is missing."""
     documents, column = fields.get("documents", "newline"), fields.get("column", "")
+    if name == "validation" and not any(fields.get(f"{split}_fraction", 1) for split in ("validation", "test")):
+        return "has no effect with validation_fraction and test_fraction 0: no text is held out"
     if name in ("shuffle_documents", "score_after", "deduplicate") and documents is None:
         return "has no effect on one running text, only with documents"
     if name == "shuffle_documents" and (how := fields.get("validation", "tail")) != "tail":

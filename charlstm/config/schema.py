@@ -224,6 +224,16 @@ class Config(ConfigFile):
         return self
 
     @model_validator(mode="after")
+    def _has_the_held_out_scores_it_needs(self) -> Config:
+        if not self.corpus.has_validation and (fields := self.training.fields_on_held_out_scores):
+            message = (
+                "needs a held-out score, but corpus.validation_fraction is 0: the score of the training text improves "
+                "also when it is learned by heart. Remove this field, or set corpus.validation_fraction above 0"
+            )
+            raise as_one_error([Problem(("training", *field), message) for field in fields])
+        return self
+
+    @model_validator(mode="after")
     def _washout_ends_within_chunk(self) -> Config:
         if self.model.washout and self.corpus.documents is not None:
             message = "has no effect on documents, which are scored from their first character. Remove it"

@@ -205,17 +205,27 @@ class TrainingConfig(Section):
         500,
         ge=1,
         description="Steps between two evaluations on the validation split. null: ten evaluations, after each tenth of "
-        "the budget.",
+        "the budget. Without a validation split, they score a sample of the training split.",
     )
     sample_length: int = Field(
         200,
         ge=0,
         description="Characters of sample text to generate and print at each evaluation; 0: no sample. A bidirectional "
-        "model prints that much of the validation split instead, with 8 characters in the middle, in brackets, "
-        "predicted by the model.",
+        "model prints that much of the validation split (without one, of the training split) instead, with 8 "
+        "characters in the middle, in brackets, predicted by the model.",
     )
     early_stopping: int | None = Field(
         None,
         ge=1,
         description="Number of evaluations in a row without improvement after which training stops early. null: never.",
     )
+
+    @property
+    def fields_on_held_out_scores(self) -> list[tuple[str, ...]]:
+        """The fields that make training depend on held-out scores."""
+        depends = {
+            ("schedule",): self.schedule == "plateau",
+            ("early_stopping",): self.early_stopping is not None,
+            ("budget", "target_nats"): self.budget.target_nats is not None,
+        }
+        return [field for field, is_set in depends.items() if is_set]

@@ -9,10 +9,11 @@ from importlib import resources
 from charlstm import __version__
 from charlstm.api import LoadedRun
 from charlstm.compiler.javascript_printer import javascript_step
+from charlstm.config.corpus import NO_VALIDATION
 from charlstm.errors import UserError
 from charlstm.evaluation.score import Text
 from charlstm.exports.about import about
-from charlstm.exports.held_out import QuantizationCost, held_out_text, quantization_cost
+from charlstm.exports.held_out import QuantizationCost, measured_text, quantization_cost
 from charlstm.exports.page_weights import page_weights
 from charlstm.exports.quantization import quantized_copy
 from charlstm.exports.step_weights import step_weights
@@ -35,20 +36,20 @@ class Page:
 
 def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None) -> Page:
     """The page of a run; ``prime`` is the text that it proposes to continue, by default the first words of the
-    validation split.
+    validation split, or without one of the training split.
 
     Raises UserError for a bidirectional model, and for characters of ``prime`` that the model does not know.
     """
     quantized = quantized_copy(run.model)
     weights = step_weights(quantized)
-    held_out = held_out_text(run)
+    measured = measured_text(run)
     cost, unmeasured = None, ""
-    if isinstance(held_out, str):
-        unmeasured = held_out
+    if isinstance(measured, str):
+        unmeasured = measured
     else:
-        cost = quantization_cost(run.model, quantized, held_out)
+        cost = quantization_cost(run.model, quantized, *measured)
     if prime is None:
-        prime = "" if isinstance(held_out, str) else _beginning(run, held_out)
+        prime = "" if isinstance(measured, str) else _beginning(run, measured[1])
     elif len(run.vocabulary.encode(prime, "skip")) < len(prime):
         raise UserError("the page cannot begin with this text: the model does not know all of its characters")
     vocabulary, is_backward = run.vocabulary, run.model.direction == "backward"
@@ -92,6 +93,7 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
         ("Network", facts.network),
         ("Weights", f"{facts.parameters:,}, rounded to 8 bits with a scale for each row"),
         ("Score", measured),
+        *([] if run.config.corpus.has_validation else [("Validation", NO_VALIDATION)]),
         ("Seeds", "those of charlstm sample: the same seed and settings give nearly always the same text"),
         ("Made with", f"charlstm {__version__}"),
     ]
@@ -104,7 +106,7 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
 
 
 def _beginning(run: LoadedRun, text: Text) -> str:
-    """A text to begin with: the question of the first held-out document, or a few words of a running text."""
+    """A text to begin with: the question of the first document, or a few words of a running text."""
     corpus = run.config.corpus
     first = run.vocabulary.decode(first_characters(text, SEARCHED))
     if corpus.score_after and run.model.direction == "forward":

@@ -52,7 +52,8 @@ class Trainer:
     """
 
     scores_training_split = True
-    """Whether an evaluation also scores a sample of the training split; False where nobody reads that score."""
+    """Whether an evaluation scores a sample of the training split beside the held-out text; False where nobody reads
+    that score."""
 
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
@@ -74,7 +75,7 @@ class Trainer:
             group.check(self.streams.batch_size, training.batch_size)
             columns = group.columns(self.streams.batch_size)
             carried = self.model.initial_state(columns.stop - columns.start)
-        # Here, so that a missing validation split is reported before training.
+        # Here, so that an empty validation split is reported before training.
         self._validator = Validator(config, corpus, self.model, group, self._poll_requests)
         self.state = TrainingState(
             settings=training,
@@ -272,27 +273,30 @@ class Trainer:
             self._gradient_norm = norm
         return None
 
-    def score(self) -> Score:
-        """The validation score of the current model; all processes call it."""
+    def score(self) -> Score | None:
+        """The held-out score of the current model, None if nothing is held out; all processes call it."""
         return self._validator.score()
 
     def _evaluate(self) -> Evaluated | Ended | None:
         """Score, sample and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
         counters = self.counters
         try:
-            result = self.score()
-            training_result = self._validator.training_score() if self.scores_training_split else None
-            if self._has_diverged(result.nats):
-                return self._end_diverged(result.nats)
+            held_out, training = self.score(), None
+            if held_out is None or self.scores_training_split:
+                training = self._validator.training_score()
+            decisive = held_out or training
+            if decisive is not None and self._has_diverged(decisive.nats):
+                return self._end_diverged(decisive.nats)
             if not self._is_finite():
                 return self._end_diverged()
             sample = self._validator.sample(self.config.training.seed + counters.step)
         except ValidationInterruptedError:
             self._sync()
             return None
-        improved = counters.add_score(result.nats)
-        self.state.schedule.step_evaluation(improved)
-        event = self._log.evaluation(result, training_result, sample, improved)
+        improved = counters.add_score(None if held_out is None else held_out.nats)
+        if held_out is not None:
+            self.state.schedule.step_evaluation(improved)
+        event = self._log.evaluation(held_out, training, sample, improved)
         self.save(best=improved)
         return event
 
@@ -302,7 +306,8 @@ class Trainer:
     def _end_diverged(self, nats: float | None = None, norm: float | None = None) -> Ended:
         """End the run with advice; arguments as for :func:`divergence_advice`."""
         is_applied, precision = self.deferred_metrics.is_asynchronous, self.step.precision
-        advice = divergence_advice(self.config.training, precision, self.counters.step, nats, norm, is_applied)
+        arguments = (precision, self.counters.step, nats, norm, is_applied, self.config.corpus.has_validation)
+        advice = divergence_advice(self.config.training, *arguments)
         return self._log.end("diverged", advice)
 
     def save(self, best: bool) -> None:

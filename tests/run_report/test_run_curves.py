@@ -23,7 +23,7 @@ RECORDS = [
 def test_points_of_the_records():
     curves = read_curves(RECORDS)
     assert curves.training[:, :3].tolist() == [[80, 0.5, 1], [240, 1.5, 3]]
-    assert curves.held_out[:, 3] == pytest.approx(np.array([1.5, 1.0, 1.2]) / np.log(2))
+    assert curves.evaluations[:, 3] == pytest.approx(np.array([1.5, 1.0, 1.2]) / np.log(2))
     assert curves.best()[2] == 4
     assert curves.kind == "held out"
     assert read_curves([]).best() is None
