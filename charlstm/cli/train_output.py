@@ -92,13 +92,13 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
         )
     with suppress(UserError):  # unreadable metrics: the report, which needs them, says so
         characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
-        text = trainer.config.corpus.evaluated_text
         evaluations = [record for record in records if record["kind"] == "evaluation"]
         if ended.best_nats is None and evaluations:
             nats, step = evaluated_nats(evaluations[-1]), evaluations[-1]["step"]
             console.out_wrapped(
-                f"{kind} of the {text}: {nats:.4f} nats, {bits(nats):.4f} bits per {unit}, at step {step:,}"
+                f"{kind} of the training text: {nats:.4f} nats, {bits(nats):.4f} bits per {unit}, at step {step:,}"
             )
+        text = "held-out" if trainer.config.corpus.has_validation else "training text"
         _print_curve([bits(evaluated_nats(record)) for record in evaluations], text)
         for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
             console.out_wrapped(line)
@@ -109,8 +109,7 @@ def _print_curve(scores: Sequence[float], text: str) -> None:
     """Print the scores of all evaluations, in bits, as bars, on a terminal."""
     if len(scores) >= MIN_SCORES and console.is_terminal():
         bars = console.sparkline(scores, CURVE)
-        kind = text.removesuffix(" text")
-        console.out_wrapped(f"{kind} bits from first to last: {scores[0]:.3f} {bars} {scores[-1]:.3f}")
+        console.out_wrapped(f"{text} bits from first to last: {scores[0]:.3f} {bars} {scores[-1]:.3f}")
 
 
 def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) -> None:

@@ -201,6 +201,13 @@ class CorpusConfig(Section):
             )
         return value
 
+    @field_validator("validation")
+    @classmethod
+    def _places_held_out_text(cls, value: str, info: ValidationInfo) -> str:
+        if value != "tail" and not any(info.data.get(f"{split}_fraction", 1) for split in ("validation", "test")):
+            raise ValueError("has no effect with validation_fraction and test_fraction 0. Remove it")
+        return value
+
     @field_validator("documents")
     @classmethod
     def _files_are_text(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -209,7 +216,6 @@ class CorpusConfig(Section):
         return value
 
     @field_validator(
-        "validation",
         "shuffle_documents",
         "score_after",
         "score_end",
@@ -238,8 +244,6 @@ def _why_no_effect(name: str, fields: Mapping[str, Any]) -> str | None:
     """Why a field has no effect, or cannot be used, with the fields before it; None if it can. A field that is not
     valid is missing."""
     documents, column = fields.get("documents", "newline"), fields.get("column", "")
-    if name == "validation" and not any(fields.get(f"{split}_fraction", 1) for split in ("validation", "test")):
-        return "has no effect with validation_fraction and test_fraction 0: no text is held out"
     if name in ("shuffle_documents", "score_after", "deduplicate") and documents is None:
         return "has no effect on one running text, only with documents"
     if name == "shuffle_documents" and (how := fields.get("validation", "tail")) != "tail":

@@ -37,7 +37,8 @@ def measured_text(run: LoadedRun) -> tuple[str, Text] | str:
     why the text is not there."""
     try:
         corpus = run.corpus()
-        return corpus.excerpt_split, corpus.split(corpus.excerpt_split)
+        name = "validation" if corpus.has("validation") else "training"
+        return name, corpus.split(corpus.excerpt_split)
     except UserError as error:
         return str(error)
 

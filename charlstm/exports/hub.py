@@ -121,7 +121,7 @@ def _score(run: LoadedRun) -> list[str]:
     records, unit = [one for one in run.metrics if one.get("kind") == "evaluation"], run.vocabulary.unit
     kind = " (a pseudo-likelihood, given both sides of each)" if run.model.bidirectional else ""
     if not run.config.corpus.has_validation:
-        lines = [f"- Validation: {NO_VALIDATION}"]
+        lines = [f"- Held-out score: none: {NO_VALIDATION}"]
         if records:
             nats = evaluated_nats(records[-1])
             lines.insert(0, f"- Score of the training text: {bits(nats):.3f} bits per {unit}{kind}, {nats:.3f} nats")

@@ -93,7 +93,7 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
         ("Network", facts.network),
         ("Weights", f"{facts.parameters:,}, rounded to 8 bits with a scale for each row"),
         ("Score", measured),
-        *([] if run.config.corpus.has_validation else [("Validation", NO_VALIDATION)]),
+        *([] if run.config.corpus.has_validation else [("Held-out score", f"none: {NO_VALIDATION}")]),
         ("Seeds", "those of charlstm sample: the same seed and settings give nearly always the same text"),
         ("Made with", f"charlstm {__version__}"),
     ]

@@ -99,7 +99,7 @@ class RunReport:
         if self.run is None:
             hint = command("compare", self.directory.path)
             remarks.append(f"Samples by temperature, and what the bits mean, are in the whole report: {hint}")
-        return Document(self.name, self._headline(), [section for section in sections if section is not None], remarks)
+        return Document(self.name, self.headline(), [section for section in sections if section is not None], remarks)
 
     def record(self) -> dict[str, Any]:
         """The data for report.json."""
@@ -124,7 +124,8 @@ class RunReport:
         names = (f"{self.unit}s", "training_seconds", "step", f"{kind}_bits_per_{self.unit}")
         return [dict(zip(names, map(float, row), strict=True)) for row in points]
 
-    def _headline(self) -> list[str]:
+    def headline(self) -> list[str]:
+        """The score and the network, in sentences."""
         best, model = self.curves.best(), self.config.model
         layers = "" if model.num_layers == 1 else f"{model.num_layers} layers of "
         parameters = f" and {self.facts['parameters']:,} parameters" if "parameters" in self.facts else ""
