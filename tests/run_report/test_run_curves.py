@@ -30,6 +30,18 @@ def test_points_of_the_records():
     assert read_curves([{**RECORDS[2], "pseudo_likelihood": True}]).kind == "pseudo-likelihood"
 
 
+def test_scores_of_training_text_have_no_best_point():
+    records = [{**record, "training_split_nats": record["nats"], "nats": None} for record in RECORDS[2::2]]
+    curves = read_curves([*RECORDS[:2], *records])
+    assert (curves.kind, curves.best()) == ("training text", None)
+    figure = learning_curve(curves, "character")
+    assert "training text 1.44" in figure.svg
+    assert "best" not in figure.svg + figure.caption
+    both = several_curves({"a": curves, "b": read_curves(RECORDS)}, "byte", "steps", False)
+    assert "a, training text 1.44" in both.svg
+    assert "Held-out" not in both.svg
+
+
 @pytest.mark.parametrize("along", ["characters", "seconds", "steps"])
 def test_learning_curve_marks_the_best_point(along):
     figure = learning_curve(read_curves(RECORDS), "character", along)
