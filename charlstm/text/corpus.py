@@ -22,6 +22,7 @@ from charlstm.text.sources import resolve
 from charlstm.text.splits import (
     SHUFFLE_SEED,
     SPLITS,
+    WHOLE_TEXT,
     Boundaries,
     Spans,
     blocks_of_documents,
@@ -39,8 +40,7 @@ SAMPLE_CHARACTERS = 1 << 15
 """Largest size of the sample of the training split."""
 _REMEDIES = {
     "train": "lower corpus.validation_fraction and corpus.test_fraction, or use a longer text",
-    "validation": "raise corpus.validation_fraction, use a longer text, or train on all of it with "
-    "--set corpus.validation_fraction=0",
+    "validation": f"raise corpus.validation_fraction, use a longer text, or {WHOLE_TEXT}",
     "test": "raise corpus.test_fraction, or use a longer text",
 }
 """What to do if a split is empty."""
@@ -91,7 +91,8 @@ class Corpus:
 
     def has(self, name: str) -> bool:
         """Whether a split has any text."""
-        return self.splits[name].start < self.splits[name].stop
+        part = self.splits[name]
+        return bool(part.start < part.stop)
 
     @property
     def excerpt_split(self) -> str:

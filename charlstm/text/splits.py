@@ -18,6 +18,8 @@ SHUFFLE_SEED = 1
 """Seed of the order of documents and files; it does not depend on the run, so that what is held out stays held out."""
 MIN_BLOCK = 32
 """Characters of the shortest block."""
+WHOLE_TEXT = "train on all of it with --set corpus.validation_fraction=0"
+"""What to do with a text that is too short to be split."""
 MAX_GAP = 128
 """Characters on each side of a block that belong to no split; they are the context of its first characters."""
 
@@ -60,7 +62,7 @@ def check_enough_documents(count: int, boundaries: Boundaries, name: str, hint: 
     if count < 1 + sum(_is_held_out(boundaries)):
         raise UserError(
             f"{name}: corpus.documents splits it into {'1 document' if count == 1 else f'{count} documents'}: too few "
-            f"for training, validation and test. {hint or 'Use another separator, or a longer text'}"
+            f"for training, validation and test. {hint or f'Use another separator, a longer text, or {WHOLE_TEXT}'}"
         )
 
 
@@ -115,7 +117,7 @@ def blocks_of_text(total: int, boundaries: Boundaries, name: str) -> tuple[dict[
         raise UserError(
             f"corpus.validation: blocks: of the {total:,} characters of {name}, {min(lengths, default=0):,} are held "
             f"out, which is too short for two blocks of at least {MIN_BLOCK}. Raise corpus.validation_fraction or "
-            "corpus.test_fraction, use a longer text, or validation: tail"
+            f"corpus.test_fraction, use a longer text, validation: tail, or {WHOLE_TEXT}"
         )
     spans = spread_blocks(total, lengths, blocks)
     all_spans = np.sort(np.concatenate(spans).ravel()).reshape(-1, 2)

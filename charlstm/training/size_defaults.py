@@ -54,17 +54,21 @@ def fill_left_out(document: Document, settings: Config, corpus: Corpus) -> tuple
     missing = [section for section in ("model", "training") if document.data.get(section) is None]
     chosen: dict[str, Any] = chosen_sections(corpus) if missing else {}
     filled = {**document.data, **{section: chosen[section] for section in missing}}
-    if len(missing) == 2 and is_left_whole(settings, corpus):
+    if len(missing) == 2 and _is_left_whole(settings, corpus):
         filled["corpus"] = {**filled["corpus"], "validation_fraction": 0.0}
         missing.append("corpus")
     return replace(document, data=filled), missing
 
 
-def is_left_whole(settings: Config, corpus: Corpus) -> bool:
-    """Whether a text is so short that nothing of it is held out, unless the settings say what is held out, or need
-    held-out scores."""
+def is_short(corpus: Corpus) -> bool:
+    """Whether a text is so short that nothing of it is held out, unless the user says otherwise."""
+    return corpus.ids.size <= WHOLE
+
+
+def _is_left_whole(settings: Config, corpus: Corpus) -> bool:
+    """Whether a text is short, and the settings neither say what is held out, nor need held-out scores."""
     is_given = {"validation_fraction", "validation"} & settings.corpus.model_fields_set
-    return corpus.ids.size <= WHOLE and not is_given and not settings.training.fields_on_held_out_scores
+    return is_short(corpus) and not is_given and not settings.training.fields_on_held_out_scores
 
 
 def chosen_sections(corpus: Corpus) -> dict[str, dict[str, Any]]:

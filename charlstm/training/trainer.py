@@ -281,9 +281,9 @@ class Trainer:
         """Score, sample and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
         counters = self.counters
         try:
-            held_out, training = self.score(), None
-            if held_out is None or self.scores_training_split:
-                training = self._validator.training_score()
+            held_out = self.score()
+            scores_training = self.scores_training_split or held_out is None
+            training = self._validator.training_score() if scores_training else None
             decisive = held_out or training
             if decisive is not None and self._has_diverged(decisive.nats):
                 return self._end_diverged(decisive.nats)

@@ -63,8 +63,8 @@ class Validator:
             return ""
         documents, vocabulary = self._corpus.documents, self._corpus.vocabulary
         end = "" if documents is None else vocabulary.decode(documents.end_mark)
-        text = self._corpus.split(self._corpus.excerpt_split)
-        arguments = (self._model, vocabulary, self._length, seed, end, text, self._on_chunk, self._lead_ins)
+        shown = self._corpus.split(self._corpus.excerpt_split)
+        arguments = (self._model, vocabulary, self._length, seed, end, shown, self._on_chunk, self._lead_ins)
         text: str = self._on_rank0(lambda: preview(*arguments))
         return text
 

@@ -160,26 +160,27 @@ def test_inspected_and_compared_text_is_training_text(charlstm, here):
 
 
 @pytest.mark.parametrize(
-    ("setting", "field"),
+    ("setting", "named"),
     [
-        ("training.early_stopping=2", "training.early_stopping"),
-        ("training.schedule=plateau", "training.schedule"),
+        ("training.early_stopping=2", "--set training.early_stopping=2"),
+        ("training.schedule=plateau", "--set training.schedule=plateau"),
         ("training.budget={steps: 3, target_nats: 1}", "training.budget.target_nats"),
     ],
 )
-def test_settings_on_held_out_scores_are_refused(charlstm, config_file, setting, field):
+def test_settings_on_held_out_scores_are_refused(charlstm, config_file, setting, named):
     result = charlstm("train", config_file, "--set", "corpus.validation_fraction=0", "--set", setting)
     assert (result.code, result.out) == (2, "")
-    assert f"{field}: needs a held-out score, but corpus.validation_fraction is 0" in flat(result.err)
+    assert f"{named}: needs a held-out score, but corpus.validation_fraction is 0" in flat(result.err)
     assert len(result.err.splitlines()) == 1
     assert not Path("runs").exists()
 
 
 def test_text_too_short_to_split_gets_the_advice(charlstm, config_file):
-    Path("tiny.txt").write_text("abcabcab")
-    Path("short.yaml").write_text("corpus: {source: tiny.txt}\nmodel: {hidden_size: 8}\ntraining: {budget: {steps: 2}}")
-    result = charlstm("train", "short.yaml")
+    Path("name.txt").write_text("Ann\n")
+    arguments = ("train", "name.txt", *TINY, "--set", "corpus.documents=newline")
+    result = charlstm(*arguments)
     assert result.code == 2
-    assert "the validation split of" in result.err
-    assert "train on all of it with --set corpus.validation_fraction=0" in result.err
-    assert charlstm("train", "short.yaml", "--set", "corpus.validation_fraction=0").code == 0
+    assert "1 document: too few for training, validation and test" in result.err
+    assert "or train on all of it with --set corpus.validation_fraction=0" in result.err
+    result = charlstm(*arguments, "--set", "corpus.validation_fraction=0")
+    assert result.code == 0, result.err

@@ -37,9 +37,6 @@ def test_scores_of_training_text_have_no_best_point():
     figure = learning_curve(curves, "character")
     assert "training text 1.44" in figure.svg
     assert "best" not in figure.svg + figure.caption
-    both = several_curves({"a": curves, "b": read_curves(RECORDS)}, "byte", "steps", False)
-    assert "a, training text 1.44" in both.svg
-    assert "Held-out" not in both.svg
 
 
 @pytest.mark.parametrize("along", ["characters", "seconds", "steps"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from test_checkpoint_manager import assert_same
 
@@ -22,9 +20,9 @@ CASES = {
 
 @pytest.fixture
 def make(make_config, make_trainer, tmp_path):
-    def trainer(case="running text", name="run", **training):
+    def trainer(case="running text", name="run"):
         model, corpus = CASES[case]
-        config = make_config(model, {"validation_fraction": 0.0, **corpus}, **training)
+        config = make_config(model, {"validation_fraction": 0.0, **corpus}, budget={"steps": 10}, evaluate_every=4)
         return make_trainer(config, tmp_path / name, load_corpus(**config.corpus.model_dump()))
 
     return trainer
@@ -32,37 +30,31 @@ def make(make_config, make_trainer, tmp_path):
 
 @pytest.mark.parametrize("case", CASES)
 def test_resumed_run_equals_uninterrupted_run(make, tmp_path, case):
-    list(make(case, "uninterrupted").run())
-    for stop in (7, 12, None):
+    """And it trains on everything but the test split."""
+    uninterrupted = make(case, "uninterrupted")
+    list(uninterrupted.run())
+    for stop in (7, None):
         trainer = make(case, "stopped")
-        if trainer.directory.checkpoints.exists():
+        if stop is None:
             assert trainer.resume() == []
         for event in trainer.run():
             if isinstance(event, Progress) and event.step == stop:
                 trainer.request_stop()
     assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
     assert not trainer.directory.best.exists()
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_all_but_the_test_split_is_trained_on(make, case):
-    corpus = make(case).corpus
-    parts = [corpus.length(split) for split in ("train", "test") if corpus.has(split)]
-    if corpus.documents is not None:
-        assert parts == [corpus.documents.characters]
-    else:
-        gaps = (
-            0 if corpus.spans is None else 2 * corpus.gap * (corpus.splits["test"].stop - corpus.splits["test"].start)
-        )
-        assert sum(parts) + gaps == corpus.ids.size
-    assert len(parts) == 1 + ("test_fraction" in CASES[case][1])
+    corpus = trainer.corpus
+    assert corpus.has("test") == ("test_fraction" in CASES[case][1])
+    characters = sum(corpus.length(split) for split in ("train", "test") if corpus.has(split))
+    blocks = corpus.splits["test"].stop - corpus.splits["test"].start if corpus.gap else 0
+    whole = corpus.ids.size if corpus.documents is None else corpus.documents.characters
+    assert characters + 2 * corpus.gap * blocks == whole
 
 
 def test_evaluations_score_training_text_and_say_so(make):
     trainer = make()
     events = [event for event in trainer.run() if isinstance(event, Evaluated | Ended)]
     *evaluated, ended = events
-    assert [event.step for event in evaluated] == [6, 12, 18, 20]
+    assert [event.step for event in evaluated] == [4, 8, 10]
     assert (ended.best_nats, ended.best_step) == (None, None)
     sample = trainer.corpus.training_sample()
     assert isinstance(sample, Documents)
@@ -82,6 +74,5 @@ def test_divergence_at_an_evaluation_names_what_was_scored(make, monkeypatch):
     trainer = make()
     monkeypatch.setattr(trainer, "_has_diverged", lambda _: trainer.counters.evaluation_due)
     ended = list(trainer.run())[-1]
-    assert (ended.stop_reason, ended.step) == ("diverged", 6)
-    assert "the loss on the training text diverged after step 6" in ended.advice
-    assert math.isfinite(ended.seconds)
+    assert (ended.stop_reason, ended.step) == ("diverged", 4)
+    assert "the loss on the training text diverged after step 4" in ended.advice
