@@ -59,10 +59,12 @@ def document_boundaries(documents: Documents, boundaries: Boundaries, name: str,
 
 def check_enough_documents(count: int, boundaries: Boundaries, name: str, hint: str = "") -> None:
     """Raise UserError if there are fewer documents than splits."""
-    if count < 1 + sum(_is_held_out(boundaries)):
+    has_validation, has_test = _is_held_out(boundaries)
+    if count < 1 + has_validation + has_test:
+        remedy = hint or "Use another separator, or a longer text" + (f", or {WHOLE_TEXT}" if has_validation else "")
         raise UserError(
             f"{name}: corpus.documents splits it into {'1 document' if count == 1 else f'{count} documents'}: too few "
-            f"for training, validation and test. {hint or f'Use another separator, a longer text, or {WHOLE_TEXT}'}"
+            f"for training, validation and test. {remedy}"
         )
 
 
@@ -117,7 +119,7 @@ def blocks_of_text(total: int, boundaries: Boundaries, name: str) -> tuple[dict[
         raise UserError(
             f"corpus.validation: blocks: of the {total:,} characters of {name}, {min(lengths, default=0):,} are held "
             f"out, which is too short for two blocks of at least {MIN_BLOCK}. Raise corpus.validation_fraction or "
-            f"corpus.test_fraction, use a longer text, validation: tail, or {WHOLE_TEXT}"
+            "corpus.test_fraction, use a longer text, or validation: tail"
         )
     spans = spread_blocks(total, lengths, blocks)
     all_spans = np.sort(np.concatenate(spans).ravel()).reshape(-1, 2)
