@@ -39,7 +39,8 @@ def train(
     progress: bool = True,
     on_event: Callable[[Event], object] | None = None,
 ) -> LoadedRun:
-    """Train a model on a text, as ``charlstm train TEXT`` does, and load its best checkpoint.
+    """Train a model on a text, as ``charlstm train TEXT`` does, and load its best checkpoint; of a run that holds no
+    text out, as of one with at most 2,000 characters, the last.
 
     Args:
         text: a file, a glob, a name of the catalog, or several of these.
@@ -67,8 +68,12 @@ def train(
     overrides = [f"{field}={as_yaml(value)}" for field, value in given.items()]
     source = absolute_source(sources[0] if len(sources) == 1 else sources)
     document = Document("charlstm.train", {"name": run_name(sources), "corpus": {"source": source}})
-    corpus = load_corpus(**validate(Config, document, overrides).corpus.model_dump())
-    config = validate(Config, fill_left_out(document, corpus)[0], overrides)
+    config = validate(Config, document, overrides)
+    corpus = load_corpus(**config.corpus.model_dump())
+    document, chosen = fill_left_out(document, config, corpus)
+    config = validate(Config, document, overrides)
+    if "corpus" in chosen:
+        corpus = load_corpus(**config.corpus.model_dump())
     directory = RunDirectory(expand_home(runs) / str(config.name))
     if directory.exists and not (overwrite or resume):
         raise UserError(

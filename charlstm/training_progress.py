@@ -10,6 +10,7 @@ from charlstm.console import Part, ProgressLine, duration, out
 from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
+from charlstm.units import bits
 
 SPARKLINE = 8
 SAMPLE_LINES = 5
@@ -126,15 +127,19 @@ def progress_parts(e: Progress, unit: str, sparkline: str = "", later: int = 0) 
 
 def evaluated_parts(e: Evaluated, unit: str) -> list[Part]:
     """The parts of the line of an evaluation."""
-    kind = "pseudo-likelihood" if e.is_pseudo_likelihood else "held out"
+    is_held_out = e.nats is not None
+    kind = "pseudo-likelihood" if e.is_pseudo_likelihood else "held out" if is_held_out else ""
+    training = "" if is_held_out else " training text"
+    if is_held_out and e.training_split_bits is not None:
+        training = f" training text {e.training_split_bits:.3f} bits,"
     return [
         Part(f"step {e.step:,}", 2),
         Part(f" epoch {e.epoch:.2f}", 5),
         Part(" "),
-        Part("" if e.training_split_bits is None else f" training text {e.training_split_bits:.3f} bits,", 4),
-        Part(f" {kind}", 1),
-        Part(f" {e.nats:.4f} nats,", 7),
-        Part(f" {e.bits_per_character:.4f} bits"),
+        Part(training, 4 if is_held_out else 1),
+        Part(f" {kind}" if kind else "", 1),
+        Part(f" {e.evaluated_nats:.4f} nats,", 7),
+        Part(f" {bits(e.evaluated_nats):.4f} bits"),
         Part(f" per {unit}", 6),
         Part("" if e.raw_bits is None else f", raw weights {e.raw_bits:.4f} bits", 8),
         Part("  (best so far)" if e.improved else "", 3),

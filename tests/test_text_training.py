@@ -145,7 +145,7 @@ def test_interrupt_saves_the_run_and_is_raised(capsys):
 
 
 def test_runs_and_texts_print_briefly_and_as_text():
-    run = charlstm.train("poem.txt", settings=TINY)
+    run = charlstm.train("poem.txt", settings={**TINY, "corpus.validation_fraction": 0.1})
     assert repr(run).startswith("<run runs/poem: lstm, 1 x 8 units, ")
     one, several = run.generate("Once", 80), run.generate("<O", 20, num_samples=2, unknown="skip")
     assert str(one) == one[0].full_text

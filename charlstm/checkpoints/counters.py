@@ -41,11 +41,14 @@ class Counters:
         self.sum_nats, self.sum_count = 0.0, 0
         self.recorded_seconds, self.recorded_characters = self.seconds, self.characters
 
-    def add_score(self, nats: float) -> bool:
-        """Count a completed evaluation; returns whether its score is the best so far."""
+    def add_score(self, nats: float | None) -> bool:
+        """Count a completed evaluation; returns whether its held-out score is the best so far. None: nothing is held
+        out, so that no evaluation is the best."""
+        self.evaluation_due = False
+        if nats is None:
+            return False
         improved = self.best_nats is None or nats < self.best_nats
         if improved:
             self.best_nats, self.best_step = nats, self.step
         self.evaluations_without_improvement = 0 if improved else self.evaluations_without_improvement + 1
-        self.evaluation_due = False
         return improved

@@ -1,10 +1,10 @@
 """Stores the last two and the best checkpoint of a run, and loads the newest valid one.
 
-``previous`` is the checkpoint before ``last``; ``best`` has the best validation score. A save first flushes the new
-file to disk; then it renames last -> moving and new -> last, flushes the folder, renames moving -> previous, which
-replaces the oldest, and flushes the folder. So at any time two different saves are complete, and one of them is the
-newest acknowledged one, whichever renames survive a crash. ``best`` is written before ``last``: after a crash between
-the two it is the newest, and the run resumes from it.
+``previous`` is the checkpoint before ``last``; ``best`` has the best validation score, and does not exist if no text is
+held out. A save first flushes the new file to disk; then it renames last -> moving and new -> last, flushes the folder,
+renames moving -> previous, which replaces the oldest, and flushes the folder. So at any time two different saves are
+complete, and one of them is the newest acknowledged one, whichever renames survive a crash. ``best`` is written before
+``last``: after a crash between the two it is the newest, and the run resumes from it.
 """
 
 from __future__ import annotations

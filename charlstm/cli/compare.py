@@ -176,6 +176,8 @@ def _report_run(path: Path) -> None:
     for causal in (True, False):
         if rows := summary_table(report.comparison, causal=causal):
             console.table(rows, report.name)
+    if not report.config.corpus.has_validation:
+        console.out_wrapped(" ".join(report.headline()))
     console.out(f"report: {files[0]}")
 
 

@@ -89,6 +89,12 @@ def evaluate(
     from charlstm.text.documents import Documents
 
     loaded = load(run, checkpoint, device)
+    if text is None and split == "validation" and not loaded.config.corpus.has_validation:
+        test = ", the test split with --split test" if loaded.config.corpus.test_fraction else ""
+        raise UserError(
+            f"{run} has no validation split: corpus.validation_fraction is 0. Score its training text with --split "
+            f"train{test}, or another text with --text FILE"
+        )
     content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
     name = f"{split} split" if text is None else text
     if lengths:

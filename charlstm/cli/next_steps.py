@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from charlstm.config import Config, as_yaml
 from charlstm.paths import command, path_exists
+from charlstm.runs.commands import evaluate_command
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.metrics import evaluated_nats
 from charlstm.training.advice import lower_rate
 from charlstm.units import bits
 
@@ -54,9 +56,13 @@ def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
         return []
     directory.check_files()
     records = directory.metrics()
-    scores = [record["nats"] for record in records if record["kind"] == "evaluation"]
+    scores = [evaluated_nats(record) for record in records if record["kind"] == "evaluation"]
     unit = "byte" if settings.corpus.encoding == "bytes" else "character"
-    best = f", best held-out score {bits(min(scores)):.4f} bits per {unit}" if scores else ""
+    best = ""
+    if scores and settings.corpus.has_validation:
+        best = f", best held-out score {bits(min(scores)):.4f} bits per {unit}"
+    elif scores:
+        best = f", score of the training text {bits(scores[-1]):.4f} bits per {unit}"
     options = _longer(settings, directory.ended, records)
     return [
         f"{directory.path} is finished: {records[-1]['step']:,} steps{best}",
@@ -89,7 +95,7 @@ def use_commands(config: Config, corpus: Corpus, directory: RunDirectory) -> lis
     """The commands that sample from a trained model, with options for its direction and corpus, that score it, that
     show what is in it, and that make a page to share."""
     path = directory.path
-    commands = [command("sample", path, *_sampling_options(config, corpus)), command("evaluate", path)]
+    commands = [command("sample", path, *_sampling_options(config, corpus)), evaluate_command(path, config)]
     if config.model.direction == "bidirectional":
         return commands
     return [*commands, command("inspect", path), command("export", path)]

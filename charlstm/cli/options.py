@@ -29,7 +29,11 @@ RunsOption = Annotated[
     Path, typer.Option(callback=expand_home, help="Folder in which the names of runs are looked up.")
 ]
 CheckpointOption = Annotated[
-    str, typer.Option(autocompletion=completion.words("best", "last"), help="Checkpoint of the run: best or last.")
+    str,
+    typer.Option(
+        autocompletion=completion.words("best", "last"),
+        help="Checkpoint of the run: best or last; without held-out text, both are the last.",
+    ),
 ]
 DeviceOption = Annotated[
     str,

@@ -80,7 +80,7 @@ def plot(
     if len(set(names)) < len(names):
         names = [str(directory.path) for directory in directories]
     curves = {name: read_curves(directory.metrics()) for name, directory in zip(names, directories, strict=True)}
-    if len({curve.kind for curve in curves.values() if len(curve.held_out)}) > 1:
+    if len({curve.is_pseudo_likelihood for curve in curves.values() if len(curve.evaluations)}) > 1:
         raise UserError("a pseudo-likelihood is not comparable with a likelihood: plot these runs separately")
     figure = several_curves(curves, units.pop(), along, training)  # type: ignore[arg-type]
     if figure is None:

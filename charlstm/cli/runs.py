@@ -81,12 +81,16 @@ def _size(run: RunSummary) -> str:
 
 
 def _score(run: RunSummary) -> str:
-    """The best score in bits; a pseudo-likelihood, which is not comparable with the others, is named."""
+    """The best held-out score in bits, or without one the latest of the training text; what is not comparable with the
+    others, that or a pseudo-likelihood, is named."""
     from charlstm.units import bits
 
-    if run.best_nats is None:
+    nats = run.training_split_nats if run.best_nats is None else run.best_nats
+    if nats is None:
         return NONE
-    return f"{bits(run.best_nats):.3f}" + (" (pseudo)" if run.direction == "bidirectional" else "")
+    kinds = {"pseudo": run.direction == "bidirectional", "training text": run.best_nats is None}
+    names = ", ".join(name for name, applies in kinds.items() if applies)
+    return f"{bits(nats):.3f}" + (f" ({names})" if names else "")
 
 
 def age(seconds: float) -> str:

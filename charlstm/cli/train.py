@@ -109,7 +109,7 @@ def train(
             return
 
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
-    from charlstm.cli.train_output import print_chosen, print_corpus, print_hints, print_plan
+    from charlstm.cli.train_output import print_chosen, print_corpus, print_held_out, print_hints, print_plan
     from charlstm.distributed import ProcessGroup
     from charlstm.training.trainer import Trainer
 
@@ -122,9 +122,12 @@ def train(
         with group.sync_errors():
             chosen = plan.choose_by_size(corpus)
             settings = plan.settings
+        if "corpus" in chosen:
+            corpus = load_shared_corpus(group, settings)
         if not dry_run:
             print_corpus(corpus)
             print_chosen(settings, chosen)
+            print_held_out(settings, chosen)
         with group.sync_errors():
             trainer = Trainer(settings, corpus, plan.directory, group)
             trainer.execution.choices()  # raises UserError if a requested executor cannot run here
@@ -137,6 +140,7 @@ def train(
         if dry_run:
             console.out(dump_yaml(settings))
             print_corpus(corpus)
+            print_held_out(settings, chosen)
             print_plan(trainer)
             print_hints(trainer)
             return 0

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from charlstm import console
 from charlstm.cli import next_steps
 from charlstm.config import Config
+from charlstm.config.corpus import NO_VALIDATION
 from charlstm.errors import UserError
 from charlstm.hardware.device import memory
 from charlstm.paths import command
+from charlstm.runs.metrics import evaluated_nats
 from charlstm.text.corpus import Corpus
 from charlstm.text.hints import text_hints
 from charlstm.training.advice import ending_advice, planned_budget_advice
@@ -21,7 +22,7 @@ from charlstm.training.trainer import Trainer
 from charlstm.units import bits
 
 MIN_SCORES, CURVE = 3, 24
-"""Held-out scores for which bars are shown, and the most bars."""
+"""Scores for which bars are shown, and the most bars."""
 
 
 def print_chosen(settings: Config, sections: Sequence[str]) -> None:
@@ -44,6 +45,16 @@ def print_chosen(settings: Config, sections: Sequence[str]) -> None:
     if sections:
         console.out_wrapped(
             "chosen by the size of the text; change any of it with --set, or write a file with charlstm init"
+        )
+
+
+def print_held_out(settings: Config, chosen: Sequence[str]) -> None:
+    """Print that no text is held out, if so, and how to change it if that was chosen by the size of the text."""
+    if not settings.corpus.has_validation:
+        console.out_wrapped(NO_VALIDATION)
+    if "corpus" in chosen:
+        console.out_wrapped(
+            "since the text is short, it is left whole; --set corpus.validation_fraction=0.1 holds a tenth out"
         )
 
 
@@ -81,18 +92,24 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
         )
     with suppress(UserError):  # unreadable metrics: writing the report, which needs them, raises the error
         characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
-        _print_curve(records)
+        evaluations = [record for record in records if record["kind"] == "evaluation"]
+        if ended.best_nats is None and evaluations:
+            nats, step = evaluated_nats(evaluations[-1]), evaluations[-1]["step"]
+            console.out_wrapped(
+                f"{kind} of the training text: {nats:.4f} nats, {bits(nats):.4f} bits per {unit}, at step {step:,}"
+            )
+        text = "held-out" if trainer.config.corpus.has_validation else "training text"
+        _print_curve([bits(evaluated_nats(record)) for record in evaluations], text)
         for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
             console.out_wrapped(line)
     console.out(f"run: {trainer.directory.path}")
 
 
-def _print_curve(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print the held-out scores of all evaluations as bars, on a terminal."""
-    scores = [bits(record["nats"]) for record in records if record["kind"] == "evaluation"]
+def _print_curve(scores: Sequence[float], text: str) -> None:
+    """Print the scores of all evaluations, in bits, as bars, on a terminal."""
     if len(scores) >= MIN_SCORES and console.is_terminal():
         bars = console.sparkline(scores, CURVE)
-        console.out_wrapped(f"held-out bits from first to last: {scores[0]:.3f} {bars} {scores[-1]:.3f}")
+        console.out_wrapped(f"{text} bits from first to last: {scores[0]:.3f} {bars} {scores[-1]:.3f}")
 
 
 def report_and_next_steps(ended: Ended, trainer: Trainer, is_interrupted: bool) -> None:

@@ -33,7 +33,7 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
     if run.directory is None:
         raise UserError(f"{path} is not a run directory")
     records = run.metrics
-    training = [r for r in records if r["kind"] == "train"]
+    training, evaluations = ([r for r in records if r["kind"] == kind] for kind in ("train", "evaluation"))
     model = run.config.model
     settings: dict[str, object] = {
         **model.model_dump(),
@@ -52,8 +52,8 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         settings=settings,
         evaluations=[
             Evaluation(r["step"], r["characters"], r["seconds"], r["nats"], r.get("training_split_nats"))
-            for r in records
-            if r["kind"] == "evaluation"
+            for r in evaluations
+            if r["nats"] is not None
         ],
         train=[(r["characters"], r["seconds"], r["nats"]) for r in training],
         characters_per_second=training[-1]["characters"] / seconds if seconds else 0.0,
@@ -62,19 +62,23 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         finished=run.directory.finished,
         causal=causal,
         remark=gap_advice(records, run.config.corpus, run.config.model.dropout),
+        training_split_nats=evaluations[-1].get("training_split_nats") if evaluations else None,
+        has_validation=run.config.corpus.has_validation,
     )
     return result, run
 
 
 def _sample(run: LoadedRun, corpus: Corpus | None) -> str:
-    """Generate text; with a bidirectional model, an excerpt of its held-out text with a gap filled."""
-    held_out = None
+    """Generate text; with a bidirectional model, an excerpt of its held-out text, or without one of its training text,
+    with a gap filled."""
+    text = None
     if run.model.bidirectional:
         try:
-            held_out = (corpus or run.corpus()).split("validation")
+            corpus = corpus or run.corpus()
         except UserError:  # the sample is optional, and the text file may have been deleted
             return ""
-    return preview(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, held_out, lead_ins=run.lead_ins)
+        text = corpus.split(corpus.excerpt_split)
+    return preview(run.model, run.vocabulary, SAMPLE_LENGTH, 1, run.document_end, text, lead_ins=run.lead_ins)
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
@@ -144,6 +148,8 @@ def corpus_text(config: Config) -> str:
     last = "the last " if c.validation == "tail" else ""
     test = f", test on {last}{c.test_fraction:.0%}" if c.test_fraction else ""
     held_out = f"held out: {c.validation_fraction:.0%} of the text{where[c.validation]}{test}"
+    if not c.has_validation:
+        held_out = f"no text is held out for validation{test}"
     if c.documents is None:
         return f"{source}; {held_out}"
     order = "in shuffled order" if c.shuffle_documents and c.validation == "tail" else "in their order"

@@ -18,6 +18,7 @@ from charlstm.comparison.tables import (
     settings_table,
     summary_table,
 )
+from charlstm.config.corpus import NO_VALIDATION_SENTENCE
 from charlstm.report.document import Document, Figure, Sample, Section
 from charlstm.report.writer import check_names, write_document
 from charlstm.text.visible import visible
@@ -77,6 +78,8 @@ def headline(comparison: Comparison) -> list[str]:
 
 def _headline(comparison: Comparison, kind: str) -> list[str]:
     scored = [summary for arm in comparison.arms if (summary := summarize(arm)).bits]
+    if not comparison.has_validation:
+        return _training_scores(comparison, kind)
     if not scored:
         names = ", ".join(visible(arm.name) for arm in comparison.arms)
         return [f"No held-out score yet: {names}."]
@@ -98,6 +101,17 @@ def _headline(comparison: Comparison, kind: str) -> list[str]:
         parts.append(f"{visible(summary.name)} {score}" + (f" ({'; '.join(details)})" if details else ""))
     start = f"At {_about(fewest, most)} parameters, " if is_matched else ""
     return [start + ", ".join(parts) + ".", *(_difference_sentence(d, digits) for d in compared if not many)]
+
+
+def _training_scores(comparison: Comparison, kind: str) -> list[str]:
+    """What there is to say of runs that hold no text out."""
+    scores = [
+        f"{visible(run.name)} {kind}{run.training_split_bits:.3f}"
+        for run in comparison.runs
+        if run.training_split_bits is not None
+    ]
+    listed = [f"Bits per {comparison.unit} of training text: {', '.join(scores)}."] if scores else []
+    return [NO_VALIDATION_SENTENCE, *listed]
 
 
 def _about(fewest: int, most: int) -> str:
@@ -128,7 +142,7 @@ def _warnings(comparison: Comparison) -> list[str]:
     unfinished = sum(not run.finished for run in runs)
     if unfinished:
         lines.append(f"{unfinished} of {len(runs)} runs are unfinished: their scores are the best so far.")
-    unscored = sum(run.best is None for run in runs)
+    unscored = sum(run.best is None for run in runs) if comparison.has_validation else 0
     if unscored:
         lines.append(f"{unscored} of {len(runs)} runs have no held-out score: they are excluded from every mean.")
     for arm in comparison.arms:
@@ -158,6 +172,8 @@ def _curves(comparison: Comparison, colors: dict[str, int]) -> Section:
         "Held-out score against characters trained on, and against training time."
         if drawn
         else "No held-out scores yet."
+        if comparison.has_validation
+        else "No text is held out for validation."
     )
     return Section(title="Learning curves", paragraphs=[text], figures=drawn)
 
@@ -192,8 +208,21 @@ def _samples(comparison: Comparison, colors: dict[str, int]) -> Section:
             samples.append(Sample(arm.name, run.sample, colors[arm.name], note))
     text = "One sample from each arm, from the lowest seed that all arms have. Control characters are made visible."
     if not all(run.causal for arm in comparison.arms for run in arm.runs):
-        text += " A bidirectional model's sample is held-out text; the characters that it filled in are in brackets."
+        origin = "held-out text" if comparison.has_validation else "training text"
+        text += f" A bidirectional model's sample is {origin}; the characters that it filled in are in brackets."
     return Section(title="Samples", paragraphs=[text], samples=samples)
+
+
+def _score_facts(unit: str, context: str, has_validation: bool) -> list[tuple[str, str]]:
+    if not has_validation:
+        return [("Score", NO_VALIDATION_SENTENCE)]
+    return [
+        ("Score", f"Every held-out {unit} scored once, with the real text {context} as context."),
+        (
+            "Best",
+            "The lowest score of a run's evaluations, selected on the same held-out text: slightly optimistic.",
+        ),
+    ]
 
 
 def _method(comparison: Comparison) -> Section:
@@ -207,11 +236,7 @@ def _method(comparison: Comparison) -> Section:
     context = "before it" if all(run.causal for run in comparison.runs) else "before it (or on both sides)"
     facts += [
         ("Differences", "\n".join(comparison.difference)),
-        ("Score", f"Every held-out {unit} scored once, with the real text {context} as context."),
-        (
-            "Best",
-            "The lowest score of a run's evaluations, selected on the same held-out text: slightly optimistic.",
-        ),
+        *_score_facts(unit, context, comparison.has_validation),
         (
             "Time",
             "Seconds and speed of training, without evaluation and sampling. Medians over seeds.",

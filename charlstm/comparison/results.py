@@ -56,6 +56,8 @@ class RunResult:
         finished: whether it ended by its budget or by early stopping.
         causal: False for a bidirectional model, whose score is a pseudo-likelihood.
         remark: a sentence for the reader, if the scores of training and held-out text part.
+        training_split_nats: the latest score of the training split in nats per character; None in older runs.
+        has_validation: whether text is held out; if not, there are no evaluations.
     """
 
     name: str
@@ -70,6 +72,15 @@ class RunResult:
     finished: bool
     causal: bool
     remark: str = ""
+    training_split_nats: float | None = None
+    has_validation: bool = True
+
+    @property
+    def training_split_bits(self) -> float | None:
+        """The score of the training split beside the best held-out score, or the latest without one, in bits."""
+        if self.best is not None:
+            return self.best.training_split_bits
+        return None if self.training_split_nats is None else bits(self.training_split_nats)
 
     @property
     def best(self) -> Evaluation | None:
@@ -130,6 +141,11 @@ class Comparison:
     def runs(self) -> list[RunResult]:
         """Every run of every arm."""
         return [run for arm in self.arms for run in arm.runs]
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether text is held out, as in comparisons of arms; existing runs may have none."""
+        return all(run.has_validation for run in self.runs)
 
     def restrict(self, causal: bool) -> Comparison:
         """Only the causal runs, or only the bidirectional ones; arms without such a run are dropped.

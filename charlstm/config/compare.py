@@ -53,6 +53,14 @@ class CompareConfig(ConfigFile):
         "or nested sections. An empty arm uses the shared settings unchanged.",
     )
 
+    @field_validator("corpus")
+    @classmethod
+    def _holds_text_out(cls, corpus: CorpusConfig) -> CorpusConfig:
+        if not corpus.has_validation:
+            message = "arms are compared by their held-out scores: set it above 0"
+            raise as_one_error([Problem(("corpus", "validation_fraction"), message)])
+        return corpus
+
     @field_validator("arms", mode="before")
     @classmethod
     def _has_two_arms(cls, value: object) -> object:

@@ -19,6 +19,10 @@ from pydantic import (
 
 from charlstm.config.sections import Section, TypeText
 
+NO_VALIDATION = "no text is held out for validation: scores are of training text, which says nothing about other texts"
+"""What the reader of a score must know if `CorpusConfig.has_validation` is false."""
+NO_VALIDATION_SENTENCE = f"N{NO_VALIDATION[1:]}."
+
 
 class CorpusConfig(Section):
     """The text and its splits: training, validation and test. Documents are shuffled before they are split."""
@@ -37,10 +41,11 @@ class CorpusConfig(Section):
     )
     validation_fraction: float = Field(
         0.1,
-        gt=0,
+        ge=0,
         lt=1,
         description="Fraction of the text for validation, which measures progress and selects the best checkpoint. "
-        "Never trained on.",
+        "Never trained on. 0: no text is held out, for texts that are too short to give a part away. Evaluations then "
+        "score the training text, which says nothing about other texts, and the last checkpoint is used.",
     )
     test_fraction: float = Field(
         0.0,
@@ -57,7 +62,7 @@ class CorpusConfig(Section):
         "its length but at most 128 on each side, are in no split: they are only the context of the first characters "
         "of the block. Training starts from a zero state after each block. With documents, blocks of consecutive "
         "documents, without gaps. files: whole files, chosen at random but always the same, as near as possible to the "
-        "fractions; each is scored from a zero state.",
+        "fractions; each is scored from a zero state. Only with validation_fraction or test_fraction above 0.",
     )
 
     documents: Annotated[str | None, TypeText("newline | blank_line | separating text")] = Field(
@@ -144,6 +149,16 @@ class CorpusConfig(Section):
         """The text that ends the context with which each document begins; None if the documents have none."""
         return self.score_after or (self.context_separator if self.context_column else None)
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether a part of the text is held out for evaluations. If not, they score the training text."""
+        return self.validation_fraction > 0
+
+    @property
+    def evaluated_text(self) -> str:
+        """What evaluations score, in words."""
+        return "held-out text" if self.has_validation else "training text"
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_columns(cls, fields: object) -> object:
@@ -189,6 +204,13 @@ class CorpusConfig(Section):
                 f"no text is left to train on: validation_fraction {validation} and test_fraction {value} "
                 "must sum to less than 1"
             )
+        return value
+
+    @field_validator("validation")
+    @classmethod
+    def _places_held_out_text(cls, value: str, info: ValidationInfo) -> str:
+        if value != "tail" and not any(info.data.get(f"{split}_fraction", 1) for split in ("validation", "test")):
+            raise ValueError("has no effect with validation_fraction and test_fraction 0. Remove it")
         return value
 
     @field_validator("documents")

@@ -227,14 +227,14 @@ class TrainingBasics(Section):
         500,
         ge=1,
         description="Steps between two evaluations on the validation split. null: ten evaluations, after each tenth of "
-        "the budget.",
+        "the budget. Without a validation split, they score a sample of the training split.",
     )
     sample_length: int = Field(
         200,
         ge=0,
         description="Characters of sample text to generate and print at each evaluation; 0: no sample. A bidirectional "
-        "model prints that much of the validation split instead, with 8 characters in the middle, in brackets, "
-        "predicted by the model.",
+        "model prints that much of the validation split (without one, of the training split) instead, with 8 "
+        "characters in the middle, in brackets, predicted by the model.",
     )
     early_stopping: int | None = Field(
         None,

@@ -89,3 +89,14 @@ class TrainingConfig(TrainingBasics):
     def averages_weights(self) -> bool:
         """Whether the average of the weights is what is scored, sampled and saved."""
         return self.averaging_decay is not None or self.averaging_patience is not None
+
+    @property
+    def fields_on_held_out_scores(self) -> list[tuple[str, ...]]:
+        """The fields that make training depend on held-out scores."""
+        depends = {
+            ("schedule",): self.schedule == "plateau",
+            ("early_stopping",): self.early_stopping is not None,
+            ("averaging_patience",): self.averaging_patience is not None,
+            ("budget", "target_nats"): self.budget.target_nats is not None,
+        }
+        return [field for field, is_set in depends.items() if is_set]

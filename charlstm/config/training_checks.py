@@ -20,6 +20,12 @@ def training_problems(config: Config) -> Iterator[Problem]:
     elif training.sequence_length_std and corpus.validation != "tail":
         reason = f"does not work with corpus.validation: {corpus.validation}, only with tail"
         yield _problem(reason, "sequence_length_std")
+    if not corpus.has_validation:
+        reason = (
+            "needs a held-out score, but corpus.validation_fraction is 0: the score of the training text improves also "
+            "when it is learned by heart. Remove this field, or set corpus.validation_fraction above 0"
+        )
+        yield from (Problem(("training", *field), reason) for field in training.fields_on_held_out_scores)
     factors = training.learning_rate_factors
     if factors.front_end != 1 and model.front_end == "one_hot":
         reason = "has no effect with model.front_end: one_hot, which has no weights"

@@ -10,7 +10,9 @@ from charlstm import __version__
 from charlstm.api import LoadedRun
 from charlstm.checkpoints.checks import WEIGHTS_FILE, WEIGHTS_ONLY
 from charlstm.checkpoints.format import pack
+from charlstm.config.corpus import NO_VALIDATION
 from charlstm.exports.about import About, about, source_names
+from charlstm.runs.metrics import evaluated_nats
 from charlstm.text.visible import visible
 from charlstm.units import bits, finite
 
@@ -115,12 +117,18 @@ def _example(run: LoadedRun) -> list[str]:
 
 
 def _score(run: LoadedRun) -> list[str]:
-    """The best held-out score, as the run recorded it."""
-    records = [one for one in run.metrics if one.get("kind") == "evaluation" and one.get("nats") is not None]
+    """The best held-out score, as the run recorded it; without held-out text, the last score of the training text."""
+    records, unit = [one for one in run.metrics if one.get("kind") == "evaluation"], run.vocabulary.unit
+    kind = " (a pseudo-likelihood, given both sides of each)" if run.model.bidirectional else ""
+    if not run.config.corpus.has_validation:
+        lines = [f"- Held-out score: none: {NO_VALIDATION}"]
+        if records:
+            nats = evaluated_nats(records[-1])
+            lines.insert(0, f"- Score of the training text: {bits(nats):.3f} bits per {unit}{kind}, {nats:.3f} nats")
+        return lines
     if not records:
         return []
-    best, unit = min(records, key=lambda one: one["nats"]), run.vocabulary.unit
-    kind = " (a pseudo-likelihood, given both sides of each)" if run.model.bidirectional else ""
+    best = min(records, key=lambda one: one["nats"])
     return [
         f"- Held-out score: {bits(best['nats']):.3f} bits per {unit}{kind}, {best['nats']:.3f} nats, on "
         f"{best['characters_scored']:,} {unit}s, each scored once"

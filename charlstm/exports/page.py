@@ -9,6 +9,7 @@ from importlib import resources
 from charlstm import __version__
 from charlstm.api import LoadedRun
 from charlstm.compiler.javascript_printer import javascript_step
+from charlstm.config.corpus import NO_VALIDATION
 from charlstm.errors import UserError
 from charlstm.exports.about import about
 from charlstm.exports.held_out import QuantizationCost, quantization_cost
@@ -33,7 +34,7 @@ class Page:
 
 def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None) -> Page:
     """The page of a run; ``prime`` is the text that it proposes to continue, by default the first words of the
-    validation split.
+    validation split, or without one of the training split.
 
     Raises UserError for a bidirectional model, and for characters of ``prime`` that the model does not know.
     """
@@ -42,11 +43,12 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
     corpus, cost, unmeasured = None, None, ""
     try:
         corpus = run.corpus()
-        held_out = corpus.split("validation")
+        split = corpus.excerpt_split
+        text = corpus.split(split)
     except UserError as error:
         unmeasured = str(error)
     else:
-        cost = quantization_cost(run.model, quantized, held_out)
+        cost = quantization_cost(run.model, quantized, split, text)
     if prime is None:
         prime = "" if corpus is None else prompt(corpus, run.config.corpus.context_end, run.model.direction)
     elif len(run.vocabulary.encode(prime, "skip")) < len(prime):
@@ -92,6 +94,7 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
         ("Network", facts.network),
         ("Weights", f"{facts.parameters:,}, rounded to 8 bits with a scale for each row"),
         ("Score", measured),
+        *([] if run.config.corpus.has_validation else [("Held-out score", f"none: {NO_VALIDATION}")]),
         ("Seeds", "those of charlstm sample: the same seed and settings give nearly always the same text"),
         ("Made with", f"charlstm {__version__}"),
     ]

@@ -25,21 +25,19 @@ def preview(
     length: int,
     seed: int,
     end: str = "",
-    held_out: npt.NDArray[np.integer] | Documents | None = None,
+    text: npt.NDArray[np.integer] | Documents | None = None,
     on_chunk: Callable[[], None] = lambda: None,
     lead_ins: LeadIns = (),
 ) -> str:
     """``length`` characters sampled at temperature 0.8; for a model of documents, which end in ``end``, as many
     complete documents as fit into ``length`` characters, up to 20, and at least the first, truncated if needed.
 
-    For a bidirectional model, the beginning of the text ``held_out`` with a gap that the model filled, or "" without
-    one. ``on_chunk`` is as for `generate`, and ``lead_ins`` as for `TextRequest`.
+    For a bidirectional model, the beginning of ``text`` with a gap that the model filled, or "" without one.
+    ``on_chunk`` is as for `generate`, and ``lead_ins`` as for `TextRequest`.
     """
     if model.bidirectional:
         return (
-            ""
-            if held_out is None
-            else preview_infilling(model, vocabulary, first_characters(held_out, length), seed, on_chunk)
+            "" if text is None else preview_infilling(model, vocabulary, first_characters(text, length), seed, on_chunk)
         )
     count = DOCUMENTS if end else 1
     request = TextRequest(length=length, until=end, leave_out_until=bool(end), lead_ins=lead_ins)

@@ -87,7 +87,8 @@ class Inspection:
 def inspect(
     run: LoadedRun, text: str | bytes | None = None, characters: int = CHARACTERS, context: int = CONTEXT, seed: int = 1
 ) -> Inspection:
-    """Inspect a run on the first ``characters`` of a text, or without one of its validation split.
+    """Inspect a run on the first ``characters`` of a text, or without one of its validation split; of its training
+    split, if nothing is held out.
 
         inspection = charlstm.inspect(charlstm.load("runs/quickstart"))
         print(inspection.scores[0].sentence())
@@ -105,13 +106,11 @@ def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
 
     Raises UserError if the corpus cannot be found, or has changed.
     """
-    corpus, direction = run.corpus(), run.model.direction
-    split = corpus.split("validation")
-    if len(split):
-        return replace(_beginning(split, characters, direction), source="the validation split")
-    return replace(
-        _beginning(corpus.split("train"), characters, direction), source="the training split", is_training_text=True
-    )
+    corpus = run.corpus()
+    text = _beginning(corpus.split(corpus.excerpt_split), characters, run.model.direction)
+    if corpus.has("validation"):
+        return replace(text, source="the validation split")
+    return replace(text, source="the training split", is_training_text=True)
 
 
 def encode_text(run: LoadedRun, text: str | bytes, characters: int, skip_unknown: bool = False) -> InspectedText:

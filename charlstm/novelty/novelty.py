@@ -97,8 +97,7 @@ def measure(corpus: Corpus, texts: Sequence[Ids], on_progress: Progress = no_pro
 
 def _held_out(corpus: Corpus) -> list[Ids]:
     """The beginning of the validation split, or its first documents; empty if there is none."""
-    part = corpus.splits["validation"]
-    if part.start == part.stop:
+    if not corpus.has("validation"):
         return []
     split = corpus.split("validation")
     if not isinstance(split, Documents):

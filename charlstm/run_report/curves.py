@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -24,49 +25,65 @@ from charlstm.report.drawing import (
     stroke,
     style,
 )
+from charlstm.runs.metrics import evaluated_nats
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
 Along = Literal["characters", "seconds", "steps"]
 FEW_POINTS = 30
 MARGIN = 1.0
-"""Bits above the held-out scores that are shown of the training loss, which begins at the size of the alphabet."""
+"""Bits above the scores that are shown of the training loss, which begins at the size of the alphabet."""
 
 
 @dataclass(frozen=True)
 class Curves:
     """The curves of a run: points (characters, seconds, steps, bits) of training [P, 4] and of evaluations [Q, 4].
 
-    kind: of the held-out score; `pseudo-likelihood` for a bidirectional model.
-    raw: held-out scores of the trained weights, [R, 4], where `held_out` has those of their average.
+    is_pseudo_likelihood: whether the evaluations are those of a bidirectional model.
+    is_held_out: whether they are scores of held-out text, not of training text.
+    raw: held-out scores of the trained weights, [R, 4], where `evaluations` has those of their average.
     """
 
     training: NDArray[np.float64]
-    held_out: NDArray[np.float64]
-    kind: str = "held out"
+    evaluations: NDArray[np.float64]
+    is_pseudo_likelihood: bool = False
+    is_held_out: bool = True
     raw: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
 
+    @property
+    def kind(self) -> str:
+        """What the scores are, in words."""
+        pseudo = ["pseudo-likelihood"] if self.is_pseudo_likelihood else []
+        if self.is_held_out:
+            return pseudo[0] if pseudo else "held out"
+        return ", ".join(["training text", *pseudo])
+
     def best(self) -> NDArray[np.float64] | None:
-        """The evaluation with the lowest score, [4]; None without one."""
-        return self.held_out[int(self.held_out[:, 3].argmin())] if len(self.held_out) else None
+        """The evaluation with the lowest held-out score, [4]; None without one."""
+        is_scored = self.is_held_out and len(self.evaluations)
+        return self.evaluations[int(self.evaluations[:, 3].argmin())] if is_scored else None
 
 
 def read_curves(records: Sequence[Mapping[str, Any]]) -> Curves:
     """The curves in the records of a run."""
 
-    def points(kind: str, key: str = "nats") -> NDArray[np.float64]:
-        used = [record for record in records if record["kind"] == kind and record.get(key) is not None]
-        rows = [(r["characters"], r["seconds"], r["step"], bits(r[key])) for r in used]
+    def points(kind: str, nats: Callable[[Mapping[str, Any]], float | None]) -> NDArray[np.float64]:
+        values = [(record, nats(record)) for record in records if record["kind"] == kind]
+        rows = [(r["characters"], r["seconds"], r["step"], bits(value)) for r, value in values if value is not None]
         return np.array(rows, np.float64).reshape(-1, 4)
 
-    is_pseudo = any(record.get("pseudo_likelihood") for record in records)
-    kind = "pseudo-likelihood" if is_pseudo else "held out"
-    return Curves(points("train"), points("evaluation"), kind, points("evaluation", "raw_nats"))
+    return Curves(
+        training=points("train", itemgetter("nats")),
+        evaluations=points("evaluation", evaluated_nats),
+        is_pseudo_likelihood=any(record.get("pseudo_likelihood") for record in records),
+        is_held_out=all(record["nats"] is not None for record in records if record["kind"] == "evaluation"),
+        raw=points("evaluation", lambda record: record.get("raw_nats")),
+    )
 
 
 def _limit(runs: Iterable[Curves]) -> float:
     """The highest score to show, in bits."""
-    return max((float(run.held_out[:, 3].max()) + MARGIN for run in runs if len(run.held_out)), default=math.inf)
+    return max((float(run.evaluations[:, 3].max()) + MARGIN for run in runs if len(run.evaluations)), default=math.inf)
 
 
 def _column(along: Along) -> int:
@@ -79,8 +96,8 @@ def _label(along: Along, unit: str) -> str:
 
 @placeholder_on_error
 def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Figure | None:
-    """Plot the training loss and the held-out score of one run, with its best evaluation marked; None without both."""
-    if not len(curves.training) + len(curves.held_out):
+    """Plot the training loss and the scores of one run, with the best held-out score marked; None without both."""
+    if not len(curves.training) + len(curves.evaluations):
         return None
     x, best = _column(along), curves.best()
     with style():
@@ -89,7 +106,7 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
         for name, points, shade, linewidth in (
             ("training", curves.training, MUTED, 1.2),
             ("raw weights", curves.raw, color(2), 1.2),
-            (curves.kind, curves.held_out, color(0), 2.2),
+            (curves.kind, curves.evaluations, color(0), 2.2),
         ):
             if not len(points):
                 continue
@@ -97,7 +114,7 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
             axes.plot(points[:, x], points[:, 3], marker=marker, markersize=4, color=shade, linewidth=linewidth)
             ends.append(End(f"{name} {points[-1, 3]:.2f}", shade, float(points[-1, x]), float(points[-1, 3])))
             descriptions.append(f"{name} goes from {points[0, 3]:.2f} to {points[-1, 3]:.2f} bits.")
-        both = np.concatenate([curves.training, curves.held_out])
+        both = np.concatenate([curves.training, curves.evaluations])
         amount_axis(axes, both[:, x])
         score_axis(axes, np.minimum(both[:, 3], _limit([curves])))
         if best is not None:
@@ -114,13 +131,15 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
         axes.set_title(f"Bits per {unit}")
         label_ends(axes, ends, gap)
         alt = f"Line plot of bits per {unit} over {_label(along, unit)}. " + " ".join(descriptions)
-        return finish(figure, f"learning-curve-{along}", alt, "Lower is better. The ring is the best held-out score.")
+        ring_text = "" if best is None else " The ring is the best held-out score."
+        return finish(figure, f"learning-curve-{along}", alt, f"Lower is better.{ring_text}")
 
 
 @placeholder_on_error
 def several_curves(runs: Mapping[str, Curves], unit: str, along: Along, with_training: bool) -> Figure | None:
-    """Plot the held-out scores of several runs, and with `with_training` their training losses, thin; None without."""
-    drawn = {name: curves for name, curves in runs.items() if len(curves.held_out) or len(curves.training)}
+    """Plot the scores of several runs, and with `with_training` their training losses, thin; None without. Scores that
+    are not of held-out text, or losses of a run without a score, are named."""
+    drawn = {name: curves for name, curves in runs.items() if len(curves.evaluations) or len(curves.training)}
     if not drawn:
         return None
     x = _column(along)
@@ -128,20 +147,23 @@ def several_curves(runs: Mapping[str, Curves], unit: str, along: Along, with_tra
         figure, axes, gap = labeled_canvas(len(drawn))
         ends, descriptions, used = list[End](), list[str](), list[NDArray[np.float64]]()
         for number, (name, curves) in enumerate(drawn.items()):
-            main = curves.held_out if len(curves.held_out) else curves.training
+            is_scored = len(curves.evaluations) > 0
+            main = curves.evaluations if is_scored else curves.training
+            label = short(name) if is_scored and curves.is_held_out else f"{short(name)}, training text"
             marker = "o" if len(main) <= FEW_POINTS else None
             axes.plot(main[:, x], main[:, 3], linewidth=2.0, marker=marker, markersize=4, **stroke(number))
             used.append(main)
             if with_training and len(curves.training):
                 axes.plot(curves.training[:, x], curves.training[:, 3], linewidth=0.9, alpha=0.6, **stroke(number))
                 used.append(curves.training)
-            ends.append(End(f"{short(name)} {main[-1, 3]:.2f}", color(number), float(main[-1, x]), float(main[-1, 3])))
+            ends.append(End(f"{label} {main[-1, 3]:.2f}", color(number), float(main[-1, x]), float(main[-1, 3])))
             descriptions.append(f"{visible(name)} goes from {main[0, 3]:.2f} to {main[-1, 3]:.2f} bits.")
         points = np.concatenate(used)
         amount_axis(axes, points[:, x])
         score_axis(axes, np.minimum(points[:, 3], _limit(drawn.values())))
         axes.set_xlabel(_label(along, unit))
-        axes.set_title(f"Held-out bits per {unit}")
+        is_held_out = all(len(curves.evaluations) and curves.is_held_out for curves in drawn.values())
+        axes.set_title(f"Held-out bits per {unit}" if is_held_out else f"Bits per {unit}")
         label_ends(axes, ends, gap)
         return finish(figure, "learning-curves", " ".join(descriptions))
 

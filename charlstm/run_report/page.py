@@ -10,6 +10,7 @@ from charlstm.comparison.collect import corpus_text, read_run
 from charlstm.comparison.record import as_record
 from charlstm.comparison.results import Arm, Comparison
 from charlstm.config import dump_changes, dump_yaml
+from charlstm.config.corpus import NO_VALIDATION_SENTENCE
 from charlstm.errors import UserError
 from charlstm.paths import command
 from charlstm.report.document import Document, Sample, Section, Table
@@ -17,6 +18,7 @@ from charlstm.report.writer import write_document
 from charlstm.run_report.baselines import Baseline, baselines
 from charlstm.run_report.curves import Along, ladder, learning_curve, read_curves
 from charlstm.run_report.samples import by_temperature, over_time
+from charlstm.runs.commands import evaluate_command
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
 
@@ -86,16 +88,18 @@ class RunReport:
         if self.run is not None and not self.run.model.bidirectional:
             sections += [None if corpus is None else self._meaning(corpus), by_temperature(self.run, corpus)]
         elif self.sample:
-            text = "A piece of the held-out text; the model has filled in the characters in brackets."
-            sections.append(Section("A filled gap", [text], samples=[Sample("held-out text", self.sample)]))
+            origin = self.config.corpus.evaluated_text
+            text = f"A piece of the {origin}; the model has filled in the characters in brackets."
+            sections.append(Section("A filled gap", [text], samples=[Sample(origin, self.sample)]))
         sections += [over_time(self.directory.samples_file, self.curves), self._settings(), self._method()]
         if not self.is_finished:
             hint = command("train", self.directory.path, "--resume")
-            remarks.append(f"This run is not finished: its score is the best so far. To resume it: {hint}")
+            chosen = "best" if self.curves.is_held_out else "last"
+            remarks.append(f"This run is not finished: its score is the {chosen} so far. To resume it: {hint}")
         if self.run is None:
             hint = command("compare", self.directory.path)
             remarks.append(f"Samples by temperature, and what the bits mean, are in the whole report: {hint}")
-        return Document(self.name, self._headline(), [section for section in sections if section is not None], remarks)
+        return Document(self.name, self.headline(), [section for section in sections if section is not None], remarks)
 
     def record(self) -> dict[str, Any]:
         """The data for report.json."""
@@ -110,7 +114,9 @@ class RunReport:
             f"best_held_out_bits_per_{self.unit}": None if best is None else float(best[3]),
             "best_step": None if best is None else int(best[2]),
             f"baselines_bits_per_{self.unit}": {baseline.name: baseline.bits for baseline in self.baselines},
-            "evaluations": self._points(self.curves.held_out, "held_out"),
+            "evaluations": self._points(
+                self.curves.evaluations, "held_out" if self.curves.is_held_out else "training_split"
+            ),
             "training": self._points(self.curves.training, "training"),
         }
 
@@ -118,11 +124,17 @@ class RunReport:
         names = (f"{self.unit}s", "training_seconds", "step", f"{kind}_bits_per_{self.unit}")
         return [dict(zip(names, map(float, row), strict=True)) for row in points]
 
-    def _headline(self) -> list[str]:
+    def headline(self) -> list[str]:
+        """The score and the network, in sentences."""
         best, model = self.curves.best(), self.config.model
         layers = "" if model.num_layers == 1 else f"{model.num_layers} layers of "
         parameters = f" and {self.facts['parameters']:,} parameters" if "parameters" in self.facts else ""
         network = f"The network: {model.cell} with {layers}{model.hidden_size} units{parameters}"
+        if not self.config.corpus.has_validation:
+            kind = "a pseudo-likelihood of " if self.curves.is_pseudo_likelihood else ""
+            last = self.curves.evaluations[-1:, 3]
+            reached = [f"{self.name} reaches {kind}{bits:.3f} bits per {self.unit} of training text." for bits in last]
+            return [*reached, NO_VALIDATION_SENTENCE, f"{network}."]
         if best is None:
             return [f"{self.name} has no held-out score yet.", f"{network}."]
         kind = "" if self.curves.kind == "held out" else f"a {self.curves.kind} of "
@@ -136,18 +148,21 @@ class RunReport:
         along: tuple[Along, ...] = ("characters",) if self.run is None else ("characters", "seconds")
         drawn = [learning_curve(self.curves, self.unit, each) for each in along]
         figures = [figure for figure in drawn if figure is not None]
-        text = (
-            "The training loss is the mean since the point before, with dropout if it is used. The held-out score "
-            f"covers every {self.unit} of the validation split."
+        text = "The training loss is the mean since the point before, with dropout if it is used. " + (
+            f"The held-out score covers every {self.unit} of the validation split."
+            if self.curves.is_held_out
+            else f"Evaluations score a part of the training text, without dropout. {NO_VALIDATION_SENTENCE}"
         )
         rows = [
-            [f"{int(row[2]):,}", f"{int(row[0]):,}", f"{row[1]:,.1f}", f"{row[3]:.4f}"] for row in self.curves.held_out
+            [f"{int(row[2]):,}", f"{int(row[0]):,}", f"{row[1]:,.1f}", f"{row[3]:.4f}"]
+            for row in self.curves.evaluations
         ]
-        header = ["step", f"{self.unit}s", "seconds", f"held-out bits per {self.unit}"]
+        kind = "held-out bits" if self.curves.is_held_out else "training text, bits"
+        header = ["step", f"{self.unit}s", "seconds", f"{kind} per {self.unit}"]
         if len(self.curves.raw):
             text += " It is the score of the averaged weights; that of the raw weights is shown, too."
             raw = {row[2]: f"{row[3]:.4f}" for row in self.curves.raw}
-            rows = [[*cells, raw.get(row[2], "")] for cells, row in zip(rows, self.curves.held_out, strict=True)]
+            rows = [[*cells, raw.get(row[2], "")] for cells, row in zip(rows, self.curves.evaluations, strict=True)]
             header.append("with raw weights")
         tables = [Table(header, rows, caption="Every evaluation", folded=True)] if rows else []
         return Section("Learning curves", [text if figures else "Nothing is recorded yet."], figures, tables)
@@ -181,13 +196,19 @@ class RunReport:
         context = "before it" if self.config.model.direction != "bidirectional" else "on both sides"
         facts = [
             ("Text", corpus_text(self.config)),
-            ("Score", f"Every held-out {self.unit} scored once, with the real text {context} as context."),
-            ("Best", "The lowest held-out score, selected on the same text: slightly optimistic."),
+            *(
+                [
+                    ("Score", f"Every held-out {self.unit} scored once, with the real text {context} as context."),
+                    ("Best", "The lowest held-out score, selected on the same text: slightly optimistic."),
+                ]
+                if self.config.corpus.has_validation
+                else [("Score", NO_VALIDATION_SENTENCE)]
+            ),
             ("Speed", speed and f"{speed}, without evaluation and sampling"),
             *self._execution(),
         ]
         path = self.directory.path
-        commands = [command("sample", path), command("evaluate", path)]
+        commands = [command("sample", path), evaluate_command(path, self.config)]
         remarks = [f"To use it: {line}" for line in commands]
         return Section("How it was trained", facts=[fact for fact in facts if fact[1]], remarks=remarks)
 

@@ -29,8 +29,12 @@ def by_temperature(run: LoadedRun, corpus: Corpus | None) -> Section:
     prime = "" if corpus is None else prompt(corpus, run.config.corpus.context_end, direction)
     start = "Texts that start from nothing."
     if prime:
-        start = f"What {'precedes' if direction == 'backward' else 'follows'} {prime!r}, a piece of the held-out text."
-    text = f"{start} A low temperature prefers probable characters. The checkpoint is the best one, the seed is 1."
+        text = run.config.corpus.evaluated_text
+        start = f"What {'precedes' if direction == 'backward' else 'follows'} {prime!r}, a piece of the {text}."
+    checkpoint = "best" if run.config.corpus.has_validation else "last"
+    text = (
+        f"{start} A low temperature prefers probable characters. The checkpoint is the {checkpoint} one, the seed is 1."
+    )
     samples = [Sample(f"temperature {t:g}", _sample(run, prime, t)) for t in TEMPERATURES]
     return Section("Samples by temperature", [text], samples=samples)
 
@@ -47,13 +51,14 @@ def over_time(path: Path, curves: Curves) -> Section | None:
     samples = read_samples(path)
     if not samples:
         return None
-    scores = {int(row[2]): row[3] for row in curves.held_out}
+    scores = {int(row[2]): row[3] for row in curves.evaluations}
+    origin = "" if curves.is_held_out else " of training text"
     chosen = [samples[index] for index in spread_indices(len(samples), SHOWN)]
     return Section(
         "Samples over time",
         [f"{len(chosen)} of {len(samples)} samples that training recorded."],
         samples=[
-            Sample(f"step {step:,}", content, note=f"{scores[step]:.2f} bits" if step in scores else "")
+            Sample(f"step {step:,}", content, note=f"{scores[step]:.2f} bits{origin}" if step in scores else "")
             for step, content in chosen
         ],
     )

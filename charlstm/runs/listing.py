@@ -39,7 +39,9 @@ class RunSummary:
         unit: character, or byte if the text is read as bytes.
         parameters: number of trainable parameters; None before the first step.
         best_nats: the best held-out score, in nats per unit; a pseudo-likelihood if the direction is bidirectional.
+            None if no text is held out.
         held_out_nats: all held-out scores, oldest first.
+        training_split_nats: the latest score of the training split.
         steps, seconds: of training.
     """
 
@@ -57,13 +59,14 @@ class RunSummary:
     parameters: int | None = None
     best_nats: float | None = None
     held_out_nats: Sequence[float] = ()
+    training_split_nats: float | None = None
     steps: int = 0
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The fields in JSON types, with units in the names of scores."""
         fields = asdict(self)
-        best = fields.pop("best_nats")
+        best, training = fields.pop("best_nats"), fields.pop("training_split_nats")
         del fields["held_out_nats"]
         fields |= {
             "path": str(self.path),
@@ -71,6 +74,8 @@ class RunSummary:
             "trained_at": datetime.fromtimestamp(self.trained_at, timezone.utc).isoformat(timespec="seconds"),
             f"best_nats_per_{self.unit}": best,
             f"best_bits_per_{self.unit}": None if best is None else bits(best),
+            f"training_split_nats_per_{self.unit}": training,
+            f"training_split_bits_per_{self.unit}": None if training is None else bits(training),
             "pseudo_likelihood": self.direction == "bidirectional",
         }
         return fields
@@ -154,8 +159,10 @@ def _read_metrics(directory: RunDirectory, fields: dict[str, Any]) -> State:
             reason = record["stop_reason"]
             state = "finished" if reason in FINISHED else "diverged" if reason == "diverged" else "stopped"
         elif kind == "evaluation":
-            fields["best_nats"] = min(record["nats"], fields.get("best_nats", math.inf))
-            fields.setdefault("held_out_nats", []).append(record["nats"])
+            fields["training_split_nats"] = record.get("training_split_nats")
+            if (nats := record["nats"]) is not None:
+                fields["best_nats"] = min(nats, fields.get("best_nats", math.inf))
+                fields.setdefault("held_out_nats", []).append(nats)
         fields["steps"] = record["step"]
         fields["seconds"] = record.get("seconds", 0.0)
     return state

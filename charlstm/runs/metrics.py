@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json
 
 from charlstm.errors import UserError
@@ -39,13 +39,28 @@ class _Start(_Record):
     kind: Literal["start"]
 
 
-class _Score(_Record):
-    kind: Literal["train", "evaluation"]
+class _Train(_Record):
+    kind: Literal["train"]
     characters: _Count
     seconds: _Seconds
     nats: _Nats
+
+
+class _Evaluation(_Record):
+    """``nats``: of the held-out text; null if nothing is held out."""
+
+    kind: Literal["evaluation"]
+    characters: _Count
+    seconds: _Seconds
+    nats: _Nats | None
     training_split_nats: _Nats | None = None
     raw_nats: _Nats | None = None
+
+    @model_validator(mode="after")
+    def _has_a_score(self) -> _Evaluation:
+        if self.nats is None and self.training_split_nats is None:
+            raise ValueError("it has no score")
+        return self
 
 
 class _End(_Record):
@@ -54,7 +69,15 @@ class _End(_Record):
     seconds: _Seconds
 
 
-_SCHEMA: TypeAdapter[_Record] = TypeAdapter(Annotated[_Start | _Score | _End, Field(discriminator="kind")])
+_SCHEMA: TypeAdapter[_Record] = TypeAdapter(
+    Annotated[_Start | _Train | _Evaluation | _End, Field(discriminator="kind")]
+)
+
+
+def evaluated_nats(record: Mapping[str, Any]) -> float:
+    """The score of an evaluation: that of the held-out text, or of the training text if nothing is held out."""
+    nats: float = record["training_split_nats"] if record["nats"] is None else record["nats"]
+    return nats
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ from charlstm.text.sources import resolve
 from charlstm.text.splits import (
     SHUFFLE_SEED,
     SPLITS,
+    WHOLE_TEXT,
     Boundaries,
     Spans,
     blocks_of_documents,
@@ -37,6 +38,12 @@ from charlstm.text.vocabulary import Vocabulary
 
 SAMPLE_CHARACTERS = 1 << 15
 """Largest size of the sample of the training split."""
+_REMEDIES = {
+    "train": "lower corpus.validation_fraction and corpus.test_fraction, or use a longer text",
+    "validation": f"raise corpus.validation_fraction, use a longer text, or {WHOLE_TEXT}",
+    "test": "raise corpus.test_fraction, or use a longer text",
+}
+"""What to do if a split is empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,17 +82,22 @@ class Corpus:
         """
         if name not in self.splits:
             raise UserError(f"unknown split {name!r}: expected one of {', '.join(self.splits)}")
+        if not self.has(name):
+            raise UserError(f"the {name} split of {self.describe()} is empty: {_REMEDIES[name]}")
         part = self.splits[name]
-        if part.start == part.stop:
-            remedy = (
-                "lower corpus.validation_fraction and corpus.test_fraction"
-                if name == "train"
-                else f"raise corpus.{name}_fraction"
-            )
-            raise UserError(f"the {name} split of {self.describe()} is empty: {remedy}, or use a longer text")
         if self.spans is not None:
             return blocks(self.ids, self.spans[part], 0 if name == "train" else self.gap)
         return self.ids[part] if self.documents is None else self.documents.select(part)
+
+    def has(self, name: str) -> bool:
+        """Whether a split has any text."""
+        part = self.splits[name]
+        return bool(part.start < part.stop)
+
+    @property
+    def excerpt_split(self) -> str:
+        """The split whose beginning shows what a model does: ``validation``, or ``train`` if nothing is held out."""
+        return "validation" if self.has("validation") else "train"
 
     def length(self, name: str) -> int:
         """The number of characters of a split; of documents, with their ends."""
@@ -93,10 +105,10 @@ class Corpus:
         return part.characters if isinstance(part, Documents) else len(part)
 
     def training_sample(self) -> npt.NDArray[np.unsignedinteger] | Documents:
-        """An evenly spread part of the training split, to be scored beside the validation split: at most as many
-        characters as that has, and at most 32,768."""
-        held_out, train = self.split("validation"), self.split("train")
-        size = min(SAMPLE_CHARACTERS, held_out.characters if isinstance(held_out, Documents) else len(held_out))
+        """An evenly spread part of the training split, to be scored beside the validation split: at most 32,768
+        characters, and at most as many as that has, if there is one."""
+        train = self.split("train")
+        size = min(SAMPLE_CHARACTERS, self.length(self.excerpt_split))
         if isinstance(train, Documents) and not train.is_running_text:
             return sample_of_documents(train, size)
         spans = np.array([[0, len(train)]]) if self.spans is None else self.spans[self.splits["train"]]
@@ -148,7 +160,7 @@ def load_corpus(
 
     Args:
         validation_fraction, test_fraction: train is the first ``1 - validation - test`` of the text, rounded
-            down; validation follows it, test is the end.
+            down; validation follows it, test is the end. A split with a fraction of 0 is empty.
         documents: the separator of independent documents (:func:`charlstm.text.documents.split_documents`);
             None: one running text.
             With documents, the fractions are approximate, since documents are not divided; each split with a

@@ -1,4 +1,4 @@
-"""Short excerpts of the held-out text, for a model to continue."""
+"""Short excerpts of the held-out text, or without one of the training text, for a model to continue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from charlstm.text.documents import Direction, first_characters
 from charlstm.text.hints import is_list
 
 SEARCHED = 5000
-"""Characters of the held-out text among which an excerpt is chosen."""
+"""Characters of the text among which an excerpt is chosen."""
 LENGTH = 24
 WORDS = 0.8
 """Smallest fraction of letters and spaces in an excerpt that is made of words."""
@@ -31,8 +31,8 @@ def prompt(corpus: Corpus, context_end: str | None, direction: Direction) -> str
 
 
 def excerpt(corpus: Corpus) -> str:
-    """A few printable characters of the held-out text, whole words if possible; "" if there are none. The model of the
-    corpus knows all of its characters."""
+    """A few printable characters of the text, whole words if possible; "" if there are none. The model of the corpus
+    knows all of its characters."""
     return excerpt_of(_beginning(corpus))
 
 
@@ -53,7 +53,5 @@ def _has_words(line: str) -> bool:
 
 
 def _beginning(corpus: Corpus) -> str:
-    """The beginning of the validation split, or of its first document, or of the text without such a split."""
-    part = corpus.splits["validation"]
-    ids = first_characters(corpus.split("validation" if part.start < part.stop else "train"), SEARCHED)
-    return corpus.vocabulary.decode(ids)
+    """The beginning of the validation split, or of the training split without one, or of its first document."""
+    return corpus.vocabulary.decode(first_characters(corpus.split(corpus.excerpt_split), SEARCHED))

@@ -18,6 +18,8 @@ SHUFFLE_SEED = 1
 """Seed of the order of documents and files; it does not depend on the run, so that what is held out stays held out."""
 MIN_BLOCK = 32
 """Characters of the shortest block."""
+WHOLE_TEXT = "train on all of it with --set corpus.validation_fraction=0"
+"""What to do with a text that is too short to be split."""
 MAX_GAP = 128
 """Characters on each side of a block that belong to no split; they are the context of its first characters."""
 
@@ -57,10 +59,12 @@ def document_boundaries(documents: Documents, boundaries: Boundaries, name: str,
 
 def check_enough_documents(count: int, boundaries: Boundaries, name: str, hint: str = "") -> None:
     """Raise UserError if there are fewer documents than splits."""
-    if count < 1 + sum(_is_held_out(boundaries)):
+    has_validation, has_test = _is_held_out(boundaries)
+    if count < 1 + has_validation + has_test:
+        remedy = hint or "Use another separator, or a longer text" + (f", or {WHOLE_TEXT}" if has_validation else "")
         raise UserError(
             f"{name}: corpus.documents splits it into {'1 document' if count == 1 else f'{count} documents'}: too few "
-            f"for training, validation and test. {hint or 'Use another separator, or a longer text'}"
+            f"for training, validation and test. {remedy}"
         )
 
 

@@ -30,20 +30,23 @@ def divergence_advice(
     nats: float | None = None,
     norm: float | None = None,
     applied: bool = False,
+    has_validation: bool = True,
 ) -> str:
     """A message for the user: what diverged, the likely cause, and what to try.
 
     Args:
         step: steps completed before the divergence.
-        nats: the training loss if ``norm`` is given, else the held-out loss. None: weights or optimizer state are not
-            finite.
+        nats: the training loss if ``norm`` is given, else that of an evaluation. None: weights or optimizer state are
+            not finite.
         norm: the gradient norm.
         applied: whether the optimizer step was made before its loss was read, as on a GPU.
+        has_validation: whether evaluations score held-out text; if not, they score training text.
     """
     if nats is None:
         what = f"weights or optimizer state contain NaN or infinity after step {step}; they were not saved"
     elif norm is None:
-        what = f"the held-out loss diverged after step {step} ({nats:.4g} nats); that step was not saved"
+        evaluated = "held-out loss" if has_validation else "loss on the training text"
+        what = f"the {evaluated} diverged after step {step} ({nats:.4g} nats); that step was not saved"
     else:
         part = "gradient" if math.isfinite(nats) and not math.isfinite(norm) else "loss"
         what = (
@@ -145,7 +148,13 @@ def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig, dropo
         records: the records of metrics.jsonl.
         dropout: that of the model; the advice is a higher one.
     """
-    scored = [r for r in records if r["kind"] == "evaluation" and r.get("training_split_nats") is not None]
+    scored = [
+        record
+        for record in records
+        if record["kind"] == "evaluation"
+        and record["nats"] is not None
+        and record.get("training_split_nats") is not None
+    ]
     if not scored:
         return ""
     best = min(scored, key=lambda record: record["nats"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from charlstm.config import TrainingConfig
+from charlstm.config import Config
 from charlstm.distributed import ProcessGroup
 from charlstm.training.advice import divergence_advice
 from charlstm.training.deferred_metrics import has_diverged
@@ -18,9 +18,9 @@ class DivergenceDetector:
     """Detects that a run has diverged; the methods that return an event record the end of the run."""
 
     def __init__(
-        self, training: TrainingConfig, state: TrainingState, step: TrainingStep, group: ProcessGroup, log: EventLog
+        self, config: Config, state: TrainingState, step: TrainingStep, group: ProcessGroup, log: EventLog
     ) -> None:
-        self._training, self._state, self._step, self._group, self._log = training, state, step, group, log
+        self._config, self._state, self._step, self._group, self._log = config, state, step, group, log
 
     def has_diverged(self, nats: float, norm: float = 0.0) -> bool:
         """Whether a training or held-out loss, or a gradient norm, shows divergence."""
@@ -36,6 +36,6 @@ class DivergenceDetector:
 
     def end(self, nats: float | None = None, norm: float | None = None, is_applied: bool = False) -> Ended:
         """End the run with advice; arguments as for :func:`divergence_advice`."""
-        step, precision = self._state.counters.step, self._step.precision
-        advice = divergence_advice(self._training, precision, step, nats, norm, is_applied)
+        arguments = (self._step.precision, self._state.counters.step, nats, norm, is_applied)
+        advice = divergence_advice(self._config.training, *arguments, self._config.corpus.has_validation)
         return self._log.end("diverged", advice)

@@ -47,29 +47,35 @@ class EventLog:
         return event
 
     def evaluation(
-        self, score: Score, training_score: Score | None, sample: str, improved: bool, raw_score: Score | None = None
+        self,
+        held_out: Score | None,
+        training_score: Score | None,
+        sample: str,
+        improved: bool,
+        raw_score: Score | None = None,
     ) -> Evaluated:
-        """Record a validation score, those of the training split and of the raw weights if there are any, and the
-        sampled text if any."""
+        """Record the held-out score and that of the training split, at least one of them, the held-out score of the
+        raw weights if the first is that of their average, and the sampled text if any."""
         counters = self._state.counters
+        score = held_out or training_score
+        assert score is not None
         training_nats = None if training_score is None else training_score.nats
         event = Evaluated(
             step=counters.step,
             epoch=self._state.streams.progress,
-            nats=score.nats,
-            characters_scored=score.characters,
+            nats=None if held_out is None else held_out.nats,
+            characters_scored=0 if held_out is None else held_out.characters,
             is_pseudo_likelihood=score.is_pseudo_likelihood,
             improved=improved,
-            best_nats=counters.best_nats or score.nats,
+            best_nats=counters.best_nats,
             sample=sample,
             training_split_nats=training_nats if training_nats is not None and math.isfinite(training_nats) else None,
             training_split_characters=0 if training_score is None else training_score.characters,
             raw_nats=raw_score.nats if raw_score is not None and math.isfinite(raw_score.nats) else None,
         )
         position = {"characters": counters.characters, "seconds": counters.seconds}
-        self._directory.append_metrics(
-            {"kind": "evaluation", "split": "validation", **event.record(self._unit), **position}
-        )
+        split = None if held_out is None else "validation"
+        self._directory.append_metrics({"kind": "evaluation", "split": split, **event.record(self._unit), **position})
         if sample:
             self._directory.append_sample(event.step, sample)
         return event

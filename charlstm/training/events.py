@@ -40,8 +40,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A held-out score.
+    """The scores of an evaluation.
 
+    ``nats``, ``bits_per_character``, ``best_nats``: of the held-out text; None if nothing is held out.
     ``is_pseudo_likelihood``: whether the model is bidirectional. ``sample``: generated text, or empty.
     ``training_split_nats``: the score of an evenly spread sample of the training split. ``raw_nats``: the held-out
     score of the trained weights, if ``nats`` is that of their average.
@@ -49,19 +50,26 @@ class Evaluated:
 
     step: int
     epoch: float
-    nats: float
+    nats: float | None
     characters_scored: int
     is_pseudo_likelihood: bool
     improved: bool
-    best_nats: float
+    best_nats: float | None
     sample: str
     training_split_nats: float | None = None
     training_split_characters: int = 0
     raw_nats: float | None = None
 
     @property
-    def bits_per_character(self) -> float:
-        return bits(self.nats)
+    def bits_per_character(self) -> float | None:
+        return None if self.nats is None else bits(self.nats)
+
+    @property
+    def evaluated_nats(self) -> float:
+        """The held-out score, or that of the training text if nothing is held out."""
+        nats = self.training_split_nats if self.nats is None else self.nats
+        assert nats is not None
+        return nats
 
     @property
     def training_split_bits(self) -> float | None:

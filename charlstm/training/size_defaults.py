@@ -1,15 +1,18 @@
-"""The settings that ``charlstm train`` takes for sections that a configuration leaves out: by the size of the text."""
+"""The settings that ``charlstm train`` takes for what a configuration leaves out: by the size of the text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from charlstm.config import Document
+from charlstm.config import Config, Document
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
 
 MINUTES = 3.0
+WHOLE = 2_000
+"""Characters of the longest text from which nothing is held out. The tenth of it that would be held out has 200: their
+mean score has a standard error of about 0.2 bits, which says little, and the network would never see them."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,32 @@ def size_defaults(characters: int) -> SizeDefaults:
     return next(row for row in TABLE if characters <= row.characters)
 
 
-def fill_left_out(document: Document, corpus: Corpus) -> tuple[Document, list[str]]:
-    """The document with the sections ``model`` and ``training``, and the names of those that it left out."""
+def fill_left_out(document: Document, settings: Config, corpus: Corpus) -> tuple[Document, list[str]]:
+    """The document with what it leaves out: the names of the sections ``model`` and ``training``, and ``corpus`` if
+    without both of them a text is so short that nothing of it is held out.
+
+    Args:
+        settings: what the document says so far, with the changes of the command line.
+        corpus: the text, split as ``settings`` say.
+    """
     missing = [section for section in ("model", "training") if document.data.get(section) is None]
-    chosen = chosen_sections(corpus) if missing else {}
-    return replace(document, data={**document.data, **{section: chosen[section] for section in missing}}), missing
+    chosen: dict[str, Any] = chosen_sections(corpus) if missing else {}
+    filled = {**document.data, **{section: chosen[section] for section in missing}}
+    if len(missing) == 2 and _is_left_whole(settings, corpus):
+        filled["corpus"] = {**filled["corpus"], "validation_fraction": 0.0}
+        missing.append("corpus")
+    return replace(document, data=filled), missing
+
+
+def is_short(corpus: Corpus) -> bool:
+    """Whether a text is so short that nothing of it is held out, unless the user says otherwise."""
+    return corpus.ids.size <= WHOLE
+
+
+def _is_left_whole(settings: Config, corpus: Corpus) -> bool:
+    """Whether a text is short, and the settings neither say what is held out, nor need held-out scores."""
+    is_given = {"validation_fraction", "validation"} & settings.corpus.model_fields_set
+    return is_short(corpus) and not is_given and not settings.training.fields_on_held_out_scores
 
 
 def chosen_sections(corpus: Corpus) -> dict[str, dict[str, Any]]:

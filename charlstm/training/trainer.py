@@ -42,7 +42,8 @@ class Trainer:
     """
 
     scores_training_split = True
-    """Whether an evaluation also scores a sample of the training split; False where nobody reads that score."""
+    """Whether an evaluation scores a sample of the training split beside the held-out text; False where nobody reads
+    that score."""
 
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
@@ -55,7 +56,7 @@ class Trainer:
         precision = resolve_precision(training.precision, self.device, cell_of(config.model), config.model.executor)
         self.state = initial_state(config, corpus, self.device, group)
         self.model, self.streams = self.state.model, self.state.streams
-        # Here, so that a missing validation split is reported before training.
+        # Here, so that an empty validation split is reported before training.
         self._validator = Validator(config, corpus, self.state, group, self._poll_requests)
         self.step = TrainingStep(training, self.model, self.state.optimizer, precision, group)
         self.execution = Execution(training, self.state, self.step, self.streams, group)
@@ -63,7 +64,7 @@ class Trainer:
         self._gradient_norm = self._unsynced_seconds = 0.0
         self._budget = BudgetProgress(training, self.state)
         self._log = EventLog(directory, self.state, corpus.vocabulary.unit)
-        self._divergence = DivergenceDetector(training, self.state, self.step, group, self._log)
+        self._divergence = DivergenceDetector(config, self.state, self.step, group, self._log)
         self._checkpoint_manager = CheckpointManager(config, corpus, directory, group, self.state)
         self._stop_control = StopControl(group)
         self._notices: list[Notice] = []
@@ -232,31 +233,34 @@ class Trainer:
             self._gradient_norm = norm
         return None
 
-    def score(self) -> Score:
-        """The validation score of the current model, of the average of its weights if there is one; all processes call
-        it."""
+    def score(self) -> Score | None:
+        """The held-out score of the current model, of the average of its weights if there is one; None if nothing is
+        held out. All processes call it."""
         return self._validator.score()
 
     def _evaluate(self) -> Evaluated | Ended | None:
         """Score, sample and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
         counters = self.counters
         try:
-            result, raw_result = self.score(), self._validator.raw_score()
-            training_result = self._validator.training_score() if self.scores_training_split else None
-            if self._divergence.has_diverged(result.nats):
-                return self._divergence.end(result.nats)
+            held_out, raw = self.score(), self._validator.raw_score()
+            scores_training = self.scores_training_split or held_out is None
+            training = self._validator.training_score() if scores_training else None
+            decisive = held_out or training
+            if decisive is not None and self._divergence.has_diverged(decisive.nats):
+                return self._divergence.end(decisive.nats)
             if (ended := self._divergence.end_if_not_finite()) is not None:
                 return ended
             sample = self._validator.sample(self.config.training.seed + counters.step)
         except ValidationInterruptedError:
             self._sync()
             return None
-        improved = counters.add_score(result.nats)
-        self.state.schedule.step_evaluation(improved)
-        if self.state.average is not None and self.state.average.add_score(counters.step, result.nats):
-            text = "the held-out score has stopped improving: the weights are averaged from here on"
-            self._notices.append(Notice(f"step {counters.step:,}: {text}"))
-        event = self._log.evaluation(result, training_result, sample, improved, raw_result)
+        improved = counters.add_score(None if held_out is None else held_out.nats)
+        if held_out is not None:
+            self.state.schedule.step_evaluation(improved)
+            if self.state.average is not None and self.state.average.add_score(counters.step, held_out.nats):
+                text = "the held-out score has stopped improving: the weights are averaged from here on"
+                self._notices.append(Notice(f"step {counters.step:,}: {text}"))
+        event = self._log.evaluation(held_out, training, sample, improved, raw)
         self.save(best=improved)
         return event
 

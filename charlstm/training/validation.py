@@ -1,4 +1,4 @@
-"""Scores and samples the model during training, on the validation split and on a part of the training split."""
+"""Scores and samples the model in training: on the validation split, if any, and on a part of the training split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class ValidationInterruptedError(Exception):
 
 
 class Validator:
-    """Scores the validation split and a sample of the training split, and generates samples.
+    """Scores the validation split, if the configuration holds text out, and a sample of the training split; generates
+    samples.
 
     Rank 0 does the work and broadcasts the result. It calls ``on_chunk`` regularly; if that raises
     ValidationInterruptedError, all processes raise it. The training state does not change.
@@ -36,21 +37,23 @@ class Validator:
     ) -> None:
         self._corpus, self._state, self._group, self._on_chunk = corpus, state, group, on_chunk
         self._length = config.training.sample_length
-        self._text, self._training_sample = corpus.split("validation"), corpus.training_sample()
+        self._held_out = corpus.split("validation") if config.corpus.has_validation else None
+        self._training_sample = corpus.training_sample()
         self._lead_ins = encode_lead_ins(lead_ins(corpus, config.model.direction), corpus.vocabulary)
 
-    def score(self) -> Score:
-        """The score of the current model."""
-        return self._score(self._state.evaluated_model, self._text)
+    def score(self) -> Score | None:
+        """The held-out score of the current model; None if nothing is held out."""
+        return None if self._held_out is None else self._score(self._state.evaluated_model, self._held_out)
 
     def raw_score(self) -> Score | None:
-        """The score of the trained weights, if the current model has their average."""
-        average = self._state.average
-        return None if average is None or not average.has_started else self._score(self._state.model, self._text)
+        """The held-out score of the trained weights, if the current model has their average."""
+        average, text = self._state.average, self._held_out
+        is_other = average is not None and average.has_started
+        return self._score(self._state.model, text) if is_other and text is not None else None
 
     def training_score(self) -> Score:
         """The score of the current model on an evenly spread sample of the training split, which is at most as long as
-        the validation split: so an evaluation takes at most twice as long."""
+        the validation split, if there is one: so an evaluation takes at most twice as long."""
         return self._score(self._state.evaluated_model, self._training_sample)
 
     def _score(self, model: LanguageModel, text: Text) -> Score:
@@ -69,8 +72,8 @@ class Validator:
             return ""
         documents, vocabulary = self._corpus.documents, self._corpus.vocabulary
         end = "" if documents is None else vocabulary.decode(documents.end_mark)
-        model = self._state.evaluated_model
-        arguments = (model, vocabulary, self._length, seed, end, self._text, self._on_chunk, self._lead_ins)
+        model, shown = self._state.evaluated_model, self._corpus.split(self._corpus.excerpt_split)
+        arguments = (model, vocabulary, self._length, seed, end, shown, self._on_chunk, self._lead_ins)
         text: str = self._on_rank0(lambda: preview(*arguments))
         return text
 

@@ -170,6 +170,7 @@ def test_runs_of_the_search_have_its_settings():
         ({"baseline_arm": "lstm"}, "lstm is not one of text.arms"),
         ({"ablated_arms": ["rnn"], "arms": ["gru"]}, "rnn is not one of text.arms"),
         ({"corpus": {"source": "x.txt"}}, "set test_fraction"),
+        ({"corpus": {"source": "x.txt", "test_fraction": 0.1, "validation_fraction": 0.0}}, "selected by held-out sc"),
     ],
 )
 def test_invalid_settings_are_refused(text, message):

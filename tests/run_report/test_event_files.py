@@ -59,6 +59,14 @@ def test_pseudo_likelihoods_and_bytes_have_tags_of_their_own():
     assert "training/bytes_per_second" in {point.tag for point in points([TRAINING], "byte", 0.0)}
 
 
+def test_score_of_training_text_is_under_no_held_out_tag():
+    record = {**EVALUATION, "nats": None, "training_split_nats": 1.0}
+    assert {point.tag for point in points([record], "byte", 0.0)} == {
+        "bits_per_byte/training_split",
+        "nats_per_byte/training_split",
+    }
+
+
 def accumulated(folder: Path):
     """What TensorBoard reads."""
     module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

@@ -23,11 +23,20 @@ RECORDS = [
 def test_points_of_the_records():
     curves = read_curves(RECORDS)
     assert curves.training[:, :3].tolist() == [[80, 0.5, 1], [240, 1.5, 3]]
-    assert curves.held_out[:, 3] == pytest.approx(np.array([1.5, 1.0, 1.2]) / np.log(2))
+    assert curves.evaluations[:, 3] == pytest.approx(np.array([1.5, 1.0, 1.2]) / np.log(2))
     assert curves.best()[2] == 4
     assert curves.kind == "held out"
     assert read_curves([]).best() is None
     assert read_curves([{**RECORDS[2], "pseudo_likelihood": True}]).kind == "pseudo-likelihood"
+
+
+def test_scores_of_training_text_have_no_best_point():
+    records = [{**record, "training_split_nats": record["nats"], "nats": None} for record in RECORDS[2::2]]
+    curves = read_curves([*RECORDS[:2], *records])
+    assert (curves.kind, curves.best()) == ("training text", None)
+    figure = learning_curve(curves, "character")
+    assert "training text 1.44" in figure.svg
+    assert "best" not in figure.svg + figure.caption
 
 
 @pytest.mark.parametrize("along", ["characters", "seconds", "steps"])

@@ -9,7 +9,7 @@ import resource
 import pytest
 
 from charlstm.errors import UserError
-from charlstm.runs.metrics import LINE_LIMIT, count_records, end_of_record, read_records
+from charlstm.runs.metrics import LINE_LIMIT, count_records, end_of_record, evaluated_nats, read_records
 
 START = {"kind": "start", "step": 0, "device": "cpu"}
 TRAIN = {"kind": "train", "step": 3, "characters": 240, "seconds": 0.5, "nats": 2.25}
@@ -40,6 +40,8 @@ BAD = {
     "nats infinite": json.dumps(EVALUATION | {"nats": float("inf")}),
     "nats 1e400": json.dumps(TRAIN).replace("2.25", "1e400"),
     "nats 1e300": json.dumps(TRAIN | {"nats": 1e300}),
+    "nats null": json.dumps(TRAIN | {"nats": None}),
+    "no score": json.dumps(EVALUATION | {"nats": None, "training_split_nats": None}),
     "characters large": json.dumps(TRAIN | {"characters": 10**400}),
     "characters fraction": json.dumps(TRAIN | {"characters": 1.5}),
     "step negative": json.dumps(END | {"step": -1}),
@@ -115,3 +117,10 @@ def test_endless_line_takes_little_memory(tmp_path):
     with pytest.raises(UserError, match=r":1: not a valid record"):
         list(read_records(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 << 10
+
+
+def test_evaluation_without_held_out_text_has_another_score(tmp_path):
+    record = {**EVALUATION, "split": None, "nats": None, "training_split_nats": 2.5}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    assert list(read_records(tmp_path / "metrics.jsonl")) == [record]
+    assert (evaluated_nats(record), evaluated_nats(EVALUATION)) == (2.5, 2.25)

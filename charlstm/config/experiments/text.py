@@ -87,6 +87,9 @@ class TextConfig(TrainingExperiment):
         if not self.corpus.test_fraction:
             message = "every metric comes from the test split: set test_fraction, for example to 0.05"
             problems.append(Problem(("corpus",), message))
+        if not self.corpus.has_validation:
+            message = "learning rates are selected by held-out scores: set validation_fraction above 0"
+            problems.append(Problem(("corpus", "validation_fraction"), message))
         if self.corpus.documents is not None:
             problems.append(
                 Problem(("corpus", "documents"), "this experiment needs one running text. Remove this field")
