@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from charlstm.config import TrainingConfig
 from charlstm.optimizers import OPTIMIZERS
+from charlstm.optimizers.uncompiled import uncompiled
 
 
 def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -16,7 +17,7 @@ def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opti
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[config.optimizer].make(groups, config)
+    return uncompiled(lambda: OPTIMIZERS[config.optimizer].make(groups, config))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
