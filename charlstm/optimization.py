@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from charlstm.config import TrainingConfig
 from charlstm.optimizers import OPTIMIZERS
+from charlstm.optimizers.uncompiled import uncompiled
 
 FACTOR = "learning_rate_factor"
 """The key of a parameter group for the factor of its learning rate."""
@@ -22,13 +23,11 @@ def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opti
             if p.requires_grad and (p.dim() >= 2) == is_matrix:
                 factor = factors.get(name.partition(".")[0].removesuffix("_backward"), 1.0)
                 groups.setdefault((is_matrix, factor), []).append(p)
-    return OPTIMIZERS[config.optimizer].make(
-        [
-            {"params": parameters, "weight_decay": config.weight_decay * is_matrix, FACTOR: factor}
-            for (is_matrix, factor), parameters in groups.items()
-        ],
-        config,
-    )
+    options = [
+        {"params": parameters, "weight_decay": config.weight_decay * is_matrix, FACTOR: factor}
+        for (is_matrix, factor), parameters in groups.items()
+    ]
+    return uncompiled(lambda: OPTIMIZERS[config.optimizer].make(options, config))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

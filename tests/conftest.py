@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shlex
@@ -35,6 +36,17 @@ MakeTrainer = Callable[..., Trainer]
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything loads Triton
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Without searches for garbage: they take seconds, and the thousands of tests that are collected stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,6 +93,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("CHARLSTM_MEASURE", "0")  # the fastest executor may differ from test to test
         patch.setattr(os, "fsync", lambda _: None)  # no test needs durable files, and fsync takes longer than a step
         patch.setattr("charlstm.generation.infilling.PREVIEW_SWEEPS", 4)  # of the infilling that an evaluation shows
+        patch.setattr("charlstm.run_report.samples.LENGTH", 50)  # of the samples in the report of a run
         patch.setattr("charlstm.cli.compare._inspect", lambda *_: None)  # test_cli_inspect.py puts it back
         patch.setattr("typer.main.get_command", cache(typer.main.get_command))
         compiler = os.environ.get("CXX", "c++ -O1")  # test_cpp.py tests optimized kernels

@@ -24,7 +24,7 @@ def expected_layout(
     states are not included.
 
     ``step``: optimizer steps; the optimizer has no state before its first. ``batch_size``: number of streams. Without
-    ``optimizer`` its tensors are left out, and none is constructed, for which torch imports its compiler (2 seconds).
+    ``optimizer`` its tensors are left out, and none is constructed.
     """
     with torch.device("meta"):
         model = LanguageModel(config.model, vocabulary_size)

@@ -32,33 +32,42 @@ def ids_of(n: int, vocabulary: int = V) -> np.ndarray:
 
 
 @torch.no_grad()
-def naive(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
-    """One character at a time from the start of the text, each scored before it is encoded."""
+def naive(model: LanguageModel, ids: np.ndarray, width: int = 1) -> np.ndarray:
+    """``width`` characters at a time from the start of the text, each scored before it is encoded."""
     model.eval()
-    previous, state, nats = model.vocabulary_size, None, []
-    for character in ids.tolist():
-        logits, state = model(torch.tensor([[previous]]), state)
-        nats.append(-float(logits[0, 0].double().log_softmax(-1)[character]))
-        previous = character
-    return np.array(nats)
+    outputs, state = [], None
+    for part in torch.tensor([[model.vocabulary_size], *ids[:-1, None].tolist()]).split(width):
+        logits, state = model(part, state)
+        outputs.append(logits[:, 0])
+    return nats_of(torch.cat(outputs), ids)
 
 
 @torch.no_grad()
-def naive_both_sides(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
-    """The forward stack from the start, the backward stack from the end, one character at a time."""
+def naive_both_sides(model: LanguageModel, ids: np.ndarray, width: int = 1) -> np.ndarray:
+    """The forward stack from the start, the backward stack from the end, ``width`` characters at a time."""
     model.eval()
-    none, n = model.vocabulary_size, len(ids)
-    before, after = [], []
-    for encode, outputs, text in (
-        (model.encode, before, [none, *ids[:-1].tolist()]),
-        (model.encode_backward, after, [none, *ids[:0:-1].tolist()]),
+    none, sides = model.vocabulary_size, []
+
+    def encode_backward(part, state):
+        y, state = model.encode_backward(part.flip(0), state)
+        return y.flip(0), state
+
+    for encode, text in (
+        (model.encode, [none, *ids[:-1].tolist()]),
+        (encode_backward, [none, *ids[:0:-1].tolist()]),
     ):
-        state = None
-        for character in text:
-            y, state = encode(torch.tensor([[character]]), state)
-            outputs.append(y[0, 0])
-    logits = torch.stack([model.head(torch.cat([before[t], after[n - 1 - t]])) for t in range(n)])
-    return -logits.double().log_softmax(-1)[torch.arange(n), torch.from_numpy(ids.astype(np.int64))].numpy()
+        outputs, state = [], None
+        for part in torch.tensor(text)[:, None].split(width):
+            y, state = encode(part, state)
+            outputs.append(y[:, 0])
+        sides.append(torch.cat(outputs))
+    before, after = sides
+    return nats_of(model.head(torch.cat([before, after.flip(0)], 1)), ids)
+
+
+def nats_of(logits: torch.Tensor, ids: np.ndarray) -> np.ndarray:
+    nats = -logits.double().log_softmax(-1)
+    return nats[torch.arange(len(ids)), torch.from_numpy(ids.astype(np.int64))].numpy()
 
 
 CONVOLUTION = {"front_end": "convolution", "kernel_sizes": [1, 2, 5], "filters": 4}
@@ -95,7 +104,7 @@ def test_a_short_text_equals_the_naive_score(options, n):
 )
 def test_long_text_in_pieces_is_close_to_the_naive_score(options):
     model, ids = make_model(**options), ids_of(3 * 1024 + 2)
-    actual, expected = nats_per_character(model, ids), naive(model, ids)
+    actual, expected = nats_per_character(model, ids), naive(model, ids, width=len(ids))
     assert len(score_module._Pieces(model, ids).starts) == 3
     np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
     assert actual.mean() == pytest.approx(expected.mean(), rel=1e-6)
@@ -126,7 +135,8 @@ def test_bidirectional_equals_both_stacks_over_the_whole_text(options, n):
 def test_bidirectional_in_pieces_is_close_to_naive(options, n):
     model, ids = make_model(direction="bidirectional", cell="gru", **options), ids_of(n)
     assert len(score_module._Pieces(model, ids).starts) == n // 1024
-    np.testing.assert_allclose(nats_per_character(model, ids), naive_both_sides(model, ids), rtol=1e-3, atol=1e-3)
+    expected = naive_both_sides(model, ids, width=n)
+    np.testing.assert_allclose(nats_per_character(model, ids), expected, rtol=1e-3, atol=1e-3)
 
 
 WIDTHS = [(1, 1 << 22), (7, 1 << 22), (5000, 1 << 22), (128, 1), (128, 9 * V)]

@@ -54,10 +54,10 @@ def invented() -> list[Cell]:
     return cells
 
 
-EVERY_CELL = [*CELLS.values(), *invented()]
-every_cell = pytest.mark.parametrize(
-    "layout", [step_layout(trace(c)) for c in EVERY_CELL], ids=[c.name for c in EVERY_CELL]
-)
+@pytest.fixture(scope="module", params=[*CELLS.values(), *invented()], ids=lambda c: c.name)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    """The diagram of a step of each cell. Read only."""
+    return step_layout(trace(request.param))
 
 
 def rectangles(layout: Layout) -> list[tuple[float, float, float, float]]:
@@ -80,7 +80,6 @@ def read(node: Node, layout: Layout) -> Iterator[Node | None]:
         yield None
 
 
-@every_cell
 def test_nothing_overlaps(layout):
     boxes = rectangles(layout)
     labels = [(label.x, label.y, HALF_WIDTH, HALF_HEIGHT) for label in layout.labels]
@@ -90,7 +89,6 @@ def test_nothing_overlaps(layout):
         assert 0 <= y - half_height <= y + half_height <= layout.height
 
 
-@every_cell
 def test_lines_of_different_values_only_cross(layout):
     owner: dict[frozenset[tuple[int, int]], Node | None] = {}
     passing: dict[tuple[int, int], set[Node | None]] = {}
@@ -104,7 +102,6 @@ def test_lines_of_different_values_only_cross(layout):
             assert len(passing[corner]) == 1, "a bend or an end on another line reads as a branch"
 
 
-@every_cell
 def test_no_line_runs_through_an_element(layout):
     boxes = rectangles(layout)
     for wire in layout.wires:
@@ -112,7 +109,6 @@ def test_no_line_runs_through_an_element(layout):
         assert not [p for p in inner if any(overlap((*p, 0.5, 0.5), box) for box in boxes)]
 
 
-@every_cell
 def test_lines_connect_what_the_graph_connects(layout):
     shapes = {s.element.node: s for s in layout.shapes}
     expected = {(a, n) for n in shapes for a in read(n, layout)} | {(n, None) for n in layout.elements.step.new_state}
@@ -131,7 +127,6 @@ def _border(s: Shape) -> set[tuple[int, int]]:
     return across | {(s.x + dx, s.y + dy) for dx in (-w, w) for dy in range(-h, h + 1)}
 
 
-@every_cell
 def test_every_node_is_shown(layout):
     shown = set(layout.elements.by_node) | {p.node for p in layout.ports}
     for shape in layout.shapes:
@@ -144,7 +139,6 @@ def test_every_node_is_shown(layout):
         assert node in numbered or node not in layout.elements.by_node, f"{node} has no number"
 
 
-@every_cell
 def test_equations_name_each_value_once(layout):
     written = equations(layout.elements)
     names = [e.name for e in written]

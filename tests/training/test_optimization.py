@@ -14,6 +14,7 @@ from charlstm.optimization import (
     optimizer_tensors,
 )
 from charlstm.optimizers import OPTIMIZERS
+from charlstm.optimizers.uncompiled import uncompiled
 from charlstm.training.schedule import Schedule
 
 
@@ -118,6 +119,40 @@ def test_optimizer_state_is_loaded_by_name_not_by_order(settings, tensors_each):
     step(reversed_model, other, 2)
     for name, value in model.state_dict().items():
         assert torch.equal(value, reversed_model.state_dict()[name])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_those_of_torchs_optimizer(name):
+    """Those that torch's methods take with their wrappers for ``torch.compile``."""
+    config = TrainingConfig(optimizer=name, weight_decay=0.1)
+    model, expected = nn.Linear(4, 3), nn.Linear(4, 3)
+    expected.load_state_dict(model.state_dict())
+    groups = [{"params": [expected.weight], "weight_decay": 0.1}, {"params": [expected.bias], "weight_decay": 0.0}]
+    optimizer, torchs = make_optimizer(config, model), OPTIMIZERS[name].make(groups, config)
+    for _ in range(3):
+        for network, its_optimizer in ((model, optimizer), (expected, torchs)):
+            its_optimizer.zero_grad()
+            network(torch.ones(2, 4)).square().sum().backward()
+            its_optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), expected.parameters(), strict=True))
+    assert str(optimizer.state_dict()) == str(torchs.state_dict())
+    assert isinstance(optimizer, type(torchs))
+    assert torch.is_grad_enabled()
+
+
+def test_optimizer_that_sets_the_gradient_mode_is_left_alone():
+    p = nn.Parameter(torch.ones(1))
+    optimizer = uncompiled(lambda: torch.optim.LBFGS([p]))
+    assert type(optimizer).step is torch.optim.LBFGS.step
+
+    def closure():
+        optimizer.zero_grad()
+        loss = p.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert abs(p.item()) < 1e-3
 
 
 def test_frozen_parameters_have_no_optimizer_state():
