@@ -67,6 +67,46 @@ def evaluate(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of the positions of the gaps. Only with --restore.")
     ] = 1,
+    dynamic: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic",
+            help="Also print the score of a model that keeps training on what it has just read (dynamic evaluation, "
+            "Krause et al. 2018).",
+        ),
+    ] = False,
+    rule: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.words("rms", "sgd"),
+            help="How weights are updated: sgd, or rms, which scales each by the size of its gradients. Only with "
+            "--dynamic.",
+        ),
+    ] = "rms",
+    segment: Annotated[
+        int, typer.Option(min=1, help="Characters between two updates of the weights. Only with --dynamic.")
+    ] = 20,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Learning rate of --dynamic.", show_default="tuned, with --decay, on the validation split"
+        ),
+    ] = None,
+    decay: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Fraction by which the weights return to the trained ones at each update of --dynamic.",
+            show_default="tuned",
+        ),
+    ] = None,
+    tune_temperature: Annotated[
+        bool,
+        typer.Option(
+            "--tune-temperature",
+            help="Also print the score at the temperature that predicts the validation split best (Guo et al. 2017).",
+        ),
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Score a text or a split, every character once, or restore deleted characters (--restore)."""
@@ -75,7 +115,14 @@ def evaluate(
 
     check_choice("--split", split, "train", "validation", "test")
     check_choice("--unknown", unknown, "error", "skip")
+    check_choice("--rule", rule, "rms", "sgd")
     lengths = _lengths(restore)
+    if not dynamic:
+        refuse(context, "without --dynamic", "rule", "segment", "rate", "decay")
+    if lengths or dynamic:
+        refuse(context, "with --restore" if lengths else "with --dynamic", "tune_temperature")
+    if lengths:
+        refuse(context, "with --restore", "dynamic")
     if not lengths:
         refuse(context, "without --restore", "gaps", "seed")
     if text is None:
@@ -85,6 +132,7 @@ def evaluate(
     run = find_run(context, run, checkpoint, device, runs)
 
     from charlstm.api import load
+    from charlstm.cli.evaluate_tuned import Dynamic, print_dynamic, print_tempered
     from charlstm.evaluation import score
     from charlstm.text.documents import Documents
 
@@ -97,6 +145,14 @@ def evaluate(
                 raise UserError("--restore needs one contiguous text, not blocks of one: give it one with --text FILE")
             raise UserError("--restore needs one running text; this model was trained on independent documents")
         _restore(loaded, content, name, lengths, gaps, seed, json_)
+        return
+    scored_split = split if text is None else None
+    if dynamic:
+        how = Dynamic("sgd" if rule == "sgd" else "rms", segment, rate, decay)
+        print_dynamic(loaded, content, scored_split, name, how, json_)
+        return
+    if tune_temperature:
+        print_tempered(loaded, content, scored_split, name, json_)
         return
     result = score(loaded.model, content)
     if not result.nats < MAX_NATS:
