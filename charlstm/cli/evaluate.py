@@ -107,6 +107,18 @@ def evaluate(
             help="Also print the score at the temperature that predicts the validation split best (Guo et al. 2017).",
         ),
     ] = False,
+    map_: Annotated[
+        bool,
+        typer.Option(
+            "--map",
+            help="Also show the text, each character shaded by its surprise, on the terminal and as a page, and what "
+            "compressors and an n-gram model of the training text give.",
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(callback=expand_home, help="Folder for the page of --map.", show_default="RUN/surprise/TEXT"),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Score a text or a split, every character once, or restore deleted characters (--restore)."""
@@ -123,6 +135,11 @@ def evaluate(
         refuse(context, "with --restore" if lengths else "with --dynamic", "tune_temperature")
     if lengths:
         refuse(context, "with --restore", "dynamic")
+    if lengths or dynamic or tune_temperature:
+        other = "restore" if lengths else "dynamic" if dynamic else "tune-temperature"
+        refuse(context, f"with --{other}", "map_")
+    if not map_:
+        refuse(context, "without --map", "output")
     if not lengths:
         refuse(context, "without --restore", "gaps", "seed")
     if text is None:
@@ -132,8 +149,9 @@ def evaluate(
     run = find_run(context, run, checkpoint, device, runs)
 
     from charlstm.api import load
+    from charlstm.cli.evaluate_map import write_map
     from charlstm.cli.evaluate_tuned import Dynamic, print_dynamic, print_tempered
-    from charlstm.evaluation import score
+    from charlstm.evaluation.score import mean_score, nats_per_character
     from charlstm.text.documents import Documents
 
     loaded = load(run, checkpoint, device)
@@ -154,10 +172,12 @@ def evaluate(
     if tune_temperature:
         print_tempered(loaded, content, scored_split, name, json_)
         return
-    result = score(loaded.model, content)
+    nats = nats_per_character(loaded.model, content)
+    result = mean_score(nats, loaded.model.bidirectional)
     if not result.nats < MAX_NATS:
         raise UserError(f"{name}: {result.nats:.3g} nats per character: the model's weights are too large to be used")
     unit = loaded.vocabulary.unit
+    shown = write_map(loaded, content, nats, name, output, run) if map_ else None
     if json_:
         record = {
             "text": name,
@@ -166,6 +186,7 @@ def evaluate(
             "perplexity": result.perplexity,
             f"{unit}s_scored": result.characters,
             "pseudo_likelihood": result.is_pseudo_likelihood,
+            **({} if shown is None else shown.record()),
         }
         console.out_json(record)
         return
@@ -178,6 +199,8 @@ def evaluate(
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")
     console.out(f"perplexity per {unit}  {result.perplexity:.3f}")
+    if shown is not None:
+        shown.print()
 
 
 def _lengths(listed: str) -> list[int]:

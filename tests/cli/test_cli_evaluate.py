@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import charlstm as package
+from charlstm import console
 from charlstm.evaluation import restore
 from charlstm.text.corpus import load_corpus
 
@@ -185,6 +186,8 @@ def test_given_text_is_restored(charlstm, tiny_run, corpus_file):
         (("--dynamic", "--rate", "1"), "give both --rate and --decay, or neither"),
         (("--dynamic", "--rule", "rns"), "is not one of: rms, sgd. Did you mean rms?"),
         (("--dynamic", "--restore", "1"), "--dynamic has no effect with --restore"),
+        (("--output", "x"), "--output has no effect without --map"),
+        (("--dynamic", "--map"), "--map has no effect with --dynamic"),
         (("--dynamic", "--tune-temperature"), "--tune-temperature has no effect with --dynamic"),
     ],
     ids=str,
@@ -220,3 +223,21 @@ def test_tuned_settings_never_see_what_they_are_scored_on(charlstm, tiny_run, co
     assert (other["text"], other["tuned_on"]) == (str(corpus_file), record["tuned_on"])
     settings = ("rate", "decay") if option == "--dynamic" else ("temperature",)
     assert [other[name] for name in settings] == [record[name] for name in settings]
+
+
+def test_map_writes_a_page_and_what_others_give(charlstm, tiny_run, corpus_file, tmp_path):
+    options = ("--text", corpus_file, "--map", "--output", tmp_path / "map")
+    result = charlstm("evaluate", tiny_run, *options)
+    assert result.code == 0
+    assert re.search(r"xz -9e +\d\.\d{4}", result.out)
+    assert result.out.endswith(f"page: {tmp_path / 'map' / 'index.html'}\n")
+    assert "\x1b" not in result.out
+    record = json.loads(charlstm("evaluate", tiny_run, *options, "--json").out)
+    assert record["page"] == str(tmp_path / "map" / "index.html")
+    assert "xz -9e" in record["bits_per_character_of_others"]
+
+
+def test_shaded_text_shows_what_is_invisible():
+    assert console.shaded("a b\nc\x1b", [0, 3, 1, 4, 0, 5]) == (
+        "a\x1b[33m·\x1b[0m\x1b[36mb\x1b[0m\x1b[31m↵\x1b[0m\nc\x1b[97;41m\\x1b\x1b[0m"
+    )
