@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.api import LoadedRun
-from charlstm.compression.peers import ZSTD_LEVEL, xz_size, zstd_size
 from charlstm.evaluation.score import Text
 from charlstm.probes.closing import characters_of
+from charlstm.probes.compressors import ZSTD_LEVEL, xz_size, zstd_size
 from charlstm.probes.ngram_scores import HELD_OUT_LIMIT, LIMIT, ngram_bits
 from charlstm.report.document import Document, Sample, Section, Table
 from charlstm.report.writer import write_document
