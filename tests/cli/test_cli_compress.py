@@ -48,7 +48,8 @@ def test_result_line_compares_with_other_programs(charlstm, tiny_run, file, monk
     size = (file.parent / "some text.txt.clstm").stat().st_size
     assert result.code == 0
     bits = 8 * size / len(TEXT)
-    expected = f"{file}.clstm: {SIZE} -> {size} bytes, {bits:.3f} bits per character (xz {compressors.xz_size(TEXT)}, zstd 77), "
+    xz = compressors.xz_size(TEXT)
+    expected = f"{file}.clstm: {SIZE} -> {size} bytes, {bits:.3f} bits per character (xz {xz}, zstd 77), "
     assert result.out.startswith(expected)
     monkeypatch.setattr(compressors, "zstd_size", lambda _: None)
     assert "; zstd is not installed)" in charlstm("compress", tiny_run, file, "--overwrite").out
