@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -37,6 +38,7 @@ __all__ = [
     "error",
     "escape_for_terminal",
     "ignore_broken_pipe",
+    "is_colored",
     "is_terminal",
     "marked",
     "name_omitted",
@@ -48,6 +50,7 @@ __all__ = [
     "out_styled",
     "out_wrapped",
     "print_errors_only",
+    "shaded",
     "show_log",
     "sparkline",
     "table",
@@ -56,6 +59,11 @@ __all__ = [
 
 PLAIN_INTERVAL, LIVE_INTERVAL, NOTEBOOK_INTERVAL = 5.0, 0.1, 1.0  # seconds between two lines
 _ASCII_CHARACTERS = str.maketrans("–—·█▏▎▍▌▋▊▉", "---#|||||||")
+COLORS = ("0", "36", "32", "33", "31", "97;41")
+"""SGR codes of the levels of a shaded text: cyan, green, yellow, red, white on red."""
+FIRST_SIGN = 2
+"""The first level at which a newline, tab or space is shown by a sign."""
+SIGNS = {ord("\n"): "↵\n", ord("\t"): "→\t", ord(" "): "·"}
 _live: list[LiveLine] = []
 _name = ""  # of a process that prints errors only
 
@@ -116,6 +124,26 @@ def marked(text: str) -> str:
     environment variable NO_COLOR is set."""
     style = "4" if os.environ.get("NO_COLOR") else "4;33"
     return "\n".join(line and f"\x1b[{style}m{visible(line)}\x1b[0m" for line in text.split("\n"))
+
+
+def is_colored() -> bool:
+    """Whether standard output is a terminal that may be given colors: the environment variable NO_COLOR is not set."""
+    return is_terminal() and not os.environ.get("NO_COLOR")
+
+
+def shaded(text: str, levels: Sequence[int]) -> str:
+    """A text for :func:`out_styled` whose characters, control characters escaped, have the colors of their levels, 0 to
+    5; a colored newline, tab or space has a visible sign."""
+    content = []
+    for level, group in groupby(zip(text, levels, strict=True), key=lambda pair: pair[1]):
+        part = visible("".join(character for character, _ in group))
+        if level < FIRST_SIGN:
+            content.append(part if level == 0 else f"\x1b[{COLORS[level]}m{part}\x1b[0m")
+            continue
+        for line in part.translate(SIGNS).splitlines(keepends=True):
+            end = "\n" if line.endswith("\n") else ""
+            content.append(f"\x1b[{COLORS[level]}m{line.removesuffix(end)}\x1b[0m{end}")
+    return "".join(content)
 
 
 def out_styled(text: str) -> None:

@@ -67,7 +67,8 @@ def compress(
     if path is None and json_:
         raise UserError("--json has no effect with --output -, which writes the compressed file to standard output")
     coder = load_coder(context, run, checkpoint, runs)
-    from charlstm.compression import codec, peers
+    from charlstm.compression import codec
+    from charlstm.probes import compressors
 
     start = time.perf_counter()
     with console.ProgressLine(on_stderr=True) as line:
@@ -75,7 +76,7 @@ def compress(
     seconds = time.perf_counter() - start
     packed = container.pack()
     write_bytes(path, packed)
-    sizes = {"xz": peers.xz_size(content), "zstd": peers.zstd_size(content)}
+    sizes = {"xz": compressors.xz_size(content), "zstd": compressors.zstd_size(content)}
     bits = codec.bits_per_character(container, len(packed))
     unit = coder.vocabulary.unit
     if json_:

@@ -67,6 +67,58 @@ def evaluate(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of the positions of the gaps. Only with --restore.")
     ] = 1,
+    dynamic: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic",
+            help="Also print the score of a model that keeps training on what it has just read (dynamic evaluation, "
+            "Krause et al. 2018).",
+        ),
+    ] = False,
+    rule: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.words("rms", "sgd"),
+            help="How weights are updated: sgd, or rms, which scales each by the size of its gradients. Only with "
+            "--dynamic.",
+        ),
+    ] = "rms",
+    segment: Annotated[
+        int, typer.Option(min=1, help="Characters between two updates of the weights. Only with --dynamic.")
+    ] = 20,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Learning rate of --dynamic.", show_default="tuned, with --decay, on the validation split"
+        ),
+    ] = None,
+    decay: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Fraction by which the weights return to the trained ones at each update of --dynamic.",
+            show_default="tuned",
+        ),
+    ] = None,
+    tune_temperature: Annotated[
+        bool,
+        typer.Option(
+            "--tune-temperature",
+            help="Also print the score at the temperature that predicts the validation split best (Guo et al. 2017).",
+        ),
+    ] = False,
+    map_: Annotated[
+        bool,
+        typer.Option(
+            "--map",
+            help="Also show the text, each character shaded by its surprise, on the terminal and as a page, and what "
+            "compressors and an n-gram model of the training text give.",
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(callback=expand_home, help="Folder for the page of --map.", show_default="RUN/surprise/TEXT"),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Score a text or a split, every character once, or restore deleted characters (--restore)."""
@@ -75,7 +127,19 @@ def evaluate(
 
     check_choice("--split", split, "train", "validation", "test")
     check_choice("--unknown", unknown, "error", "skip")
+    check_choice("--rule", rule, "rms", "sgd")
     lengths = _lengths(restore)
+    if not dynamic:
+        refuse(context, "without --dynamic", "rule", "segment", "rate", "decay")
+    if lengths or dynamic:
+        refuse(context, "with --restore" if lengths else "with --dynamic", "tune_temperature")
+    if lengths:
+        refuse(context, "with --restore", "dynamic")
+    if lengths or dynamic or tune_temperature:
+        other = "restore" if lengths else "dynamic" if dynamic else "tune-temperature"
+        refuse(context, f"with --{other}", "map_")
+    if not map_:
+        refuse(context, "without --map", "output")
     if not lengths:
         refuse(context, "without --restore", "gaps", "seed")
     if text is None:
@@ -85,7 +149,9 @@ def evaluate(
     run = find_run(context, run, checkpoint, device, runs)
 
     from charlstm.api import load
-    from charlstm.evaluation import score
+    from charlstm.cli.evaluate_map import write_map
+    from charlstm.cli.evaluate_tuned import Dynamic, print_dynamic, print_tempered
+    from charlstm.evaluation.score import mean_score, nats_per_character
     from charlstm.text.documents import Documents
 
     loaded = load(run, checkpoint, device)
@@ -104,10 +170,20 @@ def evaluate(
             raise UserError("--restore needs one running text; this model was trained on independent documents")
         _restore(loaded, content, name, lengths, gaps, seed, json_)
         return
-    result = score(loaded.model, content)
+    scored_split = split if text is None else None
+    if dynamic:
+        how = Dynamic("sgd" if rule == "sgd" else "rms", segment, rate, decay)
+        print_dynamic(loaded, content, scored_split, name, how, json_)
+        return
+    if tune_temperature:
+        print_tempered(loaded, content, scored_split, name, json_)
+        return
+    nats = nats_per_character(loaded.model, content)
+    result = mean_score(nats, loaded.model.bidirectional)
     if not result.nats < MAX_NATS:
         raise UserError(f"{name}: {result.nats:.3g} nats per character: the model's weights are too large to be used")
     unit = loaded.vocabulary.unit
+    shown = write_map(loaded, content, nats, name, output, run) if map_ else None
     if json_:
         record = {
             "text": name,
@@ -116,6 +192,7 @@ def evaluate(
             "perplexity": result.perplexity,
             f"{unit}s_scored": result.characters,
             "pseudo_likelihood": result.is_pseudo_likelihood,
+            **({} if shown is None else shown.record()),
         }
         console.out_json(record)
         return
@@ -128,6 +205,8 @@ def evaluate(
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")
     console.out(f"perplexity per {unit}  {result.perplexity:.3f}")
+    if shown is not None:
+        shown.print()
 
 
 def _lengths(listed: str) -> list[int]:

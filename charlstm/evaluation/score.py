@@ -58,8 +58,12 @@ class Score:
 def score(model: LanguageModel, text: Text, on_chunk: Callable[[], None] = lambda: None) -> Score:
     """Mean -ln p of the characters of a text: ids [N], the first predicted without context, or documents, each scored
     from a zero state; their end marks count too unless the model is bidirectional."""
-    nats = nats_per_character(model, text, on_chunk)
-    return Score(float(nats.astype(np.float64).mean()), len(nats), model.bidirectional)
+    return mean_score(nats_per_character(model, text, on_chunk), model.bidirectional)
+
+
+def mean_score(nats: npt.NDArray[np.float32], is_pseudo_likelihood: bool) -> Score:
+    """The score of a text, given -ln p of each of its characters [N]."""
+    return Score(float(nats.astype(np.float64).mean()), len(nats), is_pseudo_likelihood)
 
 
 def nats_per_character(

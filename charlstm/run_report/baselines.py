@@ -51,7 +51,7 @@ def baselines(config: Config, corpus: Corpus) -> list[Baseline]:
 
 
 def _compute(corpus: Corpus) -> list[Baseline]:
-    train, held_out = _joined(corpus.split("train")), _joined(corpus.split("validation"))
+    train, held_out = joined(corpus.split("train")), joined(corpus.split("validation"))
     size, unit = corpus.vocabulary.size, corpus.vocabulary.unit
     scores = [Baseline(f"{size:,} {unit}s, all equally likely", bits(math.log(size)))]
     ngrams = ngram_bits(train, held_out, size, ORDERS)
@@ -63,15 +63,18 @@ def xz_bits(corpus: Corpus, train: npt.NDArray[np.integer], held_out: npt.NDArra
     """The bits per held-out character by which an xz file of the training text grows if the held-out text follows."""
     sizes = []
     for ids in (train, np.concatenate([train, held_out])):
-        if corpus.vocabulary.kind == "bytes":
-            content = corpus.vocabulary.decode_bytes(ids)
-        else:
-            content = corpus.vocabulary.decode(ids).encode("utf-8", "surrogatepass")
-        sizes.append(len(lzma.compress(content, preset=6)))
+        sizes.append(len(lzma.compress(text_bytes(corpus, ids), preset=6)))
     return 8 * (sizes[1] - sizes[0]) / len(held_out)
 
 
-def _joined(part: npt.NDArray[np.integer] | Documents) -> npt.NDArray[np.integer]:
+def text_bytes(corpus: Corpus, ids: npt.NDArray[np.integer]) -> bytes:
+    """The text of the ids in UTF-8, or the bytes that they are."""
+    if corpus.vocabulary.kind == "bytes":
+        return corpus.vocabulary.decode_bytes(ids)
+    return corpus.vocabulary.decode(ids).encode("utf-8", "surrogatepass")
+
+
+def joined(part: npt.NDArray[np.integer] | Documents) -> npt.NDArray[np.integer]:
     """The ids of a split as one text."""
     if not isinstance(part, Documents):
         return part

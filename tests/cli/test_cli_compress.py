@@ -12,8 +12,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from charlstm.compression import codec, peers
+from charlstm.compression import codec
 from charlstm.compression.container import MAGIC
+from charlstm.probes import compressors
 
 TEXT = b"the cat sat on a mat\nand two dogs saw the cat run home\n" * 4
 SIZE = len(TEXT)
@@ -42,16 +43,15 @@ def test_file_is_compressed_and_restored(charlstm, tiny_run, file, compressed):
 
 
 def test_result_line_compares_with_other_programs(charlstm, tiny_run, file, monkeypatch):
-    monkeypatch.setattr(peers, "zstd_size", lambda _: 77)
+    monkeypatch.setattr(compressors, "zstd_size", lambda _: 77)
     result = charlstm("compress", tiny_run, file)
     size = (file.parent / "some text.txt.clstm").stat().st_size
     assert result.code == 0
     bits = 8 * size / len(TEXT)
-    expected = (
-        f"{file}.clstm: {SIZE} -> {size} bytes, {bits:.3f} bits per character (xz {peers.xz_size(TEXT)}, zstd 77), "
-    )
+    xz = compressors.xz_size(TEXT)
+    expected = f"{file}.clstm: {SIZE} -> {size} bytes, {bits:.3f} bits per character (xz {xz}, zstd 77), "
     assert result.out.startswith(expected)
-    monkeypatch.setattr(peers, "zstd_size", lambda _: None)
+    monkeypatch.setattr(compressors, "zstd_size", lambda _: None)
     assert "; zstd is not installed)" in charlstm("compress", tiny_run, file, "--overwrite").out
 
 
@@ -73,16 +73,16 @@ def test_learning_is_recorded_in_the_file(charlstm, tiny_run, file, tmp_path):
 def test_zstd_is_run_if_python_lacks_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     monkeypatch.setattr("shutil.which", lambda _: None)
-    assert peers.zstd_size(TEXT) is None
+    assert compressors.zstd_size(TEXT) is None
     monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
     monkeypatch.setattr("subprocess.run", Mock(return_value=SimpleNamespace(stdout=b"x" * 5)))
-    assert peers.zstd_size(TEXT) == 5
+    assert compressors.zstd_size(TEXT) == 5
 
     def fail(*arguments, **options):
         raise subprocess.CalledProcessError(1, "zstd")
 
     monkeypatch.setattr("subprocess.run", fail)
-    assert peers.zstd_size(TEXT) is None
+    assert compressors.zstd_size(TEXT) is None
 
 
 class Stream(io.TextIOWrapper):

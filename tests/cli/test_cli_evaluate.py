@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import charlstm as package
+from charlstm import console
 from charlstm.evaluation import restore
 from charlstm.text.corpus import load_corpus
 
@@ -181,6 +182,13 @@ def test_given_text_is_restored(charlstm, tiny_run, corpus_file):
         (("--seed", "5"), "--seed has no effect without --restore"),
         (("--unknown", "skip"), "--unknown has no effect without --text"),
         (("--text", "any.txt", "--split", "test"), "--split has no effect with --text"),
+        (("--rate", "1"), "--rate has no effect without --dynamic"),
+        (("--dynamic", "--rate", "1"), "give both --rate and --decay, or neither"),
+        (("--dynamic", "--rule", "rns"), "is not one of: rms, sgd. Did you mean rms?"),
+        (("--dynamic", "--restore", "1"), "--dynamic has no effect with --restore"),
+        (("--output", "x"), "--output has no effect without --map"),
+        (("--dynamic", "--map"), "--map has no effect with --dynamic"),
+        (("--dynamic", "--tune-temperature"), "--tune-temperature has no effect with --dynamic"),
     ],
     ids=str,
 )
@@ -189,3 +197,47 @@ def test_invalid_options_are_refused(charlstm, tiny_run, options, message):
     assert (result.code, result.out) == (2, "")
     assert message in result.err
     assert "Traceback" not in result.err
+
+
+def test_dynamic_score_stands_beside_the_static_one(charlstm, tiny_run):
+    options = ("--dynamic", "--rate", "1e-3", "--decay", "1e-2")
+    record = json.loads(charlstm("evaluate", tiny_run, *options, "--json").out)
+    run = package.load(tiny_run)
+    static, dynamic = record["static"]["nats_per_character"], record["tuned"]["nats_per_character"]
+    assert static == run.score(run.vocabulary.decode(run.corpus().split("validation"))).nats
+    assert 0 < abs(dynamic - static) < 0.2
+    assert (record["rate"], record["decay"], record["tuned_on"]) == (1e-3, 1e-2, None)
+    result = charlstm("evaluate", tiny_run, *options)
+    assert (
+        "validation split: 150 characters scored\nrule rms, segment 20, rate 0.001, decay 0.01; as given" in result.out
+    )
+    assert re.search(rf"fixed weights +{static:.4f} .*\n.*dynamic evaluation +{dynamic:.4f} ", result.out)
+
+
+@pytest.mark.parametrize("option", ["--dynamic", "--tune-temperature"])
+def test_tuned_settings_never_see_what_they_are_scored_on(charlstm, tiny_run, corpus_file, option):
+    record = json.loads(charlstm("evaluate", tiny_run, option, "--json").out)
+    assert (record["text"], record["characters_scored"]) == ("validation split after its first 75 characters", 75)
+    assert record["tuned_on"] == "the first 75 characters of the validation split"
+    other = json.loads(charlstm("evaluate", tiny_run, option, "--text", corpus_file, "--json").out)
+    assert (other["text"], other["tuned_on"]) == (str(corpus_file), record["tuned_on"])
+    settings = ("rate", "decay") if option == "--dynamic" else ("temperature",)
+    assert [other[name] for name in settings] == [record[name] for name in settings]
+
+
+def test_map_writes_a_page_and_what_others_give(charlstm, tiny_run, corpus_file, tmp_path):
+    options = ("--text", corpus_file, "--map", "--output", tmp_path / "map")
+    result = charlstm("evaluate", tiny_run, *options)
+    assert result.code == 0
+    assert re.search(r"xz -9e +\d\.\d{4}", result.out)
+    assert result.out.endswith(f"page: {tmp_path / 'map' / 'index.html'}\n")
+    assert "\x1b" not in result.out
+    record = json.loads(charlstm("evaluate", tiny_run, *options, "--json").out)
+    assert record["page"] == str(tmp_path / "map" / "index.html")
+    assert "xz -9e" in record["bits_per_character_of_others"]
+
+
+def test_shaded_text_shows_what_is_invisible():
+    assert console.shaded("a b\nc\x1b", [0, 3, 1, 4, 0, 5]) == (
+        "a\x1b[33m·\x1b[0m\x1b[36mb\x1b[0m\x1b[31m↵\x1b[0m\nc\x1b[97;41m\\x1b\x1b[0m"
+    )
