@@ -8,6 +8,7 @@ from torch import nn
 
 from charlstm.config import TrainingConfig
 from charlstm.optimization import (
+    FACTOR,
     load_optimizer_tensors,
     make_optimizer,
     optimizer_layout,
@@ -127,7 +128,10 @@ def test_steps_are_those_of_torchs_optimizer(name):
     config = TrainingConfig(optimizer=name, weight_decay=0.1)
     model, expected = nn.Linear(4, 3), nn.Linear(4, 3)
     expected.load_state_dict(model.state_dict())
-    groups = [{"params": [expected.weight], "weight_decay": 0.1}, {"params": [expected.bias], "weight_decay": 0.0}]
+    groups = [
+        {"params": [expected.weight], "weight_decay": 0.1, FACTOR: 1.0},
+        {"params": [expected.bias], "weight_decay": 0.0, FACTOR: 1.0},
+    ]
     optimizer, torchs = make_optimizer(config, model), OPTIMIZERS[name].make(groups, config)
     for _ in range(3):
         for network, its_optimizer in ((model, optimizer), (expected, torchs)):
