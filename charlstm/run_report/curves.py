@@ -114,9 +114,9 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
             axes.plot(points[:, x], points[:, 3], marker=marker, markersize=4, color=shade, linewidth=linewidth)
             ends.append(End(f"{name} {points[-1, 3]:.2f}", shade, float(points[-1, x]), float(points[-1, 3])))
             descriptions.append(f"{name} goes from {points[0, 3]:.2f} to {points[-1, 3]:.2f} bits.")
-        both = np.concatenate([curves.training, curves.evaluations])
-        amount_axis(axes, both[:, x])
-        score_axis(axes, np.minimum(both[:, 3], _limit([curves])))
+        points = np.concatenate([curves.training, curves.evaluations, curves.raw])
+        amount_axis(axes, points[:, x])
+        score_axis(axes, np.minimum(points[:, 3], _limit([curves])))
         if best is not None:
             ring: dict[str, Any] = {
                 "markersize": 11,

@@ -52,9 +52,10 @@ def test_scalars_of_records():
 
 
 def test_pseudo_likelihoods_and_bytes_have_tags_of_their_own():
-    records = [{**EVALUATION, "pseudo_likelihood": True, "training_split_nats": 1.0}]
+    records = [{**EVALUATION, "pseudo_likelihood": True, "training_split_nats": 1.0, "raw_nats": 2.0}]
+    names = ("pseudo_likelihood", "training_split", "raw_weights")
     assert {point.tag for point in points(records, "byte", 0.0)} == {
-        f"{measure}_per_byte/{name}" for measure in ("bits", "nats") for name in ("pseudo_likelihood", "training_split")
+        f"{measure}_per_byte/{name}" for measure in ("bits", "nats") for name in names
     }
     assert "training/bytes_per_second" in {point.tag for point in points([TRAINING], "byte", 0.0)}
 

@@ -48,6 +48,17 @@ def test_learning_curve_marks_the_best_point(along):
     assert "training 2.02" in figure.svg
 
 
+def test_score_of_raw_weights_is_a_curve():
+    records = [{**record, "raw_nats": 1.6} if record["step"] > 2 else record for record in RECORDS]
+    curves = read_curves(records)
+    assert curves.raw[:, 2].tolist() == [4, 6]
+    assert curves.held_out.tolist() == read_curves(RECORDS).held_out.tolist()
+    figure = learning_curve(curves, "character")
+    assert "raw weights 2.31" in figure.svg
+    assert "raw weights goes from 2.31 to 2.31 bits." in figure.alt
+    assert "raw weights" not in learning_curve(read_curves(RECORDS), "character").svg
+
+
 @pytest.mark.parametrize("kept", [["train"], ["evaluation"]])
 def test_curve_without_scores_or_without_losses(kept):
     figure = learning_curve(read_curves([r for r in RECORDS if r["kind"] in kept]), "character")

@@ -61,12 +61,14 @@ def test_whole_report(run, corpus):
 def test_report_of_a_stopped_run_needs_no_model(run, monkeypatch):
     monkeypatch.setattr(module, "read_run", lambda *_, **__: pytest.fail("the model was loaded"))
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    lines[-2] = json.dumps({**json.loads(lines[-2]), "raw_nats": 1.5}) + "\n"
     (run / "metrics.jsonl").write_text("".join(lines[:-1]))
     files = write_run_report(run, is_complete=False)
     assert sections(files) == ["Learning curves", "Samples over time", "Settings", "How it was trained"]
     page = files[0].read_text(encoding="utf-8")
     assert f"To resume it: charlstm train {run} --resume" in page
     assert f"are in the whole report: charlstm compare {run}" in page
+    assert re.search(r"with raw weights</th>.*2\.1640</td>", page, re.DOTALL)
 
 
 def test_run_without_any_record(run):

@@ -6,6 +6,8 @@ import random
 
 import pytest
 import torch
+from test_checkpoint_manager import assert_same
+from test_checkpoint_manager_laws import stop_at
 from torch import nn
 
 import charlstm
@@ -18,6 +20,8 @@ from charlstm.text.lead_ins import encode_lead_ins, lead_ins
 from charlstm.training.averaging import WeightAverage
 from charlstm.training.events import Evaluated, Notice
 from charlstm.training.trainer import Trainer
+
+SGD = {"optimizer": "sgd", "learning_rate": 12.0, "momentum": 0.0, "schedule": "constant"}
 
 
 def model_and_average(**settings):
@@ -84,8 +88,7 @@ def test_average_starts_as_in_nt_asgd(patience):
 @pytest.fixture(scope="module")
 def averaged(make_config, corpus, tmp_path_factory):
     """The trainer of a finished run with triggered averaging, and its events."""
-    sgd = {"optimizer": "sgd", "learning_rate": 12.0, "momentum": 0.0, "schedule": "constant"}
-    config = make_config(**sgd, averaging_patience=1, budget={"steps": 40}, evaluate_every=4)
+    config = make_config(**SGD, averaging_patience=1, budget={"steps": 40}, evaluate_every=4)
     directory = RunDirectory(tmp_path_factory.mktemp("runs") / "run")
     directory.create(config)
     trainer = Trainer(config, corpus, directory)
@@ -127,3 +130,36 @@ def test_average_is_saved_and_loaded_in_both_checkpoints(averaged):
     assert raw.keys() == dict(trainer.model.named_parameters()).keys()
     assert all(torch.equal(raw[key], p) for key, p in trainer.model.named_parameters())
     assert not all(torch.equal(raw[key], weights[key]) for key in raw)
+
+
+CASES = {
+    "exponential": (
+        {"front_end": "embedding", "embedding_size": 3, "dropout": 0.2},
+        {
+            "averaging_decay": 0.8,
+            "gradient_accumulation": 2,
+            "label_smoothing": 0.1,
+            "learning_rate_factors": {"front_end": 0.5, "head": 2.0},
+        },
+    ),
+    "triggered": ({}, {**SGD, "averaging_patience": 1, "sequence_length_std": 4}),
+}
+STOPS = [("step", 1), ("step", 9), ("scoring", 12), ("step", 18), ("scoring", 24), ("sampling", 24), ("step", 25)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_run_equals_uninterrupted_run(make_trainer, make_config, tmp_path, case):
+    model, training = CASES[case]
+    config = make_config(model, **training, budget={"steps": 30})
+    list(make_trainer(config, tmp_path / "uninterrupted").run())
+    for stop in (*STOPS, None):
+        trainer = make_trainer(config, tmp_path / "stopped")
+        if trainer.directory.checkpoints.exists():
+            assert trainer.resume() == []
+        if stop:
+            stop_at(trainer, *stop)
+        *_, ended = trainer.run()
+        assert stop is None or (ended.stop_reason, ended.step) == ("stopped", stop[1])
+    assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
+    raw = [record.get("raw_nats") for record in trainer.directory.metrics() if record["kind"] == "evaluation"]
+    assert (raw[0] is None, raw[-1] is None) == (case == "triggered", False)

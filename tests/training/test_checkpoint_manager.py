@@ -29,26 +29,6 @@ CASES = {  # not covered by the cases of test_checkpoint_manager_laws.py
     "rare records": ({}, {"evaluate_every": 20 * 6}),
     "evaluations by budget": ({}, {"evaluate_every": None, "warmup_steps": None, "sample_length": 5}),
     "automatic precision": ({}, {"precision": "auto"}),
-    "averaged": (
-        {"front_end": "embedding", "embedding_size": 3, "dropout": 0.2},
-        {
-            "averaging_decay": 0.8,
-            "gradient_accumulation": 2,
-            "label_smoothing": 0.1,
-            "learning_rate_factors": {"front_end": 0.5, "head": 2.0},
-        },
-    ),
-    "average triggered": (
-        {},
-        {
-            "averaging_patience": 1,
-            "optimizer": "sgd",
-            "learning_rate": 12.0,
-            "momentum": 0.0,
-            "schedule": "constant",
-            "sequence_length_std": 4,
-        },
-    ),
     "early stopping": ({}, {"early_stopping": 2, "optimizer": "sgd", "learning_rate": 1e-30}),
 }
 

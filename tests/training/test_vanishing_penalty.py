@@ -127,6 +127,24 @@ def test_resumed_run_equals_uninterrupted_run(make_config, make_trainer, corpus,
     assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
+def test_penalty_of_a_step_is_the_mean_over_its_chunks(make_config, make_trainer, tmp_path):
+    penalized, plain = (make_trainer(make_config(RNN, vanishing_penalty=w), tmp_path / str(w)) for w in (3.0, 0.0))
+    first, second = (plain.streams.next_batch() for _ in range(2))
+
+    def penalty(batches, carried):
+        gradients = []
+        for trainer in (penalized, plain):
+            trainer.step.gradients(batches, carried)
+            gradients.append(trainer.model.recurrent.get_parameter("weight_hh_l0").grad)
+        return gradients[0] - gradients[1]
+
+    before = plain.state.carried
+    between = plain.step.gradients([first], before)[1]
+    expected = (penalty([first], before) + penalty([second], between)) / 2
+    torch.testing.assert_close(penalty([first, second], before), expected, rtol=1e-4, atol=1e-6)
+    assert expected.abs().max() > 1e-3
+
+
 def test_weight_0_changes_nothing(make_config, make_trainer):
     """No hook is registered, and the gradient is unchanged."""
     trainer = make_trainer(make_config(RNN, vanishing_penalty=0))

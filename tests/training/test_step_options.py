@@ -1,4 +1,4 @@
-"""Several chunks per step, learning rates of the parts of a network, and chunks of random length."""
+"""Steps of several chunks, smoothed labels, learning rates of parts of a network, and chunks of random length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def weights_of(trainer):
 
 def test_gradients_are_those_of_the_mean_over_all_chunks(make_trainer, make_config):
     """The last chunk of an epoch is shorter, and the state after each chunk is carried into the next."""
-    trainer = make_trainer(make_config({"hidden_size": 5}))
+    trainer = make_trainer(make_config())
     model, total, count = trainer.model, 0.0, 0
     state = before = tuple(torch.randn_like(part) for part in trainer.state.carried)
     trainer.streams.position = trainer.streams.steps_per_epoch - 3
@@ -58,6 +58,18 @@ def test_step_is_an_update_and_ends_with_the_epoch(make_trainer, make_config):
     assert trainer.counters.characters == 2 * trainer.streams.characters
     records = [r for r in trainer.directory.metrics() if r["kind"] == "train"]
     assert [r["characters"] for r in records][:2] == [2 * 4 * 4 * 20, 4 * 4 * 4 * 20]
+
+
+def test_reported_loss_is_plain_with_smoothed_labels(make_trainer, make_config, tmp_path):
+    plain, smoothed = (make_trainer(make_config(label_smoothing=s), tmp_path / str(s)) for s in (0.0, 0.3))
+    batch, carried = plain.streams.next_batch(), plain.state.carried
+    nats = [trainer.step.gradients([batch], carried)[0][0] for trainer in (plain, smoothed)]
+    torch.testing.assert_close(*nats)
+    logits, _ = plain.model(batch.previous, carried)
+    loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), label_smoothing=0.3)
+    expected = torch.autograd.grad(loss, list(plain.model.parameters()))
+    for p, gradient in zip(smoothed.model.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_parts_are_trained_at_their_learning_rates(make_trainer, make_config, tmp_path):
