@@ -264,6 +264,10 @@ def test_config_is_frozen() -> None:
             "has no effect with front_end: one_hot, only with embedding",
         ),
         ("model: {cell: esn, zoneout_h: 0.2}", "model.zoneout_h: does not work with cell: esn, whose recurrent"),
+        (
+            "model: {cell: esn, state_dropout: 0.2}",
+            "model.state_dropout: does not work with cell: esn, whose recurrent",
+        ),
         ("model: {cell: gru, zoneout_c: 0.2}", "model.zoneout_c: has no effect with cell: gru, only with capped, co"),
         ("model: {direction: bidirectional, tie_weights: true}", "does not work with direction: bidirectional"),
         ("model: {tie_weights: true, embedding_size: 64}", "embedding_size: expected hidden_size, 256, since tie_weig"),

@@ -56,6 +56,7 @@ CASES = {
             "tie_weights": True,
             "embedding_dropout": 0.3,
             "weight_drop": 0.4,
+            "state_dropout": 0.3,
             "zoneout_c": 0.2,
         },
         DOCUMENTS,

@@ -141,6 +141,14 @@ class NetworkOptions(Section):
         description="Probability that an element of the recurrent matrices is dropped, one mask for all streams and "
         "time steps of a chunk (DropConnect on the recurrent weights; Merity et al. 2018). Not with cell: esn.",
     )
+    state_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Dropout probability on what the recurrent matrices read of the state, one mask per stream for all "
+        "time steps of a chunk (Gal & Ghahramani 2016; Melis et al. 2018). Not with cell: esn, nor with executor: "
+        "vendor.",
+    )
     zoneout_h: float = Field(
         0.0,
         ge=0,

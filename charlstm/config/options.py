@@ -34,7 +34,7 @@ FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
 DEPTH_OPTIONS = ("residual", "output", "hidden_dropout")
 """The options of the model section that need several layers."""
 
-RECURRENT_DROPOUT = ("weight_drop", "zoneout_h", "zoneout_c")
+RECURRENT_DROPOUT = ("weight_drop", "state_dropout", "zoneout_h", "zoneout_c")
 """The options of the model section that need a cell whose recurrent weights are trained."""
 
 CELL_STATE = frozenset(c.base for c in CELLS.values() if "c" in c.state)

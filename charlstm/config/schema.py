@@ -139,12 +139,13 @@ class Config(ConfigFile):
             "num_layers": [1],
             "direction": ["forward", "backward"],
             "zoneout_h": [0.0],
+            "state_dropout": [0.0],
         }
         for name, values in supported.items() if self.training.vanishing_penalty else ():
             if (value := getattr(self.model, name)) not in values:
                 message = (
                     f"does not work with model.{name}: {value}, only with one layer of cell: rnn with nonlinearity: "
-                    "tanh, forward or backward, without zoneout. Remove it"
+                    "tanh, forward or backward, without zoneout and state_dropout. Remove it"
                 )
                 raise as_one_error([Problem(("training", "vanishing_penalty"), message)])
         return self

@@ -165,7 +165,7 @@ class TrainingBasics(Section):
         description="Weight of a penalty on gradients that vanish or grow while they are backpropagated through time "
         "(Pascanu et al. 2013); it helps some plain networks on tasks that need memory. 8 corresponds to about 2 in "
         "the authors' code. 0: no penalty. Only for one layer of cell: rnn with nonlinearity: tanh, forward or "
-        "backward, without zoneout.",
+        "backward, without zoneout and state_dropout.",
     )
     activation_regularization: float = Field(
         0.0,

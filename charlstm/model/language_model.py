@@ -63,6 +63,7 @@ class LanguageModel(nn.Module):
                 residual=config.residual,
                 sum_outputs=config.output == "sum",
                 weight_drop=config.weight_drop,
+                state_dropout=config.state_dropout,
                 zoneout={s: rate for s, rate in zip("hc", (config.zoneout_h, config.zoneout_c), strict=True) if rate},
             )
 

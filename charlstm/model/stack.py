@@ -15,6 +15,7 @@ from charlstm.executors import Choice, Executor, StackRunner, State, Weights, ca
 from charlstm.model.dropout import dropout
 from charlstm.model.initialization import Initializer
 from charlstm.model.packed import run_packed
+from charlstm.model.state_dropout import StateDropout
 from charlstm.model.weight_drop import WeightDrop
 from charlstm.model.zoneout import Zoneout
 
@@ -37,7 +38,8 @@ class RecurrentStack(nn.Module):
     3.1); dropout acts on the sum.
     ``sum_outputs`` makes y the sum of the outputs of all layers, each before dropout (Melis, Dyer & Blunsom 2018).
     ``weight_drop`` is the probability of :class:`~charlstm.model.weight_drop.WeightDrop`, and ``zoneout`` has those of
-    :class:`~charlstm.model.zoneout.Zoneout` by the letters of the state.
+    :class:`~charlstm.model.zoneout.Zoneout` by the letters of the state, ``state_dropout`` that of
+    :class:`~charlstm.model.state_dropout.StateDropout`.
     ``bidirectional`` as in torch.nn: every layer gets both directions of the layer below.
 
     Shapes: x [T, B, I] or ids [T, B]; y [T, B, D H]; each part of the state [L D, B, H], with D = 2 if bidirectional.
@@ -60,10 +62,15 @@ class RecurrentStack(nn.Module):
         sum_outputs: bool = False,
         weight_drop: float = 0.0,
         zoneout: Mapping[str, float] | None = None,
+        state_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.zoneout = Zoneout(cell, zoneout) if zoneout else None
         self.cell = cell = self.zoneout.cell if self.zoneout else cell
+        self._training_cell = self.zoneout.training_cell if self.zoneout else cell
+        self.state_dropout = StateDropout(self._training_cell, state_dropout) if state_dropout else None
+        if self.state_dropout:
+            self._training_cell = self.state_dropout.training_cell
         self.executor = executor
         self.preferred_executor: str | None = None
         """Name of the executor that ``auto`` chooses if it supports the layer."""
@@ -123,11 +130,11 @@ class RecurrentStack(nn.Module):
     def choices(self, x: Tensor) -> Iterator[Choice]:
         """For each layer, the executor chosen for an input such as x, and the reason."""
         for weights, below in self._layers(x):
-            yield choose(self.executor, self.cell, weights, below, self.preferred_executor)
+            yield choose(self.executor, self._cell_to_run, weights, below, self.preferred_executor)
 
     def candidates(self, x: Tensor) -> list[str]:
         """The executors that ``auto`` may choose for all layers, in order of preference."""
-        supported = [candidates(self.cell, weights, below) for weights, below in self._layers(x)]
+        supported = [candidates(self._cell_to_run, weights, below) for weights, below in self._layers(x)]
         return [name for name in supported[0] if all(name in names for names in supported)]
 
     def _layers(self, x: Tensor) -> Iterator[tuple[Weights, Tensor]]:
@@ -176,8 +183,8 @@ class RecurrentStack(nn.Module):
 
     @property
     def _cell_to_run(self) -> Cell:
-        """The cell, or with zoneout in training the one that takes masks."""
-        return self.zoneout.training_cell if self.zoneout and self.training else self.cell
+        """The cell, or in training the one that takes masks, if there are any."""
+        return self._training_cell if self.training else self.cell
 
     def _prepare_layer(self, layer: int, x: Tensor, project: Project | None, steps: int) -> PreparedLayer:
         """For each direction of a layer, its weights, projected in the first layer and in training with elements
@@ -187,8 +194,9 @@ class RecurrentStack(nn.Module):
             weights = self.weights(suffix)
             if self.training and self.weight_drop.probability:
                 weights = replace(weights, weight_hh=self.weight_drop(suffix, weights.weight_hh))
-            if self.training and self.zoneout:
-                weights = self.zoneout.with_masks(weights, steps, x.shape[1])
+            for masks in (self.zoneout, self.state_dropout):
+                if masks is not None and self.training:
+                    weights = masks.with_masks(weights, steps, x.shape[1])
             if project is not None and layer == 0:
                 weights = replace(weights, weight_ih=project(weights.weight_ih))
             choice = choose(self.executor, self._cell_to_run, weights, x, self.preferred_executor)

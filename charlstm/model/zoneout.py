@@ -61,7 +61,7 @@ def _with_rates(cell: Cell, rates: tuple[tuple[str, float], ...]) -> Cell:
 
     return replace(
         cell,
-        name=f"{cell.name}_zoneout_{letters}",
+        name=f"{cell.name}_with_zoneout_{letters}",
         equations=equations,
         parameters={**cell.parameters, NAME: letters},
         initializers={**cell.initializers, NAME: initialize},
@@ -72,4 +72,4 @@ def _with_rates(cell: Cell, rates: tuple[tuple[str, float], ...]) -> Cell:
 
 @cache
 def _with_masks(cell: Cell) -> Cell:
-    return replace(cell, name=f"{cell.name}_training", per_step=frozenset({NAME}))
+    return replace(cell, per_step=cell.per_step | {NAME})

@@ -49,12 +49,13 @@ def memory_breakdown(
     cell = model.recurrent.cell
     compute_dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     saved, reads_ids = model.front_end.saved_bytes(), model.front_end.outputs_ids
+    masks = len(cell.parameters.get(ZONEOUT, "")) + bool(model.config.state_dropout)
     if model.config.input_dropout:  # vectors with their mask and gradients
         saved, reads_ids = saved + 3 * 4 * model.front_end.output_size, False
     for layer, executor in enumerate(executors if not cell.is_reservoir else ()):
         ids = model.vocabulary_size if layer == 0 and reads_ids else 0
         saved += executor.saved_bytes(cell, model.recurrent.hidden_size, compute_dtype, ids)
-        saved += 4 * len(cell.parameters.get(ZONEOUT, "")) * model.recurrent.hidden_size  # masks
+        saved += 4 * masks * model.recurrent.hidden_size
     vocabulary_size, hidden_size = model.head.weight.shape
     logits = logits_held(batches.characters, vocabulary_size, hidden_size, device)
     return {

@@ -174,7 +174,7 @@ def test_penalty_masking_and_smoothing_never_wait():
 
 
 def test_regularization_never_waits():
-    rates = ("embedding_dropout", "input_dropout", "hidden_dropout", "weight_drop", "zoneout_h", "zoneout_c")
+    rates = ("embedding_dropout", "input_dropout", "weight_drop", "state_dropout", "zoneout_h", "zoneout_c")
     model = {**dict.fromkeys(rates, 0.3), "num_layers": 2, "output": "sum", "executor": "reference"}
     for text, front_end in (("running", "embedding"), ("documents", "convolution")):
         steps({**model, "front_end": front_end}, text, count=1, activation_regularization=2.0)
