@@ -61,6 +61,7 @@ def test_notebook_has_outputs_without_errors_or_paths():
     assert [cell["execution_count"] for cell in CODE] == [*range(1, len(CODE) + 1)]
     assert not any(output["output_type"] == "error" for cell in CODE for output in cell["outputs"])
     assert not any(output.get("name") == "stderr" for cell in CODE for output in cell["outputs"])
+    assert not any("\r" in line for cell in CODE for output in cell["outputs"] for line in output.get("text", ()))
     assert not re.search(r"/(home|root|tmp|work|usr)/", NOTEBOOK.read_text(encoding="utf-8"))
     assert NOTEBOOK.stat().st_size < 200_000
 
