@@ -247,8 +247,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     field = '    parameters: ParametersConfig | None = Field(None, description="Counts.")\n\n    def present('
     edit(sections / "__init__.py", "    def present(", field)
     (package / "cli" / "greet.py").write_text(COMMAND, encoding="utf-8")
-    edit(package / "cli" / "__init__.py", "    guard,\n", "    greet,\n    guard,\n")
-    edit(package / "cli" / "__init__.py", "    bench.bench,\n", "    bench.bench,\n    greet.greet,\n")
+    edit(package / "cli" / "commands.py", '    "bench",\n', '    "bench",\n    "greet",\n')
     (checkout / "data").mkdir()
     text = b"the quick brown fox jumps over the lazy dog\n" * 20
     (checkout / "data" / "fox.txt").write_bytes(text)

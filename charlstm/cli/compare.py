@@ -91,7 +91,6 @@ def compare(
     undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
     """
     from charlstm import console
-    from charlstm.config import MemoryConfig, load_comparison
     from charlstm.config.ready import ready_configs
     from charlstm.errors import UserError
     from charlstm.runs.names import find_run
@@ -103,15 +102,19 @@ def compare(
     given = {"--quick": quick, "--only": only, "--jobs": jobs, "--keep": keep}
     memory_option = next((option for option, value in given.items() if value), None)
     if len(paths) == 1 and not is_folder(paths[0]):
+        from charlstm.config import load_comparison
+
         config = load_comparison(paths[0], list(set_ or []), quick)
-        if isinstance(config, MemoryConfig):
+        from charlstm.config import CompareConfig  # with its models, which reading the file has loaded by now
+
+        if not isinstance(config, CompareConfig):
             folder = _folder(runs, name or (config.name or paths[0].stem) + ("-quick" if quick else ""))
             command_line: list[object] = ["compare", paths[0], *(["--quick"] if quick else [])]
             command_line += ["--name", name] if name else []
             command_line += [] if runs == Path("runs") else ["--runs", runs]
             command_line += [part for change in set_ or [] for part in ("--set", change)]
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
-            assert full is None or isinstance(full, MemoryConfig)
+            assert not isinstance(full, CompareConfig)
             run_memory_comparison(
                 context.obj, config, folder, command_line, list(only or []), jobs, overwrite, keep_files, full
             )

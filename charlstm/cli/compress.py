@@ -98,66 +98,13 @@ def compress(
     rate = f", {bits:.3f} bits per {unit}" if container.symbols else ""
     others = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size is not None)
     missing = "" if sizes["zstd"] is not None else "; zstd is not installed"
-    text = f"{len(content):,} -> {len(packed):,} bytes{rate} ({others}{missing}), {_speed(len(content), seconds)}"
+    text = f"{len(content):,} -> {len(packed):,} bytes{rate} ({others}{missing}), {speed(len(content), seconds)}"
     (console.note if path is None else console.out)(f"{'standard output' if path is None else path}: {text}")
     if container.escapes:
         console.note(
             f"note: {container.escapes:,} of {container.symbols:,} {unit}s are not in the vocabulary of the run: they "
             "are stored separately"
         )
-
-
-def decompress(
-    context: typer.Context,
-    run: Annotated[
-        Path,
-        typer.Argument(
-            callback=expand_home,
-            autocompletion=completion.runs,
-            help="The run or checkpoint file that compressed the file.",
-        ),
-    ],
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The compressed file; - reads standard input.")],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="The file to write; - writes to standard output.",
-            show_default=f"FILE without {SUFFIX}",
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file to write if it exists.")] = False,
-    runs: RunsOption = RUNS,
-    checkpoint: CheckpointOption = "best",
-) -> None:
-    """Restore a file that charlstm compress compressed, with the same run, and check that it is the original.
-
-    charlstm decompress runs/war-and-peace chapter.txt.clstm writes chapter.txt. Another checkpoint, even of the same
-    run, predicts something else and is refused; so is a damaged file. Nothing is written then.
-    """
-    import time
-
-    from charlstm import console
-    from charlstm.compression.container import unpack
-    from charlstm.errors import UserError
-
-    packed = read_bytes("FILE", file, 1 << 31)
-    container = unpack(packed, "standard input" if file == STREAM else file)
-    if output is None and file != STREAM:
-        if not file.endswith(SUFFIX) or not Path(file).stem:
-            raise UserError(f"{file}: its name does not end in {SUFFIX}: name the file to write with --output")
-        output = file.removesuffix(SUFFIX)
-    path = output_path(output or STREAM, overwrite)
-    coder = load_coder(context, run, checkpoint, runs)
-    from charlstm.compression import codec
-
-    start = time.perf_counter()
-    with console.ProgressLine(on_stderr=True) as line:
-        content = codec.decompress(coder, container, file, progress(line, container.length))
-    seconds = time.perf_counter() - start
-    write_bytes(path, content)
-    text = f"{len(packed):,} -> {len(content):,} bytes, {_speed(len(content), seconds)}"
-    (console.note if path is None else console.out)(f"{'standard output' if path is None else path}: {text}")
 
 
 def load_coder(context: typer.Context, run: Path, checkpoint: str, runs: Path) -> Coder:
@@ -185,7 +132,7 @@ def progress(line: object, size: int) -> Progress:
             left = console.duration(seconds / fraction - seconds)
             return [
                 console.Part(f"{_size(size * fraction)} of {_size(size)}", 3),
-                console.Part(f"  {_speed(size * fraction, seconds)}", 4),
+                console.Part(f"  {speed(size * fraction, seconds)}", 4),
                 console.Part(f"  {left} left"),
             ]
 
@@ -198,5 +145,6 @@ def _size(count: float) -> str:
     return f"{count / 1e3:,.0f} KB" if count < 1e7 else f"{count / 1e6:,.0f} MB"
 
 
-def _speed(count: float, seconds: float) -> str:
+def speed(count: float, seconds: float) -> str:
+    """A speed in bytes per second, as text."""
     return f"{count / 1e3 / max(seconds, 1e-9):,.1f} KB/s"

@@ -12,9 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from typer.core import TyperGroup
 
 from charlstm import __version__, console
 from charlstm import standard_streams as streams
@@ -22,7 +19,6 @@ from charlstm.cache import user_cache_folder
 from charlstm.hardware.main_memory import free_main_memory, is_out_of_memory, memory_facts, requested_bytes
 
 BUG, MACHINE_LIMIT = 1, 2
-SENTENCE = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -33,31 +29,13 @@ class SavedWork:
     resume_command: str
 
 
-class Commands(TyperGroup):
-    """Commands whose broken pipes reach `report_error`: for every broken pipe, typer exits silently with code 1. Their
-    list in the help has the first sentence of each, however narrow the terminal."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
-        rows = [(name, command.get_short_help_str(limit=SENTENCE)) for name, command in commands if command is not None]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _broken_pipes():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, *args: Any) -> Any:
-        with _broken_pipes():
-            return super().invoke(*args)
-
-
 class _OtherPipeError(Exception):
     """Wraps a BrokenPipeError of a pipe other than standard output."""
 
 
 @contextmanager
-def _broken_pipes() -> Iterator[None]:
+def broken_pipes() -> Iterator[None]:
+    """Broken pipes in the block reach `report_error`: for every broken pipe, typer exits silently with code 1."""
     try:
         yield
     except BrokenPipeError as error:

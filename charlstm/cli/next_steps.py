@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from charlstm.config import Config, as_yaml
+from charlstm.config import as_yaml
 from charlstm.paths import command, path_exists
 from charlstm.runs.commands import evaluate_command
 from charlstm.runs.directory import RunDirectory
@@ -14,6 +14,7 @@ from charlstm.training.advice import lower_rate
 from charlstm.units import bits
 
 if TYPE_CHECKING:
+    from charlstm.config import Config
     from charlstm.text.corpus import Corpus
     from charlstm.training.events import Ended
     from charlstm.training.trainer import Trainer

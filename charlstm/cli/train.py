@@ -16,6 +16,7 @@ from charlstm.cli.options import expand_home, refuse
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.cli.train_arguments import Given
+    from charlstm.cli.train_plan import Plan
     from charlstm.training.trainer import Trainer
 
 
@@ -81,10 +82,7 @@ def train(
     On several GPUs: torchrun --nproc-per-node=N -m charlstm train CONFIG.
     """
     from charlstm import console
-    from charlstm.cli import next_steps
     from charlstm.cli.train_arguments import read_arguments
-    from charlstm.cli.train_plan import Plan
-    from charlstm.config import dump_yaml
     from charlstm.errors import UserError
 
     shortcuts = {"training.device": device, "training.seed": seed, "training.budget.minutes": minutes}
@@ -94,6 +92,8 @@ def train(
     def make_plan(is_rank0: bool) -> Plan:
         arguments = read_arguments(given, resume, name, runs)
         check_options(context, arguments, list(set_ or []))
+        from charlstm.cli.train_plan import Plan  # with the models of a configuration: errors above come sooner
+
         plan = Plan(is_rank0, arguments, overrides, name, runs)
         if resume and not plan.directory.exists:
             raise UserError(
@@ -103,6 +103,8 @@ def train(
 
     if os.environ.get("WORLD_SIZE", "1") == "1":  # errors come before torch is loaded; torchrun's processes share them
         plan = make_plan(True)
+        from charlstm.cli import next_steps
+
         if resume and not dry_run and (lines := next_steps.finished_lines(plan.settings, plan.directory)):
             for line in lines:
                 console.out(line)
@@ -110,6 +112,7 @@ def train(
 
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
     from charlstm.cli.train_output import print_chosen, print_corpus, print_held_out, print_hints, print_plan
+    from charlstm.config import dump_yaml
     from charlstm.distributed import ProcessGroup
     from charlstm.training.trainer import Trainer
 

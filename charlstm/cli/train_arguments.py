@@ -46,11 +46,12 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
     from charlstm.config import Document, read_yaml
     from charlstm.config.misplaced import SUFFIXES
     from charlstm.errors import UserError
-    from charlstm.runs.names import find_run
 
     first = expand_home(arguments[0])
     if len(arguments) == 1:
         if resume and first.suffix.lower() not in SUFFIXES and (is_folder(first) or not path_exists(first)):
+            from charlstm.runs.names import find_run
+
             run = find_run(first, runs)
             if not path_exists(run / "config.yaml"):
                 raise UserError(f"{run} is not a run directory: it has no config.yaml")

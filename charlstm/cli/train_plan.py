@@ -11,6 +11,7 @@ from charlstm.cli.train_arguments import Given
 from charlstm.config import Config, Document, as_yaml, validate
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.read_only import ReadOnlyRunDirectory
+from charlstm.text.sources import absolute_source
 
 if TYPE_CHECKING:
     from charlstm.text.corpus import Corpus
@@ -43,20 +44,17 @@ class Plan:
     def _resolved(self, document: Document) -> Config:
         """The settings of a document, with the name of the run and the path of its text."""
         settings, given = validate(Config, document, self._overrides), self._given
-        from charlstm.text.sources import absolute_source  # loads numpy: errors above come sooner
-
         if given.run is not None:
             source = _current_source(settings.corpus.source, self.directory)
         else:
-            source = absolute_source(settings.corpus.source, given.folder)
+            source = absolute_source(settings.corpus.source, given.folder or Path())
             settings = settings.model_copy(update={"name": folder_name(self._name or settings.name or given.name)})
         return settings.model_copy(update={"corpus": settings.corpus.model_copy(update={"source": source})})
 
 
 def _current_source(source: str | list[str], directory: RunDirectory) -> str | list[str]:
     """The absolute path of a run's text; prints a note if the text was moved."""
-    from charlstm.text.relocation import relocate_source
-    from charlstm.text.sources import absolute_source
+    from charlstm.text.relocation import relocate_source  # loads numpy: errors above come sooner
 
     def recorded_digest() -> str:
         from charlstm.api import load  # with torch

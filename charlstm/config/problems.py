@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from charlstm.config.document import Document
 from charlstm.config.fields import alternatives, choices, find_field, find_section, iter_fields, type_text
 from charlstm.config.wording import Loc, Problem, dotted, format_value
 from charlstm.spelling import near
@@ -150,20 +150,6 @@ def _current_name(name: str) -> str:
 def longest_prefix(loc: Loc, known: dict[Loc, Any]) -> Loc | None:
     """The longest prefix of `loc` that is a key of `known`."""
     return next((loc[:end] for end in range(len(loc), -1, -1) if loc[:end] in known), None)
-
-
-@dataclass(frozen=True)
-class Document:
-    """Plain data from a file or from Python, with line numbers.
-
-    `lines` maps a path (``("model", "cell")``, list items by index) to its line, from 1. `problems` are the problems
-    of the YAML, with their lines (a duplicate key, an anchor); `charlstm.config.validate` reports them with its own.
-    """
-
-    name: str
-    data: Any
-    lines: dict[Loc, int] = field(default_factory=dict)
-    problems: tuple[tuple[int, Problem], ...] = ()
 
 
 def locate(problem: Problem, document: Document, overridden: dict[Loc, str]) -> tuple[float, str]:

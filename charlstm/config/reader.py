@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from charlstm.config.problems import Document
-from charlstm.config.text import resolve
+from charlstm.config.document import Document
+from charlstm.config.text import read_text, resolve
 from charlstm.config.wording import Loc, Problem, printable
 from charlstm.errors import UserError
 
@@ -17,6 +18,31 @@ MAX_DEPTH = 20
 
 DIFFERENT_IN_LIBYAML = {"\t", "\ufeff", "?"}
 """Characters that libyaml accepts in places where PyYAML's own parser does not."""
+
+
+def read_yaml(path: Path) -> Document:
+    """Read a YAML file into plain data with line numbers.
+
+    Raises:
+        UserError: the file is missing, not UTF-8, not YAML, empty, or not a mapping.
+    """
+    document = parse(read_text(path), str(path))
+    if document.data is None:
+        raise UserError(f"{path}: the file is empty; it needs at least a corpus section")
+    if not isinstance(document.data, dict):
+        raise UserError(
+            f"{path}:1: expected sections such as 'model:' at the top level of the file, not a list or text"
+        )
+    return document
+
+
+def read_unchecked(path: Path) -> dict[str, Any]:
+    """The plain data of a configuration that this program has written, faster than `load_config`, but not validated.
+    Raises UserError if the file cannot be read, or is not a YAML mapping."""
+    data = parse(read_text(path), str(path)).data
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected sections such as 'model:'")
+    return data
 
 
 def parse(text: str, name: str, with_lines: bool = True) -> Document:

@@ -28,7 +28,7 @@ class TypeText(NamedTuple):
 class Section(BaseModel):
     """A frozen section of a configuration: unknown fields are errors, and only int is converted, to float."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 MAX_NAME_BYTES = 160

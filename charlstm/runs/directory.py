@@ -8,15 +8,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlstm import atomic_io
 from charlstm.checkpoints.store import CheckpointStore
-from charlstm.config import Config, dump_yaml, load_config
 from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, check_folder, regular_size
 from charlstm.runs.lock import hold_lock
 from charlstm.runs.metrics import StopReason, count_records, end_of_record, read_records
+
+if TYPE_CHECKING:
+    from charlstm.config import Config
 
 FINISHED: tuple[StopReason, ...] = ("budget", "target_reached", "early_stopping")
 """Why the training of a complete run ended."""
@@ -88,6 +90,8 @@ class RunDirectory:
                 raise UserError(f"{self.path} exists and is not a run directory. Choose another name: --name NAME")
 
     def write_config(self, config: Config) -> None:
+        from charlstm.config import dump_yaml
+
         with self._wrap_os_error(self.config_file):
             atomic_io.write_atomic(self.config_file, dump_yaml(config).encode("utf-8"))
 
@@ -95,6 +99,8 @@ class RunDirectory:
         """The resolved configuration. Raises UserError if this is not a run directory."""
         if not self.exists:
             raise UserError(f"{self.path} is not a run directory: it has no config.yaml. charlstm train creates runs")
+        from charlstm.config import load_config  # with its models: commands that only look for a run do without
+
         return load_config(self.config_file)
 
     def append_metrics(self, record: dict[str, Any]) -> None:

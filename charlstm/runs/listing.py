@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charlstm.checkpoints.header import InvalidContentError, read_head, tensor_entries
-from charlstm.config import read_unchecked
 from charlstm.errors import UserError
 from charlstm.files import MissingError, open_regular
 from charlstm.runs.directory import FINISHED, RunDirectory
@@ -121,6 +120,8 @@ def list_runs(folder: Path, is_deep: bool = False) -> list[RunSummary]:
 
 def summarize(path: Path, name: str) -> RunSummary:
     """What the files of one run say. A file that cannot be read makes it damaged."""
+    from charlstm.config import read_unchecked  # with yaml: finding a run does without
+
     directory, fields = RunDirectory(path), dict[str, Any]()
     try:
         fields |= _settings(read_unchecked(directory.config_file))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +32,7 @@ _Nats = Annotated[float, Field(gt=-1e30, lt=1e30, allow_inf_nan=False)]
 class _Record(BaseModel):
     """The fields that are read, with their ranges; a record may have others."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, defer_build=True)
     step: _Count
 
 
@@ -69,9 +70,9 @@ class _End(_Record):
     seconds: _Seconds
 
 
-_SCHEMA: TypeAdapter[_Record] = TypeAdapter(
-    Annotated[_Start | _Train | _Evaluation | _End, Field(discriminator="kind")]
-)
+@cache
+def _schema() -> TypeAdapter[_Record]:
+    return TypeAdapter(Annotated[_Start | _Train | _Evaluation | _End, Field(discriminator="kind")])
 
 
 def evaluated_nats(record: Mapping[str, Any]) -> float:
@@ -104,7 +105,7 @@ def read_outline(path: Path) -> Iterator[dict[str, Any]]:
     for number in used:
         try:
             record = from_json(lines[number])
-            _SCHEMA.validate_python(record)
+            _schema().validate_python(record)
         except ValueError as problem:
             if number == len(lines) - 1 and not lines[number].endswith(b"\n"):
                 return
@@ -131,7 +132,7 @@ def _read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             line_number, end = line_number + 1, end + len(line)
             try:
                 record = from_json(line)
-                _SCHEMA.validate_python(record)
+                _schema().validate_python(record)
             except ValueError as problem:
                 if not line.endswith(b"\n") and len(line) < LINE_LIMIT:
                     return

@@ -7,12 +7,14 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charlstm.cache import writable_folder
 from charlstm.errors import UserError
 from charlstm.text import standard_library
-from charlstm.text.download import DownloadError, download
-from charlstm.text.reading import Progress
+
+if TYPE_CHECKING:
+    from charlstm.text.reading import Progress
 
 CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "data"
 """``data/`` of the checkout that contains this code; it does not exist for an installed package."""
@@ -85,6 +87,8 @@ def _is_intact(path: Path, entry: Entry) -> bool:
 
 
 def _download(entry: Entry, target: Path, manual_path: Path, on_progress: Progress | None) -> None:
+    from charlstm.text.download import DownloadError, download
+
     def report(done: int) -> None:
         if on_progress:
             on_progress(f"downloading {entry.name}", done, entry.bytes)

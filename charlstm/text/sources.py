@@ -9,14 +9,16 @@ import shlex
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charlstm.errors import UserError
 from charlstm.files import read_error
 from charlstm.paths import check_recordable, expand_home, is_folder
 from charlstm.spelling import FILE_CUTOFF, near, near_file
 from charlstm.text.catalog import catalog, catalog_names, fetch
-from charlstm.text.reading import Progress, Source, check_file, read_pieces
-from charlstm.text.recognition import HEAD, detect_mismatch
+
+if TYPE_CHECKING:
+    from charlstm.text.reading import Progress, Source
 
 MAX_NAME_LENGTH = 1000
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -44,36 +46,36 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
 def absolute_source(source: str | Sequence[str], folder: Path | None = None) -> str | list[str]:
     """The same source with absolute paths, independent of the working directory; catalog names are not changed.
 
-    A relative path is looked for in ``folder``, that of the configuration, and then in the working directory.
+    Args:
+        folder: where relative paths are looked for, before the working directory; then a source that is missing is an
+            error.
 
-    Raises UserError for a path that is not UTF-8.
+    Raises UserError for a path that is not UTF-8, and with a folder as :func:`resolve` does, before a text is read.
     """
     if not isinstance(source, str):
         return [str(absolute_source(part, folder)) for part in source]
+    if folder is not None:
+        _check_name(source)
     if source in catalog_names() or ADDRESS.match(source) or len(source) > MAX_NAME_LENGTH:
         return source
     path, bases = expand_home(source), [Path()]
     if folder is not None and not path.is_absolute() and folder.absolute() != Path().absolute():
         bases = [folder, Path()]
     base = next((one for one in bases if _matches(one / path)), None)
-    if base is None and len(bases) > 1:
-        raise UserError(
-            f"{_not_found(source, path)}. Looked in {folder}, where the configuration is, and in {Path().absolute()}"
-        )
+    if base is None and folder is not None:
+        looked = f". Looked in {folder}, where the configuration is, and in {Path().absolute()}"
+        raise UserError(_missing(source, path) + (looked if len(bases) > 1 else ""))
     full = ((base or Path()) / path).absolute()
     check_recordable(full)
     return str(full)
 
 
 def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[Source]:
+    from charlstm.text.reading import Source, check_file  # loads numpy: a missing text is refused without it
+
     if name in catalog_names():
         return [Source(name, fetch(name, cache, on_progress))]
-    if not name.strip() or "\0" in name:
-        raise UserError(f"a corpus source must be a name or a path, not {name!r}")
-    if len(name) > MAX_NAME_LENGTH:
-        raise UserError(f"a corpus source must be a name or a path, not a text of {len(name):,} characters")
-    if ADDRESS.match(name):
-        raise UserError(_address(name))
+    _check_name(name)
     path = expand_home(name)
     if is_folder(path):
         return [Source(str(file), file) for file in _text_files(path)]
@@ -82,12 +84,25 @@ def _resolve_one(name: str, cache: Path, on_progress: Progress | None) -> list[S
         check_file(file)
     if files:
         return [Source(name if file == path else str(file), file) for file in files]
+    raise UserError(_missing(name, path))
+
+
+def _check_name(name: str) -> None:
+    """Raises UserError for a text or an address in place of a name or a path."""
+    if not name.strip() or "\0" in name:
+        raise UserError(f"a corpus source must be a name or a path, not {name!r}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise UserError(f"a corpus source must be a name or a path, not a text of {len(name):,} characters")
+    if ADDRESS.match(name):
+        raise UserError(_address(name))
+
+
+def _missing(name: str, path: Path) -> str:
+    """The message for a path that does not exist, or a glob that nothing matches."""
     base, pattern = _split(path)
-    raise UserError(
-        f"no file matches {name!r} (looked for {pattern} in {base.absolute()})"
-        if glob.has_magic(pattern)
-        else _not_found(name, path)
-    )
+    if glob.has_magic(pattern):
+        return f"no file matches {name!r} (looked for {pattern} in {base.absolute()})"
+    return _not_found(name, path)
 
 
 def _matches(path: Path) -> list[Path]:
@@ -115,6 +130,9 @@ def _text_files(folder: Path) -> list[Path]:
 
 def _is_text(file: Path) -> bool:
     """Whether a file is text, possibly in another encoding than the expected one, and not empty."""
+    from charlstm.text.reading import read_pieces
+    from charlstm.text.recognition import HEAD, detect_mismatch
+
     head = b"".join(islice(read_pieces(file), 1))[:HEAD]
     mismatch = detect_mismatch(head, "utf-8")
     return bool(head) and (mismatch is None or bool(mismatch.encodings))

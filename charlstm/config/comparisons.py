@@ -1,0 +1,45 @@
+"""Reads comparison files of both kinds: of arms on one text, and of experiments on memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charlstm.config.reader import read_yaml
+from charlstm.errors import UserError
+
+if TYPE_CHECKING:
+    from charlstm.config.compare import CompareConfig
+    from charlstm.config.document import Document
+    from charlstm.config.memory import MemoryConfig
+
+
+def load_compare(path: Path, overrides: Sequence[str] = ()) -> CompareConfig:
+    """Read a comparison file. Raises UserError as `load_config`; problems of an arm have the line of the arm."""
+    return _as_arms(read_yaml(path), overrides)
+
+
+def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> CompareConfig | MemoryConfig:
+    """Read a comparison file of either kind: a memory comparison has ``experiments``. With ``quick``, the changes of
+    its `quick` field are applied before the overrides.
+
+    Raises UserError as `load_compare` does, and with ``quick`` if the file has no `quick` field.
+    """
+    document = read_yaml(path)
+    changes = document.data.get("quick") or []
+    if quick and not (isinstance(changes, list) and changes and all(isinstance(change, str) for change in changes)):
+        raise UserError(f"{path} has no quick form: quick must be a list of changes, such as seeds=2")
+    if "experiments" not in document.data:
+        return _as_arms(document, overrides)
+    from charlstm.config.memory import MemoryConfig  # many models, which a comparison of arms does without
+    from charlstm.config.validation import validate
+
+    return validate(MemoryConfig, document, [*changes, *overrides] if quick else overrides)
+
+
+def _as_arms(document: Document, overrides: Sequence[str]) -> CompareConfig:
+    from charlstm.config.compare import CompareConfig
+    from charlstm.config.validation import validate
+
+    return validate(CompareConfig, document, overrides)
