@@ -42,7 +42,7 @@ def step_page(run: LoadedRun, ids: Tensor | Sequence[int]) -> str:
     Raises UserError for a bidirectional model and for an empty text.
     """
     values = step_values(run.model, ids)
-    layout = step_layout(trace(values.cell))
+    layout = _layout(values.cell)
     elements = layout.elements
     shown = _shown(layout)
     return _template().render(
@@ -67,6 +67,12 @@ def step_page(run: LoadedRun, ids: Tensor | Sequence[int]) -> str:
         css=_resource("step.css"),
         script=_resource("step.js"),
     )
+
+
+@cache
+def _layout(cell: Cell) -> Layout:
+    """The diagram of a cell. Routing its lines takes half a second, and the arms of a comparison often share a cell."""
+    return step_layout(trace(cell))
 
 
 def glyph(vocabulary: Vocabulary, i: int) -> str:

@@ -28,7 +28,7 @@ def uncompiled(make: Callable[[], Optimizer]) -> Optimizer:
         optimizer = make()
     finally:
         Optimizer.add_param_group = wrapped  # type: ignore[method-assign]
-    optimizer.__class__ = _uncompiled_class(type(optimizer))
+    optimizer.__class__ = _uncompiled_class(type(optimizer))  # type: ignore[arg-type]  # a class is hashable
     return optimizer
 
 

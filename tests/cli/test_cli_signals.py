@@ -175,7 +175,8 @@ def test_signals_in_every_phase_of_a_comparison(charlstm, config_file, corpus_fi
 def test_stopped_run_with_a_closed_pipe_is_saved(config_file):
     """As with ``2>&1 | tee log``, where Ctrl-C also ends tee. USR1 is sent first."""
     options = ["--set", "training.budget.steps=100000000", "--set", "training.evaluate_every=100000000"]
-    command = [sys.executable, "-u", "-m", "charlstm", "train", str(config_file), *options]
+    program = "from charlstm import cli, console; console.PLAIN_INTERVAL = 0.1; cli.main()"
+    command = [sys.executable, "-u", "-c", program, "train", str(config_file), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     assert process.stdout is not None

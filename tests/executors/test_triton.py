@@ -99,7 +99,7 @@ def test_replay_uses_new_weights_inputs_and_states(pool):
 
 
 def test_concurrent_passes_of_one_shape_are_independent(pool):
-    layers = [make(cell, (4, 2, 5, 5), device=DEVICE) for cell in (LSTM, CELLS["coupled"], LSTM)]
+    layers = [make(cell, (2, 2, 5, 5), device=DEVICE) for cell in (LSTM, CELLS["coupled"], LSTM)]
     (lower, x, start), (_, other, _), (upper, _, second) = layers
 
     def gradients(executor):

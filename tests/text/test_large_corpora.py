@@ -53,7 +53,7 @@ def wait_for_part(folder: Path, process: subprocess.Popen[str]) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_file_of_a_killed_process_is_ignored_and_removed(cache: Path, number: signal.Signals) -> None:
-    Path("a.txt").write_text("hello there\n" * 4000)
+    Path("a.txt").write_text("hello there\n" * 2000)
     with start(SLOW + LOAD, "a.txt") as process:
         wait_for_part(cache, process)
         process.send_signal(number)
@@ -62,7 +62,7 @@ def test_file_of_a_killed_process_is_ignored_and_removed(cache: Path, number: si
     Path("b.txt").write_text("another text\n")
     load_corpus("b.txt")
     assert sorted(path.suffix for path in cache.iterdir()) == [".ids", ".json"]
-    assert text_of(load_corpus("a.txt")) == "hello there\n" * 4000
+    assert text_of(load_corpus("a.txt")) == "hello there\n" * 2000
 
 
 def test_two_concurrent_processes_agree(cache: Path) -> None:
@@ -132,7 +132,7 @@ def test_file_changed_between_runs_is_read_again() -> None:
 
 
 def test_file_growing_while_read_is_an_error(cache: Path) -> None:
-    Path("a.txt").write_text("hello there\n" * 4000)
+    Path("a.txt").write_text("hello there\n" * 2000)
     with start(SLOW + REPORTING, "a.txt") as process:
         wait_for_part(cache, process)
         with Path("a.txt").open("a") as file:
