@@ -42,10 +42,9 @@ def check_format(to: str, out: Path | None, overwrite: bool) -> None:
         raise UserError(f"--to {to} needs the package {package}: pip install 'charlstm[{package}]'")
     if out is None:
         return
-    if meant := [
-        name for name, one in FORMATS.items() if not one.is_folder and one.suffix == out.suffix and name != to
-    ]:
-        raise UserError(f"--out {out} is a name for --to {meant[0]}, and this export is {to}: change one of them")
+    others = [name for name, one in FORMATS.items() if not one.is_folder and one.suffix == out.suffix and name != to]
+    if others:
+        raise UserError(f"--out {out} is a name for --to {others[0]}, and this export is {to}: change one of them")
     if not is_folder(out.parent):
         raise UserError(f"--out {out}: there is no folder {out.parent}: create it first")
     if FORMATS[to].is_folder:
