@@ -155,7 +155,7 @@ class RecurrentStack(nn.Module):
         """
         if state is None:
             state = self.initial_state(x.shape[1] if batch_sizes is None else int(batch_sizes[0]))
-        cell, steps = self._cell_to_run, len(x)
+        cell, steps = self._cell_to_run, x.shape[0]
         layers = [
             self._prepare_layer(layer, state[0] if layer else x, project, steps) for layer in range(self.num_layers)
         ]
