@@ -628,7 +628,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     source=st.one_of(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)),
     rate=st.floats(1e-300, 1e6),

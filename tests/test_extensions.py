@@ -157,6 +157,7 @@ import charlstm.config
 from pathlib import Path
 from charlstm.cells import CELLS
 from charlstm.memory.experiments import make_experiments
+from charlstm.run_report import samples
 from charlstm.executors import Weights, executors
 from charlstm.text.corpus import load_corpus
 from matplotlib.figure import Figure
@@ -165,6 +166,7 @@ from charlstm.cli import app, signals
 
 EMPTY = {"png": b"PNG", "svg": '<svg viewBox="0 0 1 1"></svg>'}
 Figure.savefig = lambda self, file, format, **options: file.write(EMPTY[format])  # drawing takes seconds
+samples.LENGTH = 5
 
 for name in ("mgu", "accumulator"):
     cell = CELLS[name]
@@ -192,7 +194,8 @@ assert "Initial fraction of the state that is kept. null means 0.5. Only for acc
 assert "adagrad: Duchi et al. 2011." in fields
 assert "random_vectors: fixed random vectors" in fields
 assert run("greet") == "good day"
-base = "training: {budget: {steps: 4}, batch_size: 2, sequence_length: 8, precision: float32, optimizer: adagrad}"
+training = "batch_size: 2, sequence_length: 8, sample_length: 5, precision: float32, optimizer: adagrad"
+base = f"training: {{budget: {{steps: 4}}, {training}}}"
 for number, model in enumerate(
     ("cell: mgu", "cell: accumulator, initial_decay: 0.25", "cell: lstm, front_end: random_vectors, embedding_size: 3")
 ):

@@ -23,7 +23,7 @@ from charlstm.text.corpus import load_corpus
 CONFIG = """\
 corpus: {source: tiny.txt}
 model: {hidden_size: 4, executor: eager}
-training: {budget: {steps: 1}, device: cpu}
+training: {budget: {steps: 1}, sample_length: 9, device: cpu}
 """
 LOUD = "a\x1b[2Jb\x9b31mc\u202ed\x07e\u2028f"
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028]")

@@ -19,7 +19,7 @@ def steady(speed: float) -> Speed:
     return Speed(speed, 0.9 * speed, 1.1 * speed)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def example() -> Measurement:
     """A measurement with simple ratios."""
     results = [

@@ -6,6 +6,7 @@ from dataclasses import replace
 import matplotlib
 import matplotlib.image
 import numpy as np
+import pytest
 
 from charlstm.benchmark import Size
 from charlstm.benchmark.chart import BASELINE_COLOR, draw
@@ -36,13 +37,18 @@ def test_bars_are_as_long_as_the_ratios(example):
     assert longest_bar(image, PALETTE[2]) == 0
 
 
-def test_every_measurement_has_panels(example):
-    sampled = [replace(example, workload="sampling", size=Size(1, 256, texts, 200)) for texts in (1, 64, 7)]
-    one, more = (pixels(draw(measured, MACHINE)) for measured in ([example], [example, *sampled]))
-    assert one.shape[1] == more.shape[1]
-    assert len(more) > 2 * len(one)
+@pytest.fixture(scope="module")
+def example_pixels(example):
+    return pixels(draw([example], MACHINE))
 
 
-def test_measurement_without_baseline_is_not_drawn(example):
+def test_every_measurement_has_panels(example, example_pixels):
+    sampled = [replace(example, workload="sampling", size=Size(1, 256, texts, 200)) for texts in (1, 64)]
+    more = pixels(draw([example, *sampled], MACHINE))
+    assert example_pixels.shape[1] == more.shape[1]
+    assert len(more) > 2 * len(example_pixels)
+
+
+def test_measurement_without_baseline_is_not_drawn(example, example_pixels):
     without_baseline = replace(example, results=example.results[2:])
-    assert len(pixels(draw([without_baseline], MACHINE))) < len(pixels(draw([example], MACHINE)))
+    assert len(pixels(draw([without_baseline], MACHINE))) < len(example_pixels)

@@ -145,7 +145,9 @@ def longer_run(make_config, make_trainer, tmp_path, text):
     ("direction", "seen"),
     [("forward", "the left context"), ("backward", "the right context"), ("bidirectional", "both sides")],
 )
-def test_restored_fractions_are_printed(charlstm, longer_run, direction, seen):
+def test_restored_fractions_are_printed(charlstm, longer_run, direction, seen, monkeypatch):
+    for name in ("CONTINUATIONS", "MAX_SWEEPS"):
+        monkeypatch.setattr(f"charlstm.evaluation.restoration.{name}", 8)
     path = longer_run(direction)
     options = ("--restore", "2,1", "--gaps", 12, "--seed", 5)
     result = charlstm("evaluate", path, *options)

@@ -133,34 +133,43 @@ def test_finished_run_is_not_changed(charlstm, run):
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "train nothing.yaml",
-        "train tiny.yaml --set model.hiden_size=3",
-        "train tiny.yaml --device gpu",
-        "train runs/tiny",
-        "sample tinny",
-        "sample tiny --device gpu",
-        "sample tiny --suffix a",
-        "sample tiny --checkpoint worst",
-        "evaluate tiny --split vali",
-        "inspect tiny --layer 2",
-        "compare tinny tiny",
-        "compare tiny --set seeds=2",
-        "bench --cell lsmt",
-        "runs --runs nothing",
-        "config --nothing",
-        "trian",
-    ],
-)
-def test_refusals_come_before_torch_is_loaded(run, config_file, line, charlstm):
-    code = (
-        "import sys; from charlstm import cli; sys.argv = ['charlstm', *sys.argv[1:]]\n"
-        "try: cli.main()\nexcept SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
-    )
-    result = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True)
-    assert result.stdout == "2 False\n", result.stderr
+REFUSED = [
+    "train nothing.yaml",
+    "train tiny.yaml --set model.hiden_size=3",
+    "train tiny.yaml --device gpu",
+    "train runs/tiny",
+    "sample tinny",
+    "sample tiny --device gpu",
+    "sample tiny --suffix a",
+    "sample tiny --checkpoint worst",
+    "evaluate tiny --split vali",
+    "inspect tiny --layer 2",
+    "compare tinny tiny",
+    "compare tiny --set seeds=2",
+    "bench --cell lsmt",
+    "runs --runs nothing",
+    "config --nothing",
+    "trian",
+]
+EACH_IN_A_PROCESS = """
+import os, sys
+from charlstm import cli, config, console
+for line in sys.argv[1:]:
+    if os.fork():
+        os.wait()
+        continue
+    sys.argv = ["charlstm", *line.split()]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        print(line, ended.code, "torch" in sys.modules, flush=True)
+    os._exit(0)
+"""
+
+
+def test_refusals_come_before_torch_is_loaded(run, config_file):
+    result = subprocess.run([sys.executable, "-c", EACH_IN_A_PROCESS, *REFUSED], capture_output=True, text=True)
+    assert result.stdout.splitlines() == [f"{line} 2 False" for line in REFUSED], result.stderr
 
 
 def test_version_and_short_help(charlstm):

@@ -32,6 +32,12 @@ def has_color(image: np.ndarray, color: str) -> bool:
     return bool((np.abs(image[..., :3] - wanted).max(axis=-1) < 0.02).any())
 
 
+@pytest.fixture
+def _only_svg(undrawn_plots):
+    with undrawn_plots("png"):
+        yield
+
+
 @pytest.mark.parametrize("along", ["characters", "seconds"])
 def test_learning_curves_show_every_arm(comparison, along):
     figure = learning_curves(comparison, along, arm_colors(comparison.arms))
@@ -60,6 +66,7 @@ def test_without_scores_there_is_no_plot(make_run):
     assert final_scores(empty, {"a": 0}) is None
 
 
+@pytest.mark.usefixtures("_only_svg")
 def test_nonfinite_scores_and_hostile_names_are_handled(make_run):
     name = "$\\frac{<b>\x1b\u6f22\u5b57"
     broken = [Evaluation(0, 0, 0.0, 4.0), Evaluation(1, 10, 1.0, math.nan), Evaluation(2, 1000, 2.0, 1e6)]
@@ -70,6 +77,7 @@ def test_nonfinite_scores_and_hostile_names_are_handled(make_run):
     assert "\x1b" not in figure.svg
 
 
+@pytest.mark.usefixtures("_only_svg")
 def test_svgs_are_self_contained_and_themed(comparison):
     colors = arm_colors(comparison.arms)
     first = learning_curves(comparison, "characters", colors)
@@ -97,6 +105,7 @@ def test_plots_are_deterministic_and_restore_rcparams(comparison):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.usefixtures("_only_svg")
 def test_plot_names_pseudo_likelihood(comparison):
     arms = [replace(a, runs=[replace(r, causal=False) for r in a.runs]) for a in comparison.arms]
     pseudo = replace(comparison, arms=arms)

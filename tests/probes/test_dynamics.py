@@ -127,14 +127,13 @@ def finite_differences(network: LanguageModel, previous: torch.Tensor, step: flo
     shape = (parts, *state[0].shape)
     for row in previous:
         base, rest = torch.stack(state[:parts]).flatten(), state[parts:]
-
-        def new_state(values: torch.Tensor) -> torch.Tensor:
-            after = network.encode(row[None], (*values.view(shape), *rest))[1]  # noqa: B023
-            return torch.stack(after[:parts]).flatten()
-
-        shifts = step * torch.eye(len(base), dtype=base.dtype)
-        columns = [(new_state(base + shift) - new_state(base - shift)) / (2 * step) for shift in shifts]
-        jacobians.append(torch.stack(columns, 1).numpy())
+        size = len(base)
+        shifts = step * torch.eye(size, dtype=base.dtype)
+        shifted = (base + torch.cat([shifts, -shifts])).view(2 * size, *shape).movedim(0, 3).squeeze(2)
+        batch = (*shifted, *(torch.cat([part] * 2 * size, 1) for part in rest))
+        after = network.encode(row.expand(1, 2 * size), batch)[1]
+        new = torch.stack(after[:parts]).movedim(2, 0).reshape(2 * size, size)
+        jacobians.append(((new[:size] - new[size:]) / (2 * step)).T.numpy())
         state = network.encode(row[None], state)[1]
     return np.stack(jacobians)
 
