@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import TrainingConfig
-from charlstm.runs.metrics import StopReason
+from charlstm.runs.records import StopReason
 
 
 def used_fraction(training: TrainingConfig, counters: Counters, epochs: float) -> float:

@@ -22,7 +22,7 @@ from charlstm.model import LanguageModel
 from charlstm.model.language_model import cell_of
 from charlstm.optimization import make_optimizer
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.metrics import StopReason
+from charlstm.runs.records import StopReason
 from charlstm.text.corpus import Corpus
 from charlstm.training.advice import divergence_advice
 from charlstm.training.budget import finish_reason, used_fraction
