@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 from functools import partial
 from typing import Annotated
 
@@ -53,6 +54,13 @@ def options(
     """Train, sample and compare character-level recurrent language models."""
 
 
+def skip_last_collection() -> None:
+    """At its exit, Python looks for cycles among all objects, which takes a fifth of the time of a refusal. Libraries
+    that come with torch report leaks if it does not."""
+    if "torch" not in sys.modules:
+        gc.freeze()
+
+
 def main() -> None:
     """Run the command line; every error becomes one message and an exit code."""
     # By default, waiting threads of GNU OpenMP spin for milliseconds, which stalls training on a busy machine. It reads
@@ -62,8 +70,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Plots go into files and look the same everywhere, whatever the user's backend or matplotlibrc.
     os.environ.update(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull)
-    # At its exit, Python looks for cycles among all objects, which takes a fifth of the time of a refusal.
-    atexit.register(gc.freeze)
+    atexit.register(skip_last_collection)
     streams.open_missing()
     console.show_log()
     with signals.handled() as received:

@@ -1,7 +1,7 @@
 """Executors run a cell along a sequence; all compute the same function."""
 
 from charlstm.executors.base import Executor, StackRunner, State, Weights
-from charlstm.executors.choose import Choice, candidates, choose, executors, permits, stack_runner
+from charlstm.executors.choose import Choice, candidates, choose, executors, explain_trials, permits, stack_runner
 from charlstm.executors.triton import clear_plan_cache
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "choose",
     "clear_plan_cache",
     "executors",
+    "explain_trials",
     "permits",
     "stack_runner",
 ]

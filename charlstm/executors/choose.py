@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 
 from torch import Tensor
@@ -73,7 +74,8 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred_ex
     """Choose the requested executor, or for ``auto`` the preferred one if it can run the cell, else the first in
     :func:`preference_order` that can.
 
-    ``preferred_executor`` is the executor that was measured to be the fastest, or that a resumed run started with.
+    ``preferred_executor`` is the one that a resumed run started with, which is given as the reason, or that was the
+    fastest in trials, which :func:`explain_trials` gives.
     Raises UserError if the requested one does not exist or cannot run the cell.
     """
     known = executors()
@@ -87,11 +89,8 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred_ex
     device, reduced_precision = _device_and_precision(weights)
     refusals = {name: executor.refuses(cell, weights, x) for name, executor in known.items()}
     if preferred_executor is not None and refusals[preferred_executor] is None:
-        chosen, reason = (
-            preferred_executor,
-            "measured to be the fastest here, or the executor that the run started with",
-        )
-        not_chosen = dict.fromkeys(known, f"this run uses {preferred_executor}")
+        chosen, reason = preferred_executor, "the run started with it, and another one would round differently"
+        not_chosen = dict.fromkeys(known, f"the run started with {preferred_executor}")
     else:
         chosen = next(name for name in preference_order(device, reduced_precision, cell) if refusals[name] is None)
         reason = f"the first on {device} that can run the cell"
@@ -102,6 +101,25 @@ def choose(requested: str, cell: Cell, weights: Weights, x: Tensor, preferred_ex
     refusing = tuple(name for name in others if refusals[name])
     made_for_device = tuple(name for name in refusing if known[name].devices == (device,))
     return Choice(known[chosen], reason, others, refusing, made_for_device)
+
+
+def explain_trials(choice: Choice, seconds: Mapping[str, float]) -> Choice:
+    """A choice of the executor that was the fastest in trials, with the time of each candidate as the reasons."""
+    chosen = choice.executor.name
+    if chosen not in seconds:
+        return choice
+    others = dict(choice.others)
+    for name in others.keys() - {*choice.refusing}:
+        if name in seconds:
+            ratio = seconds[name] / seconds[chosen]
+            others[name] = (
+                f"took {ratio:.2f} times as long"
+                if ratio > 1
+                else f"was at most {1 - ratio:.0%} faster, within the noise, and comes after {chosen}"
+            )
+        elif not executors()[name].automatic:
+            others[name] = "auto never takes it: the others are tested against it"
+    return replace(choice, reason="the fastest in training steps that were timed on this machine", others=others)
 
 
 def candidates(cell: Cell, weights: Weights, x: Tensor) -> list[str]:

@@ -15,10 +15,11 @@ from charlstm.checkpoints.store import CheckpointStore
 from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, check_folder, regular_size
 from charlstm.runs.lock import hold_lock
-from charlstm.runs.metrics import StopReason, count_records, end_of_record, read_records
+from charlstm.runs.metrics import count_records, end_of_record, read_records
 
 if TYPE_CHECKING:
     from charlstm.config import Config
+    from charlstm.runs.records import StopReason
 
 FINISHED: tuple[StopReason, ...] = ("budget", "target_reached", "early_stopping")
 """Why the training of a complete run ended."""

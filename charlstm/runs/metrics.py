@@ -5,74 +5,21 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from charlstm.errors import UserError
 from charlstm.files import MissingError, open_regular, read_error
-
-StopReason = Literal["budget", "target_reached", "early_stopping", "stopped", "diverged"]
 
 LINE_LIMIT = 1 << 16
 """Bytes of a line; the longest record, the first, names the executor of each of up to 1,024 layers."""
 
 _TRAINING = b'{"kind": "train"'
 """The beginning of most lines, as ``json.dumps`` writes them."""
-
-_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
-_Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
-_Nats = Annotated[float, Field(gt=-1e30, lt=1e30, allow_inf_nan=False)]
-
-
-class _Record(BaseModel):
-    """The fields that are read, with their ranges; a record may have others."""
-
-    model_config = ConfigDict(strict=True, defer_build=True)
-    step: _Count
-
-
-class _Start(_Record):
-    kind: Literal["start"]
-
-
-class _Train(_Record):
-    kind: Literal["train"]
-    characters: _Count
-    seconds: _Seconds
-    nats: _Nats
-
-
-class _Evaluation(_Record):
-    """``nats``: of the held-out text; null if nothing is held out."""
-
-    kind: Literal["evaluation"]
-    characters: _Count
-    seconds: _Seconds
-    nats: _Nats | None
-    training_split_nats: _Nats | None = None
-    raw_nats: _Nats | None = None
-
-    @model_validator(mode="after")
-    def _has_a_score(self) -> _Evaluation:
-        if self.nats is None and self.training_split_nats is None:
-            raise ValueError("it has no score")
-        return self
-
-
-class _End(_Record):
-    kind: Literal["end"]
-    stop_reason: StopReason
-    seconds: _Seconds
-
-
-@cache
-def _schema() -> TypeAdapter[_Record]:
-    return TypeAdapter(Annotated[_Start | _Train | _Evaluation | _End, Field(discriminator="kind")])
 
 
 def evaluated_nats(record: Mapping[str, Any]) -> float:
@@ -95,6 +42,8 @@ def read_outline(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises as :func:`read_records`, at records that are not skipped.
     """
+    from charlstm.runs.records import RECORD  # models, which finding a run does without
+
     with _open(path) as file:
         lines = file.read().splitlines(keepends=True)
     used = [
@@ -105,7 +54,7 @@ def read_outline(path: Path) -> Iterator[dict[str, Any]]:
     for number in used:
         try:
             record = from_json(lines[number])
-            _schema().validate_python(record)
+            RECORD.validate_python(record)
         except ValueError as problem:
             if number == len(lines) - 1 and not lines[number].endswith(b"\n"):
                 return
@@ -126,13 +75,15 @@ def end_of_record(path: Path, count: int) -> int:
 
 def _read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     """Each record with the offset of its end."""
+    from charlstm.runs.records import RECORD
+
     with _open(path) as file:
         line_number = end = 0
         while line := file.readline(LINE_LIMIT):
             line_number, end = line_number + 1, end + len(line)
             try:
                 record = from_json(line)
-                _schema().validate_python(record)
+                RECORD.validate_python(record)
             except ValueError as problem:
                 if not line.endswith(b"\n") and len(line) < LINE_LIMIT:
                     return

@@ -6,7 +6,7 @@ import math
 
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import TrainingConfig
-from charlstm.runs.metrics import StopReason
+from charlstm.runs.records import StopReason
 from charlstm.training.state import TrainingState
 
 EVALUATIONS = 10

@@ -8,7 +8,7 @@ from typing import Any
 
 from charlstm.evaluation import Score
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.metrics import StopReason
+from charlstm.runs.records import StopReason
 from charlstm.training.events import Ended, Evaluated, Progress
 from charlstm.training.state import TrainingState
 

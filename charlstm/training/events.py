@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from charlstm.runs.metrics import StopReason
+from charlstm.runs.records import StopReason
 from charlstm.units import bits
 
 

@@ -10,9 +10,9 @@ import torch
 from charlstm import __version__
 from charlstm.config import TrainingConfig
 from charlstm.distributed import ProcessGroup
-from charlstm.executors import Choice
+from charlstm.executors import Choice, explain_trials
 from charlstm.hardware.out_of_memory import MemoryEstimate
-from charlstm.training.fastest_executor import fastest_executor
+from charlstm.training.fastest_executor import pick, trial_seconds
 from charlstm.training.loader import BatchSource
 from charlstm.training.memory_estimate import BatchShape, memory_breakdown, summarize_memory
 from charlstm.training.state import TrainingState
@@ -33,6 +33,7 @@ class Execution:
         self._training, self._state, self._step, self._batches, self._group = training, state, step, batches, group
         self._model, self._device = state.model, state.device
         self._executor_chosen = False
+        self._trial_seconds: dict[str, float] = {}
 
     @property
     def precision(self) -> str:
@@ -58,14 +59,15 @@ class Execution:
         if self._training.precision == "auto":
             self._step.precision = facts["precision"]
         self._prefer(facts.get("preferred_executor"))
-        self._executor_chosen = True
+        self._executor_chosen, self._trial_seconds = True, {}
 
     def choose_executor(self) -> None:
         """Choose the fastest executor for ``model.executor: auto``, measured at the first call. After :meth:`restore`,
         the run keeps its executor; several processes take the first candidate."""
         if not self._executor_chosen and self._group.size == 1:
             batch_size, sequence_length = self._batches.batch_size, self._training.sequence_length
-            self._prefer(fastest_executor(self._step, self._model, batch_size, sequence_length))
+            self._trial_seconds = trial_seconds(self._step, self._model, batch_size, sequence_length)
+            self._prefer(pick(self._trial_seconds) if self._trial_seconds else None)
         self._executor_chosen = True
 
     def _prefer(self, executor: str | None) -> None:
@@ -77,7 +79,8 @@ class Execution:
         local_batch_size = self._batches.batch_size // self._group.size
         ids = torch.zeros(self._training.sequence_length, local_batch_size, dtype=torch.int64, device=self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return list(self._model.choices(ids))
+            choices = list(self._model.choices(ids))
+        return [explain_trials(choice, self._trial_seconds) for choice in choices] if self._trial_seconds else choices
 
     def executors(self) -> list[str]:
         """The name of the executor of each layer."""

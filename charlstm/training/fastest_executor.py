@@ -25,21 +25,22 @@ MAX_MULTIPLY_ADDS = 1e9
 """Of a measured step: larger steps are measured with a shorter sequence."""
 
 
-def fastest_executor(step: TrainingStep, model: LanguageModel, batch_size: int, sequence_length: int) -> str | None:
-    """The executor that ``auto`` should take for training steps of [sequence_length, batch_size] characters on the CPU.
+def trial_seconds(step: TrainingStep, model: LanguageModel, batch_size: int, sequence_length: int) -> dict[str, float]:
+    """Seconds of a training step of [sequence_length, batch_size] characters on the CPU, for each executor that
+    ``auto`` may take.
 
     Every candidate runs steps of the model at its real size, round robin, and its shortest time counts (with a single
-    thread, CPU time). The result is cached on this machine for all models of the same configuration and size. None if
+    thread, CPU time). The result is cached on this machine for all models of the same configuration and size. Empty if
     there is no choice: another device, a configured executor, one candidate, ``CHARLSTM_MEASURE=0`` in the environment,
     or time steps so large that all candidates spend their time in the same matmuls. Changes neither weights nor RNG
     state; gradients are cleared.
     """
     if os.environ.get("CHARLSTM_MEASURE") == "0":
-        return None
+        return {}
     device = model.head.weight.device
     per_step = training_multiply_adds(model, batch_size, 2) / 2
     if device.type != "cpu" or model.config.executor != "auto" or per_step > MAX_MULTIPLY_ADDS:
-        return None
+        return {}
     ids = (
         torch.arange(batch_size)
         .remainder(model.vocabulary_size)
@@ -48,11 +49,10 @@ def fastest_executor(step: TrainingStep, model: LanguageModel, batch_size: int, 
     with torch.autocast("cpu", torch.bfloat16, enabled=step.precision == "bfloat16"):
         names = model.candidates(ids)
     if len(names) < 2:
-        return None
+        return {}
     facts = [model.config.model_dump_json(), model.vocabulary_size, *ids.shape, step.precision, *names]
     times = cached_measurement("executors", facts, lambda: _measure(step, model, ids, names))
-    seconds = {name: value for name in names if isinstance(value := times.get(name), (int, float))}
-    return pick(seconds) if seconds else None
+    return {name: value for name in names if isinstance(value := times.get(name), (int, float))}
 
 
 def pick(seconds: Mapping[str, float]) -> str:

@@ -18,7 +18,7 @@ from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.hardware.out_of_memory import MemoryEstimate, report_out_of_memory
 from charlstm.model.language_model import cell_of
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.metrics import StopReason
+from charlstm.runs.records import StopReason
 from charlstm.text.corpus import Corpus
 from charlstm.training.budget import BudgetProgress, finish_reason
 from charlstm.training.checkpoint_manager import CheckpointManager

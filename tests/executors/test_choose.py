@@ -8,7 +8,7 @@ from test_laws import make
 
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
-from charlstm.executors import candidates, choose, executors
+from charlstm.executors import candidates, choose, executors, explain_trials
 from charlstm.executors.choose import preference_order
 from charlstm.executors.vendor import ONE_HOT_LIMIT
 
@@ -115,10 +115,26 @@ def test_reasons_do_not_claim_speed_without_measurement(device, monkeypatch):
 def test_preferred_executor_is_chosen_if_it_can_run():
     weights, x, _ = make(CELLS["gru"], (2, 2, 3, 4))
     choice = choose("auto", CELLS["gru"], weights, x, "vendor")
-    assert (choice.executor.name, choice.others["eager"]) == ("vendor", "this run uses vendor")
+    assert (choice.executor.name, choice.others["eager"]) == ("vendor", "the run started with vendor")
     assert choose("eager", CELLS["gru"], weights, x, "vendor").executor.name == "eager"
     weights, x, _ = make(CELLS["peephole"], (2, 2, 3, 4))
     assert choose("auto", CELLS["peephole"], weights, x, "vendor").executor.name == "eager"
+
+
+@pytest.mark.parametrize(
+    ("eager_seconds", "expected"),
+    [(3.0, "took 1.50 times as long"), (1.96, "was at most 2% faster, within the noise, and comes after vendor")],
+)
+def test_trials_are_the_reasons(eager_seconds, expected):
+    weights, x, _ = make(CELLS["gru"], (2, 2, 3, 4))
+    choice = choose("auto", CELLS["gru"], weights, x, "vendor")
+    explained = explain_trials(choice, {"vendor": 2.0, "eager": eager_seconds})
+    assert explained.executor.name == "vendor"
+    assert "timed on this machine" in explained.reason
+    assert explained.others["eager"] == expected
+    assert explained.others["reference"] == "auto never takes it: the others are tested against it"
+    assert explained.others["triton"] == choice.others["triton"]  # a refusal is the reason all the same
+    assert explain_trials(choice, {"eager": 1.0}) == choice
 
 
 def test_candidates_exclude_reference_and_refusals():

@@ -104,6 +104,7 @@ def test_run_uses_fastest_executor_also_after_resume(make_trainer, make_config, 
     finish(trainer)
     assert trainer.execution.executors() == [name]
     assert trainer.model.recurrent.preferred_executor == name
+    assert "fastest" in trainer.execution.choices()[0].reason
     for path in (tmp_path / "cache").rglob("executors-*.json"):
         path.unlink()
     timings[name] = 2.0  # now another executor would be faster
@@ -111,6 +112,7 @@ def test_run_uses_fastest_executor_also_after_resume(make_trainer, make_config, 
     assert resumed.resume() == []
     finish(resumed)
     assert resumed.execution.executors() == [name]
+    assert resumed.execution.choices()[0].reason.startswith("the run started with it")
     assert charlstm.load(tmp_path / "run", device="cpu").model.recurrent.preferred_executor == name
 
 
