@@ -39,6 +39,11 @@ def divide(loaded: LoadedRun, content: Text, split: str | None, name: str) -> Tu
     rest of it. Raises UserError if the run has no validation split, or if it is too short to be divided."""
     from charlstm.evaluation.parts import beginning_and_rest
 
+    if not loaded.config.corpus.has_validation:
+        raise UserError(
+            f"{loaded.name} was trained without held-out text, on which settings are tuned; with --dynamic, --rate and "
+            "--decay give them"
+        )
     unit = loaded.vocabulary.unit
     validation = content if split == "validation" else loaded.corpus().split("validation")
     tuning, rest, characters = beginning_and_rest(validation, TUNING)

@@ -78,7 +78,7 @@ def test_poem_is_trained_on_whole_and_its_run_resumed(charlstm, config_file):
     assert f"score of the training text: {final_bits('poem') * 0.6931471805599453:.4f} nats" in out
     assert "held-out score" not in out
     assert "held out 0" not in out
-    assert out.endswith("charlstm evaluate runs/poem --split train charlstm inspect runs/poem")
+    assert out.endswith("charlstm evaluate runs/poem --split train charlstm inspect runs/poem charlstm export runs/poem")
     finished = charlstm("train", "runs/poem", "--resume").out
     assert f"7 steps, score of the training text {final_bits('poem'):.4f} bits per character" in finished
     result = charlstm("train", "runs/poem", "--resume", "--set", "training.budget={steps: 9}")
@@ -129,6 +129,10 @@ def test_evaluate_offers_the_splits_that_there_are(charlstm, here):
     assert (result.code, result.out) == (2, "")
     assert "has no validation split: corpus.validation_fraction is 0. Score its training text with --spl" in result.err
     assert "train split: 1,500 characters scored" in charlstm("evaluate", "forward", "--split", "train").out
+    result = charlstm("evaluate", "forward", "--split", "train", "--dynamic")
+    assert (result.code, result.out) == (2, "")
+    assert "trained without held-out text, on which settings are tuned; with --dynamic, --rate" in flat(result.err)
+    assert charlstm("evaluate", "forward", "--split", "train", "--dynamic", "--rate", "0", "--decay", "0").code == 0
 
 
 def test_plot_says_what_its_scores_are(charlstm, here, monkeypatch):
