@@ -52,7 +52,7 @@ def trial_seconds(step: TrainingStep, model: LanguageModel, batch_size: int, seq
         return {}
     facts = [model.config.model_dump_json(), model.vocabulary_size, *ids.shape, step.precision, *names]
     times = cached_measurement("executors", facts, lambda: _measure(step, model, ids, names))
-    return {name: value for name in names if isinstance(value := times.get(name), (int, float))}
+    return {name: value for name in names if isinstance(value := times.get(name), (int, float)) and value > 0}
 
 
 def pick(seconds: Mapping[str, float]) -> str:
