@@ -11,7 +11,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import pytest
 
 import charlstm
-from charlstm.cli import app
+from charlstm.cli.commands import COMMANDS, _function
 from charlstm.config import as_yaml, load_config
 from charlstm.errors import UserError
 from charlstm.paths import check_recordable, command, expand_home, is_folder, path_exists
@@ -45,8 +45,8 @@ def test_tilde_is_expanded(monkeypatch):
 def test_every_path_parameter_expands_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     checked = 0
-    for one in app.registered_commands:
-        for name, kind in get_type_hints(one.callback, include_extras=True).items():
+    for one in COMMANDS:
+        for name, kind in get_type_hints(_function(one), include_extras=True).items():
             plain, *extras = get_args(kind) if get_origin(kind) is Annotated else (kind,)
             if Path in (plain, *get_args(plain)):
                 (option,) = extras

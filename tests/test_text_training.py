@@ -96,7 +96,7 @@ EVALUATED = r"step {} epoch [\d.]+ .* held out [\d.]+ nats, [\d.]+ bits per char
 @pytest.mark.parametrize("place", ["pipe", "terminal", "notebook"])
 def test_progress_is_a_line_that_evaluations_stay_above(place, monkeypatch, capsys):
     monkeypatch.setattr(console, "PLAIN_INTERVAL", 0.0)
-    settings = {**TINY, "training.evaluate_every": 6}
+    settings = {**TINY, "training.evaluate_every": 6, "corpus.validation_fraction": 0.1}
     if place == "terminal":
         with screen(120) as shown:
             charlstm.train("poem.txt", settings=settings)

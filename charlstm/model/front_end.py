@@ -78,6 +78,10 @@ class FrontEnd(nn.Module):
         """What this front end adds to the state of a model: nothing, or one part, zero at the beginning of a text."""
         return ()
 
+    def tie(self, weight: nn.Parameter) -> None:
+        """Use the head's matrix [V, E] as the vectors of the symbols; for a front end that has such vectors."""
+        raise NotImplementedError
+
     def with_window(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """ids [T, B] with the characters of the state prepended, [window + T, B], and the state after them."""
         return ids, state

@@ -13,7 +13,7 @@ from charlstm.cells import Cell, find
 from charlstm.config import ModelConfig
 from charlstm.executors import Choice, State
 from charlstm.model.dropout import drop_symbols, dropout, dropped_symbols
-from charlstm.model.front_end import Embedding, FrontEnd, make_front_end
+from charlstm.model.front_end import FrontEnd, make_front_end
 from charlstm.model.initialization import Initializer
 from charlstm.model.stack import Project, RecurrentStack
 
@@ -74,7 +74,6 @@ class LanguageModel(nn.Module):
         self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
         nn.init.zeros_(self.head.bias)
         if config.tie_weights:
-            assert isinstance(self.front_end, Embedding)
             self.front_end.tie(self.head.get_parameter("weight"))
             self.register_load_state_dict_post_hook(_tie_again)  # type: ignore[no-untyped-call]
         bound = self.front_end.input_bound

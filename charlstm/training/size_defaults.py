@@ -56,7 +56,7 @@ def fill_left_out(document: Document, settings: Config, corpus: Corpus) -> tuple
     chosen: dict[str, Any] = chosen_sections(corpus) if missing else {}
     filled = {**document.data, **{section: chosen[section] for section in missing}}
     if len(missing) == 2 and _is_left_whole(settings, corpus):
-        filled["corpus"] = {**filled["corpus"], "validation_fraction": 0.0}
+        filled["corpus"] = {**(filled.get("corpus") or {}), "validation_fraction": 0.0}
         missing.append("corpus")
     return replace(document, data=filled), missing
 

@@ -25,10 +25,10 @@ OPTIONS = ("--set", "model.dropout=0.2", "--set", "corpus.validation_fraction=0.
 # Function during which the signal arrives, and whether there is a run to save.
 PHASES = {
     "corpus": ("charlstm.text.corpus:load_corpus", False),
-    "model": ("charlstm.training.trainer:LanguageModel", False),
+    "model": ("charlstm.training.initial_state:LanguageModel", False),
     "training": ("charlstm.training.step:mean_nats", True),
     "scoring": ("charlstm.evaluation.score:target_nats", True),
-    "sampling": ("charlstm.generation.sampler:prompt_ids", True),
+    "sampling": ("charlstm.generation.requests:TextRequest.encode", True),
     "saving": ("charlstm.training.state:TrainingState.tensors", True),
     "written": ("charlstm.atomic_io:rename", True),
 }

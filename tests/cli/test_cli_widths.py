@@ -40,6 +40,8 @@ COMMANDS = (
     ("config", "list"),
     ("corpus", "list"),
     ("evaluate", "one", "--restore", "1,8", "--gaps", 4, "--split", "train"),
+    ("evaluate", "one", "--text", "copy.txt", "--unknown", "skip", "--map", "--output", "map"),
+    ("evaluate", "one", "--dynamic", "--rate", "0.001", "--decay", "0.01"),
     ("novelty", "one", "copy.txt"),
     ("compare", "one", "runs/a-comparison/with-an-arm-of-a-long-name-seed2023"),
     ("train", "runs/one", "--resume", "--dry-run"),

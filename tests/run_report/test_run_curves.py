@@ -52,7 +52,7 @@ def test_score_of_raw_weights_is_a_curve():
     records = [{**record, "raw_nats": 1.6} if record["step"] > 2 else record for record in RECORDS]
     curves = read_curves(records)
     assert curves.raw[:, 2].tolist() == [4, 6]
-    assert curves.held_out.tolist() == read_curves(RECORDS).held_out.tolist()
+    assert curves.evaluations.tolist() == read_curves(RECORDS).evaluations.tolist()
     figure = learning_curve(curves, "character")
     assert "raw weights 2.31" in figure.svg
     assert "raw weights goes from 2.31 to 2.31 bits." in figure.alt

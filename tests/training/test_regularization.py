@@ -40,7 +40,7 @@ def test_gradient_is_that_of_loss_plus_regularization(make_config, make_trainer,
     trainer = make_trainer(make_config(fields, source, sequence_length=6, **BOTH), text=text)
     batch, model = trainer.streams.next_batch(), trainer.model
     torch.manual_seed(4)
-    nats, _ = trainer.step.gradients(batch, trainer.state.carried)
+    nats, _ = trainer.step.gradients([batch], trainer.state.carried)
     gradients = [p.grad.clone() for p in model.parameters()]
 
     torch.manual_seed(4)
@@ -118,13 +118,13 @@ def test_new_sequences_begin_with_zeros_and_nothing_is_drawn():
 def test_training_resets_the_state_between_chunks(make_config, make_trainer, monkeypatch):
     model = {"front_end": "convolution", "filters": 3, "executor": "eager"}
     trainer = make_trainer(make_config(model, reset_state=0.5, batch_size=8))
-    states, gradients = [], trainer.step.gradients
+    states, loss = [], trainer.step.loss
 
     def recorded(batch, carried):
         states.append([part.clone() for part in carried])
-        return gradients(batch, carried)
+        return loss(batch, carried)
 
-    monkeypatch.setattr(trainer.step, "gradients", recorded)
+    monkeypatch.setattr(trainer.step, "loss", recorded)
     for _ in range(6):
         trainer._step()
     is_zero = torch.stack([torch.stack([(part == 0).all(-1).all(0) for part in state]) for state in states[1:]])

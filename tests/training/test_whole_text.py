@@ -72,7 +72,7 @@ def test_evaluations_score_training_text_and_say_so(make):
 
 def test_divergence_at_an_evaluation_names_what_was_scored(make, monkeypatch):
     trainer = make()
-    monkeypatch.setattr(trainer, "_has_diverged", lambda _: trainer.counters.evaluation_due)
+    monkeypatch.setattr(trainer._divergence, "has_diverged", lambda *_: trainer.counters.evaluation_due)
     ended = list(trainer.run())[-1]
     assert (ended.stop_reason, ended.step) == ("diverged", 4)
     assert "the loss on the training text diverged after step 4" in ended.advice
