@@ -259,9 +259,10 @@ def test_interrupted_run_equals_uninterrupted_run(charlstm, config_file, monkeyp
 
 
 CLOSE_TERMINAL = """
-import fcntl, os, pty, struct, sys, termios, time
+import fcntl, os, pty, signal, struct, sys, termios, time
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, perhaps around the tests, ignores it
     time.sleep(0.1)
     os.execv(sys.executable, [sys.executable, "-m", "charlstm", "train", *sys.argv[1:]])
 fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
@@ -276,7 +277,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 def test_closed_terminal_saves_the_run(config_file):
     """As when an SSH connection breaks: HUP arrives, and nothing can be printed."""
-    options = ["--set", "training.budget.steps=100000000", "--set", "training.evaluate_every=100000000"]
+    options = ["--set", "training.budget={steps: 100000000, minutes: 1}", "--set", "training.evaluate_every=100000000"]
     command = [sys.executable, "-c", CLOSE_TERMINAL, str(config_file), *options]
     result = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)
     assert result.returncode == 129
