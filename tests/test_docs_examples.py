@@ -117,7 +117,7 @@ def test_python_in_documents_runs(example_folder, monkeypatch, capsys, code):
     monkeypatch.chdir(example_folder)
     monkeypatch.setattr("charlstm.cells.base.CELLS", dict(CELLS))
     monkeypatch.setattr("charlstm.optimizers.base.OPTIMIZERS", dict(OPTIMIZERS))
-    monkeypatch.setattr(size_defaults, "TABLE", (replace(size_defaults.TABLE[0], epochs=0.1),))
+    monkeypatch.setattr(size_defaults, "TABLE", (replace(size_defaults.TABLE[-1], hidden_size=64, epochs=0.1),))
     exec(compile(code, "README", "exec", dont_inherit=True), {"__name__": "readme"})
     assert ("print(" in code) == bool(capsys.readouterr().out)
 

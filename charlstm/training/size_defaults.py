@@ -30,6 +30,7 @@ class SizeDefaults:
 
 
 TABLE = (
+    SizeDefaults(WHOLE, 64, 0.5, 4, 32, 1e-2, 60),
     SizeDefaults(5e3, 64, 0.5, 4, 32, 1e-2, 30),
     SizeDefaults(5e4, 128, 0.3, 8, 64, 1e-2, 30),
     SizeDefaults(5e5, 256, 0.3, 16, 64, 8e-3, 12),
