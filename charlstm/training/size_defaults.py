@@ -35,7 +35,7 @@ TABLE = (
     SizeDefaults(5e4, 128, 0.3, 8, 64, 1e-2, 30),
     SizeDefaults(5e5, 256, 0.3, 16, 64, 8e-3, 12),
     SizeDefaults(5e6, 256, 0.1, 32, 64, 1.2e-2, 10),
-    SizeDefaults(float("inf"), 512, 0.0, 64, 128, 4e-3, 2),
+    SizeDefaults(float("inf"), 256, 0.0, 32, 64, 1.2e-2, 2),
 )
 """By rising size."""
 
