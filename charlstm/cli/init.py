@@ -38,7 +38,7 @@ def init(
     from charlstm.runs.naming import run_name
     from charlstm.text.corpus import load_corpus
     from charlstm.text.sources import absolute_source
-    from charlstm.training.size_defaults import chosen_sections, is_short
+    from charlstm.training.size_defaults import FRACTION, chosen_fraction, chosen_sections
 
     if STANDARD_INPUT in texts:
         raise UserError("init describes texts that stay: save standard input as a file first")
@@ -49,13 +49,13 @@ def init(
         raise UserError(f"{file} exists. Choose another file: --out FILE; or replace it: --overwrite")
     source = texts[0] if len(texts) == 1 else texts
     corpus = load_corpus(source)
-    is_whole = is_short(corpus)
-    if is_whole:
-        corpus = load_corpus(source, validation_fraction=0.0)
+    fraction = chosen_fraction(corpus)
+    if fraction != FRACTION:
+        corpus = load_corpus(source, validation_fraction=fraction)
     if file.parent.absolute() != Path().absolute():
         source = absolute_source(source)
     data = {
-        "corpus": {"source": source, "validation_fraction": 0.0 if is_whole else 0.1, "documents": None},
+        "corpus": {"source": source, "validation_fraction": fraction, "documents": None},
         **chosen_sections(corpus),
     }
     validate(Config, Document(str(file), data))

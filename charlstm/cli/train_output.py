@@ -49,12 +49,14 @@ def print_chosen(settings: Config, sections: Sequence[str]) -> None:
 
 
 def print_held_out(settings: Config, chosen: Sequence[str]) -> None:
-    """Print that no text is held out, if so, and how to change it if that was chosen by the size of the text."""
+    """Print that no text is held out, if so, and how to change what was chosen by the size of the text."""
     if not settings.corpus.has_validation:
         console.out_wrapped(NO_VALIDATION)
     if "corpus" in chosen:
+        part = f"{settings.corpus.validation_fraction:.1g} of it is held out" if settings.corpus.has_validation else ""
+        size, held_out = ("long", part) if part else ("short", "it is left whole")
         console.out_wrapped(
-            "since the text is short, it is left whole; --set corpus.validation_fraction=0.1 holds a tenth out"
+            f"since the text is {size}, {held_out}; --set corpus.validation_fraction=0.1 holds a tenth out"
         )
 
 

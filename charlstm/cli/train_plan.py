@@ -32,8 +32,8 @@ class Plan:
             self.directory = directory_class(runs / str(self.settings.name))
 
     def choose_by_size(self, corpus: Corpus) -> list[str]:
-        """Fill the sections that are left out by the size of the text; returns their names, with ``corpus`` if the text
-        is too short to hold anything out, so that it must be loaded again."""
+        """Fill the sections that are left out by the size of the text; returns their names, with ``corpus`` if another
+        fraction of it is held out, so that it must be loaded again."""
         from charlstm.training.size_defaults import fill_left_out
 
         document, missing = fill_left_out(self._given.document, self.settings, corpus)

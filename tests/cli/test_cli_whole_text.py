@@ -12,6 +12,7 @@ from charlstm.config import load_config
 from charlstm.config.corpus import NO_VALIDATION, NO_VALIDATION_SENTENCE
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
+from charlstm.training import size_defaults
 from charlstm.training.size_defaults import WHOLE
 from charlstm.training.trainer import Trainer
 
@@ -68,6 +69,19 @@ def test_short_text_is_left_whole_unless_something_says_otherwise(charlstm, conf
     assert (NO_VALIDATION in flat(result.out)) == (fraction == 0)
     assert ("it is left whole; --set corpus.validation_fraction=0.1" in flat(result.out)) == (fraction == 0)
     assert (f"({size:,} train)" in flat(result.out)) == (fraction == 0)
+
+
+def test_little_of_a_long_text_is_held_out_unless_something_says_otherwise(charlstm, config_file, monkeypatch):
+    monkeypatch.setattr(size_defaults, "HELD_OUT", 100)
+    Path("long.txt").write_text((POEM * 9)[:6000])
+    out = flat(charlstm("train", "long.txt", "--dry-run").out)
+    assert "validation_fraction: 0.02 " in out
+    assert "(5,880 train, 120 validation)" in out
+    assert "since the text is long, 0.02 of it is held out; --set corpus.validation_fraction=0.1 holds a tenth" in out
+    for option in ("corpus.validation_fraction=0.2", "corpus.validation=tail"):
+        assert "since the text is long" not in flat(charlstm("train", "long.txt", "--dry-run", "--set", option).out)
+    assert charlstm("init", "long.txt").code == 0
+    assert load_config(Path("long.yaml")).corpus.validation_fraction == 0.02
 
 
 def test_poem_is_trained_on_whole_and_its_run_resumed(charlstm, config_file):

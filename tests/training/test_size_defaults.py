@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from charlstm.config import parse_config
+from charlstm.config import CorpusConfig, parse_config
 from charlstm.text.corpus import load_corpus
 from charlstm.training.advice import ending_advice
 from charlstm.training.events import Ended
-from charlstm.training.size_defaults import TABLE, chosen_sections, size_defaults
+from charlstm.training.size_defaults import FRACTION, TABLE, WHOLE, chosen_fraction, chosen_sections, size_defaults
 
 
 @pytest.fixture
@@ -21,6 +23,15 @@ def corpus_of(tmp_path, monkeypatch):
         return load_corpus(str(path), **options)
 
     return load
+
+
+@pytest.mark.parametrize(
+    ("size", "fraction"),
+    [(WHOLE, 0.0), (WHOLE + 1, 0.1), (1_900_000, 0.1), (4_000_000, 0.05), (22_000_000, 0.009), (3_000_000_000, 7e-5)],
+)
+def test_held_out_fraction_suits_the_size(size, fraction):
+    assert chosen_fraction(SimpleNamespace(ids=SimpleNamespace(size=size))) == fraction
+    assert CorpusConfig(source="x").validation_fraction == FRACTION
 
 
 def test_rows_rise_and_cover_every_size():
