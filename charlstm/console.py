@@ -57,6 +57,8 @@ __all__ = [
     "width",
 ]
 
+DELAY = 1.0
+"""Seconds of scoring a text before its progress is shown."""
 PLAIN_INTERVAL, LIVE_INTERVAL, NOTEBOOK_INTERVAL = 5.0, 0.1, 1.0  # seconds between two lines
 _ASCII_CHARACTERS = str.maketrans("–—·█▏▎▍▌▋▊▉", "---#|||||||")
 COLORS = ("0", "36", "32", "33", "31", "97;41")
@@ -315,6 +317,16 @@ class ProgressLine:
     def live(self) -> bool:
         """Whether the line is updated in place."""
         return self._line is not None
+
+    def fractions(self, doing: str) -> Callable[[float], None]:
+        """A function that shows how much of some work is done, given the fraction, once it has taken a second."""
+        begin = time.monotonic()
+
+        def show(fraction: float) -> None:
+            if time.monotonic() >= begin + DELAY:
+                self.update(fraction, lambda: f"{doing}: {fraction:.0%}")
+
+        return show
 
     def update(self, fraction: float, text: Callable[[], str | Sequence[Part]], at_once: bool = False) -> None:
         """Show the progress; ``at_once``: even if the last update was less than the interval ago."""

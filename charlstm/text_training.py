@@ -118,12 +118,13 @@ def _print_progress(events: Iterator[Event], trainer: Trainer) -> Ended:
     """Print the events. Output that cannot be written does not stop the training."""
     unit, path = trainer.corpus.vocabulary.unit, trainer.directory.path
     with console.as_log(), console.on_broken_pipe(lambda: None):
-        ended = follow(events, samples=False, unit=unit, plain_progress=False)
+        ended = follow(events, samples=False, unit=unit, plain_progress=False, trainer=trainer)
         bits, steps = ended.best_bits_per_character, f"{ended.step:,} steps in {console.duration(ended.seconds)}"
         if ended.stop_reason == "stopped":
             console.out(f"stopped and saved {path} after {steps}: resume=True continues")
         elif ended.stop_reason != "diverged":
-            best = "" if bits is None else f", best held-out score {bits:.3f} bits per {unit}"
+            sampled = " (a sample)" if ended.is_sampled else ""
+            best = "" if bits is None else f", best held-out score {bits:.3f} bits per {unit}{sampled}"
             console.out(f"trained {path}: {steps}{best}")
     return ended
 

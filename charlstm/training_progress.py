@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from charlstm import console
 from charlstm.console import Part, ProgressLine, duration, out
 from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.text.visible import visible
-from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, WholeSplitScored
 from charlstm.units import bits
+
+if TYPE_CHECKING:
+    from charlstm.training.trainer import Trainer
 
 SPARKLINE = 8
 SAMPLE_LINES = 5
@@ -56,6 +59,7 @@ def follow(
     unit: str = "character",
     position: Position | None = None,
     plain_progress: bool = True,
+    trainer: Trainer | None = None,
 ) -> Ended:
     """Print the events as they arrive; returns the last one.
 
@@ -65,6 +69,7 @@ def follow(
         unit: character or byte.
         position: of the run in a comparison.
         plain_progress: print the progress between evaluations also where a line cannot be updated in place.
+        trainer: whose events these are; if it is given, the progress of evaluations that take long is shown, too.
     """
     ended: Ended | None = None
     history = LossHistory()
@@ -77,6 +82,8 @@ def follow(
                 return progress_parts(event, unit)
             return progress_parts(event, unit, history.sparkline(), position.later if position else 0)
 
+        if trainer is not None and (line.live or plain_progress):
+            trainer.on_scoring = _ScoringProgress(line)
         for event in events:
             if isinstance(event, Progress):
                 history.add(event.nats)
@@ -87,12 +94,36 @@ def follow(
                 out(join_parts(parts) if width is None else fit_parts(parts, width))
                 if samples and event.sample:
                     out("\n".join(f"    {part}" for part in _sample_lines(event.sample, width is not None)))
+            elif isinstance(event, WholeSplitScored):
+                console.out_wrapped(prefix + whole_split_line(event, unit))
             elif isinstance(event, Notice):
                 console.out_wrapped(prefix + event.text)
             else:
                 ended = event
     assert ended is not None
     return ended
+
+
+class _ScoringProgress:
+    """Shows how much of a text has been scored."""
+
+    def __init__(self, line: ProgressLine) -> None:
+        self._line, self._what, self._last = line, "", 1.0
+
+    def __call__(self, what: str, fraction: float) -> None:
+        if what != self._what or fraction < self._last:
+            self._what, self._show = what, self._line.fractions(f"scoring the {what}")
+        self._last = fraction
+        self._show(fraction)
+
+
+def whole_split_line(e: WholeSplitScored, unit: str) -> str:
+    """One line about a score on the whole validation split."""
+    kind = "pseudo-likelihood" if e.is_pseudo_likelihood else "held out"
+    return (
+        f"step {e.step:,} ({e.network}), whole validation split, {e.characters_scored:,} {unit}s: {kind} {e.nats:.4f} "
+        f"nats, {e.bits_per_character:.4f} bits per {unit}"
+    )
 
 
 def _sample_lines(sample: str, on_terminal: bool) -> list[str]:
@@ -129,6 +160,8 @@ def evaluated_parts(e: Evaluated, unit: str) -> list[Part]:
     """The parts of the line of an evaluation."""
     is_held_out = e.nats is not None
     kind = "pseudo-likelihood" if e.is_pseudo_likelihood else "held out" if is_held_out else ""
+    kind += "" if e.sampled_from is None else " sample"
+    error = "" if e.standard_error_bits is None else f" ± {e.standard_error_bits:.3f}"
     training = "" if is_held_out else " training text"
     if is_held_out and e.training_split_bits is not None:
         training = f" training text {e.training_split_bits:.3f} bits,"
@@ -139,8 +172,11 @@ def evaluated_parts(e: Evaluated, unit: str) -> list[Part]:
         Part(training, 4 if is_held_out else 1),
         Part(f" {kind}" if kind else "", 1),
         Part(f" {e.evaluated_nats:.4f} nats,", 7),
-        Part(f" {bits(e.evaluated_nats):.4f} bits"),
+        Part(f" {bits(e.evaluated_nats):.4f}"),
+        Part(error, 3),
+        Part(" bits"),
         Part(f" per {unit}", 6),
+        Part("" if e.sampled_from is None else f", {e.characters_scored:,} {unit}s", 9),
         Part("" if e.raw_bits is None else f", raw weights {e.raw_bits:.4f} bits", 8),
         Part("  (best so far)" if e.improved else "", 3),
     ]

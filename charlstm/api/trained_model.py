@@ -42,7 +42,9 @@ class TrainedModel:
 
     def __repr__(self) -> str:
         model, best = self.config.model, self.header.get("counters", {}).get("best_nats")
-        score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}"
+        sample = self.header.get("held_out_sample") or {"characters": 0, "of": 0}
+        kind = " of a sample" if sample["characters"] < sample["of"] else ""
+        score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}{kind}"
         return f"<run {self.name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
 
     @property

@@ -44,6 +44,17 @@ class _Average(_Strict):
     scores: list[Nats] = Field(max_length=MAX_PATIENCE + 1)
 
 
+class _HeldOutSample(_Strict):
+    characters: Annotated[Count, Field(ge=1)]
+    of: Count
+
+    @model_validator(mode="after")
+    def _is_part(self) -> _HeldOutSample:
+        if self.characters > self.of:
+            raise ValueError("more characters than the split has")
+        return self
+
+
 class _WeightsHeader(_Strict):
     """The keys of the header of a file with weights alone, except the vocabulary, with types and ranges."""
 
@@ -69,6 +80,7 @@ class Header(_WeightsHeader):
     schedule: dict[Literal["reductions", "without_improvement"], Count] = Field(min_length=2)
     streams: _Streams
     average: _Average | None = None
+    held_out_sample: _HeldOutSample | None = None
     device: _Text
     precision: Literal["float32", "bfloat16"]
     threads: Annotated[int, Field(ge=1, lt=1 << 31)]

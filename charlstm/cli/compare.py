@@ -226,7 +226,7 @@ def _train_arms(
             trainer = trial.trainer()
             with signals.saving(trainer, SavedWork(trial.directory.path, "the same command")):
                 unit, position = experiment.corpus.vocabulary.unit, Position(number, len(trials), later)
-                ended = follow(trainer.run(), prefix, samples=False, unit=unit, position=position)
+                ended = follow(trainer.run(), prefix, samples=False, unit=unit, position=position, trainer=trainer)
         if signals.number is not None:  # also if it came too late to stop this run
             console.out(f"{prefix}{resume_hint(overwrite)}")
             raise typer.Exit(signals.exit_code)

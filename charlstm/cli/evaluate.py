@@ -178,7 +178,8 @@ def evaluate(
     if tune_temperature:
         print_tempered(loaded, content, scored_split, name, json_)
         return
-    nats = nats_per_character(loaded.model, content)
+    with console.ProgressLine(on_stderr=True) as line:
+        nats = nats_per_character(loaded.model, content, line.fractions(f"scoring {name}"))
     result = mean_score(nats, loaded.model.bidirectional)
     if not result.nats < MAX_NATS:
         raise UserError(f"{name}: {result.nats:.3g} nats per character: the model's weights are too large to be used")

@@ -91,11 +91,10 @@ def print_tempered(loaded: LoadedRun, content: Text, split: str | None, name: st
 
     part = divide(loaded, content, split, name)
     with console.ProgressLine(on_stderr=True) as line:
-        progress = _Progress(line)
-        progress.start(f"tuning on {part.tuned_on}", 0)
-        temperature = tuned_temperature(loaded.model, part.tuning, progress)
-        progress.start(f"scoring {part.name}", 0)
-        plain, tempered = scores_at(loaded.model, part.scored, [1.0, temperature], progress)
+        show = line.fractions(f"tuning on {part.tuned_on}")
+        temperature = tuned_temperature(loaded.model, part.tuning, show)
+        show = line.fractions(f"scoring {part.name}")
+        plain, tempered = scores_at(loaded.model, part.scored, [1.0, temperature], show)
     settings = {"temperature": temperature}
     scores = {"temperature 1": plain, f"temperature {temperature:.3f}": tempered}
     _print(loaded, part.name, scores, settings, part.tuned_on, as_json)
@@ -112,7 +111,7 @@ class _Progress:
         """Begin passes over a text of so many characters."""
         self._doing, self._characters, self._read = doing, characters, 0
 
-    def __call__(self, characters: int = 0) -> None:
+    def __call__(self, characters: int) -> None:
         self._read += characters
         passes, within = divmod(self._read, max(1, self._characters))
         fraction = within / max(1, self._characters)

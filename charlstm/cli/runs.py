@@ -82,13 +82,17 @@ def _size(run: RunSummary) -> str:
 
 def _score(run: RunSummary) -> str:
     """The best held-out score in bits, or without one the latest of the training text; what is not comparable with the
-    others, that or a pseudo-likelihood, is named."""
+    others, that, a pseudo-likelihood or the score of a sample, is named."""
     from charlstm.units import bits
 
     nats = run.training_split_nats if run.best_nats is None else run.best_nats
     if nats is None:
         return NONE
-    kinds = {"pseudo": run.direction == "bidirectional", "training text": run.best_nats is None}
+    kinds = {
+        "pseudo": run.direction == "bidirectional",
+        "training text": run.best_nats is None,
+        "sample": run.best_is_sampled,
+    }
     names = ", ".join(name for name, applies in kinds.items() if applies)
     return f"{bits(nats):.3f}" + (f" ({names})" if names else "")
 

@@ -207,7 +207,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
         for executor, reason in dict.fromkeys(refusals):
             console.note(f"note: executor {executor} cannot run here: {reason}", is_wrapped=True)
         with signals.saving(trainer, SavedWork(directory.path, next_steps.resume_command(trainer))):
-            ended = follow(trainer.run(), unit=corpus.vocabulary.unit)
+            ended = follow(trainer.run(), unit=corpus.vocabulary.unit, trainer=trainer)
     sync_signals(group, signals)
     with group.sync_errors():
         if group.is_rank0:

@@ -21,6 +21,7 @@ from charlstm.training.events import Ended
 from charlstm.training.trainer import Trainer
 from charlstm.units import bits
 
+SAMPLED = ", on a sample of the held-out text; charlstm evaluate scores all of it"
 MIN_SCORES, CURVE = 3, 24
 """Scores for which bars are shown, and the most bars."""
 
@@ -89,8 +90,8 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
     kind = "pseudo-likelihood (each character given the text on both sides)" if pseudo else "score"
     if ended.best_nats is not None:
         console.out_wrapped(
-            f"best held-out {kind}: {ended.best_nats:.4f} nats, "
-            f"{ended.best_bits_per_character:.4f} bits per {unit}, at step {ended.best_step:,}"
+            f"best held-out {kind}: {ended.best_nats:.4f} nats, {ended.best_bits_per_character:.4f} bits per {unit}, "
+            f"at step {ended.best_step:,}{SAMPLED if ended.is_sampled else ''}"
         )
     with suppress(UserError):  # unreadable metrics: writing the report, which needs them, raises the error
         characters, records = trainer.corpus.length("train"), trainer.directory.metrics()
@@ -100,7 +101,10 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             console.out_wrapped(
                 f"{kind} of the training text: {nats:.4f} nats, {bits(nats):.4f} bits per {unit}, at step {step:,}"
             )
-        text = "held-out" if trainer.config.corpus.has_validation else "training text"
+        is_sampled = any(record.get("sampled_from") is not None for record in evaluations)
+        text = (
+            "held-out sample" if is_sampled else "held-out" if trainer.config.corpus.has_validation else "training text"
+        )
         _print_curve([bits(evaluated_nats(record)) for record in evaluations], text)
         for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
             console.out_wrapped(line)

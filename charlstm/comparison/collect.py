@@ -16,6 +16,7 @@ from charlstm.files import open_regular
 from charlstm.generation import preview
 from charlstm.paths import path_exists
 from charlstm.report.writer import REPORT
+from charlstm.runs.metrics import whole_split_nats
 from charlstm.text.corpus import Corpus
 from charlstm.training.advice import gap_advice
 
@@ -64,6 +65,8 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         remark=gap_advice(records, run.config.corpus, run.config.model.dropout),
         training_split_nats=evaluations[-1].get("training_split_nats") if evaluations else None,
         has_validation=run.config.corpus.has_validation,
+        samples=any(r.get("sampled_from") is not None for r in evaluations),
+        whole_split_nats=whole_split_nats(records),
     )
     return result, run
 

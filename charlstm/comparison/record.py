@@ -44,6 +44,8 @@ def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
         f"best_held_out_nats_per_{unit}": None if best is None else best.nats,
         f"best_held_out_bits_per_{unit}": None if best is None else best.bits,
         f"best_after_{unit}s": None if best is None else best.characters,
+        "best_is_of_a_sample": run.has_sampled_score,
+        "evaluations_score_a_sample": run.samples,
         f"training_split_bits_per_{unit}": to_json(run.training_split_bits),
         f"last_tenth_training_bits_per_{unit}": None if last is None else bits(last),
         f"{unit}s_per_second": _finite(run.characters_per_second),

@@ -26,6 +26,10 @@ from charlstm.units import bits
 
 __all__ = ["build", "headline", "summary_table", "write_report"]
 
+SAMPLES = (
+    " During training, a sample of the held-out text is scored; the best and the last network of a run are scored on "
+    "all of it when the run has ended."
+)
 MANY_ARMS = 3
 """With more arms, the headline has only the means, best first."""
 
@@ -145,6 +149,12 @@ def _warnings(comparison: Comparison) -> list[str]:
     unscored = sum(run.best is None for run in runs) if comparison.has_validation else 0
     if unscored:
         lines.append(f"{unscored} of {len(runs)} runs have no held-out score: they are excluded from every mean.")
+    sampled = sum(run.has_sampled_score for run in runs)
+    if sampled:
+        lines.append(
+            f"{sampled} of {len(runs)} runs have no score on the whole held-out text yet, only on a sample of it: "
+            "their scores are not exactly comparable with others."
+        )
     for arm in comparison.arms:
         remark = next((run.remark for run in arm.runs if run.remark), "")
         name = f"{visible(arm.name)}: " if len(comparison.arms) > 1 else ""
@@ -168,8 +178,9 @@ def _curves(comparison: Comparison, colors: dict[str, int]) -> Section:
         learning_curves(comparison, "seconds", colors),
     ]
     drawn = [figure for figure in figures if figure is not None]
+    sampled = any(run.samples for run in comparison.runs)
     text = (
-        "Held-out score against characters trained on, and against training time."
+        "Held-out score against characters trained on, and against training time." + (SAMPLES if sampled else "")
         if drawn
         else "No held-out scores yet."
         if comparison.has_validation

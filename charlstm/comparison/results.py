@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -48,7 +48,8 @@ class RunResult:
         seed: the seed of its weights and batches; arms are paired by it.
         parameters: number of trainable parameters.
         settings: its settings, to be displayed (cell, hidden_size, executor, precision, ...).
-        evaluations: held-out scores in chronological order; may be empty.
+        evaluations: held-out scores in chronological order; may be empty. They score a sample of the held-out text if
+            `samples` is true.
         train: (characters, seconds, nats) of the training loss during the run.
         characters_per_second: training speed over the run.
         seconds: training time, evaluation and sampling excluded.
@@ -58,6 +59,9 @@ class RunResult:
         remark: a sentence for the reader, if the scores of training and held-out text part.
         training_split_nats: the latest score of the training split in nats per character; None in older runs.
         has_validation: whether text is held out; if not, there are no evaluations.
+        samples: whether the evaluations score a sample of the held-out text.
+        whole_split_nats: the scores on the whole of it of the networks ``best`` and ``last``, at the end of a run whose
+            evaluations score a sample.
     """
 
     name: str
@@ -74,6 +78,8 @@ class RunResult:
     remark: str = ""
     training_split_nats: float | None = None
     has_validation: bool = True
+    samples: bool = False
+    whole_split_nats: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def training_split_bits(self) -> float | None:
@@ -84,8 +90,23 @@ class RunResult:
 
     @property
     def best(self) -> Evaluation | None:
-        """The evaluation with the lowest finite score, the earliest in case of a tie; None without one."""
-        return min(self.scored, key=lambda evaluation: evaluation.nats, default=None)
+        """The evaluation with the lowest finite score, the earliest in case of a tie, with the score of its network on
+        the whole held-out text, if that is known; None without one."""
+        best = min(self.scored, key=lambda evaluation: evaluation.nats, default=None)
+        whole = self.whole_split_nats.get("best")
+        return best if best is None or whole is None else replace(best, nats=whole)
+
+    @property
+    def has_sampled_score(self) -> bool:
+        """Whether the best score is one of a sample of the held-out text."""
+        return self.samples and bool(self.scored) and "best" not in self.whole_split_nats
+
+    @property
+    def last_bits(self) -> float | None:
+        """The held-out score of the last network in bits per character, on the whole text if that is known."""
+        if not self.scored:
+            return None
+        return bits(self.whole_split_nats.get("last", self.scored[-1].nats))
 
     @property
     def best_bits(self) -> float | None:

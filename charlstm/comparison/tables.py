@@ -86,13 +86,13 @@ def _run_row(run: RunResult) -> list[str]:
         _score(run.best_bits),
         _score(None if best is None else best.nats),
         _count(None if best is None else best.characters),
-        _score(run.scored[-1].bits if run.scored else None),
+        _score(run.last_bits),
         _score(run.training_split_bits),
         _score(None if training is None else bits(training)),
         _count(run.characters),
         _count(run.characters_per_second),
         _count(run.seconds),
-        "finished" if run.finished else "unfinished",
+        ("finished" if run.finished else "unfinished") + (", sample" if run.has_sampled_score else ""),
     ]
 
 

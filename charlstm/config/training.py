@@ -5,13 +5,16 @@ Every ``description`` is the public documentation of its field: ``charlstm confi
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from charlstm.config.sections import Section, TrainingBasics
 
 MAX_PATIENCE = 1000
+MIN_EVALUATION_CHARACTERS = 1000
+"""Characters of the smallest sample that can be asked for: it has three stretches, from which its standard error is
+estimated."""
 
 Factor = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -43,6 +46,16 @@ class TrainingConfig(TrainingBasics):
         description="The average of the weights starts at the first evaluation whose score is worse than the best of "
         "those before the latest averaging_patience evaluations, as in NT-ASGD (Merity et al. 2018, with 5), with any "
         "optimizer. null: with averaging_decay it starts with the first step, else there is none.",
+    )
+    evaluation_characters: Annotated[int, Field(ge=MIN_EVALUATION_CHARACTERS)] | Literal["auto", "all"] = Field(
+        "auto",
+        description="Characters of the validation split that evaluations score: an evenly spread sample, the same each "
+        "time, so that the scores of a run are comparable. auto: an eighth of the characters that are trained on "
+        "between two evaluations, less what the sample of the training split takes, so that evaluations take at most "
+        "about a tenth of the training time on a CPU, but at least 10,000; it is chosen at the first evaluation and "
+        "then kept. all: the whole split. If evaluations score a sample, the best and the last network are scored on "
+        "the whole split when training has ended. A split with fewer characters is scored whole. Of documents, whole "
+        "ones are taken.",
     )
     label_smoothing: float = Field(
         0.0,

@@ -26,6 +26,8 @@ def training_problems(config: Config) -> Iterator[Problem]:
             "when it is learned by heart. Remove this field, or set corpus.validation_fraction above 0"
         )
         yield from (Problem(("training", *field), reason) for field in training.fields_on_held_out_scores)
+        if training.evaluation_characters != "auto":
+            yield _problem("has no effect with corpus.validation_fraction: 0", "evaluation_characters")
     factors = training.learning_rate_factors
     if factors.front_end != 1 and model.front_end == "one_hot":
         reason = "has no effect with model.front_end: one_hot, which has no weights"

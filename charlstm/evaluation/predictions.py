@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from charlstm.errors import UserError
-from charlstm.evaluation.score import per_character
+from charlstm.evaluation.score import OnProgress, per_character
 from charlstm.model import LanguageModel
 from charlstm.model.head_loss import token_stats
 
@@ -35,7 +35,7 @@ def predict_tokens(
     model: LanguageModel,
     ids: npt.NDArray[np.integer],
     symbols: Sequence[int] = (),
-    on_chunk: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> TokenPredictions:
     """The predictions of a forward model for a text ids [N], encoded as for
     :func:`charlstm.evaluation.nats_per_character`.
@@ -51,6 +51,6 @@ def predict_tokens(
         ids,
         lambda y, targets: token_stats(y, head.weight, head.bias, targets, symbol_ids),
         (2 + len(symbols),),
-        on_chunk,
+        on_progress,
     )
     return TokenPredictions(stats[:, 0], stats[:, 1] == 1, tuple(symbols), stats[:, 2:])

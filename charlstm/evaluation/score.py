@@ -24,8 +24,11 @@ from charlstm.units import bits
 
 Text: TypeAlias = npt.NDArray[np.integer] | Documents
 Statistic: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+OnProgress: TypeAlias = Callable[[float], None]
+"""Called regularly with the fraction of the work that is done."""
 
-STREAMS = 64  # pieces of a text in a batch
+STREAMS = 64  # pieces of a text in a batch; a CPU reads as many characters per second in 32 to 256 of them
+MAX_STREAMS, LONG = 256, 8192  # pieces of a long text, if each has so many characters, to which the warm-up adds little
 WARM_UP = 512  # characters of context before the first scored one of a piece
 CHUNK = 128  # characters per forward pass
 CHUNKS_PER_COPY = 32  # chunks whose results are copied from a GPU at once: each copy synchronizes
@@ -40,11 +43,15 @@ class Score:
     perplexity            e^nats
     is_pseudo_likelihood  whether p is given both sides of a character: a pseudo-likelihood, not comparable with a
                           causal model's likelihood
+    sampled_from          if the characters are a sample of a text: the number of characters of that text
+    standard_error        of the mean of a sample, in nats, as an estimate of that of the text
     """
 
     nats: float
     characters: int
     is_pseudo_likelihood: bool = False
+    sampled_from: int | None = None
+    standard_error: float | None = None
 
     @property
     def bits_per_character(self) -> float:
@@ -55,10 +62,10 @@ class Score:
         return math.exp(min(self.nats, 700.0))
 
 
-def score(model: LanguageModel, text: Text, on_chunk: Callable[[], None] = lambda: None) -> Score:
+def score(model: LanguageModel, text: Text, on_progress: OnProgress = lambda _: None) -> Score:
     """Mean -ln p of the characters of a text: ids [N], the first predicted without context, or documents, each scored
     from a zero state; their end marks count too unless the model is bidirectional."""
-    return mean_score(nats_per_character(model, text, on_chunk), model.bidirectional)
+    return mean_score(nats_per_character(model, text, on_progress), model.bidirectional)
 
 
 def mean_score(nats: npt.NDArray[np.float32], is_pseudo_likelihood: bool) -> Score:
@@ -67,40 +74,58 @@ def mean_score(nats: npt.NDArray[np.float32], is_pseudo_likelihood: bool) -> Sco
 
 
 def nats_per_character(
-    model: LanguageModel, text: Text, on_chunk: Callable[[], None] = lambda: None
+    model: LanguageModel, text: Text, on_progress: OnProgress = lambda _: None
 ) -> npt.NDArray[np.float32]:
     """-ln p of each character of a text, computed in float32: [N] in text order; documents are concatenated, each in
     the model's direction.
 
-    A long text is split into a batch of up to 64 pieces, each with a warm-up of the 512 characters before it (and, for
-    a bidirectional model, after it). Documents of similar length are batched, each unsplit. The result does not
-    depend on how the model was trained; the model's mode and the random state are not changed. ``on_chunk`` is called
-    before each chunk; an exception that it raises stops the scoring.
+    A long text is split into a batch of 64 pieces, or of up to 256 with at least 8,192 characters, each with a warm-up
+    of the 512 characters before it (and, for a bidirectional model, after it). Documents of similar length are batched,
+    each unsplit. The result does not depend on how the model was trained; the model's mode and the random state are not
+    changed. ``on_progress`` is called before each chunk with the fraction of the work that is done; an exception that
+    it raises stops the scoring.
     """
     head = model.head
-    return per_character(model, text, lambda y, targets: target_nats(y, head.weight, head.bias, targets), (), on_chunk)
+    return per_character(
+        model, text, lambda y, targets: target_nats(y, head.weight, head.bias, targets), (), on_progress
+    )
 
 
 @torch.no_grad()
 def per_character(
-    model: LanguageModel, text: Text, statistic: Statistic, shape: tuple[int, ...], on_chunk: Callable[[], None]
+    model: LanguageModel,
+    text: Text,
+    statistic: Statistic,
+    shape: tuple[int, ...],
+    on_progress: OnProgress = lambda _: None,
 ) -> npt.NDArray[np.float32]:
     """``statistic(head_input [T, S, H], targets [T, S])``, of shape [T, S, *shape], for each character of a text:
     [N, *shape]. The text is processed as for :func:`nats_per_character`. Raises ValueError for an empty text."""
     if len(text) == 0:
         raise ValueError("the text has no character to score")
+    batches: list[Pieces]
+    if isinstance(text, Documents):
+        is_reversed = False
+        if text.is_running_text:
+            text = cut_blocks(text, STREAMS, WARM_UP, model.direction == "backward")
+        sequences = Sequences(text, model.vocabulary_size, model.direction)
+        characters, batches = sequences.characters, [*document_pieces(model, sequences)]
+    else:
+        is_reversed = model.direction == "backward"
+        characters, batches = len(text), [_Pieces(model, text[::-1] if is_reversed else text)]
+    out = np.empty((characters, *shape), np.float32)
+    passes = 2 if model.bidirectional else 1
+    done, total = 0, passes * sum(pieces.longest for pieces in batches)
+
+    def on_chunk(size: int) -> None:
+        nonlocal done
+        on_progress(done / total)
+        done += size
+
     with eval_mode(model), torch.autocast(model.head.weight.device.type, enabled=False):
-        if isinstance(text, Documents):
-            if text.is_running_text:
-                text = cut_blocks(text, STREAMS, WARM_UP, model.direction == "backward")
-            sequences = Sequences(text, model.vocabulary_size, model.direction)
-            out = np.empty((sequences.characters, *shape), np.float32)
-            for pieces in document_pieces(model, sequences):
-                _fill(out, model, pieces, statistic, on_chunk)
-            return out
-        out, is_backward = np.empty((len(text), *shape), np.float32), model.direction == "backward"
-        _fill(out, model, _Pieces(model, text[::-1] if is_backward else text), statistic, on_chunk)
-        return out[::-1].copy() if is_backward else out
+        for pieces in batches:
+            _fill(out, model, pieces, statistic, on_chunk)
+    return out[::-1].copy() if is_reversed else out
 
 
 class Pieces(Protocol):
@@ -126,14 +151,14 @@ def _fill(
     model: LanguageModel,
     pieces: Pieces,
     statistic: Statistic,
-    on_chunk: Callable[[], None],
+    on_chunk: Callable[[int], None],
 ) -> None:
     backward_states = _backward_states(model, pieces, on_chunk) if model.bidirectional else {}
     state = pieces.state_before()
     chunks_per_copy = 1 if model.head.weight.device.type == "cpu" else CHUNKS_PER_COPY
     first, results = 0, list[Tensor]()
     for begin, end in _chunks(pieces):
-        on_chunk()
+        on_chunk(end - begin)
         window = pieces.ids_at(begin - 1, end + 1)
         y, state = model.hidden(window[:-2], state, window[2:], backward_states.get(end))
         results.append(statistic(y, window[1:-1].clamp(max=model.vocabulary_size - 1)))
@@ -146,11 +171,11 @@ def _chunks(pieces: Pieces) -> Iterator[tuple[int, int]]:
     return ((a, min(a + CHUNK, pieces.longest)) for a in range(0, pieces.longest, CHUNK))
 
 
-def _backward_states(model: LanguageModel, pieces: Pieces, on_chunk: Callable[[], None]) -> dict[int, State]:
+def _backward_states(model: LanguageModel, pieces: Pieces, on_chunk: Callable[[int], None]) -> dict[int, State]:
     """The backward stack's state beyond each chunk, keyed by the end of the chunk."""
     state, states = pieces.state_after(), dict[int, State]()
     for begin, end in reversed(list(_chunks(pieces))):
-        on_chunk()
+        on_chunk(end - begin)
         states[end] = state
         state = model.encode_backward(pieces.ids_at(begin + 1, end + 1), state)[1]
     return states
@@ -165,7 +190,7 @@ class _Pieces:
 
     def __init__(self, model: LanguageModel, ids: npt.NDArray[np.integer]) -> None:
         self.model, self.ids, self.device = model, ids, model.head.weight.device
-        count = min(STREAMS, max(1, len(ids) // (2 * WARM_UP)))
+        count = max(min(STREAMS, len(ids) // (2 * WARM_UP)), min(MAX_STREAMS, len(ids) // LONG), 1)
         bounds = [len(ids) * b // count for b in range(count + 1)]
         self.starts, self.lengths = np.array(bounds[:-1]), np.diff(bounds)
         self.longest = int(self.lengths.max())

@@ -12,7 +12,7 @@ from charlstm.checkpoints.checks import WEIGHTS_FILE, WEIGHTS_ONLY
 from charlstm.checkpoints.format import pack
 from charlstm.config.corpus import NO_VALIDATION
 from charlstm.exports.about import About, about, source_names
-from charlstm.runs.metrics import evaluated_nats
+from charlstm.runs.metrics import best_score, evaluated_nats
 from charlstm.text.visible import visible
 from charlstm.units import bits, finite
 
@@ -126,12 +126,12 @@ def _score(run: LoadedRun) -> list[str]:
             nats = evaluated_nats(records[-1])
             lines.insert(0, f"- Score of the training text: {bits(nats):.3f} bits per {unit}{kind}, {nats:.3f} nats")
         return lines
-    if not records:
+    if (best := best_score(run.metrics)) is None:
         return []
-    best = min(records, key=lambda one: one["nats"])
+    sample = ", a sample of the held-out text" if best.is_sampled else ""
     return [
-        f"- Held-out score: {bits(best['nats']):.3f} bits per {unit}{kind}, {best['nats']:.3f} nats, on "
-        f"{best['characters_scored']:,} {unit}s, each scored once"
+        f"- Held-out score: {bits(best.nats):.3f} bits per {unit}{kind}, {best.nats:.3f} nats, on "
+        f"{best.characters:,} {unit}s, each scored once{sample}"
     ]
 
 

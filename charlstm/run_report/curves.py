@@ -25,7 +25,7 @@ from charlstm.report.drawing import (
     stroke,
     style,
 )
-from charlstm.runs.metrics import evaluated_nats
+from charlstm.runs.metrics import evaluated_nats, whole_split_nats
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
@@ -41,6 +41,8 @@ class Curves:
 
     is_pseudo_likelihood: whether the evaluations are those of a bidirectional model.
     is_held_out: whether they are scores of held-out text, not of training text.
+    is_sampled: whether they are scores of a sample of the held-out text.
+    whole: the best and the last network's scores on all of it, in bits, at the end of a run that scores a sample.
     raw: held-out scores of the trained weights, [R, 4], where `evaluations` has those of their average.
     """
 
@@ -48,6 +50,8 @@ class Curves:
     evaluations: NDArray[np.float64]
     is_pseudo_likelihood: bool = False
     is_held_out: bool = True
+    is_sampled: bool = False
+    whole: Mapping[str, float] = field(default_factory=dict)
     raw: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
 
     @property
@@ -55,13 +59,22 @@ class Curves:
         """What the scores are, in words."""
         pseudo = ["pseudo-likelihood"] if self.is_pseudo_likelihood else []
         if self.is_held_out:
-            return pseudo[0] if pseudo else "held out"
+            return (pseudo[0] if pseudo else "held out") + (" sample" if self.is_sampled else "")
         return ", ".join(["training text", *pseudo])
 
     def best(self) -> NDArray[np.float64] | None:
-        """The evaluation with the lowest held-out score, [4]; None without one."""
-        is_scored = self.is_held_out and len(self.evaluations)
-        return self.evaluations[int(self.evaluations[:, 3].argmin())] if is_scored else None
+        """The evaluation with the lowest held-out score, [4], with the score on the whole held-out text, if that is
+        known; None without one."""
+        if not self.is_held_out or not len(self.evaluations):
+            return None
+        best: NDArray[np.float64] = self.evaluations[int(self.evaluations[:, 3].argmin())].copy()
+        best[3] = self.whole.get("best", best[3])
+        return best
+
+    @property
+    def best_text(self) -> str:
+        """What the best score is of: the held-out text, or a sample of it."""
+        return "a sample of the held-out text" if self.is_sampled and not self.whole else "held-out text"
 
 
 def read_curves(records: Sequence[Mapping[str, Any]]) -> Curves:
@@ -77,6 +90,8 @@ def read_curves(records: Sequence[Mapping[str, Any]]) -> Curves:
         evaluations=points("evaluation", evaluated_nats),
         is_pseudo_likelihood=any(record.get("pseudo_likelihood") for record in records),
         is_held_out=all(record["nats"] is not None for record in records if record["kind"] == "evaluation"),
+        is_sampled=any(record.get("sampled_from") is not None for record in records),
+        whole={name: bits(nats) for name, nats in whole_split_nats(records).items()},
         raw=points("evaluation", lambda record: record.get("raw_nats")),
     )
 
@@ -125,13 +140,14 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
                 "clip_on": False,
             }
             axes.plot(best[x], best[3], "o", color=color(1), **ring)
-            ends.append(End(f"best {best[3]:.3f}", color(1), float(best[x]), float(best[3])))
+            whole = ", all held out" if curves.whole else ""
+            ends.append(End(f"best {best[3]:.3f}{whole}", color(1), float(best[x]), float(best[3])))
             descriptions.append(f"The best is {best[3]:.3f} bits at step {int(best[2]):,}.")
         axes.set_xlabel(_label(along, unit))
         axes.set_title(f"Bits per {unit}")
         label_ends(axes, ends, gap)
         alt = f"Line plot of bits per {unit} over {_label(along, unit)}. " + " ".join(descriptions)
-        ring_text = "" if best is None else " The ring is the best held-out score."
+        ring_text = "" if best is None else f" The ring is the best score of {curves.best_text}."
         return finish(figure, f"learning-curve-{along}", alt, f"Lower is better.{ring_text}")
 
 
@@ -149,7 +165,9 @@ def several_curves(runs: Mapping[str, Curves], unit: str, along: Along, with_tra
         for number, (name, curves) in enumerate(drawn.items()):
             is_scored = len(curves.evaluations) > 0
             main = curves.evaluations if is_scored else curves.training
-            label = short(name) if is_scored and curves.is_held_out else f"{short(name)}, training text"
+            is_held_out = is_scored and curves.is_held_out
+            label = short(name) + ("" if is_held_out else ", training text")
+            label += ", sample" if is_held_out and curves.is_sampled else ""
             marker = "o" if len(main) <= FEW_POINTS else None
             axes.plot(main[:, x], main[:, 3], linewidth=2.0, marker=marker, markersize=4, **stroke(number))
             used.append(main)

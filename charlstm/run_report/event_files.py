@@ -74,10 +74,17 @@ def _scalars(record: Mapping[str, Any], unit: str) -> dict[str, Any]:
         others = {f"training/{name.replace('character', unit)}": record.get(name) for name in names}
         return scores("training", record["nats"]) | others
     if record["kind"] == "evaluation":
-        held_out = "pseudo_likelihood" if record.get("pseudo_likelihood") else "held_out"
+        held_out = _held_out_tag(record, record.get("sampled_from") is not None)
         raw = scores("raw_weights", record.get("raw_nats"))
         return scores(held_out, record["nats"]) | raw | scores("training_split", record.get("training_split_nats"))
+    if record["kind"] == "whole_split":
+        return scores(f"{_held_out_tag(record, False)}_{record['network']}", record["nats"])
     return {}
+
+
+def _held_out_tag(record: Mapping[str, Any], is_sampled: bool) -> str:
+    kind = "pseudo_likelihood" if record.get("pseudo_likelihood") else "held_out"
+    return f"{kind}_sample" if is_sampled else kind
 
 
 class EventFiles:

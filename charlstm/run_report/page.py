@@ -113,6 +113,8 @@ class RunReport:
             "settings": self.config.model_dump(mode="json"),
             f"best_held_out_bits_per_{self.unit}": None if best is None else float(best[3]),
             "best_step": None if best is None else int(best[2]),
+            "best_is_of_a_sample": self.curves.is_sampled and not self.curves.whole,
+            f"whole_split_bits_per_{self.unit}": dict(self.curves.whole),
             f"baselines_bits_per_{self.unit}": {baseline.name: baseline.bits for baseline in self.baselines},
             "evaluations": self._points(
                 self.curves.evaluations, "held_out" if self.curves.is_held_out else "training_split"
@@ -137,10 +139,10 @@ class RunReport:
             return [*reached, NO_VALIDATION_SENTENCE, f"{network}."]
         if best is None:
             return [f"{self.name} has no held-out score yet.", f"{network}."]
-        kind = "" if self.curves.kind == "held out" else f"a {self.curves.kind} of "
+        kind = "a pseudo-likelihood of " if self.curves.is_pseudo_likelihood else ""
         after = f"after {int(best[0]):,} {self.unit}s in {float(best[1]):,.0f} s of training"
         return [
-            f"{self.name} reaches {kind}{best[3]:.3f} bits per {self.unit} of held-out text.",
+            f"{self.name} reaches {kind}{best[3]:.3f} bits per {self.unit} of {self.curves.best_text}.",
             f"{network}. The best score is that at step {int(best[2]):,}, {after}.",
         ]
 
@@ -149,7 +151,7 @@ class RunReport:
         drawn = [learning_curve(self.curves, self.unit, each) for each in along]
         figures = [figure for figure in drawn if figure is not None]
         text = "The training loss is the mean since the point before, with dropout if it is used. " + (
-            f"The held-out score covers every {self.unit} of the validation split."
+            self._what_is_scored()
             if self.curves.is_held_out
             else f"Evaluations score a part of the training text, without dropout. {NO_VALIDATION_SENTENCE}"
         )
@@ -158,6 +160,7 @@ class RunReport:
             for row in self.curves.evaluations
         ]
         kind = "held-out bits" if self.curves.is_held_out else "training text, bits"
+        kind = "held-out sample, bits" if self.curves.is_sampled else kind
         header = ["step", f"{self.unit}s", "seconds", f"{kind} per {self.unit}"]
         if len(self.curves.raw):
             text += " It is the score of the averaged weights; that of the raw weights is shown, too."
@@ -166,6 +169,16 @@ class RunReport:
             header.append("with raw weights")
         tables = [Table(header, rows, caption="Every evaluation", folded=True)] if rows else []
         return Section("Learning curves", [text if figures else "Nothing is recorded yet."], figures, tables)
+
+    def _what_is_scored(self) -> str:
+        if not self.curves.is_sampled:
+            return f"The held-out score covers every {self.unit} of the validation split."
+        text = "The held-out score of an evaluation is that of an evenly spread sample of the validation split."
+        scores = [
+            f"that of the {name} network {value:.4f} bits per {self.unit}" for name, value in self.curves.whole.items()
+        ]
+        whole = f" The score on the whole split: {', '.join(scores)}." if scores else ""
+        return text + whole
 
     def _meaning(self, corpus: Corpus) -> Section | None:
         best = self.curves.best()
@@ -194,11 +207,15 @@ class RunReport:
         last = self.curves.training[-1] if len(self.curves.training) else None
         speed = "" if last is None or not last[1] else f"{last[0] / last[1]:,.0f} {self.unit}s per second"
         context = "before it" if self.config.model.direction != "bidirectional" else "on both sides"
+        part = " of a sample" if self.curves.is_sampled and not self.curves.whole else ""
         facts = [
             ("Text", corpus_text(self.config)),
             *(
                 [
-                    ("Score", f"Every held-out {self.unit} scored once, with the real text {context} as context."),
+                    (
+                        "Score",
+                        f"Every held-out {self.unit}{part} scored once, with the real text {context} as context.",
+                    ),
                     ("Best", "The lowest held-out score, selected on the same text: slightly optimistic."),
                 ]
                 if self.config.corpus.has_validation

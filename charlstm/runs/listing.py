@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from charlstm.errors import UserError
 from charlstm.files import MissingError, open_regular
 from charlstm.runs.directory import FINISHED, RunDirectory
 from charlstm.runs.lock import is_held
-from charlstm.runs.metrics import read_outline
+from charlstm.runs.metrics import best_score, read_outline
 from charlstm.units import bits
 
 State = Literal["training", "finished", "stopped", "diverged", "damaged"]
@@ -39,6 +38,7 @@ class RunSummary:
         parameters: number of trainable parameters; None before the first step.
         best_nats: the best held-out score, in nats per unit; a pseudo-likelihood if the direction is bidirectional.
             None if no text is held out.
+        best_is_sampled: whether that is the score of a sample of the held-out text.
         held_out_nats: all held-out scores, oldest first.
         training_split_nats: the latest score of the training split.
         steps, seconds: of training.
@@ -57,6 +57,7 @@ class RunSummary:
     unit: Literal["character", "byte"] = "character"
     parameters: int | None = None
     best_nats: float | None = None
+    best_is_sampled: bool = False
     held_out_nats: Sequence[float] = ()
     training_split_nats: float | None = None
     steps: int = 0
@@ -150,7 +151,8 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def _read_metrics(directory: RunDirectory, fields: dict[str, Any]) -> State:
     """Add what the metrics say to the fields; returns how the training ended."""
     state: State = "stopped"
-    for record in read_outline(directory.metrics_file):
+    records = list(read_outline(directory.metrics_file))
+    for record in records:
         kind = record["kind"]
         state = "stopped"
         if kind == "start":
@@ -162,10 +164,11 @@ def _read_metrics(directory: RunDirectory, fields: dict[str, Any]) -> State:
         elif kind == "evaluation":
             fields["training_split_nats"] = record.get("training_split_nats")
             if (nats := record["nats"]) is not None:
-                fields["best_nats"] = min(nats, fields.get("best_nats", math.inf))
                 fields.setdefault("held_out_nats", []).append(nats)
         fields["steps"] = record["step"]
         fields["seconds"] = record.get("seconds", 0.0)
+    if (best := best_score(records)) is not None:
+        fields["best_nats"], fields["best_is_sampled"] = best.nats, best.is_sampled
     return state
 
 

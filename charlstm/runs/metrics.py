@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,51 @@ _TRAINING = b'{"kind": "train"'
 def evaluated_nats(record: Mapping[str, Any]) -> float:
     """The score of an evaluation: that of the held-out text, or of the training text if nothing is held out."""
     nats: float = record["training_split_nats"] if record["nats"] is None else record["nats"]
+    return nats
+
+
+@dataclass(frozen=True)
+class BestScore:
+    """The best held-out score of a run.
+
+    Attributes:
+        nats: of the validation split, or of a sample of it.
+        step: of the network.
+        characters: that were scored.
+        is_sampled: whether it is the score of a sample; if evaluations score a sample, the run has a score on the whole
+            split only at its end.
+    """
+
+    nats: float
+    step: int
+    characters: int
+    is_sampled: bool
+
+
+def best_score(records: Iterable[Mapping[str, Any]]) -> BestScore | None:
+    """The best held-out score in the records of a run: that on the whole validation split of the network with the best
+    score in the evaluations, if there is one; None if no held-out text has been scored."""
+    best: Mapping[str, Any] | None = None
+    whole: Mapping[str, Any] | None = None
+    for record in records:
+        if record["kind"] == "evaluation" and record["nats"] is not None:
+            if best is None or record["nats"] < best["nats"]:
+                best = record
+        elif record["kind"] == "whole_split" and record["network"] == "best":
+            whole = record
+    if (chosen := whole or best) is None:
+        return None
+    is_sampled = whole is None and chosen.get("sampled_from") is not None
+    return BestScore(chosen["nats"], chosen["step"], chosen.get("characters_scored", 0), is_sampled)
+
+
+def whole_split_nats(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The scores on the whole validation split, by ``best`` and ``last``, of a run that has ended and whose evaluations
+    scored a sample of it; else empty."""
+    scored = [record for record in records if record["kind"] == "whole_split"]
+    nats = {record["network"]: record["nats"] for record in scored}
+    if scored and "best" in nats:
+        nats.setdefault("last", nats["best"])  # the best network is the last
     return nats
 
 

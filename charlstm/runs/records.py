@@ -32,7 +32,8 @@ class _Train(_Record):
 
 
 class _Evaluation(_Record):
-    """``nats``: of the held-out text; null if nothing is held out."""
+    """``nats``: of the held-out text; null if nothing is held out. ``sampled_from``: if it is the score of a sample,
+    the number of characters of that text."""
 
     kind: Literal["evaluation"]
     characters: _Count
@@ -40,6 +41,8 @@ class _Evaluation(_Record):
     nats: _Nats | None
     training_split_nats: _Nats | None = None
     raw_nats: _Nats | None = None
+    sampled_from: _Count | None = None
+    nats_standard_error: _Nats | None = None
 
     @model_validator(mode="after")
     def _has_a_score(self) -> _Evaluation:
@@ -48,10 +51,22 @@ class _Evaluation(_Record):
         return self
 
 
+class _WholeSplit(_Record):
+    """A score on the whole validation split, if evaluations have scored a sample of it."""
+
+    kind: Literal["whole_split"]
+    network: Literal["best", "last"]
+    seconds: _Seconds
+    nats: _Nats
+    characters_scored: _Count
+
+
 class _End(_Record):
     kind: Literal["end"]
     stop_reason: StopReason
     seconds: _Seconds
 
 
-RECORD: TypeAdapter[_Record] = TypeAdapter(Annotated[_Start | _Train | _Evaluation | _End, Field(discriminator="kind")])
+RECORD: TypeAdapter[_Record] = TypeAdapter(
+    Annotated[_Start | _Train | _Evaluation | _WholeSplit | _End, Field(discriminator="kind")]
+)

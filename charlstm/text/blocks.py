@@ -21,14 +21,21 @@ def blocks(ids: npt.NDArray[np.integer], spans: Spans, gap: int = 0) -> Document
     return Documents(ids, spans[:, 0] - gap, spans[:, 1] + gap, _NO_END_MARK, *scored)
 
 
-def sample_of_text(ids: npt.NDArray[np.integer], spans: Spans, size: int) -> Documents:
+def sample_of_text(
+    ids: npt.NDArray[np.integer], spans: Spans, size: int, length: int | None = None, gap: int = 0
+) -> Documents:
     """Evenly spread blocks of the spans of a text, ``size`` characters together, or all if there are fewer. Up to
-    `MAX_GAP` characters on each side of a block, within its span, are context."""
+    `MAX_GAP` characters on each side of a block, within its span and the ``gap`` on each side of that, are context.
+
+    Args:
+        length: of a block, about; by default both number and length grow with the square root of ``size``.
+    """
     lengths = spans[:, 1] - spans[:, 0]
     ends = np.cumsum(lengths)
     size = min(size, int(ends[-1]))
     # Blocks of the concatenated spans, cut where a span ends.
-    (chosen,) = spread_blocks(int(ends[-1]), [size], max(1, math.isqrt(size // 100)))
+    count = math.isqrt(size // 100) if length is None else size // length
+    (chosen,) = spread_blocks(int(ends[-1]), [size], max(1, count))
     edges = np.unique(np.concatenate([chosen.ravel(), ends]))
     middle = (edges[:-1] + edges[1:]) / 2
     inside = np.searchsorted(chosen[:, 0], middle, side="right") > np.searchsorted(chosen[:, 1], middle, side="right")
@@ -36,11 +43,11 @@ def sample_of_text(ids: npt.NDArray[np.integer], spans: Spans, size: int) -> Doc
     number = np.searchsorted(ends, begins, side="right")
     shift = spans[number, 1] - ends[number]
     scored, scored_ends = begins + shift, stops + shift
-    starts = np.maximum(spans[number, 0], scored - MAX_GAP)
+    starts = np.maximum(spans[number, 0] - gap, scored - MAX_GAP)
     return Documents(
         ids,
         starts,
-        np.minimum(spans[number, 1], scored_ends + MAX_GAP),
+        np.minimum(spans[number, 1] + gap, scored_ends + MAX_GAP),
         _NO_END_MARK,
         scored=scored,
         scored_ends=scored_ends,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlstm.evaluation import Score
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.records import StopReason
-from charlstm.training.events import Ended, Evaluated, Progress
+from charlstm.training.events import Ended, Evaluated, Progress, WholeSplitScored
 from charlstm.training.state import TrainingState
 
 
@@ -21,6 +21,7 @@ class EventLog:
 
     def __init__(self, directory: RunDirectory, state: TrainingState, unit: str) -> None:
         self._directory, self._state, self._unit = directory, state, unit
+        self._best_on_whole_split: float | None = None
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Record the start of a new run, unless it is recorded already."""
@@ -72,6 +73,8 @@ class EventLog:
             training_split_nats=training_nats if training_nats is not None and math.isfinite(training_nats) else None,
             training_split_characters=0 if training_score is None else training_score.characters,
             raw_nats=raw_score.nats if raw_score is not None and math.isfinite(raw_score.nats) else None,
+            sampled_from=None if held_out is None else held_out.sampled_from,
+            standard_error=None if held_out is None else held_out.standard_error,
         )
         position = {"characters": counters.characters, "seconds": counters.seconds}
         split = None if held_out is None else "validation"
@@ -80,10 +83,21 @@ class EventLog:
             self._directory.append_sample(event.step, sample)
         return event
 
+    def whole_split(self, scored: Sequence[WholeSplitScored]) -> None:
+        """Record scores on the whole validation split."""
+        counters = self._state.counters
+        for event in scored:
+            record = {"kind": "whole_split", "split": "validation", **event.record(self._unit)}
+            self._directory.append_metrics({**record, "seconds": counters.seconds})
+            if event.network == "best":
+                self._best_on_whole_split = event.nats
+
     def end(self, stop_reason: StopReason, advice: str = "") -> Ended:
         """Record the end of the training."""
-        c = self._state.counters
+        c, sample, whole = self._state.counters, self._state.held_out_sample, self._best_on_whole_split
         self._directory.append_metrics(
             {"kind": "end", "stop_reason": stop_reason, "step": c.step, "seconds": c.seconds}
         )
-        return Ended(stop_reason, c.step, c.best_nats, c.best_step, c.seconds, c.characters, advice)
+        is_sampled = c.best_nats is not None and whole is None and sample is not None and not sample.is_whole
+        best = c.best_nats if whole is None else whole
+        return Ended(stop_reason, c.step, best, c.best_step, c.seconds, c.characters, advice, is_sampled)

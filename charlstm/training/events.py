@@ -45,7 +45,9 @@ class Evaluated:
     ``nats``, ``bits_per_character``, ``best_nats``: of the held-out text; None if nothing is held out.
     ``is_pseudo_likelihood``: whether the model is bidirectional. ``sample``: generated text, or empty.
     ``training_split_nats``: the score of an evenly spread sample of the training split. ``raw_nats``: the held-out
-    score of the trained weights, if ``nats`` is that of their average.
+    score of the trained weights, if ``nats`` is that of their average. ``sampled_from``: if ``nats`` is the score of a
+    sample of the held-out text, the number of characters of that, and ``standard_error`` that of ``nats``, if it can be
+    estimated.
     """
 
     step: int
@@ -59,10 +61,16 @@ class Evaluated:
     training_split_nats: float | None = None
     training_split_characters: int = 0
     raw_nats: float | None = None
+    sampled_from: int | None = None
+    standard_error: float | None = None
 
     @property
     def bits_per_character(self) -> float | None:
         return None if self.nats is None else bits(self.nats)
+
+    @property
+    def standard_error_bits(self) -> float | None:
+        return None if self.standard_error is None else bits(self.standard_error)
 
     @property
     def evaluated_nats(self) -> float:
@@ -92,6 +100,39 @@ class Evaluated:
             f"training_split_bits_per_{unit}": self.training_split_bits,
             "training_split_characters_scored": self.training_split_characters,
             **({} if self.raw_nats is None else {"raw_nats": self.raw_nats, f"raw_bits_per_{unit}": self.raw_bits}),
+            **({} if self.sampled_from is None else self._sample()),
+        }
+
+    def _sample(self) -> dict[str, Any]:
+        return {"sampled_from": self.sampled_from, "nats_standard_error": self.standard_error}
+
+
+@dataclass(frozen=True)
+class WholeSplitScored:
+    """A score on the whole validation split at the end of a run whose evaluations have scored a sample of it.
+
+    ``network``: ``best``, of the step whose sample had the best score, or ``last``; the best one may be both.
+    """
+
+    network: str
+    step: int
+    nats: float
+    characters_scored: int
+    is_pseudo_likelihood: bool
+
+    @property
+    def bits_per_character(self) -> float:
+        return bits(self.nats)
+
+    def record(self, unit: str) -> dict[str, Any]:
+        """The record for metrics.jsonl; ``unit`` of the text: ``character`` or ``byte``."""
+        return {
+            "network": self.network,
+            "step": self.step,
+            "nats": self.nats,
+            f"bits_per_{unit}": self.bits_per_character,
+            "characters_scored": self.characters_scored,
+            "pseudo_likelihood": self.is_pseudo_likelihood,
         }
 
 
@@ -105,7 +146,8 @@ class Notice:
 @dataclass(frozen=True)
 class Ended:
     """The last event. ``stop_reason``: budget used, target score reached, early stopping, stop request, or
-    divergence."""
+    divergence. ``best_nats``: of the network with the best held-out score, on the whole validation split unless
+    ``is_sampled``."""
 
     stop_reason: StopReason
     step: int
@@ -114,10 +156,11 @@ class Ended:
     seconds: float
     characters: int
     advice: str = ""
+    is_sampled: bool = False
 
     @property
     def best_bits_per_character(self) -> float | None:
         return None if self.best_nats is None else bits(self.best_nats)
 
 
-Event = Progress | Evaluated | Notice | Ended
+Event = Progress | Evaluated | WholeSplitScored | Notice | Ended

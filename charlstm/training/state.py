@@ -19,6 +19,7 @@ from charlstm.hardware.device import get_rng_states, set_rng_states
 from charlstm.model import LanguageModel
 from charlstm.optimization import load_optimizer_tensors, optimizer_layout, optimizer_tensors
 from charlstm.training.averaging import WeightAverage
+from charlstm.training.held_out_sample import HeldOutSample
 from charlstm.training.loader import BatchSource
 from charlstm.training.schedule import Schedule
 
@@ -26,7 +27,7 @@ from charlstm.training.schedule import Schedule
 @dataclass
 class TrainingState:
     """Model, its weight average if there is one, optimizer, schedule, position in the text, carried hidden state,
-    counters, and torch's RNG states.
+    counters, what evaluations score of the validation split once that is chosen, and torch's RNG states.
 
     Together with the settings this determines the rest of the run. With several processes, each carries the state of
     its ``columns`` of the batch; a checkpoint holds all columns.
@@ -41,6 +42,7 @@ class TrainingState:
     counters: Counters = field(default_factory=Counters)
     columns: slice = field(default_factory=lambda: slice(None))
     average: WeightAverage | None = None
+    held_out_sample: HeldOutSample | None = None
 
     @property
     def device(self) -> torch.device:
@@ -78,6 +80,7 @@ class TrainingState:
             "schedule": self.schedule.state_dict(),
             "streams": self.streams.state_dict(),
             **({} if self.average is None else {"average": self.average.state_dict()}),
+            **({} if self.held_out_sample is None else {"held_out_sample": self.held_out_sample._asdict()}),
         }
 
     def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -96,6 +99,8 @@ class TrainingState:
         self.carried = tuple(part[:, self.columns].contiguous().to(self.device) for _, part in parts)
         self.counters = Counters(**numbers["counters"])
         self.schedule.load_state_dict(numbers["schedule"])
+        sample = numbers.get("held_out_sample")
+        self.held_out_sample = None if sample is None else HeldOutSample(**sample)
         set_rng_states(self.device, strip_prefix("random", tensors))
 
     def _check(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:

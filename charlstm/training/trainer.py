@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,13 +26,13 @@ from charlstm.training.checkpoint_manager import CheckpointManager
 from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep
 from charlstm.training.divergence import DivergenceDetector
 from charlstm.training.event_log import EventLog
-from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, WholeSplitScored
 from charlstm.training.execution import Execution
 from charlstm.training.initial_state import initial_state
 from charlstm.training.loader import next_chunks
 from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl
-from charlstm.training.validation import ValidationInterruptedError, Validator
+from charlstm.training.validation import OnScoring, ValidationInterruptedError, Validator
 
 
 class Trainer:
@@ -44,6 +45,9 @@ class Trainer:
     scores_training_split = True
     """Whether an evaluation scores a sample of the training split beside the held-out text; False where nobody reads
     that score."""
+    always_scores_whole_split = False
+    """Whether each evaluation scores the whole validation split, whatever the configuration says; True where results
+    are read from evaluations."""
 
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
@@ -134,6 +138,12 @@ class Trainer:
                 yield event
             if isinstance(event, Ended):
                 return
+        if stop_reason != "stopped" and self._validator.is_sampling:
+            try:
+                yield from self._score_whole_split()
+            except ValidationInterruptedError:
+                self._sync()
+                stop_reason = "stopped"
         if stop_reason == "stopped":
             if (ended := self._read_pending() or self._divergence.end_if_not_finite()) is not None:
                 yield ended
@@ -234,13 +244,23 @@ class Trainer:
         return None
 
     def score(self) -> Score | None:
-        """The held-out score of the current model, of the average of its weights if there is one; None if nothing is
-        held out. All processes call it."""
+        """The held-out score of the current model, of the average of its weights if there is one, on the part of the
+        validation split that evaluations score; None if nothing is held out. All processes call it."""
         return self._validator.score()
+
+    @property
+    def on_scoring(self) -> OnScoring:
+        """Called in rank 0 during evaluations with what is scored, and the fraction of it that is done."""
+        return self._validator.on_scoring
+
+    @on_scoring.setter
+    def on_scoring(self, function: OnScoring) -> None:
+        self._validator.on_scoring = function
 
     def _evaluate(self) -> Evaluated | Ended | None:
         """Score, sample and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
         counters = self.counters
+        chosen = self._validator.choose_sample(self.always_scores_whole_split)
         try:
             held_out, raw = self.score(), self._validator.raw_score()
             scores_training = self.scores_training_split or held_out is None
@@ -262,7 +282,25 @@ class Trainer:
                 self._notices.append(Notice(f"step {counters.step:,}: {text}"))
         event = self._log.evaluation(held_out, training, sample, improved, raw)
         self.save(best=improved)
+        if chosen is not None and not chosen.is_whole:
+            self._notices.append(Notice(chosen.describe(self.corpus.vocabulary.unit)))
         return event
+
+    def _score_whole_split(self) -> Iterator[WholeSplitScored | Notice]:
+        """Score the best and the last network on the whole validation split, and record both at once, so that an
+        interrupted run scores both again."""
+        steps = {self.counters.step: "last", self.counters.best_step: "best"}
+        scored = list[WholeSplitScored]()
+        for step, name in reversed(steps.items()):
+            if step is None:
+                continue
+            score = self._validator.whole_score(None if step == self.counters.step else self.directory.best)
+            if score is None:
+                yield Notice(f"{self.directory.best} cannot be read: it is not scored on the whole validation split")
+            elif math.isfinite(score.nats):
+                scored.append(WholeSplitScored(name, step, score.nats, score.characters, score.is_pseudo_likelihood))
+        self._log.whole_split(scored)
+        yield from scored
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and also ``best`` if ``best`` is true. Raises UserError on failure."""

@@ -197,7 +197,7 @@ def test_out_of_memory_in_evaluation_lowers_hidden_size_only(make_trainer, make_
 
 def test_evaluation_frees_the_plan_cache_when_out_of_memory(make_trainer, make_config, monkeypatch):
     """The plan cache is cleared, and the evaluation runs again."""
-    cached, cleared_at, score = [True], [], validation.score
+    cached, cleared_at, score = [True], [], validation.nats_per_character
 
     def clear_cache():
         cached.clear()
@@ -209,7 +209,7 @@ def test_evaluation_frees_the_plan_cache_when_out_of_memory(make_trainer, make_c
         return score(*arguments)
 
     monkeypatch.setattr(validation, "clear_plan_cache", clear_cache)
-    monkeypatch.setattr(validation, "score", score_or_fail)
+    monkeypatch.setattr(validation, "nats_per_character", score_or_fail)
     trainer = make_trainer(make_config(evaluate_every=4, budget={"steps": 12}))
     assert list(trainer.run())[-1].stop_reason == "budget"
     assert cleared_at == [8]
