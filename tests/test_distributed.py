@@ -62,6 +62,11 @@ CASES = {
         DOCUMENTS,
         {"reset_state": 0.3, "activation_regularization": 20.0, "temporal_activation_regularization": 10.0},
     ),
+    "sampled": (
+        {"cell": "gru", "executor": "vendor"},
+        {"validation_fraction": 0.8},
+        {"evaluation_characters": 1000, "batch_size": 2},
+    ),
     "window": ({"cell": "peephole", "front_end": "convolution", "executor": "eager"}, {}, {"optimizer": "sgd"}),
     "frozen": ({"cell": "esn", "executor": "eager"}, {}, {"sequence_length": 3}),
     "penalty": (

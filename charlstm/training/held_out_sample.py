@@ -32,7 +32,7 @@ class HeldOutSample(NamedTuple):
         """One sentence about a sample."""
         return (
             f"evaluations score an evenly spread sample of about {self.characters:,} of the {self.of:,} held-out "
-            f"{unit}s, the same each time, and the end of training all of them (training.evaluation_characters)"
+            f"{unit}s, the same each time; all of them are scored when training ends (training.evaluation_characters)"
         )
 
 
