@@ -324,7 +324,7 @@ class ProgressLine:
 
         def show(fraction: float) -> None:
             if time.monotonic() >= begin + DELAY:
-                self.update(fraction, lambda: f"{doing}: {fraction:.0%}")
+                self.update(fraction, lambda: doing if self.live else f"{doing}: {fraction:.0%}")
 
         return show
 
