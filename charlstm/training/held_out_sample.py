@@ -18,7 +18,12 @@ MIN_CHARACTERS = 10_000
 
 
 class HeldOutSample(NamedTuple):
-    """The number of ``characters`` of the validation split that evaluations score, ``of`` those that it has."""
+    """The number of ``characters`` of the validation split that evaluations score, ``of`` those that it has.
+
+    They are the same ones each time, so the scores of a run are compared character by character: of Python's standard
+    library, the scores of 30,000 characters by an LSTM of 256 units had a standard error of 0.04 nats, and the
+    difference between two evaluations in a row one of 0.0025.
+    """
 
     characters: int
     of: int

@@ -159,6 +159,9 @@ def test_live_line_keeps_bits_and_time_left_longest(width, position, line):
     [
         progress_parts(progress(), "character", "▁▂▃", later=3),
         evaluated_parts(Evaluated(123_456, 12.25, 1.2345, 9, False, True, 1.2, "", 1.1111, 9, 1.3333), "character"),
+        evaluated_parts(
+            Evaluated(123_456, 12.25, 1.2345, 9, False, True, 1.2, "", 1.1111, 9, 1.3333, 99, 0.0123), "character"
+        ),
         evaluated_parts(Evaluated(123_456, 12.25, None, 0, True, False, None, "", 1.1111, 9), "character"),
     ],
 )
