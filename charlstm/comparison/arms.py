@@ -183,7 +183,7 @@ class ArmComparison:
         )
 
     def _result(self, path: Path) -> RunResult:
-        result, run = read_run(path, path.name, self.corpus)
+        result, run = read_run(path, path.name, self.corpus, is_compared=True)
         if run.header["corpus_digest"] != self.corpus.digest:
             raise UserError(
                 f"{path} was trained on another text than {self.corpus.describe()}. "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from charlstm.api import LoadedRun, load
 from charlstm.comparison.results import Arm, Comparison, Evaluation, RunResult
 from charlstm.config import Config, as_yaml
 from charlstm.errors import UserError
+from charlstm.evaluation import score
 from charlstm.files import open_regular
 from charlstm.generation import preview
 from charlstm.paths import path_exists
@@ -23,10 +26,15 @@ from charlstm.training.advice import gap_advice
 SAMPLE_LENGTH = 400
 
 
-def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunResult, LoadedRun]:
+def read_run(
+    path: Path, name: str, corpus: Corpus | None = None, is_compared: bool = False
+) -> tuple[RunResult, LoadedRun]:
     """Read the run in this folder, and generate a sample from its best checkpoint.
 
-    corpus: the text that the run was trained on, if it is loaded already.
+    Args:
+        corpus: the text that the run was trained on, if it is loaded already.
+        is_compared: score the best network on the whole validation split if evaluations scored a sample of it and the
+            run has not ended yet, unless the text cannot be found.
 
     Raises UserError if the folder is not a run.
     """
@@ -68,6 +76,10 @@ def read_run(path: Path, name: str, corpus: Corpus | None = None) -> tuple[RunRe
         samples=any(r.get("sampled_from") is not None for r in evaluations),
         whole_split_nats=whole_split_nats(records),
     )
+    if is_compared and result.has_sampled_score:
+        with suppress(UserError):
+            text = (corpus or run.corpus()).split("validation")
+            result = replace(result, whole_split_nats={"best": score(run.model, text).nats})
     return result, run
 
 
@@ -89,7 +101,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
 
     Raises UserError if two runs were not trained on the same text with the same split: their scores are not comparable.
     """
-    results = [read_run(path, path.resolve().name) for path in paths]
+    results = [read_run(path, path.resolve().name, is_compared=len(paths) > 1) for path in paths]
     first = results[0][1]
     for path, (_, run) in zip(paths, results, strict=True):
         if _text_identity(run) != _text_identity(first):

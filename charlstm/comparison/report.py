@@ -152,8 +152,8 @@ def _warnings(comparison: Comparison) -> list[str]:
     sampled = sum(run.has_sampled_score for run in runs)
     if sampled:
         lines.append(
-            f"{sampled} of {len(runs)} runs have no score on the whole held-out text yet, only on a sample of it: "
-            "their scores are not exactly comparable with others."
+            f"{sampled} of {len(runs)} runs have a score on a sample of the held-out text only, which is not exactly "
+            "comparable with scores on all of it."
         )
     for arm in comparison.arms:
         remark = next((run.remark for run in arm.runs if run.remark), "")

@@ -269,6 +269,9 @@ def test_stopped_run_has_a_sampled_score(make):
             trainer.request_stop()
     assert summarize(trainer.directory.path, "cut").best_is_sampled
     assert read_run(trainer.directory.path, "cut")[0].has_sampled_score
+    compared, run = read_run(trainer.directory.path, "cut", is_compared=True)
+    assert not compared.has_sampled_score
+    assert compared.best.nats == score(run.model, trainer.corpus.split("validation")).nats
     curves = read_curves(trainer.directory.metrics())
     assert (curves.best_text, curves.whole) == ("a sample of the held-out text", {})
 
