@@ -557,6 +557,11 @@ def test_old_memory_names_suggest_the_new_names(override: str, new: str) -> None
     assert new in str(caught.value)
 
 
+def test_memory_experiments_refuse_sampled_evaluations() -> None:
+    with pytest.raises(UserError, match=r"training\.evaluation_characters: has no effect: .* whole splits"):
+        load_comparison(LONG_TERM_MEMORY, ["shared.training.evaluation_characters=5000"])
+
+
 def test_override_replaces_an_invalid_value(write: Any) -> None:
     assert load_config(write("corpus: {source: 3}"), ["corpus.source=a"]).corpus.source == "a"
 

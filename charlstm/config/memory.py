@@ -195,7 +195,10 @@ class MemoryConfig(ConfigFile):
         return [settings] if start is None else [settings, self.arms[key]["starts"][start]]
 
     def _problems_of(self, experiment: str, arm: str) -> list[Problem]:
-        _, problems = self._settings(experiment, arm, is_search=True)
+        settings, problems = self._settings(experiment, arm, is_search=True)
+        if not problems and "evaluation_characters" in settings["training"]:
+            reason = "has no effect: these experiments score whole splits. Remove it"
+            problems = [Problem(("training", "evaluation_characters"), reason)]
         if not problems:
             try:
                 for seed in (self.first_seed, self.seeds_of_search()[0]):

@@ -110,6 +110,23 @@ def test_long_text_in_pieces_is_close_to_the_naive_score(options):
     assert actual.mean() == pytest.approx(expected.mean(), rel=1e-6)
 
 
+@pytest.mark.parametrize(("characters", "pieces"), [(2000, 2), (4000, 2), (9000, 3), (50_000, 6)])
+def test_long_text_is_cut_into_more_pieces(monkeypatch, characters, pieces):
+    for name, value in {"STREAMS": 2, "MAX_STREAMS": 6, "LONG": 3000, "WARM_UP": 500}.items():
+        monkeypatch.setattr(score_module, name, value)
+    cut = score_module._Pieces(make_model(), ids_of(characters))
+    assert (len(cut.starts), cut.lengths.sum()) == (pieces, characters)
+
+
+def test_progress_rises_from_zero_to_the_last_chunk(monkeypatch):
+    monkeypatch.setattr(score_module, "CHUNK", 50)
+    for direction in ("forward", "bidirectional"):
+        fractions: list[float] = []
+        nats_per_character(make_model(direction=direction), ids_of(200), fractions.append)
+        chunks = 8 if direction == "bidirectional" else 4
+        assert fractions == [k / chunks for k in range(chunks)]
+
+
 def test_longer_warm_up_reduces_the_error(monkeypatch):
     model, ids = make_model(), ids_of(600)
     expected, errors = naive(model, ids), []
