@@ -32,6 +32,7 @@ from charlstm.config import (
     parse_config,
     validate,
 )
+from charlstm.config.corpus import MAX_CHARACTERS
 from charlstm.config.fields import iter_fields, type_text
 from charlstm.errors import UserError
 
@@ -624,6 +625,35 @@ def test_written_document_options_read_back_equal(write: Any, corpus: str) -> No
     assert load_config(write(dump_yaml(config))) == config
     assert ("shuffle_documents" in config.corpus.model_dump()) == (config.corpus.documents == "\n%\n")
     assert config.corpus.shuffle_documents == (config.corpus.documents is None)
+
+
+@pytest.mark.parametrize(
+    "characters",
+    ["", "123", " !?", "~", "\0\t\n\r\x1b\x85\u2028\ufeff\U0010fffd", "".join(map(chr, range(256))), "寒a\"'\\é"],
+)
+def test_written_characters_read_back_equal(write: Any, characters: str) -> None:
+    config = parse_config({"corpus": {"source": "a", "characters": characters + characters[::-1]}}, "here")
+    assert config.corpus.characters == "".join(sorted(characters))
+    assert load_config(write(dump_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"characters": "\ud800"}, "expected text"),
+        ({"characters": "aé寒", "encoding": "bytes"}, "expected characters that stand for bytes, found '寒'"),
+        ({"characters": 12}, r"expected text \| null, found 12. Put it in quotes"),
+    ],
+)
+def test_impossible_characters_are_an_error(fields: Any, message: str) -> None:
+    with pytest.raises(UserError, match=rf"corpus\.characters: .*{message}"):
+        parse_config({"corpus": {"source": "a", **fields}}, "here")
+
+
+def test_longest_vocabulary_fits_into_a_configuration_file(write: Any) -> None:
+    characters = "".join(map(chr, range(0x20000, 0x20000 + MAX_CHARACTERS)))
+    config = parse_config({"corpus": {"source": "a", "characters": characters}}, "here")
+    assert load_config(write(dump_yaml(config))) == config
 
 
 TRAPS = "no 1e-4 010 0x1 1:30 ~ null true .inf *x # é/ü.txt"

@@ -152,7 +152,7 @@ HOSTILE = {
     "huge float": ("corpus: {source: tiny.txt}\ntraining: {learning_rate: 1e999999999}", "2: training.learning_rate"),
     "huge key": ("x" * 200_000 + ": 1", "1: not valid YAML"),
     "many keys": ("\n".join(f"k{i}: 1" for i in range(12_000)), "unknown field"),
-    "huge file": ("#" * (1 << 19) + "\n", "longer than 524288 bytes"),
+    "huge file": ("#" * (1 << 20) + "\n", "longer than 1048576 bytes"),
     "twice": ("corpus: {source: a}\ncorpus: {source: b}", "2: corpus: duplicate key, first on line 1"),
     "binary": ("corpus: {source: !!binary aGVsbG8=}", "is a YAML tag"),
     "directive": ("%TAG ! tag:yaml.org,2002:python/\n---\ncorpus: {source: !name:os.system x}", "is a YAML tag"),

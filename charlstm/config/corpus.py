@@ -24,6 +24,10 @@ NO_VALIDATION = "no text is held out for validation: scores are of training text
 NO_VALIDATION_SENTENCE = f"N{NO_VALIDATION[1:]}."
 
 
+MAX_CHARACTERS = 100_000
+"""Of the vocabulary that a configuration names: its file stays below the largest that is read."""
+
+
 class CorpusConfig(Section):
     """The text and its splits: training, validation and test. Documents are shuffled before they are split."""
 
@@ -38,6 +42,13 @@ class CorpusConfig(Section):
         description="Encoding of the files: any text codec of Python (`utf-8`, `latin-1`, `cp1252`), or `bytes` to "
         "model the raw bytes of any file. Texts given to the trained model are decoded in the same way. A byte-order "
         "mark is dropped; line endings are not changed.",
+    )
+    characters: str | None = Field(
+        None,
+        max_length=MAX_CHARACTERS,
+        description="Characters that the vocabulary has even if the text does not have them, in any order, so that the "
+        "model can be given texts with them: `äöüß`. With encoding: bytes, the characters U+0000 to U+00FF stand for "
+        "the bytes. null: none, or with training.initial_run all characters of that run.",
     )
     validation_fraction: float = Field(
         0.1,
@@ -194,6 +205,13 @@ class CorpusConfig(Section):
                     "shift_jis, ... or bytes"
                 ) from None
         return value
+
+    @field_validator("characters")
+    @classmethod
+    def _in_order(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("encoding") == "bytes" and (largest := max(value)) > "\xff":
+            raise ValueError(f"with encoding: bytes, expected characters that stand for bytes, found {largest!r}")
+        return value and "".join(sorted(set(value)))
 
     @field_validator("test_fraction")
     @classmethod

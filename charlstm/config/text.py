@@ -11,7 +11,7 @@ from charlstm.errors import UserError
 from charlstm.files import open_regular, read_error
 from charlstm.spelling import near_file
 
-MAX_BYTES = 1 << 19
+MAX_BYTES = 1 << 20
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")

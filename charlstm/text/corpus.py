@@ -75,6 +75,13 @@ class Corpus:
     """What held-out blocks are: ``blocks`` or ``files``."""
     changes: tuple[str, ...] = ()
     """One line for each change that the configuration asks for: what it did."""
+    unused_symbols: int = 0
+    """The number of symbols of the vocabulary that the text does not have."""
+
+    @property
+    def distinct(self) -> int:
+        """The number of different symbols in the text."""
+        return self.vocabulary.size - self.unused_symbols
 
     def split(self, name: str) -> npt.NDArray[np.unsignedinteger] | Documents:
         """The ids of one split, as a view; or its documents; or its blocks, as documents without an end mark.
@@ -146,7 +153,7 @@ class Corpus:
             parts = describe_spans(spans, self.gap, self.held_out_unit)
         documents = "" if self.documents is None else f", {len(self.documents):,} documents"
         documents += f" - {self.separator_hint} -" if self.separator_hint else ""
-        return f"{name}: {self.ids.size:,} {noun}, {self.vocabulary.size:,} distinct{documents} ({', '.join(parts)})"
+        return f"{name}: {self.ids.size:,} {noun}, {self.distinct:,} distinct{documents} ({', '.join(parts)})"
 
 
 def load_corpus(
@@ -169,6 +176,7 @@ def load_corpus(
     deduplicate: bool = False,
     lowercase: bool = False,
     normalize: bool | Sequence[str] = False,
+    characters: str | None = None,
 ) -> Corpus:
     """Load the corpus of a catalog name, a file, a glob, or several of these, concatenated in order.
 
@@ -193,6 +201,7 @@ def load_corpus(
             shuffled; ``files``, whole files.
         score_end, column, context_column, context_separator, skip_header, deduplicate, lowercase, normalize: as the
             fields of the configuration (`charlstm.config.corpus.CorpusConfig`). `Corpus.changes` says what they did.
+        characters: symbols that the vocabulary has even if the text does not have them.
         cache: the cache folder; `user_cache_folder` by default. If it is not writable, a temporary folder is used.
 
     Raises:
@@ -216,8 +225,10 @@ def load_corpus(
     for text in files:
         check_text(text, encoding)
 
-    ids, metadata = encoded_ids(files, encoding, preparation, prepared, digest, sizes, cache, on_progress)
-    vocabulary = Vocabulary.from_json(metadata.vocabulary)
+    characters = characters or ""
+    ids, metadata = encoded_ids(files, encoding, preparation, prepared, digest, sizes, cache, on_progress, characters)
+    symbols = Vocabulary.from_json(metadata.vocabulary)
+    vocabulary = symbols.extended(characters)
     separated, hint, spans, gap, changes = None, "", None, 0, list(metadata.changes)
     if documents is None and validation == "tail":
         total = metadata.characters
@@ -249,7 +260,8 @@ def load_corpus(
             train, end, _ = np.cumsum([len(part) for part in numbers]).tolist()
             separated = separated.select(np.concatenate(numbers))
     splits = {"train": slice(0, train), "validation": slice(train, end), "test": slice(end, total)}
-    settings = (names, encoding, separated, hint, spans, gap, validation, tuple(changes))
+    unused = vocabulary.size - symbols.size
+    settings = (names, encoding, separated, hint, spans, gap, validation, tuple(changes), unused)
     return Corpus(vocabulary, ids, MappingProxyType(splits), digest, *settings)
 
 

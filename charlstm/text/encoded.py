@@ -30,6 +30,7 @@ class Metadata:
     characters: int
     dtype: str
     vocabulary: str
+    """That of the text alone."""
     file_ends: list[int]
     """The position at which each file ends."""
     changes: list[str]
@@ -45,6 +46,7 @@ def encoded_ids(
     sizes: Sequence[int],
     cache: Path,
     on_progress: Progress | None = None,
+    characters: str = "",
 ) -> tuple[npt.NDArray[np.unsignedinteger], Metadata]:
     """The ids of the files, concatenated, as a read-only memory map, and what belongs to them; written if needed.
 
@@ -52,10 +54,12 @@ def encoded_ids(
         prepared: the key of the preparation.
         digest: SHA-256 (hex) of the bytes of all files.
         sizes: their bytes, a part of the key, since a byte-order mark is dropped only at the start of a file.
+        characters: symbols of the vocabulary besides those of the text; the ids are those of all of them.
 
     Raises UserError as `charlstm.text.corpus.load_corpus` does for the content of the files.
     """
-    key = hashlib.sha256(json.dumps([FORMAT, digest, list(sizes), encoding, prepared]).encode()).hexdigest()
+    parts = [FORMAT, digest, list(sizes), encoding, prepared, *([characters] if characters else [])]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     ids_name, metadata_name = f"{key}.ids", f"{key}.json"
     folder = cache / "ids"
     metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
@@ -63,7 +67,8 @@ def encoded_ids(
         folder = writable_folder(folder)
         metadata = _valid_metadata(folder / ids_name, folder / metadata_name)
     if metadata is None:
-        metadata = _write_ids(files, encoding, preparation, digest, folder / ids_name, sum(sizes), on_progress)
+        target = folder / ids_name
+        metadata = _write_ids(files, encoding, preparation, digest, target, sum(sizes), on_progress, characters)
         with open_atomic(folder / metadata_name) as file:
             file.write(json.dumps(asdict(metadata)).encode())
     return np.memmap(folder / ids_name, dtype=metadata.dtype, mode="r", shape=(metadata.characters,)), metadata
@@ -110,43 +115,45 @@ def _write_ids(
     target: Path,
     total: int,
     on_progress: Progress | None,
+    characters: str,
 ) -> Metadata:
     distinct = _DistinctCodes()
-    characters, file_ends, changes = 0, list[int](), Changes()
+    length, file_ends, changes = 0, list[int](), Changes()
     report = _ByteCounter("counting", total, on_progress)
     for file in files:
         for codes in read_codes(file, encoding, preparation, report.of(file), changes):
             distinct.add(codes)
-            characters += codes.size
-        file_ends.append(characters)
+            length += codes.size
+        file_ends.append(length)
     names = tuple(file.name for file in files)
-    if characters == 0:
+    if length == 0:
         content = "only a byte-order mark" if preparation.column is None else f"no text in column {preparation.column}"
         empty = f"the corpus is empty: {listed(names)} has {content}"
         raise UserError(f"{empty}. Set corpus.source to another text")
     vocabulary = Vocabulary.from_codes(distinct.codes(), "bytes" if encoding == "bytes" else "characters")
     if vocabulary.size == 1:
         raise UserError(
-            f"there is nothing to learn from {listed(names)}: its {characters:,} characters are all "
+            f"there is nothing to learn from {listed(names)}: its {length:,} characters are all "
             f"the same, {vocabulary.symbols[0]!r}. Set corpus.source to a text with at least two distinct characters"
-            if characters > 1
+            if length > 1
             else f"there is nothing to learn from {listed(names)}: it is a single character, "
             f"{vocabulary.symbols[0]!r}. Set corpus.source to a longer text"
         )
 
-    dtype = np.min_scalar_type(vocabulary.size - 1).newbyteorder("<")
-    pack = vocabulary.packer(dtype)
+    every = vocabulary.extended(characters)
+    dtype = np.min_scalar_type(every.size - 1).newbyteorder("<")
+    pack = every.packer(dtype)
     written = 0
     report = _ByteCounter("encoding", total, on_progress, hashlib.sha256())
-    with open_atomic(target, characters * dtype.itemsize) as output:
+    with open_atomic(target, length * dtype.itemsize) as output:
         for file in files:
             for codes in read_codes(file, encoding, preparation, report.of(file), Changes()):
                 output.write(pack(codes))
                 written += codes.size
-        if report.content.hexdigest() != digest or written != characters:
+        if report.content.hexdigest() != digest or written != length:
             raise UserError(f"{listed(names)} changed while it was being read: try again when it is complete")
     lines = describe_changes(preparation, changes, len(files))
-    return Metadata(FORMAT, characters, dtype.str, vocabulary.to_json(), file_ends, lines)
+    return Metadata(FORMAT, length, dtype.str, vocabulary.to_json(), file_ends, lines)
 
 
 class _ByteCounter:

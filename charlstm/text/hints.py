@@ -39,7 +39,7 @@ def is_list(corpus: Corpus) -> bool:
 
 def _large_alphabet(corpus: Corpus) -> str:
     """Each character of a text with so large an alphabet occurs a few times only."""
-    size, characters = corpus.vocabulary.size, int(corpus.ids.size)
+    size, characters = corpus.distinct, int(corpus.ids.size)
     if size < _LARGE_ALPHABET or characters >= _FEW_OCCURRENCES * size:
         return ""
     return (

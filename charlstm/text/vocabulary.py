@@ -59,6 +59,13 @@ class Vocabulary:
         """The vocabulary of these distinct code points or byte values, in any order."""
         return cls(tuple(chr(code) for code in sorted(int(code) for code in codes)), kind)
 
+    def extended(self, symbols: str) -> Vocabulary:
+        """The vocabulary with these symbols, too, each of which changes the ids of those after it.
+
+        Raises ValueError: the symbol of a byte vocabulary is not a byte.
+        """
+        return Vocabulary(tuple(sorted({*self.symbols, *symbols})), self.kind) if symbols else self
+
     @property
     def size(self) -> int:
         """V, the number of symbols."""

@@ -161,6 +161,32 @@ def test_second_load_uses_the_cache(folder: Path, tmp_path: Path, monkeypatch: p
     assert text_of(load_corpus("moved.txt")) == "hellO"
 
 
+def test_characters_extend_the_vocabulary(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.txt").write_text("hello")
+    plain, extended = load_corpus("a.txt"), load_corpus("a.txt", characters="\0elxé寒")
+    assert "".join(extended.vocabulary.symbols) == "\0ehloxé寒"
+    assert text_of(extended) == text_of(plain) == text_of(load_corpus("a.txt")) == "hello"
+    assert extended.describe() == plain.describe() == "a.txt: 5 characters, 4 distinct (4 train, 1 validation)"
+    assert len(list((tmp_path / "cache" / "ids").iterdir())) == 4
+    assert text_of(load_corpus("a.txt", characters="\0elxé寒")) == "hello"
+    assert text_of(load_corpus("a.txt", "bytes", characters="\xff")) == "hello"
+    assert load_corpus("a.txt", "bytes", characters="\xff").vocabulary.symbols[-1] == "\xff"
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    assert load_corpus("a.txt", characters=many).ids.dtype == np.uint16
+    assert text_of(load_corpus("a.txt", characters=many)) == "hello"
+    (folder / "same.txt").write_text("aaaa")
+    with pytest.raises(UserError, match="nothing to learn"):
+        load_corpus("same.txt", characters="abc")
+
+
+def test_documents_are_cut_with_an_extended_vocabulary(folder: Path) -> None:
+    (folder / "names.txt").write_text("anna\nbob\ncarl\n" * 3)
+    plain, extended = (load_corpus("names.txt", documents="newline", characters=one) for one in (None, "\t abxyz"))
+    for name in ("train", "validation"):
+        parts = (corpus.split(name) for corpus in (plain, extended))
+        assert len({(part.starts.tobytes(), part.ends.tobytes()) for part in parts}) == 1
+
+
 @pytest.mark.parametrize("suffix", [".ids", ".json"])
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"xx"])
 def test_damaged_cache_is_written_again(folder: Path, tmp_path: Path, suffix: str, content: bytes | None) -> None:
