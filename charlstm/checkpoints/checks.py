@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from torch import Tensor
 
 from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters, Nats
-from charlstm.checkpoints.format import Check, DamagedError
+from charlstm.checkpoints.format import WEIGHTS_ONLY, Check, DamagedError
 from charlstm.checkpoints.layout import check_layout, check_weights
 from charlstm.config import Config, parse_config
 from charlstm.config.training import MAX_PATIENCE
@@ -102,11 +102,6 @@ class Header(_WeightsHeader):
         if wrong := [what for what, holds in conditions.items() if not holds]:
             raise ValueError(f"it has {wrong[0]}")
         return self
-
-
-WEIGHTS_FILE, WEIGHTS_ONLY = "model.safetensors", "weights_only"
-"""The file of an exported folder for model hubs, which has the weights of a model alone, and the key of the header that
-says so."""
 
 
 ConfigCheck = Callable[[Path, Config], None]

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 2
+WEIGHTS_FILE, WEIGHTS_ONLY = "model.safetensors", "weights_only"
+"""The file of an exported folder for model hubs, which has the weights of a model alone, and the key of the header that
+says so."""
 _EMPTY_CHECKSUM = "0" * 64
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from charlstm.checkpoints.format import WEIGHTS_FILE
 from charlstm.errors import UserError
-from charlstm.paths import command, is_folder, path_exists
+from charlstm.paths import command, expand_home, is_folder, path_exists
 from charlstm.runs.listing import run_folders, trained_at
 from charlstm.spelling import near
 
@@ -35,6 +36,14 @@ def find_run(given: Path, runs: Path = RUNS) -> Path:
     if str(given) == LATEST and names:
         return runs / names[0]
     raise UserError(_no_run(given, runs, names))
+
+
+def find_weights(given: str | Path, runs: Path = RUNS) -> Path:
+    """The folder of a run, as :func:`find_run` finds it, or the file of a checkpoint, which may be in a folder exported
+    for model hubs; ``~`` is the home directory."""
+    path = expand_home(given)
+    file = path / WEIGHTS_FILE
+    return find_run(file if is_folder(path) and not _is_run(path) and path_exists(file) else path, runs)
 
 
 def run_names(runs: Path, is_deep: bool = False) -> list[str]:
