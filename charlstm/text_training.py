@@ -12,14 +12,16 @@ from pathlib import Path
 
 from charlstm import console
 from charlstm.api import LoadedRun, load
-from charlstm.config import Config, Document, as_yaml, validate
+from charlstm.config import Config, Document, as_yaml, given_value, validate
 from charlstm.errors import UserError
 from charlstm.paths import expand_home
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.names import find_weights
 from charlstm.runs.naming import run_name
 from charlstm.text.corpus import load_corpus
 from charlstm.text.sources import absolute_source
 from charlstm.training.events import Ended, Event
+from charlstm.training.fine_tuning import StartingPoint, reading_notes
 from charlstm.training.size_defaults import fill_left_out
 from charlstm.training.trainer import Trainer
 from charlstm.training_progress import follow
@@ -33,6 +35,7 @@ def train(
     runs: str | Path = "runs",
     device: str | None = None,
     seed: int | None = None,
+    from_run: str | Path | LoadedRun | None = None,
     settings: Mapping[str, object] | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -49,29 +52,35 @@ def train(
         runs: the folder that holds the folder of the run.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         seed: seed of weights, dropout and samples; 1 by default, as on the command line.
+        from_run: a run whose weights the training starts from, to fine-tune them on this text, as ``--from`` does: a
+            loaded one, its folder, its name in ``runs``, or ``latest``. Its network is taken, and its vocabulary, with
+            the new characters of the text added.
         settings: other fields of a configuration, such as ``{"model.hidden_size": 64}``.
         overwrite: delete an existing run of this name first.
         resume: continue the run of this name where it was stopped, as with an interrupt (Ctrl-C, or a notebook's stop
-            button), which saves it.
+            button), which saves it; ``from_run`` may then be left out.
         progress: print a line after each evaluation, and show on a terminal or in a notebook how far the training is.
         on_event: called with each event of the training, such as :class:`charlstm.training.events.Evaluated`.
 
     Raises:
-        UserError: the text or a setting is wrong, the run exists and neither ``overwrite`` nor ``resume`` is given, or
-            training diverged.
+        UserError: the text or a setting is wrong, a setting contradicts the network of ``from_run``, the run exists and
+            neither ``overwrite`` nor ``resume`` is given, or training diverged.
     """
     sources = [str(one) for one in ([text] if isinstance(text, str | Path) else text)]
     if not sources:
         raise UserError("there is no text to train on: the list is empty")
     shortcuts = {"training.budget.minutes": minutes, "training.device": device, "training.seed": seed, "name": name}
     given = {**(settings or {}), **{field: value for field, value in shortcuts.items() if value is not None}}
+    if from_run is not None:
+        given["training.initial_run"] = _path_of(from_run)
     overrides = [f"{field}={as_yaml(value)}" for field, value in given.items()]
     source = absolute_source(sources[0] if len(sources) == 1 else sources)
     document = Document("charlstm.train", {"name": run_name(sources), "corpus": {"source": source}})
-    config = validate(Config, document, overrides)
+    start = _starting_point(document, overrides, expand_home(runs), resume)
+    config = _validated(document, overrides, start)
     corpus = load_corpus(**config.corpus.model_dump())
-    document, chosen = fill_left_out(document, config, corpus)
-    config = validate(Config, document, overrides)
+    document, chosen = fill_left_out(document, config, corpus, start is not None)
+    config = _validated(document, overrides, start)
     if "corpus" in chosen:
         corpus = load_corpus(**config.corpus.model_dump())
     directory = RunDirectory(expand_home(runs) / str(config.name))
@@ -81,14 +90,42 @@ def train(
             "Resume it: resume=True. Train another run: name=NAME. Delete it and start again: overwrite=True"
         )
     trainer = Trainer(config, corpus, directory)
+    if progress and start is not None and start.run is not None:
+        with console.as_log(), console.on_broken_pipe(lambda: None):
+            for line in [start.run.describe(corpus.vocabulary), *reading_notes(start.run.config.corpus, config.corpus)]:
+                console.out(line)
     with directory.writing():
         if resume:
             trainer.resume()
             directory.write_config(config)
         else:
-            directory.create(config, overwrite)
+            trainer.start(overwrite)
         _run(trainer, progress, on_event)
     return load(directory.path, device=config.training.device)
+
+
+def _path_of(run: str | Path | LoadedRun) -> str:
+    """The folder of a loaded run, or the path or name itself. Raises UserError for a loaded run without a folder."""
+    if not isinstance(run, LoadedRun):
+        return str(run)
+    if run.directory is None:
+        raise UserError("from_run was not loaded from the folder of a run: give its path instead")
+    return str(run.directory.path)
+
+
+def _starting_point(document: Document, overrides: list[str], runs: Path, resume: bool) -> StartingPoint | None:
+    """What the run that the settings name as ``training.initial_run`` decides, or the run to resume recorded of it."""
+    named = given_value(document, overrides, "training", "initial_run")
+    directory = RunDirectory(runs / str(given_value(document, overrides, "name")))
+    if resume and directory.exists:
+        saved = directory.config()
+        return None if saved.training.initial_run is None else StartingPoint.recorded(saved, named)
+    return StartingPoint.at(find_weights(named, runs)) if isinstance(named, str) and named else None
+
+
+def _validated(document: Document, overrides: list[str], start: StartingPoint | None) -> Config:
+    """The configuration, in which a run that training starts from gives what is left out."""
+    return validate(Config, *((document, overrides) if start is None else start.complete(document, overrides)))
 
 
 def _run(trainer: Trainer, progress: bool, on_event: Callable[[Event], object] | None) -> None:

@@ -190,11 +190,13 @@ def _size_defaults() -> str:
     rows, below = [], 0.0
     for row in TABLE:
         size = f"up to {row.characters:,.0f}" if row.characters < float("inf") else f"more than {below:,.0f}"
-        values = (row.hidden_size, row.dropout, row.batch_size, row.sequence_length, row.learning_rate, row.epochs)
+        shape, rates = (row.batch_size, row.sequence_length), (row.learning_rate, row.fine_tuning_rate)
+        values = (row.hidden_size, row.dropout, *shape, *rates, row.epochs)
         rows.append((size, *(_default(value) for value in values)))
         below = row.characters
-    header = ("hidden_size", "dropout", "batch_size", "sequence_length", "learning_rate", "budget.epochs")
-    return _table(("characters to train on", *(f"`{name}`" for name in header)), *rows)
+    fields = ("hidden_size", "dropout", "batch_size", "sequence_length", "learning_rate", "with `--from`")
+    header = [name if "`" in name else f"`{name}`" for name in (*fields, "budget.epochs")]
+    return _table(("characters to train on", *header), *rows)
 
 
 def _packages() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -81,6 +82,36 @@ def test_existing_run_is_refused_resumed_or_overwritten():
     assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 15
     charlstm.train("poem.txt", settings=TINY, overwrite=True)
     assert charlstm.load("runs/poem", "last").header["counters"]["step"] == 12
+
+
+@pytest.mark.parametrize("kind", ["name", "path", "loaded run"])
+def test_run_is_fine_tuned_on_another_text(kind, capsys):
+    source = charlstm.train("poem.txt", settings=TINY, progress=False)
+    Path("other.txt").write_text("Es war einmal: ein Käfer.\n" * 50)
+    given = {"name": "poem", "path": Path("runs/poem"), "loaded run": source}[kind]
+    settings = {name: value for name, value in TINY.items() if name != "model.hidden_size"}
+    run = charlstm.train("other.txt", from_run=given, settings=settings)
+    assert "other" in str(run.directory.path)
+    assert run.model.config.hidden_size == 8
+    new = sorted({*Path("other.txt").read_text()} - {*TEXT})
+    assert {*run.vocabulary.symbols} == {*TEXT, *new}
+    origin = f"starts from the weights of {Path('runs/poem').absolute()}, step 12: {len({*TEXT})} known characters, "
+    assert capsys.readouterr().out.startswith(f"{origin}{len(new)} new: {' '.join(new)}\n")
+    shutil.rmtree("runs/poem")
+    longer = {**settings, "training.budget": {"steps": 15}}
+    again = charlstm.train("other.txt", from_run=given, settings=longer, resume=True)
+    assert again.config.training.initial_run == run.config.training.initial_run
+    assert charlstm.load("other", "last").header["counters"]["step"] == 15
+    assert "starts from" not in capsys.readouterr().out
+
+
+def test_settings_that_contradict_the_run_are_refused():
+    charlstm.train("poem.txt", settings=TINY, progress=False)
+    with pytest.raises(UserError, match=r"^model\.cell is gru, but lstm in .*poem"):
+        charlstm.train("poem.txt", name="b", from_run="poem", settings={"model.cell": "gru"})
+    with pytest.raises(UserError, match="there is no such run"):
+        charlstm.train("poem.txt", name="b", from_run="poen")
+    assert not Path("runs/b").exists()
 
 
 class NotebookOutput(io.StringIO):

@@ -61,7 +61,7 @@ def runs(
 def _row(run: RunSummary) -> list[str]:
     return [
         run.name,
-        _text(run.source),
+        _text(run.source) + (f", from {run.initial_run}" if run.initial_run else ""),
         " ".join(filter(None, [run.cell, _size(run), "" if run.direction in ("", "forward") else run.direction])),
         NONE if run.parameters is None else f"{run.parameters:,}",
         _score(run),

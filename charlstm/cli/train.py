@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import ExitStack
 from functools import cache
@@ -63,6 +64,16 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", "-s", help="Short for --set training.seed=...")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="Short for --set training.initial_run=...: start from the weights of a run, and fine-tune them. Its "
+            "network is taken, and its vocabulary, with the new characters of the text added.",
+        ),
+    ] = None,
     runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the run.")] = Path(
         "runs"
     ),
@@ -87,6 +98,8 @@ def train(
 
     shortcuts = {"training.device": device, "training.seed": seed, "training.budget.minutes": minutes}
     overrides = [*(set_ or []), *(f"{field}={value}" for field, value in shortcuts.items() if value is not None)]
+    if from_ is not None:
+        overrides.append(f"training.initial_run={json.dumps(from_)}")
 
     @cache
     def make_plan(is_rank0: bool) -> Plan:
@@ -94,7 +107,7 @@ def train(
         check_options(context, arguments, list(set_ or []))
         from charlstm.cli.train_plan import Plan  # with the models of a configuration: errors above come sooner
 
-        plan = Plan(is_rank0, arguments, overrides, name, runs)
+        plan = Plan(is_rank0, arguments, overrides, name, runs, resume)
         if resume and not plan.directory.exists:
             raise UserError(
                 f"{plan.directory.path} is not a run: there is nothing to resume. Leave out --resume to start it"
@@ -111,7 +124,14 @@ def train(
             return
 
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
-    from charlstm.cli.train_output import print_chosen, print_corpus, print_held_out, print_hints, print_plan
+    from charlstm.cli.train_output import (
+        print_chosen,
+        print_corpus,
+        print_held_out,
+        print_hints,
+        print_plan,
+        print_start,
+    )
     from charlstm.config import dump_yaml
     from charlstm.distributed import ProcessGroup
     from charlstm.training.trainer import Trainer
@@ -125,12 +145,15 @@ def train(
         with group.sync_errors():
             chosen = plan.choose_by_size(corpus)
             settings = plan.settings
+        start = None if plan.start is None else plan.start.run
         if "corpus" in chosen:
             corpus = load_shared_corpus(group, settings)
         if not dry_run:
             print_corpus(corpus)
             print_chosen(settings, chosen)
             print_held_out(settings, chosen)
+            if start is not None:
+                print_start(start, settings, corpus)
         with group.sync_errors():
             trainer = Trainer(settings, corpus, plan.directory, group)
             trainer.execution.choices()  # raises UserError if a requested executor cannot run here
@@ -144,6 +167,8 @@ def train(
             console.out(dump_yaml(settings))
             print_corpus(corpus)
             print_held_out(settings, chosen)
+            if start is not None:
+                print_start(start, settings, corpus)
             print_plan(trainer)
             print_hints(trainer)
             return 0
@@ -160,12 +185,19 @@ def check_options(context: typer.Context, given: Given, changes: list[str]) -> N
     from charlstm.errors import UserError
 
     options, changed = context.params, {change.partition("=")[0].strip() for change in changes}
-    shortcuts = {"device": "training.device", "seed": "training.seed", "minutes": "training.budget.minutes"}
+    shortcuts = {
+        "device": "training.device",
+        "seed": "training.seed",
+        "minutes": "training.budget.minutes",
+        "from_": "training.initial_run",
+    }
     for option, field in (*shortcuts.items(), ("name", "name")):
         if options[option] is not None and field in changed:
-            raise UserError(f"--{option} and --set {field} both set the same field: leave one out")
+            raise UserError(f"--{option.strip('_')} and --set {field} both set the same field: leave one out")
     if options["resume"] and options["overwrite"]:
         raise UserError("--resume continues a run and --overwrite deletes it: choose one")
+    if options["resume"]:
+        refuse(context, "with --resume: a resumed run goes on with its own weights", "from_")
     if options["dry_run"]:
         refuse(context, "with --dry-run, which deletes nothing", "overwrite")
     if given.run is not None:
@@ -195,7 +227,7 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
                     console.note(f"note: {difference}", is_wrapped=True)
                 directory.write_config(settings)
             else:
-                directory.create(settings, overwrite)
+                trainer.start(overwrite)
         trainer.execution.choose_executor()
         choices = trainer.execution.choices()  # again, since a resumed run keeps its precision
         used = ", ".join(sorted({choice.executor.name for choice in choices}))

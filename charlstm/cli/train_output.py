@@ -18,6 +18,8 @@ from charlstm.text.corpus import Corpus
 from charlstm.text.hints import text_hints
 from charlstm.training.advice import ending_advice, planned_budget_advice
 from charlstm.training.events import Ended
+from charlstm.training.fine_tuning import reading_notes
+from charlstm.training.initial_run import InitialRun
 from charlstm.training.trainer import Trainer
 from charlstm.units import bits
 
@@ -59,6 +61,15 @@ def print_held_out(settings: Config, chosen: Sequence[str]) -> None:
         console.out_wrapped(
             f"since the text is {size}, {held_out}; --set corpus.validation_fraction=0.1 holds a tenth out"
         )
+
+
+def print_start(run: InitialRun, settings: Config, corpus: Corpus) -> None:
+    """Print the run whose weights training starts from, the new characters, and how the text is read otherwise."""
+    console.out_wrapped(run.describe(corpus.vocabulary))
+    for line in run.damaged:
+        console.note(f"note: {line}", is_wrapped=True)
+    for line in reading_notes(run.config.corpus, settings.corpus):
+        console.note(f"note: {line}", is_wrapped=True)
 
 
 def print_corpus(corpus: Corpus) -> None:

@@ -87,7 +87,7 @@ class Trial:
                 log.info("%s: %s", self.label, line)
             self.directory.write_config(self.config)  # the path of its text may have changed
         else:
-            self.directory.create(self.config, overwrite=self.directory.exists)
+            trainer.start(overwrite=self.directory.exists)
         return trainer
 
     def delete(self) -> None:

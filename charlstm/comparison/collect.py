@@ -24,6 +24,8 @@ from charlstm.text.corpus import Corpus
 from charlstm.training.advice import gap_advice
 
 SAMPLE_LENGTH = 400
+MAX_VALUE = 60
+"""Characters of a setting that a list of differences shows."""
 
 
 def read_run(
@@ -181,9 +183,15 @@ def differing(configs: Sequence[tuple[str, Config]]) -> list[str]:
     fields = list(dict.fromkeys(field for values in flat for field in values))
     varying = [f for f in fields if any(values.get(f) != flat[0].get(f) for values in flat) and f != "training.seed"]
     return [
-        f"{label}: " + (", ".join(f"{f}: {as_yaml(values[f])}" for f in varying if f in values) or "no difference")
+        f"{label}: " + (", ".join(f"{f}: {_value(values[f])}" for f in varying if f in values) or "no difference")
         for (label, _), values in zip(configs, flat, strict=True)
     ]
+
+
+def _value(value: object) -> str:
+    """A value in YAML, and only its beginning if it is long, such as the characters of a vocabulary."""
+    text = as_yaml(value)
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
 
 
 def _dotted(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from charlstm.config.schema import Config, ModelConfig, ModelOptions
     from charlstm.config.sections import BudgetConfig
     from charlstm.config.training import TrainingConfig
-    from charlstm.config.validation import load_config, parse_config, validate
+    from charlstm.config.validation import given_value, load_config, parse_config, validate
 
 __all__ = [
     "CELL_OPTIONS",
@@ -46,6 +46,7 @@ __all__ = [
     "describe_fields",
     "dump_changes",
     "dump_yaml",
+    "given_value",
     "json_schema",
     "load_compare",
     "load_comparison",
@@ -71,7 +72,7 @@ _NAMES = {
     "schema": ("Config", "ModelConfig", "ModelOptions"),
     "sections": ("BudgetConfig",),
     "training": ("TrainingConfig",),
-    "validation": ("load_config", "parse_config", "validate"),
+    "validation": ("given_value", "load_config", "parse_config", "validate"),
 }
 """The public names of each module."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

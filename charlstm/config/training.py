@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from charlstm.config.sections import Section, TrainingBasics
+from charlstm.config.sections import Section, TrainingBasics, TypeText
 
 MAX_PATIENCE = 1000
 MIN_EVALUATION_CHARACTERS = 1000
@@ -73,6 +73,16 @@ class TrainingConfig(TrainingBasics):
         "one chunk: the gradient of the mean loss over all their characters. The state is carried from chunk to chunk. "
         "A step is an update, in all settings and records; so it reads this many times as much text. The last step of "
         "an epoch has the chunks that are left.",
+    )
+    initial_run: Annotated[str | None, TypeText("run")] = Field(
+        None,
+        min_length=1,
+        max_length=4096,
+        description="The run whose weights training starts from, to fine-tune them on another text (Howard & Ruder "
+        "2018): its folder, its name in runs/, or latest; or a checkpoint file. Its best checkpoint is taken, with the "
+        "averaged weights if it has them. What the model section leaves out is as in that run, except for dropout "
+        "without a model section; what contradicts its network is an error. Weights of characters are copied by "
+        "character, and those of new characters are initialized as usual. null: all weights are initialized.",
     )
     learning_rate_factors: LearningRateFactors = Field(
         LearningRateFactors(),

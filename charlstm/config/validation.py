@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +81,18 @@ def validate(model: type[Model], document: Document, overrides: Sequence[str] = 
         more = [f"and {len(messages) - MAX_LISTED} more: fix these first"] if len(messages) > MAX_LISTED else []
         raise UserError("\n".join(messages[:MAX_LISTED] + more))
     return config
+
+
+def given_value(document: Document, overrides: Sequence[str], *loc: str) -> Any:
+    """What a document gives for a field or a section, after the overrides: plain data, which :func:`validate` has not
+    seen; None if it is left out."""
+    data = document.data
+    for override in overrides:
+        with suppress(UserError, LookupError):
+            data = with_value(data, *_read_override(override, override))
+    for part in loc:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data
 
 
 def _read_override(override: str, source: str) -> tuple[Loc, Any]:

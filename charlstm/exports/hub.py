@@ -8,11 +8,11 @@ from typing import Any
 
 from charlstm import __version__
 from charlstm.api import LoadedRun
-from charlstm.checkpoints.checks import WEIGHTS_FILE, WEIGHTS_ONLY
-from charlstm.checkpoints.format import pack
+from charlstm.checkpoints.format import WEIGHTS_FILE, WEIGHTS_ONLY, pack
 from charlstm.config.corpus import NO_VALIDATION
 from charlstm.exports.about import About, about, source_names
 from charlstm.runs.metrics import best_score, evaluated_nats
+from charlstm.runs.naming import initial_run_name
 from charlstm.text.visible import visible
 from charlstm.units import bits, finite
 
@@ -57,6 +57,8 @@ def _config(run: LoadedRun) -> dict[str, Any]:
     config = run.config.model_dump(mode="json")
     names = source_names(run)
     config["corpus"]["source"] = names[0] if len(names) == 1 else names
+    if (recorded := run.config.training.initial_run) is not None:
+        config["training"]["initial_run"] = initial_run_name(recorded)
     return config
 
 
@@ -82,6 +84,7 @@ def model_card(run: LoadedRun, name: str, facts: About) -> str:
         f"- Vocabulary: {run.vocabulary.size:,} {run.vocabulary.unit}s",
         *_score(run),
         *_training(run),
+        *_start(run),
         f"- License of the text: {_markdown(facts.license) or 'not recorded. Check it before you publish the weights'}",
         "",
         "## How to use it",
@@ -143,6 +146,13 @@ def _training(run: LoadedRun) -> list[str]:
         f"- Training: {steps}{training.batch_size} x {training.sequence_length} {run.vocabulary.unit}s, "
         f"learning rate {training.learning_rate:g}, seed {training.seed}"
     ]
+
+
+def _start(run: LoadedRun) -> list[str]:
+    """The run whose weights the training started from, if it started from any."""
+    recorded = run.config.training.initial_run
+    name = "" if recorded is None else _markdown(initial_run_name(recorded))
+    return [f"- Fine-tuned from the weights of {name}: the license of its text applies, too"] if name else []
 
 
 def _sample(run: LoadedRun) -> list[str]:

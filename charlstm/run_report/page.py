@@ -20,7 +20,9 @@ from charlstm.run_report.curves import Along, ladder, learning_curve, read_curve
 from charlstm.run_report.samples import by_temperature, over_time
 from charlstm.runs.commands import evaluate_command
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.naming import initial_run_name
 from charlstm.text.corpus import Corpus
+from charlstm.text.visible import listed_symbols
 
 MODEL = "this model"
 
@@ -132,6 +134,8 @@ class RunReport:
         layers = "" if model.num_layers == 1 else f"{model.num_layers} layers of "
         parameters = f" and {self.facts['parameters']:,} parameters" if "parameters" in self.facts else ""
         network = f"The network: {model.cell} with {layers}{model.hidden_size} units{parameters}"
+        if (initial := self.config.training.initial_run) is not None:
+            network += f", fine-tuned from the weights of {initial_run_name(initial)}"
         if not self.config.corpus.has_validation:
             kind = "a pseudo-likelihood of " if self.curves.is_pseudo_likelihood else ""
             last = self.curves.evaluations[-1:, 3]
@@ -210,6 +214,7 @@ class RunReport:
         part = " of a sample" if self.curves.is_sampled and not self.curves.whole else ""
         facts = [
             ("Text", corpus_text(self.config)),
+            *self._start(),
             *(
                 [
                     (
@@ -228,6 +233,17 @@ class RunReport:
         commands = [command("sample", path), evaluate_command(path, self.config)]
         remarks = [f"To use it: {line}" for line in commands]
         return Section("How it was trained", facts=[fact for fact in facts if fact[1]], remarks=remarks)
+
+    def _start(self) -> list[tuple[str, str]]:
+        """The run whose weights the training started from, as the start of the run recorded it."""
+        try:
+            start = self.facts["initial_run"]
+            step, new = "" if start["step"] is None else f" at step {start['step']:,}", start["new_characters"]
+            count = f"{len(new):,} {self.unit}{'s' * (len(new) != 1)}"
+            listed = f": {listed_symbols(new, self.unit + 's')}" if new else ""
+            return [("Start", f"the weights of {start['name']}{step}; {count} not in its text{listed}")]
+        except (KeyError, TypeError, ValueError):  # it started with new weights
+            return []
 
     def _execution(self) -> list[tuple[str, str]]:
         """The executor and the machine, as the start of the run recorded them."""

@@ -15,6 +15,7 @@ from charlstm.files import MissingError, open_regular
 from charlstm.runs.directory import FINISHED, RunDirectory
 from charlstm.runs.lock import is_held
 from charlstm.runs.metrics import best_score, read_outline
+from charlstm.runs.naming import initial_run_name
 from charlstm.units import bits
 
 State = Literal["training", "finished", "stopped", "diverged", "damaged"]
@@ -34,6 +35,7 @@ class RunSummary:
         trained_at: when its metrics were last written, in seconds since the epoch.
         problem: why a file cannot be read, if the state is damaged; then fields may be missing.
         source: the files of its text, without their folders.
+        initial_run: the name of the run whose weights it started from; None if it started with new ones.
         unit: character, or byte if the text is read as bytes.
         parameters: number of trainable parameters; None before the first step.
         best_nats: the best held-out score, in nats per unit; a pseudo-likelihood if the direction is bidirectional.
@@ -50,6 +52,7 @@ class RunSummary:
     trained_at: float
     problem: str = ""
     source: tuple[str, ...] = ()
+    initial_run: str | None = None
     cell: str = ""
     hidden_size: int | None = None
     num_layers: int | None = None
@@ -136,10 +139,13 @@ def summarize(path: Path, name: str) -> RunSummary:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    corpus, model = (section if isinstance(section := config.get(key), dict) else {} for key in ("corpus", "model"))
-    source = corpus.get("source")
+    corpus, model, training = (
+        section if isinstance(section := config.get(key), dict) else {} for key in ("corpus", "model", "training")
+    )
+    source, initial_run = corpus.get("source"), training.get("initial_run")
     return {
         "source": tuple(Path(str(part)).name for part in (source if isinstance(source, list) else [source])),
+        "initial_run": None if initial_run is None else initial_run_name(str(initial_run)),
         "cell": str(model.get("cell", "")),
         "hidden_size": model.get("hidden_size"),
         "num_layers": model.get("num_layers"),

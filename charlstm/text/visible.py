@@ -30,3 +30,16 @@ def escape(character: str) -> str:
 def visible(text: str) -> str:
     """The text with every `invisible` character escaped."""
     return "".join(escape(character) if invisible(character) else character for character in text)
+
+
+def listed_symbols(symbols: str, kind: str, most: int = 40) -> str:
+    """The symbols of a vocabulary with spaces between them, in which every one can be seen; the first ``most``, and how
+    many there are beyond."""
+    names = [f"0x{ord(one):02X}" if kind == "bytes" else _name(one) for one in symbols[:most]]
+    rest = len(symbols) - len(names)
+    return " ".join(names) + (f" and {rest:,} more" if rest else "")
+
+
+def _name(character: str) -> str:
+    is_seen = character.isprintable() and not character.isspace() and not unicodedata.combining(character)
+    return character if is_seen else f"U+{ord(character):04X}"

@@ -25,7 +25,8 @@ FRACTION = 0.1
 
 @dataclass(frozen=True)
 class SizeDefaults:
-    """Settings for texts of up to ``characters`` characters in the training split."""
+    """Settings for texts of up to ``characters`` characters in the training split; ``fine_tuning_rate`` is the learning
+    rate from the weights of another run."""
 
     characters: float
     hidden_size: int
@@ -33,16 +34,17 @@ class SizeDefaults:
     batch_size: int
     sequence_length: int
     learning_rate: float
+    fine_tuning_rate: float
     epochs: float
 
 
 TABLE = (
-    SizeDefaults(WHOLE, 64, 0.5, 4, 32, 1e-2, 60),
-    SizeDefaults(5e3, 64, 0.5, 4, 32, 1e-2, 30),
-    SizeDefaults(5e4, 128, 0.3, 8, 64, 1e-2, 30),
-    SizeDefaults(5e5, 256, 0.3, 16, 64, 8e-3, 12),
-    SizeDefaults(5e6, 256, 0.1, 32, 64, 1.2e-2, 10),
-    SizeDefaults(float("inf"), 256, 0.0, 32, 64, 1.2e-2, 2),
+    SizeDefaults(WHOLE, 64, 0.5, 4, 32, 1e-2, 3e-3, 60),
+    SizeDefaults(5e3, 64, 0.5, 4, 32, 1e-2, 3e-3, 30),
+    SizeDefaults(5e4, 128, 0.3, 8, 64, 1e-2, 3e-3, 30),
+    SizeDefaults(5e5, 256, 0.3, 16, 64, 8e-3, 8e-3, 12),
+    SizeDefaults(5e6, 256, 0.1, 32, 64, 1.2e-2, 1.2e-2, 10),
+    SizeDefaults(float("inf"), 256, 0.0, 32, 64, 1.2e-2, 1.2e-2, 2),
 )
 """By rising size."""
 
@@ -52,16 +54,20 @@ def size_defaults(characters: int) -> SizeDefaults:
     return next(row for row in TABLE if characters <= row.characters)
 
 
-def fill_left_out(document: Document, settings: Config, corpus: Corpus) -> tuple[Document, list[str]]:
+def fill_left_out(
+    document: Document, settings: Config, corpus: Corpus, is_fine_tuned: bool = False
+) -> tuple[Document, list[str]]:
     """The document with what it leaves out: the names of the sections ``model`` and ``training``, and ``corpus`` if
     without both of them another fraction of the text is held out than the settings say.
 
     Args:
         settings: what the document says so far, with the changes of the command line.
         corpus: the text, split as ``settings`` say.
+        is_fine_tuned: whether training starts from the weights of another run, whose network it takes: of the section
+            ``model``, only the dropout is chosen.
     """
     missing = [section for section in ("model", "training") if document.data.get(section) is None]
-    chosen: dict[str, Any] = chosen_sections(corpus) if missing else {}
+    chosen: dict[str, Any] = chosen_sections(corpus, is_fine_tuned) if missing else {}
     filled = {**document.data, **{section: chosen[section] for section in missing}}
     fraction = chosen_fraction(corpus)
     is_given = {"validation_fraction", "validation"} & settings.corpus.model_fields_set
@@ -79,7 +85,7 @@ def chosen_fraction(corpus: Corpus) -> float:
     return 0.0 if size <= WHOLE else min(FRACTION, float(f"{HELD_OUT / size:.1g}"))
 
 
-def chosen_sections(corpus: Corpus) -> dict[str, dict[str, Any]]:
+def chosen_sections(corpus: Corpus, is_fine_tuned: bool = False) -> dict[str, dict[str, Any]]:
     """The sections ``model`` and ``training`` for a corpus, as plain data of a configuration.
 
     The budget is a number of epochs or 3 minutes, whichever ends first. A batch of documents has about as many
@@ -92,12 +98,13 @@ def chosen_sections(corpus: Corpus) -> dict[str, dict[str, Any]]:
     if isinstance(train, Documents) and not train.is_running_text:
         mean = characters / len(train)
         batch = max(1, min(512, round(batch * length / mean), len(train) // 4))
+    network = {} if is_fine_tuned else {"cell": "lstm", "hidden_size": row.hidden_size}
     return {
-        "model": {"cell": "lstm", "hidden_size": row.hidden_size, "dropout": row.dropout},
+        "model": {**network, "dropout": row.dropout},
         "training": {
             "batch_size": batch,
             "sequence_length": length,
-            "learning_rate": row.learning_rate,
+            "learning_rate": row.fine_tuning_rate if is_fine_tuned else row.learning_rate,
             "evaluate_every": None,
             "budget": {"epochs": row.epochs, "minutes": MINUTES},
         },

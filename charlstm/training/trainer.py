@@ -13,6 +13,7 @@ from charlstm.checkpoints.compatibility import differences
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
+from charlstm.errors import UserError
 from charlstm.evaluation import Score
 from charlstm.executors import clear_plan_cache
 from charlstm.hardware.device import resolve_device, resolve_precision
@@ -29,6 +30,7 @@ from charlstm.training.event_log import EventLog
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, WholeSplitScored
 from charlstm.training.execution import Execution
 from charlstm.training.initial_state import initial_state
+from charlstm.training.initial_weights import InitialWeights
 from charlstm.training.loader import next_chunks
 from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl
@@ -62,6 +64,7 @@ class Trainer:
         self.model, self.streams = self.state.model, self.state.streams
         # Here, so that an empty validation split is reported before training.
         self._validator = Validator(config, corpus, self.state, group, self._poll_requests)
+        self._initial_weights = InitialWeights(config, corpus.vocabulary, self.state, group)
         self.step = TrainingStep(training, self.model, self.state.optimizer, precision, group)
         self.execution = Execution(training, self.state, self.step, self.streams, group)
         self.deferred_metrics = DeferredMetrics(self.device)
@@ -102,9 +105,16 @@ class Trainer:
         """Number of steps in the current epoch."""
         return -(-self.streams.steps_per_epoch // self.config.training.gradient_accumulation)
 
+    def start(self, overwrite: bool = False) -> None:
+        """Create the directory of a new run. Raises UserError, before anything is deleted, if the weights of
+        ``training.initial_run`` cannot be read, and as :meth:`charlstm.runs.directory.RunDirectory.create` does."""
+        self._initial_weights.take()
+        self.directory.create(self.config, overwrite)
+
     def run(self) -> Iterator[Event]:
         """Train until the budget is used, yielding an event after each step (on a GPU, after some steps) and each
         evaluation; :class:`Ended` comes last. Raises UserError if memory runs out; saved checkpoints remain."""
+        self._initial_weights.take()
         self.step.precision = self.group.broadcast_from_rank0(lambda: self.step.precision)
         self.execution.choose_executor()
         with detect_lost_processes():
@@ -126,7 +136,7 @@ class Trainer:
         if self.streams.notice:
             yield Notice(self.streams.notice)
         if self.counters.step == 0:
-            self._log.start(self.execution.facts())
+            self._log.start({**self.execution.facts(), **self._initial_weights.facts})
             self.save(best=False)
         while (stop_reason := self._stop_reason()) is None:
             event = self._evaluate() if self.counters.evaluation_due else self._step()
@@ -310,11 +320,18 @@ class Trainer:
         """Resume from the newest valid checkpoint, or start again if the run has saved none.
 
         Returns messages for the user: damaged checkpoints, and differences of device, threads or versions. Raises
-        UserError if no checkpoint is valid, or if the corpus, the model or a setting that must not change has changed.
+        UserError if no checkpoint is valid, if the corpus, the model or a setting that must not change has changed, or
+        if the run has saved none and the weights of ``training.initial_run`` cannot be read.
         """
         checkpoint = self._checkpoint_manager.restore()
         if checkpoint is None:
+            try:
+                self._initial_weights.take()
+            except UserError as problem:
+                path = self.directory.path
+                raise UserError(f"{path} has saved no checkpoint, so it starts again: {problem}") from None
             return ["this run has no checkpoint yet: it starts again from step 0"]
+        self._initial_weights.skip()
         self.execution.restore(checkpoint.header)
         self._budget.resume()
         step = f"{self.counters.step:,}"

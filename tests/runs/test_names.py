@@ -10,6 +10,7 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.runs.names import find_run, run_names
+from charlstm.runs.naming import initial_run_name
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,18 @@ def test_no_runs_at_all(tmp_path, monkeypatch):
 def test_run_names_latest_first():
     assert run_names(Path("runs")) == ["tiny", "old"]
     assert run_names(Path("runs"), is_deep=True) == ["tiny", "versus/lstm-seed1", "old"]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "name"),
+    [
+        ("/a/runs/wide", "wide"),
+        ("/a/runs/wide/checkpoints/last.safetensors", "wide"),
+        ("/a/hub/model.safetensors", "hub"),
+        ("/a/kept/may.safetensors", "may"),
+        ("C:\\runs\\wide", "wide"),
+        ("wide", "wide"),
+    ],
+)
+def test_initial_run_has_the_name_of_its_run(recorded, name):
+    assert initial_run_name(recorded) == name

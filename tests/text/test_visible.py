@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from charlstm.text.visible import visible
+from charlstm.text.visible import listed_symbols, visible
 
 SHOWN = {
     "joiner between emoji": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
@@ -39,3 +39,9 @@ def test_characters_of_text_are_unchanged(text):
 @pytest.mark.parametrize("character", ESCAPED.values(), ids=ESCAPED)
 def test_control_and_invisible_characters_are_escaped(character):
     assert visible(f"a{character}b") == "a" + character.encode("unicode_escape").decode() + "b"
+
+
+def test_listed_symbols_can_all_be_seen():
+    assert listed_symbols(" \n a\u0301é寒€\ue000", "characters") == "U+0020 U+000A U+0020 a U+0301 é 寒 € U+E000"
+    assert listed_symbols("\x00a\xff", "bytes") == "0x00 0x61 0xFF"
+    assert listed_symbols("abcde", "characters", most=2) == "a b and 3 more"
