@@ -21,7 +21,7 @@ from charlstm.runs.naming import run_name
 from charlstm.text.corpus import load_corpus
 from charlstm.text.sources import absolute_source
 from charlstm.training.events import Ended, Event
-from charlstm.training.fine_tuning import StartingPoint, reading_notes
+from charlstm.training.fine_tuning import StartingPoint, start_notes
 from charlstm.training.size_defaults import fill_left_out
 from charlstm.training.trainer import Trainer
 from charlstm.training_progress import follow
@@ -92,7 +92,7 @@ def train(
     trainer = Trainer(config, corpus, directory)
     if progress and start is not None and start.run is not None:
         with console.as_log(), console.on_broken_pipe(lambda: None):
-            for line in [start.run.describe(corpus.vocabulary), *reading_notes(start.run.config.corpus, config.corpus)]:
+            for line in [start.run.describe(corpus.vocabulary), *start_notes(start.run, config, corpus)]:
                 console.out(line)
     with directory.writing():
         if resume:

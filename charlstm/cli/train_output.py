@@ -18,7 +18,7 @@ from charlstm.text.corpus import Corpus
 from charlstm.text.hints import text_hints
 from charlstm.training.advice import ending_advice, planned_budget_advice
 from charlstm.training.events import Ended
-from charlstm.training.fine_tuning import reading_notes
+from charlstm.training.fine_tuning import start_notes
 from charlstm.training.initial_run import InitialRun
 from charlstm.training.trainer import Trainer
 from charlstm.units import bits
@@ -64,11 +64,9 @@ def print_held_out(settings: Config, chosen: Sequence[str]) -> None:
 
 
 def print_start(run: InitialRun, settings: Config, corpus: Corpus) -> None:
-    """Print the run whose weights training starts from, the new characters, and how the text is read otherwise."""
+    """Print the run whose weights training starts from, the new characters, and why it may be of little use."""
     console.out_wrapped(run.describe(corpus.vocabulary))
-    for line in run.damaged:
-        console.note(f"note: {line}", is_wrapped=True)
-    for line in reading_notes(run.config.corpus, settings.corpus):
+    for line in [*run.damaged, *start_notes(run, settings, corpus)]:
         console.note(f"note: {line}", is_wrapped=True)
 
 

@@ -24,7 +24,7 @@ from charlstm.text.corpus import Corpus
 from charlstm.training.advice import gap_advice
 
 SAMPLE_LENGTH = 400
-MAX_VALUE = 60
+MAX_VALUE = 100
 """Characters of a setting that a list of differences shows."""
 
 
@@ -154,7 +154,7 @@ def _compared_paths(report: Path) -> list[str] | None:
 
 
 def _text_identity(run: LoadedRun) -> tuple[object, ...]:
-    return (run.header["corpus_digest"], run.config.corpus.model_dump(exclude={"source"}))
+    return (run.header["corpus_digest"], run.config.corpus.model_dump(exclude={"source", "characters"}))
 
 
 def corpus_text(config: Config) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charlstm.config import Config, CorpusConfig, Document, ModelConfig, as_yaml, given_value
+from charlstm.config import Config, Document, ModelConfig, as_yaml, given_value
 from charlstm.errors import UserError
 from charlstm.runs.names import LATEST
+from charlstm.text.corpus import Corpus
 from charlstm.training.initial_run import MAY_DIFFER, InitialRun, check_same_network, encoding_error
 
 
@@ -73,9 +74,18 @@ class StartingPoint:
         return replace(document, data={**data, **filled}), [*overrides, path]
 
 
-def reading_notes(before: CorpusConfig, now: CorpusConfig) -> list[str]:
-    """One line for each way in which the text is read otherwise than that of the run that training starts from."""
-    return [
+def start_notes(run: InitialRun, settings: Config, corpus: Corpus) -> list[str]:
+    """One line for each reason why the run may be of little use for this text: most characters are new, or the text is
+    read otherwise than its own."""
+    before, now = run.config.corpus, settings.corpus
+    new, unit = len(run.new_characters(corpus.vocabulary)), corpus.vocabulary.unit
+    notes = []
+    if 2 * new > corpus.distinct:
+        notes.append(
+            f"{new:,} of the {corpus.distinct:,} {unit}s of this text are new: with new weights, without an initial "
+            "run, it may be learned better"
+        )
+    return notes + [
         f"corpus.{name} is {as_yaml(getattr(now, name))}, but was {as_yaml(was)} in the run that training starts from"
         for name in ("documents", "lowercase", "normalize")
         if (was := getattr(before, name)) != getattr(now, name)

@@ -40,6 +40,12 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
+def report_of(result) -> str:
+    """The report that a comparison names."""
+    (path,) = re.findall(r"^report: (.*)$", result.out, re.M)
+    return path
+
+
 def test_text_gets_network_and_vocabulary_of_the_run(charlstm, here):
     result = charlstm("train", "german.txt", "--from", "tiny", *QUICK)
     assert result.code == 0, result.err
@@ -153,6 +159,15 @@ def test_run_may_replace_its_own_source(charlstm, here):
     assert torch.equal(before, after)
 
 
+def test_text_in_another_script_is_noted(charlstm, here):
+    Path("poem.txt").write_text("寒随穷律变，春逐鸟声开。\n初风飘带柳，晚雪间花梅。\n" * 40, encoding="utf-8")
+    result = charlstm("train", "poem.txt", "--from", "tiny", *QUICK)
+    assert result.code == 0, result.err
+    assert "16 known characters, 22 new: 。 初 变 声" in flat(result.out)
+    assert "note: 22 of the 23 characters of this text are new" in flat(result.err)
+    assert charlstm("sample", "poem", "--prime", "the 春", "--length", 5).code == 0
+
+
 def test_other_reading_of_the_text_is_noted(charlstm, here):
     result = charlstm("train", "german.txt", "--from", "tiny", "--set", "corpus.lowercase=true", *QUICK)
     note = "note: corpus.lowercase is true, but was false in the run that training starts from"
@@ -170,6 +185,17 @@ def test_documents_are_fine_tuned(charlstm, here, extra):
     assert result.code == 0, result.err
     assert load_config(Path("runs/more/config.yaml")).model.hidden_size == 8
     assert charlstm("sample", "more", "--num-samples", 2, "--length", 9).code == 0
+
+
+def test_run_is_compared_with_one_of_new_weights(charlstm, here):
+    for options in (("--from", "tiny", "--name", "tuned"), ("--set", "model.hidden_size=16", "--name", "new")):
+        assert charlstm("train", "german.txt", *options, *QUICK).code == 0
+    result = charlstm("compare", "tuned", "new")
+    assert result.code == 0, result.err
+    page = flat(Path(report_of(result)).read_text(encoding="utf-8"))
+    assert re.search(
+        r"tuned: corpus.characters: .*, training.initial_run: /.* new: .* training.initial_run: null", page
+    )
 
 
 def test_arm_of_a_comparison_is_fine_tuned(charlstm, here):
