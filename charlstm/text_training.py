@@ -16,7 +16,7 @@ from charlstm.config import Config, Document, as_yaml, given_value, validate
 from charlstm.errors import UserError
 from charlstm.paths import expand_home
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.names import find_weights
+from charlstm.runs.names import find_initial_run
 from charlstm.runs.naming import run_name
 from charlstm.text.corpus import load_corpus
 from charlstm.text.sources import absolute_source
@@ -120,7 +120,7 @@ def _starting_point(document: Document, overrides: list[str], runs: Path, resume
     if resume and directory.exists:
         saved = directory.config()
         return None if saved.training.initial_run is None else StartingPoint.recorded(saved, named)
-    return StartingPoint.at(find_weights(named, runs)) if isinstance(named, str) and named else None
+    return StartingPoint.at(find_initial_run(named, runs)) if isinstance(named, str) and named else None
 
 
 def _validated(document: Document, overrides: list[str], start: StartingPoint | None) -> Config:

@@ -10,7 +10,7 @@ from charlstm.cli.options import folder_name
 from charlstm.cli.train_arguments import Given
 from charlstm.config import Config, Document, as_yaml, given_value, validate
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.names import find_weights
+from charlstm.runs.names import find_initial_run
 from charlstm.runs.read_only import ReadOnlyRunDirectory
 from charlstm.text.sources import absolute_source
 
@@ -57,7 +57,7 @@ class Plan:
             return StartingPoint.recorded(config, named)
         if named is None:
             return None
-        path = find_weights(named, runs)
+        path = find_initial_run(named, runs)
         from charlstm.training.fine_tuning import StartingPoint  # with torch: errors above come sooner
 
         return StartingPoint.at(path)

@@ -46,6 +46,14 @@ def find_weights(given: str | Path, runs: Path = RUNS) -> Path:
     return find_run(file if is_folder(path) and not _is_run(path) and path_exists(file) else path, runs)
 
 
+def find_initial_run(given: str, runs: Path = RUNS) -> Path:
+    """What :func:`find_weights` finds for ``training.initial_run``. Raises UserError with the name of this field."""
+    try:
+        return find_weights(given, runs)
+    except UserError as problem:
+        raise UserError(f"training.initial_run: {problem}") from None
+
+
 def run_names(runs: Path, is_deep: bool = False) -> list[str]:
     """The names of the runs in a folder, the one trained last first. Raises UserError if the folder cannot be read."""
     folders = sorted(run_folders(runs, is_deep), key=trained_at, reverse=True)

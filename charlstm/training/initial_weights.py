@@ -6,7 +6,7 @@ from typing import Any
 
 from charlstm.config import Config
 from charlstm.distributed import ProcessGroup
-from charlstm.runs.names import find_weights
+from charlstm.runs.names import find_initial_run
 from charlstm.text.vocabulary import Vocabulary
 from charlstm.training.initial_run import InitialRun
 from charlstm.training.state import TrainingState
@@ -35,7 +35,7 @@ class InitialWeights:
         if path is None or not self._is_needed:
             return
         with self._group.sync_errors():
-            run = InitialRun.load(find_weights(path))
+            run = InitialRun.load(find_initial_run(path))
             run.check(self._config, vocabulary)
         self._group.assert_equal_across_ranks(run.digest, f"{path}: the processes read different weights here")
         for model in {self._state.model, self._state.evaluated_model}:
