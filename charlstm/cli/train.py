@@ -99,7 +99,7 @@ def train(
     shortcuts = {"training.device": device, "training.seed": seed, "training.budget.minutes": minutes}
     overrides = [*(set_ or []), *(f"{field}={value}" for field, value in shortcuts.items() if value is not None)]
     if from_ is not None:
-        overrides.append(f"training.initial_run={json.dumps(from_)}")
+        overrides.append(f"training.initial_run={json.dumps(from_, ensure_ascii=False)}")
 
     @cache
     def make_plan(is_rank0: bool) -> Plan:

@@ -10,8 +10,15 @@ from typing import Any
 from charlstm.config import Config, Document, ModelConfig, as_yaml, given_value
 from charlstm.errors import UserError
 from charlstm.runs.names import LATEST
+from charlstm.runs.naming import initial_run_name
 from charlstm.text.corpus import Corpus
-from charlstm.training.initial_run import MAY_DIFFER, InitialRun, check_same_network, encoding_error
+from charlstm.training.initial_run import (
+    MAY_DIFFER,
+    InitialRun,
+    check_same_network,
+    encoding_error,
+    load_initial_run,
+)
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,9 @@ class StartingPoint:
     @classmethod
     def at(cls, path: Path) -> StartingPoint:
         """That of a new run that starts from the run at ``path``. Raises UserError if its weights cannot be read."""
-        run = InitialRun.load(path.absolute())
-        characters = "".join(run.vocabulary.symbols)
-        return cls(run.path, run.config.model, run.config.corpus.encoding, characters, run)
+        run, _ = load_initial_run(path.absolute())
+        model = run.config.model.model_copy(update={"executor": "auto"})  # of this machine, not of that run
+        return cls(run.path, model, run.config.corpus.encoding, "".join(run.vocabulary.symbols), run)
 
     @classmethod
     def recorded(cls, saved: Config, given: str | None) -> StartingPoint:
@@ -46,7 +53,7 @@ class StartingPoint:
         Raises UserError if ``given``, the run that is named now, has another name than the recorded one.
         """
         name = str(saved.training.initial_run)
-        if given is not None and given != LATEST and Path(given).name != Path(name).name:
+        if given is not None and given != LATEST and initial_run_name(given) != initial_run_name(name):
             raise UserError(f"training.initial_run was {name}, is {given}: it must not change when a run is resumed")
         return cls(Path(name), saved.model, saved.corpus.encoding, saved.corpus.characters)
 

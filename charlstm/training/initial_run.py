@@ -44,11 +44,10 @@ MAY_DIFFER = REGULARIZATION | {"washout", "executor"}
 
 @dataclass(frozen=True, eq=False)
 class InitialRun:
-    """A trained model whose weights another training starts from.
+    """A run whose weights another training starts from.
 
     Attributes:
         path: as the configuration of that training records it.
-        weights: the state dictionary of the model: of its averaged weights, if the run has them.
         step: the step of the checkpoint; None for a folder of a model hub, which does not say it.
         damaged: one message for each damaged checkpoint that was skipped.
     """
@@ -56,28 +55,8 @@ class InitialRun:
     path: Path
     config: Config
     vocabulary: Vocabulary
-    weights: Mapping[str, Tensor]
     step: int | None
     damaged: list[str]
-
-    @classmethod
-    def load(cls, path: Path) -> InitialRun:
-        """The best checkpoint of a run, or another file, as `charlstm.runs.names.find_weights` finds it.
-
-        Raises UserError as :func:`charlstm.runs.loading.load_checkpoint_of` does.
-        """
-        checkpoint, _ = load_checkpoint_of(path)
-        config, vocabulary = header_settings(checkpoint.header)
-        weights, step = strip_prefix("model", checkpoint.tensors), checkpoint.header.get("counters", {}).get("step")
-        return cls(path, config, vocabulary, weights, step, checkpoint.damaged)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of the weights."""
-        digest = hashlib.sha256()
-        for _, tensor in sorted(self.weights.items()):
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
 
     def new_characters(self, vocabulary: Vocabulary) -> str:
         """The symbols of a vocabulary that this run does not have."""
@@ -85,13 +64,8 @@ class InitialRun:
 
     def facts(self, vocabulary: Vocabulary) -> dict[str, Any]:
         """What the metrics of a run with this vocabulary record about its start."""
-        new = self.new_characters(vocabulary)
-        return {"initial_run": {"name": self.name, "step": self.step, "digest": self.digest, "new_characters": new}}
-
-    @property
-    def name(self) -> str:
-        """That of the run, also if its path is that of one of its checkpoints."""
-        return initial_run_name(str(self.path))
+        name, new = initial_run_name(str(self.path)), self.new_characters(vocabulary)
+        return {"name": name, "step": self.step, "new_characters": new}
 
     def describe(self, vocabulary: Vocabulary) -> str:
         """One line: where the weights come from, and which symbols of the vocabulary are new."""
@@ -107,22 +81,39 @@ class InitialRun:
             raise encoding_error(config.corpus.encoding, self.config.corpus.encoding, self.path)
         check_same_network(config.model.model_dump(), self.config.model, self.path)
 
-    def copy_to(self, model: LanguageModel, vocabulary: Vocabulary) -> None:
-        """Copy the weights into a model with the same network and another vocabulary, symbol by symbol."""
+    def copy_weights(self, weights: Mapping[str, Tensor], model: LanguageModel, vocabulary: Vocabulary) -> None:
+        """Copy the weights of this run into a model with the same network and another vocabulary, symbol by symbol."""
         ids = {symbol: index for index, symbol in enumerate(self.vocabulary.symbols)}
         common = [(ids[symbol], index) for index, symbol in enumerate(vocabulary.symbols) if symbol in ids]
         old, new = torch.tensor(common, dtype=torch.int64).reshape(-1, 2).unbind(1)
         dimensions = symbol_dimensions(model.config)
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
-                weights = self.weights[name]
                 if name not in dimensions:
-                    tensor.copy_(weights)
+                    tensor.copy_(weights[name])
                     continue
-                dimension = dimensions[name]
-                tensor.index_copy_(
-                    dimension, new.to(tensor.device), weights.index_select(dimension, old).to(tensor.device)
-                )
+                known = weights[name].index_select(dimensions[name], old)
+                tensor.index_copy_(dimensions[name], new.to(tensor.device), known.to(tensor.device))
+
+
+def load_initial_run(path: Path) -> tuple[InitialRun, dict[str, Tensor]]:
+    """The best checkpoint of a run, or another file, as `charlstm.runs.names.find_initial_run` finds it: the run, and
+    the state dictionary of its model, of its averaged weights if it has them.
+
+    Raises UserError as :func:`charlstm.runs.loading.load_checkpoint_of` does.
+    """
+    checkpoint, _ = load_checkpoint_of(path)
+    config, vocabulary = header_settings(checkpoint.header)
+    step = checkpoint.header.get("counters", {}).get("step")
+    return InitialRun(path, config, vocabulary, step, checkpoint.damaged), strip_prefix("model", checkpoint.tensors)
+
+
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of a state dictionary."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(weights.items()):
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def symbol_dimensions(config: ModelConfig) -> dict[str, int]:

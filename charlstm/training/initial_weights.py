@@ -8,7 +8,7 @@ from charlstm.config import Config
 from charlstm.distributed import ProcessGroup
 from charlstm.runs.names import find_initial_run
 from charlstm.text.vocabulary import Vocabulary
-from charlstm.training.initial_run import InitialRun
+from charlstm.training.initial_run import digest_of, load_initial_run
 from charlstm.training.state import TrainingState
 
 
@@ -35,9 +35,10 @@ class InitialWeights:
         if path is None or not self._is_needed:
             return
         with self._group.sync_errors():
-            run = InitialRun.load(find_initial_run(path))
+            run, weights = load_initial_run(find_initial_run(path))
             run.check(self._config, vocabulary)
-        self._group.assert_equal_across_ranks(run.digest, f"{path}: the processes read different weights here")
+        digest = digest_of(weights)
+        self._group.assert_equal_across_ranks(digest, f"{path}: the processes read different weights here")
         for model in {self._state.model, self._state.evaluated_model}:
-            run.copy_to(model, vocabulary)
-        self._is_needed, self.facts = False, run.facts(vocabulary)
+            run.copy_weights(weights, model, vocabulary)
+        self._is_needed, self.facts = False, {"initial_run": {**run.facts(vocabulary), "digest": digest}}

@@ -39,8 +39,8 @@ class SizeDefaults:
 
 
 TABLE = (
-    SizeDefaults(WHOLE, 64, 0.5, 4, 32, 1e-2, 3e-3, 60),
-    SizeDefaults(5e3, 64, 0.5, 4, 32, 1e-2, 3e-3, 30),
+    SizeDefaults(WHOLE, 64, 0.5, 4, 32, 1e-2, 1e-3, 60),
+    SizeDefaults(5e3, 64, 0.5, 4, 32, 1e-2, 1e-3, 30),
     SizeDefaults(5e4, 128, 0.3, 8, 64, 1e-2, 3e-3, 30),
     SizeDefaults(5e5, 256, 0.3, 16, 64, 8e-3, 8e-3, 12),
     SizeDefaults(5e6, 256, 0.1, 32, 64, 1.2e-2, 1.2e-2, 10),

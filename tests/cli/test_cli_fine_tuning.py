@@ -143,6 +143,14 @@ def test_wrong_uses_are_one_line(charlstm, here, options, message):
     assert result.err.count("\n") == 1
 
 
+def test_executor_and_odd_names_of_the_run_do_not_matter(charlstm, here):
+    options = ("--set", "model.hidden_size=8", "--set", "model.executor=reference", "--name", "a 'b' \U0001f600")
+    assert charlstm("train", "german.txt", *options, *QUICK).code == 0
+    result = charlstm("train", "german.txt", "--from", "a 'b' \U0001f600", *QUICK)
+    assert result.code == 0, result.err
+    assert load_config(Path("runs/german/config.yaml")).model.executor == "auto"
+
+
 def test_resume_takes_no_other_weights(charlstm, here):
     result = charlstm("train", "tiny", "--resume", "--from", "tiny")
     assert result.code == 2

@@ -75,3 +75,19 @@ def test_advice_at_the_end_fits_the_run(settings, best_step, characters, words):
     lines = ending_advice(config, Ended("budget", 100, 1.5, best_step, 1.0, 1000), characters, 5.0, records)
     assert len(lines) == bool(words)
     assert all(word in lines[0] for word in words)
+
+
+@pytest.mark.parametrize("length", [30, 2_000])
+def test_fine_tuning_takes_the_network_of_the_run_and_its_own_rate(corpus_of, length):
+    corpus = corpus_of("a line\nanother one, longer\nb\n" * length)
+    row = size_defaults(corpus.length("train"))
+    usual, sections = chosen_sections(corpus), chosen_sections(corpus, is_fine_tuned=True)
+    assert sections["model"] == {"dropout": row.dropout}
+    assert sections["training"] == {**usual["training"], "learning_rate": row.fine_tuning_rate}
+    assert row.fine_tuning_rate <= row.learning_rate
+
+
+def test_rates_of_fine_tuning_rise_with_the_size_to_the_usual_ones():
+    rates = [row.fine_tuning_rate for row in TABLE]
+    assert rates == sorted(rates)
+    assert TABLE[-1].fine_tuning_rate == TABLE[-1].learning_rate
