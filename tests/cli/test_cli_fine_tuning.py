@@ -22,6 +22,8 @@ QUICK = (
     "--set",
     "training.device=cpu",
     "--set",
+    "training.precision=float32",
+    "--set",
     "training.budget={steps: 5}",
 )
 

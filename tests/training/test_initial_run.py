@@ -28,7 +28,7 @@ BIDIRECTIONAL = [
 
 
 def network(fields: dict, vocabulary: Vocabulary) -> LanguageModel:
-    return LanguageModel(ModelConfig(**{"hidden_size": 6, **fields}), vocabulary.size).eval()
+    return LanguageModel(ModelConfig(**{"hidden_size": 6, "executor": "eager", **fields}), vocabulary.size).eval()
 
 
 def run_of(model: LanguageModel, vocabulary: Vocabulary = OLD) -> InitialRun:
