@@ -83,7 +83,7 @@ def follow(
             return progress_parts(event, unit, history.sparkline(), position.later if position else 0)
 
         if trainer is not None and (line.live or plain_progress):
-            trainer.on_scoring = _ScoringProgress(line)
+            trainer.validator.on_scoring = _ScoringProgress(line)
         for event in events:
             if isinstance(event, Progress):
                 history.add(event.nats)

@@ -50,7 +50,8 @@ class TrainingJob:
         """Train or resume the run, and measure it at each evaluation; False if it was stopped before its end."""
         with self.trial.directory.writing():
             trainer = self.trial.trainer()
-            trainer.scores_training_split, trainer.always_scores_whole_split = False, True
+            trainer.evaluations.scores_training_split = False
+            trainer.evaluations.always_scores_whole_split = True
             record = self.dynamics.recorder(trainer) if self.dynamics else None
             for event in trainer.run():
                 if record and isinstance(event, Evaluated):

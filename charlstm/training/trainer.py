@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,6 @@ from charlstm.checkpoints.counters import Counters
 from charlstm.config import Config
 from charlstm.distributed import SINGLE_PROCESS, ProcessGroup, detect_lost_processes
 from charlstm.errors import UserError
-from charlstm.evaluation import Score
 from charlstm.executors import clear_plan_cache
 from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.hardware.out_of_memory import MemoryEstimate, report_out_of_memory
@@ -26,15 +24,16 @@ from charlstm.training.budget import BudgetProgress, finish_reason
 from charlstm.training.checkpoint_manager import CheckpointManager
 from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep
 from charlstm.training.divergence import DivergenceDetector
+from charlstm.training.evaluations import Evaluations
 from charlstm.training.event_log import EventLog
-from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, WholeSplitScored
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 from charlstm.training.execution import Execution
 from charlstm.training.initial_state import initial_state
 from charlstm.training.initial_weights import InitialWeights
 from charlstm.training.loader import next_chunks
 from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl
-from charlstm.training.validation import OnScoring, ValidationInterruptedError, Validator
+from charlstm.training.validation import ValidationInterruptedError, Validator
 
 
 class Trainer:
@@ -43,13 +42,6 @@ class Trainer:
     ``state`` is all that a resumed run needs; evaluation and sampling do not change it. Each process of a group has a
     trainer and runs the same steps on its columns of every batch; only rank 0 scores, samples and writes files.
     """
-
-    scores_training_split = True
-    """Whether an evaluation scores a sample of the training split beside the held-out text; False where nobody reads
-    that score."""
-    always_scores_whole_split = False
-    """Whether each evaluation scores the whole validation split, whatever the configuration says; True where results
-    are read from evaluations."""
 
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
@@ -63,7 +55,7 @@ class Trainer:
         self.state = initial_state(config, corpus, self.device, group)
         self.model, self.streams = self.state.model, self.state.streams
         # Here, so that an empty validation split is reported before training.
-        self._validator = Validator(config, corpus, self.state, group, self._poll_requests)
+        self.validator = Validator(config, corpus, self.state, group, self._poll_requests)
         self._initial_weights = InitialWeights(config, corpus.vocabulary, self.state, group)
         self.step = TrainingStep(training, self.model, self.state.optimizer, precision, group)
         self.execution = Execution(training, self.state, self.step, self.streams, group)
@@ -72,6 +64,7 @@ class Trainer:
         self._budget = BudgetProgress(training, self.state)
         self._log = EventLog(directory, self.state, corpus.vocabulary.unit)
         self._divergence = DivergenceDetector(config, self.state, self.step, group, self._log)
+        self.evaluations = Evaluations(config, self.state, directory, self.validator, self._divergence, self._log)
         self._checkpoint_manager = CheckpointManager(config, corpus, directory, group, self.state)
         self._stop_control = StopControl(group)
         self._notices: list[Notice] = []
@@ -148,9 +141,9 @@ class Trainer:
                 yield event
             if isinstance(event, Ended):
                 return
-        if stop_reason != "stopped" and self._validator.is_sampling:
+        if stop_reason != "stopped":
             try:
-                yield from self._score_whole_split()
+                yield from self.evaluations.score_whole_split()
             except ValidationInterruptedError:
                 self._sync()
                 stop_reason = "stopped"
@@ -253,64 +246,17 @@ class Trainer:
             self._gradient_norm = norm
         return None
 
-    def score(self) -> Score | None:
-        """The held-out score of the current model, of the average of its weights if there is one, on the part of the
-        validation split that evaluations score; None if nothing is held out. All processes call it."""
-        return self._validator.score()
-
-    @property
-    def on_scoring(self) -> OnScoring:
-        """Called in rank 0 during evaluations with what is scored, and the fraction of it that is done."""
-        return self._validator.on_scoring
-
-    @on_scoring.setter
-    def on_scoring(self, function: OnScoring) -> None:
-        self._validator.on_scoring = function
-
     def _evaluate(self) -> Evaluated | Ended | None:
-        """Score, sample and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
-        counters = self.counters
-        chosen = self._validator.choose_sample(self.always_scores_whole_split)
+        """Evaluate and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
         try:
-            held_out, raw = self.score(), self._validator.raw_score()
-            scores_training = self.scores_training_split or held_out is None
-            training = self._validator.training_score() if scores_training else None
-            decisive = held_out or training
-            if decisive is not None and self._divergence.has_diverged(decisive.nats):
-                return self._divergence.end(decisive.nats)
-            if (ended := self._divergence.end_if_not_finite()) is not None:
-                return ended
-            sample = self._validator.sample(self.config.training.seed + counters.step)
+            event, notices = self.evaluations.evaluate()
         except ValidationInterruptedError:
             self._sync()
             return None
-        improved = counters.add_score(None if held_out is None else held_out.nats)
-        if held_out is not None:
-            self.state.schedule.step_evaluation(improved)
-            if self.state.average is not None and self.state.average.add_score(counters.step, held_out.nats):
-                text = "the held-out score has stopped improving: the weights are averaged from here on"
-                self._notices.append(Notice(f"step {counters.step:,}: {text}"))
-        event = self._log.evaluation(held_out, training, sample, improved, raw)
-        self.save(best=improved)
-        if chosen is not None and not chosen.is_whole:
-            self._notices.append(Notice(chosen.describe(self.corpus.vocabulary.unit)))
+        if isinstance(event, Evaluated):
+            self.save(best=event.improved)
+        self._notices += notices
         return event
-
-    def _score_whole_split(self) -> Iterator[WholeSplitScored | Notice]:
-        """Score the best and the last network on the whole validation split, and record both at once, so that an
-        interrupted run scores both again."""
-        steps = {self.counters.step: "last", self.counters.best_step: "best"}
-        scored = list[WholeSplitScored]()
-        for step, name in reversed(steps.items()):
-            if step is None:
-                continue
-            score = self._validator.whole_score(None if step == self.counters.step else self.directory.best)
-            if score is None:
-                yield Notice(f"{self.directory.best} cannot be read: it is not scored on the whole validation split")
-            elif math.isfinite(score.nats):
-                scored.append(WholeSplitScored(name, step, score.nats, score.characters, score.is_pseudo_likelihood))
-        self._log.whole_split(scored)
-        yield from scored
 
     def save(self, best: bool) -> None:
         """Write the checkpoint ``last``, and also ``best`` if ``best`` is true. Raises UserError on failure."""

@@ -45,6 +45,7 @@ class Validator:
 
     Attributes:
         on_scoring: called regularly in rank 0 while a text is scored.
+        unit: character, or byte if the text is read as bytes.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Validator:
         self._training_sample = corpus.training_sample()
         self._lead_ins = encode_lead_ins(lead_ins(corpus, config.model.direction), corpus.vocabulary)
         self.on_scoring: OnScoring = lambda _what, _fraction: None
+        self.unit = corpus.vocabulary.unit
 
     def choose_sample(self, is_whole: bool = False) -> HeldOutSample | None:
         """Choose what this and all later evaluations score of the validation split, unless the run has chosen it

@@ -106,7 +106,7 @@ def test_error_during_training_reports_what_is_saved(charlstm, config_file, monk
         raise RuntimeError("boom") if code == 1 else UserError("no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr("charlstm.training.trainer.Trainer.score", failing)
+        patch.setattr("charlstm.training.validation.Validator.score", failing)
         result = charlstm("train", config_file)
     run = Path("runs/tiny")
     saved = f"saved: {run}, step 0; resume:  charlstm train {run} --resume"

@@ -190,7 +190,7 @@ def test_run_out_of_memory_in_a_step_can_be_resumed(make_trainer, make_config, m
 
 def test_out_of_memory_in_evaluation_lowers_hidden_size_only(make_trainer, make_config, monkeypatch):
     trainer = make_trainer(make_config(evaluate_every=8, budget={"steps": 12}))
-    message = run_out_of_memory(trainer, (trainer, "score"), monkeypatch)
+    message = run_out_of_memory(trainer, (trainer.validator, "score"), monkeypatch)
     assert "in the evaluation after step 8" in message
     assert "Start a new run with model.hidden_size=4 (now 8)." in message
 

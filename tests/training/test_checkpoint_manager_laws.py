@@ -153,7 +153,7 @@ def stop_at(trainer, where: str, step: int) -> None:
 
 def call_before(trainer, where: str, action: Callable[[], None]) -> None:
     """Call ``action`` whenever the trainer starts a step, a score or a sample."""
-    validator = trainer._validator
+    validator = trainer.validator
     owner, name = {"step": (trainer, "_step"), "scoring": (validator, "score"), "sampling": (validator, "sample")}[
         where
     ]

@@ -138,7 +138,7 @@ def test_resumed_run_equals_uninterrupted_run(make, tmp_path, case):
 
 def _stop(trainer, step, scored):
     """Request a stop in this step, or when this is scored after it."""
-    validator, work = trainer._validator, trainer._step
+    validator, work = trainer.validator, trainer._step
     score_here = validator._score_here
 
     def score_and_stop(model, text, what, *arguments):
@@ -171,7 +171,7 @@ def test_automatic_size_is_chosen_once_and_kept(make, monkeypatch):
 
 def test_run_of_an_older_version_still_scores_the_whole_split(make):
     trainer = make()
-    trainer.always_scores_whole_split = True
+    trainer.evaluations.always_scores_whole_split = True
     for event in trainer.run():
         if isinstance(event, Evaluated):
             trainer.request_stop()
@@ -205,9 +205,11 @@ def test_damaged_sample_in_a_header_is_refused(make):
 def test_missing_best_checkpoint_is_reported_and_the_run_ends(make, monkeypatch):
     trainer = make()
     scores = iter([1.5, 1.6, 1.7])
-    original = trainer._validator.score
+    original = trainer.validator.score
     monkeypatch.setattr(
-        trainer, "score", lambda: original().__class__(next(scores), SIZE, sampled_from=3200, standard_error=0.1)
+        trainer.validator,
+        "score",
+        lambda: original().__class__(next(scores), SIZE, sampled_from=3200, standard_error=0.1),
     )
     events = []
     for event in trainer.run():
@@ -303,7 +305,7 @@ def test_no_effect_without_held_out_text(make_config):
 
 def test_memory_experiments_score_whole_splits(make):
     trainer = make()
-    trainer.always_scores_whole_split = True
+    trainer.evaluations.always_scores_whole_split = True
     assert {e.characters_scored for e in of(Evaluated, trainer.run())} == {3200}
     assert not [r for r in trainer.directory.metrics() if r["kind"] == "whole_split"]
 

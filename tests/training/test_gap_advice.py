@@ -85,7 +85,7 @@ def test_training_split_is_scored_without_side_effects(make_config, make_trainer
     assert record["training_split_nats"] == last.training_split_nats
     assert record["training_split_bits_per_character"] == last.training_split_nats / math.log(2)
     unscored = make_trainer(config, tmp_path / "unscored", trainer.corpus)
-    unscored._validator.training_score = unscored._validator.score
+    unscored.validator.training_score = unscored.validator.score
     list(unscored.run())
     for name, parameter in trainer.model.named_parameters():
         assert torch.equal(parameter, unscored.model.state_dict()[name])

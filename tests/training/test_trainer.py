@@ -53,7 +53,7 @@ def test_loss_decreases(make_trainer, make_config, optimizer, schedule):
         sample_length=0,
     )
     trainer = make_trainer(config)
-    before = trainer.score().nats
+    before = trainer.validator.score().nats
     events = list(trainer.run())
     assert before == pytest.approx(math.log(trainer.corpus.vocabulary.size), abs=0.15)
     assert of(Evaluated, events)[-1].nats < before - 0.5
@@ -204,13 +204,13 @@ def test_budget_in_minutes_counts_training_only(make_trainer, make_config, monke
 
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=perf_counter))
     trainer = make_trainer(make_config(budget={"minutes": 0.1}, evaluate_every=2))
-    score = trainer.score
+    score = trainer.validator.score
 
     def slow_score():
         now[0] += 100.0
         return score()
 
-    monkeypatch.setattr(trainer, "score", slow_score)
+    monkeypatch.setattr(trainer.validator, "score", slow_score)
     steps, ended = steps_of(trainer)
     assert (steps, ended.seconds, ended.stop_reason) == (6, 6.0, "budget")
 
@@ -240,7 +240,7 @@ def test_run_ends_with_an_evaluation(make_trainer, make_config):
 
 def script_scores(trainer, monkeypatch, scores):
     remaining = iter(scores)
-    monkeypatch.setattr(trainer, "score", lambda: Score(next(remaining), 150))
+    monkeypatch.setattr(trainer.validator, "score", lambda: Score(next(remaining), 150))
 
 
 def test_worse_score_does_not_replace_best(make_trainer, make_config, monkeypatch):

@@ -157,7 +157,7 @@ def test_weight_0_changes_nothing(make_config, make_trainer):
 
 def test_outputs_are_stored_only_for_training_steps(make_config, make_trainer):
     trainer = make_trainer(make_config(RNN, vanishing_penalty=1.0))
-    trainer.score()
+    trainer.validator.score()
     assert not trainer.step._penalty._outputs
     trainer._step()
     assert not trainer.step._penalty._outputs
