@@ -25,8 +25,9 @@ CUT = (
 )
 TRAINING = (
     "The depth at the start is a property of the initial weights, not of what a network can learn: training changes "
-    "it. The plot shows the effective depth at every evaluation of each run; a dot marks where the run solves the "
-    "task. Networks whose gradient does not reach the key at first can still learn the task if it comes to reach it. "
+    "it. The plot shows the effective depth at every evaluation of each run; a dot marks where the run reaches the "
+    "target loss. Networks whose gradient does not reach the key at first can still learn the task if it comes to do "
+    "so. "
     "The table adds what decides how a gradient shrinks from step to step: the singular values of the one-step "
     "Jacobians of the state (1: nothing is lost), and the largest Lyapunov exponent, the mean rate in nats per "
     "character at which the most persistent direction shrinks or grows (-0.01: 1/e is left after 100 characters)."
@@ -109,7 +110,14 @@ class GradientExperiment:
         lag = self._section.lag
         plot = training_plot(panels, "depth-in-training", f"Effective depth on recall at lag {lag}", "characters")
         table = Table(
-            ["arm, start", "seeds that solve it", "depth at the start", "largest", "at the end", *STATE.values()],
+            [
+                "arm, start",
+                "seeds that reach the target loss",
+                "depth at the start",
+                "largest",
+                "at the end",
+                *STATE.values(),
+            ],
             rows,
             caption=f"Training at lag {lag}, medians over seeds: effective depth in characters (it cannot exceed "
             f"{self._section.depth}); before → after training: the gradient that is left there relative to lag 0, the "
