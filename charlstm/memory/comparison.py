@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,7 +161,7 @@ class MemoryComparison:
         made_by = command(*self._command, *(word for name in self._only for word in ("--only", name)))
         document = Document(
             self.title,
-            _headline(results, self.config.arms),
+            headline(results, self.config),
             [*sections, method(self.config, self.folder, made_by), *revised_claims(self.config)],
             changes(self.config, self.folder),
             verdicts,
@@ -219,11 +219,19 @@ def criterion(claim: Claim) -> str:
     return f"{claim.arm}: {claim.metric} {bound} {threshold:g}"
 
 
-def _headline(results: dict[str, ExperimentResult], arms: Iterable[str]) -> list[str]:
-    """The longest lag of each arm at its best start, or of each start if no whole arm was trained, longest first."""
+def headline(results: dict[str, ExperimentResult], config: MemoryConfig) -> list[str]:
+    """The longest lag of each arm, from its worst start to its best, that with the longest at its best start first."""
     if "recall" not in results:
         return []
     lags = {arm: metric for (name, arm), metric in results["recall"].metrics.items() if name == "longest lag"}
-    shown = [arm for arm in arms if arm in lags] or list(lags)
-    parts = [f"{visible(arm)}: {lags[arm].text}" for arm in sorted(shown, key=lambda arm: -lags[arm].value)]
+    shown = [arm for arm in config.arms if arm in lags] or list(lags)
+    parts = []
+    for arm in sorted(shown, key=lambda arm: -lags[arm].value):
+        starts = [lags[start] for start in config.starts(arm) if start in lags] or [lags[arm]]
+        worst, best = (choose(starts, key=lambda metric: metric.value) for choose in (min, max))
+        if worst.value < best.value:
+            text = f"{worst.value:g} to {best.text}, by its start"
+        else:
+            text = best.text + (" from every start" if len(starts) > 1 else "")
+        parts.append(f"{visible(arm)}: {text}")
     return [f"Over how many characters a key is recalled: {'; '.join(parts)}."]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from charlstm.config import MemoryConfig
 from charlstm.config.claims import Claim
+from charlstm.memory.comparison import headline
 from charlstm.memory.metrics import (
     MetricValue,
     above_chance_metric,
@@ -118,3 +121,14 @@ def test_interval_around_the_threshold_is_undecided(low, high, at_least, at_most
     metric = MetricValue(0.5, "0.5", "", low, high)
     claims = [Claim(statement="x", metric="y", arm="z", **{bound: 0.5}) for bound in ("at_least", "at_most")]
     assert [claim.verdict(metric) for claim in claims] == [at_least, at_most]
+
+
+def test_headline_says_what_depends_on_the_start():
+    starts = {"a": {"x": {}, "y": {}}, "b": {"x": {}, "y": {}}}
+    arms = {name: {"model.cell": "rnn", "starts": one} for name, one in starts.items()} | {"c": {"model.cell": "lstm"}}
+    config = MemoryConfig.model_validate({"arms": arms, "experiments": {"recall": {"arms": list(arms), "lags": [5]}}})
+    longest = {"a": 20, "a, x": 0, "a, y": 20, "b": 50, "b, x": 50, "b, y": 50, "c": 10}
+    metrics = {("longest lag", arm): MetricValue(lag, f"{lag} letters", "") for arm, lag in longest.items()}
+    (sentence,) = headline({"recall": SimpleNamespace(metrics=metrics)}, config)
+    assert sentence.endswith(": b: 50 letters from every start; a: 0 to 20 letters, by its start; c: 10 letters.")
+    assert headline({}, config) == []
