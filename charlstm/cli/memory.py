@@ -33,8 +33,9 @@ def run_memory_comparison(
     from charlstm import console
     from charlstm.cli.guard import SavedWork
     from charlstm.comparison.tables import verdict_rows
+    from charlstm.jobs.base import Stopped
+    from charlstm.jobs.pools import make_pool
     from charlstm.memory.comparison import MemoryComparison
-    from charlstm.memory.workers import Stopped, Workers, processes
 
     comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, keep, full)
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
@@ -42,9 +43,9 @@ def run_memory_comparison(
         for line in comparison.describe():
             console.out_wrapped(line)
         try:
-            with Workers(jobs or processes()) as workers, signals.saving(workers, work), console.ProgressLine() as live:
+            with make_pool(jobs) as pool, signals.saving(pool, work), console.ProgressLine() as live:
                 remaining = TimeLeft()
-                for step in comparison.run(workers):
+                for step in comparison.run(pool):
                     left = remaining.after(step) if live.live else None
                     parts = progress_parts(step, left)
                     live.update(step.done / step.total, lambda parts=parts: parts)  # type: ignore[misc]

@@ -11,6 +11,7 @@ from charlstm.config import MemoryConfig
 from charlstm.config.claims import Claim
 from charlstm.config.experiments.base import Experiment
 from charlstm.errors import UserError
+from charlstm.jobs.base import Pool
 from charlstm.memory.claims import changes, claims_record, write_claims
 from charlstm.memory.experiments import make_experiments
 from charlstm.memory.experiments.base import ExperimentResult, MemoryExperiment
@@ -19,7 +20,6 @@ from charlstm.memory.groups import RunGroup
 from charlstm.memory.method import method, revised_claims
 from charlstm.memory.metrics import Metrics
 from charlstm.memory.quick import has_evidence
-from charlstm.memory.workers import Workers
 from charlstm.paths import command
 from charlstm.report.document import Document, Verdict
 from charlstm.report.writer import write_document
@@ -95,7 +95,7 @@ class MemoryComparison:
             + ("all are repeated" if self._overwrite else "complete ones are not repeated"),
         ]
 
-    def run(self, workers: Workers) -> Iterator[Step]:
+    def run(self, pool: Pool) -> Iterator[Step]:
         """Train and measure the incomplete runs. Raises Stopped on a stop request; completed work is saved."""
         write_claims(self.config, self.folder, self._overwrite)
         if self._overwrite:
@@ -105,7 +105,7 @@ class MemoryComparison:
             done, total = self._grid.expected_runs(
                 groups
             )  # it changes while grids widen and hopeless runs are left out
-            for number, job in enumerate(workers.do(jobs), start=done + 1):
+            for number, job in enumerate(pool.do(jobs), start=done + 1):
                 if self._keep != "all":
                     RunDirectory(job.key).prune(keep_best=True)  # all that a measurement needs
                 yield Step("training", job.label, number, max(total, number))
@@ -113,7 +113,7 @@ class MemoryComparison:
             job.key: job for experiment in self._experiments.values() for job in experiment.measurement_jobs()
         }
         measurements = list(jobs_by_key.values())
-        for number, measurement in enumerate(workers.do(measurements), start=1):
+        for number, measurement in enumerate(pool.do(measurements), start=1):
             yield Step("measuring", measurement.label, number, len(measurements))
         self._prune()
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.comparison.arms import Trial, match_parameters, parameter_count
+from charlstm.comparison.training_job import TrainingJob
 from charlstm.config import Config, MemoryConfig
 from charlstm.memory.datasets import Dataset, Texts
 from charlstm.memory.dynamics import Dynamics, read_dynamics
 from charlstm.memory.groups import BestRuns, Outcome, RunGroup, Search, with_previous
-from charlstm.memory.jobs import MeasurementJob, TrainingJob
+from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.rate_search import RateSearch
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
@@ -138,7 +139,8 @@ class Grid:
                 needed = [(best.group, best.learning_rate, seed) for seed in self.judged_seeds if best.paths]
             for member, rate, seed in needed:
                 if self.outcome(member, rate, seed) is None:
-                    job = TrainingJob(self.trial(member, rate, seed), self._dynamics(member, seed))
+                    trial, dynamics = self.trial(member, rate, seed), self._dynamics(member, seed)
+                    job = TrainingJob(trial, dynamics, evaluations_are_results=True)
                     member.dataset.write(seed)
                     jobs.setdefault(job.key, job)
         return list(jobs.values())

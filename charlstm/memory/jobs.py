@@ -1,64 +1,23 @@
-"""The jobs of a memory comparison, which can run in any process: train one run, or measure one."""
+"""The job that measures one run of a memory comparison."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from charlstm import atomic_io
 from charlstm.api import load
-from charlstm.comparison.arms import Trial
 from charlstm.errors import UserError
-from charlstm.memory.dynamics import Dynamics
+from charlstm.jobs.base import Control
 from charlstm.memory.measures import MEASURES, VERSION
 from charlstm.memory.schemas import read_measurement
 from charlstm.runs.directory import RunDirectory
-from charlstm.training.events import Evaluated
 
 MEASURED = "measured"
 """The folder of a run's measurements, within the run directory."""
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """Train one run of the grid."""
-
-    trial: Trial
-    dynamics: Dynamics | None = None
-
-    @property
-    def label(self) -> str:
-        return self.trial.directory.path.name
-
-    @property
-    def key(self) -> Path:
-        """The path that identifies the job: the run directory."""
-        return self.trial.directory.path
-
-    def done(self) -> bool:
-        """Whether the run with these settings needs no more training.
-
-        Raises UserError if it was trained with other settings.
-        """
-        return self.trial.done
-
-    def work(self, should_stop: Callable[[], bool]) -> bool:
-        """Train or resume the run, and measure it at each evaluation; False if it was stopped before its end."""
-        with self.trial.directory.writing():
-            trainer = self.trial.trainer()
-            trainer.evaluations.scores_training_split = False
-            trainer.evaluations.always_scores_whole_split = True
-            record = self.dynamics.recorder(trainer) if self.dynamics else None
-            for event in trainer.run():
-                if record and isinstance(event, Evaluated):
-                    record(event.nats)
-                if should_stop():
-                    trainer.request_stop()
-        return self.trial.directory.ended != "stopped"
 
 
 @dataclass(frozen=True)
@@ -90,12 +49,12 @@ class MeasurementJob:
             return False
         return True
 
-    def work(self, should_stop: Callable[[], bool]) -> bool:
+    def work(self, control: Control) -> bool:
         """Measure and store the result; always True, since so short a job is not stopped.
 
         Raises UserError if the result cannot be written, or if the weights of the run were deleted.
         """
-        del should_stop
+        del control
         if RunDirectory(self.path).pruned:
             raise UserError(
                 f"{self.path} has no weights any more (--keep nothing), and the measurement {self.measure!r} needs "
@@ -112,6 +71,3 @@ class MeasurementJob:
     def result(self) -> dict[str, Any]:
         """Read the result. Raises UserError if that fails."""
         return read_measurement(self.key, self.measure)
-
-
-Job = TrainingJob | MeasurementJob

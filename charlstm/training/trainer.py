@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -42,6 +42,9 @@ class Trainer:
     ``state`` is all that a resumed run needs; evaluation and sampling do not change it. Each process of a group has a
     trainer and runs the same steps on its columns of every batch; only rank 0 scores, samples and writes files.
     """
+
+    poll: Callable[[], None] | None = None
+    """Called before each step and regularly during an evaluation, if it is set; it may request a stop or a save."""
 
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
@@ -156,6 +159,8 @@ class Trainer:
 
     def _stop_reason(self) -> StopReason | None:
         """Why the run ends now; None if it continues."""
+        if self.poll:
+            self.poll()
         if not self.counters.evaluation_due:
             reason = finish_reason(self.config.training, self.counters, self.progress)
             if reason is not None:
@@ -172,6 +177,8 @@ class Trainer:
 
     def _poll_requests(self) -> None:
         """Called regularly during an evaluation, which does not change the saved state."""
+        if self.poll:
+            self.poll()
         if self._stop_control.should_save:
             self._save_on_request()
         if self._stop_control.stop_requested:

@@ -11,17 +11,19 @@ import pytest
 import torch
 
 from charlstm.api import load
+from charlstm.comparison.training_job import TrainingJob
 from charlstm.config import CorpusConfig, MemoryConfig
 from charlstm.errors import UserError
+from charlstm.jobs.base import Control
+from charlstm.jobs.this_process import ThisProcess
 from charlstm.memory.claims import claims_record
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.datasets import Texts, training_strings
 from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
-from charlstm.memory.jobs import MeasurementJob, TrainingJob
+from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.task_measures import TEST_SEED
-from charlstm.memory.workers import Workers
 from charlstm.probes.tasks import Reber, Recall
 from charlstm.training.trainer import Trainer
 
@@ -226,7 +228,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_dynamics_do_not_change_training(job):
-    assert job.work(lambda: False)
+    assert job.work(Control())
     path = job.trial.directory.path
     records, measured = read_dynamics(path), tensors(path)
     assert [one["step"] for one in records] == [0, 2, 4, 6]
@@ -236,37 +238,38 @@ def test_dynamics_do_not_change_training(job):
     ]
     assert all(one["depth"] >= 0 and one["spectral_radius"] > 0 for one in records)
     job.trial.delete()
-    assert TrainingJob(job.trial).work(lambda: False)
+    assert TrainingJob(job.trial).work(Control())
     assert not read_dynamics(path)
     assert all(torch.equal(value, measured[name]) for name, value in tensors(path).items())
 
 
 @pytest.mark.parametrize("stop_at", [2, 3])
 def test_dynamics_continue_where_training_resumes(job, stop_at):
-    assert job.work(lambda: False)
+    assert job.work(Control())
     path = job.trial.directory.path
     expected = read_dynamics(path)
     job.trial.delete()
     trainer = []
 
-    def should_stop():
-        return bool(trainer) and trainer[0].counters.step >= stop_at
+    class StopAt(Control):
+        def should_stop(self):
+            return bool(trainer) and trainer[0].counters.step >= stop_at
 
     with pytest.MonkeyPatch.context() as patch:
         start = Trainer.run
         patch.setattr(Trainer, "run", lambda self: (trainer.append(self), start(self))[1])
-        assert not job.work(should_stop)
+        assert not job.work(StopAt())
     with (path / FILE).open("a") as file:
         file.write(json.dumps({"step": stop_at + 1, "depth": 99}) + '\n{"step": 5, "dep')
-    assert job.work(lambda: False)
+    assert job.work(Control())
     assert read_dynamics(path) == expected
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "memory"
-    with Workers(1) as workers:
-        list(make_comparison(folder, "all").run(workers))
+    with ThisProcess() as pool:
+        list(make_comparison(folder, "all").run(pool))
     return folder
 
 
@@ -283,8 +286,8 @@ def test_pruned_runs_are_complete(measured, tmp_path, monkeypatch, keep, files):
     monkeypatch.setattr(Trainer, "__init__", lambda *_: pytest.fail("trained again"))
     before = make_comparison(folder, keep).size_on_disk()
     for _ in range(2):
-        with Workers(1) as workers:
-            list(make_comparison(folder, keep).run(workers))
+        with ThisProcess() as pool:
+            list(make_comparison(folder, keep).run(pool))
         counts = {len(list(path.glob("checkpoints/*"))) for path in (folder / "cells").iterdir()}
         assert counts == {files}
     assert (make_comparison(folder, keep).size_on_disk() < before) == (keep != "all")
@@ -294,15 +297,15 @@ def test_pruned_runs_are_complete(measured, tmp_path, monkeypatch, keep, files):
 def test_new_measurement_of_a_run_without_weights_raises(measured, tmp_path):
     folder = tmp_path / "memory"
     shutil.copytree(measured, folder)
-    with Workers(1) as workers:
-        list(make_comparison(folder, "nothing").run(workers))
+    with ThisProcess() as pool:
+        list(make_comparison(folder, "nothing").run(pool))
     path = next((folder / "cells").iterdir())
     job = MeasurementJob(path, "answers", {"task": TASK, "strings": 7})
     with pytest.raises(UserError, match=r"has no weights any more \(--keep nothing\).*Delete this folder"):
-        job.work(lambda: False)
+        job.work(Control())
     shutil.rmtree(path)
-    with Workers(1) as workers:
-        list(make_comparison(folder, "weights").run(workers))
+    with ThisProcess() as pool:
+        list(make_comparison(folder, "weights").run(pool))
     assert (path / "checkpoints" / "best.safetensors").exists()
 
 

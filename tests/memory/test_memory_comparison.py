@@ -14,18 +14,20 @@ import torch
 
 from charlstm.api import load
 from charlstm.comparison.intervals import bounded_mean_bounds
+from charlstm.comparison.training_job import TrainingJob
 from charlstm.config import MemoryConfig, load_comparison
 from charlstm.errors import UserError
+from charlstm.jobs.base import Control, Stopped
+from charlstm.jobs.processes import Processes
+from charlstm.jobs.this_process import ThisProcess
 from charlstm.memory.claims import CLAIMS, changes
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome
-from charlstm.memory.jobs import TrainingJob
 from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import SCHEMAS, read_measurement
 from charlstm.memory.state_measures import untrained
 from charlstm.memory.task_measures import TEST_SEED, make_task
-from charlstm.memory.workers import Stopped, Workers
 from charlstm.runs.directory import RunDirectory
 from charlstm.training.trainer import Trainer
 
@@ -174,8 +176,8 @@ def done(texts, tmp_path_factory) -> Path:
     """The folder of the complete comparison."""
     folder = tmp_path_factory.mktemp("runs") / "memory"
     comparison = make_comparison(texts, folder)
-    with Workers(1) as workers:
-        steps = list(comparison.run(workers))
+    with ThisProcess() as pool:
+        steps = list(comparison.run(pool))
     assert {step.phase for step in steps} == {"training", "measuring"}
     measuring = [step for step in steps if step.phase == "measuring"]
     assert [step.done for step in measuring] == list(range(1, len(measuring) + 1))
@@ -290,8 +292,8 @@ def test_verdicts_follow_from_metrics(done, texts):
 
 def test_claims_of_other_experiments_are_not_measured(texts, tmp_path):
     comparison = make_comparison(texts, tmp_path / "memory", only=["surgery"])
-    with Workers(1) as workers:
-        list(comparison.run(workers))
+    with ThisProcess() as pool:
+        list(comparison.run(pool))
     files, document = comparison.write(tmp_path / "report")
     assert [verdict.word for verdict in document.verdicts] == ["not run"] * 3
     assert [section.title for section in document.sections] == ["State surgery", "How it was measured"]
@@ -365,8 +367,8 @@ def test_broken_measurement_is_repeated(texts, done, content):
         file.write_bytes(content)
     with pytest.raises(UserError, match=r"answers-.*\.json"):
         read_measurement(file, "answers")
-    with Workers(1) as workers:
-        list(make_comparison(texts, done, only=["recall"]).run(workers))
+    with ThisProcess() as pool:
+        list(make_comparison(texts, done, only=["recall"]).run(pool))
     assert file.read_bytes() == before
 
 
@@ -378,8 +380,8 @@ def test_other_text_with_same_name_raises(texts, done):
 def test_completed_jobs_are_not_repeated(texts, done, monkeypatch):
     monkeypatch.setattr(Trainer, "__init__", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr("charlstm.memory.jobs.load", lambda *_: pytest.fail("measured again"))
-    with Workers(1) as workers:
-        assert list(make_comparison(texts, done).run(workers))
+    with ThisProcess() as pool:
+        assert list(make_comparison(texts, done).run(pool))
 
 
 def test_arms_match_parameters_unless_size_is_given(texts, tmp_path):
@@ -411,21 +413,21 @@ def test_resumed_comparison_has_same_metrics(texts, done, tmp_path, monkeypatch)
 
     for stop_at in (20, 28):
         comparison, seen = comparison_of_one_arm(), []
-        with Workers(1) as workers:
+        with ThisProcess() as pool:
             run = Trainer._step
 
-            def step(self, run=run, seen=seen, stop_at=stop_at, workers=workers):
+            def step(self, run=run, seen=seen, stop_at=stop_at, pool=pool):
                 seen.append(self)
                 if len(seen) == stop_at:
-                    workers.request_stop()
+                    pool.request_stop()
                 return run(self)
 
             monkeypatch.setattr(Trainer, "_step", step)
             with pytest.raises(Stopped):
-                list(comparison.run(workers))
+                list(comparison.run(pool))
             monkeypatch.setattr(Trainer, "_step", run)
-    with Workers(1) as workers:
-        list(comparison.run(workers))
+    with ThisProcess() as pool:
+        list(comparison.run(pool))
     comparison.write(tmp_path / "report")
     result, expected = (
         json.loads((folder / "report.json").read_text())["sections"]["recall-over-a-lag"]
@@ -438,8 +440,8 @@ def test_resumed_comparison_has_same_metrics(texts, done, tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_two_processes_equal_one(texts, done, tmp_path):
     comparison = make_comparison(texts, tmp_path / "memory", only=["copying"])
-    with Workers(2) as workers:
-        steps = list(comparison.run(workers))
+    with Processes(2) as pool:
+        steps = list(comparison.run(pool))
     assert sum(step.phase == "training" for step in steps) == len(list((tmp_path / "memory" / "cells").iterdir()))
     assert sum(step.phase == "measuring" for step in steps) == 2
     comparison.write(tmp_path / "report")
@@ -452,18 +454,18 @@ def test_two_processes_equal_one(texts, done, tmp_path):
 
 def test_other_settings_with_same_name_raise(texts, done):
     comparison = make_comparison(texts, done, "shared.training.budget.steps=7", only=["recall"])
-    with Workers(1) as workers, pytest.raises(UserError, match="was trained with other settings"):
-        list(comparison.run(workers))
+    with ThisProcess() as pool, pytest.raises(UserError, match="was trained with other settings"):
+        list(comparison.run(pool))
 
 
 def test_overwrite_trains_and_measures_again(texts, done, tmp_path):
     comparison = make_comparison(texts, tmp_path / "memory", only=["copying"])
-    with Workers(1) as workers:
-        list(comparison.run(workers))
+    with ThisProcess() as pool:
+        list(comparison.run(pool))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
     repeated = make_comparison(texts, tmp_path / "memory", only=["copying"], overwrite=True)
-    with Workers(1) as workers:
-        list(repeated.run(workers))
+    with ThisProcess() as pool:
+        list(repeated.run(pool))
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
     assert before.keys() == after.keys()
     assert all(after[path] > before[path] for path in before)
@@ -492,7 +494,7 @@ def test_diverged_run_is_done(texts, tmp_path):
     group.dataset.write(1)
     trial = comparison._grid.trial(group, 1e6, 1)
     job = TrainingJob(trial)
-    assert job.work(lambda: False)
+    assert job.work(Control())
     assert trial.directory.ended == "diverged"
     assert job.done()
 

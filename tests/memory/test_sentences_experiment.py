@@ -10,10 +10,10 @@ import pytest
 
 from charlstm.config import MemoryConfig, load_comparison
 from charlstm.errors import UserError
+from charlstm.jobs.this_process import ThisProcess
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import read_measurement
-from charlstm.memory.workers import Workers
 from charlstm.probes.tasks.sentence_words import forbidden_words
 
 TINY = """\
@@ -73,8 +73,8 @@ def make_comparison(file: Path, folder: Path, *overrides: str) -> MemoryComparis
 def done(file, tmp_path_factory, undrawn_plots) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "memory"
     comparison = make_comparison(file, folder)
-    with undrawn_plots("png", "svg"), Workers(1) as workers:
-        list(comparison.run(workers))
+    with undrawn_plots("png", "svg"), ThisProcess() as pool:
+        list(comparison.run(pool))
         comparison.write(folder / "report")
     return folder
 

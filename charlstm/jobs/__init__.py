@@ -1,0 +1,1 @@
+"""Run jobs, such as trainings, in this process or in several, until all are done or a stop is requested."""
