@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from charlstm import console
 from charlstm.console import Part, ProgressLine, duration, out
 from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.text.visible import visible
-from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, WholeSplitScored
+from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Scoring, WholeSplitScored
 from charlstm.units import bits
 
 if TYPE_CHECKING:
@@ -72,33 +73,12 @@ def follow(
         trainer: whose events these are; if it is given, the progress of evaluations that take long is shown, too.
     """
     ended: Ended | None = None
-    history = LossHistory()
-    number = [] if position is None else [Part(f"run {position.number} of {position.total} ", NUMBER_RANK)]
-    label = [Part(prefix, LABEL_RANK)] if prefix else []
-    with ProgressLine(prefix, live_prefix=[*number, *label]) as line:
-
-        def text(event: Progress) -> list[Part]:
-            if not line.live:
-                return progress_parts(event, unit)
-            return progress_parts(event, unit, history.sparkline(), position.later if position else 0)
-
-        if trainer is not None and (line.live or plain_progress):
-            trainer.validator.on_scoring = _ScoringProgress(line)
+    with RunProgress(prefix, samples, unit, position, plain_progress) as run:
+        if trainer is not None:
+            trainer.validator.on_scoring = lambda what, fraction: run.show(Scoring(what, fraction))
         for event in events:
-            if isinstance(event, Progress):
-                history.add(event.nats)
-                if line.live or plain_progress:
-                    line.update(event.fraction, lambda e=event: text(e))  # type: ignore[misc]
-            elif isinstance(event, Evaluated):
-                parts, width = [Part(prefix), *evaluated_parts(event, unit)], console.width()
-                out(join_parts(parts) if width is None else fit_parts(parts, width))
-                if samples and event.sample:
-                    out("\n".join(f"    {part}" for part in _sample_lines(event.sample, width is not None)))
-            elif isinstance(event, WholeSplitScored):
-                console.out_wrapped(prefix + whole_split_line(event, unit))
-            elif isinstance(event, Notice):
-                console.out_wrapped(prefix + event.text)
-            else:
+            run.show(event)
+            if isinstance(event, Ended):
                 ended = event
     assert ended is not None
     return ended
@@ -115,6 +95,65 @@ class _ScoringProgress:
             self._what, self._show = what, self._line.fractions(f"scoring the {what}")
         self._last = fraction
         self._show(fraction)
+
+
+class RunProgress:
+    """The progress of one run, a context manager; the arguments are those of :func:`follow`."""
+
+    def __init__(
+        self,
+        prefix: str = "",
+        samples: bool = True,
+        unit: str = "character",
+        position: Position | None = None,
+        plain_progress: bool = True,
+    ) -> None:
+        self._prefix, self._samples, self._unit, self._plain_progress = prefix, samples, unit, plain_progress
+        self._history, self._later = LossHistory(), position.later if position else 0
+        number = [] if position is None else [Part(f"run {position.number} of {position.total} ", NUMBER_RANK)]
+        label = [Part(prefix, LABEL_RANK)] if prefix else []
+        self._line = ProgressLine(prefix, live_prefix=[*number, *label])
+        self._scoring = _ScoringProgress(self._line)
+
+    def __enter__(self) -> RunProgress:
+        self._line.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._line.__exit__(kind, value, trace)
+
+    def show(self, event: Event | Scoring) -> None:
+        """Show an event; nothing of :class:`Ended`."""
+        shows_progress = self._line.live or self._plain_progress
+        if isinstance(event, Progress):
+            self._history.add(event.nats)
+            if shows_progress:
+                self._line.update(event.fraction, lambda: self._progress(event))
+        elif isinstance(event, Scoring):
+            if shows_progress:
+                self._scoring(event.what, event.fraction)
+        else:
+            show_event(event, self._prefix, self._samples, self._unit)
+
+    def _progress(self, event: Progress) -> list[Part]:
+        if not self._line.live:
+            return progress_parts(event, self._unit)
+        return progress_parts(event, self._unit, self._history.sparkline(), self._later)
+
+
+def show_event(event: Event | Scoring, prefix: str, samples: bool, unit: str) -> None:
+    """Print a score or a notice, and nothing of other events; the arguments are those of :func:`follow`."""
+    if isinstance(event, Evaluated):
+        parts, width = [Part(prefix), *evaluated_parts(event, unit)], console.width()
+        out(join_parts(parts) if width is None else fit_parts(parts, width))
+        if samples and event.sample:
+            out("\n".join(f"    {part}" for part in _sample_lines(event.sample, width is not None)))
+    elif isinstance(event, WholeSplitScored):
+        console.out_wrapped(prefix + whole_split_line(event, unit))
+    elif isinstance(event, Notice):
+        console.out_wrapped(prefix + event.text)
 
 
 def whole_split_line(e: WholeSplitScored, unit: str) -> str:

@@ -25,7 +25,7 @@ from charlstm.hardware.main_memory import format_bytes, free_main_memory
 
 MIN_MEMORY = 2 * 2**30
 MIN_DISK = 2**30
-EXTRAS = {"onnx": "onnx", "tensorboard": "tensorboard"}
+EXTRAS = {"cluster": "distributed", "onnx": "onnx", "tensorboard": "tensorboard"}
 """Optional extras, with the module that each installs."""
 
 

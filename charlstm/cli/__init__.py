@@ -21,6 +21,7 @@ from charlstm import __version__, console
 from charlstm import standard_streams as streams
 from charlstm.cli import commands, completion, guard, signals
 from charlstm.errors import UserError
+from charlstm.hardware.environment import set_environment
 
 
 def print_version(is_requested: bool) -> None:
@@ -63,11 +64,7 @@ def skip_last_collection() -> None:
 
 def main() -> None:
     """Run the command line; every error becomes one message and an exit code."""
-    # By default, waiting threads of GNU OpenMP spin for milliseconds, which stalls training on a busy machine. It reads
-    # this when torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    # Without it cuDNN's recurrent layers are not deterministic (see the notes of torch.nn.LSTM).
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    set_environment()
     # Plots go into files and look the same everywhere, whatever the user's backend or matplotlibrc.
     os.environ.update(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull)
     atexit.register(skip_last_collection)

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
+from charlstm.cli.arms import train_arms
 from charlstm.cli.memory import run_memory_comparison
-from charlstm.cli.options import check_choice, expand_home, folder_name, refuse, resume_hint
+from charlstm.cli.options import (
+    ClusterOption,
+    check_choice,
+    expand_home,
+    folder_name,
+    given_options,
+    refuse,
+)
 from charlstm.paths import is_folder, path_exists
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
-    from charlstm.cli.signals import Signals
-    from charlstm.comparison.results import Comparison
-    from charlstm.config import CompareConfig
 
 
 KEEP = "weights"
@@ -68,9 +73,13 @@ def compare(
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1024, help="Number of runs at a time. Default: one per CPU core. Only for experiments on memory."
+            min=1,
+            max=1024,
+            help="Number of runs at a time, each in a process with one thread. Default: 1, with all threads; for "
+            "experiments on memory, one per CPU core.",
         ),
     ] = None,
+    cluster: ClusterOption = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -99,8 +108,8 @@ def compare(
     if len(paths) == 1 and not path_exists(paths[0]) and (ready := ready_configs().get(str(paths[0]))):
         paths = [ready]
     named, paths = paths, [path if path.suffix in YAML else find_run(path, runs) for path in paths]
-    given = {"--quick": quick, "--only": only, "--jobs": jobs, "--keep": keep}
-    memory_option = next((option for option, value in given.items() if value), None)
+    if cluster is not None:
+        refuse(context, "with --cluster: each of its workers runs one job at a time", "jobs")
     if len(paths) == 1 and not is_folder(paths[0]):
         from charlstm.config import load_comparison
 
@@ -108,7 +117,7 @@ def compare(
         from charlstm.config import CompareConfig  # with its models, which reading the file has loaded by now
 
         if not isinstance(config, CompareConfig):
-            folder = _folder(runs, name or (config.name or paths[0].stem) + ("-quick" if quick else ""))
+            folder = _folder(runs, name or (config.name or paths[0].stem) + ("-quick" if quick else ""), cluster)
             command_line: list[object] = ["compare", paths[0], *(["--quick"] if quick else [])]
             command_line += ["--name", name] if name else []
             command_line += [] if runs == Path("runs") else ["--runs", runs]
@@ -116,20 +125,19 @@ def compare(
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert not isinstance(full, CompareConfig)
             run_memory_comparison(
-                context.obj, config, folder, command_line, list(only or []), jobs, overwrite, keep_files, full
+                context.obj, config, folder, command_line, list(only or []), jobs, cluster, overwrite, keep_files, full
             )
             return
-        if memory_option:
-            raise UserError(f"{memory_option} is only for experiments on memory: {paths[0]} has no experiments")
-        folder = _folder(runs, name or config.name or paths[0].stem)
+        if given := given_options(context, "quick", "only", "keep"):
+            raise UserError(f"{given[0]} is only for experiments on memory: {paths[0]} has no experiments")
+        folder, title = _folder(runs, name or config.name or paths[0].stem, cluster), paths[0].stem
         with console.as_log():
-            comparison, compared = _train_arms(context.obj, config, folder, paths[0].stem, overwrite)
+            comparison, compared = train_arms(context.obj, config, folder, title, overwrite, jobs or 1, cluster)
     else:
         if configs := [path for path in paths if path.suffix in YAML and not is_folder(path)]:
             raise UserError(f"{configs[0]}: compare takes either one comparison in YAML or the folders of runs")
-        if set_ or memory_option:
-            option = "--set" if set_ else memory_option
-            raise UserError(f"{option} is only for a comparison in YAML: existing runs are compared as they are")
+        if given := given_options(context, "set_", "quick", "only", "jobs", "cluster", "keep"):
+            raise UserError(f"{given[0]} is only for a comparison in YAML: existing runs are compared as they are")
         refuse(context, "on existing runs, which are compared as they are", "overwrite")
         if paths == named and len(paths) == 1 and name is None:
             refuse(context, "with a single run, whose report goes into its folder: add --name", "runs")
@@ -194,48 +202,10 @@ def _print_agreement(paths: list[Path]) -> None:
     console.out_wrapped(summary(rows))
 
 
-def _folder(runs: Path, name: str) -> Path:
-    return runs / folder_name(name)
-
-
-def _train_arms(
-    signals: Signals, config: CompareConfig, folder: Path, title: str, overwrite: bool
-) -> tuple[Comparison, dict[str, Path]]:
-    """Train the runs that are not trained yet; returns the results of all, and the first run of each arm."""
-    from charlstm import console
-    from charlstm.cli.guard import SavedWork
-    from charlstm.cli.train_output import print_corpus
-    from charlstm.comparison.arms import ArmComparison
-    from charlstm.training_progress import Position, follow
-
-    experiment = ArmComparison(config, folder, title, overwrite)
-    trials = list(experiment.trials())
-    finished = {trial.directory.path for trial in trials if trial.finished}
-    print_corpus(experiment.corpus)
-    for line in experiment.describe():
-        console.out_wrapped(line)
-    if overwrite:
-        experiment.delete_runs()
-    for number, trial in enumerate(trials, start=1):
-        prefix = f"[{trial.label}] "
-        if trial.directory.path in finished:
-            console.out(f"{prefix}already done")
-            continue
-        later = sum(other.directory.path not in finished for other in trials[number:])
-        with trial.directory.writing():
-            trainer = trial.trainer()
-            with signals.saving(trainer, SavedWork(trial.directory.path, "the same command")):
-                unit, position = experiment.corpus.vocabulary.unit, Position(number, len(trials), later)
-                ended = follow(trainer.run(), prefix, samples=False, unit=unit, position=position, trainer=trainer)
-        if signals.number is not None:  # also if it came too late to stop this run
-            console.out(f"{prefix}{resume_hint(overwrite)}")
-            raise typer.Exit(signals.exit_code)
-        if ended.stop_reason == "diverged":
-            console.note(f"{prefix}{ended.advice}")
-    runs: dict[str, Path] = {}
-    for trial in trials:
-        runs.setdefault(trial.arm, trial.directory.path)
-    return experiment.comparison(), runs
+def _folder(runs: Path, name: str, cluster: str | None = None) -> Path:
+    """The folder of a comparison; for the workers of a cluster, an absolute path."""
+    folder = runs / folder_name(name)
+    return folder if cluster is None else folder.absolute()
 
 
 def _inspect(runs: dict[str, Path], folder: Path) -> Path | None:

@@ -25,6 +25,7 @@ def run_memory_comparison(
     command_line: Sequence[object],
     only: list[str],
     jobs: int | None,
+    cluster: str | None,
     overwrite: bool,
     keep: str,
     full: MemoryConfig | None = None,
@@ -35,6 +36,7 @@ def run_memory_comparison(
     from charlstm.comparison.tables import verdict_rows
     from charlstm.jobs.base import Stopped
     from charlstm.jobs.pools import make_pool
+    from charlstm.jobs.processes import default_number
     from charlstm.memory.comparison import MemoryComparison
 
     comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, keep, full)
@@ -43,7 +45,8 @@ def run_memory_comparison(
         for line in comparison.describe():
             console.out_wrapped(line)
         try:
-            with make_pool(jobs) as pool, signals.saving(pool, work), console.ProgressLine() as live:
+            pool = make_pool(jobs or default_number(), cluster, folder)
+            with pool, signals.saving(pool, work), console.ProgressLine() as live:
                 remaining = TimeLeft()
                 for step in comparison.run(pool):
                     left = remaining.after(step) if live.live else None

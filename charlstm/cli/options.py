@@ -43,6 +43,16 @@ DeviceOption = Annotated[
 ]
 
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Train on the workers of a Dask cluster instead, which share the folder of the runs: the address of its "
+        "scheduler, such as tcp://host:8786, or its scheduler file.",
+    ),
+]
+
+
 def check_choice(option: str, value: str, *allowed: str) -> str:
     """Returns the value. Raises BadParameter, a usage error, if it is not allowed."""
     if value not in allowed:

@@ -43,11 +43,6 @@ class Trial:
         return f"{self.arm}, seed {self.config.training.seed}"
 
     @property
-    def finished(self) -> bool:
-        """Whether the run with these settings has been trained to its end."""
-        return self.done and self.directory.finished
-
-    @property
     def done(self) -> bool:
         """Whether the run with these settings needs no more training: it is finished, or it diverged."""
         return self._can_resume and (self.directory.finished or self.directory.ended == "diverged")

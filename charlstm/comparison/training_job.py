@@ -9,7 +9,7 @@ from typing import Protocol
 
 from charlstm.comparison.arms import Trial
 from charlstm.jobs.base import Control
-from charlstm.training.events import Evaluated, Progress
+from charlstm.training.events import Evaluated, Progress, Scoring
 from charlstm.training.trainer import Trainer
 
 
@@ -63,6 +63,9 @@ class TrainingJob:
                     trainer.request_save()
 
             trainer.poll = poll
+            trainer.validator.on_scoring = lambda what, fraction: control.report(
+                Scoring(what, fraction), may_be_dropped=True
+            )
             record = self.observer.recorder(trainer) if self.observer else None
             for event in trainer.run():
                 if isinstance(event, Evaluated):

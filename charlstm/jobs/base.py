@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 
 class Stopped(Exception):  # noqa: N818 (it is not an error)
@@ -56,7 +56,7 @@ class Job(Protocol):
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
-OnEvent = Callable[[AnyJob, object], None]
+OnEvent = Callable[[AnyJob, Any], None]
 
 
 class Pool(ABC):

@@ -16,6 +16,10 @@ from charlstm.files import open_descriptor
 from charlstm.locking import FIRST_READABLE, lock
 
 
+class LockedError(UserError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
     """Hold the lock on the file, created if needed; yields False where the system has no locks.
@@ -23,7 +27,8 @@ def hold_lock(path: Path) -> Iterator[bool]:
     The file remains after the block: if it were deleted, two other processes could hold the lock at once.
 
     Raises:
-        UserError: another process holds the lock (the message names it), or the file cannot be written.
+        LockedError: another process holds the lock (the message names it).
+        UserError: the file cannot be written.
     """
     try:
         descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
@@ -75,7 +80,7 @@ def _lock(descriptor: int, path: Path) -> bool:
         if not lock(descriptor):
             return False
     except BlockingIOError:
-        raise UserError(
+        raise LockedError(
             f"{path.parent} is being written by {_owner(descriptor)}. "
             "Wait until it ends, stop it, or choose another name: --name NAME"
         ) from None

@@ -137,6 +137,14 @@ class WholeSplitScored:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """While a text is scored: how much of it. `Trainer.run` does not yield it; see `Validator.on_scoring`."""
+
+    what: str
+    fraction: float
+
+
+@dataclass(frozen=True)
 class Notice:
     """A message to the user."""
 

@@ -44,7 +44,7 @@ class Trainer:
     """
 
     poll: Callable[[], None] | None = None
-    """Called before each step and regularly during an evaluation, if it is set; it may request a stop or a save."""
+    """Called after each step and regularly during an evaluation, if it is set; it may request a stop or a save."""
 
     def __init__(
         self, config: Config, corpus: Corpus, directory: RunDirectory, group: ProcessGroup = SINGLE_PROCESS
@@ -136,6 +136,8 @@ class Trainer:
             self.save(best=False)
         while (stop_reason := self._stop_reason()) is None:
             event = self._evaluate() if self.counters.evaluation_due else self._step()
+            if self.poll:
+                self.poll()
             if self._stop_control.should_save and not isinstance(event, Ended):
                 self._save_on_request()
             yield from self._notices
@@ -159,8 +161,6 @@ class Trainer:
 
     def _stop_reason(self) -> StopReason | None:
         """Why the run ends now; None if it continues."""
-        if self.poll:
-            self.poll()
         if not self.counters.evaluation_due:
             reason = finish_reason(self.config.training, self.counters, self.progress)
             if reason is not None:

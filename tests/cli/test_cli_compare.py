@@ -153,6 +153,37 @@ def test_interrupted_comparison_resumes(charlstm, compare_file, trained, monkeyp
         assert all((t == theirs[key]).all() for key, t in ours.items())
 
 
+def test_save_request_writes_a_checkpoint(charlstm, compare_file, monkeypatch):
+    original_step, sent = Trainer._step, []
+
+    def stepping(self):
+        if self.counters.step == 2 and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return original_step(self)
+
+    monkeypatch.setattr(Trainer, "_step", stepping)
+    result = charlstm("compare", compare_file, "--set", "seeds=1")
+    assert result.code == 0
+    assert "[rnn, seed 1] saved at step 3, as requested" in result.out
+
+
+@pytest.mark.slow
+def test_two_jobs_at_a_time_give_the_same_results(charlstm, compare_file):
+    assert charlstm("compare", compare_file, "--name", "one-by-one").code == 0
+    result = charlstm("compare", compare_file, "--jobs", 2)
+    assert result.code == 0
+    assert re.search(r"^\d of 4 runs, [12] now: (rnn|lstm), seed 1 \d+% \d+\.\d+ bits", result.out, re.MULTILINE)
+    for arm in ("rnn", "lstm"):
+        for seed in (1, 2):
+            assert f"[{arm}, seed {seed}] step 8 epoch" in result.out
+            ours, theirs = (
+                load_checkpoint(Path(f"runs/{name}/{arm}-seed{seed}/checkpoints/last.safetensors"))[0]
+                for name in ("versus", "one-by-one")
+            )
+            assert all((t == theirs[key]).all() for key, t in ours.items())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

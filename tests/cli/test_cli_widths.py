@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -23,6 +24,7 @@ from charlstm.benchmark.round_robin import Speed
 from charlstm.cli import bench
 from charlstm.cli.memory import TimeLeft
 from charlstm.cli.memory import progress_parts as memory_parts
+from charlstm.cli.runs_progress import Several
 from charlstm.comparison.tables import verdict_rows
 from charlstm.memory.comparison import Step
 from charlstm.report.document import Verdict
@@ -152,6 +154,29 @@ def test_live_line_keeps_bits_and_time_left_longest(width, position, line):
         follow([progress(), Ended("budget", 3, 1.0, 2, 1.0, 100)], "[lstm] ", position=position)
     assert line.strip() in [each.strip() for each in shown.lines()]
     assert max(map(len, shown.lines())) < width
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (16, "1 of 6 runs"),
+        (30, "1 of 6 runs  14:00:00 left"),
+        (60, "1 of 6 runs, 2 now: lstm, seed 1 50%  14:00:00 left"),
+        (70, "1 of 6 runs, 2 now: lstm, seed 1 50%; rnn, seed 2 10%  14:00:00 left"),
+        (99, "1 of 6 runs, 2 now: lstm, seed 1 50% 2.000 bits; rnn, seed 2 10% 2.000 bits  14:00:00 left"),
+    ],
+)
+def test_line_of_several_runs_keeps_their_number_and_the_time_left_longest(width, line, capsys):
+    jobs = [
+        SimpleNamespace(key=Path(f"{arm}{seed}"), trial=SimpleNamespace(label=f"{arm}, seed {seed}"))
+        for seed in (1, 2, 3)
+        for arm in ("rnn", "lstm")
+    ]
+    with Several(jobs, later=5, unit="character") as runs:  # the first is done
+        runs.show(jobs[1], progress(fraction=0.5))
+        runs.show(jobs[2], progress(fraction=0.1))
+        parts = runs._parts()
+    assert fit_parts(parts, width) == line
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_trials_have_same_seeds_text_and_order(make_arms):
     trials = list(comparison.trials())
     assert [t.label for t in trials] == ["a, seed 5", "b, seed 5", "a, seed 6", "b, seed 6"]
     assert len({t.directory.path for t in trials}) == 4
-    assert not any(t.finished for t in trials)
+    assert not any(t.done for t in trials)
     first, second = (t.trainer().streams for t in trials[:2])
     for _ in range(3):
         one, two = first.next_batch(), second.next_batch()
@@ -101,10 +101,10 @@ def test_trial_with_other_settings_raises(make_arms):
     arms = {"a": {}, "b": {"model.cell": "rnn"}}
     trial = next(make_arms(arms).trials())
     list(trial.trainer().run())
-    assert next(make_arms(arms).trials()).finished
-    assert not next(make_arms(arms, overwrite=True).trials()).finished
+    assert next(make_arms(arms).trials()).done
+    assert not next(make_arms(arms, overwrite=True).trials()).done
     with pytest.raises(UserError, match=r"other settings.*--overwrite"):
-        _ = next(make_arms(arms, model={"hidden_size": 41}).trials()).finished
+        _ = next(make_arms(arms, model={"hidden_size": 41}).trials()).done
 
 
 def test_stopped_trial_resumes(make_arms):
@@ -114,7 +114,7 @@ def test_stopped_trial_resumes(make_arms):
         if getattr(event, "step", 0) == 1:
             trainer.request_stop()
     trial = next(make_arms(arms).trials())
-    assert not trial.finished
+    assert not trial.done
     assert trial.trainer().counters.step == 1
 
 

@@ -1,0 +1,108 @@
+"""Jobs in this process and in several."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from charlstm.errors import UserError
+from charlstm.jobs.base import Control, Stopped
+from charlstm.jobs.pools import make_pool
+from charlstm.jobs.processes import Processes
+from charlstm.jobs.this_process import ThisProcess
+
+
+@dataclass(frozen=True)
+class Count:
+    """A job that counts in a file, one step for each time that it is asked what to do."""
+
+    key: Path
+    steps: int = 3
+    dies_at: int | None = None
+
+    @property
+    def label(self) -> str:
+        return self.key.name
+
+    def done(self) -> bool:
+        return self._count() == self.steps
+
+    def _count(self) -> int:
+        return int(self.key.read_text()) if self.key.exists() else 0
+
+    def work(self, control: Control) -> bool:
+        for step in range(self._count(), self.steps):
+            if control.should_stop():
+                return False
+            if step == self.dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            control.report(("saved" if control.should_save() else "counted", step))
+            self.key.write_text(str(step + 1))
+        return True
+
+
+def test_jobs_of_this_process_are_done_once(tmp_path):
+    jobs, events = [Count(tmp_path / name) for name in "abca"], []
+    jobs[1].key.write_text("3")
+    jobs[2].key.write_text("1")
+    with ThisProcess() as pool:
+        assert [job.label for job in pool.do(jobs, lambda job, event: events.append((job.label, *event)))] == [
+            "b",
+            "a",
+            "c",
+        ]
+    assert events == [*(("a", "counted", step) for step in range(3)), *(("c", "counted", step) for step in (1, 2))]
+
+
+def test_requests_reach_a_job_of_this_process(tmp_path):
+    jobs, events = [Count(tmp_path / name) for name in "ab"], []
+    with ThisProcess() as pool:
+
+        def on_event(job: Count, event: tuple[str, int]) -> None:
+            events.append(event)
+            if event == ("counted", 0):
+                pool.request_save()
+            if event[0] == "saved":
+                pool.request_stop()
+
+        with pytest.raises(Stopped):
+            list(pool.do(jobs, on_event))
+    assert events == [("counted", 0), ("saved", 1)]
+    assert (tmp_path / "a").read_text() == "2"
+    assert not (tmp_path / "b").exists()
+    with ThisProcess() as pool:
+        assert [job.label for job in pool.do(jobs)] == ["a", "b"]
+
+
+def test_one_process_is_this_one(tmp_path):
+    assert isinstance(make_pool(1, None, tmp_path), ThisProcess)
+
+
+@pytest.mark.slow
+def test_processes_report_and_obey(tmp_path):
+    jobs, events = [Count(tmp_path / name, 10**6) for name in "ab"], []
+    with Processes(2) as pool:
+
+        def on_event(job: Count, event: tuple[str, int]) -> None:
+            events.append((job.label, *event))
+            pool.request_save()
+            if {"a", "b"} <= {label for label, kind, _ in events if kind == "saved"}:
+                pool.request_stop()
+
+        with pytest.raises(Stopped):
+            list(pool.do(jobs, on_event))
+    for label in "ab":
+        steps = [step for one, _, step in events if one == label]
+        assert steps == sorted(set(steps))
+        assert int((tmp_path / label).read_text()) > steps[0]
+
+
+@pytest.mark.slow
+def test_killed_process_is_an_error(tmp_path):
+    with Processes(2) as pool, pytest.raises(UserError, match=r"a: a worker process was killed.* Try --jobs 1"):
+        list(pool.do([Count(tmp_path / "a", dies_at=2)]))
+    assert (tmp_path / "a").read_text() == "2"
