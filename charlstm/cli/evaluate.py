@@ -55,6 +55,16 @@ def evaluate(
     runs: RunsOption = RUNS,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Score windows of this many characters, each from a zero state with one character before it, as a "
+            "model is scored that sees no more (nanoGPT: 256).",
+            show_default="the whole text before a character counts",
+        ),
+    ] = None,
     restore: Annotated[
         str,
         typer.Option(
@@ -138,6 +148,7 @@ def evaluate(
     if lengths or dynamic or tune_temperature:
         other = "restore" if lengths else "dynamic" if dynamic else "tune-temperature"
         refuse(context, f"with --{other}", "map_")
+        refuse(context, f"with --{other}", "window")
     if not map_:
         refuse(context, "without --map", "output")
     if not lengths:
@@ -152,6 +163,7 @@ def evaluate(
     from charlstm.cli.evaluate_map import write_map
     from charlstm.cli.evaluate_tuned import Dynamic, print_dynamic, print_tempered
     from charlstm.evaluation.score import mean_score, nats_per_character
+    from charlstm.text.blocks import windows
     from charlstm.text.documents import Documents
 
     loaded = load(run, checkpoint, device)
@@ -178,8 +190,13 @@ def evaluate(
     if tune_temperature:
         print_tempered(loaded, content, scored_split, name, json_)
         return
+    scored = content
+    if window is not None:
+        if isinstance(content, Documents) and not content.is_running_text:
+            raise UserError("--window needs one running text: independent documents are each read from a zero state")
+        scored = windows(content, window)
     with console.ProgressLine(on_stderr=True) as line:
-        nats = nats_per_character(loaded.model, content, line.fractions(f"scoring {name}"))
+        nats = nats_per_character(loaded.model, scored, line.fractions(f"scoring {name}"))
     result = mean_score(nats, loaded.model.bidirectional)
     if not result.nats < MAX_NATS:
         raise UserError(f"{name}: {result.nats:.3g} nats per character: the model's weights are too large to be used")
@@ -192,6 +209,7 @@ def evaluate(
             "bits_per_" + unit: result.bits_per_character,
             "perplexity": result.perplexity,
             f"{unit}s_scored": result.characters,
+            **({} if window is None else {"window": window}),
             "pseudo_likelihood": result.is_pseudo_likelihood,
             **({} if shown is None else shown.record()),
         }
@@ -202,7 +220,8 @@ def evaluate(
             "pseudo-likelihood: each character given both sides of it; not comparable with a one-directional score"
         )
     ends = "" if loaded.document_end == "" or result.is_pseudo_likelihood else ", including the end of each document"
-    console.out(f"{name}: {result.characters:,} {unit}s scored{ends}")
+    how = "" if window is None else f" in windows of {window:,}"
+    console.out(f"{name}: {result.characters:,} {unit}s scored{ends}{how}")
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")
     console.out(f"perplexity per {unit}  {result.perplexity:.3f}")

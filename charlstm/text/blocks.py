@@ -1,4 +1,4 @@
-"""Blocks of a running text: held-out blocks, evenly spread samples, and pieces that are scored in parallel."""
+"""Blocks of a running text: held-out blocks, evenly spread samples, windows, and pieces that are scored in parallel."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def sample_of_text(
         scored=scored,
         scored_ends=scored_ends,
     )
+
+
+def windows(text: npt.NDArray[np.integer] | Documents, size: int) -> Documents:
+    """A running text [N], or blocks of one, in windows of ``size`` characters, the last of a block shorter. Of what
+    stands before a window, its one character is context: a network reads each window from a zero state."""
+    if not isinstance(text, Documents):
+        text = Documents(text, np.zeros(1, np.int64), np.array([len(text)]), _NO_END_MARK)
+    scored = text.starts if text.scored is None else text.scored
+    scored_ends = text.ends if text.scored_ends is None else text.scored_ends
+    counts = -(-(scored_ends - scored) // size)
+    number = np.repeat(np.arange(len(text)), counts)
+    begins = scored[number] + (np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)) * size
+    ends = np.minimum(begins + size, scored_ends[number])
+    starts = np.maximum(begins - 1, text.starts[number])
+    return replace(text, starts=starts, ends=ends, scored=begins, scored_ends=ends)
 
 
 def sample_of_documents(documents: Documents, size: int) -> Documents:

@@ -6,11 +6,12 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import charlstm as package
 from charlstm import console
-from charlstm.evaluation import restore
+from charlstm.evaluation import nats_per_character, restore
 from charlstm.text.corpus import load_corpus
 
 
@@ -36,6 +37,23 @@ def test_given_text_is_scored_as_json(charlstm, tiny_run, tmp_path):
     assert record["bits_per_character"] == pytest.approx(record["nats_per_character"] / math.log(2))
     assert record["perplexity"] == pytest.approx(math.exp(record["nats_per_character"]))
     assert record["pseudo_likelihood"] is False
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_windows_are_read_from_a_zero_state(charlstm, tiny_run, size):
+    run = package.load(tiny_run)
+    ids = run.corpus().split("validation")
+    record = json.loads(charlstm("evaluate", tiny_run, "--window", size, "--json").out)
+    nats = [
+        nats_per_character(run.model, ids[max(0, begin - 1) : begin + size])[begin > 0 :]
+        for begin in range(0, len(ids), size)
+    ]
+    assert (record["characters_scored"], record["window"]) == (len(ids), size)
+    assert record["nats_per_character"] == pytest.approx(np.concatenate(nats).mean(), rel=1e-5)
+
+
+def test_windows_have_no_effect_on_other_measures(charlstm, tiny_run):
+    assert "--window has no effect with --dynamic" in charlstm("evaluate", tiny_run, "--dynamic", "--window", 9).err
 
 
 def test_each_split_can_be_scored(charlstm, tiny_run):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from charlstm.errors import UserError
 from charlstm.text.block_streams import BlockStreams
-from charlstm.text.blocks import blocks, cut_blocks, sample_of_documents, sample_of_text
+from charlstm.text.blocks import blocks, cut_blocks, sample_of_documents, sample_of_text, windows
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents, Sequences, split_documents
 from charlstm.text.splits import (
@@ -325,3 +325,18 @@ def test_documents_in_blocks_keep_their_order(folder: Path) -> None:
     assert held_out_text(corpus, "train").startswith("0|1|2|3|6|7|8")
     with pytest.raises(UserError, match="splits it into 1 document: too few"):
         load_corpus("a.txt", validation="blocks", documents="\n98\n99\n")
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 100])
+def test_windows_score_each_character_once_with_one_before(size):
+    ids = np.arange(40)
+    spans = np.array([[4, 14], [20, 21], [25, 38]])
+    cut = windows(blocks(ids, spans, gap=2), size)
+    scored = [ids[a:b] for a, b in zip(cut.scored, cut.scored_ends, strict=True)]
+    assert np.concatenate(scored).tolist() == [i for a, b in spans for i in range(a, b)]
+    assert max(map(len, scored)) <= size
+    assert (cut.scored - cut.starts == 1).all()
+    assert (cut.ends == cut.scored_ends).all()
+    first, *others = windows(ids, size).starts
+    assert first == 0
+    assert [start % size for start in others] == [size - 1] * len(others)
