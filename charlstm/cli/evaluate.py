@@ -220,8 +220,8 @@ def evaluate(
             "pseudo-likelihood: each character given both sides of it; not comparable with a one-directional score"
         )
     ends = "" if loaded.document_end == "" or result.is_pseudo_likelihood else ", including the end of each document"
-    how = "" if window is None else f" in windows of {window:,}"
-    console.out(f"{name}: {result.characters:,} {unit}s scored{ends}{how}")
+    in_windows = "" if window is None else f" in windows of {window:,}"
+    console.out(f"{name}: {result.characters:,} {unit}s scored{ends}{in_windows}")
     console.out(f"nats per {unit}  {result.nats:.4f}")
     console.out(f"bits per {unit}  {result.bits_per_character:.4f}")
     console.out(f"perplexity per {unit}  {result.perplexity:.3f}")
