@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -84,6 +85,14 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print configuration, parameters, memory and executor; train nothing.")
     ] = False,
+    range_test: Annotated[
+        bool,
+        typer.Option(
+            "--range-test",
+            help="Find a learning rate (Smith 2017): train some hundred steps while the rate grows until the loss "
+            "diverges, and suggest one. The page with the plot is in runs/NAME-range-test; no run is changed.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model on a text, or as a configuration says. All files of the run are in runs/NAME.
 
@@ -154,6 +163,11 @@ def train(
             print_held_out(settings, chosen)
             if start is not None:
                 print_start(start, settings, corpus)
+        if range_test:
+            from charlstm.cli.range_test import run_range_test
+
+            run_range_test(settings, corpus, runs, ["train", *given, *_changes(set_ or [], name, runs, shortcuts)])
+            return 0
         with group.sync_errors():
             trainer = Trainer(settings, corpus, plan.directory, group)
             trainer.execution.choices()  # raises UserError if a requested executor cannot run here
@@ -198,6 +212,10 @@ def check_options(context: typer.Context, given: Given, changes: list[str]) -> N
         raise UserError("--resume continues a run and --overwrite deletes it: choose one")
     if options["resume"]:
         refuse(context, "with --resume: a resumed run goes on with its own weights", "from_")
+    if options["range_test"]:
+        refuse(context, "with --range-test, which changes no run", "overwrite", "resume", "dry_run")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError("--range-test runs in one process: leave out torchrun")
     if options["dry_run"]:
         refuse(context, "with --dry-run, which deletes nothing", "overwrite")
     if given.run is not None:
@@ -205,6 +223,13 @@ def check_options(context: typer.Context, given: Given, changes: list[str]) -> N
         refuse(context, reason, *given.fixed)
         if "name" in changed:
             raise UserError(f"--set name has no effect {reason}")
+
+
+def _changes(changes: list[str], name: str | None, runs: Path, shortcuts: Mapping[str, object]) -> list[object]:
+    """The options of a command line that trains with these settings."""
+    values = [*changes, *(f"{field}={value}" for field, value in shortcuts.items() if value is not None)]
+    words: list[object] = [word for value in values for word in ("--set", value)]
+    return [*words, *(["--name", name] if name else []), *([] if runs == Path("runs") else ["--runs", runs])]
 
 
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:
