@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import check_choice, expand_home, folder_name, refuse, resume_hint
+from charlstm.cli.options import ClusterOption, check_choice, expand_home, folder_name, refuse, resume_hint
 from charlstm.paths import command, path_exists
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def sweep(
         int | None,
         typer.Option(min=1, max=1024, help="Number of runs at a time. Default: one per CPU core; one on a GPU."),
     ] = None,
+    cluster: ClusterOption = None,
     keep: Annotated[
         str,
         typer.Option(
@@ -76,43 +77,47 @@ def sweep(
 
     check_choice("--keep", keep, "weights", "nothing", "all")
     if dry_run:
-        refuse(context, "with --dry-run, which trains and deletes nothing", "overwrite", "jobs", "keep")
-    if not path_exists(path) and (ready := ready_configs().get(str(path))):
-        path = ready
-    config = load_sweep(path, list(set_ or []))
-    folder = runs / folder_name(name or config.name or path.stem)
+        refuse(context, "with --dry-run, which trains and deletes nothing", "overwrite", "jobs", "cluster", "keep")
+    if cluster is not None:
+        refuse(context, "with --cluster: each of its workers runs one job at a time", "jobs")
+    ready = None if path_exists(path) else ready_configs().get(str(path))
+    file = ready or path
+    config = load_sweep(file, list(set_ or []))
+    folder = runs / folder_name(name or config.name or file.stem)
+    if cluster is not None:
+        folder = folder.absolute()  # for its workers
 
     from charlstm.sweep.sweep import Sweep
 
-    planned = Sweep(config, folder, path.parent, overwrite, keep)
+    planned = Sweep(config, folder, file.parent, overwrite, keep)
     if dry_run:
         _print_plan(planned, json_)
         return
     with console.as_log():
         say = console.note if json_ else console.out_wrapped
-        say(planned.corpus.describe())
-        for line in planned.describe():
+        for line in _plan(planned):
             say(line)
         planned.prepare()
-        _train(context.obj, planned, jobs, json_)
+        _train(context.obj, planned, jobs, cluster, json_)
     words: list[object] = ["sweep", path, *(["--name", name] if name else [])]
     words += [] if runs == Path("runs") else ["--runs", runs]
     words += [part for change in set_ or [] for part in ("--set", change)]
     _print_result(planned, command(*words), json_)
 
 
-def _train(signals: Signals, sweep: Sweep, jobs: int | None, on_stderr: bool) -> None:
+def _train(signals: Signals, sweep: Sweep, jobs: int | None, cluster: str | None, on_stderr: bool) -> None:
     """Train what is missing. The first ending signal saves the runs in training and exits."""
     from charlstm import console
     from charlstm.cli.guard import SavedWork
     from charlstm.cli.memory import TimeLeft, progress_parts
     from charlstm.jobs.base import Stopped
     from charlstm.jobs.pools import make_pool
+    from charlstm.jobs.processes import default_number
 
     work = SavedWork(sweep.folder, "the same command" + (" without --overwrite" if sweep.overwrite else ""))
     try:
         with (
-            make_pool(jobs) as pool,
+            make_pool(jobs or default_number(), cluster, sweep.folder) as pool,
             signals.saving(pool, work),
             console.ProgressLine(on_stderr=on_stderr) as live,
         ):
@@ -126,6 +131,11 @@ def _train(signals: Signals, sweep: Sweep, jobs: int | None, on_stderr: bool) ->
         raise typer.Exit(signals.exit_code) from None
 
 
+def _plan(sweep: Sweep) -> list[str]:
+    """What the text is, and how much is trained on it."""
+    return [sweep.corpus.describe(), *sweep.corpus.changes, *sweep.describe()]
+
+
 def _print_plan(sweep: Sweep, as_json: bool) -> None:
     """Print the candidates and how far they are trained."""
     from charlstm import console
@@ -135,8 +145,7 @@ def _print_plan(sweep: Sweep, as_json: bool) -> None:
     if as_json:
         console.out_json([{"trial": number, "values": one} for number, one in enumerate(candidates, start=1)], indent=2)
         return
-    console.out_wrapped(sweep.corpus.describe())
-    for line in sweep.describe():
+    for line in _plan(sweep):
         console.out_wrapped(line)
     rows = [
         [str(number), *(value_text(one[name]) if name in one else "-" for name in space)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -166,7 +165,7 @@ def train(
         if range_test:
             from charlstm.cli.range_test import run_range_test
 
-            run_range_test(settings, corpus, runs, ["train", *given, *_changes(set_ or [], name, runs, shortcuts)])
+            run_range_test(settings, corpus, runs, ["train", *given, *_changes(overrides, name, runs)])
             return 0
         with group.sync_errors():
             trainer = Trainer(settings, corpus, plan.directory, group)
@@ -225,10 +224,9 @@ def check_options(context: typer.Context, given: Given, changes: list[str]) -> N
             raise UserError(f"--set name has no effect {reason}")
 
 
-def _changes(changes: list[str], name: str | None, runs: Path, shortcuts: Mapping[str, object]) -> list[object]:
+def _changes(overrides: list[str], name: str | None, runs: Path) -> list[object]:
     """The options of a command line that trains with these settings."""
-    values = [*changes, *(f"{field}={value}" for field, value in shortcuts.items() if value is not None)]
-    words: list[object] = [word for value in values for word in ("--set", value)]
+    words: list[object] = [word for override in overrides for word in ("--set", override)]
     return [*words, *(["--name", name] if name else []), *([] if runs == Path("runs") else ["--runs", runs])]
 
 

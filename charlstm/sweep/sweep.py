@@ -118,7 +118,7 @@ class Sweep:
         racing = self._numbers
         for tenths in self.rungs:
             jobs = [
-                RungJob(self.trial(number, seed), StopAtRung(tenths), False, tenths)
+                RungJob(self.trial(number, seed), StopAtRung(tenths), evaluations_are_results=True, tenths=tenths)
                 for number in racing
                 for seed in range(self.config.seeds)
             ]

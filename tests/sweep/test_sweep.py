@@ -89,7 +89,7 @@ def test_promoted_runs_equal_runs_that_were_never_stopped(make_sweep, tmp_path, 
     alone = RunDirectory(tmp_path / "alone")
     alone.create(trial.config)
     trainer = Trainer(trial.config, corpus, alone)
-    trainer.scores_training_split = False
+    trainer.evaluations.scores_training_split = False
     assert list(trainer.run())[-1].best_nats == best.mean_nats
     assert evaluations(trial.directory) == evaluations(alone)
     tensors, other = (load_checkpoint(directory.last)[0] for directory in (trial.directory, alone))
