@@ -22,8 +22,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from charlstm.cli import app
-from charlstm.config import CompareConfig, Config, CorpusConfig, MemoryConfig, ModelOptions, TrainingConfig, as_yaml
+from charlstm.config import (
+    CompareConfig,
+    Config,
+    CorpusConfig,
+    MemoryConfig,
+    ModelOptions,
+    SweepConfig,
+    TrainingConfig,
+    as_yaml,
+)
 from charlstm.config.fields import alternatives, section_model, type_text
+from charlstm.config.search_space import Range
 from charlstm.training.size_defaults import TABLE
 
 ROOT = Path(__file__).parent.parent
@@ -171,7 +181,7 @@ def _default(value: object) -> str:
 def _ready_configurations() -> str:
     folder = ROOT / "configs"
     rows = []
-    for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("compare/*.yaml"))]:
+    for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*/*.yaml"))]:
         name = path.relative_to(folder).as_posix()
         shows, _, expect = _comment(path).partition("What to expect: ")
         expected = _sentences(expect, 2)
@@ -226,6 +236,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "fields": partial(_reference_of_fields, Config),
     "comparison-fields": partial(_reference_of_fields, CompareConfig),
     "experiment-fields": partial(_reference_of_fields, MemoryConfig),
+    "sweep-fields": partial(_reference_of_fields, SweepConfig),
+    "range-fields": partial(_reference_of_fields, Range),
     "size-defaults": _size_defaults,
     "configurations": _ready_configurations,
     "layers": _layers,

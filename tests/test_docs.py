@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import reference
 from reference import COMMANDS, ROOT
 
 from charlstm.cells import CELLS
-from charlstm.config import Config, describe_fields, load_comparison, load_config
+from charlstm.config import Config, describe_fields, load_comparison, load_config, load_sweep
 
 README = ROOT / "README.md"
+LOADERS: dict[str, Callable[[Path], object]] = {"compare": load_comparison, "sweep": load_sweep}
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 DOCUMENTS = reference.documents()
 
@@ -39,7 +41,7 @@ def check_command(words: list[str], complete: bool) -> None:
         return
     files = [name for name in words if name.startswith("configs/") and "NAME" not in name]
     for file in files or ["configs/quickstart.yaml"] * (command == "train"):
-        load: Any = load_comparison if command == "compare" else load_config
+        load: Any = LOADERS.get(command, load_config)
         load(ROOT / file, given["set_"] or ())
 
 
@@ -126,7 +128,7 @@ def test_readme_has_the_install_and_test_commands():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=relative_name)
 def test_configurations_load_and_have_a_comment(path):
-    load = load_comparison if path.parent.name == "compare" else load_config
+    load = LOADERS.get(path.parent.name, load_config)
     assert load(path)
     comment = path.read_text(encoding="utf-8")
     assert comment.startswith("# ")

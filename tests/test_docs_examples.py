@@ -71,6 +71,8 @@ def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text(TEXT if name != "start.txt" else "Once", encoding="utf-8")
     (configuration,) = markdown_files.blocks(README, "yaml")
     (folder / "my-text.yaml").write_text(configuration, encoding="utf-8")
+    (sweep,) = markdown_files.blocks(ROOT / "charlstm" / "sweep" / "README.md", "yaml")
+    (folder / "my-sweep.yaml").write_text(sweep, encoding="utf-8")
     (folder / "configs").symlink_to(ROOT / "configs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

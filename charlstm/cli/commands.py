@@ -20,6 +20,7 @@ COMMANDS = (
     "inspect",
     "novelty",
     "compare",
+    "sweep",
     "runs",
     "plot",
     "export",

@@ -83,10 +83,10 @@ def runs(context: typer.Context, incomplete: str) -> list[str]:
     return _matching([*([LATEST] if names else []), *names], incomplete)
 
 
-def _configurations(incomplete: str, are_comparisons: bool) -> list[str]:
+def _configurations(incomplete: str, command: str) -> list[str]:
     """The YAML files in the folder of the incomplete path and, if it names no folder, in ``configs/``; the names of
-    ready configurations of runs, or of comparisons."""
-    from charlstm.config.ready import COMPARE, ready_configs
+    the ready configurations that a command takes."""
+    from charlstm.config.ready import command_of, ready_configs
 
     parent = incomplete[: incomplete.rfind("/") + 1]
     folders = [parent] if parent else ["", "configs/"]
@@ -94,7 +94,7 @@ def _configurations(incomplete: str, are_comparisons: bool) -> list[str]:
     with suppress(OSError):
         for folder in folders:
             files += sorted(folder + path.name for path in Path(folder).expanduser().glob("*.y*ml"))
-    ready = (name for name, file in ready_configs().items() if (file.parent.name == COMPARE) == are_comparisons)
+    ready = (name for name, file in ready_configs().items() if command_of(file) == command)
     return _matching([*files, *ready], incomplete)
 
 
@@ -102,7 +102,10 @@ def texts_or_runs(context: typer.Context, incomplete: str) -> list[str]:
     """What can be trained on: texts, configurations, names of the catalog; with ``--resume``, runs come before them."""
     from charlstm.text.catalog import catalog_names
 
-    named = [*(runs(context, incomplete) if context.params.get("resume") else []), *_configurations(incomplete, False)]
+    named = [
+        *(runs(context, incomplete) if context.params.get("resume") else []),
+        *_configurations(incomplete, "train"),
+    ]
     return list(dict.fromkeys([*named, *_matching(catalog_names(), incomplete), *_paths(incomplete)]))
 
 
@@ -118,7 +121,12 @@ def _paths(incomplete: str) -> list[str]:
 
 def runs_and_configurations(context: typer.Context, incomplete: str) -> list[str]:
     """The names of runs, and configurations."""
-    return [*runs(context, incomplete), *_configurations(incomplete, True)]
+    return [*runs(context, incomplete), *_configurations(incomplete, "compare")]
+
+
+def sweeps(incomplete: str) -> list[str]:
+    """Sweep files, and the names of ready ones."""
+    return _configurations(incomplete, "sweep")
 
 
 def fields(incomplete: str) -> list[str]:
@@ -133,6 +141,13 @@ def comparison_fields(incomplete: str) -> list[str]:
     from charlstm.config import CompareConfig
 
     return _fields(CompareConfig, incomplete)
+
+
+def sweep_fields(incomplete: str) -> list[str]:
+    """The fields of a sweep."""
+    from charlstm.config import SweepConfig
+
+    return _fields(SweepConfig, incomplete)
 
 
 def _fields(model: type[BaseModel], incomplete: str) -> list[str]:

@@ -40,24 +40,26 @@ def config(
             "one line, for any cell: `gru: {model: {cell: gru}}`.",
         ),
     ] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Print the fields of a sweep file.")] = False,
 ) -> None:
     """Print every field of a configuration with its type, default and meaning; or the ready configurations.
 
     For example: charlstm config copy tinyshakespeare my.yaml. A ready configuration can also be trained by its name.
     """
     from charlstm import console
-    from charlstm.config import COMPARISON_MODELS, Config, json_schema
+    from charlstm.config import COMPARISON_MODELS, SWEEP_MODELS, Config, json_schema
 
-    if schema and compare:
-        raise typer.BadParameter("give either --schema or --compare")
+    if schema + compare + sweep > 1:
+        raise typer.BadParameter("give only one of --schema, --compare and --sweep")
     if action is not None:
-        _ready(action, name, file, schema or compare)
+        _ready(action, name, file, schema or compare or sweep)
         return
     if schema:
         console.out_json(json_schema(), indent=2)
         return
     width = min(console.width() or WIDTH, WIDTH)
-    for title, model in COMPARISON_MODELS.items() if compare else [("", Config)]:
+    models = COMPARISON_MODELS if compare else SWEEP_MODELS if sweep else {"": Config}
+    for title, model in models.items():
         if title:
             console.out(f"\n{title}")
         for line in _described(model, width):
@@ -67,19 +69,18 @@ def config(
 def _ready(action: str, name: str | None, file: Path | None, with_options: bool) -> None:
     """List, print or copy ready configurations."""
     from charlstm import atomic_io, console
-    from charlstm.config.ready import COMPARE, ready_config, ready_configs, summary
+    from charlstm.config.ready import command_of, ready_config, ready_configs, summary
     from charlstm.errors import UserError
     from charlstm.paths import command, path_exists
 
     if with_options:
-        raise UserError(f"--schema and --compare are about fields, not about ready configurations: leave out {action}")
+        raise UserError(
+            f"--schema, --compare and --sweep are about fields, not about ready configurations: leave out {action}"
+        )
     if action == "list":
         if name is not None:
             raise UserError(f"list takes no name. To print one:  {command('config', 'show', name)}")
-        rows = [
-            [known, "compare" if path.parent.name == COMPARE else "train", summary(path)]
-            for known, path in ready_configs().items()
-        ]
+        rows = [[known, command_of(path), summary(path)] for known, path in ready_configs().items()]
         console.table([["name", "command", "what it shows"], *rows], prose=True)
         return
     if name is None:
@@ -100,7 +101,7 @@ def _ready(action: str, name: str | None, file: Path | None, with_options: bool)
     except OSError as error:
         raise UserError(f"{target}: cannot write it: {error.strerror or error}") from None
     console.out(f"wrote {target}")
-    console.out(f"next:   {command('compare' if source.parent.name == 'compare' else 'train', target)}")
+    console.out(f"next:   {command(command_of(source), target)}")
 
 
 def _described(model: type[BaseModel], width: int) -> Iterator[str]:

@@ -13,9 +13,9 @@ from charlstm.cli.options import resume_hint
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
+    from charlstm.comparison.step import Step
     from charlstm.config import MemoryConfig
     from charlstm.console import Part
-    from charlstm.memory.comparison import Step
 
 
 def run_memory_comparison(

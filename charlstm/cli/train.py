@@ -84,6 +84,14 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print configuration, parameters, memory and executor; train nothing.")
     ] = False,
+    range_test: Annotated[
+        bool,
+        typer.Option(
+            "--range-test",
+            help="Find a learning rate (Smith 2017): train some hundred steps while the rate grows until the loss "
+            "diverges, and suggest one. The page with the plot is in runs/NAME-range-test; no run is changed.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model on a text, or as a configuration says. All files of the run are in runs/NAME.
 
@@ -154,6 +162,11 @@ def train(
             print_held_out(settings, chosen)
             if start is not None:
                 print_start(start, settings, corpus)
+        if range_test:
+            from charlstm.cli.range_test import run_range_test
+
+            run_range_test(settings, corpus, runs, ["train", *given, *_changes(overrides, name, runs)])
+            return 0
         with group.sync_errors():
             trainer = Trainer(settings, corpus, plan.directory, group)
             trainer.execution.choices()  # raises UserError if a requested executor cannot run here
@@ -198,6 +211,10 @@ def check_options(context: typer.Context, given: Given, changes: list[str]) -> N
         raise UserError("--resume continues a run and --overwrite deletes it: choose one")
     if options["resume"]:
         refuse(context, "with --resume: a resumed run goes on with its own weights", "from_")
+    if options["range_test"]:
+        refuse(context, "with --range-test, which changes no run", "overwrite", "resume", "dry_run")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError("--range-test runs in one process: leave out torchrun")
     if options["dry_run"]:
         refuse(context, "with --dry-run, which deletes nothing", "overwrite")
     if given.run is not None:
@@ -205,6 +222,12 @@ def check_options(context: typer.Context, given: Given, changes: list[str]) -> N
         refuse(context, reason, *given.fixed)
         if "name" in changed:
             raise UserError(f"--set name has no effect {reason}")
+
+
+def _changes(overrides: list[str], name: str | None, runs: Path) -> list[object]:
+    """The options of a command line that trains with these settings."""
+    words: list[object] = [word for override in overrides for word in ("--set", override)]
+    return [*words, *(["--name", name] if name else []), *([] if runs == Path("runs") else ["--runs", runs])]
 
 
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:

@@ -45,10 +45,10 @@ class Trial:
     @property
     def done(self) -> bool:
         """Whether the run with these settings needs no more training: it is finished, or it diverged."""
-        return self._can_resume and (self.directory.finished or self.directory.ended == "diverged")
+        return self.can_resume and (self.directory.finished or self.directory.ended == "diverged")
 
     @property
-    def _can_resume(self) -> bool:
+    def can_resume(self) -> bool:
         """Whether there is a checkpoint to resume, or a complete run whose checkpoints were deleted.
 
         Raises UserError if it has other settings, or another text.
@@ -75,7 +75,7 @@ class Trial:
 
     def trainer(self) -> Trainer:
         """A trainer for a new run, or one that resumes a stopped run."""
-        resume = self._can_resume
+        resume = self.can_resume
         trainer = Trainer(self.config, corpus_of(self.config), self.directory)
         if resume:
             for line in trainer.resume():

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from charlstm.config.reader import read_unchecked, read_yaml
     from charlstm.config.schema import Config, ModelConfig, ModelOptions
     from charlstm.config.sections import BudgetConfig
+    from charlstm.config.sweep import SWEEP_MODELS, SweepConfig
+    from charlstm.config.sweeps import load_sweep
     from charlstm.config.training import TrainingConfig
     from charlstm.config.validation import given_value, load_config, parse_config, validate
 
 __all__ = [
     "CELL_OPTIONS",
     "COMPARISON_MODELS",
+    "SWEEP_MODELS",
     "BudgetConfig",
     "CompareConfig",
     "Config",
@@ -40,6 +43,7 @@ __all__ = [
     "MemoryConfig",
     "ModelConfig",
     "ModelOptions",
+    "SweepConfig",
     "TrainingConfig",
     "as_yaml",
     "check_device_name",
@@ -51,6 +55,7 @@ __all__ = [
     "load_compare",
     "load_comparison",
     "load_config",
+    "load_sweep",
     "parse_config",
     "read_unchecked",
     "read_yaml",
@@ -71,6 +76,8 @@ _NAMES = {
     "reader": ("read_unchecked", "read_yaml"),
     "schema": ("Config", "ModelConfig", "ModelOptions"),
     "sections": ("BudgetConfig",),
+    "sweep": ("SWEEP_MODELS", "SweepConfig"),
+    "sweeps": ("load_sweep",),
     "training": ("TrainingConfig",),
     "validation": ("given_value", "load_config", "parse_config", "validate"),
 }

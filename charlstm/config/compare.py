@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.options import CONDITIONAL_OPTIONS, default_front_end, why_no_effect
+from charlstm.config.options import CONDITIONAL_OPTIONS, without_idle_options
 from charlstm.config.overrides import override
 from charlstm.config.problems import longest_prefix, problems_of
 from charlstm.config.schema import Config, ModelOptions
@@ -156,18 +156,9 @@ class _Arm:
             self.problems += [Problem(loc, text) for head, text in _NOT_IN_ARMS.items() if loc[: len(head)] == head]
             for end in range(1, len(loc)):
                 self.sections.setdefault(loc[:end], keys)
-        chosen = self.settings["model"]
-        if isinstance(chosen, dict):
-            cell = str(chosen.get("cell", model.cell))
-            with_defaults = {
-                "front_end": default_front_end(cell),
-                "num_layers": model.num_layers,
-                **chosen,
-                "cell": cell,
-            }
-            for option in list(chosen):
-                if ("model", option) not in self.origin and why_no_effect(option, with_defaults):
-                    del chosen[option]
+        if isinstance(chosen := self.settings["model"], dict):
+            set_here = {str(loc[1]) for loc in self.origin if loc[0] == "model" and len(loc) > 1}
+            self.settings["model"] = without_idle_options(chosen, model.model_dump(), set_here)
 
     def check(self, last_seed: int) -> list[Problem]:
         """All problems of the arm, located in the configuration of the run."""

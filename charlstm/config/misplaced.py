@@ -11,7 +11,9 @@ from charlstm.paths import command
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _COMMENTS = rb"""(?:\xef\xbb\xbf)?(?:[ \t]*(?:\#[^\n]*|---[ \t]*)?\r?\n)*"""
-_SECTION = re.compile(_COMMENTS + rb"""[ \t{]*["']?(?:name|corpus|model|training|arms|experiments)["']?\s*:(?:\s|$)""")
+_SECTION = re.compile(
+    _COMMENTS + rb"""[ \t{]*["']?(?:name|corpus|model|training|arms|experiments|base|space)["']?\s*:(?:\s|$)"""
+)
 """The beginning of a configuration: comments, then a section or the name."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from charlstm.cells import CELLS, Cell, find
@@ -90,6 +90,17 @@ def why_no_effect(option: str, settings: Mapping[str, Any]) -> str | None:
         if settings.get(other) != needed:
             return f"has no effect without {other}: {needed}"
     return None
+
+
+def without_idle_options(model: Mapping[str, Any], shared: Mapping[str, Any], kept: Collection[str]) -> dict[str, Any]:
+    """A model section without the options that have no effect in it, except those that are ``kept``.
+
+    ``shared`` has the values of the fields that it leaves out: cell and num_layers.
+    """
+    cell = str(model.get("cell", shared["cell"]))
+    front_end, num_layers = default_front_end(cell), shared["num_layers"]
+    settings = {"front_end": front_end, "num_layers": num_layers, **model, "cell": cell}
+    return {name: value for name, value in model.items() if name in kept or not why_no_effect(name, settings)}
 
 
 NULLABLE = INIT_OPTIONS.keys() | {"embedding_size"}

@@ -19,6 +19,10 @@ else:
     OptimizerName = Literal[tuple(OPTIMIZERS)]
 
 
+EVALUATIONS = 10
+"""Evaluations of a run without ``evaluate_every``, one after each tenth of its budget."""
+
+
 class TypeText(NamedTuple):
     """Metadata of an annotation: the type of a field as the user reads it, if the annotation cannot express it."""
 
@@ -75,7 +79,7 @@ class BudgetConfig(Section):
     )
     steps: int | None = Field(None, ge=1, description="Optimizer steps (updates of the weights).")
     minutes: float | None = Field(
-        None, gt=0, description="Minutes of training time; evaluation and sampling do not count."
+        None, gt=0, description="Minutes of training time; evaluation, sampling and pauses of the process do not count."
     )
 
     target_nats: float | None = Field(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from charlstm.comparison.step import Step
 from charlstm.config import MemoryConfig
 from charlstm.config.claims import Claim
 from charlstm.config.experiments.base import Experiment
@@ -28,16 +29,6 @@ from charlstm.text.visible import visible
 from charlstm.units import finite
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Step:
-    """Progress of a phase: the job that was just completed, and how many of its jobs are."""
-
-    phase: str
-    label: str
-    done: int
-    total: int
 
 
 class MemoryComparison:

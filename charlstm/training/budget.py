@@ -6,12 +6,15 @@ import math
 
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import TrainingConfig
+from charlstm.config.sections import EVALUATIONS
 from charlstm.runs.records import StopReason
 from charlstm.training.state import TrainingState
 
-EVALUATIONS = 10
-"""Evaluations of a run without ``evaluate_every``."""
 RECORDS_PER_EVALUATION = 20
+
+LONGEST_STEP, SHORT_PAUSE, FIRST_STEP = 20.0, 1.0, 0.15
+"""A step counts at most ``LONGEST_STEP`` times the mean of those before it (before the first: ``FIRST_STEP`` seconds),
+or ``SHORT_PAUSE`` seconds, whichever is longer."""
 
 
 class BudgetProgress:
@@ -19,7 +22,7 @@ class BudgetProgress:
 
     def __init__(self, training: TrainingConfig, state: TrainingState) -> None:
         self._training, self._state = training, state
-        self._checked = 0.0
+        self._checked, self._timed_steps = 0.0, 0
 
     @property
     def fraction(self) -> float:
@@ -28,7 +31,18 @@ class BudgetProgress:
 
     def resume(self) -> None:
         """Continue from a restored state, of which nothing is due."""
-        self._checked = self.fraction
+        self._checked, self._timed_steps = self.fraction, self._state.counters.step
+
+    def seconds_after(self, elapsed: float) -> float:
+        """The seconds of training after the steps since the last call, which took ``elapsed`` seconds.
+
+        If the process was paused meanwhile (Ctrl-Z, a suspended machine), or compiled kernels, that is no training: a
+        budget in minutes would be used up in one step, and a schedule would skip its curve.
+        """
+        counters = self._state.counters
+        steps, self._timed_steps = counters.step - self._timed_steps, counters.step
+        mean = counters.seconds / (counters.step - steps) if counters.step > steps else FIRST_STEP
+        return counters.seconds + min(elapsed, max(SHORT_PAUSE, LONGEST_STEP * mean * steps))
 
     def advance(self) -> bool:
         """After a step, set whether an evaluation is due; returns whether a record is."""

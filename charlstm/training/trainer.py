@@ -238,7 +238,7 @@ class Trainer:
 
     def _sync(self) -> None:
         """Synchronize requests and training time with the other processes."""
-        self.counters.seconds = self._stop_control.sync(self.counters.seconds + self._unsynced_seconds)
+        self.counters.seconds = self._stop_control.sync(self._budget.seconds_after(self._unsynced_seconds))
         self._unsynced_seconds = 0.0
 
     def _process_metrics(self) -> Ended | None:

@@ -68,6 +68,8 @@ def complete(charlstm, monkeypatch):
         (["train", "--set", "corpus.source=tiny"], ["tinyshakespeare"]),
         (["train", "--device", "cuda"], ["cuda", "cuda:0"]),
         (["compare", "--keep", "n"], ["nothing"]),
+        (["sweep", "cell"], ["cell-and-rate"]),
+        (["sweep", "--set", "tria"], ["trials=", "trials=null"]),
         (["compare", "--set", "matc"], ["match=", "match=parameters", "match=width"]),
         (["bench", "--cell", "gru"], ["gru", "gru_reset_before"]),
         (["bench", "--executor", "c"], ["cpp"]),

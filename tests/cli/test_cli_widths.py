@@ -25,8 +25,8 @@ from charlstm.cli import bench
 from charlstm.cli.memory import TimeLeft
 from charlstm.cli.memory import progress_parts as memory_parts
 from charlstm.cli.runs_progress import Several
+from charlstm.comparison.step import Step
 from charlstm.comparison.tables import verdict_rows
-from charlstm.memory.comparison import Step
 from charlstm.report.document import Verdict
 from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.training.events import Ended, Evaluated, Progress
@@ -47,7 +47,20 @@ COMMANDS = (
     ("novelty", "one", "copy.txt"),
     ("compare", "one", "runs/a-comparison/with-an-arm-of-a-long-name-seed2023"),
     ("train", "runs/one", "--resume", "--dry-run"),
+    ("train", "copy.txt", "--range-test", "--set", "model.hidden_size=4"),
+    ("sweep", "tiny-sweep.yaml", "--dry-run"),
+    ("sweep", "tiny-sweep.yaml", "--jobs", 1),
 )
+SWEEP = """\
+corpus: {source: copy.txt}
+training: {batch_size: 2, sequence_length: 8, device: cpu, budget: {steps: 10}}
+space:
+  model.hidden_size: {min: 2, max: 9}
+  training.learning_rate: {min: 1e-3, max: 1e-1, scale: log}
+  training.weight_decay: [0, 1e-2]
+trials: 3
+seeds: 2
+"""
 Draw = Callable[[], object]
 
 
@@ -64,11 +77,14 @@ def tables(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     folder = tmp_path_factory.mktemp("work")
     for name in ("runs/one", "runs/a-comparison/with-an-arm-of-a-long-name-seed2023", "others/" + "本" * 30 + "12345"):
         shutil.copytree(tiny_run, folder / name)
+    (folder / "tiny-sweep.yaml").write_text(SWEEP, encoding="utf-8")
     (folder / "copy.txt").write_text("the cat sat on the mat. " * 9, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch, screen(10_000), redirect_stderr(io.StringIO()):
         patch.chdir(folder)
         patch.setattr(console, "table", record)
         patch.setattr("charlstm.comparison.report.write_report", lambda *_: [Path("index.html")])
+        patch.setattr("charlstm.sweep.report.write_document", lambda *_: [Path("index.html")])
+        patch.setattr("charlstm.run_report.range_report.write_document", lambda *_: [Path("index.html")])
         patch.setattr("charlstm.cli.compare._inspect", lambda *_: None)
         for command in COMMANDS:
             assert call(command) == 0, command

@@ -215,6 +215,64 @@ def test_budget_in_minutes_counts_training_only(make_trainer, make_config, monke
     assert (steps, ended.seconds, ended.stop_reason) == (6, 6.0, "budget")
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock for the steps: ``clock[0]`` is the time, ``clock[1]`` what each look at it takes, in seconds."""
+    clock = [0.0, 0.05]
+
+    def perf_counter():
+        clock[0] += clock[1]
+        return clock[0]
+
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=perf_counter))
+    return clock
+
+
+def test_cosine_over_minutes_is_smooth_across_a_resume(make_trainer, make_config, clock, monkeypatch):
+    settings = {"learning_rate": 1.0, "schedule": "cosine", "warmup_steps": 0, "final_learning_rate_fraction": 0.1}
+    config = make_config(budget={"minutes": 0.05}, evaluate_every=10, **settings)
+    rates, seconds = [], [0.0]
+    for stop_at in (25, None):
+        trainer = make_trainer(config)
+        if stop_at is None:
+            trainer.resume()
+        score = trainer.validator.score
+
+        def slow_score(score=score):
+            clock[0] += 500.0
+            return score()
+
+        monkeypatch.setattr(trainer.validator, "score", slow_score)
+        for event in of(Progress, trainer.run()):
+            rates.append(event.learning_rate)
+            seconds.append(event.seconds)
+            clock[1] = 0.04 if event.step % 2 else 0.06
+            if event.step == stop_at:
+                trainer.request_stop()
+        clock[0] += 1000.0
+    assert (len(rates), seconds[-1]) == (60, pytest.approx(3.0, abs=0.05))
+    assert np.diff(seconds).max() < 0.07
+    assert rates == pytest.approx(0.1 + 0.45 * (1 + np.cos(np.pi * np.array(seconds[:-1]) / 3.0)))
+    assert rates[-1] < 0.102
+
+
+@pytest.mark.parametrize(("pause_at", "steps"), [(0, 61), (20, 101)])
+def test_a_pause_of_the_process_is_no_training(make_trainer, make_config, clock, monkeypatch, pause_at, steps):
+    trainer = make_trainer(make_config(learning_rate=1.0, budget={"minutes": 0.1}, warmup_steps=0, evaluate_every=1000))
+    gradients = trainer.step.gradients
+
+    def paused(*arguments):
+        if trainer.counters.step == pause_at:
+            clock[0] += 3600.0
+        return gradients(*arguments)
+
+    monkeypatch.setattr(trainer.step, "gradients", paused)
+    progress = of(Progress, trainer.run())
+    assert len(progress) == steps  # of 120: the pause counts as 20 steps, of 0.15 s before the first
+    assert progress[-1].learning_rate < 0.052
+    assert progress[-1].seconds == pytest.approx(6.0, abs=0.06)
+
+
 @pytest.mark.parametrize("budget", [{"steps": 5, "epochs": 100.0}, {"steps": 1000, "epochs": 5 / 17}])
 def test_first_budget_limit_ends_the_run(make_trainer, make_config, budget):
     trainer = make_trainer(make_config(budget=budget))

@@ -1,0 +1,1 @@
+"""Searches for good settings: trials of candidates, successive halving, report."""
