@@ -122,6 +122,8 @@ def train(
             for line in lines:
                 console.out(line)
             return
+        if not (resume or dry_run):
+            plan.directory.check_new(overwrite)
 
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
     from charlstm.cli.train_output import (
