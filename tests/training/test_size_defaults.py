@@ -55,12 +55,12 @@ def test_rows_rise_and_cover_every_size():
     ("characters", "symbols", "units"),
     [
         (2_000, 600, 64),
-        (6_300, 1_024, 128),
+        (6_300, 1_280, 128),
         (6_300, 1_362, 64),
         (63_000, 3_084, 128),
         (900_000, 300, 256),
-        (900_000, 2_048, 256),
-        (900_000, 2_049, 128),
+        (900_000, 2_560, 256),
+        (900_000, 2_561, 128),
         (10**9, 5_387, 128),
     ],
 )
@@ -71,10 +71,10 @@ def test_large_alphabets_get_half_of_the_units(characters, symbols, units):
 
 
 def test_choice_by_the_alphabet_is_explained(corpus_of):
-    corpus = corpus_of("".join(chr(0x4E00 + n % 1_100) for n in range(6_000)))
+    corpus = corpus_of("".join(chr(0x4E00 + n % 1_300) for n in range(6_000)))
     assert chosen_sections(corpus)["model"]["hidden_size"] == 64
     assert chosen_by(corpus, 64) == (
-        "chosen by the size of the text, with 64 units in place of 128 for its 1,100 different characters, whose "
+        "chosen by the size of the text, with 64 units in place of 128 for its 1,300 different characters, whose "
         "readout takes most of a step"
     )
     assert chosen_by(corpus, 100) == "chosen by the size of the text"  # set by the user
@@ -119,7 +119,7 @@ def test_advice_at_the_end_fits_the_run(settings, best_step, characters, words):
 @pytest.mark.parametrize("length", [30, 2_000])
 def test_fine_tuning_takes_the_network_of_the_run_and_its_own_rate(corpus_of, length):
     corpus = corpus_of("a line\nanother one, longer\nb\n" * length)
-    row = size_defaults(corpus.length("train"))
+    row = size_defaults(corpus.length("train"), corpus.vocabulary.size)
     usual, sections = chosen_sections(corpus), chosen_sections(corpus, is_fine_tuned=True)
     assert sections["model"] == {"dropout": row.dropout}
     assert sections["training"] == {**usual["training"], "learning_rate": row.fine_tuning_rate}
