@@ -51,7 +51,8 @@ def print_chosen(settings: Config, sections: Sequence[str]) -> None:
 def print_chosen_by(settings: Config, sections: Sequence[str], corpus: Corpus) -> None:
     """Print by what the sections that were left out were chosen."""
     if sections:
-        by = chosen_by(corpus, settings.model.hidden_size if "model" in sections else 0)
+        is_network_chosen = "model" in sections and settings.training.initial_run is None
+        by = chosen_by(corpus, settings.model.hidden_size if is_network_chosen else 0)
         console.out_wrapped(f"{by}; change any of it with --set, or write a file with charlstm init")
 
 
