@@ -34,7 +34,7 @@ from charlstm.config import (
 )
 from charlstm.config.fields import alternatives, section_model, type_text
 from charlstm.config.search_space import Range
-from charlstm.training.size_defaults import TABLE
+from charlstm.training.size_defaults import SMALLEST, TABLE, largest_alphabet
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "python tests/reference.py"
@@ -201,8 +201,11 @@ def _size_defaults() -> str:
     for row in TABLE:
         size = f"up to {row.characters:,.0f}" if row.characters < float("inf") else f"more than {below:,.0f}"
         shape, rates = (row.batch_size, row.sequence_length), (row.learning_rate, row.fine_tuning_rate)
-        values = (row.hidden_size, row.dropout, *shape, *rates, row.epochs)
-        rows.append((size, *(_default(value) for value in values)))
+        units = str(row.hidden_size)
+        if row.hidden_size > SMALLEST:
+            units += f", or {row.hidden_size // 2} for more than {largest_alphabet(row):,} different characters"
+        values = (row.dropout, *shape, *rates, row.epochs)
+        rows.append((size, units, *(_default(value) for value in values)))
         below = row.characters
     fields = ("hidden_size", "dropout", "batch_size", "sequence_length", "learning_rate", "with `--from`")
     header = [name if "`" in name else f"`{name}`" for name in (*fields, "budget.epochs")]

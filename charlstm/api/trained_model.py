@@ -119,7 +119,7 @@ class TrainedModel:
             if self.directory is None:
                 raise
             file = self.directory.config_file
-            raise UserError(f"{error}. If the text was moved, set corpus.source in {file}") from None
+            raise UserError(f"{str(error).rstrip('.')}. If the text was moved, set corpus.source in {file}") from None
         if corpus.digest != self.header["corpus_digest"]:
             raise UserError("the content of the corpus has changed since this model was trained on it")
         return corpus

@@ -96,7 +96,7 @@ def _list(json_: bool) -> None:
     from charlstm import console
     from charlstm.cache import user_cache_folder
     from charlstm.text.catalog import catalog, existing_file
-    from charlstm.text.standard_library import NAME
+    from charlstm.text.standard_library import DESCRIPTION, LICENSE, NAME
 
     files = {name: existing_file(name, user_cache_folder()) for name in catalog()}
     if json_:
@@ -113,17 +113,20 @@ def _list(json_: bool) -> None:
             }
             for entry in catalog().values()
         ]
+        # Its text is that of the running Python: nothing is fixed before it is read.
+        unknown = dict.fromkeys(("bytes", "characters", "url", "sha256", "file"))
+        entries.append({**unknown, "name": NAME, "license": LICENSE, "description": DESCRIPTION})
         console.out_json(entries, indent=2)
         return
     rows = [
         [entry.name, f"{entry.bytes / 1e6:,.1f} MB", "yes" if files[entry.name] else "no", entry.license]
         for entry in catalog().values()
     ]
-    rows.append([NAME, NOT_FIXED, "yes", "Python Software Foundation License"])
+    rows.append([NAME, NOT_FIXED, "yes", LICENSE])
     console.table([["name", "size", "here", "license"], *rows], prose=True)
     for entry in catalog().values():
         console.out_wrapped(f"{entry.name}: {entry.description}")
-    console.out_wrapped(f"{NAME}: the source of this Python's standard library, which needs no download")
+    console.out_wrapped(f"{NAME}: {DESCRIPTION}")
 
 
 def _get(name: str, json_: bool) -> None:

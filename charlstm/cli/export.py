@@ -114,8 +114,9 @@ def _print(exported: Exported, to: str, unit: str, names_others: bool) -> None:
     """Print what was written, and the formats that it might have been."""
     from charlstm import console
 
-    others = f"; other formats: --to {', '.join(one for one in FORMATS if one != to)}" if names_others else ""
     kind = "page for any browser" if to == "html" else to
-    console.out(f"{kind}: {exported.path} ({exported.bytes / 1e6:.2f} MB){others}")
+    console.out(f"{kind}: {exported.path} ({exported.bytes / 1e6:.2f} MB)")
     for line in ([] if exported.cost is None else [exported.cost.sentence(unit)]) + exported.notes:
         console.out_wrapped(line)
+    if names_others:
+        console.out_wrapped(f"other formats: --to {', '.join(one for one in FORMATS if one != to)}")

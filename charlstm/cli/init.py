@@ -38,7 +38,7 @@ def init(
     from charlstm.runs.naming import run_name
     from charlstm.text.corpus import load_corpus
     from charlstm.text.sources import absolute_source
-    from charlstm.training.size_defaults import FRACTION, chosen_fraction, chosen_sections
+    from charlstm.training.size_defaults import FRACTION, chosen_by, chosen_fraction, chosen_sections
 
     if STANDARD_INPUT in texts:
         raise UserError("init describes texts that stay: save standard input as a file first")
@@ -54,13 +54,15 @@ def init(
         corpus = load_corpus(source, validation_fraction=fraction)
     if file.parent.absolute() != Path().absolute():
         source = absolute_source(source)
+    sections = chosen_sections(corpus)
     data = {
         "corpus": {"source": source, "validation_fraction": fraction, "documents": None},
-        **chosen_sections(corpus),
+        **sections,
     }
     validate(Config, Document(str(file), data))
     heading = [
-        f"Chosen by the size of the text, {corpus.describe()}.",
+        f"The text is {corpus.describe()}.",
+        f"C{chosen_by(corpus, sections['model']['hidden_size'])[1:]}.",
         f"To train:  {command('train', file)}  All other fields:  charlstm config",
     ]
     try:

@@ -52,7 +52,7 @@ def _read(option: str, given: str, path: Path | None, decode: Decode[Text], limi
     except (OSError, ValueError) as error:  # ValueError: the text has another encoding
         raise UserError(f"{option} {given}: cannot read it: {getattr(error, 'strerror', None) or error}") from None
     except UserError as error:
-        raise UserError(f"{option} {given}: {error}") from None
+        raise UserError(f"{option} {given}: {str(error).removeprefix(f'{given}: ')}") from None
 
 
 def _read_file(path: Path, limit: int) -> bytes:

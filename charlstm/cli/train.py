@@ -130,10 +130,13 @@ def train(
             for line in lines:
                 console.out(line)
             return
+        if not (resume or dry_run):
+            plan.directory.check_new(overwrite)
 
     from charlstm.cli.distributed import load_shared_corpus, run_distributed
     from charlstm.cli.train_output import (
         print_chosen,
+        print_chosen_by,
         print_corpus,
         print_held_out,
         print_hints,
@@ -159,6 +162,7 @@ def train(
         if not dry_run:
             print_corpus(corpus)
             print_chosen(settings, chosen)
+            print_chosen_by(settings, chosen, corpus)
             print_held_out(settings, chosen)
             if start is not None:
                 print_start(start, settings, corpus)
@@ -179,6 +183,7 @@ def train(
         if dry_run:
             console.out(dump_yaml(settings))
             print_corpus(corpus)
+            print_chosen_by(settings, chosen, corpus)
             print_held_out(settings, chosen)
             if start is not None:
                 print_start(start, settings, corpus)

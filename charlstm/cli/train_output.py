@@ -20,6 +20,7 @@ from charlstm.training.advice import ending_advice, planned_budget_advice
 from charlstm.training.events import Ended
 from charlstm.training.fine_tuning import start_notes
 from charlstm.training.initial_run import InitialRun
+from charlstm.training.size_defaults import chosen_by
 from charlstm.training.trainer import Trainer
 from charlstm.units import bits
 
@@ -29,7 +30,7 @@ MIN_SCORES, CURVE = 3, 24
 
 
 def print_chosen(settings: Config, sections: Sequence[str]) -> None:
-    """Print what was chosen by the size of the text, for the sections that were left out."""
+    """Print the choices for the sections that were left out."""
     model, training = settings.model, settings.training
     if "model" in sections:
         layers = "one layer" if model.num_layers == 1 else f"{model.num_layers} layers"
@@ -45,10 +46,14 @@ def print_chosen(settings: Config, sections: Sequence[str]) -> None:
             f"training: batches of {training.batch_size} x {training.sequence_length}, learning rate "
             f"{training.learning_rate:g}, at most {' or '.join(limits)}"
         )
+
+
+def print_chosen_by(settings: Config, sections: Sequence[str], corpus: Corpus) -> None:
+    """Print by what the sections that were left out were chosen."""
     if sections:
-        console.out_wrapped(
-            "chosen by the size of the text; change any of it with --set, or write a file with charlstm init"
-        )
+        is_network_chosen = "model" in sections and settings.training.initial_run is None
+        by = chosen_by(corpus, settings.model.hidden_size if is_network_chosen else 0)
+        console.out_wrapped(f"{by}; change any of it with --set, or write a file with charlstm init")
 
 
 def print_held_out(settings: Config, chosen: Sequence[str]) -> None:

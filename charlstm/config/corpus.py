@@ -34,7 +34,8 @@ class CorpusConfig(Section):
     source: Annotated[str | list[str], TypeText("text | list of texts")] = Field(
         description="The text to train on: the name of a corpus in the catalog (`python-stdlib`), the path of a file, "
         "a glob in quotes (`'texts/*.txt'`), a folder, or a list of these, concatenated in this order. Of a folder, "
-        "all text files in it and in its folders are read, sorted by path; hidden ones are not. ~ is the home folder. "
+        "all text files in it and in its folders are read, sorted by path; hidden ones and runs are not. ~ is the home "
+        "folder. "
         "Files compressed with gzip, bzip2 or xz are decompressed.",
     )
     encoding: Annotated[str, TypeText("utf-8 | bytes | name of a Python codec")] = Field(

@@ -31,8 +31,8 @@ def ready_config(name: str) -> Path:
     configs = ready_configs()
     if name not in configs:
         match = near(name, configs)
-        hint = f"did you mean {match}? " if match else ""
-        raise UserError(f"there is no ready configuration {name!r}: {hint}There are: {', '.join(configs)}")
+        hint = f"Did you mean {match}? " if match else ""
+        raise UserError(f"there is no ready configuration {name!r}. {hint}There are: {', '.join(configs)}")
     return configs[name]
 
 

@@ -86,22 +86,24 @@ class _Passages:
         self._training, self._text = training, text
         self._order, self._first, self._counts = index.places(MAX_PLACES)
         self._sources = np.zeros(len(self._counts), np.int64)
-        self._matches = np.empty((0, 3), np.int64)
+        self._matches: list[Matches] = [np.empty((0, 3), np.int64)]
+        self._limit = MAX_PAIRS
 
     def add(self, positions: Positions, numbers: Positions) -> None:
         """Extend the n-grams with these numbers at these positions of the training text."""
         wanted = self._sources[numbers] < MAX_SOURCES
         positions, numbers = positions[wanted], numbers[wanted]
         np.add.at(self._sources, numbers, 1)
-        parts = [self._matches]
         for part in np.array_split(np.arange(len(numbers)), 1 + int(self._counts[numbers].sum()) // MAX_PAIRS):
             repeats = self._counts[numbers[part]]
             within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
             starts = self._order[np.repeat(self._first[numbers[part]], repeats) + within]
             sources = np.repeat(positions[part], repeats)
-            parts += maximal_matches(self._training.ids, self._text, sources, starts, SHORTEST)
-        matches = np.concatenate(parts)
-        self._matches = first_sources(matches) if len(matches) > 2 * len(self._matches) else matches
+            self._matches += maximal_matches(self._training.ids, self._text, sources, starts, SHORTEST)
+        if sum(map(len, self._matches)) > self._limit:
+            self._limit = MAX_PAIRS + 2 * len(self.matches())
 
     def matches(self) -> Matches:
-        return first_sources(self._matches)
+        """The matches so far, each with its first source; the others are forgotten."""
+        self._matches = [first_sources(np.concatenate(self._matches))]
+        return self._matches[0]

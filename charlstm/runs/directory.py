@@ -59,14 +59,19 @@ class RunDirectory:
                 atomic_io.remove_temporaries(self.checkpoints.folder)
             yield
 
-    def create(self, config: Config, overwrite: bool = False) -> None:
-        """Create a run. Raises UserError if it exists already, or if the folder contains something else."""
+    def check_new(self, overwrite: bool = False) -> None:
+        """Raises UserError if the run exists already, unless it may be overwritten, or the folder contains something
+        else."""
         if self.exists and not overwrite:
             raise UserError(
                 f"{self.path} exists already. Resume it: --resume. Start another run: --name NAME. "
                 "Delete it and start again: --overwrite"
             )
         self._refuse_foreign()
+
+    def create(self, config: Config, overwrite: bool = False) -> None:
+        """Create a run. Raises UserError as :meth:`check_new` does."""
+        self.check_new(overwrite)
         with self._wrap_os_error():
             atomic_io.make_directory(self.path)
             if self.exists:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from charlstm.text.corpus import Corpus
+from charlstm.text.tables import column_names, is_table, listed_columns
 
 SAMPLE = 1 << 18
 """Characters at the beginning of the text that are inspected."""
@@ -20,11 +22,12 @@ _FEW_OCCURRENCES = 40
 
 
 def text_hints(corpus: Corpus) -> list[str]:
-    """What the user may want to set for this text: documents for a list of lines, line ends, a longer text."""
+    """What the user may want to set for this text: a column of a table, documents for a list of lines, line ends, a
+    longer text."""
     text = corpus.vocabulary.decode(corpus.ids[:SAMPLE])
     hints = [_large_alphabet(corpus)]
     if corpus.vocabulary.kind == "characters" and corpus.documents is None:
-        hints += [_carriage_returns(text), _independent_lines(text)]
+        hints += [_carriage_returns(text), _table(corpus.sources, text) or _independent_lines(text)]
     return [hint for hint in hints if hint]
 
 
@@ -45,6 +48,19 @@ def _large_alphabet(corpus: Corpus) -> str:
     return (
         f"{size:,} different characters in a text of {characters:,}: most occur too rarely to be learned, so "
         "expect little; a longer text helps"
+    )
+
+
+def _table(sources: Sequence[str], text: str) -> str:
+    """The text is a file that is a table by its name, and its first line names several columns."""
+    if len(sources) > 1 or not is_table(sources[0]):
+        return ""
+    columns = column_names(sources[0], text.partition("\n")[0].rstrip("\r"))
+    if len(columns) < 2:
+        return ""
+    return (
+        "it is a table, of which the model learns every sign; --set corpus.column=NAME trains on the texts of a "
+        f"column: {listed_columns(columns)}"
     )
 
 

@@ -29,7 +29,8 @@ def resolve(source: str | Sequence[str], cache: Path, on_progress: Progress | No
 
     Each item is a name of the catalog, else an existing path, else a glob (sorted, ``**`` for any depth); several are
     concatenated in the order given. ``./name`` is always a file, even if the catalog has this name. A folder stands for
-    the text files in it and below it, sorted; hidden, empty and other files are left out.
+    the text files in it and below it, sorted; hidden, empty and other files are left out, and so are runs and
+    comparisons.
 
     Args:
         cache: the cache folder, for downloads.
@@ -117,15 +118,21 @@ def _matches(path: Path) -> list[Path]:
 
 
 def _text_files(folder: Path) -> list[Path]:
-    """The text files in a folder and below it. Raises UserError if there are none."""
+    """The text files in a folder and below it, without those of runs. Raises UserError if there are none."""
     files = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not (name.startswith(".") or _is_of_run(Path(parent, name))))
         files += [Path(parent) / name for name in names if not name.startswith(".")]
     texts = [file for file in sorted(files) if file.is_file() and _is_text(file)]
     if not texts:
         raise UserError(f"{folder}: this is a folder without text files (hidden and empty files do not count)")
     return texts
+
+
+def _is_of_run(folder: Path) -> bool:
+    """Whether a folder is that of a run or a comparison: after ``charlstm train .``, the folder has one."""
+    is_run = (folder / "config.yaml").is_file() and (folder / "metrics.jsonl").is_file()
+    return is_run or (folder / "report" / "report.json").is_file()
 
 
 def _is_text(file: Path) -> bool:

@@ -24,6 +24,8 @@ from charlstm.cache import open_atomic, writable_folder
 from charlstm.errors import UserError
 
 NAME = "python-stdlib"
+LICENSE = "Python Software Foundation License"
+DESCRIPTION = "the source of this Python's standard library, which needs no download"
 EXCLUDED_FOLDERS = frozenset(
     {"__pycache__", "dist-packages", "lib-dynload", "site-packages"}
     | {"test", "tests", "idle_test"}

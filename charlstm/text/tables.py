@@ -63,6 +63,29 @@ def read_columns(name: str, texts: Iterator[str], columns: Sequence[str]) -> Ite
     return _json_rows(name, lines, columns) if table_format(name) == "jsonl" else _csv_rows(name, lines, columns)
 
 
+def column_names(name: str, line: str) -> list[str]:
+    """The columns of a table by its first line; none if this is not the first line of a table.
+
+    Args:
+        name: the name of the file, whose suffix is that of its format.
+    """
+    if table_format(name) == "jsonl":
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return []
+        return list(row) if isinstance(row, dict) else []
+    try:
+        return next(csv.reader([line], delimiter=_delimiter(name, line), strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _delimiter(name: str, first: str) -> str:
+    """What separates the values of a CSV or TSV file with this first line."""
+    return next((d for d in (",", ";", "\t") if d in first), ",") if table_format(name) == "csv" else "\t"
+
+
 def _lines(name: str, texts: Iterator[str]) -> Iterator[str]:
     """The lines with their line feeds."""
     rest = ""
@@ -78,7 +101,7 @@ def _lines(name: str, texts: Iterator[str]) -> Iterator[str]:
 def _csv_rows(name: str, lines: Iterator[str], columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(MAX_LINE)
     first = next(lines, "")
-    delimiter = next((d for d in (",", ";", "\t") if d in first), ",") if table_format(name) == "csv" else "\t"
+    delimiter = _delimiter(name, first)
     reader = csv.reader(_with_first(first, lines), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
@@ -117,10 +140,14 @@ def _index(name: str, header: Sequence[str], column: str) -> int:
 
 def _unknown(name: str, columns: Sequence[str], column: str) -> UserError:
     match = near(column, columns)
-    listed = ", ".join(f"{visible(known)[:60]!r}" for known in columns[:MAX_LISTED])
-    listed += f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
     meant = f" Did you mean {match!r}?" if match else ""
-    return UserError(f"{name}: there is no column {column!r}.{meant} Columns: {listed or 'none'}")
+    return UserError(f"{name}: there is no column {column!r}.{meant} Columns: {listed_columns(columns)}")
+
+
+def listed_columns(columns: Sequence[str]) -> str:
+    """The names of columns for a message."""
+    listed = ", ".join(f"{visible(known)[:60]!r}" for known in columns[:MAX_LISTED])
+    return f"{listed} and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else listed or "none"
 
 
 def _json_rows(name: str, lines: Iterator[str], columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:

@@ -216,11 +216,11 @@ class Vocabulary:
             if 13 in firsts and "\n" in self.symbols
             else ""
         )
-        subject = f"1 {noun} is" if len(firsts) == 1 else f"{len(firsts)} distinct {noun}s are"
+        subject, them = (f"1 {noun} is", "it") if len(firsts) == 1 else (f"{len(firsts)} distinct {noun}s are", "them")
         return (
             f"{subject} not in the vocabulary of {self.size} (position as line:column): "
             f"{'; '.join(listed)}{more}. {line_ends}"
-            "Remove them from the text, or skip them with `--unknown skip`."
+            f"Remove {them} from the text, or skip {them}: --unknown skip"
         )
 
 

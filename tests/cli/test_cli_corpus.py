@@ -34,8 +34,11 @@ def test_list(charlstm):
     assert out == charlstm("corpus", "list").out
     assert "small           0.0 MB   no     public domain" in out
     assert "python-stdlib" in out
-    (entry,) = json.loads(charlstm("corpus", "list", "--json").out)
+    entry, library = json.loads(charlstm("corpus", "list", "--json").out)
     assert (entry["name"], entry["bytes"], entry["license"], entry["file"]) == ("small", 15, "public domain", None)
+    assert library.keys() == entry.keys()
+    assert (library["name"], library["bytes"]) == ("python-stdlib", None)
+    assert library["description"] in " ".join(out.split())
 
 
 def test_get_downloads_once_and_prints_the_path(charlstm, catalog):

@@ -44,10 +44,10 @@ def test_export_is_written_into_the_run_and_replaced(charlstm, run, to):
 def test_page_is_the_default_and_other_formats_are_named(charlstm, run):
     default, chosen = charlstm("export", run), charlstm("export", run, "--to", "html")
     assert default.code == 0
-    line, *rest = default.out.splitlines()
-    assert line.startswith(f"page for any browser: {run / 'export' / 'tiny.html'} (0.")
-    assert line == chosen.out.splitlines()[0] + "; other formats: --to onnx, torch, hub"
-    assert rest == chosen.out.splitlines()[1:]
+    *lines, last = default.out.splitlines()
+    assert lines[0].startswith(f"page for any browser: {run / 'export' / 'tiny.html'} (0.")
+    assert lines == chosen.out.splitlines()
+    assert last == "other formats: --to onnx, torch, hub"
 
 
 def test_terminal_gives_both_scores(charlstm, run):

@@ -38,6 +38,19 @@ def test_text_gives_a_run_with_its_name_and_settings(charlstm):
     assert load_config(Path("runs/again/config.yaml")).training == config.training
 
 
+def test_choice_by_a_large_alphabet_is_explained_where_it_is_shown(charlstm):
+    Path("poems.txt").write_text("".join(chr(0x4E00 + n % 1_300) for n in range(6_000)), encoding="utf-8")
+    reason = "with 64 units in place of 128 for its 1,300 different characters, whose readout takes most of a step"
+    dry_run = " ".join(charlstm("train", "poems.txt", "--dry-run").out.split())
+    assert "hidden_size: 64" in dry_run
+    assert reason in dry_run
+    other = charlstm("train", "poems.txt", "--dry-run", "--set", "model.hidden_size=32").out
+    assert "units in place of" not in other
+    assert charlstm("init", "poems.txt").code == 0
+    assert f"# Chosen by the size of the text, {reason}." in Path("poems.yaml").read_text(encoding="utf-8")
+    assert load_config(Path("poems.yaml")).model.hidden_size == 64
+
+
 def test_budget_of_one_is_named_in_the_singular(charlstm):
     result = charlstm("train", "my tale.txt", *TINY[:-1], "training.budget={steps: 1, minutes: 1}")
     assert "at most 1 step or 1 minute" in " ".join(result.out.split()), result.err
@@ -185,7 +198,7 @@ def test_ready_configurations_are_listed_printed_and_copied(charlstm):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "quikstart"], "did you mean quickstart?"),
+        (["show", "quikstart"], "Did you mean quickstart?"),
         (["show"], "needs the name"),
         (["list", "names"], "list takes no name"),
         (["show", "names", "x.yaml"], "charlstm config copy names x.yaml"),

@@ -172,6 +172,14 @@ def test_dry_run_names_a_run_that_exists(charlstm, config_file):
     assert (planned.count("exists already"), again.count("runs/tiny, which exists already")) == (0, 1)
 
 
+def test_run_that_exists_is_refused_before_its_text_is_read(charlstm, config_file, monkeypatch):
+    assert charlstm("train", config_file, "--set", "training.budget={steps: 1}").code == 0
+    monkeypatch.setattr("charlstm.cli.distributed.load_shared_corpus", None)
+    result = charlstm("train", config_file)
+    assert (result.code, result.out) == (2, "")
+    assert "runs/tiny exists already. Resume it: --resume." in result.err
+
+
 def test_dry_run_on_a_gpu_prints_free_memory(charlstm, config_file, monkeypatch):
     assert "free on" not in charlstm("train", config_file, "--dry-run").out
     memory = device.Memory(24_000_000_000, 20_000_000_000, 1_500_000_000)

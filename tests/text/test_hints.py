@@ -99,6 +99,30 @@ def test_list_of_lines_is_taken_for_documents(text: str) -> None:
     assert hints(text[:600]) == []  # too short to be sure
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("a.csv", "{n},{word}\n"),
+        ("a.csv", "{n};{word}\r\n"),
+        ("a.TSV", "{n}\t{word}\n"),
+        ("a.jsonl", '{{"id": {n}, "name": "{word}"}}\n'),
+    ],
+)
+def test_table_gets_a_hint_at_its_columns(name: str, row: str) -> None:
+    rows = [row.format(n=n, word=word) for n, word in enumerate(names().split())]
+    Path(name).write_bytes("".join([row.format(n="id", word="name"), *rows] if "json" not in name else rows).encode())
+    hint = next(hint for hint in text_hints(load_corpus(name)) if "table" in hint)
+    assert "--set corpus.column=NAME" in hint
+    assert hint.endswith(": 'id', 'name'")
+    assert text_hints(load_corpus(name, column="name", documents="newline")) == []
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.csv", names()), ("a.jsonl", "[1, 2]\n{\n" * 9), ("a.txt", "a,b\n" * 9)])
+def test_other_text_gets_no_hint_at_columns(name: str, text: str) -> None:
+    Path(name).write_text(text)
+    assert not any("table" in hint for hint in text_hints(load_corpus(name)))
+
+
 def test_lines_that_end_in_cr_lf_get_a_hint() -> None:
     text = TEXTS["wrapped novel"].replace("\n", "\r\n")
     (hint,) = hints(text)

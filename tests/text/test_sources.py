@@ -47,3 +47,20 @@ def test_source_path_that_is_not_utf8_is_an_error(tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError, match="not UTF-8"):
         absolute_source("x.txt")
     assert absolute_source("python-stdlib") == "python-stdlib"
+
+
+def test_folder_stands_for_its_texts_without_those_of_runs(tmp_path: Path) -> None:
+    files = (
+        "poem.txt",
+        "notes/config.yaml",
+        "runs/poem/config.yaml",
+        "runs/poem/metrics.jsonl",
+        "runs/poem/samples.txt",
+    )
+    for name in (*files, "runs/compare-poem/report/report.json", "runs/compare-poem/report/index.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a text")
+    found = [str(source.path.relative_to(tmp_path)) for source in resolve(str(tmp_path), tmp_path / ".cache")]
+    assert found == ["notes/config.yaml", "poem.txt"]
+    found = [source.path.name for source in resolve(str(tmp_path / "runs/poem"), tmp_path / ".cache")]
+    assert found == ["config.yaml", "metrics.jsonl", "samples.txt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,15 @@ from charlstm.config import CorpusConfig, parse_config
 from charlstm.text.corpus import load_corpus
 from charlstm.training.advice import ending_advice
 from charlstm.training.events import Ended
-from charlstm.training.size_defaults import FRACTION, TABLE, WHOLE, chosen_fraction, chosen_sections, size_defaults
+from charlstm.training.size_defaults import (
+    FRACTION,
+    TABLE,
+    WHOLE,
+    chosen_by,
+    chosen_fraction,
+    chosen_sections,
+    size_defaults,
+)
 
 
 @pytest.fixture
@@ -38,8 +47,38 @@ def test_rows_rise_and_cover_every_size():
     sizes = [row.characters for row in TABLE]
     assert sizes == sorted(sizes)
     assert sizes[-1] == float("inf")
-    assert [size_defaults(int(size)) for size in sizes[:-1]] == list(TABLE[:-1])
-    assert [size_defaults(int(size) + 1) for size in sizes[:-1]] == list(TABLE[1:])
+    assert [size_defaults(int(size), 80) for size in sizes[:-1]] == list(TABLE[:-1])
+    assert [size_defaults(int(size) + 1, 80) for size in sizes[:-1]] == list(TABLE[1:])
+
+
+@pytest.mark.parametrize(
+    ("characters", "symbols", "units"),
+    [
+        (2_000, 600, 64),
+        (6_300, 1_280, 128),
+        (6_300, 1_362, 64),
+        (63_000, 3_084, 128),
+        (900_000, 300, 256),
+        (900_000, 2_560, 256),
+        (900_000, 2_561, 128),
+        (10**9, 5_387, 128),
+    ],
+)
+def test_large_alphabets_get_half_of_the_units(characters, symbols, units):
+    row = size_defaults(characters, symbols)
+    assert row.hidden_size == units
+    assert replace(row, hidden_size=0) == replace(size_defaults(characters, 80), hidden_size=0)
+
+
+def test_choice_by_the_alphabet_is_explained(corpus_of):
+    corpus = corpus_of("".join(chr(0x4E00 + n % 1_300) for n in range(6_000)))
+    assert chosen_sections(corpus)["model"]["hidden_size"] == 64
+    assert chosen_by(corpus, 64) == (
+        "chosen by the size of the text, with 64 units in place of 128 for its 1,300 different characters, whose "
+        "readout takes most of a step"
+    )
+    assert chosen_by(corpus, 100) == "chosen by the size of the text"  # set by the user
+    assert chosen_by(corpus_of("a line\n" * 1_000), 128) == "chosen by the size of the text"
 
 
 @pytest.mark.parametrize("length", [3, 200, 20_000])
@@ -47,7 +86,7 @@ def test_rows_rise_and_cover_every_size():
 def test_chosen_sections_are_a_valid_configuration(corpus_of, length, documents):
     corpus = corpus_of(("a line\nanother one, longer\nb\n" * length)[: max(length, 20)], documents=documents)
     config = parse_config({"corpus": {"source": "x"}, **chosen_sections(corpus)}, "test")
-    row = size_defaults(corpus.length("train"))
+    row = size_defaults(corpus.length("train"), corpus.vocabulary.size)
     assert config.model.hidden_size == row.hidden_size
     assert config.training.budget.epochs == row.epochs
 
@@ -55,7 +94,7 @@ def test_chosen_sections_are_a_valid_configuration(corpus_of, length, documents)
 def test_batches_of_documents_are_as_large_as_those_of_text(corpus_of):
     lines = "".join(f"name {n}\n" for n in range(20_000))
     batch = chosen_sections(corpus_of(lines, documents="newline"))["training"]["batch_size"]
-    row = size_defaults(len(lines))
+    row = size_defaults(len(lines), 80)
     assert batch * 10 == pytest.approx(row.batch_size * row.sequence_length, rel=0.1)
 
 
@@ -80,7 +119,7 @@ def test_advice_at_the_end_fits_the_run(settings, best_step, characters, words):
 @pytest.mark.parametrize("length", [30, 2_000])
 def test_fine_tuning_takes_the_network_of_the_run_and_its_own_rate(corpus_of, length):
     corpus = corpus_of("a line\nanother one, longer\nb\n" * length)
-    row = size_defaults(corpus.length("train"))
+    row = size_defaults(corpus.length("train"), corpus.vocabulary.size)
     usual, sections = chosen_sections(corpus), chosen_sections(corpus, is_fine_tuned=True)
     assert sections["model"] == {"dropout": row.dropout}
     assert sections["training"] == {**usual["training"], "learning_rate": row.fine_tuning_rate}
