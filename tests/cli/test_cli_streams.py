@@ -18,6 +18,7 @@ import pytest
 
 import charlstm as package
 from charlstm import console
+from charlstm.__main__ import main as start
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.runs.directory import RunDirectory
 
@@ -180,3 +181,15 @@ def test_process_without_streams_completes_training(config_file):
     assert done.returncode == 0
     assert RunDirectory(Path("runs/tiny")).finished
     load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))
+
+
+def test_interrupt_while_modules_are_imported_ends_in_silence(monkeypatch, capfd):
+    class Importing:
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "charlstm.cli", Importing())
+    with pytest.raises(SystemExit) as ended:
+        start()
+    assert ended.value.code == 130
+    assert capfd.readouterr() == ("", "")
