@@ -91,6 +91,10 @@ def spread_blocks(total: int, lengths: Sequence[int], blocks: int) -> list[Spans
         len(sizes) + 1
     )
     begins += np.cumsum(sizes, 0) - sizes
+    # With hardly any space, rounding can leave a slot shorter than its spans: they then begin where those before end.
+    before = np.cumsum(sizes.T.ravel()) - sizes.T.ravel()
+    spaces = np.minimum(np.maximum.accumulate(begins.T.ravel() - before), total - sizes.sum())
+    begins = (spaces + before).reshape(begins.T.shape).T
     return [np.stack([begin, begin + size], 1)[size > 0] for begin, size in zip(begins, sizes, strict=True)]
 
 

@@ -57,6 +57,9 @@ def counted(documents: Documents, direction: str = "forward") -> np.ndarray:
 
 
 @given(st.integers(0, 500), st.lists(st.integers(0, 99), min_size=1, max_size=2), st.integers(1, 12))
+@example(1, [5], 8)
+@example(2, [11], 8)
+@example(0, [24, 62], 9)
 def test_blocks_are_equally_long_and_equally_spaced(free: int, lengths: list[int], count: int) -> None:
     total = free + sum(lengths)
     spans = spread_blocks(total, lengths, count)
