@@ -201,7 +201,8 @@ def normalized(texts: Iterator[str], which: Sequence[str], changes: Changes) -> 
         if part:
             yield part
     for name in which:
-        end = "\n" * (name == "spaces")  # the end of the text is that of a line
+        # The end of the text is that of a line, but not the second half of a CR LF.
+        end = "\n" * (name == "spaces" and not rest.endswith("\r"))
         rest = functions[name](rest + end, changes.counts).removesuffix(end)
     yield rest
 

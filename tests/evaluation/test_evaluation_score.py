@@ -242,7 +242,7 @@ def test_training_batch_shape_does_not_change_scores(make_trainer, make_config, 
     result = set()
     for batch_size, sequence_length in ((1, 5), (4, 20), (64, 64)):
         config = make_config(batch_size=batch_size, sequence_length=sequence_length)
-        result.add(make_trainer(config, tmp_path / str(batch_size)).score())
+        result.add(make_trainer(config, tmp_path / str(batch_size)).validator.score())
     assert len(result) == 1
     assert result.pop().characters == 150
 

@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlstm.errors import UserError
@@ -30,6 +30,7 @@ def text_of(corpus: Corpus) -> str:
 ALPHABET = "aeA \t\r\n\u0301\u0308\u00e9\u1100\u1161\u11a8\uac00\u03a3\u0c46\u0c56"
 
 
+@example([" \r"], {"spaces"})
 @given(st.lists(st.text(ALPHABET, max_size=6), max_size=8), st.sets(st.sampled_from(NORMALIZATIONS)))
 def test_normalization_does_not_depend_on_pieces(pieces: list[str], chosen: set[str]) -> None:
     which = [name for name in NORMALIZATIONS if name in chosen]
