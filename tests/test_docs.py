@@ -161,7 +161,8 @@ def test_reference_of_commands_has_every_option():
 
 
 def test_memory_readme_lists_every_claim_verbatim():
-    files = (ROOT / "configs" / "compare" / f"{name}.yaml" for name in ("memory-on-real-text", "long-term-memory"))
+    names = ("sentences", "memory-on-real-text", "long-term-memory")
+    files = (ROOT / "configs" / "compare" / f"{name}.yaml" for name in names)
     experiments = [one for file in files for one in load_comparison(file).experiments.present().values()]
     (readme,) = (ROOT / "charlstm").glob("**/memory/README.md")
     rows = re.findall(
