@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +12,7 @@ from charlstm.cli.options import resume_hint
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
-    from charlstm.comparison.step import Step
     from charlstm.config import MemoryConfig
-    from charlstm.console import Part
 
 
 def run_memory_comparison(
@@ -33,6 +30,7 @@ def run_memory_comparison(
     """Run the remaining jobs, and report. The first ending signal saves the runs in training and exits."""
     from charlstm import console
     from charlstm.cli.guard import SavedWork
+    from charlstm.cli.steps_progress import show_steps
     from charlstm.comparison.tables import verdict_rows
     from charlstm.jobs.base import Stopped
     from charlstm.jobs.pools import make_pool
@@ -47,11 +45,7 @@ def run_memory_comparison(
         try:
             pool = make_pool(jobs or default_number(), cluster, folder)
             with pool, signals.saving(pool, work), console.ProgressLine() as live:
-                remaining = TimeLeft()
-                for step in comparison.run(pool):
-                    left = remaining.after(step) if live.live else None
-                    parts = progress_parts(step, left)
-                    live.update(step.done / step.total, lambda parts=parts: parts)  # type: ignore[misc]
+                show_steps(comparison.run(pool), live)
         except Stopped:
             console.out(resume_hint(overwrite))
             raise typer.Exit(signals.exit_code) from None
@@ -62,30 +56,3 @@ def run_memory_comparison(
         console.out_wrapped(sentence)
     console.out(f"report: {files[0]}")
     console.out(f"{folder}: {comparison.size_on_disk() / 1e6:,.1f} MB on disk with --keep {keep}")
-
-
-class TimeLeft:
-    """Estimates how long a phase will take, at the mean speed of its jobs since this command began."""
-
-    def __init__(self) -> None:
-        self._phase, self._begin, self._previous, self._done_before = "", 0.0, time.monotonic(), 0
-
-    def after(self, step: Step) -> float:
-        """Seconds left after a step."""
-        now = time.monotonic()
-        if step.phase != self._phase:
-            self._phase, self._begin, self._done_before = step.phase, self._previous, step.done - 1
-        self._previous = now
-        return (now - self._begin) / (step.done - self._done_before) * (step.total - step.done)
-
-
-def progress_parts(step: Step, seconds_left: float | None) -> list[Part]:
-    """``training: 3 of 24, lstm, seed 0``, and the time left if it is given."""
-    from charlstm.console import Part, duration
-
-    return [
-        Part(f"{step.phase}: ", 3),
-        Part(f"{step.done:,} of {step.total:,}"),
-        Part(f", {step.label}", 4),
-        Part("" if seconds_left is None else f"  {duration(seconds_left)} left", 1),
-    ]

@@ -109,7 +109,7 @@ def _train(signals: Signals, sweep: Sweep, jobs: int | None, cluster: str | None
     """Train what is missing. The first ending signal saves the runs in training and exits."""
     from charlstm import console
     from charlstm.cli.guard import SavedWork
-    from charlstm.cli.memory import TimeLeft, progress_parts
+    from charlstm.cli.steps_progress import show_steps
     from charlstm.jobs.base import Stopped
     from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
@@ -121,11 +121,7 @@ def _train(signals: Signals, sweep: Sweep, jobs: int | None, cluster: str | None
             signals.saving(pool, work),
             console.ProgressLine(on_stderr=on_stderr) as live,
         ):
-            remaining = TimeLeft()
-            for step in sweep.run(pool):
-                left = remaining.after(step) if live.live else None
-                parts = progress_parts(step, left)
-                live.update(step.done / step.total, lambda parts=parts: parts)  # type: ignore[misc]
+            show_steps(sweep.run(pool), live)
     except Stopped:
         (console.note if on_stderr else console.out)(resume_hint(sweep.overwrite))
         raise typer.Exit(signals.exit_code) from None

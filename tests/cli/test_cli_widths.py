@@ -22,9 +22,9 @@ from charlstm import terminal_layout as layout
 from charlstm.benchmark import Key, Measurement, Result, Size
 from charlstm.benchmark.round_robin import Speed
 from charlstm.cli import bench
-from charlstm.cli.memory import TimeLeft
-from charlstm.cli.memory import progress_parts as memory_parts
 from charlstm.cli.runs_progress import Several
+from charlstm.cli.steps_progress import TimeLeft
+from charlstm.cli.steps_progress import progress_parts as memory_parts
 from charlstm.comparison.step import Step
 from charlstm.comparison.tables import verdict_rows
 from charlstm.report.document import Verdict
@@ -239,7 +239,7 @@ def test_sparkline_of_the_loss_follows_it():
 
 def test_time_left_of_a_memory_comparison(monkeypatch):
     now = iter([0.0, 10.0, 30.0, 34.0])
-    monkeypatch.setattr("charlstm.cli.memory.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("charlstm.cli.steps_progress.time.monotonic", lambda: next(now))
     left = TimeLeft()
     steps = [Step("training", "lstm", 7, 10), Step("training", "gru", 8, 10), Step("measuring", "lstm", 1, 3)]
     assert [left.after(step) for step in steps] == [30.0, 30.0, 8.0]
