@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.fields import alternatives, find_field, find_section
 from charlstm.config.options import CONDITIONAL_OPTIONS, without_idle_options
 from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config, ModelOptions
 from charlstm.config.search_space import Candidate, Range, Values, grid_candidates, random_candidates
+from charlstm.config.search_values import NOT_IN_SPACE, ValueProblems, begins, field_values, takes_whole_numbers
 from charlstm.config.sections import EVALUATIONS, ConfigFile, RunName, TypeText
 from charlstm.config.training import TrainingConfig
 from charlstm.config.wording import Loc, Problem, as_one_error, format_value
@@ -26,16 +26,6 @@ CHECKED = 200
 
 SET_BY_SWEEP: dict[str, Any] = {"evaluate_every": None, "sample_length": 0, "evaluation_characters": "all"}
 """Fields of the training section that are the same in all trials."""
-
-_NOT_IN_SPACE = {
-    "corpus": "all trials share one text and one split: set it once, outside of space",
-    "name": "trials are numbered: remove this field",
-    "training.seed": "all trials share their seeds: set training.seed outside of space, and their number with seeds",
-    "training.budget": "all trials have the same budget, or the longest would win: set it outside of space",
-    "training.evaluate_every": "every trial is evaluated after each tenth of its budget: remove this field",
-    "training.sample_length": "trials print no samples: remove this field",
-    "training.evaluation_characters": "every evaluation scores the whole validation split: remove this field",
-}
 
 
 class SweepConfig(ConfigFile):
@@ -111,7 +101,7 @@ class SweepConfig(ConfigFile):
     @classmethod
     def _sets_no_evaluations(cls, training: TrainingConfig) -> TrainingConfig:
         problems = [
-            Problem(("training", name), f"has no effect: {_NOT_IN_SPACE[f'training.{name}'].split(':')[0]}. Remove it")
+            Problem(("training", name), f"has no effect: {NOT_IN_SPACE[f'training.{name}'].split(':')[0]}. Remove it")
             for name in SET_BY_SWEEP
             if name in training.model_fields_set
         ]
@@ -130,8 +120,8 @@ class SweepConfig(ConfigFile):
         read: dict[str, Values] = {}
         for name, values in value.items():
             try:
-                read[str(name)] = _values(str(name), values)
-            except _SpaceProblems as wrong:
+                read[str(name)] = field_values(str(name), values)
+            except ValueProblems as wrong:
                 problems += [Problem(("space", name, *problem.loc), problem.message) for problem in wrong.problems]
         if problems:
             raise as_one_error(problems)
@@ -191,7 +181,7 @@ class SweepConfig(ConfigFile):
     @cached_property
     def candidates(self) -> list[Candidate]:
         """The values of each trial, always in the same order."""
-        whole = {name for name in self.space if _is_whole(name)}
+        whole = {name for name in self.space if takes_whole_numbers(name)}
         if self.method == "grid":
             return grid_candidates(self.space, whole, self._with_effect)
         drawn = random_candidates(self.space, whole, self.search_seed, self._with_effect)
@@ -236,7 +226,7 @@ class SweepConfig(ConfigFile):
                 self.trial_config(number, self.seeds - 1)
             except ValidationError as error:
                 for problem in problems_of(error, Config):
-                    field = next((name for name in candidate if _begins(problem.loc, name)), None)
+                    field = next((name for name in candidate if begins(problem.loc, name)), None)
                     loc = problem.loc if field is None else ("space", field)
                     if loc not in seen:
                         seen.add(loc)
@@ -266,51 +256,3 @@ def value_text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else format_value(value) if isinstance(value, bool | None) else str(value)
-
-
-class _SpaceProblems(Exception):  # noqa: N818 (it is caught here)
-    def __init__(self, *problems: Problem) -> None:
-        self.problems = problems
-
-
-def _values(name: str, values: object) -> Values:
-    """The list or range of a field. Raises _SpaceProblems."""
-    try:
-        loc = parse_field_name(name)
-    except ValueError as error:
-        raise _SpaceProblems(Problem((), str(error))) from None
-    for prefix, reason in _NOT_IN_SPACE.items():
-        if _begins(loc, prefix):
-            raise _SpaceProblems(Problem((), reason))
-    if find_section(Config, loc) is not None:
-        inner = next(iter(values), "FIELD") if isinstance(values, dict) else "FIELD"
-        raise _SpaceProblems(
-            Problem((), f"this is a section: write its fields as dotted names, such as {name}.{inner}")
-        )
-    if isinstance(values, list):
-        if not values or any(value in values[:index] for index, value in enumerate(values)):
-            raise _SpaceProblems(Problem((), "expected a list of different values"))
-        return values
-    if not isinstance(values, dict):
-        message = f"expected a list of values or a range, found {format_value(values)}. Write [{format_value(values)}]"
-        raise _SpaceProblems(Problem((), message))
-    try:
-        span = Range.model_validate(values)
-    except ValidationError as error:
-        raise _SpaceProblems(*problems_of(error, Range)) from None
-    if _is_whole(name) and not (span.min.is_integer() and span.max.is_integer()):
-        raise _SpaceProblems(Problem((), f"{name} takes whole numbers: min and max must be whole"))
-    return span
-
-
-def _is_whole(name: str) -> bool:
-    """Whether a field takes whole numbers only."""
-    field = find_field(Config, parse_field_name(name))
-    kinds = alternatives(field.annotation) if field else ()
-    return int in kinds and float not in kinds
-
-
-def _begins(loc: Loc, name: str) -> bool:
-    """Whether a location is the field of this dotted name, or within it."""
-    parts = tuple(name.split("."))
-    return loc[: len(parts)] == parts
