@@ -44,7 +44,7 @@ class Evaluations:
     def evaluate(self) -> tuple[Evaluated | Ended, list[Notice]]:
         """Score and sample the current model, of which the schedule and the average learn the held-out score.
 
-        Returns the event, Ended if the model has diverged, and what the user is to be told."""
+        Returns the event, Ended if the model has diverged, and notices for the user."""
         counters, state, validator = self._state.counters, self._state, self._validator
         chosen = validator.choose_sample(self.always_scores_whole_split)
         held_out, raw = validator.score(), validator.raw_score()
