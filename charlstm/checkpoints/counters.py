@@ -19,7 +19,8 @@ Nats = Annotated[float, Field(allow_inf_nan=False)]
 class Counters:
     """Counters of a run. ``sum_nats`` and ``sum_count`` cover the steps since the last record.
 
-    ``evaluation_due``: the next evaluation has not started, or was interrupted.
+    ``evaluation_due``: the next evaluation has not started, or was interrupted. ``high_loss_steps``: the number of
+    steps in succession, up to this one, whose loss was so high that the run may have diverged.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -35,6 +36,7 @@ class Counters:
     best_step: Count | None = None
     evaluations_without_improvement: Count = 0
     evaluation_due: bool = False
+    high_loss_steps: Count = 0
 
     def start_record(self) -> None:
         """Start to accumulate the next record."""

@@ -29,6 +29,7 @@ def divergence_advice(
     step: int,
     nats: float | None = None,
     norm: float | None = None,
+    steps: int = 1,
     applied: bool = False,
     has_validation: bool = True,
 ) -> str:
@@ -39,6 +40,7 @@ def divergence_advice(
         nats: the training loss if ``norm`` is given, else that of an evaluation. None: weights or optimizer state are
             not finite.
         norm: the gradient norm.
+        steps: the number of steps in succession with a high loss, if loss and norm are finite.
         applied: whether the optimizer step was made before its loss was read, as on a GPU.
         has_validation: whether evaluations score held-out text; if not, they score training text.
     """
@@ -47,6 +49,11 @@ def divergence_advice(
     elif norm is None:
         evaluated = "held-out loss" if has_validation else "loss on the training text"
         what = f"the {evaluated} diverged after step {step} ({nats:.4g} nats); that step was not saved"
+    elif steps > 1 and math.isfinite(norm):
+        what = (
+            f"the loss diverged: for {steps} steps, up to step {step + 1}, it was far above that of a guess "
+            f"(loss {nats:.4g} nats, gradient norm {norm:.4g}); what was saved before remains"
+        )
     else:
         part = "gradient" if math.isfinite(nats) and not math.isfinite(norm) else "loss"
         what = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,17 +10,6 @@ from torch import Tensor
 
 READ_INTERVAL = 0.2  # seconds of training between two reads: the progress line stays live, the device busy
 MAX_PENDING = 256  # steps between two reads, at most
-MIN_DIVERGENCE_NATS = 25.0  # nats: with Adam's epsilon, a healthy model is at most about 18 nats wrong
-
-
-def has_diverged(nats: float, symbols: int) -> bool:
-    """Whether a loss is not finite, or far above the loss of a uniform guess (ln V).
-
-    Where a text switches to symbols that it has hardly used, a healthy model has up to about 18 nats per character,
-    however small V is.
-    The loss is computed in float32 in either precision, and bfloat16 has the range of float32: the bound is the same.
-    """
-    return not math.isfinite(nats) or nats > max(MIN_DIVERGENCE_NATS, 3 * math.log(symbols) + 1)
 
 
 class PendingStep(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from charlstm.config import Config
 from charlstm.evaluation import Score
 from charlstm.runs.directory import RunDirectory
-from charlstm.training.divergence import DivergenceDetector
+from charlstm.training.divergence import DivergenceDetector, is_finite_loss
 from charlstm.training.event_log import EventLog
 from charlstm.training.events import Ended, Evaluated, Notice, WholeSplitScored
 from charlstm.training.state import TrainingState
@@ -44,18 +44,19 @@ class Evaluations:
     def evaluate(self) -> tuple[Evaluated | Ended, list[Notice]]:
         """Score and sample the current model, of which the schedule and the average learn the held-out score.
 
-        Returns the event, Ended if the model has diverged, and notices for the user."""
+        Returns the event, Ended if the model has diverged, and notices for the user. A high loss is never the best."""
         counters, state, validator = self._state.counters, self._state, self._validator
         chosen = validator.choose_sample(self.always_scores_whole_split)
         held_out, raw = validator.score(), validator.raw_score()
         training = validator.training_score() if self.scores_training_split or held_out is None else None
         decisive = held_out or training
-        if decisive is not None and self._divergence.has_diverged(decisive.nats):
+        if decisive is not None and not is_finite_loss(decisive.nats):
             return self._divergence.end(decisive.nats), []
         if (ended := self._divergence.end_if_not_finite()) is not None:
             return ended, []
         sample = validator.sample(self._seed + counters.step)
-        improved = counters.add_score(None if held_out is None else held_out.nats)
+        is_high = decisive is not None and self._divergence.is_high(decisive.nats)
+        improved = counters.add_score(None if held_out is None or is_high else held_out.nats)
         notices = []
         if held_out is not None:
             state.schedule.step_evaluation(improved)

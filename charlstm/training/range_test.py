@@ -16,7 +16,7 @@ from charlstm.errors import UserError
 from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.model.language_model import cell_of
 from charlstm.text.corpus import Corpus
-from charlstm.training.deferred_metrics import has_diverged
+from charlstm.training.divergence import is_finite_loss
 from charlstm.training.initial_state import initial_state
 from charlstm.training.initial_weights import InitialWeights
 from charlstm.training.loader import next_chunks
@@ -66,7 +66,7 @@ def range_test(config: Config, corpus: Corpus) -> Iterator[RangeStep]:
         batches = next_chunks(state.streams, training.gradient_accumulation)
         loss_and_norm, state.carried = step.gradients(batches, state.carried)
         nats, norm = loss_and_norm.tolist()
-        if has_diverged(nats, corpus.vocabulary.size) or not math.isfinite(norm):
+        if not is_finite_loss(nats) or not math.isfinite(norm):
             return
         losses.append(nats)
         yield RangeStep(number, rate, nats)

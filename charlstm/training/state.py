@@ -107,9 +107,11 @@ class TrainingState:
         names = {name for name in self.tensors() if not name.startswith("optimizer.")}
         if numbers["counters"]["step"] > 0:
             names |= {f"optimizer.{name}" for name in optimizer_layout(self.settings, self.model)}
-        optional = {"random.cuda", "random.mps"}  # a run may be resumed on another device
-        mismatches = sorted((names ^ tensors.keys()) - optional)
+        differences = names ^ tensors.keys()
         for part, expected in self.numbers().items():
-            mismatches += sorted(f"{part}.{name}" for name in expected.keys() ^ numbers[part].keys())
+            differences |= {f"{part}.{name}" for name in expected.keys() ^ numbers[part].keys()}
+        differences -= {"random.cuda", "random.mps"}  # a run may be resumed on another device
+        differences -= {"counters.high_loss_steps"}  # older checkpoints do not have it
+        mismatches = sorted(differences)
         if mismatches:
             raise UserError(f"the checkpoint does not fit this run: {', '.join(mismatches[:5])} missing or unexpected")

@@ -245,7 +245,7 @@ class Trainer:
         """Read the metrics of all pending steps. The run ends at the first that diverged, with the step before it."""
         counters = self.counters
         for pending, nats, norm in self.deferred_metrics.read():
-            if self._divergence.has_diverged(nats, norm):
+            if self._divergence.add_step(nats, norm):
                 counters.step, counters.characters = pending.steps_before, pending.characters_before
                 return self._divergence.end(nats, norm, self.deferred_metrics.is_asynchronous)
             counters.sum_nats += nats * pending.num_targets
@@ -254,14 +254,18 @@ class Trainer:
         return None
 
     def _evaluate(self) -> Evaluated | Ended | None:
-        """Evaluate and save. Returns None, with nothing changed, if a stop was requested meanwhile."""
+        """Evaluate, and save unless the loss is high. Returns None, with nothing changed, if a stop was requested
+        meanwhile."""
         try:
             event, notices = self.evaluations.evaluate()
         except ValidationInterruptedError:
             self._sync()
             return None
         if isinstance(event, Evaluated):
-            self.save(best=event.improved)
+            if not self._divergence.is_high(event.evaluated_nats):
+                self.save(best=event.improved)
+            elif self._stop_reason() == "budget":
+                event = self._divergence.end(event.evaluated_nats)
         self._notices += notices
         return event
 

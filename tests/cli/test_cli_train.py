@@ -138,7 +138,7 @@ def test_diverged_run_exits_with_3_and_resumes(charlstm, config_file):
     diverging = ("--set", "training.learning_rate=1e6", "--set", "training.warmup_steps=0")
     result = charlstm("train", config_file, *diverging)
     assert result.code == 3
-    assert "the loss diverged" in result.err
+    assert "the held-out loss diverged" in result.err
     assert "learning_rate=" in result.err
     assert "the last checkpoint before the divergence is saved" in result.out
     assert charlstm("sample", "runs/tiny", "--length", "5", "--seed", "1").code == 0

@@ -13,7 +13,7 @@ from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import parse_config
 from charlstm.training import trainer as trainer_module
 from charlstm.training.advice import divergence_advice
-from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep, has_diverged
+from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep
 from charlstm.training.events import Evaluated, Notice, Progress
 
 TIMES = ("seconds", "characters_per_second")
@@ -86,7 +86,7 @@ def test_checkpoint_includes_all_pending_steps(
     assert_same(tmp_path / "uninterrupted", tmp_path / "run")
 
 
-@pytest.mark.parametrize("factor", [math.nan, 1e4])
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
 @pytest.mark.parametrize("read_at", ["record", "stop"])
 def test_late_divergence_is_reported_and_not_saved(
     make_asynchronous, make_config, tmp_path, monkeypatch, factor, read_at
@@ -115,7 +115,7 @@ def test_late_divergence_is_reported_and_not_saved(
 def test_advice_tells_whether_the_step_was_applied():
     config = parse_config({"corpus": {"source": "x"}}, "test").training
     synchronous, asynchronous = (
-        divergence_advice(config, "float32", 5, math.nan, 1.0, applied) for applied in (False, True)
+        divergence_advice(config, "float32", 5, math.nan, 1.0, applied=applied) for applied in (False, True)
     )
     assert "not applied" in synchronous
     assert "not saved" in asynchronous
@@ -165,22 +165,6 @@ def test_metrics_are_read_every_fifth_of_a_second():
     for _ in range(20):
         metrics.set_pace(metrics._read_every, seconds + 20.0)  # then no time at all
     assert metrics._read_every == 256
-
-
-@pytest.mark.parametrize(
-    ("nats", "symbols", "expected"),
-    [
-        (25.0, 2, False),
-        (25.001, 2, True),
-        (3 * math.log(10**6) + 0.999, 10**6, False),
-        (3 * math.log(10**6) + 1.001, 10**6, True),
-        (math.inf, 10**6, True),
-        (-math.inf, 2, True),
-        (math.nan, 2, True),
-    ],
-)
-def test_loss_diverges_above_25_nats_and_3_ln_v_plus_1(nats, symbols, expected):
-    assert has_diverged(nats, symbols) is expected
 
 
 def test_metrics_are_read_in_order_and_once():

@@ -10,7 +10,9 @@ import torch
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import parse_config
 from charlstm.text.corpus import load_corpus
+from charlstm.training import divergence
 from charlstm.training.advice import divergence_advice
+from charlstm.training.divergence import is_finite_loss, is_high_loss
 from charlstm.training.events import Ended, Evaluated, Progress
 
 
@@ -80,11 +82,78 @@ def test_diverged_step_is_neither_applied_nor_saved(make_trainer, make_config, c
     assert list(again.run())[-1].stop_reason == "budget"
 
 
+@pytest.mark.parametrize(
+    ("nats", "symbols", "expected"),
+    [
+        (25.0, 2, False),
+        (25.001, 2, True),
+        (3 * math.log(10**6) + 0.999, 10**6, False),
+        (3 * math.log(10**6) + 1.001, 10**6, True),
+    ],
+)
+def test_loss_is_high_above_25_nats_and_3_ln_v_plus_1(nats, symbols, expected):
+    assert is_high_loss(nats, symbols) is expected
+
+
+@pytest.mark.parametrize("nats", [math.inf, -math.inf, math.nan, 1e31])
+def test_sums_of_such_losses_are_not_finite(nats):
+    assert not is_finite_loss(nats)
+    assert is_finite_loss(1e30)
+
+
 def test_huge_learning_rate_diverges(make_trainer, make_config):
-    trainer = make_trainer(make_config(learning_rate=1e6, warmup_steps=0))
+    """Every step after the first has a high loss: the run ends at the hundredth of these, and saves none."""
+    trainer = make_trainer(make_config(learning_rate=1e6, warmup_steps=0, budget={"steps": 200}, evaluate_every=150))
     ended = list(trainer.run())[-1]
-    assert (ended.stop_reason, ended.step) == ("diverged", 1)
+    assert (ended.stop_reason, ended.step) == ("diverged", 100)
+    assert "for 100 steps, up to step 101, it was far above that of a guess" in ended.advice
     assert "learning_rate=3.3e+05" in ended.advice
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0
+
+
+@pytest.fixture
+def train_with_spike(make_trainer, make_config, monkeypatch, tmp_path):
+    """Trains 12 steps, of which some have a high loss, where four in succession are too many."""
+    monkeypatch.setattr(divergence, "HIGH_LOSS_STEPS", 4)
+    config = make_config(evaluate_every=6, budget={"steps": 12})
+
+    def train(high_steps, stop_after=None, resume=False):
+        trainer = make_trainer(config, tmp_path / "run")
+        if resume:
+            trainer.resume()
+        make_loss = trainer.step.loss
+
+        def loss(batch, carried):
+            value, state = make_loss(batch, carried)
+            return (value + 1000 if trainer.counters.step in high_steps else value), state
+
+        monkeypatch.setattr(trainer.step, "loss", loss)
+        events = []
+        for event in trainer.run():
+            events.append(event)
+            if isinstance(event, Progress) and event.step == stop_after:
+                trainer.request_stop()
+        return trainer, events[-1]
+
+    return train
+
+
+@pytest.mark.parametrize("high_steps", [{0}, {0, 1, 2}, {4, 5, 6}, {2, 3, 4, 6, 7, 8}])
+def test_run_with_a_spike_goes_on(train_with_spike, high_steps):
+    """Also where the loss is high before the first update."""
+    trainer, ended = train_with_spike(high_steps)
+    assert (ended.stop_reason, ended.step) == ("budget", 12)
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 12
+
+
+@pytest.mark.parametrize("stop_after", [None, 2, 4, 5])
+def test_high_loss_that_lasts_ends_the_run_also_when_resumed(train_with_spike, stop_after):
+    trainer, ended = train_with_spike({2, 3, 4, 5}, stop_after)
+    if stop_after is not None:
+        assert (ended.stop_reason, ended.step) == ("stopped", stop_after)
+        trainer, ended = train_with_spike({2, 3, 4, 5}, resume=True)
+    assert (ended.stop_reason, ended.step) == ("diverged", 5)
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == (stop_after or 0)
 
 
 def test_advice_at_step_0_does_not_blame_the_learning_rate():

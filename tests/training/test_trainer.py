@@ -368,8 +368,8 @@ def nan_loss(trainer, loss):
     return loss * math.nan
 
 
-def exploding_loss(trainer, loss):
-    return loss * 1e4
+def enormous_loss(trainer, loss):
+    return loss * 1e32
 
 
 def infinite_gradient(trainer, loss):
@@ -377,7 +377,7 @@ def infinite_gradient(trainer, loss):
     return loss
 
 
-@pytest.mark.parametrize("fault", [nan_loss, exploding_loss, infinite_gradient])
+@pytest.mark.parametrize("fault", [nan_loss, enormous_loss, infinite_gradient])
 def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config, monkeypatch, fault):
     config = make_config(evaluate_every=4, budget={"steps": 12})
     uninterrupted = make_trainer(config)
@@ -419,11 +419,12 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
 
 
 def test_exploded_weights_are_never_saved(make_trainer, make_config):
-    """The first step makes the weights explode, and the evaluation runs before another step."""
-    trainer = make_trainer(make_config(learning_rate=100.0, warmup_steps=0, evaluate_every=1))
+    """The first step makes the weights explode, each step is followed by an evaluation, and the budget ends the run."""
+    trainer = make_trainer(make_config(learning_rate=100.0, warmup_steps=0, evaluate_every=1, budget={"steps": 3}))
     events = list(trainer.run())
-    assert [type(e) for e in events] == [Progress, Ended]
-    assert (events[-1].stop_reason, events[-1].step, events[-1].best_nats) == ("diverged", 1, None)
+    assert [type(e) for e in events] == [Progress, Evaluated] * 2 + [Progress, Ended]
+    assert not any(e.improved for e in events if isinstance(e, Evaluated))
+    assert (events[-1].stop_reason, events[-1].step, events[-1].best_nats) == ("diverged", 3, None)
     assert "held-out" in events[-1].advice
     assert not trainer.directory.best.exists()
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0

@@ -8,6 +8,7 @@ from test_checkpoint_manager import assert_same
 from charlstm.evaluation import score
 from charlstm.text.corpus import load_corpus
 from charlstm.text.documents import Documents
+from charlstm.training import evaluations
 from charlstm.training.events import Ended, Evaluated, Progress
 
 CASES = {
@@ -72,7 +73,7 @@ def test_evaluations_score_training_text_and_say_so(make):
 
 def test_divergence_at_an_evaluation_names_what_was_scored(make, monkeypatch):
     trainer = make()
-    monkeypatch.setattr(trainer._divergence, "has_diverged", lambda *_: trainer.counters.evaluation_due)
+    monkeypatch.setattr(evaluations, "is_finite_loss", lambda _: False)
     ended = list(trainer.run())[-1]
     assert (ended.stop_reason, ended.step) == ("diverged", 4)
     assert "the loss on the training text diverged after step 4" in ended.advice
