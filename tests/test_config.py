@@ -26,9 +26,9 @@ from charlstm.config import (
     describe_fields,
     dump_yaml,
     json_schema,
-    load_compare,
     load_comparison,
     load_config,
+    load_sweep,
     parse_config,
     validate,
 )
@@ -706,7 +706,7 @@ def load_or_error(load: Any, *arguments: Any) -> Any:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    which=st.sampled_from([(FULL, load_config, Config), (COMPARE, load_compare, CompareConfig)]),
+    which=st.sampled_from([(FULL, load_config, Config), (COMPARE, load_comparison, CompareConfig)]),
     edits=st.lists(
         st.tuples(st.integers(0, 999), st.integers(0, 12), st.one_of(PIECES, st.text(max_size=3))), max_size=6
     ),
@@ -737,7 +737,7 @@ def test_any_override_is_a_config_or_a_user_error(write: Any, path: str, value: 
 
 
 def test_arms_change_the_shared_settings(write: Any) -> None:
-    compare = load_compare(write(COMPARE))
+    compare = load_comparison(write(COMPARE))
     assert (compare.match, compare.seeds, list(compare.arms)) == ("width", 2, ["lstm", "rnn", "slow gru"])
     lstm, rnn, gru = (compare.arm_config(arm, 1) for arm in compare.arms)
     assert {config.training.seed for config in (lstm, rnn, gru)} == {8}
@@ -750,7 +750,7 @@ def test_arms_change_the_shared_settings(write: Any) -> None:
 
 
 def test_shared_options_apply_to_arms_that_have_them(write: Any) -> None:
-    compare = load_compare(
+    compare = load_comparison(
         write(
             "corpus: {source: a}\nmodel: {num_layers: 2, residual: true, front_end: convolution, filters: 9}\n"
             "arms:\n  a: {}\n  b: {model.num_layers: 1}\n  c: {model.front_end: embedding}\n"
@@ -761,7 +761,7 @@ def test_shared_options_apply_to_arms_that_have_them(write: Any) -> None:
 
 
 def test_arm_adds_to_and_disables_shared_options(write: Any) -> None:
-    compare = load_compare(
+    compare = load_comparison(
         write(
             "corpus: {source: a}\nmodel: {front_end: embedding, embedding_size: 8}\n"
             "training: {budget: {epochs: 3}}\narms:\n  a: {}\n"
@@ -805,7 +805,7 @@ def test_arm_adds_to_and_disables_shared_options(write: Any) -> None:
 )
 def test_comparison_errors_name_the_arm_and_the_line(errors: Any, old: str, new: str, expected: str) -> None:
     assert old in COMPARE
-    (line,) = errors(COMPARE.replace(old, new), load=load_compare)
+    (line,) = errors(COMPARE.replace(old, new), load=load_comparison)
     assert expected in line
 
 
@@ -823,8 +823,8 @@ arms:
 
 
 def test_arms_use_shared_options_of_their_cell_only(write: Any) -> None:
-    compare = load_compare(write(RESERVOIR))
-    for again in (compare, load_compare(write(dump_yaml(compare)))):
+    compare = load_comparison(write(RESERVOIR))
+    for again in (compare, load_comparison(write(dump_yaml(compare)))):
         echo, memory, plain, opened, leaky = (again.arm_config(arm, 0).model for arm in again.arms)
         assert (echo.front_end, echo.embedding_size, echo.spectral_radius, echo.washout) == ("one_hot", None, 0.8, 19)
         assert (memory.front_end, memory.embedding_size) == ("embedding", 5)
@@ -847,7 +847,7 @@ def test_arms_use_shared_options_of_their_cell_only(write: Any) -> None:
     ],
 )
 def test_reservoir_errors_in_an_arm(errors: Any, old: str, new: str, expected: str) -> None:
-    assert any(line.startswith(expected) for line in errors(RESERVOIR.replace(old, new), load=load_compare))
+    assert any(line.startswith(expected) for line in errors(RESERVOIR.replace(old, new), load=load_comparison))
 
 
 @pytest.mark.parametrize(
@@ -903,41 +903,43 @@ def test_training_option_without_effect_is_an_error(errors: Any, settings: str, 
 def test_vanishing_penalty_in_comparison_arms(errors: Any, write: Any) -> None:
     text = "corpus: {source: a}\narms:\n  lstm: {}\n  rnn: {model.cell: rnn}\n  rescued:\n    model.cell: rnn\n"
     text += "    training.vanishing_penalty: 2\n"
-    arms = load_compare(write(text))
+    arms = load_comparison(write(text))
     assert [arms.arm_config(arm, 0).training.vanishing_penalty for arm in arms.arms] == [0, 0, 2]
-    assert errors(text.replace("lstm: {}", "lstm: {training.vanishing_penalty: 2}"), load=load_compare)[0].startswith(
-        "x.yaml:3: arms.lstm.training.vanishing_penalty: does not work with model.cell: lstm"
-    )
+    assert errors(text.replace("lstm: {}", "lstm: {training.vanishing_penalty: 2}"), load=load_comparison)[
+        0
+    ].startswith("x.yaml:3: arms.lstm.training.vanishing_penalty: does not work with model.cell: lstm")
     shared = text.replace("arms:", "training: {vanishing_penalty: 2}\narms:")
-    assert errors(shared, load=load_compare)[0].startswith("x.yaml:2: training.vanishing_penalty: does not work with")
+    assert errors(shared, load=load_comparison)[0].startswith(
+        "x.yaml:2: training.vanishing_penalty: does not work with"
+    )
 
 
 def test_empty_section_in_an_arm_changes_nothing(write: Any) -> None:
-    compare = load_compare(write(COMPARE.replace("model.cell: rnn", "training:\n    model: {cell: rnn}")))
+    compare = load_comparison(write(COMPARE.replace("model.cell: rnn", "training:\n    model: {cell: rnn}")))
     assert compare.arm_config("rnn", 0).training.budget.steps == 5
 
 
 def test_option_set_twice_in_an_arm_is_an_error(errors: Any) -> None:
     text = COMPARE.replace("    training.learning_rate: 1e-4", "    model.cell: gru")
-    assert errors(text, load=load_compare) == ["x.yaml:18: arms.slow gru.model.cell: set twice"]
+    assert errors(text, load=load_comparison) == ["x.yaml:18: arms.slow gru.model.cell: set twice"]
 
 
 def test_match_parameters_allows_size_in_first_arm_only(errors: Any, write: Any) -> None:
     text = COMPARE.replace("seeds: 2", "match: parameters").replace("lstm:", "lstm: {model.hidden_size: 64}")
-    assert load_compare(write(text)).arm_config("lstm", 0).model.hidden_size == 64
+    assert load_comparison(write(text)).arm_config("lstm", 0).model.hidden_size == 64
     text = text.replace("model.cell: rnn", "model: {cell: rnn, hidden_size: 9}")
-    (line,) = errors(text, load=load_compare)
+    (line,) = errors(text, load=load_comparison)
     assert line.startswith("x.yaml:13: arms.rnn.model.hidden_size: match: parameters chooses this value")
 
 
 def test_overrides_apply_to_comparisons(errors: Any, write: Any) -> None:
-    assert load_compare(write(COMPARE), ["seeds=5", "arms.rnn={model.cell: coupled}"]).seeds == 5
-    (line,) = errors(COMPARE, "arms.rnn={model.cell: rrn}", load=load_compare)
+    assert load_comparison(write(COMPARE), ["seeds=5", "arms.rnn={model.cell: coupled}"]).seeds == 5
+    (line,) = errors(COMPARE, "arms.rnn={model.cell: rrn}", load=load_comparison)
     assert line.startswith("--set arms.rnn={model.cell: rrn}: arms.rnn.model.cell: expected capped | coupled")
 
 
 def test_unknown_arm_and_seed_are_errors(write: Any) -> None:
-    compare = load_compare(write(COMPARE))
+    compare = load_comparison(write(COMPARE))
     with pytest.raises(UserError, match=r"there is no arm lsmt\. Did you mean lstm"):
         compare.arm_config("lsmt", 0)
     with pytest.raises(ValueError, match="seed index 2"):
@@ -945,8 +947,8 @@ def test_unknown_arm_and_seed_are_errors(write: Any) -> None:
 
 
 def test_comparison_survives_a_round_trip(write: Any) -> None:
-    compare = load_compare(write(COMPARE))
-    again = load_compare(write(dump_yaml(compare)))
+    compare = load_comparison(write(COMPARE))
+    again = load_comparison(write(dump_yaml(compare)))
     assert again == compare
     assert [again.arm_config(arm, 0) for arm in again.arms] == [compare.arm_config(arm, 0) for arm in compare.arms]
 
@@ -1017,3 +1019,19 @@ def test_json_schema_matches_the_validation() -> None:
     pattern = sections["training"]["device"]["pattern"]
     assert all(re.search(pattern, device) for device in ("auto", "cpu", "cuda", "cuda:12", "mps"))
     assert not any(re.search(pattern, device) for device in ("gpu", "cuda:", "cuda:x", "cpu0"))
+
+
+@pytest.mark.parametrize(
+    ("load", "text", "expected"),
+    [
+        (load_config, "space: {model.cell: [lstm]}", "is a sweep. To run it:  charlstm sweep x.yaml"),
+        (load_config, "arms: {}", "is a comparison. To run it:  charlstm compare x.yaml"),
+        (load_config, "experiments: {}", "is a comparison. To run it:  charlstm compare x.yaml"),
+        (load_comparison, "space: {}", "is a sweep. To run it:  charlstm sweep x.yaml"),
+        (load_comparison, FULL, "has no arms: it is the configuration of a run. To run it:  charlstm train x.yaml"),
+        (load_sweep, FULL, "has no space: it is the configuration of a run. To run it:  charlstm train x.yaml"),
+        (load_sweep, "arms: {}", "is a comparison. To run it:  charlstm compare x.yaml"),
+    ],
+)
+def test_configuration_of_another_command_names_that_command(errors: Any, load: Any, text: str, expected: str) -> None:
+    assert errors(text, load=load) == [f"x.yaml {expected}"]

@@ -44,7 +44,7 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
     Raises UserError if they are none of these.
     """
     from charlstm.config import Document, read_yaml
-    from charlstm.config.misplaced import SUFFIXES
+    from charlstm.config.misplaced import SUFFIXES, reject_other_command
     from charlstm.errors import UserError
 
     first = expand_home(arguments[0])
@@ -60,7 +60,9 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
         if is_folder(first) and path_exists(first / "config.yaml"):
             raise UserError(f"{first} is a run. To resume it:  {command('train', first, '--resume')}")
         if (file := configuration_file(arguments[0])) is not None:
-            return Given(read_yaml(file), file.stem, file.parent)
+            document = read_yaml(file)
+            reject_other_command(file, document.data, "train")
+            return Given(document, file.stem, file.parent)
         if is_folder(first) and next(first.glob("*/metrics.jsonl"), None) is not None:
             raise UserError(f"{first}: this is a folder of runs, not of texts. To resume one of them: --resume")
     elif configs := [one for one in arguments if configuration_file(one) is not None]:

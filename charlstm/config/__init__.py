@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charlstm.config.compare import CompareConfig
     from charlstm.config.comparison_models import COMPARISON_MODELS
-    from charlstm.config.comparisons import load_compare, load_comparison
+    from charlstm.config.comparisons import load_comparison
     from charlstm.config.corpus import CorpusConfig
     from charlstm.config.device import check_device_name
     from charlstm.config.document import Document
@@ -52,7 +52,6 @@ __all__ = [
     "dump_yaml",
     "given_value",
     "json_schema",
-    "load_compare",
     "load_comparison",
     "load_config",
     "load_sweep",
@@ -65,7 +64,7 @@ __all__ = [
 _NAMES = {
     "comparison_models": ("COMPARISON_MODELS",),
     "compare": ("CompareConfig",),
-    "comparisons": ("load_compare", "load_comparison"),
+    "comparisons": ("load_comparison",),
     "corpus": ("CorpusConfig",),
     "device": ("check_device_name",),
     "document": ("Document",),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charlstm.config.misplaced import reject_other_command
 from charlstm.config.reader import read_yaml
 from charlstm.errors import UserError
 
@@ -15,18 +16,15 @@ if TYPE_CHECKING:
     from charlstm.config.memory import MemoryConfig
 
 
-def load_compare(path: Path, overrides: Sequence[str] = ()) -> CompareConfig:
-    """Read a comparison file. Raises UserError as `load_config`; problems of an arm have the line of the arm."""
-    return _as_arms(read_yaml(path), overrides)
-
-
 def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> CompareConfig | MemoryConfig:
     """Read a comparison file of either kind: a memory comparison has ``experiments``. With ``quick``, the changes of
     its `quick` field are applied before the overrides.
 
-    Raises UserError as `load_compare` does, and with ``quick`` if the file has no `quick` field.
+    Raises UserError as `load_config` does (problems of an arm have the line of the arm), and with ``quick`` if the file
+    has no `quick` field.
     """
     document = read_yaml(path)
+    reject_other_command(path, document.data, "compare")
     changes = document.data.get("quick") or []
     if quick and not (isinstance(changes, list) and changes and all(isinstance(change, str) for change in changes)):
         raise UserError(f"{path} has no quick form: quick must be a list of changes, such as seeds=2")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlstm.config.document import Document
+from charlstm.config.misplaced import reject_other_command
 from charlstm.config.reader import read_yaml
 from charlstm.config.ready import command_of, ready_configs
 from charlstm.errors import UserError
@@ -23,7 +24,9 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
     from charlstm.config.sweep import SweepConfig
     from charlstm.config.validation import validate
 
-    return validate(SweepConfig, _with_base(read_yaml(path), path), overrides)
+    document = read_yaml(path)
+    reject_other_command(path, document.data, "sweep")
+    return validate(SweepConfig, _with_base(document, path), overrides)
 
 
 def _with_base(document: Document, path: Path) -> Document:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from charlstm.config.document import Document
+from charlstm.config.misplaced import reject_other_command
 from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import error_line, locate, problems_of
 from charlstm.config.reader import parse, read_yaml
@@ -29,7 +30,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: all problems, one line each, with file and line (or the override).
     """
-    return validate(Config, read_yaml(path), overrides)
+    document = read_yaml(path)
+    reject_other_command(path, document.data, "train")
+    return validate(Config, document, overrides)
 
 
 def parse_config(mapping: Mapping[str, Any], source: str) -> Config:
