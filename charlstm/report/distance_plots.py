@@ -43,7 +43,7 @@ def recall_plot(
     title: str = "Accuracy over the lag",
     x_label: str = "characters between the key and the query",
 ) -> Figure | None:
-    """Plot accuracy against lag: the median over seeds, and each seed as a thin line.
+    """Plot accuracy against lag: the median over seeds, and each seed as a thin line. None for a single lag.
 
     Args:
         lags: distances in characters, ascending.
@@ -58,7 +58,7 @@ def recall_plot(
     drawn = {
         arm: array for arm, seeds in curves.items() if np.isfinite(array := np.array(seeds, dtype=np.float64)).any()
     }
-    if not drawn:
+    if not drawn or len(lags) < 2:
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.patches import Rectangle
@@ -18,43 +17,43 @@ FAINTEST = 0.08
 @placeholder_on_error
 def solved_plot(
     columns: Sequence[str],
-    rows: Mapping[str, Sequence[float]],
-    seeds: int,
+    rows: Mapping[str, Sequence[tuple[int, int] | None]],
     colors: Mapping[str, int],
     name: str,
     title: str,
+    missing: str = "not trained, since no seed learned the shorter lag",
 ) -> Figure | None:
-    """Plot the fraction of the seeds as the opacity of each cell, with their number; None if nothing was trained.
+    """Plot the fraction of the seeds as the opacity of each cell, with their number; None if there is nothing to show.
 
     Args:
         columns: names of the lengths, ascending.
-        rows: for each arm or start, the fraction of its seeds that solve each length; NaN where it was not trained.
-        seeds: the number of seeds.
+        rows: for each arm or start, how many of its seeds solve each length, and of how many; None if missing.
         colors: each row's color number.
         name: the unique name of the figure.
         title: the title of the plot.
+        missing: what a missing cell means.
     """
-    if all(math.isnan(fraction) for fractions in rows.values() for fraction in fractions):
+    if not any(cell for cells in rows.values() for cell in cells):
         return None
     with style():
         figure, axes = canvas(0.9 + 0.3 * len(rows))
         descriptions = []
-        for y, (row, fractions) in enumerate(rows.items()):
-            for x, fraction in enumerate(fractions):
-                is_trained = not math.isnan(fraction)
-                if is_trained:
-                    shade = FAINTEST + (0.75 - FAINTEST) * fraction
-                    place, size = (x - 0.47, y - 0.43), (0.94, 0.86)
-                    cell = Rectangle(place, *size, color=color(colors[row]), alpha=shade, linewidth=0)
-                    axes.add_patch(cell)
-                text = f"{round(fraction * seeds)}/{seeds}" if is_trained else "–"
-                weight = "bold" if is_trained and fraction >= 0.5 else "normal"
-                axes.text(x, y, text, ha="center", va="center", color=INK if is_trained else MUTED, fontweight=weight)
+        for y, (row, cells) in enumerate(rows.items()):
+            for x, cell in enumerate(cells):
+                if cell is None:
+                    axes.text(x, y, "–", ha="center", va="center", color=MUTED)
+                    continue
+                solved, seeds = cell
+                shade = FAINTEST + (0.75 - FAINTEST) * solved / seeds
+                place, size = (x - 0.47, y - 0.43), (0.94, 0.86)
+                axes.add_patch(Rectangle(place, *size, color=color(colors[row]), alpha=shade, linewidth=0))
+                weight = "bold" if 2 * solved >= seeds else "normal"
+                axes.text(x, y, f"{solved}/{seeds}", ha="center", va="center", color=INK, fontweight=weight)
             shown = ", ".join(
-                f"{'not trained' if math.isnan(one) else round(one * seeds)} at {column}"
-                for column, one in zip(columns, fractions, strict=True)
+                f"{column}: {f'{cell[0]} of {cell[1]}' if cell else '–'}"
+                for column, cell in zip(columns, cells, strict=True)
             )
-            descriptions.append(f"{visible(row)}: {shown}.")
+            descriptions.append(f"{visible(row)}, {shown}.")
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xticks(range(len(columns)), [visible(column) for column in columns], color=INK)
@@ -66,5 +65,6 @@ def solved_plot(
         for spine in axes.spines.values():
             spine.set_visible(False)
         axes.set_title(visible(title))
-        alt = f"{visible(title)}, of {seeds} seeds. " + " ".join(descriptions)
-        return finish(figure, name, alt, "–: not trained, since no seed learned the shorter lag.")
+        is_missing = any(cell is None for cells in rows.values() for cell in cells)
+        alt = f"{visible(title)}, numbers of seeds. " + " ".join(descriptions)
+        return finish(figure, name, alt, f"–: {missing}." if is_missing else "")

@@ -35,7 +35,9 @@ BUILDERS: dict[str, Build] = {
     "difference": lambda arms, v: difference_plot(
         ["1–9", "10+"], [7, 0], {a: [(v, v, v), NONE] for a in arms}, COLORS, ("7-gram", [v, v]), "quotes", "Quotes"
     ),
-    "solved": lambda arms, v: solved_plot(["lag 1", "lag 2"], {a: [v, NAN] for a in arms}, 4, COLORS, "s", "Solved"),
+    "solved": lambda arms, v: solved_plot(
+        ["lag 1", "lag 2"], {a: [None if v != v else (round(v), 4), None] for a in arms}, COLORS, "s", "Solved"
+    ),
     "bars": lambda arms, v: bars_plot(["a", "b"], {a: [(v, v, v), NONE] for a in arms}, COLORS, "bars", "Bars"),
     "half": lambda arms, v: half_life_plot({a: [v, v, NAN] for a in arms}, COLORS, lag=100),
 }
@@ -202,10 +204,13 @@ def test_difference_plot_shows_counts_and_the_reference():
 
 
 def test_solved_plot_shows_numbers_of_seeds():
-    rows = {"lstm": [1.0, 0.5], "rnn": [0.0, NAN]}
-    figure = solved_plot(["lag 10", "lag 20"], rows, 10, COLORS, "s", "Seeds")
-    assert {"10/10", "5/10", "0/10", "–", "lag 10", "lag 20"} <= set(texts(figure))
-    assert "rnn: 0 at lag 10, not trained at lag 20." in figure.alt
+    rows = {"lstm": [(10, 10), (4, 8)], "rnn": [(0, 10), None]}
+    figure = solved_plot(["lag 10", "lag 20"], rows, COLORS, "s", "Seeds")
+    assert {"10/10", "4/8", "0/10", "–", "lag 10", "lag 20"} <= set(texts(figure))
+    assert "rnn, lag 10: 0 of 10, lag 20: –." in figure.alt
+    assert figure.caption == "–: not trained, since no seed learned the shorter lag."
+    assert solved_plot(["lag 10"], {"rnn": [(0, 10)]}, COLORS, "s", "Seeds").caption == ""
+    assert solved_plot(["lag 10"], {"rnn": [None]}, COLORS, "s", "Seeds") is None
 
 
 def test_bars_show_missing_values_and_thresholds():

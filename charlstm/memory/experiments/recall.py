@@ -10,13 +10,10 @@ from charlstm.memory.experiments.recall_runs import RecallRuns, recall_section, 
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.memory.metrics import (
-    Metrics,
-    MetricValue,
-    seeds_metric,
-)
+from charlstm.memory.metrics import seeds_metric
 from charlstm.report.distance_plots import recall_plot
-from charlstm.report.document import Section, Table
+from charlstm.report.document import Figure, Section, Table
+from charlstm.report.solved_plot import solved_plot
 from charlstm.report.training_plots import steps_plot
 from charlstm.text.visible import visible
 
@@ -36,6 +33,10 @@ MIXED = (
     "With distractors the letters between the key and the query are keys, too, so that only its position identifies "
     "the key to recall."
 )
+
+LongerLags = Mapping[tuple[int, int, str], tuple[int, int]]
+"""For a lag of the training, a longer one and an arm: of the seeds that solve the first, how many solve the second, and
+how many there are."""
 
 
 @experiment("recall")
@@ -76,19 +77,23 @@ class RecallExperiment(RecallRuns):
 
     def result(self) -> ExperimentResult:
         config = self._config
-        metrics = {**self.metrics(), **self._longer_metrics()}
+        longer = self._seeds_at_longer_lags()
+        metrics = dict(self.metrics())
+        for (lag, long, arm), seeds in longer.items():
+            metrics[f"solved at lag {long} trained at lag {lag}", arm] = seeds_metric(*seeds)
         accuracies = {arm: self.accuracies(arm) for arm in self.names}
         shown = {arm: accuracies[arm] for arm in self.contestants}
         chance = 1 / recall_section(config).keys
         figures = [
             self._solved_plot(),
+            self._longer_plot(longer),
             recall_plot(self.lags, shown, self._colors, chance, config.solve_threshold, title="Accuracy: best starts"),
             steps_plot(
                 self.lags, {arm: [self.steps(lag, arm) for lag in self.lags] for arm in self.contestants}, self._colors
             ),
         ]
         tables = [self.best_table()] if self.contestants != self.arms else []
-        tables += [self.table(), self._longer_table(metrics)]
+        tables += [self.table(), self._longer_table(longer)]
         if self._distractors:
             mixed = self._distractors
             metrics |= mixed.metrics("mixed: ")
@@ -120,8 +125,8 @@ class RecallExperiment(RecallRuns):
         )
         return ExperimentResult(section, metrics)
 
-    def _longer_metrics(self) -> Metrics:
-        metrics = {}
+    def _seeds_at_longer_lags(self) -> LongerLags:
+        seeds = {}
         for arm in self.contestants:
             threshold = self._config.solve_threshold
             solving = {
@@ -135,17 +140,25 @@ class RecallExperiment(RecallRuns):
             for lag, long in self._longer_pairs():
                 if solving[lag]:
                     solved = sum(one[str(long)] >= threshold for one in solving[lag])
-                    name = f"solved at lag {long} trained at lag {lag}"
-                    metrics[name, arm] = seeds_metric(solved, len(solving[lag]))
-        return metrics
+                    seeds[lag, long, arm] = solved, len(solving[lag])
+        return seeds
 
-    def _longer_table(self, metrics: Mapping[tuple[str, str], MetricValue]) -> Table:
+    def _longer_plot(self, seeds: LongerLags) -> Figure | None:
+        """For each lag, the seeds that also solve the next lag that is at least twice as long."""
+        doubled = [(lag, min((long for long in self._tested if long >= 2 * lag), default=0)) for lag in self.lags]
+        pairs = [(lag, long) for lag, long in doubled if long]
+        rows = {arm: [seeds.get((lag, long, arm)) for lag, long in pairs] for arm in self.contestants}
+        columns = [f"{lag} → {long}" for lag, long in pairs]
+        title = "Longer lags: trained → tested"
+        return solved_plot(columns, rows, self._colors, "longer-lags", title, "no seed solves the lag of the training")
+
+    def _longer_table(self, seeds: LongerLags) -> Table:
         rows, row_arms = [], []
         for arm in self.contestants:
             for lag in [one for one in self.lags if one < self._tested[-1]]:
                 if self.seeds_that_solve(lag, arm).value:
-                    tested = [metrics.get((f"solved at lag {long} trained at lag {lag}", arm)) for long in self._tested]
-                    cells = [one.text.removesuffix(" seeds") if one else "" for one in tested]
+                    tested = [seeds.get((lag, long, arm)) for long in self._tested]
+                    cells = [f"{one[0]} of {one[1]}" if one else "" for one in tested]
                     rows.append([visible(arm), visible(self.start(lag, arm)), str(lag), *cells])
                     row_arms.append(arm)
         header = ["arm", "start", "trained at lag", *(f"lag {lag}" for lag in self._tested)]

@@ -166,13 +166,14 @@ class RecallRuns(ArmsByTask[int]):
 
     def _solved_plot(self) -> Figure | None:
         """How many seeds solve each lag, for each start of each arm."""
-        trained = {arm: [lag for lag in self.lags if self._fractions(lag, arm)] for arm in self.arms}
+        threshold = self._config.solve_threshold
+        by_arm = {arm: [self._fractions(lag, arm) for lag in self.lags] for arm in self.arms}
         rows = {
-            arm: [self.seeds_that_solve(lag, arm).value if lag in lags else math.nan for lag in self.lags]
-            for arm, lags in trained.items()
+            arm: [(sum(value >= threshold for value in values), len(values)) if values else None for values in by_lag]
+            for arm, by_lag in by_arm.items()
         }
         columns, title = [f"lag {lag}" for lag in self.lags], "Seeds that recall the key"
-        return solved_plot(columns, rows, self._config.seeds, self._colors, "recall-by-start", title)
+        return solved_plot(columns, rows, self._colors, "recall-by-start", title)
 
     def best_table(self) -> Table:
         """The best start of each arm at each lag, selected by the search seeds."""
