@@ -23,12 +23,14 @@ class TimeLeft:
     def __init__(self) -> None:
         self._phase, self._begin, self._previous, self._done_before = "", 0.0, time.monotonic(), 0
 
-    def after(self, step: Step) -> float:
-        """Seconds left after a step."""
+    def after(self, step: Step) -> float | None:
+        """Seconds left after a step; None as long as no job is completed."""
         now = time.monotonic()
         if step.phase != self._phase:
-            self._phase, self._begin, self._done_before = step.phase, self._previous, step.done - 1
+            self._phase, self._begin, self._done_before = step.phase, self._previous, max(step.done - 1, 0)
         self._previous = now
+        if step.done == self._done_before:
+            return None
         return (now - self._begin) / (step.done - self._done_before) * (step.total - step.done)
 
 
@@ -37,6 +39,6 @@ def progress_parts(step: Step, seconds_left: float | None) -> list[Part]:
     return [
         Part(f"{step.phase}: ", 3),
         Part(f"{step.done:,} of {step.total:,}"),
-        Part(f", {step.label}", 4),
+        Part(f", {step.label}" if step.label else "", 4),
         Part("" if seconds_left is None else f"  {duration(seconds_left)} left", 1),
     ]

@@ -122,8 +122,10 @@ class Sweep:
                 for number in racing
                 for seed in range(self.config.seeds)
             ]
+            phase = f"to {10 * tenths}%"
+            yield Step(phase, "", 0, len(jobs))
             for done, job in enumerate(pool.do(jobs), start=1):
-                yield Step(f"to {10 * tenths}%", job.label, done, len(jobs))
+                yield Step(phase, job.label, done, len(jobs))
             if tenths < EVALUATIONS:
                 racing = self._promoted(racing, tenths, {number: self._outcomes(number) for number in racing})
         self._prune()

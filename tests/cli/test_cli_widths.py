@@ -238,11 +238,12 @@ def test_sparkline_of_the_loss_follows_it():
 
 
 def test_time_left_of_a_memory_comparison(monkeypatch):
-    now = iter([0.0, 10.0, 30.0, 34.0])
+    now = iter([0.0, 10.0, 30.0, 34.0, 35.0, 37.0])
     monkeypatch.setattr("charlstm.cli.steps_progress.time.monotonic", lambda: next(now))
     left = TimeLeft()
     steps = [Step("training", "lstm", 7, 10), Step("training", "gru", 8, 10), Step("measuring", "lstm", 1, 3)]
-    assert [left.after(step) for step in steps] == [30.0, 30.0, 8.0]
+    steps += [Step("to 10%", "", 0, 4), Step("to 10%", "trial 1", 1, 4)]
+    assert [left.after(step) for step in steps] == [30.0, 30.0, 8.0, None, 9.0]
 
 
 def test_memory_comparison_counts_its_runs():

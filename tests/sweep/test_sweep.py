@@ -52,14 +52,15 @@ def make_sweep(corpus_file, tmp_path):
 
 
 def run(sweep, pool=None):
+    """The completed steps."""
     with pool or ThisProcess() as workers:
-        return list(sweep.run(workers))
+        return [step for step in sweep.run(workers) if step.done]
 
 
 def run_until(sweep, completed):
     """Request a stop after so many completed jobs."""
     with ThisProcess() as pool:
-        for number, _ in enumerate(sweep.run(pool), start=1):
+        for number, _ in enumerate((step for step in sweep.run(pool) if step.done), start=1):
             if number == completed:
                 pool.request_stop()
 
