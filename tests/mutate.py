@@ -160,6 +160,17 @@ def passes(tests: list[str], scratch: Path, seconds: int) -> bool:
     return (status if status[0] else os.waitpid(child, 0))[1] == 0
 
 
+def unneeded(folder: str, names: list[str]) -> set[str]:
+    """What a copy of the project does without: caches, and folders of trained runs, but not the package ``runs``."""
+    return {
+        name
+        for name in names
+        if name in (".git", "__pycache__")
+        or (name.startswith(".") and name.endswith("_cache"))
+        or (name == "runs" and not Path(folder, name, "__init__.py").exists())
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path)
@@ -169,7 +180,7 @@ def main() -> None:
     options, tests = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
     with tempfile.TemporaryDirectory() as folder:
         scratch, tree = Path(folder), Path(folder, "tree")
-        shutil.copytree(Path.cwd(), tree, ignore=shutil.ignore_patterns(".git", "runs", "__pycache__", ".*_cache"))
+        shutil.copytree(Path.cwd(), tree, ignore=unneeded)
         os.environ["KERNELS"] = os.environ.get("CHARLSTM_CACHE", str(scratch / "kernels"))
         os.chdir(tree)
         sys.path.insert(0, str(tree))

@@ -208,7 +208,7 @@ def test_each_experiment_has_section_plots_and_command(done):
         arm: ["1536", "3072"] for arm in ("lstm", "rnn")
     }
     names = {path.stem for path in (done / "report").glob("*.png")}
-    assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "cut-gradient", "depth-in-training"} <= names
+    assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "depth-in-training"} <= names
     assert {
         "ablations-continual-reber",
         "ablations-recall-at-2",
@@ -244,10 +244,8 @@ def test_tests_at_longer_lags_are_of_the_seeds_that_solve_the_shorter_one(texts,
         recall, "_longer_jobs", lambda *_: [SimpleNamespace(result=lambda one=one: one) for one in results]
     )
     monkeypatch.setattr(recall, "_fractions", lambda _, arm: [1.0, 1.0, 0.9] if arm == "lstm" else [0.1] * 3)
-    metrics = recall._longer_metrics()
-    assert metrics["solved at lag 5 trained at lag 2", "lstm"].text == "2 of 2 seeds"
-    assert metrics["solved at lag 9 trained at lag 5", "lstm"].text == "1 of 2 seeds"
-    assert {arm for _, arm in metrics} == {"lstm"}, "no seed of the others solves a lag"
+    seeds = recall._seeds_at_longer_lags()
+    assert seeds == {(2, 5, "lstm"): (2, 2), (2, 9, "lstm"): (1, 2), (5, 9, "lstm"): (1, 2)}, "no seed of the others"
 
 
 def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkeypatch):
@@ -259,6 +257,20 @@ def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkey
     assert metric.high == pytest.approx(1 - 0.05 ** (1 / 2))  # none of two seeds
     assert "not trained" in [row[-1] for row in result.section.tables[1].rows]
     assert ("accuracy at lag 5", "lstm") not in result.metrics
+
+
+def test_arm_is_trained_at_a_lag_that_a_claim_is_about(texts, done, monkeypatch):
+    monkeypatch.setattr("charlstm.memory.grid.LEARNED", 0.0)
+    claims = (
+        "[{statement: a, metric: solved at lag 5, arm: wide, at_most: 0.5},"
+        " {statement: b, metric: solved at lag 9 trained at lag 5, arm: lstm, at_most: 0.5},"
+        " {statement: c, metric: 'mixed: solved at lag 5', arm: 'rnn, uniform', at_most: 0.5},"
+        " {statement: d, metric: solved at lag 5, arm: rnn, at_most: 0.5}]"
+    )
+    changes = (f"experiments.recall.claims={claims}", "experiments.recall.longer_lags=[9]")
+    recall = make_comparison(texts, done, *changes)._experiments["recall"]
+    hopeless = {arm: recall._grid.is_hopeless(group) for arm, group in recall._groups[5].items()}
+    assert hopeless == {"lstm": False, "wide": False, "rnn": True, "rnn, uniform": True, "rnn, relu": True}
 
 
 def test_gradient_at_the_start_is_also_measured_where_a_lag_was_not_trained(texts, done, monkeypatch):

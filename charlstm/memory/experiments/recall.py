@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, experiment, runs_table
-from charlstm.memory.experiments.recall_runs import RecallRuns, recall_section, recall_task
+from charlstm.memory.experiments.recall_runs import MIXED, RecallRuns, recall_section, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -23,13 +23,14 @@ WHAT = (
     "store the key over the letters, and to learn that, the gradient must reach back over them. Every arm is tried "
     "from several starts, each with the same grid of learning rates; seeds that are not judged select the rate of each "
     "start, and the best start of each arm at each lag. The training strings differ by seed, and no test string is "
-    "among them. An arm is not trained at a longer lag when none of its seeds learned anything of the lag before."
+    "among them. A start is not trained at a longer lag when no seed halved the loss of a guess at the lag before, "
+    "unless a claim is about it."
 )
 LONGER = (
     "Networks that solve the lag they were trained at, tested at longer lags without further training: at the best "
     "start of each arm, how many of the seeds that solve the shorter lag also solve the longer one."
 )
-MIXED = (
+DISTRACTORS = (
     "With distractors the letters between the key and the query are keys, too, so that only its position identifies "
     "the key to recall."
 )
@@ -52,7 +53,7 @@ class RecallExperiment(RecallRuns):
 
     def metric_names(self) -> list[str]:
         longer = [f"solved at lag {long} trained at lag {lag}" for lag, long in self._longer_pairs()]
-        mixed = [f"mixed: {name}" for name in super().metric_names()]  # even if this file or --quick has no mixed_lags
+        mixed = [f"{MIXED}{name}" for name in super().metric_names()]  # even if this file or --quick has no mixed_lags
         return [*super().metric_names(), *longer, *mixed]
 
     def run_groups(self) -> list[RunGroup]:
@@ -96,7 +97,7 @@ class RecallExperiment(RecallRuns):
         tables += [self.table(), self._longer_table(longer)]
         if self._distractors:
             mixed = self._distractors
-            metrics |= mixed.metrics("mixed: ")
+            metrics |= mixed.metrics(MIXED)
             mixed_accuracies = {arm: mixed.accuracies(arm) for arm in mixed.contestants}
             figures.append(
                 recall_plot(
@@ -112,7 +113,7 @@ class RecallExperiment(RecallRuns):
             tables.append(mixed.best_table())
         section = Section(
             title="Recall over a lag",
-            paragraphs=[WHAT, LONGER, *([MIXED] if self._distractors else [])],
+            paragraphs=[WHAT, LONGER, *([DISTRACTORS] if self._distractors else [])],
             figures=[figure for figure in figures if figure],
             tables=[*tables, runs_table(self._grid, self.run_groups())],
             data={

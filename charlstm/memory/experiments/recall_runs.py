@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from charlstm.config import MemoryConfig
 from charlstm.config.experiments.recall import RecallConfig
@@ -25,6 +26,9 @@ from charlstm.report.document import Figure, Table
 from charlstm.report.solved_plot import solved_plot
 from charlstm.text.visible import visible
 
+MIXED = "mixed: "
+"""The prefix of the metrics of recall with distractors."""
+
 
 def recall_section(config: MemoryConfig) -> RecallConfig:
     """The settings of the task, which also the experiments need that use its networks."""
@@ -43,18 +47,33 @@ def recall_task(config: MemoryConfig, lag: int, mixed: bool = False) -> JsonObje
 def recall_groups(
     config: MemoryConfig, grid: Grid, lags: Iterable[int], arms: Iterable[str], mixed: bool = False
 ) -> dict[int, dict[str, RunGroup]]:
-    """The run groups of arms by lag, ascending. They have as many parameters as the first arm of the experiment."""
+    """The run groups of arms by lag, ascending. They have as many parameters as the first arm of the experiment.
+
+    A start, or an arm with a single one, is not trained at a lag if it learned nothing of the lag before, unless a
+    claim is about it at this lag.
+    """
     section, gradient = recall_section(config), config.experiments.gradient
-    arms, groups, previous = list(arms), dict[int, dict[str, RunGroup]](), None
+    arms, groups, previous = list(arms), dict[int, dict[str, RunGroup]](), dict[str, RunGroup]()
+    claimed = set(_claimed_lags(config, mixed))
     for lag in sorted(set(lags)):
         task = recall_task(config, lag, mixed)
         dataset = grid.texts.task(f"recall-{lag}{'-mixed' * mixed}", task, section.strings)
         dynamics = None
         if gradient and gradient.training_texts and lag == gradient.lag and not mixed:
             dynamics = Dynamics(task, gradient.training_texts, gradient.depth)
-        previous = grid.run_groups("recall", dataset, [section.arms[0], *arms], previous, dynamics)
+        conditions = {arm: group for arm, group in previous.items() if group.starts or (lag, arm) not in claimed}
+        previous = grid.run_groups("recall", dataset, [section.arms[0], *arms], conditions, dynamics)
         groups[lag] = {arm: previous[arm] for arm in arms}
     return groups
+
+
+def _claimed_lags(config: MemoryConfig, mixed: bool) -> Iterator[tuple[int, str]]:
+    """The lag at which the networks of each claim are trained, and its arm."""
+    sections = (config.experiments.recall, config.experiments.gradient)
+    for claim in (claim for section in sections if section for claim in section.claims):
+        match = re.search(r"at lag (\d+)$", claim.metric)
+        if match and claim.metric.startswith(MIXED) == mixed:
+            yield int(match[1]), claim.arm
 
 
 def groups_at(config: MemoryConfig, grid: Grid, lag: int, arms: list[str]) -> dict[str, RunGroup]:
