@@ -122,6 +122,13 @@ class TrainingBasics(Section):
         2e-3, gt=0, le=1e6, description="Highest learning rate of the schedule, reached after the warmup."
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop; adamw does not use it.")
+    alpha: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="Smoothing constant of rmsprop: its mean square of the gradient is, at each step, alpha times the "
+        "previous one plus 1 - alpha times the squared gradient. adamw and sgd do not use it.",
+    )
     weight_decay: float = Field(
         0.0,
         ge=0,
@@ -131,8 +138,9 @@ class TrainingBasics(Section):
     schedule: Literal["constant", "cosine", "step", "plateau"] = Field(
         "cosine",
         description="Learning rate after the warmup. constant: no change. cosine: decays along a half cosine until the "
-        "end of the budget (Loshchilov & Hutter 2017). step: multiplied by gamma every step_size epochs. plateau: "
-        "multiplied by gamma when more than patience evaluations in a row bring no improvement.",
+        "end of the budget (Loshchilov & Hutter 2017). step: multiplied by gamma every step_size epochs, the first "
+        "time after hold_epochs. plateau: multiplied by gamma when more than patience evaluations in a row bring no "
+        "improvement.",
     )
     warmup_steps: int | None = Field(
         None,
@@ -144,6 +152,13 @@ class TrainingBasics(Section):
         0.05, ge=0, le=1, description="Learning rate at the end of schedule: cosine, as a fraction of learning_rate."
     )
     step_size: float = Field(1.0, ge=1e-9, le=1e9, description="Epochs between two reductions with schedule: step.")
+    hold_epochs: float | None = Field(
+        None,
+        gt=0,
+        le=1e9,
+        description="Epochs at the full learning rate before the first reduction with schedule: step; the others "
+        "follow every step_size epochs. null: step_size.",
+    )
     gamma: float = Field(
         0.5,
         gt=0,

@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 def rmsprop(groups: Groups, training: TrainingConfig) -> Optimizer:
     import torch
 
-    return torch.optim.RMSprop(groups, lr=training.learning_rate, momentum=training.momentum)
+    return torch.optim.RMSprop(groups, lr=training.learning_rate, alpha=training.alpha, momentum=training.momentum)

@@ -16,9 +16,16 @@ class Schedule:
 
     ``rate = learning_rate * warmup * decay``: the warm-up rises linearly over ``warmup_steps`` (None: over 100 steps,
     or over a twentieth of the budget if that is shorter); the decay is 1 (constant), a half cosine over the budget
-    (cosine), ``gamma ** (epochs // step_size)`` (step), or ``gamma ** reductions`` (plateau). The cosine spans the
-    current budget, from the first step of the run: a run that is resumed with another budget in steps or epochs
-    continues on the curve of a run that had this budget from the start.
+    (cosine), ``gamma ** reductions`` (step, plateau). The cosine spans the current budget, from the first step of the
+    run: a run that is resumed with another budget in steps or epochs continues on the curve of a run that had this
+    budget from the start.
+
+    The reductions of a step schedule are a function of the number of epochs e, of which fractions count:
+
+        max(0, 1 + floor((e - hold_epochs) / step_size))
+
+    The first steps at e = ``hold_epochs`` (None: ``step_size``) have the first reduction. Those of a plateau schedule
+    are counted by :meth:`step_evaluation`.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -34,7 +41,8 @@ class Schedule:
             floor = c.final_learning_rate_fraction
             decay = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         elif c.schedule == "step":
-            decay = c.gamma ** math.floor(epoch / c.step_size + 1e-9)
+            late = 0.0 if c.hold_epochs is None else c.hold_epochs - c.step_size
+            decay = c.gamma ** max(0, math.floor((epoch - late) / c.step_size + 1e-9))
         elif c.schedule == "plateau":
             decay = c.gamma**self.reductions
         return c.learning_rate * self._warmup(step, progress) * decay

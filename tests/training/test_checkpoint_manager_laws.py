@@ -42,12 +42,12 @@ OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "learning_rate": 0.5, "weight_decay": 1e-3},
     "sgd without momentum": {"optimizer": "sgd", "learning_rate": 0.5, "momentum": 0.0},
     "rmsprop": {"optimizer": "rmsprop"},
-    "rmsprop without momentum": {"optimizer": "rmsprop", "momentum": 0.0},
+    "rmsprop without momentum": {"optimizer": "rmsprop", "momentum": 0.0, "alpha": 0.95},
 }
 SCHEDULES = {
     "constant": {"schedule": "constant", "clip_grad_norm": None},
     "cosine": {"schedule": "cosine"},
-    "step": {"schedule": "step", "step_size": 0.5},
+    "step": {"schedule": "step", "step_size": 0.5, "hold_epochs": 0.75},
     "plateau": {"schedule": "plateau", "patience": 0},
 }
 FACTORS = {

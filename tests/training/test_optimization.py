@@ -57,6 +57,25 @@ def test_step_size_that_is_not_a_binary_fraction():
     assert s.rate(0, 0.7, 0) == pytest.approx(0.1 / 2**7)
 
 
+def test_step_after_a_hold_by_hand():
+    s = schedule(schedule="step", hold_epochs=10, step_size=1, gamma=0.95)
+    rates = [s.rate(9, epoch, 0) for epoch in (0, 1, 9.99, 10, 10.99, 11, 49.99)]
+    assert rates == [0.1 * 0.95**reductions for reductions in (0, 0, 0, 1, 1, 2, 40)]
+    coarse = schedule(schedule="step", hold_epochs=0.5, step_size=3, gamma=0.5)
+    rates = [coarse.rate(9, epoch, 0) for epoch in (0, 0.49, 0.5, 3.49, 3.5, 6.5)]
+    assert rates == [0.1, 0.1, 0.05, 0.05, 0.025, 0.0125]
+
+
+@pytest.mark.parametrize("step_size", [0.1, 0.7, 1.0, 3.0])
+def test_hold_epochs_defaults_to_step_size(step_size):
+    default, explicit = (
+        schedule(schedule="step", step_size=step_size, hold_epochs=hold, gamma=0.9) for hold in (None, step_size)
+    )
+    for epoch in torch.arange(0, 12, 0.05, dtype=torch.float64).tolist():
+        assert default.rate(9, epoch, 0) == 0.1 * 0.9 ** math.floor(epoch / step_size + 1e-9)
+        assert explicit.rate(9, epoch, 0) == default.rate(9, epoch, 0)
+
+
 @pytest.mark.parametrize("patience", [0, 1, 2])
 def test_plateau_agrees_with_torch(patience):
     """ReduceLROnPlateau with a threshold of 0."""
@@ -142,6 +161,22 @@ def test_steps_are_those_of_torchs_optimizer(name):
     assert str(optimizer.state_dict()) == str(torchs.state_dict())
     assert isinstance(optimizer, type(torchs))
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("alpha", [None, 0.95, 0.0])
+def test_alpha_smooths_the_mean_square_of_rmsprop(alpha):
+    settings = {} if alpha is None else {"alpha": alpha}
+    config = TrainingConfig(optimizer="rmsprop", momentum=0.0, learning_rate=0.1, **settings)
+    parameters = nn.ParameterList([torch.ones(2, 2, dtype=torch.float64)])
+    (p,) = parameters
+    optimizer = make_optimizer(config, parameters)
+    expected, mean_square, alpha = 1.0, 0.0, 0.99 if alpha is None else alpha
+    for gradient in (0.3, -2.0, 0.5):
+        p.grad = torch.full_like(p, gradient)
+        optimizer.step()
+        mean_square = alpha * mean_square + (1 - alpha) * gradient**2
+        expected -= 0.1 * gradient / (math.sqrt(mean_square) + 1e-8)
+        torch.testing.assert_close(p.detach(), torch.full_like(p, expected), rtol=1e-12, atol=0)
 
 
 def test_optimizer_that_sets_the_gradient_mode_is_left_alone():
