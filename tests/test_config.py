@@ -365,6 +365,10 @@ def test_cells_accept_their_options_only(cell: str) -> None:
         ({"cell": "rnn"}, {"identity_scale": None}),
         ({"cell": "rnn", "nonlinearity": "relu"}, {"identity_scale": 1.0}),
         ({"cell": "gru", "forget_bias": -1}, {"forget_bias": -1.0}),
+        ({"init_range": 0.08}, {"forget_bias": None, "init_range": 0.08}),
+        ({"init_range": 0.08, "forget_bias": 1}, {"forget_bias": 1.0}),
+        ({"init_range": None, "forget_bias": None}, {"forget_bias": 1.0, "init_range": None}),
+        ({"cell": "rnn", "nonlinearity": "relu", "init_range": 1}, {"identity_scale": 1.0}),
         ({"cell": "leaky"}, {"leak_rate": [0.05, 1.0], "learn_leak": True, "front_end": "embedding"}),
         ({"cell": "leaky", "learn_leak": False, "leak_rate": 1}, {"leak_rate": 1.0}),
         ({"cell": "esn"}, {"front_end": "one_hot", "embedding_size": None, "leak_rate": 1.0, "spectral_radius": 0.95}),
@@ -401,6 +405,12 @@ def test_omitted_options_take_the_default_of_the_cell(
         ("{cell: esn, front_end: embedding}", "model.front_end: cell: esn trains only its readout"),
         ("{cell: esn, embedding_size: 3}", "model.embedding_size: has no effect with front_end: one_hot"),
         ("{cell: esn, washout: 64}", "model.washout: expected a whole number below training.sequence_length, 64"),
+        (
+            "{cell: esn, init_range: 0.08}",
+            "model.init_range: does not work with cell: esn, whose recurrent weights are",
+        ),
+        ("{init_range: 0}", "model.init_range: expected number > 0 and <= 10 | null"),
+        ("{init_range: 0.08, chrono_length: 9}", "model.chrono_length: has no effect without forget_bias: chrono"),
         ("{cell: esn, density: 0}", "model.density: expected number > 0 and <= 1"),
         ("{cell: esn, spectral_radius: -1}", "model.spectral_radius: expected number > 0"),
     ],
@@ -831,6 +841,16 @@ def test_arms_use_shared_options_of_their_cell_only(write: Any) -> None:
         assert (memory.forget_bias, memory.chrono_length) == ("chrono", 9)
         assert (plain.forget_bias, plain.chrono_length) == (2.0, None)
         assert (opened.ablate, opened.forget_bias, leaky.leak_rate) == ("forget_gate", None, [0.1, 0.5])
+
+
+def test_shared_init_range_applies_to_arms_with_trained_layers(write: Any) -> None:
+    compare = load_comparison(
+        write(RESERVOIR.replace("model: {hidden_size: 9,", "model: {hidden_size: 9, init_range: 0.1,"))
+    )
+    for again in (compare, load_comparison(write(dump_yaml(compare)))):
+        models = {arm: again.arm_config(arm, 0).model for arm in again.arms}
+        assert [model.init_range for model in models.values()] == [None, 0.1, 0.1, 0.1, 0.1]
+        assert (models["memory"].forget_bias, models["plain"].forget_bias) == ("chrono", 2.0)
 
 
 @pytest.mark.parametrize(

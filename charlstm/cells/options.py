@@ -45,7 +45,8 @@ FORGET_BIAS = Option(
     1.0,
     "Initial bias of the forget gate, in the gru of the update gate; above 0 the cell remembers from the start of "
     "training (Gers et al. 2000; Jozefowicz et al. 2015). chrono: log u, with u drawn for each unit between 1 and "
-    "chrono_length - 1 characters, and -log u for the input gate (Tallec & Ollivier 2018).",
+    "chrono_length - 1 characters, and -log u for the input gate (Tallec & Ollivier 2018). With init_range it "
+    "applies only if it is set.",
     ge=-1000,
     le=1000,
     words=("chrono",),
@@ -63,8 +64,8 @@ FORGET_GATE_OPTIONS = {"forget_bias": FORGET_BIAS, "chrono_length": CHRONO_LENGT
 RECURRENT_INIT = Option(
     "uniform",
     "Initialization of the recurrent weights. uniform: as in torch.nn, between plus and minus 1 / sqrt(hidden_size), "
-    "with a spectral radius of about 0.6. orthogonal: a random orthogonal matrix for each gate, which preserves the "
-    "norm of the state (Saxe et al. 2014; Henaff et al. 2016).",
+    "with a spectral radius of about 0.6, or between plus and minus init_range. orthogonal: a random "
+    "orthogonal matrix for each gate, which preserves the norm of the state (Saxe et al. 2014; Henaff et al. 2016).",
     words=("uniform", "orthogonal"),
 )
 RECURRENT_OPTIONS = {"recurrent_init": RECURRENT_INIT}

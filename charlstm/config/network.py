@@ -97,6 +97,15 @@ class NetworkOptions(Section):
         "layers (skip connections to the output; Graves 2013; Melis et al. 2018). Only with num_layers of 2 or more, "
         "without residual, whose last output is this sum.",
     )
+    init_range: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="All weights are initialized uniformly between plus and minus this value: front end, recurrent "
+        "layers and readout, with their biases (Sutskever et al. 2014 and Karpathy et al. 2015 take 0.08). Only what "
+        "other options initialize differs: forget_bias if it is set, recurrent_init: orthogonal, identity_scale, "
+        f"leak_rate. null: each part in its usual way. Not with cell: {', '.join(sorted(RESERVOIRS))}.",
+    )
     dropout: float = Field(
         0.0,
         ge=0,

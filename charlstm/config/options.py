@@ -34,13 +34,15 @@ FRONT_END_OPTIONS: dict[str, tuple[str, ...]] = {
 DEPTH_OPTIONS = ("residual", "output", "hidden_dropout")
 """The options of the model section that need several layers."""
 
-RECURRENT_DROPOUT = ("weight_drop", "state_dropout", "zoneout_h", "zoneout_c")
+TRAINED_CELL_OPTIONS = ("weight_drop", "state_dropout", "zoneout_h", "zoneout_c", "init_range")
 """The options of the model section that need a cell whose recurrent weights are trained."""
 
 CELL_STATE = frozenset(c.base for c in CELLS.values() if "c" in c.state)
 """The cells with a cell state c beside the output h."""
 
-CONDITIONAL_OPTIONS = frozenset({*DEPTH_OPTIONS, *RECURRENT_DROPOUT, *FRONT_END_OPTIONS}).union(*CELL_OPTIONS.values())
+CONDITIONAL_OPTIONS = frozenset({*DEPTH_OPTIONS, *TRAINED_CELL_OPTIONS, *FRONT_END_OPTIONS}).union(
+    *CELL_OPTIONS.values()
+)
 """The options of the model section that only some cells, front ends or depths have."""
 
 INIT_OPTIONS: dict[str, Option] = {name: o for c in CELLS.values() for name, o in c.init_options.items()}
@@ -69,7 +71,7 @@ def why_no_effect(option: str, settings: Mapping[str, Any]) -> str | None:
         return "has no effect with num_layers: 1, only with 2 or more"
     if option == "output" and settings.get("residual"):
         return "has no effect with residual: true: the output of the last layer is then the sum of all layers"
-    if option in RECURRENT_DROPOUT and name in RESERVOIRS:
+    if option in TRAINED_CELL_OPTIONS and name in RESERVOIRS:
         return f"does not work with cell: {name}, whose recurrent weights are not trained"
     if option == "zoneout_c" and name is not None and name not in CELL_STATE:
         return f"has no effect with cell: {name}, only with {', '.join(sorted(CELL_STATE))}"
@@ -111,6 +113,8 @@ def default_value(option: str, settings: Mapping[str, Any]) -> object:
     """The value of an option that is null or left out, with these settings of the model section."""
     if option == "embedding_size":
         return settings.get("hidden_size") if settings.get("tie_weights") else DEFAULT_EMBEDDING_SIZE
+    if option == "forget_bias" and settings.get("init_range") is not None:
+        return None
     cell = chosen_cell(settings)
     value = cell.init_options[option].default if cell else None
     return list(value) if isinstance(value, tuple) else value

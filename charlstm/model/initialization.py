@@ -1,4 +1,4 @@
-"""Parameter initialization: as in torch.nn, except for what a cell declares or a user sets."""
+"""Parameter initialization: uniform, as in torch.nn, except for what a cell declares or a user sets."""
 
 from __future__ import annotations
 
@@ -35,10 +35,14 @@ class Initializer:
                      McClelland & Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning in deep linear
                      neural networks")
 
+    ``init_range`` r makes all uniform initializations those in +-r, in place of torch.nn's +-1/sqrt(H), biases of the
+    forget gate included: the default of ``forget_bias`` is then None, so that no weight is an exception.
+
     Raises ValueError for a value outside the option's range and TypeError for an option that no cell has.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, init_range: float | None = None, **options: Any) -> None:
+        self.init_range = init_range
         for name, value in options.items():
             check_init_option(name, value)
         self.options: Mapping[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -51,7 +55,9 @@ class Initializer:
         named = {"weight_ih": weights.weight_ih, "weight_hh": weights.weight_hh, **weights.parameters}
         if weights.bias_ih is not None and weights.bias_hh is not None:
             named |= {"bias_ih": weights.bias_ih, "bias_hh": weights.bias_hh}
-        bound = 1 / math.sqrt(weights.hidden_size) if weights.hidden_size else 0.0
+        bound = self.init_range
+        if bound is None:
+            bound = 1 / math.sqrt(weights.hidden_size) if weights.hidden_size else 0.0
         for name in cell.parameter_shapes(1, 1):
             if name in named:
                 nn.init.uniform_(named[name], -bound, bound)
@@ -67,6 +73,8 @@ class Initializer:
             self._init_forget_gate(cell, named)
 
     def _value(self, cell: Cell, option: str) -> Any:
+        if option == "forget_bias" and self.init_range is not None:
+            return self.options.get(option)
         return self.options.get(option, cell.init_options[option].default)
 
     def _init_forget_gate(self, cell: Cell, named: Mapping[str, Tensor]) -> None:

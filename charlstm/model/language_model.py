@@ -39,8 +39,12 @@ class LanguageModel(nn.Module):
 
     Ids are [T, B], 0 to V-1; V is "no character". In training, :meth:`hidden` drops symbols, elements of the input of
     the first layer, of the outputs between layers, of recurrent matrices and of the head's input, each with a
-    probability of its own. With ``tie_weights`` the head's matrix is the embedding. The first layer's input weights are
-    initialized by the front end's ``input_bound``, unless the cell declares their initialization.
+    probability of its own. With ``tie_weights`` the head's matrix is the embedding.
+
+    The first layer's input weights are initialized by the front end's ``input_bound``, unless the cell declares their
+    initialization, and the head as in torch.nn.Linear, but with zero biases. With ``init_range`` r, front end and head
+    are initialized uniform in +-r instead, biases included, and the recurrent layers as
+    :class:`~charlstm.model.initialization.Initializer` describes.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
@@ -58,7 +62,9 @@ class LanguageModel(nn.Module):
                 config.num_layers,
                 dropout=config.dropout if config.hidden_dropout is None else config.hidden_dropout,
                 dropout_kind=config.dropout_kind,
-                initializer=Initializer(**{option: getattr(config, option) for option in cell.init_options}),
+                initializer=Initializer(
+                    init_range=config.init_range, **{option: getattr(config, option) for option in cell.init_options}
+                ),
                 executor=config.executor,
                 residual=config.residual,
                 sum_outputs=config.output == "sum",
@@ -73,10 +79,14 @@ class LanguageModel(nn.Module):
         self.front_end_backward = make_front_end(config, vocabulary_size) if two_front_ends else None
         self.head = nn.Linear(config.hidden_size * (2 if self.bidirectional else 1), vocabulary_size)
         nn.init.zeros_(self.head.bias)
+        if config.init_range is not None:
+            for module in filter(None, (self.front_end, self.front_end_backward, self.head)):
+                for parameter in module.parameters():
+                    nn.init.uniform_(parameter, -config.init_range, config.init_range)
         if config.tie_weights:
             self.front_end.tie(self.head.get_parameter("weight"))
             self.register_load_state_dict_post_hook(_tie_again)  # type: ignore[no-untyped-call]
-        bound = self.front_end.input_bound
+        bound = self.front_end.input_bound if config.init_range is None else None
         if bound is not None and "weight_ih" not in cell.initializers:
             for recurrent in (self.recurrent, self.recurrent_backward):
                 if recurrent is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -202,3 +203,73 @@ def test_recurrent_weights_are_uniform_by_default():
     torch.manual_seed(1)
     uniform = RecurrentStack(find("lstm"), 3, 24, initializer=Initializer(recurrent_init="uniform"))
     assert all(torch.equal(a, b) for a, b in zip(default.parameters(), uniform.parameters(), strict=True))
+
+
+RANGE = 0.08
+FRONT_ENDS = {
+    "one_hot": {"front_end": "one_hot"},
+    "embedding": {"embedding_size": 5},
+    "tied": {"tie_weights": True},
+    "convolution": {"front_end": "convolution", "embedding_size": 5, "filters": 3, "highway": True},
+    "bidirectional": {"front_end": "convolution", "embedding_size": 5, "filters": 3, "direction": "bidirectional"},
+}
+
+
+def in_range(cell: str, **fields: Any) -> LanguageModel:
+    torch.manual_seed(1)
+    return LanguageModel(ModelConfig(cell=cell, hidden_size=40, num_layers=2, init_range=RANGE, **fields), 30)
+
+
+def assert_uniform(parameter: Tensor, bound: float = RANGE) -> None:
+    """Uniform in +-bound: within it and not constant, and, of a large parameter, with the variance of that."""
+    assert parameter.abs().max() <= bound
+    assert parameter.std() > bound / 10
+    if parameter.numel() >= 1000:
+        assert parameter.abs().max() > 0.99 * bound
+        assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+        assert abs(parameter.mean().item()) < bound / 10
+
+
+@pytest.mark.parametrize("front", FRONT_ENDS.values(), ids=FRONT_ENDS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "peephole", "coupled", "capped"])
+def test_init_range_bounds_every_weight_and_bias(cell, front):
+    network = in_range(cell, **front)
+    for parameter in network.parameters():
+        assert_uniform(parameter.detach())
+    assert not front.get("tie_weights") or network.front_end.weight is network.head.weight
+
+
+@with_forget_gate
+def test_forget_bias_applies_on_top_of_init_range_if_set(cell):
+    fields = {**cell.options, "front_end": "one_hot"}
+    gate = bias(in_range(cell.base, **fields).recurrent, cell.forget_gate)
+    assert_uniform(gate, 2 * RANGE)
+    stack = in_range(cell.base, forget_bias=1.0, **fields).recurrent
+    assert torch.equal(bias(stack, cell.forget_gate), torch.ones(40))
+    for other in set(cell.gates) - {cell.forget_gate}:
+        assert_uniform(bias(stack, other), 2 * RANGE)
+    memory = bias(in_range(cell.base, forget_bias="chrono", chrono_length=31, **fields).recurrent, cell.forget_gate)
+    assert memory.min() >= 0
+    assert memory.max() > 2
+
+
+def test_init_range_leaves_what_other_options_initialize():
+    orthogonal = in_range("lstm", recurrent_init="orthogonal").recurrent
+    for block in orthogonal.weight_hh_l1.detach().double().chunk(4):
+        torch.testing.assert_close(block @ block.T, torch.eye(40, dtype=torch.float64), atol=1e-5, rtol=0)
+    assert_uniform(orthogonal.weight_ih_l1.detach())
+    irnn = in_range("rnn", nonlinearity="relu", identity_scale=0.5).recurrent
+    assert torch.equal(irnn.weight_hh_l0.detach(), 0.5 * torch.eye(40))
+    assert_uniform(irnn.weight_ih_l0.detach())
+    leaky = in_range("leaky", leak_rate=0.25).recurrent
+    torch.testing.assert_close(leaky.leak_logit_l0.detach().sigmoid(), torch.full((40,), 0.25))
+    assert_uniform(leaky.bias_hh_l0.detach())
+
+
+def test_without_init_range_each_part_has_its_own_distribution():
+    torch.manual_seed(1)
+    network = LanguageModel(ModelConfig(hidden_size=40), 30)
+    assert network.front_end.weight.abs().max() > 2
+    assert not network.head.bias.any()
+    assert_uniform(network.recurrent.weight_hh_l0.detach(), 1 / math.sqrt(40))
+    assert torch.equal(bias(network.recurrent, "f"), torch.ones(40))
