@@ -21,8 +21,9 @@ WHAT = (
     "The strings are n times a, then n times b, and in another task then n times c. After the first b, a network that "
     "has counted can predict all characters: a string is accepted if each of them, its end included, is the most "
     "probable one. In training, n is at most {longest}; the test uses larger n, too. An LSTM can count in its cell "
-    "state, which is unbounded; the states of a GRU and of a plain RNN are bounded (Gers & Schmidhuber 2001; Weiss, "
-    "Goldberg & Yahav 2018). The plots show the unit that correlates best with the count, in the best seed of each arm."
+    "state, which is unbounded, and a plain RNN with rectified linear units in its state; those of a GRU and of a tanh "
+    "RNN are bounded (Gers & Schmidhuber 2001; Weiss, Goldberg & Yahav 2018). The plots show the unit that correlates "
+    "best with the count, in the best seed of each arm."
 )
 
 
