@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from charlstm import cli, console
-from charlstm.config import load_compare
+from charlstm.config import load_comparison
 from charlstm.errors import UserError
 from charlstm.files import open_regular
 from charlstm.text.corpus import load_corpus
@@ -174,7 +174,7 @@ def test_hostile_yaml_is_an_error(case, charlstm):
     assert time.monotonic() - begin < 5
     assert not Path("pwned").exists()
     with pytest.raises(UserError):
-        load_compare(Path("run.yaml"))
+        load_comparison(Path("run.yaml"))
 
 
 def test_messages_contain_no_control_characters(charlstm, tiny_run):

@@ -216,5 +216,5 @@ def test_wrong_use_of_ready_configurations(charlstm, arguments, message):
 def test_ready_configuration_is_trained_by_its_name(charlstm):
     result = charlstm("train", "names", "--set", "corpus.source=my tale.txt", *TINY)
     assert result.code == 0, result.err
-    assert load_config(Path("runs/names/config.yaml")).training.batch_size == 256
+    assert load_config(Path("runs/names/config.yaml")).training.batch_size == 128
     assert "names" in catalog_names()  # of the two, the configuration, which trains on that corpus
