@@ -146,6 +146,20 @@ def test_run_with_a_spike_goes_on(train_with_spike, high_steps):
     assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 12
 
 
+def test_loss_that_is_not_finite_after_a_high_one_is_named(train_with_spike, monkeypatch):
+    high = set()
+
+    def is_finite(nats):
+        """Until the second of two high losses."""
+        high.update({nats} if nats > 1000 else ())
+        return len(high) < 2
+
+    monkeypatch.setattr(divergence, "is_finite_loss", is_finite)
+    _, ended = train_with_spike({3, 4})
+    assert (ended.stop_reason, ended.step) == ("diverged", 4)
+    assert "the loss diverged at step 5" in ended.advice
+
+
 @pytest.mark.parametrize("stop_after", [None, 2, 4, 5])
 def test_high_loss_that_lasts_ends_the_run_also_when_resumed(train_with_spike, stop_after):
     trainer, ended = train_with_spike({2, 3, 4, 5}, stop_after)
