@@ -58,7 +58,16 @@ def test_difference_at_dependent_characters(monkeypatch, undrawn_plots):
     monkeypatch.setattr(DependencyLosses, "_jobs", lambda _, arm: results([loss(arm, seed) for seed in range(3)]))
     monkeypatch.setattr(DependencyLosses, "_ngram", lambda _: results([loss("ngram", 0)])[0])
     with undrawn_plots():
-        section = DependencyLosses(make_config(), None, {"gru": None, "rnn": None}).result().section
+        part = DependencyLosses(make_config(), None, {"gru": None, "rnn": None})
+        result = part.result()
+    section = result.section
+    assert [name for name, _ in result.metrics] == [
+        "bits minus rnn: closing quote, 1 to 9 characters",
+        "bits minus rnn: closing quote, 10 to 19 characters",
+    ]
+    assert {name for name, _ in result.metrics} <= set(part.metric_names())
+    (metric, _) = result.metrics.values()
+    assert (metric.low, metric.value, metric.high) == pytest.approx((-0.5,) * 3)
     quotes = section.data["dependencies"]["closing quote"]
     assert quotes["distances"] == ["1–9", "10–19"], "three positions are too few"
     assert list(quotes["bits_minus_baseline"]) == ["gru"]
@@ -79,8 +88,14 @@ def test_loss_of_a_changed_far_context(monkeypatch):
         return results([{"nats": (np.stack(rows) + 0.1 * seed).tolist()} for seed in range(3)])
 
     monkeypatch.setattr(ContextUse, "_far_contexts", far)
+    monkeypatch.setattr(ContextUse, "_contexts", lambda *_: results([{"blocks": [2.0, 2.1]}] * 3))
     config = make_config(context_lengths=[10, 100], far_lengths=[10])
-    table = ContextUse(config, None, {"gru": None, "rnn": None})._far_table()
+    part = ContextUse(config, None, {"gru": None, "rnn": None})
+    metric = part._metrics()["bits lost beyond 10 characters", "gru"]
+    assert (metric.low, metric.value, metric.high) == pytest.approx((0.5,) * 3)
+    assert "bits lost beyond 10 characters" in part.metric_names()
+    assert "bits lost beyond 100 characters" not in part.metric_names()
+    table = part._far_table()
     assert table.header == ["arm", "before them", "10 left"]
     assert [row[2] for row in table.rows] == ["+0.500 ± 0.000", "+0.200 ± 0.000", "+0.000 ± 0.000"] * 2
 

@@ -50,7 +50,8 @@ class ContextUse(TextPart):
         self._far_lengths = sorted({*far_lengths, self._lengths[-1]}) if far_lengths else []
 
     def metric_names(self) -> list[str]:
-        return ["bits per character", *(f"bits minus {arm}" for arm in self._groups)]
+        lost = [_lost(length) for length in self._far_lengths[:-1]]
+        return ["bits per character", *(f"bits minus {arm}" for arm in self._groups), *lost]
 
     def _contexts(self, arm: str) -> list[MeasurementJob]:
         arguments = {"context_lengths": self._lengths, "targets": self._section.targets}
@@ -111,7 +112,7 @@ class ContextUse(TextPart):
         return ExperimentResult(section, metrics)
 
     def _metrics(self) -> dict[tuple[str, str], MetricValue]:
-        """The score of each arm on the whole test split, and all differences."""
+        """The score of each arm on the whole test split, all differences, and what the far context is worth."""
         metrics: dict[tuple[str, str], MetricValue] = {}
         blocks = {arm: np.array([job.result()["blocks"] for job in self._contexts(arm)]) for arm in self._groups}
         for arm in self._groups:
@@ -120,6 +121,10 @@ class ContextUse(TextPart):
                 if other != arm:
                     gains = bits(1) * (blocks[arm] - blocks[other])
                     metrics[f"bits minus {other}", arm] = difference_metric(gains, "bits", "+")
+            if self._far_lengths:
+                nats = _nats(self._far_contexts(arm, "cut"))
+                for length, row in zip(self._far_lengths[:-1], nats, strict=False):
+                    metrics[_lost(length), arm] = _difference(row - nats[-1])
         return metrics
 
     def _far_table(self) -> Table:
@@ -144,6 +149,11 @@ def _nats(jobs: list[MeasurementJob]) -> npt.NDArray[np.float64]:
     return np.stack([job.result()["nats"] for job in jobs], axis=1)
 
 
+def _lost(length: int) -> str:
+    """The name of a metric: what is lost where the characters further away than ``length`` are cut off."""
+    return f"bits lost beyond {length} characters"
+
+
 def _with_error(value: float, low: float, high: float) -> str:
     """``+0.012 ± 0.004``: half of the interval."""
     return f"{value:+.3f}" + ("" if math.isnan(low) else f" ± {(high - low) / 2:.3f}")
@@ -151,6 +161,11 @@ def _with_error(value: float, low: float, high: float) -> str:
 
 def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
     """Mean bits per character of nats [seeds, targets], with the interval over seeds and blocks of the text."""
-    blocks = np.array_split(bits(1) * nats, min(BLOCKS, nats.shape[1]), axis=1)
-    metric = difference_metric(np.stack([block.mean(1) for block in blocks], 1), "bits")
+    metric = _difference(nats)
     return bits(float(nats.mean())), metric.low, metric.high
+
+
+def _difference(nats: npt.NDArray[np.float64]) -> MetricValue:
+    """The mean in bits of nats, or differences of nats, [seeds, targets], with the interval over seeds and blocks."""
+    blocks = np.array_split(bits(1) * nats, min(BLOCKS, nats.shape[1]), axis=1)
+    return difference_metric(np.stack([block.mean(1) for block in blocks], 1), "bits", "+")

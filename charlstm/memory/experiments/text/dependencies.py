@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from charlstm.memory.experiments.text.context import BLOCKS
 from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.metrics import MetricValue, difference_metric
+from charlstm.probes.dependencies import BINS, Kind
 from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, difference_plot
 from charlstm.text.visible import visible
@@ -37,6 +38,15 @@ WHAT = (
 class DependencyLosses(TextPart):
     """The loss at dependent characters of each arm and of an n-gram model, relative to that of one arm."""
 
+    def metric_names(self) -> list[str]:
+        """One for each kind and distance; there is a value if the text has enough of them."""
+        return [self._metric_name(kind, low, high) for kind in get_args(Kind) for low, high in BINS]
+
+    def _metric_name(self, kind: str, low: int, high: int | None) -> str:
+        """``bits minus rnn: closing quote, 20 to 49 characters``."""
+        distance = f"{low} characters or more" if high is None else f"{low} to {high} characters"
+        return f"bits minus {self._section.baseline()}: {kind}, {distance if high != 0 else 'none earlier'}"
+
     def _jobs(self, arm: str) -> list[MeasurementJob]:
         arguments = {"max_positions": self._section.dependency_positions}
         return self._grid.measurement_jobs(self._groups[arm], "dependency_loss", arguments)
@@ -56,6 +66,7 @@ class DependencyLosses(TextPart):
         figures: list[Figure] = []
         tables: list[Table] = []
         data: dict[str, Any] = {}
+        metrics: dict[tuple[str, str], MetricValue] = {}
         for kind in ngram:
             chosen = [index for index, one in enumerate(ngram[kind]) if one["count"] >= MIN_POSITIONS]
             if not chosen:
@@ -69,6 +80,9 @@ class DependencyLosses(TextPart):
                 for arm, by_bin in losses.items()
                 if arm != self._section.baseline()
             }
+            for arm, by_bin in gains.items():
+                for one, gain in zip(bins, by_bin, strict=True):
+                    metrics[self._metric_name(kind, one["low"], one["high"]), arm] = gain
             line = [
                 bits(float(np.mean(one["nats"]))) - bits(float(other.mean()))
                 for one, other in zip(bins, base, strict=True)
@@ -92,7 +106,7 @@ class DependencyLosses(TextPart):
         section = Section(
             "Where memory pays", paragraphs=[what], figures=figures, tables=tables, data={"dependencies": data}
         )
-        return ExperimentResult(section, {})
+        return ExperimentResult(section, metrics)
 
     def _table(
         self,
