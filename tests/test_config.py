@@ -118,7 +118,7 @@ def test_config_package_does_not_import_torch() -> None:
 def test_smallest_file_has_documented_defaults(write: Any) -> None:
     config = load_config(write("corpus: {source: python-stdlib}"))
     assert config.corpus.source == "python-stdlib"
-    assert (config.model.cell, config.model.hidden_size, config.model.forget_bias) == ("lstm", 256, 1.0)
+    assert (config.model.cell, config.model.hidden_size, config.model.forget_bias) == ("lstm", 256, None)
     assert (config.model.front_end, config.model.embedding_size) == ("embedding", 64)
     assert (config.training.budget.epochs, config.training.budget.steps) == (10, None)
     assert config.training.learning_rate == 2e-3
@@ -357,8 +357,8 @@ def test_cells_accept_their_options_only(cell: str) -> None:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ({}, {"forget_bias": 1.0, "ablate": None}),
-        ({"cell": "lstm", "ablate": "input_gate"}, {"forget_bias": 1.0}),
+        ({}, {"forget_bias": None, "ablate": None}),
+        ({"cell": "lstm", "ablate": "input_gate", "forget_bias": 1}, {"forget_bias": 1.0}),
         ({"cell": "lstm", "forget_bias": "chrono"}, {"forget_bias": "chrono", "chrono_length": 100}),
         ({"cell": "gru", "forget_bias": "chrono", "chrono_length": 20}, {"chrono_length": 20}),
         ({"cell": "gru"}, {"forget_bias": None}),
@@ -367,7 +367,7 @@ def test_cells_accept_their_options_only(cell: str) -> None:
         ({"cell": "gru", "forget_bias": -1}, {"forget_bias": -1.0}),
         ({"init_range": 0.08}, {"forget_bias": None, "init_range": 0.08}),
         ({"init_range": 0.08, "forget_bias": 1}, {"forget_bias": 1.0}),
-        ({"init_range": None, "forget_bias": None}, {"forget_bias": 1.0, "init_range": None}),
+        ({"init_range": None, "forget_bias": None}, {"forget_bias": None, "init_range": None}),
         ({"cell": "rnn", "nonlinearity": "relu", "init_range": 1}, {"identity_scale": 1.0}),
         ({"cell": "leaky"}, {"leak_rate": [0.05, 1.0], "learn_leak": True, "front_end": "embedding"}),
         ({"cell": "leaky", "learn_leak": False, "leak_rate": 1}, {"leak_rate": 1.0}),
@@ -995,7 +995,7 @@ def test_every_field_is_documented() -> None:
     assert docs["training.learning_rate"].default == "0.002"
     assert docs["model.cell"].type == "capped | coupled | esn | gru | leaky | lstm | peephole | rnn"
     assert docs["model.forget_bias"].type == "number >= -1000 and <= 1000 | chrono | null"
-    assert (docs["model.forget_bias"].default, docs["model.leak_rate"].default) == ("1", "null")
+    assert (docs["model.forget_bias"].default, docs["model.leak_rate"].default) == ("null", "null")
     assert docs["training.early_stopping"].type == "whole number >= 1 | null"
     assert all(doc.documentation for doc in describe_fields(CompareConfig))
 

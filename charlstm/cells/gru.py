@@ -15,7 +15,6 @@ U_z, b_z and b'_z. ``forget_bias`` initializes b_z + b'_z as written here; witho
 """
 
 from charlstm.cells.base import Array, Gates, Option, Recurrent, cell, sigmoid, tanh
-from charlstm.cells.options import FORGET_BIAS
 
 RESET_AFTER = Option(
     True,
@@ -29,7 +28,6 @@ RESET_AFTER = Option(
     state="h",
     torch="GRU",
     forget_gate="z",
-    init_options={"forget_bias": FORGET_BIAS.with_default(None)},
     options={"reset_after": RESET_AFTER},
 )
 def gru(x: Gates, r: Recurrent, h: Array) -> Array:
@@ -42,7 +40,6 @@ def gru(x: Gates, r: Recurrent, h: Array) -> Array:
     gates="rzn",
     state="h",
     forget_gate="z",
-    init_options={"forget_bias": FORGET_BIAS.with_default(None)},
     base="gru",
     options={"reset_after": False},
 )

@@ -113,8 +113,6 @@ def default_value(option: str, settings: Mapping[str, Any]) -> object:
     """The value of an option that is null or left out, with these settings of the model section."""
     if option == "embedding_size":
         return settings.get("hidden_size") if settings.get("tie_weights") else DEFAULT_EMBEDDING_SIZE
-    if option == "forget_bias" and settings.get("init_range") is not None:
-        return None
     cell = chosen_cell(settings)
     value = cell.init_options[option].default if cell else None
     return list(value) if isinstance(value, tuple) else value

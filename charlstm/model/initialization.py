@@ -35,8 +35,7 @@ class Initializer:
                      McClelland & Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning in deep linear
                      neural networks")
 
-    ``init_range`` r makes all uniform initializations those in +-r, in place of torch.nn's +-1/sqrt(H), biases of the
-    forget gate included: the default of ``forget_bias`` is then None, so that no weight is an exception.
+    ``init_range`` r makes all uniform initializations those in +-r, in place of torch.nn's +-1/sqrt(H).
 
     Raises ValueError for a value outside the option's range and TypeError for an option that no cell has.
     """
@@ -73,8 +72,6 @@ class Initializer:
             self._init_forget_gate(cell, named)
 
     def _value(self, cell: Cell, option: str) -> Any:
-        if option == "forget_bias" and self.init_range is not None:
-            return self.options.get(option)
         return self.options.get(option, cell.init_options[option].default)
 
     def _init_forget_gate(self, cell: Cell, named: Mapping[str, Tensor]) -> None:

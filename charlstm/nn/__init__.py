@@ -2,8 +2,8 @@
 
 ``RNN``, ``LSTM`` and ``GRU`` exchange their state dictionaries with torch.nn's, and all take packed sequences. What
 differs: ``GRU`` also takes ``reset_after``; cells with a forget gate take ``forget_bias`` (a number or ``chrono``
-with ``chrono_length``; default 1, while torch and ``GRU`` initialize it to about 0); ``RNN`` with relu is initialized
-as the IRNN; all take an ``executor``; and ``LSTM`` has no projections. The initialization options are documented in
+with ``chrono_length``; by default it is initialized as in torch.nn); ``RNN`` with relu is initialized as the IRNN; all
+take an ``executor``; and ``LSTM`` has no projections. The initialization options are documented in
 :mod:`charlstm.model.initialization`.
 
 Second derivatives work with every executor. ``torch.func``, forward-mode differentiation, ``torch.jit.trace``,

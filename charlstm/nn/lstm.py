@@ -22,7 +22,7 @@ class LSTM(RecurrentBase):
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
         executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
-        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
+        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: as in torch.nn.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
         recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
@@ -78,7 +78,7 @@ class PeepholeLSTM(RecurrentBase):
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
         executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
-        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
+        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: as in torch.nn.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
         recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """
@@ -134,7 +134,7 @@ class CoupledLSTM(RecurrentBase):
         proj_size: as in torch.nn; must be 0.
         device, dtype: of the parameters.
         executor: auto, or the name of the executor that runs the layers (:func:`charlstm.executors.executors`).
-        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: 1.
+        forget_bias: the initial sum of the biases of the forget gate, or ``"chrono"``; None: as in torch.nn.
         chrono_length: with ``"chrono"``, the longest dependency in time steps, at least 3.
         recurrent_init: ``"uniform"`` or ``"orthogonal"`` recurrent weights; None: uniform, as in torch.nn.
     """

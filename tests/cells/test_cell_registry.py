@@ -121,7 +121,7 @@ def test_declarations_refer_to_existing_gates_and_parameters(declared):
     [
         ("rnn", {"recurrent_init": "uniform"}, {}),
         ("irnn", {"identity_scale": 1.0}, {}),
-        ("lstm", {"forget_bias": 1.0, "recurrent_init": "uniform"}, {"chrono_length": 100}),
+        ("lstm", {"forget_bias": None, "recurrent_init": "uniform"}, {"chrono_length": 100}),
         ("gru", {"forget_bias": None, "recurrent_init": "uniform"}, {"chrono_length": 100}),
     ],
 )

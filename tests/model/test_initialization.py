@@ -92,15 +92,12 @@ def test_chrono_length_defaults_to_a_hundred():
 
 
 @with_forget_gate
-def test_forget_bias_defaults_to_one_except_for_gru(cell):
+def test_forget_bias_defaults_to_that_of_torch(cell):
     number = RecurrentStack(cell, 2, 5, initializer=Initializer(forget_bias=2.5))
     assert torch.equal(bias(number, cell.forget_gate), torch.full((5,), 2.5))
     default = bias(RecurrentStack(cell, 2, 5), cell.forget_gate)
-    if cell.base == "gru":
-        assert (default != default[0]).any()
-        assert default.abs().max() <= 2 / math.sqrt(5)
-    else:
-        assert torch.equal(default, torch.ones(5))
+    assert (default != default[0]).any()
+    assert default.abs().max() <= 2 / math.sqrt(5)
 
 
 @pytest.mark.parametrize("learn", [True, False])
@@ -272,4 +269,4 @@ def test_without_init_range_each_part_has_its_own_distribution():
     assert network.front_end.weight.abs().max() > 2
     assert not network.head.bias.any()
     assert_uniform(network.recurrent.weight_hh_l0.detach(), 1 / math.sqrt(40))
-    assert torch.equal(bias(network.recurrent, "f"), torch.ones(40))
+    assert_uniform(bias(network.recurrent, "f"), 2 / math.sqrt(40))
