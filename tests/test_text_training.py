@@ -107,7 +107,7 @@ def test_run_is_fine_tuned_on_another_text(kind, capsys):
 
 def test_settings_that_contradict_the_run_are_refused():
     charlstm.train("poem.txt", settings=TINY, progress=False)
-    with pytest.raises(UserError, match=r"^model\.cell is gru, but lstm in .*poem"):
+    with pytest.raises(UserError, match=r"^model\.cell is gru, but capped in .*poem"):
         charlstm.train("poem.txt", name="b", from_run="poem", settings={"model.cell": "gru"})
     with pytest.raises(UserError, match="there is no such run"):
         charlstm.train("poem.txt", name="b", from_run="poen")
@@ -177,7 +177,7 @@ def test_interrupt_saves_the_run_and_is_raised(capsys):
 
 def test_runs_and_texts_print_briefly_and_as_text():
     run = charlstm.train("poem.txt", settings={**TINY, "corpus.validation_fraction": 0.1})
-    assert repr(run).startswith("<run runs/poem: lstm, 1 x 8 units, ")
+    assert repr(run).startswith("<run runs/poem: capped, 1 x 8 units, ")
     one, several = run.generate("Once", 80), run.generate("<O", 20, num_samples=2, unknown="skip")
     assert str(one) == one[0].full_text
     assert len(repr(one)) < 120

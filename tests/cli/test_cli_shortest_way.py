@@ -28,7 +28,7 @@ def test_text_gives_a_run_with_its_name_and_settings(charlstm):
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
     assert lines[0].startswith(f"{Path.cwd() / 'my tale.txt'}: {len(TEXT):,} characters")
-    assert lines[1] == "network: lstm, one layer of 8 units, dropout 0.5"
+    assert lines[1] == "network: capped, one layer of 8 units, dropout 0.5"
     assert lines[2].startswith("training: batches of 4 x 32, learning rate 0.01, at most 7 steps")
     config = load_config(Path("runs/my tale/config.yaml"))
     assert (config.name, config.corpus.source) == ("my tale", str(Path.cwd() / "my tale.txt"))
