@@ -52,7 +52,9 @@ def test_notebook_runs(tmp_path, monkeypatch, capsys):
         has_plot = bool(plt.get_fignums())
         plt.close("all")
         shown.append((bool(printed), value is not None, has_plot))
-        assert value is None or isinstance(value, Samples | tuple) or repr(value).startswith("<run runs/argparse: capped")
+        assert (
+            value is None or isinstance(value, Samples | tuple) or repr(value).startswith("<run runs/argparse: capped")
+        )
     kinds = [[output["output_type"] for output in cell["outputs"]] for cell in CODE]
     assert shown == [("stream" in k, "execute_result" in k, "display_data" in k) for k in kinds]
 

@@ -39,9 +39,9 @@ class SizeDefaults:
 
 
 CELL = "capped"
-"""The cell for every size. Nats held out by the best of two or three learning rates, `charlstm sweep` with method: grid,
+"""The cell for every size. Nats held out at the best of two or three learning rates (`charlstm sweep`, method: grid),
 one layer, after 6.1 million characters with 256 units on Tiny Shakespeare, War and Peace and Python's standard library
-(one seed), and by the settings of the table on 50,000 and 5,000 characters of Tiny Shakespeare (three seeds):
+(one seed), and with the settings of the table on 50,000 and 5,000 characters of Tiny Shakespeare (three seeds):
 
 | cell | 256 units | | | 50,000 | 5,000 |
 |---|---|---|---|---|---|
@@ -50,7 +50,8 @@ one layer, after 6.1 million characters with 256 units on Tiny Shakespeare, War 
 | coupled | 1.491 | 1.280 | 1.143 | | |
 | capped | 1.475 | 1.259 | 1.123 | 1.695 | 2.153 |
 
-It trains as fast as the lstm where there is a compiler for its kernels."""
+After 20.5 million characters of the first two texts with dropout 0.1 it is 1.479 and 1.204 against 1.498 and 1.273 of
+the lstm. It trains as fast as the lstm where there is a compiler for its kernels."""
 
 TABLE = (
     SizeDefaults(WHOLE, 64, 0.5, 4, 32, 1e-2, 1e-3, 60),
