@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from charlstm.cells import CELLS
 from charlstm.config import load_config
 from charlstm.config.ready import ready_configs
+from charlstm.executors.cpp import build
 from charlstm.text.catalog import catalog_names
+from charlstm.training.size_defaults import CELL
 
 TEXT = "Ann: hello\nBob: hi there, Ann\n" * 30
 TINY = ("--set", "model.hidden_size=8", "--set", "training.sample_length=0", "--set", "training.budget={steps: 7}")
@@ -24,6 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_text_gives_a_run_with_its_name_and_settings(charlstm):
+    for dtype in (torch.float32, torch.bfloat16):  # the note about their compilation is not in the output
+        build.kernels(CELLS[CELL], dtype)
     result = charlstm("train", "my tale.txt", *TINY)
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
