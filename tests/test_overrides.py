@@ -55,3 +55,17 @@ def test_sections_add_and_a_later_name_in_them_is_the_same_field():
     assert settings["training"] == {"budget": {"epochs": 1}}
     twice = override({}, {"model.cell": "rnn", "model": {"cell": "gru"}})
     assert twice.problems == [Problem(("model", "cell"), "set twice")]
+
+
+def test_set_changes_a_field_that_an_arm_has_under_a_dotted_name():
+    arm = {"model.cell": "gru", "training.learning_rate": 0.1, "training": {"budget.steps": 4}}
+    data = {**SHARED, "arms": {"rate 0.5": arm, "other": {}}}
+    changes = [
+        "arms.rate 0.5.training.learning_rate=0.2",
+        "arms.rate 0.5.training.budget.steps=9",
+        "arms.new.model.cell=rnn",
+    ]
+    config = validate(CompareConfig, Document("x", data), changes)
+    assert config.arms["rate 0.5"] == {**arm, "training.learning_rate": 0.2, "training": {"budget.steps": 9}}
+    assert config.arms["new"] == {"model": {"cell": "rnn"}}
+    assert arm["training.learning_rate"] == 0.1

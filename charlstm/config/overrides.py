@@ -49,13 +49,17 @@ def iter_assignments(changes: Mapping[str, Any], above: Loc = (), keys: Loc = ()
 
 def with_value(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
     """A copy of plain data with the value at ``loc``; missing sections are created, and a mapping replaces the old
-    value. Raises LookupError if a part of ``loc`` before the last is not a section."""
+    value. A key with dots, such as ``training.learning_rate`` in an arm, stands for as many parts of ``loc``. Raises
+    LookupError if a part of ``loc`` before the last is not a section."""
     if depth == len(loc):
         return value
     if data is not None and not isinstance(data, dict):
         raise LookupError(f"{dotted(loc[:depth])} is not a section: it has no field {dotted(loc[depth:])}")
     section = data or {}
-    return {**section, loc[depth]: with_value(section.get(loc[depth]), loc, value, depth + 1)}
+    ends = range(len(loc), depth + 1, -1)
+    end = next((end for end in ends if ".".join(map(str, loc[depth:end])) in section), depth + 1)
+    key = loc[depth] if end == depth + 1 else ".".join(map(str, loc[depth:end]))
+    return {**section, key: with_value(section.get(key), loc, value, end)}
 
 
 class Overridden(NamedTuple):
