@@ -44,9 +44,9 @@ class Option:
 FORGET_BIAS = Option(
     None,
     "Initial bias of the forget gate, in the gru of the update gate; above 0 the cell remembers from the start of "
-    "training (Gers et al. 2000; Jozefowicz et al. 2015), and learns most texts more slowly. chrono: log u, with u "
-    "drawn for each unit between 1 and chrono_length - 1 characters, and -log u for the input gate (Tallec & Ollivier "
-    "2018).",
+    "training (Gers et al. 2000; Jozefowicz et al. 2015), but an lstm with 1 learned texts more slowly. chrono: log "
+    "u, with u drawn for each unit between 1 and chrono_length - 1 characters, and -log u for the input gate (Tallec & "
+    "Ollivier 2018).",
     ge=-1000,
     le=1000,
     words=("chrono",),

@@ -66,6 +66,8 @@ def test_difference_at_dependent_characters(monkeypatch, undrawn_plots):
         "bits minus rnn: closing quote, 10 to 19 characters",
     ]
     assert {name for name, _ in result.metrics} <= set(part.metric_names())
+    assert "bits minus rnn: repeated word, 1000 characters or more" in part.metric_names()
+    assert "bits minus rnn: new word, none earlier" in part.metric_names()
     (metric, _) = result.metrics.values()
     assert (metric.low, metric.value, metric.high) == pytest.approx((-0.5,) * 3)
     quotes = section.data["dependencies"]["closing quote"]

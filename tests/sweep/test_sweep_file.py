@@ -167,3 +167,13 @@ def test_unused_shared_option_is_refused(write):
     text = FILE.replace("base: base.yaml", "corpus: {source: text.txt}\nmodel: {leak_rate: 0.5}")
     with pytest.raises(UserError, match=r"sweep\.yaml:2: model\.leak_rate: has no effect in any trial"):
         load_sweep(write(text))
+
+
+def test_set_changes_a_field_of_the_space(tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "corpus: {source: a.txt}\nmethod: grid\nrungs: []\n"
+        "space: {model.cell: [lstm, gru], training.learning_rate: [0.1, 0.2]}\n"
+    )
+    sweep = load_sweep(file, ["space.model.cell=[rnn]", "space.training.learning_rate=[0.3]"])
+    assert sweep.candidates == [{"model.cell": "rnn", "training.learning_rate": 0.3}]

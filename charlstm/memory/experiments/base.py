@@ -32,7 +32,8 @@ class MemoryExperiment(Protocol):
     run_groups        the runs to train
     measurement_jobs  the measurements to make after training
     result            the result, after the measurements
-    metric_names      the names of its metrics, which exist for every arm that it trains
+    metric_names      the names of its metrics, which exist for the arms that it trains, except for the arm that a
+                      difference is from, and where a text has too few of what is measured
     """
 
     def run_groups(self) -> list[RunGroup]: ...
