@@ -84,7 +84,19 @@ class MemoryComparison:
             + (f", {done:,} of them complete" if done else ""),
             f"runs and measurements in {self.folder}: "
             + ("all are repeated" if self._overwrite else "complete ones are not repeated"),
+            *self._unmeasured_claims(),
         ]
+
+    def _unmeasured_claims(self) -> Iterator[str]:
+        """A line for each claim about a length that is not among those of its experiment. In the quick form, they need
+        the full run."""
+        for name, experiment in self._experiments.items() if self._full is None else ():
+            for claim in self.config.experiments.present()[name].claims:
+                if claim.metric not in experiment.metric_names():
+                    yield (
+                        f"experiments.{name}: {claim.metric!r} is not measured with these settings, so this claim will "
+                        f"not be judged: {claim.statement}"
+                    )
 
     def run(self, pool: Pool) -> Iterator[Step]:
         """Train and measure the incomplete runs. Raises Stopped on a stop request; completed work is saved."""

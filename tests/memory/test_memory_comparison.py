@@ -302,6 +302,34 @@ def test_verdicts_follow_from_metrics(done, texts):
     assert record["config_sha256"] == json.loads((done / CLAIMS).read_text())["configuration_sha256"]
 
 
+def test_claim_about_a_length_that_is_not_measured_is_announced(texts, done):
+    claim = "[{statement: It recalls more, metric: longest lag, arm: lstm, at_least: 5}, {statement: It recalls, "
+    changes = f"experiments.recall.claims={claim}metric: solved at lag 7, arm: lstm, at_least: 0.5}}]"
+    *_, line = make_comparison(texts, done, changes).describe()
+    assert line == (
+        "experiments.recall: 'solved at lag 7' is not measured with these settings, so this claim will not be judged: "
+        "It recalls"
+    )
+    assert len(make_comparison(texts, done).describe()) == 2
+    quick = load_comparison(texts / "memory.yaml", [changes])
+    full = MemoryComparison(quick, done, "memory", ["compare", "memory.yaml"], full=quick)
+    assert len(full.describe()) == 2, "--quick says itself what it does not judge"
+
+
+def test_claims_about_real_text_are_judged(texts, done, tmp_path):
+    claims = (
+        "[{statement: a, metric: 'bits minus rnn: closing bracket, 1 to 9 characters', arm: lstm, at_most: 1e6},"
+        " {statement: b, metric: bits lost beyond 1 characters, arm: rnn, at_most: -1e6},"
+        " {statement: c, metric: 'bits minus rnn: speaker, 20 to 49 characters', arm: lstm, at_most: 1e6}]"
+    )
+    comparison = make_comparison(texts, done, f"experiments.text.claims={claims}", only=["text"])
+    assert len(comparison.describe()) == 2
+    _, document = comparison.write(tmp_path / "report")
+    words = {verdict.claim: verdict.word for verdict in document.verdicts}
+    assert (words["a"], words["b"]) == ("undecided", "undecided"), "two seeds have no interval"
+    assert words["c"] == "not run", "the text has no speakers"
+
+
 def test_claims_of_other_experiments_are_not_measured(texts, tmp_path):
     comparison = make_comparison(texts, tmp_path / "memory", only=["surgery"])
     with ThisProcess() as pool:
