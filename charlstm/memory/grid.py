@@ -229,9 +229,23 @@ class Grid:
         """The runs that are complete, as far as they have been looked at."""
         return [RunDirectory(path) for path in self._complete]
 
-    def measurement_jobs(self, group: RunGroup, measure: str, arguments: dict[str, Any]) -> list[MeasurementJob]:
-        """One measurement job for each judged run of the group; none if it was not trained."""
-        return [MeasurementJob(path, measure, arguments) for path in self.best_runs(group).paths]
+    def diverged_seeds(self, groups: Iterable[RunGroup]) -> list[int]:
+        """The seeds of judged runs that diverged in any of the groups."""
+        diverged = {
+            seed
+            for group in groups
+            for seed, outcome in zip(self.judged_seeds, self.outcomes(group), strict=False)
+            if outcome.diverged
+        }
+        return sorted(diverged)
+
+    def measurement_jobs(
+        self, group: RunGroup, measure: str, arguments: dict[str, Any], without_seeds: Iterable[int] = ()
+    ) -> list[MeasurementJob]:
+        """One measurement job for each judged run of the group, without those of some seeds; none if it was not
+        trained."""
+        left_out, runs = set(without_seeds), zip(self.best_runs(group).paths, self.judged_seeds, strict=False)
+        return [MeasurementJob(path, measure, arguments) for path, seed in runs if seed not in left_out]
 
     def dynamics(self, group: RunGroup) -> list[list[dict[str, Any]]]:
         """What was measured during the training of each judged run: records with their step, in order."""

@@ -94,33 +94,45 @@ def mean_metric(values: Sequence[float | None], unit: str) -> MetricValue:
     mean, low, high = estimate(values)
     text = f"{mean:.3f} {unit}"
     if len(present) < len(values):
-        return MetricValue(mean, text, f"{len(values) - len(present)} of {_seeds(len(values))} without a value")
+        return MetricValue(mean, text, _without_value(len(values) - len(present), len(values)))
     return MetricValue(mean, text, _interval(_seeds(len(values)), (low, high), ".3f"), low, high)
 
 
-def difference_metric(values: npt.ArrayLike, unit: str, sign: str = "") -> MetricValue:
+def difference_metric(values: npt.ArrayLike, unit: str, sign: str = "", missing: int = 0) -> MetricValue:
     """The mean of values or of differences paired by seed and block, [seeds, blocks], with two-way bounds.
 
-    sign: ``+`` to show the sign of a positive value.
+    sign: ``+`` to show the sign of a positive value. missing: further seeds, without a value; see `mean_metric`.
     """
     table = np.asarray(values, np.float64)
-    mean, (low, high) = float(table.mean()), two_way_bounds(table) or (math.nan, math.nan)
+    mean = float(table.mean())
+    if missing:
+        return MetricValue(mean, f"{mean:{sign}.3f} {unit}", _without_value(missing, missing + len(table)))
+    low, high = two_way_bounds(table) or (math.nan, math.nan)
     covers = f"{_seeds(len(table))} and {table.shape[1]} blocks"
     interval = _interval(covers, (low, high), f"{sign}.3f")
     return MetricValue(mean, f"{mean:{sign}.3f} {unit}", interval, low, high)
 
 
-def median_metric(values: Sequence[float], unit: str, end: float = math.inf) -> MetricValue:
-    """The median over seeds. `end` is the largest value that can be measured: a bound there is infinite."""
+def median_metric(values: Sequence[float], unit: str, end: float = math.inf, missing: int = 0) -> MetricValue:
+    """The median over seeds. `end` is the largest value that can be measured: a bound there is infinite.
+
+    missing: further seeds, without a value; see `mean_metric`.
+    """
     median, (low, high) = statistics.median(values), median_bounds(values) or (math.nan, math.nan)
     interval = _interval(_seeds(len(values)), (low, high), ",g") + (" or more" if high >= end else "")
     text = f"{median:,g} {unit}".rstrip() + (" or more" if median >= end else "")
+    if missing:
+        return MetricValue(median, text, _without_value(missing, missing + len(values)))
     return MetricValue(median, text, interval, low, math.inf if high >= end else high)
 
 
 def _interval(covers: str, bounds: Bounds, format_spec: str) -> str:
     low, high = bounds
     return "" if math.isnan(low) else f"{covers}: {low:{format_spec}} to {high:{format_spec}}"
+
+
+def _without_value(missing: int, seeds: int) -> str:
+    return f"{missing} of {_seeds(seeds)} without a value"
 
 
 def _seeds(count: int) -> str:

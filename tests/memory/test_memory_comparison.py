@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from charlstm.jobs.this_process import ThisProcess
 from charlstm.memory.claims import CLAIMS, changes
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.grid import Grid
-from charlstm.memory.groups import Outcome
+from charlstm.memory.groups import Outcome, RunGroup
 from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import SCHEMAS, read_measurement
 from charlstm.memory.state_measures import untrained
@@ -328,6 +329,48 @@ def test_claims_about_real_text_are_judged(texts, done, tmp_path):
     words = {verdict.claim: verdict.word for verdict in document.verdicts}
     assert (words["a"], words["b"]) == ("undecided", "undecided"), "two seeds have no interval"
     assert words["c"] == "not run", "the text has no speakers"
+
+
+@pytest.mark.parametrize("diverged", [(2,), (1, 2)])
+def test_diverged_judged_run_is_left_out_and_its_arm_is_not_judged(texts, done, tmp_path, monkeypatch, diverged):
+    outcome = Grid.outcome
+
+    def changed(grid: Grid, group: RunGroup, rate: float, seed: int) -> Outcome | None:
+        known = outcome(grid, group, rate, seed)
+        is_changed = known is not None and seed in diverged and (group.dataset.name, group.arm[:3]) == ("text", "rnn")
+        return replace(known, diverged=True) if is_changed else known
+
+    monkeypatch.setattr(Grid, "outcome", changed)
+    claims = (
+        "[{statement: other, metric: bits minus rnn, arm: lstm, at_most: 1e6},"
+        " {statement: own, metric: depth on text, arm: rnn, at_most: 1e6}]"
+    )
+    comparison = make_comparison(texts, done, f"experiments.text.claims={claims}", only=["text"])
+    _, document = comparison.write(tmp_path / "report")
+    (section,) = [one for one in document.sections if one.title == "Real text"]
+    verdicts = {one.claim: (one.word, one.interval) for one in document.verdicts if one.claim in ("other", "own")}
+    runs = section.tables[-1]
+    assert [row[runs.header.index("diverged")] for row in runs.rows] == [
+        "none",
+        ", ".join(f"seed {seed}" for seed in diverged),
+    ]
+    assert section.paragraphs[0].startswith(f"Training diverged for rnn (seed {', '.join(map(str, diverged))}). ")
+    if diverged == (2,):
+        assert verdicts == dict.fromkeys(("other", "own"), ("undecided", "1 of 2 seeds without a value"))
+        jobs = [job.path.name for job in comparison._experiments["text"]._parts[1].measurement_jobs()]
+        assert {name[-5:] for name in jobs if "rnn" in name} == {"seed1"}
+        assert {name[-5:] for name in jobs if "lstm" in name} == {"seed1", "seed2"}
+    else:
+        assert verdicts == dict.fromkeys(("other", "own"), ("not run", ""))
+        assert section.parts == []
+
+
+def test_diverged_run_has_no_gain_in_copying(texts, done, monkeypatch):
+    monkeypatch.setattr(Grid, "diverged_seeds", lambda *_: [1])
+    result = make_comparison(texts, done, only=["copying"])._experiments["copying"].result()
+    metric = result.metrics["gain at lag 3", "lstm"]
+    assert metric.interval == "1 of 2 seeds without a value"
+    assert result.section.data["nats"]["lstm"][0][0] is None
 
 
 def test_claims_of_other_experiments_are_not_measured(texts, tmp_path):

@@ -18,6 +18,7 @@ from charlstm.memory.experiments.text.state import StateMeasures
 from charlstm.memory.experiments.text.units import UnitAblations
 
 LN2 = np.log(2)
+GRID = SimpleNamespace(diverged_seeds=lambda _: [])
 
 
 def make_config(**text) -> MemoryConfig:
@@ -58,7 +59,7 @@ def test_difference_at_dependent_characters(monkeypatch, undrawn_plots):
     monkeypatch.setattr(DependencyLosses, "_jobs", lambda _, arm: results([loss(arm, seed) for seed in range(3)]))
     monkeypatch.setattr(DependencyLosses, "_ngram", lambda _: results([loss("ngram", 0)])[0])
     with undrawn_plots():
-        part = DependencyLosses(make_config(), None, {"gru": None, "rnn": None})
+        part = DependencyLosses(make_config(), GRID, {"gru": None, "rnn": None})
         result = part.result()
     section = result.section
     assert [name for name, _ in result.metrics] == [
@@ -92,7 +93,7 @@ def test_loss_of_a_changed_far_context(monkeypatch):
     monkeypatch.setattr(ContextUse, "_far_contexts", far)
     monkeypatch.setattr(ContextUse, "_contexts", lambda *_: results([{"blocks": [2.0, 2.1]}] * 3))
     config = make_config(context_lengths=[10, 100], far_lengths=[10])
-    part = ContextUse(config, None, {"gru": None, "rnn": None})
+    part = ContextUse(config, GRID, {"gru": None, "rnn": None})
     metric = part._metrics()["bits lost beyond 10 characters", "gru"]
     assert (metric.low, metric.value, metric.high) == pytest.approx((0.5,) * 3)
     assert "bits lost beyond 10 characters" in part.metric_names()
@@ -110,7 +111,7 @@ def test_units_with_the_largest_effect(monkeypatch):
     }
     monkeypatch.setattr(UnitAblations, "_job", lambda *_: results([result])[0])
     config = make_config(ablated_arms=["gru"])
-    (table,) = UnitAblations(config, None, {"gru": None, "rnn": None}).result().section.tables
+    (table,) = UnitAblations(config, GRID, {"gru": None, "rnn": None}).result().section.tables
     assert table.rows[0] == ["gru", "closing quote", "40", "2.000", "3", "+1.000", "+0.0100"]
     assert table.rows[1][4:6] == ["1", "+0.500"]
 
@@ -120,7 +121,7 @@ def test_what_the_state_retains(monkeypatch):
     dynamics = [{"largest": 2.0, "median": 0.5, "exponents": [[-0.1], [-0.3]]}] * 3
     monkeypatch.setattr(StateMeasures, "_capacities", lambda *_: results(capacity))
     monkeypatch.setattr(StateMeasures, "_dynamics", lambda *_: results(dynamics))
-    result = StateMeasures(make_config(capacity_delays=5), None, {"gru": None}).result()
+    result = StateMeasures(make_config(capacity_delays=5), GRID, {"gru": None}).result()
     (table,) = result.section.tables
     assert table.rows == [["gru", "6.000 characters", "1.00", "2.00", "0.500", "-0.200 nats per character"]]
     assert result.metrics["memory capacity", "gru"].low < 6 < result.metrics["memory capacity", "gru"].high
@@ -147,7 +148,7 @@ def test_passages_are_of_the_best_arm_and_of_the_baseline(monkeypatch):
         return results([{"text": text, "nats": (nats[arm] + shift).tolist()} for shift in (-0.1, 0.0, 0.1)])
 
     monkeypatch.setattr(Passages, "_jobs", losses)
-    section = Passages(make_config(), None, {"gru": None, "rnn": None}).result().section
+    section = Passages(make_config(), GRID, {"gru": None, "rnn": None}).result().section
     assert [sample.title for sample in section.samples] == ["gru leads"] * 3 + ["rnn leads"]
     assert section.samples[0].text.endswith(f"[{text[200:280]}]")
     assert section.samples[0].note == "1.44 bits per character better than rnn"

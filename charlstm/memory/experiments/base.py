@@ -91,7 +91,8 @@ def colors(config: MemoryConfig) -> dict[str, int]:
 
 
 def runs_table(grid: Grid, groups: Iterable[RunGroup], caption: str = "The runs") -> Table:
-    """One row per run group: parameters, and the validation scores of each learning rate."""
+    """One row per run group: parameters, the validation scores of each learning rate, and the judged runs that
+    diverged."""
     rows = []
     for group in groups:
         runs = grid.best_runs(group)
@@ -101,10 +102,11 @@ def runs_table(grid: Grid, groups: Iterable[RunGroup], caption: str = "The runs"
         )
         row = [group.arm, group.dataset.name, str(group.model.hidden_size), f"{group.parameters:,}"]
         if not runs.paths:
-            rows.append([visible(cell) for cell in (*row, "not trained", "")])
+            rows.append([visible(cell) for cell in (*row, "not trained", "", "")])
             continue
         row[0] = runs.group.arm
         edge = ", at the edge of the grid" if runs.at_edge else ""
-        rows.append([visible(cell) for cell in (*row, f"{runs.learning_rate:g}{edge}", score_text)])
-    header = ["arm", "dataset", "hidden_size", "parameters", "best rate", "validation nats of each rate"]
+        diverged = ", ".join(f"seed {seed}" for seed in grid.diverged_seeds([group]))
+        rows.append([visible(cell) for cell in (*row, f"{runs.learning_rate:g}{edge}", score_text, diverged or "none")])
+    header = ["arm", "dataset", "hidden_size", "parameters", "best rate", "validation nats of each rate", "diverged"]
     return Table(header, rows, caption=caption, folded=True)

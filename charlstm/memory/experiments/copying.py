@@ -46,7 +46,7 @@ class CopyingExperiment(ArmsByTask[int]):
     def result(self) -> ExperimentResult:
         arms = self._section.arms
         baseline = make_task(self._task(self._lags[0])).baseline_nats
-        nats = {arm: [[one["nats"] for one in self._results(lag, arm)] for lag in self._lags] for arm in arms}
+        nats = {arm: [self._nats(lag, arm) for lag in self._lags] for arm in arms}
         estimates = {arm: [estimate(values, 0.0) for values in by_lag] for arm, by_lag in nats.items()}
         metrics: dict[tuple[str, str], MetricValue] = {}
         for arm in arms:
@@ -86,4 +86,10 @@ class CopyingExperiment(ArmsByTask[int]):
         if not (results := self._results(lag, arm)):
             return UNTRAINED
         accuracy = sum(one["character_accuracy"] for one in results) / len(results)
-        return f"{estimate([one['nats'] for one in results])[0]:.3f} ({percent(accuracy)})"
+        return f"{estimate(self._nats(lag, arm))[0]:.3f} ({percent(accuracy)})"
+
+    def _nats(self, lag: int, arm: str) -> list[float | None]:
+        """The loss of each seed; None for one whose network diverged, or whose loss is not finite."""
+        diverged = self._grid.diverged_seeds([self._groups[lag][arm]])
+        results = zip(self._results(lag, arm), self._grid.judged_seeds, strict=False)
+        return [None if seed in diverged else one["nats"] for one, seed in results]

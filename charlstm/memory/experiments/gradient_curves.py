@@ -57,7 +57,12 @@ class GradientCurves(ExperimentPart):
 
     def _jobs(self, when: str, arm: str) -> list[MeasurementJob]:
         group = self._initial[arm] if when else self._groups[arm]
-        return self._grid.measurement_jobs(group, "gradient", {**self._arguments, "trained": not when})
+        arguments = {**self._arguments, "trained": not when}
+        return self._grid.measurement_jobs(group, "gradient", arguments, self._diverged_seeds(when, arm))
+
+    def _diverged_seeds(self, when: str, arm: str) -> list[int]:
+        """The seeds without a trained network; none for what is measured at the start."""
+        return [] if when else self._grid.diverged_seeds([self._groups[arm]])
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [job for when in WHEN for arm in self._groups for job in self._jobs(when, arm)]
@@ -74,7 +79,8 @@ class GradientCurves(ExperimentPart):
                     continue
                 depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
                 panel[arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
-                metrics[f"depth {self._where}{when}", arm] = median_metric(depths, "characters", depth)
+                missing = len(self._diverged_seeds(when, arm))
+                metrics[f"depth {self._where}{when}", arm] = median_metric(depths, "characters", depth, missing)
                 row.append(metrics[f"depth {self._where}{when}", arm].text)
         plot = lag_plot(
             {title: panels[when] for when, title in WHEN.items()},

@@ -21,9 +21,6 @@ from charlstm.report.estimate_plots import Estimate
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
-BLOCKS = 50
-"""Blocks of the targets, whose means are compared, since the losses of neighboring characters are correlated."""
-
 CHANGES = {"cut": "nothing", "shuffled": "the same characters in random order", "replaced": "other text"}
 
 WHAT = (
@@ -55,16 +52,15 @@ class ContextUse(TextPart):
 
     def _contexts(self, arm: str) -> list[MeasurementJob]:
         arguments = {"context_lengths": self._lengths, "targets": self._section.targets}
-        return self._grid.measurement_jobs(self._groups[arm], "context_loss", arguments)
+        return self._measurement_jobs(arm, "context_loss", arguments)
 
     def _far_contexts(self, arm: str, far: str) -> list[MeasurementJob]:
         arguments = {"context_lengths": self._far_lengths, "targets": self._section.targets, "far": far}
-        return self._grid.measurement_jobs(self._groups[arm], "far_context_loss", arguments)
+        return self._measurement_jobs(arm, "far_context_loss", arguments)
 
     def _ngram(self) -> MeasurementJob:
         """The n-gram measurement, which depends only on the text: any run will do."""
-        group = next(iter(self._groups.values()))
-        return self._grid.measurement_jobs(group, "ngram", {"order": self._section.ngram})[0]
+        return self._measurement_jobs(next(iter(self._groups)), "ngram", {"order": self._section.ngram})[0]
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         far = [
@@ -73,7 +69,7 @@ class ContextUse(TextPart):
         return [*(job for arm in self._groups for job in self._contexts(arm)), *far, self._ngram()]
 
     def result(self) -> ExperimentResult:
-        curves = {arm: [_mean(row) for row in _nats(self._contexts(arm))] for arm in self._groups}
+        curves = {arm: [self._mean(row, arm) for row in _nats(self._contexts(arm))] for arm in self._groups}
         metrics = self._metrics()
         baseline = self._section.baseline()
         differences = [
@@ -116,16 +112,23 @@ class ContextUse(TextPart):
         metrics: dict[tuple[str, str], MetricValue] = {}
         blocks = {arm: np.array([job.result()["blocks"] for job in self._contexts(arm)]) for arm in self._groups}
         for arm in self._groups:
-            metrics["bits per character", arm] = difference_metric(bits(1) * blocks[arm], "bits")
+            metrics["bits per character", arm] = difference_metric(
+                bits(1) * blocks[arm], "bits", missing=len(self._diverged(arm))
+            )
             for other in self._groups:
                 if other != arm:
-                    gains = bits(1) * (blocks[arm] - blocks[other])
-                    metrics[f"bits minus {other}", arm] = difference_metric(gains, "bits", "+")
+                    gains, missing = bits(1) * self._minus(blocks, arm, other), len(self._diverged(arm, other))
+                    metrics[f"bits minus {other}", arm] = difference_metric(gains, "bits", "+", missing)
             if self._far_lengths:
                 nats = _nats(self._far_contexts(arm, "cut"))
                 for length, row in zip(self._far_lengths[:-1], nats, strict=False):
-                    metrics[_lost(length), arm] = _difference(row - nats[-1])
+                    metrics[_lost(length), arm] = self._difference(row - nats[-1], arm)
         return metrics
+
+    def _mean(self, nats: npt.NDArray[np.float64], arm: str) -> Estimate:
+        """Mean bits per character of nats [seeds, targets], with the interval over seeds and blocks of the text."""
+        metric = self._difference(nats, arm)
+        return metric.value, metric.low, metric.high
 
     def _far_table(self) -> Table:
         """What each arm loses where the far context is changed, relative to all of it."""
@@ -133,7 +136,7 @@ class ContextUse(TextPart):
         for arm in self._groups:
             for far, text in CHANGES.items():
                 nats = _nats(self._far_contexts(arm, far))
-                cells = [_mean(row - nats[-1]) for row in nats[:-1]]
+                cells = [self._mean(row - nats[-1], arm) for row in nats[:-1]]
                 rows.append([visible(arm), text, *(_with_error(*cell) for cell in cells)])
                 row_colors.append(self._colors[arm])
         caption = (
@@ -157,15 +160,3 @@ def _lost(length: int) -> str:
 def _with_error(value: float, low: float, high: float) -> str:
     """``+0.012 ± 0.004``: half of the interval."""
     return f"{value:+.3f}" + ("" if math.isnan(low) else f" ± {(high - low) / 2:.3f}")
-
-
-def _mean(nats: npt.NDArray[np.float64]) -> Estimate:
-    """Mean bits per character of nats [seeds, targets], with the interval over seeds and blocks of the text."""
-    metric = _difference(nats)
-    return bits(float(nats.mean())), metric.low, metric.high
-
-
-def _difference(nats: npt.NDArray[np.float64]) -> MetricValue:
-    """The mean in bits of nats, or differences of nats, [seeds, targets], with the interval over seeds and blocks."""
-    blocks = np.array_split(bits(1) * nats, min(BLOCKS, nats.shape[1]), axis=1)
-    return difference_metric(np.stack([block.mean(1) for block in blocks], 1), "bits", "+")

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.memory.experiments.base import ExperimentResult
-from charlstm.memory.experiments.text.context import BLOCKS
 from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.memory.metrics import MetricValue, difference_metric
+from charlstm.memory.metrics import MetricValue
 from charlstm.probes.dependencies import BINS, Kind
 from charlstm.report.document import Figure, Section, Table
 from charlstm.report.estimate_plots import Estimate, difference_plot
@@ -49,13 +48,12 @@ class DependencyLosses(TextPart):
 
     def _jobs(self, arm: str) -> list[MeasurementJob]:
         arguments = {"max_positions": self._section.dependency_positions}
-        return self._grid.measurement_jobs(self._groups[arm], "dependency_loss", arguments)
+        return self._measurement_jobs(arm, "dependency_loss", arguments)
 
     def _ngram(self) -> MeasurementJob:
         """It depends only on the text: any run will do."""
         arguments = {"order": self._section.ngram, "max_positions": self._section.dependency_positions}
-        group = next(iter(self._groups.values()))
-        return self._grid.measurement_jobs(group, "ngram_dependency_loss", arguments)[0]
+        return self._measurement_jobs(next(iter(self._groups)), "ngram_dependency_loss", arguments)[0]
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [*(job for arm in self._groups for job in self._jobs(arm)), self._ngram()]
@@ -74,18 +72,21 @@ class DependencyLosses(TextPart):
             bins = [ngram[kind][index] for index in chosen]
             names = [_name(one) for one in bins]
             losses = {arm: [_losses(runs, kind, index) for index in chosen] for arm, runs in results.items()}
-            base = losses[self._section.baseline()]
+            baseline = self._section.baseline()
             gains = {
-                arm: [_difference(one, other) for one, other in zip(by_bin, base, strict=True)]
+                arm: [
+                    self._difference(self._minus({arm: one, baseline: other}, arm, baseline), arm, baseline)
+                    for one, other in zip(by_bin, losses[baseline], strict=True)
+                ]
                 for arm, by_bin in losses.items()
-                if arm != self._section.baseline()
+                if arm != baseline
             }
             for arm, by_bin in gains.items():
                 for one, gain in zip(bins, by_bin, strict=True):
                     metrics[self._metric_name(kind, one["low"], one["high"]), arm] = gain
             line = [
                 bits(float(np.mean(one["nats"]))) - bits(float(other.mean()))
-                for one, other in zip(bins, base, strict=True)
+                for one, other in zip(bins, losses[baseline], strict=True)
             ]
             estimates: dict[str, list[Estimate]] = {
                 arm: [(one.value, one.low, one.high) for one in by_bin] for arm, by_bin in gains.items()
@@ -138,12 +139,6 @@ def _short_name(one: Bin) -> str:
 def _losses(runs: list[dict[str, list[Bin]]], kind: str, index: int) -> npt.NDArray[np.float64]:
     """-ln p in nats, [seeds, positions]."""
     return np.array([run[kind][index]["nats"] for run in runs], np.float64)
-
-
-def _difference(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> MetricValue:
-    """The mean difference in bits of losses [seeds, positions], with an interval over seeds and blocks."""
-    blocks = np.array_split(one - other, min(BLOCKS, one.shape[1]), axis=1)
-    return difference_metric(bits(1) * np.stack([block.mean(1) for block in blocks], 1), "bits", "+")
 
 
 def _span(metric: MetricValue) -> str:

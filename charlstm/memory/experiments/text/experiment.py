@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, experiment, merged, runs_table
 from charlstm.memory.experiments.gradient_curves import GradientCurves
@@ -15,6 +17,7 @@ from charlstm.memory.experiments.text.units import UnitAblations
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.text.visible import visible
 
 GRADIENT_TEXTS = 100
 """Number of segments of the text over which gradients are averaged."""
@@ -49,8 +52,27 @@ class TextExperiment:
         return list(self._groups.values())
 
     def measurement_jobs(self) -> list[MeasurementJob]:
-        return [job for part in self._parts for job in part.measurement_jobs()]
+        return [job for part in self._parts for job in part.measurement_jobs()] if self._has_seeds() else []
+
+    def _has_seeds(self) -> bool:
+        """Whether there is a seed with which the networks of all arms trained."""
+        return len(self._grid.diverged_seeds(self.run_groups())) < len(self._grid.judged_seeds)
 
     def result(self) -> ExperimentResult:
-        results = [part.result() for part in self._parts]
-        return merged("Real text", results, runs_table(self._grid, self.run_groups()))
+        results = [part.result() for part in self._parts] if self._has_seeds() else []
+        result = merged("Real text", results, runs_table(self._grid, self.run_groups()))
+        return ExperimentResult(replace(result.section, paragraphs=self._diverged()), result.metrics)
+
+    def _diverged(self) -> list[str]:
+        """What follows from judged runs that diverged; empty if none did."""
+        by_arm = {arm: self._grid.diverged_seeds([group]) for arm, group in self._groups.items()}
+        arms = [f"{visible(arm)} (seed {', '.join(map(str, seeds))})" for arm, seeds in by_arm.items() if seeds]
+        if not arms:
+            return []
+        what = f"Training diverged for {'; '.join(arms)}. "
+        if not self._has_seeds():
+            return [f"{what}There is no seed with which all arms trained, so nothing is compared."]
+        return [
+            f"{what}These networks are left out of all measurements. No claim about the mean of such an arm, or about "
+            "a difference from it, is decided: that the other networks trained is a selection."
+        ]

@@ -38,7 +38,7 @@ class TextGates(TextPart):
                 raise ValueError(f"gate_arms: {arm} has no gates")
 
     def _job(self, arm: str) -> MeasurementJob:
-        return self._grid.measurement_jobs(self._groups[arm], "gate_values", {"length": 200, "shown": COLUMNS})[0]
+        return self._measurement_jobs(arm, "gate_values", {"length": 200, "shown": COLUMNS})[0]
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [self._job(arm) for arm in self._groups]

@@ -32,10 +32,11 @@ class Learning(TextPart):
     """The curves of each arm, and which arm leads when."""
 
     def _runs(self, arm: str) -> list[RunResult]:
-        best = self._grid.best_runs(self._groups[arm])
+        best, diverged = self._grid.best_runs(self._groups[arm]), self._diverged(arm)
         return [
             _run(arm, path, seed, self._groups[arm].parameters)
             for path, seed in zip(map(RunDirectory, best.paths), self._config.judged_seeds(), strict=True)
+            if seed not in diverged
         ]
 
     def result(self) -> ExperimentResult:

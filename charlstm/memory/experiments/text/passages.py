@@ -25,7 +25,7 @@ class Passages(TextPart):
 
     def _jobs(self, arm: str) -> list[MeasurementJob]:
         arguments = {"characters": self._section.passage_characters}
-        return self._grid.measurement_jobs(self._groups[arm], "character_losses", arguments)
+        return self._measurement_jobs(arm, "character_losses", arguments)
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [job for arm in self._groups for job in self._jobs(arm)]

@@ -39,11 +39,11 @@ class StateMeasures(TextPart):
             "texts": TEXTS,
             "random": False,
         }
-        return self._grid.measurement_jobs(self._groups[arm], "memory_capacity", arguments)
+        return self._measurement_jobs(arm, "memory_capacity", arguments)
 
     def _dynamics(self, arm: str) -> list[MeasurementJob]:
         arguments = {"steps": DYNAMICS_STEPS, "texts": 2, "trained": True, "warm_up": WARM_UP, "exponents": 1}
-        return self._grid.measurement_jobs(self._groups[arm], "state_dynamics", arguments)
+        return self._measurement_jobs(arm, "state_dynamics", arguments)
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [job for arm in self._groups for job in (*self._capacities(arm), *self._dynamics(arm))]
@@ -55,10 +55,9 @@ class StateMeasures(TextPart):
             capacities = [job.result() for job in self._capacities(arm)]
             dynamics = [job.result() for job in self._dynamics(arm)]
             exponents = [_mean(row[0] for row in one["exponents"] if row[0] is not None) for one in dynamics]
-            metrics["memory capacity", arm] = mean_metric(
-                [one["state"]["capacity"] for one in capacities], "characters"
-            )
-            metrics["largest Lyapunov exponent", arm] = mean_metric(exponents, "nats per character")
+            missing, states = [None] * len(self._diverged(arm)), [one["state"]["capacity"] for one in capacities]
+            metrics["memory capacity", arm] = mean_metric([*states, *missing], "characters")
+            metrics["largest Lyapunov exponent", arm] = mean_metric([*exponents, *missing], "nats per character")
             rows.append(
                 [
                     visible(arm),

@@ -35,7 +35,7 @@ class UnitAblations(TextPart):
 
     def _job(self, arm: str) -> MeasurementJob:
         arguments = {"steps": STEPS, "texts": TEXTS}
-        return self._grid.measurement_jobs(self._groups[arm], "unit_ablation", arguments)[0]
+        return self._measurement_jobs(arm, "unit_ablation", arguments)[0]
 
     def measurement_jobs(self) -> list[MeasurementJob]:
         return [self._job(arm) for arm in self._groups]
