@@ -106,6 +106,12 @@ class NetworkOptions(Section):
         "other options initialize differs: forget_bias if it is set, recurrent_init: orthogonal, identity_scale, "
         f"leak_rate. null: each part in its usual way. Not with cell: {', '.join(sorted(RESERVOIRS))}.",
     )
+    unigram_bias: bool = Field(
+        False,
+        description="Whether the biases of the readout are initialized to the logarithms of the characters' "
+        "frequencies in the training text, so that training does not begin with learning these. It then pushes all "
+        "units in one direction, whereby an rnn with nonlinearity: relu often diverged within 30 steps of adamw.",
+    )
     dropout: float = Field(
         0.0,
         ge=0,

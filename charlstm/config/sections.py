@@ -225,9 +225,9 @@ class TrainingBasics(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Data type of matrix multiplications in training. auto: bfloat16 on a GPU that supports it and on "
-        "a CPU with AMX, float32 elsewhere. Weights, cell state, loss and optimizer state stay in float32. With "
-        "float32, training on an NVIDIA GPU uses TF32 (10 bits of mantissa) if the GPU supports it. Held-out scores "
-        "are always computed in full float32.",
+        "a CPU where that is faster, float32 elsewhere. Weights, cell state, loss and optimizer state stay in float32. "
+        "With float32, training on an NVIDIA GPU uses TF32 (10 bits of mantissa) if the GPU supports it. Held-out "
+        "scores are always computed in full float32.",
     )
     device: Annotated[str, TypeText(NAMES), AfterValidator(check_device_name)] = Field(
         "auto",

@@ -44,7 +44,8 @@ class LanguageModel(nn.Module):
     The first layer's input weights are initialized by the front end's ``input_bound``, unless the cell declares their
     initialization, and the head as in torch.nn.Linear, but with zero biases. With ``init_range`` r, front end and head
     are initialized uniform in +-r instead, biases included, and the recurrent layers as
-    :class:`~charlstm.model.initialization.Initializer` describes.
+    :class:`~charlstm.model.initialization.Initializer` describes. A training with ``unigram_bias`` sets the head's
+    biases.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:

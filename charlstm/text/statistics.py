@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from charlstm.text.corpus import Corpus
+from charlstm.text.corpus import SAMPLE_CHARACTERS, Corpus
 from charlstm.units import bits
 
 RARE = 5
@@ -81,6 +82,21 @@ def text_statistics(corpus: Corpus) -> TextStatistics:
         counts={symbols[number]: int(counts[number]) for number in order},
         lines=_lines(corpus) if is_text else None,
     )
+
+
+def training_frequencies(corpus: Corpus) -> npt.NDArray[np.float64]:
+    """[V]: the relative frequency of each symbol in an evenly spread sample of the training split, of documents with
+    their end marks. One is added to each count, so that none is zero."""
+    sample = corpus.training_sample(SAMPLE_CHARACTERS)
+    if sample.is_running_text and sample.scored is not None and sample.scored_ends is not None:
+        begins, ends = sample.scored, sample.scored_ends  # what is around them is context
+    else:
+        begins, ends = sample.starts, sample.ends
+    pieces = [sample.ids[begin:end] for begin, end in zip(begins, ends, strict=True)]
+    ids = np.concatenate([*pieces, np.tile(sample.end_mark, len(sample))])
+    counts = 1 + np.bincount(ids, minlength=corpus.vocabulary.size).astype(np.float64)
+    frequencies: npt.NDArray[np.float64] = counts / counts.sum()
+    return frequencies
 
 
 def _pieces(corpus: Corpus) -> Iterator[np.ndarray[tuple[int], np.dtype[np.unsignedinteger]]]:

@@ -38,7 +38,7 @@ REGULARIZATION = {
     "zoneout_h",
     "zoneout_c",
 }
-MAY_DIFFER = REGULARIZATION | {"washout", "executor"}
+MAY_DIFFER = REGULARIZATION | {"washout", "executor", "unigram_bias"}
 """The fields of the model section that do not change what its weights mean."""
 
 

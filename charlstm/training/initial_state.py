@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from charlstm.config import Config
@@ -11,6 +12,7 @@ from charlstm.hardware.out_of_memory import check_weights_fit, report_out_of_mem
 from charlstm.model import LanguageModel
 from charlstm.optimization import make_optimizer
 from charlstm.text.corpus import Corpus
+from charlstm.text.statistics import training_frequencies
 from charlstm.training.averaging import WeightAverage
 from charlstm.training.loader import make_batch_source, training_batches
 from charlstm.training.memory_estimate import estimate_weights
@@ -31,6 +33,9 @@ def initial_state(config: Config, corpus: Corpus, device: torch.device, group: P
     torch.manual_seed(training.seed)
     with report_out_of_memory(device, lambda: ("for the weights", weights)):
         model = LanguageModel(config.model, corpus.vocabulary.size).to(device)
+        if config.model.unigram_bias:
+            with torch.no_grad():
+                model.head.bias.copy_(torch.from_numpy(np.log(training_frequencies(corpus))))
         streams = make_batch_source(training_batches(config, corpus), device, free_memory(device))
         group.check(streams.batch_size, training.batch_size)
         columns = group.columns(streams.batch_size)

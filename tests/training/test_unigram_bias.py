@@ -1,0 +1,69 @@
+"""A readout that starts as the unigram model of the training text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from charlstm.config import Config
+from charlstm.distributed import SINGLE_PROCESS
+from charlstm.text.corpus import Corpus, load_corpus
+from charlstm.text.statistics import training_frequencies
+from charlstm.training.initial_state import initial_state
+from charlstm.training.state import TrainingState
+
+CPU = torch.device("cpu")
+LETTERS = np.array([*"eeeeeeeetttttaaaoz \n"])
+
+
+@pytest.fixture
+def text(tmp_path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("".join(np.random.default_rng(1).choice(LETTERS, 4000)) + "q" * 400, encoding="utf-8")
+    return path
+
+
+def make_state(path: Path, corpus: dict | None = None, **model) -> tuple[TrainingState, Corpus]:
+    fields = {"source": str(path), "validation_fraction": 0.1, **(corpus or {})}
+    training = {"device": "cpu", "precision": "float32", "batch_size": 8, "sequence_length": 32}
+    model = {"cell": "rnn", "hidden_size": 32, **model}
+    config = Config.model_validate({"corpus": fields, "model": model, "training": training})
+    loaded = load_corpus(**config.corpus.model_dump())
+    return initial_state(config, loaded, CPU, SINGLE_PROCESS), loaded
+
+
+@pytest.mark.parametrize("fields", [{}, {"init_range": 0.08}, {"direction": "bidirectional"}], ids=str)
+def test_readout_starts_with_the_frequencies_of_the_training_split(text, fields):
+    state, corpus = make_state(text, unigram_bias=True, **fields)
+    train = np.asarray(corpus.split("train"))
+    counts = 1 + np.bincount(train, minlength=corpus.vocabulary.size)
+    expected = torch.from_numpy(np.log(counts / counts.sum())).float()
+    torch.testing.assert_close(state.model.head.bias.detach(), expected)
+    assert counts[corpus.vocabulary.encode("q")[0]] == 1, "the validation split is not counted"
+    plain, _ = make_state(text, **fields)
+    others = [name for name, value in plain.model.state_dict().items() if name != "head.bias"]
+    assert all(torch.equal(plain.model.state_dict()[name], state.model.state_dict()[name]) for name in others)
+
+
+def test_of_documents_the_end_marks_count(text):
+    text.write_text("\n".join(f"ab{n % 10}" for n in range(200)), encoding="utf-8")
+    _, corpus = make_state(text, {"documents": "newline"}, unigram_bias=True)
+    frequencies = training_frequencies(corpus)
+    (end,) = corpus.vocabulary.encode("\n")
+    assert frequencies[end] == pytest.approx(0.25, abs=0.01)
+
+
+def test_first_gradient_does_not_push_all_units_in_one_direction(text):
+    """With biases of zero, the mean over time of the error at the readout is that of the frequencies."""
+
+    def mean_error(unigram_bias: bool) -> float:
+        state, _ = make_state(text, unigram_bias=unigram_bias)
+        batch = state.streams.next_batch()
+        logits = state.model(batch.previous)[0]
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten()).backward()
+        return float(state.model.head.bias.grad.norm())
+
+    assert mean_error(True) < 0.5 * mean_error(False)
