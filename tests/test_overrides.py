@@ -63,9 +63,11 @@ def test_set_changes_a_field_that_an_arm_has_under_a_dotted_name():
     changes = [
         "arms.rate 0.5.training.learning_rate=0.2",
         "arms.rate 0.5.training.budget.steps=9",
+        "arms.rate 0.5.model.num_layers=2",
         "arms.new.model.cell=rnn",
     ]
     config = validate(CompareConfig, Document("x", data), changes)
-    assert config.arms["rate 0.5"] == {**arm, "training.learning_rate": 0.2, "training": {"budget.steps": 9}}
+    changed = {"training.learning_rate": 0.2, "training": {"budget.steps": 9}, "model.num_layers": 2}
+    assert config.arms["rate 0.5"] == {**arm, **changed}
     assert config.arms["new"] == {"model": {"cell": "rnn"}}
     assert arm["training.learning_rate"] == 0.1

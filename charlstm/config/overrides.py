@@ -50,16 +50,23 @@ def iter_assignments(changes: Mapping[str, Any], above: Loc = (), keys: Loc = ()
 def with_value(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
     """A copy of plain data with the value at ``loc``; missing sections are created, and a mapping replaces the value
     that this key has. A key with dots, such as ``training.learning_rate`` in an arm, stands for as many parts of
-    ``loc``. Raises LookupError if a part of ``loc`` before the last is not a section."""
+    ``loc``, and a mapping that has such keys gets another one. Raises LookupError if a part of ``loc`` before the last is not a section."""
     if depth == len(loc):
         return value
     if data is not None and not isinstance(data, dict):
         raise LookupError(f"{dotted(loc[:depth])} is not a section: it has no field {dotted(loc[depth:])}")
     section = data or {}
     ends = range(len(loc), depth + 1, -1)
-    end = next((end for end in ends if ".".join(map(str, loc[depth:end])) in section), depth + 1)
+    new = len(loc) if loc[depth] not in section and any(map(_is_dotted_field, section)) else depth + 1
+    end = next((end for end in ends if ".".join(map(str, loc[depth:end])) in section), new)
     key = loc[depth] if end == depth + 1 else ".".join(map(str, loc[depth:end]))
     return {**section, key: with_value(section.get(key), loc, value, end)}
+
+
+def _is_dotted_field(key: object) -> bool:
+    """Whether a key is like ``training.learning_rate``; the name of an arm may have dots, too."""
+    section, _, field = str(key).partition(".")
+    return bool(field and find_section(Config, (section,)))
 
 
 class Overridden(NamedTuple):
