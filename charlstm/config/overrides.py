@@ -50,7 +50,8 @@ def iter_assignments(changes: Mapping[str, Any], above: Loc = (), keys: Loc = ()
 def with_value(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
     """A copy of plain data with the value at ``loc``; missing sections are created, and a mapping replaces the value
     that this key has. A key with dots, such as ``training.learning_rate`` in an arm, stands for as many parts of
-    ``loc``, and a mapping that has such keys gets another one. Raises LookupError if a part of ``loc`` before the last is not a section."""
+    ``loc``, and a mapping that has such keys gets another one. Raises LookupError if a part of ``loc`` before the last
+    is not a section."""
     if depth == len(loc):
         return value
     if data is not None and not isinstance(data, dict):
