@@ -85,15 +85,14 @@ def text_statistics(corpus: Corpus) -> TextStatistics:
 
 
 def training_frequencies(corpus: Corpus) -> npt.NDArray[np.float64]:
-    """[V]: the relative frequency of each symbol in an evenly spread sample of the training split, of documents with
-    their end marks. One is added to each count, so that none is zero."""
+    """[V]: the relative frequency of each symbol among those that count in the loss, in an evenly spread sample of the
+    training split. One is added to each count, so that none is zero."""
     sample = corpus.training_sample(SAMPLE_CHARACTERS)
-    if sample.is_running_text and sample.scored is not None and sample.scored_ends is not None:
-        begins, ends = sample.scored, sample.scored_ends  # what is around them is context
-    else:
-        begins, ends = sample.starts, sample.ends
+    begins = sample.starts if sample.scored is None else sample.scored
+    ends = sample.ends if sample.scored_ends is None else sample.scored_ends
     pieces = [sample.ids[begin:end] for begin, end in zip(begins, ends, strict=True)]
-    ids = np.concatenate([*pieces, np.tile(sample.end_mark, len(sample))])
+    end_marks = len(sample) if sample.scored is None or sample.scores_end else 0
+    ids = np.concatenate([*pieces, np.tile(sample.end_mark, end_marks)])
     counts = 1 + np.bincount(ids, minlength=corpus.vocabulary.size).astype(np.float64)
     frequencies: npt.NDArray[np.float64] = counts / counts.sum()
     return frequencies

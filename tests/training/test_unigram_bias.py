@@ -48,12 +48,22 @@ def test_readout_starts_with_the_frequencies_of_the_training_split(text, fields)
     assert all(torch.equal(plain.model.state_dict()[name], state.model.state_dict()[name]) for name in others)
 
 
-def test_of_documents_the_end_marks_count(text):
-    text.write_text("\n".join(f"ab{n % 10}" for n in range(200)), encoding="utf-8")
-    _, corpus = make_state(text, {"documents": "newline"}, unigram_bias=True)
+@pytest.mark.parametrize(
+    ("fields", "shares"),
+    [
+        ({}, {"a": 1 / 5, "=": 1 / 5, "\n": 1 / 5}),
+        ({"score_after": "="}, {"a": 0, "=": 0, "\n": 0}),
+        ({"score_after": "=", "score_end": True}, {"a": 0, "=": 0, "\n": 1 / 2}),
+    ],
+    ids=str,
+)
+def test_of_documents_what_is_scored_counts(text, fields, shares):
+    text.write_text("\n".join(f"ab={n % 10}" for n in range(400)), encoding="utf-8")
+    _, corpus = make_state(text, {"documents": "newline", **fields}, unigram_bias=True)
     frequencies = training_frequencies(corpus)
-    (end,) = corpus.vocabulary.encode("\n")
-    assert frequencies[end] == pytest.approx(0.25, abs=0.01)
+    for symbol, share in shares.items():
+        (number,) = corpus.vocabulary.encode(symbol)
+        assert frequencies[number] == pytest.approx(share, abs=0.01), symbol
 
 
 def test_first_gradient_does_not_push_all_units_in_one_direction(text):
