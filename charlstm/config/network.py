@@ -106,11 +106,13 @@ class NetworkOptions(Section):
         "other options initialize differs: forget_bias if it is set, recurrent_init: orthogonal, identity_scale, "
         f"leak_rate. null: each part in its usual way. Not with cell: {', '.join(sorted(RESERVOIRS))}.",
     )
-    unigram_bias: bool = Field(
-        False,
+    unigram_bias: Annotated[bool | None, Field(validate_default=True)] = Field(
+        None,
         description="Whether the biases of the readout are initialized to the logarithms of the characters' "
-        "frequencies in the training text, so that training does not begin with learning these. It then pushes all "
-        "units in one direction, whereby an rnn with nonlinearity: relu often diverged within 30 steps of adamw.",
+        "frequencies in the training text, among those that count in the loss. Training then does not begin with "
+        "teaching the frequencies to all units: without it, an lstm of 128 units was 0.04 to 0.14 nats worse after "
+        "five million characters, and an rnn with nonlinearity: relu often diverged within 30 steps. null: true, but "
+        "false with init_range.",
     )
     dropout: float = Field(
         0.0,
