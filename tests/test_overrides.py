@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from charlstm.config import CompareConfig, Document, MemoryConfig, parse_config, validate
-from charlstm.config.overrides import override
+from charlstm.config.overrides import override, with_value
 from charlstm.config.wording import Problem
 from charlstm.errors import UserError
 
@@ -71,3 +71,5 @@ def test_set_changes_a_field_that_an_arm_has_under_a_dotted_name():
     assert config.arms["rate 0.5"] == {**arm, **changed}
     assert config.arms["new"] == {"model": {"cell": "rnn"}}
     assert arm["training.learning_rate"] == 0.1
+    start = with_value({"model.cell": "gru"}, ("starts", "b"), {})
+    assert start == {"model.cell": "gru", "starts": {"b": {}}}, "not a section of a run's configuration"

@@ -103,16 +103,16 @@ class NetworkOptions(Section):
         le=10,
         description="All weights are initialized uniformly between plus and minus this value: front end, recurrent "
         "layers and readout, with their biases (Sutskever et al. 2014 and Karpathy et al. 2015 take 0.08). Only what "
-        "other options initialize differs: forget_bias if it is set, recurrent_init: orthogonal, identity_scale, "
-        f"leak_rate. null: each part in its usual way. Not with cell: {', '.join(sorted(RESERVOIRS))}.",
+        "other options initialize differs: unigram_bias if it is true, forget_bias if it is set, recurrent_init: "
+        "orthogonal, identity_scale, leak_rate. null: each part in its usual way. Not with cell: "
+        f"{', '.join(sorted(RESERVOIRS))}.",
     )
     unigram_bias: Annotated[bool | None, Field(validate_default=True)] = Field(
         None,
-        description="Whether the biases of the readout are initialized to the logarithms of the characters' "
-        "frequencies in the training text, among those that count in the loss. Training then does not begin with "
-        "teaching the frequencies to all units: without it, an lstm of 128 units was 0.04 to 0.14 nats worse after "
-        "five million characters, and an rnn with nonlinearity: relu often diverged within 30 steps. null: true, but "
-        "false with init_range.",
+        description="Whether the biases of the readout start at the logarithms of the frequencies that the characters "
+        "have in the training text, so that the untrained network is about the unigram model; false: at zero, from "
+        "where most networks learn worse (charlstm/cells/README.md). With training.initial_run it concerns new "
+        "characters only. null: true, but false with init_range.",
     )
     dropout: float = Field(
         0.0,

@@ -58,7 +58,8 @@ def with_value(data: Any, loc: Loc, value: Any, depth: int = 0) -> Any:
         raise LookupError(f"{dotted(loc[:depth])} is not a section: it has no field {dotted(loc[depth:])}")
     section = data or {}
     ends = range(len(loc), depth + 1, -1)
-    new = len(loc) if loc[depth] not in section and any(map(_is_dotted_field, section)) else depth + 1
+    is_new_field = loc[depth] not in section and find_section(Config, (str(loc[depth]),)) is not None
+    new = len(loc) if is_new_field and any(map(_is_dotted_field, section)) else depth + 1
     end = next((end for end in ends if ".".join(map(str, loc[depth:end])) in section), new)
     key = loc[depth] if end == depth + 1 else ".".join(map(str, loc[depth:end]))
     return {**section, key: with_value(section.get(key), loc, value, end)}

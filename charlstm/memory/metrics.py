@@ -92,7 +92,7 @@ def mean_metric(values: Sequence[float | None], unit: str) -> MetricValue:
     """The mean over seeds; no interval if a seed has no value, since the others are then a selection."""
     present = [value for value in values if value is not None]
     mean, low, high = estimate(values)
-    text = f"{mean:.3f} {unit}"
+    text = f"{mean:.3f} {unit}" if present else "no value"
     if len(present) < len(values):
         return MetricValue(mean, text, _without_value(len(values) - len(present), len(values)))
     return MetricValue(mean, text, _interval(_seeds(len(values)), (low, high), ".3f"), low, high)

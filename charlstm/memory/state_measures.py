@@ -14,6 +14,7 @@ from charlstm.probes.capacity import capacity, random_texts
 from charlstm.probes.closing import find_closing_characters
 from charlstm.probes.dynamics import dynamics, spectral_radii
 from charlstm.probes.gradients import FULL_STATE, gradient_over_lag
+from charlstm.training.initial_state import initial_model
 
 
 def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonObject | None = None) -> JsonObject:
@@ -116,7 +117,6 @@ def unit_ablation(run: LoadedRun, steps: int, texts: int) -> JsonObject:
 def untrained(run: LoadedRun) -> LanguageModel:
     """The initial model of a run, before training."""
     state = torch.get_rng_state()
-    torch.manual_seed(run.config.training.seed)
-    model = LanguageModel(run.config.model, run.vocabulary.size)
+    model = initial_model(run.config, run.corpus(), run.model.head.weight.device)
     torch.set_rng_state(state)
-    return model.to(run.model.head.weight.device)
+    return model

@@ -54,11 +54,16 @@ def sample_of_text(
     )
 
 
+def whole_text(text: npt.NDArray[np.integer]) -> Documents:
+    """A running text [N] as one block."""
+    return Documents(text, np.zeros(1, np.int64), np.array([len(text)]), _NO_END_MARK)
+
+
 def windows(text: npt.NDArray[np.integer] | Documents, size: int) -> Documents:
     """A running text [N], or blocks of one, in windows of ``size`` characters, the last of a block shorter. Of what
     stands before a window, its one character is context: a network reads each window from a zero state."""
     if not isinstance(text, Documents):
-        text = Documents(text, np.zeros(1, np.int64), np.array([len(text)]), _NO_END_MARK)
+        text = whole_text(text)
     scored = text.starts if text.scored is None else text.scored
     scored_ends = text.ends if text.scored_ends is None else text.scored_ends
     counts = -(-(scored_ends - scored) // size)

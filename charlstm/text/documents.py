@@ -215,6 +215,16 @@ class Sequences:
         counted: npt.NDArray[np.bool_] = (offsets >= first) & (offsets < after)
         return counted
 
+    def at(self, positions: Positions) -> Positions:
+        """The ids at positions [K] of the concatenation of the characters that count, from 0."""
+        which = np.searchsorted(self.offsets, positions, side="right") - 1
+        offsets = self.first[which] + positions - self.offsets[which]
+        starts, ends = self.documents.starts[which], self.documents.ends[which]
+        places = ends - 1 - offsets if self._reverse else starts + offsets
+        ids = np.take(self.documents.ids, places, mode="clip").astype(np.int64)
+        after = np.clip(offsets - (ends - starts), -1, len(self._mark) - 1)
+        return np.where(after < 0, ids, self._mark_and_none[after])
+
     def window(self, which: Positions, begin: int, end: int) -> Positions:
         """The ids at the offsets ``begin`` to ``end`` of the documents ``which`` [B], [end - begin, B]; V before and
         after a document, and in the rows where ``which`` is -1."""

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.text.blocks import whole_text
 from charlstm.text.corpus import SAMPLE_CHARACTERS, Corpus
+from charlstm.text.documents import Direction, Documents, Sequences
+from charlstm.text.random_numbers import random_numbers
 from charlstm.units import bits
 
 RARE = 5
@@ -84,16 +87,17 @@ def text_statistics(corpus: Corpus) -> TextStatistics:
     )
 
 
-def training_frequencies(corpus: Corpus) -> npt.NDArray[np.float64]:
-    """[V]: the relative frequency of each symbol among those that count in the loss, in an evenly spread sample of the
-    training split. One is added to each count, so that none is zero."""
-    sample = corpus.training_sample(SAMPLE_CHARACTERS)
-    begins = sample.starts if sample.scored is None else sample.scored
-    ends = sample.ends if sample.scored_ends is None else sample.scored_ends
-    pieces = [sample.ids[begin:end] for begin, end in zip(begins, ends, strict=True)]
-    end_marks = len(sample) if sample.scored is None or sample.scores_end else 0
-    ids = np.concatenate([*pieces, np.tile(sample.end_mark, end_marks)])
-    counts = 1 + np.bincount(ids, minlength=corpus.vocabulary.size).astype(np.float64)
+def training_frequencies(corpus: Corpus, direction: Direction) -> npt.NDArray[np.float64]:
+    """[V]: the relative frequency of each symbol among those of the training split that count in the loss; of a long
+    split, in a random sample of `SAMPLE_CHARACTERS`, always the same. One is added to each count, so that none is zero.
+    """
+    text = corpus.split("train")
+    documents = text if isinstance(text, Documents) else whole_text(text)
+    sequences = Sequences(documents, corpus.vocabulary.size, direction)
+    positions = np.arange(min(sequences.characters, SAMPLE_CHARACTERS))
+    if sequences.characters > len(positions):
+        positions = np.sort(random_numbers(len(positions)) % np.uint64(sequences.characters)).astype(np.int64)
+    counts = 1 + np.bincount(sequences.at(positions), minlength=corpus.vocabulary.size).astype(np.float64)
     frequencies: npt.NDArray[np.float64] = counts / counts.sum()
     return frequencies
 

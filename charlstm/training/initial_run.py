@@ -93,6 +93,9 @@ class InitialRun:
                     tensor.copy_(weights[name])
                     continue
                 known = weights[name].index_select(dimensions[name], old)
+                if name == "head.bias" and model.config.unigram_bias and len(new):
+                    # The biases of the run are logarithms of frequencies up to a constant.
+                    tensor += (known.to(tensor.device) - tensor[new.to(tensor.device)]).mean()
                 tensor.index_copy_(dimensions[name], new.to(tensor.device), known.to(tensor.device))
 
 

@@ -20,6 +20,16 @@ from charlstm.training.schedule import Schedule
 from charlstm.training.state import TrainingState
 
 
+def initial_model(config: Config, corpus: Corpus, device: torch.device) -> LanguageModel:
+    """The network before the first step, with the random numbers of ``training.seed``."""
+    torch.manual_seed(config.training.seed)
+    model = LanguageModel(config.model, corpus.vocabulary.size).to(device)
+    if config.model.unigram_bias:
+        with torch.no_grad():
+            model.head.bias.copy_(torch.from_numpy(np.log(training_frequencies(corpus, config.model.direction))))
+    return model
+
+
 def initial_state(config: Config, corpus: Corpus, device: torch.device, group: ProcessGroup) -> TrainingState:
     """The state before the first step, with the random numbers of ``training.seed``.
 
@@ -30,12 +40,8 @@ def initial_state(config: Config, corpus: Corpus, device: torch.device, group: P
     retain_freed_memory()
     weights = estimate_weights(config, corpus.vocabulary.size)
     check_weights_fit(device, weights)
-    torch.manual_seed(training.seed)
     with report_out_of_memory(device, lambda: ("for the weights", weights)):
-        model = LanguageModel(config.model, corpus.vocabulary.size).to(device)
-        if config.model.unigram_bias:
-            with torch.no_grad():
-                model.head.bias.copy_(torch.from_numpy(np.log(training_frequencies(corpus))))
+        model = initial_model(config, corpus, device)
         streams = make_batch_source(training_batches(config, corpus), device, free_memory(device))
         group.check(streams.batch_size, training.batch_size)
         columns = group.columns(streams.batch_size)

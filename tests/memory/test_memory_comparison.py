@@ -588,14 +588,14 @@ def test_no_evaluation_scores_the_training_split(done):
     assert set(scores) == {None}
 
 
-def test_untrained_is_the_initial_model(done):
+def test_untrained_is_the_initial_model(done, tmp_path):
     path = next(path for path in sorted((done / "cells").iterdir()) if path.name.startswith("recall-5-lstm"))
     run = load(path)
     torch.manual_seed(run.config.training.seed)
     before = torch.get_rng_state()
     initial = untrained(run)
     assert torch.equal(torch.get_rng_state(), before)
-    expected = type(run.model)(run.config.model, run.vocabulary.size)  # seeded above, as in a trainer
+    expected = Trainer(run.config, run.corpus(), RunDirectory(tmp_path / "run")).model
     assert all(torch.equal(a, b) for a, b in zip(initial.parameters(), expected.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(initial.parameters(), run.model.parameters(), strict=True))
 

@@ -81,6 +81,17 @@ def test_difference_at_dependent_characters(monkeypatch, undrawn_plots):
     assert [row[:2] for row in table.rows] == [["1–9", "100 of 100"], ["10–19", "100 of 100"]]
 
 
+def test_differences_are_of_the_same_seeds():
+    """The GRU diverged with the first seed, the RNN with the second: one pair is left."""
+    diverged = {"gru": [1], "rnn": [2]}
+    grid = SimpleNamespace(diverged_seeds=lambda arms: sorted({seed for arm in arms for seed in diverged[arm]}))
+    part = ContextUse(make_config(), grid, {"gru": "gru", "rnn": "rnn"})
+    nats = {"gru": np.array([[2.0, 20.0], [3.0, 30.0]]), "rnn": np.array([[0.1, 0.2], [0.3, 0.4]])}
+    np.testing.assert_allclose(part._minus(nats, "gru", "rnn"), [[2.7, 29.6]])
+    metric = part._difference(part._minus(nats, "gru", "rnn"), "gru", "rnn")
+    assert metric.interval == "2 of 3 seeds without a value"
+
+
 def test_loss_of_a_changed_far_context(monkeypatch):
     """Cut off, the far context costs 0.5 bits with 10 characters left; shuffled, 0.2; replaced, nothing."""
     costs = {"cut": 0.5, "shuffled": 0.2, "replaced": 0.0}

@@ -28,12 +28,27 @@ BIDIRECTIONAL = [
 
 
 def network(fields: dict, vocabulary: Vocabulary) -> LanguageModel:
-    return LanguageModel(ModelConfig(**{"hidden_size": 6, "executor": "eager", **fields}), vocabulary.size).eval()
+    settings = {"hidden_size": 6, "executor": "eager", "unigram_bias": False, **fields}
+    return LanguageModel(ModelConfig(**settings), vocabulary.size).eval()
 
 
 def run_of(model: LanguageModel, vocabulary: Vocabulary = OLD) -> InitialRun:
     config = Config.model_validate({"corpus": {"source": "a"}, "model": model.config.model_dump()})
     return InitialRun(Path("runs/old"), config, vocabulary, 5, [])
+
+
+def test_new_symbols_are_as_probable_beside_the_old_ones_as_in_the_text():
+    """Biases are logarithms of frequencies up to a constant, which the run has its own of."""
+    new = Vocabulary.from_text("abdegz")
+    before, after = network({"unigram_bias": True}, OLD), network({"unigram_bias": True}, new)
+    frequencies = torch.tensor([0.3, 0.1, 0.1, 0.2, 0.1, 0.2])
+    a = new.symbols.index("a")
+    with torch.no_grad():
+        after.head.bias.copy_(frequencies.log())
+        known = [index for index in range(6) if index != a]
+        before.head.bias.copy_(frequencies[known].log() + 7)
+    run_of(before).copy_weights(before.state_dict(), after, new)
+    torch.testing.assert_close(after.head.bias.softmax(0), frequencies)
 
 
 @pytest.mark.parametrize("fields", [*KINDS, *BIDIRECTIONAL, {"front_end": "one_hot"}], ids=str)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from charlstm.config import Config
+from charlstm.config import Config, ModelConfig
 from charlstm.distributed import SINGLE_PROCESS
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.statistics import training_frequencies
@@ -43,30 +43,43 @@ def test_readout_starts_with_the_frequencies_of_the_training_split(text, fields)
     expected = torch.from_numpy(np.log(counts / counts.sum())).float()
     torch.testing.assert_close(state.model.head.bias.detach(), expected)
     assert counts[corpus.vocabulary.encode("q")[0]] == 1, "the validation split is not counted"
-    plain, _ = make_state(text, **fields)
+    plain, _ = make_state(text, unigram_bias=False, **fields)
     others = [name for name, value in plain.model.state_dict().items() if name != "head.bias"]
     assert all(torch.equal(plain.model.state_dict()[name], state.model.state_dict()[name]) for name in others)
 
 
 @pytest.mark.parametrize(
-    ("fields", "shares"),
+    ("direction", "fields", "shares"),
     [
-        ({}, {"a": 1 / 5, "=": 1 / 5, "\n": 1 / 5}),
-        ({"score_after": "="}, {"a": 0, "=": 0, "\n": 0}),
-        ({"score_after": "=", "score_end": True}, {"a": 0, "=": 0, "\n": 1 / 2}),
+        ("forward", {}, {"a": 1 / 5, "=": 1 / 5, "\n": 1 / 5}),
+        ("backward", {}, {"a": 1 / 5, "=": 1 / 5, "\n": 1 / 5}),
+        ("bidirectional", {}, {"a": 1 / 4, "=": 1 / 4, "\n": 0}),
+        ("forward", {"score_after": "="}, {"a": 0, "=": 0, "\n": 0}),
+        ("forward", {"score_after": "=", "score_end": True}, {"a": 0, "=": 0, "\n": 1 / 2}),
     ],
     ids=str,
 )
-def test_of_documents_what_is_scored_counts(text, fields, shares):
+def test_of_documents_what_is_scored_counts(text, direction, fields, shares):
     text.write_text("\n".join(f"ab={n % 10}" for n in range(400)), encoding="utf-8")
-    _, corpus = make_state(text, {"documents": "newline", **fields}, unigram_bias=True)
-    frequencies = training_frequencies(corpus)
+    _, corpus = make_state(text, {"documents": "newline", **fields}, direction=direction)
+    frequencies = training_frequencies(corpus, direction)
     for symbol, share in shares.items():
         (number,) = corpus.vocabulary.encode(symbol)
         assert frequencies[number] == pytest.approx(share, abs=0.01), symbol
 
 
-def test_first_gradient_does_not_push_all_units_in_one_direction(text):
+@pytest.mark.parametrize("lengths", [[60_000] * 5, [40_000, 1, 1, 160_000]], ids=str)
+def test_long_documents_are_sampled_all_over(text, lengths):
+    text.write_text("\n".join(chr(97 + n) * length for n, length in enumerate(lengths)), encoding="utf-8")
+    fields = {"documents": "newline", "shuffle_documents": False, "validation_fraction": 0}
+    _, corpus = make_state(text, fields)
+    frequencies = training_frequencies(corpus, "forward")
+    for n, length in enumerate(lengths):
+        (number,) = corpus.vocabulary.encode(chr(97 + n))
+        assert frequencies[number] == pytest.approx(length / sum(lengths), abs=0.02)
+
+
+def test_readout_of_the_first_step_has_a_small_mean_error(text):
     """With biases of zero, the mean over time of the error at the readout is that of the frequencies."""
 
     def mean_error(unigram_bias: bool) -> float:
@@ -77,3 +90,12 @@ def test_first_gradient_does_not_push_all_units_in_one_direction(text):
         return float(state.model.head.bias.grad.norm())
 
     assert mean_error(True) < 0.5 * mean_error(False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, True), ({"init_range": 0.1}, False), ({"init_range": 0.1, "unigram_bias": True}, True)],
+    ids=str,
+)
+def test_default(fields, expected):
+    assert ModelConfig(**fields).unigram_bias is expected

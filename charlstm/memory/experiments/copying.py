@@ -83,13 +83,19 @@ class CopyingExperiment(ArmsByTask[int]):
         return ExperimentResult(section, metrics)
 
     def _cell(self, lag: int, arm: str) -> str:
-        if not (results := self._results(lag, arm)):
+        if not self._results(lag, arm):
             return UNTRAINED
+        if not (results := [one for one in self._trained(lag, arm) if one is not None]):
+            return "diverged"
         accuracy = sum(one["character_accuracy"] for one in results) / len(results)
         return f"{estimate(self._nats(lag, arm))[0]:.3f} ({percent(accuracy)})"
 
     def _nats(self, lag: int, arm: str) -> list[float | None]:
         """The loss of each seed; None for one whose network diverged, or whose loss is not finite."""
+        return [None if one is None else one["nats"] for one in self._trained(lag, arm)]
+
+    def _trained(self, lag: int, arm: str) -> list[JsonObject | None]:
+        """The measurements of each seed; None for one whose network diverged."""
         diverged = self._grid.diverged_seeds([self._groups[lag][arm]])
         results = zip(self._results(lag, arm), self._grid.judged_seeds, strict=False)
-        return [None if seed in diverged else one["nats"] for one, seed in results]
+        return [None if seed in diverged else one for one, seed in results]

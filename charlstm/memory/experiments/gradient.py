@@ -74,8 +74,8 @@ class GradientExperiment:
         metrics = dict(result.metrics)
         for arm in self._section.arms:  # the metric of an arm is that of its best start
             if (runs := self._grid.best_runs(self._recall[arm])).paths:
-                for name in self._curves.metric_names():
-                    metrics[name, arm] = metrics[name, runs.group.arm]
+                of_start = {name: metric for (name, start), metric in metrics.items() if start == runs.group.arm}
+                metrics |= {(name, arm): of_start[name] for name in self._curves.metric_names() if name in of_start}
         return ExperimentResult(result.section, metrics)
 
     def _training(self) -> ExperimentResult:
