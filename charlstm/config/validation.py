@@ -32,16 +32,19 @@ def recorded(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {**mapping, "model": {"unigram_bias": False, **model}} if isinstance(model, Mapping) else {**mapping}
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read the configuration that a run recorded; `overrides` are ``section.field=value``, as ``--set`` takes them.
+def load_config(path: Path, overrides: Sequence[str] = (), is_recorded: bool = False) -> Config:
+    """Read the configuration of a run, or that which a run recorded (see :func:`recorded`).
+
+    `overrides` are ``section.field=value``, as ``--set`` takes them.
 
     Raises:
         UserError: all problems, one line each, with file and line (or the override).
     """
     document = read_yaml(path)
     reject_other_command(path, document.data, "train")
-    data = recorded(document.data) if isinstance(document.data, Mapping) else document.data
-    return validate(Config, replace(document, data=data), overrides)
+    if is_recorded and isinstance(document.data, Mapping):
+        document = replace(document, data=recorded(document.data))
+    return validate(Config, document, overrides)
 
 
 def parse_config(mapping: Mapping[str, Any], source: str) -> Config:
