@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from charlstm.config.sweep import SWEEP_MODELS, SweepConfig
     from charlstm.config.sweeps import load_sweep
     from charlstm.config.training import TrainingConfig
-    from charlstm.config.validation import given_value, load_config, parse_config, recorded, validate
+    from charlstm.config.validation import given_value, load_config, parse_config, validate
 
 __all__ = [
     "CELL_OPTIONS",
@@ -58,7 +58,6 @@ __all__ = [
     "parse_config",
     "read_unchecked",
     "read_yaml",
-    "recorded",
     "validate",
 ]
 
@@ -79,7 +78,7 @@ _NAMES = {
     "sweep": ("SWEEP_MODELS", "SweepConfig"),
     "sweeps": ("load_sweep",),
     "training": ("TrainingConfig",),
-    "validation": ("given_value", "load_config", "parse_config", "recorded", "validate"),
+    "validation": ("given_value", "load_config", "parse_config", "validate"),
 }
 """The public names of each module."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -106,11 +106,6 @@ class ModelConfig(ModelOptions):
             )
         return value
 
-    @field_validator("unigram_bias")
-    @classmethod
-    def _unless_all_weights_are_uniform(cls, value: bool | None, info: ValidationInfo) -> bool:
-        return info.data.get("init_range") is None if value is None else value
-
     @field_validator("kernel_sizes")
     @classmethod
     def _sizes_are_distinct(cls, value: list[int]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,25 +24,14 @@ MAX_LISTED = 40
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def recorded(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration that a run recorded, with what went without saying when the field did not exist: readouts
-    started at zero before ``model.unigram_bias``."""
-    model = mapping.get("model")
-    return {**mapping, "model": {"unigram_bias": False, **model}} if isinstance(model, Mapping) else {**mapping}
-
-
-def load_config(path: Path, overrides: Sequence[str] = (), is_recorded: bool = False) -> Config:
-    """Read the configuration of a run, or that which a run recorded (see :func:`recorded`).
-
-    `overrides` are ``section.field=value``, as ``--set`` takes them.
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read the configuration of a run; `overrides` are ``section.field=value``, as ``--set`` takes them.
 
     Raises:
         UserError: all problems, one line each, with file and line (or the override).
     """
     document = read_yaml(path)
     reject_other_command(path, document.data, "train")
-    if is_recorded and isinstance(document.data, Mapping):
-        document = replace(document, data=recorded(document.data))
     return validate(Config, document, overrides)
 
 

@@ -107,7 +107,7 @@ class RunDirectory:
             raise UserError(f"{self.path} is not a run directory: it has no config.yaml. charlstm train creates runs")
         from charlstm.config import load_config  # with its models: commands that only look for a run do without
 
-        return load_config(self.config_file, is_recorded=True)
+        return load_config(self.config_file)
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         self._append(self.metrics_file, json.dumps(record) + "\n")

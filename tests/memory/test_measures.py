@@ -29,7 +29,7 @@ def run_of(text: str, symbols: str = "", documents: bool = False, **fields):
     model, ids = LanguageModel(config, vocabulary.size), vocabulary.encode(text).astype(np.uint8)
     ends = np.flatnonzero(ids == vocabulary.encode("\n")[0]) if documents else None
     split = ids if ends is None else Documents(ids, np.concatenate([[0], ends[:-1] + 1]), ends, np.array([0]))
-    corpus = SimpleNamespace(split={"train": split, "validation": split, "test": split}.get)
+    corpus = SimpleNamespace(split={"train": split, "validation": split, "test": split}.get, vocabulary=vocabulary)
     return SimpleNamespace(
         model=model,
         vocabulary=vocabulary,
