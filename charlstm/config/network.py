@@ -111,8 +111,9 @@ class NetworkOptions(Section):
         False,
         description="Whether the biases of the readout start at the logarithms of the frequencies that the characters "
         "have in the training text, so that the untrained network is about the unigram model; false: at zero, or "
-        "uniform with init_range. An lstm learns far better from there, a plain rnn with nonlinearity: relu no longer "
-        "diverges, and a gru learns worse in the end. With training.initial_run it concerns new characters only.",
+        "uniform with init_range. From there an lstm learns far better at first, a plain rnn with nonlinearity: "
+        "relu diverges less, and a gru is worse in the end (charlstm/cells/README.md). With training.initial_run it "
+        "concerns new characters only.",
     )
     dropout: float = Field(
         0.0,
