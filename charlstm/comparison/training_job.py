@@ -9,15 +9,15 @@ from typing import Protocol
 
 from charlstm.comparison.arms import Trial
 from charlstm.jobs.base import Control
-from charlstm.training.events import Evaluated, Progress, Scoring
+from charlstm.training.events import Evaluated, Event, Progress, Scoring
 from charlstm.training.trainer import Trainer
 
 
 class Observer(Protocol):
     """Measures a network during its training."""
 
-    def recorder(self, trainer: Trainer) -> Callable[[float | None], None]:
-        """A function to call with the validation loss after each evaluation."""
+    def recorder(self, trainer: Trainer) -> Callable[[Event], None]:
+        """A function to call with each event of the training."""
         ...
 
 
@@ -68,9 +68,9 @@ class TrainingJob:
             )
             record = self.observer.recorder(trainer) if self.observer else None
             for event in trainer.run():
+                if record:
+                    record(event)
                 if isinstance(event, Evaluated):
-                    if record:
-                        record(event.nats)
                     event = replace(event, sample="")
                 control.report(event, may_be_dropped=isinstance(event, Progress))
         return self.trial.directory.ended != "stopped"

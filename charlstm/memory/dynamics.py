@@ -1,4 +1,4 @@
-"""Measurements of a network during its training, at every evaluation: ``dynamics.jsonl`` in the run directory."""
+"""Measurements of a network during its training: ``dynamics.jsonl`` in the run directory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from typing import Any
 
 import torch
 from pydantic_core import from_json
+from torch import Tensor
 
 from charlstm import atomic_io
 from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, read_regular
 from charlstm.memory.task_measures import TEST_SEED, finite_or_none, make_task, with_start
+from charlstm.memory.text_measures import segments
 from charlstm.model import LanguageModel
 from charlstm.probes.dynamics import dynamics
+from charlstm.probes.gates import gates
 from charlstm.probes.gradients import FULL_STATE, effective_depth, gradient_over_lag
 from charlstm.probes.reading import float64_copy
-from charlstm.text.vocabulary import Vocabulary
+from charlstm.probes.state_size import state_size
+from charlstm.text.corpus import Corpus
+from charlstm.text.documents import Documents
+from charlstm.training.events import Evaluated, Event, Progress
 from charlstm.training.trainer import Trainer
 
 FILE = "dynamics.jsonl"
@@ -35,13 +41,18 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What is measured: the dynamics on some test strings of a task, up to ``depth`` characters back."""
+    """What is measured, up to ``depth`` characters back, on so many ``texts``.
 
-    task: dict[str, Any]
+    task: they are test strings of this task; None: segments of the validation split.
+    steps: the numbers of training steps after which it is measured; None: at every evaluation.
+    """
+
+    task: dict[str, Any] | None
     texts: int
     depth: int
+    steps: tuple[int, ...] | None = None
 
-    def measure(self, model: LanguageModel, vocabulary: Vocabulary) -> Record:
+    def measure(self, model: LanguageModel, corpus: Corpus) -> Record:
         """The measurements of the current network, in JSON types. Neither the model nor a random state changes.
 
         depth                  the effective depth of the gradient, in characters
@@ -50,13 +61,17 @@ class Dynamics:
         largest_singular_value, median_singular_value
                                of the one-step Jacobians of the state, means over the last `STEPS` steps of one string
         lyapunov_exponent      the largest over these steps, nats per character; null for -inf
+        half_life              the longest of all units, in characters; null for cells without a forget gate
+        state_rms              root mean square of the last part of the state (c of an LSTM, else h)
+        constant_fraction      the fraction of the mean square of the output h that is that of its mean over the texts
         """
-        strings = with_start(model, vocabulary, make_task(self.task).strings(self.texts, TEST_SEED))
+        strings = self._strings(model, corpus)
         norms = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).norms[FULL_STATE]
         positive = norms[0] > 0
         curve = (norms[:, positive] / norms[0][positive]).mean(1) if positive.any() else norms.mean(1)
         one = strings[:-1, :1]
         state = dynamics(model, one, exponents=1, warm_up=max(0, len(one) - STEPS))
+        size = state_size(model, strings[:-1])
         return {
             "depth": effective_depth(curve, FRACTION),
             "remaining": min(float(curve[-1]), sys.float_info.max),
@@ -64,34 +79,65 @@ class Dynamics:
             "largest_singular_value": finite_or_none(float(state.largest.mean())),
             "median_singular_value": finite_or_none(float(state.median.mean())),
             "lyapunov_exponent": finite_or_none(float(state.exponents[0, 0])),
+            "half_life": _half_life(model, strings[:-1]),
+            "state_rms": finite_or_none(list(size.rms.values())[-1]),
+            "constant_fraction": finite_or_none(next(iter(size.constant_fraction.values()))),
         }
 
-    def recorder(self, trainer: Trainer) -> Callable[[float | None], None]:
-        """A function to call with the validation loss after each evaluation, which appends a record.
+    def _strings(self, model: LanguageModel, corpus: Corpus) -> Tensor:
+        """The characters on which it is measured, [T + 1, texts]."""
+        if self.task is not None:
+            return with_start(model, corpus.vocabulary, make_task(self.task).strings(self.texts, TEST_SEED))
+        split = corpus.split("validation")
+        assert not isinstance(split, Documents)
+        return segments(split, 2 * self.depth + 1, self.texts)
+
+    def recorder(self, trainer: Trainer) -> Callable[[Event], None]:
+        """A function to call with each event of the training, which appends a record where one is due.
 
         Records of an interrupted training after the step from which it resumes are deleted first, and the initial
-        network, or the one that is resumed, is measured if its record is missing.
+        network, or the one that is resumed, is measured if its record is missing. On a GPU, where events are late, a
+        record is that of the first event after its step.
         """
         file = trainer.directory.path / FILE
 
         def record(nats: float | None) -> None:
             model = trainer.state.evaluated_model
-            values = {"step": trainer.counters.step, "nats": nats, **self.measure(model, vocabulary)}
+            values = {"step": trainer.counters.step, "nats": nats, **self.measure(model, trainer.corpus)}
             try:
                 append_regular(file, (json.dumps(values) + "\n").encode())
             except OSError as error:
                 raise UserError(f"{file}: cannot write the measurement: {error.strerror or error}") from error
 
-        vocabulary, step = trainer.corpus.vocabulary, trainer.counters.step
+        step = trainer.counters.step
         records = [one for one in read_dynamics(trainer.directory.path) if one["step"] <= step]
         try:
             atomic_io.write_atomic(file, "".join(json.dumps(one) + "\n" for one in records).encode())
         except OSError as error:
             raise UserError(f"{file}: cannot write the measurement: {error.strerror or error}") from error
+        if self.steps is not None:
+            return self._record_after_steps(trainer, record, {one["step"] for one in records})
         evaluations = {one["step"]: one["nats"] for one in trainer.directory.metrics() if one["kind"] == "evaluation"}
         if (step == 0 or step in evaluations) and all(one["step"] != step for one in records):
             record(evaluations.get(step))
-        return record
+        return lambda event: record(event.nats) if isinstance(event, Evaluated) else None
+
+    def _record_after_steps(
+        self, trainer: Trainer, record: Callable[[float | None], None], recorded: set[int]
+    ) -> Callable[[Event], None]:
+        due = sorted(set(self.steps or ()))
+        while due and recorded and due[0] <= max(recorded):
+            del due[0]
+
+        def record_if_due(event: Event | None) -> None:
+            if not due or due[0] > trainer.counters.step:
+                return
+            while due and due[0] <= trainer.counters.step:
+                del due[0]
+            record(event.nats if isinstance(event, Progress) else None)
+
+        record_if_due(None)
+        return record_if_due
 
 
 def read_dynamics(path: Path) -> list[Record]:
@@ -110,6 +156,14 @@ def read_dynamics(path: Path) -> list[Record]:
             raise UserError(f"{path / FILE}: not a list of measurements: delete the file")
         records.append(record)
     return records
+
+
+def _half_life(model: LanguageModel, previous: Tensor) -> float | None:
+    """The longest half-life of all units, in characters; None for a cell without a forget gate."""
+    if not model.recurrent.cell.forget_gate:
+        return None
+    half_lives = gates(model, previous).half_lives
+    return None if half_lives is None else finite_or_none(float(half_lives.max()))
 
 
 def spectral_radius(model: LanguageModel) -> float | None:

@@ -107,3 +107,43 @@ def training_plot(
         row[0].set_ylabel(label)
         alt = f"Line plot: {title}, against training steps. " + " ".join(descriptions)
         return finish(figure, name, alt, f"{title}. A line for each run; a dot where it solves the task; solved runs.")
+
+
+@placeholder_on_error
+def moments_plot(
+    curves: Mapping[str, Sequence[TrainingCurve]], colors: Mapping[str, int], name: str, title: str, label: str
+) -> Figure | None:
+    """Plot a measurement against the training step, both logarithmic: the median and the range over the runs of an arm.
+
+    Args:
+        curves: for each arm, the curves of its runs, with the same steps; step 0 is drawn at 0.5.
+        colors: each arm's color number.
+        name: the unique name of the figure.
+        title: what is measured.
+        label: the label of the y axis.
+    """
+    drawn = {arm: runs for arm, runs in curves.items() if runs and runs[0].steps}
+    if not drawn:
+        return None
+    with style():
+        figure, axes, gap = labeled_canvas(len(drawn))
+        ends, descriptions = [], []
+        for arm, runs in drawn.items():
+            steps, columns = list(runs[0].steps), list(zip(*(run.values for run in runs), strict=True))
+            x, medians = log_distance(axes, steps), [statistics.median(column) for column in columns]
+            lowest, highest = [min(column) for column in columns], [max(column) for column in columns]
+            axes.fill_between(x, lowest, highest, alpha=0.12, color=color(colors[arm]), linewidth=0)
+            axes.plot(x, medians, linewidth=2.0, **stroke(colors[arm]))
+            ends.append(End(f"{short(arm)} {compact(medians[-1])}", color(colors[arm]), x[-1], medians[-1]))
+            texts = (f"{median:.3g} after {step:,}" for step, median in zip(steps, medians, strict=True))
+            descriptions.append(f"{visible(arm)}: {', '.join(texts)}.")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: compact(value))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        grid_lines(axes)
+        axes.set_xlabel("training steps")
+        axes.set_ylabel(label)
+        axes.set_title(title)
+        label_ends(axes, ends, gap)
+        alt = f"Line plot, both axes logarithmic: {title}, against training steps. " + " ".join(descriptions)
+        return finish(figure, name, alt, f"{title} during training: median and range of the seeds.")

@@ -9,6 +9,7 @@ from charlstm.comparison.training_job import TrainingJob
 from charlstm.config.sections import EVALUATIONS
 from charlstm.jobs.base import Control
 from charlstm.sweep.outcome import read_outcome
+from charlstm.training.events import Evaluated, Event
 from charlstm.training.trainer import Trainer
 
 
@@ -19,10 +20,9 @@ class StopAtRung:
 
     tenths: int
 
-    def recorder(self, trainer: Trainer) -> Callable[[float | None], None]:
-        def stop_if_reached(nats: float | None) -> None:
-            del nats
-            if self.tenths <= EVALUATIONS * trainer.progress < EVALUATIONS:
+    def recorder(self, trainer: Trainer) -> Callable[[Event], None]:
+        def stop_if_reached(event: Event) -> None:
+            if isinstance(event, Evaluated) and self.tenths <= EVALUATIONS * trainer.progress < EVALUATIONS:
                 trainer.request_stop()
 
         return stop_if_reached

@@ -23,7 +23,10 @@ from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
 from charlstm.memory.jobs import MeasurementJob
+from charlstm.memory.state_measures import untrained
 from charlstm.memory.task_measures import TEST_SEED
+from charlstm.memory.text_measures import segments
+from charlstm.probes.gates import gates
 from charlstm.probes.tasks import Reber, Recall
 from charlstm.training.trainer import Trainer
 
@@ -263,6 +266,44 @@ def test_dynamics_continue_where_training_resumes(job, stop_at):
         file.write(json.dumps({"step": stop_at + 1, "depth": 99}) + '\n{"step": 5, "dep')
     assert job.work(Control())
     assert read_dynamics(path) == expected
+
+
+def test_dynamics_after_given_steps_on_a_text(tmp_path):
+    """Also where the training is stopped between two of the steps, and resumed."""
+    text = tmp_path / "text.txt"
+    text.write_text("To be, or not to be: that is the question. " * 40)
+    config = make_config(arms={"gru": {"model.cell": "gru"}}, experiments={"text": text_section(text)})
+    grid = Grid(config, tmp_path, False)
+    (group,) = grid.run_groups("text", grid.texts.existing("text", config.experiments.text.corpus), ["gru"]).values()
+    job = TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(None, texts=2, depth=6, steps=(5, 0, 3, 99)))
+    assert job.work(Control())
+    path = job.trial.directory.path
+    records = read_dynamics(path)
+    assert [one["step"] for one in records] == [0, 3, 5]
+    assert [one["nats"] is None for one in records] == [True, False, False]
+    assert all(0 < one["constant_fraction"] < 1 and one["state_rms"] > 0 for one in records)
+    initial = untrained(load(path, "last"))
+    strings = segments(load(path, "last").corpus().split("validation"), 13, 2)
+    assert records[0]["half_life"] == pytest.approx(gates(initial, strings[:-1]).half_lives.max())
+    job.trial.delete()
+    trainers = []
+
+    class StopAt(Control):
+        def should_stop(self):
+            return bool(trainers) and trainers[0].counters.step >= 4
+
+    with pytest.MonkeyPatch.context() as patch:
+        start = Trainer.run
+        patch.setattr(Trainer, "run", lambda self: (trainers.append(self), start(self))[1])
+        assert not job.work(StopAt())
+    assert [one["step"] for one in read_dynamics(path)] == [0, 3]
+    assert job.work(Control())
+    assert read_dynamics(path) == records
+
+
+def text_section(source: Path) -> dict:
+    corpus = {"source": str(source), "validation_fraction": 0.2, "test_fraction": 0.1}
+    return {"arms": ["gru"], "corpus": corpus}
 
 
 @pytest.fixture(scope="module")

@@ -331,14 +331,14 @@ def test_claims_about_real_text_are_judged(texts, done, tmp_path):
     assert words["c"] == "not run", "the text has no speakers"
 
 
-@pytest.mark.parametrize("diverged", [(2,), (1, 2)])
-def test_diverged_judged_run_is_left_out_and_its_arm_is_not_judged(texts, done, tmp_path, monkeypatch, diverged):
+@pytest.mark.parametrize(("arm", "diverged"), [("rnn", (2,)), ("rnn", (1, 2)), ("lstm", (1, 2))])
+def test_diverged_judged_run_is_left_out_and_its_arm_is_not_judged(texts, done, tmp_path, monkeypatch, arm, diverged):
     outcome = Grid.outcome
 
     def changed(grid: Grid, group: RunGroup, rate: float, seed: int) -> Outcome | None:
         known = outcome(grid, group, rate, seed)
-        is_changed = known is not None and seed in diverged and (group.dataset.name, group.arm[:3]) == ("text", "rnn")
-        return replace(known, diverged=True) if is_changed else known
+        is_changed = group.dataset.name == "text" and group.arm.startswith(arm) and seed in diverged
+        return replace(known, diverged=True) if known is not None and is_changed else known
 
     monkeypatch.setattr(Grid, "outcome", changed)
     claims = (
@@ -346,23 +346,30 @@ def test_diverged_judged_run_is_left_out_and_its_arm_is_not_judged(texts, done, 
         " {statement: own, metric: depth on text, arm: rnn, at_most: 1e6}]"
     )
     comparison = make_comparison(texts, done, f"experiments.text.claims={claims}", only=["text"])
+    for job in comparison._experiments["text"].measurement_jobs():
+        assert job.done() or job.work(Control())
     _, document = comparison.write(tmp_path / "report")
     (section,) = [one for one in document.sections if one.title == "Real text"]
     verdicts = {one.claim: (one.word, one.interval) for one in document.verdicts if one.claim in ("other", "own")}
     runs = section.tables[-1]
+    seeds = ", ".join(f"seed {seed}" for seed in diverged)
     assert [row[runs.header.index("diverged")] for row in runs.rows] == [
-        "none",
-        ", ".join(f"seed {seed}" for seed in diverged),
+        seeds if name == arm else "none" for name in ("lstm", "rnn")
     ]
-    assert section.paragraphs[0].startswith(f"Training diverged for rnn (seed {', '.join(map(str, diverged))}). ")
+    assert section.paragraphs[0].startswith(f"Training diverged for {arm} (seed {', '.join(map(str, diverged))}). ")
     if diverged == (2,):
         assert verdicts == dict.fromkeys(("other", "own"), ("undecided", "1 of 2 seeds without a value"))
-        jobs = [job.path.name for job in comparison._experiments["text"]._parts[1].measurement_jobs()]
+        jobs = [job.path.name for job in comparison._experiments["text"]._compared_parts()[1].measurement_jobs()]
         assert {name[-5:] for name in jobs if "rnn" in name} == {"seed1"}
         assert {name[-5:] for name in jobs if "lstm" in name} == {"seed1", "seed2"}
-    else:
+    elif arm == "rnn":
         assert verdicts == dict.fromkeys(("other", "own"), ("not run", ""))
-        assert section.parts == []
+        assert section.parts == [], "the baseline is missing"
+    else:
+        assert (verdicts["other"], verdicts["own"][0]) == (("not run", ""), "undecided"), "two seeds have no interval"
+        rows = [row[0] for part in section.parts for table in part.tables for row in table.rows]
+        assert "rnn" in rows
+        assert not [row for row in rows if row.startswith("lstm")]
 
 
 def test_diverged_run_has_no_gain_in_copying(texts, done, monkeypatch):

@@ -15,6 +15,7 @@ from charlstm.memory.experiments.text.dependencies import DependencyLosses
 from charlstm.memory.experiments.text.learning import _leaders
 from charlstm.memory.experiments.text.passages import Passages, leading_passages
 from charlstm.memory.experiments.text.state import StateMeasures
+from charlstm.memory.experiments.text.training import TrainingDynamics
 from charlstm.memory.experiments.text.units import UnitAblations
 
 LN2 = np.log(2)
@@ -136,6 +137,42 @@ def test_what_the_state_retains(monkeypatch):
     (table,) = result.section.tables
     assert table.rows == [["gru", "6.000 characters", "1.00", "2.00", "0.500", "-0.200 nats per character"]]
     assert result.metrics["memory capacity", "gru"].low < 6 < result.metrics["memory capacity", "gru"].high
+
+
+def test_what_changes_in_the_first_steps(undrawn_plots):
+    """The RNN has no half-life; its second seed diverged, and its third has no record after step 9."""
+
+    def records(depth: int, half_life: float | None) -> list[dict]:
+        fields = {"half_life": half_life, "state_rms": 0.5, "constant_fraction": 0.25}
+        return [{"step": n, "depth": depth * (n + 1), **fields} for n in (0, 9)]
+
+    dynamics = {
+        "gru": [records(depth, 3.0 * depth) for depth in (2, 4, 6)],
+        "rnn": [records(1, None), records(99, None), records(3, None)[:1]],
+    }
+    grid = SimpleNamespace(
+        dynamics=dynamics.get,
+        judged_seeds=[1, 2, 3],
+        diverged_seeds=lambda arms: [2] if arms == ["rnn"] else [],
+    )
+    config = make_config(gradient_depth=40, training_steps=[7, 0])
+    with undrawn_plots():
+        part = TrainingDynamics(config, grid, {"gru": "gru", "rnn": "rnn"})
+        result = part.result()
+    rows = {table.caption.split(",")[0]: table.rows for table in result.section.tables}
+    assert rows["Depth on text"] == [["gru", "4", "40"], ["rnn", "1", "10"]]
+    assert rows["Longest half-life"] == [["gru", "12", "12"]]
+    metrics = result.metrics
+    assert {name for name, _ in metrics} <= set(part.metric_names())
+    assert metrics["depth on text after 7 steps", "gru"].text == "40 characters or more"
+    assert metrics["depth on text after 7 steps", "rnn"].interval == "2 of 3 seeds without a value"
+    assert metrics["constant fraction of h after 0 steps", "rnn"].value == 0.25
+    assert ("longest half-life after 0 steps", "rnn") not in metrics
+
+
+def test_training_steps_need_a_gradient_depth():
+    with pytest.raises(ValueError, match="training_steps: needs gradient_depth above 0"):
+        make_config(training_steps=[10])
 
 
 def test_passages_with_the_largest_gain_do_not_overlap():

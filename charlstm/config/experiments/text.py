@@ -70,6 +70,11 @@ class TextConfig(TrainingExperiment):
         description="The gradient on the text is measured k = 0 ... gradient_depth characters before the loss; 0: not "
         "measured.",
     )
+    training_steps: list[Annotated[int, Field(ge=0, le=10**9)]] = Field(
+        [],
+        description="Numbers of training steps after which the gradient, the half-lives and the state are measured on "
+        "the validation split, gradient_depth characters back; empty: not during training.",
+    )
     gate_arms: list[str] = Field(
         [], description="Arms whose gate activations, saturation and half-lives are plotted; some of arms."
     )
@@ -84,6 +89,8 @@ class TextConfig(TrainingExperiment):
         ]
         if self.far_lengths and max(self.far_lengths) >= max(self.context_lengths):
             problems.append(Problem(("far_lengths",), "must be below the longest of context_lengths"))
+        if self.training_steps and not self.gradient_depth:
+            problems.append(Problem(("training_steps",), "needs gradient_depth above 0"))
         if not self.corpus.test_fraction:
             message = "every metric comes from the test split: set test_fraction, for example to 0.05"
             problems.append(Problem(("corpus",), message))

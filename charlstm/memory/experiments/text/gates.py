@@ -32,7 +32,7 @@ class TextGates(TextPart):
 
     def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[str, RunGroup]) -> None:
         super().__init__(config, grid, groups)
-        self._groups = {arm: groups[arm] for arm in self._section.gate_arms}
+        self._groups = {arm: groups[arm] for arm in self._section.gate_arms if arm in groups}
         for arm, group in self._groups.items():
             if len(CELLS[group.members[0].model.cell].gates) == 1:
                 raise ValueError(f"gate_arms: {arm} has no gates")

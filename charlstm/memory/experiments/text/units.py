@@ -31,7 +31,7 @@ class UnitAblations(TextPart):
 
     def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[str, RunGroup]) -> None:
         super().__init__(config, grid, groups)
-        self._groups = {arm: groups[arm] for arm in self._section.ablated_arms}
+        self._groups = {arm: groups[arm] for arm in self._section.ablated_arms if arm in groups}
 
     def _job(self, arm: str) -> MeasurementJob:
         arguments = {"steps": STEPS, "texts": TEXTS}
