@@ -16,8 +16,8 @@ from charlstm.training.trainer import Trainer
 class Observer(Protocol):
     """Measures a network during its training."""
 
-    def recorder(self, trainer: Trainer) -> Callable[[Event], None]:
-        """A function to call with each event of the training."""
+    def recorder(self, trainer: Trainer) -> Callable[[Event | None], None]:
+        """A function to call with each event of the training, and with None after each step."""
         ...
 
 
@@ -56,7 +56,11 @@ class TrainingJob:
                 trainer.evaluations.scores_training_split = False
                 trainer.evaluations.always_scores_whole_split = True
 
+            record = self.observer.recorder(trainer) if self.observer else None
+
             def poll() -> None:
+                if record:
+                    record(None)
                 if control.should_stop():
                     trainer.request_stop()
                 if control.should_save():
@@ -66,7 +70,6 @@ class TrainingJob:
             trainer.validator.on_scoring = lambda what, fraction: control.report(
                 Scoring(what, fraction), may_be_dropped=True
             )
-            record = self.observer.recorder(trainer) if self.observer else None
             for event in trainer.run():
                 if record:
                     record(event)

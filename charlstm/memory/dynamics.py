@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic_core import from_json
 from torch import Tensor
 
 from charlstm import atomic_io
 from charlstm.errors import UserError
+from charlstm.executors import State
 from charlstm.files import MissingError, append_regular, read_regular
 from charlstm.memory.task_measures import TEST_SEED, finite_or_none, make_task, with_start
 from charlstm.memory.text_measures import segments
@@ -22,11 +24,11 @@ from charlstm.model import LanguageModel
 from charlstm.probes.dynamics import dynamics
 from charlstm.probes.gates import gates
 from charlstm.probes.gradients import FULL_STATE, effective_depth, gradient_over_lag
-from charlstm.probes.reading import float64_copy
+from charlstm.probes.reading import float64_copy, probe_mode
 from charlstm.probes.state_size import state_size
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
-from charlstm.training.events import Evaluated, Event, Progress
+from charlstm.training.events import Evaluated, Event
 from charlstm.training.trainer import Trainer
 
 FILE = "dynamics.jsonl"
@@ -35,6 +37,8 @@ FRACTION = 0.01
 """The effective depth is the largest lag at which this fraction of the gradient at lag 0 is left."""
 STEPS = 50
 """Number of steps whose Jacobians are computed."""
+LONGEST = 1e9
+"""A half-life that is longer, in characters, is recorded as this."""
 
 Record = dict[str, Any]
 
@@ -61,9 +65,13 @@ class Dynamics:
         largest_singular_value, median_singular_value
                                of the one-step Jacobians of the state, means over the last `STEPS` steps of one string
         lyapunov_exponent      the largest over these steps, nats per character; null for -inf
-        half_life              the longest of all units, in characters; null for cells without a forget gate
+        half_life              the longest of all units, in characters, at most `LONGEST`; null for cells without a
+                               forget gate
         state_rms              root mean square of the last part of the state (c of an LSTM, else h)
-        constant_fraction      the fraction of the mean square of the output h that is that of its mean over the texts
+        constant_fraction      of the output h: mean square of the units' means over steps and texts, divided by the
+                               mean square
+
+        The last three are measured on the second half of the texts, with the state that the first half leaves.
         """
         strings = self._strings(model, corpus)
         norms = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).norms[FULL_STATE]
@@ -71,15 +79,18 @@ class Dynamics:
         curve = (norms[:, positive] / norms[0][positive]).mean(1) if positive.any() else norms.mean(1)
         one = strings[:-1, :1]
         state = dynamics(model, one, exponents=1, warm_up=max(0, len(one) - STEPS))
-        size = state_size(model, strings[:-1])
+        half = len(strings) // 2
+        with torch.no_grad(), probe_mode(model):
+            _, carried = model.encode(strings[:half].to(model.head.weight.device))
+        size = state_size(model, strings[half:-1], carried)
         return {
             "depth": effective_depth(curve, FRACTION),
-            "remaining": min(float(curve[-1]), sys.float_info.max),
+            "remaining": float(np.nan_to_num(curve[-1], posinf=sys.float_info.max)),
             "spectral_radius": spectral_radius(model),
             "largest_singular_value": finite_or_none(float(state.largest.mean())),
             "median_singular_value": finite_or_none(float(state.median.mean())),
             "lyapunov_exponent": finite_or_none(float(state.exponents[0, 0])),
-            "half_life": _half_life(model, strings[:-1]),
+            "half_life": _half_life(model, strings[half:-1], carried),
             "state_rms": finite_or_none(list(size.rms.values())[-1]),
             "constant_fraction": finite_or_none(next(iter(size.constant_fraction.values()))),
         }
@@ -90,54 +101,48 @@ class Dynamics:
             return with_start(model, corpus.vocabulary, make_task(self.task).strings(self.texts, TEST_SEED))
         split = corpus.split("validation")
         assert not isinstance(split, Documents)
-        return segments(split, 2 * self.depth + 1, self.texts)
+        return segments(split, 2 * self.depth + 1, self.texts, "validation")
 
-    def recorder(self, trainer: Trainer) -> Callable[[Event], None]:
-        """A function to call with each event of the training, which appends a record where one is due.
+    def recorder(self, trainer: Trainer) -> Callable[[Event | None], None]:
+        """A function to call with each event of the training and with None after each step, which appends a record
+        where one is due; with the validation loss, if that is at evaluations.
 
         Records of an interrupted training after the step from which it resumes are deleted first, and the initial
-        network, or the one that is resumed, is measured if its record is missing. On a GPU, where events are late, a
-        record is that of the first event after its step.
+        network, or the one that is resumed, is measured if its record is due and missing.
         """
         file = trainer.directory.path / FILE
 
-        def record(nats: float | None) -> None:
-            model = trainer.state.evaluated_model
-            values = {"step": trainer.counters.step, "nats": nats, **self.measure(model, trainer.corpus)}
+        def record(**values: float | None) -> None:
+            known = {"step": trainer.counters.step, **values}
+            recorded.add(trainer.counters.step)
+            measured = self.measure(trainer.state.evaluated_model, trainer.corpus)
             try:
-                append_regular(file, (json.dumps(values) + "\n").encode())
+                append_regular(file, (json.dumps(known | measured) + "\n").encode())
             except OSError as error:
                 raise UserError(f"{file}: cannot write the measurement: {error.strerror or error}") from error
 
-        step = trainer.counters.step
+        def record_evaluation(event: Event | None) -> None:
+            if isinstance(event, Evaluated):
+                record(nats=event.nats)
+
+        def record_step(event: Event | None) -> None:
+            if event is None and (step := trainer.counters.step) in due and step not in recorded:
+                record()
+
+        step, due = trainer.counters.step, set(self.steps or ())
         records = [one for one in read_dynamics(trainer.directory.path) if one["step"] <= step]
+        recorded = {one["step"] for one in records}
         try:
             atomic_io.write_atomic(file, "".join(json.dumps(one) + "\n" for one in records).encode())
         except OSError as error:
             raise UserError(f"{file}: cannot write the measurement: {error.strerror or error}") from error
         if self.steps is not None:
-            return self._record_after_steps(trainer, record, {one["step"] for one in records})
+            record_step(None)
+            return record_step
         evaluations = {one["step"]: one["nats"] for one in trainer.directory.metrics() if one["kind"] == "evaluation"}
-        if (step == 0 or step in evaluations) and all(one["step"] != step for one in records):
-            record(evaluations.get(step))
-        return lambda event: record(event.nats) if isinstance(event, Evaluated) else None
-
-    def _record_after_steps(
-        self, trainer: Trainer, record: Callable[[float | None], None], recorded: set[int]
-    ) -> Callable[[Event], None]:
-        due = sorted(set(self.steps or ()))
-        while due and recorded and due[0] <= max(recorded):
-            del due[0]
-
-        def record_if_due(event: Event | None) -> None:
-            if not due or due[0] > trainer.counters.step:
-                return
-            while due and due[0] <= trainer.counters.step:
-                del due[0]
-            record(event.nats if isinstance(event, Progress) else None)
-
-        record_if_due(None)
-        return record_if_due
+        if (step == 0 or step in evaluations) and step not in recorded:
+            record(nats=evaluations.get(step))
+        return record_evaluation
 
 
 def read_dynamics(path: Path) -> list[Record]:
@@ -158,12 +163,12 @@ def read_dynamics(path: Path) -> list[Record]:
     return records
 
 
-def _half_life(model: LanguageModel, previous: Tensor) -> float | None:
-    """The longest half-life of all units, in characters; None for a cell without a forget gate."""
+def _half_life(model: LanguageModel, previous: Tensor, state: State) -> float | None:
+    """The longest half-life of all units from a state, in characters; None for a cell without a forget gate."""
     if not model.recurrent.cell.forget_gate:
         return None
-    half_lives = gates(model, previous).half_lives
-    return None if half_lives is None else finite_or_none(float(half_lives.max()))
+    half_lives = gates(model, previous, state).half_lives
+    return None if half_lives is None else min(float(half_lives.max()), LONGEST)
 
 
 def spectral_radius(model: LanguageModel) -> float | None:

@@ -108,13 +108,15 @@ def test_split(corpus: Corpus) -> npt.NDArray[np.unsignedinteger]:
     return ids
 
 
-def segments(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> Tensor:
-    """Evenly spaced segments of a text: [length + 1, count].
+def segments(ids: npt.NDArray[np.unsignedinteger], length: int, count: int, split: str = "test") -> Tensor:
+    """Evenly spaced segments of a split of a text: [length + 1, count].
 
-    Raises UserError if the text is shorter than a segment.
+    Raises UserError if the split is shorter than a segment.
     """
     if len(ids) <= length:
-        raise UserError(f"the test split has {len(ids):,} characters, but {length + 1:,} are needed: use a longer text")
+        raise UserError(
+            f"the {split} split has {len(ids):,} characters, but {length + 1:,} are needed: use a longer text"
+        )
     ends = np.linspace(length, len(ids) - 1, count).astype(np.int64)
     return torch.from_numpy(ids[ends + np.arange(-length, 1)[:, None]].astype(np.int64))
 

@@ -13,6 +13,9 @@ from charlstm.report.document import Figure
 from charlstm.report.drawing import color, compact, finish, placeholder_on_error, short, stroke, style
 from charlstm.text.visible import visible
 
+FLOOR = 0.1
+"""The smallest value that is drawn on a logarithmic axis."""
+
 
 class TrainingCurve(NamedTuple):
     """A measurement during one run: steps and values, and the step at which the task was solved, None if never."""
@@ -110,27 +113,35 @@ def training_plot(
 
 
 @placeholder_on_error
-def moments_plot(
-    curves: Mapping[str, Sequence[TrainingCurve]], colors: Mapping[str, int], name: str, title: str, label: str
+def medians_plot(
+    curves: Mapping[str, Mapping[int, Sequence[float]]],
+    colors: Mapping[str, int],
+    name: str,
+    title: str,
+    label: str,
 ) -> Figure | None:
     """Plot a measurement against the training step, both logarithmic: the median and the range over the runs of an arm.
 
     Args:
-        curves: for each arm, the curves of its runs, with the same steps; step 0 is drawn at 0.5.
+        curves: for each arm, the values of its runs after each number of steps; values below `FLOOR` are drawn there,
+            and step 0 at half of the next one.
         colors: each arm's color number.
         name: the unique name of the figure.
         title: what is measured.
         label: the label of the y axis.
     """
-    drawn = {arm: runs for arm, runs in curves.items() if runs and runs[0].steps}
+    drawn = {arm: by_step for arm, by_step in curves.items() if by_step}
     if not drawn:
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))
         ends, descriptions = [], []
-        for arm, runs in drawn.items():
-            steps, columns = list(runs[0].steps), list(zip(*(run.values for run in runs), strict=True))
-            x, medians = log_distance(axes, steps), [statistics.median(column) for column in columns]
+        all_steps = sorted({step for by_step in drawn.values() for step in by_step})
+        places = dict(zip(all_steps, log_distance(axes, all_steps), strict=True))
+        for arm, by_step in drawn.items():
+            steps = sorted(by_step)
+            columns = [[max(value, FLOOR) for value in by_step[step]] for step in steps]
+            x, medians = [places[step] for step in steps], [statistics.median(column) for column in columns]
             lowest, highest = [min(column) for column in columns], [max(column) for column in columns]
             axes.fill_between(x, lowest, highest, alpha=0.12, color=color(colors[arm]), linewidth=0)
             axes.plot(x, medians, linewidth=2.0, **stroke(colors[arm]))

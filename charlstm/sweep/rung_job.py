@@ -20,8 +20,8 @@ class StopAtRung:
 
     tenths: int
 
-    def recorder(self, trainer: Trainer) -> Callable[[Event], None]:
-        def stop_if_reached(event: Event) -> None:
+    def recorder(self, trainer: Trainer) -> Callable[[Event | None], None]:
+        def stop_if_reached(event: Event | None) -> None:
             if isinstance(event, Evaluated) and self.tenths <= EVALUATIONS * trainer.progress < EVALUATIONS:
                 trainer.request_stop()
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from small_models import assert_unchanged, every_kind, model, text
 
-from charlstm.probes.reading import float64_copy, trajectory
+from charlstm.model.eval_mode import eval_mode
 from charlstm.probes.state_size import state_size
 
 
@@ -41,14 +40,14 @@ def test_state_that_alternates():
 
 
 @every_kind
-def test_against_the_trajectory(fields):
-    network = model(**fields)
-    previous = text(7, 3)
+def test_text_in_two_halves(fields):
+    """From the state that the first half leaves, the mean squares of both halves are those of the whole."""
+    network, previous = model(**fields), text(8)
+    with torch.no_grad(), eval_mode(network):
+        _, state = network.encode(previous[:4])
     with assert_unchanged(network):
-        size = state_size(network, previous)
-    copy = float64_copy(network)
-    for letter, values in trajectory(copy, previous, copy.initial_state(3)).items():
-        h = values[1:].numpy()
-        assert size.rms[letter] == pytest.approx(np.sqrt((h**2).mean()))
-        means = h.mean((0, 2))
-        assert size.constant_fraction[letter] == pytest.approx((means**2).mean() / (h**2).mean())
+        whole, first = state_size(network, previous), state_size(network, previous[:4])
+        second = state_size(network, previous[4:], state)
+    for letter, rms in whole.rms.items():
+        assert 2 * rms**2 == pytest.approx(first.rms[letter] ** 2 + second.rms[letter] ** 2, rel=1e-6)
+        assert 0 <= whole.constant_fraction[letter] < 1

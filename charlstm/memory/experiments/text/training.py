@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
 
 from charlstm.memory.experiments.base import ExperimentResult
 from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.metrics import MetricValue, median_metric
 from charlstm.report.document import Section, Table
-from charlstm.report.training_plots import TrainingCurve, moments_plot
+from charlstm.report.training_plots import medians_plot
 from charlstm.text.visible import visible
 
 WHAT = (
-    "What a network comes to remember is often decided early. After some numbers of steps, on segments of the "
-    "validation split: the effective depth of the gradient; the longest half-life of a unit, at the mean value of its "
-    "forget gate; how large the state is (root mean square of c, or of h in cells without c), since a tanh passes "
-    "little of the gradient where its argument is far above 1; and which fraction of the mean square of h is the same "
-    "at all characters, so that it can only serve as a bias."
+    "After some numbers of training steps, on segments of the validation split: the effective depth of the gradient; "
+    "the longest half-life of a unit, at the mean value of its forget gate; the root mean square of the state (of c, "
+    "or of h in cells without c), since a tanh passes less than a tenth of the gradient where its argument is above "
+    "1.9; and the constant fraction of the output h, the mean square of the units' means divided by the mean square: 1 "
+    "if h is the same at all characters."
 )
 MEASURED = {
     "depth": ("depth on text", "characters"),
     "half_life": ("longest half-life", "characters"),
-    "state_rms": ("state size", ""),
+    "state_rms": ("root mean square of the state", ""),
     "constant_fraction": ("constant fraction of h", ""),
 }
 """Field of a record -> the name and the unit of its metric."""
@@ -33,56 +32,48 @@ PLOTS = {"depth": "Effective depth on text", "half_life": "Longest half-life of 
 class TrainingDynamics(TextPart):
     """Measurements of the judged runs of each arm after each of ``training_steps`` that they reached."""
 
+    def metric_names(self) -> list[str]:
+        return [_name(name, n) for name, _ in MEASURED.values() for n in self._steps]
+
     @property
     def _steps(self) -> list[int]:
         return sorted(set(self._section.training_steps))
 
-    def metric_names(self) -> list[str]:
-        return [_name(name, n) for name, _ in MEASURED.values() for n in self._steps]
-
-    def _records(self, arm: str) -> list[list[dict[str, Any]]]:
-        """For each judged seed that has them, one record for each of the steps."""
-        diverged, runs = self._diverged(arm), []
+    def _values(self, arm: str, field: str) -> dict[int, list[float]]:
+        """Step -> the values of the judged runs that have one, in the order of their seeds."""
         by_seed = zip(self._config.judged_seeds(), self._grid.dynamics(self._groups[arm]), strict=True)
-        for records in (records for seed, records in by_seed if seed not in diverged):
-            found = [next((one for one in records if one["step"] >= n), None) for n in self._steps]
-            if all(found):
-                runs.append([one for one in found if one])
-        return runs
+        runs = [records for seed, records in by_seed if seed not in self._diverged(arm)]
+        by_step = {
+            n: [one[field] for records in runs for one in records if one["step"] == n and one.get(field) is not None]
+            for n in self._steps
+        }
+        return {n: values for n, values in by_step.items() if values}
 
     def result(self) -> ExperimentResult:
         metrics: dict[tuple[str, str], MetricValue] = {}
-        curves: dict[str, dict[str, list[TrainingCurve]]] = {field: {} for field in PLOTS}
-        tables = {field: list[list[str]]() for field in MEASURED}
-        for arm in self._groups:
-            runs = self._records(arm)
-            for field, (name, unit) in MEASURED.items():
-                values = [[_value(one[field]) for one in run] for run in runs if all(field in one for one in run)]
-                columns = [[v for v in column if not math.isnan(v)] for column in zip(*values, strict=True)]
-                if not columns or not all(columns):
-                    continue
-                if field in curves:
-                    steps = self._steps
-                    curves[field][arm] = [TrainingCurve(steps, run, None) for run in values if math.nan not in run]
-                tables[field].append([visible(arm), *(f"{statistics.median(column):.3g}" for column in columns)])
-                end = self._section.gradient_depth if field == "depth" else math.inf
-                missing = len(self._grid.judged_seeds)
-                for n, column in zip(self._steps, columns, strict=True):
-                    metrics[_name(name, n), arm] = median_metric(column, unit, end, missing - len(column))
-        plots = [
-            moments_plot(curves[field], self._colors, f"{field.replace('_', '-')}-in-training", title, "characters")
-            for field, title in PLOTS.items()
-        ]
-        header = ["arm", *(f"{n:,} steps" for n in self._steps)]
+        tables, plots = [], []
+        header, seeds = ["arm", *(f"{n:,} steps" for n in self._steps)], len(self._grid.judged_seeds)
+        for field, (name, unit) in MEASURED.items():
+            values = {arm: by_step for arm in self._groups if (by_step := self._values(arm, field))}
+            end = self._section.gradient_depth if field == "depth" else math.inf
+            for arm, by_step in values.items():
+                for n, column in by_step.items():
+                    metrics[_name(name, n), arm] = median_metric(column, unit, end, seeds - len(column))
+            rows = [
+                [visible(arm), *(f"{statistics.median(by_step[n]):.3g}" if n in by_step else "–" for n in self._steps)]
+                for arm, by_step in values.items()
+            ]
+            caption = f"{name[0].upper()}{name[1:]}{f', {unit}' if unit else ''}: median over seeds"
+            if rows:
+                tables.append(Table(header, rows, caption=caption, colors=[self._colors[arm] for arm in values]))
+            if field in PLOTS:
+                figure = f"{field.replace('_', '-')}-in-training"
+                plots.append(medians_plot(values, self._colors, figure, PLOTS[field], unit))
         section = Section(
             title="During training",
             paragraphs=[WHAT],
             figures=[plot for plot in plots if plot],
-            tables=[
-                Table(header, rows, caption=f"{name[0].upper()}{name[1:]}{f', {unit}' * bool(unit)}, median over seeds")
-                for (name, unit), rows in zip(MEASURED.values(), tables.values(), strict=True)
-                if rows
-            ],
+            tables=tables,
             data={"training": {arm: self._grid.dynamics(group) for arm, group in self._groups.items()}},
         )
         return ExperimentResult(section, metrics)
@@ -90,7 +81,3 @@ class TrainingDynamics(TextPart):
 
 def _name(measured: str, steps: int) -> str:
     return f"{measured} after {steps} steps"
-
-
-def _value(value: float | None) -> float:
-    return math.nan if value is None else value
