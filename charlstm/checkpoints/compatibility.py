@@ -50,13 +50,13 @@ def _changed(
     old: Config, new: Config, sections: tuple[str, ...], may_change: Collection[str]
 ) -> list[tuple[str, Any, Any]]:
     before, now = old.model_dump(), new.model_dump()
-    dependent = CONDITIONAL_OPTIONS if old.model.cell != new.model.cell else frozenset()
+    dependent = CONDITIONAL_OPTIONS | {"unigram_bias"} if old.model.cell != new.model.cell else frozenset()
     return [
         (f"{section}.{field}", before[section][field], value)
         for section in sections
         for field, value in now[section].items()
         if field not in may_change
-        and field not in dependent  # these options mean nothing without their cell
+        and field not in dependent  # these options, or their defaults, belong to their cell
         and before[section].get(field, value) != value
     ]
 

@@ -14,6 +14,7 @@ import torch
 from charlstm.api import load
 from charlstm.checkpoints.compatibility import changed_settings
 from charlstm.comparison.collect import corpus_text, differing, read_run
+from charlstm.comparison.readout_start import readout_start_notes
 from charlstm.comparison.results import Arm, Comparison, RunResult
 from charlstm.config import CompareConfig, Config, ModelConfig, as_yaml
 from charlstm.errors import UserError
@@ -127,13 +128,13 @@ class ArmComparison:
         return matched
 
     def describe(self) -> list[str]:
-        """One line per arm: its cell, its size and its number of parameters."""
+        """One line per arm: its cell, its size and its number of parameters; and a note if arms do not start alike."""
         size = self.corpus.vocabulary.size
         return [
             f"{arm}: {model.cell}, {model.num_layers} x {model.hidden_size}, "
             f"{parameter_count(model, size):,} parameters"
             for arm, model in self.models.items()
-        ]
+        ] + readout_start_notes(self.models.values(), "model.unigram_bias")
 
     def arm_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run of this arm; ``seed`` counts from 0."""

@@ -107,13 +107,13 @@ class NetworkOptions(Section):
         "orthogonal, identity_scale, leak_rate. null: each part in its usual way. Not with cell: "
         f"{', '.join(sorted(RESERVOIRS))}.",
     )
-    unigram_bias: bool = Field(
-        False,
+    unigram_bias: Annotated[bool | None, Field(validate_default=True)] = Field(
+        None,
         description="Whether the biases of the readout start at the logarithms of the frequencies that the characters "
         "have in the training text, so that the untrained network is about the unigram model; false: at zero, or "
-        "uniform with init_range. From there an lstm learns far better at first, a plain rnn with nonlinearity: "
+        "uniform with init_range. From the frequencies an lstm mostly learns better, a plain rnn with nonlinearity: "
         "relu diverges less, and a gru is worse in the end (charlstm/cells/README.md). With training.initial_run it "
-        "concerns new characters only.",
+        "concerns new characters only. null means true with cell: lstm, else false.",
     )
     dropout: float = Field(
         0.0,

@@ -106,6 +106,11 @@ class ModelConfig(ModelOptions):
             )
         return value
 
+    @field_validator("unigram_bias")
+    @classmethod
+    def _default_of_cell(cls, value: bool | None, info: ValidationInfo) -> bool:
+        return info.data.get("cell") == "lstm" if value is None else value
+
     @field_validator("kernel_sizes")
     @classmethod
     def _sizes_are_distinct(cls, value: list[int]) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from charlstm.comparison.readout_start import readout_start_notes
 from charlstm.comparison.step import Step
 from charlstm.config import MemoryConfig
 from charlstm.config.claims import Claim
@@ -85,6 +86,7 @@ class MemoryComparison:
             f"runs and measurements in {self.folder}: "
             + ("all are repeated" if self._overwrite else "complete ones are not repeated"),
             *self._unmeasured_claims(),
+            *readout_start_notes((m.model for g in groups for m in g.members), "shared.model.unigram_bias"),
         ]
 
     def _unmeasured_claims(self) -> Iterator[str]:

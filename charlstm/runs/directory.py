@@ -105,9 +105,13 @@ class RunDirectory:
         """The resolved configuration. Raises UserError if this is not a run directory."""
         if not self.exists:
             raise UserError(f"{self.path} is not a run directory: it has no config.yaml. charlstm train creates runs")
-        from charlstm.config import load_config  # with its models: commands that only look for a run do without
+        from charlstm.config import (  # the models: commands that look for a run do without
+            Config,
+            read_recorded,
+            validate,
+        )
 
-        return load_config(self.config_file)
+        return validate(Config, read_recorded(self.config_file))
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         self._append(self.metrics_file, json.dumps(record) + "\n")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from charlstm import atomic_io
 from charlstm.comparison.arms import Trial, corpus_of
+from charlstm.comparison.readout_start import readout_start_notes
 from charlstm.comparison.step import Step
 from charlstm.config import SweepConfig, as_yaml, dump_yaml, read_unchecked
 from charlstm.config.search_space import Candidate
@@ -104,6 +105,9 @@ class Sweep:
             f"{runs}{halving}",
             f"in all the work of {seeds * total / EVALUATIONS:g} whole runs; runs are in {self.folder}"
             + ("" if self.overwrite else ", complete ones are not repeated"),
+            *readout_start_notes(
+                (self.trial(number, 0).config.model for number in self._numbers), "model.unigram_bias"
+            ),
         ]
 
     def trial(self, number: int, seed: int) -> Trial:

@@ -13,7 +13,7 @@ from charlstm.runs.names import LATEST
 from charlstm.runs.naming import initial_run_name
 from charlstm.text.corpus import Corpus
 from charlstm.training.initial_run import (
-    MAY_DIFFER,
+    REGULARIZATION,
     InitialRun,
     check_same_network,
     encoding_error,
@@ -103,4 +103,4 @@ def _merged(fields: dict[str, Any], section: dict[str, Any] | None) -> dict[str,
     """The fields, replaced by those of a section of plain data. A null in their place stands for them, except for
     regularization, where it is a value."""
     given = section or {}
-    return fields | {k: v for k, v in given.items() if v is not None or k not in fields or k in MAY_DIFFER}
+    return fields | {k: v for k, v in given.items() if v is not None or k not in fields or k in REGULARIZATION}

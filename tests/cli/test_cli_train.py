@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import charlstm as package
-from charlstm.checkpoints.format import load_checkpoint
+from charlstm.checkpoints.format import load_checkpoint, pack
 from charlstm.config import load_config
 from charlstm.hardware import device
 from charlstm.training.trainer import Trainer
@@ -132,6 +132,28 @@ def test_resume_takes_a_longer_budget_but_no_other_model(charlstm, config_file):
     assert result.code == 0
     assert steps(Path("runs/tiny")) == 20
     assert load_config(Path("runs/tiny/config.yaml")).training.budget.steps == 20
+
+
+@pytest.mark.parametrize("resumed", [("runs/tiny",), None], ids=["run", "configuration"])
+def test_run_from_before_the_unigram_bias_is_resumed(charlstm, config_file, resumed):
+    """Its files do not have the field. Its LSTM started at zero, not as the default is now."""
+    start = ("--set", "model.unigram_bias=false")
+    assert charlstm("train", config_file, "--set", "model.cell=lstm", *start).code == 0
+    run = Path("runs/tiny")
+    for path in (run / "checkpoints").iterdir():
+        tensors, header = load_checkpoint(path)
+        assert header["config"]["model"].pop("unigram_bias") is False
+        path.write_bytes(b"".join(pack(tensors, header)))
+    recorded = run / "config.yaml"
+    recorded.write_text("".join(line for line in recorded.read_text().splitlines(True) if "unigram_bias" not in line))
+    longer = ("--resume", "--set", "training.budget.steps=20")
+    if resumed is None:
+        result = charlstm("train", config_file, *longer, "--set", "model.cell=lstm")
+        assert "model.unigram_bias was false, is true" in result.err
+        resumed = (config_file, "--set", "model.cell=lstm", *start)
+    assert charlstm("train", *resumed, *longer).code == 0
+    assert steps(run) == 20
+    assert load_config(recorded).model.unigram_bias is False
 
 
 def test_diverged_run_exits_with_3_and_resumes(charlstm, config_file):

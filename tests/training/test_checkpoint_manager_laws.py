@@ -310,7 +310,7 @@ def is_same(a, b) -> bool:
 
 NEEDED = {
     "adamw": (
-        {"dropout": 0.2},
+        {"dropout": 0.2, "unigram_bias": False},
         {"schedule": "plateau", "patience": 1, "learning_rate": 1.0, "warmup_steps": 0, "evaluate_every": 5},
     ),
     "rmsprop": ({"front_end": "convolution"}, {"optimizer": "rmsprop"}),  # two steps per record, stopped between them

@@ -10,6 +10,7 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.run_report.range_report import sentence, table, write_range_report
+from charlstm.text.statistics import text_statistics
 from charlstm.training import range_test as module
 from charlstm.training.range_test import RangeStep, lowest_rate, range_test, smoothed, suggested_rate
 from charlstm.training.trainer import Trainer
@@ -25,7 +26,7 @@ def test_rates_grow_exponentially_until_the_loss_diverges(make_config, corpus):
     steps = list(range_test(make_config(clip_grad_norm=None), corpus))
     assert [step.number for step in steps] == list(range(len(steps)))
     assert [step.rate for step in steps] == pytest.approx([1e-5 * 10 ** (n / 50) for n in range(len(steps))])
-    assert steps[0].nats == pytest.approx(math.log(corpus.vocabulary.size), abs=0.15)
+    assert steps[0].nats == pytest.approx(text_statistics(corpus).entropy_bits * math.log(2), abs=0.15)
     latest = [step.nats for step in steps[-13:]]
     assert len(steps) == 351 or sum(latest) / 13 > 1.1 * steps[0].nats
     assert min(smoothed(steps)) < 0.9 * steps[0].nats

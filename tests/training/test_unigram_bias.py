@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from charlstm.config import Config
+from charlstm.config import Config, ModelConfig
 from charlstm.distributed import SINGLE_PROCESS
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.statistics import training_frequencies
@@ -90,3 +90,18 @@ def test_readout_of_the_first_step_has_a_small_mean_error(text):
         return float(state.model.head.bias.grad.norm())
 
     assert mean_error(True) < 0.5 * mean_error(False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"ablate": "forget_gate"}, True),
+        ({"unigram_bias": False}, False),
+        ({"cell": "gru"}, False),
+        ({"cell": "gru", "unigram_bias": True}, True),
+    ],
+    ids=str,
+)
+def test_default(fields, expected):
+    assert ModelConfig(**fields).unigram_bias is expected

@@ -1,0 +1,20 @@
+"""Whether networks that are compared start alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from charlstm.config import ModelConfig
+
+
+def readout_start_notes(models: Iterable[ModelConfig], field: str) -> list[str]:
+    """A line if some of the readouts start from the frequencies of the characters only because that is the default of
+    their cell, and others do not; else none. ``field``: the setting that is the same for all."""
+    models = list(models)
+    cells = {one.cell for one in models if one.unigram_bias and "unigram_bias" not in one.model_fields_set}
+    if not cells or all(one.unigram_bias for one in models):
+        return []
+    return [
+        f"note: the readout of {' and '.join(sorted(cells))} starts from the frequencies of the characters, the "
+        f"default with this cell, and others start at zero. For the same start: --set {field}=false"
+    ]

@@ -1,0 +1,31 @@
+"""The note about networks that are compared and do not start alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from charlstm.comparison.readout_start import readout_start_notes
+from charlstm.config import ModelConfig
+
+LSTM, GRU = {"cell": "lstm"}, {"cell": "gru"}
+TRUE, FALSE = {"unigram_bias": True}, {"unigram_bias": False}
+
+
+@pytest.mark.parametrize(
+    ("networks", "is_noted"),
+    [
+        ([LSTM, GRU], True),
+        ([GRU, LSTM | TRUE, LSTM], True),
+        ([LSTM, GRU | FALSE], True),
+        ([LSTM, LSTM | {"num_layers": 2}], False),
+        ([GRU, {"cell": "rnn"}], False),
+        ([LSTM | TRUE, GRU | FALSE], False),
+        ([LSTM | FALSE, GRU], False),
+        ([LSTM, GRU | TRUE], False),
+    ],
+    ids=str,
+)
+def test_note_where_only_a_default_differs(networks, is_noted):
+    notes = readout_start_notes((ModelConfig(**fields) for fields in networks), "model.unigram_bias")
+    assert len(notes) == is_noted
+    assert all("readout of lstm" in note and note.endswith("--set model.unigram_bias=false") for note in notes)
