@@ -145,7 +145,8 @@ def medians_plot(
             lowest, highest = [min(column) for column in columns], [max(column) for column in columns]
             axes.fill_between(x, lowest, highest, alpha=0.12, color=color(colors[arm]), linewidth=0)
             axes.plot(x, medians, linewidth=2.0, **stroke(colors[arm]))
-            ends.append(End(f"{short(arm)} {compact(medians[-1])}", color(colors[arm]), x[-1], medians[-1]))
+            last = compact(float(f"{medians[-1]:.2g}"))
+            ends.append(End(f"{short(arm)} {last}", color(colors[arm]), x[-1], medians[-1]))
             texts = (f"{median:.3g} after {step:,}" for step, median in zip(steps, medians, strict=True))
             descriptions.append(f"{visible(arm)}: {', '.join(texts)}.")
         axes.set_yscale("log")

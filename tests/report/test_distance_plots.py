@@ -18,6 +18,7 @@ from charlstm.report.drawing import PALETTE, canvas, percent, style
 from charlstm.report.estimate_plots import bars_plot, difference_plot
 from charlstm.report.gate_plots import LINE, MAX_UNITS, gate_map, half_life_plot, saturation_plot
 from charlstm.report.solved_plot import solved_plot
+from charlstm.report.training_plots import medians_plot
 
 NAN = math.nan
 NONE = (NAN, NAN, NAN)
@@ -34,6 +35,9 @@ BUILDERS: dict[str, Build] = {
     "context": lambda arms, v: context_plot([0, 1, 10], {a: [(v, v, v), NONE, (v, NAN, NAN)] for a in arms}, COLORS),
     "difference": lambda arms, v: difference_plot(
         ["1–9", "10+"], [7, 0], {a: [(v, v, v), NONE] for a in arms}, COLORS, ("7-gram", [v, v]), "quotes", "Quotes"
+    ),
+    "medians": lambda arms, v: medians_plot(
+        {a: {n: [v, v] for n in (0, 10) if v == v} for a in arms}, COLORS, "medians", "Depth", "characters"
     ),
     "solved": lambda arms, v: solved_plot(
         ["lag 1", "lag 2"], {a: [None if v != v else (round(v), 4), None] for a in arms}, COLORS, "s", "Solved"

@@ -1,0 +1,15 @@
+"""The plot of measurements during training."""
+
+from __future__ import annotations
+
+from charlstm.report.training_plots import FLOOR, medians_plot
+
+
+def test_medians_of_arms_with_different_steps():
+    """A depth of 0, which a logarithmic axis cannot show, is drawn at the floor."""
+    curves = {"gru": {0: [0.0, 0.0, 4.0], 10: [2.0, 8.0, 3.0], 100: [5.0]}, "rnn": {10: [1.0, 2.0]}, "none": {}}
+    figure = medians_plot(curves, {"gru": 0, "rnn": 1, "none": 2}, "depth", "Depth", "characters")
+    assert figure is not None
+    assert f"gru: {FLOOR:g} after 0, 3 after 10, 5 after 100. rnn: 1.5 after 10." in figure.alt
+    assert "none" not in figure.alt
+    assert medians_plot({"none": {}}, {"none": 0}, "depth", "Depth", "characters") is None
