@@ -57,7 +57,10 @@ def complete(charlstm, monkeypatch):
         (["train", "names"], ["names"]),
         (["train", "pyth"], ["python-stdlib"]),
         (["train", "configs/"], ["configs/big.yaml"]),
-        (["train", "--resume", "tiny"], ["tiny", "tiny.yaml", "tinyshakespeare-regularized", "tinyshakespeare"]),
+        (
+            ["train", "--resume", "tiny"],
+            ["tiny", "tiny.yaml", "tinyshakespeare-large", "tinyshakespeare-regularized", "tinyshakespeare"],
+        ),
         (["train", "run"], ["runs/"]),
         (["train", "--resume", "--runs", "runs/versus", "l"], ["latest", "lstm-seed1", "leaky", "lstm-1997"]),
         (["train", "--set", "model.hidden_s"], ["model.hidden_size=", "model.hidden_size=256"]),

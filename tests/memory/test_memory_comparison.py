@@ -40,7 +40,7 @@ widenings: 0
 learning_rates: [1.0e-2, 2.0e-2]
 test_strings: 30
 shared:
-  model: {{hidden_size: 6, embedding_size: 4}}
+  model: {{hidden_size: 6, embedding_size: 4, unigram_bias: false}}
   training:
     batch_size: 8
     sequence_length: 64
@@ -329,6 +329,16 @@ def test_claims_about_real_text_are_judged(texts, done, tmp_path):
     words = {verdict.claim: verdict.word for verdict in document.verdicts}
     assert (words["a"], words["b"]) == ("undecided", "undecided"), "two seeds have no interval"
     assert words["c"] == "not run", "the text has no speakers"
+
+
+def test_readouts_that_start_differently_are_announced(texts, tmp_path):
+    """An LSTM starts with the frequencies by default, which the file of these tests sets to false."""
+    comparison = make_comparison(texts, tmp_path, only=["text"])
+    assert not any("unigram_bias" in line for line in comparison.describe())
+    shared = comparison.config.shared["model"]
+    del shared["unigram_bias"]
+    lines = MemoryComparison(comparison.config, tmp_path / "other", "memory", ["compare"], ["text"]).describe()
+    assert any(line.endswith("--set shared.model.unigram_bias=false") for line in lines)
 
 
 @pytest.mark.parametrize(("arm", "diverged"), [("rnn", (2,)), ("rnn", (1, 2)), ("lstm", (1, 2))])
