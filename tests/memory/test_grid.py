@@ -275,11 +275,11 @@ def test_dynamics_after_given_steps_on_a_text(tmp_path):
     config = make_config(arms={"gru": {"model.cell": "gru"}}, experiments={"text": text_section(text)})
     grid = Grid(config, tmp_path, False)
     (group,) = grid.run_groups("text", grid.texts.existing("text", config.experiments.text.corpus), ["gru"]).values()
-    job = TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(None, texts=2, depth=6, steps=(5, 0, 3, 99)))
+    job = TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(None, texts=2, depth=6, steps=(5, 0, 3, 4, 99)))
     assert job.work(Control())
     path = job.trial.directory.path
     records = read_dynamics(path)
-    assert [one["step"] for one in records] == [0, 3, 5]
+    assert [one["step"] for one in records] == [0, 3, 4, 5], "once also at step 4, during whose evaluation it is polled"
     assert all("nats" not in one for one in records)
     assert all(0 < one["constant_fraction"] < 1 and one["state_rms"] > 0 for one in records)
     initial = untrained(load(path, "last"))
@@ -299,7 +299,7 @@ def test_dynamics_after_given_steps_on_a_text(tmp_path):
         start = Trainer.run
         patch.setattr(Trainer, "run", lambda self: (trainers.append(self), start(self))[1])
         assert not job.work(StopAt())
-    assert [one["step"] for one in read_dynamics(path)] == [0, 3]
+    assert [one["step"] for one in read_dynamics(path)] == [0, 3, 4]
     assert job.work(Control())
     assert read_dynamics(path) == records
 
