@@ -1,4 +1,4 @@
-"""Whether networks that are compared start alike."""
+"""Whether the readouts of compared networks have the same initialization."""
 
 from __future__ import annotations
 

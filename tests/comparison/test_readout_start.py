@@ -1,4 +1,4 @@
-"""The note about networks that are compared and do not start alike."""
+"""The note about compared networks whose readouts are initialized differently."""
 
 from __future__ import annotations
 
