@@ -128,7 +128,7 @@ class ArmComparison:
         return matched
 
     def describe(self) -> list[str]:
-        """One line per arm: its cell, its size and its number of parameters; and a note on readouts that differ only by default."""
+        """One line per arm: its cell, its size and its number of parameters; a note if readouts differ by default."""
         size = self.corpus.vocabulary.size
         return [
             f"{arm}: {model.cell}, {model.num_layers} x {model.hidden_size}, "
