@@ -119,11 +119,16 @@ def median_metric(values: Sequence[float], unit: str, end: float = math.inf, mis
     missing: further seeds, without a value; see `mean_metric`.
     """
     median, (low, high) = statistics.median(values), median_bounds(values) or (math.nan, math.nan)
-    interval = _interval(_seeds(len(values)), (low, high), ",g") + (" or more" if high >= end else "")
-    text = f"{median:,g} {unit}".rstrip() + (" or more" if median >= end else "")
+    interval = _interval(_seeds(len(values)), (_four_digits(low), _four_digits(high)), ",g")
+    interval += " or more" if high >= end else ""
+    text = f"{_four_digits(median):,g} {unit}".rstrip() + (" or more" if median >= end else "")
     if missing:
         return MetricValue(median, text, _without_value(missing, missing + len(values)))
     return MetricValue(median, text, interval, low, math.inf if high >= end else high)
+
+
+def _four_digits(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def _interval(covers: str, bounds: Bounds, format_spec: str) -> str:

@@ -125,7 +125,7 @@ def log_distance(axes: Axes, distances: Sequence[float]) -> NDArray[np.float64]:
     if x_values[0] == 0:
         x_values[0] = x_values[1] / 2 if len(x_values) > 1 else 1.0
     tick_indices = [len(x_values) - 1]
-    min_distance = 0.085 * math.log(x_values[-1] / x_values[0])
+    min_distance = 0.1 * math.log(x_values[-1] / x_values[0])
     for index in range(len(x_values) - 2, -1, -1):
         if math.log(x_values[tick_indices[-1]] / x_values[index]) >= min_distance:
             tick_indices.append(index)

@@ -105,6 +105,12 @@ def test_median_at_the_end_of_the_scale_has_no_upper_bound():
     assert math.isnan(median_metric([1, 2, 3], "characters").low)
 
 
+def test_median_is_printed_with_four_digits():
+    metric = median_metric([0.123456, 1.987654, 1234.5678, 1250.4321, 1299.5678], "characters")
+    assert (metric.value, metric.text) == (1234.5678, "1,235 characters")
+    assert metric.interval == "5 seeds: 0.1235 to 1,300"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "at_least", "at_most"),
     [
