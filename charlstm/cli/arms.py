@@ -60,3 +60,18 @@ def train_arms(
     for job in jobs:
         runs.setdefault(job.trial.arm, job.key)
     return experiment.comparison(), runs
+
+
+def print_arms_plan(config: CompareConfig, folder: Path, title: str) -> None:
+    """Print what would be trained."""
+    from charlstm import console
+    from charlstm.cli.train_output import print_corpus
+    from charlstm.comparison.arms import ArmComparison
+
+    experiment = ArmComparison(config, folder, title)
+    print_corpus(experiment.corpus)
+    for line in experiment.describe():
+        console.out_wrapped(line)
+    done = [trial.done for trial in experiment.trials()]
+    complete = f", {sum(done):,} of them complete" if any(done) else ""
+    console.out_wrapped(f"{len(done):,} runs{complete}; they would be in {folder}")

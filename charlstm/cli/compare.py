@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.arms import train_arms
-from charlstm.cli.memory import run_memory_comparison
+from charlstm.cli.arms import print_arms_plan, train_arms
+from charlstm.cli.memory import print_memory_plan, run_memory_comparison
 from charlstm.cli.options import (
     ClusterOption,
     check_choice,
@@ -89,6 +89,9 @@ def compare(
             "on memory.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the networks and the number of runs, and train nothing.")
+    ] = False,
 ) -> None:
     """Compare networks: train the arms of a comparison on the same text in the same order, or take existing runs.
 
@@ -108,6 +111,8 @@ def compare(
     if len(paths) == 1 and not path_exists(paths[0]) and (ready := ready_configs().get(str(paths[0]))):
         paths = [ready]
     named, paths = paths, [path if path.suffix in YAML else find_run(path, runs) for path in paths]
+    if dry_run:
+        refuse(context, "with --dry-run, which trains and deletes nothing", "overwrite", "jobs", "cluster", "keep")
     if cluster is not None:
         refuse(context, "with --cluster: each of its workers runs one job at a time", "jobs")
     if len(paths) == 1 and not is_folder(paths[0]):
@@ -124,6 +129,9 @@ def compare(
             command_line += [part for change in set_ or [] for part in ("--set", change)]
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert not isinstance(full, CompareConfig)
+            if dry_run:
+                print_memory_plan(config, folder, list(only or []), full, not path_exists(folder))
+                return
             run_memory_comparison(
                 context.obj, config, folder, command_line, list(only or []), jobs, cluster, overwrite, keep_files, full
             )
@@ -131,12 +139,15 @@ def compare(
         if given := given_options(context, "quick", "only", "keep"):
             raise UserError(f"{given[0]} is only for experiments on memory: {paths[0]} has no experiments")
         folder, title = _folder(runs, name or config.name or paths[0].stem, cluster), paths[0].stem
+        if dry_run:
+            print_arms_plan(config, folder, title)
+            return
         with console.as_log():
             comparison, compared = train_arms(context.obj, config, folder, title, overwrite, jobs or 1, cluster)
     else:
         if configs := [path for path in paths if path.suffix in YAML and not is_folder(path)]:
             raise UserError(f"{configs[0]}: compare takes either one comparison in YAML or the folders of runs")
-        if given := given_options(context, "set_", "quick", "only", "jobs", "cluster", "keep"):
+        if given := given_options(context, "set_", "quick", "only", "jobs", "cluster", "keep", "dry_run"):
             raise UserError(f"{given[0]} is only for a comparison in YAML: existing runs are compared as they are")
         refuse(context, "on existing runs, which are compared as they are", "overwrite")
         if paths == named and len(paths) == 1 and name is None:

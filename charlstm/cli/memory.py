@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import typer
@@ -42,6 +43,8 @@ def run_memory_comparison(
     with console.as_log():
         for line in comparison.describe():
             console.out_wrapped(line)
+        again = "all are repeated" if overwrite else "complete ones are not repeated"
+        console.out_wrapped(f"runs and measurements in {folder}: {again}")
         try:
             pool = make_pool(jobs or default_number(), cluster, folder)
             with pool, signals.saving(pool, work), console.ProgressLine() as live:
@@ -56,3 +59,21 @@ def run_memory_comparison(
         console.out_wrapped(sentence)
     console.out(f"report: {files[0]}")
     console.out(f"{folder}: {comparison.size_on_disk() / 1e6:,.1f} MB on disk with --keep {keep}")
+
+
+def print_memory_plan(
+    config: MemoryConfig, folder: Path, only: list[str], full: MemoryConfig | None, is_new: bool
+) -> None:
+    """Print what would be trained. The texts of the tasks, whose alphabets decide the sizes of networks, are written to
+    a temporary folder if the comparison is new."""
+    from charlstm import console
+    from charlstm.memory.comparison import MemoryComparison
+
+    with TemporaryDirectory() as temporary:
+        place = Path(temporary) if is_new else folder
+        comparison = MemoryComparison(config, place, folder.name, [], only, full=full)
+        lines, rows = comparison.describe(), comparison.networks()
+    for line in lines:
+        console.out_wrapped(line)
+    console.table(rows, comparison.title, optional=["cell", "starts"])
+    console.out_wrapped(f"runs and measurements would be in {folder}")

@@ -18,7 +18,7 @@ from charlstm.memory.claims import changes, claims_record, write_claims
 from charlstm.memory.experiments import make_experiments
 from charlstm.memory.experiments.base import ExperimentResult, MemoryExperiment
 from charlstm.memory.grid import Grid
-from charlstm.memory.groups import RunGroup
+from charlstm.memory.groups import RunGroup, networks_table
 from charlstm.memory.method import method, revised_claims
 from charlstm.memory.metrics import Metrics
 from charlstm.memory.quick import has_evidence
@@ -83,11 +83,13 @@ class MemoryComparison:
         return [
             f"{', '.join(self._experiments)}: {len(groups)} pairs of a text and an arm, about {runs:,} runs"
             + (f", {done:,} of them complete" if done else ""),
-            f"runs and measurements in {self.folder}: "
-            + ("all are repeated" if self._overwrite else "complete ones are not repeated"),
             *self._unmeasured_claims(),
             *readout_start_notes((m.model for g in groups for m in g.members), "shared.model.unigram_bias"),
         ]
+
+    def networks(self) -> list[list[str]]:
+        """The table of `networks_table`, of all experiments."""
+        return networks_table(self._run_groups())
 
     def _unmeasured_claims(self) -> Iterator[str]:
         """A line for each claim about a length that is not among those of its experiment. In the quick form, they need

@@ -9,6 +9,7 @@ from pathlib import Path
 from charlstm.config import ModelConfig
 from charlstm.memory.datasets import Dataset
 from charlstm.memory.dynamics import Dynamics
+from charlstm.text.visible import visible
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,18 @@ def with_previous(groups: Iterable[RunGroup]) -> list[RunGroup]:
     for group in groups:
         add(group)
     return list(ordered.values())
+
+
+def networks_table(groups: Iterable[RunGroup]) -> list[list[str]]:
+    """A row for each text and arm: the starts of the arm, and the size of its networks."""
+    return [["text", "arm", "starts", "cell", "hidden_size", "parameters"]] + [
+        [
+            group.dataset.name,
+            visible(group.arm),
+            ", ".join(visible(start.arm.removeprefix(f"{group.arm}, ")) for start in group.starts) or "-",
+            group.model.cell,
+            f"{group.model.hidden_size:,}",
+            f"{group.parameters:,}",
+        ]
+        for group in groups
+    ]

@@ -203,6 +203,17 @@ def test_mistakes_are_reported_in_one_message(charlstm, compare_file, arguments,
     assert [p.name for p in Path().iterdir()] == ["versus.yaml"]
 
 
+def test_dry_run_prints_the_networks_and_trains_nothing(charlstm, compare_file, trained):
+    result = charlstm("compare", compare_file, "--dry-run")
+    assert (result.code, trained) == (0, [])
+    assert re.search(r"^rnn: rnn, 1 x 60, [\d,]+ parameters$", result.out, re.MULTILINE)
+    assert result.out.endswith(f"4 runs; they would be in {Path('runs/versus')}\n")
+    assert not Path("runs").exists()
+    assert charlstm("compare", compare_file, "--set", "seeds=1").code == 0
+    again = charlstm("compare", compare_file, "--dry-run")
+    assert again.out.endswith(f"4 runs, 2 of them complete; they would be in {Path('runs/versus')}\n")
+
+
 def test_overwrite_trains_all_arms_again(charlstm, compare_file, trained):
     quick = ("--set", "seeds=1", "--set", "training.budget={steps: 1}")
     assert charlstm("compare", compare_file, *quick).code == 0

@@ -72,6 +72,24 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
     assert again.out.splitlines()[-3:] == result.out.splitlines()[-3:]
 
 
+def test_dry_run_prints_the_networks_and_writes_nothing(charlstm, memory_file):
+    result = charlstm("compare", memory_file.name, "--dry-run")
+    assert result.code == 0
+    assert "recall: 4 pairs of a text and an arm, about 12 runs\n" in result.out
+    rows = [line.split() for line in result.out.splitlines() if line.strip().startswith("recall-")]
+    assert [row[:2] for row in rows] == [[f"recall-{lag}", arm] for lag in (2, 4) for arm in ("lstm", "rnn")]
+    assert rows[0][3:5] == ["lstm", "5"]
+    assert int(rows[1][4]) > 5
+    assert result.out.endswith(f"would be in {Path('runs/memory')}\n")
+    assert not Path("runs").exists()
+
+    assert charlstm("compare", memory_file.name, "--jobs", 1, "--keep", "nothing").code == 0
+    before = sorted(Path("runs").rglob("*"))
+    again = charlstm("compare", memory_file.name, "--dry-run")
+    assert "about 6 runs, 6 of them complete\n" in again.out  # the longer lag is hopeless
+    assert sorted(Path("runs").rglob("*")) == before
+
+
 def test_verdicts_of_a_repetition_are_compared(charlstm, memory_file):
     for arguments in ((), ("--set", "first_seed=11", "--name", "repeated")):
         assert charlstm("compare", memory_file.name, "--jobs", 1, *arguments).code == 0
@@ -98,6 +116,9 @@ def test_quick_form_has_a_separate_folder(charlstm, memory_file):
         (("plain.yaml", "--quick"), "has no quick form"),
         (("plain.yaml", "--only", "recall"), "--only is only for experiments on memory"),
         (("plain.yaml", "--keep", "all"), "--keep is only for experiments on memory"),
+        (("memory.yaml", "--dry-run", "--overwrite"), "--overwrite has no effect with --dry-run"),
+        (("memory.yaml", "--dry-run", "--only", "recal"), "--only recal: there is no such experiment in the file"),
+        ((".", "--dry-run"), "--dry-run is only for a comparison in YAML"),
         (("plain.yaml", "--jobs", "2", "--cluster", "tcp://x"), "--jobs has no effect with --cluster"),
         ((".", "--cluster", "tcp://x"), "--cluster is only for a comparison in YAML"),
         ((".", "--jobs", "2"), "--jobs is only for a comparison in YAML"),
