@@ -74,4 +74,4 @@ def print_arms_plan(config: CompareConfig, folder: Path, title: str) -> None:
         console.out_wrapped(line)
     done = [trial.done for trial in experiment.trials()]
     complete = f", {sum(done):,} of them complete" if any(done) else ""
-    console.out_wrapped(f"{len(done):,} runs{complete}; they would be in {folder}")
+    console.out_wrapped(f"{len(done):,} runs in {folder}{complete}")

@@ -130,7 +130,7 @@ def compare(
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert not isinstance(full, CompareConfig)
             if dry_run:
-                print_memory_plan(config, folder, list(only or []), full, not path_exists(folder))
+                print_memory_plan(config, folder, list(only or []), full)
                 return
             run_memory_comparison(
                 context.obj, config, folder, command_line, list(only or []), jobs, cluster, overwrite, keep_files, full

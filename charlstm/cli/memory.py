@@ -61,19 +61,16 @@ def run_memory_comparison(
     console.out(f"{folder}: {comparison.size_on_disk() / 1e6:,.1f} MB on disk with --keep {keep}")
 
 
-def print_memory_plan(
-    config: MemoryConfig, folder: Path, only: list[str], full: MemoryConfig | None, is_new: bool
-) -> None:
+def print_memory_plan(config: MemoryConfig, folder: Path, only: list[str], full: MemoryConfig | None) -> None:
     """Print what would be trained. The texts of the tasks, whose alphabets decide the sizes of networks, are written to
-    a temporary folder if the comparison is new."""
+    a temporary folder, so that nothing in ``folder`` is looked at or changed."""
     from charlstm import console
     from charlstm.memory.comparison import MemoryComparison
 
     with TemporaryDirectory() as temporary:
-        place = Path(temporary) if is_new else folder
-        comparison = MemoryComparison(config, place, folder.name, [], only, full=full)
+        comparison = MemoryComparison(config, Path(temporary), folder.name, [], only, full=full)
         lines, rows = comparison.describe(), comparison.networks()
     for line in lines:
         console.out_wrapped(line)
-    console.table(rows, comparison.title, optional=["cell", "starts"])
-    console.out_wrapped(f"runs and measurements would be in {folder}")
+    console.table(rows, comparison.title)
+    console.out_wrapped(f"runs and measurements would be in {folder}, where complete ones are not repeated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,15 +109,17 @@ def with_previous(groups: Iterable[RunGroup]) -> list[RunGroup]:
 
 
 def networks_table(groups: Iterable[RunGroup]) -> list[list[str]]:
-    """A row for each text and arm: the starts of the arm, and the size of its networks."""
-    return [["text", "arm", "starts", "cell", "hidden_size", "parameters"]] + [
-        [
-            group.dataset.name,
-            visible(group.arm),
-            ", ".join(visible(start.arm.removeprefix(f"{group.arm}, ")) for start in group.starts) or "-",
-            group.model.cell,
-            f"{group.model.hidden_size:,}",
-            f"{group.parameters:,}",
-        ]
-        for group in groups
-    ]
+    """A row for each network, which is an arm or one of its starts: its size, and on how many texts it is trained."""
+    members = {member.key: member for group in groups for member in group.members}
+    texts = Counter(
+        (
+            one.experiment,
+            visible(one.arm),
+            one.model.cell,
+            f"{one.model.num_layers} x {one.model.hidden_size}",
+            f"{one.parameters:,}",
+        )
+        for one in members.values()
+    )
+    header = ["experiment", "arm", "cell", "units", "parameters", "texts"]
+    return [header, *([*row, str(count)] for row, count in texts.items())]

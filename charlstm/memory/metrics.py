@@ -119,16 +119,17 @@ def median_metric(values: Sequence[float], unit: str, end: float = math.inf, mis
     missing: further seeds, without a value; see `mean_metric`.
     """
     median, (low, high) = statistics.median(values), median_bounds(values) or (math.nan, math.nan)
-    interval = _interval(_seeds(len(values)), (_four_digits(low), _four_digits(high)), ",g")
+    interval = "" if math.isnan(low) else f"{_seeds(len(values))}: {_short(low)} to {_short(high)}"
     interval += " or more" if high >= end else ""
-    text = f"{_four_digits(median):,g} {unit}".rstrip() + (" or more" if median >= end else "")
+    text = f"{_short(median)} {unit}".rstrip() + (" or more" if median >= end else "")
     if missing:
         return MetricValue(median, text, _without_value(missing, missing + len(values)))
     return MetricValue(median, text, interval, low, math.inf if high >= end else high)
 
 
-def _four_digits(value: float) -> float:
-    return float(f"{value:.4g}")
+def _short(value: float) -> str:
+    """A whole number, or one with four digits."""
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 1000 else f"{value:.4g}"
 
 
 def _interval(covers: str, bounds: Bounds, format_spec: str) -> str:

@@ -124,17 +124,14 @@ def log_distance(axes: Axes, distances: Sequence[float]) -> NDArray[np.float64]:
     x_values = np.array(distances, dtype=np.float64)
     if x_values[0] == 0:
         x_values[0] = x_values[1] / 2 if len(x_values) > 1 else 1.0
-    labels = [compact(distance) for distance in distances]
     tick_indices = [len(x_values) - 1]
-    span = math.log(x_values[-1] / x_values[0])
+    min_distance = 0.085 * math.log(x_values[-1] / x_values[0])
     for index in range(len(x_values) - 2, -1, -1):
-        last = tick_indices[-1]
-        needed = 0.04 + 0.012 * (len(labels[last]) + len(labels[index]))  # of the width of the axis
-        if math.log(x_values[last] / x_values[index]) >= needed * span:
+        if math.log(x_values[tick_indices[-1]] / x_values[index]) >= min_distance:
             tick_indices.append(index)
     axes.set_xscale("log")
     axes.set_xlim(x_values[0] / 1.06, x_values[-1] * 1.06)
-    axes.set_xticks(x_values[tick_indices], [labels[index] for index in tick_indices], fontsize=9.5)
+    axes.set_xticks(x_values[tick_indices], [compact(distances[index]) for index in tick_indices], fontsize=9.5)
     axes.minorticks_off()
     return x_values
 

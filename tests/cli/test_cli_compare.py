@@ -207,11 +207,11 @@ def test_dry_run_prints_the_networks_and_trains_nothing(charlstm, compare_file, 
     result = charlstm("compare", compare_file, "--dry-run")
     assert (result.code, trained) == (0, [])
     assert re.search(r"^rnn: rnn, 1 x 60, [\d,]+ parameters$", result.out, re.MULTILINE)
-    assert result.out.endswith(f"4 runs; they would be in {Path('runs/versus')}\n")
+    assert result.out.endswith(f"4 runs in {Path('runs/versus')}\n")
     assert not Path("runs").exists()
     assert charlstm("compare", compare_file, "--set", "seeds=1").code == 0
     again = charlstm("compare", compare_file, "--dry-run")
-    assert again.out.endswith(f"4 runs, 2 of them complete; they would be in {Path('runs/versus')}\n")
+    assert again.out.endswith(f"4 runs in {Path('runs/versus')}, 2 of them complete\n")
 
 
 def test_overwrite_trains_all_arms_again(charlstm, compare_file, trained):

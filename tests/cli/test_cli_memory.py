@@ -73,21 +73,28 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
 
 
 def test_dry_run_prints_the_networks_and_writes_nothing(charlstm, memory_file):
-    result = charlstm("compare", memory_file.name, "--dry-run")
+    starts = "arms.rnn.starts={tanh: {}, large: {model.hidden_size: 1234}}"
+    result = charlstm("compare", memory_file.name, "--dry-run", "--set", starts)
     assert result.code == 0
-    assert "recall: 4 pairs of a text and an arm, about 12 runs\n" in result.out
-    rows = [line.split() for line in result.out.splitlines() if line.strip().startswith("recall-")]
-    assert [row[:2] for row in rows] == [[f"recall-{lag}", arm] for lag in (2, 4) for arm in ("lstm", "rnn")]
-    assert rows[0][3:5] == ["lstm", "5"]
-    assert int(rows[1][4]) > 5
-    assert result.out.endswith(f"would be in {Path('runs/memory')}\n")
+    assert "recall: 6 pairs of a text and an arm, about 18 runs\n" in result.out
+    rows = [line.split() for line in result.out.splitlines() if re.search(r" x ", line)]
+    assert rows[0][:6] == ["recall", "lstm", "lstm", "1", "x", "5"]
+    assert [row[:7] for row in rows[1:]] == [
+        ["recall", "rnn,", "tanh", "rnn", "1", "x", "9"],
+        ["recall", "rnn,", "large", "rnn", "1", "x", "1234"],
+    ]
+    assert [row[-1] for row in rows] == ["2", "2", "2"]
+    assert f"would be in {Path('runs/memory')}, where complete ones" in result.out
     assert not Path("runs").exists()
 
-    assert charlstm("compare", memory_file.name, "--jobs", 1, "--keep", "nothing").code == 0
-    before = sorted(Path("runs").rglob("*"))
-    again = charlstm("compare", memory_file.name, "--dry-run")
-    assert "about 6 runs, 6 of them complete\n" in again.out  # the longer lag is hopeless
-    assert sorted(Path("runs").rglob("*")) == before
+
+@pytest.mark.parametrize("arguments", [(), ("--set", "experiments.recall.strings=61"), ("--quick", "--name", "memory")])
+def test_dry_run_changes_nothing_in_an_existing_folder(charlstm, memory_file, arguments):
+    one_lag = ("--set", "experiments.recall.lags=[2]", "--set", "experiments.recall.claims=[]")
+    assert charlstm("compare", memory_file.name, "--jobs", 1, *one_lag).code == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    assert charlstm("compare", memory_file.name, "--dry-run", *arguments).code == 0
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
 
 
 def test_verdicts_of_a_repetition_are_compared(charlstm, memory_file):

@@ -109,6 +109,7 @@ def test_median_is_printed_with_four_digits():
     metric = median_metric([0.123456, 1.987654, 1234.5678, 1250.4321, 1299.5678], "characters")
     assert (metric.value, metric.text) == (1234.5678, "1,235 characters")
     assert metric.interval == "5 seeds: 0.1235 to 1,300"
+    assert median_metric([12345, 123456, 1234567], "characters").text == "123,456 characters"
 
 
 @pytest.mark.parametrize(
