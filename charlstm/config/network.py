@@ -113,7 +113,8 @@ class NetworkOptions(Section):
         "have in the training text, so that the untrained network is about the unigram model; false: at zero, or "
         "uniform with init_range. From the frequencies an lstm mostly learns better, a plain rnn with nonlinearity: "
         "relu diverges less, and a gru with gates that are not open is worse in long trainings on text "
-        "(charlstm/cells/README.md). With training.initial_run it concerns new characters only. null means true with cell: lstm, else false.",
+        "(charlstm/cells/README.md). With training.initial_run it concerns new characters only. null means true with "
+        "cell: lstm, else false.",
     )
     dropout: float = Field(
         0.0,
