@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any, ParamSpec, TypeVar, cast
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -32,7 +33,6 @@ PALETTE = ("#0068a8", "#cf4a00", "#00805c", "#a8498a", "#8a6500", "#454a52", "#0
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _PNG_DPI = 200
 _STYLE: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"],
     "font.size": 11,
     "text.color": INK,
     "text.parse_math": False,  # The name of an arm can contain a dollar sign.
@@ -54,6 +54,26 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "charlstm",
 }
+
+
+_CJK_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Serif CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "SimHei",
+)
+
+
+@functools.cache
+def font_families(first: str) -> list[str]:
+    """The font, and an installed one for the Chinese, Japanese and Korean characters that it lacks, if there is any."""
+    installed = set(font_manager.get_font_names())
+    return [first, *[name for name in _CJK_FONTS if name in installed][:1]]
 
 
 def color(number: int) -> str:
@@ -94,8 +114,8 @@ def style() -> Iterator[None]:
         warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)  # about deprecated settings
         unchanged = ("backend", "interactive", "toolbar")
         matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(unchanged)})
-        matplotlib.rcParams.update(_STYLE)
-        # Names in other scripts: browsers have the glyphs, and the PNG shows boxes.
+        matplotlib.rcParams.update(_STYLE | {"font.family": font_families("DejaVu Sans")})
+        # Characters for which no font is there: browsers have the glyphs, and the PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 

@@ -23,6 +23,7 @@ from charlstm.report.drawing import (
     WIDTH,
     color,
     finish,
+    font_families,
     placeholder_on_error,
     short,
     stroke,
@@ -89,7 +90,7 @@ def gate_map(
                     _symbol(character),
                     ha="center",
                     va="top",
-                    family="DejaVu Sans Mono",
+                    family=font_families("DejaVu Sans Mono"),
                     fontsize=9.5,
                     color=MUTED if character in _SYMBOLS or not character.isprintable() else INK,
                 )

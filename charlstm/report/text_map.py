@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as MplFigure
 from numpy.typing import ArrayLike
 
 from charlstm.report.document import Figure
-from charlstm.report.drawing import INK, MUTED, WIDTH, finish, placeholder_on_error, style
+from charlstm.report.drawing import INK, MUTED, WIDTH, finish, font_families, placeholder_on_error, style
 from charlstm.text.visible import visible
 
 COLUMNS, CELL = 96, 0.084
@@ -47,12 +47,13 @@ def text_map(values: ArrayLike, symbols: Sequence[str], name: str, title: str, l
     with style():
         figure = MplFigure(figsize=(max(WIDTH, columns * CELL + 0.2), 0.55 + 0.21 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
+        family = font_families("DejaVu Sans Mono")
         axes.imshow(grid, cmap=COLORS, vmin=-(largest or 1), vmax=largest or 1, aspect="auto", interpolation="none")
         for row, (begin, end) in enumerate(rows):
             for column, symbol in enumerate(symbols[begin:end]):
                 shown = SIGNS.get(symbol) or (symbol if symbol.isprintable() else "□")
                 axes.text(
-                    column, row, shown, ha="center", va="center", family="DejaVu Sans Mono", fontsize=9.5,
+                    column, row, shown, ha="center", va="center", family=family, fontsize=9.5,
                     color=MUTED if symbol in SIGNS else INK, parse_math=False,
                 )  # fmt: skip
         axes.set_title(visible(title))
