@@ -58,10 +58,13 @@ def sentence_gates(
 
     means   gate -> part of the sentence -> mean over its characters, the units and the sentences
     letter  the forget gate, or else the first gate; null for a cell without gates
-    series  that gate over the first sentence up to its answer, [characters, units]
-    text    the sentence
+    series  that gate over a sentence up to its answer, [characters, units]
+    text    the sentence: one whose last cue does not decide, where there is one, with the cues of most answers
     """
-    sentences = [parts[:-1] for parts in Sentences(language, kind, [distance], filler).parts(strings, seed)]
+    task = Sentences(language, kind, [distance], filler)
+    whole = task.parts(strings, seed)
+    shown = max(range(strings), key=lambda number: _misleading(task, "".join(part for _, part in whole[number])))
+    sentences = [parts[:-1] for parts in whole]
     texts = ["".join(part for _, part in sentence) for sentence in sentences]
     none = run.model.vocabulary_size
     ids = [torch.from_numpy(run.vocabulary.encode(text)) for text in texts]
@@ -80,6 +83,12 @@ def sentence_gates(
     return {
         "means": {gate: {name: float(np.mean(x)) for name, x in by_part.items()} for gate, by_part in sums.items()},
         "letter": letter,
-        "series": [] if letter is None else values[letter][1 : 1 + len(texts[0]), -1, 0].round(4).tolist(),
-        "text": texts[0],
+        "series": [] if letter is None else values[letter][1 : 1 + len(texts[shown]), -1, shown].round(4).tolist(),
+        "text": texts[shown],
     }
+
+
+def _misleading(task: Sentences, text: str) -> tuple[bool, int]:
+    """Whether the last cue in a sentence decides for a wrong answer, and for how many answers there are cues."""
+    cued = sum(any(cue in text for cue in cues) for cues in task.grammar.cues.values())
+    return task.recency_answer(text) != task.answer(text), cued

@@ -12,8 +12,11 @@ from charlstm.config import MemoryConfig, load_comparison
 from charlstm.errors import UserError
 from charlstm.jobs.this_process import ThisProcess
 from charlstm.memory.comparison import MemoryComparison
+from charlstm.memory.experiments.sentences import GATE_STRINGS
 from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import read_measurement
+from charlstm.memory.task_measures import TEST_SEED
+from charlstm.probes.tasks import Sentences
 from charlstm.probes.tasks.sentence_words import forbidden_words
 
 TINY = """\
@@ -107,6 +110,17 @@ def test_filler_is_written_once_without_forbidden_words(done, language):
     filler = (done / "texts" / f"filler-{language}.txt").read_text(encoding="utf-8")
     assert len(filler) > 100
     assert not forbidden_words(language).search(filler)
+
+
+@pytest.mark.parametrize(("language", "misleads"), [("en", False), ("zh", True)])
+def test_gates_are_shown_over_a_sentence_with_misleading_cues(done, language, misleads):
+    """At this distance, only a Chinese sentence has room for a cue after the one that decides."""
+    path = next(done.glob(f"cells/sentences-{language}-birthplace-lstm-*seed1/measured/sentence_gates-*.json"))
+    task = Sentences(language, "birthplace", [20], str(done / "texts" / f"filler-{language}.txt"))
+    shown = read_measurement(path, "sentence_gates")["text"]
+    text = next(text for text in task.strings(GATE_STRINGS, TEST_SEED) if text.startswith(shown))
+    assert (task.recency_answer(text) != task.answer(text)) == misleads
+    assert sum(any(cue in text for cue in cues) for cues in task.grammar.cues.values()) > 1
 
 
 def test_gates_are_measured_at_each_part_of_the_sentence(done):
