@@ -55,7 +55,7 @@ def complete(charlstm, monkeypatch):
         (["compare", "ti"], ["tiny", "tiny.yaml"]),
         (["train", "qu"], ["quickstart"]),
         (["train", "names"], ["names"]),
-        (["train", "pyth"], ["python-stdlib"]),
+        (["train", "pyth"], ["python-functions", "python-stdlib"]),
         (["train", "configs/"], ["configs/big.yaml"]),
         (
             ["train", "--resume", "tiny"],
