@@ -20,6 +20,8 @@ from charlstm.config import CompareConfig, Config, ModelConfig, as_yaml
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.names import find_initial_run
+from charlstm.runs.naming import initial_run_name
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.sources import absolute_source
 from charlstm.training.trainer import Trainer
@@ -59,10 +61,13 @@ class Trial:
         if not (self.directory.checkpoints.exists() or self.directory.pruned):
             return False
         saved = self.directory.config()
-        changed = changed_settings(saved, self.config, may_change={"source"})
+        changed = changed_settings(saved, self.config, may_change={"source", "initial_run"})
         source = self.config.corpus.source
         if source != saved.corpus.source and not self.directory.pruned and not self._same_text():
             changed.append(f"corpus.source was {as_yaml(saved.corpus.source)}, is {as_yaml(source)}, another text")
+        was, now = (config.training.initial_run for config in (saved, self.config))
+        if (was and initial_run_name(was)) != (now and initial_run_name(now)):  # its path may have changed
+            changed.append(f"training.initial_run was {as_yaml(was)}, is {as_yaml(now)}")
         if changed:
             raise UserError(
                 f"{self.directory.path} was trained with other settings: {'; '.join(changed)}. "
@@ -138,9 +143,10 @@ class ArmComparison:
 
     def arm_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run of this arm; ``seed`` counts from 0."""
-        return self.config.arm_config(arm, seed).model_copy(
+        config = self.config.arm_config(arm, seed).model_copy(
             update={"model": self.models[arm], "corpus": self._corpus_config}
         )
+        return with_initial_run(config, self.folder.parent)
 
     def delete_runs(self) -> None:
         """Delete all runs, so that training starts again; an interrupted comparison then resumes without ``overwrite``.
@@ -186,6 +192,18 @@ class ArmComparison:
                 "Give this comparison another name: --name NAME. Delete all its runs and train again: --overwrite"
             )
         return result
+
+
+def with_initial_run(config: Config, runs: Path) -> Config:
+    """The configuration with the absolute path of ``training.initial_run``, which may be the name of a run in the
+    folder ``runs``; unchanged if it has none, or if there is no such run, which runs that have begun do not need."""
+    if (named := config.training.initial_run) is None:
+        return config
+    try:
+        path = str(find_initial_run(named, runs).absolute())
+    except UserError:
+        return config
+    return config.model_copy(update={"training": config.training.model_copy(update={"initial_run": path})})
 
 
 def corpus_of(config: Config) -> Corpus:

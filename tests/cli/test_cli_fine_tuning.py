@@ -113,6 +113,36 @@ def test_configuration_is_completed_by_the_run(charlstm, here, config_file):
     assert re.fullmatch(r"error: training\.initial_run was .*/tiny, is other: it must not change .*\n", other.err)
 
 
+@pytest.mark.parametrize(
+    ("command", "changed"),
+    [
+        ("compare", "arms: {slow: {training.learning_rate: 1e-4}, fast: {}}"),
+        ("sweep", "space: {training.learning_rate: [1e-4]}"),
+    ],
+)
+def test_runs_of_a_file_start_from_a_run_beside_them(charlstm, config_file, tiny_run, command, changed):
+    tiny = Path(shutil.copytree(tiny_run, "others/tiny"))
+    network = api.load(tiny).config.model.model_dump_json()
+    text = load_config(tiny / "config.yaml").corpus.source
+    Path("many.yaml").write_text(
+        f"corpus: {{source: {text}}}\nmodel: {network}\n{changed}\n"
+        "training: {initial_run: tiny, device: cpu, precision: float32, budget: {steps: 10}}\n"
+    )
+    result = charlstm(command, "many.yaml", "--runs", "others", "--jobs", 1)
+    assert result.code == 0, result.err
+    runs = [path for path in Path("others/many").iterdir() if (path / "config.yaml").exists()]
+    assert runs
+    for run in runs:
+        assert load_config(run / "config.yaml").training.initial_run == str(tiny.absolute())
+        assert RunDirectory(run).metrics()[0]["initial_run"]["name"] == "tiny"
+    shutil.rmtree(tiny)
+    again = charlstm(command, "many.yaml", "--runs", "others", "--jobs", 1)
+    assert again.code == 0, again.err
+    other = charlstm(command, "many.yaml", "--runs", "others", "--set", "training.initial_run=other")
+    assert other.code == 2
+    assert re.search(r"training\.initial_run was .*tiny, is other", other.err), other.err
+
+
 def test_dry_run_shows_the_start(charlstm, here):
     result = charlstm("train", "german.txt", "--from", "tiny", "--dry-run", *QUICK)
     assert "initial_run: " + str(Path("runs/tiny").absolute()) in result.out
