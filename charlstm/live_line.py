@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from charlstm import standard_streams as streams
@@ -12,6 +13,9 @@ from charlstm.text.visible import visible
 BAR = 12
 BAR_RANK, PERCENTAGE_RANK = 6, 2
 """When the bar and the percentage are left out on a narrow terminal, in the order of :class:`Part`."""
+
+
+_shown: list[LiveLine] = []
 
 
 class LiveLine:
@@ -34,6 +38,7 @@ class LiveLine:
             bar_format="{desc}",
             leave=False,
         )
+        _shown.append(self)
 
     def show(self, fraction: float, text: Sequence[Part]) -> None:
         """Show prefix, percentage, bar and text, as far as they fit."""
@@ -59,7 +64,19 @@ class LiveLine:
 
     def close(self) -> None:
         """Clear the line for good."""
+        _shown.remove(self)
         self._tqdm.close()
+
+
+@contextmanager
+def above_live_line() -> Iterator[None]:
+    """Print in the block above the line that is updated in place, if there is one."""
+    line = _shown[-1] if _shown else None
+    if line is not None:
+        line.clear()
+    yield
+    if line is not None:
+        line.refresh()
 
 
 class _Stream:

@@ -25,6 +25,7 @@ from charlstm.training.fine_tuning import StartingPoint, start_notes
 from charlstm.training.size_defaults import fill_left_out
 from charlstm.training.trainer import Trainer
 from charlstm.training_progress import follow
+from charlstm.units import duration
 
 
 def train(
@@ -156,7 +157,7 @@ def _print_progress(events: Iterator[Event], trainer: Trainer) -> Ended:
     unit, path = trainer.corpus.vocabulary.unit, trainer.directory.path
     with console.as_log(), console.on_broken_pipe(lambda: None):
         ended = follow(events, samples=False, unit=unit, plain_progress=False, trainer=trainer)
-        bits, steps = ended.best_bits_per_character, f"{ended.step:,} steps in {console.duration(ended.seconds)}"
+        bits, steps = ended.best_bits_per_character, f"{ended.step:,} steps in {duration(ended.seconds)}"
         if ended.stop_reason == "stopped":
             console.out(f"stopped and saved {path} after {steps}: resume=True continues")
         elif ended.stop_reason != "diverged":

@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from charlstm import console
-from charlstm.console import Part, ProgressLine, duration, out
-from charlstm.terminal_layout import fit_parts, join_parts
+from charlstm.console import out
+from charlstm.progress_line import ProgressLine
+from charlstm.terminal_layout import Part, fit_parts, join_parts
 from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Scoring, WholeSplitScored
-from charlstm.units import bits
+from charlstm.units import bits, duration
 
 if TYPE_CHECKING:
     from charlstm.training.trainer import Trainer

@@ -1,4 +1,4 @@
-"""Conversion of nats to bits, and of values to finite JSON numbers."""
+"""Conversion of nats to bits, of seconds to text, and of values to finite JSON numbers."""
 
 import math
 from collections.abc import Mapping
@@ -16,3 +16,12 @@ def finite(value: object) -> object:
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def duration(seconds: float) -> str:
+    """``1:23:45`` or ``4:05``."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -16,8 +16,10 @@ from contextlib import suppress
 import pytest
 
 from charlstm import console
+from charlstm.progress_line import ProgressLine
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
 from charlstm.training_progress import follow
+from charlstm.units import duration
 
 
 class Terminal:
@@ -65,19 +67,19 @@ def progress(step: int, fraction: float = 0.5) -> Progress:
     ],
 )
 def test_duration(seconds, text):
-    assert console.duration(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_terminal_that_reports_no_size_has_a_progress_line():
-    with Terminal(0, 0) as terminal, console.ProgressLine() as line:
+    with Terminal(0, 0) as terminal, ProgressLine() as line:
         line.update(0.5, lambda: "step 1")
         assert "50%|██████      | step 1" in terminal.read()
 
 
 def test_progress_prints_plain_lines_without_a_terminal(capsys, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    with console.ProgressLine("[a] ") as line:
+    monkeypatch.setattr("charlstm.progress_line.time.monotonic", lambda: now[0])
+    with ProgressLine("[a] ") as line:
         for step in range(21):
             line.update(step / 20, lambda step=step: f"step {step}")
             now[0] += 1.0
@@ -89,7 +91,7 @@ def test_progress_prints_plain_lines_without_a_terminal(capsys, monkeypatch):
 
 def test_progress_text_is_made_only_when_printed(capsys):
     calls = []
-    with console.ProgressLine() as line:
+    with ProgressLine() as line:
         for step in range(100):
             line.update(0.1, lambda step=step: calls.append(step) or "x")
     assert calls == [0]
@@ -98,7 +100,7 @@ def test_progress_text_is_made_only_when_printed(capsys):
 @pytest.mark.parametrize("prefix", ["", "[{curly} %s arm] "])
 def test_progress_updates_one_line_on_a_terminal(prefix):
     with Terminal() as terminal:
-        with console.ProgressLine(prefix) as line:
+        with ProgressLine(prefix) as line:
             line.update(0.5, lambda: "step 7")
             console.out("whole")
         output = terminal.read()

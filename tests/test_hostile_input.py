@@ -18,6 +18,7 @@ from charlstm import cli, console
 from charlstm.config import load_comparison
 from charlstm.errors import UserError
 from charlstm.files import open_regular
+from charlstm.progress_line import ProgressLine
 from charlstm.text.corpus import load_corpus
 
 CONFIG = """\
@@ -209,7 +210,7 @@ def test_file_names_are_escaped_in_tables_and_lines(capsys):
     console.table([["name", LOUD], [LOUD, "1"]], LOUD)
     console.note(LOUD)
     console.error(LOUD)
-    with console.ProgressLine(LOUD) as line:
+    with ProgressLine(LOUD) as line:
         line.update(0.1, lambda: "x")
     captured = capsys.readouterr()
     assert not UNSAFE.search(captured.err)

@@ -17,6 +17,7 @@ import charlstm as package
 from charlstm import console
 from charlstm import standard_streams as streams
 from charlstm.errors import UserError
+from charlstm.progress_line import ProgressLine
 
 ROOT = Path(package.__file__).parents[1]
 NARROW = pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
@@ -162,7 +163,7 @@ def test_json_is_valid_in_every_encoding(monkeypatch, encoding, indent):
 @pytest.mark.parametrize("terminal", [False, True])
 def test_json_escapes_only_what_the_stream_needs(monkeypatch, terminal):
     content = encoded(monkeypatch, "utf-8")
-    monkeypatch.setattr(console, "is_terminal", lambda: terminal)
+    monkeypatch.setattr(console, "is_terminal", lambda *_: terminal)
     value = {"text": "é \udcff \x9b"}
     console.out_json(value)
     output = content.getvalue().decode()
@@ -174,8 +175,8 @@ def test_json_escapes_only_what_the_stream_needs(monkeypatch, terminal):
 @NARROW
 def test_progress_bar_uses_ascii_if_needed(monkeypatch, encoding):
     content = encoded(monkeypatch, encoding)
-    monkeypatch.setattr(console, "is_terminal", lambda: True)
-    with console.ProgressLine() as line:
+    monkeypatch.setattr(console, "is_terminal", lambda *_: True)
+    with ProgressLine() as line:
         line.update(0.5, lambda: "step 1 名")
         console.out("whole 名")
     output = content.getvalue().decode(encoding)

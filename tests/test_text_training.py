@@ -13,7 +13,6 @@ import pytest
 from screens import screen
 
 import charlstm
-from charlstm import console
 from charlstm.config import load_config
 from charlstm.errors import UserError
 from charlstm.training.events import Evaluated, Progress
@@ -126,7 +125,7 @@ EVALUATED = r"step {} epoch [\d.]+ .* held out [\d.]+ nats, [\d.]+ bits per char
 
 @pytest.mark.parametrize("place", ["pipe", "terminal", "notebook"])
 def test_progress_is_a_line_that_evaluations_stay_above(place, monkeypatch, capsys):
-    monkeypatch.setattr(console, "PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr("charlstm.progress_line.PLAIN_INTERVAL", 0.0)
     settings = {**TINY, "training.evaluate_every": 6, "corpus.validation_fraction": 0.1}
     if place == "terminal":
         with screen(120) as shown:

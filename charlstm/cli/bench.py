@@ -14,7 +14,7 @@ from charlstm.cli.options import check_choice, check_png, expand_home, refuse
 
 if TYPE_CHECKING:
     from charlstm.benchmark import Measurement, Progress
-    from charlstm.console import Part
+    from charlstm.terminal_layout import Part
 
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 8, 24
 NOT_MEASURED = "–"
@@ -123,6 +123,7 @@ def bench(
     from charlstm.errors import UserError
     from charlstm.executors import executors
     from charlstm.hardware.device import resolve_device
+    from charlstm.progress_line import ProgressLine
 
     plan = Plan(
         cells=cell or None,
@@ -147,7 +148,7 @@ def bench(
     if not json_:
         console.out(describe_machine(facts))
     last_shown = 0
-    with console.ProgressLine(on_stderr=True) as live:
+    with ProgressLine(on_stderr=True) as live:
         for event in measure(plan):
             if isinstance(event, Measurement):
                 measurements.append(event)
@@ -175,7 +176,8 @@ def bench(
 
 def progress_parts(progress: Progress) -> list[Part]:
     """``[1 of 3] training 1x256,32,64: about 0:12 left, lstm cpp float32``."""
-    from charlstm.console import Part, duration
+    from charlstm.terminal_layout import Part
+    from charlstm.units import duration
 
     parts = [Part(f"[{progress.number} of {progress.parts}] ", 1), Part(f"{progress.title}: ", 4)]
     if progress.seconds_left is None:

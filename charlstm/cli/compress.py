@@ -61,6 +61,7 @@ def compress(
 
     from charlstm import console
     from charlstm.errors import UserError
+    from charlstm.progress_line import ProgressLine
 
     content = read_bytes("FILE", file, 1 << 30)
     path = output_path(output or (STREAM if file == STREAM else file + SUFFIX), overwrite)
@@ -71,7 +72,7 @@ def compress(
     from charlstm.probes import compressors
 
     start = time.perf_counter()
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         container = codec.compress(coder, content, streams, progress(line, len(content)), codec.RATE * learn)
     seconds = time.perf_counter() - start
     packed = container.pack()
@@ -119,21 +120,23 @@ def progress(line: object, size: int) -> Progress:
     """Shows the progress over a file of ``size`` bytes on a ProgressLine."""
     import time
 
-    from charlstm import console
+    from charlstm.progress_line import ProgressLine
+    from charlstm.terminal_layout import Part
+    from charlstm.units import duration
 
-    assert isinstance(line, console.ProgressLine)
+    assert isinstance(line, ProgressLine)
     start = time.perf_counter()
 
     def show(done: int, total: int) -> None:
         fraction = done / total
 
-        def text() -> list[console.Part]:
+        def text() -> list[Part]:
             seconds = time.perf_counter() - start
-            left = console.duration(seconds / fraction - seconds)
+            left = duration(seconds / fraction - seconds)
             return [
-                console.Part(f"{_size(size * fraction)} of {_size(size)}", 3),
-                console.Part(f"  {speed(size * fraction, seconds)}", 4),
-                console.Part(f"  {left} left"),
+                Part(f"{_size(size * fraction)} of {_size(size)}", 3),
+                Part(f"  {speed(size * fraction, seconds)}", 4),
+                Part(f"  {left} left"),
             ]
 
         line.update(fraction, text)

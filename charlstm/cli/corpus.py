@@ -13,7 +13,7 @@ from charlstm.cli.options import check_choice, refuse
 from charlstm.paths import command, path_exists
 
 if TYPE_CHECKING:
-    from charlstm import console
+    from charlstm.progress_line import ProgressLine
     from charlstm.text.reading import Progress
     from charlstm.text.statistics import TextStatistics
 
@@ -134,6 +134,7 @@ def _get(name: str, json_: bool) -> None:
     from charlstm import console
     from charlstm.cache import user_cache_folder
     from charlstm.errors import UserError
+    from charlstm.progress_line import ProgressLine
     from charlstm.spelling import near
     from charlstm.text.catalog import catalog_names, fetch
 
@@ -143,7 +144,7 @@ def _get(name: str, json_: bool) -> None:
         if path_exists(Path(name)):
             hint = f"It is a file, which needs no download; its statistics:  {command('corpus', 'show', name)}. "
         raise UserError(f"{name}: not in the catalog. {hint}Names: {', '.join(catalog_names())}")
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         path = fetch(name, user_cache_folder(), _show_progress(line))
     if json_:
         console.out_json({"name": name, "file": str(path)})
@@ -151,7 +152,7 @@ def _get(name: str, json_: bool) -> None:
     console.out(str(path))
 
 
-def _show_progress(line: console.ProgressLine) -> Progress:
+def _show_progress(line: ProgressLine) -> Progress:
     """A callback that shows the bytes done in a progress line."""
 
     def show(what: str, done: int, total: int) -> None:
@@ -164,10 +165,11 @@ def _show_progress(line: console.ProgressLine) -> Progress:
 def _show(sources: list[str], encoding: str, ngrams: bool, json_: bool) -> None:
     """Print the statistics of a text."""
     from charlstm import console
+    from charlstm.progress_line import ProgressLine
     from charlstm.text.corpus import load_corpus
     from charlstm.text.statistics import text_statistics
 
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         loaded = load_corpus(sources, encoding, HELD_OUT, on_progress=_show_progress(line))
         statistics = text_statistics(loaded)
         scores: dict[int, float] = {}

@@ -46,6 +46,7 @@ def decompress(
     from charlstm import console
     from charlstm.compression.container import unpack
     from charlstm.errors import UserError
+    from charlstm.progress_line import ProgressLine
 
     packed = read_bytes("FILE", file, 1 << 31)
     container = unpack(packed, "standard input" if file == STREAM else file)
@@ -58,7 +59,7 @@ def decompress(
     from charlstm.compression import codec
 
     start = time.perf_counter()
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         content = codec.decompress(coder, container, file, progress(line, container.length))
     seconds = time.perf_counter() - start
     write_bytes(path, content)

@@ -134,6 +134,7 @@ def evaluate(
     """Score a text or a split, every character once, or restore deleted characters (--restore)."""
     from charlstm import console
     from charlstm.errors import UserError
+    from charlstm.progress_line import ProgressLine
 
     check_choice("--split", split, "train", "validation", "test")
     check_choice("--unknown", unknown, "error", "skip")
@@ -195,7 +196,7 @@ def evaluate(
         if isinstance(content, Documents) and not content.is_running_text:
             raise UserError("--window needs one running text: independent documents are each read from a zero state")
         scored = windows(content, window)
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         nats = nats_per_character(loaded.model, scored, line.fractions(f"scoring {name}"))
     result = mean_score(nats, loaded.model.bidirectional)
     if not result.nats < MAX_NATS:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charlstm import console
+from charlstm.colored_text import shaded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,9 +49,9 @@ class Map(NamedTuple):
             console.out_styled("colored from so many bits of surprise on:")
             for level, edge in enumerate(EDGES, start=1):
                 mark = f"{edge:g}"
-                console.out_styled(" " + console.shaded(mark, [level] * len(mark)))
+                console.out_styled(" " + shaded(mark, [level] * len(mark)))
             symbols, levels = self.surprise.symbols[:ON_TERMINAL], self.surprise.levels[:ON_TERMINAL]
-            console.out_styled("\n" + console.shaded(symbols, levels) + "\n")
+            console.out_styled("\n" + shaded(symbols, levels) + "\n")
             if len(self.surprise.symbols) > ON_TERMINAL:
                 console.out(f"(the first {ON_TERMINAL:,} of {len(self.surprise.symbols):,} {unit}s)")
         console.out(f"page: {self.page}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from charlstm import console
 from charlstm.errors import UserError
+from charlstm.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -68,7 +69,7 @@ def print_dynamic(
 
     if (how.rate is None) != (how.decay is None):
         raise UserError("give both --rate and --decay, or neither: then they are tuned on the validation split")
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         progress = _Progress(line)
         evaluation = DynamicEvaluation(loaded.model, loaded.corpus().split("train"), how.rule, how.segment, progress)
         if how.rate is None or how.decay is None:
@@ -90,7 +91,7 @@ def print_tempered(loaded: LoadedRun, content: Text, split: str | None, name: st
     from charlstm.evaluation.temperature import scores_at, tuned_temperature
 
     part = divide(loaded, content, split, name)
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         show = line.fractions(f"tuning on {part.tuned_on}")
         temperature = tuned_temperature(loaded.model, part.tuning, show)
         show = line.fractions(f"scoring {part.name}")
@@ -103,7 +104,7 @@ def print_tempered(loaded: LoadedRun, content: Text, split: str | None, name: st
 class _Progress:
     """A progress line of passes over texts; a callback that is given the number of characters read."""
 
-    def __init__(self, line: console.ProgressLine) -> None:
+    def __init__(self, line: ProgressLine) -> None:
         self._line = line
         self.start("reading the training text", 0)
 

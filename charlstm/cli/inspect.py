@@ -177,6 +177,7 @@ def _write_page(
     from charlstm.inspection.page import write_page
     from charlstm.inspection.unit_sections import score_record
     from charlstm.paths import command
+    from charlstm.progress_line import ProgressLine
 
     names = [path.resolve().name for path in loaded]
     if len(set(names)) < len(names):
@@ -184,7 +185,7 @@ def _write_page(
     (path, first), *_ = loaded.items()
     others = list(loaded)[1:]
     inspections = []
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         for number, (run, name) in enumerate(zip(loaded.values(), names, strict=True)):
 
             def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:

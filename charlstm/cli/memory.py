@@ -37,6 +37,7 @@ def run_memory_comparison(
     from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
     from charlstm.memory.comparison import MemoryComparison
+    from charlstm.progress_line import ProgressLine
 
     comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, keep, full)
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
@@ -47,7 +48,7 @@ def run_memory_comparison(
         console.out_wrapped(f"runs and measurements in {folder}: {again}")
         try:
             pool = make_pool(jobs or default_number(), cluster, folder)
-            with pool, signals.saving(pool, work), console.ProgressLine() as live:
+            with pool, signals.saving(pool, work), ProgressLine() as live:
                 show_steps(comparison.run(pool), live)
         except Stopped:
             console.out(resume_hint(overwrite))

@@ -48,6 +48,7 @@ def novelty(
     from charlstm.cli import novelty_output
     from charlstm.cli.novelty_output import print_report, symbols_of
     from charlstm.novelty.novelty import measure
+    from charlstm.progress_line import ProgressLine
 
     if file is not None:
         refuse(context, "with a FILE, which is not sampled", "length", "num_samples", "temperature", "seed")
@@ -58,7 +59,7 @@ def novelty(
     else:
         samples = loaded.generate("", length, temperature=temperature, seed=seed, num_samples=num_samples)
         texts = [np.array(sample.ids, np.int64) for sample in samples]
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         report = measure(
             loaded.corpus(), texts, lambda done: line.update(done, lambda: "comparing with the training text")
         )

@@ -8,8 +8,9 @@ from pathlib import Path
 from charlstm import console
 from charlstm.cli.options import folder_name
 from charlstm.config import Config
-from charlstm.console import Part
 from charlstm.paths import command
+from charlstm.progress_line import ProgressLine
+from charlstm.terminal_layout import Part
 from charlstm.text.corpus import Corpus
 from charlstm.units import bits
 
@@ -39,7 +40,7 @@ def run_range_test(settings: Config, corpus: Corpus, runs: Path, words: Sequence
         "run is changed"
     )
     steps: list[RangeStep] = []
-    with console.ProgressLine() as live:
+    with ProgressLine() as live:
         for step in range_test(settings, corpus):
             steps.append(step)
             parts = [

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from charlstm import console
 from charlstm.comparison.training_job import TrainingJob
-from charlstm.console import Part, ProgressLine, duration
+from charlstm.progress_line import ProgressLine
+from charlstm.terminal_layout import Part
 from charlstm.training.events import Ended, Event, Progress, Scoring
 from charlstm.training_progress import Position, RunProgress, show_event
+from charlstm.units import duration
 
 SHOWN = 4
 """Runs that the line about several names; of more, it has only their number."""

@@ -12,9 +12,11 @@ import numpy.typing as npt
 from charlstm import console
 from charlstm.api import LoadedRun
 from charlstm.cli import novelty_output
+from charlstm.colored_text import marked
 from charlstm.errors import UserError
 from charlstm.generation import Infilled, Sample
 from charlstm.novelty.novelty import Report, measure
+from charlstm.progress_line import ProgressLine
 
 
 def print_samples(
@@ -58,7 +60,7 @@ def print_samples(
 
 def measure_novelty(loaded: LoadedRun, samples: Sequence[Sample]) -> Report:
     """Compare what was sampled, without the prompts, with the training text. Raises UserError."""
-    with console.ProgressLine(on_stderr=True) as line:
+    with ProgressLine(on_stderr=True) as line:
         texts = [written_ids(loaded, s) for s in samples]
         return measure(
             loaded.corpus(), texts, lambda done: line.update(done, lambda: "comparing with the training text")
@@ -78,7 +80,7 @@ def _marked(loaded: LoadedRun, samples: Sequence[Sample], report: Report) -> lis
         ids = written_ids(loaded, s)
         segments = novelty_output.marked_segments(result.copied, len(ids))
         parts = [
-            console.marked(decode(ids[part])) if is_copied else console.escape_for_terminal(decode(ids[part]))
+            marked(decode(ids[part])) if is_copied else console.escape_for_terminal(decode(ids[part]))
             for part, is_copied in segments
         ]
         prompt = console.escape_for_terminal(s.prime)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterable
 
 from charlstm.comparison.step import Step
-from charlstm.console import Part, ProgressLine, duration
+from charlstm.progress_line import ProgressLine
+from charlstm.terminal_layout import Part
+from charlstm.units import duration
 
 
 def show_steps(steps: Iterable[Step], line: ProgressLine) -> None:

@@ -113,13 +113,14 @@ def _train(signals: Signals, sweep: Sweep, jobs: int | None, cluster: str | None
     from charlstm.jobs.base import Stopped
     from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
+    from charlstm.progress_line import ProgressLine
 
     work = SavedWork(sweep.folder, "the same command" + (" without --overwrite" if sweep.overwrite else ""))
     try:
         with (
             make_pool(jobs or default_number(), cluster, sweep.folder) as pool,
             signals.saving(pool, work),
-            console.ProgressLine(on_stderr=on_stderr) as live,
+            ProgressLine(on_stderr=on_stderr) as live,
         ):
             show_steps(sweep.run(pool), live)
     except Stopped:

@@ -22,7 +22,7 @@ from charlstm.training.fine_tuning import start_notes
 from charlstm.training.initial_run import InitialRun
 from charlstm.training.size_defaults import chosen_by
 from charlstm.training.trainer import Trainer
-from charlstm.units import bits
+from charlstm.units import bits, duration
 
 SAMPLED = ", on a sample of the held-out text; charlstm evaluate scores all of it"
 MIN_SCORES, CURVE = 3, 24
@@ -94,7 +94,7 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
     pseudo, unit = trainer.model.bidirectional, trainer.corpus.vocabulary.unit
     speed = ended.characters / ended.seconds if ended.seconds else 0
     console.out_wrapped(
-        f"{ended.step:,} steps, {ended.characters:,} {unit}s in {console.duration(ended.seconds)} of training "
+        f"{ended.step:,} steps, {ended.characters:,} {unit}s in {duration(ended.seconds)} of training "
         f"({speed:,.0f} {unit}s per second)"
     )
     if ended.stop_reason == "early_stopping":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import charlstm as package
-from charlstm import console
+from charlstm.colored_text import shaded
 from charlstm.evaluation import nats_per_character, restore
 from charlstm.text.corpus import load_corpus
 
@@ -258,6 +258,6 @@ def test_map_writes_a_page_and_what_others_give(charlstm, tiny_run, corpus_file,
 
 
 def test_shaded_text_shows_what_is_invisible():
-    assert console.shaded("a b\nc\x1b", [0, 3, 1, 4, 0, 5]) == (
+    assert shaded("a b\nc\x1b", [0, 3, 1, 4, 0, 5]) == (
         "a\x1b[33m·\x1b[0m\x1b[36mb\x1b[0m\x1b[31m↵\x1b[0m\nc\x1b[97;41m\\x1b\x1b[0m"
     )

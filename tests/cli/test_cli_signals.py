@@ -128,7 +128,7 @@ def test_signal_after_training(charlstm, config_file, uninterrupted, monkeypatch
 
 @pytest.mark.parametrize("phase", ["corpus", "training", "scoring", "sampling"])
 def test_usr1_saves_and_continues(charlstm, config_file, uninterrupted, monkeypatch, phase):
-    monkeypatch.setattr("charlstm.console.PLAIN_INTERVAL", 0)
+    monkeypatch.setattr("charlstm.progress_line.PLAIN_INTERVAL", 0)
     signal_at(monkeypatch, PHASES[phase][0], USR1, call=4 if phase == "training" else 1)
     result = charlstm("train", config_file, *OPTIONS)
     assert result.code == 0
@@ -173,7 +173,7 @@ def test_signals_in_every_phase_of_a_comparison(charlstm, config_file, corpus_fi
 def test_stopped_run_with_a_closed_pipe_is_saved(config_file):
     """As with ``2>&1 | tee log``, where Ctrl-C also ends tee. USR1 is sent first."""
     options = ["--set", "training.budget.steps=100000000", "--set", "training.evaluate_every=100000000"]
-    program = "from charlstm import cli, console; console.PLAIN_INTERVAL = 0.1; cli.main()"
+    program = "from charlstm import cli, progress_line; progress_line.PLAIN_INTERVAL = 0.1; cli.main()"
     command = [sys.executable, "-u", "-c", program, "train", str(config_file), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)

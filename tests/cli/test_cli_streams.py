@@ -67,7 +67,7 @@ LOST: dict[str, Callable[[], AbstractContextManager[None]]] = {"full": full, "cl
 @FULL
 @pytest.mark.parametrize("how", LOST)
 def test_training_continues_without_its_log(charlstm, config_file, monkeypatch, how):
-    monkeypatch.setattr(console, "PLAIN_INTERVAL", 0)
+    monkeypatch.setattr("charlstm.progress_line.PLAIN_INTERVAL", 0)
     with LOST[how]():
         result = charlstm("train", config_file)
     assert result.code == 0
@@ -84,7 +84,7 @@ def test_training_continues_without_its_notes(charlstm, config_file):
 
 
 def test_closed_pipe_saves_and_stops_training(charlstm, config_file, monkeypatch):
-    monkeypatch.setattr(console, "PLAIN_INTERVAL", 0)
+    monkeypatch.setattr("charlstm.progress_line.PLAIN_INTERVAL", 0)
     with closed_pipe():
         monkeypatch.setattr("charlstm.text.corpus.Corpus.describe", lambda _: "")
         monkeypatch.setattr(console, "out", _after(console.out, 2))

@@ -288,8 +288,8 @@ def test_lines_name_samples_and_the_whole_split(finished):
 
 
 def test_progress_of_scoring_is_shown(make, monkeypatch, capsys):
-    monkeypatch.setattr("charlstm.console.DELAY", 0.0)
-    monkeypatch.setattr("charlstm.console.PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr("charlstm.progress_line.DELAY", 0.0)
+    monkeypatch.setattr("charlstm.progress_line.PLAIN_INTERVAL", 0.0)
     trainer = make()
     follow(trainer.run(), trainer=trainer)
     printed = capsys.readouterr().out
