@@ -68,7 +68,16 @@ TABLE = (
     SizeDefaults(5e6, 256, 0.1, 32, 64, 8e-3, 8e-3, 10),
     SizeDefaults(float("inf"), 256, 0.0, 32, 64, 8e-3, 8e-3, 2),
 )
-"""By rising size."""
+"""By rising size.
+
+Without weight drop, which gives 512 units 0.03 nats when they read 1 MB ten times
+(configs/compare/regularization.yaml): here it gives nothing that is sure, and takes 15 to 50% more time. Nats held
+out, best of the run, on text far from the training split: 500,000 characters of Tiny Shakespeare and of War and
+Peace, dropout 0.3, 1.763 and 1.535 without it, 1.756 and 1.522 at 0.1, 1.770 and 1.545 at 0.2 (one seed); 50,000
+characters of Tiny Shakespeare, dropout 0.3, 2.133 without it, 2.143 at 0.2 and 2.167 at 0.4, with 256 units and
+dropout 0.5 2.112, 2.166 and 2.161, and not better after 60 epochs (one seed); 5,000 characters 2.638, 2.639 at 0.2
+and 2.651 at 0.5 (two seeds). 50,000 characters with dropout 0.5 instead of 0.3: 2.133, too; 5,000 with 128 units
+instead of 64: 2.622."""
 
 
 LARGE_ALPHABET = 10
