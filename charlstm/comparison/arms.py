@@ -20,7 +20,7 @@ from charlstm.config import CompareConfig, Config, ModelConfig, as_yaml
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.names import find_initial_run
+from charlstm.runs.names import LATEST, find_initial_run
 from charlstm.runs.naming import initial_run_name
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.sources import absolute_source
@@ -65,8 +65,8 @@ class Trial:
         source = self.config.corpus.source
         if source != saved.corpus.source and not self.directory.pruned and not self._same_text():
             changed.append(f"corpus.source was {as_yaml(saved.corpus.source)}, is {as_yaml(source)}, another text")
-        was, now = (config.training.initial_run for config in (saved, self.config))
-        if (was and initial_run_name(was)) != (now and initial_run_name(now)):  # its path may have changed
+        if not self._starts_from(was := saved.training.initial_run):
+            now = self.config.training.initial_run
             changed.append(f"training.initial_run was {as_yaml(was)}, is {as_yaml(now)}")
         if changed:
             raise UserError(
@@ -75,18 +75,45 @@ class Trial:
             )
         return True
 
+    @property
+    def _runs(self) -> Path:
+        """The folder of runs, in which ``training.initial_run`` may be a name."""
+        return self.directory.path.parent.parent
+
+    def _starts_from(self, recorded: str | None) -> bool:
+        """Whether the run that a trained one records as ``training.initial_run`` is the one that is configured; if that
+        is gone, whether it has its name."""
+        given = self.config.training.initial_run
+        if given is None or recorded is None or given in (recorded, LATEST):
+            return (given is None) == (recorded is None)
+        try:
+            return str(find_initial_run(given, self._runs).absolute()) == recorded
+        except UserError:
+            return initial_run_name(given) == initial_run_name(recorded)
+
+    def _with_initial_run(self, resume: bool) -> Config:
+        """The configuration with the path of ``training.initial_run``, or what is recorded of a run to resume."""
+        if (given := self.config.training.initial_run) is None:
+            return self.config
+        recorded = self.directory.config().training.initial_run if resume else None
+        path = recorded or str(find_initial_run(given, self._runs).absolute())
+        training = self.config.training.model_copy(update={"initial_run": path})
+        return self.config.model_copy(update={"training": training})
+
     def _same_text(self) -> bool:
         digest: str = load(self.directory.path, "last", "cpu").header["corpus_digest"]
         return digest == corpus_of(self.config).digest
 
     def trainer(self) -> Trainer:
-        """A trainer for a new run, or one that resumes a stopped run."""
+        """A trainer for a new run, or one that resumes a stopped run. Raises UserError if ``training.initial_run`` is
+        not found."""
         resume = self.can_resume
-        trainer = Trainer(self.config, corpus_of(self.config), self.directory)
+        config = self._with_initial_run(resume)
+        trainer = Trainer(config, corpus_of(config), self.directory)
         if resume:
             for line in trainer.resume():
                 log.info("%s: %s", self.label, line)
-            self.directory.write_config(self.config)  # the path of its text may have changed
+            self.directory.write_config(config)  # the path of its text may have changed
         else:
             trainer.start(overwrite=self.directory.exists)
         return trainer
@@ -143,10 +170,9 @@ class ArmComparison:
 
     def arm_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run of this arm; ``seed`` counts from 0."""
-        config = self.config.arm_config(arm, seed).model_copy(
+        return self.config.arm_config(arm, seed).model_copy(
             update={"model": self.models[arm], "corpus": self._corpus_config}
         )
-        return with_initial_run(config, self.folder.parent)
 
     def delete_runs(self) -> None:
         """Delete all runs, so that training starts again; an interrupted comparison then resumes without ``overwrite``.
@@ -192,18 +218,6 @@ class ArmComparison:
                 "Give this comparison another name: --name NAME. Delete all its runs and train again: --overwrite"
             )
         return result
-
-
-def with_initial_run(config: Config, runs: Path) -> Config:
-    """The configuration with the absolute path of ``training.initial_run``, which may be the name of a run in the
-    folder ``runs``; unchanged if it has none, or if there is no such run, which runs that have begun do not need."""
-    if (named := config.training.initial_run) is None:
-        return config
-    try:
-        path = str(find_initial_run(named, runs).absolute())
-    except UserError:
-        return config
-    return config.model_copy(update={"training": config.training.model_copy(update={"initial_run": path})})
 
 
 def corpus_of(config: Config) -> Corpus:

@@ -79,10 +79,10 @@ class TrainingConfig(TrainingBasics):
         min_length=1,
         max_length=4096,
         description="The run whose weights training starts from, to fine-tune them on another text (Howard & Ruder "
-        "2018): its folder, its name in runs/, or latest; or a checkpoint file. Its best checkpoint is taken, with the "
-        "averaged weights if it has them. What the model section leaves out is as in that run, except for dropout "
-        "without a model section; what contradicts its network is an error. Weights of characters are copied by "
-        "character, and those of new characters are initialized as usual. null: all weights are initialized.",
+        "2018): its folder, its name in the folder of runs, or latest; or a checkpoint file. Its best checkpoint is "
+        "taken, with the averaged weights if it has them. What the model section leaves out is as in that run, except "
+        "for dropout without a model section; what contradicts its network is an error. Weights of characters are "
+        "copied by character, and those of new characters are initialized as usual. null: all weights are initialized.",
     )
     learning_rate_factors: LearningRateFactors = Field(
         LearningRateFactors(),

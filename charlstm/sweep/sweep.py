@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charlstm import atomic_io
-from charlstm.comparison.arms import Trial, corpus_of, with_initial_run
+from charlstm.comparison.arms import Trial, corpus_of
 from charlstm.comparison.readout_start import readout_start_notes
 from charlstm.comparison.step import Step
 from charlstm.config import SweepConfig, as_yaml, dump_yaml, read_unchecked
@@ -112,7 +112,7 @@ class Sweep:
 
     def trial(self, number: int, seed: int) -> Trial:
         """One run; ``number`` counts from 1, ``seed`` from 0."""
-        config = with_initial_run(self.config.trial_config(number, seed), self.folder.parent)
+        config = self.config.trial_config(number, seed)
         directory = RunDirectory(self.folder / f"trial-{number}-seed{config.training.seed}")
         return Trial(f"trial {number}", config, directory, overwrite=False)
 

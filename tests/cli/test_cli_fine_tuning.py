@@ -141,6 +141,10 @@ def test_runs_of_a_file_start_from_a_run_beside_them(charlstm, config_file, tiny
     other = charlstm(command, "many.yaml", "--runs", "others", "--set", "training.initial_run=other")
     assert other.code == 2
     assert re.search(r"training\.initial_run was .*tiny, is other", other.err), other.err
+    shutil.copytree(tiny_run, "runs/tiny")
+    new = charlstm(command, "many.yaml", "--runs", "others", "--name", "new", "--jobs", 1)
+    assert (new.code, Path("others/new/report").exists()) == (2, False)
+    assert "training.initial_run: tiny: there is no such run" in new.err
 
 
 def test_dry_run_shows_the_start(charlstm, here):
