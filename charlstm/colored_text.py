@@ -16,15 +16,15 @@ SIGNS = {ord("\n"): "↵\n", ord("\t"): "→\t", ord(" "): "·"}
 
 
 def marked(text: str) -> str:
-    """A text for :func:`out_styled`, control characters escaped, that a terminal underlines, in yellow unless the
-    environment variable NO_COLOR is set."""
+    """A text for :func:`charlstm.console.out_styled`, control characters escaped, that a terminal underlines, in yellow
+    unless the environment variable NO_COLOR is set."""
     style = "4" if os.environ.get("NO_COLOR") else "4;33"
     return "\n".join(line and f"\x1b[{style}m{visible(line)}\x1b[0m" for line in text.split("\n"))
 
 
 def shaded(text: str, levels: Sequence[int]) -> str:
-    """A text for :func:`out_styled` whose characters, control characters escaped, have the colors of their levels, 0 to
-    5; a colored newline, tab or space has a visible sign."""
+    """A text for :func:`charlstm.console.out_styled` whose characters, control characters escaped, have the
+    colors of their levels, 0 to 5; a colored newline, tab or space has a visible sign."""
     content = []
     for level, group in groupby(zip(text, levels, strict=True), key=lambda pair: pair[1]):
         part = visible("".join(character for character, _ in group))

@@ -1,9 +1,8 @@
-"""Terminal output: text and tables. Only the editor in `cli/interactive` writes to a terminal, too.
+"""Terminal output: text and tables. Only `progress_line` and the editor in `cli/interactive` write to a terminal, too.
 
 Generated text and results go to standard output, notes and errors to standard error. If standard output is not a
-terminal, there are no escape codes. Control characters in printed text, such as
-generated text or file names, are escaped. Characters that the encoding of a stream lacks are escaped, too; in tables,
-lines and dashes become ASCII.
+terminal, there are no escape codes. Control characters in printed text, such as generated text or file names, are
+escaped. Characters that the encoding of a stream lacks are escaped, too; in tables, lines and dashes become ASCII.
 """
 
 from __future__ import annotations
