@@ -12,6 +12,7 @@ import torch
 
 import charlstm as api
 from charlstm.checkpoints.format import load_checkpoint
+from charlstm.comparison.arms import Trial
 from charlstm.config import load_config
 from charlstm.runs.directory import RunDirectory
 
@@ -145,6 +146,17 @@ def test_runs_of_a_file_start_from_a_run_beside_them(charlstm, config_file, tiny
     new = charlstm(command, "many.yaml", "--runs", "others", "--name", "new", "--jobs", 1)
     assert (new.code, Path("others/new/report").exists()) == (2, False)
     assert "training.initial_run: tiny: there is no such run" in new.err
+
+
+def test_resumed_run_of_a_comparison_does_not_need_its_start(charlstm, here):
+    assert charlstm("train", "german.txt", "--from", "tiny", *QUICK).code == 0
+    run, start = RunDirectory(Path("runs/german")), str(here.absolute())
+    named = run.config().model_copy(deep=True, update={"name": None})
+    named = named.model_copy(update={"training": named.training.model_copy(update={"initial_run": "tiny"})})
+    shutil.rmtree(here)
+    trial = Trial("german", named, run, overwrite=False)
+    assert trial.trainer().config.training.initial_run == start
+    assert run.config().training.initial_run == start
 
 
 def test_dry_run_shows_the_start(charlstm, here):
