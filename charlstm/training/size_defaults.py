@@ -72,12 +72,13 @@ TABLE = (
 
 Without weight drop, which gives 512 units 0.03 to 0.04 nats when they read 1 MB ten times
 (configs/compare/regularization.yaml): here it is worse or gives nothing that is sure, and takes 15 to 50% more time.
-Nats of the best evaluation, one seed, on the last 100,000 characters of the text, which are another part of it than
-the first 500,000 that were read: Tiny Shakespeare and War and Peace, dropout 0.3, 1.763 and 1.535 without it, 1.756
-and 1.522 at 0.1, 1.770 and 1.545 at 0.2. On the last 50,000 characters of Tiny Shakespeare, after its first 50,000:
-2.133 without it, 2.143 at 0.2, 2.167 at 0.4; after 5,000 (two seeds): 2.638, 2.639 at 0.2, 2.651 at 0.5; no better
-after twice as many epochs. Dropout of 0.5 instead of 0.3 after 50,000: 2.133, too. Twice as many units, 2.112 with
-dropout 0.5 after 50,000 and 2.622 after 5,000, take more than twice the time for that."""
+Nats of the best evaluation (`charlstm sweep`, method: grid), one seed, on the last 100,000 characters of the text,
+which are another part of it than the first 500,000 that were read: Tiny Shakespeare and War and Peace, dropout 0.3,
+1.763 and 1.535 without it, 1.756 and 1.522 at 0.1, 1.770 and 1.545 at 0.2. On the last 50,000 characters of Tiny
+Shakespeare, after its first 50,000: 2.133 without it, 2.143 at 0.2, 2.167 at 0.4; after 5,000 (two seeds): 2.638,
+2.639 at 0.2, 2.651 at 0.5; no better after twice as many epochs. Dropout of 0.5 instead of 0.3 after 50,000: 2.133,
+too. Twice as many units, 2.112 with dropout 0.5 after 50,000 and 2.622 after 5,000, take more than twice the time for
+that."""
 
 
 LARGE_ALPHABET = 10
