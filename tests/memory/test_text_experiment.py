@@ -94,8 +94,8 @@ def test_differences_are_of_the_same_seeds():
 
 
 def test_loss_of_a_changed_far_context(monkeypatch):
-    """Cut off, the far context costs 0.5 bits with 10 characters left; shuffled, 0.2; replaced, nothing."""
-    costs = {"cut": 0.5, "shuffled": 0.2, "replaced": 0.0}
+    """Cut off, the far context costs 0.5 bits with 10 characters left; shuffled, 0.2; replaced, 0.1."""
+    costs = {"cut": 0.5, "shuffled": 0.2, "replaced": 0.1}
     noise = np.random.default_rng(2).normal(3, 1, 200)
 
     def far(_: ContextUse, arm: str, change: str) -> list[SimpleNamespace]:
@@ -106,13 +106,18 @@ def test_loss_of_a_changed_far_context(monkeypatch):
     monkeypatch.setattr(ContextUse, "_contexts", lambda *_: results([{"blocks": [2.0, 2.1]}] * 3))
     config = make_config(context_lengths=[10, 100], far_lengths=[10])
     part = ContextUse(config, GRID, {"gru": None, "rnn": None})
-    metric = part._metrics()["bits lost beyond 10 characters", "gru"]
-    assert (metric.low, metric.value, metric.high) == pytest.approx((0.5,) * 3)
-    assert "bits lost beyond 10 characters" in part.metric_names()
+    metrics = part._metrics()
+    for name, bits in {
+        "bits lost beyond 10 characters": 0.5,
+        "bits lost beyond 10 characters to other text": 0.1,
+    }.items():
+        metric = metrics[name, "gru"]
+        assert (metric.low, metric.value, metric.high) == pytest.approx((bits,) * 3)
+        assert name in part.metric_names()
     assert "bits lost beyond 100 characters" not in part.metric_names()
     table = part._far_table()
     assert table.header == ["arm", "before them", "10 left"]
-    assert [row[2] for row in table.rows] == ["+0.500 ± 0.000", "+0.200 ± 0.000", "+0.000 ± 0.000"] * 2
+    assert [row[2] for row in table.rows] == ["+0.500 ± 0.000", "+0.200 ± 0.000", "+0.100 ± 0.000"] * 2
 
 
 def test_units_with_the_largest_effect(monkeypatch):

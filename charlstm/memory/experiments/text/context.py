@@ -23,6 +23,10 @@ from charlstm.units import bits
 
 CHANGES = {"cut": "nothing", "shuffled": "the same characters in random order", "replaced": "other text"}
 
+WORTH = {"cut": "", "replaced": " to other text"}
+"""The changes that have metrics, and how the names of these end. A network that is cut off also suffers from a state of
+zeros, which it seldom met in training; one that reads other text does not."""
+
 WHAT = (
     "All other measurements are on the test split, the end of the text, which selected neither a checkpoint nor a "
     "learning rate. The same characters are predicted with different lengths of context: the state is set to zero "
@@ -47,7 +51,7 @@ class ContextUse(TextPart):
         self._far_lengths = sorted({*far_lengths, self._lengths[-1]}) if far_lengths else []
 
     def metric_names(self) -> list[str]:
-        lost = [_lost(length) for length in self._far_lengths[:-1]]
+        lost = [_lost(length, far) for far in WORTH for length in self._far_lengths[:-1]]
         return ["bits per character", *(f"bits minus {arm}" for arm in self._groups), *lost]
 
     def _contexts(self, arm: str) -> list[MeasurementJob]:
@@ -119,10 +123,10 @@ class ContextUse(TextPart):
                 if other != arm:
                     gains, missing = bits(1) * self._minus(blocks, arm, other), len(self._diverged(arm, other))
                     metrics[f"bits minus {other}", arm] = difference_metric(gains, "bits", "+", missing)
-            if self._far_lengths:
-                nats = _nats(self._far_contexts(arm, "cut"))
+            for far in WORTH if self._far_lengths else ():
+                nats = _nats(self._far_contexts(arm, far))
                 for length, row in zip(self._far_lengths[:-1], nats, strict=False):
-                    metrics[_lost(length), arm] = self._difference(row - nats[-1], arm)
+                    metrics[_lost(length, far), arm] = self._difference(row - nats[-1], arm)
         return metrics
 
     def _mean(self, nats: npt.NDArray[np.float64], arm: str) -> Estimate:
@@ -152,9 +156,9 @@ def _nats(jobs: list[MeasurementJob]) -> npt.NDArray[np.float64]:
     return np.stack([job.result()["nats"] for job in jobs], axis=1)
 
 
-def _lost(length: int) -> str:
-    """The name of a metric: what is lost where the characters further away than ``length`` are cut off."""
-    return f"bits lost beyond {length} characters"
+def _lost(length: int, far: str) -> str:
+    """The name of a metric: what is lost where nothing or other text stands before the last ``length`` characters."""
+    return f"bits lost beyond {length} characters" + WORTH[far]
 
 
 def _with_error(value: float, low: float, high: float) -> str:
