@@ -285,7 +285,7 @@ def test_ending_of_a_run_shows_its_curve(config_file):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_help_is_whole(width):
     for name, command in {"": APP, **APP.commands}.items():
-        text = command.get_help(typer.Context(command, info_name=name, terminal_width=width))
+        text = command.get_help(context(command, name, width))
         assert "…" not in text
         assert not re.search(r"\w\.\.\.$", text, re.MULTILINE), name
         assert max(map(len, text.splitlines())) <= width
@@ -293,4 +293,9 @@ def test_help_is_whole(width):
         assert {option for each in command.params for option in each.opts if option.startswith("-")} <= words
     for command in APP.commands.values():
         sentence = " ".join(command.help.split("\n\n")[0].split()).partition(". ")[0].removesuffix(".")
-        assert sentence in " ".join(APP.get_help(typer.Context(APP, terminal_width=width)).split())
+        assert sentence in " ".join(APP.get_help(context(APP, "", width)).split())
+
+
+def context(command, name, width):
+    """With the settings of the application: a command keeps the names of its help option from the first context."""
+    return typer.Context(command, info_name=name, terminal_width=width, **APP.context_settings)
