@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from charlstm.config import TrainingConfig
-from charlstm.optimizers import OPTIMIZERS
+from charlstm.optimizers import OPTIMIZERS, Groups, is_capturable
 from charlstm.optimizers.uncompiled import uncompiled
 
 FACTOR = "learning_rate_factor"
@@ -23,17 +23,27 @@ def make_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opti
             if p.requires_grad and (p.dim() >= 2) == is_matrix:
                 factor = factors.get(name.partition(".")[0].removesuffix("_backward"), 1.0)
                 groups.setdefault((is_matrix, factor), []).append(p)
-    options = [
+    options: Groups = [
         {"params": parameters, "weight_decay": config.weight_decay * is_matrix, FACTOR: factor}
         for (is_matrix, factor), parameters in groups.items()
     ]
-    return uncompiled(lambda: OPTIMIZERS[config.optimizer].make(options, config))
+    if capturable := is_capturable(options):
+        for group in options:
+            group["lr"] = torch.tensor(config.learning_rate, device=group["params"][0].device)
+    made = uncompiled(lambda: OPTIMIZERS[config.optimizer].make(options, config))
+    if capturable:
+        made._warned_capturable_if_run_uncaptured = True  # the first steps are launched
+    return made
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of each group of parameters: the rate times the factor of the group."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group[FACTOR]
+        value = rate * group[FACTOR]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

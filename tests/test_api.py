@@ -222,7 +222,7 @@ def test_memory_estimate_is_close_to_saved_tensors(make_config, make_trainer, ce
 
     parameter_storage = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(record, lambda t: t):
-        trainer.step.loss(trainer.streams.next_batch(), trainer.state.carried)
+        trainer.step.loss(*trainer.step.inputs([trainer.streams.next_batch()]), trainer.state.carried)
     saved = sum(size for address, size in sizes.items() if address not in parameter_storage)
     assert 0.5 < (parts["saved activations"] + parts["logits"]) / saved < 4
 

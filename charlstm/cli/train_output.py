@@ -17,6 +17,7 @@ from charlstm.runs.metrics import evaluated_nats
 from charlstm.text.corpus import Corpus
 from charlstm.text.hints import text_hints
 from charlstm.training.advice import ending_advice, planned_budget_advice
+from charlstm.training.captured_steps import why_not_captured
 from charlstm.training.events import Ended
 from charlstm.training.fine_tuning import start_notes
 from charlstm.training.initial_run import InitialRun
@@ -206,6 +207,13 @@ def print_plan(trainer: Trainer) -> None:
         console.out_wrapped(f"layer {layer}: executor {choice.executor.name}: {choice.reason}")
         for other, why in choice.others.items():
             console.out_wrapped(f"         not {other}: {why}")
+    if trainer.device.type == "cuda":
+        why_not = why_not_captured(trainer.device, trainer.group)
+        console.out_wrapped(
+            "training steps: each one CUDA graph, after the first"
+            if why_not is None
+            else f"training steps: launched operation by operation, not as a CUDA graph: {why_not}"
+        )
     if trainer.streams.notice:
         console.out_wrapped(trainer.streams.notice)
     existing = ", which exists already" if trainer.directory.exists else ""

@@ -56,7 +56,7 @@ def dropped_symbols(ids: Tensor, vocabulary_size: int, probability: float) -> Te
     character", V, is not (Gal & Ghahramani 2016, section 4.2)."""
     columns, batch_size = _part.get() or (slice(None), ids.shape[1])
     dropped = torch.rand(vocabulary_size + 1, batch_size, device=ids.device) < probability
-    dropped[-1] = False
+    dropped[-1].fill_(False)
     return dropped[:, columns]
 
 

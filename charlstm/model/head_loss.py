@@ -65,7 +65,8 @@ def mean_nats(
     dtype = matmul_dtype(weight)
     with torch.autocast(y.device.type, enabled=False):
         row_weights = is_counted.to(weight.dtype) / (is_counted.sum() if count is None else count)
-        return apply(y, weight, bias, targets.where(is_counted, 0), row_weights, dtype, chunk_logits, label_smoothing)
+        symbols = targets.masked_fill(~is_counted, 0)
+        return apply(y, weight, bias, symbols, row_weights, dtype, chunk_logits, label_smoothing)
 
 
 def logits_held(rows: int, vocabulary_size: int, hidden_size: int, device: torch.device) -> int:

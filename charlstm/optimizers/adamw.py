@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from charlstm.optimizers.base import Groups, optimizer
+from charlstm.optimizers.base import Groups, is_capturable, optimizer
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -18,4 +18,4 @@ def adamw(groups: Groups, training: TrainingConfig) -> Optimizer:
 
     device = next(p.device for group in groups for p in group["params"])
     fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=fused)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=fused, capturable=is_capturable(groups))

@@ -88,7 +88,7 @@ def _measure(step: TrainingStep, model: LanguageModel, ids: torch.Tensor, names:
     def run(name: str) -> Callable[[], None]:
         def run_step() -> None:
             model.prefer(name)
-            step.gradients([batch], carried)
+            step.gradients(step.inputs([batch]), carried)
 
         return run_step
 

@@ -15,6 +15,8 @@ from charlstm.model.head_loss import logits_held
 from charlstm.model.zoneout import NAME as ZONEOUT
 from charlstm.optimization import state_per_weight
 
+GRAPH = "CUDA graph of a step"
+
 
 @dataclass(frozen=True)
 class BatchShape:
@@ -44,7 +46,8 @@ def memory_breakdown(
 
     ``executors`` has one entry per layer; each executor and the front end report their saved bytes per character. The
     logits in memory at a time count three times (logits, probabilities, gradients). With several processes, a copy of
-    the gradients is needed for the all-reduce.
+    the gradients is needed for the all-reduce. The CUDA graph of a step keeps its own activations and gradients, beside
+    those of steps that are launched, such as the last of an epoch.
     """
     cell = model.recurrent.cell
     compute_dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -57,11 +60,15 @@ def memory_breakdown(
         saved += executor.saved_bytes(cell, model.recurrent.hidden_size, compute_dtype, ids)
         saved += 4 * masks * model.recurrent.hidden_size
     vocabulary_size, hidden_size = model.head.weight.shape
-    logits = logits_held(batches.characters, vocabulary_size, hidden_size, device)
+    logits = 3 * 4 * logits_held(batches.characters, vocabulary_size, hidden_size, device)
+    activations = batches.characters * saved * (2 if model.bidirectional else 1)
+    gradients = 4 * sum(model.parameter_counts().values())
+    is_captured = device.type == "cuda" and batches.processes == 1
     return {
         **weights_breakdown(training, model, batches.processes),
-        "saved activations": batches.characters * saved * (2 if model.bidirectional else 1),
-        "logits": 3 * 4 * logits,
+        "saved activations": activations,
+        "logits": logits,
+        **({GRAPH: activations + logits + gradients} if is_captured else {}),
         **({"dropped matrices": dropped} if (dropped := _dropped_bytes(model)) else {}),
         **({"text": batches.text_bytes} if batches.text_bytes else {}),
     }
@@ -95,6 +102,6 @@ def estimate_weights(config: Config, vocabulary_size: int) -> MemoryEstimate:
 
 def summarize_memory(parts: dict[str, int], batches: BatchShape, hidden_size: int) -> MemoryEstimate:
     """Sum up the bytes of :func:`memory_breakdown` or :func:`weights_breakdown` by the settings they depend on."""
-    activations = parts.get("saved activations", 0) + parts.get("logits", 0)
+    activations = sum(parts.get(name, 0) for name in ("saved activations", "logits", GRAPH))
     shape = (batches.batch_size, batches.sequence_length, hidden_size, batches.processes)
     return MemoryEstimate(sum(parts.values()) - activations, activations, *shape)

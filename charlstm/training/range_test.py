@@ -64,7 +64,7 @@ def range_test(config: Config, corpus: Corpus) -> Iterator[RangeStep]:
     for number in range(STEPS):
         rate = LOWEST * 10 ** (number / STEPS_PER_DECADE)
         batches = next_chunks(state.streams, training.gradient_accumulation)
-        loss_and_norm, state.carried = step.gradients(batches, state.carried)
+        loss_and_norm, state.carried = step.gradients(step.inputs(batches), state.carried)
         nats, norm = loss_and_norm.tolist()
         if not is_finite_loss(nats) or not math.isfinite(norm):
             return
@@ -72,7 +72,8 @@ def range_test(config: Config, corpus: Corpus) -> Iterator[RangeStep]:
         yield RangeStep(number, rate, nats)
         if fmean(losses[-SMOOTHED_STEPS:]) > DIVERGED * losses[0]:
             return
-        step.update(rate, loss_and_norm[1])
+        step.set_learning_rate(rate)
+        step.update(loss_and_norm[1])
         if not all(bool(torch.isfinite(p).all()) for p in state.model.parameters()):
             return
 

@@ -52,21 +52,19 @@ def _sum_squares(x: Tensor, counted: Tensor) -> Tensor:
     return torch.sum(x.square().sum(-1) * counted)
 
 
-def state_before(batch: Batch, carried: State, columns: slice, reset_probability: float) -> State:
-    """The state before a batch: the carried one, zero for the streams in which a new sequence begins, and for others
-    with this probability.
+def rows_to_reset(batch: Batch, reset_probability: float, device: torch.device) -> Tensor | None:
+    """The rows before which the carried state is replaced by zeros, bool [B] on the device: those in which a new
+    sequence begins, and others with this probability. None: no row.
 
-    ``carried`` has the ``columns`` of the batch. Draws for all streams, from torch's CPU generator; nothing for the
-    probability 0.
+    Draws for all rows, from torch's CPU generator; nothing for the probability 0.
     """
-    reset: Tensor | None = None
+    rows = None if batch.fresh is None else to_device(batch.fresh, device)
     if reset_probability:
-        reset = torch.rand(batch.targets.shape[1]) < reset_probability
-    if batch.reset_state:
-        return tuple(torch.zeros_like(part) for part in carried)
-    device = carried[0].device
-    for rows in (batch.fresh, reset):
-        if rows is not None:
-            zeroed = to_device(rows[columns], device)[:, None]
-            carried = tuple(part.masked_fill(zeroed, 0) for part in carried)
-    return carried
+        drawn = to_device(torch.rand(batch.targets.shape[1]) < reset_probability, device)
+        rows = drawn if rows is None else rows | drawn
+    return torch.ones(batch.targets.shape[1], dtype=torch.bool, device=device) if batch.reset_state else rows
+
+
+def state_after_reset(carried: State, rows: Tensor | None) -> State:
+    """The carried state [L, B, H] with zeros in these rows, bool [B]."""
+    return carried if rows is None else tuple(part.masked_fill(rows[:, None], 0) for part in carried)

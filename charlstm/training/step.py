@@ -20,7 +20,8 @@ from charlstm.model.head_loss import mean_nats
 from charlstm.optimization import set_learning_rate
 from charlstm.text.streams import IGNORE, Batch
 from charlstm.training.input_masking import mask_spans
-from charlstm.training.regularization import ActivationRegularization, state_before
+from charlstm.training.regularization import ActivationRegularization, rows_to_reset, state_after_reset
+from charlstm.training.step_input import StepInput
 from charlstm.training.vanishing_penalty import VanishingPenalty
 
 
@@ -43,6 +44,8 @@ class TrainingStep:
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.precision = precision
+        # On other devices than the CPU, a comparison with the norm would wait for the device.
+        self.scales_always = model.head.weight.device.type != "cpu"
         self._config, self._model, self._optimizer, self._group = config, model, optimizer, group
         self._penalty = VanishingPenalty(model.recurrent, config.vanishing_penalty, group)
         self._activations = ActivationRegularization(
@@ -50,44 +53,63 @@ class TrainingStep:
         )
         self._loss: nn.Module = _LossModule(model, lambda: self.precision, config.label_smoothing, self._activations)
 
-    def loss(self, batch: Batch, carried: State) -> tuple[Tensor, State]:
-        """Mean -ln p of the counted targets, in nats, and the state after the batch. With several processes: the
-        part of the mean that this process's columns contribute, and its columns of the state. The gradient of the loss
-        includes that of the activation regularization."""
-        model, group = self._model, self._group
+    def inputs(self, batches: Sequence[Batch]) -> list[StepInput]:
+        """What the step reads of consecutive chunks of the text, on the device: draws the spans to mask and the rows to
+        reset."""
+        count = sum(batch.count for batch in batches)
+        return [self._input(batch, batch.count / count) for batch in batches]
+
+    def _input(self, batch: Batch, weight: float) -> StepInput:
+        model, group, config = self._model, self._group, self._config
         device, batch_size = model.head.weight.device, batch.targets.shape[1]
         columns = group.columns(batch_size)
-        model.train()
-        before, after = mask_spans(batch.previous, batch.following, self._config.input_masking, model.vocabulary_size)
 
         def local(x: Tensor) -> Tensor:
             return to_device(x if group.size == 1 else x[..., columns].contiguous(), device)
 
-        previous, targets = local(before), local(batch.targets)
-        following = local(after) if model.bidirectional else None
-        lengths = None if batch.lengths is None else local(batch.lengths)
-        count = None if group.size == 1 else batch.count
+        rows = rows_to_reset(batch, config.reset_state, device)
+        before, after = mask_spans(batch.previous, batch.following, config.input_masking, model.vocabulary_size)
         counts = self._activations.counts(batch.targets)
-        counts = None if counts is None else to_device(counts, device)
-        with part_of_batch(columns, batch_size):
-            result: tuple[Tensor, State] = self._loss(previous, carried, following, lengths, targets, count, counts)
+        return StepInput(
+            previous=local(before),
+            targets=local(batch.targets),
+            following=local(after) if model.bidirectional else None,
+            lengths=None if batch.lengths is None else local(batch.lengths),
+            reset_rows=None if rows is None else rows[columns],
+            counts=None if counts is None else to_device(counts, device),
+            count=None if group.size == 1 else batch.count,
+            weight=weight,
+            batch_size=batch_size,
+        )
+
+    def loss(self, x: StepInput, carried: State) -> tuple[Tensor, State]:
+        """Mean -ln p of the counted targets, in nats, and the state after them. With several processes: the part of the
+        mean that this process's columns contribute, and its columns of the state. The gradient of the loss includes
+        that of the activation regularization."""
+        self._model.train()
+        columns = self._group.columns(x.batch_size)
+        with part_of_batch(columns, x.batch_size):
+            result: tuple[Tensor, State] = self._loss(
+                x.previous, carried, x.following, x.lengths, x.targets, x.count, x.counts
+            )
         return result
 
-    def gradients(self, batches: Sequence[Batch], carried: State) -> tuple[Tensor, State]:
-        """Compute the gradients of the parameters: those of the mean loss over all targets of the batches, which are
-        consecutive chunks of the text. Returns this loss in nats and the gradient norm, [2], and the state after the
-        batches, [L, B, H] each. Loss and gradients are the same in all processes."""
+    def gradients(self, inputs: Sequence[StepInput], carried: State) -> tuple[Tensor, State]:
+        """Compute the gradients of the parameters: those of the mean loss over all targets of the inputs. Returns this
+        loss in nats and the gradient norm, [2], and the state after the inputs, [L, B, H] each. Loss and gradients are
+        the same in all processes.
+
+        Reads only tensors on the device, so that a CUDA graph can repeat it.
+        """
         self._model.zero_grad()
-        count, losses = sum(batch.count for batch in batches), []
-        columns = self._group.columns(batches[0].targets.shape[1])
+        losses = []
         matmul_precision = float32_matmul_precision(self._model.head.weight.device, tf32=True)
         with matmul_precision, flush_subnormals(), detect_lost_processes():
             self._penalty.clear()
-            for batch in batches:
-                with nullcontext() if batch is batches[-1] else self._without_all_reduce():
-                    carried = state_before(batch, carried, columns, self._config.reset_state)
-                    loss, state = self.loss(batch, carried)
-                    loss = loss * (batch.count / count)
+            for x in inputs:
+                with nullcontext() if x is inputs[-1] else self._without_all_reduce():
+                    loss, state = self.loss(x, state_after_reset(carried, x.reset_rows))
+                    loss = loss * x.weight
                     loss.backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
                 # oneDNN under bfloat16 returns a bfloat16 state
@@ -102,13 +124,15 @@ class TrainingStep:
         loss = self._loss
         return loss.no_sync() if isinstance(loss, nn.parallel.DistributedDataParallel) else nullcontext()
 
-    def update(self, rate: float, norm: Tensor) -> None:
-        """Clip the gradients, given their norm, and apply them with learning rate ``rate``."""
-        limit = self._config.clip_grad_norm
-        # On other devices than the CPU, the comparison would wait for the device: there they are always scaled.
-        if limit and (norm.device.type != "cpu" or float(norm) > limit):
-            clip_grads_with_norm_(self._model.parameters(), limit, norm)
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate of the following updates."""
         set_learning_rate(self._optimizer, rate)
+
+    def update(self, norm: Tensor) -> None:
+        """Clip the gradients, given their norm, and apply them."""
+        limit = self._config.clip_grad_norm
+        if limit and (self.scales_always or float(norm) > limit):
+            clip_grads_with_norm_(self._model.parameters(), limit, norm)
         with flush_subnormals():
             self._optimizer.step()
 

@@ -21,6 +21,7 @@ from charlstm.runs.directory import RunDirectory
 from charlstm.runs.records import StopReason
 from charlstm.text.corpus import Corpus
 from charlstm.training.budget import BudgetProgress, finish_reason
+from charlstm.training.captured_steps import CapturedSteps
 from charlstm.training.checkpoint_manager import CheckpointManager
 from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep
 from charlstm.training.divergence import DivergenceDetector
@@ -61,6 +62,7 @@ class Trainer:
         self.validator = Validator(config, corpus, self.state, group, self._poll_requests)
         self._initial_weights = InitialWeights(config, corpus.vocabulary, self.state, group)
         self.step = TrainingStep(training, self.model, self.state.optimizer, precision, group)
+        self.captured_steps = CapturedSteps(self.step, self.device, group, self._notify)
         self.execution = Execution(training, self.state, self.step, self.streams, group)
         self.deferred_metrics = DeferredMetrics(self.device)
         self._gradient_norm = self._unsynced_seconds = 0.0
@@ -126,6 +128,7 @@ class Trainer:
             with report_out_of_memory(self.device, current_work):
                 yield from self._events()
         finally:
+            self.captured_steps.clear()
             clear_plan_cache()
 
     def _events(self) -> Iterator[Event]:
@@ -184,6 +187,9 @@ class Trainer:
         if self._stop_control.stop_requested:
             raise ValidationInterruptedError
 
+    def _notify(self, text: str) -> None:
+        self._notices.append(Notice(text))
+
     def _step(self) -> Progress | Ended | None:
         """Train on the chunks of one update. Returns None if its metrics are not read yet."""
         counters = self.counters
@@ -212,11 +218,17 @@ class Trainer:
         count = sum(batch.count for batch in batches)
         if self.config.training.sequence_length_std:
             rate *= sum(len(batch.targets) for batch in batches) / (len(batches) * self.streams.sequence_length)
-        loss_and_norm, carried = self.step.gradients(batches, self.state.carried)
+        is_asynchronous = self.deferred_metrics.is_asynchronous
+        if is_asynchronous:
+            loss_and_norm, carried = self.captured_steps(batches, self.state.carried, rate)
+        else:
+            loss_and_norm, carried = self.step.gradients(self.step.inputs(batches), self.state.carried)
         self.deferred_metrics.append(PendingStep(counters.step, counters.characters, count, loss_and_norm))
-        if not self.deferred_metrics.is_asynchronous and (ended := self._process_metrics()) is not None:
-            return ended
-        self.step.update(rate, loss_and_norm[1])
+        if not is_asynchronous:
+            if (ended := self._process_metrics()) is not None:
+                return ended
+            self.step.set_learning_rate(rate)
+            self.step.update(loss_and_norm[1])
         self.state.carried = carried
         counters.step += 1
         counters.characters += count

@@ -86,6 +86,6 @@ def penalty_gradient(matrix: Tensor, h: Tensor, d_outputs: Tensor, group: Proces
     d, v = arriving.norm(dim=-1, keepdim=True), leaving.norm(dim=-1, keepdim=True)
     counted = d >= MIN_NORM
     d, tiny = d.clamp(min=MIN_NORM), torch.finfo(v.dtype).tiny
-    factor = torch.where(counted, 2 * (v / d - 1), 0) / group.all_reduce_sum(counted.sum()).clamp(min=1)
+    factor = (2 * (v / d - 1)).masked_fill(~counted, 0) / group.all_reduce_sum(counted.sum()).clamp(min=1)
     gradient: Tensor = (slope * arriving / d).flatten(0, 1).t() @ (factor * leaving / v.clamp(min=tiny)).flatten(0, 1)
     return group.all_reduce_sum(gradient)

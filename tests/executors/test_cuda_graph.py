@@ -48,7 +48,7 @@ class Streams:
             self.current = before
 
     @contextmanager
-    def graph(self, _, stream, capture_error_mode):
+    def graph(self, _, pool, stream, capture_error_mode):  # noqa: ARG002
         """Without ``finally``, as in torch: if the end of the capture fails, the stream is not restored."""
         assert capture_error_mode == "thread_local"
         before, self.current = self.current, stream

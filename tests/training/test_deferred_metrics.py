@@ -95,8 +95,8 @@ def test_late_divergence_is_reported_and_not_saved(
     trainer = make_asynchronous(config, tmp_path / "run", 1000)
     make_loss = trainer.step.loss
 
-    def loss(batch, carried):
-        value, state = make_loss(batch, carried)
+    def loss(x, carried):
+        value, state = make_loss(x, carried)
         if trainer.counters.step == 8 and read_at == "stop":
             trainer.request_stop()
         return (value * factor if trainer.counters.step == 6 else value), state

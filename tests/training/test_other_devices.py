@@ -79,8 +79,9 @@ def steps(model=None, text="running", count=2, **training):
         assert {t.device.type for t in vars(batch).values() if isinstance(t, torch.Tensor)} == {"meta"}
         if batch.reset_state:
             carried = tuple(torch.zeros_like(part) for part in carried)
-        loss_and_norm, carried = step.gradients([batch], carried)
-        step.update(1e-3, loss_and_norm[1])
+        loss_and_norm, carried = step.gradients(step.inputs([batch]), carried)
+        step.set_learning_rate(1e-3)
+        step.update(loss_and_norm[1])
         assert {t.device.type for t in (loss_and_norm, *carried)} == {"meta"}
     trainable = [p for p in network.parameters() if p.requires_grad and count]
     assert all(p.grad is not None and p.grad.device.type == "meta" for p in trainable)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from charlstm.text.corpus import load_corpus
 from charlstm.text.streams import IGNORE, Batch
-from charlstm.training.regularization import ActivationRegularization, state_before
+from charlstm.training.regularization import ActivationRegularization, rows_to_reset, state_after_reset
 
 RATES = (
     "embedding_dropout",
@@ -40,7 +40,7 @@ def test_gradient_is_that_of_loss_plus_regularization(make_config, make_trainer,
     trainer = make_trainer(make_config(fields, source, sequence_length=6, **BOTH), text=text)
     batch, model = trainer.streams.next_batch(), trainer.model
     torch.manual_seed(4)
-    nats, _ = trainer.step.gradients([batch], trainer.state.carried)
+    nats, _ = trainer.step.gradients(trainer.step.inputs([batch]), trainer.state.carried)
     gradients = [p.grad.clone() for p in model.parameters()]
 
     torch.manual_seed(4)
@@ -89,29 +89,33 @@ def batch_of(size: int, reset: bool = False, fresh=None) -> Batch:
     return Batch(ids, ids, ids, reset, 4 * size, fresh=fresh)
 
 
+def state_before(batch, carried, probability):
+    return state_after_reset(carried, rows_to_reset(batch, probability, torch.device("cpu")))
+
+
 def test_streams_are_reset_with_the_probability():
     """Each stream, in all layers and parts of its state."""
     carried = (torch.ones(2, 1000, 3), torch.ones(2, 1000, 3))
     torch.manual_seed(1)
-    h, c = state_before(batch_of(1000), carried, slice(None), 0.2)
+    h, c = state_before(batch_of(1000), carried, 0.2)
     torch.manual_seed(1)
     reset = torch.rand(1000) < 0.2
     assert 0.15 < reset.double().mean() < 0.25
     for part in (h, c):
         assert torch.equal(part, (~reset).float()[:, None].expand(2, 1000, 3))
+    fresh = torch.arange(1000) < 10
     torch.manual_seed(1)
-    columns = slice(300, 700)
-    part, _ = state_before(batch_of(1000), tuple(s[:, columns] for s in carried), columns, 0.2)
-    assert torch.equal(part, h[:, columns])
+    h, _ = state_before(batch_of(1000, fresh=fresh), carried, 0.2)
+    assert torch.equal(h, (~(reset | fresh)).float()[:, None].expand(2, 1000, 3))
 
 
 def test_new_sequences_begin_with_zeros_and_nothing_is_drawn():
     carried, before = (torch.ones(1, 4, 2),), torch.get_rng_state()
     fresh = torch.tensor([True, False, False, True])
-    (state,) = state_before(batch_of(4, fresh=fresh), carried, slice(None), 0.0)
+    (state,) = state_before(batch_of(4, fresh=fresh), carried, 0.0)
     assert state[0, :, 0].tolist() == [0, 1, 1, 0]
-    assert not state_before(batch_of(4, reset=True), carried, slice(None), 0.0)[0].any()
-    assert state_before(batch_of(4), carried, slice(None), 0.0) is carried
+    assert not state_before(batch_of(4, reset=True), carried, 0.0)[0].any()
+    assert state_before(batch_of(4), carried, 0.0) is carried
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -36,7 +36,7 @@ def test_gradients_are_those_of_the_mean_over_all_chunks(make_trainer, make_conf
         )
         count += batch.count
     expected = torch.autograd.grad(total / count, list(model.parameters()))
-    (nats, norm), carried = trainer.step.gradients(batches, before)
+    (nats, norm), carried = trainer.step.gradients(trainer.step.inputs(batches), before)
     torch.testing.assert_close(nats, (total / count).detach().to(nats.dtype))
     assert norm == pytest.approx(math.sqrt(sum(float(g.square().sum()) for g in expected)), rel=1e-5)
     for p, gradient in zip(model.parameters(), expected, strict=True):
@@ -50,7 +50,7 @@ def test_step_is_an_update_and_ends_with_the_epoch(make_trainer, make_config):
     trainer = make_trainer(config)
     assert trainer.steps_per_epoch == math.ceil(trainer.streams.steps_per_epoch / 4) == 5
     sizes, gradients = [], trainer.step.gradients
-    trainer.step.gradients = lambda batches, state: sizes.append(len(batches)) or gradients(batches, state)
+    trainer.step.gradients = lambda inputs, state: sizes.append(len(inputs)) or gradients(inputs, state)
     events = [event for event in trainer.run() if isinstance(event, Progress)]
     assert sizes == [4, 4, 4, 4, 1] * 2
     assert [event.step for event in events] == list(range(1, 11))
@@ -63,7 +63,7 @@ def test_step_is_an_update_and_ends_with_the_epoch(make_trainer, make_config):
 def test_reported_loss_is_plain_with_smoothed_labels(make_trainer, make_config, tmp_path):
     plain, smoothed = (make_trainer(make_config(label_smoothing=s), tmp_path / str(s)) for s in (0.0, 0.3))
     batch, carried = plain.streams.next_batch(), plain.state.carried
-    nats = [trainer.step.gradients([batch], carried)[0][0] for trainer in (plain, smoothed)]
+    nats = [trainer.step.gradients(trainer.step.inputs([batch]), carried)[0][0] for trainer in (plain, smoothed)]
     torch.testing.assert_close(*nats)
     logits, _ = plain.model(batch.previous, carried)
     loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), label_smoothing=0.3)
@@ -92,9 +92,9 @@ def test_learning_rate_is_scaled_with_the_length_of_the_chunk(make_trainer, make
     config = make_config(**PLAIN_SGD, sequence_length_std=4, learning_rate=0.5, budget={"epochs": 2})
     trainer = make_trainer(config)
     lengths, rates = [], []
-    gradients, update = trainer.step.gradients, trainer.step.update
-    trainer.step.gradients = lambda batches, state: lengths.append(len(batches[0].targets)) or gradients(batches, state)
-    trainer.step.update = lambda rate, norm: rates.append(rate) or update(rate, norm)
+    gradients, set_rate = trainer.step.gradients, trainer.step.set_learning_rate
+    trainer.step.gradients = lambda inputs, state: lengths.append(len(inputs[0].targets)) or gradients(inputs, state)
+    trainer.step.set_learning_rate = lambda rate: rates.append(rate) or set_rate(rate)
     events = [event for event in trainer.run() if isinstance(event, Progress)]
     assert np.std(lengths) > 2
     assert rates == [0.5 * length / 20 for length in lengths]

@@ -12,7 +12,7 @@ from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
-from charlstm.training.events import Ended, Evaluated
+from charlstm.training.events import Ended, Evaluated, Notice
 from charlstm.training.loader import PrefetchLoader
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -72,6 +72,25 @@ def test_resumed_run_equals_uninterrupted_run(
     assert_same(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m["cell"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+def test_captured_steps_equal_launched_ones(
+    make_trainer, make_config, monkeypatch, tmp_path, model, precision, optimizer
+):
+    """Bit for bit, in two epochs of 17 steps, with the random numbers of all dropouts."""
+    dropouts = {"dropout": 0.2, "weight_drop": 0.2, "state_dropout": 0.1, "dropout_kind": "elementwise"}
+    training = {"optimizer": optimizer, "reset_state": 0.1, "activation_regularization": 1.0, "evaluate_every": 8}
+    config = make_config(
+        {**dropouts, **model}, device="cuda", precision=precision, batch_size=16, budget={"steps": 34}, **training
+    )
+    for name, reason in (("launched", "not in this test"), ("captured", None)):
+        monkeypatch.setattr("charlstm.training.captured_steps.why_not_captured", lambda *_, reason=reason: reason)
+        events = list(make_trainer(config, tmp_path / name).run())
+        assert not [event for event in events if isinstance(event, Notice)]
+    assert_same(tmp_path / "launched", tmp_path / "captured")
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_equal_one(make_trainer, make_config, tmp_path):
     config = make_config({"dropout": 0.3, "num_layers": 2}, device="cuda", budget={"steps": 16})
@@ -92,14 +111,12 @@ def test_run_moves_between_devices(make_trainer, make_config, tmp_path, optimize
         trainer = make_trainer(config, tmp_path / "moved")
         if trainer.directory.checkpoints.exists():
             trainer.resume()
-        update = trainer.step.update
 
-        def update_and_stop(*arguments, trainer=trainer, stop=stop, update=update):
-            if trainer.counters.step + 1 == stop:
+        def poll(trainer=trainer, stop=stop):
+            if trainer.counters.step == stop:
                 trainer.request_stop()
-            update(*arguments)
 
-        trainer.step.update = update_and_stop
+        trainer.poll = poll
         moved += list(trainer.run())
     scores = [[e.nats for e in run if isinstance(e, Evaluated)] for run in (events, moved)]
     assert scores[1] == pytest.approx(scores[0], rel=1e-3)

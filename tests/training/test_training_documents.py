@@ -70,7 +70,7 @@ def test_chunk_loss_equals_loss_of_separate_documents(make):
         if batch.reset_state:
             rows = {b: ([], []) for b in range(5)}
             trainer.state.carried = tuple(torch.zeros_like(part) for part in trainer.state.carried)
-        loss, state = trainer.step.loss(batch, trainer.state.carried)
+        loss, state = trainer.step.loss(*trainer.step.inputs([batch]), trainer.state.carried)
         trainer.state.carried = tuple(part.detach() for part in state)
         nats = []
         for b, (inputs, targets) in rows.items():

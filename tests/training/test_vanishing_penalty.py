@@ -87,7 +87,7 @@ def test_step_adds_penalty_gradient(make_config, make_trainer, corpus, lines, ex
         trainer.state.carried = model.initial_state(len(batch.previous[0]))
     model.zero_grad()
     torch.manual_seed(4)
-    trainer.step.loss(batch, trainer.state.carried)[0].backward()
+    trainer.step.loss(*trainer.step.inputs([batch]), trainer.state.carried)[0].backward()
     before = {name: p.grad.clone() for name, p in model.named_parameters()}
     trainer.step._penalty.add_gradient()
     added = {name: p.grad - before[name] for name, p in model.named_parameters()}
@@ -134,12 +134,12 @@ def test_penalty_of_a_step_is_the_mean_over_its_chunks(make_config, make_trainer
     def penalty(batches, carried):
         gradients = []
         for trainer in (penalized, plain):
-            trainer.step.gradients(batches, carried)
+            trainer.step.gradients(trainer.step.inputs(batches), carried)
             gradients.append(trainer.model.recurrent.get_parameter("weight_hh_l0").grad)
         return gradients[0] - gradients[1]
 
     before = plain.state.carried
-    between = plain.step.gradients([first], before)[1]
+    between = plain.step.gradients(plain.step.inputs([first]), before)[1]
     expected = (penalty([first], before) + penalty([second], between)) / 2
     torch.testing.assert_close(penalty([first, second], before), expected, rtol=1e-4, atol=1e-6)
     assert expected.abs().max() > 1e-3
@@ -149,7 +149,7 @@ def test_weight_0_changes_nothing(make_config, make_trainer):
     """No hook is registered, and the gradient is unchanged."""
     trainer = make_trainer(make_config(RNN, vanishing_penalty=0))
     assert not trainer.model.recurrent._forward_hooks
-    trainer.step.loss(trainer.streams.next_batch(), trainer.state.carried)[0].backward()
+    trainer.step.loss(*trainer.step.inputs([trainer.streams.next_batch()]), trainer.state.carried)[0].backward()
     before = [p.grad.clone() for p in trainer.model.parameters()]
     trainer.step._penalty.add_gradient()
     assert all(torch.equal(p.grad, b) for p, b in zip(trainer.model.parameters(), before, strict=True))
