@@ -7,11 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from charlstm.executors.cuda_graph import CudaGraph
+from charlstm.executors.cuda_graph import WARM_UP, CudaGraph
 from charlstm.generation.mixture import Incremental
 
 BLOCK = 1024  # characters of each text between two copies to or from the device
+GRAPH_CHARACTERS = 32  # characters of each text in one graph, whose launch takes as long as some of them
 MIN_GRAPH_PROMPT = 8  # prompt length above which a graph is captured, which takes as long as a few steps
+
+MANY_IN_A_GRAPH = ("cuda",)
+"""Devices on which a graph has many characters."""
 
 SampleIds = Callable[[Tensor, Tensor], Tensor]
 """Logits [B, V] and uniform draws [B] to ids [B]."""
@@ -21,9 +25,9 @@ class StepDecoder:
     """Decodes B texts from the beginning.
 
     One character of all texts is one replay of a :class:`~charlstm.executors.cuda_graph.CudaGraph`: sampling from the
-    logits, storing the ids, and the model's step; a long prompt is encoded by a graph, too. Uniform draws for many
-    characters are copied to the device in advance, and sampled ids are copied back in blocks, so that the device does
-    not wait for the host within a block.
+    logits, storing the ids, and the model's step. On an NVIDIA GPU another graph has ``GRAPH_CHARACTERS`` of them; a
+    long prompt is encoded by a graph, too. Uniform draws for many characters are copied to the device in advance, and
+    sampled ids are copied back in blocks, so that the device does not wait for the host within a block.
     """
 
     def __init__(self, model: Incremental, batch_size: int, sample_ids: SampleIds) -> None:
@@ -35,14 +39,15 @@ class StepDecoder:
         self._log_probabilities = torch.zeros(size, device=device)
         self._position = torch.zeros(1, dtype=torch.int64, device=device)
         self._sample_graph = self._capture(self._sample_one)
+        self._sample_many_graph: CudaGraph | None = None
 
-    def _capture(self, step: Callable[[], None]) -> CudaGraph:
+    def _capture(self, step: Callable[[], None], warm_up: int = WARM_UP) -> CudaGraph:
         """Capture ``step``, which advances the state and the position. The state is restored; set the position before
         replaying."""
         initial = self._model.state
         self._position.zero_()
         with torch.no_grad():
-            graph = CudaGraph(step, self._model.device)
+            graph = CudaGraph(step, self._model.device, warm_up)
         self._model.state = initial
         return graph
 
@@ -71,6 +76,24 @@ class StepDecoder:
         self._position.add_(1)
         self._model(ids)
 
+    def _sample_many(self) -> None:
+        for _ in range(GRAPH_CHARACTERS):
+            self._sample_one()
+
+    def _sample_characters(self, count: int) -> None:
+        """Sample the next characters of a block."""
+        if count >= 2 * GRAPH_CHARACTERS and self._model.device.type in MANY_IN_A_GRAPH:
+            if self._sample_many_graph is None:
+                self._sample_many_graph = self._capture(self._sample_many, warm_up=0)  # the other graph has warmed up
+            self._position.zero_()
+            for _ in range(count // GRAPH_CHARACTERS):
+                self._sample_many_graph()
+            count %= GRAPH_CHARACTERS
+        else:
+            self._position.zero_()
+        for _ in range(count):
+            self._sample_graph()
+
     def sample(self, draws: Tensor, prompt: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode ``prompt`` [N, B], required in the first call, then sample one character for each of ``draws`` [T, B].
 
@@ -83,9 +106,7 @@ class StepDecoder:
             for block in torch.split(draws, BLOCK):
                 count = len(block)
                 self._draws[:count] = block
-                self._position.zero_()
-                for _ in range(count):
-                    self._sample_graph()
+                self._sample_characters(count)
                 blocks.append(
                     (self._ids[:count].to("cpu", copy=True), self._log_probabilities[:count].to("cpu", copy=True))
                 )

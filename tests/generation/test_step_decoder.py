@@ -91,6 +91,29 @@ def test_long_prompt_is_encoded_by_a_graph_in_blocks(name, monkeypatch):
 
 
 @pytest.mark.usefixtures("by_steps")
+@pytest.mark.parametrize("name", ["lstm", "gru", "convolution"])
+def test_graphs_of_many_characters_sample_the_same_text(name, monkeypatch):
+    """Blocks have at most 20 characters, of which the last ones are sampled one by one."""
+    model, replays = make_model(**MODELS[name]), []
+
+    class CountedGraph(ReplayedGraph):
+        def __call__(self):
+            super().__call__()
+            replays.append(self)
+
+    expected = texts(model, length=47)
+    monkeypatch.setattr(step_decoder, "MANY_IN_A_GRAPH", ("cpu",))
+    monkeypatch.setattr(step_decoder, "GRAPH_CHARACTERS", 5)
+    monkeypatch.setattr(step_decoder, "BLOCK", 20)
+    monkeypatch.setattr(step_decoder, "CudaGraph", CountedGraph)
+    assert texts(model, length=47) == expected
+    one, many = sorted(set(replays), key=lambda graph: len(graph.operations))
+    assert len(many.operations) == 5 * len(one.operations)
+    assert replays.count(one) + 5 * replays.count(many) == 47
+    assert replays.count(many) >= 3
+
+
+@pytest.mark.usefixtures("by_steps")
 def test_inference_mode_does_not_change_samples(monkeypatch):
     monkeypatch.setattr(step_decoder, "CudaGraph", ReplayedGraph)
     model = make_model()
