@@ -72,7 +72,7 @@ class Stages:
         leaves = {n: language.load_sum(places) for n, places in loop.loads.items()}
         stores = {n: [language.store_to(place) for place in places] for n, places in loop.stores.items()}
         first_stage_only = {n for n in leaves if language.registers and n.op == "gradient"}
-        level = _levels(loop.roots, leaves)
+        level = levels(loop.roots, leaves)
         users = [n for n in level if n.op not in MATMULS]
         loads = {n: language.load_sum([place]) for n, place in loop.reloads.items()}
         loads |= {n: load for n, load in leaves.items() if n not in first_stage_only}
@@ -118,7 +118,7 @@ class _Stage:
         self.body.append(self._language.definition.format(self._names[n], expression))
 
 
-def _levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
+def levels(roots: Iterable[Node], leaves: Collection[Node]) -> dict[Node, int]:
     """The stage of each ancestor of the roots except constants, in topological order."""
     level: dict[Node, int] = {}
     for n in ordered(roots, leaves):

@@ -2,7 +2,9 @@
 
 from charlstm.executors.base import Executor, StackRunner, State, Weights
 from charlstm.executors.choose import Choice, candidates, choose, executors, explain_trials, permits, stack_runner
+from charlstm.executors.triton import choices as loop_choices
 from charlstm.executors.triton import clear_plan_cache
+from charlstm.executors.triton import restore_choices as restore_loop_choices
 
 __all__ = [
     "Choice",
@@ -15,6 +17,8 @@ __all__ = [
     "clear_plan_cache",
     "executors",
     "explain_trials",
+    "loop_choices",
     "permits",
+    "restore_loop_choices",
     "stack_runner",
 ]

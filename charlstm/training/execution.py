@@ -10,7 +10,7 @@ import torch
 from charlstm import __version__
 from charlstm.config import TrainingConfig
 from charlstm.distributed import ProcessGroup
-from charlstm.executors import Choice, explain_trials
+from charlstm.executors import Choice, explain_trials, loop_choices, restore_loop_choices
 from charlstm.hardware.out_of_memory import MemoryEstimate
 from charlstm.training.fastest_executor import pick, trial_seconds
 from charlstm.training.loader import BatchSource
@@ -52,6 +52,7 @@ class Execution:
             "parameters": sum(self._model.parameter_counts().values()),
             "executors": self.executors(),
             "preferred_executor": self._model.recurrent.preferred_executor,
+            **({"one_kernel_loops": loop_choices()} if device.type == "cuda" else {}),
         }
 
     def restore(self, facts: Mapping[str, Any]) -> None:
@@ -59,6 +60,7 @@ class Execution:
         if self._training.precision == "auto":
             self._step.precision = facts["precision"]
         self._prefer(facts.get("preferred_executor"))
+        restore_loop_choices(facts.get("one_kernel_loops", {}))
         self._executor_chosen, self._trial_seconds = True, {}
 
     def choose_executor(self) -> None:

@@ -1,18 +1,24 @@
 """Compile the kernels of cells for an H100 without a GPU; nothing is launched.
 
-    python compile_kernels.py JOB ...
+    python compile_kernels.py CAPABILITY JOB ...
 
-A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0). Everything runs as on a GPU except the launch. Writes
-one JSON object: job -> the names of the compiled kernels, in order.
+CAPABILITY is that of the GPU, such as 90. A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0), and
+",persistent" for a pass in one kernel. Everything runs as on a GPU except the launch. Writes one JSON object:
+job -> the names of the compiled kernels, in order. No persistent kernel may keep registers in memory.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
+import triton
 from test_laws import make
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
@@ -20,14 +26,18 @@ from triton.runtime.jit import JITFunction
 
 from charlstm.cells import CELLS
 from charlstm.executors.triton.kernels import launch_error
+from charlstm.executors.triton.persistent import Tiles
 from charlstm.executors.triton.plans import Plan, Shape
 
 
 class AbsentGPU:
-    """A fake driver of an H100."""
+    """A fake driver."""
+
+    def __init__(self, capability: int) -> None:
+        self._capability = capability
 
     def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", 90, 32)
+        return GPUTarget("cuda", self._capability, 32)
 
     def get_current_device(self) -> int:
         return 0
@@ -36,7 +46,17 @@ class AbsentGPU:
         return 0
 
 
-def main(jobs: list[str]) -> None:
+def spilled_bytes(kernel: Any) -> int:
+    """Bytes of the stack and of local memory of each thread."""
+    tool = Path(triton.__path__[0]) / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    return sum(map(int, re.findall(r"(?:STACK|LOCAL):(\d+)", usage)))
+
+
+def main(capability: int, jobs: list[str]) -> None:
     compiled: dict[int, Any] = {}
     launch = JITFunction.run
 
@@ -46,11 +66,12 @@ def main(jobs: list[str]) -> None:
         return kernel
 
     JITFunction.run = compile_only
-    driver.set_active(AbsentGPU())
+    driver.set_active(AbsentGPU(capability))
     assert launch_error(torch.device("cpu")) is None
     kernels = {}
     for job in jobs:
-        name, kind, *numbers = job.split(",")
+        name, kind, *numbers = job.removesuffix(",persistent").split(",")
+        division = Tiles(1, 16, 16) if job.endswith(",persistent") else None
         cell, compute_dtype, (batch, hidden_size, training) = CELLS[name], getattr(torch, kind), map(int, numbers)
         ids = compute_dtype == torch.bfloat16
         compiled.clear()
@@ -70,14 +91,16 @@ def main(jobs: list[str]) -> None:
             "none",
         )
         with torch.no_grad():
-            plan = Plan(shape, capture=False)
+            plan = Plan(shape, False, division)
             y, new = plan.forward(weights, x, state)
             if training:
                 plan.backward(y, new)
         assert all(kernel.asm["cubin"].startswith(b"\x7fELF") for kernel in compiled.values())
+        if division:
+            assert not any(map(spilled_bytes, compiled.values())), job
         kernels[job] = [kernel.metadata.name for kernel in compiled.values()]
     sys.stdout.write(json.dumps(kernels))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]), sys.argv[2:])

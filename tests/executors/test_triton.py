@@ -226,11 +226,11 @@ def test_out_of_memory_drops_the_other_plans(pool, monkeypatch):
     created: list[int] = []
 
     class LimitedPlan(Plan):
-        def __init__(self, shape, capture):
+        def __init__(self, shape, capture, division):
             if any(cached.steps != shape.steps for cached in pool._plans):
                 raise torch.OutOfMemoryError("CUDA out of memory")
             created.append(shape.steps)
-            super().__init__(shape, capture)
+            super().__init__(shape, capture, division)
 
     monkeypatch.setattr("charlstm.executors.triton.pool.Plan", LimitedPlan)
     for steps in (2, 2, 2, 5):

@@ -24,11 +24,11 @@ FORMS = {"usual": "4,32,1", "one text": "1,32,1", "large": "64,512,1", "odd": "3
 """Batch size, hidden size, and whether it trains: Triton specializes kernels for 1 and for multiples of 16."""
 
 
-def compile_kernels(tmp_path: Path, jobs: list[str]) -> dict[str, list[str]]:
+def compile_kernels(tmp_path: Path, jobs: list[str], capability: int = 90) -> dict[str, list[str]]:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)
     script = Path(__file__).with_name("compile_kernels.py")
-    command = [sys.executable, "-W", "error", str(script), *jobs]
+    command = [sys.executable, "-W", "error", str(script), str(capability), *jobs]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -55,3 +55,21 @@ def test_each_kernel_is_compiled_once_for_all_steps(tmp_path, cases):
 def test_kernels_of_all_cells_compile(tmp_path, kind, form):
     jobs = [f"{cell},{kind},{FORMS[form]}" for cell in CELLS]
     assert all(kernels for kernels in compile_kernels(tmp_path, jobs).values())
+
+
+PERSISTENT = [f"{cell},bfloat16,32,{size},1,persistent" for cell in KERNELS for size in (256, 512)]
+PERSISTENT += [f"{cell},bfloat16,32,256,1,persistent" for cell in CELLS if cell not in KERNELS]
+PERSISTENT += ["lstm,bfloat16,32,1024,1,persistent", "gru,bfloat16,16,768,1,persistent"]
+PERSISTENT += ["lstm,float32,32,256,1,persistent", "lstm,bfloat16,32,512,0,persistent"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90, 120])
+def test_persistent_kernels_compile_without_spills(tmp_path, capability):
+    jobs = {job: ["run", "run"] if ",1," in job else ["run"] for job in PERSISTENT}
+    assert compile_kernels(tmp_path, [*jobs], capability) == jobs
+
+
+def test_persistent_kernel_of_the_lstm_compiles(tmp_path):
+    job = PERSISTENT[0]
+    assert compile_kernels(tmp_path, [job]) == {job: ["run", "run"]}

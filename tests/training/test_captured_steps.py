@@ -14,6 +14,7 @@ from test_checkpoint_manager_laws import CELL_OPTIONS, OPTIMIZERS
 from torch.nn import functional as F
 
 from charlstm.distributed import SINGLE_PROCESS
+from charlstm.executors.triton import choice
 from charlstm.optimizers import base
 from charlstm.text.corpus import load_corpus
 from charlstm.training import captured_steps
@@ -220,3 +221,11 @@ def test_graphs_are_freed_if_a_launched_step_lacks_their_memory(train, tmp_path,
 def test_only_a_single_process_on_an_nvidia_gpu_captures():
     assert "NVIDIA" in why_not_captured(CPU, SINGLE_PROCESS)
     assert why_not_captured(torch.device("cuda"), SINGLE_PROCESS) is None
+
+
+def test_resumed_run_takes_the_loops_of_the_stopped_one(make_trainer, make_config, tmp_path, monkeypatch):
+    """One kernel and a CUDA graph round differently, and a measurement may change its mind."""
+    monkeypatch.setattr(choice, "_is_kernel", {})
+    facts = {"precision": "float32", "one_kernel_loops": {"lstm, 32 x 256, symbols, bfloat16, tf32, training": True}}
+    make_trainer(make_config(), tmp_path / "run").execution.restore(facts)
+    assert choice.choices() == facts["one_kernel_loops"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -17,7 +16,7 @@ from charlstm.executors.base import State, Weights, is_ids, matmul_dtype
 from charlstm.executors.buffers import bias_rows, gather_rows, weight_gradient
 from charlstm.executors.input_gradients import input_gradients
 from charlstm.executors.tracing import tracing
-from charlstm.executors.triton.kernels import launch_error, on_device_of
+from charlstm.executors.triton.kernels import interpreting, launch_error, on_device_of
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Lease, Pool
 
@@ -58,11 +57,6 @@ def clear_plan_cache() -> None:
     """Drop all cached plans, and release unused cached GPU memory."""
     POOL.clear()
     torch.cuda.empty_cache()
-
-
-def interpreting() -> bool:
-    """Whether Triton interprets kernels instead of compiling them."""
-    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
 def _device_refusal(device: torch.device, compute_dtype: torch.dtype) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import math
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
@@ -64,6 +65,11 @@ def constexpr_arguments(hidden_size: int, block: int, param_dtype: torch.dtype, 
         "STATE_MASK": masks(training)["state"],
         "PARAM_DTYPE": {torch.float32: tl.float32, torch.float64: tl.float64}[param_dtype],
     }
+
+
+def interpreting() -> bool:
+    """Whether Triton interprets kernels instead of compiling them."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:

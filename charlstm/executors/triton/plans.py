@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.compiler.loops import Buffer, backward_loop, forward_loop
+from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward
 from charlstm.compiler.triton_printer import backward_program, forward_program
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import allocate, joined_bias, read_state, write_state
 from charlstm.executors.cuda_graph import CudaGraph
-from charlstm.executors.triton.kernels import constexpr_arguments, launch_geometry
-from charlstm.executors.triton.loops import run_backward, run_forward
+from charlstm.executors.triton.kernels import constexpr_arguments, interpreting, launch_geometry
+from charlstm.executors.triton.loops import Loop, run_backward, run_forward
+from charlstm.executors.triton.persistent import Tiles, persistent_constexprs, persistent_loop
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,13 @@ class Plan:
     """The buffers and loops of a shape, captured in CUDA graphs if ``capture``; the buffers are documented in
     :mod:`charlstm.compiler.loops` and :mod:`charlstm.compiler.triton_printer`.
 
+    With ``division`` each loop is one kernel, divided into these programs.
+
     ``busy``: the content of the buffers is still needed.
     """
 
-    def __init__(self, shape: Shape, capture: bool) -> None:
-        self.shape, self.busy = shape, False
+    def __init__(self, shape: Shape, capture: bool, division: Tiles | None = None) -> None:
+        self.shape, self.busy, self._division = shape, False, division
         cell, steps, batch, H = shape.cell, shape.steps, shape.batch, shape.hidden_size
         # Tensors created in inference mode cannot be written to outside of it.
         with torch.inference_mode(False):
@@ -58,10 +63,24 @@ class Plan:
             self.buffers = self._make_backward() if shape.training else self._forward_buffers
         constexprs = constexpr_arguments(H, launch_geometry(batch * H).block, shape.param_dtype, shape.training)
         rest = (self._weight, constexprs)
-        loops = [run_forward(cell, steps, batch, self._forward_buffers, *rest)]
-        if shape.training:
-            loops.append(run_backward(cell, steps, batch, self.buffers, *rest))
+        if division is None:
+            loops = [run_forward(cell, steps, batch, self._forward_buffers, *rest)]
+            if shape.training:
+                loops.append(run_backward(cell, steps, batch, self.buffers, *rest))
+        else:
+            loops = self._persistent_loops(division, constexprs)
         self._loops = [CudaGraph(loop, shape.device) for loop in loops] if capture else loops
+
+    def _persistent_loops(self, division: Tiles, constexprs: dict[str, Any]) -> list[Loop]:
+        shape, interpreted = self.shape, interpreting()
+        kernels = [(persistent_forward(shape.cell, shape.hidden_size, interpreted), self._forward_buffers)]
+        if shape.training:
+            kernels.append((persistent_backward(shape.cell, shape.hidden_size, interpreted), self.buffers))
+        arguments = persistent_constexprs(constexprs, division, shape.fp32_precision)
+        return [
+            persistent_loop(kernel, shape.steps, shape.batch, buffers, self._weight, arguments, division)
+            for kernel, buffers in kernels
+        ]
 
     def _allocate(self, buffers: Iterable[Buffer]) -> dict[str, Tensor]:
         shape = self.shape
@@ -71,7 +90,8 @@ class Plan:
     def _make_forward(self) -> dict[str, Tensor]:
         shape, loop = self.shape, forward_loop(self.shape.cell, joined=True)
         x, *inputs = loop.inputs
-        buffers = self._allocate([*inputs, *loop.outputs, *forward_program(shape.cell).buffers])
+        results = () if self._division else forward_program(shape.cell).buffers
+        buffers = self._allocate([*inputs, *loop.outputs, *results])
         rows = len(x.letters) * shape.hidden_size
         if shape.symbols is None:
             return {x.name: self._weight.new_empty(shape.steps, shape.batch, rows), **buffers}
@@ -82,13 +102,19 @@ class Plan:
         return {x.name: table, "ids": ids, **buffers}
 
     def _make_backward(self) -> dict[str, Tensor]:
-        loop, program = backward_loop(self.shape.cell, joined=True), backward_program(self.shape.cell)
-        y, outputs = loop.inputs[0], [*loop.outputs, *program.buffers]
+        loop = backward_loop(self.shape.cell, joined=True)
+        results = () if self._division else backward_program(self.shape.cell).buffers
+        y, outputs = loop.inputs[0], [*loop.outputs, *results]
         buffers = dict(self._forward_buffers)
         if self.shape.symbols is None:
             buffers["d"] = buffers["x"]  # The backward pass does not read the input sides, so d overwrites them.
             outputs = [b for b in outputs if b.name != "d"]
         return buffers | self._allocate([y, *outputs])
+
+    def run_loops(self) -> None:
+        """Run all loops on what is in the buffers."""
+        for loop in self._loops:
+            loop()
 
     def forward(self, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         """y [T, B, H] in the compute dtype, and the last state."""

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 import torch
 
+from charlstm.executors.triton.choice import choose_division
 from charlstm.executors.triton.plans import Plan, Shape
 
 MAX_SHAPES = 16  # cached shapes; each holds the buffers of its layers
@@ -67,20 +68,21 @@ class Pool:
 
     def _take(self, shape: Shape) -> Lease:
         # Captures do not nest, and memory allocated during an outer capture belongs to its graph.
+        division = choose_division(shape)
         if shape.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            return Lease(Plan(shape, capture=False))
+            return Lease(Plan(shape, False, division))
         with self._lock:
             self._runs += 1
             if not self._is_cached(shape):
-                return Lease(Plan(shape, capture=False))
+                return Lease(Plan(shape, False, division))
             self._plans.move_to_end(shape)
             self._used[shape] = self._runs
             plans = self._plans[shape]
             idle = next((plan for plan in plans if not plan.busy), None)
             if idle is None and len(plans) >= PLANS:
-                return Lease(Plan(shape, capture=False))
+                return Lease(Plan(shape, False, division))
             if idle is None:
-                idle = Plan(shape, capture=True)
+                idle = Plan(shape, True, division)
                 plans.append(idle)
             return Lease(idle)
 

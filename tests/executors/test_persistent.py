@@ -1,0 +1,175 @@
+"""The time loop as one kernel: every cell against the reference, with one program and with several."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import torch
+from test_laws import make, outputs_and_gradients
+
+pytest.importorskip("triton")
+if torch.cuda.is_available():
+    pytest.skip("the interpreter runs on machines without a GPU", allow_module_level=True)
+
+import triton.language as tl
+from programs import side_by_side
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+from charlstm.cells import CELLS
+from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward, supports_size
+from charlstm.executors import executors
+from charlstm.executors.triton import choice
+from charlstm.executors.triton import executor as module
+from charlstm.executors.triton.kernels import functions
+from charlstm.executors.triton.persistent import Limits, Tiles, tiles
+from charlstm.executors.triton.plans import Plan
+from charlstm.executors.triton.pool import Pool
+from charlstm.model.zoneout import Zoneout
+
+TRITON, REFERENCE = executors()["triton"], executors()["reference"]
+H100 = Limits(processors=132, shared_bytes=232_448)
+A100 = Limits(processors=108, shared_bytes=166_912)
+
+
+@pytest.fixture
+def divided(monkeypatch):
+    """Makes triton run its loops as kernels that are divided in this way. Returns the plans that are made."""
+    plans = []
+
+    def divide(division):
+        class DividedPlan(Plan):
+            def __init__(self, shape, capture, _):
+                super().__init__(shape, capture, division)
+                plans.append(self)
+
+        monkeypatch.setattr(module, "POOL", Pool())
+        monkeypatch.setattr("charlstm.executors.triton.pool.Plan", DividedPlan)
+        return plans
+
+    return divide
+
+
+@pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda cell: cell.name)
+def test_every_cell_in_one_program_equals_the_reference(divided, cell, ids):
+    plans = divided(Tiles(1, 16, 64))
+    weights, x, state = make(cell, (5, 3, 64, 7), ids=ids, dtype=torch.float32)
+    actual, expected = (outputs_and_gradients(e, cell, weights, x, state) for e in (TRITON, REFERENCE))
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-4 * float(e.detach().abs().max()))
+    assert len(plans) == 1
+
+
+def kernels(cell, hidden_size):
+    return [print_(cell, hidden_size, True) for print_ in (persistent_forward, persistent_backward)]
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "peephole", "rnn", "leaky"])
+@pytest.mark.parametrize(("batch", "hidden_size"), [(20, 64), (3, 192)], ids=str)
+def test_programs_that_meet_equal_the_reference(divided, name, batch, hidden_size):
+    """Two groups of four programs, or one of twelve, whose sums have several chunks."""
+    cell, count = CELLS[name], -(-batch // 16) * hidden_size // 16
+    divided(Tiles(count, 16, 16))
+    weights, x, state = make(cell, (4, batch, hidden_size, 5), ids=True, dtype=torch.float32)
+    with torch.no_grad():
+        weights.weight_hh.mul_(0.3)
+    with ExitStack() as stack:
+        programs = [stack.enter_context(side_by_side(kernel.source, count)) for kernel in kernels(cell, hidden_size)]
+        actual = outputs_and_gradients(TRITON, cell, weights, x, state)
+    expected = outputs_and_gradients(REFERENCE, cell, weights, x, state)
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-4 * float(e.detach().abs().max()))
+    stages = 2 if name == "gru_reset_before" else 1
+    assert [p.barriers for p in programs] == [4 * stages * count] * 2
+
+
+@pytest.fixture
+def bfloat16_products(monkeypatch):
+    """The interpreter multiplies the bits of bfloat16 numbers as integers."""
+    create_dot = InterpreterBuilder.create_dot
+
+    def numbers(t):
+        if t.dtype.scalar != tl.bfloat16:
+            return t
+        return TensorHandle((t.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+
+    monkeypatch.setattr(
+        InterpreterBuilder, "create_dot", lambda self, a, b, *rest: create_dot(self, numbers(a), numbers(b), *rest)
+    )
+
+
+@pytest.mark.usefixtures("bfloat16_products")
+def test_masks_of_each_step_and_operands_in_bfloat16(divided):
+    cell = Zoneout(CELLS["lstm"], {"h": 0.2, "c": 0.3}).training_cell
+    divided(Tiles(1, 16, 64))
+    weights, x, state = make(CELLS["lstm"], (5, 3, 64, 7), dtype=torch.float32)
+    generator = torch.Generator().manual_seed(2)
+    masks = torch.rand(5, 3, 128, generator=generator).lt(0.3).float()
+    weights = type(weights)(
+        *(weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh), {"zoneout": masks}
+    )
+    y, _ = REFERENCE.run(cell, weights, x, state)
+    (expected,) = torch.autograd.grad(y.square().sum(), weights.weight_hh)
+    for enabled, tolerance in ((False, 1e-4), (True, 0.05)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y, _ = TRITON.run(cell, weights, x, state)
+        (actual,) = torch.autograd.grad(y.float().square().sum(), weights.weight_hh)
+        assert torch.linalg.norm(actual - expected) < tolerance * torch.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
+def test_inference_keeps_no_values(divided, name):
+    plans = divided(Tiles(8, 16, 16))
+    weights, x, state = make(CELLS[name], (4, 20, 64, 5), dtype=torch.float32)
+    kernel = persistent_forward(CELLS[name], 64, True)
+    with torch.no_grad(), side_by_side(kernel.source, 8):
+        y, new = TRITON.run(CELLS[name], weights, x, state)
+        expected, expected_new = REFERENCE.run(CELLS[name], weights, x, state)
+    for a, e in zip((y, *new), (expected, *expected_new), strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-5)
+    assert len(plans[0].buffers["v_0"]) == 1
+
+
+def test_program_that_gave_up_leaves_no_number(divided, monkeypatch):
+    """So that no training goes on with wrong results."""
+    divided(Tiles(1, 16, 64))
+    weights, x, state = make(CELLS["lstm"], (4, 3, 64, 5), dtype=torch.float32)
+    forward, backward = (functions(kernel.source) for kernel in kernels(CELLS["lstm"], 64))
+
+    def give_up(_counter, _goal, patience):
+        return patience * 0
+
+    monkeypatch.setitem(backward, "wait", give_up)
+    y, _ = TRITON.run(CELLS["lstm"], weights, x, state)
+    (gradient,) = torch.autograd.grad(y.sum(), weights.weight_hh)
+    assert y.isfinite().all()
+    assert gradient.isnan().any()
+    monkeypatch.setitem(forward, "wait", give_up)
+    assert TRITON.run(CELLS["lstm"], weights, x, state)[0][-1].isnan().all()
+
+
+def test_programs_fit_on_the_gpu_at_the_same_time():
+    assert tiles(32, 256, 4, 2, H100) == Tiles(32, 16, 16)
+    assert tiles(128, 256, 4, 2, H100) == Tiles(128, 16, 16)
+    assert tiles(64, 512, 4, 2, H100) == Tiles(128, 16, 16)
+    assert tiles(64, 512, 4, 2, A100) == Tiles(64, 32, 16)
+    assert tiles(16, 1024, 4, 2, A100) == Tiles(64, 16, 16)
+    assert "shared memory" in tiles(16, 1024, 4, 4, H100)
+    assert "too large" in tiles(1024, 512, 4, 2, H100)
+    assert "multiple of 64" in tiles(16, 100, 4, 2, H100)
+    assert [size for size in (32, 64, 96, 100, 128, 192, 768) if supports_size(size)] == [64, 128, 192, 768]
+
+
+def test_results_agree_up_to_rounding():
+    a = torch.tensor([1.0, -4.0])
+    assert choice.agree(a, a + 0.1, 0.05)
+    assert not choice.agree(a, a + 0.3, 0.05)
+    assert not choice.agree(a, torch.tensor([1.0, torch.nan]), 0.05)
+
+
+def test_without_a_gpu_no_kernel_is_chosen(divided):
+    plans = divided(None)
+    TRITON.run(CELLS["gru"], *make(CELLS["gru"], (2, 2, 64, 3), dtype=torch.float32))
+    assert choice.choose_division(plans[0].shape) is None
