@@ -75,6 +75,13 @@ def bench(
             min=1, help="Number of texts that are sampled in parallel; may be repeated.", show_default="1 and 64"
         ),
     ] = None,
+    loops: Annotated[
+        bool,
+        typer.Option(
+            "--loops",
+            help="Measure the loops over time alone, on an NVIDIA GPU: charlstm's two and cuDNN's.",
+        ),
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Measure one small size and three cells, for less than a minute.")
     ] = False,
@@ -107,6 +114,11 @@ def bench(
         refuse(context, "with --training: it is an option of sampling", "texts")
     if plot is not None:
         check_png("--plot", plot)
+
+    if loops:
+        refuse(context, "with --loops", "executor", "precision", "training", "sampling", "texts", "quick", "plot")
+        _measure_loops(size or [], cell or ["lstm"], rounds, device, json_)
+        return
 
     from charlstm import console
     from charlstm.benchmark import (
@@ -172,6 +184,31 @@ def bench(
         except OSError as error:
             raise UserError(f"--plot {plot}: cannot write it: {error.strerror}") from error
         console.note(f"bar chart: {plot}")
+
+
+def _measure_loops(sizes: list[str], cells: list[str], rounds: int, device: str, as_json: bool) -> None:
+    from charlstm import console
+    from charlstm.benchmark import Size, describe_machine, machine_facts
+    from charlstm.benchmark.loops import STEPS, default_sizes, measure_all, rows
+    from charlstm.errors import UserError
+    from charlstm.hardware.device import resolve_device
+
+    parsed = [Size.parse(text) for text in sizes]
+    if any(size.layers > 1 for size in parsed):
+        raise UserError("--loops measures one layer: write 1xHIDDEN,BATCH,STEPS")
+    if (gpu := resolve_device(device)).type != "cuda":
+        raise UserError(f"--loops needs an NVIDIA GPU; the device is {gpu}")
+    facts = machine_facts(gpu)
+    shapes = [(s.hidden_size, s.batch, s.steps) for s in parsed] or [(*size, STEPS) for size in default_sizes()]
+    measured = list(measure_all(cells, shapes, rounds, gpu))
+    if as_json:
+        console.out_json({"machine": facts, "measurements": [one.to_json() for one in measured]}, indent=2)
+        return
+    console.out(describe_machine(facts))
+    console.table(rows(measured), f"microseconds per time step, rounds: {rounds}")
+    for one in measured:
+        for name, why in one.left_out.items():
+            console.out_wrapped(f"{one.cell}, {one.hidden_size} units, batch {one.batch}: no {name}: {why}")
 
 
 def progress_parts(progress: Progress) -> list[Part]:

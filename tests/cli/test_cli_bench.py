@@ -228,3 +228,18 @@ def test_bar_lengths():
     assert bar(1 / 64, 8) == "▏       ▏"
     assert bar(0.0, 8) == "        ▏"
     assert {len(bar(percent / 100, 11)) for percent in range(101)} == {12}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "--loops needs an NVIDIA GPU; the device is cpu"),
+        (("--size", "2x64,3,4"), "--loops measures one layer: write 1xHIDDEN,BATCH,STEPS"),
+        (("--training",), "--training"),
+    ],
+)
+def test_loops_are_measured_on_a_gpu_only(charlstm, options, message):
+    result = charlstm("bench", "--loops", "--device", "cpu", *options)
+    assert result.code == 2
+    assert message in result.err

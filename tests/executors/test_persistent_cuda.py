@@ -26,11 +26,11 @@ def shape_of(name: str, size: tuple[int, int], dtype: torch.dtype, steps: int, t
 @pytest.mark.parametrize("name", CELLS)
 def test_one_kernel_agrees_with_a_graph_of_many(name, size, dtype):
     shape = shape_of(name, size, dtype, 50)
-    division = choice._division(shape)
+    division = choice.division_of(shape)
     if not isinstance(division, Tiles):
         pytest.skip(division)
     with float32_matmul_precision(shape.device, tf32=True):
-        run = choice._Example(shape)
+        run = choice.Example(shape)
         graph, kernel = (run(Plan(shape, True, each)) for each in (None, division))
     for a, b in zip(graph, kernel, strict=True):
         assert choice.agree(a, b, choice.TOLERANCES[dtype])
@@ -39,8 +39,8 @@ def test_one_kernel_agrees_with_a_graph_of_many(name, size, dtype):
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
 def test_one_kernel_is_bit_identical_each_time(name):
     shape = shape_of(name, (32, 256), torch.bfloat16, 300)
-    division = choice._division(shape)
-    run, plan = choice._Example(shape), Plan(shape, True, division)
+    division = choice.division_of(shape)
+    run, plan = choice.Example(shape), Plan(shape, True, division)
     first, *others = ([t.clone() for t in run(plan)] for _ in range(20))
     assert all(bool(t.isfinite().all()) for t in first)
     for other in others:
@@ -52,16 +52,16 @@ def test_program_that_waits_in_vain_gives_up(monkeypatch):
     monkeypatch.setattr("charlstm.executors.triton.persistent.PATIENCE", 1000)
     assert PATIENCE > 1000
     shape = shape_of("lstm", (32, 256), torch.bfloat16, 8)
-    division = choice._division(shape)
+    division = choice.division_of(shape)
     plan = Plan(shape, False, Tiles(division.programs // 2 - 1, division.rows, division.units))
-    y, *_ = choice._Example(shape)(plan)
+    y, *_ = choice.Example(shape)(plan)
     torch.cuda.synchronize()
     assert y[-1].isnan().any()
 
 
 def test_measurement_of_both_loops():
     shape = shape_of("lstm", (32, 256), torch.bfloat16, choice.STEPS)
-    measured = choice.measure_loops(shape, choice._division(shape))
+    measured = choice.measure_loops(shape, choice.division_of(shape))
     assert measured["agree"] is True
     assert 0 < measured["kernel"] < 1e-3
     assert 0 < measured["graph"] < 1e-3

@@ -18,11 +18,12 @@ Measured on an H100 (torch 2.11, Triton 3.6), one lstm layer in bfloat16: a repl
 forward and 5.3 to 11.0 backward with hidden sizes of 256 to 1024; ``vendor`` in bfloat16 is never faster, and much
 slower for small layers. Training is 2.0 to 2.8 times as fast as torch.nn.LSTM in float32 with TF32.
 
-Chosen without measurement: how a single kernel is divided into programs (``persistent.tiles``), the block sizes and the number of warps (``kernels.launch_geometry``), how many shapes and
-plans per shape are cached and for how long (``pool.MAX_SHAPES``, ``pool.PLANS``, ``pool.PATIENCE``), and that bfloat16
-matmuls return bfloat16; outside this executor, the preference order on CUDA in float32
-(:mod:`charlstm.executors.choose`), that ``vendor`` runs whole stacks in one call (``Vendor.stack_devices``), and how
-many logits are computed at a time and how they are aligned (``LOGITS_ON_GPU``, ``ALIGNED`` of the model's head).
+Chosen without measurement: how a single kernel is divided into programs (``persistent.tiles``), the block sizes and the
+number of warps (``kernels.launch_geometry``), how many shapes and plans per shape are cached and for how long
+(``pool.MAX_SHAPES``, ``pool.PLANS``, ``pool.PATIENCE``), and that bfloat16 matmuls return bfloat16; outside this
+executor, the preference order on CUDA in float32 (:mod:`charlstm.executors.choose`), that ``vendor`` runs whole stacks
+in one call (``Vendor.stack_devices``), and how many logits are computed at a time and how they are aligned
+(``LOGITS_ON_GPU``, ``ALIGNED`` of the model's head).
 """
 
 from charlstm.executors.triton.choice import choices, restore_choices

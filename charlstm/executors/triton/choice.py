@@ -46,7 +46,7 @@ def choose_division(shape: Shape) -> Tiles | None:
     A size is measured when it is used first, unless ``CHARLSTM_MEASURE`` is 0, and the result is cached on this
     machine. The kernel is taken where it is faster and gives the same results as the graph.
     """
-    if shape.device.type != "cuda" or not (isinstance(division := _division(shape), Tiles)):
+    if shape.device.type != "cuda" or not (isinstance(division := division_of(shape), Tiles)):
         return None
     size = _size(shape)
     if size not in _is_kernel:
@@ -56,7 +56,8 @@ def choose_division(shape: Shape) -> Tiles | None:
     return division if _is_kernel[size] else None
 
 
-def _division(shape: Shape) -> Tiles | str:
+def division_of(shape: Shape) -> Tiles | str:
+    """How one kernel would be divided, or why it cannot run there."""
     kernels = [persistent_forward(shape.cell, shape.hidden_size, False)]
     if shape.training:
         kernels.append(persistent_backward(shape.cell, shape.hidden_size, False))
@@ -91,14 +92,15 @@ def _is_faster(shape: Shape, division: Tiles, size: str) -> bool:
 def measure_loops(shape: Shape, division: Tiles) -> dict[str, Any]:
     """Seconds per step of both loops, forward and backward together, and whether their results agree."""
     plans = {"graph": Plan(shape, capture=True), "kernel": Plan(shape, capture=True, division=division)}
-    run = _Example(shape)
+    run = Example(shape)
     results = {name: run(plan) for name, plan in plans.items()}
     seconds: dict[str, list[float]] = {name: [] for name in plans}
     for _ in range(ROUNDS):
         for name, plan in plans.items():
             begin, end = (_event() for _ in range(2))
             begin.record()
-            plan.run_loops()
+            for loop in plan.loops:
+                loop()
             end.record()
             end.synchronize()
             seconds[name].append(begin.elapsed_time(end) / 1e3 / shape.steps)
@@ -120,8 +122,8 @@ def agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
     return bool(difference <= tolerance * a.float().abs().max())
 
 
-class _Example:
-    """Random inputs of a shape; a call returns all results of a plan for them."""
+class Example:
+    """Random inputs of a shape."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
@@ -148,6 +150,7 @@ class _Example:
         return (2 * values - 1) * bound
 
     def __call__(self, plan: Plan) -> list[Tensor]:
+        """All results of a plan for these inputs."""
         y, state = plan.forward(self._weights, self._x, self._state)
         if not self._shape.training:
             return [y, *state]

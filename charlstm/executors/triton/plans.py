@@ -50,6 +50,7 @@ class Plan:
 
     With ``division`` each loop is one kernel, divided into these programs.
 
+    ``loops``: the forward pass, and in training the backward pass, on what is in the buffers.
     ``busy``: the content of the buffers is still needed.
     """
 
@@ -69,7 +70,7 @@ class Plan:
                 loops.append(run_backward(cell, steps, batch, self.buffers, *rest))
         else:
             loops = self._persistent_loops(division, constexprs)
-        self._loops = [CudaGraph(loop, shape.device) for loop in loops] if capture else loops
+        self.loops = [CudaGraph(loop, shape.device) for loop in loops] if capture else loops
 
     def _persistent_loops(self, division: Tiles, constexprs: dict[str, Any]) -> list[Loop]:
         shape, interpreted = self.shape, interpreting()
@@ -111,11 +112,6 @@ class Plan:
             outputs = [b for b in outputs if b.name != "d"]
         return buffers | self._allocate([y, *outputs])
 
-    def run_loops(self) -> None:
-        """Run all loops on what is in the buffers."""
-        for loop in self._loops:
-            loop()
-
     def forward(self, weights: Weights, x: Tensor, state: State) -> tuple[Tensor, State]:
         """y [T, B, H] in the compute dtype, and the last state."""
         cell, steps, buffers = self.shape.cell, self.shape.steps, self._forward_buffers
@@ -127,7 +123,7 @@ class Plan:
         for name, value in weights.parameters.items():
             self._fill(f"p_{name}", value)
         write_state(cell, buffers, 0, state)
-        self._loops[0]()
+        self.loops[0]()
         return buffers[f"l_{cell.state[0]}"][1:].clone(), tuple(
             part.clone() for part in read_state(cell, buffers, steps)
         )
@@ -138,7 +134,7 @@ class Plan:
         self._fill("y", d_output)
         for s, part in zip(letters, d_state, strict=True):
             self.buffers[f"g_{s}"][steps & 1] = part
-        self._loops[1]()
+        self.loops[1]()
         return tuple(self.buffers[f"g_{s}"][0].clone() for s in letters)
 
     def _fill(self, name: str, value: Tensor | float) -> None:

@@ -1,0 +1,177 @@
+"""Microseconds per time step of the recurrent loop of one layer on an NVIDIA GPU: charlstm's two loops, and cuDNN's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from charlstm.benchmark.candidates import VOCABULARY
+from charlstm.cells import CELLS, Cell
+from charlstm.executors.precision import float32_matmul_precision
+from charlstm.executors.triton.choice import Example, division_of
+from charlstm.executors.triton.persistent import Tiles
+from charlstm.executors.triton.plans import Plan, Shape
+
+BATCHES, HIDDEN_SIZES, STEPS = (16, 32, 64, 128, 256), (256, 512, 1024, 2048), 128
+GRAPH, KERNEL, CUDNN = "graph", "one kernel", "cuDNN"
+WARM_UP = 3
+
+Passes = tuple[Callable[[], object], Callable[[], object]]
+"""The forward and the backward pass."""
+Time = Callable[[Callable[[], object]], float]
+"""Runs a function and returns its seconds."""
+
+
+@dataclass(frozen=True)
+class LoopTimes:
+    """Medians over rounds in which the loops take turns, in microseconds per time step, forward and backward.
+
+    The loops of charlstm, in bfloat16, do not include the products of the inputs and those of the weights' gradients;
+    those of cuDNN, with inputs of ``hidden_size``, do. ``left_out`` says why a loop was not measured.
+    """
+
+    cell: str
+    hidden_size: int
+    batch: int
+    steps: int
+    microseconds: dict[str, tuple[float, float]]
+    left_out: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def default_sizes() -> list[tuple[int, int]]:
+    """Pairs of hidden size and batch size."""
+    return [*product(HIDDEN_SIZES, BATCHES)]
+
+
+def measure_loops(
+    cell: Cell, hidden_size: int, batch: int, steps: int, rounds: int, device: torch.device, time: Time
+) -> LoopTimes:
+    """Measure the loops of one layer."""
+    passes: dict[str, Passes] = {}
+    left_out: dict[str, str] = {}
+    with float32_matmul_precision(device, tf32=True):
+        for name, make in _candidates(cell, hidden_size, batch, steps, device):
+            try:
+                both = make()
+                for _ in range(WARM_UP):
+                    for run in both:
+                        run()
+            except (RuntimeError, ValueError) as error:
+                left_out[name] = str(error).partition("\n")[0]
+            else:
+                passes[name] = both
+        seconds: dict[str, list[list[float]]] = {name: [[], []] for name in passes}
+        for _ in range(rounds):
+            for name, both in passes.items():
+                for times, run in zip(seconds[name], both, strict=True):
+                    times.append(time(run))
+    microseconds = {
+        name: (1e6 * median(forward) / steps, 1e6 * median(backward) / steps)
+        for name, (forward, backward) in seconds.items()
+    }
+    return LoopTimes(cell.name, hidden_size, batch, steps, microseconds, left_out)
+
+
+def gpu_time(run: Callable[[], object]) -> float:
+    """Seconds that the GPU works on what a function launches."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    begin.record()
+    run()
+    end.record()
+    end.synchronize()
+    milliseconds: float = begin.elapsed_time(end)
+    return milliseconds / 1e3
+
+
+def rows(measured: Sequence[LoopTimes]) -> list[list[str]]:
+    """A table with a row for each size."""
+    names = list(dict.fromkeys(name for one in measured for name in (*one.microseconds, *one.left_out)))
+    header = ["cell", "units", "batch", *(f"{name}\nforward, backward" for name in names)]
+    body = [
+        [
+            one.cell,
+            str(one.hidden_size),
+            str(one.batch),
+            *("{:.2f}, {:.2f}".format(*one.microseconds[name]) if name in one.microseconds else "–" for name in names),
+        ]
+        for one in measured
+    ]
+    return [header, *body]
+
+
+def _candidates(
+    cell: Cell, hidden_size: int, batch: int, steps: int, device: torch.device
+) -> Iterator[tuple[str, Callable[[], Passes]]]:
+    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    precision = torch.backends.cuda.matmul.fp32_precision
+    shape = Shape(
+        cell,
+        steps,
+        batch,
+        hidden_size,
+        VOCABULARY,
+        torch.bfloat16 if device.type == "cuda" else torch.float32,
+        torch.float32,
+        True,
+        device,
+        stream,
+        precision,
+    )
+    yield GRAPH, lambda: _plan_passes(Plan(shape, capture=True))
+    division = division_of(shape)
+
+    def one_kernel() -> Passes:
+        if not isinstance(division, Tiles):
+            raise ValueError(division)
+        return _plan_passes(Plan(shape, True, division))
+
+    yield KERNEL, one_kernel
+    for dtype in (torch.bfloat16, torch.float16) if cell.torch is not None else ():
+        name = f"{CUDNN} {str(dtype).removeprefix('torch.')}"
+        yield name, partial(_torch_passes, cell, hidden_size, batch, steps, device, dtype)
+
+
+def _plan_passes(plan: Plan) -> Passes:
+    Example(plan.shape)(plan)  # fills the buffers
+    forward, backward = plan.loops
+    return forward, backward
+
+
+def _torch_passes(
+    cell: Cell, hidden_size: int, batch: int, steps: int, device: torch.device, dtype: torch.dtype
+) -> Passes:
+    layer: nn.Module = getattr(nn, cell.torch or "")(hidden_size, hidden_size, **cell.torch_options)
+    layer.to(device, dtype)
+    generator = torch.Generator(device).manual_seed(1)
+    size = (steps, batch, hidden_size)
+    x, d = (torch.randn(size, device=device, generator=generator).to(dtype) for _ in range(2))
+    x.requires_grad_()
+    output: list[Tensor] = []
+
+    def forward() -> None:
+        output[:] = [layer(x)[0]]
+
+    def backward() -> None:
+        torch.autograd.backward(output, [d], retain_graph=True)
+
+    return forward, backward
+
+
+def measure_all(
+    cells: Sequence[str], sizes: Sequence[tuple[int, int, int]], rounds: int, device: torch.device
+) -> Iterator[LoopTimes]:
+    """The times of each cell and size (hidden size, batch, steps), on an NVIDIA GPU."""
+    for name, (hidden_size, batch, steps) in product(cells, sizes):
+        yield measure_loops(CELLS[name], hidden_size, batch, steps, rounds, device, gpu_time)
+        torch.cuda.empty_cache()

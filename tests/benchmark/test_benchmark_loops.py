@@ -1,0 +1,50 @@
+"""Times of the loops alone: the table, and what is left out. The loops are interpreted, and times are made up."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+import torch
+
+from charlstm.benchmark import loops
+from charlstm.benchmark.loops import CUDNN, GRAPH, KERNEL, measure_loops
+from charlstm.cells import CELLS
+from charlstm.executors.triton.persistent import Tiles
+
+pytest.importorskip("triton")
+CPU = torch.device("cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs on machines without a GPU")
+def test_loops_take_turns_and_medians_count(monkeypatch):
+    monkeypatch.setattr(loops, "division_of", lambda _: Tiles(1, 16, 64))
+    numbers, order = count(1), []
+
+    def time(run):
+        run()
+        order.append(run)
+        return next(numbers) * 1e-6
+
+    one = measure_loops(CELLS["lstm"], 64, 3, 2, 3, CPU, time)
+    assert list(one.microseconds) == [GRAPH, KERNEL, f"{CUDNN} bfloat16", f"{CUDNN} float16"]
+    assert order[:8] == order[8:16] == order[16:]
+    # The times of the second of three rounds, of eight each, in two steps.
+    assert one.microseconds[GRAPH] == pytest.approx((9 / 2, 10 / 2))
+    assert one.microseconds[f"{CUDNN} float16"] == pytest.approx((15 / 2, 16 / 2))
+    assert one.to_json()["hidden_size"] == 64
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs on machines without a GPU")
+def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch):
+    monkeypatch.setattr(loops, "division_of", lambda _: "the batch is too large")
+    one = measure_loops(CELLS["peephole"], 64, 3, 2, 1, CPU, lambda _: 2e-6)
+    assert one.left_out == {KERNEL: "the batch is too large"}
+    table = loops.rows([one])
+    assert table[0] == ["cell", "units", "batch", f"{GRAPH}\nforward, backward", f"{KERNEL}\nforward, backward"]
+    assert table[1] == ["peephole", "64", "3", "1.00, 1.00", "–"]
+
+
+def test_default_sizes_are_those_of_one_layer():
+    assert len(loops.default_sizes()) == 20
+    assert loops.default_sizes()[0] == (256, 16)
