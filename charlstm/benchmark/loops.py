@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from charlstm.benchmark.candidates import VOCABULARY
 from charlstm.cells import CELLS, Cell
 from charlstm.executors.precision import float32_matmul_precision
-from charlstm.executors.triton.choice import Example, division_of
+from charlstm.executors.triton.choice import division_of
 from charlstm.executors.triton.persistent import Tiles
 from charlstm.executors.triton.plans import Plan, Shape
+from charlstm.executors.triton.trial import Example
 
 BATCHES, HIDDEN_SIZES, STEPS = (16, 32, 64, 128, 256), (256, 512, 1024, 2048), 128
 GRAPH, KERNEL, CUDNN = "graph", "one kernel", "cuDNN"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,11 +21,11 @@ from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 from charlstm.cells import CELLS
 from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward, supports_size
 from charlstm.executors import executors
-from charlstm.executors.triton import choice
+from charlstm.executors.triton import choice, trial
 from charlstm.executors.triton import executor as module
 from charlstm.executors.triton.kernels import functions
 from charlstm.executors.triton.persistent import Limits, Tiles, tiles
-from charlstm.executors.triton.plans import Plan
+from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Pool
 from charlstm.model.zoneout import Zoneout
 
@@ -119,19 +120,6 @@ def test_masks_of_each_step_and_operands_in_bfloat16(divided):
         assert torch.linalg.norm(actual - expected) < tolerance * torch.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
-def test_inference_keeps_no_values(divided, name):
-    plans = divided(Tiles(8, 16, 16))
-    weights, x, state = make(CELLS[name], (4, 20, 64, 5), dtype=torch.float32)
-    kernel = persistent_forward(CELLS[name], 64, True)
-    with torch.no_grad(), side_by_side(kernel.source, 8):
-        y, new = TRITON.run(CELLS[name], weights, x, state)
-        expected, expected_new = REFERENCE.run(CELLS[name], weights, x, state)
-    for a, e in zip((y, *new), (expected, *expected_new), strict=True):
-        torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-5)
-    assert len(plans[0].buffers["v_0"]) == 1
-
-
 def test_program_that_gave_up_leaves_no_number(divided, monkeypatch):
     """So that no training goes on with wrong results."""
     divided(Tiles(1, 16, 64))
@@ -158,18 +146,112 @@ def test_programs_fit_on_the_gpu_at_the_same_time():
     assert tiles(16, 1024, 4, 2, A100) == Tiles(64, 16, 16)
     assert "shared memory" in tiles(16, 1024, 4, 4, H100)
     assert "too large" in tiles(1024, 512, 4, 2, H100)
-    assert "multiple of 64" in tiles(16, 100, 4, 2, H100)
     assert [size for size in (32, 64, 96, 100, 128, 192, 768) if supports_size(size)] == [64, 128, 192, 768]
 
 
 def test_results_agree_up_to_rounding():
     a = torch.tensor([1.0, -4.0])
-    assert choice.agree(a, a + 0.1, 0.05)
-    assert not choice.agree(a, a + 0.3, 0.05)
-    assert not choice.agree(a, torch.tensor([1.0, torch.nan]), 0.05)
+    assert trial.agree(a, a + 0.1, 0.05)
+    assert not trial.agree(a, a + 0.3, 0.05)
+    assert not trial.agree(a, torch.tensor([1.0, torch.nan]), 0.05)
 
 
-def test_without_a_gpu_no_kernel_is_chosen(divided):
-    plans = divided(None)
-    TRITON.run(CELLS["gru"], *make(CELLS["gru"], (2, 2, 64, 3), dtype=torch.float32))
-    assert choice.choose_division(plans[0].shape) is None
+@pytest.fixture
+def shape():
+    """That of a layer on a GPU which is not there."""
+    device = torch.device("cuda", 0)
+    return Shape(CELLS["lstm"], 64, 32, 256, 65, torch.bfloat16, torch.float32, True, device, 0, "tf32")
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Makes trials on an absent H100 return these results. Returns the list of those that were asked for."""
+    asked = []
+    monkeypatch.setattr(choice, "_is_kernel", {})
+    monkeypatch.setattr(choice.Limits, "of", lambda _: H100)
+    monkeypatch.delenv("CHARLSTM_MEASURE")
+    for name, value in (("is_current_stream_capturing", False), ("get_device_name", "NVIDIA H100")):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+
+    def results(**result):
+        def trial(*_):
+            asked.append(result)
+            if not result:
+                raise torch.OutOfMemoryError
+            return result
+
+        monkeypatch.setattr(choice, "trial_in_process", trial)
+        monkeypatch.setattr(choice, "cached_measurement", lambda _name, _facts, measure: measure())
+        return asked
+
+    return results
+
+
+def test_faster_kernel_with_the_same_results_is_chosen_once(measured, shape):
+    asked = measured(graph=1e-5, kernel=8e-6, agree=True)
+    assert choice.choose_division(shape) == Tiles(32, 16, 16) == choice.choose_division(replace(shape, steps=7))
+    assert len(asked) == 1
+    assert list(choice.choices().values()) == [True]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"graph": 1e-5, "kernel": 9.9e-6, "agree": True},
+        {"graph": 1e-5, "kernel": 5e-6, "agree": False},
+        {"error": "an illegal memory access was encountered"},
+        {},
+    ],
+    ids=["hardly faster", "other results", "failed", "no memory"],
+)
+def test_other_kernels_are_not_chosen(measured, shape, result):
+    asked = measured(**result)
+    assert choice.choose_division(shape) is choice.choose_division(shape) is None
+    assert len(asked) == 1
+
+
+def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch):
+    asked = measured(graph=1e-5, kernel=5e-6, agree=True)
+    zoneout = Zoneout(CELLS["lstm"], {"h": 0.2}).training_cell
+    changes = [
+        {"hidden_size": 100},
+        {"batch": 4096},
+        {"cell": zoneout},
+        {"training": False},
+        {"device": torch.device("cpu")},
+    ]
+    assert [choice.choose_division(replace(shape, **change)) for change in changes] == [None] * len(changes)
+    assert "multiple of 64" in choice.division_of(replace(shape, hidden_size=100))
+    monkeypatch.setenv("CHARLSTM_MEASURE", "0")
+    assert choice.choose_division(shape) is None
+    monkeypatch.delenv("CHARLSTM_MEASURE")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert choice.choose_division(shape) is None
+    assert not asked
+
+
+def test_restored_choice_is_not_measured(measured, shape):
+    asked = measured(graph=1e-5, kernel=5e-6, agree=True)
+    choice.restore_choices({choice._size(shape): False})
+    assert choice.choose_division(shape) is None
+    assert not asked
+
+
+def test_trial_that_fails_leaves_its_reason(shape, monkeypatch):
+    """The other process finds no GPU."""
+    result = trial.trial_in_process(shape, Tiles(32, 16, 16))
+    assert list(result) == ["error"]
+    assert "cuda" in result["error"].lower()
+    monkeypatch.setattr(trial, "COMMAND", "raise RuntimeError('CUDA out of memory')")
+    with pytest.raises(torch.OutOfMemoryError):
+        trial.trial_in_process(shape, Tiles(32, 16, 16))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("lstm", torch.float32), ("gru_reset_before", torch.float32)])
+def test_example_has_finite_results_of_every_kind(name, dtype):
+    shape = Shape(CELLS[name], 3, 2, 64, 5, dtype, torch.float32, True, torch.device("cpu"), 0, "ieee")
+    graph, kernel = (
+        [t.clone() for t in trial.Example(shape)(Plan(shape, False, division))] for division in (None, Tiles(1, 16, 64))
+    )
+    assert len(graph) == 1 + 2 * len(CELLS[name].state) + 1
+    assert all(trial.agree(a, b, 1e-4) for a, b in zip(graph, kernel, strict=True))

@@ -7,7 +7,7 @@ import torch
 
 from charlstm.cells import CELLS
 from charlstm.executors.precision import float32_matmul_precision
-from charlstm.executors.triton import choice
+from charlstm.executors.triton import choice, trial
 from charlstm.executors.triton.persistent import PATIENCE, Tiles
 from charlstm.executors.triton.plans import Plan, Shape
 
@@ -30,17 +30,17 @@ def test_one_kernel_agrees_with_a_graph_of_many(name, size, dtype):
     if not isinstance(division, Tiles):
         pytest.skip(division)
     with float32_matmul_precision(shape.device, tf32=True):
-        run = choice.Example(shape)
+        run = trial.Example(shape)
         graph, kernel = (run(Plan(shape, True, each)) for each in (None, division))
     for a, b in zip(graph, kernel, strict=True):
-        assert choice.agree(a, b, choice.TOLERANCES[dtype])
+        assert trial.agree(a, b, trial.TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
 def test_one_kernel_is_bit_identical_each_time(name):
     shape = shape_of(name, (32, 256), torch.bfloat16, 300)
     division = choice.division_of(shape)
-    run, plan = choice.Example(shape), Plan(shape, True, division)
+    run, plan = trial.Example(shape), Plan(shape, True, division)
     first, *others = ([t.clone() for t in run(plan)] for _ in range(20))
     assert all(bool(t.isfinite().all()) for t in first)
     for other in others:
@@ -54,14 +54,14 @@ def test_program_that_waits_in_vain_gives_up(monkeypatch):
     shape = shape_of("lstm", (32, 256), torch.bfloat16, 8)
     division = choice.division_of(shape)
     plan = Plan(shape, False, Tiles(division.programs // 2 - 1, division.rows, division.units))
-    y, *_ = choice.Example(shape)(plan)
+    y, *_ = trial.Example(shape)(plan)
     torch.cuda.synchronize()
     assert y[-1].isnan().any()
 
 
 def test_measurement_of_both_loops():
-    shape = shape_of("lstm", (32, 256), torch.bfloat16, choice.STEPS)
-    measured = choice.measure_loops(shape, choice.division_of(shape))
+    shape = shape_of("lstm", (32, 256), torch.bfloat16, trial.STEPS)
+    measured = trial.trial_in_process(shape, choice.division_of(shape))
     assert measured["agree"] is True
     assert 0 < measured["kernel"] < 1e-3
     assert 0 < measured["graph"] < 1e-3

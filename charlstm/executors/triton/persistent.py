@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlstm.compiler.persistent_printer import PersistentKernel, supports_size
+from charlstm.compiler.persistent_printer import PersistentKernel
 from charlstm.executors.triton.kernels import OPTIONS, functions, interpreting
 
 WARPS = 4
@@ -52,8 +52,6 @@ class Tiles:
 def tiles(batch: int, hidden_size: int, gates: int, itemsize: int, limits: Limits) -> Tiles | str:
     """The division into programs that all run at the same time, one on each processor, with the weights of ``gates``
     gates in shared memory; or why there is none."""
-    if not supports_size(hidden_size):
-        return "the number of units is not a multiple of 64"
     if gates * UNITS * hidden_size * itemsize > SHARED_FRACTION * limits.shared_bytes:
         return "the recurrent weights do not fit in shared memory"
     for rows in ROWS:

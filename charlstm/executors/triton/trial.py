@@ -1,0 +1,151 @@
+"""Measures both time loops of a size, and compares their results."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from charlstm.cells import CELLS
+from charlstm.executors.base import Weights
+from charlstm.executors.precision import float32_matmul_precision
+from charlstm.executors.triton.persistent import Tiles
+from charlstm.executors.triton.plans import Plan, Shape
+
+STEPS = 64
+"""Steps of a measured loop."""
+ROUNDS = 7
+"""Measurements of each loop, which take turns."""
+TOLERANCES = {torch.bfloat16: 5e-2, torch.float32: 5e-3}
+"""Largest difference between the results of both loops, relative to the largest value; TF32 counts as float32."""
+TIME_LIMIT = 180
+"""Seconds that a trial may take; compiling the kernels takes some of them."""
+COMMAND = "from charlstm.executors.triton.trial import main; main()"
+
+
+def trial_in_process(shape: Shape, division: Tiles) -> dict[str, Any]:
+    """The result of :func:`measure_loops` in another process: a kernel that fails on this GPU then does no harm here.
+
+    ``{"error": reason}`` if the process fails. Raises torch.OutOfMemoryError if there is too little memory now.
+    """
+    request = {
+        "cell": shape.cell.name,
+        "batch": shape.batch,
+        "hidden_size": shape.hidden_size,
+        "symbols": shape.symbols,
+        "compute_dtype": str(shape.compute_dtype).removeprefix("torch."),
+        "device": str(shape.device),
+        "tf32": shape.fp32_precision == "tf32",
+        "division": [division.programs, division.rows, division.units],
+    }
+    command, text = [sys.executable, "-c", COMMAND], json.dumps(request)
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"error": str(error)[:200]}
+    if "out of memory" in done.stderr:
+        raise torch.OutOfMemoryError("the trial of both time loops needs more memory")
+    try:
+        result: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return {"error": lines[-1][:200]}
+    return result
+
+
+def main() -> None:
+    """Read a request of :func:`trial_in_process` from standard input, and print the result."""
+    request = json.load(sys.stdin)
+    device = torch.device(request["device"])
+    torch.cuda.set_device(device)
+    shape = Shape(
+        CELLS[request["cell"]],
+        STEPS,
+        request["batch"],
+        request["hidden_size"],
+        request["symbols"],
+        getattr(torch, request["compute_dtype"]),
+        torch.float32,
+        True,
+        device,
+        torch.cuda.current_stream(device).cuda_stream,
+        "tf32" if request["tf32"] else "ieee",
+    )
+    with torch.no_grad(), float32_matmul_precision(device, tf32=request["tf32"]):
+        sys.stdout.write(json.dumps(measure_loops(shape, Tiles(*request["division"]))))
+
+
+def measure_loops(shape: Shape, division: Tiles) -> dict[str, Any]:
+    """Seconds per step of both loops, forward and backward together, and whether their results agree."""
+    plans = {"graph": Plan(shape, capture=True), "kernel": Plan(shape, capture=True, division=division)}
+    run = Example(shape)
+    results = {name: run(plan) for name, plan in plans.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in plans}
+    for _ in range(ROUNDS):
+        for name, plan in plans.items():
+            begin, end = (_event() for _ in range(2))
+            begin.record()
+            for loop in plan.loops:
+                loop()
+            end.record()
+            end.synchronize()
+            seconds[name].append(begin.elapsed_time(end) / 1e3 / shape.steps)
+    tolerance = TOLERANCES[shape.compute_dtype]
+    return {
+        **{name: statistics.median(times) for name, times in seconds.items()},
+        "agree": all(agree(a, b, tolerance) for a, b in zip(*results.values(), strict=True)),
+    }
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether two tensors differ by at most ``tolerance`` times the largest absolute value; false if one is not
+    finite."""
+    difference = (a.float() - b.float()).abs().max()
+    return bool(difference <= tolerance * a.float().abs().max())
+
+
+class Example:
+    """Random inputs of a shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._generator = torch.Generator(shape.device).manual_seed(1)
+        cell, H = shape.cell, shape.hidden_size
+        inputs = shape.symbols or 16
+        rows, bound = len(cell.gates) * H, 1 / math.sqrt(H)
+        parameters = {
+            name: self._uniform(0.5, *((shape.steps, shape.batch) if name in cell.per_step else ()), len(letters) * H)
+            for name, letters in cell.parameters.items()
+        }
+        weight_ih, weight_hh = (self._uniform(bound, rows, size) for size in (inputs, H))
+        bias_ih, bias_hh = (self._uniform(bound, rows) for _ in range(2))
+        self._weights = Weights(weight_ih, weight_hh, bias_ih, bias_hh, parameters)
+        size = (shape.steps, shape.batch)
+        ids = torch.randint(inputs, size, device=shape.device, generator=self._generator)
+        self._x = self._uniform(1, *size, inputs) if shape.symbols is None else ids
+        self._state = tuple(self._uniform(1, shape.batch, H) for _ in cell.state)
+        self._d_output = self._uniform(1, *size, H)
+        self._d_state = tuple(self._uniform(1, shape.batch, H) for _ in cell.state)
+
+    def _uniform(self, bound: float, *size: int) -> Tensor:
+        values = torch.rand(size, device=self._shape.device, generator=self._generator)
+        return (2 * values - 1) * bound
+
+    def __call__(self, plan: Plan) -> list[Tensor]:
+        """All results of a plan for these inputs."""
+        y, state = plan.forward(self._weights, self._x, self._state)
+        if not self._shape.training:
+            return [y, *state]
+        d_initial = plan.backward(self._d_output, self._d_state)
+        sums = (plan.buffers[f"z_{name}"] for name in self._shape.cell.parameters if f"z_{name}" in plan.buffers)
+        return [y, *state, *d_initial, plan.buffers["d"], *sums]
