@@ -18,7 +18,7 @@ from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton.choice import division_of
 from charlstm.executors.triton.persistent import Tiles
 from charlstm.executors.triton.plans import Plan, Shape
-from charlstm.executors.triton.trial import Example
+from charlstm.executors.triton.trial import Example, gpu_seconds
 
 BATCHES, HIDDEN_SIZES, STEPS = (16, 32, 64, 128, 256), (256, 512, 1024, 2048), 128
 GRAPH, KERNEL, CUDNN = "graph", "one kernel", "cuDNN"
@@ -32,7 +32,7 @@ Time = Callable[[Callable[[], object]], float]
 
 @dataclass(frozen=True)
 class LoopTimes:
-    """Medians over rounds in which the loops take turns, in microseconds per time step, forward and backward.
+    """Medians over rounds in which the loops take turns, in microseconds per time step, forward and then backward.
 
     The loops of charlstm, in bfloat16, do not include the products of the inputs and those of the weights' gradients;
     those of cuDNN, with inputs of ``hidden_size``, do. ``left_out`` says why a loop was not measured.
@@ -68,7 +68,7 @@ def measure_loops(
                 for _ in range(WARM_UP):
                     for run in both:
                         run()
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:  # of Triton, of CUDA, or of cuDNN
                 left_out[name] = str(error).partition("\n")[0]
             else:
                 passes[name] = both
@@ -82,17 +82,6 @@ def measure_loops(
         for name, (forward, backward) in seconds.items()
     }
     return LoopTimes(cell.name, hidden_size, batch, steps, microseconds, left_out)
-
-
-def gpu_time(run: Callable[[], object]) -> float:
-    """Seconds that the GPU works on what a function launches."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    begin.record()
-    run()
-    end.record()
-    end.synchronize()
-    milliseconds: float = begin.elapsed_time(end)
-    return milliseconds / 1e3
 
 
 def rows(measured: Sequence[LoopTimes]) -> list[list[str]]:
@@ -164,7 +153,9 @@ def _torch_passes(
         output[:] = [layer(x)[0]]
 
     def backward() -> None:
-        torch.autograd.backward(output, [d], retain_graph=True)
+        for tensor in (x, *layer.parameters()):
+            tensor.grad = None
+        torch.autograd.backward(output, [d])
 
     return forward, backward
 
@@ -174,5 +165,5 @@ def measure_all(
 ) -> Iterator[LoopTimes]:
     """The times of each cell and size (hidden size, batch, steps), on an NVIDIA GPU."""
     for name, (hidden_size, batch, steps) in product(cells, sizes):
-        yield measure_loops(CELLS[name], hidden_size, batch, steps, rounds, device, gpu_time)
+        yield measure_loops(CELLS[name], hidden_size, batch, steps, rounds, device, gpu_seconds)
         torch.cuda.empty_cache()

@@ -210,7 +210,7 @@ def print_plan(trainer: Trainer) -> None:
     if trainer.device.type == "cuda":
         why_not = why_not_captured(trainer.device, trainer.group)
         console.out_wrapped(
-            "training steps: each one CUDA graph, after the first"
+            "training steps: each one CUDA graph, after three of its size"
             if why_not is None
             else f"training steps: launched operation by operation, not as a CUDA graph: {why_not}"
         )

@@ -7,8 +7,8 @@ meet at a counter in memory before each (:data:`BARRIER`). Between arriving ther
 stores what the others do not read, and loads what the next step needs of its own units.
 
 The buffers are those of :mod:`charlstm.compiler.loops`; states, their gradients and sums over time are in registers
-between steps. A matmul for less than four gates is split into PARTS along the sum, one for each warp, as four warps
-would else compute the same product.
+between steps. A matmul for less than four gates is split into PARTS along the sum, for different warps, which would else
+compute the same product.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from charlstm.compiler.stages import levels
 from charlstm.compiler.triton_language import BUFFER, TRITON, print_source
 
 PARTS = 4
-"""Parts of a sum that are computed side by side: the warps of a program."""
+"""Parts of a sum that are computed side by side, by different warps."""
+COUNTERS_APART = 32
+"""int32 between the counters of two groups of programs."""
 MAX_CHUNK = 256
 """Elements of a sum in one product, at most."""
 MIN_CHUNK = 16
@@ -77,8 +79,8 @@ unit = tl.broadcast_to((first_unit + tl.arange(0, UNITS))[None, :], [ROWS, UNITS
 mask = row < B
 at = row * H + unit
 part = tl.arange(0, PARTS)[:, None, None]
-counter += group * 32  # counters apart from each other
-arrived = 0""".replace("PARTS", str(PARTS))
+counter += group * COUNTERS_APART
+arrived = 0""".replace("PARTS", str(PARTS)).replace("COUNTERS_APART", str(COUNTERS_APART))
 SIDES = """\
 if ids is None:
     sides = x + t * (B * (GATES * H)) + row * (GATES * H) + unit
@@ -135,7 +137,7 @@ def persistent_forward(cell: Cell, hidden_size: int, interpreted: bool) -> Persi
         advance="t += 1",
         registers={f"state_{s}": (f"tl.load(s_{s} + at, mask, 0)", step.names[n]) for s, n in new.items()},
         after=[f"tl.store(l_{cell.state[0]} + t * (B * H) + at, float('nan'), mask & (no_looks + patience == 0))"],
-        meets_after_last=0 in products,
+        meets_after_last=bool(products),
         interpreted=interpreted,
     )
 

@@ -53,14 +53,25 @@ def _capture(function: Callable[[], None], device: torch.device, warm_up: int, p
                     function()
             finally:
                 current.wait_stream(stream)
-            # Threads of autograd and the NCCL watchdog may make calls that a global capture would forbid.
-            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                function()
+            try:
+                # Threads of autograd and the NCCL watchdog may make calls that a global capture would forbid.
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    function()
+            except BaseException:
+                _end_capture_of_random_numbers(device)
+                raise
 
     def replay() -> None:
         graph.replay()
 
     return replay
+
+
+def _end_capture_of_random_numbers(device: torch.device) -> None:
+    """Let the device's random generator be used again: before torch 2.13 a failed capture leaves it in the capture."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 @cache

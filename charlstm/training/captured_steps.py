@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,8 +17,12 @@ from charlstm.text.streams import Batch
 from charlstm.training.step import TrainingStep
 from charlstm.training.step_input import StepInput
 
+T = TypeVar("T")
+
 WARM_UP = 3
 """Steps of a layout that are launched before one is captured: they compile kernels and create the optimizer's state."""
+MAX_SEEN = 1024
+"""Layouts that are counted before they are captured."""
 MAX_CAPTURED = 16
 """Layouts that are captured. Batches of documents have many; a running text has one, and those of the first and the
 last batch of an epoch."""
@@ -38,8 +43,9 @@ class CapturedSteps:
     On an NVIDIA GPU, the first steps of a layout (:attr:`StepInput.layout`) are launched operation by operation, the
     next one is captured in a CUDA graph, and from then on the graph is replayed. What differs between steps is in
     tensors: the input, the carried state, the learning rates, and the step number and the random generator, which the
-    graph advances. So a replayed step equals a launched one bit for bit. If a step cannot be captured, ``on_failure``
-    is called with a sentence that says why, and all steps are launched.
+    graph advances. So a replayed step equals a launched one bit for bit. If a step cannot be captured, or gradients or
+    an evaluation need the graphs' memory, ``on_failure`` is called with a sentence that says why, and all steps are
+    launched.
     """
 
     def __init__(
@@ -59,7 +65,9 @@ class CapturedSteps:
         captured = self._captured_step(inputs, carried) if self._is_capturing else None
         if captured is not None:
             return captured.replay(inputs, carried)
-        return self._launch_beside_graphs(inputs, carried) if self._captured else self._launch(inputs, carried)
+        loss_and_norm, carried = self.beside_graphs(lambda: self._step.gradients(inputs, carried))
+        self._step.update(loss_and_norm[1])
+        return loss_and_norm, carried
 
     def clear(self) -> None:
         """Free the graphs."""
@@ -67,28 +75,26 @@ class CapturedSteps:
         self._seen.clear()
         self._pool = None
 
-    def _launch(self, inputs: Sequence[StepInput], carried: State) -> tuple[Tensor, State]:
-        loss_and_norm, carried = self._step.gradients(inputs, carried)
-        self._step.update(loss_and_norm[1])
-        return loss_and_norm, carried
-
-    def _launch_beside_graphs(self, inputs: Sequence[StepInput], carried: State) -> tuple[Tensor, State]:
-        """If memory runs out, free the graphs, and launch this step and all after it."""
+    def beside_graphs(self, work: Callable[[], T]) -> T:
+        """The result of ``work``, which may not change anything but the random generators: if memory runs out, free
+        the graphs, and do it again."""
+        if not self._captured:
+            return work()
         random = get_rng_states(self._device)
         try:
-            loss_and_norm, state = self._step.gradients(inputs, carried)
+            return work()
         except torch.OutOfMemoryError as error:
-            self._stop_capturing(error)
-            set_rng_states(self._device, random)
-        else:
-            self._step.update(loss_and_norm[1])
-            return loss_and_norm, state
-        return self._launch(inputs, carried)
+            self._give_up(error)
+        set_rng_states(self._device, random)  # here, where no traceback holds tensors of the first attempt
+        return work()
 
-    def _stop_capturing(self, error: RuntimeError) -> None:
+    def _give_up(self, error: BaseException) -> None:
+        """Free the graphs, and launch all steps from now on."""
         self._is_capturing = False
         self.clear()
         clear_plan_cache()
+        while isinstance(error.__context__, Exception):  # the end of a failed capture raises, too
+            error = error.__context__
         why = str(error).partition("\n")[0]
         self._on_failure(f"training steps are not captured in CUDA graphs, so they may take longer: {why}")
 
@@ -96,17 +102,20 @@ class CapturedSteps:
         layout = tuple(x.layout for x in inputs)
         if layout in self._captured:
             return self._captured[layout]
-        self._seen[layout] += 1
-        if self._seen[layout] <= WARM_UP or len(self._captured) == MAX_CAPTURED:
+        if len(self._captured) == MAX_CAPTURED or len(self._seen) == MAX_SEEN:
             return None
-        if not self._captured:
-            clear_plan_cache()  # of the launched steps
+        self._seen[layout] += 1
+        if self._seen[layout] <= WARM_UP:
+            return None
+        clear_plan_cache()  # of the launched steps
+        if self._pool is None:
             self._pool = memory_pool(self._device)
         try:
             self._captured[layout] = _CapturedStep(self._step, inputs, carried, self._device, self._pool)
-        except RuntimeError as error:  # out of memory, or an operation that cannot be captured
-            self._stop_capturing(error)
+        except Exception as error:  # out of memory, or an operation that cannot be captured
+            self._give_up(error)
             return None
+        del self._seen[layout]
         return self._captured[layout]
 
 

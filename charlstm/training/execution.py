@@ -44,7 +44,7 @@ class Execution:
         """Device, precision and versions of the run, for the metrics and the checkpoint header."""
         device = self._device
         return {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "device": self._device_name,
             "precision": self.precision,
             "threads": torch.get_num_threads(),
             "processes": self._group.size,
@@ -55,12 +55,17 @@ class Execution:
             **({"one_kernel_loops": loop_choices()} if device.type == "cuda" else {}),
         }
 
+    @property
+    def _device_name(self) -> str:
+        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
+
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Use the executor of a saved run, and with ``precision: auto`` its precision, given its :meth:`facts`."""
         if self._training.precision == "auto":
             self._step.precision = facts["precision"]
         self._prefer(facts.get("preferred_executor"))
-        restore_loop_choices(facts.get("one_kernel_loops", {}))
+        if facts.get("device") == self._device_name:
+            restore_loop_choices(facts.get("one_kernel_loops", {}))
         self._executor_chosen, self._trial_seconds = True, {}
 
     def choose_executor(self) -> None:

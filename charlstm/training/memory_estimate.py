@@ -62,13 +62,13 @@ def memory_breakdown(
     vocabulary_size, hidden_size = model.head.weight.shape
     logits = 3 * 4 * logits_held(batches.characters, vocabulary_size, hidden_size, device)
     activations = batches.characters * saved * (2 if model.bidirectional else 1)
-    gradients = 4 * sum(model.parameter_counts().values())
+    graph = activations + logits + 4 * sum(model.parameter_counts().values())
     is_captured = device.type == "cuda" and batches.processes == 1
     return {
         **weights_breakdown(training, model, batches.processes),
         "saved activations": activations,
         "logits": logits,
-        **({GRAPH: activations + logits + gradients} if is_captured else {}),
+        **({GRAPH: graph} if is_captured else {}),
         **({"dropped matrices": dropped} if (dropped := _dropped_bytes(model)) else {}),
         **({"text": batches.text_bytes} if batches.text_bytes else {}),
     }
@@ -101,7 +101,9 @@ def estimate_weights(config: Config, vocabulary_size: int) -> MemoryEstimate:
 
 
 def summarize_memory(parts: dict[str, int], batches: BatchShape, hidden_size: int) -> MemoryEstimate:
-    """Sum up the bytes of :func:`memory_breakdown` or :func:`weights_breakdown` by the settings they depend on."""
-    activations = sum(parts.get(name, 0) for name in ("saved activations", "logits", GRAPH))
+    """Sum up the bytes of :func:`memory_breakdown` or :func:`weights_breakdown` by the settings they depend on, without
+    those of a graph, which is given up if there is too little memory."""
+    activations = sum(parts.get(name, 0) for name in ("saved activations", "logits"))
+    fixed = sum(parts.values()) - activations - parts.get(GRAPH, 0)
     shape = (batches.batch_size, batches.sequence_length, hidden_size, batches.processes)
-    return MemoryEstimate(sum(parts.values()) - activations, activations, *shape)
+    return MemoryEstimate(fixed, activations, *shape)

@@ -269,7 +269,7 @@ class Trainer:
         """Evaluate, and save unless the loss is high. Returns None, with nothing changed, if a stop was requested
         meanwhile."""
         try:
-            event, notices = self.evaluations.evaluate()
+            event, notices = self.captured_steps.beside_graphs(self.evaluations.evaluate)
         except ValidationInterruptedError:
             self._sync()
             return None

@@ -1,10 +1,11 @@
-"""Compile the kernels of cells for an H100 without a GPU; nothing is launched.
+"""Compile the kernels of cells for a GPU that is not there; nothing is launched.
 
     python compile_kernels.py CAPABILITY JOB ...
 
 CAPABILITY is that of the GPU, such as 90. A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0), and
-",persistent" for a pass in one kernel. Everything runs as on a GPU except the launch. Writes one JSON object:
-job -> the names of the compiled kernels, in order. No persistent kernel may keep registers in memory.
+",persistent16" or ",persistent32" for a pass in one kernel, of programs with so many rows. Everything runs as on a GPU
+except the launch. Writes one JSON object: job -> the names of the compiled kernels, in order. No persistent kernel may
+keep registers in memory, or use more shared memory than :func:`charlstm.executors.triton.persistent.tiles` counts.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from charlstm.cells import CELLS
+from charlstm.compiler.persistent_printer import MAX_CHUNK, PARTS, persistent_backward, persistent_forward
 from charlstm.executors.triton.kernels import launch_error
-from charlstm.executors.triton.persistent import Tiles
+from charlstm.executors.triton.persistent import UNITS, Tiles
 from charlstm.executors.triton.plans import Plan, Shape
 
 
@@ -70,10 +72,12 @@ def main(capability: int, jobs: list[str]) -> None:
     assert launch_error(torch.device("cpu")) is None
     kernels = {}
     for job in jobs:
-        name, kind, *numbers = job.removesuffix(",persistent").split(",")
-        division = Tiles(1, 16, 16) if job.endswith(",persistent") else None
+        job_of_shape, _, rows = job.partition(",persistent")
+        name, kind, *numbers = job_of_shape.split(",")
+        division = Tiles(1, int(rows), UNITS) if rows else None
         cell, compute_dtype, (batch, hidden_size, training) = CELLS[name], getattr(torch, kind), map(int, numbers)
         ids = compute_dtype == torch.bfloat16
+        size = hidden_size, False
         compiled.clear()
         # 18 steps, as Triton specializes kernels for the arguments 0, 1 and multiples of 16
         weights, x, state = make(cell, (18, batch, hidden_size, 3), ids=ids, dtype=torch.float32)
@@ -88,7 +92,7 @@ def main(capability: int, jobs: list[str]) -> None:
             bool(training),
             x.device,
             0,
-            "none",
+            "tf32",
         )
         with torch.no_grad():
             plan = Plan(shape, False, division)
@@ -98,6 +102,9 @@ def main(capability: int, jobs: list[str]) -> None:
         assert all(kernel.asm["cubin"].startswith(b"\x7fELF") for kernel in compiled.values())
         if division:
             assert not any(map(spilled_bytes, compiled.values())), job
+            gates = max(kernel.gates for kernel in (persistent_forward(cell, *size), persistent_backward(cell, *size)))
+            counted = (gates * UNITS * hidden_size + PARTS * division.rows * MAX_CHUNK) * compute_dtype.itemsize
+            assert all(kernel.metadata.shared <= counted for kernel in compiled.values()), job
         kernels[job] = [kernel.metadata.name for kernel in compiled.values()]
     sys.stdout.write(json.dumps(kernels))
 

@@ -58,6 +58,12 @@ class Streams:
             raise RuntimeError("operation failed due to a previous error during capture")
         self.current = before
 
+    def clone_state(self) -> str:
+        return "a state outside of a capture"
+
+    def graphsafe_set_state(self, state) -> None:
+        self.log.append(f"random numbers from {state}")
+
     def CUDAGraph(self):  # noqa: N802
         return self
 
@@ -79,9 +85,11 @@ def cuda(monkeypatch) -> Streams:
     for name in ("current_stream", "device", "stream", "graph", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
     monkeypatch.setattr(cuda_graph, "_capture_stream", lambda _: streams.side)
+    monkeypatch.setattr(torch.cuda, "default_generators", (None, streams))
     return streams
 
 
+RANDOM = "random numbers from a state outside of a capture"
 BEFORE, AFTER = "side waits for main", "main waits for side"
 
 
@@ -111,6 +119,7 @@ def test_failing_function_restores_the_stream(cuda, runs):
     with pytest.raises(RuntimeError, match="out of memory"):
         CudaGraph(function, GPU)
     assert AFTER in cuda.log
+    assert (RANDOM in cuda.log) == ("capture" in cuda.log)
     assert (cuda.current, cuda.devices) == (cuda.main, [0])
 
 
@@ -118,6 +127,7 @@ def test_failing_end_of_capture_restores_the_stream(cuda):
     cuda.fails = "end"
     with pytest.raises(RuntimeError, match="during capture"):
         CudaGraph(lambda: None, GPU)
+    assert cuda.log[-1] == RANDOM
     assert (cuda.current, cuda.devices) == (cuda.main, [0])
 
 

@@ -8,7 +8,7 @@ import torch
 from charlstm.cells import CELLS
 from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton import choice, trial
-from charlstm.executors.triton.persistent import PATIENCE, Tiles
+from charlstm.executors.triton.persistent import Tiles
 from charlstm.executors.triton.plans import Plan, Shape
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -48,15 +48,14 @@ def test_one_kernel_is_bit_identical_each_time(name):
 
 
 def test_program_that_waits_in_vain_gives_up(monkeypatch):
-    """Half of the programs are missing."""
+    """All but one of a group are there."""
     monkeypatch.setattr("charlstm.executors.triton.persistent.PATIENCE", 1000)
-    assert PATIENCE > 1000
     shape = shape_of("lstm", (32, 256), torch.bfloat16, 8)
     division = choice.division_of(shape)
     plan = Plan(shape, False, Tiles(division.programs // 2 - 1, division.rows, division.units))
     y, *_ = trial.Example(shape)(plan)
     torch.cuda.synchronize()
-    assert y[-1].isnan().any()
+    assert y[-1, :16].isnan().any()
 
 
 def test_measurement_of_both_loops():

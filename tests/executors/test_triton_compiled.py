@@ -57,16 +57,18 @@ def test_kernels_of_all_cells_compile(tmp_path, kind, form):
     assert all(kernels for kernels in compile_kernels(tmp_path, jobs).values())
 
 
-PERSISTENT = [f"{cell},bfloat16,32,{size},1,persistent" for cell in KERNELS for size in (256, 512)]
-PERSISTENT += [f"{cell},bfloat16,32,256,1,persistent" for cell in CELLS if cell not in KERNELS]
-PERSISTENT += ["lstm,bfloat16,32,1024,1,persistent", "gru,bfloat16,16,768,1,persistent"]
-PERSISTENT += ["lstm,float32,32,256,1,persistent", "lstm,bfloat16,32,512,0,persistent"]
+PERSISTENT = [
+    f"{cell},bfloat16,32,{size},1,persistent{rows}" for cell in KERNELS for size in (256, 512) for rows in (16, 32)
+]
+PERSISTENT += [f"{cell},bfloat16,32,256,1,persistent16" for cell in CELLS if cell not in KERNELS]
+PERSISTENT += ["lstm,bfloat16,32,1024,1,persistent16", "gru,bfloat16,16,768,1,persistent16"]
+PERSISTENT += ["lstm,float32,32,256,1,persistent16", "lstm,float32,32,256,1,persistent32"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 120])
 def test_persistent_kernels_compile_without_spills(tmp_path, capability):
-    jobs = {job: ["run", "run"] if ",1," in job else ["run"] for job in PERSISTENT}
+    jobs = {job: ["run", "run"] for job in PERSISTENT}
     assert compile_kernels(tmp_path, [*jobs], capability) == jobs
 
 

@@ -124,6 +124,16 @@ def test_inference_mode_does_not_change_samples(monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("name", MODELS)
+def test_gpu_samples_the_same_text_with_graphs_of_many_characters(name, monkeypatch):
+    model = make_model(**MODELS[name]).cuda()
+    monkeypatch.setattr(sampler, "FIRST_BLOCK", 300)
+    expected = texts(model, length=300)
+    monkeypatch.setattr(step_decoder, "MANY_IN_A_GRAPH", ())
+    assert texts(model, length=300) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("name", MODELS)
 def test_gpu_samples_the_text_of_the_cpu(name):
     """With CUDA graphs, in float32."""
     model = make_model(**MODELS[name])

@@ -21,6 +21,7 @@ from charlstm.training import captured_steps
 from charlstm.training.captured_steps import WARM_UP, why_not_captured
 from charlstm.training.events import Notice, Progress
 from charlstm.training.step import TrainingStep
+from charlstm.training.validation import Validator
 
 CPU = torch.device("cpu")
 STEPS = 30
@@ -218,14 +219,55 @@ def test_graphs_are_freed_if_a_launched_step_lacks_their_memory(train, tmp_path,
     assert graphs == [1] == [len(capturing)]
 
 
+def test_evaluation_that_lacks_memory_is_repeated_without_graphs(train, tmp_path, monkeypatch, capturing):
+    """The one after the first capture fails, after it has drawn random numbers."""
+    train("launched", {"dropout": 0.3}, {}, False)
+    score, failed = Validator.score, []
+
+    def score_or_fail(validator):
+        result = score(validator)
+        if capturing and not failed:
+            failed.append(torch.rand(3))
+            fail()
+        return result
+
+    monkeypatch.setattr(Validator, "score", score_or_fail)
+    events = train("failed", {"dropout": 0.3}, {}, True)
+    assert [event.text for event in events if isinstance(event, Notice)] == [FAILURE]
+    assert_same(tmp_path / "launched", tmp_path / "failed")
+    assert len(capturing) == len(failed) == 1
+
+
+def test_cause_of_a_failed_capture_is_told(train, monkeypatch, capturing):
+    """The end of a capture that an operation has made invalid fails, too."""
+
+    def invalid(*_, **__):
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(captured_steps, "CudaGraph", invalid)
+    (notice,) = [event.text for event in train("run", {}, {}, True) if isinstance(event, Notice)]
+    assert notice.endswith("take longer: operation not permitted when stream is capturing")
+
+
+def test_number_of_layouts_is_limited(train, monkeypatch, capturing):
+    monkeypatch.setattr(captured_steps, "MAX_CAPTURED", 1)
+    train("run", {}, {"sequence_length_std": 1, "budget": {"steps": 60}}, True)
+    assert len(capturing) == 1
+
+
 def test_only_a_single_process_on_an_nvidia_gpu_captures():
     assert "NVIDIA" in why_not_captured(CPU, SINGLE_PROCESS)
     assert why_not_captured(torch.device("cuda"), SINGLE_PROCESS) is None
 
 
 def test_resumed_run_takes_the_loops_of_the_stopped_one(make_trainer, make_config, tmp_path, monkeypatch):
-    """One kernel and a CUDA graph round differently, and a measurement may change its mind."""
+    """On the same device: one kernel and a CUDA graph round differently, and a measurement may change its mind."""
     monkeypatch.setattr(choice, "_is_kernel", {})
-    facts = {"precision": "float32", "one_kernel_loops": {"lstm, 32 x 256, symbols, bfloat16, tf32, training": True}}
-    make_trainer(make_config(), tmp_path / "run").execution.restore(facts)
-    assert choice.choices() == facts["one_kernel_loops"]
+    loops = {"lstm, 32 x 256, symbols, bfloat16, tf32": True}
+    execution = make_trainer(make_config(), tmp_path / "run").execution
+    for device, expected in (("NVIDIA H100", {}), ("cpu", loops)):
+        execution.restore({"precision": "float32", "device": device, "one_kernel_loops": loops})
+        assert choice.choices() == expected

@@ -8,11 +8,16 @@ from collections.abc import Mapping
 import torch
 
 from charlstm.cells import CELLS
-from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward, supports_size
+from charlstm.compiler.persistent_printer import (
+    PersistentKernel,
+    persistent_backward,
+    persistent_forward,
+    supports_size,
+)
 from charlstm.executors.measurement_cache import cached_measurement
 from charlstm.executors.triton.persistent import Limits, Tiles, tiles
 from charlstm.executors.triton.plans import Shape
-from charlstm.executors.triton.trial import TOLERANCES, trial_in_process
+from charlstm.executors.triton.trial import TOLERANCES, TrialError, trial_in_process
 
 GAIN = 0.97
 """The kernel is chosen if it takes at most this fraction of the graph's time: timings are noisy."""
@@ -58,9 +63,13 @@ def division_of(shape: Shape) -> Tiles | str:
         return "its sums are in float32"
     if not supports_size(shape.hidden_size):
         return "the number of units is not a multiple of 64"
-    gates = max(print_(cell, shape.hidden_size, False).gates for print_ in (persistent_forward, persistent_backward))
+    gates = max(kernel.gates for kernel in _kernels(shape))
     limits = Limits.of(shape.device)
     return tiles(shape.batch, shape.hidden_size, gates, shape.compute_dtype.itemsize, limits)
+
+
+def _kernels(shape: Shape) -> list[PersistentKernel]:
+    return [print_(shape.cell, shape.hidden_size, False) for print_ in (persistent_forward, persistent_backward)]
 
 
 def _size(shape: Shape) -> str:
@@ -72,10 +81,11 @@ def _size(shape: Shape) -> str:
 def _is_faster(shape: Shape, division: Tiles, size: str) -> bool:
     import triton
 
-    facts = (torch.cuda.get_device_name(shape.device), torch.version.cuda, triton.__version__, size)
+    sources = [kernel.source for kernel in _kernels(shape)]
+    facts = (torch.cuda.get_device_name(shape.device), torch.version.cuda, triton.__version__, size, division, *sources)
     try:
         measured = cached_measurement("loops", facts, lambda: trial_in_process(shape, division))
-    except torch.OutOfMemoryError:
+    except TrialError:
         return False
     seconds, kernel_seconds = measured.get("graph"), measured.get("kernel")
     if not isinstance(seconds, float) or not isinstance(kernel_seconds, float):

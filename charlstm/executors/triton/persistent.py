@@ -9,21 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlstm.compiler.persistent_printer import PersistentKernel
+from charlstm.compiler.persistent_printer import COUNTERS_APART, MAX_CHUNK, PARTS, PersistentKernel
 from charlstm.executors.triton.kernels import OPTIONS, functions, interpreting
 
-WARPS = 4
 UNITS = 16
 """Units of a program: the fewest columns of a product on tensor cores, so that most programs share the weights."""
-ROWS = (16, 32, 64)
-"""Rows of a program, if there are not enough processors for the first."""
-COUNTER_STRIDE = 32
-"""int32 between the counters of two groups of programs."""
+ROWS = (16, 32)
+"""Rows of a program; the second if there are not enough processors for the first."""
+ROWS_PER_WARP = 4
+"""So that registers suffice, and the parts of a sum have a warp each, or two."""
 PATIENCE = 1 << 22
 """Looks at a counter before a program gives up: some seconds. Programs that run at the same time meet within
 microseconds."""
-SHARED_FRACTION = 0.8
-"""Fraction of a processor's shared memory that the weights may take; the operands of products take some of it, too."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,14 @@ class Tiles:
 def tiles(batch: int, hidden_size: int, gates: int, itemsize: int, limits: Limits) -> Tiles | str:
     """The division into programs that all run at the same time, one on each processor, with the weights of ``gates``
     gates in shared memory; or why there is none."""
-    if gates * UNITS * hidden_size * itemsize > SHARED_FRACTION * limits.shared_bytes:
-        return "the recurrent weights do not fit in shared memory"
     for rows in ROWS:
         programs = -(-batch // rows) * (hidden_size // UNITS)
-        if programs <= limits.processors:
-            return Tiles(programs, rows, UNITS)
+        if programs > limits.processors:
+            continue
+        weights, operand = gates * UNITS * hidden_size * itemsize, PARTS * rows * MAX_CHUNK * itemsize
+        if weights + operand > limits.shared_bytes:
+            return "the recurrent weights do not fit in shared memory"
+        return Tiles(programs, rows, UNITS)
     return "the batch is too large for all programs to run at the same time"
 
 
@@ -72,9 +71,16 @@ def persistent_loop(
 ) -> Callable[[], None]:
     """A function that runs a pass on its buffers, with the recurrent weight [GH, H]."""
     run = functions(kernel.source)["run"][(division.programs,)]
-    counters = torch.zeros(-(-batch // division.rows) * COUNTER_STRIDE, dtype=torch.int32, device=weight.device)
+    counters = torch.zeros(-(-batch // division.rows) * COUNTERS_APART, dtype=torch.int32, device=weight.device)
     arguments = [buffers.get(name) for name in kernel.buffers]
-    options = {} if interpreting() else {**OPTIONS, "num_warps": WARPS, "launch_cooperative_grid": True}
+    # One stage: a load that is moved to an earlier step would read what other programs have not written yet.
+    compiled = {
+        **OPTIONS,
+        "num_warps": division.rows // ROWS_PER_WARP,
+        "num_stages": 1,
+        "launch_cooperative_grid": True,
+    }
+    options = {} if interpreting() else compiled
 
     def run_loop() -> None:
         counters.zero_()

@@ -49,13 +49,12 @@ class Plan:
     :mod:`charlstm.compiler.loops` and :mod:`charlstm.compiler.triton_printer`.
 
     With ``division`` each loop is one kernel, divided into these programs.
-
     ``loops``: the forward pass, and in training the backward pass, on what is in the buffers.
     ``busy``: the content of the buffers is still needed.
     """
 
     def __init__(self, shape: Shape, capture: bool, division: Tiles | None = None) -> None:
-        self.shape, self.busy, self._division = shape, False, division
+        self.shape, self.busy, self.division = shape, False, division
         cell, steps, batch, H = shape.cell, shape.steps, shape.batch, shape.hidden_size
         # Tensors created in inference mode cannot be written to outside of it.
         with torch.inference_mode(False):
@@ -69,7 +68,8 @@ class Plan:
             if shape.training:
                 loops.append(run_backward(cell, steps, batch, self.buffers, *rest))
         else:
-            loops = self._persistent_loops(division, constexprs)
+            with torch.inference_mode(False):
+                loops = self._persistent_loops(division, constexprs)
         self.loops = [CudaGraph(loop, shape.device) for loop in loops] if capture else loops
 
     def _persistent_loops(self, division: Tiles, constexprs: dict[str, Any]) -> list[Loop]:
@@ -91,7 +91,7 @@ class Plan:
     def _make_forward(self) -> dict[str, Tensor]:
         shape, loop = self.shape, forward_loop(self.shape.cell, joined=True)
         x, *inputs = loop.inputs
-        results = () if self._division else forward_program(shape.cell).buffers
+        results = () if self.division else forward_program(shape.cell).buffers
         buffers = self._allocate([*inputs, *loop.outputs, *results])
         rows = len(x.letters) * shape.hidden_size
         if shape.symbols is None:
@@ -104,7 +104,7 @@ class Plan:
 
     def _make_backward(self) -> dict[str, Tensor]:
         loop = backward_loop(self.shape.cell, joined=True)
-        results = () if self._division else backward_program(self.shape.cell).buffers
+        results = () if self.division else backward_program(self.shape.cell).buffers
         y, outputs = loop.inputs[0], [*loop.outputs, *results]
         buffers = dict(self._forward_buffers)
         if self.shape.symbols is None:

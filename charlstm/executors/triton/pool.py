@@ -78,7 +78,7 @@ class Pool:
             self._plans.move_to_end(shape)
             self._used[shape] = self._runs
             plans = self._plans[shape]
-            idle = next((plan for plan in plans if not plan.busy), None)
+            idle = next((plan for plan in plans if not plan.busy and plan.division == division), None)
             if idle is None and len(plans) >= PLANS:
                 return Lease(Plan(shape, False, division))
             if idle is None:

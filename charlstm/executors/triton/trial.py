@@ -7,6 +7,8 @@ import math
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,10 +31,14 @@ TIME_LIMIT = 180
 COMMAND = "from charlstm.executors.triton.trial import main; main()"
 
 
-def trial_in_process(shape: Shape, division: Tiles) -> dict[str, Any]:
-    """The result of :func:`measure_loops` in another process: a kernel that fails on this GPU then does no harm here.
+class TrialError(Exception):
+    """A trial that says nothing about the kernel: too little memory, too little time, or no process."""
 
-    ``{"error": reason}`` if the process fails. Raises torch.OutOfMemoryError if there is too little memory now.
+
+def trial_in_process(shape: Shape, division: Tiles) -> dict[str, Any]:
+    """The result of :func:`compare_loops` in another process: a kernel that fails on this GPU then does no harm here.
+
+    ``{"error": reason}`` if the kernel cannot be compiled or fails. Raises TrialError if the process cannot find out.
     """
     request = {
         "cell": shape.cell.name,
@@ -46,22 +52,28 @@ def trial_in_process(shape: Shape, division: Tiles) -> dict[str, Any]:
     }
     command, text = [sys.executable, "-c", COMMAND], json.dumps(request)
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return {"error": str(error)[:200]}
-    if "out of memory" in done.stderr:
-        raise torch.OutOfMemoryError("the trial of both time loops needs more memory")
-    try:
+        # In a session of its own, which Ctrl-C does not reach.
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=TIME_LIMIT, check=False, start_new_session=True
+        )
         result: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return {"error": lines[-1][:200]}
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        raise TrialError(str(error)) from error
     return result
 
 
 def main() -> None:
     """Read a request of :func:`trial_in_process` from standard input, and print the result."""
-    request = json.load(sys.stdin)
+    try:
+        result = _try(json.load(sys.stdin))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        result = {"error": f"{type(error).__name__}: {error}"[:200]}
+    sys.stdout.write(json.dumps(result))
+
+
+def _try(request: Mapping[str, Any]) -> dict[str, Any]:
     device = torch.device(request["device"])
     torch.cuda.set_device(device)
     shape = Shape(
@@ -78,10 +90,10 @@ def main() -> None:
         "tf32" if request["tf32"] else "ieee",
     )
     with torch.no_grad(), float32_matmul_precision(device, tf32=request["tf32"]):
-        sys.stdout.write(json.dumps(measure_loops(shape, Tiles(*request["division"]))))
+        return compare_loops(shape, Tiles(*request["division"]))
 
 
-def measure_loops(shape: Shape, division: Tiles) -> dict[str, Any]:
+def compare_loops(shape: Shape, division: Tiles) -> dict[str, Any]:
     """Seconds per step of both loops, forward and backward together, and whether their results agree."""
     plans = {"graph": Plan(shape, capture=True), "kernel": Plan(shape, capture=True, division=division)}
     run = Example(shape)
@@ -89,13 +101,7 @@ def measure_loops(shape: Shape, division: Tiles) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in plans}
     for _ in range(ROUNDS):
         for name, plan in plans.items():
-            begin, end = (_event() for _ in range(2))
-            begin.record()
-            for loop in plan.loops:
-                loop()
-            end.record()
-            end.synchronize()
-            seconds[name].append(begin.elapsed_time(end) / 1e3 / shape.steps)
+            seconds[name].append(gpu_seconds(partial(_run_all, plan)) / shape.steps)
     tolerance = TOLERANCES[shape.compute_dtype]
     return {
         **{name: statistics.median(times) for name, times in seconds.items()},
@@ -103,8 +109,20 @@ def measure_loops(shape: Shape, division: Tiles) -> dict[str, Any]:
     }
 
 
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+def _run_all(plan: Plan) -> None:
+    for loop in plan.loops:
+        loop()
+
+
+def gpu_seconds(run: Callable[[], object]) -> float:
+    """Seconds that the GPU works on what a function launches."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    begin.record()
+    run()
+    end.record()
+    end.synchronize()
+    milliseconds: float = begin.elapsed_time(end)
+    return milliseconds / 1e3
 
 
 def agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
@@ -147,5 +165,7 @@ class Example:
         if not self._shape.training:
             return [y, *state]
         d_initial = plan.backward(self._d_output, self._d_state)
-        sums = (plan.buffers[f"z_{name}"] for name in self._shape.cell.parameters if f"z_{name}" in plan.buffers)
-        return [y, *state, *d_initial, plan.buffers["d"], *sums]
+        sums = (
+            plan.buffers[f"z_{name}"].clone() for name in self._shape.cell.parameters if f"z_{name}" in plan.buffers
+        )
+        return [y, *state, *d_initial, plan.buffers["d"].clone(), *sums]
