@@ -7,8 +7,8 @@ meet at a counter in memory before each (:data:`BARRIER`). Between arriving ther
 stores what the others do not read, and loads what the next step needs of its own units.
 
 The buffers are those of :mod:`charlstm.compiler.loops`; states, their gradients and sums over time are in registers
-between steps. A matmul for less than four gates is split into PARTS along the sum, for different warps, which would else
-compute the same product.
+between steps. A matmul for less than four gates is split into PARTS along the sum, for different warps, which would
+else compute the same product.
 """
 
 from __future__ import annotations

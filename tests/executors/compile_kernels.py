@@ -101,7 +101,7 @@ def main(capability: int, jobs: list[str]) -> None:
                 plan.backward(y, new)
         assert all(kernel.asm["cubin"].startswith(b"\x7fELF") for kernel in compiled.values())
         if division:
-            assert not any(map(spilled_bytes, compiled.values())), job
+            assert not any(map(spilled_bytes, compiled.values())), (job, [*map(spilled_bytes, compiled.values())])
             gates = max(kernel.gates for kernel in (persistent_forward(cell, *size), persistent_backward(cell, *size)))
             counted = (gates * UNITS * hidden_size + PARTS * division.rows * MAX_CHUNK) * compute_dtype.itemsize
             assert all(kernel.metadata.shared <= counted for kernel in compiled.values()), job

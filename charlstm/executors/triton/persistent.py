@@ -16,6 +16,9 @@ UNITS = 16
 """Units of a program: the fewest columns of a product on tensor cores, so that most programs share the weights."""
 ROWS = (16, 32)
 """Rows of a program; the second if there are not enough processors for the first."""
+MAX_REGISTERS = 255
+"""Of a thread: the most that there are. The compiler would else keep some in memory, so that more programs fit on a
+processor, where there is only one."""
 ROWS_PER_WARP = 4
 """So that registers suffice, and the parts of a sum have a warp each, or two."""
 PATIENCE = 1 << 22
@@ -78,6 +81,7 @@ def persistent_loop(
         **OPTIONS,
         "num_warps": division.rows // ROWS_PER_WARP,
         "num_stages": 1,
+        "maxnreg": MAX_REGISTERS,
         "launch_cooperative_grid": True,
     }
     options = {} if interpreting() else compiled
