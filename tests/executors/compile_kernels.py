@@ -26,7 +26,8 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from charlstm.cells import CELLS
-from charlstm.compiler.persistent_printer import MAX_CHUNK, PARTS, persistent_backward, persistent_forward
+from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward
+from charlstm.compiler.persistent_products import MAX_CHUNK, PARTS
 from charlstm.executors.triton.kernels import launch_error
 from charlstm.executors.triton.persistent import UNITS, Tiles
 from charlstm.executors.triton.plans import Plan, Shape

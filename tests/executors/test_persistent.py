@@ -19,7 +19,9 @@ from programs import side_by_side
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from charlstm.cells import CELLS
-from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward, supports_size
+from charlstm.cells.base import sigmoid
+from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward
+from charlstm.compiler.persistent_products import supports_size
 from charlstm.executors import executors
 from charlstm.executors.triton import choice, trial
 from charlstm.executors.triton import executor as module
@@ -257,3 +259,18 @@ def test_example_has_finite_results_of_every_kind(name, dtype):
     )
     assert len(graph) == 1 + 2 * len(CELLS[name].state) + 1
     assert all(trial.agree(a, b, 1e-4) for a, b in zip(graph, kernel, strict=True))
+
+
+def test_cell_with_five_gates_in_one_matmul(divided):
+    """Their tiles are cut out of one of eight gates' width."""
+
+    def equations(x, r, h):
+        a, b, c, d, e = (sigmoid(x[k] + r[k]) for k in "abcde")
+        return a * h + b * c - d * e
+
+    cell = replace(CELLS["rnn"], name="five", base="five", gates="abcde", equations=equations, torch=None)
+    divided(Tiles(1, 16, 64))
+    weights, x, state = make(cell, (4, 3, 64, 5), dtype=torch.float32)
+    actual, expected = (outputs_and_gradients(e, cell, weights, x, state) for e in (TRITON, REFERENCE))
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-4 * float(e.detach().abs().max()))

@@ -8,12 +8,8 @@ from collections.abc import Mapping
 import torch
 
 from charlstm.cells import CELLS
-from charlstm.compiler.persistent_printer import (
-    PersistentKernel,
-    persistent_backward,
-    persistent_forward,
-    supports_size,
-)
+from charlstm.compiler.persistent_printer import PersistentKernel, persistent_backward, persistent_forward
+from charlstm.compiler.persistent_products import supports_size
 from charlstm.executors.measurement_cache import cached_measurement
 from charlstm.executors.triton.persistent import Limits, Tiles, tiles
 from charlstm.executors.triton.plans import Shape

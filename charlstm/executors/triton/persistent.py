@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlstm.compiler.persistent_printer import COUNTERS_APART, MAX_CHUNK, PARTS, PersistentKernel
+from charlstm.compiler.persistent_printer import COUNTERS_APART, PersistentKernel
+from charlstm.compiler.persistent_products import MAX_CHUNK, PARTS
 from charlstm.executors.triton.kernels import OPTIONS, functions, interpreting
 
 UNITS = 16
