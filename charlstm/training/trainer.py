@@ -62,7 +62,9 @@ class Trainer:
         self.validator = Validator(config, corpus, self.state, group, self._poll_requests)
         self._initial_weights = InitialWeights(config, corpus.vocabulary, self.state, group)
         self.step = TrainingStep(training, self.model, self.state.optimizer, precision, group)
-        self.captured_steps = CapturedSteps(self.step, self.device, group, self._notify)
+        self.captured_steps = CapturedSteps(
+            self.step, self.device, group, lambda text: self._notices.append(Notice(text))
+        )
         self.execution = Execution(training, self.state, self.step, self.streams, group)
         self.deferred_metrics = DeferredMetrics(self.device)
         self._gradient_norm = self._unsynced_seconds = 0.0
@@ -187,9 +189,6 @@ class Trainer:
         if self._stop_control.stop_requested:
             raise ValidationInterruptedError
 
-    def _notify(self, text: str) -> None:
-        self._notices.append(Notice(text))
-
     def _step(self) -> Progress | Ended | None:
         """Train on the chunks of one update. Returns None if its metrics are not read yet."""
         counters = self.counters
@@ -218,8 +217,7 @@ class Trainer:
         count = sum(batch.count for batch in batches)
         if self.config.training.sequence_length_std:
             rate *= sum(len(batch.targets) for batch in batches) / (len(batches) * self.streams.sequence_length)
-        is_asynchronous = self.deferred_metrics.is_asynchronous
-        if is_asynchronous:
+        if is_asynchronous := self.deferred_metrics.is_asynchronous:
             loss_and_norm, carried = self.captured_steps(batches, self.state.carried, rate)
         else:
             loss_and_norm, carried = self.step.gradients(self.step.inputs(batches), self.state.carried)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 
 import pytest
@@ -26,14 +25,6 @@ from charlstm.training.validation import Validator
 CPU = torch.device("cpu")
 STEPS = 30
 """Almost three epochs of 12 steps, of which the first and the last batch are not like the others."""
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory):
-    path = tmp_path_factory.mktemp("texts") / "short.txt"
-    rng = random.Random(2)
-    path.write_text("".join(rng.choice("abcde \n") for _ in range(310)))
-    return load_corpus(str(path))
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.model.language_model import cell_of
-from charlstm.text.corpus import load_corpus
 from charlstm.training import divergence
 from charlstm.training import trainer as trainer_module
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
@@ -97,14 +96,6 @@ def test_cases_cover_every_cell_and_executor():
     assert names == {cell.name for cell in CELLS.values()}
     pairs = {(case["cell"], case["executor"]) for case in CASES}
     assert len(pairs) == 3 * len(CELLS) + 4  # vendor runs four cells
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory):
-    path = tmp_path_factory.mktemp("texts") / "short.txt"
-    rng = random.Random(2)
-    path.write_text("".join(rng.choice("abcde \n") for _ in range(310)))
-    return load_corpus(str(path))
 
 
 @pytest.fixture
