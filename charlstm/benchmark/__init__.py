@@ -4,7 +4,7 @@ Machines are shared and noisy, so candidates run in turns, the median of the rou
 absolute speeds hold for this machine only.
 """
 
-from charlstm.benchmark.candidates import BASELINE, PRECISIONS, Key, Size
+from charlstm.benchmark.candidates import BASELINE, CAPTURED, PRECISIONS, Key, Size
 from charlstm.benchmark.environment import default_precisions, describe_machine, machine_facts
 from charlstm.benchmark.plan import TEXTS, Plan, Progress, measure
 from charlstm.benchmark.results import Measurement, Result
@@ -12,6 +12,7 @@ from charlstm.benchmark.round_robin import NO_MEMORY, NO_TIME
 
 __all__ = [
     "BASELINE",
+    "CAPTURED",
     "NO_MEMORY",
     "NO_TIME",
     "PRECISIONS",

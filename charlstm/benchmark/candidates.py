@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from charlstm.benchmark.captured_run import CapturedRun
 from charlstm.benchmark.environment import refuse_out_of_memory
 from charlstm.benchmark.round_robin import Candidate
 from charlstm.cells import CELLS, Cell
@@ -25,9 +26,13 @@ from charlstm.optimization import make_optimizer
 
 VOCABULARY = 65
 BASELINE = "torch.nn"
+CAPTURED = "torch.nn captured"
+"""The same loop as the baseline, of which each training step is replayed from a CUDA graph, as charlstm's are."""
+TORCH = (BASELINE, CAPTURED)
 SAMPLER = "charlstm"
 MATMUL = "torch.mm"
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""float16 is for torch.nn, whose gradients are then scaled: for other types cuDNN has no persistent kernels."""
 CHARACTERS = 200
 """Length of a sampled text; the setup that the sampler repeats for every text is part of its time."""
 LEARNING_RATE = 1e-6
@@ -80,6 +85,8 @@ class Key(NamedTuple):
 
 
 CPU = torch.device("cpu")
+NO_SCALER = cache(partial(torch.amp.GradScaler, enabled=False))
+"""Of a scaler that does nothing."""
 Candidates = dict[Key, Candidate]
 MultiplyAdds = dict[str, float]
 """By cell, for one character."""
@@ -95,9 +102,10 @@ def training(
     """One training step of the same network: an embedding of ``hidden_size`` (one-hot vectors for a reservoir), layers,
     linear, cross-entropy, clipping, AdamW.
 
-    ``torch.nn`` is the simplest good loop: nn.Embedding, nn.RNN / GRU / LSTM, nn.Linear, fused AdamW.
-    A cell has one model for all executors and one for torch.nn, so that memory holds a large network only twice. They
-    are created in the first step.
+    ``torch.nn`` is the simplest good loop: nn.Embedding, nn.RNN / GRU / LSTM, nn.Linear, fused AdamW, and in float16
+    torch.amp.GradScaler. On an NVIDIA GPU all steps but those of this loop are replayed from CUDA graphs. A cell has
+    one model for all executors and one for torch.nn, so that memory holds a large network only twice. They are created
+    in the first step.
     """
     candidates: Candidates = {}
     multiply_adds: MultiplyAdds = {}
@@ -107,17 +115,24 @@ def training(
         multiply_adds[name] = training_multiply_adds(_shapes(cell, size), size.batch, size.steps) / characters
         ours, theirs = (cache(partial(make, cell, size, device)) for make in (_charlstm_network, _torch_network))
         for executor in executors:
-            if executor == BASELINE and not cell.torch:
+            is_torch = executor in TORCH
+            if is_torch and not cell.torch:
                 continue
-            is_baseline = executor == BASELINE
-            network = theirs if is_baseline else ours
             for precision in precisions:
-                step = partial(_step, network, executor, precision, size, device)
-                run = partial(
-                    refuse_out_of_memory, partial(_torch_step, cell, step, precision, device) if is_baseline else step
-                )
-                candidates[Key(name, executor, precision)] = Candidate(run, characters)
+                if precision == "float16" and not is_torch:
+                    continue
+                step = partial(_step, theirs if is_torch else ours, executor, precision, size, device)
+                if is_torch:
+                    step = partial(_torch_step, cell, step, precision, device)
+                candidates[Key(name, executor, precision)] = _candidate(step, executor, characters, device)
     return candidates, multiply_adds
+
+
+def _candidate(step: Callable[[], None], executor: str, characters: int, device: torch.device) -> Candidate:
+    if device.type != "cuda" or executor == BASELINE:
+        return Candidate(partial(refuse_out_of_memory, step), characters)
+    captured = CapturedRun(step, device)
+    return Candidate(partial(refuse_out_of_memory, captured), characters, captured.free)
 
 
 def sampling(
@@ -142,9 +157,11 @@ def sampling(
         if BASELINE in executors and cell.torch:
             run = partial(_torch_sampling, cache(partial(_torch_model, cell, size, device)), size, device)
             candidates[Key(name, BASELINE, "float32")] = Candidate(partial(refuse_out_of_memory, run), amount)
-        if any(executor != BASELINE for executor in executors):
+        if any(executor not in TORCH for executor in executors):
             model = cache(partial(_charlstm_model, cell, size, device))
             for precision in precisions:
+                if precision == "float16":
+                    continue
                 run = partial(_sample, model, size.batch, size.steps * SAMPLER_LENGTH_FACTOR, precision)
                 candidates[Key(name, SAMPLER, precision)] = Candidate(
                     partial(refuse_out_of_memory, run), amount * SAMPLER_LENGTH_FACTOR
@@ -164,11 +181,13 @@ def matmuls(precisions: Iterable[str], sizes: Iterable[int], device: torch.devic
 
 
 class Network(NamedTuple):
-    """A model and its optimizer; ``logits`` takes the ids and the name of the executor."""
+    """A model and its optimizer, and the scaler of its gradients in float16; ``logits`` takes the ids and the name of
+    the executor."""
 
     model: nn.Module
     logits: Callable[[Tensor, str], Tensor]
     optimizer: torch.optim.Optimizer
+    scaler: Callable[[], torch.amp.GradScaler]
 
 
 def _model_config(cell: Cell, size: Size) -> ModelConfig:
@@ -202,7 +221,8 @@ def _charlstm_network(cell: Cell, size: Size, device: torch.device) -> Network:
         output: Tensor = model(ids)[0]
         return output
 
-    return Network(model, logits, make_optimizer(TrainingConfig(learning_rate=LEARNING_RATE), model))
+    optimizer = make_optimizer(TrainingConfig(learning_rate=LEARNING_RATE), model)
+    return Network(model, logits, optimizer, NO_SCALER)
 
 
 def _torch_model(cell: Cell, size: Size, device: torch.device) -> nn.ModuleList:
@@ -215,8 +235,15 @@ def _torch_model(cell: Cell, size: Size, device: torch.device) -> nn.ModuleList:
 def _torch_network(cell: Cell, size: Size, device: torch.device) -> Network:
     model = _torch_model(cell, size, device)
     embedding, layer, head = model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=device.type in ("cpu", "cuda"))
-    return Network(model, lambda ids, _: head(layer(embedding(ids))[0]), optimizer)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=LEARNING_RATE,
+        fused=device.type in ("cpu", "cuda"),
+        capturable=device.type == "cuda",
+    )
+    optimizer._warned_capturable_if_run_uncaptured = True  # the first steps are launched
+    scaler = cache(partial(torch.amp.GradScaler, device.type))
+    return Network(model, lambda ids, _: head(layer(embedding(ids))[0]), optimizer, scaler)
 
 
 @cache
@@ -226,15 +253,18 @@ def _ids(size: Size, device: torch.device) -> Tensor:
 
 
 def _step(network: Callable[[], Network], executor: str, precision: str, size: Size, device: torch.device) -> None:
-    model, logits, optimizer = network()
-    ids = _ids(size, device)
+    model, logits, optimizer, scaler_of_float16 = network()
+    ids, dtype = _ids(size, device), PRECISIONS[precision]
+    scaler = (scaler_of_float16 if dtype == torch.float16 else NO_SCALER)()
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             output = logits(ids[:-1], executor)
         loss = F.cross_entropy(output.float().flatten(0, 1), ids[1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
     finally:
         optimizer.zero_grad(set_to_none=True)
 

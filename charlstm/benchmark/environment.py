@@ -62,7 +62,9 @@ def refuse_out_of_memory(run: Callable[[], None]) -> None:
 
 def default_precisions(device: torch.device) -> tuple[str, ...]:
     """The precisions that are measured by default: only float32 on a CPU that emulates bfloat16, where a step may take
-    a minute."""
+    a minute; on an NVIDIA GPU also float16, for torch.nn."""
+    if device.type == "cuda":
+        return ("float32", "bfloat16", "float16")
     slow = device.type == "cpu" and emulates_bfloat16()
     return ("float32",) if slow else ("float32", "bfloat16")
 

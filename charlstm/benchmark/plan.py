@@ -11,6 +11,7 @@ import torch
 
 from charlstm.benchmark.candidates import (
     BASELINE,
+    CAPTURED,
     CHARACTERS,
     CPU,
     MATMUL,
@@ -121,7 +122,7 @@ def _measure(plan: Plan) -> Iterator[Progress | Measurement]:
         precisions = dict.fromkeys(key.precision for key in candidates)
         peaks: Candidates = {}
         for precision in precisions:
-            slow = precision not in default_precisions(device)
+            slow = device.type == "cpu" and precision not in default_precisions(device)
             chosen = SLOW_MATMUL_SIZES if slow else matmul_sizes[: 1 if plan.quick else None]
             peaks |= matmuls([precision], chosen, device)
         turn_seconds = QUICK_TURN_SECONDS if plan.quick else TURN_SECONDS
@@ -137,7 +138,8 @@ def _candidates(plan: Plan, workload: Workload, size: Size) -> tuple[Candidates,
     """All candidates, torch.nn.LSTM first: with too little time, the later ones are left out."""
     device = plan.device.type
     supported = (e.name for e in executors().values() if e.automatic and (e.devices is None or device in e.devices))
-    names = [BASELINE, *supported] if plan.executors is None else plan.executors
+    torchs = [BASELINE, CAPTURED] if device == "cuda" else [BASELINE]
+    names = [*torchs, *supported] if plan.executors is None else plan.executors
     cells = plan.cells or (QUICK_CELLS if plan.quick else CELLS)
     precisions = plan.precisions or default_precisions(plan.device)
     if workload == "sampling":
@@ -161,6 +163,6 @@ def _measurement(
             peaks[key.precision] = max(speed, peaks.get(key.precision, speed), key=lambda s: s.median)
         else:
             results.append(Result(key, speed, multiply_adds[key.cell]))
-    cells, order = [*CELLS], [BASELINE, *executors(), SAMPLER]
+    cells, order = [*CELLS], [BASELINE, CAPTURED, *executors(), SAMPLER]
     results.sort(key=lambda r: (cells.index(r.key.cell), order.index(r.key.executor)))
     return Measurement(workload, size, results, peaks, outcome.left_out, outcome.rounds, device_notes)

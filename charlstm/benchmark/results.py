@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from charlstm.benchmark.candidates import BASELINE, VOCABULARY, Key, Size
+from charlstm.benchmark.candidates import BASELINE, TORCH, VOCABULARY, Key, Size
 from charlstm.benchmark.round_robin import Speed
 
 Workload = Literal["training", "sampling"]
@@ -66,7 +66,7 @@ class Measurement:
         lstm = [
             r.speed.median * r.multiply_adds
             for r in self.results
-            if (r.key.cell, r.key.precision) == ("lstm", result.key.precision) and r.key.executor != BASELINE
+            if (r.key.cell, r.key.precision) == ("lstm", result.key.precision) and r.key.executor not in TORCH
         ]
         return result.speed.median * result.multiply_adds / max(lstm) if lstm else None
 

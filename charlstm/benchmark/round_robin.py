@@ -19,10 +19,11 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A function ``run`` and the amount of its work: characters or multiply-adds."""
+    """A function ``run`` and the amount of its work: characters or multiply-adds. ``free`` ends its turn."""
 
     run: Callable[[], object]
     amount: float
+    free: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def round_robin(
     at least once. ``wait`` returns when all queued work is done: devices run asynchronously, so the clock is never read
     without it. A candidate that raises UserError is left out.
 
-    Where candidates share a cache, ``after`` clears it at the end of each turn, and ``untimed_runs`` runs at the
-    beginning of the next one fill it again: no speed depends on the other candidates.
+    At the end of each turn, ``free`` of the candidate is called, and ``after``, which clears a cache that they share;
+    ``untimed_runs`` runs at the beginning of the next one fill it again: no speed depends on the other candidates.
 
     ``limit`` in seconds: another candidate is warmed up only while two rounds of the earlier ones would still fit, and
     another round begins only if it will end in time. The first candidate and the first round are never left out.
@@ -104,6 +105,7 @@ def round_robin(
             left_out[key] = str(refusal)
             continue
         finally:
+            candidate.free()
             after()
         runs[key] = max(1, math.ceil(turn_seconds / seconds))
         expected[key] = seconds * (untimed_runs + runs[key])
@@ -125,6 +127,7 @@ def round_robin(
                 left_out[key] = str(refusal)
                 del expected[key], speeds[key]
             finally:
+                candidates[key].free()
                 after()
         rounds_done += 1
     summary = {key: Speed(median(values), min(values), max(values)) for key, values in speeds.items()}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from charlstm.benchmark import Measurement, Progress
     from charlstm.terminal_layout import Part
 
+PRECISIONS = ("float32", "bfloat16", "float16")
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 8, 24
 NOT_MEASURED = "–"
 RATIO = "to\nnn.LSTM\n"
@@ -48,16 +49,17 @@ def bench(
         list[str] | None,
         typer.Option(
             autocompletion=completion.executors,
-            help="Executor to train with, or torch.nn; may be repeated.",
+            help="Executor to train with, torch.nn, or on an NVIDIA GPU 'torch.nn captured', whose training steps are "
+            "CUDA graphs, as are those of all executors there; may be repeated.",
             show_default="all but reference",
         ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            autocompletion=completion.words("float32", "bfloat16"),
-            help="float32 or bfloat16; may be repeated.",
-            show_default="both; float32 where bfloat16 is emulated",
+            autocompletion=completion.words(*PRECISIONS),
+            help="float32, bfloat16, or on an NVIDIA GPU for torch.nn float16; may be repeated.",
+            show_default="all; float32 where bfloat16 is emulated",
         ),
     ] = None,
     rounds: Annotated[
@@ -109,7 +111,7 @@ def bench(
     for name in cell or ():
         check_choice("--cell", name, *CELLS)
     for name in precision or ():
-        check_choice("--precision", name, "float32", "bfloat16")
+        check_choice("--precision", name, *PRECISIONS)
     if training and not sampling:
         refuse(context, "with --training: it is an option of sampling", "texts")
     if plot is not None:
@@ -123,6 +125,7 @@ def bench(
     from charlstm import console
     from charlstm.benchmark import (
         BASELINE,
+        CAPTURED,
         TEXTS,
         Measurement,
         Plan,
@@ -137,9 +140,10 @@ def bench(
     from charlstm.hardware.device import resolve_device
     from charlstm.progress_line import ProgressLine
 
+    known = BASELINE, CAPTURED, *executors()
     plan = Plan(
         cells=cell or None,
-        executors=[check_choice("--executor", name, BASELINE, *executors()) for name in executor] if executor else None,
+        executors=[check_choice("--executor", name, *known) for name in executor] if executor else None,
         precisions=precision or None,
         sizes=[Size.parse(text) for text in size] if size else None,
         texts=texts or TEXTS,
@@ -149,6 +153,10 @@ def bench(
         quick=quick,
         device=resolve_device(device),
     )
+    if plan.device.type != "cuda":
+        for option, name in (("--executor", CAPTURED), ("--precision", "float16")):
+            if name in (*(executor or ()), *(precision or ())):
+                raise UserError(f"{option} {name!r} is for NVIDIA GPUs; the device is {plan.device}")
     if not quick and len(plan.parts()) > 1:
         console.note(
             f"{len(plan.parts())} measurements; large networks take minutes each; --quick takes less than a minute"

@@ -192,13 +192,13 @@ def cells(incomplete: str) -> list[str]:
 
 
 def executors(incomplete: str) -> list[str]:
-    """The names of executors, and the library that they are compared with."""
+    """The names of executors, and the peers that they are compared with."""
     from charlstm.config import Config
     from charlstm.config.fields import choices, find_field
 
     field = find_field(Config, ("model", "executor"))
     names = [] if field is None else [name for name in choices(field) if name != "auto"]
-    return _matching([*names, "torch.nn"], incomplete)
+    return _matching([*names, "torch.nn", "torch.nn captured"], incomplete)
 
 
 def corpora(incomplete: str) -> list[str]:

@@ -184,7 +184,10 @@ class SharedCache:
             self.now += 1.0
             self.log += name
 
-        return Candidate(run, 10.0)
+        return Candidate(run, 10.0, self.free)
+
+    def free(self) -> None:
+        self.log += "~"
 
     def clear(self) -> None:
         self.entry = ""
@@ -207,7 +210,7 @@ def test_cleared_cache_is_filled_before_timing():
         untimed_runs=2,
         after=shared.clear,
     )
-    assert shared.log == "+aa.a.-+bb.b.-" + "+aa.a.-+bb.b.-" + "+bb.b.-+aa.a.-"
+    assert shared.log == "+aa.a.~-+bb.b.~-" + "+aa.a.~-+bb.b.~-" + "+bb.b.~-+aa.a.~-"
     assert isinstance(outcome, Outcome)
     assert {name: (s.lowest, s.highest) for name, s in outcome.speeds.items()} == {"a": (10, 10), "b": (10, 10)}
 
