@@ -76,7 +76,7 @@ def compare(
             min=1,
             max=1024,
             help="Number of runs at a time, each in a process with one thread. Default: 1, with all threads; for "
-            "experiments on memory, one per CPU core.",
+            "experiments on memory, one per CPU core, or per GPU.",
         ),
     ] = None,
     cluster: ClusterOption = None,

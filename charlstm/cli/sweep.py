@@ -51,7 +51,7 @@ def sweep(
     ] = False,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="Number of runs at a time. Default: one per CPU core; one on a GPU."),
+        typer.Option(min=1, max=1024, help="Number of runs at a time. Default: one per CPU core, or per GPU."),
     ] = None,
     cluster: ClusterOption = None,
     keep: Annotated[

@@ -27,7 +27,8 @@ _control: _Control
 class Processes(Pool):
     """Runs ``number`` jobs at a time, each in a process with a single thread.
 
-    For small networks, one run per core is faster than one run on several cores.
+    For small networks, one run per core is faster than one run on several cores. Several NVIDIA GPUs are given to the
+    processes in turn, for jobs whose device is ``auto`` or ``cuda``.
     """
 
     def __init__(self, number: int) -> None:
@@ -35,7 +36,8 @@ class Processes(Pool):
         # Without locks, which an interrupted function might hold.
         self._stop, self._saves = context.RawValue("b", 0), context.RawValue("i", 0)
         self._events = context.SimpleQueue()
-        self._pool = ProcessPoolExecutor(number, context, _start_worker, (self._stop, self._saves, self._events))
+        shared = self._stop, self._saves, self._events, context.Value("i", 0)
+        self._pool = ProcessPoolExecutor(number, context, _start_worker, shared)
 
     def __exit__(self, *raised: object) -> None:
         super().__exit__(*raised)
@@ -75,8 +77,10 @@ class Processes(Pool):
 
 
 def default_number() -> int:
-    """The number of available cores, or 1 with a GPU, which the processes would share."""
-    if torch.cuda.is_available() or torch.backends.mps.is_available():
+    """The number of available cores, or with GPUs theirs."""
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    if torch.backends.mps.is_available():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -104,11 +108,17 @@ class _Control(Control):
         self._events.put((self.job.key, event))
 
 
-def _start_worker(stop: Any, saves: Any, events: Any) -> None:
-    """Initialize a worker: it ignores signals, and exits when its parent does."""
+def _start_worker(stop: Any, saves: Any, events: Any, started: Any) -> None:
+    """Initialize a worker: it ignores signals, and exits when its parent does.
+
+    started: the number of workers that were started before.
+    """
     global _control
     _control = _Control(stop, saves, events)
     torch.set_num_threads(1)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    use_gpu(number)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -120,6 +130,12 @@ def _start_worker(stop: Any, saves: Any, events: Any) -> None:
         os._exit(1)
 
     threading.Thread(target=exit_after, args=(parent.join,), daemon=True).start()
+
+
+def use_gpu(worker: int) -> None:
+    """Of several NVIDIA GPUs, make one the default of this process: worker 0 gets the first, worker 1 the second."""
+    if torch.cuda.is_available() and (count := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(worker % count)
 
 
 def _run_job(job: Job, reports: bool) -> bool:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from charlstm.errors import UserError
 from charlstm.jobs.base import Control, Stopped
 from charlstm.jobs.pools import make_pool
-from charlstm.jobs.processes import Processes
+from charlstm.jobs.processes import Processes, default_number, use_gpu
 from charlstm.jobs.this_process import ThisProcess
 
 
@@ -80,6 +81,19 @@ def test_requests_reach_a_job_of_this_process(tmp_path):
 
 def test_one_process_is_this_one(tmp_path):
     assert isinstance(make_pool(1, None, tmp_path), ThisProcess)
+
+
+@pytest.mark.parametrize(("gpus", "chosen"), [(0, []), (1, []), (3, [0, 1, 2, 0, 1])])
+def test_workers_get_gpus_in_turn(monkeypatch, gpus, chosen):
+    used = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    for worker in range(5):
+        use_gpu(worker)
+    assert used == chosen
+    if gpus:
+        assert default_number() == gpus
 
 
 @pytest.mark.slow
