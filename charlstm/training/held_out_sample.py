@@ -34,7 +34,9 @@ class HeldOutSample(NamedTuple):
         return self.characters >= self.of
 
     def describe(self, unit: str) -> str:
-        """One sentence about a sample."""
+        """What evaluations score, in one sentence."""
+        if self.is_whole:
+            return f"evaluations score all {self.of:,} held-out {unit}s"
         return (
             f"evaluations score an evenly spread sample of about {self.characters:,} of the {self.of:,} held-out "
             f"{unit}s, the same each time; all of them are scored when training ends (training.evaluation_characters)"

@@ -71,7 +71,8 @@ class Validator:
         if self._whole is None:
             return None
         before = self._state.held_out_sample
-        sample = before or self._new_sample(self._whole, is_whole or self._state.counters.best_nats is not None)
+        sample = before or self.planned_sample(is_whole=is_whole)
+        assert sample is not None
         if sample != self._selected and not sample.is_whole:
             self._held_out = self._corpus.held_out_sample(sample.characters)
             self._sampled_from = sample.of
@@ -79,11 +80,15 @@ class Validator:
         self._state.held_out_sample = self._selected = sample
         return sample if before is None else None
 
-    def _new_sample(self, text: Text, is_whole: bool) -> HeldOutSample:
-        characters = self._count(text)
-        if is_whole:
+    def planned_sample(self, trained: int | None = None, is_whole: bool = False) -> HeldOutSample | None:
+        """What evaluations score of the validation split, if there is one, and the first of them comes after so many
+        characters (None: those that were trained on so far)."""
+        if self._whole is None:
+            return None
+        characters, counters = self._count(self._whole), self._state.counters
+        if is_whole or counters.best_nats is not None:
             return HeldOutSample(characters, characters)
-        return held_out_sample(self._training, self._state.counters.characters, characters)
+        return held_out_sample(self._training, counters.characters if trained is None else trained, characters)
 
     @property
     def is_sampling(self) -> bool:

@@ -185,6 +185,7 @@ def test_dry_run_trains_and_writes_nothing(charlstm, config_file, corpus):
     assert re.search(r"layer 1: executor \w+: ", result.out)
     assert "not reference: " in result.out
     assert "17 steps per epoch" in result.out
+    assert "\nevaluations score all " in result.out
 
 
 def test_dry_run_names_a_run_that_exists(charlstm, config_file):

@@ -11,6 +11,7 @@ from test_checkpoint_manager import assert_same
 
 from charlstm.api import load
 from charlstm.checkpoints.format import load_checkpoint
+from charlstm.cli.train_output import plan_of_evaluations
 from charlstm.comparison.collect import read_run
 from charlstm.config import TrainingConfig
 from charlstm.errors import UserError
@@ -319,3 +320,32 @@ def test_evaluation_leaves_training_as_it_is(make):
         tensors.append(load_checkpoint(trainer.directory.last)[0])
     assert all(torch.equal(t, tensors[1][name]) for name, t in tensors[0].items())
     assert np.isfinite(trainer.counters.best_nats)
+
+
+@pytest.mark.parametrize(
+    ("budget", "interval"), [({"steps": 9}, 4), ({"steps": 35}, None), ({"epochs": 1}, None), ({"minutes": 0.001}, 5)]
+)
+def test_dry_run_says_what_evaluations_will_score(make, monkeypatch, budget, interval):
+    monkeypatch.setattr("charlstm.training.held_out_sample.MIN_CHARACTERS", 10)
+    monkeypatch.setattr("charlstm.training.held_out_sample.READ_PER_TRAINED", 10.0)
+    trainer = make(evaluation_characters="auto", budget=budget, evaluate_every=interval)
+    planned = plan_of_evaluations(trainer)
+    (notice,) = of(Notice, trainer.run())
+    assert planned == notice.text
+    assert 10 < trainer.state.held_out_sample.characters < 3200
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"evaluation_characters": "all"}, "evaluations score all 3,200 held-out characters"),
+        ({"evaluation_characters": 5000}, "evaluations score all 3,200 held-out characters"),
+        ({"budget": {"steps": 10, "minutes": 5}, "evaluate_every": None}, "about 1,000 of the 3,200"),
+        (
+            {"evaluation_characters": "auto", "budget": {"steps": 10, "minutes": 5}, "evaluate_every": None},
+            "the first evaluation chooses how many of the 3,200 held-out characters",
+        ),
+    ],
+)
+def test_dry_run_says_what_is_known_of_evaluations(make, settings, expected):
+    assert expected in plan_of_evaluations(make(**settings))
