@@ -4,8 +4,9 @@ Machines are shared and noisy, so candidates run in turns, the median of the rou
 absolute speeds hold for this machine only.
 """
 
-from charlstm.benchmark.candidates import BASELINE, CAPTURED, PRECISIONS, Key, Size
+from charlstm.benchmark.candidates import BASELINE, CAPTURED, Key
 from charlstm.benchmark.environment import default_precisions, describe_machine, machine_facts
+from charlstm.benchmark.networks import PRECISIONS, Size
 from charlstm.benchmark.plan import TEXTS, Plan, Progress, measure
 from charlstm.benchmark.results import Measurement, Result
 from charlstm.benchmark.round_robin import NO_MEMORY, NO_TIME

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charlstm.benchmark.candidates import VOCABULARY
+from charlstm.benchmark.networks import VOCABULARY
 from charlstm.cells import CELLS, Cell
 from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton.choice import division_of

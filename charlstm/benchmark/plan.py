@@ -19,12 +19,12 @@ from charlstm.benchmark.candidates import (
     Candidates,
     Key,
     MultiplyAdds,
-    Size,
     matmuls,
     sampling,
     training,
 )
 from charlstm.benchmark.environment import cleanup, default_precisions, notes, synchronizer, untimed_runs, warm_up_runs
+from charlstm.benchmark.networks import Size
 from charlstm.benchmark.results import Measurement, Result, Workload, title
 from charlstm.benchmark.round_robin import Outcome, Speed, Turn, round_robin
 from charlstm.cells import CELLS

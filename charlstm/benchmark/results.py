@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from charlstm.benchmark.candidates import BASELINE, TORCH, VOCABULARY, Key, Size
+from charlstm.benchmark.candidates import BASELINE, TORCH, Key
+from charlstm.benchmark.networks import VOCABULARY, Size
 from charlstm.benchmark.round_robin import Speed
 
 Workload = Literal["training", "sampling"]

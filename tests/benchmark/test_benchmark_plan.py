@@ -22,6 +22,7 @@ from charlstm.benchmark import (
     candidates,
     environment,
     measure,
+    networks,
     round_robin,
 )
 from charlstm.benchmark.plan import _candidates
@@ -153,7 +154,7 @@ def test_training_step_counts_all_characters():
     torch.manual_seed(1)
     steps, multiply_adds = candidates.training(TINY, ["gru"], [BASELINE, "eager"], ["float32"])
     assert all(candidate.amount == TINY.batch * TINY.steps for candidate in steps.values())
-    model = LanguageModel(candidates._model_config(CELLS["gru"], TINY), candidates.VOCABULARY)
+    model = LanguageModel(networks.model_config(CELLS["gru"], TINY), networks.VOCABULARY)
     assert multiply_adds["gru"] * 6 == pytest.approx(training_multiply_adds(model, TINY.batch, TINY.steps))
 
 
@@ -167,8 +168,8 @@ def test_training_steps_change_every_weight(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(candidates, "_charlstm_model", recording(candidates._charlstm_model))
-    monkeypatch.setattr(candidates, "_torch_model", recording(candidates._torch_model))
+    for name in ("charlstm_model", "torch_model"):
+        monkeypatch.setattr(networks, name, recording(getattr(networks, name)))
     steps, _ = candidates.training(TINY, ["gru"], [BASELINE, "eager", "reference"], ["float32"])
     for candidate in steps.values():
         candidate.run()
@@ -264,27 +265,26 @@ def test_no_cuda_graph_is_captured_while_timed(monkeypatch):
 
 @pytest.mark.usefixtures("short_turns")
 def test_candidate_out_of_memory_is_left_out(monkeypatch):
-    step = candidates._step
-    networks = []
+    step, made = networks.train, []
 
     def full(network, executor, precision, size, device):
         if executor == "eager" and precision == "float32":
-            networks.append(network)
-            monkeypatch.setattr(candidates.F, "cross_entropy", out_of_memory)
+            made.append(network)
+            monkeypatch.setattr(networks.F, "cross_entropy", out_of_memory)
         try:
             step(network, executor, precision, size, device)
         finally:
-            monkeypatch.setattr(candidates.F, "cross_entropy", cross_entropy)
+            monkeypatch.setattr(networks.F, "cross_entropy", cross_entropy)
 
     def out_of_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    cross_entropy = candidates.F.cross_entropy
-    monkeypatch.setattr(candidates, "_step", full)
+    cross_entropy = networks.F.cross_entropy
+    monkeypatch.setattr(candidates, "train", full)
     (measurement,) = run(Plan(["gru"], ["eager", "vendor"], sizes=[TINY], rounds=1, sampling=False))
     assert measurement.left_out == {Key("gru", "eager", "float32"): NO_MEMORY}
     assert Key("gru", "eager", "bfloat16") in {r.key for r in measurement.results}
-    assert all(p.grad is None for p in networks[0]().model.parameters())
+    assert all(p.grad is None for p in made[0]().model.parameters())
 
 
 def test_float32_uses_tf32_on_a_gpu_while_measured(monkeypatch):

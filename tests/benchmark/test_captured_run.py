@@ -5,7 +5,7 @@ from functools import cache, partial
 import pytest
 import torch
 
-from charlstm.benchmark import BASELINE, CAPTURED, Key, Plan, Size, candidates, captured_run
+from charlstm.benchmark import BASELINE, CAPTURED, Key, Plan, Size, candidates, captured_run, networks
 from charlstm.benchmark.captured_run import LAUNCHED, CapturedRun
 from charlstm.benchmark.plan import _candidates
 from charlstm.cells import CELLS
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captured_run, "CudaGraph", ReplayedGraph)
-    monkeypatch.setattr(candidates, "LEARNING_RATE", 1e-2)
+    monkeypatch.setattr(networks, "LEARNING_RATE", 1e-2)
 
 
 @pytest.mark.usefixtures("replayed")
@@ -28,12 +28,12 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     [(CAPTURED, "float32"), (CAPTURED, "bfloat16"), (CAPTURED, "float16"), ("eager", "float32"), ("eager", "bfloat16")],
 )
 def test_replayed_steps_equal_launched_ones(executor, precision):
-    make = candidates._torch_network if executor == CAPTURED else candidates._charlstm_network
+    make = networks.torch_network if executor == CAPTURED else networks.charlstm_network
     weights = []
     for is_captured in (False, True):
         torch.manual_seed(1)
         network = cache(partial(make, CELLS["gru"], TINY, CPU))
-        step = partial(candidates._step, network, executor, precision, TINY, CPU)
+        step = partial(networks.train, network, executor, precision, TINY, CPU)
         run = CapturedRun(step, CPU) if is_captured else step
         # The first call launches several steps; a freed graph is captured again without.
         for n in range(3 if is_captured else LAUNCHED + 3):

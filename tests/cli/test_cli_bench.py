@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size, candidates, environment
+from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size, environment, networks
 from charlstm.benchmark.round_robin import Speed
-from charlstm.cli.bench import bar, left_out, table
+from charlstm.cli.bench_output import bar, left_out, table
 
 TINY = ("--size", "1x4,2,3", "--rounds", 1, "--cell", "peephole", "--executor", "eager", "--precision", "float32")
 
@@ -215,7 +215,7 @@ def test_cpu_without_bfloat16_is_measured_in_float32(charlstm, monkeypatch):
 
 
 def test_unsupported_precision_is_left_out_with_reason(charlstm, monkeypatch):
-    for module in (candidates, environment):
+    for module in (networks, environment):
         monkeypatch.setattr(
             module, "training_error", lambda *args: "no primitive" if args[-1] == torch.bfloat16 else None
         )
