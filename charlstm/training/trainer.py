@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -23,7 +22,6 @@ from charlstm.text.corpus import Corpus
 from charlstm.training.budget import BudgetProgress, finish_reason
 from charlstm.training.captured_steps import CapturedSteps
 from charlstm.training.checkpoint_manager import CheckpointManager
-from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep
 from charlstm.training.divergence import DivergenceDetector
 from charlstm.training.evaluations import Evaluations
 from charlstm.training.event_log import EventLog
@@ -31,9 +29,9 @@ from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress
 from charlstm.training.execution import Execution
 from charlstm.training.initial_state import initial_state
 from charlstm.training.initial_weights import InitialWeights
-from charlstm.training.loader import next_chunks
 from charlstm.training.step import TrainingStep
 from charlstm.training.stop_control import StopControl
+from charlstm.training.updates import Updates
 from charlstm.training.validation import ValidationInterruptedError, Validator
 
 
@@ -66,14 +64,22 @@ class Trainer:
             self.step, self.device, group, lambda text: self._notices.append(Notice(text))
         )
         self.execution = Execution(training, self.state, self.step, self.streams, group)
-        self.deferred_metrics = DeferredMetrics(self.device)
-        self._gradient_norm = self._unsynced_seconds = 0.0
         self._budget = BudgetProgress(training, self.state)
         self._log = EventLog(directory, self.state, corpus.vocabulary.unit)
         self._divergence = DivergenceDetector(config, self.state, self.step, group, self._log)
         self.evaluations = Evaluations(config, self.state, directory, self.validator, self._divergence, self._log)
         self._checkpoint_manager = CheckpointManager(config, corpus, directory, group, self.state)
         self._stop_control = StopControl(group)
+        self.updates = Updates(
+            training,
+            self.state,
+            self.step,
+            self.captured_steps,
+            self._divergence,
+            self._budget,
+            self._stop_control,
+            self.device,
+        )
         self._notices: list[Notice] = []
 
     @property
@@ -155,10 +161,10 @@ class Trainer:
             try:
                 yield from self.evaluations.score_whole_split()
             except ValidationInterruptedError:
-                self._sync()
+                self.updates.sync()
                 stop_reason = "stopped"
         if stop_reason == "stopped":
-            if (ended := self._read_pending() or self._divergence.end_if_not_finite()) is not None:
+            if (ended := self.updates.read_pending() or self._divergence.end_if_not_finite()) is not None:
                 yield ended
                 return
             self.save(best=False)
@@ -173,7 +179,7 @@ class Trainer:
         return "stopped" if self._stop_control.should_stop else None
 
     def _save_on_request(self) -> None:
-        if len(self.deferred_metrics):  # unread steps: wait until the next step has read them
+        if len(self.updates.metrics):  # unread steps: wait until the next step has read them
             return
         self._stop_control.clear_save_request()
         if self._divergence.is_finite():
@@ -193,75 +199,20 @@ class Trainer:
         """Train on the chunks of one update. Returns None if its metrics are not read yet."""
         counters = self.counters
         rate = self.state.schedule.rate(counters.step, self.streams.progress, self.progress)
-        if (ended := self._train_on_next_batch(rate)) is not None:
+        if (ended := self.updates.update(rate)) is not None:
             return ended
         is_recorded = self._budget.advance()
-        if self.deferred_metrics.is_asynchronous:
+        if self.updates.metrics.is_asynchronous:
             is_requested = self._stop_control.should_stop or self._stop_control.should_save
-            if not (is_recorded or counters.evaluation_due or is_requested or self.deferred_metrics.is_due):
+            if not (is_recorded or counters.evaluation_due or is_requested or self.updates.metrics.is_due):
                 return None
-            if (ended := self._read_pending()) is not None:
+            if (ended := self.updates.read_pending()) is not None:
                 return ended
         else:
-            self._sync()
+            self.updates.sync()
         fraction = self.progress
         counters.evaluation_due |= fraction >= 1
-        return self._log.progress(rate, self._gradient_norm, fraction, is_recorded or fraction >= 1)
-
-    def _train_on_next_batch(self, rate: float) -> Ended | None:
-        """Forward and backward pass and optimizer step. On the CPU, a step that diverged ends the run without an
-        update."""
-        start = time.perf_counter()
-        counters = self.counters
-        batches = next_chunks(self.streams, self.config.training.gradient_accumulation)
-        count = sum(batch.count for batch in batches)
-        if self.config.training.sequence_length_std:
-            rate *= sum(len(batch.targets) for batch in batches) / (len(batches) * self.streams.sequence_length)
-        if is_asynchronous := self.deferred_metrics.is_asynchronous:
-            loss_and_norm, carried = self.captured_steps(batches, self.state.carried, rate)
-        else:
-            loss_and_norm, carried = self.step.gradients(self.step.inputs(batches), self.state.carried)
-        self.deferred_metrics.append(PendingStep(counters.step, counters.characters, count, loss_and_norm))
-        if not is_asynchronous:
-            if (ended := self._process_metrics()) is not None:
-                return ended
-            self.step.set_learning_rate(rate)
-            self.step.update(loss_and_norm[1])
-        self.state.carried = carried
-        counters.step += 1
-        counters.characters += count
-        if self.state.average is not None:
-            self.state.average.update(counters.step)
-        self._unsynced_seconds += time.perf_counter() - start
-        return None
-
-    def _read_pending(self) -> Ended | None:
-        """Wait for the pending steps, if any, and read their metrics."""
-        if not (steps := len(self.deferred_metrics)):
-            return None
-        start = time.perf_counter()
-        ended = self._process_metrics()
-        self._unsynced_seconds += time.perf_counter() - start
-        self._sync()
-        self.deferred_metrics.set_pace(steps, self.counters.seconds)
-        return ended
-
-    def _sync(self) -> None:
-        """Synchronize requests and training time with the other processes."""
-        self.counters.seconds = self._stop_control.sync(self._budget.seconds_after(self._unsynced_seconds))
-        self._unsynced_seconds = 0.0
-
-    def _process_metrics(self) -> Ended | None:
-        """Read the metrics of all pending steps. The run ends at the first that diverged, with the step before it."""
-        counters = self.counters
-        for pending, nats, norm in self.deferred_metrics.read():
-            if self._divergence.add_step(nats, norm):
-                counters.step, counters.characters = pending.steps_before, pending.characters_before
-                return self._divergence.end(nats, norm, self.deferred_metrics.is_asynchronous)
-            counters.sum_nats += nats * pending.num_targets
-            counters.sum_count += pending.num_targets
-            self._gradient_norm = norm
-        return None
+        return self._log.progress(rate, self.updates.gradient_norm, fraction, is_recorded or fraction >= 1)
 
     def _evaluate(self) -> Evaluated | Ended | None:
         """Evaluate, and save unless the loss is high. Returns None, with nothing changed, if a stop was requested
@@ -269,7 +220,7 @@ class Trainer:
         try:
             event, notices = self.captured_steps.beside_graphs(self.evaluations.evaluate)
         except ValidationInterruptedError:
-            self._sync()
+            self.updates.sync()
             return None
         if isinstance(event, Evaluated):
             if not self._divergence.is_high(event.evaluated_nats):

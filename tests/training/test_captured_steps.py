@@ -68,8 +68,8 @@ def train(make_config, make_trainer, short, tmp_path, monkeypatch):
         for stop in (*stops, None):
             exists = (tmp_path / name).exists()
             trainer = make_trainer(config, tmp_path / name, text)
-            trainer.deferred_metrics.is_asynchronous = trainer.step.scales_always = True
-            monkeypatch.setattr(trainer.deferred_metrics, "set_pace", lambda *_: None)
+            trainer.updates.metrics.is_asynchronous = trainer.step.scales_always = True
+            monkeypatch.setattr(trainer.updates.metrics, "set_pace", lambda *_: None)
             if exists:
                 assert trainer.resume() == []
             for event in trainer.run():

@@ -18,8 +18,7 @@ from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.model.language_model import cell_of
-from charlstm.training import divergence
-from charlstm.training import trainer as trainer_module
+from charlstm.training import divergence, updates
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
 from charlstm.training.state import TrainingState
 
@@ -315,7 +314,7 @@ UNTOUCHED = {"counters.best_step", "counters.evaluations_without_improvement", "
 @pytest.mark.few(1)
 def test_every_entry_of_a_checkpoint_is_needed(trained, tmp_path, monkeypatch, case):
     """Without an entry the checkpoint is refused; with another value it is refused, or the run differs."""
-    monkeypatch.setattr(trainer_module, "time", Ticking())
+    monkeypatch.setattr(updates, "time", Ticking())
     model, training = NEEDED[case]
     training = {"budget": {"steps": 20}, "evaluate_every": 40} | training
     trained("uninterrupted", model, training)

@@ -11,7 +11,8 @@ from test_checkpoint_manager import assert_same
 
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import parse_config
-from charlstm.training import trainer as trainer_module
+from charlstm.runs.directory import RunDirectory
+from charlstm.training import updates
 from charlstm.training.advice import divergence_advice
 from charlstm.training.deferred_metrics import DeferredMetrics, PendingStep
 from charlstm.training.events import Evaluated, Notice, Progress
@@ -25,16 +26,16 @@ def make_asynchronous(make_trainer, monkeypatch):
 
     def make(config, path, read_every):
         trainer = make_trainer(config, path)
-        trainer.deferred_metrics.is_asynchronous = True
-        monkeypatch.setattr(trainer.deferred_metrics, "set_pace", lambda *_: None)
-        trainer.deferred_metrics._read_every = read_every
+        trainer.updates.metrics.is_asynchronous = True
+        monkeypatch.setattr(trainer.updates.metrics, "set_pace", lambda *_: None)
+        trainer.updates.metrics._read_every = read_every
         return trainer
 
     return make
 
 
 def metrics_without_times(path):
-    records = trainer_module.RunDirectory(path).metrics()
+    records = RunDirectory(path).metrics()
     return [{name: value for name, value in line.items() if name not in TIMES} for line in records]
 
 
@@ -124,10 +125,10 @@ def test_advice_tells_whether_the_step_was_applied():
 def test_training_time_includes_waiting_for_the_device(make_asynchronous, make_config, tmp_path, monkeypatch):
     """Each step takes 0.1 seconds to launch and 2 seconds to run; the read waits for it."""
     now, pending = [0.0], [0]
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(updates, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     config = make_config(budget={"minutes": 1.0}, evaluate_every=1000, sample_length=0)
     trainer = make_asynchronous(config, tmp_path / "run", 5)
-    gradients, read = trainer.step.gradients, trainer.deferred_metrics.read
+    gradients, read = trainer.step.gradients, trainer.updates.metrics.read
 
     def launch(*arguments):
         now[0] += 0.1
@@ -140,7 +141,7 @@ def test_training_time_includes_waiting_for_the_device(make_asynchronous, make_c
         yield from read()
 
     monkeypatch.setattr(trainer.step, "gradients", launch)
-    monkeypatch.setattr(trainer.deferred_metrics, "read", wait_and_read)
+    monkeypatch.setattr(trainer.updates.metrics, "read", wait_and_read)
     ended = list(trainer.run())[-1]
     assert (ended.stop_reason, ended.step) == ("budget", 30)  # the first read past a minute
     assert ended.seconds == pytest.approx(30 * 2.1)

@@ -23,7 +23,7 @@ from charlstm.text.corpus import load_corpus
 from charlstm.text.lead_ins import encode_lead_ins, lead_ins
 from charlstm.text.statistics import text_statistics
 from charlstm.text.streams import IGNORE
-from charlstm.training import trainer as trainer_module
+from charlstm.training import updates
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
 
 OPTIMIZERS = {"adamw": 2e-2, "sgd": 2.0, "rmsprop": 1e-2}
@@ -203,7 +203,7 @@ def test_budget_in_minutes_counts_training_only(make_trainer, make_config, monke
         now[0] += 1.0
         return now[0]
 
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=perf_counter))
+    monkeypatch.setattr(updates, "time", SimpleNamespace(perf_counter=perf_counter))
     trainer = make_trainer(make_config(budget={"minutes": 0.1}, evaluate_every=2))
     score = trainer.validator.score
 
@@ -225,7 +225,7 @@ def clock(monkeypatch):
         clock[0] += clock[1]
         return clock[0]
 
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=perf_counter))
+    monkeypatch.setattr(updates, "time", SimpleNamespace(perf_counter=perf_counter))
     return clock
 
 

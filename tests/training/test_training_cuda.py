@@ -13,6 +13,7 @@ from charlstm.errors import UserError
 from charlstm.executors.triton import choice
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
+from charlstm.training import initial_state
 from charlstm.training.captured_steps import WARM_UP, _CapturedStep
 from charlstm.training.events import Ended, Evaluated, Notice
 from charlstm.training.loader import PrefetchLoader
@@ -35,18 +36,16 @@ def test_training_step_never_waits_for_the_gpu(
 ):
     """After a few steps, which compile kernels and record graphs, torch raises where the CPU waits."""
     if prefetch:
-        monkeypatch.setattr(
-            "charlstm.training.trainer.make_batch_source", lambda streams, device, _: PrefetchLoader(streams, device)
-        )
+        monkeypatch.setattr(initial_state, "make_batch_source", lambda streams, gpu, _: PrefetchLoader(streams, gpu))
     settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "input_masking": input_masking}
     trainer = make_trainer(make_config(model, precision=precision, device="cuda", **settings))
-    trainer.deferred_metrics._read_every = 1000
+    trainer.updates.metrics._read_every = 1000
     for _ in range(20):
         trainer._step()
     with waiting_refused():
         for _ in range(20):  # past the end of an epoch, which has 17 steps
             assert trainer._step() is None
-    assert trainer._read_pending() is None
+    assert trainer.updates.read_pending() is None
 
 
 @pytest.mark.parametrize("prefetch", [False, True])
@@ -57,9 +56,7 @@ def test_resumed_run_equals_uninterrupted_run(
     make_trainer, make_config, monkeypatch, tmp_path, executor, precision, prefetch
 ):
     if prefetch:
-        monkeypatch.setattr(
-            "charlstm.training.trainer.make_batch_source", lambda streams, device, _: PrefetchLoader(streams, device)
-        )
+        monkeypatch.setattr(initial_state, "make_batch_source", lambda streams, gpu, _: PrefetchLoader(streams, gpu))
     model = {"executor": executor, "dropout": 0.2, "num_layers": 2, "hidden_size": 64}
     config = make_config(model, device="cuda", precision=precision, batch_size=16)
     list(make_trainer(config, tmp_path / "uninterrupted").run())
@@ -67,7 +64,7 @@ def test_resumed_run_equals_uninterrupted_run(
         trainer = make_trainer(config, tmp_path / "stopped")
         if trainer.directory.checkpoints.exists():
             assert trainer.resume() == []
-        trainer.deferred_metrics._read_every = 1
+        trainer.updates.metrics._read_every = 1
         for event in trainer.run():
             if getattr(event, "step", None) == stop:
                 trainer.request_stop()
