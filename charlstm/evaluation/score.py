@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from charlstm.evaluation.documents import document_pieces
-from charlstm.evaluation.repeated_pass import Function, RepeatedPass
 from charlstm.executors import State
 from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
@@ -156,31 +155,16 @@ def _fill(
 ) -> None:
     backward_states = _backward_states(model, pieces, on_chunk) if model.bidirectional else {}
     state = pieces.state_before()
-    parts = len(state)
-
-    def hidden(window: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        y, last = model.hidden(window[:-2], states[:parts], window[2:], states[parts:] or None)
-        return (y, *last)
-
-    forward_pass = _repeated(hidden, model, pieces)
     chunks_per_copy = 1 if model.head.weight.device.type == "cpu" else CHUNKS_PER_COPY
     first, results = 0, list[Tensor]()
     for begin, end in _chunks(pieces):
         on_chunk(end - begin)
         window = pieces.ids_at(begin - 1, end + 1)
-        y, *last = forward_pass(window, *state, *backward_states.get(end, ()))
-        state = tuple(last)
+        y, state = model.hidden(window[:-2], state, window[2:], backward_states.get(end))
         results.append(statistic(y, window[1:-1].clamp(max=model.vocabulary_size - 1)))
         if len(results) == chunks_per_copy or end == pieces.longest:
             pieces.store(out, first, torch.cat(results).cpu().numpy())
             first, results = end, []
-
-
-def _repeated(function: Function, model: LanguageModel, pieces: Pieces) -> RepeatedPass:
-    """A function that calls the model for each chunk of the pieces."""
-    weight = model.head.weight
-    key = function.__name__, repr(model.config), weight.shape, weight.dtype, model.recurrent.preferred_executor
-    return RepeatedPass(function, key, weight.device, pieces.longest // CHUNK)
 
 
 def _chunks(pieces: Pieces) -> Iterator[tuple[int, int]]:
@@ -189,16 +173,11 @@ def _chunks(pieces: Pieces) -> Iterator[tuple[int, int]]:
 
 def _backward_states(model: LanguageModel, pieces: Pieces, on_chunk: Callable[[int], None]) -> dict[int, State]:
     """The backward stack's state beyond each chunk, keyed by the end of the chunk."""
-
-    def encode(following: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        return model.encode_backward(following, state)[1]
-
-    backward_pass = _repeated(encode, model, pieces)
     state, states = pieces.state_after(), dict[int, State]()
     for begin, end in reversed(list(_chunks(pieces))):
         on_chunk(end - begin)
         states[end] = state
-        state = backward_pass(pieces.ids_at(begin + 1, end + 1), *state)
+        state = model.encode_backward(pieces.ids_at(begin + 1, end + 1), state)[1]
     return states
 
 
