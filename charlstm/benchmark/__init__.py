@@ -4,7 +4,7 @@ Machines are shared and noisy, so candidates run in turns, the median of the rou
 absolute speeds hold for this machine only.
 """
 
-from charlstm.benchmark.candidates import BASELINE, CAPTURED, Key
+from charlstm.benchmark.candidates import BASELINE, CAPTURED, TORCH, Key
 from charlstm.benchmark.environment import default_precisions, describe_machine, machine_facts
 from charlstm.benchmark.networks import PRECISIONS, Size
 from charlstm.benchmark.plan import TEXTS, Plan, Progress, measure
@@ -18,6 +18,7 @@ __all__ = [
     "NO_TIME",
     "PRECISIONS",
     "TEXTS",
+    "TORCH",
     "Key",
     "Measurement",
     "Plan",

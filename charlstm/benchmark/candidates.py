@@ -16,6 +16,7 @@ from charlstm.benchmark.networks import (
     Size,
     charlstm_model,
     charlstm_network,
+    gradient_scaler,
     shapes,
     torch_model,
     torch_network,
@@ -30,8 +31,8 @@ from charlstm.model import LanguageModel
 from charlstm.model.multiply_adds import sampling_multiply_adds, training_multiply_adds
 
 BASELINE = "torch.nn"
-CAPTURED = "torch.nn captured"
-"""The same loop as the baseline, of which each training step is replayed from a CUDA graph, as charlstm's are."""
+CAPTURED = "torch.nn-captured"
+"""The baseline's loop, with each training step replayed from a CUDA graph, as those of charlstm are."""
 TORCH = (BASELINE, CAPTURED)
 SAMPLER = "charlstm"
 MATMUL = "torch.mm"
@@ -86,7 +87,9 @@ def training(
             for precision in precisions:
                 if precision == "float16" and not is_torch:
                     continue
-                step = partial(train, theirs if is_torch else ours, executor, precision, size, device)
+                dtype = PRECISIONS[precision]
+                scaler = gradient_scaler(dtype, device)
+                step = partial(train, theirs if is_torch else ours, executor, dtype, size, device, scaler)
                 if is_torch:
                     step = partial(train_torch, cell, step, precision, device)
                 candidates[Key(name, executor, precision)] = _candidate(step, executor, characters, device)

@@ -8,7 +8,7 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.executors import clear_plan_cache
-from charlstm.executors.cuda_graph import CudaGraph
+from charlstm.executors.cuda_graph import CudaGraph, cause_of_failure
 
 LAUNCHED = 2
 """Runs that are launched before the first capture: they compile kernels and create the optimizer's state."""
@@ -43,12 +43,11 @@ class CapturedRun:
         clear_plan_cache()  # the graph gets buffers of its own
         try:
             return CudaGraph(self._with_gradients, self._device, warm_up=0)
-        except (UserError, torch.OutOfMemoryError):
-            raise
         except Exception as error:
-            while isinstance(error.__context__, Exception):  # the end of a failed capture raises, too
-                error = error.__context__
-            why = str(error).partition("\n")[0]
+            cause = cause_of_failure(error)
+            if isinstance(cause, UserError | torch.OutOfMemoryError):
+                raise cause from None
+            why = str(cause).partition("\n")[0]
         raise UserError(f"its training step cannot be captured in a CUDA graph: {why}")
 
     def _with_gradients(self) -> None:

@@ -32,13 +32,14 @@ def synchronizer(device: torch.device) -> Callable[[], None]:
 
 
 def warm_up_runs(device: torch.device) -> int:
-    """Warm-up runs, after which a candidate creates nothing more: on an NVIDIA GPU the second captures a CUDA graph."""
+    """Warm-up runs, after which a candidate creates nothing more: on an NVIDIA GPU the first of a captured run, and the
+    second of another, capture CUDA graphs."""
     return 3 if device.type == "cuda" else 2
 
 
 def untimed_runs(device: torch.device) -> int:
-    """Untimed runs at the beginning of a turn, in which a candidate captures again what :func:`cleanup` has freed: the
-    first captures the CUDA graph of a known shape, the second is like any other."""
+    """Untimed runs at the beginning of a turn, in which a candidate captures again what was freed after its last turn:
+    the first captures, the second is like any other."""
     return 2 if device.type == "cuda" else 0
 
 

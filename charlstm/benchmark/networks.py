@@ -20,11 +20,9 @@ from charlstm.optimization import make_optimizer
 
 VOCABULARY = 65
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""float16 is for torch.nn, whose gradients are then scaled: for other types cuDNN has no persistent kernels."""
+"""float16, in which gradients are scaled, is for torch.nn: the executors of charlstm have no such precision."""
 LEARNING_RATE = 1e-6
 """So small that the weights hardly change: a diverging network would be measured on NaN and infinity."""
-NO_SCALER = cache(partial(torch.amp.GradScaler, enabled=False))
-"""Of a scaler that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,11 @@ class Size:
 
 
 class Network(NamedTuple):
-    """A model and its optimizer, and the scaler of its gradients in float16; ``logits`` takes the ids and the name of
-    the executor."""
+    """A model and its optimizer; ``logits`` takes the ids and the name of the executor."""
 
     model: nn.Module
     logits: Callable[[Tensor, str], Tensor]
     optimizer: torch.optim.Optimizer
-    scaler: Callable[[], torch.amp.GradScaler]
 
 
 def model_config(cell: Cell, size: Size) -> ModelConfig:
@@ -100,7 +96,7 @@ def charlstm_network(cell: Cell, size: Size, device: torch.device) -> Network:
         return output
 
     optimizer = make_optimizer(TrainingConfig(learning_rate=LEARNING_RATE), model)
-    return Network(model, logits, optimizer, NO_SCALER)
+    return Network(model, logits, optimizer)
 
 
 def torch_model(cell: Cell, size: Size, device: torch.device) -> nn.ModuleList:
@@ -120,8 +116,7 @@ def torch_network(cell: Cell, size: Size, device: torch.device) -> Network:
         capturable=device.type == "cuda",
     )
     optimizer._warned_capturable_if_run_uncaptured = True  # the first steps are launched
-    scaler = cache(partial(torch.amp.GradScaler, device.type))
-    return Network(model, lambda ids, _: head(layer(embedding(ids))[0]), optimizer, scaler)
+    return Network(model, lambda ids, _: head(layer(embedding(ids))[0]), optimizer)
 
 
 @cache
@@ -130,11 +125,22 @@ def ids_of(size: Size, device: torch.device) -> Tensor:
     return torch.randint(VOCABULARY, (size.steps + 1, size.batch), generator=generator).to(device)
 
 
-def train(network: Callable[[], Network], executor: str, precision: str, size: Size, device: torch.device) -> None:
-    """A training step."""
-    model, logits, optimizer, scaler_of_float16 = network()
-    ids, dtype = ids_of(size, device), PRECISIONS[precision]
-    scaler = (scaler_of_float16 if dtype == torch.float16 else NO_SCALER)()
+def gradient_scaler(dtype: torch.dtype, device: torch.device) -> Callable[[], torch.amp.GradScaler]:
+    """Returns the scaler of a candidate's gradients, the same in each call; it does nothing but in float16."""
+    return cache(partial(torch.amp.GradScaler, device.type, enabled=dtype == torch.float16))
+
+
+def train(
+    network: Callable[[], Network],
+    executor: str,
+    dtype: torch.dtype,
+    size: Size,
+    device: torch.device,
+    make_scaler: Callable[[], torch.amp.GradScaler],
+) -> None:
+    """A training step, with the scaler of :func:`gradient_scaler`."""
+    model, logits, optimizer = network()
+    ids, scaler = ids_of(size, device), make_scaler()
     try:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             output = logits(ids[:-1], executor)
@@ -146,6 +152,8 @@ def train(network: Callable[[], Network], executor: str, precision: str, size: S
         scaler.update()
     finally:
         optimizer.zero_grad(set_to_none=True)
+        for name in ("grad_scale", "found_inf"):  # which a scaler leaves if the optimizer fails
+            vars(optimizer).pop(name, None)
 
 
 def train_torch(cell: Cell, step: Callable[[], None], precision: str, device: torch.device) -> None:

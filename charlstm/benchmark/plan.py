@@ -52,8 +52,8 @@ class Plan:
     """What to measure; None means the default.
 
     precisions  by default those of :func:`charlstm.benchmark.environment.default_precisions`
-    executors   names of :func:`charlstm.executors.executors`, and ``torch.nn``; by default all that support the device
-                and that ``auto`` may select
+    executors   names of :func:`charlstm.executors.executors`, ``torch.nn`` and ``torch.nn-captured``; by default
+                all that support the device and that ``auto`` may select
     sizes       of training; sampling uses their layers and hidden sizes, by default on the CPU also one layer of 512
     texts       numbers of texts that are sampled in parallel
     quick       by default one small size and three cells; as many of the rounds as fit into QUICK_SECONDS

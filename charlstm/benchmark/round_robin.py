@@ -87,6 +87,7 @@ def round_robin(
     start = clock()
     expected: dict[K, float] = {}
     runs: dict[K, int] = {}
+    seconds_of_turn: dict[K, float] = {}
     left_out: dict[K, str] = {}
     for key, candidate in candidates.items():
         if expected and clock() - start + 2 * sum(expected.values()) > limit:
@@ -108,7 +109,8 @@ def round_robin(
             candidate.free()
             after()
         runs[key] = max(1, math.ceil(turn_seconds / seconds))
-        expected[key] = seconds * (untimed_runs + runs[key])
+        seconds_of_turn[key] = seconds * runs[key]
+        expected[key] = seconds * untimed_runs + seconds_of_turn[key]
     one_round = sum(expected.values())
     speeds: dict[K, list[float]] = {key: [] for key in expected}
     total = min(rounds * one_round, max(one_round, limit - (clock() - start)))
@@ -118,10 +120,12 @@ def round_robin(
             yield Turn(key, min(passed / total, 1.0), max(total - passed, 0.0))
             passed += expected[key]
             try:
+                untimed_start = clock()
                 for _ in range(untimed_runs):
                     candidates[key].run()
                 if untimed_runs:
                     wait()
+                    expected[key] = clock() - untimed_start + seconds_of_turn[key]
                 speeds[key].append(_turn(candidates[key], runs[key], turn_seconds, clock, wait))
             except UserError as refusal:
                 left_out[key] = str(refusal)
@@ -130,6 +134,7 @@ def round_robin(
                 candidates[key].free()
                 after()
         rounds_done += 1
+        one_round = sum(expected.values())
     summary = {key: Speed(median(values), min(values), max(values)) for key, values in speeds.items()}
     yield Outcome(summary, left_out, rounds_done)
 

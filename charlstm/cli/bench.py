@@ -35,7 +35,7 @@ def bench(
         list[str] | None,
         typer.Option(
             autocompletion=completion.executors,
-            help="Executor to train with, torch.nn, or on an NVIDIA GPU 'torch.nn captured', whose training steps are "
+            help="Executor to train with, torch.nn, or on an NVIDIA GPU torch.nn-captured, whose training steps are "
             "CUDA graphs, as are those of all executors there; may be repeated.",
             show_default="all but reference",
         ),
@@ -113,6 +113,7 @@ def bench(
         BASELINE,
         CAPTURED,
         TEXTS,
+        TORCH,
         Measurement,
         Plan,
         Size,
@@ -139,10 +140,13 @@ def bench(
         quick=quick,
         device=resolve_device(device),
     )
-    if plan.device.type != "cuda":
-        for option, name in (("--executor", CAPTURED), ("--precision", "float16")):
-            if name in (*(executor or ()), *(precision or ())):
-                raise UserError(f"{option} {name!r} is for NVIDIA GPUs; the device is {plan.device}")
+    for option, name, given in (("--executor", CAPTURED, executor), ("--precision", "float16", precision)):
+        if name in (given or ()) and plan.device.type != "cuda":
+            raise UserError(f"{option} {name} is for NVIDIA GPUs; the device is {plan.device}")
+    if "float16" in (precision or ()) and (others := [name for name in executor or () if name not in TORCH]):
+        raise UserError(f"--precision float16 is for torch.nn; {others[0]} computes in float32 or bfloat16")
+    if CAPTURED in (executor or ()) and not plan.training:
+        raise UserError(f"--executor {CAPTURED} is for training: captured are its steps")
     if not quick and len(plan.parts()) > 1:
         console.note(
             f"{len(plan.parts())} measurements; large networks take minutes each; --quick takes less than a minute"

@@ -63,8 +63,10 @@ def left_out(measurement: Measurement) -> list[str]:
         if reason in limits:
             groups.setdefault(limits[reason], {})[str(key)] = None
         else:
-            limit = f" in {key.precision} ({reason})" if other_precision else ""
-            groups.setdefault(f"{key.executor} cannot run{limit}", {})[key.cell] = None
+            limit = f" in {key.precision}" if other_precision else ""
+            # That an executor does not have a cell needs no reason.
+            why = f" ({reason})" if other_precision or key.cell not in reason else ""
+            groups.setdefault(f"{key.executor} cannot run{limit}{why}", {})[key.cell] = None
     return [f"{reason}: {', '.join(names)}" for reason, names in groups.items()]
 
 

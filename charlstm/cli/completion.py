@@ -198,7 +198,7 @@ def executors(incomplete: str) -> list[str]:
 
     field = find_field(Config, ("model", "executor"))
     names = [] if field is None else [name for name in choices(field) if name != "auto"]
-    return _matching([*names, "torch.nn", "torch.nn captured"], incomplete)
+    return _matching([*names, "torch.nn", "torch.nn-captured"], incomplete)
 
 
 def corpora(incomplete: str) -> list[str]:

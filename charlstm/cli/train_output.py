@@ -17,7 +17,7 @@ from charlstm.runs.metrics import evaluated_nats
 from charlstm.text.corpus import Corpus
 from charlstm.text.hints import text_hints
 from charlstm.training.advice import ending_advice, planned_budget_advice
-from charlstm.training.budget import steps_between_evaluations
+from charlstm.training.budget import steps_before_evaluation
 from charlstm.training.captured_steps import why_not_captured
 from charlstm.training.events import Ended
 from charlstm.training.fine_tuning import start_notes
@@ -228,11 +228,13 @@ def print_plan(trainer: Trainer) -> None:
 def plan_of_evaluations(trainer: Trainer) -> str | None:
     """What the evaluations would score of the held-out text; None if nothing is held out."""
     training, steps_per_epoch = trainer.config.training, trainer.steps_per_epoch
-    steps = steps_between_evaluations(training, steps_per_epoch)
+    steps = steps_before_evaluation(training, steps_per_epoch)
     trained = 0 if steps is None else round(steps * trainer.corpus.length("train") / steps_per_epoch)
     sample = trainer.validator.planned_sample(trained)
-    if sample is None or steps is not None or training.evaluation_characters != "auto":
-        return sample and sample.describe(trainer.validator.unit)
+    if sample is None:
+        return None
+    if steps is not None or training.evaluation_characters != "auto":
+        return sample.describe(trainer.validator.unit)
     return (
         f"the first evaluation chooses how many of the {sample.of:,} held-out {trainer.validator.unit}s evaluations "
         "score, so that they take little of the time (training.evaluation_characters)"

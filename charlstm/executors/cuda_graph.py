@@ -35,6 +35,13 @@ class CudaGraph:
         self._run()
 
 
+def cause_of_failure(error: BaseException) -> BaseException:
+    """The error for which a capture failed: the end of a failed capture raises another one."""
+    while isinstance(error.__context__, Exception):
+        error = error.__context__
+    return error
+
+
 def memory_pool(device: torch.device) -> Pool | None:
     """A pool of memory for several graphs; None on other devices than NVIDIA GPUs."""
     return torch.cuda.graph_pool_handle() if device.type == "cuda" else None

@@ -19,6 +19,15 @@ from charlstm.executors.cpp import Cpp, bfloat16_speedup, kernels
 
 MIN_BFLOAT16_SPEEDUP = 1.5
 
+_preferred_gpu: int | None = None
+
+
+def prefer_gpu(number: int) -> None:
+    """Of several NVIDIA GPUs, make ``auto`` and ``cuda`` mean one of them in this process: 0 the first, and so on, and
+    after the last the first again."""
+    global _preferred_gpu
+    _preferred_gpu = number
+
 
 def resolve_device(name: str, group: ProcessGroup = SINGLE_PROCESS) -> torch.device:
     """``auto``: CUDA, then MPS, then the CPU; of several processes on a machine, each gets the GPU of its local rank.
@@ -32,6 +41,8 @@ def resolve_device(name: str, group: ProcessGroup = SINGLE_PROCESS) -> torch.dev
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if group.size > 1:
         return _device_of_rank(name, group, cuda)
+    if cuda and name in ("auto", "cuda") and _preferred_gpu is not None and (count := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(_preferred_gpu % count)
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     device = torch.device(name)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from charlstm.errors import UserError
+from charlstm.hardware.device import prefer_gpu
 from charlstm.jobs.base import AnyJob, Control, Job, OnEvent, Pool
 
 REPORT_INTERVAL = 0.2
@@ -118,7 +119,7 @@ def _start_worker(stop: Any, saves: Any, events: Any, started: Any) -> None:
     torch.set_num_threads(1)
     with started.get_lock():
         number, started.value = started.value, started.value + 1
-    use_gpu(number)
+    prefer_gpu(number)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -130,12 +131,6 @@ def _start_worker(stop: Any, saves: Any, events: Any, started: Any) -> None:
         os._exit(1)
 
     threading.Thread(target=exit_after, args=(parent.join,), daemon=True).start()
-
-
-def use_gpu(worker: int) -> None:
-    """Of several NVIDIA GPUs, make one the default of this process: worker 0 gets the first, worker 1 the second."""
-    if torch.cuda.is_available() and (count := torch.cuda.device_count()) > 1:
-        torch.cuda.set_device(worker % count)
 
 
 def _run_job(job: Job, reports: bool) -> bool:

@@ -60,13 +60,13 @@ class BudgetProgress:
         return math.floor(parts * self._checked) > math.floor(parts * before)
 
 
-def steps_between_evaluations(training: TrainingConfig, steps_per_epoch: int) -> int | None:
-    """The steps before the first evaluation, at most; None if a budget in minutes may bring it sooner."""
-    budget = training.budget
-    if training.evaluate_every is not None:
-        return training.evaluate_every
+def steps_before_evaluation(training: TrainingConfig, steps_per_epoch: int) -> int | None:
+    """The steps before the first evaluation, unless a budget in minutes ends sooner; None if only minutes decide."""
+    budget, interval = training.budget, training.evaluate_every
     epochs = None if budget.epochs is None else math.ceil(budget.epochs * steps_per_epoch)
     limits = [limit for limit in (budget.steps, epochs) if limit is not None]
+    if interval is not None:
+        return min([interval, *limits])
     return None if budget.minutes is not None else math.ceil(min(limits) / EVALUATIONS)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from charlstm.distributed import ProcessGroup
 from charlstm.executors import State, clear_plan_cache
-from charlstm.executors.cuda_graph import CudaGraph, Pool, memory_pool
+from charlstm.executors.cuda_graph import CudaGraph, Pool, cause_of_failure, memory_pool
 from charlstm.hardware.device import get_rng_states, set_rng_states
 from charlstm.text.streams import Batch
 from charlstm.training.step import TrainingStep
@@ -93,9 +93,7 @@ class CapturedSteps:
         self._is_capturing = False
         self.clear()
         clear_plan_cache()
-        while isinstance(error.__context__, Exception):  # the end of a failed capture raises, too
-            error = error.__context__
-        why = str(error).partition("\n")[0]
+        why = str(cause_of_failure(error)).partition("\n")[0]
         self._on_failure(f"training steps are not captured in CUDA graphs, so they may take longer: {why}")
 
     def _captured_step(self, inputs: Sequence[StepInput], carried: State) -> _CapturedStep | None:

@@ -267,12 +267,12 @@ def test_no_cuda_graph_is_captured_while_timed(monkeypatch):
 def test_candidate_out_of_memory_is_left_out(monkeypatch):
     step, made = networks.train, []
 
-    def full(network, executor, precision, size, device):
-        if executor == "eager" and precision == "float32":
+    def full(network, executor, dtype, *rest):
+        if executor == "eager" and dtype == torch.float32:
             made.append(network)
             monkeypatch.setattr(networks.F, "cross_entropy", out_of_memory)
         try:
-            step(network, executor, precision, size, device)
+            step(network, executor, dtype, *rest)
         finally:
             monkeypatch.setattr(networks.F, "cross_entropy", cross_entropy)
 

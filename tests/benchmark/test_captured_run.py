@@ -5,9 +5,10 @@ from functools import cache, partial
 import pytest
 import torch
 
-from charlstm.benchmark import BASELINE, CAPTURED, Key, Plan, Size, candidates, captured_run, networks
+from charlstm.benchmark import BASELINE, CAPTURED, Key, Plan, Size, candidates, captured_run, networks, round_robin
 from charlstm.benchmark.captured_run import LAUNCHED, CapturedRun
 from charlstm.benchmark.plan import _candidates
+from charlstm.benchmark.round_robin import Candidate
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from tests.replaying import ReplayedGraph
@@ -33,7 +34,9 @@ def test_replayed_steps_equal_launched_ones(executor, precision):
     for is_captured in (False, True):
         torch.manual_seed(1)
         network = cache(partial(make, CELLS["gru"], TINY, CPU))
-        step = partial(networks.train, network, executor, precision, TINY, CPU)
+        dtype = networks.PRECISIONS[precision]
+        scaler = networks.gradient_scaler(dtype, CPU)
+        step = partial(networks.train, network, executor, dtype, TINY, CPU, scaler)
         run = CapturedRun(step, CPU) if is_captured else step
         # The first call launches several steps; a freed graph is captured again without.
         for n in range(3 if is_captured else LAUNCHED + 3):
@@ -68,3 +71,84 @@ def test_on_a_gpu_all_but_the_plain_loop_are_captured():
     assert torchs == {Key("lstm", executor, precision) for executor in candidates.TORCH for precision in precisions}
     assert Key("peephole", "triton", "bfloat16") in chosen
     assert not any(key.precision == "float16" for key in chosen.keys() - torchs)
+
+
+def test_graphs_are_captured_outside_of_the_measured_time(monkeypatch):
+    captures, is_timed = [], [False]
+
+    class Graph(ReplayedGraph):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            captures.append(is_timed[0])
+
+    def timed(*arguments):
+        is_timed[0] = True
+        try:
+            return one_turn(*arguments)
+        finally:
+            is_timed[0] = False
+
+    one_turn = round_robin._turn
+    monkeypatch.setattr(captured_run, "CudaGraph", Graph)
+    monkeypatch.setattr(round_robin, "_turn", timed)
+    count = torch.zeros(1)
+    run = CapturedRun(lambda: count.add_(1), CPU)
+    list(round_robin.round_robin({"a": Candidate(run, 1.0, run.free)}, 2, 0.0, warm_up_runs=3, untimed_runs=2))
+    assert captures == [False] * 3  # in the warm-up, and at the beginning of each turn
+    assert count == LAUNCHED + 3 + 2 * 3
+
+
+def test_no_memory_for_the_graph_is_no_failure_of_the_capture(monkeypatch):
+    class Failing:
+        def __init__(self, *_, **__):
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            finally:
+                raise RuntimeError("the capture failed before")
+
+    monkeypatch.setattr(captured_run, "CudaGraph", Failing)
+    with pytest.raises(torch.OutOfMemoryError):
+        CapturedRun(lambda: None, CPU)()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_step_that_fails_leaves_the_network_to_the_next(precision):
+    network = cache(partial(networks.torch_network, CELLS["gru"], TINY, CPU))
+    dtype = networks.PRECISIONS[precision]
+    failing, working = (
+        partial(networks.train, network, BASELINE, dtype, TINY, CPU, networks.gradient_scaler(dtype, CPU))
+        for _ in range(2)
+    )
+    optimizer = network().optimizer
+    step, optimizer.step = optimizer.step, None
+    with pytest.raises(TypeError):
+        failing()
+    optimizer.step = step
+    assert not {"grad_scale", "found_inf"} & vars(optimizer).keys()
+    before = [p.clone() for p in network().model.parameters()]
+    working()
+    assert all(not torch.equal(p, old) for p, old in zip(network().model.parameters(), before, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_captured_steps_equal_launched_ones_on_a_gpu(monkeypatch, cell, precision):
+    monkeypatch.setattr(networks, "LEARNING_RATE", 1e-2)
+    gpu, size, dtype = torch.device("cuda"), Size(1, 128, 16, 20), networks.PRECISIONS[precision]
+    for executor in (CAPTURED, *(["triton"] if precision != "float16" else [])):
+        make = networks.torch_network if executor == CAPTURED else networks.charlstm_network
+        weights = []
+        for is_captured in (False, True):
+            torch.manual_seed(1)
+            network = cache(partial(make, CELLS[cell], size, gpu))
+            scaler = networks.gradient_scaler(dtype, gpu)
+            step = partial(networks.train, network, executor, dtype, size, gpu, scaler)
+            run = CapturedRun(step, gpu) if is_captured else step
+            for n in range(4 if is_captured else LAUNCHED + 4):
+                run()
+                if is_captured and n == 1:
+                    run.free()
+            weights.append([p.detach().clone() for p in network().model.parameters()])
+        for launched, replayed in zip(*weights, strict=True):
+            torch.testing.assert_close(replayed, launched, rtol=1e-3, atol=1e-4)

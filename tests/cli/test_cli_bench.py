@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlstm.benchmark import BASELINE, NO_MEMORY, NO_TIME, Key, Measurement, Result, Size, environment, networks
+from charlstm.benchmark import (
+    BASELINE,
+    CAPTURED,
+    NO_MEMORY,
+    NO_TIME,
+    Key,
+    Measurement,
+    Result,
+    Size,
+    environment,
+    networks,
+)
 from charlstm.benchmark.round_robin import Speed
 from charlstm.cli.bench_output import bar, left_out, table
 
@@ -128,8 +139,8 @@ def test_plot_writes_a_png(charlstm, tmp_path, drawn_plots):
         (["--cell", "nonsense"], "'nonsense' is not one of"),
         (["--executor", "nonsense"], "'nonsense' is not one of"),
         (["--precision", "float8"], "'float8' is not one of"),
-        (["--precision", "float16", "--device", "cpu"], "--precision 'float16' is for NVIDIA GPUs; the device is cpu"),
-        (["--executor", "torch.nn captured", "--device", "cpu"], "'torch.nn captured' is for NVIDIA GPUs"),
+        (["--precision", "float16", "--device", "cpu"], "--precision float16 is for NVIDIA GPUs; the device is cpu"),
+        (["--executor", "torch.nn-captured", "--device", "cpu"], "--executor torch.nn-captured is for NVIDIA GPUs"),
         (["--rounds", "0"], "--rounds"),
         (["--texts", "0"], "--texts"),
         (["--plot", "speed.svg"], "ends in .png"),
@@ -194,14 +205,17 @@ def test_one_round_has_no_spread():
 
 def test_lines_on_left_out_candidates():
     example = measurement(lstm__torch__float32=1.0, lstm__cpp__float32=2.0)
-    example.left_out[Key("gru", "vendor", "float32")] = "torch has none"
-    example.left_out[Key("gru", "vendor", "bfloat16")] = "torch has none"
+    example.left_out[Key("gru", "vendor", "float32")] = "torch has no gru"
+    example.left_out[Key("gru", "vendor", "bfloat16")] = "torch has no gru"
     example.left_out[Key("lstm", "cpp", "bfloat16")] = "another reason"
+    for precision in ("float32", "bfloat16"):
+        example.left_out[Key("lstm", CAPTURED, precision)] = "it cannot be captured"
     example.left_out[Key("rnn", "cpp", "float32")] = NO_TIME
     example.left_out[Key("rnn", "triton", "float32")] = NO_MEMORY
     assert left_out(example) == [
         "vendor cannot run: gru",
         "cpp cannot run in bfloat16 (another reason): lstm",
+        "torch.nn-captured cannot run (it cannot be captured): lstm",
         "no time left for: rnn cpp float32",
         "no memory left for: rnn triton float32",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from charlstm.errors import UserError
+from charlstm.hardware import device
 from charlstm.jobs.base import Control, Stopped
 from charlstm.jobs.pools import make_pool
-from charlstm.jobs.processes import Processes, default_number, use_gpu
+from charlstm.jobs.processes import Processes, default_number
 from charlstm.jobs.this_process import ThisProcess
 
 
@@ -83,17 +85,35 @@ def test_one_process_is_this_one(tmp_path):
     assert isinstance(make_pool(1, None, tmp_path), ThisProcess)
 
 
-@pytest.mark.parametrize(("gpus", "chosen"), [(0, []), (1, []), (3, [0, 1, 2, 0, 1])])
-def test_workers_get_gpus_in_turn(monkeypatch, gpus, chosen):
-    used = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_default_number_is_that_of_the_gpus(monkeypatch, gpus):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "set_device", used.append)
-    for worker in range(5):
-        use_gpu(worker)
-    assert used == chosen
-    if gpus:
-        assert default_number() == gpus
+    assert default_number() == gpus
+
+
+@dataclass(frozen=True)
+class WhichGpu:
+    """A job that stores the GPU that its process prefers, once another process has stored its own."""
+
+    key: Path
+    label: str = "which"
+
+    def done(self) -> bool:
+        return False
+
+    def work(self, _: Control) -> bool:
+        self.key.write_text(str(device._preferred_gpu))
+        while len([*self.key.parent.iterdir()]) < 2:
+            time.sleep(0.01)
+        return True
+
+
+@pytest.mark.slow
+def test_processes_prefer_different_gpus(tmp_path):
+    with Processes(2) as pool:
+        list(pool.do([WhichGpu(tmp_path / name) for name in "ab"]))
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"0", "1"}
 
 
 @pytest.mark.slow

@@ -323,7 +323,15 @@ def test_evaluation_leaves_training_as_it_is(make):
 
 
 @pytest.mark.parametrize(
-    ("budget", "interval"), [({"steps": 9}, 4), ({"steps": 35}, None), ({"epochs": 1}, None), ({"minutes": 0.001}, 5)]
+    ("budget", "interval"),
+    [
+        ({"steps": 9}, 4),
+        ({"steps": 9, "minutes": 5}, 4),
+        ({"steps": 35}, None),
+        ({"epochs": 1}, None),
+        ({"steps": 4}, 9),
+        ({"epochs": 0.1, "minutes": 5}, 90),
+    ],
 )
 def test_dry_run_says_what_evaluations_will_score(make, monkeypatch, budget, interval):
     monkeypatch.setattr("charlstm.training.held_out_sample.MIN_CHARACTERS", 10)
