@@ -21,7 +21,7 @@ from charlstm import cli, console
 from charlstm import terminal_layout as layout
 from charlstm.benchmark import Key, Measurement, Result, Size
 from charlstm.benchmark.round_robin import Speed
-from charlstm.cli import bench
+from charlstm.cli import bench_output
 from charlstm.cli.runs_progress import Several
 from charlstm.cli.steps_progress import TimeLeft
 from charlstm.cli.steps_progress import progress_parts as memory_parts
@@ -88,7 +88,7 @@ def tables(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         patch.setattr("charlstm.cli.compare._inspect", lambda *_: None)
         for command in COMMANDS:
             assert call(command) == 0, command
-        bench._show(_measurement())
+        bench_output.show(_measurement())
     verdicts = [
         Verdict("the LSTM recalls a letter over 100 steps", "at least 0.95", "0.973", "0.951 to 0.9875", "held")
     ]
@@ -132,7 +132,7 @@ def test_left_out_columns_are_named(tables):
     assert "finished" in shown.text()
     assert "not shown on a terminal this narrow: held out" in shown.text()
     with screen(60) as shown:
-        bench._show(_measurement())
+        bench_output.show(_measurement())
     assert "not shown on a terminal this narrow: per multiply-add" in shown.text()
 
 
