@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.bench_output import LEGEND, progress_parts, show
+from charlstm.cli.bench_output import LEGEND, progress_parts, show, show_loops
 from charlstm.cli.options import check_choice, check_png, expand_home, refuse
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def bench(
 def _measure_loops(sizes: list[str], cells: list[str], rounds: int, device: str, as_json: bool) -> None:
     from charlstm import console
     from charlstm.benchmark import Size, describe_machine, machine_facts
-    from charlstm.benchmark.loops import STEPS, default_sizes, measure_all, rows
+    from charlstm.benchmark.loops import STEPS, default_sizes, measure_all
     from charlstm.errors import UserError
     from charlstm.hardware.device import resolve_device
 
@@ -203,7 +203,4 @@ def _measure_loops(sizes: list[str], cells: list[str], rounds: int, device: str,
         console.out_json({"machine": facts, "measurements": [one.to_json() for one in measured]}, indent=2)
         return
     console.out(describe_machine(facts))
-    console.table(rows(measured), f"microseconds per time step, rounds: {rounds}")
-    for one in measured:
-        for name, why in one.left_out.items():
-            console.out_wrapped(f"{one.cell}, {one.hidden_size} units, batch {one.batch}: no {name}: {why}")
+    show_loops(measured, rounds)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from charlstm import terminal_layout
 
 if TYPE_CHECKING:
     from charlstm.benchmark import Measurement, Progress
+    from charlstm.benchmark.loops import LoopTimes
     from charlstm.terminal_layout import Part
 
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 8, 24
@@ -49,6 +51,17 @@ def show(measurement: Measurement) -> None:
     console.out(f"peak (torch.mm), billion multiply-adds per second: {', '.join(peaks)}")
     for line in (*measurement.notes, *left_out(measurement)):
         console.out_wrapped(line)
+
+
+def show_loops(measured: Sequence[LoopTimes], rounds: int) -> None:
+    """Print the table of the loops over time, and why some were not measured."""
+    from charlstm import console
+    from charlstm.benchmark.loops import rows
+
+    console.table(rows(measured), f"microseconds per time step, rounds: {rounds}")
+    for one in measured:
+        for name, why in one.left_out.items():
+            console.out_wrapped(f"{one.cell}, {one.hidden_size} units, batch {one.batch}: no {name}: {why}")
 
 
 def left_out(measurement: Measurement) -> list[str]:

@@ -20,6 +20,7 @@ from screens import screen
 from charlstm import cli, console
 from charlstm import terminal_layout as layout
 from charlstm.benchmark import Key, Measurement, Result, Size
+from charlstm.benchmark.loops import LoopTimes
 from charlstm.benchmark.round_robin import Speed
 from charlstm.cli import bench_output
 from charlstm.cli.runs_progress import Several
@@ -89,6 +90,8 @@ def tables(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         for command in COMMANDS:
             assert call(command) == 0, command
         bench_output.show(_measurement())
+        times = {"graph": (5.31, 5.3), "one kernel": (2.351, 5.149), "cuDNN bfloat16": (35.0, 60.25)}
+        bench_output.show_loops([LoopTimes("gru_reset_before", 2048, 256, 128, times, {})], 5)
     verdicts = [
         Verdict("the LSTM recalls a letter over 100 steps", "at least 0.95", "0.973", "0.951 to 0.9875", "held")
     ]
@@ -133,6 +136,8 @@ def test_left_out_columns_are_named(tables):
     assert "not shown on a terminal this narrow: held out" in shown.text()
     with screen(60) as shown:
         bench_output.show(_measurement())
+        times = {"graph": (5.31, 5.3), "one kernel": (2.351, 5.149), "cuDNN bfloat16": (35.0, 60.25)}
+        bench_output.show_loops([LoopTimes("gru_reset_before", 2048, 256, 128, times, {})], 5)
     assert "not shown on a terminal this narrow: per multiply-add" in shown.text()
 
 
