@@ -740,7 +740,23 @@ def test_damaged_file_is_a_config_or_a_user_error(write: Any, which: Any, edits:
 )
 def test_any_override_is_a_config_or_a_user_error(write: Any, path: str, value: str) -> None:
     result = load_or_error(load_config, write(FULL), [f"{path}={value}"])
-    assert isinstance(result, Config) or "--set" in result or "reset_after" in result
+    assert isinstance(result, Config) or "--set" in result
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("model: {recurrent_init: uniform}", " (after --set model.cell=esn)"),
+        ("model: {hidden_dropout: 0.2}", "only with 2 or more. Remove it"),
+        ("training: {schedule: plateau}", " (after --set corpus.validation_fraction=0)"),
+    ],
+)
+def test_problem_of_a_line_names_the_override_that_causes_it(write: Any, text: str, end: str) -> None:
+    path = write(f"corpus: {{source: a}}\n{text}\n")
+    overrides = ["model.cell=esn", "training.seed=3", "corpus.validation_fraction=0"]
+    error = load_or_error(load_config, path, overrides)
+    assert error.startswith(f"{path}:2: ")
+    assert error.endswith(end)
 
 
 # --- comparison files

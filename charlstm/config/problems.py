@@ -152,8 +152,12 @@ def longest_prefix(loc: Loc, known: dict[Loc, Any]) -> Loc | None:
     return next((loc[:end] for end in range(len(loc), -1, -1) if loc[:end] in known), None)
 
 
-def locate(problem: Problem, document: Document, overridden: dict[Loc, str]) -> tuple[float, str]:
-    """The line to sort by, and the message, which begins with an override or with a line of the file."""
+def locate(
+    problem: Problem, document: Document, overridden: dict[Loc, str], caused_by: dict[Loc, str]
+) -> tuple[float, str]:
+    """The line to sort by, and the message, which begins with an override or with a line of the file. A problem of a
+    line that the file alone does not have ends with the overrides that cause it, of which ``caused_by`` has all that
+    may: those that the message names, or all."""
     above = longest_prefix(problem.loc, overridden)
     within = [loc for loc in overridden if loc[: len(problem.loc)] == problem.loc]
     if above is not None or (within and problem.loc):
@@ -161,7 +165,9 @@ def locate(problem: Problem, document: Document, overridden: dict[Loc, str]) -> 
         return float("inf"), error_line(override, () if above == problem.loc else problem.loc, problem.message)
     known = longest_prefix(problem.loc, document.lines)
     line = document.lines[known] if known else None
-    return line or 0, error_line(f"{document.name}:{line}" if line else document.name, problem.loc, problem.message)
+    named = [text for loc, text in caused_by.items() if str(loc[-1]) in problem.message] or list(caused_by.values())
+    message = f"{problem.message} (after {', '.join(named)})" if named else problem.message
+    return line or 0, error_line(f"{document.name}:{line}" if line else document.name, problem.loc, message)
 
 
 def error_line(source: str, loc: Loc, message: str) -> str:

@@ -15,7 +15,7 @@ from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import error_line, locate, problems_of
 from charlstm.config.reader import parse, read_yaml
 from charlstm.config.schema import Config
-from charlstm.config.wording import Loc, printable
+from charlstm.config.wording import Loc, Problem, printable
 from charlstm.errors import UserError
 
 MAX_LISTED = 40
@@ -76,14 +76,24 @@ def validate(model: type[Model], document: Document, overrides: Sequence[str] = 
     except ValidationError as error:
         # A value that could not be read, or a duplicate key, is already reported.
         reported = {problem.loc for _, problem in document.problems}
+        of_the_file = _problems_without_overrides(model, document) if overridden else []
         for problem in problems_of(error, model):
             if problem.loc not in reported:
-                lines.append(locate(problem, document, overridden))
+                caused_by = {} if problem in of_the_file else overridden
+                lines.append(locate(problem, document, overridden, caused_by))
     if lines:
         messages = list(dict.fromkeys(text for _, text in sorted(lines, key=lambda line: line[0])))
         more = [f"and {len(messages) - MAX_LISTED} more: fix these first"] if len(messages) > MAX_LISTED else []
         raise UserError("\n".join(messages[:MAX_LISTED] + more))
     return config
+
+
+def _problems_without_overrides(model: type[BaseModel], document: Document) -> list[Problem]:
+    try:
+        model.model_validate(document.data)
+    except ValidationError as error:
+        return problems_of(error, model)
+    return []
 
 
 def given_value(document: Document, overrides: Sequence[str], *loc: str) -> Any:
