@@ -171,7 +171,9 @@ def compare(
         compared = dict(zip((arm.name for arm in comparison.arms), paths, strict=True))
         if name is None:
             folder = report_folder(runs, paths)
-    from charlstm.comparison.report import headline, summary_table, write_report
+    from charlstm.comparison.headline import headline
+    from charlstm.comparison.report import write_report
+    from charlstm.comparison.tables import summary_table
 
     files = write_report(comparison, folder / "report")
     inside = _inspect(compared, folder / "report" / "inspection")

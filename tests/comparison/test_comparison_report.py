@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from charlstm.comparison.report import headline, summary_table, write_report
+from charlstm.comparison.headline import headline
+from charlstm.comparison.report import write_report
 from charlstm.comparison.results import Arm, Comparison, Evaluation
+from charlstm.comparison.tables import summary_table
 from charlstm.report.document import Section, Table
 from charlstm.report.drawing import PALETTE
 from charlstm.text.visible import visible
