@@ -21,6 +21,7 @@ from charlstm.checkpoints.format import strip_prefix
 from charlstm.config import Config, ModelConfig, as_yaml
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
+from charlstm.model.zoneout import NAME as ZONEOUT
 from charlstm.runs.loading import load_checkpoint_of
 from charlstm.runs.naming import initial_run_name
 from charlstm.text.visible import listed_symbols
@@ -82,13 +83,18 @@ class InitialRun:
         check_same_network(config.model.model_dump(), self.config.model, self.path)
 
     def copy_weights(self, weights: Mapping[str, Tensor], model: LanguageModel, vocabulary: Vocabulary) -> None:
-        """Copy the weights of this run into a model with the same network and another vocabulary, symbol by symbol."""
+        """Copy the weights of this run into a model with the same network and another vocabulary, symbol by symbol.
+
+        The rates of zoneout, which the state dictionary has too, are left as the model's own configuration says.
+        """
         ids = {symbol: index for index, symbol in enumerate(self.vocabulary.symbols)}
         common = [(ids[symbol], index) for index, symbol in enumerate(vocabulary.symbols) if symbol in ids]
         old, new = torch.tensor(common, dtype=torch.int64).reshape(-1, 2).unbind(1)
         dimensions = symbol_dimensions(model.config)
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
+                if name.rpartition(".")[2].startswith(f"{ZONEOUT}_"):
+                    continue
                 if name not in dimensions:
                     tensor.copy_(weights[name])
                     continue

@@ -110,6 +110,19 @@ def test_regularization_and_executor_may_differ():
     run.check(Config.model_validate({"corpus": {"source": "a"}, "model": fields}), OLD)
 
 
+@pytest.mark.parametrize("old", [{}, {"zoneout_h": 0.5}, {"zoneout_h": 0.5, "zoneout_c": 0.2}], ids=str)
+@pytest.mark.parametrize("new", [{}, {"zoneout_h": 0.1}, {"zoneout_c": 0.1}], ids=str)
+def test_zoneout_is_that_of_the_new_configuration(old, new):
+    torch.manual_seed(1)
+    before, after = network(old, OLD), network(new, OLD)
+    rates = {name: tensor.clone() for name, tensor in after.state_dict().items() if "zoneout" in name}
+    assert bool(rates) == bool(new)
+    run_of(before).copy_weights(before.state_dict(), after, OLD)
+    weights = after.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in rates.items())
+    assert all(torch.equal(weights[n], t) for n, t in before.state_dict().items() if "zoneout" not in n)
+
+
 def test_bytes_do_not_become_characters():
     run, settings = run_of(network({}, OLD)), {"corpus": {"source": "a", "encoding": "bytes"}}
     with pytest.raises(UserError, match=r"^corpus\.encoding is bytes, but utf-8 in runs/old"):
