@@ -29,6 +29,7 @@ from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 from charlstm.model.head_loss import mean_nats
+from charlstm.text.blocks import windows
 from charlstm.text.documents import Documents, Sequences
 from charlstm.text.streams import IGNORE
 
@@ -41,6 +42,8 @@ STARTS: dict[Rule, tuple[float, float]] = {"rms": (4e-4, 2.5e-3), "sgd": (0.05, 
 """Rate and decay from which the search starts."""
 FACTORS = (2.0, 4.0)
 """Neighboring rates and decays of the search differ by these factors."""
+HIGH_LOSS = 25.0
+"""In nats: the mean of a segment may be a single character's, and a trained model can be 18 nats wrong."""
 GAIN = 2e-4
 """Nats per character by which a neighbor must be better for the search to move on."""
 
@@ -86,9 +89,10 @@ class DynamicEvaluation:
         """
         steps, returns = self._factors(rates)
         self._reset()
+        bound = max(HIGH_LOSS, 3 * math.log(self._model.vocabulary_size) + 10)
         total, characters = 0.0, 0
         for nats, count, gradients in self._read(text):
-            if not nats <= 3 * math.log(self._model.vocabulary_size) + 10:
+            if not nats <= bound:
                 raise UserError(
                     f"the weights diverged after {characters:,} characters at rate {rates.rate:g} and decay "
                     f"{rates.decay:g}: choose a lower rate"
@@ -140,23 +144,23 @@ class DynamicEvaluation:
 
     def _root_mean_squares(self, text: Text) -> list[Tensor]:
         squares, count = [torch.zeros_like(w) for w in self._weights], 0
-        for stretch in _stretches(text):
-            for _, _, gradients in self._read(stretch):
-                torch._foreach_addcmul_(squares, gradients, gradients)
-                count += 1
+        for _, _, gradients in self._read(_stretches(text), longest=STATISTICS // STRETCHES):
+            torch._foreach_addcmul_(squares, gradients, gradients)
+            count += 1
         return [(square / count).sqrt() for square in squares]
 
     def _reset(self) -> None:
         with torch.no_grad():
             torch._foreach_copy_(self._weights, self._trained)
 
-    def _read(self, text: Text) -> Iterator[tuple[float, int, list[Tensor]]]:
+    def _read(self, text: Text, longest: int | None = None) -> Iterator[tuple[float, int, list[Tensor]]]:
         """For each segment its mean -ln p in nats, the number of characters that count, and the gradient of the mean
-        with respect to the weights, which may be changed before the next segment is read."""
+        with respect to the weights, which may be changed before the next segment is read. Of a document of which all
+        characters count, no segment is read that begins after ``longest`` characters."""
         model, head = self._model, self._model.head
         with eval_mode(model), torch.autocast(head.weight.device.type, enabled=False):
             zeros = state = model.initial_state(1)
-            for is_first, window, counted in _segments(text, model, self._segment):
+            for is_first, window, counted in _segments(text, model, self._segment, longest):
                 ids = to_device(torch.from_numpy(window), head.weight.device)
                 y, state = model.hidden(ids[:-1], zeros if is_first else state)
                 state = tuple(part.detach() for part in state)
@@ -170,31 +174,27 @@ class DynamicEvaluation:
 
 
 def _segments(
-    text: Text, model: LanguageModel, length: int
+    text: Text, model: LanguageModel, length: int, longest: int | None
 ) -> Iterator[tuple[bool, npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
     """The documents of a text one after another, in the model's direction, in segments: whether one begins a document,
     its ids [T + 1, 1] from the character before it on, and which of its characters count [T, 1]."""
     sequences = Sequences(_as_documents(text), model.vocabulary_size, model.direction)
+    limit = longest if sequences.documents.scored is None else None
     for number, size in enumerate(sequences.lengths.tolist()):
         which = np.array([number])
-        for begin in range(0, size, length):
+        for begin in range(0, size if limit is None else min(size, limit), length):
             end = min(begin + length, size)
             yield begin == 0, sequences.window(which, begin - 1, end), sequences.counted(which, begin, end)
 
 
-def _stretches(text: Text) -> Iterator[Text]:
-    """Evenly spread parts of a text of about STATISTICS characters together: stretches, or documents."""
-    length = STATISTICS // STRETCHES
-    if isinstance(text, Documents):
-        documents = len(text)
-        count = max(1, min(documents, round(STATISTICS * documents / max(1, text.characters))))
-        yield text.select(np.arange(count) * documents // count)
-    elif len(text) <= STATISTICS:
-        yield text
-    else:
-        for number in range(STRETCHES):
-            start = number * (len(text) - length) // (STRETCHES - 1)
-            yield text[start : start + length]
+def _stretches(text: Text) -> Documents:
+    """Evenly spread stretches of a running text, or documents: about STATISTICS characters together, or as many
+    documents as there are stretches."""
+    is_running = not isinstance(text, Documents) or text.is_running_text
+    parts = windows(text, STATISTICS // STRETCHES) if is_running else _as_documents(text)
+    characters = int((parts.ends - parts.starts).sum())
+    count = max(STRETCHES, STATISTICS * len(parts) // characters)
+    return parts.select(np.unique(np.linspace(0, len(parts) - 1, min(count, len(parts))).round().astype(np.int64)))
 
 
 def _as_documents(text: Text) -> Documents:

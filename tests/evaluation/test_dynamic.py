@@ -15,6 +15,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import dynamic as module
 from charlstm.evaluation import score
 from charlstm.evaluation.dynamic import DynamicEvaluation, Rates
+from charlstm.text.blocks import blocks
 
 SEGMENT = 7
 
@@ -91,6 +92,29 @@ def test_model_and_random_state_stay_unchanged():
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        (ids_of(60), 60, 60),
+        (ids_of(9000), 980, 1010),
+        (blocks(ids_of(9000), np.array([[10, 8990]])), 980, 1010),
+        (blocks(ids_of(9000), np.array([[10, 2000], [2500, 5000], [5001, 8990]]), gap=3), 980, 1010),
+        (make_documents([4000, 5000]), 200, 210),
+        (make_documents([300] * 30), 1000, 1100),
+        (make_documents([9] * 900), 900, 1150),
+    ],
+    ids=["short", "running", "file", "blocks", "books", "pages", "lines"],
+)
+def test_gradients_are_measured_on_a_sample_of_the_training_text(monkeypatch, text, least, most):
+    monkeypatch.setattr(module, "STATISTICS", 1000)
+    monkeypatch.setattr(module, "STRETCHES", 10)
+    read: list[int] = []
+    DynamicEvaluation(make_model(), text, "rms", 20, read.append)
+    assert least <= sum(read) <= most
+    starts = module._stretches(text).starts
+    assert most < 980 or np.ptp(starts) > 6000, "they are not spread over the text"
 
 
 def test_search_ends_where_no_neighbor_is_better(monkeypatch):

@@ -10,6 +10,8 @@ from charlstm.errors import UserError
 from charlstm.evaluation import score
 from charlstm.evaluation.parts import beginning_and_rest
 from charlstm.evaluation.temperature import scores_at, tuned_temperature
+from charlstm.text.blocks import blocks
+from charlstm.text.splits import MAX_GAP
 
 
 def test_scores_are_those_of_divided_logits():
@@ -47,6 +49,26 @@ def test_beginning_and_rest_are_the_whole_text():
     assert len(beginning_and_rest(documents, 1000)[0]) == 3
 
 
-def test_one_character_cannot_be_divided():
-    with pytest.raises(UserError, match="too short"):
-        beginning_and_rest(ids_of(1), 30)
+@pytest.mark.parametrize("characters", [1, 10, 15, 20, 1000])
+@pytest.mark.parametrize("gap", [0, 2])
+def test_blocks_of_a_running_text_are_divided_at_a_character(characters, gap):
+    text = blocks(ids_of(100), np.array([[5, 15], [20, 50], [60, 64]]), gap)
+    *parts, count = beginning_and_rest(text, characters)
+    assert count == min(characters, 22)
+    assert [part.characters for part in parts] == [count, 44 - count]
+    spans = [np.stack([part.scored, part.scored_ends], 1).tolist() for part in parts]
+    counted = [position for part in spans for span in part for position in range(*span)]
+    assert counted == [*range(5, 15), *range(20, 50), *range(60, 64)]
+    for part in parts:
+        assert (part.starts <= part.scored).all()
+        assert (part.ends >= part.scored_ends).all()
+        assert (part.scored - part.starts <= MAX_GAP).all()
+    assert parts[1].starts[0] == max(parts[1].scored[0] - MAX_GAP, [5, 20][int(count >= 10)] - gap)
+
+
+def test_what_is_too_short_cannot_be_divided():
+    for text in (ids_of(1), blocks(ids_of(9), np.array([[3, 4]]))):
+        with pytest.raises(UserError, match="too short"):
+            beginning_and_rest(text, 30)
+    with pytest.raises(UserError, match="only one document"):
+        beginning_and_rest(make_documents([100]), 30)
