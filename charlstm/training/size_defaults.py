@@ -149,14 +149,19 @@ def fill_left_out(
             ``model``, only the dropout is chosen.
     """
     missing = [section for section in ("model", "training") if document.data.get(section) is None]
-    chosen: dict[str, Any] = chosen_sections(corpus, is_fine_tuned) if missing else {}
-    filled = {**document.data, **{section: chosen[section] for section in missing}}
+    if not missing:
+        return document, missing
     fraction = chosen_fraction(corpus)
     is_given = {"validation_fraction", "validation"} & settings.corpus.model_fields_set
     is_needed = fraction == 0 and settings.training.fields_on_held_out_scores
-    if len(missing) == 2 and not is_given and not is_needed and fraction != settings.corpus.validation_fraction:
+    is_changed = fraction != settings.corpus.validation_fraction
+    characters, filled = corpus.length("train"), dict(document.data)
+    if len(missing) == 2 and is_changed and not is_given and not is_needed:
         filled["corpus"] = {**(filled.get("corpus") or {}), "validation_fraction": fraction}
         missing.append("corpus")
+        characters = int((1 - fraction - settings.corpus.test_fraction) * corpus.ids.size)
+    chosen = chosen_sections(corpus, is_fine_tuned, characters)
+    filled |= {section: chosen[section] for section in missing if section in chosen}
     return replace(document, data=filled), missing
 
 
@@ -167,18 +172,22 @@ def chosen_fraction(corpus: Corpus) -> float:
     return 0.0 if size <= WHOLE else min(FRACTION, float(f"{HELD_OUT / size:.1g}"))
 
 
-def chosen_sections(corpus: Corpus, is_fine_tuned: bool = False) -> dict[str, dict[str, Any]]:
+def chosen_sections(
+    corpus: Corpus, is_fine_tuned: bool = False, characters: int | None = None
+) -> dict[str, dict[str, Any]]:
     """The sections ``model`` and ``training`` for a corpus, as plain data of a configuration.
 
     The budget is a number of epochs or 3 minutes, whichever ends first. A batch of documents has about as many
     characters as one of a running text.
+
+    Args:
+        characters: of the training split; None: that of ``corpus``.
     """
     train = corpus.split("train")
-    characters = corpus.length("train")
-    row = size_defaults(characters, corpus.vocabulary.size)
+    row = size_defaults(corpus.length("train") if characters is None else characters, corpus.vocabulary.size)
     batch, length = row.batch_size, row.sequence_length
     if isinstance(train, Documents) and not train.is_running_text:
-        mean = characters / len(train)
+        mean = min(corpus.length("train") / len(train), length)  # of a longer one, a chunk is read at a time
         batch = max(1, min(512, round(batch * length / mean), len(train) // 4))
     network = {} if is_fine_tuned else {"cell": CELL, "hidden_size": row.hidden_size}
     return {

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from charlstm.config import CorpusConfig, parse_config
+from charlstm.config import CorpusConfig, Document, parse_config
 from charlstm.text.corpus import load_corpus
 from charlstm.training.advice import ending_advice
 from charlstm.training.events import Ended
@@ -18,6 +18,7 @@ from charlstm.training.size_defaults import (
     chosen_by,
     chosen_fraction,
     chosen_sections,
+    fill_left_out,
     size_defaults,
 )
 
@@ -96,6 +97,24 @@ def test_batches_of_documents_are_as_large_as_those_of_text(corpus_of):
     batch = chosen_sections(corpus_of(lines, documents="newline"))["training"]["batch_size"]
     row = size_defaults(len(lines), 80)
     assert batch * 10 == pytest.approx(row.batch_size * row.sequence_length, rel=0.1)
+
+
+def test_batches_of_long_documents_have_as_many_chunks_as_those_of_text(corpus_of):
+    pages = "a page of a book, which is longer than a chunk of it\n" * 20 + "\n"
+    training = chosen_sections(corpus_of(pages * 400, documents="blank_line"))["training"]
+    row = size_defaults(len(pages) * 360, 80)
+    assert (training["batch_size"], training["sequence_length"]) == (row.batch_size, row.sequence_length)
+
+
+def test_row_is_that_of_the_split_which_is_read(corpus_of):
+    text = "a text of five million characters\n"
+    corpus = corpus_of(text * (5_300_000 // len(text)))
+    assert corpus.length("train") < TABLE[-2].characters < 0.96 * corpus.ids.size
+    settings = parse_config({"corpus": {"source": "x"}}, "test")
+    document, filled = fill_left_out(Document("test", {"corpus": {"source": "x"}}), settings, corpus)
+    assert filled == ["model", "training", "corpus"]
+    assert document.data["corpus"]["validation_fraction"] == 0.04
+    assert document.data["training"]["budget"]["epochs"] == TABLE[-1].epochs
 
 
 @pytest.mark.parametrize(
