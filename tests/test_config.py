@@ -250,6 +250,14 @@ def test_config_is_frozen() -> None:
         ('training: {device: "cpu\\n"}', "training.device: expected auto"),
         ("training: {seed: -1}", "found -1"),
         ("training: {betas: [1, 2]}", "training.betas: unknown field"),
+        (
+            "model: {dropout: 0.1, output_dropout: 0.3}",
+            "model.output_dropout: with it and num_layers: 1, dropout: 0.1 has no effect. Remove one of them",
+        ),
+        (
+            "model: {num_layers: 2, dropout: 0.1, output_dropout: 0.3, hidden_dropout: 0}",
+            "model.output_dropout: with it and hidden_dropout, dropout: 0.1 has no effect. Remove one of them",
+        ),
         ("model: {front_end: one_hot, embedding_size: 3}", "has no effect with front_end: one_hot"),
         ("model: {kernel_sizes: [2]}", "model.kernel_sizes: has no effect with front_end: embedding, only with conv"),
         ("model: {filters: 32}", "model.filters: has no effect with front_end: embedding, only with convolution"),

@@ -72,7 +72,7 @@ def read_run(
         sample=_sample(run, corpus),
         finished=run.directory.finished,
         causal=causal,
-        remark=gap_advice(records, run.config.corpus, run.config.model.dropout),
+        remark=gap_advice(records, run.config.corpus, run.config.model),
         training_split_nats=evaluations[-1].get("training_split_nats") if evaluations else None,
         has_validation=run.config.corpus.has_validation,
         samples=any(r.get("sampled_from") is not None for r in evaluations),

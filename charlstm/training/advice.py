@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charlstm.config import Config, TrainingConfig
+from charlstm.config import Config, ModelConfig, TrainingConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.training.events import Ended
 from charlstm.units import bits
@@ -92,7 +92,7 @@ def ending_advice(
         records: the records of metrics.jsonl.
     """
     training, at_budget = config.training, ended.stop_reason == "budget"
-    gap = gap_advice(records, config.corpus, config.model.dropout)
+    gap = gap_advice(records, config.corpus, config.model)
     lines = []
     if at_budget and training.warmup_steps is not None and ended.step <= training.warmup_steps:
         lines.append(
@@ -145,7 +145,7 @@ def _unread(epochs: float) -> str:
     return f"the budget is {epochs:.2g} epochs: {1 - epochs:.0%} of the training text is not read"
 
 
-def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig, dropout: float) -> str:
+def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig, model: ModelConfig) -> str:
     """One sentence if the scores of training and held-out text part, and what to try; "" if they do not.
 
     A gap that is there from the beginning, when little can have been learned by heart, is one between the texts: within
@@ -153,7 +153,7 @@ def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig, dropo
 
     Args:
         records: the records of metrics.jsonl.
-        dropout: that of the model; the advice is a higher one.
+        model: the network; the advice is more of the dropout that it has.
     """
     scored = [
         record
@@ -179,15 +179,18 @@ def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig, dropo
         training, held_out = (bits(scored[-1][name]) for name in ("training_split_nats", "nats"))
         return (
             f"the network learns by heart: {training:.1f} bits for training text, {held_out:.1f} for held-out text; "
-            f"try more text, {_more_dropout(dropout)}or a smaller model.hidden_size"
+            f"try more text, {_more_dropout(model)}or a smaller model.hidden_size"
         )
     return ""
 
 
-def _more_dropout(dropout: float) -> str:
-    """The option for the next higher dropout, with a space; "" if it is high already."""
-    higher = next((value for value in DROPOUTS if value > dropout), None)
-    return "" if higher is None else f"--set model.dropout={higher} "
+def _more_dropout(model: ModelConfig) -> str:
+    """The option for the next higher dropout before the readout, with a space; "" if it is high already."""
+    option, value = (
+        ("dropout", model.dropout) if model.output_dropout is None else ("output_dropout", model.output_dropout)
+    )
+    higher = next((dropout for dropout in DROPOUTS if dropout > value), None)
+    return "" if higher is None else f"--set model.{option}={higher} "
 
 
 def _gap_in_bits(record: Mapping[str, Any]) -> float:

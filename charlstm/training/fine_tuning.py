@@ -68,10 +68,12 @@ class StartingPoint:
             raise encoding_error(str(encoding), self.encoding, self.path)
         if isinstance(given := given_value(document, overrides, "model"), dict):
             check_same_network({k: v for k, v in given.items() if v is not None}, self.model, self.path)
-        defaults: dict[str, dict[str, Any]] = {
-            "corpus": {"characters": self.characters},
-            "model": self.model.model_dump(),
-        }
+        network = self.model.model_dump()
+        if isinstance(given, dict) and "dropout" in given:  # not beside those of the run, which have precedence
+            network = {
+                name: value for name, value in network.items() if name not in ("hidden_dropout", "output_dropout")
+            }
+        defaults: dict[str, dict[str, Any]] = {"corpus": {"characters": self.characters}, "model": network}
         filled = {
             name: _merged(fields, data.get(name))
             for name, fields in defaults.items()

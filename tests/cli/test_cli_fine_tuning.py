@@ -114,6 +114,18 @@ def test_configuration_is_completed_by_the_run(charlstm, here, config_file):
     assert re.fullmatch(r"error: training\.initial_run was .*/tiny, is other: it must not change .*\n", other.err)
 
 
+@pytest.mark.parametrize("options", [(), ("--set", "model.dropout=0.25")], ids=str)
+def test_dropout_that_is_chosen_or_given_has_effect(charlstm, here, options):
+    old = charlstm(
+        "train", "german.txt", "--name", "old", "--set", "model={hidden_size: 8, output_dropout: 0.1}", *QUICK
+    )
+    assert old.code == 0, old.err
+    result = charlstm("train", "german.txt", "--from", "old", *options, *QUICK)
+    assert result.code == 0, result.err
+    model = load_config(Path("runs/german/config.yaml")).model
+    assert (model.dropout, model.output_dropout) == (0.25 if options else 0.5, None)
+
+
 @pytest.mark.parametrize(
     ("command", "changed"),
     [

@@ -84,12 +84,12 @@ def test_input_dropout_acts_on_the_vectors_of_the_first_layer(front_end, kind):
         ({}, 0.3, 0.3),
         ({"hidden_dropout": 0.0}, 0.0, 0.3),
         ({"output_dropout": 0.0}, 0.3, 0.0),
-        ({"hidden_dropout": 0.6, "output_dropout": 0.9}, 0.6, 0.9),
+        ({"dropout": 0.0, "hidden_dropout": 0.6, "output_dropout": 0.9}, 0.6, 0.9),
     ],
     ids=str,
 )
 def test_rates_between_layers_and_on_the_output_default_to_dropout(rates, hidden, output):
-    model = make(num_layers=2, dropout=0.3, **rates)
+    model = make(num_layers=2, **{"dropout": 0.3, **rates})
     assert model.recurrent.dropout == hidden
     ones = torch.ones(2, 400, 6)
     torch.manual_seed(3)
@@ -123,7 +123,8 @@ def test_sum_of_outputs_is_of_all_layers_before_dropout(executor, bidirectional)
     summed = LanguageModel(ModelConfig(**fields, output="sum", output_dropout=0.0), V)
     outputs = []
     for layers in (1, 2, 3):  # the first layers of the same stack
-        part = LanguageModel(ModelConfig(**{**fields, "num_layers": layers}, output_dropout=0.0), V)
+        fields |= {"num_layers": layers, "dropout": 0.5 if layers > 1 else 0.0}
+        part = LanguageModel(ModelConfig(**fields, output_dropout=0.0), V)
         part.load_state_dict(summed.state_dict(), strict=False)
         torch.manual_seed(3)
         outputs.append(part.encode(ids())[0])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from charlstm.config import ModelConfig
 from charlstm.config.corpus import CorpusConfig
 from charlstm.evaluation import score
 from charlstm.text.corpus import load_corpus
@@ -44,26 +45,31 @@ def records(*scores: tuple[float, float, float]) -> list[dict[str, object]]:
     ],
 )
 def test_advice_says_why_training_and_held_out_text_part(scores, corpus, message):
-    advice = gap_advice(records(*scores), CorpusConfig(source="a.txt", **corpus), 0.0)
+    advice = gap_advice(records(*scores), CorpusConfig(source="a.txt", **corpus), ModelConfig())
     assert message in advice
     assert bool(message) == bool(advice)
 
 
 def test_runs_without_a_score_of_the_training_split_get_no_advice():
-    assert gap_advice([{"kind": "evaluation", "nats": 1.0, "epoch": 1.0}], CorpusConfig(source="a.txt"), 0.0) == ""
+    assert (
+        gap_advice([{"kind": "evaluation", "nats": 1.0, "epoch": 1.0}], CorpusConfig(source="a.txt"), ModelConfig())
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
-    ("dropout", "advice"),
+    ("model", "advice"),
     [
-        (0.0, "try more text, --set model.dropout=0.3 or a smaller model.hidden_size"),
-        (0.3, "try more text, --set model.dropout=0.5 or a smaller model.hidden_size"),
-        (0.5, "try more text, or a smaller model.hidden_size"),
+        ({}, "try more text, --set model.dropout=0.3 or a smaller model.hidden_size"),
+        ({"dropout": 0.3}, "try more text, --set model.dropout=0.5 or a smaller model.hidden_size"),
+        ({"dropout": 0.5}, "try more text, or a smaller model.hidden_size"),
+        ({"output_dropout": 0.0}, "try more text, --set model.output_dropout=0.3 or a smaller model.hidden_size"),
+        ({"output_dropout": 0.4}, "try more text, --set model.output_dropout=0.5 or a smaller model.hidden_size"),
     ],
 )
-def test_advised_dropout_is_higher_than_that_of_the_run(dropout, advice):
+def test_advised_dropout_is_higher_than_that_of_the_run(model, advice):
     scores = records((0.5, 3.0, 3.1), (9, 1.0, 2.5))
-    assert gap_advice(scores, CorpusConfig(source="a.txt"), dropout).endswith(advice)
+    assert gap_advice(scores, CorpusConfig(source="a.txt"), ModelConfig(**model)).endswith(advice)
 
 
 @pytest.mark.parametrize(
