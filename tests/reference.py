@@ -32,7 +32,7 @@ from charlstm.config import (
     TrainingConfig,
     as_yaml,
 )
-from charlstm.config.fields import alternatives, section_model, type_text
+from charlstm.config.fields import alternatives, is_decided_by_others, section_model, type_text
 from charlstm.config.search_space import Range
 from charlstm.training.size_defaults import SMALLEST, TABLE, largest_alphabet
 
@@ -135,7 +135,8 @@ def _sections(model: type[BaseModel], path: str, values: Any, described: set[typ
     plain, inner = [], list[tuple[str, type[BaseModel], Any]]()
     for name, field in model.model_fields.items():
         section, member = section_model(field), _member(field)
-        value = None if field.is_required() else getattr(values, name, field.get_default())
+        is_null = field.is_required() or is_decided_by_others(field)
+        value = None if is_null else getattr(values, name, field.get_default())
         if section in SHARED and model is not Config:
             plain.append(f"- `{name}`: section, as [`{SHARED[section]}`](#{SHARED[section]}) of a run. {_text(field)}")
         elif section:

@@ -99,8 +99,8 @@ def compare(
     same command resumes a stopped comparison. For a single run, its own report is written into its folder: charlstm
     compare latest.
 
-    A file with experiments tests what networks remember, and reports for each of its claims whether it was held or is
-    undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
+    A file with experiments tests what networks remember, and reports for each of its claims whether it is held, not
+    held or undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
     """
     from charlstm import console
     from charlstm.config.ready import ready_configs

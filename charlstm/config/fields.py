@@ -151,8 +151,15 @@ def _metadata(field: FieldInfo) -> Iterator[Any]:
         yield from getattr(kind, "__metadata__", ())
 
 
+def is_decided_by_others(field: FieldInfo) -> bool:
+    """Whether the default of a field is null, which stands for a value that depends on other fields."""
+    return not field.is_required() and field.get_default() is None and "null means" in str(field.description)
+
+
 def _default(model: type[BaseModel], path: tuple[str, ...]) -> str:
-    field = find_field(model, path[:1])
+    own, field = find_field(model, path), find_field(model, path[:1])
+    if own is not None and is_decided_by_others(own):
+        return "null"
     if field is None or (field.is_required() and len(path) == 1):
         return "required"
     section = section_model(field)

@@ -240,7 +240,7 @@ class TrainingBasics(Section):
         ge=0,
         le=2**32 - 1,
         description="Seed of the random numbers for weights, dropout and samples. The same seed gives the same run on "
-        "the same machine with the same number of threads.",
+        "the same machine with the same number of threads, unless the time limit of the budget is reached first.",
     )
     evaluate_every: int | None = Field(
         500,

@@ -24,7 +24,11 @@ class LearningRateFactors(Section):
 
     front_end: Factor = Field(1.0, description="Factor for the front end: embedding, convolution and highway layer.")
     recurrent: Factor = Field(1.0, description="Factor for the recurrent layers, in both directions.")
-    head: Factor = Field(1.0, description="Factor for the readout, the linear layer at the top.")
+    head: Factor = Field(
+        1.0,
+        description="Factor for the readout, the linear layer at the top. With tie_weights, for its biases: its matrix "
+        "is that of the front end.",
+    )
 
 
 class TrainingConfig(TrainingBasics):
@@ -50,9 +54,10 @@ class TrainingConfig(TrainingBasics):
     evaluation_characters: Annotated[int, Field(ge=MIN_EVALUATION_CHARACTERS)] | Literal["auto", "all"] = Field(
         "auto",
         description="Characters of the validation split that evaluations score: an evenly spread sample, the same each "
-        "time, so that the scores of a run are comparable. auto: an eighth of the characters that are trained on "
-        "between two evaluations, less what the sample of the training split takes, so that evaluations take at most "
-        "about a tenth of the training time on a CPU, but at least 10,000; it is chosen at the first evaluation and "
+        "time, so that the scores of a run are comparable. auto: so many that evaluations read an eighth as many "
+        "characters as training between two of them, and take at most about a tenth of its time on a CPU, but at least "
+        "10,000; what they read includes the sample of the training split and half as many characters of context as "
+        "are scored, and with averaged weights both networks read it. The number is chosen at the first evaluation and "
         "then kept. all: the whole split. If evaluations score a sample, the best and the last network are scored on "
         "the whole split when training has ended. A split with fewer characters is scored whole. Of documents, whole "
         "ones are taken.",
