@@ -40,7 +40,8 @@ class SizeDefaults:
 
 CELL = "capped"
 """The cell for every size. Nats held out at the best of two or three learning rates (`charlstm sweep`, method: grid),
-one layer, biases of the readout that start at zero (for the lstm: ``unigram_bias: false``). After 6.1 million characters with 256 units and a forget bias of 0, one seed:
+one layer, biases of the readout that start at zero (for the lstm: ``unigram_bias: false``). After 6.1 million
+characters with 256 units and a forget bias of 0, one seed:
 
 | cell | Tiny Shakespeare | War and Peace | Python's standard library |
 |---|---|---|---|
@@ -68,7 +69,7 @@ other characters held out; 50,000 and 5,000: three seeds, and 50,000):
 | 5,000, read 30 times | 2.658, 2.666 | 2.135, 2.148 |
 
 On 10 million characters of Python's standard library it has 1.187 and 1.184. The lstm has 1.488 and 1.198 from there,
-after 20.5 million; with its default, from the frequencies with a forget bias of torch's, it was not measured at these
+after 20.5 million; with its own defaults, the frequencies and the forget bias of torch, it was not measured at these
 sizes.
 
 With 256 units it trains about as fast as the lstm, 129,000 to 145,000 characters per second against 125,000 to 158,000
