@@ -250,14 +250,6 @@ def test_config_is_frozen() -> None:
         ('training: {device: "cpu\\n"}', "training.device: expected auto"),
         ("training: {seed: -1}", "found -1"),
         ("training: {betas: [1, 2]}", "training.betas: unknown field"),
-        (
-            "model: {dropout: 0.1, output_dropout: 0.3}",
-            "model.output_dropout: with it and num_layers: 1, dropout: 0.1 has no effect. Remove one of them",
-        ),
-        (
-            "model: {num_layers: 2, dropout: 0.1, output_dropout: 0.3, hidden_dropout: 0}",
-            "model.output_dropout: with it and hidden_dropout, dropout: 0.1 has no effect. Remove one of them",
-        ),
         ("model: {front_end: one_hot, embedding_size: 3}", "has no effect with front_end: one_hot"),
         ("model: {kernel_sizes: [2]}", "model.kernel_sizes: has no effect with front_end: embedding, only with conv"),
         ("model: {filters: 32}", "model.filters: has no effect with front_end: embedding, only with convolution"),
@@ -765,6 +757,23 @@ def test_problem_of_a_line_names_the_override_that_causes_it(write: Any, text: s
     error = load_or_error(load_config, path, overrides)
     assert error.startswith(f"{path}:2: ")
     assert error.endswith(end)
+
+
+@pytest.mark.parametrize("value", ["---", "###", "#5", "Q #1", "?", "|", "- ", "Q: #"])
+def test_signs_that_yaml_takes_for_its_own_are_an_error_that_quotes_them(write: Any, value: str) -> None:
+    path = write("corpus: {source: a, documents: newline}\n")
+    error = load_or_error(load_config, path, [f"corpus.score_after={value}"])
+    assert error.startswith(f"--set corpus.score_after={value.rstrip()}")
+    quoted = error.partition(", --set '")[2][:-1]
+    assert load_config(path, [quoted]).corpus.score_after == value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("'#'", "#"), ('"a #b"', "a #b"), ("a#b", "a#b"), ("=>", "=>"), ("~", None), ("", None)]
+)
+def test_other_signs_are_read_as_they_are(write: Any, value: str, expected: str | None) -> None:
+    path = write("corpus: {source: a, documents: newline}\n")
+    assert load_config(path, [f"corpus.score_after={value}"]).corpus.score_after == expected
 
 
 # --- comparison files

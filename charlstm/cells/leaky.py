@@ -1,5 +1,6 @@
 """Leaky integrator units (Jaeger, Lukosevicius, Popovici & Siewert 2007, "Optimization and applications of echo state
-networks with leaky-integrator neurons").
+networks with leaky-integrator neurons"), in the form of Lukosevicius 2012 ("A practical guide to applying echo state
+networks").
 
     h_t = (1 - a) * h_{t-1} + a * tanh(W x_t + b + U h_{t-1} + b')
 
@@ -7,8 +8,8 @@ Each unit has a separate leaking rate a, 0 < a <= 1: the weight of the new activ
 about 1/a characters; a = 1 is the rnn. Learned (``learn_leak: true``), a = sigmoid(l) with the parameter l,
 ``leak_logit`` [H]; fixed (``learn_leak: false``), a is ``leak_rate`` [H].
 
-Here, as in Jaeger et al., a is the weight of the new activation. Bengio, Boulanger-Lewandowski & Pascanu 2013 use the
-opposite convention, h_t = alpha * h_{t-1} + (1 - alpha) * ...
+In Jaeger et al. the weight of the new activation is a number of its own; here it is a, too. Bengio,
+Boulanger-Lewandowski & Pascanu 2013 use the opposite convention, h_t = alpha * h_{t-1} + (1 - alpha) * ...
 """
 
 from __future__ import annotations

@@ -120,8 +120,8 @@ class NetworkOptions(Section):
         0.0,
         ge=0,
         lt=1,
-        description="Dropout probability between layers and before the readout, in training; hidden_dropout and "
-        "output_dropout set each. Use it when the training loss falls and the held-out loss rises.",
+        description="Dropout probability between layers and before the readout, in training; where hidden_dropout or "
+        "output_dropout is set, that is taken instead. Use it when the training loss falls and the held-out one rises.",
     )
     dropout_kind: Literal["locked", "elementwise"] = Field(
         "locked",

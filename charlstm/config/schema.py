@@ -118,15 +118,6 @@ class ModelConfig(ModelOptions):
             raise ValueError(f"expected each size once, found {', '.join(map(str, value))}")
         return sorted(value)
 
-    @field_validator("output_dropout")
-    @classmethod
-    def _leaves_a_place_for_dropout(cls, value: float | None, info: ValidationInfo) -> float | None:
-        dropout, layers = info.data.get("dropout", 0.0), info.data.get("num_layers")
-        if dropout and value is not None and (layers == 1 or info.data.get("hidden_dropout") is not None):
-            others = "num_layers: 1" if layers == 1 else "hidden_dropout"
-            raise ValueError(f"with it and {others}, dropout: {dropout:g} has no effect. Remove one of them")
-        return value
-
     @model_serializer(mode="wrap")
     def _omit_idle_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # An option that is an error if set must not be written: the written file could not be read back.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -119,4 +120,19 @@ def _read_override(override: str, source: str) -> tuple[Loc, Any]:
     document = parse(text, source, with_lines=False)
     if document.problems:
         raise UserError("\n".join(f"{source}: {problem.message}" for _, problem in document.problems))
+    if _is_lost(text, document.data):
+        quoted = printable(f"{name}={json.dumps(text, ensure_ascii=False)}", 120)
+        raise UserError(
+            f"{source}: YAML has another use for these signs: put quotes around the value, --set '{quoted}'"
+        )
     return loc, document.data
+
+
+def _is_lost(text: str, value: Any) -> bool:
+    """Whether YAML reads a text without quotes as something else: signs of its own, such as ``---``, or a comment."""
+    text = text.strip()
+    is_other = (
+        bool(text) and text != "~" and text[0] not in "\"'[{" and not any(map(str.isalnum, text)) and value != text
+    )
+    without_comment = parse(text.replace("#", "x"), "", with_lines=False).data
+    return is_other or ("#" in text and str(value).replace("#", "x") != str(without_comment))
