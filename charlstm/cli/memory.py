@@ -37,9 +37,12 @@ def run_memory_comparison(
     from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
     from charlstm.memory.comparison import MemoryComparison
+    from charlstm.memory.overwriting import delete_results
     from charlstm.progress_line import ProgressLine
 
-    comparison = MemoryComparison(config, folder, folder.name, command_line, only, overwrite, keep, full)
+    if overwrite:
+        delete_results(config, folder, only, full)
+    comparison = MemoryComparison(config, folder, folder.name, command_line, only, keep, full)
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
         for line in comparison.describe():

@@ -159,6 +159,8 @@ def _print_result(sweep: Sweep, line: str, as_json: bool) -> None:
     standings = sweep.standings()
     best = best_of(standings)
     files = write_report(sweep, standings, line, sweep.folder / "report")
+    if best is None:
+        sweep.best_file.unlink(missing_ok=True)
     written = None if best is None else sweep.write_best(best)
     if as_json:
         console.out_json(record(sweep, standings), indent=2)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from charlstm.api import load
+from charlstm.cache import user_cache_folder
 from charlstm.checkpoints.compatibility import changed_settings
 from charlstm.comparison.collect import corpus_text, differing, read_run
 from charlstm.comparison.readout_start import readout_start_notes
@@ -23,7 +24,8 @@ from charlstm.runs.directory import RunDirectory
 from charlstm.runs.names import LATEST, find_initial_run
 from charlstm.runs.naming import initial_run_name
 from charlstm.text.corpus import Corpus, load_corpus
-from charlstm.text.sources import absolute_source
+from charlstm.text.reading import content_digest
+from charlstm.text.sources import absolute_source, resolve
 from charlstm.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,10 @@ class Trial:
             return False
         saved = self.directory.config()
         changed = changed_settings(saved, self.config, may_change={"source", "initial_run"})
-        source = self.config.corpus.source
-        if source != saved.corpus.source and not self.directory.pruned and not self._same_text():
-            changed.append(f"corpus.source was {as_yaml(saved.corpus.source)}, is {as_yaml(source)}, another text")
+        if not self._has_text_of(saved):
+            old, new = as_yaml(saved.corpus.source), as_yaml(self.config.corpus.source)
+            what = f"was {old}, is {new}, another text" if old != new else f"is {new}, whose content has changed"
+            changed.append(f"corpus.source {what}")
         if not self._starts_from(was := saved.training.initial_run):
             now = self.config.training.initial_run
             changed.append(f"training.initial_run was {as_yaml(was)}, is {as_yaml(now)}")
@@ -100,9 +103,18 @@ class Trial:
         training = self.config.training.model_copy(update={"initial_run": path})
         return self.config.model_copy(update={"training": training})
 
-    def _same_text(self) -> bool:
-        digest: str = load(self.directory.path, "last", "cpu").header["corpus_digest"]
-        return digest == corpus_of(self.config).digest
+    def _has_text_of(self, saved: Config) -> bool:
+        """Whether the text is the one that a run of the configuration ``saved`` was trained on, by its content."""
+        source = self.config.corpus.source
+        digest = self.directory.start.get("corpus_digest")
+        if digest is None:  # a run of an earlier version
+            if source == saved.corpus.source or self.directory.pruned:
+                return True
+            digest = load(self.directory.path, "last", "cpu").header["corpus_digest"]
+        try:
+            return bool(digest == content_digest(resolve(source, user_cache_folder())))
+        except (UserError, OSError):  # whoever needs the text says that it is missing
+            return True
 
     def trainer(self) -> Trainer:
         """A trainer for a new run, or one that resumes a stopped run. Raises UserError if ``training.initial_run`` is

@@ -40,7 +40,7 @@ def sha256(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(configuration, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_claims(config: MemoryConfig, folder: Path, overwrite: bool) -> None:
+def write_claims(config: MemoryConfig, folder: Path, overwrite: bool = False) -> None:
     """Write the file if there is none. With `overwrite`, an existing file is first renamed to claims-1.json, or -2, ...
 
     Raises UserError if the file cannot be written.

@@ -53,7 +53,6 @@ class MemoryComparison:
         title: str,
         words: Sequence[object],
         only: Sequence[str] = (),
-        overwrite: bool = False,
         keep: str = "all",
         full: MemoryConfig | None = None,
     ) -> None:
@@ -65,7 +64,7 @@ class MemoryComparison:
             raise UserError(
                 f"--only {unknown[0]}: there is no such experiment in the file; it has {', '.join(present)}"
             )
-        self._overwrite, self._grid = overwrite, Grid(config, folder, overwrite)
+        self._grid = Grid(config, folder)
         self._experiments = make_experiments(config, self._grid, self._only)
         for name, experiment in self._experiments.items():
             known = {_template(metric) for metric in experiment.metric_names()}
@@ -78,8 +77,8 @@ class MemoryComparison:
 
     def describe(self) -> list[str]:
         """Summarize what will be trained, in a few lines."""
-        groups = self._run_groups()
-        done, runs = (0, self._grid.expected_runs(groups)[1]) if self._overwrite else self._grid.expected_runs(groups)
+        groups = self.run_groups()
+        done, runs = self._grid.expected_runs(groups)
         return [
             f"{', '.join(self._experiments)}: {len(groups)} pairs of a text and an arm, about {runs:,} runs"
             + (f", {done:,} of them complete" if done else ""),
@@ -89,7 +88,7 @@ class MemoryComparison:
 
     def networks(self) -> list[list[str]]:
         """The table of `networks_table`, of all experiments."""
-        return networks_table(self._run_groups())
+        return networks_table(self.run_groups())
 
     def _unmeasured_claims(self) -> Iterator[str]:
         """A line for each claim about a length that is not among those of its experiment. In the quick form, they need
@@ -104,10 +103,8 @@ class MemoryComparison:
 
     def run(self, pool: Pool) -> Iterator[Step]:
         """Train and measure the incomplete runs. Raises Stopped on a stop request; completed work is saved."""
-        write_claims(self.config, self.folder, self._overwrite)
-        if self._overwrite:
-            self._grid.delete_runs(self._run_groups())
-        groups = self._run_groups()
+        write_claims(self.config, self.folder)
+        groups = self.run_groups()
         while jobs := self._grid.next_jobs(groups):
             done, total = self._grid.expected_runs(
                 groups
@@ -134,7 +131,7 @@ class MemoryComparison:
         """The bytes of all files in the folder."""
         return sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
 
-    def _run_groups(self) -> list[RunGroup]:
+    def run_groups(self) -> list[RunGroup]:
         """The run groups of all experiments, without duplicates: experiments can use the same runs."""
         groups = {
             (group.dataset.name, group.arm): group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,8 @@ DRAWS = 20
 """Maximum number of strings that are drawn for each training string, where test strings are left out."""
 
 SETTINGS_LIMIT = 1 << 16
+TEXTS = "texts"
+"""The folder of the texts of tasks, in that of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Dataset:
 class Texts:
     """The datasets of a comparison. The texts of tasks are files in ``folder``/texts, one for each seed."""
 
-    def __init__(self, folder: Path, test_strings: int, overwrite: bool) -> None:
-        self._folder, self._test_strings, self._overwrite = folder.absolute() / "texts", test_strings, overwrite
+    def __init__(self, folder: Path, test_strings: int) -> None:
+        self._folder, self._test_strings = folder.absolute() / TEXTS, test_strings
 
     def task(self, name: str, task: Mapping[str, Any], strings: int, exclude_test: bool = True) -> Dataset:
         """The dataset of a task's strings. None of its test strings is in a training text, if ``exclude_test``."""
@@ -93,7 +95,7 @@ class Texts:
         """Write a text that all seeds share, unless it is there. Raises UserError if another text is, or on failure."""
         file, content = self._folder / f"{name}.txt", text.encode()
         try:
-            if self._overwrite or not os.path.lexists(file):
+            if not os.path.lexists(file):
                 atomic_io.make_directory(self._folder)
                 atomic_io.write_atomic(file, content)
             elif read_regular(file, len(content)) != content:
@@ -119,7 +121,7 @@ class Texts:
         """Write the settings of a text, or compare them with those of an earlier run. Raises UserError if they differ,
         since the runs in the folder were trained on another text."""
         file = self._folder / f"{name}.json"
-        if os.path.lexists(file) and not self._overwrite:
+        if os.path.lexists(file):
             try:
                 same = from_json(read_regular(file, SETTINGS_LIMIT)) == settings
             except ValueError:
@@ -137,6 +139,14 @@ class Texts:
             atomic_io.write_atomic(file, json.dumps(settings).encode())
         except OSError as error:
             raise UserError(f"{file}: cannot write the settings of the text: {error.strerror or error}") from error
+
+
+def delete_texts(folder: Path, names: Iterable[str]) -> None:
+    """Delete the datasets of these names from the folder of a comparison. Raises OSError."""
+    for name in names:
+        texts = folder / TEXTS
+        for path in (texts / f"{name}.json", texts / f"{name}.txt", *texts.glob(f"{name}-seed*.txt")):
+            path.unlink(missing_ok=True)
 
 
 def training_strings(task: Any, count: int, seed: int, excluded: int) -> list[str]:

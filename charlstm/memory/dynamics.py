@@ -56,6 +56,11 @@ class Dynamics:
     depth: int
     steps: tuple[int, ...] | None = None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What measurements must have in common to be compared: the first line of the file."""
+        return {"task": self.task, "texts": self.texts, "depth": self.depth}
+
     def measure(self, model: LanguageModel, corpus: Corpus) -> Record:
         """The measurements of the current network, in JSON types. Neither the model nor a random state changes.
 
@@ -130,10 +135,11 @@ class Dynamics:
                 record()
 
         step, due = trainer.counters.step, set(self.steps or ())
-        records = [one for one in read_dynamics(trainer.directory.path) if one["step"] <= step]
+        records = [one for one in read_dynamics(trainer.directory.path, self) if one["step"] <= step]
         recorded = {one["step"] for one in records}
+        lines = [{"settings": self.settings}, *records]
         try:
-            atomic_io.write_atomic(file, "".join(json.dumps(one) + "\n" for one in records).encode())
+            atomic_io.write_atomic(file, "".join(json.dumps(one) + "\n" for one in lines).encode())
         except OSError as error:
             raise UserError(f"{file}: cannot write the measurement: {error.strerror or error}") from error
         if self.steps is not None:
@@ -145,8 +151,9 @@ class Dynamics:
         return record_evaluation
 
 
-def read_dynamics(path: Path) -> list[Record]:
-    """The records of a run directory, by step; empty if there are none. Incomplete lines are left out."""
+def read_dynamics(path: Path, measured: Dynamics | None = None) -> list[Record]:
+    """The records of a run directory, by step; empty if there are none, or if they were measured with other settings
+    than ``measured``. Incomplete lines are left out."""
     try:
         lines = read_regular(path / FILE, SIZE_LIMIT).splitlines()
     except MissingError:
@@ -157,6 +164,10 @@ def read_dynamics(path: Path) -> list[Record]:
             record = from_json(line)
         except ValueError:
             break  # the end of a record that was interrupted
+        if isinstance(record, dict) and "settings" in record:
+            if measured is not None and record["settings"] != measured.settings:
+                return []
+            continue
         if not isinstance(record, dict) or not isinstance(record.get("step"), int):
             raise UserError(f"{path / FILE}: not a list of measurements: delete the file")
         records.append(record)

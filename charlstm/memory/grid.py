@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +27,9 @@ LEARNED = 0.5
 class Grid:
     """The runs of a comparison: ordinary run directories ``folder``/cells/DATASET-ARM-RATE-SEED."""
 
-    def __init__(self, config: MemoryConfig, folder: Path, overwrite: bool) -> None:
-        self.config, self.folder, self._overwrite = config, folder, overwrite
-        self.texts = Texts(folder, config.test_strings, overwrite)
+    def __init__(self, config: MemoryConfig, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.texts = Texts(folder, config.test_strings)
         self.judged_seeds, self.search_seeds = config.judged_seeds(), config.seeds_of_search()
         self._sizes: dict[str, int] = {}
         self._complete = dict[Path, Outcome]()
@@ -82,19 +81,10 @@ class Grid:
         """One run of the grid."""
         config = self._config(group.experiment, group.dataset, group.arm, rate, seed)
         config = config.model_copy(update={"model": group.model})
-        return Trial(group.arm, config, RunDirectory(self._path(group, rate, seed)), self._overwrite)
+        return Trial(group.arm, config, RunDirectory(self._path(group, rate, seed)), overwrite=False)
 
     def _path(self, group: RunGroup, rate: float, seed: int) -> Path:
         return self.folder / "cells" / f"{group.dataset.name}-{group.arm}-{rate:g}-seed{seed}"
-
-    def delete_runs(self, groups: Iterable[RunGroup]) -> None:
-        """Delete the runs and their measurements. An interrupted comparison then resumes without ``overwrite``."""
-        names = [path.name for path in (self.folder / "cells").glob("*-seed*")]
-        for member in {m.key: m for group in with_previous(groups) for m in group.members}.values():
-            pattern = re.compile(re.escape(f"{member.dataset.name}-{member.arm}-") + r"([\d.e+-]+)-seed(\d+)")
-            for match in filter(None, map(pattern.fullmatch, names)):
-                self.trial(member, float(match[1]), int(match[2])).delete()
-        self._overwrite = False
 
     def outcome(self, group: RunGroup, rate: float, seed: int) -> Outcome | None:
         """The validation result of a run; None if it is not complete.
@@ -248,5 +238,6 @@ class Grid:
         return [MeasurementJob(path, measure, arguments) for path, seed in runs if seed not in left_out]
 
     def dynamics(self, group: RunGroup) -> list[list[dict[str, Any]]]:
-        """What was measured during the training of each judged run: records with their step, in order."""
-        return [read_dynamics(path) for path in self.best_runs(group).paths]
+        """What was measured during the training of each judged run: records with their step, in order; none if it was
+        measured with other settings."""
+        return [read_dynamics(path, group.dynamics) for path in self.best_runs(group).paths]

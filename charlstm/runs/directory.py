@@ -121,6 +121,11 @@ class RunDirectory:
         return list(read_records(self.metrics_file))
 
     @property
+    def start(self) -> dict[str, Any]:
+        """The first record; empty if there is none."""
+        return next(iter(read_records(self.metrics_file)), {})
+
+    @property
     def finished(self) -> bool:
         """Whether the run is complete: budget used, target score reached, or early stopping."""
         return self.ended in FINISHED

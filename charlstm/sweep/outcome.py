@@ -44,12 +44,13 @@ class Outcome:
         return self.evaluations if self.ended in (*FINISHED, "diverged") else None
 
     def nats(self, tenths: int) -> float | None:
-        """The best score until so many tenths of the budget; infinite if the run diverged before, None if it has not
+        """The best score until so many tenths of the budget; infinite if the run diverged before, or with all
+        tenths at any time; None if it has not
         come that far."""
         evaluations = self.until(tenths)
         if evaluations is None:
             return None
-        is_reached = bool(evaluations) and evaluations[-1].tenths >= tenths
+        is_reached = tenths < EVALUATIONS and bool(evaluations) and evaluations[-1].tenths >= tenths
         if not evaluations or (self.ended == "diverged" and not is_reached):
             return math.inf
         return min(evaluation.nats for evaluation in evaluations)

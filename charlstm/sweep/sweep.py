@@ -151,6 +151,9 @@ class Sweep:
                 self._delete_runs()
             else:
                 self._check_unchanged(record)
+                for number in self._numbers:
+                    for seed in range(self.config.seeds):
+                        _ = self.trial(number, seed).can_resume  # raises UserError if it was trained on another text
         elif path_exists(self.folder) and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UserError(f"{self.folder} exists and is not the folder of a sweep. Choose another name: --name NAME")
         try:
@@ -181,6 +184,13 @@ class Sweep:
             with RunDirectory(path).writing():
                 pass
             shutil.rmtree(path)
+        self.best_file.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "report", ignore_errors=True)
+
+    @property
+    def best_file(self) -> Path:
+        """The configuration of the best trial."""
+        return self.folder / "best.yaml"
 
     def _prune(self) -> None:
         """Delete the checkpoints that are not kept."""
@@ -250,12 +260,11 @@ class Sweep:
         text = dump_changes(config.model_copy(update={"training": training}))
         of = f"{len(self.config.candidates)} candidates of the sweep {self.folder.name}"
         heading = f"# The best of {of}: trial {best.number}.\n"
-        path = self.folder / "best.yaml"
         try:
-            atomic_io.write_atomic(path, f"{heading}name: {as_yaml(name)}\n{text}".encode())
+            atomic_io.write_atomic(self.best_file, f"{heading}name: {as_yaml(name)}\n{text}".encode())
         except OSError as error:
-            raise UserError(f"{path}: cannot write it: {error.strerror or error}") from error
-        return path
+            raise UserError(f"{self.best_file}: cannot write it: {error.strerror or error}") from error
+        return self.best_file
 
 
 def _differences(before: object, now: object, name: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -13,7 +13,13 @@ import numpy.typing as npt
 from charlstm.cache import user_cache_folder
 from charlstm.errors import UserError
 from charlstm.text.blocks import blocks, sample_of_documents, sample_of_text
-from charlstm.text.documents import Documents, permutation, split_documents, without_repeated
+from charlstm.text.documents import (
+    Documents,
+    permutation,
+    split_documents,
+    split_documents_of_files,
+    without_repeated,
+)
 from charlstm.text.encoded import Metadata, encoded_ids, listed
 from charlstm.text.preparation import Preparation, normalizations
 from charlstm.text.reading import Progress, check_encoding, check_text, hash_sources
@@ -238,7 +244,13 @@ def load_corpus(
         train, end, total = np.cumsum([len(part) for part in parts.values()]).tolist()
         spans = np.concatenate(list(parts.values()))
     else:
-        separated = split_documents(ids, vocabulary, documents, score_after, score_end)
+        options = (vocabulary, documents, score_after, score_end)
+        is_of_files = validation == "files"  # a document of two files would be in both of their splits
+        separated = (
+            split_documents_of_files(ids, metadata.file_ends, *options)
+            if is_of_files
+            else split_documents(ids, *options)
+        )
         total = len(separated)
         if deduplicate:
             separated = without_repeated(separated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +130,31 @@ def split_documents(
     starts, ends = starts[nonempty], ends[nonempty]
     scored = None if score_after is None else _scored(ids, vocabulary, starts, ends, score_after)
     return Documents(ids, starts, ends, end_mark, scored, scores_end=score_end)
+
+
+def split_documents_of_files(
+    ids: npt.NDArray[np.integer],
+    file_ends: Sequence[int],
+    vocabulary: Vocabulary,
+    separator: str,
+    score_after: str | None = None,
+    score_end: bool = False,
+) -> Documents:
+    """Split the files of a text [N], which end at ``file_ends``, each by itself: no document is of two files.
+
+    Raises as :func:`split_documents` does.
+    """
+    starts = [0, *file_ends[:-1]]
+    files = [
+        split_documents(ids[start:end], vocabulary, separator, score_after, score_end)
+        for start, end in zip(starts, file_ends, strict=True)
+    ]
+    names = ["starts", "ends"] if score_after is None else ["starts", "ends", "scored"]
+    moved: dict[str, Any] = {
+        name: np.concatenate([getattr(file, name) + start for file, start in zip(files, starts, strict=True)])
+        for name in names
+    }
+    return replace(files[0], ids=ids, **moved)
 
 
 def without_repeated(documents: Documents) -> Documents:

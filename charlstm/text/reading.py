@@ -7,7 +7,7 @@ import encodings.aliases
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -110,6 +110,17 @@ def hash_sources(sources: list[Source], on_progress: Progress | None = None) -> 
         sizes.append(size)
         done += size
     return digest.hexdigest(), sizes
+
+
+def content_digest(sources: list[Source]) -> str:
+    """The digest of :func:`hash_sources`, which a process computes again only if a file has changed."""
+    states = [(source.path, source.path.stat()) for source in sources]
+    return _content_digest(tuple((str(path), state.st_size, state.st_mtime_ns) for path, state in states))
+
+
+@lru_cache(maxsize=64)
+def _content_digest(files: tuple[tuple[str, int, int], ...]) -> str:
+    return hash_sources([Source(path, Path(path)) for path, *_ in files])[0]
 
 
 def check_text(source: Source, encoding: str) -> None:

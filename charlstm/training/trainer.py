@@ -143,7 +143,8 @@ class Trainer:
         if self.streams.notice:
             yield Notice(self.streams.notice)
         if self.counters.step == 0:
-            self._log.start({**self.execution.facts(), **self._initial_weights.facts})
+            facts = {**self.execution.facts(), **self._initial_weights.facts}
+            self._log.start({**facts, "corpus_digest": self.corpus.digest})
             self.save(best=False)
         while (stop_reason := self._stop_reason()) is None:
             event = self._evaluate() if self.counters.evaluation_due else self._step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from charlstm.jobs.base import Control
 from charlstm.jobs.this_process import ThisProcess
 from charlstm.memory.claims import claims_record
 from charlstm.memory.comparison import MemoryComparison
-from charlstm.memory.datasets import Texts, training_strings
+from charlstm.memory.datasets import Texts, delete_texts, training_strings
 from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
@@ -83,7 +84,7 @@ def results(monkeypatch) -> Results:
 
 
 def test_search_precedes_judged_seeds_of_the_best_start(tmp_path, results):
-    grid = Grid(make_config(), tmp_path, False)
+    grid = Grid(make_config(), tmp_path)
     short, long = make_groups(grid)
     first = results.train(grid.next_jobs([short, long]), lambda arm, *_: 0.5 if arm.endswith("b") else 1.0)
     assert first == [f"recall-2-lstm, {start}-{rate}-seed1001" for start in "ab" for rate in ("0.001", "0.01")]
@@ -103,7 +104,7 @@ def test_search_precedes_judged_seeds_of_the_best_start(tmp_path, results):
     ],
 )
 def test_grid_widens_while_the_best_rate_is_at_an_edge(tmp_path, results, best, expected, at_edge):
-    grid = Grid(make_config(), tmp_path, False)
+    grid = Grid(make_config(), tmp_path)
     (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
     while (jobs := grid.next_jobs([group])) and "seed1001" in jobs[0].label:
         results.train(jobs, lambda _, rate, __: abs(math.log10(rate / best)))
@@ -128,7 +129,7 @@ def test_best_rate_is_the_middle_of_those_that_reach_the_target(tmp_path, monkey
         return Outcome(1.0 if reached is None else 0.009, 0.01, reached or 6, reached)
 
     monkeypatch.setattr(Grid, "outcome", outcome)
-    grid = Grid(make_config(search_seeds=2, learning_rates=list(steps)), tmp_path, False)
+    grid = Grid(make_config(search_seeds=2, learning_rates=list(steps)), tmp_path)
     (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
     search = grid.rate_search.result(group)
     assert search.learning_rate == expected
@@ -142,7 +143,7 @@ def test_grid_widens_below_rates_that_diverge(tmp_path, monkeypatch):
         return Outcome(0.1, 0.01, 3, None, diverged=True) if rate > 5e-4 else Outcome(0.5, 0.01, 6, None)
 
     monkeypatch.setattr(Grid, "outcome", outcome)
-    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=2, search_seeds=2), tmp_path, False)
+    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=2, search_seeds=2), tmp_path)
     (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
     assert grid.rate_search.result(group).learning_rate == 1e-5, "of equal scores the lowest rate"
     assert list(grid.rate_search.result(group).scores) == [1e-5, 1e-4, 1e-3, 1e-2]
@@ -158,7 +159,7 @@ def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_p
         return Outcome(1.0 if steps is None else 0.009, 0.01, steps or 6, steps)
 
     monkeypatch.setattr(Grid, "outcome", outcome)
-    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=1), tmp_path, False)
+    grid = Grid(make_config(learning_rates=[1e-3, 1e-2], widenings=1), tmp_path)
     (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["lstm"]).values()
     a, b = group.members
     assert (grid.rate_search.result(a).learning_rate, grid.rate_search.result(a).rank[1]) == (1e-2, -1)
@@ -175,7 +176,7 @@ def test_seeds_of_a_repetition_are_others():
 
 @pytest.mark.parametrize("learned", [0, 1])
 def test_longer_lag_is_trained_if_a_judged_seed_learned(tmp_path, results, learned):
-    grid = Grid(make_config(widenings=0), tmp_path, False)
+    grid = Grid(make_config(widenings=0), tmp_path)
     short, long = groups = make_groups(grid)
     labels = []
     while jobs := grid.next_jobs(groups):
@@ -188,7 +189,7 @@ def test_longer_lag_is_trained_if_a_judged_seed_learned(tmp_path, results, learn
 
 
 def test_training_texts_differ_by_seed_and_exclude_test_strings(tmp_path):
-    texts = Texts(tmp_path, 30, False)
+    texts = Texts(tmp_path, 30)
     dataset = texts.task("recall-5", TASK, 300)
     contents = []
     for seed in (1, 2, 1001):
@@ -211,16 +212,16 @@ def test_common_strings_of_small_grammars_are_excluded():
 
 
 def test_other_settings_of_a_text_raise(tmp_path):
-    Texts(tmp_path, 30, False).task("recall-5", TASK, 300)
+    Texts(tmp_path, 30).task("recall-5", TASK, 300)
     with pytest.raises(UserError, match=r"recall-5.json has other settings.*--overwrite"):
-        Texts(tmp_path, 31, False).task("recall-5", TASK, 300)
-    Texts(tmp_path, 31, True).task("recall-5", TASK, 300)
-    Texts(tmp_path, 31, False).task("recall-5", TASK, 300)
+        Texts(tmp_path, 31).task("recall-5", TASK, 300)
+    delete_texts(tmp_path, ["recall-5"])
+    Texts(tmp_path, 31).task("recall-5", TASK, 300)
 
 
 @pytest.fixture
 def job(tmp_path) -> TrainingJob:
-    grid = Grid(make_config(), tmp_path, False)
+    grid = Grid(make_config(), tmp_path)
     (group,) = grid.run_groups("recall", grid.texts.task("recall-5", TASK, 60), ["rnn"]).values()
     group.dataset.write(1)
     return TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(TASK, texts=3, depth=6))
@@ -244,6 +245,15 @@ def test_dynamics_do_not_change_training(job):
     assert TrainingJob(job.trial).work(Control())
     assert not read_dynamics(path)
     assert all(torch.equal(value, measured[name]) for name, value in tensors(path).items())
+
+
+def test_dynamics_with_other_settings_are_left_out(job):
+    assert job.work(Control())
+    path, measured = job.trial.directory.path, job.observer
+    assert len(read_dynamics(path, measured)) == len(read_dynamics(path)) == 4
+    for other in ({"depth": 7}, {"texts": 2}, {"task": {**TASK, "lag": 6}}):
+        assert not read_dynamics(path, replace(measured, **other))
+    assert read_dynamics(path, replace(measured, steps=(0, 3)))
 
 
 @pytest.mark.parametrize("stop_at", [2, 3])
@@ -273,7 +283,7 @@ def test_dynamics_after_given_steps_on_a_text(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("To be, or not to be: that is the question. " * 40)
     config = make_config(arms={"gru": {"model.cell": "gru"}}, experiments={"text": text_section(text)})
-    grid = Grid(config, tmp_path, False)
+    grid = Grid(config, tmp_path)
     (group,) = grid.run_groups("text", grid.texts.existing("text", config.experiments.text.corpus), ["gru"]).values()
     job = TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(None, texts=2, depth=6, steps=(5, 0, 3, 4, 99)))
     assert job.work(Control())

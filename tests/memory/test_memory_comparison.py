@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,7 @@ import torch
 from charlstm.api import load
 from charlstm.comparison.intervals import bounded_mean_bounds
 from charlstm.comparison.training_job import TrainingJob
-from charlstm.config import MemoryConfig, load_comparison
+from charlstm.config import Config, MemoryConfig, load_comparison
 from charlstm.errors import UserError
 from charlstm.jobs.base import Control, Stopped
 from charlstm.jobs.processes import Processes
@@ -26,10 +28,12 @@ from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
 from charlstm.memory.measures import MEASURES
+from charlstm.memory.overwriting import delete_results
 from charlstm.memory.schemas import SCHEMAS, read_measurement
 from charlstm.memory.state_measures import untrained
 from charlstm.memory.task_measures import TEST_SEED, make_task
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.lock import LockedError
 from charlstm.training.trainer import Trainer
 
 TINY = """\
@@ -150,12 +154,10 @@ def texts(tmp_path_factory) -> Path:
     return folder
 
 
-def make_comparison(
-    texts: Path, folder: Path, *overrides: str, only=(), quick=False, overwrite=False
-) -> MemoryComparison:
+def make_comparison(texts: Path, folder: Path, *overrides: str, only=(), quick=False) -> MemoryComparison:
     config = load_comparison(texts / "memory.yaml", overrides, quick)
     assert isinstance(config, MemoryConfig)
-    return MemoryComparison(config, folder, "memory", ["compare", "memory.yaml"], only, overwrite)
+    return MemoryComparison(config, folder, "memory", ["compare", "memory.yaml"], only)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -255,7 +257,7 @@ def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkey
     result = recall.result()
     metric = result.metrics["solved at lag 5", "lstm"]
     assert (metric.value, metric.text) == (0, "not trained: no seed learned lag 2")
-    assert metric.high == pytest.approx(1 - 0.05 ** (1 / 2))  # none of two seeds
+    assert math.isnan(metric.high), "no claim about it is decided"
     assert "not trained" in [row[-1] for row in result.section.tables[1].rows]
     assert ("accuracy at lag 5", "lstm") not in result.metrics
 
@@ -488,7 +490,7 @@ def test_arms_match_parameters_unless_size_is_given(texts, tmp_path):
     comparison = make_comparison(texts, tmp_path, only=["recall"])
     sizes = {
         group.arm: (group.model.hidden_size, group.parameters)
-        for group in comparison._run_groups()
+        for group in comparison.run_groups()
         if "-5" in group.dataset.name
     }
     assert sizes["lstm"][0] == sizes["wide"][0] == 6
@@ -563,12 +565,48 @@ def test_overwrite_trains_and_measures_again(texts, done, tmp_path):
     with ThisProcess() as pool:
         list(comparison.run(pool))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
-    repeated = make_comparison(texts, tmp_path / "memory", only=["copying"], overwrite=True)
+    delete_results(comparison.config, tmp_path / "memory", ["copying"])
+    repeated = make_comparison(texts, tmp_path / "memory", only=["copying"])
     with ThisProcess() as pool:
         list(repeated.run(pool))
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "memory").glob("cells/*/measured/*")}
     assert before.keys() == after.keys()
     assert all(after[path] > before[path] for path in before)
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_overwriting_deletes_runs_and_texts_of_its_experiments(texts, done, tmp_path):
+    folder = Path(shutil.copytree(done, tmp_path / "memory"))
+    parts = ("cells", "texts")
+    kept = [path for part in parts for path in files_of(folder / part) if "copying" not in str(path)]
+    delete_results(make_comparison(texts, done).config, folder, ["copying"])
+    assert [path for part in parts for path in files_of(folder / part)] == kept
+    assert (folder / "claims-1.json").exists()
+    longer = make_comparison(texts, folder, "experiments.copying.strings=40", only=["copying"])
+    with ThisProcess() as pool:
+        list(longer.run(pool))
+
+
+def test_overwriting_changes_nothing_while_a_run_is_trained(texts, done, tmp_path):
+    folder = Path(shutil.copytree(done, tmp_path / "memory"))
+    before = files_of(folder)
+    (*_, last) = sorted((folder / "cells").glob("copying-*"))
+    with RunDirectory(last).writing(), pytest.raises(LockedError):
+        delete_results(make_comparison(texts, done).config, folder)
+    assert files_of(folder) == before
+
+
+def test_overwriting_knows_arms_whose_names_begin_alike(texts, tmp_path):
+    config = make_comparison(texts, tmp_path, "arms.lstm-2={model: {cell: lstm}}", only=["copying"]).config
+    names = ["lstm-0.01-seed1", "lstm-1e-05-seed1", "lstm-2-0.01-seed3", "lstm-old-0.01-seed3"]
+    for name in names:
+        RunDirectory(tmp_path / "memory/cells" / f"copying-3-{name}").create(Config(corpus={"source": "a"}))
+    delete_results(config, tmp_path / "memory", ["copying"])
+    left = {path.name.removeprefix("copying-3-") for path in (tmp_path / "memory/cells").glob("*-seed*")}
+    assert left == {"lstm-2-0.01-seed3", "lstm-old-0.01-seed3"}
 
 
 def test_best_rate_has_the_lowest_score_where_none_reaches_the_target(texts, tmp_path, monkeypatch):
@@ -581,7 +619,7 @@ def test_best_rate_has_the_lowest_score_where_none_reaches_the_target(texts, tmp
     comparison = make_comparison(
         texts, tmp_path, "learning_rates=[1.0e-3, 1.0e-2, 2.0e-2]", "search_seeds=2", "widenings=0", only=["copying"]
     )
-    (group,) = comparison._run_groups()
+    (group,) = comparison.run_groups()
     assert comparison._grid.best_runs(group).learning_rate == 1e-2, "a run that diverged learned nothing"
     outcomes[1e-3][1] = Outcome(0.3, 0.05, 900)
     assert comparison._grid.best_runs(group).learning_rate == 1e-3
@@ -590,7 +628,7 @@ def test_best_rate_has_the_lowest_score_where_none_reaches_the_target(texts, tmp
 
 def test_diverged_run_is_done(texts, tmp_path):
     comparison = make_comparison(texts, tmp_path, "shared.training.clip_grad_norm=null", only=["copying"])
-    (group,) = comparison._run_groups()
+    (group,) = comparison.run_groups()
     group.dataset.write(1)
     trial = comparison._grid.trial(group, 1e6, 1)
     job = TrainingJob(trial)

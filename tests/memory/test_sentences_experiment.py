@@ -145,7 +145,7 @@ def test_training_sentences_have_the_train_distances(file, tmp_path, change, tes
         "experiments.sentences.kinds=[birthplace]",
         "experiments.sentences.other_cues=0",
     )
-    comparison._run_groups()[0].dataset.write(1)
+    comparison.run_groups()[0].dataset.write(1)
     text = (tmp_path / "texts" / "sentences-en-birthplace-seed1.txt").read_text()
     gaps = {len(re.search(r"born in [A-Z][a-z]+, (.*)I speak ", line)[1]) for line in text.splitlines()}
     assert gaps == tested

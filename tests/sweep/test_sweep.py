@@ -117,6 +117,23 @@ def test_best_at_each_rung_go_on(make_sweep):
     assert standings[0].mean_nats <= standings[1].mean_nats
 
 
+@pytest.mark.parametrize("keep", ["weights", "nothing"])
+def test_changed_text_is_not_mixed_with_earlier_scores(make_sweep, corpus_file, tmp_path, keep):
+    text, copy, other = (tmp_path / f"{name}.txt" for name in ("text", "copy", "other"))
+    for path in (text, copy):
+        path.write_bytes(corpus_file.read_bytes())
+    other.write_text("another text\n" * 500, encoding="utf-8")
+    run(make_sweep("trials=2", f"corpus.source={text}", keep=keep))
+    record = (tmp_path / "tiny/sweep.yaml").read_bytes()
+    with pytest.raises(UserError, match="other.txt, another text"):
+        make_sweep("trials=2", f"corpus.source={other}", keep=keep)
+    assert (tmp_path / "tiny/sweep.yaml").read_bytes() == record
+    assert run(make_sweep("trials=2", f"corpus.source={copy}", keep=keep))
+    text.write_bytes(other.read_bytes())
+    with pytest.raises(UserError, match="whose content has changed"):
+        make_sweep("trials=3", f"corpus.source={text}", keep=keep)
+
+
 def test_interrupted_sweep_ends_like_an_uninterrupted_one(make_sweep):
     whole = make_sweep(folder="whole")
     run(whole)
@@ -203,6 +220,7 @@ def test_diverged_trial_is_never_the_best(make_sweep, monkeypatch):
         (Outcome((Evaluation(0.1, 2, 3.0),), "stopped"), 3, None),
         (Outcome((Evaluation(0.1, 2, 3.0),), "diverged"), 3, math.inf),
         (Outcome((Evaluation(0.1, 2, 3.0),), "diverged"), 1, 3.0),
+        (Outcome((Evaluation(0.5, 2, 2.0), Evaluation(1.0, 4, 40.0)), "diverged"), 10, math.inf),
         (Outcome((), "diverged"), 1, math.inf),
         (Outcome((Evaluation(0.1, 2, 3.0),), "early_stopping"), 10, 3.0),
         (Outcome((Evaluation(1.0, 20, 3.0),)), 10, None),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from charlstm.config import MemoryConfig
@@ -54,12 +53,12 @@ class ArmsByTask(ABC, Generic[Key]):
         return [one["accuracy"] for one in self._results(key, arm)]
 
     def _seeds_that_solve(self, key: Key, arm: str, untrained: str = UNTRAINED) -> MetricValue:
-        """The fraction of the seeds that solve a task; none, if it was not trained since no seed learned a shorter
-        one, which the text then says."""
+        """The fraction of the seeds that solve a task; without bounds, so that no claim about it is decided, if it was
+        not trained since no seed learned a shorter one, which the text then says."""
         values = self._fractions(key, arm)
-        solved = sum(value >= self._config.solve_threshold for value in values)
-        metric = seeds_metric(solved, len(values) or self._config.seeds)
-        return metric if values else replace(metric, text=untrained)
+        if not values:
+            return MetricValue(0.0, untrained)
+        return seeds_metric(sum(value >= self._config.solve_threshold for value in values), len(values))
 
     def _arm_colors(self, arms: Iterable[str]) -> list[int]:
         return [self._colors[arm] for arm in arms]

@@ -40,7 +40,9 @@ class OrderExperiment(ArmsByTask[str]):
         for name, task in self._tasks.items():
             dataset = grid.texts.task(name.replace(" ", "-"), task, section.strings)
             kind = str(task["task"])
-            groups[name] = previous[kind] = grid.run_groups("order", dataset, section.arms, previous.get(kind))
+            is_claimed = {claim.arm for claim in section.claims if claim.metric in (name, f"{name} solved")}
+            conditions = {arm: group for arm, group in previous.get(kind, {}).items() if arm not in is_claimed}
+            groups[name] = previous[kind] = grid.run_groups("order", dataset, section.arms, conditions)
         super().__init__(config, grid, groups)
 
     def metric_names(self) -> list[str]:
