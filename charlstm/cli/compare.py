@@ -103,6 +103,7 @@ def compare(
     held or undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
     """
     from charlstm import console
+    from charlstm.comparison.folders import check_folder
     from charlstm.config.ready import ready_configs
     from charlstm.errors import UserError
     from charlstm.runs.names import find_run
@@ -132,6 +133,7 @@ def compare(
             if dry_run:
                 print_memory_plan(config, folder, list(only or []), full)
                 return
+            check_folder(folder, "a comparison of memories")
             run_memory_comparison(
                 context.obj, config, folder, command_line, list(only or []), jobs, cluster, overwrite, keep_files, full
             )
@@ -142,6 +144,7 @@ def compare(
         if dry_run:
             print_arms_plan(config, folder, title)
             return
+        check_folder(folder, "a comparison of arms")
         with console.as_log():
             comparison, compared = train_arms(context.obj, config, folder, title, overwrite, jobs or 1, cluster)
     else:
@@ -154,8 +157,7 @@ def compare(
             refuse(context, "with a single run, whose report goes into its folder: add --name", "runs")
         if name is not None:
             folder = _folder(runs, name)
-            if path_exists(folder / "config.yaml"):
-                raise UserError(f"{folder} is the folder of a run. Give the comparison another name: --name NAME")
+            check_folder(folder, "a comparison of arms")
 
         from charlstm.comparison.collect import compare_runs, report_folder
         from charlstm.memory.agreement import is_memory_comparison

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from test_cli_memory import MEMORY
 
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.comparison import arms as experiment_module
@@ -258,6 +259,29 @@ def test_changed_settings_are_named(charlstm, compare_file, trained):
     assert "corpus.source" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("mark", "content"),
+    [
+        ("config.yaml", "a run"),
+        ("sweep.yaml", "a sweep"),
+        ("claims.json", "a comparison of memories"),
+        ("lstm-seed1/config.yaml", "a comparison of arms"),
+    ],
+)
+def test_nothing_is_written_into_the_folder_of_something_else(charlstm, compare_file, mark, content):
+    memory = Path("memory.yaml")
+    memory.write_text(MEMORY)
+    for file, own in ((compare_file, "a comparison of arms"), (memory, "a comparison of memories")):
+        path = Path("runs") / file.stem / mark
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        if content != own:
+            result = charlstm("compare", file)
+            assert (result.code, result.out) == (2, "")
+            assert f"is the folder of {content}. Give the comparison another name" in result.err
+            assert [one for one in Path("runs").rglob("*") if one.is_file() and file.stem in str(one)] == [path]
+
+
 def test_moved_text_is_the_same_corpus(charlstm, compare_file, corpus_file, trained, tmp_path):
     quick = ("--set", "match=width")
     assert charlstm("compare", compare_file, *quick, "--set", "seeds=1").code == 0
@@ -277,7 +301,7 @@ def test_moved_text_is_the_same_corpus(charlstm, compare_file, corpus_file, trai
     (tmp_path / "same path.txt").write_text("another one " * 300)
     result = charlstm("compare", compare_file, *quick, "--set", "seeds=1", "--set", corpus, "--name", "moved")
     assert result.code == 2
-    assert "was trained on another text" in result.err
+    assert "whose content has changed" in result.err
 
 
 def test_interrupted_overwrite_resumes_as_reported(charlstm, compare_file, trained, monkeypatch):

@@ -125,7 +125,7 @@ def test_changed_text_is_not_mixed_with_earlier_scores(make_sweep, corpus_file, 
     other.write_text("another text\n" * 500, encoding="utf-8")
     run(make_sweep("trials=2", f"corpus.source={text}", keep=keep))
     record = (tmp_path / "tiny/sweep.yaml").read_bytes()
-    with pytest.raises(UserError, match="other.txt, another text"):
+    with pytest.raises(UserError, match=r"other\.txt, another text"):
         make_sweep("trials=2", f"corpus.source={other}", keep=keep)
     assert (tmp_path / "tiny/sweep.yaml").read_bytes() == record
     assert run(make_sweep("trials=2", f"corpus.source={copy}", keep=keep))
