@@ -126,8 +126,11 @@ class LoadedRun(TrainedModel):
         Args:
             options: ``top_k``, ``top_p``, ``min_p``, ``until``, ``unknown``, ``lead_in``, ``no_repeat`` and ``regex``.
 
-        These options, the other arguments and the errors are those of :meth:`generate`, and so is the text.
+        These options, the other arguments and the errors are those of :meth:`generate`, and so is the text. Raises
+        UserError also for a model that does not write from left to right.
         """
+        if self.model.direction != "forward":
+            raise UserError(f"a {self.model.direction} model does not write from left to right: use generate or infill")
         first, final = _first_and_final(temperature)
         sampling = Sampling(first, **{name: options.pop(name) for name in FILTERS if name in options})
         request = self.request(prime, length, final_temperature=final, **options)
@@ -157,7 +160,7 @@ class LoadedRun(TrainedModel):
         return TextRequest(
             self.prepare(prime),
             length,
-            self.document_end if until is None else until,
+            self.document_end if until is None else self.prepare(until),
             unknown,
             leave_out_until=until is None,
             lead_ins=self.lead_ins if lead_in else (),
@@ -211,7 +214,7 @@ class LoadedRun(TrainedModel):
         Raises:
             UserError: the model is not bidirectional, the text has no gap, or a character is unknown.
         """
-        sampling, text = Sampling(temperature, top_k, top_p, min_p), self.prepare(text)
+        sampling, text = Sampling(temperature, top_k, top_p, min_p), self.prepare_with_gaps(text, gap)
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 
 

@@ -56,6 +56,14 @@ class TrainedModel:
         """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""
         return self._preparation.apply_to_prompt(prompt)
 
+    def prepare_with_gaps(self, text: str, gap: str) -> str:
+        """A text with gaps, prepared like a prompt; ``gap`` stays what it is."""
+        return gap.join(self.prepare(part) for part in (text.split(gap) if gap else [text]))
+
+    def prepare_text(self, text: str) -> str:
+        """A complete text with the changes that lowercase and normalize of the corpus make."""
+        return self._preparation.apply_to_text(text)
+
     @property
     def _preparation(self) -> Preparation:
         corpus = self.config.corpus
@@ -75,7 +83,8 @@ class TrainedModel:
         return score(self.model, self.read(text, unknown))
 
     def decode(self, content: bytes, name: str = "") -> str | bytes:
-        """The text of a file, as the corpus reads it: the documents of its column, if its name is that of a table.
+        """The text of a file, as the corpus reads it: without the header that it skips, or the documents of its column,
+        if its name is that of a table.
 
         Raises UserError if it is not text in the encoding of the corpus, or a malformed table.
         """
@@ -83,6 +92,8 @@ class TrainedModel:
             return content
         corpus = self.config.corpus
         text = decode(content, corpus.encoding, name)
+        if corpus.skip_header and name:
+            return "".join(Preparation(skip_header=True).apply(name, iter([text]), Changes()))
         if corpus.column is None or not is_table(name):
             return text
         columns = (corpus.documents, corpus.column, corpus.context_column, corpus.context_separator)
@@ -93,7 +104,7 @@ class TrainedModel:
         if isinstance(text, bytes):
             text = self.decode(text) if self.vocabulary.kind == "characters" else unpack(text)
         if isinstance(text, str):
-            text = self._preparation.apply_to_text(text)
+            text = self.prepare_text(text)
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) == 0:
             raise UserError("the text to score is empty")

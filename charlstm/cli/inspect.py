@@ -129,6 +129,8 @@ def inspect(
         raise typer.BadParameter("it holds a unit of one run: give one RUN", param_hint="--unit")
     if not set_:
         raise typer.BadParameter("it needs --set VALUE, at which the unit is held", param_hint="--unit")
+    if set_ != "mean":
+        refuse(context, "with a number as --set; --set mean is that over a text", "text", "characters", "unknown")
     path = find_run(context, named[0], checkpoint, device, runs)
 
     from charlstm.api import load
@@ -243,9 +245,11 @@ def _sample_held(
     encoding = run.config.corpus.encoding
     given = text_argument("--prime", prime, lambda content, name: decoding.decode(content, encoding, name))
     step = -1 if run.model.direction == "backward" else 1
+    given = run.prepare(given)
     ids = run.vocabulary.encode(given).tolist()[::step]
     sampled = sample_forced(run.model, ids, length, Sampling(temperature), seed, [None, force])
-    unchanged, changed = (first_document(run, run.vocabulary.decode((ids + more)[::step])) for more in sampled)
+    written = [first_document(run, run.vocabulary.decode(more[::step])) for more in sampled]
+    unchanged, changed = (given + text if step == 1 else text + given for text in written)
     if json_:
         record = {**asdict(unit), "layer": held.layer, "value": force.value}
         console.out_json({**record, "unchanged": unchanged, "held": changed})

@@ -55,7 +55,7 @@ def novelty(
         content = file_argument("FILE", file, lambda content, _: content)
     loaded = load_run(context, run, checkpoint, "cpu", runs)
     if file is not None:
-        texts = [_ids(loaded, content, file)]
+        texts = _texts(loaded, content, file)
     else:
         samples = loaded.generate("", length, temperature=temperature, seed=seed, num_samples=num_samples)
         texts = [np.array(sample.ids, np.int64) for sample in samples]
@@ -77,14 +77,21 @@ def novelty(
     print_report(report, characters, name, unit)
 
 
-def _ids(loaded: LoadedRun, content: bytes, name: str) -> Ids:
-    """The ids of a file's text, -1 for unknown characters. Raises UserError."""
+def _texts(loaded: LoadedRun, content: bytes, name: str) -> list[Ids]:
+    """The ids of a file's text, or of each of its documents, read as the training text was; -1 for unknown characters.
+    Raises UserError."""
     import numpy as np
 
-    from charlstm.text.decoding import decode
+    from charlstm.text.documents import split_documents
     from charlstm.text.unpacking import unpack
     from charlstm.text.vocabulary import codes_of_text
 
-    if loaded.vocabulary.kind == "bytes":
-        return loaded.vocabulary.ids_of_codes(np.frombuffer(unpack(content, name), np.uint8))
-    return loaded.vocabulary.ids_of_codes(codes_of_text(decode(content, loaded.config.corpus.encoding, name)))
+    vocabulary, separator = loaded.vocabulary, loaded.config.corpus.documents
+    if vocabulary.kind == "bytes":
+        ids = vocabulary.ids_of_codes(np.frombuffer(unpack(content, name), np.uint8))
+    else:
+        ids = vocabulary.ids_of_codes(codes_of_text(loaded.prepare_text(str(loaded.decode(content, name)))))
+    if separator is None:
+        return [ids]
+    documents = split_documents(ids, vocabulary, separator)
+    return [ids[start:end] for start, end in zip(documents.starts, documents.ends, strict=True)]

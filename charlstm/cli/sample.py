@@ -115,7 +115,7 @@ def sample(
     elif infill is not None:
         infill = text_argument("--infill", infill, decode)
     if infill is not None:
-        text, sweep_count = loaded.prepare(infill), SWEEPS if sweeps is None else sweeps
+        text, sweep_count = loaded.prepare_with_gaps(infill, gap), SWEEPS if sweeps is None else sweeps
         _note_separator(loaded, text)
         filled = fill(
             loaded.model, loaded.vocabulary, text, gap, sampling, seed_used, num_samples, sweep_count, on_unknown

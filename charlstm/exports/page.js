@@ -76,7 +76,7 @@ function beginText() {
   if (leadIns.length) leadIns[seed() % leadIns.length].forEach((id) => model.read(id));
 }
 function seed() {
-  return Math.max(0, Number($("seed").value) || 0);
+  return Math.max(0, Math.floor(Number($("seed").value)) || 0);
 }
 // Whether an independent text has just ended; the next one begins without a memory of it.
 function isAtEnd() {

@@ -51,8 +51,13 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
         cost = quantization_cost(run.model, quantized, split, text)
     if prime is None:
         prime = "" if corpus is None else prompt(corpus, run.config.corpus.context_end, run.model.direction)
-    elif len(run.vocabulary.encode(prime, "skip")) < len(prime):
-        raise UserError("the page cannot begin with this text: the model does not know all of its characters")
+    else:
+        prime = run.prepare(prime)
+        try:
+            run.vocabulary.encode(prime)
+        except UserError:
+            what = "the model does not know all of its characters"
+            raise UserError(f"the page cannot begin with this text: {what}") from None
     vocabulary, is_backward = run.vocabulary, run.model.direction == "backward"
     end = vocabulary.encode(run.document_end).tolist() if run.document_end else []
     following = f"The {vocabulary.unit} before" if is_backward else f"The next {vocabulary.unit}"

@@ -86,7 +86,7 @@ class _Search:
 
     def __init__(self, model: Incremental, width: int, count: int, encoded: EncodedRequest) -> None:
         self._model, self._width, self._count = model, width, count
-        self._prime, self._until = encoded.prompt, tuple(encoded.end)
+        self._encoded, self._prime, self._until = encoded, encoded.prompt, tuple(encoded.end)
         self._length, self._controls = encoded.request.length, encoded.request.controls
         self._open, self._ended = [Hypothesis()], list[Hypothesis]()
 
@@ -136,7 +136,7 @@ class _Search:
             state = before.state if automaton is None else automaton.after(before.state, i)
             ids, log_probabilities = (*before.ids, i), (*before.log_probabilities, float(log_p[row, i]))
             hypothesis = Hypothesis(ids, log_probabilities, total, state, before.length + 1)
-            if automaton is None and self._until and ids[-len(self._until) :] == self._until:
+            if automaton is None and self._encoded.ends(ids):
                 self._end(hypothesis)
             else:
                 rows.append(row)

@@ -60,12 +60,22 @@ class EncodedRequest:
     prompt: list[int]
     end: list[int]
 
+    @property
+    def begun(self) -> list[int]:
+        """The ids at the end of the prompt with which the end of a document may begin: a text is then complete when it
+        goes on with the rest. Empty for an ``until`` that is to be sampled."""
+        return self.prompt[len(self.prompt) - len(self.end) + 1 :] if self.request.leave_out_until and self.end else []
+
+    def ends(self, ids: Sequence[int]) -> bool:
+        """Whether a text ends with these sampled ids."""
+        return bool(self.end) and [*self.begun, *ids[-len(self.end) :]][-len(self.end) :] == self.end
+
     def sample(self, ids: Sequence[int], log_probabilities: Sequence[float]) -> Sample:
         """The text from its ids in the order in which the model wrote them."""
         step, matches = -1 if self.backward else 1, self.request.controls.automaton is not None
-        ids, ended = list(ids), bool(self.end) and not matches and list(ids[-len(self.end) :]) == self.end
+        ids, ended = list(ids), not matches and self.ends(ids)
         if ended and self.request.leave_out_until:
-            ids = ids[: -len(self.end)]
+            ids = ids[: max(0, len(ids) - len(self.end))]
         prime, text = self.vocabulary.decode(self.prompt[::step]), self.vocabulary.decode(ids[::step])
         all_ids = (self.prompt + ids)[::step]
         return Sample(prime, text, list(log_probabilities), self.backward, all_ids, ended or matches)

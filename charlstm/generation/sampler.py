@@ -132,8 +132,8 @@ def draw_until(
 ) -> Iterator[list[tuple[int, float] | None]]:
     """Yield, for each text, the id of the next character and its ln p, or None once the text is complete.
 
-    A text is complete after ``length`` characters, or when it ends in the ids ``end``; with a pattern, when it matches
-    and ends there.
+    A text is complete after ``length`` characters, or when it ends (`EncodedRequest.ends`); with a pattern, when it
+    matches and ends there.
     """
     request, end = encoded.request, encoded.end
     length, lead_ins, controls = request.length, request.lead_ins, request.controls
@@ -148,7 +148,7 @@ def draw_until(
         if end and controls.automaton is None:
             for n, i in enumerate(ids):
                 tails[n] = [*tails[n], i][-len(end) :]
-                complete[n] = complete[n] or tails[n] == end
+                complete[n] = complete[n] or encoded.ends(tails[n])
             if all(complete):
                 return
 

@@ -51,8 +51,9 @@ class Samples(list[Sample]):
     """Sampled texts; as a string, all of them, numbered if there are several."""
 
     def best(self, count: int) -> Samples:
-        """The ``count`` texts with the highest mean ln p per character, best first."""
-        return Samples(sorted(self, key=lambda sample: sample.score, reverse=True)[:count])
+        """The ``count`` texts with the highest mean ln p per character, best first; empty texts, without one, last."""
+        ranked = sorted(self, key=lambda sample: (bool(sample.log_probabilities), sample.score), reverse=True)
+        return Samples(ranked[:count])
 
     def __str__(self) -> str:
         if len(self) == 1:

@@ -35,5 +35,5 @@ def _pieces(model: Predictor, encoded: EncodedRequest, sampling: Sampling, seed:
             ready = max(0, len(pending) - max_pending)
             yield pending[:ready]
             del pending[:ready]
-    if pending != end:
+    if not (max_pending and encoded.ends(pending)):
         yield pending

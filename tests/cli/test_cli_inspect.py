@@ -67,6 +67,7 @@ def test_unit_is_held_while_sampling(charlstm, tiny_run):
         (("--unit", "1", "--layer", "2", "--set", "1"), "there is no layer 2"),
         (("--unit", "1", "--set", "up"), "neither a number nor mean"),
         (("--unit", "1"), "it needs --set VALUE"),
+        (("--unit", "1", "--set", "1", "--text", "no.txt"), "--text has no effect with a number as --set"),
         (("--unit", "1", "--part", "hc", "--set", "1"), "'hc' is not a part of the state of lstm"),
         (("--text", "x" * 300), "not in the vocabulary"),
         (("--unit", "1", "--set", "1", "--context", "3"), "--context has no effect with --unit"),

@@ -7,6 +7,7 @@ import pytest
 
 import charlstm as package
 from charlstm.novelty.novelty import Copied, Novelty, Report
+from charlstm.text.corpus import load_corpus
 
 
 @pytest.fixture
@@ -48,6 +49,34 @@ def test_unknown_characters_are_new(charlstm, tiny_run, tmp_path):
     record = json.loads(charlstm("novelty", tiny_run, tmp_path / "other.txt", "--json").out)
     assert set(record["new_ngrams"].values()) == {1.0}
     assert record["texts"][0]["copied"] == []
+
+
+ROWS = [f"{n % 7} Some Words, and {n} more of them" for n in range(120)]
+READINGS = {
+    "lowercase": ("text.txt", "\n".join(ROWS), {"lowercase": True}),
+    "normalize": ("text.txt", "  \r\n".join(ROWS), {"normalize": True}),
+    "lines": ("text.txt", "\n".join(ROWS) + "\n", {"documents": "newline"}),
+    "paragraphs": ("text.txt", "\n\n".join(ROWS), {"documents": "blank_line"}),
+    "header": ("text.txt", "HEADER §\n" + "\n".join(ROWS), {"documents": "newline", "skip_header": True}),
+    "column": ("text.csv", "text\n" + "".join(f'"{row}"\n' for row in ROWS), {"column": "text"}),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "corpus"), READINGS.values(), ids=READINGS)
+def test_training_text_is_copied_however_it_is_read(
+    charlstm, make_config, make_trainer, tmp_path, name, content, corpus
+):
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    config = make_config(corpus={"source": str(path), "validation_fraction": 0.0, **corpus}, budget={"steps": 2})
+    trainer = make_trainer(config, text=load_corpus(**config.corpus.model_dump()))
+    list(trainer.run())
+    result = charlstm("novelty", trainer.directory.path, path, "--json")
+    assert result.code == 0, result.err
+    record = json.loads(result.out)
+    assert set(record["new_ngrams"].values()) <= {0.0, None}
+    assert sum(part["characters"] for part in record["texts"]) > 3_000
+    assert charlstm("evaluate", trainer.directory.path, "--text", path).code == 0
 
 
 @pytest.mark.parametrize(
