@@ -195,14 +195,14 @@ def evaluate(
     if window is not None:
         if isinstance(content, Documents) and not content.is_running_text:
             raise UserError("--window needs one running text: independent documents are each read from a zero state")
-        scored = windows(content, window)
+        scored = windows(content, window, loaded.model.direction == "backward")
     with ProgressLine(on_stderr=True) as line:
         nats = nats_per_character(loaded.model, scored, line.fractions(f"scoring {name}"))
     result = mean_score(nats, loaded.model.bidirectional)
     if not result.nats < MAX_NATS:
         raise UserError(f"{name}: {result.nats:.3g} nats per character: the model's weights are too large to be used")
     unit = loaded.vocabulary.unit
-    shown = write_map(loaded, content, nats, name, output, run) if map_ else None
+    shown = write_map(loaded, scored, nats, name, output, run) if map_ else None
     if json_:
         record = {
             "text": name,

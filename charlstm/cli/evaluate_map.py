@@ -66,7 +66,9 @@ def write_map(
     from charlstm.run_report.surprise import other_predictors, surprise, write_page
 
     scored, predictors, missing = surprise(loaded, content, nats, name), list["Baseline"](), ""
-    if not loaded.model.bidirectional:
+    if loaded.config.corpus.score_after is not None:
+        missing = "only the answers count in the score, and those predict all of the text"
+    elif not loaded.model.bidirectional:
         try:
             predictors = other_predictors(loaded, content)
         except UserError as error:

@@ -20,7 +20,7 @@ from charlstm.text.documents import Documents
 from charlstm.units import bits
 
 ORDERS = range(1, 8)
-FORMAT = 1
+FORMAT = 2
 """Version of the cached scores; increased when they are computed in another way."""
 
 
@@ -75,9 +75,12 @@ def text_bytes(corpus: Corpus, ids: npt.NDArray[np.integer]) -> bytes:
 
 
 def joined(part: npt.NDArray[np.integer] | Documents) -> npt.NDArray[np.integer]:
-    """The ids of a split as one text."""
+    """The ids of a split as one text: of blocks, what counts in them."""
     if not isinstance(part, Documents):
         return part
-    pieces = (part.ids[begin:end] for begin, end in zip(part.starts, part.ends, strict=True))
+    begins, ends = part.starts, part.ends
+    if part.is_running_text and part.scored is not None and part.scored_ends is not None:
+        begins, ends = part.scored, part.scored_ends
+    pieces = (part.ids[begin:end] for begin, end in zip(begins, ends, strict=True))
     mark = part.end_mark.astype(part.ids.dtype)
     return np.concatenate([each for piece in pieces for each in (piece, mark)])

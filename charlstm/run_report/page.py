@@ -13,6 +13,7 @@ from charlstm.config import dump_changes, dump_yaml
 from charlstm.config.corpus import NO_VALIDATION_SENTENCE
 from charlstm.errors import UserError
 from charlstm.paths import command
+from charlstm.probes.ngram_scores import HELD_OUT_LIMIT, LIMIT
 from charlstm.report.document import Document, Sample, Section, Table
 from charlstm.report.writer import write_document
 from charlstm.run_report.baselines import Baseline, baselines
@@ -195,6 +196,11 @@ class RunReport:
             "alone, n-gram models (interpolated Kneser-Ney), and xz: how much longer a compressed file of the training "
             "text becomes if the held-out text follows."
         )
+        if corpus.length("train") > LIMIT or corpus.length("validation") > HELD_OUT_LIMIT:
+            text += (
+                f" Of long texts, the n-gram models and xz know the last {LIMIT:,} {self.unit}s of the training text, "
+                f"and are scored on the first {HELD_OUT_LIMIT:,} of the held-out text."
+            )
         verdict = _place([one for one in self.baselines if one.name.endswith("model")], float(best[3]))
         return Section("What the bits mean", [f"{verdict}{text}"], [] if figure is None else [figure])
 

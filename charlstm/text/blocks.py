@@ -59,9 +59,12 @@ def whole_text(text: npt.NDArray[np.integer]) -> Documents:
     return Documents(text, np.zeros(1, np.int64), np.array([len(text)]), _NO_END_MARK)
 
 
-def windows(text: npt.NDArray[np.integer] | Documents, size: int) -> Documents:
-    """A running text [N], or blocks of one, in windows of ``size`` characters, the last of a block shorter. Of what
-    stands before a window, its one character is context: a network reads each window from a zero state."""
+def windows(text: npt.NDArray[np.integer] | Documents, size: int, is_reversed: bool = False) -> Documents:
+    """A running text [N], or blocks of one, in windows of ``size`` characters, the last of a block shorter. Of what a
+    network reads before a window, one character is context: it reads each window from a zero state.
+
+    ``is_reversed``: for a model that reads from right to left.
+    """
     if not isinstance(text, Documents):
         text = whole_text(text)
     scored = text.starts if text.scored is None else text.scored
@@ -70,8 +73,9 @@ def windows(text: npt.NDArray[np.integer] | Documents, size: int) -> Documents:
     number = np.repeat(np.arange(len(text)), counts)
     begins = scored[number] + (np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)) * size
     ends = np.minimum(begins + size, scored_ends[number])
-    starts = np.maximum(begins - 1, text.starts[number])
-    return replace(text, starts=starts, ends=ends, scored=begins, scored_ends=ends)
+    starts = begins if is_reversed else np.maximum(begins - 1, text.starts[number])
+    stops = np.minimum(ends + 1, text.ends[number]) if is_reversed else ends
+    return replace(text, starts=starts, ends=stops, scored=begins, scored_ends=ends)
 
 
 def sample_of_documents(documents: Documents, size: int) -> Documents:

@@ -12,7 +12,7 @@ import pytest
 from charlstm.config import parse_config
 from charlstm.probes.ngram import NGram
 from charlstm.run_report import baselines as module
-from charlstm.run_report.baselines import baselines
+from charlstm.run_report.baselines import baselines, joined
 from charlstm.text.corpus import load_corpus
 
 
@@ -39,6 +39,12 @@ def test_scores_of_a_running_text(corpus_file, corpus):
         len(lzma.compress(corpus.vocabulary.decode(ids).encode())) for ids in (np.r_[train, held_out], train)
     )
     assert scores["xz"] == pytest.approx(8 * (whole - beginning) / len(held_out))
+
+
+def test_blocks_are_scored_without_the_gaps_around_them(corpus_file):
+    corpus = load_corpus(str(corpus_file), validation="blocks")
+    held_out = corpus.split("validation")
+    assert len(joined(held_out)) == held_out.characters < (held_out.ends - held_out.starts).sum()
 
 
 def test_scores_are_cached_by_text_and_split(corpus_file, corpus, cache, monkeypatch):

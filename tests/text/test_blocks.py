@@ -320,6 +320,26 @@ def test_corpus_of_held_out_files(folder: Path) -> None:
         load_corpus("1.txt", validation="files")
 
 
+@pytest.mark.parametrize(("documents", "joint"), [("newline", ""), ("blank_line", "\n"), ("\n%\n", "\n")])
+@pytest.mark.parametrize("score_after", [None, "="])
+def test_no_document_is_of_a_training_file_and_a_held_out_one(folder: Path, documents, joint, score_after) -> None:
+    separator = {"newline": "\n", "blank_line": "\n\n"}.get(documents, documents)
+    for number in range(10):
+        texts = [f"file {number} = text {n}" for n in range(4)]
+        (folder / f"{number}.txt").write_text(separator.join(texts) + joint)
+    options = {"validation": "files", "validation_fraction": 0.3, "test_fraction": 0.2}
+    corpus = load_corpus("*.txt", documents=documents, score_after=score_after, **options)
+    files = list[set[str]]()
+    for split in map(corpus.split, corpus.splits):
+        texts = [corpus.vocabulary.decode(split.ids[a:b]) for a, b in zip(split.starts, split.ends, strict=True)]
+        assert all(text.count("file") == 1 for text in texts)
+        files.append({text[5] for text in texts})
+    assert sum(map(len, files)) == len(set.union(*files)) == 10, "no file is in two splits"
+    if score_after:
+        train = corpus.split("train")
+        assert {corpus.vocabulary.decode(train.ids[at - 1 : at + 5]) for at in train.scored} == {"= text"}
+
+
 def test_documents_in_blocks_keep_their_order(folder: Path) -> None:
     (folder / "a.txt").write_text("".join(f"{n}\n" for n in range(100)))
     corpus = load_corpus("a.txt", validation="blocks", documents="newline", validation_fraction=0.2)
@@ -340,6 +360,11 @@ def test_windows_score_each_character_once_with_one_before(size):
     assert max(map(len, scored)) <= size
     assert (cut.scored - cut.starts == 1).all()
     assert (cut.ends == cut.scored_ends).all()
+    reverse = windows(blocks(ids, spans, gap=2), size, is_reversed=True)
+    assert (reverse.scored == cut.scored).all()
+    assert (reverse.scored_ends == cut.scored_ends).all()
+    assert (reverse.ends - reverse.scored_ends == 1).all()
+    assert (reverse.starts == reverse.scored).all()
     first, *others = windows(ids, size).starts
     assert first == 0
     assert [start % size for start in others] == [size - 1] * len(others)
