@@ -41,7 +41,9 @@ class TrainedModel:
     directory: RunDirectory | None
 
     def __repr__(self) -> str:
-        model, best = self.config.model, self.header.get("counters", {}).get("best_nats")
+        model, counters = self.config.model, self.header.get("counters", {})
+        is_best = counters.get("step") == counters.get("best_step")
+        best = counters.get("best_nats") if is_best else None
         sample = self.header.get("held_out_sample") or {"characters": 0, "of": 0}
         kind = " of a sample" if sample["characters"] < sample["of"] else ""
         score = "" if best is None else f", {bits(best):.3f} bits per {self.vocabulary.unit}{kind}"

@@ -173,6 +173,16 @@ class CorpusConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
+    def _separators_are_prepared_like_the_text(cls, fields: object) -> object:
+        if not isinstance(fields, dict) or fields.get("lowercase") is not True:
+            return fields
+        from charlstm.text.preparation import lower
+
+        names = ("documents", "score_after", "context_separator")
+        return fields | {name: lower(fields[name]) for name in names if isinstance(fields.get(name), str)}
+
+    @model_validator(mode="before")
+    @classmethod
     def _defaults_of_columns(cls, fields: object) -> object:
         if not isinstance(fields, dict) or fields.get("column") is None:
             return fields

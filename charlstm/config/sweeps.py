@@ -26,19 +26,22 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
 
     document = read_yaml(path)
     reject_other_command(path, document.data, "sweep")
-    return validate(SweepConfig, _with_base(document, path), overrides)
+    from charlstm.config.validation import given_value
+
+    base = given_value(document, overrides, "base")
+    return validate(SweepConfig, _with_base(document, path, base), overrides)
 
 
-def _with_base(document: Document, path: Path) -> Document:
+def _with_base(document: Document, path: Path, name: object) -> Document:
     """The document with the sections of its base, where it does not change them."""
     from charlstm.config.schema import Config
     from charlstm.config.sweep import SET_BY_SWEEP
     from charlstm.config.validation import validate
 
-    name = document.data.get("base")
     if not isinstance(name, str):
         return document
-    file = _find(name, path, document.lines.get(("base",)))
+    line = document.lines.get(("base",)) if name == document.data.get("base") else None
+    file = _find(name, path, line)
     base = read_yaml(file)
     validate(Config, base)
     shared = {section: fields for section, fields in base.data.items() if section != "name" and fields is not None}

@@ -108,14 +108,27 @@ def model_card(run: LoadedRun, name: str, facts: About) -> str:
     return "\n".join(lines) + "\n"
 
 
+EXAMPLES = {"forward": "Once", "backward": "the end.", "bidirectional": "To be, ___"}
+OPTIONS = {"forward": "--prime", "backward": "--suffix", "bidirectional": "--infill"}
+
+
+def _example_text(run: LoadedRun) -> str:
+    """A text to begin with, of characters that the model knows."""
+    text, direction = EXAMPLES[run.model.direction], run.model.direction
+    if run.vocabulary.kind == "bytes" or {*run.vocabulary.symbols, "_"}.issuperset(run.prepare(text)):
+        return text
+    return "___" if direction == "bidirectional" else ""
+
+
 def _command(run: LoadedRun) -> str:
-    option = {"forward": '--prime "Once"', "backward": '--suffix "the end."', "bidirectional": '--infill "To be, ___"'}
-    return f"sample PATH/OF/THIS/FOLDER {option[run.model.direction]}"
+    text = _example_text(run)
+    option = f' {OPTIONS[run.model.direction]} "{text}"' if text else ""
+    return f"sample PATH/OF/THIS/FOLDER{option}"
 
 
 def _example(run: LoadedRun) -> list[str]:
     if run.model.bidirectional:
-        return ['print(run.infill("To be, ___")[0].full_text)']
+        return [f'print(run.infill("{_example_text(run)}")[0].full_text)']
     return [f"print(run.generate(length=400, temperature={TEMPERATURE}, seed={SEED})[0].full_text)"]
 
 
@@ -129,7 +142,9 @@ def _score(run: LoadedRun) -> list[str]:
             nats = evaluated_nats(records[-1])
             lines.insert(0, f"- Score of the training text: {bits(nats):.3f} bits per {unit}{kind}, {nats:.3f} nats")
         return lines
-    if (best := best_score(run.metrics)) is None:
+    step = _step(run)
+    scored = run.metrics if step is None else [one for one in run.metrics if one["step"] == step]
+    if (best := best_score(scored)) is None:
         return []
     sample = ", a sample of the held-out text" if best.is_sampled else ""
     return [
@@ -138,10 +153,15 @@ def _score(run: LoadedRun) -> list[str]:
     ]
 
 
+def _step(run: LoadedRun) -> int | None:
+    """The step of the checkpoint; None if it does not say it."""
+    step: int | None = run.header.get("counters", {}).get("step")
+    return step
+
+
 def _training(run: LoadedRun) -> list[str]:
-    evaluated = [one for one in run.metrics if one.get("kind") in ("evaluation", "end") and "step" in one]
-    training = run.config.training
-    steps = f"{evaluated[-1]['step']:,} steps of " if evaluated else ""
+    training, step = run.config.training, _step(run)
+    steps = "" if step is None else f"{step:,} steps of "
     return [
         f"- Training: {steps}{training.batch_size} x {training.sequence_length} {run.vocabulary.unit}s, "
         f"learning rate {training.learning_rate:g}, seed {training.seed}"

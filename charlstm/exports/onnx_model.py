@@ -40,6 +40,7 @@ def onnx_bytes(run: LoadedRun, name: str) -> bytes:
         "unit": run.vocabulary.unit,
         "vocabulary": json.dumps(run.vocabulary.symbols),
         "lead_ins": json.dumps(run.header.get("lead_ins", [])),
+        "document_end": run.document_end,
     }
     content: bytes = step_model(weights, name, metadata).SerializeToString()
     return content

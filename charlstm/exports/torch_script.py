@@ -116,7 +116,7 @@ def _script(run: LoadedRun, name: str, weights: StepWeights, equal: Cell) -> str
         weights=WEIGHTS,
         modules="\n    " + ",\n    ".join(modules) + ",\n",
         predict=_indented(_predict(weights)),
-        sample=_indented(_sample(V, is_backward, is_bytes)),
+        sample=_indented(_sample(V, is_backward, is_bytes, run.document_end)),
     )
 
 
@@ -141,14 +141,20 @@ def _predict(weights: StepWeights) -> list[str]:
     return [before, 'for n, layer in enumerate(model["recurrent"]):', *loop, f'return model["head"]({top}), new']
 
 
-def _sample(V: int, is_backward: bool, is_bytes: bool) -> list[str]:
+def _sample(V: int, is_backward: bool, is_bytes: bool, document_end: str) -> list[str]:
     step = "[::-1]" if is_backward else ""
+    end = []
+    if document_end:  # what follows would be written from a state that was never trained
+        mark = document_end.encode().decode("latin-1") if is_bytes else document_end
+        condition = f"text.{'startswith' if is_backward else 'endswith'}({mark!r})"
+        end = [f"    if {condition}:", "        break"]
     return [
         *(['text = text.encode().decode("latin-1")'] if is_bytes else []),
         f"logits, state = predict(torch.tensor([{V}, *map(symbols.index, lead_in + text{step})]))",
         "for _ in range(length):",
         "    id = torch.multinomial(torch.softmax(logits[-1] / temperature, 0), 1)",
         "    text = symbols[id] + text" if is_backward else "    text += symbols[id]",
+        *end,
         "    logits, state = predict(id, state)",
         'return text.encode("latin-1").decode("utf-8", "replace")' if is_bytes else "return text",
     ]

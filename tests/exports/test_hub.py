@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -67,8 +68,22 @@ def test_every_direction_has_a_folder(direction, tmp_path):
     charlstm.export(run, "hub", tmp_path / "m")
     again = charlstm.load(tmp_path / "m", device="cpu")
     assert all(map(torch.equal, again.model.state_dict().values(), run.model.state_dict().values()))
-    option = {"backward": "--suffix", "bidirectional": "--infill"}[direction]
-    assert option in (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+    card = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+    example = re.search(r'sample PATH/OF/THIS/FOLDER(?: --(suffix|infill) "(.*)")?$', card, re.MULTILINE)
+    assert (example[1] == "infill") == (direction == "bidirectional")
+    run.vocabulary.encode((example[2] or "").replace("_", ""))  # the run knows its characters
+
+
+def test_score_and_steps_are_those_of_the_checkpoint(tiny_run):
+    counters = charlstm.load(tiny_run, "last").header["counters"]
+    for checkpoint in ("best", "last"):
+        run = charlstm.load(tiny_run, checkpoint)
+        step = run.header["counters"]["step"]
+        (record,) = [one for one in run.metrics if one["kind"] == "evaluation" and one["step"] == step]
+        card = hub_files(run, "tiny")["README.md"].decode()
+        assert f"{record['nats']:.3f} nats" in card
+        assert f"Training: {step} steps" in card
+        assert ("bits per" in repr(run)) == (step == counters["best_step"])
 
 
 def test_license_of_a_catalog_text_is_on_the_card():
