@@ -77,11 +77,11 @@ def text_statistics(corpus: Corpus) -> TextStatistics:
     is_text = vocabulary.kind == "characters"
     symbols = [vocabulary.decode([number]) for number in range(vocabulary.size)]
     order = np.argsort(-counts, kind="stable")
-    mark = len("".encode(corpus.encoding)) if is_text else 0  # before the first character, as of UTF-16
+    mark = len("".encode(corpus.encoding)) if is_text else 0  # which the text of a corpus does not have
     sizes = [len(symbol.encode(corpus.encoding, "replace")) - mark if is_text else 1 for symbol in symbols]
     return TextStatistics(
         characters=int(counts.sum()),
-        bytes=mark + int(counts @ np.array(sizes)),
+        bytes=int(counts @ np.array(sizes)),
         alphabet_size=vocabulary.size,
         counts={symbols[number]: int(counts[number]) for number in order},
         lines=_lines(corpus) if is_text else None,

@@ -80,7 +80,12 @@ def test_example_of_the_readme_samples(tmp_path, monkeypatch, capsys):
         run = run_of(Vocabulary.from_text("a def\n"), **fields)
         (tmp_path / "quickstart.onnx").write_bytes(onnx_bytes(run, "quickstart"))
         exec(compile(example, "README", "exec"), {})
-        assert len(capsys.readouterr().out) == len("def ") + 200 + 1
+        assert len(capsys.readouterr().out) == 200 + 1
+    run = run_of(Vocabulary.from_text("a def\n"), corpus={"source": "a", "documents": "newline"})
+    (tmp_path / "quickstart.onnx").write_bytes(onnx_bytes(run, "quickstart"))
+    exec(compile(example, "README", "exec"), {})
+    written = capsys.readouterr().out
+    assert len(written) == 200 + 1 or written.count("\n") == 2, "it ends where a document ends"
 
 
 def test_bidirectional_model_is_refused():

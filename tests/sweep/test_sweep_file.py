@@ -48,6 +48,13 @@ def test_base_is_changed_by_the_sections_of_the_file(write, tmp_path):
     assert config.name is None
 
 
+def test_base_may_be_overridden(write):
+    write(BASE.replace("batch_size: 16", "batch_size: 8"), "other.yaml")
+    assert load_sweep(write(), ["base=other.yaml"]).trial_config(1, 0).training.batch_size == 8
+    with pytest.raises(UserError, match="base: there is no file"):
+        load_sweep(write(), ["base=none.yaml"])
+
+
 def test_option_without_effect_is_left_out_of_the_candidate(write):
     sweep = load_sweep(write())
     assert len(sweep.candidates) == 8

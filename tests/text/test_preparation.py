@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from charlstm.config import CorpusConfig
 from charlstm.errors import UserError
 from charlstm.text import reading
 from charlstm.text.corpus import Corpus, load_corpus
@@ -139,3 +141,20 @@ def test_each_file_is_a_document() -> None:
     Path("texts/x.txt").write_text("a\x1cb")
     with pytest.raises(UserError, match=r"x\.txt contains '\\x1c', with which corpus\.documents: file ends"):
         load_corpus("texts", documents="file")
+
+
+@pytest.mark.parametrize(
+    ("content", "corpus"),
+    [
+        ("Q: WHO?\nA: I\nQ: WHAT?\nA: THAT\n", {"documents": "\nQ: ", "score_after": "A:"}),
+        ("text,Kind\nABC,X\nDEF,Y\n", {"column": "text", "documents": "\nEND\n", "shuffle_documents": True}),
+        ("text,Kind\nABC,X\nDEF,Y\n", {"column": "text", "context_column": "Kind", "context_separator": " AS "}),
+    ],
+)
+def test_separators_are_lowercased_like_the_text(content: str, corpus: dict[str, Any]) -> None:
+    Path("a.csv" if "column" in corpus else "a.txt").write_text(content)
+    source = "a.csv" if "column" in corpus else "a.txt"
+    config = CorpusConfig(source=source, lowercase=True, validation_fraction=0.0, **corpus)
+    loaded = load_corpus(**config.model_dump())
+    assert len(loaded.documents or ()) == 2
+    assert CorpusConfig.model_validate(config.model_dump()) == config

@@ -29,3 +29,12 @@ def test_chinese_has_more_bytes_than_characters(tmp_path):
     path.write_bytes("\ufeff山水山".encode())
     s = statistics.text_statistics(load_corpus(str(path)))
     assert (s.characters, s.bytes, s.alphabet_size, s.counts) == (3, 9, 2, {"山": 2, "水": 1})
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32"])
+def test_byte_order_mark_is_not_counted_for_each_character(tmp_path, encoding):
+    path = tmp_path / "t.txt"
+    path.write_bytes("a text".encode(encoding))
+    mark = len("".encode(encoding))
+    assert mark
+    assert statistics.text_statistics(load_corpus(str(path), encoding=encoding)).bytes == path.stat().st_size - mark
