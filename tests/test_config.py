@@ -573,6 +573,22 @@ def test_memory_experiments_refuse_sampled_evaluations() -> None:
         load_comparison(LONG_TERM_MEMORY, ["shared.training.evaluation_characters=5000"])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("shared.training.seed=7", "training.seed: has no effect: that of a run is from first_seed. Remove it"),
+        (
+            "arms.lstm.training.learning_rate=1e-3",
+            "training.learning_rate: has no effect: that of a run is from learning_",
+        ),
+        ("shared.corpus.lowercase=true", "corpus: has no effect: the text is from the experiment. Remove it"),
+    ],
+)
+def test_what_a_memory_comparison_sets_itself_is_an_error(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_comparison(LONG_TERM_MEMORY, [override])
+
+
 def test_override_replaces_an_invalid_value(write: Any) -> None:
     assert load_config(write("corpus: {source: 3}"), ["corpus.source=a"]).corpus.source == "a"
 

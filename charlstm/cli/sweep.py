@@ -69,7 +69,7 @@ def sweep(
 
     Prints a table, best first, and writes the best as a configuration, runs/NAME/best.yaml, and report/index.html with
     plots. The best is chosen by the validation split only. Ctrl-C saves, and the same command continues; neither that
-    nor the number of jobs changes the result.
+    nor the number of jobs changes the result, except for rounding with --jobs 1, which uses all threads for a run.
     """
     from charlstm import console
     from charlstm.config import load_sweep

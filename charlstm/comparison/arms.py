@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from charlstm.checkpoints.compatibility import changed_settings
 from charlstm.comparison.collect import corpus_text, differing, read_run
 from charlstm.comparison.readout_start import readout_start_notes
 from charlstm.comparison.results import Arm, Comparison, RunResult
-from charlstm.config import CompareConfig, Config, ModelConfig, as_yaml
+from charlstm.config import CompareConfig, Config, ModelConfig, TrainingConfig, as_yaml
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.runs.directory import RunDirectory
@@ -218,7 +218,7 @@ class ArmComparison:
             corpus=corpus_text(configs[0][1]),
             difference=differing(configs),
             match=matched,
-            notes=["Every arm was trained on the same text in the same order."],
+            notes=[_order_note([config.training for _, config in configs])],
             unit=self.corpus.vocabulary.unit,
         )
 
@@ -230,6 +230,16 @@ class ArmComparison:
                 "Give this comparison another name: --name NAME. Delete all its runs and train again: --overwrite"
             )
         return result
+
+
+def _order_note(arms: Sequence[TrainingConfig]) -> str:
+    """In what order the arms read the text."""
+    chunks = {(arm.batch_size, arm.sequence_length, arm.sequence_length_std, arm.gradient_accumulation) for arm in arms}
+    if len(chunks) == 1:
+        return "Every arm was trained on the same text in the same order."
+    return (
+        "Every arm was trained on the same text; those with batches or chunks of another size read it in another order."
+    )
 
 
 def corpus_of(config: Config) -> Corpus:

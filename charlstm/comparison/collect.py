@@ -77,6 +77,7 @@ def read_run(
         has_validation=run.config.corpus.has_validation,
         samples=any(r.get("sampled_from") is not None for r in evaluations),
         whole_split_nats=whole_split_nats(records),
+        diverged=run.directory.ended == "diverged",
     )
     if is_compared and result.has_sampled_score:
         with suppress(UserError):

@@ -10,7 +10,7 @@ from charlstm.comparison.intervals import MIN_SEEDS
 from charlstm.comparison.plots import final_scores, learning_curves
 from charlstm.comparison.record import as_record
 from charlstm.comparison.results import Comparison, arm_colors
-from charlstm.comparison.tables import results_table, runs_table, settings_table
+from charlstm.comparison.tables import results_table, runs_table, settings_table, state
 from charlstm.config.corpus import NO_VALIDATION_SENTENCE
 from charlstm.report.document import Document, Figure, Sample, Section
 from charlstm.report.writer import check_names, write_document
@@ -61,9 +61,13 @@ def build(comparison: Comparison, further: Sequence[Section] = ()) -> Document:
 
 def _warnings(comparison: Comparison) -> list[str]:
     runs, lines = comparison.runs, []
-    unfinished = sum(not run.finished for run in runs)
+    unfinished = sum(not (run.finished or run.diverged) for run in runs)
     if unfinished:
         lines.append(f"{unfinished} of {len(runs)} runs are unfinished: their scores are the best so far.")
+    for arm in comparison.arms:
+        if seeds := [str(run.seed) for run in arm.runs if run.diverged]:
+            which = f"{len(seeds)} of {len(arm.runs)} runs of {visible(arm.name)} diverged (seed {', '.join(seeds)})"
+            lines.append(f"{which}: their scores are the best before, and nothing is concluded from them.")
     unscored = sum(run.best is None for run in runs) if comparison.has_validation else 0
     if unscored:
         lines.append(f"{unscored} of {len(runs)} runs have no held-out score: they are excluded from every mean.")
@@ -133,7 +137,7 @@ def _samples(comparison: Comparison, colors: dict[str, int]) -> Section:
     for arm in comparison.arms:
         if arm.runs:
             run = min(arm.runs, key=lambda run: (run.seed not in shared, run.seed))
-            note = f"seed {run.seed}" + ("" if run.finished else ", unfinished")
+            note = f"seed {run.seed}" + ("" if run.finished else f", {state(run)}")
             samples.append(Sample(arm.name, run.sample, colors[arm.name], note))
     text = "One sample from each arm, from the lowest seed that all arms have. Control characters are made visible."
     if not all(run.causal for arm in comparison.arms for run in arm.runs):

@@ -62,6 +62,7 @@ class RunResult:
         samples: whether the evaluations score a sample of the held-out text.
         whole_split_nats: the scores on the whole of it of the networks ``best`` and ``last``, at the end of a run whose
             evaluations score a sample.
+        diverged: whether it ended since it diverged; its scores are those before.
     """
 
     name: str
@@ -80,6 +81,7 @@ class RunResult:
     has_validation: bool = True
     samples: bool = False
     whole_split_nats: Mapping[str, float] = field(default_factory=dict)
+    diverged: bool = False
 
     @property
     def training_split_bits(self) -> float | None:

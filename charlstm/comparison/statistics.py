@@ -24,6 +24,7 @@ class ArmSummary:
         parameters: smallest and largest number over the runs.
         characters_per_second, seconds: medians over the runs; None without a finite one.
         unfinished: number of unfinished runs; their scores are the best so far.
+        diverged: number of runs that diverged; their scores are the best before.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ArmSummary:
     characters_per_second: float | None
     seconds: float | None
     unfinished: int
+    diverged: int = 0
 
     @property
     def unscored(self) -> int:
@@ -88,7 +90,8 @@ def summarize(arm: Arm) -> ArmSummary:
         parameters=(min(parameters), max(parameters)),
         characters_per_second=_median([run.characters_per_second for run in arm.runs]),
         seconds=_median([run.seconds for run in arm.runs]),
-        unfinished=sum(not run.finished for run in arm.runs),
+        unfinished=sum(not (run.finished or run.diverged) for run in arm.runs),
+        diverged=sum(run.diverged for run in arm.runs),
     )
 
 
@@ -99,7 +102,9 @@ def difference(arm: Arm, reference: Arm) -> Difference:
     values = [value for _, value in pairs]
     interval = t_bounds(values)
     reason = ""
-    if interval is None:
+    if diverged := [one.name for one in (arm, reference) if any(run.diverged for run in one.runs)]:
+        interval, reason = None, f"no interval: runs of {' and '.join(diverged)} diverged"
+    elif interval is None:
         plural = "seed" if len(pairs) == 1 else "seeds"
         reason = f"no interval: {len(pairs) or 'no'} shared {plural}, {MIN_SEEDS} are needed"
     mean = statistics.fmean(values) if values else None

@@ -92,8 +92,15 @@ def _run_row(run: RunResult) -> list[str]:
         _count(run.characters),
         _count(run.characters_per_second),
         _count(run.seconds),
-        ("finished" if run.finished else "unfinished") + (", sample" if run.has_sampled_score else ""),
+        state(run) + (", sample" if run.has_sampled_score else ""),
     ]
+
+
+def state(run: RunResult) -> str:
+    """How the training of a run stands."""
+    if run.diverged:
+        return "diverged"
+    return "finished" if run.finished else "unfinished"
 
 
 def settings_table(comparison: Comparison) -> Table:
@@ -152,5 +159,6 @@ def _difference(d: Difference) -> str:
 
 def _seeds(summary: ArmSummary) -> str:
     notes = [f"{summary.unfinished} unfinished"] if summary.unfinished else []
+    notes += [f"{summary.diverged} diverged"] if summary.diverged else []
     notes += [f"{summary.unscored} without score"] if summary.unscored else []
     return str(len(summary.seeds)) + (f" ({', '.join(notes)})" if notes else "")

@@ -15,7 +15,7 @@ from charlstm.config.overrides import override
 from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config
 from charlstm.config.sections import ConfigFile, RunName, TypeText, check_name
-from charlstm.config.wording import Problem, as_one_error, dotted, format_value
+from charlstm.config.wording import Loc, Problem, as_one_error, dotted, format_value
 from charlstm.spelling import near
 
 SEARCH_OFFSET = 1000
@@ -200,6 +200,16 @@ class MemoryConfig(ConfigFile):
             reason = "has no effect: these experiments score whole splits. Remove it"
             problems = [Problem(("training", "evaluation_characters"), reason)]
         if not problems:
+            reason = "has no effect: {} is from {}. Remove it"
+            of_grid = {"learning_rate": "learning_rates", "seed": "first_seed"}
+            problems = [
+                Problem(("training", name), reason.format("that of a run", where))
+                for name, where in of_grid.items()
+                if name in settings["training"]
+            ]
+            if "corpus" in settings:
+                problems.append(Problem(("corpus",), reason.format("the text", "the experiment")))
+        if not problems:
             try:
                 for seed in (self.first_seed, self.seeds_of_search()[0]):
                     self.run_config(experiment, arm, CorpusConfig(source="any"), 1.0, seed)
@@ -231,7 +241,12 @@ class MemoryConfig(ConfigFile):
 
     def sized(self, arm: str) -> bool:
         """Whether the arm or its start sets its hidden_size."""
-        return any(("model", "hidden_size") in override({}, changes).origin for changes in self._layers(arm))
+        return self.sets(arm, ("model", "hidden_size"))
+
+    def sets(self, arm: str, *fields: Loc) -> bool:
+        """Whether the arm or its start sets one of these fields, or of those in these sections."""
+        given = [loc for changes in self._layers(arm) for loc in override({}, changes).origin]
+        return any(loc[: len(field)] == field for loc in given for field in fields)
 
     def rates(self, experiment: str) -> list[float]:
         """The grid of learning rates of an experiment, ascending."""

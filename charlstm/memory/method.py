@@ -24,6 +24,13 @@ def revised_claims(config: MemoryConfig) -> list[Section]:
     return [Section(title="Revised claims", tables=[table])]
 
 
+def _unequal(config: MemoryConfig) -> str:
+    """The arms that set what is otherwise equal."""
+    fields = [("training", name) for name in ("budget", "batch_size", "clip_grad_norm", "sequence_length")]
+    own = [visible(arm) for arm in config.trained(config.arms) if config.sets(arm, *fields)]
+    return f"; with others, which the table below has: {', '.join(own)}" if own else ""
+
+
 def _search_settings(config: MemoryConfig) -> list[tuple[str, str]]:
     """What differs in the runs of the search, for each experiment where something does."""
     sections = config.experiments.present().items()
@@ -59,7 +66,7 @@ def method(config: MemoryConfig, folder: Path, made_by: str) -> Section:
             "Equal",
             "All arms of an experiment have the same budget, grid of learning rates, batch size and clipping, "
             "and the hidden_size whose number of parameters is nearest to that of the first arm, unless the file "
-            "sets the hidden_size of an arm. Every claim is about this budget",
+            f"sets the hidden_size of an arm{_unequal(config)}. Every claim is about this budget",
         ),
         (
             "Solved",

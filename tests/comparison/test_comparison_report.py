@@ -294,3 +294,13 @@ def test_page_and_plots_use_the_same_palette(comparison, tmp_path):
 def test_visible_escapes_control_characters():
     assert visible("naïve 漢字 🙂\n\t") == "naïve 漢字 🙂\n\t"
     assert visible("\x1b[0m\x7f\u200b\u2028") == "\\x1b[0m\\x7f\\u200b\\u2028"
+
+
+def test_runs_that_diverged_are_named_and_decide_nothing(comparison, make_run, tmp_path):
+    lstm, rnn = comparison.arms
+    runs = [*rnn.runs[:2], make_run(2.4, 3, "rnn", finished=False, diverged=True)]
+    text, _ = page(replace(comparison, arms=[lstm, Arm("rnn", runs)]), tmp_path)
+    assert "1 of 3 runs of rnn diverged (seed 3)" in text
+    assert "unfinished" not in text
+    (_, difference) = headline(replace(comparison, arms=[lstm, Arm("rnn", runs)]))
+    assert "no interval: runs of rnn diverged" in difference

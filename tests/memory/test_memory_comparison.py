@@ -28,6 +28,7 @@ from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
 from charlstm.memory.measures import MEASURES
+from charlstm.memory.method import method
 from charlstm.memory.overwriting import delete_results
 from charlstm.memory.schemas import SCHEMAS, read_measurement
 from charlstm.memory.state_measures import untrained
@@ -704,3 +705,10 @@ def test_quick_changes_the_configuration(texts):
     without_quick.write_text((texts / "memory.yaml").read_text().partition("quick:")[0])
     with pytest.raises(UserError, match="has no quick form"):
         load_comparison(without_quick, quick=True)
+
+
+def test_arms_with_another_budget_are_named(texts, tmp_path):
+    facts = dict(method(make_comparison(texts, tmp_path).config, tmp_path, "").facts)
+    assert "which the table below has" not in facts["Equal"]
+    changed = make_comparison(texts, tmp_path, "arms.lstm.training.budget.steps=3", "arms.rnn.model.dropout=0.1")
+    assert "; with others, which the table below has: lstm" in dict(method(changed.config, tmp_path, "").facts)["Equal"]

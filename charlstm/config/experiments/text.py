@@ -97,6 +97,9 @@ class TextConfig(TrainingExperiment):
         if not self.corpus.has_validation:
             message = "learning rates are selected by held-out scores: set validation_fraction above 0"
             problems.append(Problem(("corpus", "validation_fraction"), message))
+        if self.corpus.encoding == "bytes":
+            message = "this experiment counts characters. Use a text encoding"
+            problems.append(Problem(("corpus", "encoding"), message))
         if self.corpus.documents is not None:
             problems.append(
                 Problem(("corpus", "documents"), "this experiment needs one running text. Remove this field")
