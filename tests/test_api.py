@@ -50,6 +50,14 @@ def test_gaps_are_filled(make_config, make_trainer):
     assert run.infill("t€e c__", unknown="skip") == run.infill("te c__")
 
 
+def test_temperature_is_one_number_or_two(tiny_run):
+    run = charlstm.load(tiny_run)
+    as_list, as_tuple = (run.generate("the", 9, temperature=two, seed=2) for two in ([1.2, 0.6], (1.2, 0.6)))
+    assert as_list == as_tuple
+    with pytest.raises(UserError, match="the first and the last one, found"):
+        run.generate("the", 9, temperature=[1.0])
+
+
 def test_best_of_several_texts(tiny_run):
     run = charlstm.load(tiny_run)
     samples = run.generate(length=20, num_samples=8, seed=5)

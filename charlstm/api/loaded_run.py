@@ -29,7 +29,7 @@ class LoadedRun(TrainedModel):
         prime: str = "",
         length: int = 400,
         *,
-        temperature: float | tuple[float, float] = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
@@ -116,7 +116,7 @@ class LoadedRun(TrainedModel):
         prime: str = "",
         length: int = 400,
         *,
-        temperature: float | tuple[float, float] = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         seed: int = 1,
         average_with: Sequence[TrainedModel] = (),
         **options: Any,
@@ -218,6 +218,10 @@ class LoadedRun(TrainedModel):
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 
 
-def _first_and_final(temperature: float | tuple[float, float]) -> tuple[float, float | None]:
+def _first_and_final(temperature: float | Sequence[float]) -> tuple[float, float | None]:
     """The temperature at the first character, and at the last one if it changes."""
-    return temperature if isinstance(temperature, tuple) else (temperature, None)
+    if not isinstance(temperature, Sequence):
+        return temperature, None
+    if len(temperature) != 2:
+        raise UserError(f"temperature is one number, or the first and the last one, found {temperature}")
+    return temperature[0], temperature[1]

@@ -41,7 +41,7 @@ def print_samples(
         if is_documents:
             record |= {"complete": s.ended, "novel": None if novel is None else novel[index]}
         if report is not None:
-            written = novelty_output.symbols_of(loaded.vocabulary, written_ids(loaded, s))
+            written = novelty_output.symbols_of(loaded.vocabulary, written_ids(s))
             record["novelty"] = novelty_output.novelty_record(report.texts[index], written)
         records.append(record)
     separator = loaded.document_end if is_documents and not loaded.document_end.strip("\n") else ""
@@ -52,7 +52,7 @@ def print_samples(
     texts = None if as_json or not console.is_terminal() else _marked(loaded, samples, report)
     _print(loaded, seed, samples, records, as_json, separator, texts, extra)
     if not as_json:
-        characters = [novelty_output.symbols_of(loaded.vocabulary, written_ids(loaded, s)) for s in samples]
+        characters = [novelty_output.symbols_of(loaded.vocabulary, written_ids(s)) for s in samples]
         name = "this text" if len(samples) == 1 else f"{len(samples)} texts"
         console.out("")
         novelty_output.print_report(report, characters, name, loaded.vocabulary.unit)
@@ -61,23 +61,23 @@ def print_samples(
 def measure_novelty(loaded: LoadedRun, samples: Sequence[Sample]) -> Report:
     """Compare what was sampled, without the prompts, with the training text. Raises UserError."""
     with ProgressLine(on_stderr=True) as line:
-        texts = [written_ids(loaded, s) for s in samples]
+        texts = [written_ids(s) for s in samples]
         return measure(
             loaded.corpus(), texts, lambda done: line.update(done, lambda: "comparing with the training text")
         )
 
 
-def written_ids(loaded: LoadedRun, s: Sample) -> npt.NDArray[np.int64]:
+def written_ids(s: Sample) -> npt.NDArray[np.int64]:
     """The ids of the sampled text without the prompt."""
-    ids, prompt = np.array(s.ids, np.int64), len(loaded.vocabulary.encode(s.prime, "skip"))
-    return ids[: len(ids) - prompt] if s.backward else ids[prompt:]
+    ids = np.array(s.ids, np.int64)
+    return ids[: len(ids) - s.prompt_length] if s.backward else ids[s.prompt_length :]
 
 
 def _marked(loaded: LoadedRun, samples: Sequence[Sample], report: Report) -> list[str]:
     """The texts for a terminal, in which copied passages are marked."""
     decode, texts = loaded.vocabulary.decode, []
     for s, result in zip(samples, report.texts, strict=True):
-        ids = written_ids(loaded, s)
+        ids = written_ids(s)
         segments = novelty_output.marked_segments(result.copied, len(ids))
         parts = [
             marked(decode(ids[part])) if is_copied else console.escape_for_terminal(decode(ids[part]))

@@ -78,4 +78,5 @@ class EncodedRequest:
             ids = ids[: max(0, len(ids) - len(self.end))]
         prime, text = self.vocabulary.decode(self.prompt[::step]), self.vocabulary.decode(ids[::step])
         all_ids = (self.prompt + ids)[::step]
-        return Sample(prime, text, list(log_probabilities), self.backward, all_ids, ended or matches)
+        ended = ended or matches
+        return Sample(prime, text, list(log_probabilities), self.backward, all_ids, ended, len(self.prompt))

@@ -19,8 +19,9 @@ class Sample:
     """One text: the prompt, the sampled text, and ln p of each sampled character under the model (temperature 1).
 
     ``backward``: the text was sampled from right to left and precedes the prompt. ``ids``: ids of prompt and text,
-    lossless even if bytes are not UTF-8. ``ended``: the text reached ``until``, or matches a pattern. If ``until`` was
-    removed from the text, ``log_probabilities`` still includes it, at its end.
+    lossless even if bytes are not UTF-8; ``prompt_length`` of them are the prompt's. ``ended``: the text reached
+    ``until``, or matches a pattern. If ``until`` was removed from the text, ``log_probabilities`` still includes it, at
+    its end.
     """
 
     prime: str
@@ -29,6 +30,7 @@ class Sample:
     backward: bool = False
     ids: Sequence[int] = ()
     ended: bool = False
+    prompt_length: int = 0
 
     def __str__(self) -> str:
         return self.full_text

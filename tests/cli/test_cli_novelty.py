@@ -6,6 +6,7 @@ import re
 import pytest
 
 import charlstm as package
+from charlstm.cli.sample_output import written_ids
 from charlstm.novelty.novelty import Copied, Novelty, Report
 from charlstm.text.corpus import load_corpus
 
@@ -139,3 +140,14 @@ def test_stream_is_refused_with_novelty(charlstm, tiny_run):
     result = charlstm("sample", tiny_run, *SAMPLE, "--stream")
     assert result.code == 2
     assert "--stream has no effect with --novelty" in result.err
+
+
+def test_written_part_of_bytes_begins_after_a_prompt_that_is_not_utf_8(make_config, make_trainer, tmp_path):
+    path = tmp_path / "bytes.bin"
+    path.write_bytes(b"caf\xc3\xa9 au lait, caf\xc3 " * 60)
+    config = make_config(corpus={"source": str(path), "encoding": "bytes"}, budget={"steps": 2})
+    trainer = make_trainer(config, text=load_corpus(**config.corpus.model_dump()))
+    list(trainer.run())
+    run = package.load(trainer.directory.path)
+    (sample,) = run.generate(b"caf\xc3".decode("utf-8", "surrogateescape"), 5, seed=1)
+    assert len(written_ids(sample)) == 5
