@@ -88,7 +88,10 @@ def inspect(
     ] = "",
     prime: Annotated[
         str,
-        typer.Option(help=f"Text to continue, or for a backward model to precede; {TEXT_HELP}. Only with --unit."),
+        typer.Option(
+            help=f"Text to continue, or for a backward model to precede; {TEXT_HELP}. Without it both texts begin from the "
+            "zero state. Only with --unit."
+        ),
     ] = "",
     length: Annotated[int, typer.Option(min=1, help="Number of characters to sample. Only with --unit.")] = 400,
     temperature: Annotated[float, typer.Option(help="Divides the logits. Only with --unit.")] = 0.6,
