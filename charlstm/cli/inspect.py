@@ -89,8 +89,8 @@ def inspect(
     prime: Annotated[
         str,
         typer.Option(
-            help=f"Text to continue, or for a backward model to precede; {TEXT_HELP}. Without it both texts begin from the "
-            "zero state. Only with --unit."
+            help=f"Text to continue, or for a backward model to precede; {TEXT_HELP}. Without it both texts begin from "
+            "the zero state. Only with --unit."
         ),
     ] = "",
     length: Annotated[int, typer.Option(min=1, help="Number of characters to sample. Only with --unit.")] = 400,

@@ -40,18 +40,22 @@ def run_memory_comparison(
     from charlstm.memory.overwriting import delete_results
     from charlstm.progress_line import ProgressLine
 
-    if overwrite:
-        delete_results(config, folder, only, full)
-    comparison = MemoryComparison(config, folder, folder.name, command_line, only, keep, full)
+    def make_comparison() -> MemoryComparison:
+        return MemoryComparison(config, folder, folder.name, command_line, only, keep, full)
+
+    comparison = None if overwrite else make_comparison()
     work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
-        for line in comparison.describe():
+        for line in _plan(config, folder, only, full)[0] if comparison is None else comparison.describe():
             console.out_wrapped(line)
         again = "all are repeated" if overwrite else "complete ones are not repeated"
         console.out_wrapped(f"runs and measurements in {folder}: {again}")
         try:
             pool = make_pool(jobs or default_number(), cluster, folder)
             with pool, signals.saving(pool, work), ProgressLine() as live:
+                if comparison is None:  # only now, when there is somebody to train the runs again
+                    delete_results(config, folder, only, full)
+                    comparison = make_comparison()
                 show_steps(comparison.run(pool), live)
         except Stopped:
             console.out(resume_hint(overwrite))
@@ -66,15 +70,24 @@ def run_memory_comparison(
 
 
 def print_memory_plan(config: MemoryConfig, folder: Path, only: list[str], full: MemoryConfig | None) -> None:
-    """Print what would be trained. The texts of the tasks, whose alphabets decide the sizes of networks, are written to
-    a temporary folder, so that nothing in ``folder`` is looked at or changed."""
+    """Print what would be trained."""
     from charlstm import console
+
+    lines, rows = _plan(config, folder, only, full)
+    for line in lines:
+        console.out_wrapped(line)
+    console.table(rows, config.name or folder.name)
+    console.out_wrapped(f"runs and measurements would be in {folder}, where complete ones are not repeated")
+
+
+def _plan(
+    config: MemoryConfig, folder: Path, only: list[str], full: MemoryConfig | None
+) -> tuple[list[str], list[list[str]]]:
+    """What would be trained if there were no runs yet, in lines and as a table. The texts of the tasks, whose alphabets
+    decide the sizes of networks, are written to a temporary folder, so that nothing in ``folder`` is looked at or
+    changed."""
     from charlstm.memory.comparison import MemoryComparison
 
     with TemporaryDirectory() as temporary:
         comparison = MemoryComparison(config, Path(temporary), folder.name, [], only, full=full)
-        lines, rows = comparison.describe(), comparison.networks()
-    for line in lines:
-        console.out_wrapped(line)
-    console.table(rows, comparison.title)
-    console.out_wrapped(f"runs and measurements would be in {folder}, where complete ones are not repeated")
+        return comparison.describe(), comparison.networks()

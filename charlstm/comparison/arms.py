@@ -23,6 +23,7 @@ from charlstm.model import LanguageModel
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.names import LATEST, find_initial_run
 from charlstm.runs.naming import initial_run_name
+from charlstm.text.catalog import catalog_names
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.reading import content_digest
 from charlstm.text.sources import absolute_source, resolve
@@ -74,7 +75,7 @@ class Trial:
         if changed:
             raise UserError(
                 f"{self.directory.path} was trained with other settings: {'; '.join(changed)}. "
-                "Give this comparison another name: --name NAME. Delete all its runs and train again: --overwrite"
+                "Choose another name: --name NAME. Delete all runs and train again: --overwrite"
             )
         return True
 
@@ -112,7 +113,7 @@ class Trial:
                 return True
             digest = load(self.directory.path, "last", "cpu").header["corpus_digest"]
         try:
-            return bool(digest == content_digest(resolve(source, user_cache_folder())))
+            return bool(digest == text_digest(source))
         except (UserError, OSError):  # whoever needs the text says that it is missing
             return True
 
@@ -227,7 +228,7 @@ class ArmComparison:
         if run.header["corpus_digest"] != self.corpus.digest:
             raise UserError(
                 f"{path} was trained on another text than {self.corpus.describe()}. "
-                "Give this comparison another name: --name NAME. Delete all its runs and train again: --overwrite"
+                "Choose another name: --name NAME. Delete all runs and train again: --overwrite"
             )
         return result
 
@@ -240,6 +241,18 @@ def _order_note(arms: Sequence[TrainingConfig]) -> str:
     return (
         "Every arm was trained on the same text; those with batches or chunks of another size read it in another order."
     )
+
+
+def text_digest(source: str | list[str]) -> str:
+    """The digest of the content of a source, which runs record. Raises UserError or OSError if it cannot be read."""
+    if isinstance(source, str) and source in catalog_names():
+        return _catalog_digest(source, user_cache_folder())
+    return content_digest(resolve(source, user_cache_folder()))
+
+
+@lru_cache(maxsize=16)
+def _catalog_digest(name: str, cache: Path) -> str:
+    return content_digest(resolve(name, cache))
 
 
 def corpus_of(config: Config) -> Corpus:

@@ -23,4 +23,4 @@ def check_folder(folder: Path, wanted: Content) -> None:
     """Raises UserError if the folder holds something else than what is ``wanted`` in it."""
     for content, is_there in _MARKS.items():
         if content != wanted and is_there(folder):
-            raise UserError(f"{folder} is the folder of {content}. Give the comparison another name: --name NAME")
+            raise UserError(f"{folder} is the folder of {content}. Choose another name: --name NAME")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -131,8 +132,6 @@ def _read_override(override: str, source: str) -> tuple[Loc, Any]:
 def _is_lost(text: str, value: Any) -> bool:
     """Whether YAML reads a text without quotes as something else: signs of its own, such as ``---``, or a comment."""
     text = text.strip()
-    is_other = (
-        bool(text) and text != "~" and text[0] not in "\"'[{" and not any(map(str.isalnum, text)) and value != text
-    )
-    without_comment = parse(text.replace("#", "x"), "", with_lines=False).data
-    return is_other or ("#" in text and str(value).replace("#", "x") != str(without_comment))
+    if not text or text == "~" or text[0] in "\"'[{":
+        return False
+    return (not any(map(str.isalnum, text)) and value != text) or re.search(r"(^|\s)#", text) is not None

@@ -144,6 +144,7 @@ def _score(run: LoadedRun) -> list[str]:
         return lines
     step = _step(run)
     scored = run.metrics if step is None else [one for one in run.metrics if one["step"] == step]
+    scored = [{**one, "network": "best"} if one["kind"] == "whole_split" else one for one in scored]
     if (best := best_score(scored)) is None:
         return []
     sample = ", a sample of the held-out text" if best.is_sampled else ""

@@ -137,7 +137,8 @@ class Dynamics:
         step, due = trainer.counters.step, set(self.steps or ())
         records = [one for one in read_dynamics(trainer.directory.path, self) if one["step"] <= step]
         recorded = {one["step"] for one in records}
-        lines = [{"settings": self.settings}, *records]
+        is_known = not records or read_dynamics(trainer.directory.path, has_settings=True)
+        lines = [{"settings": self.settings}, *records] if is_known else records
         try:
             atomic_io.write_atomic(file, "".join(json.dumps(one) + "\n" for one in lines).encode())
         except OSError as error:
@@ -151,9 +152,10 @@ class Dynamics:
         return record_evaluation
 
 
-def read_dynamics(path: Path, measured: Dynamics | None = None) -> list[Record]:
+def read_dynamics(path: Path, measured: Dynamics | None = None, has_settings: bool = False) -> list[Record]:
     """The records of a run directory, by step; empty if there are none, or if they were measured with other settings
-    than ``measured``. Incomplete lines are left out."""
+    than ``measured``; with ``has_settings``, also if the file does not name its settings. Incomplete lines are left
+    out."""
     try:
         lines = read_regular(path / FILE, SIZE_LIMIT).splitlines()
     except MissingError:
@@ -167,11 +169,12 @@ def read_dynamics(path: Path, measured: Dynamics | None = None) -> list[Record]:
         if isinstance(record, dict) and "settings" in record:
             if measured is not None and record["settings"] != measured.settings:
                 return []
+            has_settings = False
             continue
         if not isinstance(record, dict) or not isinstance(record.get("step"), int):
             raise UserError(f"{path / FILE}: not a list of measurements: delete the file")
         records.append(record)
-    return records
+    return [] if has_settings else records
 
 
 def _half_life(model: LanguageModel, previous: Tensor, state: State) -> float | None:

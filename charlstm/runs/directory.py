@@ -78,6 +78,16 @@ class RunDirectory:
                 self._empty()
             self.write_config(config)
 
+    def delete(self) -> None:
+        """Delete the run. What an interruption leaves is a run still, or an empty folder. Raises UserError while it is
+        being trained."""
+        with self.writing(), self._wrap_os_error():
+            self._empty()
+            self.config_file.unlink(missing_ok=True)
+        with suppress(OSError):  # another process may have begun a run there
+            self.lock_file.unlink(missing_ok=True)
+            self.path.rmdir()
+
     def _empty(self) -> None:
         """Delete everything except the lock, which may be held, and config.yaml, which marks the folder as a run."""
         for path in self.path.iterdir():

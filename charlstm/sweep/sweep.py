@@ -181,9 +181,7 @@ class Sweep:
     def _delete_runs(self) -> None:
         """Delete the runs. Raises UserError if one of them is being trained."""
         for path in sorted(self.folder.glob("trial-*-seed*")):
-            with RunDirectory(path).writing():
-                pass
-            shutil.rmtree(path)
+            RunDirectory(path).delete()
         self.best_file.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "report", ignore_errors=True)
 

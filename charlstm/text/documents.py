@@ -119,7 +119,7 @@ def split_documents(
         feeds = occurrences(ids, end_mark[:1])
         starts, ends = np.concatenate([[0], feeds + 1]), np.append(feeds, len(ids))
         (carriage_return,) = vocabulary.ids_of_codes(np.array([13], np.uint32))
-        if carriage_return >= 0:
+        if carriage_return >= 0 and len(ids):
             ends -= (ends > starts) & (np.take(ids, np.maximum(ends, 1) - 1) == carriage_return)
         if separator == "blank_line":
             nonempty = np.concatenate([[False], ends > starts, [False]])

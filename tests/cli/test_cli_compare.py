@@ -278,7 +278,7 @@ def test_nothing_is_written_into_the_folder_of_something_else(charlstm, compare_
         if content != own:
             result = charlstm("compare", file)
             assert (result.code, result.out) == (2, "")
-            assert f"is the folder of {content}. Give the comparison another name" in result.err
+            assert f"is the folder of {content}. Choose another name" in result.err
             assert [one for one in Path("runs").rglob("*") if one.is_file() and file.stem in str(one)] == [path]
 
 

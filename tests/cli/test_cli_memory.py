@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import charlstm as package
+from charlstm.errors import UserError
+from charlstm.jobs.this_process import ThisProcess
 from charlstm.training.trainer import Trainer
 
 ROOT = Path(package.__file__).parents[1]
@@ -183,6 +185,19 @@ def test_interrupted_overwrite_resumes_as_reported(charlstm, memory_file, monkey
     assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
     assert set(steps) == all_runs
     assert steps[0] not in steps[12:]
+
+
+def test_nothing_is_deleted_if_nobody_can_train_again(charlstm, memory_file, monkeypatch):
+    assert charlstm("compare", memory_file.name, "--jobs", 1).code == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+
+    def fail(*_):
+        raise UserError("no scheduler answers")
+
+    monkeypatch.setattr(ThisProcess, "__enter__", fail)
+    result = charlstm("compare", memory_file.name, "--jobs", 1, "--overwrite")
+    assert (result.code, result.err) == (2, "error: no scheduler answers\n")
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
 
 
 def running(*arguments: str) -> subprocess.Popen[str]:

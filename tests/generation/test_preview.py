@@ -56,6 +56,14 @@ def test_preview_of_documents_has_as_many_as_fit(length, end):
     assert count == 20 or len(end.join(texts[: count + 1])) > length
 
 
+def test_mark_may_be_longer_than_the_prompt():
+    encoded = TextRequest("ab", 30, "abca", leave_out_until=True).encode(make_model(), VOCABULARY)
+    assert encoded.ends(VOCABULARY.encode("ca").tolist())
+    assert encoded.ends(VOCABULARY.encode("bbabca").tolist())
+    assert not encoded.ends(VOCABULARY.encode("bca").tolist())
+    assert not TextRequest("ab", 30, "abca").encode(make_model(), VOCABULARY).ends(VOCABULARY.encode("ca").tolist())
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_document_ends_with_the_rest_of_a_mark_that_the_prompt_begins(direction):
     """Its state must not be carried into another document."""

@@ -600,14 +600,14 @@ def test_overwriting_changes_nothing_while_a_run_is_trained(texts, done, tmp_pat
     assert files_of(folder) == before
 
 
-def test_overwriting_knows_arms_whose_names_begin_alike(texts, tmp_path):
-    config = make_comparison(texts, tmp_path, "arms.lstm-2={model: {cell: lstm}}", only=["copying"]).config
-    names = ["lstm-0.01-seed1", "lstm-1e-05-seed1", "lstm-2-0.01-seed3", "lstm-old-0.01-seed3"]
-    for name in names:
-        RunDirectory(tmp_path / "memory/cells" / f"copying-3-{name}").create(Config(corpus={"source": "a"}))
+def test_overwriting_keeps_runs_of_other_experiments(texts, tmp_path):
+    config = make_comparison(texts, tmp_path).config
+    kept = ["recall-2-lstm-0.01-seed1", "copying-30-lstm-0.01-seed1", "other-lstm-0.01-seed1"]
+    deleted = ["copying-3-lstm-0.01-seed1", "copying-3-lstm-1e-05-seed1", "copying-3-lstm-2-0.01-seed3"]
+    for name in [*kept, *deleted]:
+        RunDirectory(tmp_path / "memory/cells" / name).create(Config(corpus={"source": "a"}))
     delete_results(config, tmp_path / "memory", ["copying"])
-    left = {path.name.removeprefix("copying-3-") for path in (tmp_path / "memory/cells").glob("*-seed*")}
-    assert left == {"lstm-2-0.01-seed3", "lstm-old-0.01-seed3"}
+    assert {path.name for path in (tmp_path / "memory/cells").glob("*-seed*")} == set(kept)
 
 
 def test_best_rate_has_the_lowest_score_where_none_reaches_the_target(texts, tmp_path, monkeypatch):

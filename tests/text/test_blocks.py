@@ -326,7 +326,8 @@ def test_no_document_is_of_a_training_file_and_a_held_out_one(folder: Path, docu
     separator = {"newline": "\n", "blank_line": "\n\n"}.get(documents, documents)
     for number in range(10):
         texts = [f"file {number} = text {n}" for n in range(4)]
-        (folder / f"{number}.txt").write_text(separator.join(texts) + joint)
+        (folder / f"{number}.txt").write_text(separator.join(texts) + joint + "\r\n" * (number == 9))
+    (folder / "empty.txt").write_text("")
     options = {"validation": "files", "validation_fraction": 0.3, "test_fraction": 0.2}
     corpus = load_corpus("*.txt", documents=documents, score_after=score_after, **options)
     files = list[set[str]]()
