@@ -145,7 +145,8 @@ class _Search:
 
     def _totals(self, hypothesis: Hypothesis, log_p: Tensor, remaining: int) -> Tensor:
         """What a text ranks by if it is continued by each id [V], from ln p [V]. Records it if it may end here."""
-        scores, text = log_p.double(), np.array([*self._prime, *hypothesis.ids], np.int64)
+        scores, is_used = log_p.double(), self._controls.no_repeat or self._controls.automaton is not None
+        text = np.array([*self._prime, *hypothesis.ids] if is_used else [], np.int64)
         if self._controls.no_repeat:
             scores = scores - torch.from_numpy(repetition_penalties(text, self._controls.no_repeat, len(log_p)))
         automaton = self._controls.automaton

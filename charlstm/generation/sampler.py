@@ -51,7 +51,9 @@ def draw(
     """
     draws = UniformDraws(seed, num_samples)
     read = [lead_ins[(seed + n) % len(lead_ins)] if lead_ins else [] for n in range(num_samples)]
-    prompt = torch.tensor([[model.vocabulary_size, *lead_in, *prime] for lead_in in read]).T.contiguous()
+    beginnings = torch.tensor([[model.vocabulary_size, *lead_in] for lead_in in read])
+    same = torch.tensor(prime, dtype=torch.int64).expand(num_samples, -1)
+    prompt = torch.cat([beginnings, same], 1).T.contiguous()
     decode = _make_decoder(model, num_samples, sampling, controls, length, prime, until)
     count, sampled, prompts = FIRST_BLOCK, 0, iter((prompt,))
     while length is None or sampled < length:
@@ -173,7 +175,7 @@ def generate(
     if num_samples < 1 or request.length < 0:
         raise UserError(f"num-samples must be 1 or more and length 0 or more, found {num_samples} and {request.length}")
     encoded = request.encode(model, vocabulary)
-    check_memory(model, num_samples, 1 if encoded.end else request.length)
+    check_memory(model, num_samples, 1 if encoded.end else request.length, len(encoded.prompt))
     columns: list[list[tuple[int, float]]] = [[] for _ in range(num_samples)]
     for row in draw_until(model, encoded, sampling or Sampling(), seed, num_samples):
         on_chunk()
@@ -183,7 +185,7 @@ def generate(
     return Samples(encoded.sample([i for i, _ in column], [p for _, p in column]) for column in columns)
 
 
-def check_memory(model: Predictor, texts: int, characters: int) -> None:
-    """Raises UserError if texts of this many characters do not fit into main memory."""
+def check_memory(model: Predictor, texts: int, characters: int, prompt: int = 0) -> None:
+    """Raises UserError if texts of this many characters, after a prompt of so many, do not fit into main memory."""
     state = sum(part.shape[0] * part.shape[-1] for part in model.initial_state(1))
-    check_texts_fit(texts, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters)
+    check_texts_fit(texts, 8 * state + 16 * model.vocabulary_size + CHARACTER_BYTES * characters + 16 * prompt)
