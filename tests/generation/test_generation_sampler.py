@@ -494,3 +494,9 @@ def test_too_many_texts_for_memory_are_refused(monkeypatch):
     monkeypatch.setattr("charlstm.hardware.main_memory.free_main_memory", lambda: 10**9)
     with pytest.raises(UserError, match=r"^not enough memory: 20,000,000 texts take 80\d\.\d GB, 1\.0 GB are free"):
         generate(make_model(), VOCABULARY, TextRequest("", 400), num_samples=20_000_000)
+
+
+def test_prompt_counts_for_each_text(monkeypatch):
+    monkeypatch.setattr("charlstm.hardware.main_memory.free_main_memory", lambda: 10**9)
+    with pytest.raises(UserError, match=r"^not enough memory: 1,000 texts take \d\.\d GB, 1\.0 GB are free"):
+        generate(make_model(), VOCABULARY, TextRequest("abc" * 100_000, 4), num_samples=1_000)
