@@ -74,7 +74,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "compare runs": ("compare", "runs/done"),
     "resume": ("train", "runs/partial", "--resume"),
     "train": ("train", "tiny.yaml"),
-    "compare": ("compare", "both.yaml"),
+    "compare": ("compare", "versus.yaml"),
     "compare memory": ("compare", "memory.yaml", "--jobs", 1),
     "bench": ("bench", *BENCH, "--plot", "bars.png"),
 }
@@ -118,7 +118,7 @@ def runs(tmp_path_factory, corpus_file, make_config) -> Path:
     more = settings.training.model_copy(update={"budget": BudgetConfig(steps=4)})
     (folder / "runs/partial/config.yaml").write_text(dump_yaml(settings.model_copy(update={"training": more})))
     (folder / "tiny.yaml").write_text(dump_yaml(settings))
-    (folder / "both.yaml").write_text(COMPARE.format(source=corpus_file))
+    (folder / "versus.yaml").write_text(COMPARE.format(source=corpus_file))
     (folder / "memory.yaml").write_text(MEMORY)
     (folder / "some.txt").write_text("the cat sat on a mat")
     return folder
