@@ -1,4 +1,4 @@
-"""Spelling suggestions: the known name nearest to a given one."""
+"""Spelling: the known name nearest to a given one, and lowercase."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ FILE_CUTOFF = 0.7
 SHORTEST_BEGINNING = 3
 
 
+def lower(text: str) -> str:
+    """The text in lowercase. Unlike ``str.lower`` it does not depend on what follows: a capital sigma always becomes
+    the same letter."""
+    return text.replace("\u03a3", "\u03c3").lower()
+
+
 def near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The most similar of `words`, if its similarity reaches `cutoff`, else the only one that begins with `word`; case
     is ignored."""
-    lower = {candidate.lower(): candidate for candidate in words}
-    matches = difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=cutoff)
+    by_lowercase = {candidate.lower(): candidate for candidate in words}
+    matches = difflib.get_close_matches(word[:100].lower(), by_lowercase, n=1, cutoff=cutoff)
     if not matches and len(word) >= SHORTEST_BEGINNING:
-        begun = [candidate for candidate in lower if candidate.startswith(word.lower())]
+        begun = [candidate for candidate in by_lowercase if candidate.startswith(word.lower())]
         matches = begun if len(begun) == 1 else []
-    return lower[matches[0]] if matches else None
+    return by_lowercase[matches[0]] if matches else None
 
 
 def near_file(name: str, names: Iterable[str]) -> str | None:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from charlstm.config.sections import Section, TypeText
+from charlstm.spelling import lower
 
 NO_VALIDATION = "no text is held out for validation: scores are of training text, which says nothing about other texts"
 """What the reader of a score must know if `CorpusConfig.has_validation` is false."""
@@ -176,8 +177,6 @@ class CorpusConfig(Section):
     def _separators_are_prepared_like_the_text(cls, fields: object) -> object:
         if not isinstance(fields, dict) or fields.get("lowercase") is not True:
             return fields
-        from charlstm.text.preparation import lower
-
         names = ("documents", "score_after", "context_separator")
         return fields | {name: lower(fields[name]) for name in names if isinstance(fields.get(name), str)}
 

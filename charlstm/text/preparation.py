@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from charlstm.errors import UserError
+from charlstm.spelling import lower
 from charlstm.text.separators import END_MARKS, end_text
 from charlstm.text.tables import read_columns, table_format
 from charlstm.text.visible import visible
@@ -136,12 +137,6 @@ def describe_changes(preparation: Preparation, changes: Changes, files: int) -> 
 def normalizations(given: bool | Sequence[str]) -> tuple[str, ...]:
     """The normalizations that a configuration asks for, in a fixed order; True: all."""
     return tuple(name for name in NORMALIZATIONS if given is True or (given is not False and name in given))
-
-
-def lower(text: str) -> str:
-    """The text in lowercase. Unlike ``str.lower`` it does not depend on what follows: a capital sigma always becomes
-    the same letter."""
-    return text.replace("\u03a3", "\u03c3").lower()
 
 
 def _on_one_line(value: str, separator: str) -> str:
