@@ -64,11 +64,9 @@ class EncodedRequest:
     def begun(self) -> list[int]:
         """The ids at the end of the prompt with which the end of a document may begin: a text is then complete when it
         goes on with the rest. Empty for an ``until`` that is to be sampled."""
-        return (
-            self.prompt[max(0, len(self.prompt) - len(self.end) + 1) :]
-            if self.request.leave_out_until and self.end
-            else []
-        )
+        if not (self.request.leave_out_until and self.end):
+            return []
+        return self.prompt[max(0, len(self.prompt) - len(self.end) + 1) :]
 
     def ends(self, ids: Sequence[int]) -> bool:
         """Whether a text ends with these sampled ids."""

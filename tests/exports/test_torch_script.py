@@ -98,3 +98,19 @@ def test_cells_of_torch_are_recognized_by_their_equations():
 def test_what_torch_does_not_have_is_refused(fields, message):
     with pytest.raises(UserError, match=message):
         torch_files(run_of(**fields), "a run")
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_script_ends_where_a_document_ends(tmp_path, direction):
+    run = run_of(corpus={"documents": "newline"}, cell="lstm", direction=direction)
+    script = write(tmp_path / "run", torch_files(run, "run"))
+    code = (
+        "import runpy, sys; sample = runpy.run_path(sys.argv[1])['sample']; print([sample('a', 60) for _ in range(8)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(script)], capture_output=True, text=True, check=True)
+    texts = ast.literal_eval(done.stdout)
+    assert any(len(text) < 61 for text in texts)
+    for text in texts:
+        written = text[1:] if direction == "forward" else text[:-1][::-1]
+        assert written.find("\n") in (-1, len(written) - 1)
+        assert len(text) == 61 or written.endswith("\n")

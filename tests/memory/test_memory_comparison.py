@@ -277,6 +277,18 @@ def test_arm_is_trained_at_a_lag_that_a_claim_is_about(texts, done, monkeypatch)
     assert hopeless == {"lstm": False, "wide": False, "rnn": True, "rnn, uniform": True, "rnn, relu": True}
 
 
+def test_order_is_trained_at_a_length_that_a_claim_is_about(texts, done, monkeypatch):
+    monkeypatch.setattr("charlstm.memory.grid.LEARNED", 0.0)
+    lengths = "experiments.order.lengths=[10, 12]"
+    order = make_comparison(texts, done, lengths, only=["order"])._experiments["order"]
+    (arm, *_), name = order._groups["adding 12"], "adding 12"
+    assert order._grid.is_hopeless(order._groups[name][arm]) is not False
+    claims = f"[{{statement: a, metric: {name} solved, arm: {arm}, at_most: 0.5}}]"
+    order = make_comparison(texts, done, lengths, f"experiments.order.claims={claims}")._experiments["order"]
+    assert order._grid.is_hopeless(order._groups[name][arm]) is False
+    assert order._groups["temporal order 12"][arm].previous is not None
+
+
 def test_gradient_at_the_start_is_also_measured_where_a_lag_was_not_trained(texts, done, monkeypatch):
     monkeypatch.setattr("charlstm.memory.grid.LEARNED", 0.0)
     metrics = make_comparison(texts, done, only=["gradient"])._experiments["gradient"].result().metrics
