@@ -62,7 +62,10 @@ def complete(charlstm, monkeypatch):
             ["tiny", "tiny.yaml", "tinyshakespeare-large", "tinyshakespeare-regularized", "tinyshakespeare"],
         ),
         (["train", "run"], ["runs/"]),
-        (["train", "--resume", "--runs", "runs/versus", "l"], ["latest", "lstm-seed1", "leaky", "linux-drivers", "linux", "lstm-1997"]),
+        (
+            ["train", "--resume", "--runs", "runs/versus", "l"],
+            ["latest", "lstm-seed1", "leaky", "linux-drivers", "linux", "lstm-1997"],
+        ),
         (["train", "--set", "model.hidden_s"], ["model.hidden_size=", "model.hidden_size=256"]),
         (["train", "--set", "model.hidden_size="], ["256"]),
         (["train", "--set", "model.cell=l"], ["leaky", "lstm"]),
