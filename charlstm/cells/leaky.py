@@ -8,7 +8,7 @@ Each unit has a separate leaking rate a, 0 < a <= 1: the weight of the new activ
 about 1/a characters; a = 1 is the rnn. Learned (``learn_leak: true``), a = sigmoid(l) with the parameter l,
 ``leak_logit`` [H]; fixed (``learn_leak: false``), a is ``leak_rate`` [H].
 
-In Jaeger et al. the weight of the new activation is a number of its own; here it is a, too. Bengio,
+In Jaeger et al. the weight of the new activation is a separate parameter; here it is a, too. Bengio,
 Boulanger-Lewandowski & Pascanu 2013 use the opposite convention, h_t = alpha * h_{t-1} + (1 - alpha) * ...
 """
 

@@ -130,7 +130,7 @@ def _read_override(override: str, source: str) -> tuple[Loc, Any]:
 
 
 def _is_lost(text: str, value: Any) -> bool:
-    """Whether YAML reads a text without quotes as something else: signs of its own, such as ``---``, or a comment."""
+    """Whether YAML reads a text without quotes as something else: YAML syntax, such as ``---``, or a comment."""
     text = text.strip()
     if not text or text == "~" or text[0] in "\"'[{":
         return False

@@ -25,10 +25,10 @@ def revised_claims(config: MemoryConfig) -> list[Section]:
 
 
 def _unequal(config: MemoryConfig) -> str:
-    """The arms that set what is otherwise equal."""
+    """The arms for which these settings differ, in words; "" if there are none."""
     fields = [("training", name) for name in ("budget", "batch_size", "clip_grad_norm", "sequence_length")]
-    own = [visible(arm) for arm in config.trained(config.arms) if config.sets(arm, *fields)]
-    return f"; with others, which the table below has: {', '.join(own)}" if own else ""
+    arms = [visible(arm) for arm in config.trained(config.arms) if config.sets(arm, *fields)]
+    return f"; some of these differ for {', '.join(arms)}: see the table below" if arms else ""
 
 
 def _search_settings(config: MemoryConfig) -> list[tuple[str, str]]:

@@ -85,7 +85,7 @@ class InitialRun:
     def copy_weights(self, weights: Mapping[str, Tensor], model: LanguageModel, vocabulary: Vocabulary) -> None:
         """Copy the weights of this run into a model with the same network and another vocabulary, symbol by symbol.
 
-        The rates of zoneout, which the state dictionary has too, are left as the model's own configuration says.
+        The rates of zoneout, which the state dictionary has too, stay those of the model's configuration.
         """
         ids = {symbol: index for index, symbol in enumerate(self.vocabulary.symbols)}
         common = [(ids[symbol], index) for index, symbol in enumerate(vocabulary.symbols) if symbol in ids]
