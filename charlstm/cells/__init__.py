@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from charlstm.cells.base import CELLS, Cell, cell, find
+from charlstm.cells.base import CELLS, Cell, cell, derived_cell, find, from_recipe
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["CELLS", "Cell", "cell", "find"]
+__all__ = ["CELLS", "Cell", "cell", "derived_cell", "find", "from_recipe"]

@@ -19,15 +19,31 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, wraps
+from pkgutil import resolve_name
 from typing import Any
 
 from charlstm.cells.initializers import Initializer
 from charlstm.cells.options import FORGET_GATE_OPTIONS, RECURRENT_OPTIONS, Option
 from charlstm.cells.values import Array, Gates, Recurrent, relu, sigmoid, tanh
 
-__all__ = ["CELLS", "Array", "Cell", "Gates", "Option", "Recurrent", "cell", "find", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "CELLS",
+    "Array",
+    "Cell",
+    "Gates",
+    "Option",
+    "Recurrent",
+    "cell",
+    "derived_cell",
+    "find",
+    "from_recipe",
+    "relu",
+    "sigmoid",
+    "tanh",
+]
 
 CELLS: dict[str, Cell] = {}
 
@@ -53,6 +69,8 @@ class Cell:
     base, options    the name and the options that select this cell in a configuration; every cell of a base has the
                 same options, and those of the cell named like the base are their defaults
     option_docs the :class:`~charlstm.cells.options.Option` of each of the ``options``, in the cell of the base
+    recipe      how another process finds the cell (:func:`from_recipe`): the name under which it is declared, then, if
+                it was derived from that, each function with its arguments (:func:`derived_cell`)
     """
 
     name: str
@@ -72,6 +90,7 @@ class Cell:
     base: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     option_docs: Mapping[str, Option] = field(default_factory=dict)
+    recipe: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = self.parameter_shapes(1, 1)
@@ -86,7 +105,7 @@ class Cell:
         return self
 
     def __reduce__(self) -> Any:
-        return _registered, (self.name,)
+        return from_recipe, (self.recipe,)
 
     @property
     def summary(self) -> str:
@@ -176,6 +195,7 @@ def cell(
             base=base or name,
             options=values,
             option_docs=option_docs,
+            recipe=(name,),
         )
         for option, declaration in {**all_init_options, **option_docs}.items():
             _check_consistent(declared, option, declaration)
@@ -199,6 +219,29 @@ def find(base: str, **options: Any) -> Cell:
     raise KeyError(f"no cell {base} with {options}; there are {', '.join(sorted(CELLS))}")
 
 
+def derived_cell(make: Callable[..., Cell]) -> Callable[..., Cell]:
+    """Declare a function that makes a cell of another one, and of texts and numbers. It returns the same object for
+    equal arguments, as kernels are compiled once for each cell."""
+    function = f"{make.__module__}:{make.__qualname__}"
+
+    @cache
+    @wraps(make)
+    def derive(cell: Cell, *arguments: str | float) -> Cell:
+        return replace(make(cell, *arguments), recipe=(*cell.recipe, (function, *arguments)))
+
+    return derive
+
+
+def from_recipe(recipe: Sequence[Any]) -> Cell:
+    """The cell with this :attr:`Cell.recipe`, which may come from JSON. Raises KeyError if no such cell is
+    declared."""
+    name, *derivations = recipe or [""]
+    found = CELLS[name]
+    for function, *arguments in derivations:
+        found = resolve_name(function)(found, *arguments)
+    return found
+
+
 def option_names(initializer: Initializer) -> list[str]:
     """The options that an initializer takes: its arguments after the parameter."""
     return list(inspect.signature(initializer).parameters)[1:]
@@ -211,7 +254,3 @@ def _check_consistent(declared: Cell, name: str, option: Option) -> None:
             raise ValueError(
                 f"option {name} of cell {declared.name} differs from that of {other.name} in more than its default"
             )
-
-
-def _registered(name: str) -> Cell:
-    return CELLS[name]

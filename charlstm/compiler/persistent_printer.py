@@ -119,7 +119,7 @@ def persistent_forward(cell: Cell, hidden_size: int, interpreted: bool) -> Persi
         advance="t += 1",
         registers={f"state_{s}": (f"tl.load(s_{s} + at, mask, 0)", step.names[n]) for s, n in new.items()},
         after=[f"tl.store(l_{cell.state[0]} + t * (B * H) + at, float('nan'), mask & (no_looks + patience == 0))"],
-        meets_after_last=bool(products),
+        meets_after_last=0 in products,
         interpreted=interpreted,
     )
 
@@ -143,7 +143,12 @@ def persistent_backward(cell: Cell, hidden_size: int, interpreted: bool) -> Pers
     for s in cell.state:
         step.registers[s] = f"after_{s}"
     step.compute(level, matmul)
-    sums = {name: f"z_{z} + {index} * B * H + at" for name, (z, index) in step.sums.items()}
+    sums = {
+        f"sum_{b.name}_{index}": f"{b.name} + {index} * B * H + at"
+        for b in loop.outputs
+        if b.layout == "sum"
+        for index in range(len(b.letters))
+    }
     registers = {f"after_{s}": (f"tl.load(g_{s} + (T & 1) * B * H + at, mask, 0)", f"before_{s}") for s in cell.state}
     registers |= dict.fromkeys(sums, ("zeros", ""))
     return _print(

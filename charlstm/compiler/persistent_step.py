@@ -27,7 +27,6 @@ class PointwiseStep:
         self.registers: dict[str, str] = {}
         self.loads: dict[str, str] = {}
         self.constants: dict[str, str] = {}
-        self.sums: dict[str, tuple[str, int]] = {}
         self.stages: list[tuple[list[str], list[str]]] = []
 
     def compute(self, level: Mapping[Node, int], matmul: Callable[[Node], str]) -> None:
@@ -81,10 +80,7 @@ class PointwiseStep:
             if buffer.layout == "carry":
                 lines.append((f"before_{buffer.letters} = zeros + {value}", False))
             elif buffer.layout == "sum":
-                index = buffer.letters.index(place.letter)
-                name = f"sum_{buffer.name}_{index}"
-                self.sums[name] = buffer.name.removeprefix("z_"), index
-                lines.append((f"{name} += {value}", False))
+                lines.append((f"sum_{buffer.name}_{buffer.letters.index(place.letter)} += {value}", False))
             elif buffer.name in self._shared:
                 lines.append((LANGUAGE.store_to(place).format(value), True))
             else:

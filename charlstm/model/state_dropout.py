@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from torch import Tensor
 
-from charlstm.cells import Cell
+from charlstm.cells import Cell, derived_cell
 from charlstm.executors import Weights
 from charlstm.model.dropout import bernoulli
 
@@ -50,7 +49,7 @@ class _MaskedSide:
         return self._side.of(self._mask * operand)
 
 
-@cache  # kernels are compiled once for each cell
+@derived_cell
 def _with_masks(cell: Cell) -> Cell:
     def equations(x: Any, r: Any, h: Any, *arguments: Any) -> tuple[Any, ...]:
         *arguments_of_cell, d = arguments

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from charlstm.cells import Cell
+from charlstm.cells import Cell, derived_cell
 from charlstm.executors import Weights
 from charlstm.model.dropout import bernoulli
 
@@ -33,7 +32,7 @@ class Zoneout:
 
     def __init__(self, cell: Cell, rates: Mapping[str, float]) -> None:
         self._rates = dict(rates)
-        self.cell = _with_rates(cell, tuple(rates.items()))
+        self.cell = _with_rates(cell, "".join(rates), *rates.values())
         self.training_cell = _with_masks(self.cell)
 
     def with_masks(self, weights: Weights, steps: int, batch: int) -> Weights:
@@ -43,10 +42,8 @@ class Zoneout:
         return replace(weights, parameters={**weights.parameters, NAME: masks})
 
 
-@cache  # kernels are compiled once for each cell
-def _with_rates(cell: Cell, rates: tuple[tuple[str, float], ...]) -> Cell:
-    letters = "".join(letter for letter, _ in rates)
-
+@derived_cell
+def _with_rates(cell: Cell, letters: str, *rates: float) -> Cell:
     def equations(x: Any, r: Any, *arguments: Any) -> tuple[Any, ...]:
         *arguments_of_cell, d = arguments
         new = cell.step(x, r, *arguments_of_cell)
@@ -56,7 +53,7 @@ def _with_rates(cell: Cell, rates: tuple[tuple[str, float], ...]) -> Cell:
         )
 
     def initialize(parameter: Tensor) -> None:
-        for part, (_, rate) in zip(parameter.chunk(len(rates)), rates, strict=True):
+        for part, rate in zip(parameter.chunk(len(rates)), rates, strict=True):
             part.fill_(rate)
 
     return replace(
@@ -70,6 +67,6 @@ def _with_rates(cell: Cell, rates: tuple[tuple[str, float], ...]) -> Cell:
     )
 
 
-@cache
+@derived_cell
 def _with_masks(cell: Cell) -> Cell:
-    return replace(cell, per_step=cell.per_step | {NAME})
+    return replace(cell, name=f"{cell.name}_masks", per_step=cell.per_step | {NAME})

@@ -2,7 +2,8 @@
 
     python compile_kernels.py CAPABILITY JOB ...
 
-CAPABILITY is that of the GPU, such as 90. A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0), and
+CAPABILITY is that of the GPU, such as 90. A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0), where CELL
+is a declared one or CELL+state_dropout, and
 ",persistent16" or ",persistent32" for a pass in one kernel, of programs with so many rows. Everything runs as on a GPU
 except the launch. Writes one JSON object: job -> the names of the compiled kernels, in order. No persistent kernel may
 keep registers in memory, or use more shared memory than :func:`charlstm.executors.triton.persistent.tiles` counts.
@@ -31,6 +32,9 @@ from charlstm.compiler.persistent_products import MAX_CHUNK, PARTS
 from charlstm.executors.triton.kernels import launch_error
 from charlstm.executors.triton.persistent import UNITS, Tiles
 from charlstm.executors.triton.plans import Plan, Shape
+from charlstm.model.state_dropout import StateDropout
+
+MASKED = "+state_dropout"
 
 
 class AbsentGPU:
@@ -76,7 +80,9 @@ def main(capability: int, jobs: list[str]) -> None:
         job_of_shape, _, rows = job.partition(",persistent")
         name, kind, *numbers = job_of_shape.split(",")
         division = Tiles(1, int(rows), UNITS) if rows else None
-        cell, compute_dtype, (batch, hidden_size, training) = CELLS[name], getattr(torch, kind), map(int, numbers)
+        compute_dtype, (batch, hidden_size, training) = getattr(torch, kind), map(int, numbers)
+        cell = CELLS[name.removesuffix(MASKED)]
+        cell = StateDropout(cell, 0.2).training_cell if name.endswith(MASKED) else cell
         ids = compute_dtype == torch.bfloat16
         size = hidden_size, False
         compiled.clear()

@@ -73,7 +73,10 @@ def make(
         return drawn.to(device, dtype).mul_(0.6).requires_grad_()
 
     shapes = cell.parameter_shapes(inputs, hidden, bias)
-    values = {name: leaf(*size) for name, size in shapes.items()}
+    values = {
+        name: leaf(steps, batch, *size).detach() if name in cell.per_step else leaf(*size)
+        for name, size in shapes.items()
+    }
     parameters = {name: values.pop(name) for name in cell.parameters}
     weights = Weights(**values, parameters=parameters)
     x = torch.randint(inputs + 1, (steps, batch), generator=generator).to(device) if ids else leaf(steps, batch, inputs)
@@ -83,7 +86,7 @@ def make(
 def leaves(weights: Weights, x: Tensor, state: State) -> list[Tensor]:
     matrices_and_biases = [weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh]
     candidates = [*matrices_and_biases, *weights.parameters.values(), x, *state]
-    return [t for t in candidates if t is not None and t.is_floating_point()]
+    return [t for t in candidates if t is not None and t.requires_grad]
 
 
 def outputs_and_gradients(executor, cell: Cell, weights: Weights, x: Tensor, state: State) -> list[Tensor]:

@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_invented_cells import outputs_and_gradients as outputs_and_existing_gradients
 from test_laws import make, outputs_and_gradients
+from test_random_cells import random_cell
 
 pytest.importorskip("triton")
 if torch.cuda.is_available():
@@ -29,6 +31,7 @@ from charlstm.executors.triton.kernels import functions
 from charlstm.executors.triton.persistent import Limits, Tiles, tiles
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Pool
+from charlstm.model.state_dropout import StateDropout
 from charlstm.model.zoneout import Zoneout
 
 TRITON, REFERENCE = executors()["triton"], executors()["reference"]
@@ -54,8 +57,16 @@ def divided(monkeypatch):
     return divide
 
 
+MASKED = {
+    "state dropout": StateDropout(CELLS["lstm"], 0.2).training_cell,
+    "state dropout before": StateDropout(CELLS["gru_reset_before"], 0.2).training_cell,
+    "zoneout": Zoneout(CELLS["lstm"], {"h": 0.2, "c": 0.3}).training_cell,
+}
+"""Cells that are made of others and read values of each step."""
+
+
 @pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
-@pytest.mark.parametrize("cell", CELLS.values(), ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [*CELLS.values(), *MASKED.values()], ids=lambda cell: cell.name)
 def test_every_cell_in_one_program_equals_the_reference(divided, cell, ids):
     plans = divided(Tiles(1, 16, 64))
     weights, x, state = make(cell, (5, 3, 64, 7), ids=ids, dtype=torch.float32)
@@ -69,11 +80,11 @@ def kernels(cell, hidden_size):
     return [print_(cell, hidden_size, True) for print_ in (persistent_forward, persistent_backward)]
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "peephole", "rnn", "leaky"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "peephole", "rnn", "leaky", *MASKED])
 @pytest.mark.parametrize(("batch", "hidden_size"), [(20, 64), (3, 192)], ids=str)
 def test_programs_that_meet_equal_the_reference(divided, name, batch, hidden_size):
     """Two groups of four programs, or one of twelve, whose sums have several chunks."""
-    cell, count = CELLS[name], -(-batch // 16) * hidden_size // 16
+    cell, count = {**CELLS, **MASKED}[name], -(-batch // 16) * hidden_size // 16
     divided(Tiles(count, 16, 16))
     weights, x, state = make(cell, (4, batch, hidden_size, 5), ids=True, dtype=torch.float32)
     with torch.no_grad():
@@ -84,7 +95,7 @@ def test_programs_that_meet_equal_the_reference(divided, name, batch, hidden_siz
     expected = outputs_and_gradients(REFERENCE, cell, weights, x, state)
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-4 * float(e.detach().abs().max()))
-    stages = 2 if name == "gru_reset_before" else 1
+    stages = 2 if name in ("gru_reset_before", "state dropout before") else 1
     assert [p.barriers for p in programs] == [4 * stages * count] * 2
 
 
@@ -198,6 +209,14 @@ def test_faster_kernel_with_the_same_results_is_chosen_once(measured, shape):
     assert list(choice.choices().values()) == [True]
 
 
+def test_masked_cells_are_measured_too(measured, shape):
+    asked = measured(graph=1e-5, kernel=8e-6, agree=True)
+    rates = Zoneout(CELLS["lstm"], {"h": 0.2, "c": 0.3}).cell
+    for cell in (*MASKED.values(), rates):
+        assert choice.choose_division(replace(shape, cell=cell)) == Tiles(32, 16, 16)
+    assert len(asked) == len(choice.choices()) == len(MASKED) + 1
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -216,11 +235,11 @@ def test_other_kernels_are_not_chosen(measured, shape, result):
 
 def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch):
     asked = measured(graph=1e-5, kernel=5e-6, agree=True)
-    zoneout = Zoneout(CELLS["lstm"], {"h": 0.2}).training_cell
     changes = [
         {"hidden_size": 100},
         {"batch": 4096},
-        {"cell": zoneout},
+        {"cell": replace(CELLS["lstm"], name="other")},
+        {"cell": random_cell(1)},
         {"training": False},
         {"device": torch.device("cpu")},
     ]
@@ -251,13 +270,14 @@ def test_trial_that_fails_leaves_its_reason(shape, monkeypatch):
         trial.trial_in_process(shape, Tiles(32, 16, 16))
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("lstm", torch.float32), ("gru_reset_before", torch.float32)])
-def test_example_has_finite_results_of_every_kind(name, dtype):
-    shape = Shape(CELLS[name], 3, 2, 64, 5, dtype, torch.float32, True, torch.device("cpu"), 0, "ieee")
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "state dropout"])
+def test_example_has_finite_results_of_every_kind(name):
+    cell = {**CELLS, **MASKED}[name]
+    shape = Shape(cell, 3, 2, 64, 5, torch.float32, torch.float32, True, torch.device("cpu"), 0, "ieee")
     graph, kernel = (
         [t.clone() for t in trial.Example(shape)(Plan(shape, False, division))] for division in (None, Tiles(1, 16, 64))
     )
-    assert len(graph) == 1 + 2 * len(CELLS[name].state) + 1
+    assert len(graph) == 1 + 2 * len(cell.state) + 1
     assert all(trial.agree(a, b, 1e-4) for a, b in zip(graph, kernel, strict=True))
 
 
@@ -274,3 +294,31 @@ def test_cell_with_five_gates_in_one_matmul(divided):
     actual, expected = (outputs_and_gradients(e, cell, weights, x, state) for e in (TRITON, REFERENCE))
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-4 * float(e.detach().abs().max()))
+
+
+def test_parameter_that_no_equation_reads_has_a_gradient_of_zero(divided):
+    cell = replace(CELLS["peephole"], name="idle", equations=lambda x, r, h, c, _: (x.i + r.i + 0 * c, 0.5 * c + h))
+    divided(Tiles(1, 16, 64))
+    weights, x, state = make(cell, (4, 3, 64, 5), dtype=torch.float32)
+    *_, weight_peephole, _, _, _ = outputs_and_gradients(TRITON, cell, weights, x, state)
+    assert weight_peephole.shape == (3 * 64,)
+    assert not weight_peephole.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("several", [False, True], ids=["one program", "several"])
+def test_random_cells_equal_the_reference(divided, several):
+    batch, division = (20, Tiles(8, 16, 16)) if several else (3, Tiles(1, 16, 64))
+    divided(division)
+    for seed in range(0, 200, 5):
+        cell = random_cell(seed)
+        weights, x, state = make(cell, (3, batch, 64, 2), bias=seed % 3 > 0, ids=seed % 2 == 0, dtype=torch.float32)
+        with torch.no_grad():
+            weights.weight_hh.mul_(0.3)
+        with ExitStack() as stack:
+            for kernel in kernels(cell, 64) if several else ():
+                stack.enter_context(side_by_side(kernel.source, division.programs))
+            actual = outputs_and_existing_gradients(TRITON, cell, weights, x, state)
+        expected = outputs_and_existing_gradients(REFERENCE, cell, weights, x, state)
+        for a, e in zip(actual, expected, strict=True):
+            assert torch.linalg.norm(a - e) <= 1e-4 * torch.linalg.norm(e) + 1e-5, f"seed {seed}"

@@ -62,6 +62,9 @@ PERSISTENT = [
 ]
 PERSISTENT += [f"{cell},bfloat16,32,256,1,persistent16" for cell in CELLS if cell not in KERNELS]
 PERSISTENT += ["lstm,bfloat16,32,1024,1,persistent16", "gru,bfloat16,16,768,1,persistent16"]
+PERSISTENT += [
+    f"capped+state_dropout,bfloat16,32,{size},1,persistent{rows}" for size in (256, 512) for rows in (16, 32)
+]
 PERSISTENT += ["lstm,float32,32,256,1,persistent16", "lstm,float32,32,256,1,persistent32"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from charlstm.cells import CELLS
+from charlstm.cells import Cell, from_recipe
 from charlstm.compiler.persistent_printer import PersistentKernel, persistent_backward, persistent_forward
 from charlstm.compiler.persistent_products import supports_size
 from charlstm.executors.measurement_cache import cached_measurement
@@ -53,8 +53,8 @@ def choose_division(shape: Shape) -> Tiles | None:
 def division_of(shape: Shape) -> Tiles | str:
     """How one kernel would be divided, or why it cannot run there."""
     cell = shape.cell
-    if CELLS.get(cell.name) is not cell:
-        return "the cell is not a declared one, but made of one"
+    if not _has_recipe(cell):
+        return "no other process can make the cell"
     if shape.param_dtype != torch.float32 or shape.compute_dtype not in TOLERANCES:
         return "its sums are in float32"
     if not supports_size(shape.hidden_size):
@@ -62,6 +62,13 @@ def division_of(shape: Shape) -> Tiles | str:
     gates = max(kernel.gates for kernel in _kernels(shape))
     limits = Limits.of(shape.device)
     return tiles(shape.batch, shape.hidden_size, gates, shape.compute_dtype.itemsize, limits)
+
+
+def _has_recipe(cell: Cell) -> bool:
+    try:
+        return from_recipe(cell.recipe) is cell
+    except KeyError:
+        return False
 
 
 def _kernels(shape: Shape) -> list[PersistentKernel]:

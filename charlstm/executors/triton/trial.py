@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlstm.cells import CELLS
+from charlstm.cells import from_recipe
 from charlstm.executors.base import Weights
 from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton.persistent import Tiles
@@ -41,7 +41,7 @@ def trial_in_process(shape: Shape, division: Tiles) -> dict[str, Any]:
     ``{"error": reason}`` if the kernel cannot be compiled or fails. Raises TrialError if the process cannot find out.
     """
     request = {
-        "cell": shape.cell.name,
+        "cell": shape.cell.recipe,
         "batch": shape.batch,
         "hidden_size": shape.hidden_size,
         "symbols": shape.symbols,
@@ -77,7 +77,7 @@ def _try(request: Mapping[str, Any]) -> dict[str, Any]:
     device = torch.device(request["device"])
     torch.cuda.set_device(device)
     shape = Shape(
-        CELLS[request["cell"]],
+        from_recipe(request["cell"]),
         STEPS,
         request["batch"],
         request["hidden_size"],
