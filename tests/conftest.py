@@ -24,6 +24,7 @@ from charlstm.config import Config, parse_config
 from charlstm.errors import UserError
 from charlstm.executors.cpp import build
 from charlstm.executors.cpp.build import BuildError
+from charlstm.hardware.environment import set_environment
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.training.events import Event
@@ -33,6 +34,7 @@ REFUSED = "executor cpp cannot run"
 MakeConfig = Callable[..., Config]
 MakeTrainer = Callable[..., Trainer]
 
+set_environment()
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything loads Triton

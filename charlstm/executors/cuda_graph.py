@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -48,7 +49,7 @@ def memory_pool(device: torch.device) -> Pool | None:
 
 
 def _capture(function: Callable[[], None], device: torch.device, warm_up: int, pool: Pool | None) -> Callable[[], None]:
-    graph = torch.cuda.CUDAGraph()
+    graph, pool = torch.cuda.CUDAGraph(), pool or memory_pool(device)
     # A capture in inference mode would turn the random generator's state into an inference tensor, which later captures
     # cannot write.
     with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
@@ -60,12 +61,18 @@ def _capture(function: Callable[[], None], device: torch.device, warm_up: int, p
                     function()
             finally:
                 current.wait_stream(stream)
+            failed: BaseException | None = None
             try:
                 # Threads of autograd and the NCCL watchdog may make calls that a global capture would forbid.
-                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                    function()
-            except BaseException:
-                _end_capture_of_random_numbers(device)
+                capture = torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
+                with _workspaces_of_graph(), capture:
+                    try:
+                        function()
+                    except BaseException as error:
+                        failed = error
+                        raise
+            except BaseException as error:
+                _clean_up(device, pool, is_open=error is not failed)
                 raise
 
     def replay() -> None:
@@ -74,14 +81,40 @@ def _capture(function: Callable[[], None], device: torch.device, warm_up: int, p
     return replay
 
 
-def _end_capture_of_random_numbers(device: torch.device) -> None:
-    """Let the device's random generator be used again: before torch 2.13 a failed capture leaves it in the capture."""
+@contextmanager
+def _workspaces_of_graph() -> Iterator[None]:
+    """Let cuBLAS allocate its workspaces in the memory of the graph that is captured in the block, which contains their
+    addresses. Otherwise several graphs would contain the same ones, and torch would free them with one of the graphs
+    (github.com/pytorch/pytorch/issues/193402)."""
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
+
+
+def _clean_up(device: torch.device, pool: Pool, is_open: bool) -> None:
+    """Let the device be used as before a failed capture, whose begin or end failed if it ``is_open``."""
+    _capture_stream.cache_clear()  # a capture may still be under way on that stream
     index = torch.cuda.current_device() if device.index is None else device.index
-    generator = torch.cuda.default_generators[index]
-    generator.graphsafe_set_state(generator.clone_state())
+    if is_open:
+        # Before torch 2.14 the allocator would put all memory into the pool of the graph from now on, and not free it.
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(index, pool)
+        with suppress(RuntimeError):
+            torch._C._cuda_releasePool(index, pool)
+    if _version() < (2, 13):
+        # The random generator would stay in the capture.
+        generator = torch.cuda.default_generators[index]
+        generator.graphsafe_set_state(generator.clone_state())
+
+
+def _version() -> tuple[int, ...]:
+    """Of torch, such as (2, 13)."""
+    return tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 @cache
 def _capture_stream(device: torch.device) -> torch.cuda.Stream:
-    """The one stream for all captures of a device: cuBLAS allocates a workspace for each stream that it is used on."""
+    """The one stream for the captures of a device: cuBLAS has a handle and a workspace for each that it is used on."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ from typing import Any
 
 from charlstm.config import MemoryConfig
 from charlstm.config.claims import Claim
+from charlstm.config.experiments.recall import GradientConfig, SurgeryConfig
 
 MIN_SEEDS = 5
 """With fewer seeds, a fraction of them says too little: 5 of 5 excludes less than 55%."""
@@ -40,7 +41,7 @@ def _same_experiment(quick: MemoryConfig, full: MemoryConfig, name: str, claim: 
         return sections[0] is sections[1]
     if quick.rates(name) != full.rates(name):
         return False
-    short, complete = (section.model_dump(mode="json") for section in sections if section is not None)
+    short, complete = (_fields(config, name) for config in (quick, full))
     for field in complete.keys() - {"claims", "learning_rates"}:
         if field.startswith("mixed") and not claim.metric.startswith("mixed"):
             continue  # runs with distractors do not change those without
@@ -56,6 +57,17 @@ def _same_experiment(quick: MemoryConfig, full: MemoryConfig, name: str, claim: 
             if not _is_enough(short[field], complete[field], lengths):
                 return False
     return True
+
+
+def _fields(config: MemoryConfig, name: str) -> dict[str, Any]:
+    """The fields of an experiment, with those that recall gives."""
+    section, recall = config.experiments.present()[name], config.experiments.recall
+    fields = section.model_dump(mode="json")
+    if recall and isinstance(section, GradientConfig | SurgeryConfig):
+        fields["lag"] = section.lag_of(recall)
+    if recall and isinstance(section, GradientConfig):
+        fields["depth"] = section.depth_of(recall)
+    return fields
 
 
 def _names(config: MemoryConfig, arms: list[str]) -> set[str]:

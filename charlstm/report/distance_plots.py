@@ -88,7 +88,7 @@ def recall_plot(
 
 @placeholder_on_error
 def lag_plot(
-    curves: Mapping[str, Mapping[str, tuple[Sequence[float], int]]],
+    curves: Mapping[str, Mapping[str, tuple[Sequence[float], float]]],
     colors: Mapping[str, int],
     fraction: float = 0.01,
     floor: float = 1e-12,
@@ -124,11 +124,11 @@ def lag_plot(
             for (arm, curve), width in zip(by_arm.items(), _widths(len(by_arm)), strict=True):
                 depth, arm_color = curves[panel][arm][1], color(colors[arm])
                 axes.plot(curve, linewidth=width, solid_capstyle="butt", **stroke(colors[arm]))
-                if depth < len(curve) and curve[depth] == curve[depth]:
-                    axes.plot(depth, curve[depth], "o", color=arm_color, markersize=8, clip_on=False)
+                if depth < len(curve) and not np.isnan(curve[int(depth)]):
+                    axes.plot(depth, curve[int(depth)], "o", color=arm_color, markersize=8, clip_on=False)
                 last = int(np.flatnonzero(np.isfinite(curve))[-1])
-                ends.append(End(f"{short(arm)}: {depth}", arm_color, last, curve[last]))
-                descriptions.append(f"{visible(panel)} {visible(arm)}: effective depth {depth}.".lstrip())
+                ends.append(End(f"{short(arm)}: {depth:g}", arm_color, last, curve[last]))
+                descriptions.append(f"{visible(panel)} {visible(arm)}: effective depth {depth:g}.".lstrip())
             axes.set_xlim(0, max(len(curve) for curve in by_arm.values()) - 1)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.set_xlabel("lag k in characters")
@@ -224,7 +224,7 @@ def _widths(count: int) -> list[float]:
     return [2.0 + step * later for later in range(count - 1, -1, -1)]
 
 
-def _relative(curves: Mapping[str, tuple[Sequence[float], int]], floor: float) -> dict[str, Curve]:
+def _relative(curves: Mapping[str, tuple[Sequence[float], float]], floor: float) -> dict[str, Curve]:
     """Each curve relative to its first value, NaN after it reaches the floor; without curves that start at zero."""
     drawn = {}
     for arm, (norms, _) in curves.items():

@@ -57,9 +57,9 @@ class TrainingStep:
         """What the step reads of consecutive chunks of the text, on the device: draws the spans to mask and the rows to
         reset."""
         count = sum(batch.count for batch in batches)
-        return [self._input(batch, batch.count / count) for batch in batches]
+        return [self._input(batch, batch.count / count if len(batches) > 1 else None) for batch in batches]
 
-    def _input(self, batch: Batch, weight: float) -> StepInput:
+    def _input(self, batch: Batch, weight: float | None) -> StepInput:
         model, group, config = self._model, self._group, self._config
         device, batch_size = model.head.weight.device, batch.targets.shape[1]
         columns = group.columns(batch_size)
@@ -78,7 +78,7 @@ class TrainingStep:
             reset_rows=None if rows is None else rows[columns],
             counts=None if counts is None else to_device(counts, device),
             count=None if group.size == 1 else batch.count,
-            weight=weight,
+            weight=None if weight is None else to_device(torch.tensor(weight), device),
             batch_size=batch_size,
         )
 
@@ -109,7 +109,7 @@ class TrainingStep:
             for x in inputs:
                 with nullcontext() if x is inputs[-1] else self._without_all_reduce():
                     loss, state = self.loss(x, state_after_reset(carried, x.reset_rows))
-                    loss = loss * x.weight
+                    loss = loss if x.weight is None else loss * x.weight
                     loss.backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
                 # oneDNN under bfloat16 returns a bfloat16 state

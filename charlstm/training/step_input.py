@@ -19,7 +19,7 @@ class StepInput:
     counts                        those of :class:`~charlstm.training.regularization.ActivationRegularization`, or None
     count                         number of targets of the whole batch that count, if several processes divide their
                                   sums by it
-    weight                        weight of the batch's mean in the loss of the step
+    weight                        weight of the batch's mean in the loss of the step, []; None: it is the only one
     batch_size                    rows of the whole batch
     """
 
@@ -30,7 +30,7 @@ class StepInput:
     reset_rows: Tensor | None
     counts: Tensor | None
     count: int | None
-    weight: float
+    weight: Tensor | None
     batch_size: int
 
     @property
@@ -42,7 +42,7 @@ class StepInput:
     def layout(self) -> tuple[object, ...]:
         """All that is not in the content of the tensors: the same operations read inputs of the same layout."""
         shapes = tuple((name, tuple(t.shape)) for name, t in self.tensors.items())
-        return (*shapes, self.count, self.weight, self.batch_size)
+        return (*shapes, self.count, self.batch_size)
 
     def clone(self) -> StepInput:
         """A copy with tensors of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cache
 
 import pytest
 import torch
@@ -48,10 +49,12 @@ class Streams:
             self.current = before
 
     @contextmanager
-    def graph(self, _, pool, stream, capture_error_mode):  # noqa: ARG002
+    def graph(self, _, pool, stream, capture_error_mode):
         """Without ``finally``, as in torch: if the end of the capture fails, the stream is not restored."""
-        assert capture_error_mode == "thread_local"
+        assert (pool, capture_error_mode) == (POOL, "thread_local")
         before, self.current = self.current, stream
+        if self.fails == "begin":
+            raise RuntimeError("operation failed during capture")
         self.log.append("capture")
         yield
         if self.fails == "end":
@@ -63,6 +66,19 @@ class Streams:
 
     def graphsafe_set_state(self, state) -> None:
         self.log.append(f"random numbers from {state}")
+
+    def graph_pool_handle(self) -> tuple[int, int]:
+        return POOL
+
+    def free_workspaces(self) -> None:
+        self.log.append(FREED)
+
+    def take_back(self, index, pool) -> None:
+        assert (index, pool) == (1, POOL)
+        self.log.append("memory taken back")
+
+    def capture_stream(self, _) -> Stream:
+        return self.side
 
     def CUDAGraph(self):  # noqa: N802
         return self
@@ -82,13 +98,18 @@ class Stream:
 @pytest.fixture
 def cuda(monkeypatch) -> Streams:
     streams = Streams()
-    for name in ("current_stream", "device", "stream", "graph", "CUDAGraph"):
+    for name in ("current_stream", "device", "stream", "graph", "CUDAGraph", "graph_pool_handle"):
         monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
-    monkeypatch.setattr(cuda_graph, "_capture_stream", lambda _: streams.side)
+    monkeypatch.setattr(cuda_graph, "_capture_stream", cache(streams.capture_stream))
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", streams.free_workspaces, raising=False)
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, name, streams.take_back, raising=False)
     monkeypatch.setattr(torch.cuda, "default_generators", (None, streams))
     return streams
 
 
+POOL = (0, 7)
+FREED = "workspaces freed"
 RANDOM = "random numbers from a state outside of a capture"
 BEFORE, AFTER = "side waits for main", "main waits for side"
 
@@ -102,7 +123,7 @@ def test_capture_runs_on_a_side_stream_of_the_device(cuda):
 
     with torch.inference_mode():
         replayed = CudaGraph(function, GPU)
-    assert cuda.log == [BEFORE, *["call"] * WARM_UP, AFTER, "capture", "call"]
+    assert cuda.log == [BEFORE, *["call"] * WARM_UP, AFTER, FREED, "capture", "call", FREED]
     assert (cuda.current, cuda.devices) == (cuda.main, [0])
     cuda.log.clear()
     replayed()
@@ -119,16 +140,30 @@ def test_failing_function_restores_the_stream(cuda, runs):
     with pytest.raises(RuntimeError, match="out of memory"):
         CudaGraph(function, GPU)
     assert AFTER in cuda.log
-    assert (RANDOM in cuda.log) == ("capture" in cuda.log)
+    assert (FREED in cuda.log) == ("capture" in cuda.log)
+    assert "memory taken back" not in cuda.log  # torch does it
     assert (cuda.current, cuda.devices) == (cuda.main, [0])
 
 
-def test_failing_end_of_capture_restores_the_stream(cuda):
+@pytest.mark.parametrize("fails", ["begin", "end"])
+def test_failing_begin_or_end_of_capture_restores_stream_and_memory(cuda, fails):
+    cuda.fails = fails
+    stream = cuda_graph._capture_stream(GPU)
+    with pytest.raises(RuntimeError, match="during capture"):
+        CudaGraph(lambda: None, GPU)
+    assert cuda.log[-3:] == [FREED, *["memory taken back"] * 2]
+    assert cuda_graph._capture_stream.cache_info().currsize == 0
+    assert (cuda.current, cuda.devices) == (cuda.main, [0])
+    assert stream is cuda.side
+
+
+@pytest.mark.parametrize(("version", "is_put_back"), [("2.12.1+cu130", True), ("2.13.0", False), ("2.14.0a0", False)])
+def test_random_generator_is_put_back_where_torch_does_not(cuda, monkeypatch, version, is_put_back):
+    monkeypatch.setattr(torch, "__version__", version)
     cuda.fails = "end"
     with pytest.raises(RuntimeError, match="during capture"):
         CudaGraph(lambda: None, GPU)
-    assert cuda.log[-1] == RANDOM
-    assert (cuda.current, cuda.devices) == (cuda.main, [0])
+    assert (cuda.log[-1] == RANDOM) == is_put_back
 
 
 def test_function_is_simply_called_on_other_devices(cuda):
@@ -164,3 +199,20 @@ def test_captures_inside_and_outside_inference_mode():
     first()
     second()
     assert y.tolist() == [2.0] * 4
+
+
+@needs_gpu
+def test_graph_outlives_another_one():
+    """A matmul's workspace belongs to its graph: torch 2.13 frees those of the stream with each graph."""
+    a, b, y = (torch.ones(512, 512, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+
+    def multiply():
+        torch.mm(a, b, out=y)
+
+    first = CudaGraph(multiply, a.device)
+    second = CudaGraph(multiply, a.device)
+    del first
+    torch.cuda.empty_cache()
+    y.zero_()
+    second()
+    assert y.eq(512).all()

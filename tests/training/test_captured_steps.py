@@ -164,6 +164,16 @@ def test_stopped_and_resumed_run_equals_uninterrupted_one(train, tmp_path, captu
     assert capturing
 
 
+def test_batches_of_one_step_have_few_layouts(train, tmp_path, capturing):
+    """Their weights in its loss differ from step to step."""
+    path = tmp_path / "lines.txt"
+    path.write_text("".join("abcde" * 5 + "f" * (7 * n % 25) + "\n" for n in range(120)))
+    source = {"source": str(path), "documents": "newline"}
+    training = {"batch_size": 4, "sequence_length": 6, "gradient_accumulation": 2, "budget": {"steps": 120}}
+    check(train, tmp_path, capturing, {}, training, corpus=source, text=load_corpus(str(path), documents="newline"))
+    assert len(capturing) == 6  # more of them occur as often as a capture needs
+
+
 def test_each_layout_is_captured_once_and_freed_at_the_end(train, capturing):
     """The first and the last batch of an epoch occur twice here, too seldom."""
     train("run", {}, {}, True)

@@ -34,16 +34,16 @@ MODELS = [
 def test_training_step_never_waits_for_the_gpu(
     make_trainer, make_config, monkeypatch, model, precision, input_masking, prefetch
 ):
-    """After a few steps, which compile kernels and record graphs, torch raises where the CPU waits."""
+    """After some steps, which compile kernels and capture graphs, torch raises where the CPU waits."""
     if prefetch:
         monkeypatch.setattr(initial_state, "make_batch_source", lambda streams, gpu, _: PrefetchLoader(streams, gpu))
     settings = {"evaluate_every": 10_000, "budget": {"steps": 10_000}, "input_masking": input_masking}
     trainer = make_trainer(make_config(model, precision=precision, device="cuda", **settings))
     trainer.updates.metrics._read_every = 1000
-    for _ in range(20):
+    for _ in range(72):  # four epochs of 17 steps, whose last batches are captured in the fourth
         trainer._step()
     with waiting_refused():
-        for _ in range(20):  # past the end of an epoch, which has 17 steps
+        for _ in range(20):  # past the end of an epoch
             assert trainer._step() is None
     assert trainer.updates.read_pending() is None
 
@@ -77,7 +77,7 @@ def test_resumed_run_equals_uninterrupted_run(
 def test_captured_steps_equal_launched_ones(
     make_trainer, make_config, monkeypatch, tmp_path, model, precision, optimizer
 ):
-    """Bit for bit, in two epochs of 17 steps, with the random numbers of dropouts."""
+    """Bit for bit, in seven epochs of 5 steps, with the random numbers of dropouts."""
     dropouts = {"dropout": 0.2, "weight_drop": 0.2, "dropout_kind": "elementwise"}
     if optimizer == "adamw":
         dropouts["state_dropout"] = 0.1  # makes another cell, without a layer of torch or a loop in one kernel
@@ -90,7 +90,7 @@ def test_captured_steps_equal_launched_ones(
         trainer = make_trainer(config, tmp_path / name)
         replayed = count_replays(monkeypatch)
         assert not [event for event in trainer.run() if isinstance(event, Notice)]
-        assert len(replayed) == (0 if reason else 34 - 4 - WARM_UP)  # two first and two last batches are launched
+        assert len(replayed) == (0 if reason else 34 - 2 * WARM_UP)  # of last batches, and of all others
     assert_same(tmp_path / "launched", tmp_path / "captured")
 
 
@@ -105,7 +105,8 @@ def test_captured_steps_with_one_kernel_equal_launched_ones(make_trainer, make_c
     """A cooperative launch within the graph of a step."""
     monkeypatch.setattr(choice, "_is_kernel", {"": True})
     monkeypatch.setattr(choice, "_size", lambda _: "")
-    config = make_config({"cell": cell, "hidden_size": 64, "num_layers": 2}, device="cuda", batch_size=16)
+    model = {"cell": cell, "executor": "triton", "hidden_size": 64, "num_layers": 2}
+    config = make_config(model, device="cuda", batch_size=16)
     for name, reason in (("launched", "not in this test"), ("captured", None)):
         monkeypatch.setattr("charlstm.training.captured_steps.why_not_captured", lambda *_, reason=reason: reason)
         list(make_trainer(config, tmp_path / name).run())

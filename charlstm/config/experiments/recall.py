@@ -39,11 +39,14 @@ class GradientConfig(Experiment):
     """How far back the gradient of the loss reaches, and what training reaches when the gradient is cut."""
 
     arms: Names = Field(description="Arms of recall whose gradient is measured.")
-    lag: Length = Field(100, description="The lag at which the gradient is measured; must be one of recall.lags.")
-    depth: Length = Field(
-        102,
+    lag: Length | None = Field(
+        None,
+        description="The lag at which the gradient is measured; must be one of recall.lags. null: the longest of them.",
+    )
+    depth: Length | None = Field(
+        None,
         description="The gradient is measured k = 0 ... depth characters before the loss. The key of recall is at "
-        "k = lag + 1.",
+        "k = lag + 1. null: lag + 2, the whole string.",
     )
     texts: int = Field(200, ge=1, le=100_000, description="Number of strings to average over.")
     training_texts: int = Field(
@@ -58,6 +61,15 @@ class GradientConfig(Experiment):
     )
     cut_lags: Lengths = Field([10, 50, 100], description="Lags at which cut_arms are trained.")
 
+    def lag_of(self, recall: RecallConfig) -> int:
+        """The lag, which may be given by those of recall."""
+        return self.lag or max(recall.lags)
+
+    def depth_of(self, recall: RecallConfig) -> int:
+        """The depth, which may be given by the lag; at most that of a whole string."""
+        whole = self.lag_of(recall) + 2
+        return min(self.depth or whole, whole)
+
     def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
         return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
@@ -66,17 +78,23 @@ class SurgeryConfig(Experiment):
     """Two strings with different keys swap part of their states in the middle of the lag."""
 
     arms: Names = Field(["lstm"], description="Arms of recall whose states are swapped.")
-    lag: Length = Field(100, description="The lag of the strings; must be one of recall.lags.")
+    lag: Length | None = Field(
+        None, description="The lag of the strings; must be one of recall.lags. null: the longest of them."
+    )
     pairs: int = Field(500, ge=1, le=1_000_000, description="Number of pairs of strings.")
+
+    def lag_of(self, recall: RecallConfig) -> int:
+        """The lag, which may be given by those of recall."""
+        return self.lag or max(recall.lags)
 
     def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
         return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
 
-def _not_of_recall(lag: int, used: list[str], recall: RecallConfig | None, arms: Arms) -> list[Problem]:
+def _not_of_recall(lag: int | None, used: list[str], recall: RecallConfig | None, arms: Arms) -> list[Problem]:
     if recall is None:
         return [Problem((), NO_RECALL)]
-    problems = [] if lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
+    problems = [] if lag is None or lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
     trained = {start for arm in recall.arms for start in arms.get(arm, [])}
     missing = [arm for arm in used if not trained.issuperset(arms.get(arm, []))]
     return problems + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]

@@ -15,7 +15,7 @@ from charlstm.compiler.persistent_printer import persistent_backward, persistent
 from charlstm.compiler.triton_printer import backward_program, forward_program
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import allocate, joined_bias, read_state, write_state
-from charlstm.executors.cuda_graph import CudaGraph
+from charlstm.executors.cuda_graph import CudaGraph, memory_pool
 from charlstm.executors.triton.kernels import constexpr_arguments, interpreting, launch_geometry
 from charlstm.executors.triton.loops import Loop, run_backward, run_forward
 from charlstm.executors.triton.persistent import Tiles, persistent_constexprs, persistent_loop
@@ -70,7 +70,10 @@ class Plan:
         else:
             with torch.inference_mode(False):
                 loops = self._persistent_loops(division, constexprs)
-        self.loops = [CudaGraph(loop, shape.device) for loop in loops] if capture else loops
+        if capture:
+            pool = memory_pool(shape.device)
+            loops = [CudaGraph(loop, shape.device, pool=pool) for loop in loops]
+        self.loops = loops
 
     def _persistent_loops(self, division: Tiles, constexprs: dict[str, Any]) -> list[Loop]:
         shape, interpreted = self.shape, interpreting()

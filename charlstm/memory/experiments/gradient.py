@@ -49,10 +49,12 @@ class GradientExperiment:
         assert section is not None
         self._config, self._grid, self._section = config, grid, section
         arms = config.trained(section.arms)
-        self._recall = groups_at(config, grid, section.lag, [*arms, *section.arms])
+        recall = recall_section(config)
+        self._lag, self._depth = section.lag_of(recall), section.depth_of(recall)
+        self._recall = groups_at(config, grid, self._lag, [*arms, *section.arms])
         self._trained = arms
-        arguments = {"depth": section.depth, "texts": section.texts, "task": recall_task(config, section.lag)}
-        shortest = groups_at(config, grid, min(recall_section(config).lags), arms)  # which every arm is trained at
+        arguments = {"depth": self._depth, "texts": section.texts, "task": recall_task(config, self._lag)}
+        shortest = groups_at(config, grid, min(recall.lags), arms)  # which every arm is trained at
         trained = {arm: self._recall[arm] for arm in arms}
         self._curves = GradientCurves(config, grid, trained, arguments, "on recall", shortest)
         self._cut = RecallRuns(config, grid, section.cut_arms, section.cut_lags) if section.cut_arms else None
@@ -107,8 +109,8 @@ class GradientExperiment:
                     ]
                 )
                 row_arms.append(start)
-        lag = self._section.lag
-        plot = training_plot(panels, "depth-in-training", f"Effective depth on recall at lag {lag}", "characters")
+        title = f"Effective depth on recall at lag {self._lag}"
+        plot = training_plot(panels, "depth-in-training", title, "characters")
         table = Table(
             [
                 "arm, start",
@@ -119,8 +121,8 @@ class GradientExperiment:
                 *STATE.values(),
             ],
             rows,
-            caption=f"Training at lag {lag}, medians over seeds: effective depth in characters (it cannot exceed "
-            f"{self._section.depth}); before → after training: the gradient that is left there relative to lag 0, the "
+            caption=f"Training at lag {self._lag}, medians over seeds: effective depth in characters (it cannot exceed "
+            f"{self._depth}); before → after training: the gradient that is left there relative to lag 0, the "
             "spectral radius of the recurrent matrix, singular values, and the largest Lyapunov exponent",
             colors=[colors(self._config)[arm] for arm in row_arms],
         )

@@ -69,7 +69,7 @@ class GradientCurves(ExperimentPart):
 
     def result(self) -> ExperimentResult:
         depth, metrics = self._arguments["depth"], dict[tuple[str, str], MetricValue]()
-        panels: dict[str, dict[str, tuple[list[float], int]]] = {when: {} for when in WHEN}
+        panels: dict[str, dict[str, tuple[list[float], float]]] = {when: {} for when in WHEN}
         rows = {arm: [visible(arm)] for arm in self._groups}
         for when, panel in panels.items():
             for arm, row in rows.items():
@@ -78,7 +78,7 @@ class GradientCurves(ExperimentPart):
                     row.append("–")
                     continue
                 depths = [effective_depth(curve, DEPTH_FRACTION) for curve in curves]
-                panel[arm] = np.mean(curves, axis=0).tolist(), int(statistics.median(depths))
+                panel[arm] = np.mean(curves, axis=0).tolist(), statistics.median(depths)
                 missing = len(self._diverged_seeds(when, arm))
                 metrics[f"depth {self._where}{when}", arm] = median_metric(depths, "characters", depth, missing)
                 row.append(metrics[f"depth {self._where}{when}", arm].text)

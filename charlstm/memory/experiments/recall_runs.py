@@ -59,8 +59,8 @@ def recall_groups(
         task = recall_task(config, lag, mixed)
         dataset = grid.texts.task(f"recall-{lag}{'-mixed' * mixed}", task, section.strings)
         dynamics = None
-        if gradient and gradient.training_texts and lag == gradient.lag and not mixed:
-            dynamics = Dynamics(task, gradient.training_texts, gradient.depth)
+        if gradient and gradient.training_texts and lag == gradient.lag_of(section) and not mixed:
+            dynamics = Dynamics(task, gradient.training_texts, gradient.depth_of(section))
         conditions = {arm: group for arm, group in previous.items() if group.starts or (lag, arm) not in claimed}
         previous = grid.run_groups("recall", dataset, [section.arms[0], *arms], conditions, dynamics)
         groups[lag] = {arm: previous[arm] for arm in arms}

@@ -7,7 +7,7 @@ from typing import Any
 from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult, colors, experiment
-from charlstm.memory.experiments.recall_runs import groups_at, recall_task
+from charlstm.memory.experiments.recall_runs import groups_at, recall_section, recall_task
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -32,7 +32,8 @@ class SurgeryExperiment:
         section = config.experiments.surgery
         assert section is not None
         self._config, self._grid, self._section = config, grid, section
-        self._groups = groups_at(config, grid, section.lag, section.arms)
+        self._lag = section.lag_of(recall_section(config))
+        self._groups = groups_at(config, grid, self._lag, section.arms)
         self._parts = {arm: _parts(group.model.cell) for arm, group in self._groups.items()}
 
     def metric_names(self) -> list[str]:
@@ -43,7 +44,7 @@ class SurgeryExperiment:
         return list(self._groups.values())
 
     def _jobs(self, arm: str) -> list[MeasurementJob]:
-        task = recall_task(self._config, self._section.lag)
+        task = recall_task(self._config, self._lag)
         arguments = {"task": task, "pairs": self._section.pairs, "parts": self._parts[arm], "moments": MOMENTS}
         return self._grid.measurement_jobs(self._groups[arm], "state_surgery", arguments)
 
@@ -102,7 +103,7 @@ class SurgeryExperiment:
         )
         section = Section(
             title="State surgery",
-            paragraphs=[WHAT.format(lag=self._section.lag)],
+            paragraphs=[WHAT.format(lag=self._lag)],
             figures=[plot] if plot else [],
             tables=[table],
             data=data,
