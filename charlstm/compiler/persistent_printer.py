@@ -20,7 +20,7 @@ from functools import cache
 from charlstm.cells import Cell
 from charlstm.compiler.graph import MATMULS, Node
 from charlstm.compiler.loops import backward_loop, forward_loop, gradient_buffers
-from charlstm.compiler.persistent_products import PARTS, Product, gate_product, transposed_product
+from charlstm.compiler.persistent_products import Product, gate_product, transposed_product
 from charlstm.compiler.persistent_step import LANGUAGE, PointwiseStep
 from charlstm.compiler.stages import levels
 from charlstm.compiler.triton_language import BUFFER, print_source
@@ -52,6 +52,19 @@ def wait(counter, goal, patience):
         looks += 1
     tl.debug_barrier()
     return tl.where(looks < patience, patience, 0)'''
+ROUNDED = '''\
+@triton.jit
+def rounded(x, PRECISION: tl.constexpr):
+    """To the nearest number in TF32: tensor cores would ignore the further digits."""
+    if PRECISION == "tf32" and x.dtype == tl.float32:
+        x = tl.inline_asm_elementwise(
+            "cvt.rna.tf32.f32 $0, $1;", "=r,r", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+    return x'''
+INTERPRETED_ROUNDED = """\
+@triton.jit
+def rounded(x, PRECISION: tl.constexpr):
+    return x"""
 INTERPRETED_BARRIER = """\
 @triton.jit
 def arrive(counter):
@@ -72,7 +85,7 @@ mask = row < B
 at = row * H + unit
 part = tl.arange(0, PARTS)[:, None, None]
 counter += group * COUNTERS_APART
-arrived = 0""".replace("PARTS", str(PARTS)).replace("COUNTERS_APART", str(COUNTERS_APART))
+arrived = 0""".replace("COUNTERS_APART", str(COUNTERS_APART))
 SIDES = """\
 if ids is None:
     sides = x + t * (B * (GATES * H)) + row * (GATES * H) + unit
@@ -82,8 +95,8 @@ else:
 
 @dataclass(frozen=True)
 class PersistentKernel:
-    """The source of a pass, the buffers that its function ``run`` takes, in this order, and the number of gates whose
-    recurrent weights it holds."""
+    """The source of a pass, the buffers that its function ``run`` takes, in this order, and for how many gates its
+    programs hold recurrent weights."""
 
     source: str
     buffers: tuple[str, ...]
@@ -91,15 +104,15 @@ class PersistentKernel:
 
 
 @cache
-def persistent_forward(cell: Cell, hidden_size: int, interpreted: bool) -> PersistentKernel:
-    """The forward pass, which fills s_, l_ and v_."""
+def persistent_forward(cell: Cell, hidden_size: int, parts: int, interpreted: bool) -> PersistentKernel:
+    """The forward pass, which fills s_, l_ and v_; ``parts`` are those of each sum, side by side."""
     loop = forward_loop(cell, joined=True)
     level = levels(loop.roots, loop.loads)
     step = PointwiseStep(loop, {m.place.buffer.name for m in loop.matmuls})
     products: dict[int, list[Product]] = {}
     for m in loop.matmuls:
         stage = next(level[n] for n in level if n.op in MATMULS and n.label == m.run[0])
-        products.setdefault(stage, []).append(gate_product(cell, m, hidden_size))
+        products.setdefault(stage, []).append(gate_product(cell, m, hidden_size, parts))
     for n in loop.loads:
         if n.op == "state":
             step.names[n] = f"state_{n.label}"
@@ -112,6 +125,7 @@ def persistent_forward(cell: Cell, hidden_size: int, interpreted: bool) -> Persi
     return _print(
         f"{cell.name}, forward",
         cell,
+        parts,
         step,
         products,
         first_step="(B * 0).to(tl.int64)",
@@ -125,7 +139,7 @@ def persistent_forward(cell: Cell, hidden_size: int, interpreted: bool) -> Persi
 
 
 @cache
-def persistent_backward(cell: Cell, hidden_size: int, interpreted: bool) -> PersistentKernel:
+def persistent_backward(cell: Cell, hidden_size: int, parts: int, interpreted: bool) -> PersistentKernel:
     """The backward pass, which fills d, e and z_, and leaves the gradients of the initial state in g_."""
     loop = backward_loop(cell, joined=True)
     level = levels(loop.roots, loop.loads)
@@ -137,7 +151,8 @@ def persistent_backward(cell: Cell, hidden_size: int, interpreted: bool) -> Pers
     def matmul(n: Node) -> str:
         stage = products.setdefault(level[n], [])
         name = f"product_{sum(map(len, products.values()))}"
-        stage.append(transposed_product(name, cell.gates, operand.letters, operand.name, n.label, hidden_size))
+        letters = operand.letters
+        stage.append(transposed_product(name, cell.gates, letters, operand.name, n.label, hidden_size, parts))
         return name
 
     for s in cell.state:
@@ -154,6 +169,7 @@ def persistent_backward(cell: Cell, hidden_size: int, interpreted: bool) -> Pers
     return _print(
         f"{cell.name}, backward",
         cell,
+        parts,
         step,
         products,
         first_step="(T - 1).to(tl.int64)",
@@ -173,6 +189,7 @@ def persistent_backward(cell: Cell, hidden_size: int, interpreted: bool) -> Pers
 def _print(
     title: str,
     cell: Cell,
+    parts: int,
     step: PointwiseStep,
     products: Mapping[int, Sequence[Product]],
     *,
@@ -191,7 +208,7 @@ def _print(
     if any("sides" in line for line in loads):
         loads = [*SIDES.replace("GATES", str(len(cell.gates))).splitlines(), *loads]
     before = [
-        *INDICES.splitlines(),
+        *INDICES.replace("PARTS", str(parts)).splitlines(),
         "zeros = tl.zeros([ROWS, UNITS], PARAM_DTYPE)",
         "no_looks = tl.zeros([ROWS, UNITS], tl.int32)",
         *(line for p in all_products for line in p.weights),
@@ -219,10 +236,11 @@ def _print(
     body += [f"{name} = {new}" for name, (_, new) in registers.items() if new]
     body += [f"{name} = next_{name}" for name in step.loads]
     body.append(advance)
+    after = [*after, "tl.store(gave_up, 1, patience == 0)"]
     lines = [*before, "for _ in range(T):", *(f"    {line}" for line in body), *after]
     buffers = sorted({b for line in lines for b in BUFFER.findall(line)})
     arguments = ", ".join(
-        ["T", "B", "patience", "counter", "weight", *buffers, *(f"{c}: tl.constexpr" for c in CONSTANTS)]
+        ["T", "B", "patience", "counter", "gave_up", "weight", *buffers, *(f"{c}: tl.constexpr" for c in CONSTANTS)]
     )
     function = "\n".join(
         [
@@ -231,7 +249,8 @@ def _print(
             *(f"    {line}" for line in lines),
         ]
     )
-    source = print_source(title, [INTERPRETED_BARRIER if interpreted else BARRIER, function])
+    helpers = (INTERPRETED_BARRIER, INTERPRETED_ROUNDED) if interpreted else (BARRIER, ROUNDED)
+    source = print_source(title, [*helpers, function])
     return PersistentKernel(source, tuple(buffers), sum(p.gates for p in all_products))
 
 

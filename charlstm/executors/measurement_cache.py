@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,28 @@ def cached_measurement(
     to the facts. If several processes measure at the same time, the first to finish decides for all. If the cache
     cannot be written, each process measures for itself.
     """
+    path = _path(name, facts)
+    if (cached := _read(path)) is not None:
+        return cached
+    measured = measure()
+    if (cached := _read(path)) is not None:
+        return cached
+    store_measurement(name, facts, measured)
+    return _read(path) or measured
+
+
+def store_measurement(name: str, facts: Sequence[object], measured: Mapping[str, Any]) -> None:
+    """Replace the result for these facts, if the cache can be written."""
+    path = _path(name, facts)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_atomic(path) as file:
+            file.write(json.dumps(measured).encode())
+    except (OSError, UserError):
+        return
+
+
+def _path(name: str, facts: Sequence[object]) -> Path:
     machine = (
         processor(),
         torch.backends.cpu.get_cpu_capability(),
@@ -34,24 +57,12 @@ def cached_measurement(
         __version__,
     )
     digest = hashlib.sha256("\0".join(map(str, (*machine, *facts))).encode()).hexdigest()[:20]
-    path = user_cache_folder() / "measured" / f"{name}-{digest}.json"
+    return user_cache_folder() / "measured" / f"{name}-{digest}.json"
 
-    def read() -> Mapping[str, Any] | None:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return content if isinstance(content, dict) else None
 
-    if (cached := read()) is not None:
-        return cached
-    measured = measure()
-    if (cached := read()) is not None:
-        return cached
+def _read(path: Path) -> Mapping[str, Any] | None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open_atomic(path) as file:
-            file.write(json.dumps(measured).encode())
-    except (OSError, UserError):
-        return measured
-    return read() or measured
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

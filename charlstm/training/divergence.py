@@ -7,6 +7,8 @@ import math
 from charlstm.checkpoints.counters import LARGEST_LOSS
 from charlstm.config import Config
 from charlstm.distributed import ProcessGroup
+from charlstm.errors import UserError
+from charlstm.executors import refuse_kernels_that_gave_up
 from charlstm.training.advice import divergence_advice
 from charlstm.training.event_log import EventLog
 from charlstm.training.events import Ended
@@ -66,7 +68,15 @@ class DivergenceDetector:
         return None if self.is_finite() else self.end()
 
     def end(self, nats: float | None = None, norm: float | None = None, is_applied: bool = False) -> Ended:
-        """End the run with advice; arguments as for :func:`divergence_advice`."""
+        """End the run with advice; arguments as for :func:`divergence_advice`.
+
+        Raises UserError if a GPU kernel gave up, and not the training diverged.
+        """
+        if refuse_kernels_that_gave_up():
+            raise UserError(
+                "a program of the one-kernel loop over time waited in vain for the others, so the loss is not a "
+                "number; from now on these loops are CUDA graphs: continue from the last checkpoint with --resume"
+            )
         counters = self._state.counters
         steps = counters.high_loss_steps if nats is not None and is_finite_loss(nats) else 1
         arguments = (self._step.precision, counters.step, nats, norm, steps, is_applied)

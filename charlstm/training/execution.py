@@ -10,7 +10,7 @@ import torch
 from charlstm import __version__
 from charlstm.config import TrainingConfig
 from charlstm.distributed import ProcessGroup
-from charlstm.executors import Choice, explain_trials, loop_choices, restore_loop_choices
+from charlstm.executors import Choice, explain_trials, loop_choices, refused_loops, restore_loop_choices
 from charlstm.hardware.out_of_memory import MemoryEstimate
 from charlstm.training.fastest_executor import pick, trial_seconds
 from charlstm.training.loader import BatchSource
@@ -53,6 +53,7 @@ class Execution:
             "executors": self.executors(),
             "preferred_executor": self._model.recurrent.preferred_executor,
             **({"one_kernel_loops": loop_choices()} if device.type == "cuda" else {}),
+            **({"refused_one_kernel_loops": refused} if (refused := refused_loops()) else {}),
         }
 
     @property

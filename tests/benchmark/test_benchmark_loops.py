@@ -10,7 +10,7 @@ import torch
 from charlstm.benchmark import loops
 from charlstm.benchmark.loops import CUDNN, GRAPH, KERNEL, measure_loops
 from charlstm.cells import CELLS
-from charlstm.executors.triton.persistent import Tiles
+from charlstm.executors.triton.persistent import Division, Tiles
 
 pytest.importorskip("triton")
 CPU = torch.device("cpu")
@@ -18,7 +18,8 @@ CPU = torch.device("cpu")
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs on machines without a GPU")
 def test_loops_take_turns_and_medians_count(monkeypatch):
-    monkeypatch.setattr(loops, "division_of", lambda _: Tiles(1, 16, 64))
+    one_program = Tiles(1, 16, 64)
+    monkeypatch.setattr(loops, "division_of", lambda _: Division(one_program, one_program))
     numbers, order = count(1), []
 
     def time(run):

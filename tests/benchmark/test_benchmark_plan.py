@@ -239,8 +239,8 @@ def test_no_cuda_graph_is_captured_while_timed(monkeypatch):
     timing, captures = [False], []
 
     class RecordedGraph(CudaGraph):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             captures.append(timing[0])
 
     def timed(*arguments):

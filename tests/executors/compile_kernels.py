@@ -3,10 +3,10 @@
     python compile_kernels.py CAPABILITY JOB ...
 
 CAPABILITY is that of the GPU, such as 90. A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0), where CELL
-is a declared one or CELL+state_dropout, and
-",persistent16" or ",persistent32" for a pass in one kernel, of programs with so many rows. Everything runs as on a GPU
-except the launch. Writes one JSON object: job -> the names of the compiled kernels, in order. No persistent kernel may
-keep registers in memory, or use more shared memory than :func:`charlstm.executors.triton.persistent.tiles` counts.
+is a declared one or CELL+state_dropout, and ",persistent16x8" for a pass in one kernel, of programs with 16 rows and
+sums of eight parts. Everything runs as on a GPU except the launch. Writes one JSON object: job -> the names of the
+compiled kernels, in order. No persistent kernel may keep registers in memory, or use more shared memory than
+:func:`charlstm.executors.triton.persistent.tiles` counts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from triton.runtime.jit import JITFunction
 
 from charlstm.cells import CELLS
 from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward
-from charlstm.compiler.persistent_products import MAX_CHUNK, PARTS
 from charlstm.executors.triton.kernels import launch_error
-from charlstm.executors.triton.persistent import UNITS, Tiles
+from charlstm.executors.triton.persistent import UNITS, Division, Tiles
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.model.state_dropout import StateDropout
 
@@ -77,14 +76,15 @@ def main(capability: int, jobs: list[str]) -> None:
     assert launch_error(torch.device("cpu")) is None
     kernels = {}
     for job in jobs:
-        job_of_shape, _, rows = job.partition(",persistent")
+        job_of_shape, _, kind_of_tiles = job.partition(",persistent")
         name, kind, *numbers = job_of_shape.split(",")
-        division = Tiles(1, int(rows), UNITS) if rows else None
+        rows, parts = map(int, kind_of_tiles.split("x")) if kind_of_tiles else (0, 0)
+        tiles = Tiles(1, rows, UNITS, parts) if kind_of_tiles else None
         compute_dtype, (batch, hidden_size, training) = getattr(torch, kind), map(int, numbers)
         cell = CELLS[name.removesuffix(MASKED)]
         cell = StateDropout(cell, 0.2).training_cell if name.endswith(MASKED) else cell
         ids = compute_dtype == torch.bfloat16
-        size = hidden_size, False
+        size = hidden_size, parts, False
         compiled.clear()
         # 18 steps, as Triton specializes kernels for the arguments 0, 1 and multiples of 16
         weights, x, state = make(cell, (18, batch, hidden_size, 3), ids=ids, dtype=torch.float32)
@@ -102,15 +102,15 @@ def main(capability: int, jobs: list[str]) -> None:
             "tf32",
         )
         with torch.no_grad():
-            plan = Plan(shape, False, division)
+            plan = Plan(shape, False, Division(tiles, tiles))
             y, new = plan.forward(weights, x, state)
             if training:
                 plan.backward(y, new)
         assert all(kernel.asm["cubin"].startswith(b"\x7fELF") for kernel in compiled.values())
-        if division:
+        if tiles:
             assert not any(map(spilled_bytes, compiled.values())), (job, [*map(spilled_bytes, compiled.values())])
             gates = max(kernel.gates for kernel in (persistent_forward(cell, *size), persistent_backward(cell, *size)))
-            counted = (gates * UNITS * hidden_size + PARTS * division.rows * MAX_CHUNK) * compute_dtype.itemsize
+            counted = tiles.shared_bytes(hidden_size, gates, compute_dtype.itemsize)
             assert all(kernel.metadata.shared <= counted for kernel in compiled.values()), job
         kernels[job] = [kernel.metadata.name for kernel in compiled.values()]
     sys.stdout.write(json.dumps(kernels))

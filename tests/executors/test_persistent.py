@@ -28,7 +28,7 @@ from charlstm.executors import executors
 from charlstm.executors.triton import choice, trial
 from charlstm.executors.triton import executor as module
 from charlstm.executors.triton.kernels import functions
-from charlstm.executors.triton.persistent import Limits, Tiles, tiles
+from charlstm.executors.triton.persistent import Division, Limits, Tiles, gave_up_flags, tiles
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.pool import Pool
 from charlstm.model.state_dropout import StateDropout
@@ -47,7 +47,7 @@ def divided(monkeypatch):
     def divide(division):
         class DividedPlan(Plan):
             def __init__(self, shape, capture, _):
-                super().__init__(shape, capture, division)
+                super().__init__(shape, capture, Division(division, division) if shape.training else Division())
                 plans.append(self)
 
         monkeypatch.setattr(module, "POOL", Pool())
@@ -76,21 +76,24 @@ def test_every_cell_in_one_program_equals_the_reference(divided, cell, ids):
     assert len(plans) == 1
 
 
-def kernels(cell, hidden_size):
-    return [print_(cell, hidden_size, True) for print_ in (persistent_forward, persistent_backward)]
+def kernels(cell, hidden_size, parts=4):
+    return [print_(cell, hidden_size, parts, True) for print_ in (persistent_forward, persistent_backward)]
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "peephole", "rnn", "leaky", *MASKED])
-@pytest.mark.parametrize(("batch", "hidden_size"), [(20, 64), (3, 192)], ids=str)
+@pytest.mark.parametrize(("batch", "hidden_size"), [(20, 64), (3, 192), (17, 128)], ids=str)
 def test_programs_that_meet_equal_the_reference(divided, name, batch, hidden_size):
-    """Two groups of four programs, or one of twelve, whose sums have several chunks."""
+    """Two groups of four programs, one of twelve, whose sums have several chunks, and two of eight with eight parts."""
     cell, count = {**CELLS, **MASKED}[name], -(-batch // 16) * hidden_size // 16
-    divided(Tiles(count, 16, 16))
+    parts = 8 if hidden_size == 128 else 4
+    divided(Tiles(count, 16, 16, parts))
     weights, x, state = make(cell, (4, batch, hidden_size, 5), ids=True, dtype=torch.float32)
     with torch.no_grad():
         weights.weight_hh.mul_(0.3)
     with ExitStack() as stack:
-        programs = [stack.enter_context(side_by_side(kernel.source, count)) for kernel in kernels(cell, hidden_size)]
+        programs = [
+            stack.enter_context(side_by_side(kernel.source, count)) for kernel in kernels(cell, hidden_size, parts)
+        ]
         actual = outputs_and_gradients(TRITON, cell, weights, x, state)
     expected = outputs_and_gradients(REFERENCE, cell, weights, x, state)
     for a, e in zip(actual, expected, strict=True):
@@ -149,19 +152,24 @@ def test_program_that_gave_up_leaves_no_number(divided, monkeypatch):
     assert gradient.isnan().any()
     monkeypatch.setitem(forward, "wait", give_up)
     assert TRITON.run(CELLS["lstm"], weights, x, state)[0][-1].isnan().all()
+    assert any(gave_up_flags())
+    assert choice.refuse_kernels_that_gave_up()
+    assert not choice.refuse_kernels_that_gave_up()
 
 
 def test_programs_fit_on_the_gpu_at_the_same_time():
-    assert tiles(32, 256, 4, 2, H100) == Tiles(32, 16, 16)
-    assert tiles(128, 256, 4, 2, H100) == Tiles(128, 16, 16)
-    assert tiles(64, 512, 4, 2, H100) == Tiles(128, 16, 16)
-    assert tiles(64, 512, 4, 2, A100) == Tiles(64, 32, 16)
+    assert tiles(32, 256, 4, 2, H100) == Tiles(32, 16, 16, 8)
+    assert tiles(32, 192, 4, 2, H100) == Tiles(24, 16, 16, 4)
+    assert tiles(128, 256, 4, 2, H100) == Tiles(128, 16, 16, 8)
+    assert tiles(64, 512, 4, 2, H100) == Tiles(128, 16, 16, 8)
+    assert tiles(64, 512, 4, 2, A100) == Tiles(64, 32, 16, 4)
     assert "shared memory" in tiles(32, 1024, 4, 2, A100)
     assert "too large" in tiles(128, 1024, 4, 2, H100)
-    assert tiles(16, 1024, 4, 2, A100) == Tiles(64, 16, 16)
+    assert tiles(16, 1024, 4, 2, A100) == Tiles(64, 16, 16, 4)
     assert "shared memory" in tiles(16, 1024, 4, 4, H100)
     assert "too large" in tiles(1024, 512, 4, 2, H100)
     assert [size for size in (32, 64, 96, 100, 128, 192, 768) if supports_size(size)] == [64, 128, 192, 768]
+    assert [size for size in (64, 128, 192, 768) if supports_size(size, 8)] == [128, 768]
 
 
 def test_results_agree_up_to_rounding():
@@ -182,8 +190,10 @@ def shape():
 def measured(monkeypatch):
     """Makes trials on an absent H100 return these results. Returns the list of those that were asked for."""
     asked = []
-    monkeypatch.setattr(choice, "_is_kernel", {})
+    for name, empty in (("_kernels", {}), ("_restored", set()), ("_refused", {}), ("_facts", {})):
+        monkeypatch.setattr(choice, name, empty)
     monkeypatch.setattr(choice.Limits, "of", lambda _: H100)
+    monkeypatch.setattr(choice, "gave_up_flag", lambda _: None)
     monkeypatch.delenv("CHARLSTM_MEASURE")
     for name, value in (("is_current_stream_capturing", False), ("get_device_name", "NVIDIA H100")):
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
@@ -202,81 +212,127 @@ def measured(monkeypatch):
     return results
 
 
-def test_faster_kernel_with_the_same_results_is_chosen_once(measured, shape):
-    asked = measured(graph=1e-5, kernel=8e-6, agree=True)
-    assert choice.choose_division(shape) == Tiles(32, 16, 16) == choice.choose_division(replace(shape, steps=7))
+FASTER = {"graph": [1e-5, 1e-5], "kernel": [8e-6, 8e-6], "agree": True}
+TILES = Tiles(32, 16, 16, 8)
+
+
+def test_faster_kernels_with_the_same_results_are_chosen_once(measured, shape):
+    asked = measured(**FASTER)
+    assert choice.choose_division(shape) == (TILES, TILES) == choice.choose_division(replace(shape, steps=7))
     assert len(asked) == 1
-    assert list(choice.choices().values()) == [True]
+    assert list(choice.choices().values()) == [["forward", "backward"]]
+
+
+@pytest.mark.parametrize("times", [[8e-6, 1.1e-5], [9.9e-6, 8e-6]], ids=["forward", "backward"])
+def test_each_pass_has_the_faster_loop(measured, shape, times):
+    measured(**{**FASTER, "kernel": times})
+    assert choice.choose_division(shape) == ((TILES, None) if times[0] < times[1] else (None, TILES))
 
 
 def test_masked_cells_are_measured_too(measured, shape):
-    asked = measured(graph=1e-5, kernel=8e-6, agree=True)
+    asked = measured(**FASTER)
     rates = Zoneout(CELLS["lstm"], {"h": 0.2, "c": 0.3}).cell
     for cell in (*MASKED.values(), rates):
-        assert choice.choose_division(replace(shape, cell=cell)) == Tiles(32, 16, 16)
+        assert choice.choose_division(replace(shape, cell=cell)) == (TILES, TILES)
     assert len(asked) == len(choice.choices()) == len(MASKED) + 1
 
 
 @pytest.mark.parametrize(
-    "result",
+    ("result", "reason"),
     [
-        {"graph": 1e-5, "kernel": 9.9e-6, "agree": True},
-        {"graph": 1e-5, "kernel": 5e-6, "agree": False},
-        {"error": "an illegal memory access was encountered"},
-        {},
+        ({**FASTER, "kernel": [9.9e-6, 9.8e-6]}, None),
+        ({**FASTER, "agree": False}, "differ"),
+        ({"error": "an illegal memory access was encountered"}, "illegal memory access"),
+        ({}, None),
+        ({"graph": 3, "agree": True}, None),
     ],
-    ids=["hardly faster", "other results", "failed", "no memory"],
+    ids=["hardly faster", "other results", "failed", "no memory", "damaged"],
 )
-def test_other_kernels_are_not_chosen(measured, shape, result):
+def test_other_kernels_are_not_chosen(measured, shape, result, reason):
     asked = measured(**result)
-    assert choice.choose_division(shape) is choice.choose_division(shape) is None
+    assert choice.choose_division(shape) == choice.choose_division(shape) == (None, None)
     assert len(asked) == 1
+    assert [reason in text for text in choice.refused().values()] == ([True] if reason else [])
 
 
 def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch):
-    asked = measured(graph=1e-5, kernel=5e-6, agree=True)
+    asked = measured(**FASTER)
     changes = [
         {"hidden_size": 100},
         {"batch": 4096},
         {"cell": replace(CELLS["lstm"], name="other")},
         {"cell": random_cell(1)},
         {"training": False},
+        {"steps": 1},
         {"device": torch.device("cpu")},
+        {"compute_dtype": torch.float32, "fp32_precision": "ieee"},
     ]
-    assert [choice.choose_division(replace(shape, **change)) for change in changes] == [None] * len(changes)
+    assert [choice.choose_division(replace(shape, **change)) for change in changes] == [(None, None)] * len(changes)
     assert "multiple of 64" in choice.division_of(replace(shape, hidden_size=100))
-    monkeypatch.setenv("CHARLSTM_MEASURE", "0")
-    assert choice.choose_division(shape) is None
-    monkeypatch.delenv("CHARLSTM_MEASURE")
+    with monkeypatch.context() as patch:
+        patch.setenv("CHARLSTM_MEASURE", "0")
+        assert choice.choose_division(shape) == (None, None)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    assert choice.choose_division(shape) is None
+    assert choice.choose_division(shape) == (None, None)
     assert not asked
 
 
-def test_restored_choice_is_not_measured(measured, shape):
-    asked = measured(graph=1e-5, kernel=5e-6, agree=True)
-    choice.restore_choices({choice._size(shape): False})
-    assert choice.choose_division(shape) is None
-    assert not asked
+def test_gpus_are_measured_apart(measured, shape, monkeypatch):
+    asked = measured(**FASTER)
+    for name in ("NVIDIA H100", "NVIDIA L4"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _, name=name: name)
+        choice.choose_division(shape)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "chosen"),
+    [
+        ({**FASTER, "kernel": [2e-5, 2e-5]}, (TILES, None)),
+        ({}, (TILES, None)),
+        ({**FASTER, "agree": False}, (None, None)),
+        ({"error": "no kernel image"}, (None, None)),
+    ],
+    ids=["slower here", "unknown", "other results", "failed"],
+)
+def test_restored_kernels_are_tested_and_not_measured(measured, shape, result, chosen):
+    """The run goes on with the loops that it was stopped with, if they work here."""
+    asked = measured(**result)
+    choice.restore_choices({choice._size(shape): ["forward"]})
+    assert choice.choose_division(shape) == choice.choose_division(shape) == chosen
+    assert len(asked) == 1
+    choice.restore_choices({choice._size(shape): []})
+    assert choice.choose_division(shape) == (None, None)
+    assert len(asked) == 1
+
+
+def test_kernel_that_gave_up_is_not_used_again(measured, shape, monkeypatch):
+    measured(**FASTER)
+    choice.choose_division(shape)
+    stored = []
+    monkeypatch.setattr(choice, "gave_up_flags", lambda: [torch.ones(1, dtype=torch.int32)])
+    monkeypatch.setattr(choice, "store_measurement", lambda *arguments: stored.append(arguments[-1]))
+    assert choice.refuse_kernels_that_gave_up()
+    assert choice.choose_division(shape) == (None, None)
+    assert stored == [{"error": choice.GAVE_UP}]
 
 
 def test_trial_that_fails_leaves_its_reason(shape, monkeypatch):
     """The other process finds no GPU. If it ends without a word, nothing is known about the kernel."""
-    result = trial.trial_in_process(shape, Tiles(32, 16, 16))
+    result = trial.trial_in_process(shape, Division(TILES, None))
     assert list(result) == ["error"]
     assert "cuda" in result["error"].lower()
     monkeypatch.setattr(trial, "COMMAND", "raise KeyboardInterrupt")
     with pytest.raises(trial.TrialError):
-        trial.trial_in_process(shape, Tiles(32, 16, 16))
+        trial.trial_in_process(shape, Division(TILES, None))
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "state dropout"])
 def test_example_has_finite_results_of_every_kind(name):
     cell = {**CELLS, **MASKED}[name]
     shape = Shape(cell, 3, 2, 64, 5, torch.float32, torch.float32, True, torch.device("cpu"), 0, "ieee")
-    graph, kernel = (
-        [t.clone() for t in trial.Example(shape)(Plan(shape, False, division))] for division in (None, Tiles(1, 16, 64))
-    )
+    divisions = Division(), Division(Tiles(1, 16, 64), Tiles(1, 16, 64))
+    graph, kernel = ([t.clone() for t in trial.Example(shape)(Plan(shape, False, each))] for each in divisions)
     assert len(graph) == 1 + 2 * len(cell.state) + 1
     assert all(trial.agree(a, b, 1e-4) for a, b in zip(graph, kernel, strict=True))
 

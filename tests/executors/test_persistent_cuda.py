@@ -8,7 +8,7 @@ import torch
 from charlstm.cells import CELLS
 from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton import choice, trial
-from charlstm.executors.triton.persistent import Tiles
+from charlstm.executors.triton.persistent import Division, Tiles, gave_up_flag
 from charlstm.executors.triton.plans import Plan, Shape
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -27,11 +27,11 @@ def shape_of(name: str, size: tuple[int, int], dtype: torch.dtype, steps: int, t
 def test_one_kernel_agrees_with_a_graph_of_many(name, size, dtype):
     shape = shape_of(name, size, dtype, 50)
     division = choice.division_of(shape)
-    if not isinstance(division, Tiles):
+    if isinstance(division, str):
         pytest.skip(division)
     with float32_matmul_precision(shape.device, tf32=True):
         run = trial.Example(shape)
-        graph, kernel = (run(Plan(shape, True, each)) for each in (None, division))
+        graph, kernel = (run(Plan(shape, True, each)) for each in (Division(), division))
     for a, b in zip(graph, kernel, strict=True):
         assert trial.agree(a, b, trial.TOLERANCES[dtype])
 
@@ -52,15 +52,28 @@ def test_program_that_waits_in_vain_gives_up(monkeypatch):
     monkeypatch.setattr("charlstm.executors.triton.persistent.PATIENCE", 1000)
     shape = shape_of("lstm", (32, 256), torch.bfloat16, 8)
     division = choice.division_of(shape)
-    plan = Plan(shape, False, Tiles(division.programs // 2 - 1, division.rows, division.units))
+    whole = division.forward
+    plan = Plan(shape, False, Division(Tiles(whole.programs // 2 - 1, whole.rows, whole.units)))
     y, *_ = trial.Example(shape)(plan)
-    torch.cuda.synchronize()
     assert y[-1, :16].isnan().any()
+    assert bool(gave_up_flag(shape.device))
+    assert choice.refuse_kernels_that_gave_up()
+    assert not bool(gave_up_flag(shape.device))
+
+
+@pytest.mark.parametrize("passes", ["forward", "backward"])
+def test_kernel_of_one_pass_beside_a_graph_of_the_other(passes):
+    shape = shape_of("gru_reset_before", (32, 256), torch.bfloat16, 50)
+    division = Division(**{passes: getattr(choice.division_of(shape), passes)})
+    run = trial.Example(shape)
+    graph, mixed = (run(Plan(shape, True, each)) for each in (Division(), division))
+    for a, b in zip(graph, mixed, strict=True):
+        assert trial.agree(a, b, trial.TOLERANCES[torch.bfloat16])
 
 
 def test_measurement_of_both_loops():
     shape = shape_of("lstm", (32, 256), torch.bfloat16, trial.STEPS)
     measured = trial.trial_in_process(shape, choice.division_of(shape))
     assert measured["agree"] is True
-    assert 0 < measured["kernel"] < 1e-3
-    assert 0 < measured["graph"] < 1e-3
+    for seconds in (*measured["kernel"], *measured["graph"]):
+        assert 0 < seconds < 1e-3

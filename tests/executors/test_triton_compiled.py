@@ -57,15 +57,17 @@ def test_kernels_of_all_cells_compile(tmp_path, kind, form):
     assert all(kernels for kernels in compile_kernels(tmp_path, jobs).values())
 
 
+TILES = ("16x8", "32x8", "32x4")
 PERSISTENT = [
-    f"{cell},bfloat16,32,{size},1,persistent{rows}" for cell in KERNELS for size in (256, 512) for rows in (16, 32)
+    f"{cell},bfloat16,32,{size},1,persistent{tiles}"
+    for cell in (*KERNELS, "capped+state_dropout")
+    for size in (256, 512)
+    for tiles in TILES
 ]
-PERSISTENT += [f"{cell},bfloat16,32,256,1,persistent16" for cell in CELLS if cell not in KERNELS]
-PERSISTENT += ["lstm,bfloat16,32,1024,1,persistent16", "gru,bfloat16,16,768,1,persistent16"]
-PERSISTENT += [
-    f"capped+state_dropout,bfloat16,32,{size},1,persistent{rows}" for size in (256, 512) for rows in (16, 32)
-]
-PERSISTENT += ["lstm,float32,32,256,1,persistent16", "lstm,float32,32,256,1,persistent32"]
+PERSISTENT += [f"{cell},bfloat16,32,256,1,persistent16x8" for cell in CELLS if cell not in KERNELS]
+PERSISTENT += [f"{cell},bfloat16,16,1024,1,persistent16x{parts}" for cell in ("lstm", "gru") for parts in (4, 8)]
+PERSISTENT += ["gru,bfloat16,16,768,1,persistent16x8", "lstm,bfloat16,32,192,1,persistent16x4"]
+PERSISTENT += [f"lstm,float32,32,256,1,persistent{tiles}" for tiles in TILES]
 
 
 @pytest.mark.slow

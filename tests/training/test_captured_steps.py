@@ -266,8 +266,9 @@ def test_only_a_single_process_on_an_nvidia_gpu_captures():
 
 def test_resumed_run_takes_the_loops_of_the_stopped_one(make_trainer, make_config, tmp_path, monkeypatch):
     """On the same device: one kernel and a CUDA graph round differently, and a measurement may change its mind."""
-    monkeypatch.setattr(choice, "_is_kernel", {})
-    loops = {"lstm, 32 x 256, symbols, bfloat16, tf32": True}
+    monkeypatch.setattr(choice, "_kernels", {})
+    monkeypatch.setattr(choice, "_restored", set())
+    loops = {"lstm, 32 x 256, symbols, bfloat16, tf32, NVIDIA H100": ["forward"]}
     execution = make_trainer(make_config(), tmp_path / "run").execution
     for device, expected in (("NVIDIA H100", {}), ("cpu", loops)):
         execution.restore({"precision": "float32", "device": device, "one_kernel_loops": loops})

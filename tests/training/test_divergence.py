@@ -9,6 +9,7 @@ import torch
 
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.config import parse_config
+from charlstm.errors import UserError
 from charlstm.text.corpus import load_corpus
 from charlstm.training import divergence
 from charlstm.training.advice import divergence_advice
@@ -204,3 +205,12 @@ def test_unseen_validation_symbols_are_not_divergence(train_on):
     assert size == 5
     assert events[-1].stop_reason == "budget"
     assert max(e.nats for e in events if isinstance(e, Evaluated)) > 3 * math.log(5) + 1
+
+
+def test_kernel_that_gave_up_is_no_divergence(make_trainer, make_config, monkeypatch):
+    """The run can be resumed: the learning rate is not too high."""
+    trainer = make_trainer(make_config(budget={"steps": 4}))
+    nan_weight(trainer)
+    monkeypatch.setattr(divergence, "refuse_kernels_that_gave_up", lambda: True)
+    with pytest.raises(UserError, match="waited in vain for the others, .* with --resume"):
+        list(trainer.run())

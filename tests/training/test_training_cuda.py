@@ -11,6 +11,7 @@ from test_distributed import train_cases
 from charlstm.checkpoints.format import load_checkpoint
 from charlstm.errors import UserError
 from charlstm.executors.triton import choice
+from charlstm.executors.triton.persistent import Division, gave_up_flag
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import load_corpus
 from charlstm.training import initial_state
@@ -100,11 +101,16 @@ def count_replays(monkeypatch):
     return replays
 
 
+def divide(shape):
+    """Each loop in one kernel."""
+    gave_up_flag(shape.device)
+    return choice.division_of(shape) if shape.training else Division()
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_captured_steps_with_one_kernel_equal_launched_ones(make_trainer, make_config, monkeypatch, tmp_path, cell):
     """A cooperative launch within the graph of a step."""
-    monkeypatch.setattr(choice, "_is_kernel", {"": True})
-    monkeypatch.setattr(choice, "_size", lambda _: "")
+    monkeypatch.setattr("charlstm.executors.triton.pool.choose_division", divide)
     model = {"cell": cell, "executor": "triton", "hidden_size": 64, "num_layers": 2}
     config = make_config(model, device="cuda", batch_size=16)
     for name, reason in (("launched", "not in this test"), ("captured", None)):

@@ -9,8 +9,8 @@ CUDA graph (:mod:`charlstm.executors.cuda_graph`) when a shape is used again. St
 weights' dtype; matmul operands, the output, and values saved for the backward pass are in the compute dtype. Matmul
 results are too, so under bfloat16 each recurrent matmul is rounded once, as in the ``eager`` executor.
 
-Where it is faster, as measured when a size is first trained (:mod:`charlstm.executors.triton.choice`), a loop is a
-single kernel (:mod:`charlstm.compiler.persistent_printer`), in which results of matmuls are not rounded.
+Where it is faster, as measured for each pass when a size is first trained (:mod:`charlstm.executors.triton.choice`), a
+loop is a single kernel (:mod:`charlstm.compiler.persistent_printer`), in which results of matmuls are not rounded.
 
 With ``TRITON_INTERPRET=1`` in the environment, before Triton is loaded, the same kernels are interpreted on the CPU.
 
@@ -26,7 +26,7 @@ in one call (``Vendor.stack_devices``), and how many logits are computed at a ti
 (``LOGITS_ON_GPU``, ``ALIGNED`` of the model's head).
 """
 
-from charlstm.executors.triton.choice import choices, restore_choices
+from charlstm.executors.triton.choice import choices, refuse_kernels_that_gave_up, refused, restore_choices
 from charlstm.executors.triton.executor import Triton, clear_plan_cache
 
-__all__ = ["Triton", "choices", "clear_plan_cache", "restore_choices"]
+__all__ = ["Triton", "choices", "clear_plan_cache", "refuse_kernels_that_gave_up", "refused", "restore_choices"]

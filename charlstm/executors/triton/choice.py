@@ -1,67 +1,115 @@
-"""Chooses for each size whether a time loop is a CUDA graph or one kernel, by measuring both on the device."""
+"""Chooses for each size whether its time loops are CUDA graphs or one kernel each, by measuring both on the device."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from charlstm.cells import Cell, from_recipe
 from charlstm.compiler.persistent_printer import PersistentKernel, persistent_backward, persistent_forward
-from charlstm.compiler.persistent_products import supports_size
-from charlstm.executors.measurement_cache import cached_measurement
-from charlstm.executors.triton.persistent import Limits, Tiles, tiles
-from charlstm.executors.triton.plans import Shape
+from charlstm.compiler.persistent_products import MIN_PARTS, supports_size
+from charlstm.executors.measurement_cache import cached_measurement, store_measurement
+from charlstm.executors.triton.persistent import Division, Limits, Tiles, gave_up_flag, gave_up_flags, tiles
+from charlstm.executors.triton.plans import NOT_DIVIDED, Shape
 from charlstm.executors.triton.trial import TOLERANCES, TrialError, trial_in_process
 
 GAIN = 0.97
-"""The kernel is chosen if it takes at most this fraction of the graph's time: timings are noisy."""
+"""A kernel is chosen if it takes at most this fraction of the graph's time: timings are noisy."""
+CACHE = "loops"
+PRINTERS = {"forward": persistent_forward, "backward": persistent_backward}
+GAVE_UP = "a program of it waited in vain for the others"
 
-_is_kernel: dict[str, bool] = {}
+_kernels: dict[str, tuple[str, ...]] = {}
+"""For each size that was measured, or restored, the passes whose loop is one kernel."""
+_restored: set[str] = set()
+"""Sizes that were restored, and whose kernels have not been tested here yet."""
+_refused: dict[str, str] = {}
+"""For sizes whose kernels failed, the reason."""
+_facts: dict[str, tuple[object, ...]] = {}
 
 
-def choices() -> dict[str, bool]:
-    """For each size that was measured, or restored, whether its loops are one kernel each."""
-    return dict(_is_kernel)
+def choices() -> dict[str, list[str]]:
+    """For each size that was measured, or restored, the passes (forward, backward) whose loop is one kernel."""
+    return {size: list(passes) for size, passes in _kernels.items()}
 
 
-def restore_choices(saved: Mapping[str, bool]) -> None:
-    """Choose as in another process, such as the one that a run was stopped in: both loops round differently."""
-    _is_kernel.update(saved)
+def refused() -> dict[str, str]:
+    """For each size whose kernels failed, in words, why."""
+    return dict(_refused)
 
 
-def choose_division(shape: Shape) -> Tiles | None:
-    """How the loops of a shape are divided into the programs of one kernel; None if they are CUDA graphs.
+def restore_choices(saved: Mapping[str, Sequence[str]]) -> None:
+    """Choose as in another process, such as the one that a run was stopped in: both loops round differently. Kernels
+    are not measured then, but must still have the right results here."""
+    _kernels.update({size: tuple(passes) for size, passes in saved.items()})
+    _restored.update(saved)
 
-    A size is measured when it is first trained, unless ``CHARLSTM_MEASURE`` is 0, and the result is cached on this
-    machine. The kernel is taken where it is faster and gives the same results as the graph.
+
+def choose_division(shape: Shape) -> Division:
+    """How the loops of a shape are divided into the programs of one kernel; none for those that are CUDA graphs.
+
+    A size is measured when it is first trained, and the result is cached on this machine. A kernel is taken where it is
+    faster and gives the same results as the graph; none, if ``CHARLSTM_MEASURE`` is 0.
     """
-    if shape.device.type != "cuda" or not shape.training:
-        return None
+    if shape.device.type != "cuda" or not shape.training or shape.steps == 1:
+        return NOT_DIVIDED
+    if os.environ.get("CHARLSTM_MEASURE") == "0":
+        return NOT_DIVIDED
     size = _size(shape)
-    if size not in _is_kernel:
-        if os.environ.get("CHARLSTM_MEASURE") == "0" or torch.cuda.is_current_stream_capturing():
-            return None
-        division = division_of(shape)
-        _is_kernel[size] = isinstance(division, Tiles) and _is_faster(shape, division, size)
-    if not _is_kernel[size]:
-        return None
-    return division if isinstance(division := division_of(shape), Tiles) else None
+    if not torch.cuda.is_current_stream_capturing():
+        _decide(shape, size)
+    passes = _kernels.get(size, ())
+    found = divisions_of(shape) if passes else {}
+    return Division(**{name: found[name] for name in passes if isinstance(found[name], Tiles)})  # type: ignore[arg-type]
 
 
-def division_of(shape: Shape) -> Tiles | str:
-    """How one kernel would be divided, or why it cannot run there."""
-    cell = shape.cell
-    if not _has_recipe(cell):
+def refuse_kernels_that_gave_up() -> bool:
+    """Whether a kernel has given up, so that its results are not numbers; from now on the loops of all sizes are CUDA
+    graphs, here and in later processes. Waits for the device."""
+    flags = [flag for flag in gave_up_flags() if int(flag)]
+    if not flags:
+        return False
+    for flag in flags:
+        flag.zero_()
+    for size, passes in _kernels.items():
+        if passes:
+            _kernels[size], _refused[size] = (), GAVE_UP
+            if size in _facts:
+                store_measurement(CACHE, _facts[size], {"error": GAVE_UP})
+    return True
+
+
+def divisions_of(shape: Shape) -> dict[str, Tiles | str]:
+    """For each pass, how its kernel would be divided, or why it cannot run there."""
+    refusal = _refusal(shape)
+    if refusal is not None:
+        return {"forward": refusal, "backward": refusal}
+    limits, itemsize = Limits.of(shape.device), shape.compute_dtype.itemsize
+    return {
+        name: tiles(shape.batch, shape.hidden_size, _printed(shape, name).gates, itemsize, limits) for name in PRINTERS
+    }
+
+
+def division_of(shape: Shape) -> Division | str:
+    """How the kernels of both passes would be divided, or why one cannot run there."""
+    found = divisions_of(shape)
+    reason = next((one for one in found.values() if isinstance(one, str)), None)
+    return reason or Division(**found)  # type: ignore[arg-type]
+
+
+def _refusal(shape: Shape) -> str | None:
+    if not _has_recipe(shape.cell):
         return "no other process can make the cell"
     if shape.param_dtype != torch.float32 or shape.compute_dtype not in TOLERANCES:
         return "its sums are in float32"
+    if shape.compute_dtype == torch.float32 and shape.fp32_precision != "tf32":
+        return "tensor cores multiply numbers in float32 only as TF32"
     if not supports_size(shape.hidden_size):
         return "the number of units is not a multiple of 64"
-    gates = max(kernel.gates for kernel in _kernels(shape))
-    limits = Limits.of(shape.device)
-    return tiles(shape.batch, shape.hidden_size, gates, shape.compute_dtype.itemsize, limits)
+    return None
 
 
 def _has_recipe(cell: Cell) -> bool:
@@ -71,26 +119,58 @@ def _has_recipe(cell: Cell) -> bool:
         return False
 
 
-def _kernels(shape: Shape) -> list[PersistentKernel]:
-    return [print_(shape.cell, shape.hidden_size, False) for print_ in (persistent_forward, persistent_backward)]
+def _printed(shape: Shape, name: str, tile: Tiles | None = None) -> PersistentKernel:
+    parts = MIN_PARTS if tile is None else tile.parts
+    return PRINTERS[name](shape.cell, shape.hidden_size, parts, False)
 
 
 def _size(shape: Shape) -> str:
     rows = "vectors" if shape.symbols is None else "symbols"
     dtype = str(shape.compute_dtype).removeprefix("torch.")
-    return f"{shape.cell.name}, {shape.batch} x {shape.hidden_size}, {rows}, {dtype}, {shape.fp32_precision}"
+    name = torch.cuda.get_device_name(shape.device)
+    return f"{shape.cell.name}, {shape.batch} x {shape.hidden_size}, {rows}, {dtype}, {shape.fp32_precision}, {name}"
 
 
-def _is_faster(shape: Shape, division: Tiles, size: str) -> bool:
+def _decide(shape: Shape, size: str) -> None:
+    """Measure a new size, and test the kernels of one that was restored."""
+    is_restored = size in _restored
+    if size in _kernels and not (is_restored and _kernels[size]):
+        return
+    _restored.discard(size)
+    faster = _faster(shape, size)
+    if not is_restored:
+        _kernels[size] = faster or ()
+    elif size in _refused:
+        _kernels[size] = ()
+    if _kernels[size]:
+        gave_up_flag(shape.device)  # before a capture
+
+
+def _faster(shape: Shape, size: str) -> tuple[str, ...]:
+    """The passes whose kernel is faster than their graph."""
+    division = Division(**{k: v for k, v in divisions_of(shape).items() if isinstance(v, Tiles)})
+    if division == NOT_DIVIDED:
+        return ()
+    measured = _measured(shape, division, size)
+    reason = measured.get("error")
+    if reason is None and measured.get("agree") is False:
+        reason = "its results differ from those of the CUDA graph"
+    if reason is not None:
+        _refused[size] = str(reason)
+        return ()
+    try:
+        times = zip(Division._fields, division, measured["graph"], measured["kernel"], strict=True)
+        return tuple(name for name, tile, graph, kernel in times if tile is not None and kernel <= GAIN * graph)
+    except (KeyError, TypeError, ValueError):  # nothing is known, or a damaged file of the cache
+        return ()
+
+
+def _measured(shape: Shape, division: Division, size: str) -> Mapping[str, Any]:
     import triton
 
-    sources = [kernel.source for kernel in _kernels(shape)]
-    facts = (torch.cuda.get_device_name(shape.device), torch.version.cuda, triton.__version__, size, division, *sources)
+    sources = [_printed(shape, name, tile).source for name, tile in zip(PRINTERS, division, strict=True)]
+    _facts[size] = (torch.version.cuda, triton.__version__, size, division, *sources)
     try:
-        measured = cached_measurement("loops", facts, lambda: trial_in_process(shape, division))
+        return cached_measurement(CACHE, _facts[size], lambda: trial_in_process(shape, division))
     except TrialError:
-        return False
-    seconds, kernel_seconds = measured.get("graph"), measured.get("kernel")
-    if not isinstance(seconds, float) or not isinstance(kernel_seconds, float):
-        return False
-    return measured.get("agree") is True and kernel_seconds <= GAIN * seconds
+        return {}

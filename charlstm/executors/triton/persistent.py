@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from charlstm.compiler.persistent_printer import COUNTERS_APART, PersistentKernel
-from charlstm.compiler.persistent_products import MAX_CHUNK, PARTS
+from charlstm.compiler.persistent_products import MAX_CHUNK, MIN_PARTS, MIN_ROWS, supports_size
 from charlstm.executors.triton.kernels import OPTIONS, functions, interpreting
 
 UNITS = 16
 """Units of a program: the fewest columns of a product on tensor cores, so that most programs share the weights."""
-ROWS = (16, 32)
+ROWS = (MIN_ROWS, 2 * MIN_ROWS)
 """Rows of a program; the second if there are not enough processors for the first."""
+PARTS = (2 * MIN_PARTS, MIN_PARTS)
+"""Parts of each sum; the second if there is too little shared memory for the first."""
 MAX_REGISTERS = 255
 """Of a thread: the most that there are. The compiler would else keep some in memory, so that more programs fit on a
 processor, where there is only one."""
-ROWS_PER_WARP = 4
-"""So that registers suffice, and the parts of a sum have a warp each, or two."""
+MAX_ROWS_PER_WARP = 4
+"""So that registers suffice."""
 PATIENCE = 1 << 22
 """Looks at a counter before a program gives up: some seconds. Programs that run at the same time meet within
 microseconds."""
@@ -43,11 +45,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a pass is divided: programs of ``rows`` x ``units``."""
+    """How a pass is divided: programs of ``rows`` x ``units``, which compute so many parts of each sum side by side."""
 
     programs: int
     rows: int
     units: int
+    parts: int = MIN_PARTS
+
+    @property
+    def warps(self) -> int:
+        """Those of a program: one or two for each part."""
+        return max(self.rows // MAX_ROWS_PER_WARP, self.parts)
+
+    def shared_bytes(self, hidden_size: int, gates: int, itemsize: int) -> int:
+        """Bytes of shared memory that a program needs at most: for the weights of ``gates`` gates, and the operand of
+        one product."""
+        return (gates * self.units * hidden_size + self.parts * self.rows * MAX_CHUNK) * itemsize
+
+
+class Division(NamedTuple):
+    """How the programs of each loop are divided that is one kernel; None for one that is not."""
+
+    forward: Tiles | None = None
+    backward: Tiles | None = None
 
 
 def tiles(batch: int, hidden_size: int, gates: int, itemsize: int, limits: Limits) -> Tiles | str:
@@ -57,10 +77,12 @@ def tiles(batch: int, hidden_size: int, gates: int, itemsize: int, limits: Limit
         programs = -(-batch // rows) * (hidden_size // UNITS)
         if programs > limits.processors:
             continue
-        weights, operand = gates * UNITS * hidden_size * itemsize, PARTS * rows * MAX_CHUNK * itemsize
-        if weights + operand > limits.shared_bytes:
-            return "the recurrent weights do not fit in shared memory"
-        return Tiles(programs, rows, UNITS)
+        for parts in PARTS:
+            division = Tiles(programs, rows, UNITS, parts)
+            needed = division.shared_bytes(hidden_size, gates, itemsize)
+            if supports_size(hidden_size, parts) and needed <= limits.shared_bytes:
+                return division
+        return "the recurrent weights do not fit in shared memory"
     return "the batch is too large for all programs to run at the same time"
 
 
@@ -75,12 +97,13 @@ def persistent_loop(
 ) -> Callable[[], None]:
     """A function that runs a pass on its buffers, with the recurrent weight [GH, H]."""
     run = functions(kernel.source)["run"][(division.programs,)]
+    gave_up = gave_up_flag(weight.device)
     counters = torch.zeros(-(-batch // division.rows) * COUNTERS_APART, dtype=torch.int32, device=weight.device)
     arguments = [buffers.get(name) for name in kernel.buffers]
     # One stage: a load that is moved to an earlier step would read what other programs have not written yet.
     compiled = {
         **OPTIONS,
-        "num_warps": division.rows // ROWS_PER_WARP,
+        "num_warps": division.warps,
         "num_stages": 1,
         "maxnreg": MAX_REGISTERS,
         "launch_cooperative_grid": True,
@@ -89,9 +112,26 @@ def persistent_loop(
 
     def run_loop() -> None:
         counters.zero_()
-        run(steps, batch, PATIENCE, counters, weight, *arguments, **constexprs, **options)
+        run(steps, batch, PATIENCE, counters, gave_up, weight, *arguments, **constexprs, **options)
 
     return run_loop
+
+
+_gave_up: dict[torch.device, Tensor] = {}
+
+
+def gave_up_flag(device: torch.device) -> Tensor:
+    """Whether a program of a kernel on this device has given up waiting, int32 [1]; its results are NaN then. It
+    outlives the kernels' other buffers, and must not be made while a CUDA graph is captured."""
+    if device not in _gave_up:
+        with torch.inference_mode(False):
+            _gave_up[device] = torch.zeros(1, dtype=torch.int32, device=device)
+    return _gave_up[device]
+
+
+def gave_up_flags() -> list[Tensor]:
+    """Those of all devices."""
+    return [*_gave_up.values()]
 
 
 def persistent_constexprs(constexprs: Mapping[str, Any], division: Tiles, fp32_precision: str) -> dict[str, Any]:

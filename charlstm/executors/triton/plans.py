@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from charlstm.cells import Cell
 from charlstm.compiler.loops import Buffer, backward_loop, forward_loop
-from charlstm.compiler.persistent_printer import persistent_backward, persistent_forward
+from charlstm.compiler.persistent_printer import PersistentKernel, persistent_backward, persistent_forward
 from charlstm.compiler.triton_printer import backward_program, forward_program
 from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import allocate, joined_bias, read_state, write_state
 from charlstm.executors.cuda_graph import CudaGraph, memory_pool
 from charlstm.executors.triton.kernels import constexpr_arguments, interpreting, launch_geometry
 from charlstm.executors.triton.loops import Loop, run_backward, run_forward
-from charlstm.executors.triton.persistent import Tiles, persistent_constexprs, persistent_loop
+from charlstm.executors.triton.persistent import Division, Tiles, persistent_constexprs, persistent_loop
+
+NOT_DIVIDED = Division()
 
 
 @dataclass(frozen=True)
@@ -48,43 +49,44 @@ class Plan:
     """The buffers and loops of a shape, captured in CUDA graphs if ``capture``; the buffers are documented in
     :mod:`charlstm.compiler.loops` and :mod:`charlstm.compiler.triton_printer`.
 
-    With ``division`` each loop is one kernel, divided into these programs.
+    With ``division``, in training, a loop is one kernel that is divided so.
     ``loops``: the forward pass, and in training the backward pass, on what is in the buffers.
     ``busy``: the content of the buffers is still needed.
     """
 
-    def __init__(self, shape: Shape, capture: bool, division: Tiles | None = None) -> None:
+    def __init__(self, shape: Shape, capture: bool, division: Division = NOT_DIVIDED) -> None:
         self.shape, self.busy, self.division = shape, False, division
-        cell, steps, batch, H = shape.cell, shape.steps, shape.batch, shape.hidden_size
+        cell, batch, H = shape.cell, shape.batch, shape.hidden_size
         # Tensors created in inference mode cannot be written to outside of it.
         with torch.inference_mode(False):
             self._weight = torch.empty(len(cell.gates) * H, H, dtype=shape.compute_dtype, device=shape.device)
             self._forward_buffers = self._make_forward()
             self.buffers = self._make_backward() if shape.training else self._forward_buffers
-        constexprs = constexpr_arguments(H, launch_geometry(batch * H).block, shape.param_dtype, shape.training)
-        rest = (self._weight, constexprs)
-        if division is None:
-            loops = [run_forward(cell, steps, batch, self._forward_buffers, *rest)]
-            if shape.training:
-                loops.append(run_backward(cell, steps, batch, self.buffers, *rest))
-        else:
-            with torch.inference_mode(False):
-                loops = self._persistent_loops(division, constexprs)
+        self._constexprs = constexpr_arguments(H, launch_geometry(batch * H).block, shape.param_dtype, shape.training)
+        loops = [self._loop(run_forward, persistent_forward, division.forward, self._forward_buffers)]
+        if shape.training:
+            loops.append(self._loop(run_backward, persistent_backward, division.backward, self.buffers))
         if capture:
             pool = memory_pool(shape.device)
             loops = [CudaGraph(loop, shape.device, pool=pool) for loop in loops]
         self.loops = loops
 
-    def _persistent_loops(self, division: Tiles, constexprs: dict[str, Any]) -> list[Loop]:
-        shape, interpreted = self.shape, interpreting()
-        kernels = [(persistent_forward(shape.cell, shape.hidden_size, interpreted), self._forward_buffers)]
-        if shape.training:
-            kernels.append((persistent_backward(shape.cell, shape.hidden_size, interpreted), self.buffers))
-        arguments = persistent_constexprs(constexprs, division, shape.fp32_precision)
-        return [
-            persistent_loop(kernel, shape.steps, shape.batch, buffers, self._weight, arguments, division)
-            for kernel, buffers in kernels
-        ]
+    def _loop(
+        self,
+        run: Callable[..., Loop],
+        print_kernel: Callable[[Cell, int, int, bool], PersistentKernel],
+        division: Tiles | None,
+        buffers: dict[str, Tensor],
+    ) -> Loop:
+        shape = self.shape
+        if division is None:
+            return run(shape.cell, shape.steps, shape.batch, buffers, self._weight, self._constexprs)
+        if not shape.training:
+            raise ValueError("a loop in one kernel needs a buffer for the values of each step, as in training")
+        kernel = print_kernel(shape.cell, shape.hidden_size, division.parts, interpreting())
+        arguments = persistent_constexprs(self._constexprs, division, shape.fp32_precision)
+        with torch.inference_mode(False):
+            return persistent_loop(kernel, shape.steps, shape.batch, buffers, self._weight, arguments, division)
 
     def _allocate(self, buffers: Iterable[Buffer]) -> dict[str, Tensor]:
         shape = self.shape
@@ -94,7 +96,7 @@ class Plan:
     def _make_forward(self) -> dict[str, Tensor]:
         shape, loop = self.shape, forward_loop(self.shape.cell, joined=True)
         x, *inputs = loop.inputs
-        results = () if self.division else forward_program(shape.cell).buffers
+        results = () if self.division.forward else forward_program(shape.cell).buffers
         buffers = self._allocate([*inputs, *loop.outputs, *results])
         rows = len(x.letters) * shape.hidden_size
         if shape.symbols is None:
@@ -107,7 +109,7 @@ class Plan:
 
     def _make_backward(self) -> dict[str, Tensor]:
         loop = backward_loop(self.shape.cell, joined=True)
-        results = () if self.division else backward_program(self.shape.cell).buffers
+        results = () if self.division.backward else backward_program(self.shape.cell).buffers
         y, outputs = loop.inputs[0], [*loop.outputs, *results]
         buffers = dict(self._forward_buffers)
         if self.shape.symbols is None:
