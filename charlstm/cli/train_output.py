@@ -22,7 +22,7 @@ from charlstm.training.captured_steps import why_not_captured
 from charlstm.training.events import Ended
 from charlstm.training.fine_tuning import start_notes
 from charlstm.training.initial_run import InitialRun
-from charlstm.training.size_defaults import chosen_by
+from charlstm.training.size_defaults import FRACTION, chosen_by
 from charlstm.training.trainer import Trainer
 from charlstm.units import bits, duration
 
@@ -59,15 +59,17 @@ def print_chosen_by(settings: Config, sections: Sequence[str], corpus: Corpus) -
 
 
 def print_held_out(settings: Config, chosen: Sequence[str]) -> None:
-    """Print that no text is held out, if so, and how to change what was chosen by the size of the text."""
+    """Print that no text is held out, if so, and how to change what was chosen of the text."""
     if not settings.corpus.has_validation:
         console.out_wrapped(NO_VALIDATION)
-    if "corpus" in chosen:
+    if "corpus" in chosen and settings.corpus.validation_fraction != FRACTION:
         part = f"{settings.corpus.validation_fraction:.1g} of it is held out" if settings.corpus.has_validation else ""
         size, held_out = ("long", part) if part else ("short", "it is left whole")
         console.out_wrapped(
             f"since the text is {size}, {held_out}; --set corpus.validation_fraction=0.1 holds a tenth out"
         )
+    if "corpus" in chosen and settings.corpus.normalize:
+        console.out_wrapped("the model writes LF at the ends of lines; --set corpus.normalize=false keeps CR LF")
 
 
 def print_start(run: InitialRun, settings: Config, corpus: Corpus) -> None:

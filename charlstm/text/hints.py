@@ -64,10 +64,18 @@ def _table(sources: Sequence[str], text: str) -> str:
     )
 
 
-def _carriage_returns(text: str) -> str:
-    """Most lines end in CR LF."""
+def has_crlf_lines(corpus: Corpus) -> bool:
+    """Whether most lines of a text end in CR LF, two characters; those of bytes are not looked at."""
+    return corpus.vocabulary.kind == "characters" and _has_crlf_lines(corpus.vocabulary.decode(corpus.ids[:SAMPLE]))
+
+
+def _has_crlf_lines(text: str) -> bool:
     breaks = text.count("\r\n")
-    if breaks == 0 or 2 * breaks < text.count("\n"):
+    return breaks > 0 and 2 * breaks >= text.count("\n")
+
+
+def _carriage_returns(text: str) -> str:
+    if not _has_crlf_lines(text):
         return ""
     return (
         "its lines end in CR LF, two characters that the model learns to write; --set corpus.normalize=true makes "

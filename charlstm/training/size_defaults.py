@@ -8,6 +8,7 @@ from typing import Any
 from charlstm.config import Config, Document
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
+from charlstm.text.hints import has_crlf_lines
 
 MINUTES = 3.0
 WHOLE = 2_000
@@ -140,8 +141,9 @@ def chosen_by(corpus: Corpus, hidden_size: int) -> str:
 def fill_left_out(
     document: Document, settings: Config, corpus: Corpus, is_fine_tuned: bool = False
 ) -> tuple[Document, list[str]]:
-    """The document with what it leaves out: the names of the sections ``model`` and ``training``, and ``corpus`` if
-    without both of them another fraction of the text is held out than the settings say.
+    """The document with what it leaves out, and the names of the sections that were filled: ``model`` and ``training``,
+    and ``corpus`` if without both of them another fraction of the text is held out than the settings say, or its lines
+    end in CR LF, which become LF.
 
     Args:
         settings: what the document says so far, with the changes of the command line.
@@ -157,10 +159,16 @@ def fill_left_out(
     is_needed = fraction == 0 and settings.training.fields_on_held_out_scores
     is_changed = fraction != settings.corpus.validation_fraction
     characters, filled = corpus.length("train"), dict(document.data)
+    text: dict[str, Any] = {}
     if len(missing) == 2 and is_changed and not is_given and not is_needed:
-        filled["corpus"] = {**(filled.get("corpus") or {}), "validation_fraction": fraction}
-        missing.append("corpus")
+        text["validation_fraction"] = fraction
         characters = int((1 - fraction - settings.corpus.test_fraction) * corpus.ids.size)
+    is_normalized = "normalize" in settings.corpus.model_fields_set
+    if len(missing) == 2 and not is_normalized and not is_fine_tuned and has_crlf_lines(corpus):
+        text["normalize"] = ["line_ends"]
+    if text:
+        filled["corpus"] = {**(filled.get("corpus") or {}), **text}
+        missing.append("corpus")
     chosen = chosen_sections(corpus, is_fine_tuned, characters)
     filled |= {section: chosen[section] for section in missing if section in chosen}
     return replace(document, data=filled), missing

@@ -118,6 +118,29 @@ def test_row_is_that_of_the_split_which_is_read(corpus_of):
 
 
 @pytest.mark.parametrize(
+    ("end", "corpus", "is_fine_tuned", "normalize"),
+    [
+        ("\r\n", {}, False, ["line_ends"]),
+        ("\n", {}, False, None),
+        ("\r\n", {"normalize": False}, False, False),
+        ("\r\n", {}, True, None),
+        ("\r\n", {"encoding": "bytes"}, False, None),
+    ],
+    ids=["CR LF", "LF", "given", "fine-tuned", "bytes"],
+)
+def test_line_ends_of_a_text_without_a_configuration_become_lf(tmp_path, end, corpus, is_fine_tuned, normalize):
+    path = tmp_path / "text.txt"
+    path.write_bytes(("some words on a line" + end).encode() * 500)
+    data = {"corpus": {"source": str(path), **corpus}}
+    settings = parse_config(data, "test")
+    loaded = load_corpus(**settings.corpus.model_dump())
+    document, _ = fill_left_out(Document("test", data), settings, loaded, is_fine_tuned)
+    assert document.data["corpus"].get("normalize") == normalize
+    document, _ = fill_left_out(Document("test", {**data, "model": {}}), settings, loaded, is_fine_tuned)
+    assert document.data["corpus"].get("normalize") == corpus.get("normalize")
+
+
+@pytest.mark.parametrize(
     ("settings", "best_step", "characters", "words"),
     [
         ({}, 100, 50_000, []),
