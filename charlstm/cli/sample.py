@@ -22,7 +22,7 @@ from charlstm.cli.options import (
     given_options,
 )
 from charlstm.cli.sample_checks import check_options, check_pattern, check_runs_to_average
-from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, file_argument, text_argument
+from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, check_known, end_argument, file_argument, text_argument
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -106,16 +106,23 @@ def sample(
     def decode(content: bytes, name: str) -> str:
         return decoding.decode(content, encoding, name)
 
+    def check_given(option: str, given: str, text: str, gap: str | None = None) -> None:
+        if on_unknown == "error":
+            check_known(option, given, text, loaded.vocabulary, gap=gap)
+
     def note_seed() -> None:  # after everything that may fail
         if seed is None and beam is None:
             console.note(f"seed {seed_used}")
 
-    if infill_file is not None:
-        infill = file_argument("--infill-file", infill_file, decode, MAX_PROMPT_BYTES)
-    elif infill is not None:
-        infill = text_argument("--infill", infill, decode)
-    if infill is not None:
-        text, sweep_count = loaded.prepare_with_gaps(infill, gap), SWEEPS if sweeps is None else sweeps
+    if infill is not None or infill_file is not None:
+        if infill is not None:
+            option, given, text = "--infill", infill, text_argument("--infill", infill, decode)
+        else:
+            assert infill_file is not None
+            text = file_argument("--infill-file", infill_file, decode, MAX_PROMPT_BYTES)
+            option, given = f"--infill-file {infill_file}", ""
+        text, sweep_count = loaded.prepare_with_gaps(text, gap), SWEEPS if sweeps is None else sweeps
+        check_given(option, given, text, gap)
         _note_separator(loaded, text)
         filled = fill(
             loaded.model, loaded.vocabulary, text, gap, sampling, seed_used, num_samples, sweep_count, on_unknown
@@ -123,8 +130,9 @@ def sample(
         note_seed()
         sample_output.print_infilled(loaded, seed_used, filled, json_)
         return
-    text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
-    text = loaded.prepare(text)
+    option, given = ("--suffix", suffix) if suffix else ("--prime", prime)
+    text = loaded.prepare(text_argument(option, given, decode))
+    check_given(option, given, text)
     if interactive:
         ids = loaded.vocabulary.encode(text, on_unknown).tolist()
         note_seed()
@@ -132,6 +140,9 @@ def sample(
             write_together(loaded, ids, sampling, seed_used, length if given_options(context, "length") else 0, lead_in)
         return
     _note_separator(loaded, text)
+    if until is not None:
+        given, until = until, end_argument("--until", until, decode)
+        check_known("--until", given, loaded.prepare(until), loaded.vocabulary, "The model can never write it")
     averaged = [load(other, checkpoint, device) for other in others]
     live = console.is_terminal() if stream is None else stream
     live = live and loaded.model.direction == "forward" and num_samples == 1 and not (best_of or beam)

@@ -107,7 +107,11 @@ Length = Annotated[int, typer.Option(min=0, help="Number of characters to write.
 NumSamples = Annotated[int, typer.Option(min=1, help="Number of texts, sampled in parallel.")]
 Until = Annotated[
     str | None,
-    typer.Option(help="End a text once it has written this; by default, a model of documents stops at the end of one."),
+    typer.Option(
+        metavar="TEXT",
+        help="End a text once it has written this; @FILE reads it from a file, and @@ is as for --prime. By default, a "
+        "model of documents stops at the end of one.",
+    ),
 ]
 Regex = Annotated[
     str | None,
