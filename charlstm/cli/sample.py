@@ -22,7 +22,8 @@ from charlstm.cli.options import (
     given_options,
 )
 from charlstm.cli.sample_checks import check_options, check_pattern, check_runs_to_average
-from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, check_known, end_argument, file_argument, text_argument
+from charlstm.cli.sample_ends import note_unended, until_argument
+from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, check_known, file_argument, text_argument
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -140,14 +141,12 @@ def sample(
             write_together(loaded, ids, sampling, seed_used, length if given_options(context, "length") else 0, lead_in)
         return
     _note_separator(loaded, text)
-    if until is not None:
-        given, until = until, end_argument("--until", until, decode)
-        check_known("--until", given, loaded.prepare(until), loaded.vocabulary, "The model can never write it")
+    end = None if until is None else until_argument(until, loaded, decode)
     averaged = [load(other, checkpoint, device) for other in others]
     live = console.is_terminal() if stream is None else stream
     live = live and loaded.model.direction == "forward" and num_samples == 1 and not (best_of or beam)
     shared: dict[str, Any] = {
-        "until": until,
+        "until": end,
         "unknown": on_unknown,
         "lead_in": lead_in,
         "no_repeat": no_repeat or 0,
@@ -158,7 +157,8 @@ def sample(
             request = loaded.request(text, length, final_temperature=final_temperature, **shared)
             pieces = stream_ids(loaded.predictor(averaged), loaded.vocabulary, request, sampling, seed_used)
             note_seed()
-            sample_output.print_stream(loaded, pieces)
+            ended = sample_output.print_stream(loaded, pieces, end or "")
+            note_unended(until or "", end or "", loaded, not ended, 1)
             return
         if beam is not None:
             samples = loaded.beam_search(
@@ -182,6 +182,7 @@ def sample(
     is_documents = until is None and loaded.document_end != ""
     report = sample_output.measure_novelty(loaded, samples) if novelty else None
     sample_output.print_samples(loaded, seed_used if beam is None else None, samples, is_documents, json_, report)
+    note_unended(until or "", end or "", loaded, sum(not s.ended for s in samples), len(samples))
 
 
 def _note_separator(loaded: LoadedRun, text: str) -> None:

@@ -109,8 +109,8 @@ Until = Annotated[
     str | None,
     typer.Option(
         metavar="TEXT",
-        help="End a text once it has written this; @FILE reads it from a file, and @@ is as for --prime. By default, a "
-        "model of documents stops at the end of one.",
+        help="End a text once it has written this; @FILE reads it from a file, and @@ is as for --prime. A model of "
+        "documents stops by default at the end of one, and with '' writes on.",
     ),
 ]
 Regex = Annotated[

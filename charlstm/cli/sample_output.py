@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -93,17 +94,23 @@ def print_infilled(loaded: LoadedRun, seed: int, texts: Sequence[Infilled], as_j
     _print(loaded, seed, texts, [_infilled_record(text) for text in texts], as_json)
 
 
-def print_stream(loaded: LoadedRun, pieces: Iterable[list[int]]) -> None:
-    """Print one text piece by piece, given its ids."""
-    raw = _as_bytes(loaded)
+def print_stream(loaded: LoadedRun, pieces: Iterable[list[int]], end: str = "") -> bool:
+    """Print one text piece by piece, given its ids, of which the first piece is the prompt's.
+
+    Returns whether what was sampled ends with ``end``.
+    """
+    raw, expected = _as_bytes(loaded), list[int](loaded.vocabulary.encode(end))
+    last: deque[int] = deque(maxlen=len(expected))
     decode, decode_bytes = loaded.vocabulary.incremental_decoder(), loaded.vocabulary.decode_bytes
-    for ids in pieces:
+    for number, ids in enumerate(pieces):
+        last.extend(ids if number else ())
         if raw:
             console.out_bytes(decode_bytes(ids))
         else:
             console.out(console.escape_for_terminal(decode(ids)), end="")
     if not raw:
         console.out("")
+    return list(last) == expected
 
 
 def _infilled_record(infilled: Infilled) -> dict[str, Any]:
