@@ -143,7 +143,7 @@ def sample(
     _note_separator(loaded, text)
     end = None if until is None else until_argument(until, loaded, decode)
     averaged = [load(other, checkpoint, device) for other in others]
-    live = console.is_terminal() if stream is None else stream
+    live = console.is_terminal() or console.streams.is_pipe() if stream is None else stream
     live = live and loaded.model.direction == "forward" and num_samples == 1 and not (best_of or beam)
     shared: dict[str, Any] = {
         "until": end,

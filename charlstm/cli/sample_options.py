@@ -153,7 +153,7 @@ Interactive = Annotated[
 ]
 Stream = Annotated[
     bool | None,
-    typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
+    typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default to a terminal or pipe."),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the texts and the log-probability of each character as JSON.")
