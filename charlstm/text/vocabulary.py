@@ -156,6 +156,11 @@ class Vocabulary:
             return self._codes_of_ids(ids).astype(np.uint8).tobytes()
         return self.decode(ids).encode("utf-8", "surrogatepass")
 
+    def symbol_name(self, i: int) -> str:
+        """The symbol of an id, for people; a byte that is not ASCII as 0xE2."""
+        symbol = self.symbols[i]
+        return _name(ord(symbol), "bytes") if self.kind == "bytes" and symbol > "\x7f" else symbol
+
     def incremental_decoder(self) -> Callable[[npt.ArrayLike], str]:
         """A function that decodes a text piece by piece; bytes of an incomplete character wait for the next piece."""
         if self.kind == "characters":
