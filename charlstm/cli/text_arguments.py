@@ -20,6 +20,9 @@ TEXT_HELP = (
     "@FILE reads it from a file and - from standard input, decoded like the corpus; @@ at its beginning is a literal @"
 )
 
+REMOVE = "Remove what the model does not know from the text"
+"""What to do about unknown characters, for a command that skips none."""
+
 Text = TypeVar("Text")
 Decode = Callable[[bytes, str], Text]
 """Called with the bytes and the name of the file, empty for standard input. Raises ValueError or UserError."""
