@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import io
 import os
 import select
 import signal
@@ -41,6 +42,19 @@ def open_missing() -> None:
                 os.close(opened)
             if getattr(sys, name) is None:
                 setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def buffer_output() -> None:
+    """Give standard output the buffer that ``python -u`` and PYTHONUNBUFFERED leave out.
+
+    Without it, Python takes a write that was cut short, as by a pipe that is closed or a full disk, for a complete one.
+    Nothing comes later: every write is flushed.
+    """
+    stream = sys.stdout
+    if isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        sys.stdout = open(  # noqa: SIM115
+            stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False
+        )
 
 
 def write_out(content: str | bytes) -> None:
@@ -132,6 +146,13 @@ def flush() -> None:
             stream.flush()
         except (OSError, ValueError):
             redirect_to_null(stream)
+
+
+def is_pipe() -> bool:
+    """Whether standard output is a pipe."""
+    with suppress(AttributeError, OSError, ValueError):  # no file behind it
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    return False
 
 
 def is_pipe_closed() -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from charlstm import console
 from charlstm.console import out
 from charlstm.progress_line import ProgressLine
-from charlstm.terminal_layout import Part, fit_parts, join_parts
+from charlstm.terminal_layout import Part, fit_parts, join_parts, wrap
 from charlstm.text.visible import visible
 from charlstm.training.events import Ended, Evaluated, Event, Notice, Progress, Scoring, WholeSplitScored
 from charlstm.units import bits, duration
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SPARKLINE = 8
 SAMPLE_LINES = 5
 """Lines of a sample that a terminal shows: those of a list of names would scroll everything else away."""
+INDENT = "    "
+"""Before the lines of a sample, and once more before what continues a line."""
 NUMBER_RANK, LABEL_RANK = 2, 7
 
 
@@ -150,7 +152,7 @@ def show_event(event: Event | Scoring, prefix: str, samples: bool, unit: str) ->
         parts, width = [Part(prefix), *evaluated_parts(event, unit)], console.width()
         out(join_parts(parts) if width is None else fit_parts(parts, width))
         if samples and event.sample:
-            out("\n".join(f"    {part}" for part in _sample_lines(event.sample, width is not None)))
+            out("\n".join(INDENT + part for part in _sample_lines(event.sample, width)))
     elif isinstance(event, WholeSplitScored):
         console.out_wrapped(prefix + whole_split_line(event, unit))
     elif isinstance(event, Notice):
@@ -166,12 +168,14 @@ def whole_split_line(e: WholeSplitScored, unit: str) -> str:
     )
 
 
-def _sample_lines(sample: str, on_terminal: bool) -> list[str]:
-    """The lines of a sample, on a terminal the first few."""
+def _sample_lines(sample: str, width: int | None) -> list[str]:
+    """The lines of a sample, on a terminal of this width the first few, wrapped; without their indent."""
     lines = visible(sample).split("\n")
-    if not on_terminal or len(lines) <= SAMPLE_LINES + 1:
+    if width is None:
         return lines
-    return [*lines[:SAMPLE_LINES], f"... {len(lines) - SAMPLE_LINES} more lines in samples.txt"]
+    if len(lines) > SAMPLE_LINES + 1:
+        lines[SAMPLE_LINES:] = [f"... {len(lines) - SAMPLE_LINES} more lines in samples.txt"]
+    return [part for line in lines for part in wrap(line, width - len(INDENT), INDENT)]
 
 
 def progress_parts(e: Progress, unit: str, sparkline: str = "", later: int = 0) -> list[Part]:

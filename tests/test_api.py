@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from charlstm.executors.cpp import bfloat16_speed
 from charlstm.generation import Sampling, infill
 from charlstm.hardware import device
 from charlstm.hardware.device import resolve_device, resolve_precision
+from charlstm.inspection.recording import record
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 
@@ -319,3 +321,46 @@ def test_bfloat16_gain_is_measured_once_and_cached(monkeypatch, tmp_path):
 
 def test_the_gain_is_a_ratio_of_speeds():
     assert 0.01 < bfloat16_speed._measure() < 100
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_states_are_those_that_the_model_computes(make_config, make_trainer, direction):
+    trainer = make_trainer(make_config({"direction": direction, "num_layers": 2}, budget={"steps": 2}, sample_length=0))
+    list(trainer.run())
+    run = charlstm.load(trainer.directory.path, device="cpu")
+    states = run.states("the cat")
+    assert {letter: part.shape for letter, part in states.items()} == {"h": (7, 2, 8), "c": (7, 2, 8)}
+    expected = record(run.model, run.vocabulary.encode("the cat")).states
+    for letter, part in states.items():
+        assert part.dtype == np.float32
+        np.testing.assert_allclose(part, expected[letter], rtol=1e-6)
+    with pytest.raises(UserError, match="empty"):
+        run.states("")
+    np.testing.assert_array_equal(run.states("t€he", unknown="skip")["h"], run.states("the")["h"])
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_next_characters_are_the_most_probable_ones(make_config, make_trainer, direction):
+    trainer = make_trainer(make_config({"direction": direction}, budget={"steps": 2}, sample_length=0))
+    list(trainer.run())
+    run = charlstm.load(trainer.directory.path, device="cpu")
+    nats = {}
+    for symbol in run.vocabulary.symbols:
+        text = "the " + symbol if direction == "forward" else symbol + "the "
+        nats[symbol] = run.score(text).nats * 5 - run.score("the ").nats * 4
+    everything = run.next_characters("the ", k=1000)
+    assert sum(p for _, p in everything) == pytest.approx(1)
+    assert {symbol: -np.log(p) for symbol, p in everything} == pytest.approx(nats, abs=1e-3)
+    assert run.next_characters("the ", k=3) == sorted(everything, key=lambda pair: -pair[1])[:3]
+    assert len(run.next_characters()) == 5
+    with pytest.raises(UserError, match="k must be 1 or more"):
+        run.next_characters("the ", k=0)
+
+
+def test_bidirectional_models_have_no_states_to_read(make_config, make_trainer):
+    trainer = make_trainer(make_config({"direction": "bidirectional"}, budget={"steps": 1}, sample_length=0))
+    list(trainer.run())
+    run = charlstm.load(trainer.directory.path)
+    for read in (run.states, run.next_characters):
+        with pytest.raises(UserError, match="take a model trained with direction: forward or backward"):
+            read("the cat")

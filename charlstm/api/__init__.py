@@ -9,7 +9,8 @@
 =============  ===============================================================================================
 ``train``      trains a run on a text: :mod:`charlstm.text_training`
 ``load``       loads a trained run from its directory or a checkpoint: a :class:`LoadedRun`
-``LoadedRun``  ``generate``, ``beam_search``, ``stream``, ``infill``, ``score``, ``corpus``; ``model``, ``config``
+``LoadedRun``  ``generate``, ``beam_search``, ``stream``, ``infill``, ``score``, ``next_characters``, ``states``,
+               ``corpus``; ``model``, ``config``
 ``Sample``     one text returned by ``generate``
 ``Infilled``   one text returned by ``infill``
 ``Score``      the result of ``score``, in nats and bits

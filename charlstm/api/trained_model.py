@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import Sample
 from charlstm.model import LanguageModel
+from charlstm.probes.reading import float64_copy, probe_mode, trajectory
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
@@ -119,6 +121,60 @@ class TrainedModel:
         if len(content) == 0:
             raise UserError("the text to score has no document: it has nothing but separators")
         return content
+
+    def states(self, text: str | bytes, unknown: Unknown = "error") -> dict[str, npt.NDArray[np.float32]]:
+        """The state of the network after each of the T characters of a text, which it reads from the zero state.
+
+            run = charlstm.load("runs/quickstart")
+            h = run.states("def f(x):")["h"]  # [9, L, H]
+
+        Each part by its letter in the cell, such as ``h`` and ``c`` of an LSTM: [T, L, H], of L layers of H units, the
+        first layer first; computed in float64. A backward model reads from the end of the text: its state after
+        character t depends on ``text[t:]``. The text is one document of a model of documents.
+
+        Raises UserError for characters outside the vocabulary, an empty text, or a bidirectional model.
+        """
+        ids = self._ids_read(text, unknown)
+        if len(ids) == 1:
+            raise UserError("the text to read is empty")
+        network = float64_copy(self.model)
+        previous = ids[:, None].to(network.head.weight.device)
+        parts = trajectory(network, previous, network.initial_state(1))
+        step = -1 if self.model.direction == "backward" else 1
+        return {
+            letter: part[2:, :, 0].float().cpu().numpy()[::step].copy() for letter, part in parts.items()
+        }  # without the states before and after "no character"
+
+    @torch.no_grad()
+    def next_characters(
+        self, text: str | bytes = "", k: int = 5, unknown: Unknown = "error"
+    ) -> list[tuple[str, float]]:
+        """The k most probable characters after a text, each with its probability, the most probable first.
+
+            (best, probability), *others = charlstm.load("runs/quickstart").next_characters("def ")
+
+        Of a backward model, the characters before the text. The model reads the text from the zero state. Bytes that
+        are not ASCII are named as 0xE2.
+
+        Raises UserError for characters outside the vocabulary, ``k`` below 1, or a bidirectional model.
+        """
+        if k < 1:
+            raise UserError(f"k must be 1 or more, found {k}")
+        ids = self._ids_read(text, unknown)
+        with probe_mode(self.model):
+            outputs, _ = self.model.encode(ids[:, None].to(self.model.head.weight.device))
+            p = self.model.head(outputs[-1, 0]).double().softmax(-1)
+        values, indices = p.topk(min(k, len(p)))
+        return [
+            (self.vocabulary.symbol_name(i), value) for i, value in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+    def _ids_read(self, text: str | bytes, unknown: Unknown) -> torch.Tensor:
+        """What the model reads of a text, in its direction: "no character", then the ids; [T + 1]."""
+        ids = self.vocabulary.encode(self.prepare(text) if isinstance(text, str) else text, unknown)
+        if self.model.direction == "backward":
+            ids = ids[::-1]
+        return torch.tensor([self.vocabulary.size, *ids.tolist()])
 
     def corpus(self) -> Corpus:
         """The training corpus, from the source in the run's config.yaml, or relocated along with the run's directory.

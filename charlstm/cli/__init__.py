@@ -69,6 +69,7 @@ def main() -> None:
     os.environ.update(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull)
     atexit.register(skip_last_collection)
     streams.open_missing()
+    streams.buffer_output()
     console.show_log()
     with signals.handled() as received:
         try:

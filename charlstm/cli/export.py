@@ -18,7 +18,7 @@ from charlstm.cli.options import (
     load_run,
     refuse,
 )
-from charlstm.cli.text_arguments import TEXT_HELP, text_argument
+from charlstm.cli.text_arguments import REMOVE, TEXT_HELP, check_known, text_argument
 from charlstm.exports.formats import DEFAULT, FORMATS, check_format, target
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def export(
     beginning = None
     if prime is not None:
         beginning = text_argument("--prime", prime, lambda content, name: decode(content, encoding, name))
+        check_known("--prime", prime, loaded.prepare(beginning), loaded.vocabulary, REMOVE)
     home = loaded.directory.path if loaded.directory is not None else run if is_folder(run) else run.parent
     name = home.resolve().name
     path = target(to, out, home, name, overwrite)

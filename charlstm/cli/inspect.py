@@ -23,7 +23,7 @@ from charlstm.cli.options import (
     given_options,
     refuse,
 )
-from charlstm.cli.text_arguments import TEXT_HELP, file_argument, text_argument
+from charlstm.cli.text_arguments import REMOVE, TEXT_HELP, check_known, file_argument, text_argument
 from charlstm.inspection import CHARACTERS, CONTEXT
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ def _sample_held(
     given = text_argument("--prime", prime, lambda content, name: decoding.decode(content, encoding, name))
     step = -1 if run.model.direction == "backward" else 1
     given = run.prepare(given)
+    check_known("--prime", prime, given, run.vocabulary, REMOVE)
     ids = run.vocabulary.encode(given).tolist()[::step]
     sampled = sample_forced(run.model, ids, length, Sampling(temperature), seed, [None, force])
     written = [first_document(run, run.vocabulary.decode(more[::step])) for more in sampled]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from charlstm.config import as_yaml
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from charlstm.training.events import Ended
     from charlstm.training.trainer import Trainer
 
-GAP = 3  # characters
+GAP = 3  # characters, where there is no word to mask
 MAX_DOCUMENTS, PAGE = 20, 2000
 """The most documents to sample, and about how many characters of them."""
 DEFAULT_LENGTH = 400
@@ -126,8 +127,12 @@ def _document_options(corpus: Corpus) -> list[str]:
 
 
 def _with_gap(text: str) -> str:
+    """The text with the word nearest to its middle as a gap; without short words, with characters of its middle."""
     begin = max(0, (len(text) - GAP) // 2)
-    return text[:begin] + "_" * GAP + text[begin + GAP :]
+    spans = [word.span() for word in re.finditer(r"[^\W_]{2,}", text)]
+    words = [span for span in spans if span[1] - span[0] <= len(text) // 2]
+    begin, end = min(words, key=lambda span: abs(sum(span) - len(text)), default=(begin, begin + GAP))
+    return text[:begin] + "_" * (end - begin) + text[end:]
 
 
 def _literal(text: str) -> str:

@@ -22,7 +22,9 @@ from charlstm.cli.options import (
     given_options,
 )
 from charlstm.cli.sample_checks import check_options, check_pattern, check_runs_to_average
-from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, file_argument, text_argument
+from charlstm.cli.sample_ends import note_unended, until_argument
+from charlstm.cli.temperatures import parse_temperatures
+from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, check_known, file_argument, text_argument
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -54,6 +56,7 @@ def sample(
     lead_in: options.LeadIn = True,
     interactive: options.Interactive = False,
     stream: options.Stream = None,
+    separator: options.Separator = None,
     json_: options.Json = False,
     novelty: options.Novelty = False,
     runs: RunsOption = RUNS,
@@ -73,12 +76,13 @@ def sample(
     from charlstm.paths import is_folder
     from charlstm.runs import names
     from charlstm.runs.directory import RunDirectory
+    from charlstm.standard_streams import is_pipe
 
     on_unknown: Literal["error", "skip"] = (
         "skip" if check_choice("--unknown", unknown, "error", "skip") == "skip" else "error"
     )
     use_bfloat16 = check_choice("--precision", precision, "float32", "bfloat16") == "bfloat16"
-    first_temperature, final_temperature = options.parse_temperature(temperature)
+    temperatures = parse_temperatures(temperature)
     run = find_run(context, run, checkpoint, device, runs)
     others = [names.find_run(other, runs) for other in average_with or ()]
     if is_folder(run) and (directory := RunDirectory(run)).exists:  # before torch is loaded
@@ -91,7 +95,7 @@ def sample(
 
     from charlstm.api import load
     from charlstm.cli import sample_output
-    from charlstm.generation import Sampling
+    from charlstm.generation import Samples, Sampling
     from charlstm.generation import infill as fill
     from charlstm.generation.infilling import SWEEPS
     from charlstm.generation.streaming import stream as stream_ids
@@ -99,32 +103,40 @@ def sample(
 
     loaded = load(run, checkpoint, device)
     check_options(context, loaded.model.direction)
-    sampling = Sampling(first_temperature, top_k, top_p, min_p)
+    sampling = Sampling(temperatures[0].first, top_k, top_p, min_p)
     encoding = loaded.config.corpus.encoding
     seed_used = random.randrange(2**31) if seed is None else seed
 
     def decode(content: bytes, name: str) -> str:
         return decoding.decode(content, encoding, name)
 
+    def check_given(option: str, given: str, text: str, gap: str | None = None) -> None:
+        if on_unknown == "error":
+            check_known(option, given, text, loaded.vocabulary, gap=gap)
+
     def note_seed() -> None:  # after everything that may fail
         if seed is None and beam is None:
             console.note(f"seed {seed_used}")
 
-    if infill_file is not None:
-        infill = file_argument("--infill-file", infill_file, decode, MAX_PROMPT_BYTES)
-    elif infill is not None:
-        infill = text_argument("--infill", infill, decode)
-    if infill is not None:
-        text, sweep_count = loaded.prepare_with_gaps(infill, gap), SWEEPS if sweeps is None else sweeps
+    if infill is not None or infill_file is not None:
+        if infill is not None:
+            option, given, text = "--infill", infill, text_argument("--infill", infill, decode)
+        else:
+            assert infill_file is not None
+            text = file_argument("--infill-file", infill_file, decode, MAX_PROMPT_BYTES)
+            option, given = f"--infill-file {infill_file}", ""
+        text, sweep_count = loaded.prepare_with_gaps(text, gap), SWEEPS if sweeps is None else sweeps
+        check_given(option, given, text, gap)
         _note_separator(loaded, text)
         filled = fill(
             loaded.model, loaded.vocabulary, text, gap, sampling, seed_used, num_samples, sweep_count, on_unknown
         )
         note_seed()
-        sample_output.print_infilled(loaded, seed_used, filled, json_)
+        sample_output.print_infilled(loaded, seed_used, filled, json_, separator)
         return
-    text = text_argument("--suffix", suffix, decode) if suffix else text_argument("--prime", prime, decode)
-    text = loaded.prepare(text)
+    option, given = ("--suffix", suffix) if suffix else ("--prime", prime)
+    text = loaded.prepare(text_argument(option, given, decode))
+    check_given(option, given, text)
     if interactive:
         ids = loaded.vocabulary.encode(text, on_unknown).tolist()
         note_seed()
@@ -132,11 +144,12 @@ def sample(
             write_together(loaded, ids, sampling, seed_used, length if given_options(context, "length") else 0, lead_in)
         return
     _note_separator(loaded, text)
+    end = None if until is None else until_argument(until, loaded, decode)
     averaged = [load(other, checkpoint, device) for other in others]
-    live = console.is_terminal() if stream is None else stream
-    live = live and loaded.model.direction == "forward" and num_samples == 1 and not (best_of or beam)
+    live = console.is_terminal() or is_pipe() if stream is None else stream
+    live = live and loaded.model.direction == "forward" and not (num_samples * len(temperatures) > 1 or best_of or beam)
     shared: dict[str, Any] = {
-        "until": until,
+        "until": end,
         "unknown": on_unknown,
         "lead_in": lead_in,
         "no_repeat": no_repeat or 0,
@@ -144,33 +157,30 @@ def sample(
     }
     with torch.autocast(loaded.model.head.weight.device.type, torch.bfloat16, enabled=use_bfloat16):
         if live and not json_ and not novelty:
-            request = loaded.request(text, length, final_temperature=final_temperature, **shared)
+            request = loaded.request(text, length, final_temperature=temperatures[0].final, **shared)
             pieces = stream_ids(loaded.predictor(averaged), loaded.vocabulary, request, sampling, seed_used)
             note_seed()
-            sample_output.print_stream(loaded, pieces)
+            ended = sample_output.print_stream(loaded, pieces, end or "")
+            note_unended(until or "", end or "", loaded, not ended, 1)
             return
         if beam is not None:
             samples = loaded.beam_search(
                 text, length, width=beam, num_samples=num_samples, average_with=averaged, **shared
             )
         else:
-            samples = loaded.generate(
-                text,
-                length,
-                temperature=first_temperature if final_temperature is None else (first_temperature, final_temperature),
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                seed=seed_used,
-                num_samples=num_samples,
-                best_of=best_of,
-                average_with=averaged,
-                **shared,
-            )
+            texts: dict[str, Any] = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
+            texts |= {"seed": seed_used, "num_samples": num_samples, "best_of": best_of, "average_with": averaged}
+            samples = Samples()
+            for each in temperatures:
+                samples += loaded.generate(text, length, temperature=each.value, **texts, **shared)
     note_seed()
     is_documents = until is None and loaded.document_end != ""
     report = sample_output.measure_novelty(loaded, samples) if novelty else None
-    sample_output.print_samples(loaded, seed_used if beam is None else None, samples, is_documents, json_, report)
+    seed_shown = seed_used if beam is None else None
+    sample_output.print_samples(
+        loaded, seed_shown, samples, is_documents, json_, report, separator=separator, temperatures=temperatures
+    )
+    note_unended(until or "", end or "", loaded, sum(not s.ended for s in samples), len(samples))
 
 
 def _note_separator(loaded: LoadedRun, text: str) -> None:

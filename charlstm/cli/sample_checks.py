@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from charlstm.cli.interactive.command import check_interactive
 from charlstm.cli.options import given_options, refuse
-from charlstm.cli.sample_options import parse_temperature
+from charlstm.cli.temperatures import parse_temperatures
 
 if TYPE_CHECKING:
     import typer
@@ -19,12 +19,13 @@ def check_options(context: typer.Context, direction: str) -> None:
     from charlstm.errors import UserError
 
     options = context.params
-    temperature, final_temperature = parse_temperature(options["temperature"])
-    if temperature == 0 and final_temperature is None:
+    temperatures = parse_temperatures(options["temperature"])
+    is_one_number = len(temperatures) == 1 and temperatures[0].final is None
+    if all(temperature.is_greedy for temperature in temperatures):
         reason = "with --temperature 0, which always takes the most probable character"
         refuse(context, reason, "top_k", "top_p", "min_p", "best_of")
     if options["interactive"]:
-        if final_temperature is not None:
+        if not is_one_number:
             raise UserError(
                 f"--temperature {options['temperature']}: with --interactive, keys change the temperature: give one"
             )
@@ -35,14 +36,15 @@ def check_options(context: typer.Context, direction: str) -> None:
         reason = f"with {given[0]}, which only fills gaps"
         refuse(context, reason, "prime", "suffix", "length", "until", "lead_in", "stream", "precision", "novelty")
         refuse(context, reason, "no_repeat", "average_with", "regex", "best_of", "beam")
-        if final_temperature is not None:
+        if not is_one_number:
             raise UserError(
-                f"--temperature {options['temperature']}: a schedule goes from the beginning of a text to its end, and "
-                f"{given[0]} fills gaps in turns: give one temperature"
+                f"--temperature {options['temperature']}: {given[0]} fills gaps in turns, at one temperature: give one"
             )
+        _check_separator(context, 1)
         return
     refuse(context, "without --infill", "gap", "sweeps")
-    _check_choice_of_texts(context)
+    _check_choice_of_texts(context, len(temperatures))
+    _check_separator(context, len(temperatures))
     if direction == "forward" and given_options(context, "suffix"):
         raise UserError(
             "--suffix is for a model with direction: backward; this model has direction: forward: use --prime"
@@ -76,7 +78,7 @@ def check_runs_to_average(direction: str, runs: Sequence[Path]) -> None:
                 raise UserError(f"--average-with {run}: it has direction: {other}, RUN has direction: {direction}")
 
 
-def _check_choice_of_texts(context: typer.Context) -> None:
+def _check_choice_of_texts(context: typer.Context, temperatures: int) -> None:
     """Check the options that determine which texts are printed, and when. Raises UserError."""
     from charlstm.errors import UserError
 
@@ -96,5 +98,15 @@ def _check_choice_of_texts(context: typer.Context) -> None:
         given = [option for name, option in names.items() if options[name]]
         if num_samples > 1:
             given.insert(0, "--num-samples")
+        if temperatures > 1:
+            given.insert(0, f"{temperatures} temperatures")
         if given:
-            refuse(context, f"with {given[0]}, which prints only complete texts", "stream")
+            refuse(context, f"with {given[0]}: only complete texts are printed", "stream")
+
+
+def _check_separator(context: typer.Context, temperatures: int) -> None:
+    """Raises UserError if --separator has no effect."""
+    if context.params["json_"]:
+        refuse(context, "with --json, which takes the texts apart", "separator")
+    if context.params["num_samples"] * temperatures == 1:
+        refuse(context, "on a single text: ask for several by --num-samples", "separator")

@@ -57,9 +57,10 @@ LeadIn = Annotated[
 Temperature = Annotated[
     str,
     typer.Option(
-        metavar="T[:T]",
+        metavar="T[:T][,...]",
         help="Divides the logits: below 1 safer, above 1 more varied; 0: always the most probable character. 1.2:0.6 "
-        "begins with 1.2 and changes linearly to 0.6 at the end of --length.",
+        "begins with 1.2 and changes linearly to 0.6 at the end of --length. 0.2,0.5,1 writes with each, from the same "
+        "seed.",
     ),
 ]
 TopK = Annotated[int, typer.Option(help="Sample from the k most probable characters; 0: from all.")]
@@ -104,10 +105,16 @@ Precision = Annotated[
 # The texts
 
 Length = Annotated[int, typer.Option(min=0, help="Number of characters to write.")]
-NumSamples = Annotated[int, typer.Option(min=1, help="Number of texts, sampled in parallel.")]
+NumSamples = Annotated[
+    int, typer.Option(min=1, help="Number of texts, sampled in parallel; of several temperatures, for each.")
+]
 Until = Annotated[
     str | None,
-    typer.Option(help="End a text once it has written this; by default, a model of documents stops at the end of one."),
+    typer.Option(
+        metavar="TEXT",
+        help="End a text once it has written this; @FILE reads it from a file, and @@ is as for --prime. A model of "
+        "documents stops by default at the end of one, and with '' writes on.",
+    ),
 ]
 Regex = Annotated[
     str | None,
@@ -149,7 +156,15 @@ Interactive = Annotated[
 ]
 Stream = Annotated[
     bool | None,
-    typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default on a terminal."),
+    typer.Option("--stream/--no-stream", help="Print the text while it is sampled; by default to a terminal or pipe."),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Print a line with this text between several texts, for a program that takes them apart; by default "
+        "their numbers are notes on standard error.",
+    ),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the texts and the log-probability of each character as JSON.")
@@ -161,19 +176,3 @@ Novelty = Annotated[
         help="Show the passages that are copied from the training text: marked on a terminal, and in a table.",
     ),
 ]
-
-
-def parse_temperature(given: str) -> tuple[float, float | None]:
-    """The temperature, and the one at the end of the text, if two are given that differ.
-
-    Raises BadParameter, a usage error, for anything but one or two numbers.
-    """
-    try:
-        first, *last = [float(part) for part in given.split(":")]
-        (final,) = last or [first]
-    except ValueError:
-        raise typer.BadParameter(
-            f"{given!r} is neither a number nor two with a colon between them, such as 1.2:0.6",
-            param_hint="--temperature",
-        ) from None
-    return first, None if final == first else final

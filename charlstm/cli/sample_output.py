@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from charlstm import console
 from charlstm.api import LoadedRun
 from charlstm.cli import novelty_output
+from charlstm.cli.sample_layout import headings_and_ends
+from charlstm.cli.temperatures import Temperature
 from charlstm.colored_text import marked
 from charlstm.errors import UserError
 from charlstm.generation import Infilled, Sample
@@ -26,9 +29,16 @@ def print_samples(
     is_documents: bool,
     as_json: bool,
     report: Report | None = None,
+    *,
+    separator: str | None = None,
+    temperatures: Sequence[Temperature],
 ) -> None:
-    """Print sampled texts. Documents are separated as in the corpus, and notes count those that are new. With a report
-    on their novelty, copied passages are marked on a terminal, and listed in a table or in the JSON records."""
+    """Print sampled texts, equally many for each of the temperatures, one after the other.
+
+    A line with ``separator`` is between them; without it, documents are separated as in the corpus. Notes count
+    documents that are new. With a report on their novelty, copied passages are marked on a terminal, and listed in a
+    table or in the JSON records.
+    """
     novel = _novelty(loaded, samples) if is_documents and (as_json or len(samples) > 1) else None
     records = []
     for index, s in enumerate(samples):
@@ -38,19 +48,22 @@ def print_samples(
             "log_probabilities_nats": s.log_probabilities,
             "mean_log_probability_nats": s.score,
         }
+        if len(temperatures) > 1:
+            record["temperature"] = temperatures[index * len(temperatures) // len(samples)].value
         if is_documents:
             record |= {"complete": s.ended, "novel": None if novel is None else novel[index]}
         if report is not None:
             written = novelty_output.symbols_of(loaded.vocabulary, written_ids(s))
             record["novelty"] = novelty_output.novelty_record(report.texts[index], written)
         records.append(record)
-    separator = loaded.document_end if is_documents and not loaded.document_end.strip("\n") else ""
+    document_end = loaded.document_end if is_documents and not loaded.document_end.strip("\n") else ""
+    layout = headings_and_ends(len(samples), separator, document_end, temperatures)
     if report is None:
-        _print(loaded, seed, samples, records, as_json, separator)
+        _print(loaded, seed, samples, records, as_json, layout)
         return
     extra = {"held_out": novelty_output.held_out_record(report.held_out)}
     texts = None if as_json or not console.is_terminal() else _marked(loaded, samples, report)
-    _print(loaded, seed, samples, records, as_json, separator, texts, extra)
+    _print(loaded, seed, samples, records, as_json, layout, texts, extra)
     if not as_json:
         characters = [novelty_output.symbols_of(loaded.vocabulary, written_ids(s)) for s in samples]
         name = "this text" if len(samples) == 1 else f"{len(samples)} texts"
@@ -88,22 +101,31 @@ def _marked(loaded: LoadedRun, samples: Sequence[Sample], report: Report) -> lis
     return texts
 
 
-def print_infilled(loaded: LoadedRun, seed: int, texts: Sequence[Infilled], as_json: bool) -> None:
-    """Print texts whose gaps are filled."""
-    _print(loaded, seed, texts, [_infilled_record(text) for text in texts], as_json)
+def print_infilled(
+    loaded: LoadedRun, seed: int, texts: Sequence[Infilled], as_json: bool, separator: str | None
+) -> None:
+    """Print texts whose gaps are filled; a line with ``separator`` is between them."""
+    layout = headings_and_ends(len(texts), separator, "")
+    _print(loaded, seed, texts, [_infilled_record(text) for text in texts], as_json, layout)
 
 
-def print_stream(loaded: LoadedRun, pieces: Iterable[list[int]]) -> None:
-    """Print one text piece by piece, given its ids."""
-    raw = _as_bytes(loaded)
+def print_stream(loaded: LoadedRun, pieces: Iterable[list[int]], end: str = "") -> bool:
+    """Print one text piece by piece, given its ids, of which the first piece is the prompt's.
+
+    Returns whether what was sampled ends with ``end``.
+    """
+    raw, expected = _as_bytes(loaded), list[int](loaded.vocabulary.encode(end))
+    last: deque[int] = deque(maxlen=len(expected))
     decode, decode_bytes = loaded.vocabulary.incremental_decoder(), loaded.vocabulary.decode_bytes
-    for ids in pieces:
+    for number, ids in enumerate(pieces):
+        last.extend(ids if number else ())
         if raw:
             console.out_bytes(decode_bytes(ids))
         else:
             console.out(console.escape_for_terminal(decode(ids)), end="")
     if not raw:
         console.out("")
+    return list(last) == expected
 
 
 def _infilled_record(infilled: Infilled) -> dict[str, Any]:
@@ -146,12 +168,14 @@ def _print(
     texts: Sequence[Sample | Infilled],
     records: Sequence[dict[str, Any]],
     as_json: bool,
-    separator: str = "",
+    layout: Iterable[tuple[str, str]],
     marked: Sequence[str] | None = None,
     extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Print the texts, or as JSON each with its record, and ``extra``. Several are separated by ``separator``, else by
-    notes. ``marked``: the texts as they are written to a terminal."""
+    """Print the texts, or as JSON each with its record, and ``extra``.
+
+    ``marked``: the texts as they are written to a terminal.
+    """
     decode_bytes = loaded.vocabulary.decode_bytes
     if as_json:
         has_bytes = loaded.vocabulary.kind == "bytes"
@@ -161,13 +185,12 @@ def _print(
         ]
         console.out_json({"seed": seed, "samples": entries, **extra})
         return
-    end = (separator or "\n") if len(texts) > 1 else ""
-    for index, text in enumerate(texts):
-        if len(texts) > 1 and not separator:
-            console.note(f"--- {index + 1} of {len(texts)}")
+    for index, (text, (heading, end)) in enumerate(zip(texts, layout, strict=True)):
+        if heading:
+            console.note(heading)
         if marked is not None:
             console.out_styled(marked[index] + (end or "\n"))
         elif _as_bytes(loaded):
-            console.out_bytes(decode_bytes(text.ids) + end.encode())
+            console.out_bytes(decode_bytes(text.ids) + end.encode("utf-8", "surrogateescape"))
         else:
             console.out(console.escape_for_terminal(text.full_text), end=end or "\n")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from charlstm.paths import expand_home
+
+if TYPE_CHECKING:
+    from charlstm.text.vocabulary import Vocabulary
 
 MAX_PROMPT_BYTES = 1 << 24
 MAX_TEXT_BYTES = 1 << 30
@@ -15,6 +19,9 @@ MAX_TEXT_BYTES = 1 << 30
 TEXT_HELP = (
     "@FILE reads it from a file and - from standard input, decoded like the corpus; @@ at its beginning is a literal @"
 )
+
+REMOVE = "Remove what the model does not know from the text"
+"""What to do about unknown characters, for a command that skips none."""
 
 Text = TypeVar("Text")
 Decode = Callable[[bytes, str], Text]
@@ -33,6 +40,45 @@ def text_argument(option: str, given: str, decode: Decode[Text]) -> str | Text:
     if given.startswith("@"):
         return _read(option, given, expand_home(given[1:]), decode, MAX_PROMPT_BYTES)
     return given
+
+
+def end_argument(option: str, given: str, decode: Decode[Text]) -> str | Text:
+    """A text that ends others, as :func:`text_argument` gives it, but ``-`` is that character. Raises UserError."""
+    return given if given == "-" else text_argument(option, given, decode)
+
+
+def check_known(
+    option: str, given: str, text: str, vocabulary: Vocabulary, remedy: str = "", gap: str | None = None
+) -> None:
+    """Raises UserError, which begins with the option, for characters of its text outside the vocabulary.
+
+    Args:
+        given: the argument, from which the text was made.
+        remedy: what to do, if not to remove or skip them.
+        gap: a character of the text that need not be in the vocabulary.
+    """
+    from charlstm.errors import UserError
+    from charlstm.text.vocabulary import UnknownSymbolsError
+
+    try:
+        vocabulary.encode(text, gap=gap)
+    except UnknownSymbolsError as error:
+        name = f"{option} {given}" if _names_file(given) else option
+        hint = "" if "\\" in vocabulary.symbols else line_break_hint(option, given)
+        raise UserError(f"{name}: {error.found}. {hint}{remedy or error.remedy}") from None
+
+
+def line_break_hint(option: str, given: str) -> str:
+    """How to write the line break or tab that an argument has as ``\\n``, ``\\r`` or ``\\t``; empty if it has none."""
+    match = None if _names_file(given) else re.search(r"\\[nrt]", given)
+    if match is None:
+        return ""
+    name = "tab" if match[0] == r"\t" else "line break"
+    return f"A {name} is written $'{match[0]}' in bash, or given in a file: {option} @FILE. "
+
+
+def _names_file(given: str) -> bool:
+    return given == "-" or (given.startswith("@") and not given.startswith("@@"))
 
 
 def file_argument(option: str, given: str | Path, decode: Decode[Text], limit: int = MAX_TEXT_BYTES) -> Text:

@@ -62,7 +62,8 @@ def torch_files(run: LoadedRun, name: str) -> dict[str, bytes]:
         known = "; ".join(_describe(c) for c in CELLS.values() if c.torch)
         raise UserError(
             f"torch.nn has no layer with the equations of {_describe(weights.cell)}; it has those of {known}. "
-            "--to onnx, html and hub take every cell"
+            "Train with one of them, such as --set model.cell=lstm, or export --to onnx, html or hub, which take every "
+            "cell"
         )
     if weights.convolution is not None:
         raise UserError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from charlstm.errors import UserError
 from charlstm.generation.controls import NO_CONTROLS, Controls
 from charlstm.generation.mixture import Predictor
 from charlstm.generation.samples import Sample
-from charlstm.text.vocabulary import Unknown, Vocabulary
+from charlstm.text.vocabulary import Unknown, UnknownSymbolsError, Vocabulary
 
 LeadIns = Sequence[Sequence[int]]
 """Passages of equal length, as ids, of which the model reads one before a prompt; none: it starts from the zero state.
@@ -38,13 +39,16 @@ class TextRequest:
     def encode(self, model: Predictor, vocabulary: Vocabulary) -> EncodedRequest:
         """The request for this model.
 
-        Raises UserError for a prompt with characters outside the vocabulary, unless they are skipped, and for a pattern
-        that needs a longer text.
+        Raises UserError for a prompt with characters outside the vocabulary, unless they are skipped, for an ``until``
+        with such characters, and for a pattern that needs a longer text.
         """
         backward = model.direction == "backward"
         step = -1 if backward else 1
         prompt = vocabulary.encode(self.prime, self.unknown).tolist()[::step]
-        end = vocabulary.encode(self.until).tolist()[::step]
+        try:
+            end = vocabulary.encode(self.until).tolist()[::step]
+        except UnknownSymbolsError as error:
+            raise UserError(f"until: {error.found}. The model can never write it") from None
         if self.controls.automaton is not None:
             self.controls.automaton.check_length(self.length)
         return EncodedRequest(self, vocabulary, backward, prompt, end)

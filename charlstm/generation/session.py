@@ -182,15 +182,11 @@ class Session:
         top-k, top-p and min-p. Bytes that are not ASCII are named as 0xE2."""
         logits = self._snapshots[-1].logits
         if self.sampling.temperature == 0:
-            return [(self._symbol(int(logits.argmax())), 1.0)]
+            return [(self._vocabulary.symbol_name(int(logits.argmax())), 1.0)]
         p = self.sampling.probabilities(logits)[0]
         values, ids = (p / p.sum()).topk(min(count, len(p)))
         pairs = zip(ids.tolist(), values.tolist(), strict=True)
-        return [(self._symbol(i), value) for i, value in pairs if value > 0]
-
-    def _symbol(self, i: int) -> str:
-        symbol = self._vocabulary.symbols[i]
-        return f"0x{ord(symbol):02X}" if self._vocabulary.kind == "bytes" and symbol > "\x7f" else symbol
+        return [(self._vocabulary.symbol_name(i), value) for i, value in pairs if value > 0]
 
     def _snapshot(self, length: int, start: int, ids: list[int], state: State | None) -> _Snapshot:
         """After reading ids from a state. Raises UserError for NaN."""

@@ -23,6 +23,14 @@ MAX_SYMBOLS = sys.maxunicode + 1
 MAX_LISTED = 8
 
 
+class UnknownSymbolsError(UserError):
+    """Symbols of a text are not in a vocabulary: ``found`` says which, and where, ``remedy`` what to do."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}. {remedy}")
+        self.found, self.remedy = found, remedy
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The symbols of a model, in the order of their ids. Immutable; compares by value.
@@ -87,8 +95,8 @@ class Vocabulary:
         vocabulary has it.
 
         Raises:
-            UserError: a symbol is not in the vocabulary (each is listed with its first position), bytes given to a
-                character vocabulary are not UTF-8, or ``gap`` is not a single symbol.
+            UnknownSymbolsError: a symbol is not in the vocabulary; each is listed with its first position.
+            UserError: bytes given to a character vocabulary are not UTF-8, or ``gap`` is not a single symbol.
         """
         content: str | bytes
         if self.kind == "bytes":
@@ -104,7 +112,7 @@ class Vocabulary:
             ids[codes == ord(gap)] = self.size
         missing = np.flatnonzero(ids < 0)
         if missing.size and unknown == "error":
-            raise UserError(self._unknown_message(content, missing))
+            raise self._unknown_symbols(content, missing)
         if missing.size:
             ids = ids[ids >= 0]
         return ids.astype(np.int64)
@@ -147,6 +155,11 @@ class Vocabulary:
         if self.kind == "bytes":
             return self._codes_of_ids(ids).astype(np.uint8).tobytes()
         return self.decode(ids).encode("utf-8", "surrogatepass")
+
+    def symbol_name(self, i: int) -> str:
+        """The symbol of an id, for people; a byte that is not ASCII as 0xE2."""
+        symbol = self.symbols[i]
+        return _name(ord(symbol), "bytes") if self.kind == "bytes" and symbol > "\x7f" else symbol
 
     def incremental_decoder(self) -> Callable[[npt.ArrayLike], str]:
         """A function that decodes a text piece by piece; bytes of an incomplete character wait for the next piece."""
@@ -196,7 +209,7 @@ class Vocabulary:
             raise ValueError(f"ids must lie in 0 .. {self.size - 1}, not {array.min()} .. {array.max()}")
         return self._codes[array.reshape(-1).astype(np.int64)]
 
-    def _unknown_message(self, content: str | bytes, missing: npt.NDArray[np.intp]) -> str:
+    def _unknown_symbols(self, content: str | bytes, missing: npt.NDArray[np.intp]) -> UnknownSymbolsError:
         firsts: dict[int, int] = {}
         if isinstance(content, bytes):
             codes = np.frombuffer(content, np.uint8)[missing].astype(np.uint32)
@@ -217,10 +230,9 @@ class Vocabulary:
             else ""
         )
         subject, them = (f"1 {noun} is", "it") if len(firsts) == 1 else (f"{len(firsts)} distinct {noun}s are", "them")
-        return (
-            f"{subject} not in the vocabulary of {self.size} (position as line:column): "
-            f"{'; '.join(listed)}{more}. {line_ends}"
-            f"Remove {them} from the text, or skip {them}: --unknown skip"
+        return UnknownSymbolsError(
+            f"{subject} not in the vocabulary of {self.size} (position as line:column): {'; '.join(listed)}{more}",
+            f"{line_ends}Remove {them} from the text, or skip {them}: --unknown skip",
         )
 
 

@@ -106,7 +106,7 @@ def test_file_of_another_is_not_replaced(charlstm, run, tmp_path, to):
         (("--to", "hub", "--prime", "the"), "--prime has no effect with another format than html"),
         (("--to", "html", "--overwrite"), "--overwrite has no effect without --out"),
         (("--to", "html", "--out", "no/such/page.html"), "there is no folder no/such: create it first"),
-        (("--to", "html", "--prime", "Ω"), "the model does not know all of its characters"),
+        (("--to", "html", "--prime", "Ω"), "--prime: 1 character is not in the vocabulary"),
         (("--to", "html", "--prime", "@missing.txt"), "--prime @missing.txt"),
         (("--to", "html", "--checkpoint", "newest"), "is not one of: best, last"),
         (("--to", "torch", "--out", __file__), "it is a file; --to torch writes a folder"),

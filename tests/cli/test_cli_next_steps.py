@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from charlstm.cli import next_steps
 from charlstm.cli.next_steps import use_commands
 from charlstm.config import Config
 from charlstm.runs.directory import RunDirectory
@@ -23,7 +24,7 @@ TEXTS = {"names": NAMES, "prose": PROSE, "poems": POEMS, "table": TABLE, "letter
     [
         ("prose", {}, "--prime 'It was a bright cold' --length 400"),
         ("prose", {"direction": "backward"}, "--suffix 'day in April, and the' --length 400"),
-        ("prose", {"direction": "bidirectional"}, "--infill 'It was a___ight cold'"),
+        ("prose", {"direction": "bidirectional"}, "--infill 'It was a ______ cold'"),
         ("names", {}, "--length 400"),
         ("names", {"direction": "backward"}, "--length 400"),
         ("names", {"documents": "newline"}, "--num-samples 20"),
@@ -50,3 +51,16 @@ def test_suggested_commands_suit_text_and_direction(text, fields, options, tmp_p
     assert sample == f"charlstm sample runs/x {options}{temperature}"
     more = [] if model["direction"] == "bidirectional" else ["inspect", "export"]
     assert others == [f"charlstm {name} runs/x" for name in ("evaluate", *more)]
+
+
+@pytest.mark.parametrize(
+    ("text", "gap"),
+    [
+        ("To be or not to be", "To be or ___ to be"),
+        ("I saw (Winston's) hats", "I saw (_______'s) hats"),
+        ("其自身的发展道路与众不同", "其自身的___路与众不同"),
+        ("a_b c d", "a____ d"),
+    ],
+)
+def test_gap_to_fill_is_a_word(text, gap):
+    assert next_steps._with_gap(text) == gap

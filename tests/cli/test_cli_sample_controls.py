@@ -70,7 +70,7 @@ def test_best_texts_come_first(charlstm, tiny_run, loaded):
         ("--temperature 1:-1", "temperature must be 0 (greedy) or more, found -1.0"),
         ("--temperature 0:0 --top-k 3", "--top-k has no effect with --temperature 0"),
         ("--temperature 0 --best-of 3", "--best-of has no effect with --temperature 0"),
-        ("--infill a_ --temperature 1:0.5", "a schedule goes from the beginning of a text to its end"),
+        ("--infill a_ --temperature 1:0.5", "--infill fills gaps in turns, at one temperature"),
         ("--infill a_ --no-repeat 5", "--no-repeat has no effect with --infill"),
         ("--infill a_ --average-with RUN", "--average-with has no effect with --infill"),
         ("--infill a_ --regex a", "--regex has no effect with --infill"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -118,6 +120,47 @@ def test_comparison_without_output_trains_and_fails_last(charlstm, config_file, 
     assert result.err.splitlines()[-1] == "error: standard output cannot be written: No space left on device"
     assert RunDirectory(Path("runs/both/one-seed1")).finished
     assert Path("runs/both/report/index.html").exists()
+
+
+@contextmanager
+def pipe_read_by(read: Callable[[int], None], buffered: bool = True) -> Iterator[None]:
+    """A pipe as standard output, which another thread reads, and then closes."""
+    reader, writer = os.pipe()
+
+    def read_and_close() -> None:
+        read(reader)
+        os.close(reader)
+
+    thread = threading.Thread(target=read_and_close)
+    thread.start()
+    stream = os.fdopen(writer, "w") if buffered else io.TextIOWrapper(io.FileIO(writer, "w"), write_through=True)
+    with replaced("stdout", stream):
+        yield
+        stream.flush()
+        console.streams.redirect_to_null(stream)
+        thread.join()
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_reader_that_closes_the_pipe_within_a_text_ends_the_command(charlstm, tiny_run, buffered):
+    with pipe_read_by(lambda reader: os.read(reader, 100), buffered):
+        result = charlstm("sample", tiny_run, "--length", 150_000, "--seed", 1, "--no-stream")
+    assert (result.code, result.err) == (128 + signal.SIGPIPE, "")
+
+
+def test_text_is_streamed_into_a_pipe(charlstm, tiny_run):
+    with pipe_read_by(lambda reader: os.read(reader, 100)):
+        result = charlstm("sample", tiny_run, "--length", 10**12, "--seed", 1)
+    assert (result.code, result.err) == (128 + signal.SIGPIPE, "")
+    pieces: list[bytes] = []
+
+    def read(reader: int) -> None:
+        while piece := os.read(reader, 1 << 16):
+            pieces.append(piece)
+
+    with pipe_read_by(read):
+        charlstm("sample", tiny_run, "--length", 300, "--seed", 1)
+    assert b"".join(pieces).decode() == charlstm("sample", tiny_run, "--length", 300, "--seed", 1).out
 
 
 RESULTS = {

@@ -230,6 +230,14 @@ def test_terminal_shows_the_first_lines_of_a_sample(monkeypatch, capsys, columns
     assert capsys.readouterr().out.rstrip().splitlines()[-1] == f"    {last}"
 
 
+def test_terminal_wraps_the_lines_of_a_sample(monkeypatch, capsys):
+    monkeypatch.setattr(console, "width", lambda: 30)
+    sample = "It was a bright cold day in April.\nA  short line"
+    follow([Evaluated(2, 0.5, 1.0, 10, False, True, 1.0, sample), Ended("budget", 3, 1.0, 2, 1.0, 100)])
+    lines = capsys.readouterr().out.rstrip().splitlines()[-3:]
+    assert lines == ["    It was a bright cold day", "        in April.", "    A  short line"]
+
+
 def test_sparkline_of_the_loss_follows_it():
     history = LossHistory()
     for step in range(1000):

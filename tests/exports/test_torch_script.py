@@ -90,6 +90,7 @@ def test_cells_of_torch_are_recognized_by_their_equations():
     ("fields", "message"),
     [
         ({"cell": "peephole"}, "equations of peephole; it has those of lstm; gru with reset_after: true; .* --to onnx"),
+        ({"cell": "capped"}, "Train with one of them, such as --set model.cell=lstm, or export --to onnx, html or hub"),
         ({"cell": "gru", "reset_after": False}, "equations of gru with reset_after: false"),
         ({"front_end": "convolution"}, "--to torch takes the front ends one_hot and embedding"),
         ({"direction": "bidirectional"}, "no step to export"),
