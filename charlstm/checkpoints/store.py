@@ -9,11 +9,12 @@ complete, and one of them is the newest acknowledged one, whichever renames surv
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from charlstm.files import MissingError, check_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,19 @@ class CheckpointStore:
         check_folder(self.folder)
         return any(os.path.lexists(path) for path in self.files)
 
+    def newest_step(self) -> int | None:
+        """The step that the newest checkpoint claims, unchecked; -1 if no header can be read, None if none exists.
+
+        Raises UserError if the folder is something else.
+        """
+        if not self.exists():
+            return None
+        step = -1
+        for path in self.files:
+            with suppress(MissingError, DamagedError), CheckpointFile(path) as file:
+                step = max(step, file.claimed_step)
+        return step
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The paths, in the order in which a save renames a checkpoint; ``best`` comes last."""
@@ -60,17 +76,17 @@ class CheckpointStore:
     def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None:
         """Write the newest checkpoint, as ``last`` and, if ``best`` is true, also as ``best``.
 
-        Raises UserError, with the bytes needed, if it cannot be written; the earlier checkpoints remain.
+        Raises UserError, with the bytes needed, if it cannot be written; earlier checkpoints remain.
         """
         pieces = pack(tensors, header)
         if not self.folder.is_dir():
-            with _wrap_os_error(self.folder, pieces):
+            with self._wrap_os_error(self.folder, pieces):
                 self.folder.mkdir()
                 atomic_io.fsync_directory(self.folder.parent)
         if best:
-            with _wrap_os_error(self.best, pieces):
+            with self._wrap_os_error(self.best, pieces):
                 atomic_io.write_atomic(self.best, *pieces)
-        with _wrap_os_error(self.last, pieces), atomic_io.staged_file(self.last, *pieces) as temporary:
+        with self._wrap_os_error(self.last, pieces), atomic_io.staged_file(self.last, *pieces) as temporary:
             if self.last.exists():
                 atomic_io.rename(self.last, self.moving)
             atomic_io.rename(temporary, self.last)
@@ -122,23 +138,23 @@ class CheckpointStore:
     def quarantine(self, loaded: LoadedCheckpoint) -> None:
         """Rename ``last`` if it is damaged, so that a save does not replace a valid checkpoint by it."""
         if any(line.startswith(f"{self.last}:") for line in loaded.damaged):
-            with _wrap_os_error(self.last, ()):
+            with self._wrap_os_error(self.last, ()):
                 atomic_io.rename(self.last, self.last.with_suffix(".damaged"))
                 atomic_io.fsync_directory(self.folder)
 
-
-@contextmanager
-def _wrap_os_error(path: Path, pieces: tuple[atomic_io.Piece, ...]) -> Iterator[None]:
-    """Raise an OSError of the block as a UserError with the file, the bytes needed and the bytes free."""
-    try:
-        yield
-    except OSError as error:
-        needed = sum(len(piece) for piece in pieces)
+    @contextmanager
+    def _wrap_os_error(self, path: Path, pieces: tuple[atomic_io.Piece, ...]) -> Iterator[None]:
+        """Raise an OSError of the block as a UserError with the file, the bytes needed and free, and what is saved."""
         try:
-            free = f", {shutil.disk_usage(path.parent).free:,} free"
-        except OSError:
-            free = ""
-        raise UserError(
-            f"{path}: cannot write the checkpoint ({needed:,} bytes needed{free}): {error.strerror or error}. "
-            "The earlier checkpoints remain"
-        ) from error
+            yield
+        except OSError as error:
+            needed = sum(len(piece) for piece in pieces)
+            try:
+                free = f", {shutil.disk_usage(path.parent).free:,} free"
+            except OSError:
+                free = ""
+            room = f"Free {needed:,} bytes, or choose" if error.errno in _FULL else "Choose"
+            raise UserError(
+                f"{path}: cannot write the checkpoint ({needed:,} bytes needed{free}): {error.strerror or error}. "
+                + ("The earlier checkpoints remain" if self.exists() else f"{room} another folder: --runs FOLDER")
+            ) from error
