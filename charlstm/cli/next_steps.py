@@ -9,7 +9,7 @@ from charlstm.config import as_yaml
 from charlstm.paths import command, path_exists
 from charlstm.runs.commands import evaluate_command
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.metrics import evaluated_nats
+from charlstm.runs.metrics import best_score, evaluated_nats
 from charlstm.training.advice import lower_rate
 from charlstm.units import bits
 
@@ -47,26 +47,29 @@ def resume_command(trainer: Trainer, *options: str) -> str:
 
 def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
     """The lines to print instead of resuming a run that is complete with these settings; empty if there is more to
-    train, or if its report is missing, which resuming it writes.
+    train, if its report is missing, which resuming it writes, or if its checkpoints are.
 
     Raises UserError if the files of the run cannot be read, or are not what a run has.
     """
     if not path_exists(directory.report_folder / "index.html"):
         return []
-    if not directory.exists or not directory.finished or _deciding(settings) != _deciding(directory.config()):
+    if not (directory.exists and directory.checkpoints.exists() and directory.finished):
+        return []
+    if _deciding(settings) != _deciding(directory.config()):
         return []
     directory.check_files()
     records = directory.metrics()
-    scores = [evaluated_nats(record) for record in records if record["kind"] == "evaluation"]
+    evaluations = [record for record in records if record["kind"] == "evaluation"]
     unit = "byte" if settings.corpus.encoding == "bytes" else "character"
-    best = ""
-    if scores and settings.corpus.has_validation:
-        best = f", best held-out score {bits(min(scores)):.4f} bits per {unit}"
-    elif scores:
-        best = f", score of the training text {bits(scores[-1]):.4f} bits per {unit}"
+    score = ""
+    if (best := best_score(records)) is not None:
+        sample = " on a sample of the held-out text" if best.is_sampled else ""
+        score = f", best held-out score {bits(best.nats):.4f} bits per {unit}{sample}"
+    elif evaluations:
+        score = f", score of the training text {bits(evaluated_nats(evaluations[-1])):.4f} bits per {unit}"
     options = _longer(settings, directory.ended, records)
     return [
-        f"{directory.path} is finished: {records[-1]['step']:,} steps{best}",
+        f"{directory.path} is finished: {records[-1]['step']:,} steps{score}",
         f"to train longer:  {command('train', directory.path, '--resume', *options)}",
         f"its report:       {command('compare', directory.path)}",
     ]
