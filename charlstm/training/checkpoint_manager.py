@@ -13,6 +13,7 @@ from charlstm.checkpoints.store import LoadedCheckpoint
 from charlstm.config import Config
 from charlstm.distributed import ProcessGroup
 from charlstm.errors import UserError
+from charlstm.runs.commands import continue_command, train_again_command
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
 from charlstm.text.lead_ins import lead_ins
@@ -72,10 +73,18 @@ class CheckpointManager:
         directory.check_files()
         if not store.exists() and all(record["step"] == 0 for record in directory.metrics()):
             return None
+        if not store.exists():
+            raise UserError(
+                f"{directory.path}: its checkpoints were deleted; it cannot be resumed. To train it again:  "
+                f"{train_again_command(directory.path)}"
+            )
         checkpoint = store.newest(checkpoint_checks(self._check_settings))
         _, vocabulary = header_settings(checkpoint.header)
         if checkpoint.header["corpus_digest"] != self._corpus.digest or vocabulary != self._corpus.vocabulary:
-            raise UserError(f"{directory.path}: the corpus has changed since this run started; it cannot be resumed")
+            raise UserError(
+                f"{directory.path}: the corpus has changed since this run started; it cannot be resumed. To go on with "
+                f"the changed text:  {continue_command(directory.path, self._config)}"
+            )
         load_state(self._state, checkpoint)
         return checkpoint
 
