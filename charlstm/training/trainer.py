@@ -16,7 +16,7 @@ from charlstm.executors import clear_plan_cache
 from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.hardware.out_of_memory import MemoryEstimate, report_out_of_memory
 from charlstm.model.language_model import cell_of
-from charlstm.runs.directory import RunDirectory
+from charlstm.runs.directory import FINISHED, RunDirectory
 from charlstm.runs.records import StopReason
 from charlstm.text.corpus import Corpus
 from charlstm.training.budget import BudgetProgress, finish_reason
@@ -226,7 +226,7 @@ class Trainer:
         if isinstance(event, Evaluated):
             if not self._divergence.is_high(event.evaluated_nats):
                 self.save(best=event.improved)
-            elif self._stop_reason() == "budget":
+            elif self._stop_reason() in FINISHED:
                 event = self._divergence.end(event.evaluated_nats)
         self._notices += notices
         return event
