@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from charlstm.config import as_yaml
 from charlstm.paths import command, path_exists
 from charlstm.runs.commands import evaluate_command
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.metrics import best_score, evaluated_nats
 from charlstm.training.advice import lower_rate
+from charlstm.training.budget_advice import longer_options
 from charlstm.units import bits
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ MAX_DOCUMENTS, PAGE = 20, 2000
 """The most documents to sample, and about how many characters of them."""
 DEFAULT_LENGTH = 400
 """That of ``charlstm sample``."""
-NEARLY = 0.99
-"""The used fraction at which a limit of the budget counts as reached."""
 
 
 def resume_or_retry_command(ended: Ended, trainer: Trainer) -> str | None:
@@ -67,7 +65,7 @@ def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
         score = f", best held-out score {bits(best.nats):.4f} bits per {unit}{sample}"
     elif evaluations:
         score = f", score of the training text {bits(evaluated_nats(evaluations[-1])):.4f} bits per {unit}"
-    options = _longer(settings, directory.ended, records)
+    options = longer_options(settings.training, records)
     return [
         f"{directory.path} is finished: {records[-1]['step']:,} steps{score}",
         f"to train longer:  {command('train', directory.path, '--resume', *options)}",
@@ -78,21 +76,6 @@ def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
 def _deciding(settings: Config) -> dict[str, Any]:
     """The settings without those that a resumed run may change at any time."""
     return settings.model_dump(exclude={"name": True, "corpus": {"source"}, "training": {"device"}})
-
-
-def _longer(settings: Config, ended: str | None, records: list[dict[str, Any]]) -> list[str]:
-    """The options with which a run that ended for this reason trains about twice as long."""
-    if ended == "early_stopping":
-        return ["--set", "training.early_stopping=null"]
-    if ended == "target_reached":
-        return ["--set", "training.budget.target_nats=null"]
-    budget = settings.training.budget
-    last = next((record for record in reversed(records) if record["kind"] == "train"), records[-1])
-    used = {"steps": last["step"], "epochs": last.get("epoch", 0), "minutes": last.get("seconds", 0) / 60}
-    limits = {name: limit for name in used if (limit := getattr(budget, name)) is not None}
-    reached = {name: limit for name, limit in limits.items() if used[name] >= NEARLY * limit} or limits
-    changes = (f"training.budget.{name}={as_yaml(2 * limit)}" for name, limit in reached.items())
-    return [word for change in changes for word in ("--set", change)]
 
 
 def use_commands(config: Config, corpus: Corpus, directory: RunDirectory) -> list[str]:

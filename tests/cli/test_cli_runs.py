@@ -129,6 +129,16 @@ def test_finished_run_names_the_command_that_trains_longer(charlstm, config_file
     assert RunDirectory(Path("runs/tiny")).metrics()[-1]["step"] > steps
 
 
+@pytest.mark.parametrize("rate", ["1e-2", "1e-12"])
+def test_run_whose_last_score_is_best_names_the_command_that_trains_longer(charlstm, config_file, rate):
+    options = ("--set", f"training.learning_rate={rate}", "--set", "corpus.validation_fraction=0.3")
+    result = charlstm("train", config_file, *options)
+    end = result.out[result.out.index("best held-out score") :]
+    assert ("the held-out score was best at the end: longer training may improve it\n" in end) == (rate == "1e-2")
+    command = "charlstm train runs/tiny --resume --set training.budget.steps=24"
+    assert (f"\ntrain longer:  {command}\n" in end) == (rate == "1e-2")
+
+
 def test_finished_run_reports_the_score_of_the_whole_split(charlstm, config_file):
     Path("long.txt").write_text("the cat sat on the mat, and the dog ran to the cat. " * 200)
     fields = ("training.evaluation_characters=1000", "corpus.source=long.txt", "corpus.validation_fraction=0.3")
