@@ -1,10 +1,11 @@
-"""Stores the last two and the best checkpoint of a run, and loads the newest valid one.
+"""Stores the last two and the best checkpoint of a run, and those to keep, and loads the newest valid one.
 
 ``previous`` is the checkpoint before ``last``; ``best`` has the best validation score, and does not exist if no text is
 held out. A save first flushes the new file to disk; then it renames last -> moving and new -> last, flushes the folder,
 renames moving -> previous, which replaces the oldest, and flushes the folder. So at any time two different saves are
 complete, and one of them is the newest acknowledged one, whichever renames survive a crash. ``best`` is written before
-``last``: after a crash between the two it is the newest, and the run resumes from it.
+``last``: after a crash between the two it is the newest, and the run resumes from it. Checkpoints to keep are further
+files, named by their steps, which nothing replaces.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,6 +29,7 @@ from charlstm.files import MissingError, check_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
+_KEPT = re.compile(r"step-([0-9]{8,15})\.safetensors")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -73,8 +76,22 @@ class CheckpointStore:
         """The paths, in the order in which a save renames a checkpoint; ``best`` comes last."""
         return (self.last, self.moving, self.previous, self.best)
 
-    def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None:
-        """Write the newest checkpoint, as ``last`` and, if ``best`` is true, also as ``best``.
+    @property
+    def kept(self) -> dict[int, Path]:
+        """The checkpoints to keep, by step, in ascending order."""
+        matches = ((_KEPT.fullmatch(path.name), path) for path in self.folder.glob("step-*"))
+        return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+    def discard_after(self, step: int) -> None:
+        """Delete the checkpoints to keep of later steps, which a run that resumes from this step makes again."""
+        with self._wrap_os_error(self.folder, ()):
+            for later, path in self.kept.items():
+                if later > step:
+                    path.unlink()
+
+    def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool, keep: bool = False) -> None:
+        """Write the newest checkpoint, as ``last`` and, if ``best`` is true, also as ``best``, and if ``keep`` is true
+        also as one to keep.
 
         Raises UserError, with the bytes needed, if it cannot be written; earlier checkpoints remain.
         """
@@ -83,9 +100,10 @@ class CheckpointStore:
             with self._wrap_os_error(self.folder, pieces):
                 self.folder.mkdir()
                 atomic_io.fsync_directory(self.folder.parent)
-        if best:
-            with self._wrap_os_error(self.best, pieces):
-                atomic_io.write_atomic(self.best, *pieces)
+        kept = [self.folder / f"step-{header['counters']['step']:08d}.safetensors"] if keep else []
+        for path in [*kept, *([self.best] if best else [])]:
+            with self._wrap_os_error(path, pieces):
+                atomic_io.write_atomic(path, *pieces)
         with self._wrap_os_error(self.last, pieces), atomic_io.staged_file(self.last, *pieces) as temporary:
             if self.last.exists():
                 atomic_io.rename(self.last, self.moving)
@@ -134,6 +152,18 @@ class CheckpointStore:
         except DamagedError as problem:
             newest = self.newest(check)
             return replace(newest, damaged=[*dict.fromkeys([str(problem), *newest.damaged])])
+
+    def at_step(self, step: int, check: Check = accept_all) -> LoadedCheckpoint:
+        """The checkpoint of a step, kept or not. Raises UserError, with the steps that there are, if there is none, and
+        as :meth:`newest`."""
+        found = set[int]()
+        for path in (*self.kept.values(), *self.files):
+            with suppress(MissingError, DamagedError), CheckpointFile(path) as file:
+                found.add(file.claimed_step)
+                if file.claimed_step == step:
+                    return LoadedCheckpoint(path, *file.read(check), [])
+        steps = ", ".join(f"{n}" for n in sorted(found))
+        raise UserError(f"{self.folder}: no checkpoint of step {step}; there are {steps or 'none'}")
 
     def quarantine(self, loaded: LoadedCheckpoint) -> None:
         """Rename ``last`` if it is damaged, so that a save does not replace a valid checkpoint by it."""

@@ -29,8 +29,8 @@ class CheckpointManager:
         self._config, self._corpus, self._directory, self._group, self._state = config, corpus, directory, group, state
         self._lead_ins = lead_ins(corpus, config.model.direction)
 
-    def save(self, facts: Mapping[str, Any], best: bool) -> None:
-        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true.
+    def save(self, facts: Mapping[str, Any], best: bool, keep: bool = False) -> None:
+        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true, and one to keep if ``keep`` is true.
 
         ``facts`` describe device, precision and versions; they go into the header.
 
@@ -47,7 +47,7 @@ class CheckpointManager:
             **self._state.numbers(),
             **facts,
         }
-        self._directory.checkpoints.save(tensors, header, best)
+        self._directory.checkpoints.save(tensors, header, best, keep)
 
     def restore(self) -> LoadedCheckpoint | None:
         """Load the newest valid checkpoint into the state and truncate the logs to its step; None if the run has saved
@@ -65,6 +65,7 @@ class CheckpointManager:
             directory.truncate_logs({"metrics": 0, "samples": 0})
         else:
             directory.checkpoints.quarantine(checkpoint)
+            directory.checkpoints.discard_after(self._state.counters.step)
             directory.truncate_logs(checkpoint.header["written"])
         return checkpoint
 

@@ -225,15 +225,15 @@ class Trainer:
             return None
         if isinstance(event, Evaluated):
             if not self._divergence.is_high(event.evaluated_nats):
-                self.save(best=event.improved)
+                self.save(event.improved, self._budget.keeps_checkpoint(self.directory.checkpoints.kept))
             elif self._stop_reason() in FINISHED:
                 event = self._divergence.end(event.evaluated_nats)
         self._notices += notices
         return event
 
-    def save(self, best: bool) -> None:
-        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true. Raises UserError on failure."""
-        self._checkpoint_manager.save(self.execution.facts(), best)
+    def save(self, best: bool, keep: bool = False) -> None:
+        """Write the checkpoint ``last``, also as ``best`` or as one to keep. Raises UserError on failure."""
+        self._checkpoint_manager.save(self.execution.facts(), best, keep)
 
     def resume(self) -> list[str]:
         """Resume from the newest valid checkpoint, or start again if the run has saved none.

@@ -154,6 +154,22 @@ def test_finished_run_reports_the_score_of_the_whole_split(charlstm, config_file
     assert " bits per character on a sample of the held-out text\n" in charlstm("train", "tiny", "--resume").out
 
 
+def test_checkpoint_is_named_by_its_step(charlstm, config_file):
+    options = ("--set", "training.keep_checkpoints=all", "--set", "corpus.validation_fraction=0.3")
+    assert charlstm("train", config_file, *options).code == 0
+    sample = ("--length", 30, "--seed", 1)
+    named = charlstm("sample", "tiny", "--checkpoint", 6, *sample)
+    assert (named.code, named.err) == (0, "")
+    assert named.out == charlstm("sample", "runs/tiny/checkpoints/step-00000006.safetensors", *sample).out
+    assert named.out != charlstm("sample", "tiny", "--checkpoint", "last", *sample).out
+    assert charlstm("evaluate", "tiny", "--checkpoint", 6).code == 0
+    error = "error: runs/tiny/checkpoints: no checkpoint of step 7; there are 6, 12\n"
+    assert charlstm("sample", "tiny", "--checkpoint", 7).err == error
+    result = charlstm("sample", "tiny", "--checkpoint", "first")
+    assert result.code == 2
+    assert "'first' is not one of: best, last, STEP" in result.err
+
+
 def test_run_without_checkpoints_names_the_command_that_trains_it_again(charlstm, config_file):
     assert charlstm("train", config_file, "--runs", "others").code == 0
     shutil.rmtree("others/tiny/checkpoints")
