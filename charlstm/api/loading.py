@@ -24,7 +24,8 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
     Args:
         path: the run's directory, its name in ``runs``, ``latest`` (the run there that was trained last), a checkpoint
             file, or a folder exported for model hubs; ``~`` is the home directory.
-        checkpoint: for a directory, ``best`` (by the held-out score; the last if no text is held out) or ``last``.
+        checkpoint: for a directory, ``best`` (by the held-out score; the last if no text is held out) or ``last``,
+            or the step of one that is there (``training.keep_checkpoints``), such as ``"400"``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
     If a run's checkpoint is damaged, the newest intact one is loaded, with a warning (``logging``).

@@ -15,13 +15,14 @@ from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import Sample
 from charlstm.model import LanguageModel
+from charlstm.paths import command
 from charlstm.probes.reading import float64_copy, probe_mode, trajectory
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.decoding import decode
 from charlstm.text.documents import Documents, split_documents
 from charlstm.text.preparation import Changes, Preparation, normalizations
-from charlstm.text.relocation import relocate_source
+from charlstm.text.relocation import recorded_in, relocate_source
 from charlstm.text.separators import end_text
 from charlstm.text.tables import is_table
 from charlstm.text.unpacking import unpack
@@ -182,15 +183,14 @@ class TrainedModel:
         Raises UserError if it cannot be found, or has changed.
         """
         source = {"source": self._source()}
-        try:
+        with recorded_in(None if self.directory is None else self.directory.config_file):
             corpus = load_corpus(**{**self.config.corpus.model_dump(), **source})
-        except UserError as error:
-            if self.directory is None:
-                raise
-            file = self.directory.config_file
-            raise UserError(f"{str(error).rstrip('.')}. If the text was moved, set corpus.source in {file}") from None
         if corpus.digest != self.header["corpus_digest"]:
-            raise UserError("the content of the corpus has changed since this model was trained on it")
+            scored = command("evaluate", "RUN" if self.directory is None else self.directory.path, "--text", "FILE")
+            raise UserError(
+                "the content of the corpus has changed since this model was trained on it. To score a text as it is "
+                f"now:  {scored}"
+            )
         return corpus
 
     def _source(self) -> str | list[str]:

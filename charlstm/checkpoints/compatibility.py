@@ -19,6 +19,7 @@ MAY_CHANGE_ON_RESUME = {
     "sample_length",
     "early_stopping",
     "device",
+    "keep_checkpoints",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -45,11 +46,11 @@ class Counters:
 
     def add_score(self, nats: float | None) -> bool:
         """Count a completed evaluation; returns whether its held-out score is the best so far. None: nothing is held
-        out, so that no evaluation is the best."""
+        out, so that no evaluation is the best. Infinity is never the best."""
         self.evaluation_due = False
         if nats is None:
             return False
-        improved = self.best_nats is None or nats < self.best_nats
+        improved = nats < (math.inf if self.best_nats is None else self.best_nats)
         if improved:
             self.best_nats, self.best_step = nats, self.step
         self.evaluations_without_improvement = 0 if improved else self.evaluations_without_improvement + 1

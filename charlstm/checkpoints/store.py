@@ -1,19 +1,22 @@
-"""Stores the last two and the best checkpoint of a run, and loads the newest valid one.
+"""Stores the last two and the best checkpoint of a run, and those to keep, and loads the newest valid one.
 
 ``previous`` is the checkpoint before ``last``; ``best`` has the best validation score, and does not exist if no text is
 held out. A save first flushes the new file to disk; then it renames last -> moving and new -> last, flushes the folder,
 renames moving -> previous, which replaces the oldest, and flushes the folder. So at any time two different saves are
 complete, and one of them is the newest acknowledged one, whichever renames survive a crash. ``best`` is written before
-``last``: after a crash between the two it is the newest, and the run resumes from it.
+``last``: after a crash between the two it is the newest, and the run resumes from it. Checkpoints to keep are further
+files, named by their steps, which nothing replaces.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,9 @@ from charlstm.files import MissingError, check_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_KEPT = re.compile(r"step-([0-9]{8,15})\.safetensors")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -52,25 +58,53 @@ class CheckpointStore:
         check_folder(self.folder)
         return any(os.path.lexists(path) for path in self.files)
 
+    def newest_step(self) -> int | None:
+        """The step that the newest checkpoint claims, unchecked; -1 if no header can be read, None if none exists.
+
+        Raises UserError if the folder is something else.
+        """
+        if not self.exists():
+            return None
+        step = -1
+        for path in self.files:
+            with suppress(MissingError, DamagedError), CheckpointFile(path) as file:
+                step = max(step, file.claimed_step)
+        return step
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The paths, in the order in which a save renames a checkpoint; ``best`` comes last."""
         return (self.last, self.moving, self.previous, self.best)
 
-    def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool) -> None:
-        """Write the newest checkpoint, as ``last`` and, if ``best`` is true, also as ``best``.
+    @property
+    def kept(self) -> dict[int, Path]:
+        """The checkpoints to keep, by step, in ascending order."""
+        matches = ((_KEPT.fullmatch(path.name), path) for path in self.folder.glob("step-*"))
+        return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
-        Raises UserError, with the bytes needed, if it cannot be written; the earlier checkpoints remain.
+    def discard_after(self, step: int) -> None:
+        """Delete the checkpoints to keep of later steps, which a run that resumes from this step makes again."""
+        with self._wrap_os_error(self.folder, ()):
+            for later, path in self.kept.items():
+                if later > step:
+                    path.unlink()
+
+    def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any], best: bool, keep: bool = False) -> None:
+        """Write the newest checkpoint, as ``last`` and, if ``best`` is true, also as ``best``, and if ``keep`` is true
+        also as one to keep.
+
+        Raises UserError, with the bytes needed, if it cannot be written; earlier checkpoints remain.
         """
         pieces = pack(tensors, header)
         if not self.folder.is_dir():
-            with _wrap_os_error(self.folder, pieces):
+            with self._wrap_os_error(self.folder, pieces):
                 self.folder.mkdir()
                 atomic_io.fsync_directory(self.folder.parent)
-        if best:
-            with _wrap_os_error(self.best, pieces):
-                atomic_io.write_atomic(self.best, *pieces)
-        with _wrap_os_error(self.last, pieces), atomic_io.staged_file(self.last, *pieces) as temporary:
+        kept = [self.folder / f"step-{header['counters']['step']:08d}.safetensors"] if keep else []
+        for path in [*kept, *([self.best] if best else [])]:
+            with self._wrap_os_error(path, pieces):
+                atomic_io.write_atomic(path, *pieces)
+        with self._wrap_os_error(self.last, pieces), atomic_io.staged_file(self.last, *pieces) as temporary:
             if self.last.exists():
                 atomic_io.rename(self.last, self.moving)
             atomic_io.rename(temporary, self.last)
@@ -119,26 +153,38 @@ class CheckpointStore:
             newest = self.newest(check)
             return replace(newest, damaged=[*dict.fromkeys([str(problem), *newest.damaged])])
 
+    def at_step(self, step: int, check: Check = accept_all) -> LoadedCheckpoint:
+        """The checkpoint of a step, kept or not. Raises UserError, with the steps that there are, if there is none, and
+        as :meth:`newest`."""
+        found = set[int]()
+        for path in (*self.kept.values(), *self.files):
+            with suppress(MissingError, DamagedError), CheckpointFile(path) as file:
+                found.add(file.claimed_step)
+                if file.claimed_step == step:
+                    return LoadedCheckpoint(path, *file.read(check), [])
+        steps = ", ".join(f"{n}" for n in sorted(found))
+        raise UserError(f"{self.folder}: no checkpoint of step {step}; there are {steps or 'none'}")
+
     def quarantine(self, loaded: LoadedCheckpoint) -> None:
         """Rename ``last`` if it is damaged, so that a save does not replace a valid checkpoint by it."""
         if any(line.startswith(f"{self.last}:") for line in loaded.damaged):
-            with _wrap_os_error(self.last, ()):
+            with self._wrap_os_error(self.last, ()):
                 atomic_io.rename(self.last, self.last.with_suffix(".damaged"))
                 atomic_io.fsync_directory(self.folder)
 
-
-@contextmanager
-def _wrap_os_error(path: Path, pieces: tuple[atomic_io.Piece, ...]) -> Iterator[None]:
-    """Raise an OSError of the block as a UserError with the file, the bytes needed and the bytes free."""
-    try:
-        yield
-    except OSError as error:
-        needed = sum(len(piece) for piece in pieces)
+    @contextmanager
+    def _wrap_os_error(self, path: Path, pieces: tuple[atomic_io.Piece, ...]) -> Iterator[None]:
+        """Raise an OSError of the block as a UserError with the file, the bytes needed and free, and what is saved."""
         try:
-            free = f", {shutil.disk_usage(path.parent).free:,} free"
-        except OSError:
-            free = ""
-        raise UserError(
-            f"{path}: cannot write the checkpoint ({needed:,} bytes needed{free}): {error.strerror or error}. "
-            "The earlier checkpoints remain"
-        ) from error
+            yield
+        except OSError as error:
+            needed = sum(len(piece) for piece in pieces)
+            try:
+                free = f", {shutil.disk_usage(path.parent).free:,} free"
+            except OSError:
+                free = ""
+            room = f"Free {needed:,} bytes, or choose" if error.errno in _FULL else "Choose"
+            raise UserError(
+                f"{path}: cannot write the checkpoint ({needed:,} bytes needed{free}): {error.strerror or error}. "
+                + ("The earlier checkpoints remain" if self.exists() else f"{room} another folder: --runs FOLDER")
+            ) from error

@@ -80,6 +80,10 @@ def main() -> None:
             console.error(str(error))
             guard.note_saved(received.work)
             raise SystemExit(2) from None
+        except SystemExit:
+            if received.is_forced:
+                guard.note_saved(received.work)
+            raise
         except Exception as error:
             raise SystemExit(guard.report_error(error, received.work)) from None
         finally:

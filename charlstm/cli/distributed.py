@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -61,17 +62,21 @@ def sync_signals(group: ProcessGroup, signals: Signals) -> None:
     signals.number = int(number) or None
 
 
-def load_shared_corpus(group: ProcessGroup, settings: Config) -> Corpus:
+def load_shared_corpus(group: ProcessGroup, settings: Config, config_file: Path | None = None) -> Corpus:
     """Load the corpus: on each machine, local rank 0 first, then the others from its cache.
+
+    config_file: of the run whose text it is; None for a new run.
 
     Raises UserError if configuration or corpus differ between processes.
     """
     from charlstm.text.corpus import load_corpus
+    from charlstm.text.relocation import recorded_in
 
     for is_first in (True, False):
         with group.sync_errors():
             if (group.local_rank == 0) == is_first:
-                corpus = load_corpus(**settings.corpus.model_dump())
+                with recorded_in(config_file):
+                    corpus = load_corpus(**settings.corpus.model_dump())
     shared = {**settings.model_dump(mode="json"), "corpus": corpus.digest}
     group.assert_equal_across_ranks(
         shared, "configuration or corpus differ from those of rank 0: use the same files on all machines"

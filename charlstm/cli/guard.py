@@ -72,7 +72,9 @@ def report_error(error: BaseException, work: SavedWork | None) -> int:
 def note_saved(work: SavedWork | None) -> None:
     """Print which checkpoint of the interrupted work is saved, if any, and how to resume it."""
     if work is not None:
-        console.note(f"saved: {_saved(work.folder)}; resume:  {work.resume_command}")
+        saved = _saved(work.folder)
+        what = "nothing is saved yet; start again" if saved is None else f"saved: {saved}; resume"
+        console.note(f"{what}:  {work.resume_command}")
 
 
 def _machine_limit(error: BaseException) -> str:
@@ -94,13 +96,17 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
-def _saved(folder: Path) -> str:
-    from charlstm.checkpoints.format import CheckpointFile
+def _saved(folder: Path) -> str | None:
+    """What the folder of a run, or of several, has saved; None if it is a run without a checkpoint."""
     from charlstm.runs.directory import RunDirectory
 
-    # the cause of the error may persist
-    with suppress(Exception), CheckpointFile(RunDirectory(folder).last) as last:
-        return f"{folder}, step {last.claimed_step:,}"
+    with suppress(Exception):  # the cause of the error may persist
+        directory = RunDirectory(folder)
+        step = directory.checkpoints.newest_step()
+        if step is None and directory.exists:
+            return None
+        if step is not None and step >= 0:
+            return f"{folder}, step {step:,}"
     return str(folder)
 
 

@@ -6,12 +6,12 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from charlstm.config import as_yaml
 from charlstm.paths import command, path_exists
 from charlstm.runs.commands import evaluate_command
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.metrics import evaluated_nats
+from charlstm.runs.metrics import best_score, evaluated_nats
 from charlstm.training.advice import lower_rate
+from charlstm.training.budget_advice import longer_options
 from charlstm.units import bits
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ MAX_DOCUMENTS, PAGE = 20, 2000
 """The most documents to sample, and about how many characters of them."""
 DEFAULT_LENGTH = 400
 """That of ``charlstm sample``."""
-NEARLY = 0.99
-"""The used fraction at which a limit of the budget counts as reached."""
 
 
 def resume_or_retry_command(ended: Ended, trainer: Trainer) -> str | None:
@@ -48,26 +46,29 @@ def resume_command(trainer: Trainer, *options: str) -> str:
 
 def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
     """The lines to print instead of resuming a run that is complete with these settings; empty if there is more to
-    train, or if its report is missing, which resuming it writes.
+    train, if its report is missing, which resuming it writes, or if its checkpoints are.
 
     Raises UserError if the files of the run cannot be read, or are not what a run has.
     """
     if not path_exists(directory.report_folder / "index.html"):
         return []
-    if not directory.exists or not directory.finished or _deciding(settings) != _deciding(directory.config()):
+    if not (directory.exists and directory.checkpoints.exists() and directory.finished):
+        return []
+    if _deciding(settings) != _deciding(directory.config()):
         return []
     directory.check_files()
     records = directory.metrics()
-    scores = [evaluated_nats(record) for record in records if record["kind"] == "evaluation"]
+    evaluations = [record for record in records if record["kind"] == "evaluation"]
     unit = "byte" if settings.corpus.encoding == "bytes" else "character"
-    best = ""
-    if scores and settings.corpus.has_validation:
-        best = f", best held-out score {bits(min(scores)):.4f} bits per {unit}"
-    elif scores:
-        best = f", score of the training text {bits(scores[-1]):.4f} bits per {unit}"
-    options = _longer(settings, directory.ended, records)
+    score = ""
+    if (best := best_score(records)) is not None:
+        sample = " on a sample of the held-out text" if best.is_sampled else ""
+        score = f", best held-out score {bits(best.nats):.4f} bits per {unit}{sample}"
+    elif evaluations:
+        score = f", score of the training text {bits(evaluated_nats(evaluations[-1])):.4f} bits per {unit}"
+    options = longer_options(settings.training, records)
     return [
-        f"{directory.path} is finished: {records[-1]['step']:,} steps{best}",
+        f"{directory.path} is finished: {records[-1]['step']:,} steps{score}",
         f"to train longer:  {command('train', directory.path, '--resume', *options)}",
         f"its report:       {command('compare', directory.path)}",
     ]
@@ -76,21 +77,6 @@ def finished_lines(settings: Config, directory: RunDirectory) -> list[str]:
 def _deciding(settings: Config) -> dict[str, Any]:
     """The settings without those that a resumed run may change at any time."""
     return settings.model_dump(exclude={"name": True, "corpus": {"source"}, "training": {"device"}})
-
-
-def _longer(settings: Config, ended: str | None, records: list[dict[str, Any]]) -> list[str]:
-    """The options with which a run that ended for this reason trains about twice as long."""
-    if ended == "early_stopping":
-        return ["--set", "training.early_stopping=null"]
-    if ended == "target_reached":
-        return ["--set", "training.budget.target_nats=null"]
-    budget = settings.training.budget
-    last = next((record for record in reversed(records) if record["kind"] == "train"), records[-1])
-    used = {"steps": last["step"], "epochs": last.get("epoch", 0), "minutes": last.get("seconds", 0) / 60}
-    limits = {name: limit for name in used if (limit := getattr(budget, name)) is not None}
-    reached = {name: limit for name, limit in limits.items() if used[name] >= NEARLY * limit} or limits
-    changes = (f"training.budget.{name}={as_yaml(2 * limit)}" for name, limit in reached.items())
-    return [word for change in changes for word in ("--set", change)]
 
 
 def use_commands(config: Config, corpus: Corpus, directory: RunDirectory) -> list[str]:

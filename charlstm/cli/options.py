@@ -32,7 +32,8 @@ CheckpointOption = Annotated[
     str,
     typer.Option(
         autocompletion=completion.words("best", "last"),
-        help="Checkpoint of the run: best or last; without held-out text, both are the last.",
+        help="Checkpoint of the run: best or last; without held-out text, both are the last. Or the step of one that "
+        "training.keep_checkpoints has kept.",
     ),
 ]
 DeviceOption = Annotated[
@@ -94,8 +95,10 @@ def find_run(context: typer.Context, run: Path, checkpoint: str, device: str, ru
     """
     from charlstm.config import check_device_name
     from charlstm.errors import UserError
+    from charlstm.runs.naming import is_step
 
-    check_choice("--checkpoint", checkpoint, "best", "last")
+    if not is_step(checkpoint):
+        check_choice("--checkpoint", checkpoint, "best", "last", "STEP")
     try:
         check_device_name(device)
     except ValueError as error:

@@ -29,6 +29,9 @@ class Signals:
     number: int | None = None
     """The ending signal that was received, if any; SIGPIPE if standard output was closed."""
 
+    is_forced: bool = False
+    """Whether a second signal has ended the command at once, before what runs was saved."""
+
     work: SavedWork | None = None
     """The work that is saved while it runs, or that an error has interrupted."""
 
@@ -66,6 +69,7 @@ class Signals:
             if signal.Signals(number).name == "SIGHUP":
                 console.detach_terminal()
         if not first or self._running is None:
+            self.is_forced = not first
             raise SystemExit(self.exit_code)
         self._running.request_stop()
         with suppress(RuntimeError):  # the signal interrupted the writing of another line

@@ -152,13 +152,14 @@ def train(
     def work() -> int:
         with group.sync_errors():
             plan = make_plan(group.is_rank0)
-        corpus = load_shared_corpus(group, plan.settings)
+        config_file = plan.directory.config_file if resume else None
+        corpus = load_shared_corpus(group, plan.settings, config_file)
         with group.sync_errors():
             chosen = plan.choose_by_size(corpus)
             settings = plan.settings
         start = None if plan.start is None else plan.start.run
         if "corpus" in chosen:
-            corpus = load_shared_corpus(group, settings)
+            corpus = load_shared_corpus(group, settings, config_file)
         if not dry_run:
             print_corpus(corpus)
             print_chosen(settings, chosen)

@@ -16,8 +16,9 @@ from charlstm.paths import command
 from charlstm.runs.metrics import evaluated_nats
 from charlstm.text.corpus import Corpus
 from charlstm.text.hints import text_hints
-from charlstm.training.advice import ending_advice, planned_budget_advice
+from charlstm.training.advice import ending_advice
 from charlstm.training.budget import steps_before_evaluation
+from charlstm.training.budget_advice import longer_training, planned_budget_advice
 from charlstm.training.captured_steps import why_not_captured
 from charlstm.training.events import Ended
 from charlstm.training.fine_tuning import start_notes
@@ -124,7 +125,11 @@ def print_result(ended: Ended, trainer: Trainer) -> None:
             "held-out sample" if is_sampled else "held-out" if trainer.config.corpus.has_validation else "training text"
         )
         _print_curve([bits(evaluated_nats(record)) for record in evaluations], text)
-        for line in ending_advice(trainer.config, ended, characters, trainer.streams.progress, records):
+        if (longer := longer_training(trainer.config.training, records)) is not None:
+            console.out_wrapped(longer.sentence)
+            if longer.options:
+                console.out(f"train longer:  {next_steps.resume_command(trainer, *longer.options)}")
+        for line in ending_advice(trainer.config, ended, characters, records):
             console.out_wrapped(line)
     console.out(f"run: {trainer.directory.path}")
 

@@ -21,7 +21,7 @@ from charlstm.paths import path_exists
 from charlstm.report.writer import REPORT
 from charlstm.runs.metrics import whole_split_nats
 from charlstm.text.corpus import Corpus
-from charlstm.training.advice import gap_advice
+from charlstm.training.gap_advice import gap_advice
 
 SAMPLE_LENGTH = 400
 MAX_VALUE = 100
@@ -72,7 +72,7 @@ def read_run(
         sample=_sample(run, corpus),
         finished=run.directory.finished,
         causal=causal,
-        remark=gap_advice(records, run.config.corpus, run.config.model),
+        remark="; ".join(gap_advice(records, run.config)),
         training_split_nats=evaluations[-1].get("training_split_nats") if evaluations else None,
         has_validation=run.config.corpus.has_validation,
         samples=any(r.get("sampled_from") is not None for r in evaluations),

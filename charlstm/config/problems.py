@@ -93,12 +93,18 @@ def _message(kind: str, loc: Loc, value: object, message: str, model: type[BaseM
     return f"expected {type_text(field)}, found {format_value(value)}{_hint(field, value)}"
 
 
+BOOLEANS = dict.fromkeys(("yes", "y", "on", "true"), "true") | dict.fromkeys(("no", "n", "off", "false"), "false")
+"""Texts that YAML 1.1, other formats or quotes make of booleans."""
+
+
 def _hint(field: FieldInfo, value: object) -> str:
     kinds = alternatives(field.annotation)
     if get_origin(field.annotation) is list and not isinstance(value, list | dict | None):
         return f". Write [{format_value(value)}]"
     numeric = int in kinds or float in kinds
     if isinstance(value, str):
+        if bool in kinds and (word := BOOLEANS.get(value.lower())):
+            return f". Write {word}"
         if choices(field):
             match = near(_current_name(value), choices(field))
             return f". Did you mean {match}?" if match else ""

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from charlstm.config.sections import Section, TrainingBasics, TypeText
 
 MAX_PATIENCE = 1000
+MAX_KEPT = 1000
 MIN_EVALUATION_CHARACTERS = 1000
 """Characters of the smallest sample that can be asked for: it has three stretches, from which its standard error is
 estimated."""
@@ -61,6 +62,12 @@ class TrainingConfig(TrainingBasics):
         "then kept. all: the whole split. If evaluations score a sample, the best and the last network are scored on "
         "the whole split when training has ended. A split with fewer characters is scored whole. Of documents, whole "
         "ones are taken.",
+    )
+    keep_checkpoints: Annotated[int, Field(ge=0, le=MAX_KEPT)] | Literal["all"] = Field(
+        0,
+        description="Checkpoints of evaluations to keep beside the last and the best: so many, evenly spread over the "
+        "budget, or all. `checkpoints/step-00000400.safetensors` is that of step 400: charlstm sample RUN --checkpoint "
+        "400. Each is as large as the last.",
     )
     label_smoothing: float = Field(
         0.0,

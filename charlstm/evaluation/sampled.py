@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.evaluation.score import Score
+from charlstm.evaluation.score import Score, block_error
 from charlstm.text.documents import Direction, Documents, Sequences
 
 
@@ -37,4 +37,4 @@ def score_of_sample(
     if stretches > 1:
         squares = float(((sums - mean * counts) ** 2).sum())
         error = math.sqrt(max(0.0, 1 - n / characters) * stretches / (stretches - 1) * squares) / n
-    return Score(mean, n, direction == "bidirectional", characters, error)
+    return Score(mean, n, direction == "bidirectional", characters, error, block_error(nats))

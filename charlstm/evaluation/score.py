@@ -32,6 +32,7 @@ MAX_STREAMS, LONG = 256, 8192  # pieces of a long text, if each has so many char
 WARM_UP = 512  # characters of context before the first scored one of a piece
 CHUNK = 128  # characters per forward pass
 CHUNKS_PER_COPY = 32  # chunks whose results are copied from a GPU at once: each copy synchronizes
+BLOCKS, SHORTEST_BLOCK = 20, 50  # characters
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Score:
                           causal model's likelihood
     sampled_from          if the characters are a sample of a text: the number of characters of that text
     standard_error        of the mean of a sample, in nats, as an estimate of that of the text
+    block_error           standard error of the mean, in nats, as an estimate of that of all texts of the kind, from its
+                          spread over blocks of the text: about 0 for an even text; None for fewer than 100 characters
     """
 
     nats: float
@@ -52,6 +55,7 @@ class Score:
     is_pseudo_likelihood: bool = False
     sampled_from: int | None = None
     standard_error: float | None = None
+    block_error: float | None = None
 
     @property
     def bits_per_character(self) -> float:
@@ -70,7 +74,17 @@ def score(model: LanguageModel, text: Text, on_progress: OnProgress = lambda _: 
 
 def mean_score(nats: npt.NDArray[np.float32], is_pseudo_likelihood: bool) -> Score:
     """The score of a text, given -ln p of each of its characters [N]."""
-    return Score(float(nats.astype(np.float64).mean()), len(nats), is_pseudo_likelihood)
+    return Score(float(nats.astype(np.float64).mean()), len(nats), is_pseudo_likelihood, block_error=block_error(nats))
+
+
+def block_error(nats: npt.NDArray[np.float32]) -> float | None:
+    """The standard error of a mean over a text, whose neighboring characters are not independent: that of the means of
+    up to 20 equal blocks, s / sqrt(blocks)."""
+    count = min(BLOCKS, len(nats) // SHORTEST_BLOCK)
+    if count < 2:
+        return None
+    means = nats[: len(nats) // count * count].astype(np.float64).reshape(count, -1).mean(axis=1)
+    return float(means.std(ddof=1)) / math.sqrt(count)
 
 
 def nats_per_character(

@@ -186,15 +186,15 @@ class RunDirectory:
         with self._wrap_os_error():
             if not keep_best:
                 atomic_io.write_atomic(self.pruned_file, b"")
-            for path in store.files:
+            for path in (*store.files, *store.kept.values()):
                 if path != kept:
                     path.unlink(missing_ok=True)
 
     def check_files(self) -> None:
         """Raises UserError if a path to write is something else: a pipe, a folder or a dangling link."""
         check_folder(self.report_folder)
-        check_folder(self.checkpoints.folder)
-        for path in (self.metrics_file, self.samples_file, self.lock_file, *self.checkpoints.files):
+        check_folder((store := self.checkpoints).folder)
+        for path in (self.metrics_file, self.samples_file, self.lock_file, *store.files, *store.kept.values()):
             with suppress(MissingError):
                 regular_size(path)
 

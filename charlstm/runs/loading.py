@@ -11,6 +11,7 @@ from charlstm.checkpoints.store import LoadedCheckpoint
 from charlstm.errors import UserError
 from charlstm.paths import is_folder
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.naming import is_step
 
 
 def load_checkpoint_of(path: Path, checkpoint: str = "best") -> tuple[LoadedCheckpoint, RunDirectory | None]:
@@ -18,7 +19,8 @@ def load_checkpoint_of(path: Path, checkpoint: str = "best") -> tuple[LoadedChec
 
     Args:
         path: the directory of a run, or the file of a checkpoint, as `charlstm.runs.names.find_weights` finds it.
-        checkpoint: for a directory, ``best`` (by the held-out score; the last if no text is held out) or ``last``.
+        checkpoint: for a directory, ``best`` (by the held-out score; the last if no text is held out) or ``last``,
+            or the step of one that is there.
 
     If a run's checkpoint is damaged, the newest intact one is loaded, and ``damaged`` of the result says so.
 
@@ -28,9 +30,11 @@ def load_checkpoint_of(path: Path, checkpoint: str = "best") -> tuple[LoadedChec
     directory = RunDirectory(path) if is_folder(path) else _containing_run(path)
     check = _checks_for(directory)
     if directory is not None and directory.path == path:
-        if checkpoint not in ("best", "last"):
-            raise UserError(f"no checkpoint {checkpoint!r}: expected best or last")
         store = directory.checkpoints
+        if is_step(checkpoint):
+            return store.at_step(int(checkpoint), check), directory
+        if checkpoint not in ("best", "last"):
+            raise UserError(f"no checkpoint {checkpoint!r}: expected best or last, or a step")
         return store.best_or_newest(check) if checkpoint == "best" else store.newest(check), directory
     with CheckpointFile(path) as file:
         return LoadedCheckpoint(path, *file.read(check), []), directory

@@ -22,6 +22,11 @@ def run_name(sources: Sequence[str]) -> str:
     return plain.strip().lstrip(".-").strip()[:MAX_LENGTH].rstrip() or "text"
 
 
+def is_step(checkpoint: str) -> bool:
+    """Whether a checkpoint is named by its step."""
+    return checkpoint.isascii() and checkpoint.isdecimal() and len(checkpoint) <= 15
+
+
 def initial_run_name(recorded: str) -> str:
     """The name of the run that ``training.initial_run`` records: by its folder, by the file of a checkpoint in it, or
     by that in a folder exported for model hubs."""

@@ -43,6 +43,7 @@ class _Evaluation(_Record):
     raw_nats: _Nats | None = None
     sampled_from: _Count | None = None
     nats_standard_error: _Nats | None = None
+    gap_nats_standard_error: _Nats | None = None
 
     @model_validator(mode="after")
     def _has_a_score(self) -> _Evaluation:

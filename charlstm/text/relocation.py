@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def relocate_source(source: str | Sequence[str], run: Path, digest: Callable[[],
             if _digest(moved) == expected:
                 return moved[0] if isinstance(source, str) else moved
     return source if isinstance(source, str) else names
+
+
+@contextmanager
+def recorded_in(config_file: Path | None) -> Iterator[None]:
+    """Errors of the block, which loads the text of a run, say where its place is recorded, if it is."""
+    try:
+        yield
+    except UserError as error:
+        if config_file is None:
+            raise
+        text = str(error).rstrip(".")
+        raise UserError(f"{text}. If the text was moved, set corpus.source in {config_file}") from None
 
 
 def _folder(name: str) -> Path:

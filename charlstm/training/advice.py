@@ -6,21 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charlstm.config import Config, ModelConfig, TrainingConfig
-from charlstm.config.corpus import CorpusConfig
+from charlstm.config import Config, TrainingConfig
+from charlstm.training.budget_advice import UsedBudget, used_budget_advice
 from charlstm.training.events import Ended
-from charlstm.units import bits
+from charlstm.training.gap_advice import gap_advice
 
 SMALL_TEXT = 5_000  # characters
 EARLY = 0.5
 """Fraction of the training after which a best score means that the rest was useless."""
 MIN_EVALUATIONS = 5
-FEW_EPOCHS = 0.5
-"""Fewer passes over the training text than this are worth a hint."""
-SMALL_GAP = 0.25
-"""Bits per character between training and held-out text that need no explanation."""
-DROPOUTS = (0.3, 0.5)
-"""Dropout to try if a network learns its training text by heart: the first that is higher than its own."""
 
 
 def divergence_advice(
@@ -81,25 +75,21 @@ def lower_rate(training: TrainingConfig) -> str:
     return f"{training.learning_rate / 3:.2g}"
 
 
-def ending_advice(
-    config: Config, ended: Ended, characters: int, epochs: float, records: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def ending_advice(config: Config, ended: Ended, characters: int, records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Advice after a run: one line for each thing that could be better.
 
     Args:
         characters: the length of the training text.
-        epochs: passes over it.
         records: the records of metrics.jsonl.
     """
     training, at_budget = config.training, ended.stop_reason == "budget"
-    gap = gap_advice(records, config.corpus, config.model)
     lines = []
     if at_budget and training.warmup_steps is not None and ended.step <= training.warmup_steps:
         lines.append(
             f"the run ended within its warmup of {training.warmup_steps:,} steps, before it reached the learning rate: "
             "give it a larger budget, or leave warmup_steps out"
         )
-    if at_budget and (unread := used_budget_advice(training, epochs)):
+    if at_budget and (unread := used_budget_advice(training, UsedBudget.of(records))):
         lines.append(unread)
     if at_budget and characters < SMALL_TEXT:
         lines.append(f"a training text of {characters:,} characters is very short: expect its words, hardly its sense")
@@ -109,94 +99,11 @@ def ending_advice(
             "began to learn the text by heart; try more dropout, a smaller network or fewer epochs. Samples come from "
             "the best checkpoint; charlstm sample --checkpoint last takes the last one"
         )
-    elif gap:
-        lines.append(gap)
+    else:
+        lines += gap_advice(records, config)
     return lines
 
 
 def _best_was_early(ended: Ended, records: Sequence[Mapping[str, Any]]) -> bool:
     evaluations = sum(record["kind"] == "evaluation" for record in records)
     return evaluations >= MIN_EVALUATIONS and ended.best_step is not None and ended.best_step < EARLY * ended.step
-
-
-def planned_budget_advice(training: TrainingConfig, steps_per_epoch: int) -> str:
-    """One sentence if a budget in steps or epochs is a fraction of an epoch; "" if not, or if it is in minutes."""
-    budget = training.budget
-    if budget.minutes is not None:
-        return ""
-    epochs = min(
-        *([] if budget.epochs is None else [budget.epochs]),
-        *([] if budget.steps is None else [budget.steps / steps_per_epoch]),
-        FEW_EPOCHS,
-    )
-    if epochs >= FEW_EPOCHS:
-        return ""
-    return f"{_unread(epochs)}: one epoch is {steps_per_epoch:,} steps; raise training.budget to read more of it"
-
-
-def used_budget_advice(training: TrainingConfig, epochs: float) -> str:
-    """One sentence if a budget in minutes was used up after a fraction of an epoch, else ""."""
-    if training.budget.minutes is None or epochs >= FEW_EPOCHS:
-        return ""
-    return f"{_unread(epochs)}; raise training.budget.minutes, or train a smaller network, to read more of it"
-
-
-def _unread(epochs: float) -> str:
-    return f"the budget is {epochs:.2g} epochs: {1 - epochs:.0%} of the training text is not read"
-
-
-def gap_advice(records: Sequence[Mapping[str, Any]], corpus: CorpusConfig, model: ModelConfig) -> str:
-    """One sentence if the scores of training and held-out text part, and what to try; "" if they do not.
-
-    A gap that is there from the beginning, when little can have been learned by heart, is one between the texts: within
-    the first epoch, or at the first evaluation, it has at least half of its final size.
-
-    Args:
-        records: the records of metrics.jsonl.
-        model: the network; the advice is more of the dropout that it has.
-    """
-    scored = [
-        record
-        for record in records
-        if record["kind"] == "evaluation"
-        and record["nats"] is not None
-        and record.get("training_split_nats") is not None
-    ]
-    if not scored:
-        return ""
-    best = min(scored, key=lambda record: record["nats"])
-    early = next((r for r in reversed(scored) if r["epoch"] <= 1), scored[0])
-    gap, early_gap, last_gap = (_gap_in_bits(record) for record in (best, early, scored[-1]))
-    has_other_text = corpus.validation == "files" or not _is_spread(corpus)
-    if has_other_text and abs(gap) >= SMALL_GAP and abs(early_gap) >= abs(last_gap) / 2 and early_gap * gap > 0:
-        what = "held-out text is" if corpus.validation == "tail" else "held-out files are"
-        part = "its end is" if corpus.validation == "tail" else "they are"
-        return (
-            f"{what} {abs(gap):.1f} bits {'harder' if gap > 0 else 'easier'} than the training text: {part} not like "
-            "the rest; try --set corpus.validation=blocks"
-        )
-    if last_gap >= SMALL_GAP:
-        training, held_out = (bits(scored[-1][name]) for name in ("training_split_nats", "nats"))
-        return (
-            f"the network learns by heart: {training:.1f} bits for training text, {held_out:.1f} for held-out text; "
-            f"try more text, {_more_dropout(model)}or a smaller model.hidden_size"
-        )
-    return ""
-
-
-def _more_dropout(model: ModelConfig) -> str:
-    """The option for the next higher dropout before the readout, with a space; "" if it is high already."""
-    option, value = (
-        ("dropout", model.dropout) if model.output_dropout is None else ("output_dropout", model.output_dropout)
-    )
-    higher = next((dropout for dropout in DROPOUTS if dropout > value), None)
-    return "" if higher is None else f"--set model.{option}={higher} "
-
-
-def _gap_in_bits(record: Mapping[str, Any]) -> float:
-    return bits(record["nats"] - record["training_split_nats"])
-
-
-def _is_spread(corpus: CorpusConfig) -> bool:
-    """Whether the held-out text comes from all over the text."""
-    return corpus.validation == "blocks" or (corpus.documents is not None and corpus.shuffle_documents)

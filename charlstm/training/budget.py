@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import TrainingConfig
@@ -11,6 +12,7 @@ from charlstm.runs.records import StopReason
 from charlstm.training.state import TrainingState
 
 RECORDS_PER_EVALUATION = 20
+TINY = 1e-6
 
 LONGEST_STEP, SHORT_PAUSE, FIRST_STEP = 20.0, 1.0, 0.15
 """A step counts at most ``LONGEST_STEP`` times the mean of those before it (before the first: ``FIRST_STEP`` seconds),
@@ -49,6 +51,15 @@ class BudgetProgress:
         before, self._checked = self._checked, self.fraction
         self._state.counters.evaluation_due = self._is_due(before) or self._checked >= 1
         return self._is_due(before, RECORDS_PER_EVALUATION)
+
+    def keeps_checkpoint(self, kept: Iterable[int]) -> bool:
+        """Whether the checkpoint of this evaluation is one to keep, beside those of earlier steps: the first in one of
+        ``training.keep_checkpoints`` equal parts of the budget, or at its end."""
+        count, step, used = self._training.keep_checkpoints, self._state.counters.step, self.fraction
+        if count == "all" or step == 0:
+            return count == "all"
+        before = max((other for other in kept if other < step), default=0) / step
+        return math.floor(count * used + TINY) > math.floor(count * used * before + TINY)
 
     def _is_due(self, before: float, per_evaluation: int = 1) -> bool:
         """Whether an interval between evaluations, or one of ``per_evaluation`` parts of it, ended since the used

@@ -13,6 +13,7 @@ from charlstm.checkpoints.store import LoadedCheckpoint
 from charlstm.config import Config
 from charlstm.distributed import ProcessGroup
 from charlstm.errors import UserError
+from charlstm.runs.commands import continue_command, train_again_command
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus
 from charlstm.text.lead_ins import lead_ins
@@ -28,8 +29,8 @@ class CheckpointManager:
         self._config, self._corpus, self._directory, self._group, self._state = config, corpus, directory, group, state
         self._lead_ins = lead_ins(corpus, config.model.direction)
 
-    def save(self, facts: Mapping[str, Any], best: bool) -> None:
-        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true.
+    def save(self, facts: Mapping[str, Any], best: bool, keep: bool = False) -> None:
+        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true, and one to keep if ``keep`` is true.
 
         ``facts`` describe device, precision and versions; they go into the header.
 
@@ -46,7 +47,7 @@ class CheckpointManager:
             **self._state.numbers(),
             **facts,
         }
-        self._directory.checkpoints.save(tensors, header, best)
+        self._directory.checkpoints.save(tensors, header, best, keep)
 
     def restore(self) -> LoadedCheckpoint | None:
         """Load the newest valid checkpoint into the state and truncate the logs to its step; None if the run has saved
@@ -64,6 +65,7 @@ class CheckpointManager:
             directory.truncate_logs({"metrics": 0, "samples": 0})
         else:
             directory.checkpoints.quarantine(checkpoint)
+            directory.checkpoints.discard_after(self._state.counters.step)
             directory.truncate_logs(checkpoint.header["written"])
         return checkpoint
 
@@ -72,10 +74,18 @@ class CheckpointManager:
         directory.check_files()
         if not store.exists() and all(record["step"] == 0 for record in directory.metrics()):
             return None
+        if not store.exists():
+            raise UserError(
+                f"{directory.path}: its checkpoints were deleted; it cannot be resumed. To train it again:  "
+                f"{train_again_command(directory.path)}"
+            )
         checkpoint = store.newest(checkpoint_checks(self._check_settings))
         _, vocabulary = header_settings(checkpoint.header)
         if checkpoint.header["corpus_digest"] != self._corpus.digest or vocabulary != self._corpus.vocabulary:
-            raise UserError(f"{directory.path}: the corpus has changed since this run started; it cannot be resumed")
+            raise UserError(
+                f"{directory.path}: the corpus has changed since this run started; it cannot be resumed. To go on with "
+                f"the changed text:  {continue_command(directory.path, self._config)}"
+            )
         load_state(self._state, checkpoint)
         return checkpoint
 

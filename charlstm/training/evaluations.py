@@ -56,7 +56,7 @@ class Evaluations:
             return ended, []
         sample = validator.sample(self._seed + counters.step)
         is_high = decisive is not None and self._divergence.is_high(decisive.nats)
-        improved = counters.add_score(None if held_out is None or is_high else held_out.nats)
+        improved = counters.add_score(None if held_out is None else math.inf if is_high else held_out.nats)
         notices = []
         if held_out is not None:
             state.schedule.step_evaluation(improved)

@@ -75,6 +75,7 @@ class EventLog:
             raw_nats=raw_score.nats if raw_score is not None and math.isfinite(raw_score.nats) else None,
             sampled_from=None if held_out is None else held_out.sampled_from,
             standard_error=None if held_out is None else held_out.standard_error,
+            gap_error=_gap_error(held_out, training_score),
         )
         position = {"characters": counters.characters, "seconds": counters.seconds}
         split = None if held_out is None else "validation"
@@ -101,3 +102,10 @@ class EventLog:
         is_sampled = c.best_nats is not None and whole is None and sample is not None and not sample.is_whole
         best = c.best_nats if whole is None else whole
         return Ended(stop_reason, c.step, best, c.best_step, c.seconds, c.characters, advice, is_sampled)
+
+
+def _gap_error(held_out: Score | None, training: Score | None) -> float | None:
+    """The standard error of the difference of two scores, in nats, if it is known."""
+    errors = [None if score is None else score.block_error for score in (held_out, training)]
+    known = [error for error in errors if error is not None and math.isfinite(error)]
+    return math.hypot(*known) if len(known) == len(errors) else None

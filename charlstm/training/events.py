@@ -47,7 +47,8 @@ class Evaluated:
     ``training_split_nats``: the score of an evenly spread sample of the training split. ``raw_nats``: the held-out
     score of the trained weights, if ``nats`` is that of their average. ``sampled_from``: if ``nats`` is the score of a
     sample of the held-out text, the number of characters of that, and ``standard_error`` that of ``nats``, if it can be
-    estimated.
+    estimated. ``gap_error``: the standard error of the difference between the scores of the held-out text and of the
+    training text, if both were drawn from texts of one kind.
     """
 
     step: int
@@ -63,6 +64,7 @@ class Evaluated:
     raw_nats: float | None = None
     sampled_from: int | None = None
     standard_error: float | None = None
+    gap_error: float | None = None
 
     @property
     def bits_per_character(self) -> float | None:
@@ -99,6 +101,7 @@ class Evaluated:
             "training_split_nats": self.training_split_nats,
             f"training_split_bits_per_{unit}": self.training_split_bits,
             "training_split_characters_scored": self.training_split_characters,
+            **({} if self.gap_error is None else {"gap_nats_standard_error": self.gap_error}),
             **({} if self.raw_nats is None else {"raw_nats": self.raw_nats, f"raw_bits_per_{unit}": self.raw_bits}),
             **({} if self.sampled_from is None else self._sample()),
         }

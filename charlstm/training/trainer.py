@@ -16,7 +16,7 @@ from charlstm.executors import clear_plan_cache
 from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.hardware.out_of_memory import MemoryEstimate, report_out_of_memory
 from charlstm.model.language_model import cell_of
-from charlstm.runs.directory import RunDirectory
+from charlstm.runs.directory import FINISHED, RunDirectory
 from charlstm.runs.records import StopReason
 from charlstm.text.corpus import Corpus
 from charlstm.training.budget import BudgetProgress, finish_reason
@@ -225,15 +225,15 @@ class Trainer:
             return None
         if isinstance(event, Evaluated):
             if not self._divergence.is_high(event.evaluated_nats):
-                self.save(best=event.improved)
-            elif self._stop_reason() == "budget":
+                self.save(event.improved, self._budget.keeps_checkpoint(self.directory.checkpoints.kept))
+            elif self._stop_reason() in FINISHED:
                 event = self._divergence.end(event.evaluated_nats)
         self._notices += notices
         return event
 
-    def save(self, best: bool) -> None:
-        """Write the checkpoint ``last``, and also ``best`` if ``best`` is true. Raises UserError on failure."""
-        self._checkpoint_manager.save(self.execution.facts(), best)
+    def save(self, best: bool, keep: bool = False) -> None:
+        """Write the checkpoint ``last``, also as ``best`` or as one to keep. Raises UserError on failure."""
+        self._checkpoint_manager.save(self.execution.facts(), best, keep)
 
     def resume(self) -> list[str]:
         """Resume from the newest valid checkpoint, or start again if the run has saved none.

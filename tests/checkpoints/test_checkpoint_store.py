@@ -322,6 +322,30 @@ def test_full_disk_leaves_checkpoints_and_names_bytes_needed(three_saves, best):
     assert three_saves.newest().header["counters"]["step"] == 4
 
 
+def test_full_disk_at_the_first_checkpoint_names_another_folder(tmp_path):
+    checkpoints, old = CheckpointStore(tmp_path / "checkpoints"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert checkpoints.newest_step() is None
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, old[1]))
+    try:
+        with pytest.raises(UserError, match=r"Free [\d,]+ bytes, or choose another folder: --runs FOLDER$"):
+            save(checkpoints, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert not checkpoints.exists()
+
+
+@pytest.mark.parametrize("missing", [(), ("last",), ("last", "previous")], ids=str)
+def test_step_of_the_newest_file_is_that_of_any_that_remains(three_saves, missing):
+    for name in missing:
+        getattr(three_saves, name).unlink()
+    assert three_saves.newest_step() == 3 - bool(missing)
+    for path in three_saves.files:
+        if path.exists():
+            path.write_bytes(b"damaged")
+    assert three_saves.newest_step() == -1
+
+
 def test_deleted_run_directory_is_a_clear_error(tmp_path):
     checkpoints = CheckpointStore(tmp_path / "run" / "checkpoints")
     checkpoints.folder.mkdir(parents=True)

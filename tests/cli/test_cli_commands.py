@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import typer
 
 import charlstm as package
-from charlstm import cli
+from charlstm import atomic_io, cli
 from charlstm.config import COMPARISON_MODELS, describe_fields
 from charlstm.errors import UserError
 
@@ -118,6 +121,25 @@ def test_error_during_training_reports_what_is_saved(charlstm, config_file, monk
         expected = ["error: no space", saved]
     assert result.err.splitlines()[-len(expected) :] == expected
     assert charlstm("train", run, "--resume").code == 0
+
+
+def test_error_before_the_first_checkpoint_says_that_nothing_is_saved(charlstm, config_file, monkeypatch):
+    staged_file = atomic_io.staged_file
+
+    def on_full_disk(path: Path, *pieces: bytes) -> AbstractContextManager[Path]:
+        if path.suffix == ".safetensors":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return staged_file(path, *pieces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic_io, "staged_file", on_full_disk)
+        result = charlstm("train", config_file)
+    assert result.code == 2
+    error, note = result.err.splitlines()[-2:]
+    assert "bytes needed" in error
+    assert error.endswith(" bytes, or choose another folder: --runs FOLDER")
+    assert note == "nothing is saved yet; start again:  charlstm train runs/tiny --resume"
+    assert charlstm("train", "runs/tiny", "--resume").code == 0
 
 
 def test_report_that_cannot_be_written_is_printed(charlstm, monkeypatch, tiny_run):

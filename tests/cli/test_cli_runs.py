@@ -15,6 +15,8 @@ import pytest
 
 from charlstm.cli.runs import age
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.metrics import whole_split_nats
+from charlstm.units import bits
 
 
 @pytest.fixture
@@ -125,6 +127,78 @@ def test_finished_run_names_the_command_that_trains_longer(charlstm, config_file
     steps = RunDirectory(Path("runs/tiny")).metrics()[-1]["step"]
     assert charlstm(*shlex.split(line)).code == 0
     assert RunDirectory(Path("runs/tiny")).metrics()[-1]["step"] > steps
+
+
+@pytest.mark.parametrize("rate", ["1e-2", "1e-12"])
+def test_run_whose_last_score_is_best_names_the_command_that_trains_longer(charlstm, config_file, rate):
+    options = ("--set", f"training.learning_rate={rate}", "--set", "corpus.validation_fraction=0.3")
+    result = charlstm("train", config_file, *options)
+    end = result.out[result.out.index("best held-out score") :]
+    assert ("the held-out score was best at the end: longer training may improve it\n" in end) == (rate == "1e-2")
+    command = "charlstm train runs/tiny --resume --set training.budget.steps=24"
+    assert (f"\ntrain longer:  {command}\n" in end) == (rate == "1e-2")
+
+
+def test_finished_run_reports_the_score_of_the_whole_split(charlstm, config_file):
+    Path("long.txt").write_text("the cat sat on the mat, and the dog ran to the cat. " * 200)
+    fields = ("training.evaluation_characters=1000", "corpus.source=long.txt", "corpus.validation_fraction=0.3")
+    assert charlstm("train", config_file, *(word for field in fields for word in ("--set", field))).code == 0
+    directory = RunDirectory(Path("runs/tiny"))
+    whole = whole_split_nats(directory.metrics())["best"]
+    assert (
+        f"steps, best held-out score {bits(whole):.4f} bits per character\n"
+        in charlstm("train", "tiny", "--resume").out
+    )
+    records = directory.metrics_file.read_text().splitlines(keepends=True)
+    directory.metrics_file.write_text("".join(record for record in records if "whole_split" not in record))
+    assert " bits per character on a sample of the held-out text\n" in charlstm("train", "tiny", "--resume").out
+
+
+def test_checkpoint_is_named_by_its_step(charlstm, config_file):
+    options = ("--set", "training.keep_checkpoints=all", "--set", "corpus.validation_fraction=0.3")
+    assert charlstm("train", config_file, *options).code == 0
+    sample = ("--length", 30, "--seed", 1)
+    named = charlstm("sample", "tiny", "--checkpoint", 6, *sample)
+    assert (named.code, named.err) == (0, "")
+    assert named.out == charlstm("sample", "runs/tiny/checkpoints/step-00000006.safetensors", *sample).out
+    assert named.out != charlstm("sample", "tiny", "--checkpoint", "last", *sample).out
+    assert charlstm("evaluate", "tiny", "--checkpoint", 6).code == 0
+    error = "error: runs/tiny/checkpoints: no checkpoint of step 7; there are 6, 12\n"
+    assert charlstm("sample", "tiny", "--checkpoint", 7).err == error
+    result = charlstm("sample", "tiny", "--checkpoint", "first")
+    assert result.code == 2
+    assert "'first' is not one of: best, last, STEP" in result.err
+
+
+def test_run_without_checkpoints_names_the_command_that_trains_it_again(charlstm, config_file):
+    assert charlstm("train", config_file, "--runs", "others").code == 0
+    shutil.rmtree("others/tiny/checkpoints")
+    Path("others/tiny-2").mkdir()
+    result = charlstm("train", "others/tiny", "--resume")
+    again = "train others/tiny/config.yaml --name tiny-3 --runs others"
+    assert result.code == 2
+    assert result.err.endswith(
+        f"others/tiny: its checkpoints were deleted; it cannot be resumed. To train it again:  charlstm {again}\n"
+    )
+    assert charlstm(*shlex.split(again)).code == 0
+    assert RunDirectory(Path("others/tiny-3")).finished
+
+
+def test_run_of_a_changed_text_names_the_command_that_goes_on(charlstm, config_file, corpus_file):
+    text = Path("text.txt")
+    text.write_text(corpus_file.read_text())
+    fields = [f"source={text}", "documents=newline", "shuffle_documents=false", "validation_fraction=0.3"]
+    assert charlstm("train", config_file, *(word for f in fields for word in ("--set", f"corpus.{f}"))).code == 0
+    text.write_text(corpus_file.read_text()[40:])
+    result = charlstm("train", "tiny", "--resume", "--set", "training.budget.steps=20")
+    line = result.err.partition("To go on with the changed text:  charlstm ")[2]
+    kept = " ".join(f"--set corpus.{field}" for field in ("validation_fraction=0.3", *fields[1:3]))
+    assert line == f"train text.txt --from runs/tiny {kept} --name tiny-2\n"
+    assert charlstm(*shlex.split(line), "--set", "training.budget.steps=2").code == 0
+    assert RunDirectory(Path("runs/tiny-2")).config().corpus.documents == "newline"
+    text.unlink()
+    result = charlstm("train", "tiny", "--resume", "--set", "training.budget.steps=20")
+    assert result.err.endswith(" If the text was moved, set corpus.source in runs/tiny/config.yaml\n")
 
 
 def test_finished_run_is_not_changed(charlstm, run):

@@ -105,6 +105,10 @@ def test_second_signal_exits_at_once_without_damage(charlstm, config_file, unint
             calls = signal_at(patch, PHASES[phase][0], INT, number, call=2)
             result = charlstm("train", config_file, *OPTIONS, "--name", phase)
         assert (result.code, "Traceback" in result.err) == (128 + number, False)
+        step = RunDirectory(run).checkpoints.newest_step()  # none if the first one was being written
+        assert (step is None) == (phase == "written")
+        saved = "nothing is saved yet; start again" if step is None else f"saved: {run}, step {step}; resume"
+        assert result.err.endswith(f"repeat to exit at once\n{saved}:  charlstm train {run} --resume\n")
         assert len(calls) == 2
         assert RunDirectory(run).metrics()[-1]["kind"] != "end"
         assert_resumes(charlstm, uninterrupted, run)

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.config import BudgetConfig, TrainingConfig
 from charlstm.text.corpus import load_corpus
 from charlstm.text.hints import text_hints
-from charlstm.training.advice import planned_budget_advice, used_budget_advice
 
 RNG = random.Random(1)
 WORDS = [
@@ -138,26 +136,3 @@ def test_alphabet_that_is_too_large_gets_a_hint() -> None:
     assert hint.startswith("2,000 different characters in a text of 24,000: ")
     assert hints("".join(RNG.choice(IDEOGRAPHS) for _ in range(81_000))) == []
     assert hints("".join(map(chr, range(32, 126))) * 3) == []
-
-
-@pytest.mark.parametrize(
-    ("budget", "planned", "used"),
-    [
-        (
-            {"steps": 100},
-            "the budget is 0.1 epochs: 90% of the training text is not read: one epoch is 1,000 steps",
-            "",
-        ),
-        ({"steps": 900, "epochs": 0.2}, "the budget is 0.2 epochs: 80% of", ""),
-        ({"epochs": 0.5}, "", ""),
-        ({"steps": 600}, "", ""),
-        ({"minutes": 1, "steps": 100}, "", "the budget is 0.1 epochs: 90% of the training text is not read; raise"),
-    ],
-    ids=str,
-)
-def test_fraction_of_an_epoch_gets_a_hint(budget, planned: str, used: str) -> None:
-    training = TrainingConfig(budget=BudgetConfig(**budget))
-    for text, advice in ((planned, planned_budget_advice(training, 1000)), (used, used_budget_advice(training, 0.1))):
-        assert advice.startswith(text)
-        assert bool(advice) == bool(text)
-    assert used_budget_advice(training, 0.6) == ""

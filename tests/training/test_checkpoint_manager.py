@@ -239,7 +239,7 @@ def test_resume_refuses_another_text_and_accepts_a_moved_one(make_trainer, make_
     changed = tmp_path / "changed.txt"
     changed.write_text(text[:-1] + "e", encoding="utf-8")
     config = make_config(corpus={"source": str(changed)})
-    with pytest.raises(UserError, match="the corpus has changed"):
+    with pytest.raises(UserError, match=f"changed text:  charlstm train {changed} --from {path} --name run-2"):
         make_trainer(config, path, load_corpus(str(changed))).resume()
     changed.write_text(text, encoding="utf-8")
     assert make_trainer(config, path, load_corpus(str(changed))).resume() == []

@@ -335,6 +335,24 @@ def test_early_stopping(make_trainer, make_config, monkeypatch):
     assert trainer.directory.finished
 
 
+@pytest.mark.parametrize(
+    ("scores", "stop_reason", "step", "best_step"),
+    [
+        ([2.5, 40.0, 2.6, 40.0], "early_stopping", 3, 1),
+        ([2.5, 40.0, 40.0], "diverged", 3, 1),
+        ([40.0, 40.0], "diverged", 2, None),
+        ([40.0, 2.5, 40.0, 2.4, 2.5, 2.5], "early_stopping", 6, 4),
+    ],
+)
+def test_high_loss_is_no_improvement(make_trainer, make_config, monkeypatch, scores, stop_reason, step, best_step):
+    trainer = make_trainer(make_config(budget={"steps": 50}, evaluate_every=1, early_stopping=2))
+    script_scores(trainer, monkeypatch, scores)
+    ended = list(trainer.run())[-1]
+    assert (ended.stop_reason, ended.step, ended.best_step) == (stop_reason, step, best_step)
+    saved = load_checkpoint(trainer.directory.last)[1]["counters"]
+    assert saved["best_nats"] == ended.best_nats == (None if best_step is None else scores[best_step - 1])
+
+
 def test_plateau_reduces_rate_and_survives_resume(make_trainer, make_config, monkeypatch):
     config = make_config(
         schedule="plateau",

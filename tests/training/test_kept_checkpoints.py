@@ -1,0 +1,92 @@
+"""Checkpoints that are kept beside the last and the best: which, also when a run is resumed, and how they are used."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+import charlstm
+from charlstm.checkpoints.format import load_checkpoint
+from charlstm.errors import UserError
+from charlstm.training.events import Progress
+
+
+@pytest.fixture
+def train(make_trainer, make_config, tmp_path):
+    def train(keep, name="run", steps=12, resume=False, stop_after=None):
+        config = make_config(evaluate_every=2, budget={"steps": steps}, keep_checkpoints=keep)
+        trainer = make_trainer(config, tmp_path / name)
+        if resume:
+            trainer.resume()
+        for event in trainer.run():
+            if isinstance(event, Progress) and event.step == stop_after:
+                trainer.request_stop()
+        return trainer.directory
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("keep", "steps"),
+    [
+        (0, []),
+        (1, [12]),
+        (3, [4, 8, 12]),
+        (4, [4, 6, 10, 12]),
+        (6, [2, 4, 6, 8, 10, 12]),
+        (50, [2, 4, 6, 8, 10, 12]),
+        ("all", [2, 4, 6, 8, 10, 12]),
+    ],
+)
+def test_kept_checkpoints_are_evenly_spread_over_the_evaluations(train, keep, steps):
+    directory = train(keep)
+    assert [*directory.checkpoints.kept] == steps
+    for step, path in directory.checkpoints.kept.items():
+        assert path.name == f"step-{step:08d}.safetensors"
+        assert load_checkpoint(path)[1]["counters"]["step"] == step
+    assert directory.checkpoints.exists()
+
+
+@pytest.mark.parametrize("keep", [3, "all"])
+def test_resumed_run_keeps_what_an_uninterrupted_one_does(train, keep):
+    whole, stopped = train(keep, "whole"), train(keep, "stopped", stop_after=7)
+    store = stopped.checkpoints
+    train(keep, "stopped", resume=True)
+    assert [*store.kept] == [*whole.checkpoints.kept]
+    shutil.copy(store.kept[4], store.last)  # as after a crash from which an older one was recovered
+    store.previous.unlink()
+    store.best.unlink()
+    train(keep, "stopped", resume=True, stop_after=5)
+    assert [*store.kept] == [step for step in whole.checkpoints.kept if step <= 4]
+    train(keep, "stopped", resume=True)
+    for ours, theirs in zip(store.kept.values(), whole.checkpoints.kept.values(), strict=True):
+        (tensors, _), (expected, _) = load_checkpoint(ours), load_checkpoint(theirs)
+        assert tensors.keys() == expected.keys()
+        assert all(torch.equal(t, expected[name]) for name, t in tensors.items())
+
+
+def test_number_of_kept_checkpoints_may_change_and_counts_for_the_longer_budget(train):
+    train(3)
+    assert [*train(3, steps=24, resume=True).checkpoints.kept] == [4, 8, 12, 16, 24]
+    assert [*train("all", steps=28, resume=True).checkpoints.kept] == [4, 8, 12, 16, 24, 26, 28]
+
+
+def test_kept_checkpoint_is_loaded_by_its_step(train):
+    directory = train(3, stop_after=9)
+    for step in (4, 8, 9):
+        assert charlstm.load(directory.path, str(step)).header["counters"]["step"] == step
+    by_file = charlstm.load(directory.checkpoints.kept[4])
+    assert by_file.directory is not None
+    assert by_file.header["counters"]["step"] == 4
+    with pytest.raises(UserError, match=r"no checkpoint of step 5; there are 4, 8, 9$"):
+        charlstm.load(directory.path, "5")
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_pruned_run_keeps_none(train, keep_best):
+    directory = train("all")
+    directory.prune(keep_best)
+    assert directory.checkpoints.kept == {}
+    assert directory.checkpoints.exists() == keep_best
