@@ -212,5 +212,5 @@ def test_kernel_that_gave_up_is_no_divergence(make_trainer, make_config, monkeyp
     trainer = make_trainer(make_config(budget={"steps": 4}))
     nan_weight(trainer)
     monkeypatch.setattr(divergence, "refuse_kernels_that_gave_up", lambda: True)
-    with pytest.raises(UserError, match="waited in vain for the others, .* with --resume"):
+    with pytest.raises(UserError, match=r"waited in vain for the others, .* with --resume"):
         list(trainer.run())

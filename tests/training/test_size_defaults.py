@@ -152,8 +152,8 @@ def test_line_ends_of_a_text_without_a_configuration_become_lf(tmp_path, end, co
 )
 def test_advice_at_the_end_fits_the_run(settings, best_step, characters, words):
     config = parse_config({"corpus": {"source": "x"}, "training": settings}, "test")
-    records = [{"kind": "evaluation", "nats": 1.5, "epoch": n} for n in range(10)]
-    lines = ending_advice(config, Ended("budget", 100, 1.5, best_step, 1.0, 1000), characters, 5.0, records)
+    records = [{"kind": "evaluation", "nats": 1.5, "step": 10 * n, "epoch": n, "seconds": n} for n in range(10)]
+    lines = ending_advice(config, Ended("budget", 100, 1.5, best_step, 1.0, 1000), characters, records)
     assert len(lines) == bool(words)
     assert all(word in lines[0] for word in words)
 
