@@ -230,8 +230,9 @@ def _inspect(runs: dict[str, Path], folder: Path) -> Path | None:
     from charlstm import console
     from charlstm.api import load
     from charlstm.errors import UserError
-    from charlstm.inspection.inspect import InspectedText, Inspection, inspect_run, same_text, text_of_run
+    from charlstm.inspection.inspect import Inspection, inspect_run
     from charlstm.inspection.page import write_page
+    from charlstm.inspection.passages import InspectedText, same_text, text_of_run
 
     first: tuple[LoadedRun, InspectedText] | None = None
     inspections: list[Inspection] = []

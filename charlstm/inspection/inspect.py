@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from charlstm.inspection import CHARACTERS, CONTEXT
 from charlstm.inspection.errors import Errors, find_errors
 from charlstm.inspection.forcing import Force, sample_forced
 from charlstm.inspection.leaning import Leaning, leaning
+from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import Recording, record
 from charlstm.inspection.text_features import Feature, find_features
 from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units, top_units
@@ -28,17 +29,6 @@ Ids: TypeAlias = npt.NDArray[np.integer]
 FORCED_UNITS, FORCED_LENGTH, TEMPERATURE = 4, 300, 0.6
 LOW, HIGH = 0.02, 0.98
 """Quantiles of a unit's value over the text, at which it is held to show what it does."""
-
-
-@dataclass(frozen=True)
-class InspectedText:
-    """A text to inspect: its ids [T], the positions from 1 on at which a new document begins, where it is from, and
-    whether it is known to be part of the training split."""
-
-    ids: Ids
-    bounds: tuple[int, ...] = ()
-    source: str = "a given text"
-    is_training_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,55 +91,6 @@ def inspect(
     return inspect_run(run, name, chosen, context, seed)
 
 
-def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
-    """The beginning of the validation split, or of the training split where that is empty.
-
-    Raises UserError if the corpus cannot be found, or has changed.
-    """
-    corpus = run.corpus()
-    text = _beginning(corpus.split(corpus.excerpt_split), characters, run.model.direction)
-    if corpus.has("validation"):
-        return replace(text, source="the validation split")
-    return replace(text, source="the training split", is_training_text=True)
-
-
-def encode_text(run: LoadedRun, text: str | bytes, characters: int, skip_unknown: bool = False) -> InspectedText:
-    """At most ``characters`` characters of a text; ``skip_unknown``: without those outside the vocabulary.
-
-    Raises UserError for such characters, or an empty text.
-    """
-    return _beginning(run.read(text, "skip" if skip_unknown else "error"), characters, run.model.direction)
-
-
-def _beginning(text: Ids | Documents, characters: int, direction: str) -> InspectedText:
-    """The first characters. A document ends, in the direction in which the model reads, with the end mark."""
-    if not isinstance(text, Documents):
-        return InspectedText(np.array(text[:characters]))
-    parts, bounds, length = list[Ids](), list[int](), 0
-    for start, end in zip(text.starts.tolist(), text.ends.tolist(), strict=True):
-        if length >= characters:
-            break
-        if length:
-            bounds.append(length)
-        content = text.ids[start:end]
-        parts.append(np.concatenate([text.end_mark, content] if direction == "backward" else [content, text.end_mark]))
-        length += len(parts[-1])
-    return InspectedText(np.concatenate(parts)[:characters], tuple(bound for bound in bounds if bound < characters))
-
-
-def same_text(first: LoadedRun, text: InspectedText, run: LoadedRun, name: str) -> InspectedText:
-    """The text of the first run, encoded for another one, whose name is for errors.
-
-    Raises UserError if that does not know one of the characters, or reads bytes and the other characters.
-    """
-    if first.vocabulary.kind != run.vocabulary.kind:
-        raise UserError(
-            f"{name} reads {run.vocabulary.kind}, the first run {first.vocabulary.kind}: they share no text"
-        )
-    decode = first.vocabulary.decode_bytes if run.vocabulary.kind == "bytes" else first.vocabulary.decode
-    return replace(text, ids=run.vocabulary.encode(decode(text.ids)))
-
-
 def inspect_run(
     run: LoadedRun,
     name: str,
@@ -166,10 +107,16 @@ def inspect_run(
     with_ngram: also train an n-gram model on the training split, if that can be found.
     on_stage: called with the fraction that is done, and what comes next.
 
-    Raises UserError for a bidirectional model, which has no state that is carried over a text.
+    Raises UserError for a bidirectional model, which has no state that is carried over a text, and for a text of which
+    no character counts in the loss.
     """
+    if text.scored is not None and not text.scored.any():
+        raise UserError(
+            f"{name}: none of the {len(text.ids):,} characters of the text counts in the loss, so there is no "
+            "prediction to inspect: read more of it (--characters)"
+        )
     on_stage(0.0, "reading the text")
-    recording = record(run.model, text.ids, text.bounds)
+    recording = record(run.model, text.ids, text.bounds, text.scored)
     if not np.isfinite(recording.nats).all():
         raise UserError(f"{name}: the model's predictions are not finite: use an earlier checkpoint")
     on_stage(0.3, "looking for units of interest")

@@ -18,6 +18,7 @@ from charlstm.model import LanguageModel
 from charlstm.probes.gates import gate_arguments
 from charlstm.probes.node_values import node_values
 from charlstm.probes.reading import float64_copy, layer_output, stacked_states
+from charlstm.units import bits
 
 CHUNK = 1000
 """Characters whose gates are computed at once."""
@@ -41,6 +42,8 @@ class Recording:
     before       the full state before the character, each part [T, ...], its batch dimension of size 1
     starts       the positions at which the model begins to read from the zero state: its first character and, for a
                  model of documents, that of each document; for a backward model, the last characters
+    scored       whether each character counts in the loss, [T]: where only answers do, the model was not trained to
+                 predict the others
     is_backward  whether the model reads from the end of the text to its beginning
     """
 
@@ -53,7 +56,13 @@ class Recording:
     decay: Values | None
     before: State
     starts: tuple[int, ...]
+    scored: npt.NDArray[np.bool_]
     is_backward: bool = False
+
+    @property
+    def bits_per_character(self) -> float:
+        """The mean surprise of the characters that count in the loss."""
+        return bits(float(self.nats[self.scored].mean()))
 
     @property
     def half_lives(self) -> npt.NDArray[np.float64] | None:
@@ -72,10 +81,13 @@ class Recording:
 
 
 @torch.no_grad()
-def record(model: LanguageModel, ids: Ids, bounds: Sequence[int] = ()) -> Recording:
+def record(
+    model: LanguageModel, ids: Ids, bounds: Sequence[int] = (), scored: npt.NDArray[np.bool_] | None = None
+) -> Recording:
     """Read a text ids [T], T > 0, in float64 by the reference executor.
 
     bounds: ascending positions in 1 to T - 1 at which a new document begins, which is read from the zero state.
+    scored: whether each character counts in the loss, [T]; None: all do.
 
     Raises UserError for a bidirectional model.
     """
@@ -101,6 +113,7 @@ def record(model: LanguageModel, ids: Ids, bounds: Sequence[int] = ()) -> Record
         values[-1] if network.recurrent.cell.forget_gate in gate_letters else None,
         tuple(before),
         tuple(edge - 1 for edge in edges[1:]) if is_backward else tuple(edges[:-1]),
+        np.ones(len(ids), bool) if scored is None else scored,
         is_backward,
     )
 

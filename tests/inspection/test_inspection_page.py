@@ -21,8 +21,9 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.inspection import page_data
-from charlstm.inspection.inspect import InspectedText, encode_text, inspect, inspect_run
+from charlstm.inspection.inspect import inspect, inspect_run
 from charlstm.inspection.page import write_page
+from charlstm.inspection.passages import InspectedText, encode_text
 from charlstm.inspection.recording import record
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
