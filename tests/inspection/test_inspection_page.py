@@ -26,6 +26,7 @@ from charlstm.inspection.page import write_page
 from charlstm.inspection.passages import InspectedText, encode_text
 from charlstm.inspection.recording import record
 from charlstm.model import LanguageModel
+from charlstm.probes.dynamics import dynamics
 from charlstm.text.vocabulary import Vocabulary
 
 HOSTILE = (
@@ -152,6 +153,21 @@ def test_every_kind_of_cell_has_a_page(make_run, tmp_path, cell):
     gates = re.search(r'<section id="gates">.*?</section>', html_text, re.DOTALL)[0]
     assert all(words in gates for words in GATE_TABLES[cell])
     assert "One step of" in (tmp_path / "step.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("learn_leak", [True, False])
+def test_half_lives_of_a_leak_with_zoneout(make_run, tmp_path, learn_leak):
+    text = "abcd" * 20
+    run = random_run(make_run, text, cell="leaky", learn_leak=learn_leak, leak_rate=0.25, zoneout_h=0.4)
+    with torch.no_grad():  # nothing else carries the state
+        run.model.recurrent.get_parameter("weight_hh_l0").zero_()
+    page = inspect(run, text, context=0).write(tmp_path).read_text(encoding="utf-8")
+    assert "With zoneout d, here 0.4, a unit keeps d of its old state" in page
+    gates = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["sections"]["gates"]
+    ids = torch.from_numpy(run.vocabulary.encode(text))[:, None]
+    kept = dynamics(run.model, ids, exponents=0).self_connection["h"]
+    np.testing.assert_allclose(kept, 0.85, rtol=1e-6)
+    np.testing.assert_allclose(gates["half_lives"]["layer 1"], np.log(0.5) / np.log(kept[0]), rtol=1e-6)
 
 
 def test_relu_units_have_no_saturation(make_run, tmp_path):
