@@ -7,7 +7,7 @@ import torch
 
 from charlstm.api import LoadedRun
 from charlstm.memory.task_measures import TEST_SEED, JsonObject, finite_or_none, make_task, with_start
-from charlstm.memory.text_measures import segments, test_split
+from charlstm.memory.text_measures import segments, segments_of_halves, test_split
 from charlstm.model import LanguageModel
 from charlstm.probes.ablation import ablate_units
 from charlstm.probes.capacity import capacity, random_texts
@@ -76,12 +76,13 @@ def memory_capacity(run: LoadedRun, delays: int, steps: int, texts: int, random:
     """Short-term memory capacity in characters, and accuracy and R^2 of the readout of the k-th last character, k = 0
     .. delays: from the state, from the last character alone, and with shuffled targets.
 
-    The texts have ``steps`` characters: uniform random ones, or segments of the test split.
+    The texts have ``steps`` characters: uniform random ones, or segments of the test split. The readout is trained on
+    segments of its first half, and tested on those of the second.
     """
     if random:
         previous = random_texts(run.model.vocabulary_size, steps, texts, TEST_SEED)
     else:
-        previous = segments(test_split(run.corpus()), steps, texts)[:-1]
+        previous = segments_of_halves(test_split(run.corpus()), steps, texts)[:-1]
     result = capacity(run.model, previous, delays)
     return {
         name: {
