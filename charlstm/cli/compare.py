@@ -224,9 +224,9 @@ def _folder(runs: Path, name: str, cluster: str | None = None) -> Path:
 
 
 def _inspect(runs: dict[str, Path], folder: Path) -> Path | None:
-    """The page that shows the runs side by side on the beginning of the validation split; None if fewer than two can be
-    shown. A bidirectional model is left out, as it has no state that is carried over a text; of any other that cannot
-    be inspected, a note says why."""
+    """The page that shows the runs side by side on a typical passage of the validation split; None if fewer than two
+    can be shown. A bidirectional model is left out, as it has no state that is carried over a text; of any other that
+    cannot be inspected, a note says why."""
     from charlstm import console
     from charlstm.api import load
     from charlstm.errors import UserError

@@ -50,8 +50,8 @@ def inspect(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Text to read: a file, the text itself, or - for standard input; by default the beginning of the "
-            "validation split.",
+            help="Text to read: a file, the text itself, or - for standard input; by default a typical passage of "
+            "the validation split.",
         ),
     ] = None,
     characters: Annotated[

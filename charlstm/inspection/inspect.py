@@ -77,8 +77,8 @@ class Inspection:
 def inspect(
     run: LoadedRun, text: str | bytes | None = None, characters: int = CHARACTERS, context: int = CONTEXT, seed: int = 1
 ) -> Inspection:
-    """Inspect a run on the first ``characters`` of a text, or without one of its validation split; of its training
-    split, if nothing is held out.
+    """Inspect a run on the first ``characters`` of a text, or without one on a typical passage of its validation split;
+    of its training split, if nothing is held out.
 
         inspection = charlstm.inspect(charlstm.load("runs/quickstart"))
         print(inspection.scores[0].sentence())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -10,7 +12,15 @@ import numpy.typing as npt
 
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
+from charlstm.evaluation import nats_per_character, score
+from charlstm.model import LanguageModel
+from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
+
+MIN_PASSAGES, MAX_PASSAGES, SCORED_CHARACTERS = 4, 12, 60_000
+"""How many passages are compared, and how many characters of them are read if that leaves enough of them."""
+SAMPLE = 20_000
+"""Characters of the split that say what its loss is."""
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -35,15 +45,83 @@ class InspectedText:
 
 
 def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
-    """The beginning of the validation split, or of the training split where that is empty.
+    """A passage of the validation split, or of the training split where that is empty: of a few that are evenly spread,
+    the one whose loss is nearest to that of the split, as a sample of it shows. The beginning may be unlike the rest.
 
     Raises UserError if the corpus cannot be found, or has changed.
     """
     corpus = run.corpus()
-    text = _beginning(corpus.split(corpus.excerpt_split), characters, run.model.direction)
-    if corpus.has("validation"):
-        return replace(text, source="the beginning of the validation split")
-    return replace(text, source="the beginning of the training split", is_training_text=True)
+    split = corpus.excerpt_split
+    text = corpus.split(split)
+    starts = _starts(text, characters)
+    passages = [_beginning(_from(text, start), characters, run.model.direction) for start in starts]
+    chosen = _typical(run, corpus, passages) if len(passages) > 1 else 0
+    passage, start = passages[chosen], starts[chosen]
+    if isinstance(text, Documents) and not text.is_running_text:
+        unit, count = "document", 1 + len(passage.bounds)
+    else:
+        unit = corpus.vocabulary.unit
+        count = len(passage.ids) if passage.scored is None else int(passage.scored.sum())
+    name = "training" if split == "train" else split
+    source = f"{unit}s {start + 1:,} to {start + count:,} of the {name} split"
+    if len(starts) > 1:
+        source += f", the passage of {len(starts)} evenly spread ones whose loss is nearest to that of the split"
+    return replace(passage, source=source, is_training_text=split == "train")
+
+
+def _starts(text: Ids | Documents, characters: int) -> list[int]:
+    """Where a few passages of so many characters begin, evenly spread: positions of what counts of a running text, else
+    numbers of documents."""
+    if not isinstance(text, Documents):
+        last = len(text) - characters
+    elif text.is_running_text:
+        last = text.characters - characters
+    else:
+        lengths = text.ends - text.starts + len(text.end_mark)
+        last = int(np.count_nonzero(np.cumsum(lengths[::-1]) >= characters)) - 1
+    count = max(MIN_PASSAGES, min(MAX_PASSAGES, SCORED_CHARACTERS // characters))
+    return sorted(set(np.linspace(0, max(0, last), count).astype(int).tolist()))
+
+
+def _from(text: Ids | Documents, start: int) -> Ids | Documents:
+    """The text from one of its starts on."""
+    if not isinstance(text, Documents):
+        return text[start:]
+    if not text.is_running_text:
+        return text.select(slice(start, None))
+    begins = text.starts if text.scored is None else text.scored
+    lengths = (text.ends if text.scored_ends is None else text.scored_ends) - begins
+    after = np.cumsum(lengths)
+    block = int(np.searchsorted(after, start, side="right"))
+    rest = text.select(slice(block, None))
+    begin = begins[block] + start - (after[block] - lengths[block])
+    scored = None if rest.scored is None else np.append(begin, rest.scored[1:])
+    return replace(rest, starts=np.append(begin, rest.starts[1:]), scored=scored)
+
+
+def _typical(run: LoadedRun, corpus: Corpus, passages: Sequence[InspectedText]) -> int:
+    """Which of the passages has the loss that is nearest to that of a sample of their split; the first if none is
+    finite."""
+    is_held_out = corpus.has("validation")
+    sample = corpus.held_out_sample(SAMPLE) if is_held_out else corpus.training_sample(SAMPLE)
+    distances = np.abs(_losses(run.model, passages) - score(run.model, sample).nats)
+    return int(np.where(np.isfinite(distances), distances, np.inf).argmin())
+
+
+def _losses(model: LanguageModel, passages: Sequence[InspectedText]) -> npt.NDArray[np.float64]:
+    """The mean -ln p of the characters of each passage that count; NaN without any."""
+    step = -1 if model.direction == "backward" else 1
+    edges = [(0, *passage.bounds, len(passage.ids)) for passage in passages]
+    offsets = np.cumsum([0, *(len(passage.ids) for passage in passages)])
+    pairs = np.array([(at + a, at + b) for at, one in zip(offsets, edges, strict=False) for a, b in pairwise(one)])
+    ids = np.concatenate([passage.ids for passage in passages])
+    text = Documents(ids, pairs[:, 0], pairs[:, 1], end_mark=np.empty(0, np.int64))
+    nats = nats_per_character(model, text).astype(np.float64)
+    scored = np.concatenate([np.ones(len(p.ids), bool) if p.scored is None else p.scored for p in passages])
+    in_reading_order = np.concatenate([scored[a:b][::step] for a, b in pairs])
+    sums, counts = (np.add.reduceat(x, offsets[:-1]) for x in (nats * in_reading_order, in_reading_order.astype(int)))
+    losses: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(passages), np.nan), where=counts > 0)
+    return losses
 
 
 def encode_text(run: LoadedRun, text: str | bytes, characters: int, skip_unknown: bool = False) -> InspectedText:
