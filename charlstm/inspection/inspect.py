@@ -16,17 +16,20 @@ from charlstm.generation import Sampling
 from charlstm.inspection import CHARACTERS, CONTEXT
 from charlstm.inspection.errors import Errors, find_errors
 from charlstm.inspection.forcing import Force, sample_forced
-from charlstm.inspection.leaning import Leaning, leaning
+from charlstm.inspection.leaning import Leaning, gradient_norms, leaning, mean_by_distance
 from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import Recording, record
 from charlstm.inspection.text_features import Feature, find_features
 from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units, top_units
 from charlstm.paths import expand_home
 from charlstm.text.documents import Documents
+from charlstm.training.initial_state import untrained_model
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 
 FORCED_UNITS, FORCED_LENGTH, TEMPERATURE = 4, 300, 0.6
+UNTRAINED = 1000
+"""Characters of the text, from its beginning, on which the gradient of the untrained network is measured."""
 LOW, HIGH = 0.02, 0.98
 """Quantiles of a unit's value over the text, at which it is held to show what it does."""
 
@@ -50,6 +53,8 @@ class Inspection:
     recording   what the model computed: surprise, predictions, states and gates
     features    features of the text, and ``scores``: the units that represent them
     leaning     how much each prediction depends on each character before it; None if it was not measured
+    untrained_gradient   the mean norms of the gradient of the network before training by distance, [K]; empty if it
+                is not known
     errors      where the model errs
     forced      what the units of interest do to sampled text
     """
@@ -61,6 +66,7 @@ class Inspection:
     features: list[Feature]
     scores: list[FeatureScore]
     leaning: Leaning | None
+    untrained_gradient: list[float]
     errors: Errors
     forced: list[ForcedUnit]
 
@@ -125,12 +131,33 @@ def inspect_run(
     on_stage(0.4, "measuring what predictions lean on")
     lags = min(context, len(text.ids) - 1)
     measured = leaning(run.model, recording, lags, seed=seed) if lags else None
+    on_stage(0.65, "measuring the gradient before training")
+    untrained = _untrained_gradient(run, text, lags) if lags else []
     on_stage(0.7, "comparing with an n-gram model")
     training_text = _training_text(run) if with_ngram and not text.is_training_text else None
     errors = find_errors(recording, features, run.vocabulary, training_text)
     on_stage(0.8, "sampling with units held")
     forced = _force(run, recording, scores, seed)
-    return Inspection(run, name, text.source, recording, features, scores, measured, errors, forced)
+    return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, forced)
+
+
+def _untrained_gradient(run: LoadedRun, text: InspectedText, lags: int) -> list[float]:
+    """The mean norms of the gradient by distance, over the beginning of the text, of the network of this configuration
+    and seed before training; empty if its corpus cannot be found."""
+    try:
+        model = untrained_model(run.config, run.corpus(), run.model.head.weight.device)
+    except UserError:
+        return []
+    if model.vocabulary_size != run.model.vocabulary_size:  # a corpus that was extended for fine-tuning
+        return []
+    model.prefer(run.header.get("preferred_executor"))
+    bounds = tuple(bound for bound in text.bounds if bound < UNTRAINED)
+    recording = record(
+        model.eval(), text.ids[:UNTRAINED], bounds, None if text.scored is None else text.scored[:UNTRAINED]
+    )
+    if not np.isfinite(recording.nats).all() or not recording.scored.any():
+        return []
+    return mean_by_distance(gradient_norms(model, recording, min(lags, len(recording.ids) - 1)), recording.scored)
 
 
 def first_document(run: LoadedRun, text: str) -> str:

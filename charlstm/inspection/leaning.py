@@ -42,6 +42,14 @@ class Leaning:
     replaced: Values
 
 
+def mean_by_distance(values: npt.NDArray[np.floating], scored: npt.NDArray[np.bool_]) -> list[float]:
+    """The means over the scored characters [T] of values [T, K] that are NaN where there is no character: [K], up to
+    the largest distance at which there is one."""
+    values = values[scored].astype(np.float64)
+    values = values[:, ~np.isnan(values).all(0)]
+    return [float(f"{mean:.6g}") for mean in np.nanmean(values, 0)]
+
+
 def leaning(model: LanguageModel, recording: Recording, context: int, draws: int = 2, seed: int = 1) -> Leaning:
     """Measure how much each prediction of a recorded text depends on the ``context`` characters before it, K.
 
@@ -49,15 +57,22 @@ def leaning(model: LanguageModel, recording: Recording, context: int, draws: int
 
     The cost is that of reading T K (2 + draws) characters. Raises UserError for a bidirectional model.
     """
+    windows = _Windows(model, recording, context)
+    with probe_mode(model):
+        replaced = windows.replaced(draws, seed)
+    return Leaning(
+        gradient_norms(model, recording, context), replaced[::-1].copy() if recording.is_backward else replaced
+    )
+
+
+def gradient_norms(model: LanguageModel, recording: Recording, context: int) -> Values:
+    """The gradient of :class:`Leaning` alone. The cost is that of reading T K characters, and of the gradient."""
     if model.recurrent.cell.stop_gradient:  # of an ablation, which cuts the gradient in training
         model = deepcopy(model)
         model.recurrent.cell = replace(model.recurrent.cell, stop_gradient="")
-    windows = _Windows(model, recording, context)
     with probe_mode(model):
-        gradient, replaced = windows.gradient(), windows.replaced(draws, seed)
-    if recording.is_backward:
-        gradient, replaced = gradient[::-1].copy(), replaced[::-1].copy()
-    return Leaning(gradient, replaced)
+        gradient = _Windows(model, recording, context).gradient()
+    return gradient[::-1].copy() if recording.is_backward else gradient
 
 
 class _Windows:
@@ -99,7 +114,8 @@ class _Windows:
                 last = y[(available - 1).clamp(min=0), t - begin]
                 nats = F.cross_entropy(self._model.head(last), self._ids[t], reduction="none")
                 (d_x,) = torch.autograd.grad(nats[has_context].sum(), x)
-            norms, lengths = d_x.norm(dim=-1).cpu().numpy(), available.cpu().numpy()
+            # In float64, since the squares of small gradients are zero in float32.
+            norms, lengths = torch.linalg.vector_norm(d_x.cpu().double(), dim=-1).numpy(), available.cpu().numpy()
             for k in range(1, K + 1):
                 inside = np.flatnonzero(lengths >= k)
                 result[positions[inside], k - 1] = norms[lengths[inside] - k, inside]

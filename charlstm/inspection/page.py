@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from charlstm import __version__, atomic_io
 from charlstm.errors import UserError
 from charlstm.inspection.error_section import errors_section
 from charlstm.inspection.gate_section import gates_section
 from charlstm.inspection.inspect import Inspection
+from charlstm.inspection.leaning import mean_by_distance
 from charlstm.inspection.page_data import page_data
 from charlstm.inspection.step_page import step_page
 from charlstm.inspection.step_values import MAX_CHARACTERS
@@ -22,6 +22,7 @@ from charlstm.inspection.unit_scores import top_units
 from charlstm.inspection.unit_sections import knob_section, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section
+from charlstm.report.gradient_plot import gradient_plot
 from charlstm.report.influence_plot import influence_plot
 from charlstm.report.writer import write_document
 from charlstm.units import bits
@@ -33,6 +34,12 @@ LEAST_BITS = 0.1
 INFLUENCE = (
     "The mean over the text of the bits by which the surprise of a character grows if the one k places before it is "
     "replaced by another one, drawn from the text."
+)
+GRADIENT = (
+    "How much the loss of a character changes with the input k characters before it: the gradient goes back through k "
+    "steps, and each multiplies it by a Jacobian. It vanishes or explodes with k unless these are close to the "
+    "identity (Hochreiter 1991; Bengio, Simard & Frasconi 1994), and a network can only learn from what reaches it: "
+    "this is why a plain RNN forgets."
 )
 SCORED = "Of the {characters:,} characters, {scored:,} count in the loss, and all means are over them: {why}."
 ANSWERS = (
@@ -139,7 +146,9 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
     ]
     method = Section("How it was made", facts=facts, command=command)
     title = f"Inside {' and '.join(one.name for one in inspections)}"
-    return Document(title, _headline(inspections), [*_influence(inspections), *sections, method])
+    return Document(
+        title, _headline(inspections), [*_influence(inspections), *_gradient(inspections), *sections, method]
+    )
 
 
 def _headline(inspections: Sequence[Inspection]) -> list[str]:
@@ -161,13 +170,16 @@ def _headline(inspections: Sequence[Inspection]) -> list[str]:
     return lines
 
 
-def mean_by_distance(values: npt.NDArray[np.floating], scored: npt.NDArray[np.bool_]) -> list[float]:
-    """The means over the scored characters [T] of values [T, K] that are NaN where there is no character: [K], up to
-    the largest distance at which there is one."""
-    values = values[scored]
-    measured = ~np.isnan(values)
-    values = values[:, measured.any(0)]
-    return [round(float(mean), 6) for mean in np.nanmean(values, 0)]
+def _gradient(inspections: Sequence[Inspection]) -> list[Section]:
+    """The mean norm of the gradient by distance; empty if it was not measured."""
+    curves = {
+        one.name: mean_by_distance(one.leaning.gradient, one.recording.scored)
+        for one in inspections
+        if one.leaning is not None
+    }
+    untrained = {one.name: one.untrained_gradient for one in inspections}
+    plot = gradient_plot(curves, untrained, {one.name: number for number, one in enumerate(inspections)}, "gradient")
+    return [] if plot is None else [Section("How far the gradient reaches", [GRADIENT], [plot])]
 
 
 def _influence(inspections: Sequence[Inspection]) -> list[Section]:
@@ -199,6 +211,7 @@ def _record(one: Inspection) -> dict[str, object]:
     if one.leaning is not None:
         for name, values in (("bits_if_replaced", one.leaning.replaced), ("gradient_norm", one.leaning.gradient)):
             record[f"mean_{name}"] = mean_by_distance(values, recording.scored)
+        record["mean_gradient_norm_untrained"] = one.untrained_gradient
         record["leans_on"] = [
             [
                 [k + 1, round(float(row[k]), 1)]

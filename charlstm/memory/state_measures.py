@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from charlstm.api import LoadedRun
 from charlstm.memory.task_measures import TEST_SEED, JsonObject, finite_or_none, make_task, with_start
@@ -14,7 +13,7 @@ from charlstm.probes.capacity import capacity, random_texts
 from charlstm.probes.closing import find_closing_characters
 from charlstm.probes.dynamics import dynamics, spectral_radii
 from charlstm.probes.gradients import FULL_STATE, gradient_over_lag
-from charlstm.training.initial_state import initial_model
+from charlstm.training.initial_state import untrained_model
 
 
 def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonObject | None = None) -> JsonObject:
@@ -117,7 +116,4 @@ def unit_ablation(run: LoadedRun, steps: int, texts: int) -> JsonObject:
 
 def untrained(run: LoadedRun) -> LanguageModel:
     """The initial model of a run, before training."""
-    state = torch.get_rng_state()
-    model = initial_model(run.config, run.corpus(), run.model.head.weight.device)
-    torch.set_rng_state(state)
-    return model
+    return untrained_model(run.config, run.corpus(), run.model.head.weight.device)

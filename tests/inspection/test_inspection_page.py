@@ -16,18 +16,20 @@ import torch
 from bracket_counter import COUNTER, VOCABULARY, bracket_counter, brackets
 from test_recording import network
 
-from charlstm.api import LoadedRun
+from charlstm.api import LoadedRun, load
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.inspection import page_data
 from charlstm.inspection.inspect import inspect, inspect_run
+from charlstm.inspection.leaning import leaning
 from charlstm.inspection.page import write_page
 from charlstm.inspection.passages import InspectedText, encode_text
 from charlstm.inspection.recording import record
 from charlstm.model import LanguageModel
 from charlstm.probes.dynamics import dynamics
 from charlstm.text.vocabulary import Vocabulary
+from charlstm.training.initial_state import untrained_model
 
 HOSTILE = (
     "</script><script>document.documentElement.dataset.error='out'</script><!--\n\tif a < b: 'é̂' \U0001f600 "
@@ -113,7 +115,7 @@ def test_page_has_the_values_of_every_unit(counted, tmp_path):
     np.testing.assert_allclose(gates, counted.recording.gates["f"][:, 0].T, atol=0.01)
     np.testing.assert_allclose(unpacked(run["surprise"]) / 1000, counted.recording.nats / np.log(2), atol=1e-3)
     assert any(one["unit"] == COUNTER and "depth of brackets" in one["text"] for one in run["found"])
-    assert sorted(path.name for path in files)[:2] == ["half-lives.png", "index.html"]
+    assert sorted(path.name for path in files)[:2] == ["gradient.png", "half-lives.png"]
     record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert record["command"] == "charlstm inspect RUN"
     assert "".join(data["text"]) == record["text"]
@@ -125,6 +127,21 @@ def test_page_has_the_values_of_every_unit(counted, tmp_path):
     (k, _), *_ = sorted(shown["leans_on"][at], key=lambda one: -one[1])
     assert record["text"][at - k] == "("
     assert shown["mean_bits_if_replaced"][0] == pytest.approx(np.nanmean(counted.leaning.replaced[:, 0]), abs=1e-4)
+
+
+def test_page_has_the_gradient_over_the_lag_before_and_after_training(tiny_run, tmp_path):
+    run = load(tiny_run, device="cpu")
+    before = torch.get_rng_state()
+    inspection = inspect(run, characters=300, context=8)
+    page = inspection.write(tmp_path).read_text(encoding="utf-8")
+    assert 'id="how-far-the-gradient-reaches"' in page
+    assert "Dashed: the network before training" in page
+    (shown,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runs"].values()
+    np.testing.assert_allclose(shown["mean_gradient_norm"], np.nanmean(inspection.leaning.gradient, 0), rtol=1e-4)
+    start = untrained_model(run.config, run.corpus(), torch.device("cpu"))
+    expected = leaning(start, record(start, inspection.recording.ids), 8).gradient
+    np.testing.assert_allclose(shown["mean_gradient_norm_untrained"], np.nanmean(expected, 0), rtol=1e-4)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_only_units_of_interest_are_stored_beyond_the_limit(counted, tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.inspection.inspect import inspect
-from charlstm.inspection.page import mean_by_distance, write_page
+from charlstm.inspection.leaning import mean_by_distance
+from charlstm.inspection.page import write_page
 from charlstm.inspection.passages import encode_text
 from charlstm.inspection.recording import record
 from charlstm.inspection.step_values import step_values
