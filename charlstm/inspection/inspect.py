@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,7 +20,7 @@ from charlstm.inspection.forcing import Force, sample_forced
 from charlstm.inspection.leaning import Leaning, gradient_norms, leaning, mean_by_distance
 from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import Recording, record
-from charlstm.inspection.text_features import Feature, find_features
+from charlstm.inspection.text_features import Feature, answer_features, find_features
 from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units, top_units
 from charlstm.paths import expand_home
 from charlstm.text.documents import Documents
@@ -36,7 +37,8 @@ LOW, HIGH = 0.02, 0.98
 
 @dataclass(frozen=True)
 class ForcedUnit:
-    """Texts that were sampled with the same random numbers: unchanged, with a unit held low, and held high."""
+    """Texts that were sampled with the same random numbers: unchanged, with a unit held low, and held high. Where only
+    answers count, they are a question and its answer."""
 
     feature: str
     unit: Unit
@@ -127,6 +129,10 @@ def inspect_run(
         raise UserError(f"{name}: the model's predictions are not finite: use an earlier checkpoint")
     on_stage(0.3, "looking for units of interest")
     features = find_features(text.ids, run.vocabulary)
+    question = None
+    if text.scored is not None and run.document_end and not recording.is_backward:  # which reads the answers first
+        features += answer_features(text.ids, run.vocabulary, text.bounds, text.scored)
+        question = _question(text)
     scores = score_units(features, recording.states, text.ids, seed=seed, is_backward=recording.is_backward)
     on_stage(0.4, "measuring what predictions lean on")
     lags = min(context, len(text.ids) - 1)
@@ -137,7 +143,7 @@ def inspect_run(
     training_text = _training_text(run) if with_ngram and not text.is_training_text else None
     errors = find_errors(recording, features, run.vocabulary, training_text)
     on_stage(0.8, "sampling with units held")
-    forced = _force(run, recording, scores, seed)
+    forced = _force(run, recording, scores, question, seed)
     return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, forced)
 
 
@@ -181,15 +187,32 @@ def _training_text(run: LoadedRun) -> Ids | None:
     return text.ids[text.starts[longest] : text.ends[longest]] if text.is_running_text else None
 
 
-def _force(run: LoadedRun, recording: Recording, scores: list[FeatureScore], seed: int) -> list[ForcedUnit]:
-    """Sample with the units of interest held low and high."""
+def _question(text: InspectedText) -> tuple[list[int], int]:
+    """The ids of the first document with an answer, up to that, and the length of the answer."""
+    assert text.scored is not None
+    for begin, end in pairwise((0, *text.bounds, len(text.ids))):
+        if (at := begin + np.flatnonzero(text.scored[begin:end])).size:
+            return text.ids[begin : at[0]].tolist(), len(at)
+    return [], 0
+
+
+def _force(
+    run: LoadedRun, recording: Recording, scores: list[FeatureScore], question: tuple[list[int], int] | None, seed: int
+) -> list[ForcedUnit]:
+    """Sample with the units of interest held low and high: the answer to a question if there is one, else a text.
+    Units that make the network diverge are left out."""
     forced, sampling = list[ForcedUnit](), Sampling(temperature=TEMPERATURE)
     step = -1 if recording.is_backward else 1
+    prime, length = question or ([], FORCED_LENGTH)
     for feature, unit in top_units(scores, FORCED_UNITS):
         values = recording.states[unit.part][:, unit.layer, unit.unit]
         low, high = (float(np.quantile(values, q)) for q in (LOW, HIGH))
         forces = [None, Force(unit, low), Force(unit, high)]
-        sampled = sample_forced(run.model, [], FORCED_LENGTH, sampling, seed, forces)
-        unchanged, held_low, held_high = (first_document(run, run.vocabulary.decode(ids[::step])) for ids in sampled)
+        try:
+            sampled = sample_forced(run.model, prime, length, sampling, seed, forces)
+        except UserError:  # the probabilities are NaN
+            continue
+        texts = [first_document(run, run.vocabulary.decode(ids[::step])) for ids in sampled]
+        unchanged, held_low, held_high = (run.vocabulary.decode(np.array(prime, np.int64)) + text for text in texts)
         forced.append(ForcedUnit(feature, unit, low, high, (unchanged, held_low, held_high)))
     return forced

@@ -24,7 +24,8 @@ UNITS = (
     "where there is nothing. A unit is of interest if it is better than both by a tenth of the way from chance to 1."
 )
 KNOB = (
-    "Texts sampled with the same random numbers (temperature 0.6): by the unchanged model, and with one part of the "
+    "Texts sampled with the same random numbers (temperature 0.6), or where only answers count the answer to the first "
+    "question of the text: by the unchanged model, and with one part of the "
     "state of one unit held at a low or a high value (2% and 98% of its values over the text) at every character."
 )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from latch import latch
 from test_inspection_page import in_a_browser, in_browser
 
 from charlstm.api import LoadedRun
@@ -19,7 +21,9 @@ from charlstm.inspection.page import write_page
 from charlstm.inspection.passages import encode_text
 from charlstm.inspection.recording import record
 from charlstm.inspection.step_values import step_values
+from charlstm.inspection.text_features import answer_features
 from charlstm.model import LanguageModel
+from charlstm.probes.tasks import Recall
 from charlstm.text.vocabulary import Vocabulary
 
 TEXT = "".join(f"{key}xyx?{key}{key.lower()}\n" for key in "ABBABAABBA" * 3)
@@ -111,6 +115,39 @@ def test_text_without_an_answer_is_refused(make_run):
         inspect(make_run(), TEXT, characters=4)
     with pytest.raises(UserError, match=r"corpus.score_after: '\?': nothing follows it"):
         inspect(make_run(), "Axyx\n")
+
+
+RECALL = "".join(f"{string}\n" for string in Recall(lag=8, keys=2, letters=2).strings(80, 1))
+
+
+def test_units_that_hold_the_answer_are_found(make_run):
+    run = replace(make_run(), vocabulary=Vocabulary(tuple("\n?ABab")))
+    run = replace(run, model=latch(run.vocabulary, "AB"))
+    inspection = inspect(run, RECALL, context=2)
+    of_answers = {score.feature: score for score in inspection.scores if "answer" in score.feature}
+    assert set(of_answers) == {"the answer is A", "the answer is B"}
+    for score in of_answers.values():
+        assert score.is_represented
+        assert score.units[0].part == "c"
+        assert score.scores[0] > 0.9
+    (held, *_) = inspection.forced
+    question = RECALL[: RECALL.index("?") + 1]
+    assert all(text.startswith(question) and len(text) <= len(question) + 1 for text in held.texts)
+    assert held.texts[0] == question + RECALL[0]
+
+
+def test_features_of_answers_begin_where_the_answer_is_known():
+    vocabulary = Vocabulary(tuple("\n=?ABab"))
+    ids = vocabulary.encode("abAab?A\nBaa?B\nab?A\n")
+    scored = np.zeros(len(ids), bool)
+    scored[[6, 12, 17]] = True
+    a, b = answer_features(ids, vocabulary, [8, 14], scored)
+    assert (a.name, b.name) == ("the answer is A", "the answer is B")
+    assert "".join("01"[int(value)] for value in a.values) == "00111100" + "000000" + "11100"
+    assert "".join("01"[int(value)] for value in b.values) == "00000000" + "111100" + "00000"
+    scored[7] = True
+    a, _ = answer_features(ids, vocabulary, [8, 14], scored)
+    assert a.name == "the answer begins with A"
 
 
 def test_everything_counts_without_score_after(make_run):
