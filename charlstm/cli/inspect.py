@@ -191,11 +191,15 @@ def _write_page(
     (path, first), *_ = loaded.items()
     others = list(loaded)[1:]
     inspections = []
+    stages = list[tuple[str, str]]()
     with ProgressLine(on_stderr=True) as line:
         for number, (run, name) in enumerate(zip(loaded.values(), names, strict=True)):
 
             def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:
-                line.update((number + fraction) / len(loaded), lambda: f"{name}: {stage}", at_once=True)
+                is_new = stages[-1:] != [(name, stage)]
+                if is_new or line.live:
+                    line.update((number + fraction) / len(loaded), lambda: f"{name}: {stage}", at_once=is_new)
+                stages.append((name, stage))
 
             passage = text if number == 0 else same_text(first, text, run, name)
             inspections.append(inspect_run(run, name, passage, lags, seed, on_stage=show))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.evaluation import TokenPredictions
+from charlstm.evaluation.score import OnProgress
 from charlstm.inspection.recording import Recording
 from charlstm.inspection.text_features import Feature
 from charlstm.probes.dependencies import Dependency, DependencyLoss, dependency_losses, find_dependencies
@@ -70,11 +71,17 @@ class Errors:
 
 
 def find_errors(
-    recording: Recording, features: list[Feature], vocabulary: Vocabulary, training_text: Ids | None
+    recording: Recording,
+    features: list[Feature],
+    vocabulary: Vocabulary,
+    training_text: Ids | None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Errors:
     """Where a model errs on a recorded text; training_text [N] for the n-gram model, if it is known."""
     ids, nats, scored = recording.ids, recording.nats, recording.scored
-    ngram = None if training_text is None else _ngram_predictions(recording, training_text, vocabulary.size)
+    ngram = (
+        None if training_text is None else _ngram_predictions(recording, training_text, vocabulary.size, on_progress)
+    )
     ngram_nats = np.full(len(ids), np.nan) if ngram is None else ngram.nats
     known = {feature.name: feature.values > 0 for feature in features}
     classes = {name: at for name in CLASSES if name in known and (at := known[name] & scored).any()}
@@ -110,12 +117,14 @@ def _bits(nats: Nats) -> float:
     return bits(float(nats.mean())) if len(nats) else float("nan")
 
 
-def _ngram_predictions(recording: Recording, training_text: Ids, vocabulary_size: int) -> TokenPredictions | None:
+def _ngram_predictions(
+    recording: Recording, training_text: Ids, vocabulary_size: int, on_progress: OnProgress
+) -> TokenPredictions | None:
     text = training_text[-LONGEST_TRAINING_TEXT:]
     if not len(text):
         return None
     step = -1 if recording.is_backward else 1
-    model = NGram(text[::step], vocabulary_size, min(ORDER, len(text)))
+    model = NGram(text[::step], vocabulary_size, min(ORDER, len(text)), on_progress)
     predictions = model.predict(recording.ids[::step])
     return TokenPredictions(predictions.nats[::step], predictions.correct[::step], (), predictions.symbol_nats[::step])
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
+from charlstm.evaluation.score import OnProgress
 from charlstm.generation import Sampling
 from charlstm.inspection import CHARACTERS, CONTEXT
 from charlstm.inspection.errors import Errors, find_errors
@@ -113,7 +114,7 @@ def inspect_run(
 
     context: the number of characters before each one whose influence on its prediction is measured; 0: not measured.
     with_ngram: also train an n-gram model on the training split, if that can be found.
-    on_stage: called with the fraction that is done, and what comes next.
+    on_stage: called with the fraction that is done, and what is done next, several times for what takes long.
 
     Raises UserError for a bidirectional model, which has no state that is carried over a text, and for a text of which
     no character counts in the loss.
@@ -141,9 +142,21 @@ def inspect_run(
     untrained = _untrained_gradient(run, text, lags) if lags else []
     on_stage(0.7, "comparing with an n-gram model")
     training_text = _training_text(run) if with_ngram and not text.is_training_text else None
-    errors = find_errors(recording, features, run.vocabulary, training_text)
-    on_stage(0.8, "sampling with units held")
-    forced = _force(run, recording, scores, question, seed)
+    errors = find_errors(
+        recording,
+        features,
+        run.vocabulary,
+        training_text,
+        lambda fraction: on_stage(0.7 + 0.2 * fraction, "comparing with an n-gram model"),
+    )
+    forced = _force(
+        run,
+        recording,
+        scores,
+        question,
+        seed,
+        lambda fraction: on_stage(0.9 + 0.1 * fraction, "sampling with units held"),
+    )
     return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, forced)
 
 
@@ -197,14 +210,21 @@ def _question(text: InspectedText) -> tuple[list[int], int]:
 
 
 def _force(
-    run: LoadedRun, recording: Recording, scores: list[FeatureScore], question: tuple[list[int], int] | None, seed: int
+    run: LoadedRun,
+    recording: Recording,
+    scores: list[FeatureScore],
+    question: tuple[list[int], int] | None,
+    seed: int,
+    on_progress: OnProgress,
 ) -> list[ForcedUnit]:
     """Sample with the units of interest held low and high: the answer to a question if there is one, else a text.
     Units that make the network diverge are left out."""
     forced, sampling = list[ForcedUnit](), Sampling(temperature=TEMPERATURE)
     step = -1 if recording.is_backward else 1
     prime, length = question or ([], FORCED_LENGTH)
-    for feature, unit in top_units(scores, FORCED_UNITS):
+    units = top_units(scores, FORCED_UNITS)
+    for number, (feature, unit) in enumerate(units):
+        on_progress(number / len(units))
         values = recording.states[unit.part][:, unit.layer, unit.unit]
         low, high = (float(np.quantile(values, q)) for q in (LOW, HIGH))
         forces = [None, Force(unit, low), Force(unit, high)]

@@ -24,7 +24,7 @@ from charlstm.inspection import page_data
 from charlstm.inspection.inspect import inspect, inspect_run
 from charlstm.inspection.leaning import leaning
 from charlstm.inspection.page import write_page
-from charlstm.inspection.passages import InspectedText, encode_text
+from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import record
 from charlstm.model import LanguageModel
 from charlstm.probes.dynamics import dynamics
@@ -142,6 +142,20 @@ def test_page_has_the_gradient_over_the_lag_before_and_after_training(tiny_run, 
     expected = leaning(start, record(start, inspection.recording.ids), 8).gradient
     np.testing.assert_allclose(shown["mean_gradient_norm_untrained"], np.nanmean(expected, 0), rtol=1e-4)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_long_stages_report_their_progress(tiny_run):
+    run, stages = load(tiny_run, device="cpu"), []
+    text = text_of_run(run, 300)
+    inspect_run(run, "tiny", text, 2, on_stage=lambda *stage: stages.append(stage))
+    fractions = [fraction for fraction, _ in stages]
+    assert fractions == sorted(fractions)
+    assert len([name for _, name in stages if name == "comparing with an n-gram model"]) > 10
+
+
+def test_a_better_unit_among_the_next_is_explained(counted, tmp_path):
+    page = counted.write(tmp_path).read_text(encoding="utf-8")
+    assert "a next unit may be better than the best one" in page
 
 
 def test_only_units_of_interest_are_stored_beyond_the_limit(counted, tmp_path, monkeypatch):
