@@ -124,39 +124,33 @@ def inspect_run(
             f"{name}: none of the {len(text.ids):,} characters of the text counts in the loss, so there is no "
             "prediction to inspect: read more of it (--characters)"
         )
-    on_stage(0.0, "reading the text")
+
+    def stage(begin: float, end: float, what: str) -> OnProgress:
+        on_stage(begin, what)
+        return lambda fraction: on_stage(begin + (end - begin) * fraction, what)
+
+    stage(0.0, 0.05, "reading the text")
     recording = record(run.model, text.ids, text.bounds, text.scored)
     if not np.isfinite(recording.nats).all():
         raise UserError(f"{name}: the model's predictions are not finite: use an earlier checkpoint")
-    on_stage(0.3, "looking for units of interest")
+    stage(0.05, 0.1, "looking for units of interest")
     features = find_features(text.ids, run.vocabulary)
     question = None
     if text.scored is not None and run.document_end and not recording.is_backward:  # which reads the answers first
         features += answer_features(text.ids, run.vocabulary, text.bounds, text.scored)
         question = _question(text)
     scores = score_units(features, recording.states, text.ids, seed=seed, is_backward=recording.is_backward)
-    on_stage(0.4, "measuring what predictions lean on")
-    lags = min(context, len(text.ids) - 1)
-    measured = leaning(run.model, recording, lags, seed=seed) if lags else None
-    on_stage(0.65, "measuring the gradient before training")
-    untrained = _untrained_gradient(run, text, lags) if lags else []
-    on_stage(0.7, "comparing with an n-gram model")
+    lags, measured, untrained = min(context, len(text.ids) - 1), None, list[float]()
+    if lags:
+        progress = stage(0.1, 0.7, "measuring what predictions lean on")
+        measured = leaning(run.model, recording, lags, seed=seed, on_progress=progress)
+        stage(0.7, 0.8, "measuring the gradient before training")
+        untrained = _untrained_gradient(run, text, lags)
+    progress = stage(0.8, 0.95, "comparing with an n-gram model")
     training_text = _training_text(run) if with_ngram and not text.is_training_text else None
-    errors = find_errors(
-        recording,
-        features,
-        run.vocabulary,
-        training_text,
-        lambda fraction: on_stage(0.7 + 0.2 * fraction, "comparing with an n-gram model"),
-    )
-    forced = _force(
-        run,
-        recording,
-        scores,
-        question,
-        seed,
-        lambda fraction: on_stage(0.9 + 0.1 * fraction, "sampling with units held"),
-    )
+    errors = find_errors(recording, features, run.vocabulary, training_text, progress)
+    progress = stage(0.95, 1.0, "sampling with units held")
+    forced = _force(run, recording, scores, question, seed, progress)
     return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, forced)
 
 
