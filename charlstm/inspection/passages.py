@@ -20,7 +20,7 @@ from charlstm.text.documents import Documents
 MIN_PASSAGES, MAX_PASSAGES, SCORED_CHARACTERS = 4, 12, 60_000
 """How many passages are compared, and how many characters of them are read if that leaves enough of them."""
 SAMPLE = 20_000
-"""Characters of the split that say what its loss is."""
+"""Characters of the split that are read to say what its loss is."""
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -102,8 +102,10 @@ def _from(text: Ids | Documents, start: int) -> Ids | Documents:
 def _typical(run: LoadedRun, corpus: Corpus, passages: Sequence[InspectedText]) -> int:
     """Which of the passages has the loss that is nearest to that of a sample of their split; the first if none is
     finite."""
-    is_held_out = corpus.has("validation")
-    sample = corpus.held_out_sample(SAMPLE) if is_held_out else corpus.training_sample(SAMPLE)
+    text, size = corpus.split(corpus.excerpt_split), SAMPLE
+    if isinstance(text, Documents):  # of which only answers may count
+        size = max(1, SAMPLE * text.characters // max(SAMPLE, int((text.ends - text.starts).sum())))
+    sample = corpus.held_out_sample(size) if corpus.has("validation") else corpus.training_sample(size)
     distances = np.abs(_losses(run.model, passages) - score(run.model, sample).nats)
     return int(np.where(np.isfinite(distances), distances, np.inf).argmin())
 

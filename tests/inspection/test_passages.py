@@ -10,6 +10,7 @@ import torch
 
 from charlstm.api import LoadedRun
 from charlstm.config import ModelConfig
+from charlstm.evaluation import score
 from charlstm.inspection import passages
 from charlstm.inspection.passages import text_of_run
 from charlstm.inspection.recording import record
@@ -85,6 +86,16 @@ def test_losses_of_passages_of_documents(make_run, direction):
     assert chosen.source.startswith(f"documents {first} to {last} of the validation split")
     held_out = [line for line in lines if run.vocabulary.encode(line).tolist() in _contents(text)]
     assert held_out[first - 1] in run.vocabulary.decode(chosen.ids)
+
+
+def test_no_more_of_long_documents_with_short_answers_is_read(make_run, monkeypatch):
+    line = f"{letters(500, ALPHABET, 1)}?a\n"
+    run = make_run(line * 400, documents="newline", score_after="?", validation_fraction=0.5)
+    read = []
+    monkeypatch.setattr(passages, "score", lambda model, text: read.append(text) or score(model, text))
+    text_of_run(run, 2000)
+    (sample,) = read
+    assert 10_000 < (sample.ends - sample.starts).sum() <= passages.SAMPLE
 
 
 def _contents(text):
